@@ -1,0 +1,92 @@
+"""The plain, frozen data that flow through the tool: findings, fixes, edits, verdicts and trials."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+Severity = Literal["error", "warning", "info"]
+Applicability = Literal["safe", "unsafe"]
+Relation = Literal["equivalent", "repaired", "extended"]
+VerdictName = Literal["validated", "refuted", "not exercised", "unavailable"]
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Position:
+    """A place in a text: ``row`` and ``column`` both count from 1; columns are in characters."""
+
+    row: int
+    column: int
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """Replace the half-open range [``start``, ``end``) of the text by ``content``."""
+
+    start: Position
+    end: Position
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Fix:
+    """A candidate rewrite of one finding.
+
+    ``flagged`` are the rows of the original text where, for the relation *repaired*, the expected
+    error is raised. ``added`` names the parameters that, for the relation *extended*, the class
+    gains in its ``state_dict`` (``("out_proj.weight", "out_proj.bias")``).
+    """
+
+    applicability: Applicability
+    relation: Relation
+    message: str
+    edits: tuple[Edit, ...]
+    flagged: tuple[int, ...] = ()
+    added: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One execution of *before* and *after* under one (device, dtype, mode, shapes)."""
+
+    device: str  # "cpu", "cuda"
+    dtype: str  # "float32"
+    mode: str  # "train" or "eval"
+    shapes: tuple[str, ...]  # one per tensor input, such as "x: (3, 5, 24)"; non-contiguous storage is named
+    max_abs_diff: float | None  # largest absolute difference over outputs and gradients; None when it did not run
+    outcome: str  # "agree", "differ", "raised", "not covered", "skipped"
+    seed: int = 0
+    detail: str = ""  # what differed or was raised, in words
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What validation found out about one candidate rewrite."""
+
+    verdict: VerdictName
+    harness: str | None = None  # "module"; None when no harness was found
+    reason: str = ""
+    bitwise: bool = False  # every agreeing trial agreed to the last bit
+    trials: tuple[Trial, ...] = ()
+    device_names: tuple[tuple[str, str], ...] = ()  # (("cuda", "NVIDIA H100 80GB HBM3"),)
+    torch_version: str = ""
+    cached: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One smell at one place. ``symbol`` is ``Class.method``, or the function's name, or empty."""
+
+    code: str
+    name: str
+    severity: Severity
+    message: str
+    why: str  # one sentence: why it matters
+    filename: str
+    location: Position
+    end_location: Position
+    symbol: str
+    noqa_row: int
+    fix: Fix | None = None
+    no_fix_reason: str = ""  # why there is no fix, where a reader would expect one
+    verdict: Verdict | None = field(default=None, compare=False)
