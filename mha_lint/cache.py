@@ -1,0 +1,127 @@
+"""The folder ``.mha_lint_cache``, and in it the findings of files that have not changed since they were linted."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import platform
+import tempfile
+from dataclasses import asdict, replace
+from functools import cached_property
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+import mha_lint
+from mha_lint.files import Source
+from mha_lint.findings import Edit, Finding, Fix, Position
+from mha_lint.settings import Settings
+
+FOLDER = ".mha_lint_cache"
+LIMIT = 64 * 1024 * 1024  # bytes
+
+_TAG = "Signature: 8a477f597d28d172789f06886806bc55\n# This folder is a cache of mha-lint; it can be deleted.\n"
+
+
+def prepare(root: Path) -> Path | None:
+    """Make the cache folder at ``root``, hidden from git and from backups. None when it cannot be written."""
+    folder = root / FOLDER
+    try:
+        folder.mkdir(exist_ok=True)
+        for name, text in ((".gitignore", "*\n"), ("CACHEDIR.TAG", _TAG)):
+            if not (folder / name).exists():
+                (folder / name).write_text(text, encoding="ascii")
+        if not os.access(folder, os.W_OK):
+            return None
+    except OSError:
+        return None
+    return folder
+
+
+class LintCache:
+    """Findings by content, path, settings, rules and version. Whatever is broken in it counts as absent."""
+
+    def __init__(self, folder: Path, settings: Settings) -> None:
+        self._folder = folder / "lint"
+        self._settings = settings
+
+    @cached_property
+    def _prefix(self) -> bytes:
+        return repr((_tool(), self._settings)).encode(errors="surrogatepass")
+
+    def _file(self, source: Source) -> Path:
+        digest = blake2b(self._prefix, digest_size=20)
+        for part in (os.fsencode(os.path.abspath(source.path)), source.data):
+            digest.update(b"%d:" % len(part) + part)
+        name = digest.hexdigest()
+        return self._folder / name[:2] / f"{name[2:]}.json"
+
+    def load(self, source: Source) -> tuple[Finding, ...] | None:
+        """The findings of a run on the very same bytes, or None."""
+        try:
+            records = json.loads(self._file(source).read_bytes())
+            return tuple(replace(_finding(record), filename=str(source.path)) for record in records)
+        except (OSError, ValueError, TypeError, KeyError, AttributeError):
+            return None
+
+    def store(self, source: Source, findings: tuple[Finding, ...]) -> None:
+        """Keep the findings; a cache that cannot be written is no error."""
+        file = self._file(source)
+        with contextlib.suppress(OSError):
+            file.parent.mkdir(parents=True, exist_ok=True)
+            descriptor, temporary = tempfile.mkstemp(dir=file.parent)
+            try:
+                with os.fdopen(descriptor, "w", encoding="ascii") as out:
+                    json.dump([asdict(finding) for finding in findings], out)
+                os.replace(temporary, file)
+            except BaseException:
+                os.unlink(temporary)
+                raise
+
+
+def trim(folder: Path, limit: int = LIMIT) -> None:
+    """Delete the oldest entries until the whole folder holds at most ``limit`` bytes."""
+    entries = []
+    total = 0
+    for place, _, names in os.walk(folder):
+        for name in names:
+            file = os.path.join(place, name)
+            with contextlib.suppress(OSError):
+                status = os.stat(file)
+                total += status.st_size
+                if place != str(folder):  # the tag and .gitignore stay
+                    entries.append((status.st_mtime_ns, status.st_size, file))
+    for _, size, file in sorted(entries):
+        if total <= limit:
+            return
+        with contextlib.suppress(OSError):
+            os.unlink(file)
+            total -= size
+
+
+def _tool() -> tuple[object, ...]:
+    """What else findings depend on: the tool's version, its files (it may be installed editable), and all rules."""
+    from importlib.metadata import entry_points  # slow to import, and only needed when a file is looked up
+
+    package = Path(mha_lint.__file__).parent
+    folders = [package, package.parent / "fixers"]
+    stamps = [os.stat(file).st_mtime_ns for folder in folders for file in folder.rglob("*.py")]
+    rules = sorted(
+        (point.name, point.value, point.dist.version if point.dist else "")
+        for point in entry_points(group="mha_lint.rules")
+    )
+    return mha_lint.__version__, platform.python_version(), len(stamps), max(stamps), rules
+
+
+def _finding(record: dict[str, Any]) -> Finding:
+    for key in ("location", "end_location"):
+        record[key] = Position(**record[key])
+    if record["fix"] is not None:
+        record["fix"] = _fix(record["fix"])
+    return Finding(**record)
+
+
+def _fix(record: dict[str, Any]) -> Fix:
+    edits = tuple(Edit(Position(**e["start"]), Position(**e["end"]), e["content"]) for e in record["edits"])
+    return Fix(**{**record, "edits": edits, "flagged": tuple(record["flagged"]), "added": tuple(record["added"])})

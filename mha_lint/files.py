@@ -1,0 +1,302 @@
+"""Which files to lint, how to read them, and how to write them back without ever leaving half a file."""
+
+from __future__ import annotations
+
+import codecs
+import contextlib
+import os
+import re
+import stat
+import tempfile
+import tokenize
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from fnmatch import translate
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import pathspec
+
+# Folders that hold no source of the user's; the same list as ruff's.
+DEFAULT_EXCLUDE = (
+    ".bzr", ".direnv", ".eggs", ".git", ".git-rewrite", ".hg", ".ipynb_checkpoints", ".mha_lint_cache",
+    ".mypy_cache", ".nox", ".pants.d", ".pyenv", ".pytest_cache", ".pytype", ".ruff_cache", ".svn", ".tox",
+    ".venv", ".vscode", "__pypackages__", "_build", "buck-out", "dist", "node_modules", "site-packages",
+    "build", "venv",
+)  # fmt: skip
+
+SUFFIXES = (".py", ".pyi")
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """One file as read: ``text`` is decoded, without BOM, with the newlines of the file; ``data`` are its bytes."""
+
+    path: Path
+    text: str
+    encoding: str
+    bom: bool
+    data: bytes
+
+
+class SourceError(Exception):
+    """A file that cannot be linted or written: the ``path``, what is wrong in one line, and the row where known."""
+
+    def __init__(self, path: Path, message: str, row: int | None = None) -> None:
+        super().__init__(path, message, row)
+        self.path = path
+        self.message = message
+        self.row = row
+
+    def __str__(self) -> str:
+        place = f"{self.path}:{self.row}" if self.row is not None else f"{self.path}"
+        return f"{place}: {self.message}"
+
+
+# --- reading
+
+
+def read_source(path: Path) -> Source:
+    """Read and decode ``path`` as Python does. Raises :class:`SourceError`."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise SourceError(path, f"cannot be read: {_reason(error)}") from error
+    return decode(path, data)
+
+
+def decode(path: Path, data: bytes) -> Source:
+    """Decode the bytes of a Python file by its BOM and coding line (PEP 263). Raises :class:`SourceError`."""
+    if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise SourceError(path, "is UTF-16; Python source must be UTF-8 or name another encoding in a coding line")
+    zero = data.find(b"\0")
+    if zero >= 0:
+        raise SourceError(path, "is a binary file, not Python (it holds a zero byte)", data.count(b"\n", 0, zero) + 1)
+    # Python translates newlines before it looks for the coding line; detect_encoding only knows b"\n".
+    head = iter(re.split(rb"(?<=\n)|(?<=\r)(?!\n)", data[:4096], maxsplit=2)[:2])
+    try:
+        encoding, _ = tokenize.detect_encoding(lambda: next(head))
+    except SyntaxError as error:
+        message = str(error.msg)
+        if "unknown encoding" in message:
+            raise SourceError(path, f"names an {message} in its coding line") from error
+        raise _undecodable(path, data, "utf-8") from error
+    bom = encoding == "utf-8-sig"
+    encoding = "utf-8" if bom else encoding
+    try:
+        text = data[len(codecs.BOM_UTF8) :].decode(encoding) if bom else data.decode(encoding)
+    except UnicodeDecodeError as error:
+        raise _undecodable(path, data, encoding, error.start) from error
+    except (LookupError, ValueError) as error:  # "coding: hex" names a codec that isn't a text encoding
+        raise SourceError(path, f"names {encoding!r} in its coding line, which is not a text encoding") from error
+    return Source(path, text, encoding, bom, data)
+
+
+def _undecodable(path: Path, data: bytes, encoding: str, start: int | None = None) -> SourceError:
+    if start is None:
+        try:
+            data.decode(encoding)
+        except UnicodeDecodeError as error:
+            start = error.start
+        else:
+            return SourceError(path, "has a coding line that contradicts its byte order mark", 1)
+    row = data.count(b"\n", 0, start) + 1
+    hint = "; name its encoding in a coding line" if encoding == "utf-8" else ""
+    return SourceError(path, f"is not valid {encoding} (byte 0x{data[start]:02x}){hint}", row)
+
+
+def _reason(error: OSError) -> str:
+    return (error.strerror or type(error).__name__).lower()
+
+
+# --- writing
+
+
+def encode(source: Source, text: str) -> bytes:
+    """``text`` in the encoding of ``source``, BOM included. Raises :class:`SourceError`."""
+    bom = codecs.BOM_UTF8 if source.bom else b""
+    try:
+        if bom + source.text.encode(source.encoding) != source.data:
+            # Stateful encodings (UTF-7, ISO-2022) spell the same text in several ways: bytes that no edit
+            # touches would change.
+            raise SourceError(source.path, f"cannot be rewritten byte for byte in {source.encoding}; left alone")
+        return bom + text.encode(source.encoding)
+    except UnicodeEncodeError as error:
+        raise SourceError(source.path, f"cannot hold the fix in its encoding {source.encoding}; left alone") from error
+
+
+def write_source(source: Source, text: str) -> None:
+    """Replace the file by ``text``, wholly or not at all, in its own encoding and with its own permissions.
+
+    The new bytes go to a temporary file in the same folder, reach the disk, and take the name in one step
+    (``os.replace``). A symbolic link stays a link; its target is rewritten.
+    Raises :class:`SourceError` when the file changed since it was read, is read-only, or cannot be written.
+    """
+    data = encode(source, text)
+    target = Path(os.path.realpath(source.path))
+    try:
+        status = target.stat()
+        if not stat.S_ISREG(status.st_mode):
+            raise SourceError(source.path, "is not a regular file; left alone")
+        if not status.st_mode & 0o222 or not os.access(target, os.W_OK):
+            raise SourceError(source.path, "is read-only; left alone")
+        descriptor, temporary = tempfile.mkstemp(prefix=f".{target.name[:100]}.", suffix=".tmp", dir=target.parent)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.chmod(temporary, stat.S_IMODE(status.st_mode))
+                _keep_owner(temporary, status)
+                os.fsync(file.fileno())
+            if target.read_bytes() != source.data:
+                raise SourceError(source.path, "changed on disk while it was being fixed; left alone")
+            os.replace(temporary, target)
+        except BaseException:  # Ctrl-C too: no temporary file stays behind
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
+            raise
+    except OSError as error:
+        raise SourceError(source.path, f"cannot be written: {_reason(error)}; left alone") from error
+
+
+def _keep_owner(temporary: str, status: os.stat_result) -> None:
+    if hasattr(os, "chown"):
+        made = os.stat(temporary)
+        if (made.st_uid, made.st_gid) != (status.st_uid, status.st_gid):
+            with contextlib.suppress(OSError):  # only root may give files away
+                os.chown(temporary, status.st_uid, status.st_gid)
+                os.chmod(temporary, stat.S_IMODE(status.st_mode))
+
+
+# --- finding files
+
+
+def matches(path: Path, patterns: Iterable[str], root: Path) -> bool:
+    """Whether a glob fits ``path``, any folder it lies in (up to ``root``), or its path relative to ``root``.
+
+    As in ruff: ``foo_*.py`` fits by name anywhere, ``docs/*.py`` is relative to the project, ``*`` crosses slashes.
+    """
+    patterns = tuple(patterns)
+    if not patterns:
+        return False
+    try:
+        parts = path.relative_to(root).parts
+    except ValueError:
+        parts = path.parts[-1:]
+    candidates = [*parts, *("/".join(parts[: end + 1]) for end in range(1, len(parts))), path.as_posix()]
+    compiled = _compile(patterns)
+    return any(compiled.match(candidate) for candidate in candidates)
+
+
+@lru_cache(maxsize=64)
+def _compile(patterns: tuple[str, ...]) -> re.Pattern[str]:
+    cleaned = (pattern.removeprefix("./").rstrip("/") for pattern in patterns)
+    return re.compile("|".join(f"(?:{translate(pattern)})" for pattern in cleaned))
+
+
+def discover(paths: Sequence[Path], exclude: Sequence[str], root: Path) -> Iterator[Path | SourceError]:
+    """Yield the files to lint, each once, in a stable order; a :class:`SourceError` for a path that cannot be walked.
+
+    Files given by name are always taken. Folders are walked for ``*.py`` and ``*.pyi``, without following links
+    to folders, without what ``exclude`` (globs relative to ``root``) or a ``.gitignore`` names.
+    """
+    seen: set[str] = set()
+    for given in paths:
+        for found in _walk(given, exclude, root) if given.is_dir() else _named(given):
+            if isinstance(found, Path):
+                identity = os.path.realpath(found)
+                if identity in seen:
+                    continue
+                seen.add(identity)
+            yield found
+
+
+def _named(path: Path) -> Iterator[Path | SourceError]:
+    try:
+        path.stat()
+    except OSError as error:
+        missing = isinstance(error, FileNotFoundError)
+        message = "broken symbolic link" if missing and path.is_symlink() else _reason(error)
+        yield SourceError(path, message)
+    else:
+        yield path
+
+
+def _walk(folder: Path, exclude: Sequence[str], root: Path) -> Iterator[Path | SourceError]:
+    ignored = Gitignore(folder)
+    pending = [folder]
+    while pending:
+        here = pending.pop()
+        try:
+            entries = sorted(os.scandir(here), key=lambda entry: entry.name)
+        except OSError as error:
+            yield SourceError(here, f"cannot be read: {_reason(error)}")
+            continue
+        ignored.enter(here, any(entry.name == ".gitignore" for entry in entries))
+        folders = []
+        for entry in entries:
+            path = here / entry.name
+            is_folder = entry.is_dir(follow_symlinks=False)
+            if not is_folder and not entry.name.endswith(SUFFIXES):
+                continue
+            if matches(Path(os.path.abspath(path)), exclude, root) or ignored.covers(path, is_folder):
+                continue
+            if is_folder:
+                folders.append(path)
+            elif path.is_file():  # not a broken link (an editor's lock file, say), a link to a folder, or a pipe
+                yield path
+        pending.extend(reversed(folders))
+
+
+class Gitignore:
+    """The ``.gitignore`` files from the repository's root down to the folders being walked."""
+
+    def __init__(self, folder: Path) -> None:
+        self._specs: dict[str, pathspec.GitIgnoreSpec] = {}
+        top = os.path.abspath(folder)
+        above = [top, *map(str, Path(top).parents)]
+        repository = next((place for place in above if os.path.exists(os.path.join(place, ".git"))), None)
+        if repository is not None:
+            self._read(repository, os.path.join(repository, ".git", "info", "exclude"))
+            for place in reversed(above[1 : above.index(repository) + 1]):
+                self._read(place, os.path.join(place, ".gitignore"))
+
+    def enter(self, folder: Path, has_gitignore: bool) -> None:
+        """Read the ``.gitignore`` of a folder on the way down."""
+        if has_gitignore:
+            place = os.path.abspath(folder)
+            self._read(place, os.path.join(place, ".gitignore"))
+
+    def _read(self, place: str, file: str) -> None:
+        try:
+            with open(file, encoding="utf-8", errors="surrogateescape") as lines:
+                patterns = lines.read().splitlines()
+        except OSError:
+            return
+        import pathspec
+
+        try:
+            spec = pathspec.GitIgnoreSpec.from_lines(patterns)
+        except ValueError:  # git skips patterns that make no sense; so do we, with the whole file
+            return
+        self._specs[place] = self._specs[place] + spec if place in self._specs else spec
+
+    def covers(self, path: Path, is_folder: bool) -> bool:
+        """Whether git ignores ``path``; the nearest ``.gitignore`` that has a say decides."""
+        if not self._specs:
+            return False
+        full = os.path.abspath(path)
+        place = os.path.dirname(full)
+        while True:
+            spec = self._specs.get(place)
+            if spec is not None:
+                relative = os.path.relpath(full, place).replace(os.sep, "/") + ("/" if is_folder else "")
+                verdict = spec.check_file(relative).include
+                if verdict is not None:
+                    return verdict
+            parent = os.path.dirname(place)
+            if parent == place:
+                return False
+            place = parent

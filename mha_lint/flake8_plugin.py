@@ -1,0 +1,74 @@
+"""The flake8 plugin: the same findings at the same positions as the command line.
+
+It reads ``[tool.mha-lint]`` of the pyproject.toml nearest to the working directory, so that ``select``, ``ignore``
+and ``per-file-ignores`` mean the same both ways; flake8's own ``select``, ``ignore``, ``per-file-ignores`` and
+``# noqa`` then apply to what is left. ``--mha-select`` (``mha-select`` in setup.cfg, tox.ini or .flake8) puts the
+selection of pyproject.toml aside, which is how a rule that is off by default is turned on for flake8 alone.
+A file that does not parse is flake8's business (E999), and so is every ``# noqa``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import mha_lint
+from mha_lint.files import Source, SourceError
+from mha_lint.settings import Settings, SettingsError, find_settings
+
+if TYPE_CHECKING:
+    from flake8.options.manager import OptionManager
+
+
+class Plugin:
+    """What flake8 builds for each file. Its findings are ``(row, column from 0, "MHA001 message", type)``."""
+
+    name = "mha-lint"
+    version = mha_lint.__version__
+    settings: ClassVar[Settings] = Settings()
+
+    def __init__(self, tree: ast.AST, filename: str, lines: list[str]) -> None:
+        # ``tree`` makes this a plugin that flake8 runs once a file, and only on files that parse.
+        self._filename = filename
+        self._lines = lines
+
+    @staticmethod
+    def add_options(manager: OptionManager) -> None:
+        """Register ``--mha-select``."""
+        manager.add_option(
+            "--mha-select",
+            default=None,
+            parse_from_config=True,
+            comma_separated_list=True,
+            metavar="CODES",
+            help="mha-lint rules to run instead of those that pyproject.toml selects (codes, prefixes or ALL)",
+        )
+
+    @classmethod
+    def parse_options(cls, options: argparse.Namespace) -> None:
+        """Read pyproject.toml once. A mistake in it ends flake8 with one line that names it."""
+        try:
+            settings = find_settings(Path.cwd())
+            if options.mha_select:
+                settings = settings.with_selection(tuple(options.mha_select), (), ())
+        except SettingsError as error:
+            from flake8.exceptions import ExecutionError
+
+            raise ExecutionError(f"mha-lint: {error}") from error
+        cls.settings = settings
+
+    def run(self) -> Iterator[tuple[int, int, str, type[Any]]]:
+        """Yield the findings of the lines that flake8 read."""
+        from mha_lint.linter import lint
+
+        text = "".join(self._lines)
+        source = Source(Path(self._filename), text, "utf-8", False, text.encode(errors="surrogatepass"))
+        try:
+            findings = lint(source, self.settings, noqa=False)
+        except SourceError:
+            return
+        for finding in findings:
+            yield finding.location.row, finding.location.column - 1, f"{finding.code} {finding.message}", type(self)

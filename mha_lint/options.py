@@ -1,0 +1,135 @@
+"""The options of the command line."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+import mha_lint
+
+FORMATS = ("full", "concise", "json", "github")
+DEVICES = ("auto", "cpu", "cuda")
+
+
+def parser() -> argparse.ArgumentParser:
+    """Everything that ``mha-lint --help`` shows."""
+    made = argparse.ArgumentParser(
+        prog="mha-lint",
+        description="Lint PyTorch attention code, and fix it: each fix is validated by executing the module before and "
+        "after it, and written only when nothing else changed.",
+        epilog="Exit status: 0 when nothing is left to report, 1 when findings remain, 2 when the run itself failed.",
+        usage="mha-lint [OPTIONS] [PATHS ...]",
+        add_help=False,
+        allow_abbrev=False,
+    )
+    made.add_argument(
+        "paths", nargs="*", type=Path, metavar="PATHS", help="files or folders to lint, or - for stdin (default: .)"
+    )
+    _fixing(made.add_argument_group("Fixing (this executes the modules it fixes; linting alone never does)"))
+    _selection(made.add_argument_group("Rule selection"))
+    _configuration(made.add_argument_group("Configuration"))
+    _output(made.add_argument_group("Output"))
+    _exit(made.add_argument_group("Exit status"))
+    _miscellaneous(made.add_argument_group("Miscellaneous"))
+    return made
+
+
+def _fixing(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--fix", action="store_true", help="apply the safe fixes that validation lets through")
+    group.add_argument("--diff", action="store_true", help="validate as --fix does, show a diff, write nothing")
+    group.add_argument(
+        "--unsafe-fixes", action="store_true", default=None, help="also try fixes that change the result on purpose"
+    )
+    group.add_argument(
+        "--device",
+        type=_devices,
+        default=("auto",),
+        metavar="DEVICES",
+        help="where to execute: auto (CPU, and CUDA when present), cpu, cuda; separated by commas (default: auto)",
+    )
+    group.add_argument(
+        "--require-device",
+        type=_required_devices,
+        default=(),
+        metavar="DEVICES",
+        help="fail, and write nothing, where one of these is absent",
+    )
+
+
+def _selection(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--select", type=_codes, action="extend", metavar="CODES", help="run these rules alone")
+    group.add_argument(
+        "--extend-select", type=_codes, action="extend", default=[], metavar="CODES", help="run these rules as well"
+    )
+    group.add_argument(
+        "--ignore", type=_codes, action="extend", default=[], metavar="CODES", help="leave these rules out"
+    )
+    group.add_argument("--list-rules", action="store_true", help="list all rules and exit")
+    group.add_argument("--explain", metavar="CODE", help="print the page of a rule and exit")
+
+
+def _configuration(group: argparse._ArgumentGroup) -> None:
+    either = group.add_mutually_exclusive_group()
+    either.add_argument("--config", type=Path, metavar="FILE", help="read [tool.mha-lint] from this pyproject.toml")
+    either.add_argument("--isolated", action="store_true", help="read no pyproject.toml")
+    group.add_argument(
+        "--stdin-filename", type=Path, metavar="FILE", help="the name of the file that is read from stdin"
+    )
+
+
+def _output(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--output-format", choices=FORMATS, default="full", help="how to report (default: full)")
+    group.add_argument("--output-file", type=Path, metavar="FILE", help="write the report to a file, not to stdout")
+    group.add_argument("--statistics", action="store_true", help="show how many findings each rule has")
+    group.add_argument("-q", "--quiet", action="count", default=0, help="print findings only; twice: print nothing")
+    group.add_argument("-v", "--verbose", action="store_true", help="say what was read and why something failed")
+
+
+def _exit(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--exit-zero", action="store_true", help="exit with 0 even when findings remain")
+    group.add_argument("--exit-non-zero-on-fix", action="store_true", help="exit with 1 also when all was fixed")
+
+
+def _miscellaneous(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "-j", "--jobs", type=_jobs, default=_processors(), metavar="N", help="processes to lint in (default: all cores)"
+    )
+    group.add_argument("--no-cache", action="store_true", help="neither read nor write .mha_lint_cache")
+    group.add_argument("--version", action="version", version=f"mha-lint {mha_lint.__version__}")
+    group.add_argument("-h", "--help", action="help", help="show this help and exit")
+
+
+def _split(value: str) -> list[str]:
+    return [part.strip() for part in value.split(",") if part.strip()]
+
+
+def _codes(value: str) -> list[str]:
+    return [code.upper() for code in _split(value)]
+
+
+def _devices(value: str) -> tuple[str, ...]:
+    devices = tuple(_split(value))
+    for device in devices:
+        if device not in DEVICES:
+            raise argparse.ArgumentTypeError(f"unknown device {device!r} (choose from {', '.join(DEVICES)})")
+    if not devices:
+        raise argparse.ArgumentTypeError("no device named")
+    return devices
+
+
+def _required_devices(value: str) -> tuple[str, ...]:
+    devices = _devices(value)
+    if "auto" in devices:
+        raise argparse.ArgumentTypeError("'auto' cannot be required; name cpu or cuda")
+    return devices
+
+
+def _jobs(value: str) -> int:
+    if not value.isdecimal() or int(value) < 1:
+        raise argparse.ArgumentTypeError(f"expected a positive number, not {value!r}")
+    return int(value)
+
+
+def _processors() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

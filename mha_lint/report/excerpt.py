@@ -1,0 +1,102 @@
+"""Pieces of source in a report: the flagged lines underlined, and a fix as a small diff."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rich.cells import cell_len
+
+from mha_lint.findings import Edit, Position
+
+TAB = "    "
+_SHOWN_ROWS = 6
+
+# A terminal must not obey what a source file contains.
+_CONTROL = dict.fromkeys((*range(9), *range(10, 32), *range(127, 160)), "\N{REPLACEMENT CHARACTER}")
+
+
+def split_rows(text: str) -> list[str]:
+    """The rows of ``text`` without their newlines, split as Python splits them: at CR, LF and CRLF alone."""
+    return re.split(r"\r\n|\r|\n", text)
+
+
+def printable(row: str) -> str:
+    """``row`` with tabs of fixed width and no control characters."""
+    return row.rstrip("\r\n").translate(_CONTROL).replace("\t", TAB)
+
+
+@dataclass(frozen=True, slots=True)
+class Underlined:
+    """One row and the carets to show under it; ``row`` 0 stands for rows left out."""
+
+    row: int
+    source: str
+    carets: str
+
+
+def underline(text: str, start: Position, end: Position) -> list[Underlined]:
+    """The rows from ``start`` to ``end``, the middle of a long span left out."""
+    rows = split_rows(text)
+    last = min(end.row if end.column > 1 or end.row == start.row else end.row - 1, len(rows))
+    shown = list(range(start.row, last + 1))
+    if len(shown) > _SHOWN_ROWS:
+        shown = [*shown[: _SHOWN_ROWS - 2], 0, last]
+    return [_underline(number, rows, start, end) for number in shown]
+
+
+def _underline(number: int, rows: Sequence[str], start: Position, end: Position) -> Underlined:
+    if number == 0:
+        return Underlined(0, "...", "")
+    row = rows[number - 1]
+    indent = len(row) - len(row.lstrip())
+    first = start.column - 1 if number == start.row else indent
+    last = end.column - 1 if number == end.row else len(row.rstrip())
+    before, span = printable(row[:first]), printable(row[first:last])
+    carets = " " * cell_len(before) + "^" * max(cell_len(span), 1 if number == start.row else 0)
+    return Underlined(number, printable(row), carets)
+
+
+@dataclass(frozen=True, slots=True)
+class Changed:
+    """One row of a small diff: ``sign`` is ``-`` or ``+``; ``row`` is the row in the text before."""
+
+    sign: str
+    row: int
+    source: str
+
+
+def small_diff(text: str, edits: Sequence[Edit]) -> list[Changed]:
+    """The rows that ``edits`` take away and put in, without context, in the order of the text."""
+    rows = re.findall(r".*?(?:\r\n|\r|\n|\Z)", text, flags=re.DOTALL)
+    changed: list[Changed] = []
+    group: list[Edit] = []
+    for edit in sorted(edits, key=lambda edit: (edit.start, edit.end)):
+        if group and edit.start.row > max(other.end.row for other in group):
+            changed += _changed(rows, group)
+            group = []
+        group.append(edit)
+    return changed + (_changed(rows, group) if group else [])
+
+
+def _changed(rows: Sequence[str], edits: Sequence[Edit]) -> list[Changed]:
+    first, last = edits[0].start.row, max(edit.end.row for edit in edits)
+    lines = rows[first - 1 : last]
+    starts = [sum(map(len, lines[:index])) for index in range(len(lines) + 1)]
+    block = "".join(lines)
+
+    def offset(position: Position) -> int:
+        return starts[position.row - first] + position.column - 1
+
+    pieces, at = [], 0
+    for edit in edits:
+        pieces += [block[at : offset(edit.start)], edit.content]
+        at = offset(edit.end)
+    old, new = split_rows(block), split_rows("".join((*pieces, block[at:])))
+    while old and new and old[0] == new[0]:
+        old, new, first = old[1:], new[1:], first + 1
+    while old and new and old[-1] == new[-1]:
+        old, new = old[:-1], new[:-1]
+    removed = [Changed("-", first + index, printable(row)) for index, row in enumerate(old)]
+    return removed + [Changed("+", first + index, printable(row)) for index, row in enumerate(new)]

@@ -1,0 +1,38 @@
+"""``--output-format github``: workflow commands that GitHub Actions shows beside the lines of a pull request."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mha_lint.report import Entry
+from mha_lint.report.text import shown_path
+
+_LEVELS = {"error": "error", "warning": "warning", "info": "notice"}
+
+
+def render(entries: Sequence[Entry]) -> str:
+    """One command a line; escaped as actions/toolkit does (packages/core/src/command.ts)."""
+    return "\n".join(_command(entry) for entry in entries if not entry.fixed)
+
+
+def _command(entry: Entry) -> str:
+    finding = entry.finding
+    properties = {
+        "title": f"mha-lint ({finding.code})",
+        "file": shown_path(finding.filename),
+        "line": finding.location.row,
+        "col": finding.location.column,
+        "endLine": finding.end_location.row,
+        "endColumn": finding.end_location.column,
+    }
+    listed = ",".join(f"{key}={_escape_property(str(value))}" for key, value in properties.items())
+    place = f"{shown_path(finding.filename)}:{finding.location.row}:{finding.location.column}"
+    return f"::{_LEVELS[finding.severity]} {listed}::{_escape(f'{place}: {finding.code} {finding.message}')}"
+
+
+def _escape(text: str) -> str:
+    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+
+
+def _escape_property(text: str) -> str:
+    return _escape(text).replace(":", "%3A").replace(",", "%2C")

@@ -1,0 +1,83 @@
+"""The line that ends a run: how many findings, what became of them, and on which devices fixes were executed."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from mha_lint.report import Entry
+from mha_lint.report.text import safely_fixable
+
+
+def summary(
+    entries: Sequence[Entry], *, fixing: bool, diff: bool = False, unsafe: bool = False, errors: int = 0
+) -> str:
+    """The summary of a run that only linted, fixed (``fixing``), or showed what it would fix (``diff``)."""
+    if not entries:
+        if errors:
+            return f"No findings, but {_count(errors, 'error')}."
+        return "All checks passed."
+    total = f"Found {_count(len(entries), 'finding')}"
+    if not fixing:
+        return _hinted(f"{total}.", entries, unsafe)
+    fates = Counter(_fate(entry, diff, unsafe) for entry in entries)
+    listed = ", ".join(f"{fates[fate]} {fate}" for fate in _order(diff) if fates[fate])
+    return f"{total}: {listed}{_devices(entries)}."
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
+
+
+def _hinted(total: str, entries: Sequence[Entry], unsafe: bool) -> str:
+    safe = sum(safely_fixable(entry.finding) for entry in entries)
+    risky = sum(entry.finding.fix is not None for entry in entries) - safe
+    if unsafe:
+        safe, risky = safe + risky, 0
+    options = "--fix --unsafe-fixes" if unsafe else "--fix"
+    hints = []
+    if safe:
+        each = "each validated" if safe > 1 else "validated"
+        hints.append(f"{safe} fixable with {options} ({each} by execution first)")
+    if risky:
+        hints.append(f"{risky} {'more ' if safe else 'fixable '}with --unsafe-fixes")
+    return f"{total}\n{'; '.join(hints)}." if hints else total
+
+
+def _order(diff: bool) -> tuple[str, ...]:
+    fixed = "would be fixed" if diff else "fixed"
+    return (
+        fixed,
+        "refuted",
+        "not exercised",
+        "unavailable",
+        "not written",
+        "fixable only with --unsafe-fixes",
+        "no fix",
+    )
+
+
+def _fate(entry: Entry, diff: bool, unsafe: bool) -> str:
+    finding = entry.finding
+    if entry.fixed:
+        return _order(diff)[0]
+    if finding.fix is None:
+        return "no fix"
+    if finding.fix.applicability == "unsafe" and not unsafe:
+        return "fixable only with --unsafe-fixes"
+    if finding.verdict is None or finding.verdict.verdict == "validated":
+        return "not written"
+    return finding.verdict.verdict
+
+
+def _devices(entries: Sequence[Entry]) -> str:
+    """The devices on which at least one trial ran, by name where they have one."""
+    names: dict[str, str] = {}
+    for entry in entries:
+        if verdict := entry.finding.verdict:
+            known = dict(verdict.device_names)
+            for trial in verdict.trials:
+                if trial.outcome != "skipped":
+                    names[trial.device] = known.get(trial.device, "")
+    listed = ", ".join(f"{device}: {name}" if name else device for device, name in sorted(names.items()))
+    return f" (validated on {listed})" if listed else ""

@@ -1,0 +1,126 @@
+"""``--output-format full`` and ``concise``, and ``--statistics``: reports for people."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from collections.abc import Sequence
+
+from mha_lint.findings import Finding, Verdict
+from mha_lint.report import Entry
+from mha_lint.report.excerpt import printable, small_diff, underline
+
+_STYLES = {"bold": "1", "red": "31;1", "green": "32", "yellow": "33;1", "blue": "34;1", "minus": "31", "cyan": "36;1"}
+_SEVERITY_STYLE = {"error": "red", "warning": "yellow", "info": "cyan"}
+_VERDICT_STYLE = {"validated": "green", "refuted": "red", "not exercised": "yellow", "unavailable": "yellow"}
+
+
+def shown_path(filename: str) -> str:
+    """``filename`` relative to the working directory when it lies below it, else as it is."""
+    absolute = os.path.abspath(filename)
+    below = os.path.join(os.getcwd(), "")
+    return filename if filename == "-" else absolute.removeprefix(below)
+
+
+def paint(text: str, style: str, colour: bool) -> str:
+    """``text`` in an ANSI style, or as it is."""
+    return f"\x1b[{_STYLES[style]}m{text}\x1b[0m" if colour and text else text
+
+
+def concise(entries: Sequence[Entry], *, colour: bool = False) -> str:
+    """One line a finding: ``path:row:column: CODE [*] message``; ``[*]`` marks what ``--fix`` would try."""
+    lines = []
+    for entry in entries:
+        code = paint(entry.finding.code, "red", colour)
+        lines.append(
+            f"{_place(entry.finding, colour)}: {code} {_mark(entry, colour)}{printable(entry.finding.message)}"
+        )
+    return "\n".join(lines)
+
+
+def full(entries: Sequence[Entry], *, colour: bool = False) -> str:
+    """Each finding with its source underlined, why it matters, its fix as a diff, and what validation found."""
+    return "\n\n".join(_full(entry, colour) for entry in entries)
+
+
+def statistics(entries: Sequence[Entry]) -> str:
+    """How many findings of each rule, the most frequent first; ``[*]`` as in :func:`concise`."""
+    rows = _counts(entries)
+    width = max((len(str(count)) for *_, count in rows), default=0)
+    return "\n".join(f"{count:>{width}}  {code}  [{'*' if fix else ' '}] {name}" for code, name, fix, count in rows)
+
+
+def statistics_json(entries: Sequence[Entry]) -> str:
+    """:func:`statistics` for programs."""
+    rows = _counts(entries)
+    return json.dumps([{"code": c, "name": n, "count": count, "fixable": fix} for c, n, fix, count in rows], indent=2)
+
+
+def _counts(entries: Sequence[Entry]) -> list[tuple[str, str, bool, int]]:
+    counts = Counter((entry.finding.code, entry.finding.name) for entry in entries)
+    fixable = {entry.finding.code for entry in entries if safely_fixable(entry.finding)}
+    ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+    return [(code, name, code in fixable, count) for (code, name), count in ordered]
+
+
+def safely_fixable(finding: Finding) -> bool:
+    """Whether ``--fix`` alone would try this finding's fix."""
+    return finding.fix is not None and finding.fix.applicability == "safe"
+
+
+def _place(finding: Finding, colour: bool) -> str:
+    path = paint(printable(shown_path(finding.filename)), "bold", colour)
+    return f"{path}:{finding.location.row}:{finding.location.column}"
+
+
+def _mark(entry: Entry, colour: bool) -> str:
+    if entry.fixed:
+        return paint("[fixed]", "green", colour) + " "
+    return paint("[*]", "cyan", colour) + " " if safely_fixable(entry.finding) else ""
+
+
+def _full(entry: Entry, colour: bool) -> str:
+    finding = entry.finding
+    code = paint(f"{finding.code} {finding.severity}", _SEVERITY_STYLE[finding.severity], colour)
+    lines = [f"{_place(finding, colour)}: {code}: {_mark(entry, colour)}{printable(finding.message)}"]
+
+    spans = underline(entry.text, finding.location, finding.end_location)
+    changes = small_diff(entry.text, finding.fix.edits) if finding.fix else []
+    width = max(len(str(row)) for row in (*(span.row for span in spans), *(change.row for change in changes)))
+
+    def gutter(label: object = "", mark: str = "|") -> str:
+        return paint(f"{label:>{width}} {mark}", "blue", colour)
+
+    lines.append(gutter())
+    for span in spans:
+        lines.append(f"{gutter(span.row or '')} {span.source}")
+        if span.carets:
+            lines.append(f"{gutter()} {paint(span.carets, _SEVERITY_STYLE[finding.severity], colour)}")
+    lines.append(f"{gutter(mark='=')} {paint('why:', 'bold', colour)} {printable(finding.why)}")
+    if finding.fix:
+        kind = paint(f"fix ({finding.fix.applicability}, {finding.fix.relation}):", "bold", colour)
+        lines.append(f"{gutter(mark='=')} {kind} {printable(finding.fix.message)}")
+        for change in changes:
+            row = f"{change.sign} {change.source}".rstrip()
+            lines.append(f"{gutter(change.row)} {paint(row, 'minus' if change.sign == '-' else 'green', colour)}")
+    elif finding.no_fix_reason:
+        lines.append(f"{gutter(mark='=')} {paint('no fix:', 'bold', colour)} {printable(finding.no_fix_reason)}")
+    if finding.verdict:
+        verdict = verdict_line(finding.verdict)
+        name = paint(f"{finding.verdict.verdict}:", _VERDICT_STYLE[finding.verdict.verdict], colour)
+        lines.append(f"{gutter(mark='=')} {name} {verdict}")
+    return "\n".join(lines)
+
+
+def verdict_line(verdict: Verdict) -> str:
+    """``module · cpu 24/24 · cuda 40/40 · bitwise`` when validated, else the reason."""
+    if verdict.verdict != "validated":
+        return " ".join(printable(verdict.reason.replace("\n", " ")).split()) or "no reason is known"
+    parts = [verdict.harness or ""]
+    for device in dict.fromkeys(trial.device for trial in verdict.trials):
+        ran = [trial for trial in verdict.trials if trial.device == device and trial.outcome != "skipped"]
+        if ran:
+            parts.append(f"{device} {sum(trial.outcome == 'agree' for trial in ran)}/{len(ran)}")
+    parts += ["bitwise"] * verdict.bitwise + ["from cache"] * verdict.cached
+    return " · ".join(part for part in parts if part)

@@ -1,0 +1,258 @@
+"""Many files: lint them (in several processes when there is enough work), then fix what validation lets through."""
+
+from __future__ import annotations
+
+import multiprocessing
+import signal
+import time
+import traceback
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from mha_lint.files import Source, SourceError, encode, read_source, write_source
+from mha_lint.findings import Finding
+from mha_lint.progress import Progress
+from mha_lint.report import Entry
+from mha_lint.settings import Settings
+
+if TYPE_CHECKING:
+    from mha_lint.cache import LintCache
+    from mha_lint.validation import Validator
+
+ISSUES = "https://github.com/mha-lint/mha-lint/issues"
+
+# Starting processes that import LibCST costs about half a second, so this process begins alone.
+_ALONE_SECONDS = 0.5
+_WORTH_CACHING_SECONDS = 0.005
+
+
+class RunError(Exception):
+    """The run as a whole cannot go on, and nothing was written; the message is one line."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How to run: ``fix`` says whether fixes are left alone, written, or only shown as a diff."""
+
+    fix: Literal["no", "write", "diff"] = "no"
+    devices: tuple[str, ...] = ("auto",)
+    require: tuple[str, ...] = ()
+    jobs: int = 1
+    cache: Path | None = None
+
+
+@dataclass
+class Outcome:
+    """What came of a run. ``rewritten`` holds the files whose text changed (or would), with their new texts."""
+
+    entries: list[Entry] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
+    details: list[str] = field(default_factory=list)  # tracebacks of crashes, shown with -v
+    rewritten: list[tuple[Source, str]] = field(default_factory=list)
+    files: int = 0
+    cached: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Linted:
+    """One linted file; ``source`` is None when it has no findings."""
+
+    path: Path
+    findings: tuple[Finding, ...] = ()
+    source: Source | None = None
+    error: str = ""
+    detail: str = ""
+    cached: bool = False
+
+
+def run(items: Iterable[Path | Source | SourceError], settings: Settings, plan: Plan, progress: Progress) -> Outcome:
+    """Lint every item; with ``plan.fix``, validate and apply the fixes. Raises :class:`RunError`."""
+    outcome = Outcome()
+    sources: list[Path | Source] = []
+    for item in items:
+        if isinstance(item, SourceError):
+            outcome.errors.append(str(item))
+        else:
+            sources.append(item)
+    outcome.files = len(sources)
+    progress.total = len(sources)
+    validator = _validator(plan) if plan.fix != "no" else None
+    try:
+        if validator and plan.require:
+            validator.start()
+        linted = []
+        for result in _lint_all(sources, settings, plan):
+            progress.linted(result.path)
+            if validator and any(applicable(finding, settings) for finding in result.findings):
+                validator.start()  # torch is imported there while linting goes on here
+            _note(result, outcome)
+            linted.append(result)
+        if validator and (plan.require or any(applicable(f, settings) for result in linted for f in result.findings)):
+            _require(validator)
+        for result in linted:
+            if result.source is None:
+                continue
+            if validator and any(applicable(finding, settings) for finding in result.findings):
+                progress.validating(result.path)
+                _fix(result.source, result.findings, settings, plan, validator, outcome)
+            else:
+                outcome.entries += [Entry(finding, result.source.text) for finding in result.findings]
+    finally:
+        if validator:
+            validator.close()
+    if plan.cache:
+        from mha_lint.cache import trim
+
+        trim(plan.cache)
+    return outcome
+
+
+def applicable(finding: Finding, settings: Settings) -> bool:
+    """Whether this run may try the finding's fix."""
+    return finding.fix is not None and (finding.fix.applicability == "safe" or settings.unsafe_fixes)
+
+
+def _note(result: Linted, outcome: Outcome) -> None:
+    outcome.cached += result.cached
+    if result.error:
+        outcome.errors.append(result.error)
+    if result.detail:
+        outcome.details.append(result.detail)
+
+
+# --- linting
+
+
+def lint_one(item: Path | Source, settings: Settings, cache: LintCache | None) -> Linted:
+    """Lint one file. Never raises: whatever goes wrong with a file is its ``error``."""
+    path = item.path if isinstance(item, Source) else item
+    try:
+        source = item if isinstance(item, Source) else read_source(item)
+        # Only files that may be worth parsing are looked up; the others are dismissed faster than they are hashed.
+        store = cache if b"torch" in source.data else None
+        findings = store.load(source) if store else None
+        cached = findings is not None
+        if findings is None:
+            from mha_lint.linter import lint
+
+            begun = time.perf_counter()
+            findings = tuple(lint(source, settings))
+            if store and time.perf_counter() - begun > _WORTH_CACHING_SECONDS:
+                store.store(source, findings)
+        return Linted(path, findings, source if findings else None, cached=cached)
+    except SourceError as error:
+        return Linted(path, error=str(error))
+    except Exception as error:  # a bug in a rule must cost one file, not the run
+        return Linted(path, error=_crash(path, error, "linting"), detail=traceback.format_exc())
+
+
+def _crash(path: Path, error: Exception, activity: str) -> str:
+    told = f"{type(error).__name__}: {error}".replace("\n", " ")
+    return f"{path}: mha-lint failed while {activity} this file ({told}); please report it at {ISSUES}"
+
+
+def _lint_all(items: Sequence[Path | Source], settings: Settings, plan: Plan) -> Iterator[Linted]:
+    """Lint in order: alone for a moment, then, if much is left, in ``plan.jobs`` processes."""
+    cache = None
+    if plan.cache:
+        from mha_lint.cache import LintCache
+
+        cache = LintCache(plan.cache, settings)
+    begun = time.perf_counter()
+    for done, item in enumerate(items):
+        elapsed = time.perf_counter() - begun
+        left = len(items) - done
+        if (
+            plan.jobs > 1
+            and elapsed > _ALONE_SECONDS
+            and left > plan.jobs
+            and elapsed / done * left > 2 * _ALONE_SECONDS
+        ):
+            yield from _lint_in_processes(items[done:], settings, cache, plan.jobs)
+            return
+        yield lint_one(item, settings, cache)
+
+
+def _lint_in_processes(
+    items: Sequence[Path | Source], settings: Settings, cache: LintCache | None, jobs: int
+) -> Iterator[Linted]:
+    # Spawned, not forked: by now this process may have threads (the progress display).
+    context = multiprocessing.get_context("spawn")
+    pool = ProcessPoolExecutor(min(jobs, len(items)), context, initializer=_start_worker, initargs=(settings, cache))
+    done = 0
+    try:
+        for result in pool.map(_work, items, chunksize=max(1, min(16, len(items) // (4 * jobs)))):
+            done += 1
+            yield result
+    except BrokenProcessPool:
+        for item in items[done:]:
+            path = item.path if isinstance(item, Source) else item
+            yield Linted(
+                path, error=f"{path}: not linted: a worker process died; run again with -j 1 to see on which file"
+            )
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+_worker: tuple[Settings, LintCache | None]
+
+
+def _start_worker(settings: Settings, cache: LintCache | None) -> None:
+    global _worker
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the main process's to handle
+    _worker = settings, cache
+
+
+def _work(item: Path | Source) -> Linted:
+    return lint_one(item, *_worker)
+
+
+# --- fixing
+
+
+def _require(validator: Validator) -> None:
+    """Wait for torch and the devices that were asked for. Raises :class:`RunError`."""
+    from mha_lint.validation import DeviceMissing, TorchMissing
+
+    try:
+        validator.environment()
+    except (TorchMissing, DeviceMissing) as error:
+        raise RunError(str(error)) from error
+
+
+def _validator(plan: Plan) -> Validator:
+    from mha_lint.validation import Validator
+
+    return Validator(devices=plan.devices, require=plan.require, cache_dir=plan.cache)
+
+
+def _fix(
+    source: Source, findings: Sequence[Finding], settings: Settings, plan: Plan, validator: Validator, outcome: Outcome
+) -> None:
+    """Fix one file and add what came of it to ``outcome``. The file is written here or not at all."""
+    from mha_lint.fixing import fix_source
+
+    unfixed = [Entry(finding, source.text) for finding in findings]
+    try:
+        fixed = fix_source(source, list(findings), settings, validator)
+        if fixed.text != source.text:
+            encode(source, fixed.text)  # a diff must not promise what could not be written
+            if plan.fix == "write":
+                write_source(source, fixed.text)
+            outcome.rewritten.append((source, fixed.text))
+    except SourceError as error:
+        outcome.errors.append(str(error))
+        outcome.entries += unfixed
+        return
+    except Exception as error:  # a bug in a fixer must cost one file, not the run
+        outcome.errors.append(_crash(source.path, error, "fixing"))
+        outcome.details.append(traceback.format_exc())
+        outcome.entries += unfixed
+        return
+    entries = [Entry(finding, source.text, fixed=True) for finding in fixed.fixed]
+    entries += [Entry(finding, source.text) for finding in fixed.remaining]
+    outcome.entries += sorted(entries, key=lambda entry: (entry.finding.location, entry.finding.code))
