@@ -1,12 +1,13 @@
-"""The corpus of attention modules in ``tests/corpus``: its marks, and running it on real torch.
+"""The corpus of attention modules in ``tests/corpus``: what their comments promise, and running them on real torch.
 
-Each file is ordinary PyTorch code. Two kinds of comment make it a test:
+Each file is ordinary PyTorch code. Two kinds of comment make it a test.
 
-- a trailing ``# expect: MHA001`` on the row where that finding must be (several codes: several marks);
-- in the head, before the first statement: ``# run: EXPRESSION`` (evaluated in the file's namespace), ``# stub: NAMES``
-  (imports that aren't installed), ``# fix: none (reason)`` (reported, deliberately not rewritten), ``# fix: unsafe``.
+On a row: ``# expect: MHA001``, where that finding must be; ``# silent: reason``, where real torch refuses a view in
+some runs and the linter must keep quiet all the same. A file with no ``expect`` is a clean counterpart.
 
-A file with no ``expect`` is a clean counterpart.
+In the head, before the first statement: ``# run: EXPRESSION``, evaluated in the file's namespace; ``# not run: reason``;
+``# stub: NAMES``, imports that aren't installed; ``# fix: none (reason)``, reported but deliberately not rewritten;
+``# fix: unsafe``; ``# not exercised: reason``, for a fix that no harness can execute.
 """
 
 from __future__ import annotations
@@ -19,18 +20,20 @@ from pathlib import Path
 from typing import Any
 
 CORPUS = Path(__file__).parent / "corpus"
-EXPECT = re.compile(r"#\s*expect:\s*(MHA\d{3})")
-HEAD = re.compile(r"#\s*(run|stub|fix|not run|not exercised|raises):\s*(.+)")
+_EXPECT = re.compile(r"#\s*expect:\s*(MHA\d{3})")
+_EXCUSED = re.compile(r"#\s*(silent:|noqa: MHA)")
+_HEAD = re.compile(r"#\s*(run|not run|stub|fix|not exercised):\s*(.+)")
 
 
 @dataclass(frozen=True)
 class CorpusFile:
-    """One corpus file, with what its comments say about it."""
+    """One corpus file and what its comments promise. ``expected`` holds (code, row) in the order of rows, from 1."""
 
     path: Path
     text: str
-    expected: tuple[tuple[str, int], ...]  # (code, row), rows from 1, in the order of rows
-    head: tuple[tuple[str, str], ...]  # (kind, value)
+    expected: tuple[tuple[str, int], ...]
+    excused: frozenset[int]
+    head: tuple[tuple[str, str], ...]
 
     @property
     def name(self) -> str:
@@ -42,35 +45,43 @@ class CorpusFile:
         return tuple(value for name, value in self.head if name == kind)
 
 
-def read_corpus_file(path: Path) -> CorpusFile:
-    """Read one corpus file and its marks."""
-    text = path.read_text(encoding="utf-8")
-    lines = text.splitlines()
-    expected = tuple((code, row) for row, line in enumerate(lines, 1) for code in EXPECT.findall(line))
-    head = []
-    for line in lines:
-        if not line.startswith("#"):
-            break
-        if match := HEAD.match(line):
-            head.append((match[1], match[2]))
-    return CorpusFile(path, text, expected, tuple(head))
+@dataclass(frozen=True)
+class Execution:
+    """What one ``# run:`` did: the rows whose ``.view`` torch refused, and the value of the expression."""
+
+    refused: frozenset[int]
+    value: Any
 
 
 def corpus() -> list[CorpusFile]:
     """All corpus files, sorted by path."""
-    return [read_corpus_file(path) for path in sorted(CORPUS.rglob("*.py"))]
+    return [_read(path) for path in sorted(CORPUS.rglob("*.py"))]
 
 
-def failing_view_rows(file: CorpusFile, text: str, expression: str) -> set[int]:
-    """Evaluate ``expression`` in ``text`` executed as a module; return the rows whose ``.view`` real torch refused.
+def _read(path: Path) -> CorpusFile:
+    text = path.read_text(encoding="utf-8")
+    lines = text.splitlines()
+    expected = tuple((code, row) for row, line in enumerate(lines, 1) for code in _EXPECT.findall(line))
+    excused = frozenset(row for row, line in enumerate(lines, 1) if _EXCUSED.search(line))
+    head = []
+    for line in lines:
+        if not line.startswith("#"):
+            break
+        if match := _HEAD.match(line):
+            head.append((match[1], match[2]))
+    return CorpusFile(path, text, expected, excused, tuple(head))
 
-    A refused view is recorded and replaced by ``reshape``, so that the run goes on to the next one.
+
+def execute(file: CorpusFile, text: str, expression: str) -> Execution:
+    """Execute ``text`` as a module and evaluate ``expression`` in it, with a fixed seed.
+
+    A view that torch refuses is recorded and replaced by ``reshape``, so that the run goes on to the next one.
     Any other exception is raised.
     """
     import torch
     from torch.overrides import TorchFunctionMode
 
-    rows: set[int] = set()
+    refused: set[int] = set()
     filename = str(file.path)
 
     class RecordRefusedViews(TorchFunctionMode):
@@ -84,31 +95,29 @@ def failing_view_rows(file: CorpusFile, text: str, expression: str) -> set[int]:
                 while frame.f_code.co_filename != filename:
                     assert frame.f_back is not None, "a view was refused outside the corpus file"
                     frame = frame.f_back
-                rows.add(frame.f_lineno)
+                refused.add(frame.f_lineno)
                 return torch.Tensor.reshape(*args, **(kwargs or {}))
 
     stubs = {name: _stub(name) for names in file.notes("stub") for name in names.split()}
-    module = types.ModuleType(file.path.stem)
+    module = types.ModuleType(f"corpus_{file.path.stem}")
     module.__file__ = filename
-    saved = {name: sys.modules.get(name) for name in (*stubs, module.__name__)}
-    sys.modules.update(stubs, **{module.__name__: module})  # dataclasses look their module up
+    added = {**stubs, module.__name__: module}
+    assert not added.keys() & sys.modules.keys(), "a corpus file must not shadow a module that is loaded"
+    sys.modules.update(added)  # dataclasses look their module up
     try:
         exec(compile(text, filename, "exec"), module.__dict__)
         torch.manual_seed(0)
         with RecordRefusedViews():
-            eval(expression, module.__dict__ | {"torch": torch})
+            value = eval(expression, module.__dict__ | {"torch": torch})
     finally:
-        for name, previous in saved.items():
-            if previous is None:
-                del sys.modules[name]
-            else:
-                sys.modules[name] = previous
-    return rows
+        for name in added:
+            del sys.modules[name]
+    return Execution(frozenset(refused), value)
 
 
 def _stub(name: str) -> types.ModuleType:
-    """A module that gives an object for any name, and whose objects can't be used."""
+    """A package whose every attribute can be imported, and none of them used."""
     stub = types.ModuleType(name)
-    stub.__path__ = []  # a package, so that submodules import
+    stub.__path__ = []
     stub.__getattr__ = lambda attribute: object()  # type: ignore[method-assign]
     return stub
