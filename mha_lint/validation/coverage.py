@@ -1,0 +1,146 @@
+"""Which statements a rewrite changed, and which rows of a text ran."""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import difflib
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from types import CodeType, FrameType
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Statement:
+    """A simple statement, or the header of a compound one, by its first and last row (from 1)."""
+
+    first: int
+    last: int
+
+    def ran(self, rows: set[int]) -> bool:
+        return any(row in rows for row in range(self.first, self.last + 1))
+
+
+def changed_statements(before: str, after: str) -> tuple[frozenset[Statement], frozenset[Statement]]:
+    """The innermost statements that differ, of both texts. Comments and blank lines are nobody's statement."""
+    old, new = before.splitlines(), after.splitlines()
+    old_rows: set[int] = set()
+    new_rows: set[int] = set()
+    for tag, first, last, new_first, new_last in difflib.SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
+        if tag != "equal":
+            old_rows.update(row + 1 for row in range(first, last) if _is_code(old[row]))
+            new_rows.update(row + 1 for row in range(new_first, new_last) if _is_code(new[row]))
+    return statements_at(before, old_rows), statements_at(after, new_rows)
+
+
+def statements_at(source: str, rows: set[int]) -> frozenset[Statement]:
+    """The innermost statements that these rows belong to; docstrings and bare constants never run and do not count."""
+    found: set[Statement] = set()
+    spans = sorted(_spans(ast.parse(source)), key=lambda statement: statement.last - statement.first)
+    for row in rows:
+        for statement in spans:
+            if statement.first <= row <= statement.last:
+                found.add(statement)
+                break
+    return frozenset(found)
+
+
+def _is_code(line: str) -> bool:
+    stripped = line.strip()
+    return bool(stripped) and not stripped.startswith("#")
+
+
+def _spans(tree: ast.Module) -> Iterator[Statement]:
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.stmt):
+            continue
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+            continue
+        if isinstance(node, (ast.Global, ast.Nonlocal)):
+            continue
+        last = node.end_lineno or node.lineno
+        body: list[ast.stmt] = getattr(node, "body", [])
+        if isinstance(node, ast.Match):
+            last = node.cases[0].pattern.lineno - 1
+        elif body:
+            inner = min([body[0].lineno, *(item.lineno for item in getattr(body[0], "decorator_list", []))])
+            last = max(node.lineno, inner - 1)  # the header alone
+        yield Statement(node.lineno, last)
+
+
+@dataclass(slots=True)
+class Rows:
+    """The rows that ran while they were watched, by file name."""
+
+    seen: dict[str, set[int]] = field(default_factory=dict)
+
+    def of(self, file: str) -> set[int]:
+        return self.seen.setdefault(file, set())
+
+
+@contextlib.contextmanager
+def watch(*files: str) -> Iterator[Rows]:
+    """Record the rows of ``files`` that run. Only their code objects are watched, so the rest runs at full speed."""
+    rows = Rows()
+    for file in files:
+        rows.of(file)
+    if sys.version_info >= (3, 12):
+        with _monitored(rows):
+            yield rows
+    else:
+        with _traced(rows):
+            yield rows
+
+
+@contextlib.contextmanager
+def _traced(rows: Rows) -> Iterator[None]:
+    def on_call(frame: FrameType, event: str, argument: Any) -> Any:
+        seen = rows.seen.get(frame.f_code.co_filename)
+        if seen is None:
+            return None
+
+        def on_line(frame: FrameType, event: str, argument: Any) -> Any:
+            if event == "line":
+                seen.add(frame.f_lineno)
+            return on_line
+
+        return on_line
+
+    previous = sys.gettrace()
+    sys.settrace(on_call)
+    try:
+        yield
+    finally:
+        sys.settrace(previous)
+
+
+if sys.version_info >= (3, 12):
+
+    @contextlib.contextmanager
+    def _monitored(rows: Rows) -> Iterator[None]:
+        monitoring = sys.monitoring
+        tool = next((number for number in (4, 3, 5, 1, 0) if monitoring.get_tool(number) is None), None)
+        if tool is None:
+            with _traced(rows):
+                yield
+            return
+
+        def on_line(code: CodeType, row: int) -> Any:
+            seen = rows.seen.get(code.co_filename)
+            if seen is None:
+                return monitoring.DISABLE
+            seen.add(row)
+            return None
+
+        monitoring.use_tool_id(tool, "mha-lint")
+        monitoring.register_callback(tool, monitoring.events.LINE, on_line)
+        monitoring.set_events(tool, monitoring.events.LINE)
+        try:
+            yield
+        finally:
+            monitoring.set_events(tool, 0)
+            monitoring.register_callback(tool, monitoring.events.LINE, None)
+            monitoring.free_tool_id(tool)
+            monitoring.restart_events()

@@ -1,0 +1,68 @@
+"""The record of what was executed: one JSON file a job and environment, so that the same bytes run once."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from dataclasses import replace
+from pathlib import Path
+
+import mha_lint
+from mha_lint.findings import Verdict
+from mha_lint.validation.job import Environment, Job, job_to_json, verdict_from_json, verdict_to_json
+
+
+def key(job: Job, environment: Environment) -> str:
+    """What the outcome depends on, hashed: both texts, the claim, the interpreter, torch, the hardware, this tool."""
+    facts = {
+        "job": job_to_json(job),
+        "python": environment.python,
+        "torch": environment.torch_version,
+        "devices": environment.devices,
+        "tool": mha_lint.__version__,
+        "harness": _own_source_digest(),
+    }
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def recall(cache_dir: Path, job: Job, environment: Environment) -> Verdict | None:
+    """The stored verdict, marked as cached; None when there is none or its file is damaged."""
+    try:
+        data = json.loads(_file(cache_dir, job, environment).read_text("utf-8"))
+        verdict = verdict_from_json(data)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+    return replace(verdict, cached=True) if verdict.verdict in ("validated", "refuted") else None
+
+
+def record(cache_dir: Path, job: Job, environment: Environment, verdict: Verdict) -> None:
+    """Store what was executed. A verdict that nothing was executed for is not evidence and is not kept."""
+    if verdict.verdict not in ("validated", "refuted"):
+        return
+    target = _file(cache_dir, job, environment)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=".new-")
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8") as stream:
+                json.dump(verdict_to_json(verdict), stream)
+            os.replace(temporary, target)
+        except BaseException:
+            os.unlink(temporary)
+            raise
+    except OSError:
+        return  # a cache that cannot be written only costs time
+
+
+def _file(cache_dir: Path, job: Job, environment: Environment) -> Path:
+    return cache_dir / "evidence" / f"{key(job, environment)}.json"
+
+
+def _own_source_digest() -> str:
+    """Evidence found by one state of the harness says nothing of another: while developing, the version stands still."""
+    digest = hashlib.sha256()
+    for source in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(source.read_bytes())
+    return digest.hexdigest()

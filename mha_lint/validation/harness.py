@@ -1,0 +1,371 @@
+"""Finds a way to run the changed statements with no help from the user, or says why there is none."""
+
+from __future__ import annotations
+
+import ast
+import copy
+import heapq
+import inspect
+import time
+import types
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from mha_lint.validation import trial
+from mha_lint.validation.construct import Answers, Plan, build, plans, variants
+from mha_lint.validation.coverage import Rows, Statement, watch
+from mha_lint.validation.imports import Loaded, in_one_line, quiet
+from mha_lint.validation.inputs import (
+    Assignment,
+    Inspected,
+    Spec,
+    TensorSpec,
+    TupleSpec,
+    candidates,
+    describe,
+    families,
+    inspect_module,
+    read_forward,
+)
+from mha_lint.validation.stubs import StubTouched
+from mha_lint.validation.vocabulary import SIZINGS
+
+_ATTEMPTS = 240  # calls of forward for one built instance
+_LARGEST = 40_000_000  # parameters; beyond, trials take too long
+Meaning = Callable[[], Any]  # makes the context in which before runs
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What is run: a module class, or a module-level function, by its qualified name."""
+
+    name: str
+    is_class: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """A way to run it that works on *before*."""
+
+    target: Target
+    plan: Plan
+    specs: Mapping[str, Spec]
+    assignments: tuple[Assignment, ...]
+    inspected: Inspected
+    covered: frozenset[Statement]
+
+    def describe(self) -> str:
+        arguments = ", ".join(f"{name}={describe(spec)}" for name, spec in self.specs.items())
+        if not self.target.is_class:
+            return f"{self.target.name}({arguments})"
+        return f"{self.target.name}({self.plan.describe()}) called with ({arguments})"
+
+
+class FunctionModule(torch.nn.Module):
+    """A plain function as a module without parameters."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        return self.function(*args, **kwargs)
+
+
+def lookup(module: types.ModuleType, name: str) -> Any:
+    """The object of this qualified name; None when there is none."""
+    found: Any = module
+    for part in name.split("."):
+        found = getattr(found, part, None)
+    return found
+
+
+def instantiate(target: Target, plan: Plan, module: types.ModuleType, seed: int) -> Any:
+    """Build the target from ``module``; whatever its ``__init__`` raises passes through."""
+    trial.seed_everything(seed)
+    with quiet():
+        found = lookup(module, target.name)
+        return build(found, plan, module) if target.is_class else FunctionModule(found)
+
+
+def signature_of(module: Any) -> inspect.Signature:
+    return inspect.signature(module.function if isinstance(module, FunctionModule) else module.forward)
+
+
+def targets(loaded: Loaded, symbols: tuple[str, ...]) -> list[Target]:
+    """What to try, in order: the class or function itself, its subclasses, then what uses it in this file."""
+    found: list[Target] = []
+    for symbol in symbols:
+        owner = owner_of(loaded.module, symbol)
+        if owner is None:
+            continue
+        thing = lookup(loaded.module, owner)
+        if isinstance(thing, type) and issubclass(thing, torch.nn.Module):
+            found.append(Target(owner, True))
+        elif callable(thing) and not isinstance(thing, type):
+            found.append(Target(owner, False))
+        found += [Target(name, True) for name, cls in _classes(loaded) if isinstance(thing, type) and _extends(cls, thing)]
+        names = {owner.rpartition(".")[2]}
+        for _ in range(2):
+            users = [name for name, _ in _classes(loaded) if _mentions(loaded.tree, name, names)]
+            found += [Target(name, True) for name in users]
+            names = set(users) | names
+    functions_last = sorted(dict.fromkeys(found), key=lambda target: not target.is_class and len(found) > 1)
+    return functions_last
+
+
+def owner_of(module: types.ModuleType, symbol: str) -> str | None:
+    """The longest prefix that is a class of the module, or the function that the symbol starts with."""
+    parts = symbol.split(".")
+    for count in range(len(parts), 0, -1):
+        name = ".".join(parts[:count])
+        if isinstance(lookup(module, name), type):
+            return name
+    return parts[0] if callable(getattr(module, parts[0], None)) else None
+
+
+def _classes(loaded: Loaded) -> list[tuple[str, type]]:
+    own = [(name, value) for name, value in vars(loaded.module).items() if isinstance(value, type)]
+    return [(name, cls) for name, cls in own if issubclass(cls, torch.nn.Module) and cls.__module__ == loaded.module.__name__]
+
+
+def _extends(cls: type, base: type) -> bool:
+    return issubclass(cls, base) and cls is not base
+
+
+def _mentions(tree: ast.Module, class_name: str, names: set[str]) -> bool:
+    for node in tree.body:
+        if isinstance(node, ast.ClassDef) and node.name == class_name and class_name not in names:
+            return any(isinstance(inner, ast.Name) and inner.id in names for inner in ast.walk(node))
+    return False
+
+
+@dataclass(slots=True)
+class Search:
+    """The search for setups that together run every wanted statement of *before*."""
+
+    loaded: Loaded
+    wanted: frozenset[Statement]
+    meaning: Meaning
+    hints: Mapping[str, tuple[str | int | None, ...]]
+    deadline: float
+    last_error: str = ""
+    ran_without_reaching: str = ""
+
+    def find(self, symbols: tuple[str, ...]) -> list[Setup]:
+        """Setups, each of which reaches statements that the ones before it did not."""
+        setups: list[Setup] = []
+        missing = set(self.wanted)
+        choices = targets(self.loaded, symbols)
+        if not choices:
+            self.last_error = f"{', '.join(symbols) or 'the changed place'} is no class or function that can be found"
+        for count, target in enumerate(choices):
+            if time.monotonic() > self.deadline:
+                break
+            share = (self.deadline - time.monotonic()) / (1 if count + 1 == len(choices) else 2)
+            for setup in self._of_target(target, frozenset(missing), time.monotonic() + share):
+                setups.append(setup)
+                missing -= setup.covered
+                if not missing:
+                    return setups
+        return setups
+
+    def _of_target(self, target: Target, wanted: frozenset[Statement], deadline: float) -> Iterator[Setup]:
+        missing = set(wanted)
+        fruitless = 0
+        thing = lookup(self.loaded.module, target.name)
+        ways = plans(thing, self.loaded.module, self.loaded.tree) if target.is_class else iter([Plan(SIZINGS[0], {})])
+        for plan in ways:
+            if time.monotonic() > deadline or fruitless >= 6:
+                return
+            tried = self._try(target, plan, frozenset(missing), deadline)
+            if tried is None:
+                continue
+            setup, asked = tried
+            if setup is None:
+                fruitless += 1
+                continue
+            if setup.covered & missing or not self.wanted:
+                yield setup
+                missing -= setup.covered
+            if not missing:
+                return
+            for variant in variants(thing, plan, self.loaded.tree, asked) if target.is_class else ():
+                if time.monotonic() > deadline:
+                    return
+                again = self._try(target, variant, frozenset(missing), deadline)
+                if again is not None and again[0] is not None and again[0].covered & missing:
+                    yield again[0]
+                    missing -= again[0].covered
+                    if not missing:
+                        return
+            fruitless += 2
+
+    def _try(
+        self, target: Target, plan: Plan, wanted: frozenset[Statement], deadline: float
+    ) -> tuple[Setup | None, dict[str, Any]] | None:
+        """None: it cannot be built. Otherwise the best setup with this plan, and what its configuration was asked."""
+        pseudo = self.loaded.pseudo
+        with watch(pseudo) as rows:
+            try:
+                module = instantiate(target, plan, self.loaded.module, seed=0)
+            except (Exception, StubTouched) as error:
+                self.last_error = f"building {target.name}({plan.describe()}) raised {in_one_line(error)}"
+                return None
+            if not isinstance(module, torch.nn.Module):
+                self.last_error = f"{target.name} builds {type(module).__name__}, which is no module"
+                return None
+            if sum(value.numel() for value in module.parameters()) > _LARGEST:
+                self.last_error = f"{target.name}({plan.describe()}) is too large to run"
+                return None
+            module.eval()
+            best = self._call(target, plan, module, wanted, rows, deadline)
+        configs = [value for value in vars(module).values() if isinstance(value, Answers)]
+        asked = {name: value for config in configs for name, value in config.asked().items()}
+        return best, asked
+
+    def _call(
+        self, target: Target, plan: Plan, module: Any, wanted: frozenset[Statement], rows: Rows, deadline: float
+    ) -> Setup | None:
+        inspected = inspect_module(module, plan.sizing)
+        try:
+            signature = signature_of(module)
+        except (ValueError, TypeError):
+            return None
+        built = {statement for statement in wanted if statement.ran(rows.of(self.loaded.pseudo))}
+        evidence = read_forward(_function(self.loaded.tree, target, type(module)))
+        variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+        parameters = [item for item in signature.parameters.values() if item.kind not in variadic]
+        if not parameters and isinstance(module, torch.nn.Module) and not isinstance(module, FunctionModule):
+            parameters = [inspect.Parameter("x", inspect.Parameter.POSITIONAL_ONLY)]
+        options = {
+            item.name: candidates(item, evidence, module, inspected, self.hints.get(item.name), signature)
+            for item in parameters
+        }
+        required = [item.name for item in parameters if item.default is item.empty]
+        extra = [item.name for item in parameters if item.default is not item.empty]
+        positional = trial.positional_only(signature)
+        attempts = 0
+        best: Setup | None = None
+
+        def attempt(specs: dict[str, Spec], family: tuple[Assignment, ...]) -> Setup | None:
+            nonlocal attempts
+            attempts += 1
+            rows.of(self.loaded.pseudo).clear()
+            conditions = trial.Conditions("cpu", torch.float32, False, seed=0)
+            try:
+                inputs = trial.make_inputs(specs, family[0], inspected.sizes, inspected.vocabulary, conditions)
+                trial.seed_everything(0)
+                with quiet(), torch.no_grad(), self.meaning():
+                    trial.call(copy.deepcopy(module), inputs, positional)
+            except (Exception, StubTouched) as error:
+                shown = ", ".join(f"{name}={describe(spec)}" for name, spec in specs.items())
+                self.last_error = f"calling {target.name} with ({shown}) raised {in_one_line(error)}"
+                return None
+            covered = frozenset(item for item in wanted if item in built or item.ran(rows.of(self.loaded.pseudo)))
+            return Setup(target, plan, dict(specs), family, inspected, covered)
+
+        groups = families(inspected.fixed)
+        for specs, family in self._combinations(required, options, groups):
+            if attempts >= _ATTEMPTS or time.monotonic() > deadline:
+                break
+            found = attempt(specs, family)
+            if found is None:
+                continue
+            if found.covered >= wanted:
+                return found
+            self.ran_without_reaching = found.describe()
+            if best is None or len(found.covered) > len(best.covered):
+                best = found
+            limit = attempts
+            for name in extra:  # the changed statements may depend on an argument that has a default
+                for spec in options[name][:14]:
+                    if attempts > limit + 120 or time.monotonic() > deadline:
+                        break
+                    other = attempt({**specs, name: spec}, family)
+                    if other is not None and len(other.covered) > len(best.covered):
+                        best = other
+                    if other is not None and other.covered >= wanted:
+                        return other
+            break
+        return best
+
+    def _ordered(self, required: list[str], options: Mapping[str, list[Spec]]) -> Iterator[dict[str, Spec]]:
+        """Combinations of candidates, the ones with the smallest sum of places first."""
+        if not required:
+            yield {}
+            return
+        start = (0,) * len(required)
+        queue = [(0, start)]
+        known = {start}
+        while queue:
+            total, places = heapq.heappop(queue)
+            yield {name: options[name][place] for name, place in zip(required, places, strict=True)}
+            for index, place in enumerate(places):
+                if place + 1 < len(options[required[index]]):
+                    after = (*places[:index], place + 1, *places[index + 1 :])
+                    if after not in known:
+                        known.add(after)
+                        heapq.heappush(queue, (total + 1, after))
+
+    def _combinations(
+        self, required: list[str], options: Mapping[str, list[Spec]], groups: list[tuple[Assignment, ...]]
+    ) -> Iterator[tuple[dict[str, Spec], tuple[Assignment, ...]]]:
+        """Each combination with free sizes first; then the likeliest ones with windows, squares and fixed lengths."""
+        likely: list[dict[str, Spec]] = []
+        for count, specs in enumerate(self._ordered(required, options)):
+            if not _has_tensor(specs):
+                continue
+            if count >= 60:
+                break
+            if len(likely) < 10:
+                likely.append(specs)
+            yield specs, groups[0]
+        for specs in likely:
+            for family in groups[1:]:
+                yield specs, family
+
+
+def _has_tensor(specs: Mapping[str, Spec]) -> bool:
+    return any(isinstance(spec, (TensorSpec, TupleSpec)) for spec in specs.values()) or not specs
+
+
+def _function(tree: ast.Module, target: Target, cls: type) -> ast.FunctionDef | None:
+    """The source of forward (its own, or one inherited within the file), or of the function."""
+    if not target.is_class:
+        named = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == target.name]
+        return named[0] if named else None
+    bodies = {node.name: node for node in ast.walk(tree) if isinstance(node, ast.ClassDef)}
+    for base in cls.__mro__:
+        for node in bodies[base.__name__].body if base.__name__ in bodies else ():
+            if isinstance(node, ast.FunctionDef) and node.name == "forward":
+                return node
+    return None
+
+
+def workable(setup: Setup, module: Any, meaning: Meaning, signature: inspect.Signature, wanted: int) -> list[Assignment]:
+    """Assignments that *before* accepts, at most ``wanted``, with shapes that differ wherever they can."""
+    conditions = trial.Conditions("cpu", torch.float32, False, seed=0)
+    inspected = setup.inspected
+    accepted: list[Assignment] = []
+    known: set[tuple[str, ...]] = set()
+    free = families(())[0]
+    for assignment in [*setup.assignments, *(item for item in free if item not in setup.assignments)]:
+        if len(accepted) >= wanted:
+            break
+        try:
+            inputs = trial.make_inputs(setup.specs, assignment, inspected.sizes, inspected.vocabulary, conditions)
+            if inputs.shapes in known:
+                continue
+            trial.seed_everything(0)
+            with quiet(), torch.no_grad(), meaning():
+                trial.call(copy.deepcopy(module), inputs, trial.positional_only(signature))
+        except (Exception, StubTouched):
+            continue
+        known.add(inputs.shapes)
+        accepted.append(assignment)
+    return accepted
+

@@ -1,0 +1,257 @@
+"""Loads a file as the module that it really is: real package name, relative imports, missing packages stood in for."""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import functools
+import importlib
+import importlib.machinery
+import importlib.util
+import io
+import linecache
+import os
+import sys
+import types
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mha_lint.validation.stubs import StubModule
+
+_ROOT_MARKS = ("pyproject.toml", "setup.py", "setup.cfg", ".git")
+_IMPORT_ERRORS = {"ImportError", "ModuleNotFoundError", "Exception", "BaseException"}
+
+
+class CannotLoad(Exception):
+    """The file cannot be imported; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a file belongs: ``name`` is its full module name, ``root`` the folder that must be on sys.path."""
+
+    path: str
+    name: str
+    root: str
+    packages: tuple[str, ...]  # the enclosing packages, outermost first
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """One text of the file, executed. ``pseudo`` is the file name that its code objects carry."""
+
+    module: types.ModuleType
+    pseudo: str
+    source: str
+    tree: ast.Module
+
+
+def place_of(path: str) -> Place:
+    """Walk up while there is an ``__init__.py``."""
+    file = Path(path)
+    parts = [] if file.stem == "__init__" else [file.stem]
+    folder = file.parent
+    packages: list[str] = []
+    while (folder / "__init__.py").exists() and folder.name.isidentifier():
+        parts.insert(0, folder.name)
+        packages.insert(0, folder.name)
+        folder = folder.parent
+    names = tuple(".".join(packages[: count + 1]) for count in range(len(packages)))
+    if not packages:
+        parts = [f"_mha_lint_subject_{file.stem}" if file.stem in sys.modules else file.stem]
+    return Place(str(file), ".".join(parts), str(folder), names)
+
+
+def load(place: Place, label: str, source: str) -> Loaded:
+    """Execute ``source`` as the module at ``place``. Raise CannotLoad with the reason where it cannot be."""
+    pseudo = f"{place.path}#{label}"
+    try:
+        tree = ast.parse(source)
+        code = compile(source, pseudo, "exec", dont_inherit=True)
+    except (SyntaxError, ValueError) as error:
+        raise CannotLoad(f"the text {label} does not compile: {error}") from error
+    # No modification time: linecache then keeps the lines, for inspect.getsource and torch.jit.script.
+    linecache.cache[pseudo] = (len(source), None, source.splitlines(keepends=True), pseudo)
+    module = types.ModuleType(place.name)
+    module.__file__ = place.path
+    is_package = Path(place.path).name == "__init__.py"
+    module.__package__ = place.name if is_package else place.name.rpartition(".")[0]
+    spec = importlib.machinery.ModuleSpec(place.name, None, origin=place.path, is_package=is_package)
+    module.__spec__ = spec
+    if is_package:
+        module.__path__ = [str(Path(place.path).parent)]
+    sys.modules[place.name] = module
+    try:
+        with quiet():
+            exec(code, module.__dict__)
+    except Exception as error:
+        raise CannotLoad(f"importing the text {label} raised {in_one_line(error)}") from error
+    return Loaded(module, pseudo, source, tree)
+
+
+def in_one_line(error: BaseException) -> str:
+    text = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {text[0][:300]}" if text else type(error).__name__
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Swallow what the user's code prints and warns; its output can be endless, so it is not kept."""
+    with warnings.catch_warnings(), open(os.devnull, "w") as sink:
+        warnings.simplefilter("ignore")
+        with contextlib.redirect_stdout(sink), contextlib.redirect_stderr(sink):
+            yield
+
+
+def prepare(place: Place, *, lazily: bool) -> None:
+    """Make the imports of ``place`` work: search paths, enclosing packages, stand-ins for what is missing.
+
+    With ``lazily``, an enclosing package's own ``__init__`` runs only when the file asks for a name that no
+    submodule has: it often imports the whole library, and with it everything that is not installed.
+    """
+    if place.root not in sys.path:
+        sys.path.insert(0, place.root)
+    for finder in [finder for finder in sys.meta_path if isinstance(finder, StandInFinder)]:
+        sys.meta_path.remove(finder)
+    sys.meta_path.append(StandInFinder(place))
+    importlib.invalidate_caches()
+    if lazily:
+        for name in place.packages:
+            if name not in sys.modules:
+                sys.modules[name] = LazyPackage(name, os.path.join(place.root, *name.split(".")))
+    elif place.packages:
+        with quiet():
+            importlib.import_module(place.packages[-1])
+
+
+def forget(place: Place) -> None:
+    """Drop what an attempt to import left of the package, so that another way starts from nothing."""
+    top = place.name.partition(".")[0]
+    for name in [name for name in sys.modules if name == top or name.startswith(top + ".")]:
+        del sys.modules[name]
+
+
+class LazyPackage(types.ModuleType):
+    """An enclosing package whose ``__init__`` has not run: submodules are found, other names make it run."""
+
+    def __init__(self, name: str, folder: str) -> None:
+        super().__init__(name)
+        self.__path__ = [folder]
+        self.__file__ = os.path.join(folder, "__init__.py")
+        self.__package__ = name
+        self.__spec__ = importlib.machinery.ModuleSpec(name, None, origin=self.__file__, is_package=True)
+        self.__dict__["_initialised"] = False
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__") and name != "__version__" or self.__dict__["_initialised"]:
+            raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
+        if name.isidentifier() and importlib.machinery.PathFinder.find_spec(f"{self.__name__}.{name}", self.__path__):
+            return importlib.import_module(f"{self.__name__}.{name}")
+        self.__dict__["_initialised"] = True
+        assert self.__file__ is not None
+        with open(self.__file__, "rb") as stream:
+            code = compile(stream.read(), self.__file__, "exec", dont_inherit=True)
+        exec(code, self.__dict__)
+        return getattr(sys.modules[self.__name__], name)
+
+
+class StandInFinder:
+    """The last resort of the import system: the user's own source folders, then a stand-in."""
+
+    def __init__(self, place: Place) -> None:
+        self._folders = _source_folders(place)
+        self._missing: set[str] = set()
+        self._probing = False
+        self._real_find_spec = importlib.util.find_spec
+        importlib.util.find_spec = self._probe
+
+    def _probe(self, name: str, package: str | None = None) -> importlib.machinery.ModuleSpec | None:
+        """``importlib.util.find_spec``, by which libraries ask what is installed, must not see stand-ins."""
+        self._probing = True
+        try:
+            return self._real_find_spec(name, package)
+        finally:
+            self._probing = False
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None = None, target: types.ModuleType | None = None
+    ) -> importlib.machinery.ModuleSpec | None:
+        top, _, rest = name.partition(".")
+        if not rest:
+            found = importlib.machinery.PathFinder.find_spec(name, self._folders)
+            if found is not None:
+                return found
+        elif top not in self._missing:
+            return None  # a submodule that a real package does not have is an error of the code
+        if self._probing or _is_guarded(sys._getframe(1)):
+            return None
+        self._missing.add(top)
+        return importlib.machinery.ModuleSpec(name, self, is_package=True)
+
+    def create_module(self, spec: importlib.machinery.ModuleSpec) -> types.ModuleType:
+        return StubModule(spec.name)
+
+    def exec_module(self, module: types.ModuleType) -> None:
+        module.__path__ = []
+
+
+def _source_folders(place: Place) -> list[str]:
+    """The folders between the file and its project's root, where absolute imports of own modules may start."""
+    folders: list[str] = []
+    folder = Path(place.root)
+    for _ in range(5):
+        folders += [str(folder), str(folder / "src")]
+        if any((folder / mark).exists() for mark in _ROOT_MARKS) or folder.parent == folder:
+            return folders
+        folder = folder.parent
+    return folders[:2]
+
+
+def _is_guarded(frame: types.FrameType | None) -> bool:
+    """Whether the import runs inside ``try: … except ImportError``: the code has its own answer to a missing package."""
+    direct = True
+    while frame is not None:
+        file = frame.f_code.co_filename
+        if not file.startswith("<frozen importlib") and "importlib" + os.sep not in file:
+            if os.path.dirname(file) == os.path.dirname(__file__):
+                return False
+            for first, last, broad in _guards(file):
+                if first <= frame.f_lineno <= last and (direct or not broad):
+                    return True
+            direct = False
+        frame = frame.f_back
+    return False
+
+
+@functools.lru_cache(maxsize=None)
+def _guards(file: str) -> tuple[tuple[int, int, bool], ...]:
+    """Rows of ``try`` bodies that catch ImportError: first, last, and whether they catch everything else too."""
+    try:
+        tree = ast.parse("".join(linecache.getlines(file)))
+    except (SyntaxError, ValueError):
+        return ()
+    guards: list[tuple[int, int, bool]] = []
+    for node in ast.walk(tree):
+        match node:
+            case ast.Try(body=[*body], handlers=handlers):
+                caught = {name for handler in handlers for name in _caught(handler)}
+                if caught & _IMPORT_ERRORS:
+                    narrow = caught & {"ImportError", "ModuleNotFoundError"}
+                    guards.append((body[0].lineno, body[-1].end_lineno or body[-1].lineno, not narrow))
+            case ast.With(items=items, body=[*body]) if any("suppress" in ast.unparse(item) for item in items):
+                if any(name in ast.unparse(item) for item in items for name in _IMPORT_ERRORS):
+                    guards.append((body[0].lineno, body[-1].end_lineno or body[-1].lineno, False))
+    return tuple(guards)
+
+
+def _caught(handler: ast.ExceptHandler) -> list[str]:
+    match handler.type:
+        case None:
+            return ["BaseException"]
+        case ast.Tuple(elts=elements):
+            return [ast.unparse(element) for element in elements]
+        case expression:
+            return [ast.unparse(expression)]

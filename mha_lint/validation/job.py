@@ -1,0 +1,74 @@
+"""What is asked of validation, and how question and answer travel between processes as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from mha_lint.findings import Relation, Trial, Verdict
+
+
+class TorchMissing(Exception):
+    """torch cannot be imported by this interpreter; the message is one line and says what to install."""
+
+
+class DeviceMissing(Exception):
+    """A device that was named is not there; the message names it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One candidate rewrite of one file, and the relation that it claims.
+
+    ``symbols`` say where the edits lie ("Class.method", "function", "Outer.Inner.method"). ``flagged`` are rows of
+    ``before`` where, for *repaired*, the expected error is raised. ``added`` are the ``state_dict`` names, relative to
+    the class, that it gains under *extended*. ``hints`` give symbolic shapes of forward's parameters, such as
+    ``{"x": ("b", "t", "self.embed_dim")}``; None stands for an unknown size.
+    """
+
+    path: str
+    before: str
+    after: str
+    symbols: tuple[str, ...]
+    relation: Relation
+    flagged: tuple[int, ...] = ()
+    added: tuple[str, ...] = ()
+    hints: Mapping[str, tuple[str | int | None, ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """Where trials run: ``devices`` maps "cpu" and "cuda" to the hardware's name."""
+
+    python: str
+    torch_version: str
+    devices: dict[str, str]
+
+
+def job_to_json(job: Job) -> dict[str, Any]:
+    return {**asdict(job), "hints": {name: list(shape) for name, shape in job.hints.items()}}
+
+
+def job_from_json(data: dict[str, Any]) -> Job:
+    return Job(
+        path=data["path"],
+        before=data["before"],
+        after=data["after"],
+        symbols=tuple(data["symbols"]),
+        relation=data["relation"],
+        flagged=tuple(data["flagged"]),
+        added=tuple(data["added"]),
+        hints={name: tuple(shape) for name, shape in data["hints"].items()},
+    )
+
+
+def verdict_to_json(verdict: Verdict) -> dict[str, Any]:
+    return asdict(verdict)
+
+
+def verdict_from_json(data: dict[str, Any]) -> Verdict:
+    """Raise KeyError, TypeError or ValueError where ``data`` is not a verdict."""
+    trials = tuple(Trial(**{**trial, "shapes": tuple(trial["shapes"])}) for trial in data["trials"])
+    names = tuple((str(kind), str(name)) for kind, name in data["device_names"])
+    return Verdict(**{**data, "trials": trials, "device_names": names})

@@ -1,0 +1,266 @@
+"""One execution of a module under one (device, dtype, shapes, mode), and the comparison of two of them."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import dataclasses
+import inspect
+import random
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from mha_lint.validation.imports import quiet
+from mha_lint.validation.inputs import Assignment, Constant, SizeSpec, Spec, TensorSpec, TupleSpec, size_of
+
+
+@dataclass(frozen=True, slots=True)
+class Conditions:
+    device: str
+    dtype: torch.dtype
+    training: bool
+    seed: int
+
+
+@dataclass(slots=True)
+class Inputs:
+    """Arguments for one call. ``leaves`` are where gradients arrive; ``shapes`` say it in words."""
+
+    arguments: dict[str, Any] = field(default_factory=dict)
+    leaves: dict[str, torch.Tensor] = field(default_factory=dict)
+    shapes: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class Seen:
+    """What one execution left behind; ``error`` instead, where it raised."""
+
+    outputs: list[tuple[str, Any]] = field(default_factory=list)
+    gradients: list[tuple[str, Any]] = field(default_factory=list)
+    effects: list[tuple[str, Any]] = field(default_factory=list)  # inputs, buffers and random states afterwards
+    error: BaseException | None = None
+
+
+def make_inputs(
+    specs: Mapping[str, Spec], assignment: Assignment, symbols: Mapping[str, int], vocabulary: int, conditions: Conditions
+) -> Inputs:
+    """Draw the arguments: always the same ones for the same seed, drawn on the CPU in float64."""
+    generator = torch.Generator().manual_seed(conditions.seed)
+    sizes = {**symbols, **assignment.sizes}
+    made = Inputs()
+    words: list[str] = []
+
+    def tensor(name: str, spec: TensorSpec) -> torch.Tensor:
+        shape = tuple(size_of(dim, sizes) for dim in spec.dims)
+        note = ""
+        if spec.kind == "bool":
+            value = torch.rand(shape, generator=generator) < 0.7
+            if len(shape) >= 2:
+                value |= torch.eye(shape[-2], shape[-1], dtype=torch.bool)
+        elif spec.kind == "ids":
+            value = torch.randint(0, max(1, vocabulary), shape, generator=generator)
+        elif spec.kind == "positions":
+            value = torch.arange(shape[-1]).expand(shape).clone()
+        elif spec.kind == "cumulative":
+            value = torch.tensor([0, shape[0]], dtype=torch.int32)
+        elif spec.kind == "complex":
+            angle = torch.rand(shape, generator=generator, dtype=torch.float64)
+            value = torch.polar(torch.ones_like(angle), angle).to(torch.complex64)
+        else:
+            stored, note = list(shape), ""
+            if assignment.layout == "transposed" and len(shape) >= 2 and shape[-1] > 1 and shape[-2] > 1:
+                stored[-1], stored[-2] = shape[-2], shape[-1]
+                note = " transposed storage"
+            elif assignment.layout == "expanded" and spec.dims[0] == "b" and shape[0] > 1:
+                stored[0], note = 1, " expanded batch"
+            drawn = torch.randn(stored, generator=generator, dtype=torch.float64)
+            leaf = drawn.to(conditions.device, conditions.dtype).requires_grad_()
+            made.leaves[name] = leaf
+            value = leaf.clone()  # no leaf itself, so that the code may write into it
+            value = value.transpose(-1, -2) if "transposed" in note else value
+            value = value.expand(shape) if "expanded" in note else value
+        words.append(f"{name}: {tuple(shape)}{note}")
+        return value.to(conditions.device)
+
+    for name, spec in specs.items():
+        match spec:
+            case TensorSpec():
+                made.arguments[name] = tensor(name, spec)
+            case TupleSpec(items):
+                made.arguments[name] = tuple(tensor(f"{name}[{index}]", item) for index, item in enumerate(items))
+            case SizeSpec(dims, single):
+                values = tuple(size_of(dim, sizes) for dim in dims)
+                made.arguments[name] = values[0] if single else values
+            case Constant(value):
+                made.arguments[name] = value
+    made.shapes = tuple(words)
+    return made
+
+
+def call(module: Any, inputs: Inputs, positional: tuple[str, ...]) -> Any:
+    """Call the module; parameters that only take positions get them."""
+    named = dict(inputs.arguments)
+    places = [named.pop(name) for name in positional if name in named]
+    return module(*places, **named)
+
+
+def positional_only(signature: inspect.Signature) -> tuple[str, ...]:
+    kind = inspect.Parameter.POSITIONAL_ONLY
+    return tuple(item.name for item in signature.parameters.values() if item.kind is kind)
+
+
+def seed_everything(seed: int) -> None:
+    torch.manual_seed(seed)
+    random.seed(seed)
+    numpy = sys.modules.get("numpy")
+    if numpy is not None:
+        numpy.random.seed(seed)
+
+
+def run(
+    module: Any,
+    make: Callable[[], Inputs],
+    positional: tuple[str, ...],
+    conditions: Conditions,
+    meaning: contextlib.AbstractContextManager[None] | None = None,
+) -> Seen:
+    """Forward and backward on a copy of ``module``; exceptions, StubTouched too, become part of what is seen."""
+    seen = Seen()
+    try:
+        subject = copy.deepcopy(module)
+        subject.train(conditions.training)
+        inputs = make()
+        seed_everything(conditions.seed)
+        with quiet(), torch.enable_grad():
+            with meaning or contextlib.nullcontext():
+                result = call(subject, inputs, positional)
+            seen.outputs = flatten(result, "output")
+            _backward(seen, subject, inputs, conditions)
+        seen.effects += flatten(inputs.arguments, "input")
+        seen.effects += [(f"buffer {name}", value) for name, value in subject.named_buffers()]
+        seen.effects.append(("random state", torch.get_rng_state()))
+        seen.effects.append(("Python's random state", random.getstate()))
+        if conditions.device == "cuda":
+            seen.effects.append(("CUDA random state", torch.cuda.get_rng_state()))
+            torch.cuda.synchronize()
+    except (KeyboardInterrupt, SystemExit) as error:
+        seen.error = RuntimeError(f"raised {type(error).__name__}")
+    except BaseException as error:
+        seen.error = error
+    return seen
+
+
+def _backward(seen: Seen, subject: Any, inputs: Inputs, conditions: Conditions) -> None:
+    """Gradients of inputs and parameters for random cotangents, the same for every run with this seed."""
+    generator = torch.Generator().manual_seed(conditions.seed + 1)
+    roots: list[torch.Tensor] = []
+    cotangents: list[torch.Tensor] = []
+    for _, value in seen.outputs:
+        if isinstance(value, torch.Tensor) and value.requires_grad:
+            drawn = torch.randn(value.shape, generator=generator, dtype=torch.float64)
+            roots.append(value)
+            cotangents.append(drawn.to(value.device, value.dtype))
+    if roots:
+        torch.autograd.backward(roots, cotangents)
+    seen.gradients += [(f"gradient of {name}", leaf.grad) for name, leaf in inputs.leaves.items()]
+    seen.gradients += [(f"gradient of {name}", value.grad) for name, value in subject.named_parameters()]
+
+
+def flatten(value: Any, path: str) -> list[tuple[str, Any]]:
+    """The leaves of nested outputs, with where each was: tuples, lists, mappings, dataclasses."""
+    if isinstance(value, Mapping):
+        return [leaf for key, item in value.items() for leaf in flatten(item, f"{path}[{key!r}]")] or [(path, "empty")]
+    if isinstance(value, (tuple, list)):
+        return [leaf for at, item in enumerate(value) for leaf in flatten(item, f"{path}[{at}]")] or [(path, "empty")]
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = dataclasses.fields(value)
+        return [leaf for item in fields for leaf in flatten(getattr(value, item.name), f"{path}.{item.name}")]
+    if isinstance(value, torch.Tensor) or value is None or isinstance(value, (int, float, str, bool, complex)):
+        return [(path, value)]
+    return [(path, type(value).__qualname__)]
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """``difference`` is empty where everything agrees, to the last bit; ``largest`` is over outputs and gradients."""
+
+    difference: str
+    largest: float
+
+
+def compare(before: Seen, after: Seen, gained: frozenset[str]) -> Comparison:
+    """Everything that the two executions left, where names in ``gained`` exist in after alone."""
+    largest = 0.0
+    first = ""
+    expected = {f"gradient of {name}" for name in gained}
+    sides = (
+        ("outputs", before.outputs, after.outputs),
+        ("gradients", before.gradients, [item for item in after.gradients if item[0] not in expected]),
+        ("effects", before.effects, [item for item in after.effects if item[0].removeprefix("buffer ") not in gained]),
+    )
+    for kind, ours, theirs in sides:
+        if [path for path, _ in ours] != [path for path, _ in theirs]:
+            return Comparison(first or f"the structure of the {kind} differs", float("inf"))
+        for (path, left), (_, right) in zip(ours, theirs, strict=True):
+            problem, distance = _differ(left, right)
+            if kind != "effects":
+                largest = max(largest, distance)
+            first = first or (f"{path} {problem}" if problem else "")
+    return Comparison(first, largest)
+
+
+def _differ(left: Any, right: Any) -> tuple[str, float]:
+    if not isinstance(left, torch.Tensor) or not isinstance(right, torch.Tensor):
+        same = type(left) is type(right) and (left == right or (left != left and right != right))
+        return ("", 0.0) if same else (f"is {_short(left)} before and {_short(right)} after", float("inf"))
+    for name in ("shape", "dtype", "device"):
+        if getattr(left, name) != getattr(right, name):
+            return f"has {name} {getattr(left, name)} before and {getattr(right, name)} after", float("inf")
+    if left.requires_grad != right.requires_grad:
+        return "requires a gradient in one of the two only", float("inf")
+    left, right = left.detach(), right.detach()
+    if torch.equal(left, right):
+        return "", 0.0
+    unequal = (left != right) & ~((left != left) & (right != right))
+    if not bool(unequal.any()):
+        return "", 0.0
+    wide = torch.complex128 if left.is_complex() else torch.float64
+    distance = float((left.to(wide) - right.to(wide))[unequal].abs().max())
+    return f"differs by up to {distance:.3g}", distance if distance == distance else float("inf")
+
+
+def _short(value: Any) -> str:
+    return "a tensor" if isinstance(value, torch.Tensor) else repr(value)[:60]
+
+
+def says_something(seen: Seen) -> bool:
+    """Whether an execution can tell right from wrong: finite somewhere, and depending on its inputs."""
+    tensors = [value for _, value in seen.outputs if isinstance(value, torch.Tensor) and value.numel()]
+    floats = [value for value in tensors if value.is_floating_point() or value.is_complex()]
+    if not tensors or (floats and not any(bool(torch.isfinite(value).any()) for value in floats)):
+        return False
+    gradients = [value for name, value in seen.gradients if isinstance(value, torch.Tensor)]
+    return any(bool((torch.isfinite(value) & (value != 0)).any()) for value in gradients)
+
+
+def randomise(module: Any, seed: int) -> None:
+    """Move float parameters and persistent float buffers off special values: zeros and ones hide differences.
+
+    Masks (buffers of zeros, ones and infinities only) and integer buffers keep their meaning.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    persistent = set(module.state_dict(keep_vars=True))
+    with torch.no_grad():
+        for name, value in [*module.named_parameters(), *module.named_buffers()]:
+            if not value.is_floating_point() or name not in persistent or value.numel() == 0:
+                continue
+            is_parameter = isinstance(value, torch.nn.Parameter)
+            if not is_parameter and bool(((value == 0) | (value == 1) | value.isinf()).all()) and value.dim() >= 2:
+                continue
+            noise = torch.randn(value.shape, generator=generator, dtype=torch.float64).to(value.dtype)
+            moved = value + 0.2 * noise
+            value.copy_(moved.abs() + 0.1 if name.endswith("running_var") else moved)

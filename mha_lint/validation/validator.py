@@ -1,0 +1,212 @@
+"""The side of validation that lives in the linter's own process: starts the server, asks it, keeps the evidence."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import mha_lint
+from mha_lint.findings import Verdict
+from mha_lint.validation import evidence
+from mha_lint.validation.channel import receive, send
+from mha_lint.validation.job import DeviceMissing, Environment, Job, TorchMissing, job_to_json, verdict_from_json
+
+INSTALL = 'validation needs PyTorch, which this Python cannot import: pip install "mha-lint[torch]"'
+
+# What a forked child may see of the caller's environment: what finding Python, libraries and the GPU needs, no secrets.
+_KEPT = ("PATH", "HOME", "LANG", "TZ", "PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "LD_LIBRARY_PATH", "LD_PRELOAD")
+_KEPT_PREFIXES = ("LC_", "CUDA_", "NVIDIA_", "CONDA_PREFIX")
+_FIXED = {
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "CUBLAS_WORKSPACE_CONFIG": ":4096:8",  # what deterministic cuBLAS asks for
+    "NVIDIA_TF32_OVERRIDE": "0",
+    "TORCH_COMPILE_DISABLE": "1",  # compiled code would need a compiler process; its eager meaning is what is compared
+    "PYTHONHASHSEED": "0",
+    "HF_HUB_OFFLINE": "1",
+    "TRANSFORMERS_VERBOSITY": "error",
+}
+_BOOT = "import sys; sys.path.append(sys.argv[1]); from mha_lint.validation.worker import main; main(int(sys.argv[2]))"
+
+
+class Validator:
+    """Validates rewrites by executing them; a context manager. Safe to call from several threads, one job at a time.
+
+    ``devices`` is ("auto",) or names out of "cpu" and "cuda". What is named there, or in ``require``, must exist.
+    ``timeout`` is in seconds and holds for one job.
+    """
+
+    def __init__(
+        self,
+        *,
+        devices: tuple[str, ...] = ("auto",),
+        require: tuple[str, ...] = (),
+        cache_dir: Path | None = None,
+        timeout: float = 60.0,
+    ) -> None:
+        self._devices = devices
+        self._require = require
+        self._cache_dir = cache_dir
+        self._timeout = timeout
+        self._lock = threading.RLock()
+        self._server: subprocess.Popen[bytes] | None = None
+        self._socket: socket.socket | None = None
+        self._home: tempfile.TemporaryDirectory[str] | None = None
+        self._environment: Environment | None = None
+        self._greeted = False
+
+    def __enter__(self) -> Validator:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def start(self) -> None:
+        """Start the server and return at once; it imports torch while the caller goes on. Harmless when started."""
+        with self._lock:
+            if self._server is not None:
+                return
+            self._home = tempfile.TemporaryDirectory(prefix="mha-lint-", ignore_cleanup_errors=True)
+            ours, theirs = socket.socketpair()
+            package_root = str(Path(mha_lint.__file__).resolve().parent.parent)
+            with theirs:
+                self._server = subprocess.Popen(
+                    [sys.executable, "-c", _BOOT, package_root, str(theirs.fileno())],
+                    cwd=self._home.name,  # an empty folder: no file of the user can shadow a module of the server
+                    env=_scrubbed(os.environ),
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    stderr=subprocess.DEVNULL,
+                    pass_fds=(theirs.fileno(),),
+                    start_new_session=True,
+                )
+            self._socket = ours
+            self._greeted = False
+
+    def environment(self) -> Environment:
+        """Wait for torch. Raise TorchMissing, or DeviceMissing where a device that was named is not there."""
+        with self._lock:
+            if self._environment is not None:
+                return self._environment
+            wanted = [*self._devices, *self._require]
+            unknown = sorted(set(wanted) - {"auto", "cpu", "cuda"})
+            if unknown:
+                raise DeviceMissing(f"unknown device {unknown[0]!r}: validation knows auto, cpu and cuda")
+            look_for_cuda = "auto" in self._devices or "cuda" in wanted
+            self._greet()
+            try:
+                answer = self._ask({"ask": "devices", "cuda": look_for_cuda, "timeout": max(self._timeout, 60.0)})
+            except (OSError, EOFError) as error:
+                raise TorchMissing(f"the validation server died while it imported torch ({error}); {INSTALL}") from error
+            cuda = answer.get("cuda")
+            if cuda is None and "cuda" in wanted:
+                raise DeviceMissing(f"device cuda was asked for, but {answer.get('why') or 'torch sees no CUDA device'}")
+            devices: dict[str, str] = {}
+            if "auto" in self._devices or "cpu" in wanted:
+                devices["cpu"] = _cpu_name()
+            if cuda is not None and ("auto" in self._devices or "cuda" in wanted):
+                devices["cuda"] = str(cuda)
+            self._environment = Environment(platform.python_version(), str(answer["torch"]), devices)
+            return self._environment
+
+    def validate(self, job: Job) -> Verdict:
+        """Execute ``job`` in an isolated child, or recall what an earlier run saw of the very same bytes.
+
+        Raises what :meth:`environment` raises; whatever the user's code does is a verdict.
+        """
+        environment = self.environment()
+        if self._cache_dir is not None:
+            known = evidence.recall(self._cache_dir, job, environment)
+            if known is not None:
+                return known
+        request = {
+            "ask": "validate",
+            "job": job_to_json(job),
+            "devices": environment.devices,
+            "torch": environment.torch_version,
+            "timeout": self._timeout,
+        }
+        with self._lock:
+            try:
+                self._greet()
+                verdict = verdict_from_json(self._ask(request))
+            except (OSError, EOFError, TorchMissing):
+                self._stop_server()  # the next job gets a fresh one
+                return Verdict("not exercised", reason="the validation server died while it ran this rewrite")
+        if self._cache_dir is not None:
+            evidence.record(self._cache_dir, job, environment, verdict)
+        return verdict
+
+    def close(self) -> None:
+        """End the server and whatever it runs. Harmless when closed."""
+        with self._lock:
+            self._stop_server()
+
+    def _greet(self) -> None:
+        """Wait until the server says that torch is there."""
+        if self._server is None:
+            self.start()
+        if self._greeted:
+            return
+        try:
+            assert self._socket is not None
+            hello = receive(self._socket)
+        except (OSError, EOFError) as error:
+            raise TorchMissing(f"{INSTALL} (the process that imports it died)") from error
+        if "failure" in hello:
+            detail = str(hello["failure"])
+            missing = detail == "No module named 'torch'"
+            raise TorchMissing(INSTALL if missing else f"{INSTALL} ({detail})")
+        self._greeted = True
+
+    def _ask(self, request: dict[str, Any]) -> dict[str, Any]:
+        assert self._socket is not None
+        send(self._socket, request)
+        return receive(self._socket)
+
+    def _stop_server(self) -> None:
+        if self._socket is not None:
+            self._socket.close()  # the server takes this as the order to kill its child and leave
+            self._socket = None
+        if self._server is not None:
+            try:
+                self._server.wait(timeout=2.0)
+            except subprocess.TimeoutExpired:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(self._server.pid, signal.SIGKILL)
+                self._server.wait()
+            self._server = None
+        if self._home is not None:
+            self._home.cleanup()
+            self._home = None
+
+
+def _scrubbed(environment: Mapping[str, str]) -> dict[str, str]:
+    kept = {name: value for name, value in environment.items() if name in _KEPT or name.startswith(_KEPT_PREFIXES)}
+    return {**kept, **_FIXED}
+
+
+def _cpu_name() -> str:
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8", errors="replace") as stream:
+            for line in stream:
+                if line.startswith("model name"):
+                    return f"{platform.machine()} {line.partition(':')[2].strip()}"
+    except OSError:
+        pass
+    return platform.machine()

@@ -1,0 +1,164 @@
+"""Conventional parameter names of this field, and the small values that suit them.
+
+Only names of quantities, never names of classes: it must serve code that nobody prepared for it.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Sizing:
+    """The sizes that one attempt to build a module starts from; width = heads × head width."""
+
+    heads: int
+    head_dim: int
+    kv_heads: int
+    window: int = 4
+    space: int = 8
+
+    @property
+    def width(self) -> int:
+        return self.heads * self.head_dim
+
+
+# Tried in order. Different enough that swapped sizes cannot hide, small enough to be fast.
+SIZINGS = (
+    Sizing(4, 8, 2),
+    Sizing(2, 16, 1),
+    Sizing(4, 16, 4),
+    Sizing(2, 32, 2),
+    Sizing(3, 8, 3, window=7, space=7),
+    Sizing(8, 16, 8, space=16),
+    Sizing(1, 32, 1, window=2),
+    Sizing(4, 64, 4, space=32),
+)
+
+_ROLES: tuple[tuple[str, str], ...] = (
+    ("config", r"(config|cfg|conf|args|hparams|hps|opt|opts|model_args|model_config|model_cfg|\w+_config|\w+_cfg)"),
+    ("kv_heads", r"(n|num|nb)_?(kv|key_value|kv_?head|query)_?(heads?|groups?)|num_key_value_heads|kv_heads|n_kv_heads?"),
+    ("repeat", r"num_key_value_groups|n_rep"),
+    ("heads", r"(n|num|nb|number_of|total_num)?_?(attention|attn|self_attention|encoder_attention|decoder_attention|q|query)?_?"
+              r"heads?|nhead|heads_num|h|num_heads_q|n_heads?"),
+    ("head_dim", r"(dim|size|width)_?(per_)?heads?|heads?_?(dim|size|width|features|channels)|d_?(head|k|v|q|kv|qk)|"
+                 r"(num_)?(head_channels|channels_per_head)|attention_head_(dim|size)|(qk|key|value|v|q|k|query)_?head_dim|"
+                 r"dim_(k|v|q|key|value)|(key|value|qk|v|k)_dim|kv_channels"),
+    ("rate", r"(\w*_)?(drop|dropout|pdrop)(_?(rate|prob|p|path|out|prob_?\w*))?|p|dropout_\w+|\w*drop_?(rate|path|prob)|\w+_pdrop|"
+             r"\w*_dropout_\w+"),
+    ("mlp", r"intermediate_size|ffn?_?(dim|size|hidden\w*)|mlp_dim|dim_?feedforward|d_?ff|mlp_hidden\w*|hidden_features"),
+    ("length", r"(max_?)?(block_size|context_(length|size|len)|ctx_len|n_ctx|n_positions|seq_?(len|length)|max_?len(gth)?|"
+               r"(max_)?position_embeddings|max_position\w*|max_seq_?\w*|sequence_length|num_tokens|max_tokens|max_target_positions|"
+               r"max_source_positions|source_length|target_length|chunk_size|num_patches|n_tokens|seqlen)"),
+    ("window", r"(\w*_)?window(_?size)?|ws|win_size|local_window\w*"),
+    ("space", r"(\w*_)?(resolution|feat_size|img_size|image_size|grid_size|fmap_size|input_size|spatial_size|(image|input)_resolution)|"
+              r"|height|H|W"),
+    ("batch", r"(max_)?batch_?size"),
+    ("vocab", r"vocab_?size|n_?vocab|num_(embeddings|classes)|n_classes"),
+    ("layers", r"(n|num)_?(hidden_)?(layers?|blocks?)|depth|n_layers?|num_(encoder|decoder)_layers"),
+    ("index", r"(layer|block|head)_?(idx|id|index|number|num)|i_layer"),
+    ("ratio", r"sr_?ratio|(\w*_)?ratio|expansion|mlp_ratio|mult|stride|dilation|groups"),
+    ("kernel", r"kernel(_size)?|patch_size|\w*kernel_size"),
+    ("eps", r"(\w*_)?(eps|epsilon)"),
+    ("theta", r"(rope_|rotary_)?(theta|base)"),
+    ("scale", r"(\w*_)?(scale|scaling|multiplier|softcap(ping)?|temperature)"),
+    ("device", r"device"),
+    ("dtype", r"(\w*_)?dtype"),
+    ("norm", r"(\w*_)?norm(_layer|_cls|_class|alization)?"),
+    ("act", r"(\w*_)?act(ivation)?(_layer|_fn|_func|_function)?|\w*hidden_act|nonlinearity"),
+    ("implementation", r"_?attn_implementation(_internal)?|attention_type|attn_type"),
+    ("width", r"(\w*_)?(d_?model|embed_?dim|emb(ed|edding)?_?(dim|size|width)?|hidden_?(size|dim|channels|features)|n_?embd|n_?state|"
+              r"model_dim|dim_?model|inner_dim|attention_dim|attn_dim|attention_hidden_size|proj_dim|projection_dim|out_dim|in_dim|"
+              r"query_dim|input_dim|output_dim|dims?|(in|out|num|n)?_?(channels?|features|planes|chans?|feats?)|"
+              r"d_?(in|out)|dim_?(in|out)|width|all_head_size|q_dim|kdim|vdim|qdim|model_size|emb_size|input_size|size|units|latent_dim|"
+              r"context_dim|cross_attention_dim|encoder_hidden_size)|c|C|ch|d|e|k|dim_q|dim_kv|d_embed|embed|in_ch|out_ch|inplanes|n_feat"),
+    ("flag", r"(use|is|has|with|enable|do|add|apply|return|output|scale|tie|reorder|upcast|need)_\w+|\w*bias|causal|masked|flash|"
+             r"batch_first|bidirectional|fused|gradient_checkpointing|training|\w*_is_\w*|\w*clip_?qkv|sliding|decoder|cross"),
+)  # fmt: skip
+_COMPILED = tuple((role, re.compile(pattern, re.IGNORECASE)) for role, pattern in _ROLES)
+
+
+def role_of(name: str) -> str:
+    """The quantity that a parameter of this name conventionally holds; "" when there is no convention."""
+    bare = name.strip("_")
+    for role, pattern in _COMPILED:
+        if pattern.fullmatch(bare) or pattern.fullmatch(name):
+            return role
+    return ""
+
+
+def value_of(role: str, sizing: Sizing) -> Any:
+    """A plausible value. Raises KeyError where the role has none ("config", "norm", "")."""
+    return {
+        "width": sizing.width,
+        "heads": sizing.heads,
+        "kv_heads": sizing.kv_heads,
+        "repeat": max(1, sizing.heads // sizing.kv_heads),
+        "head_dim": sizing.head_dim,
+        "rate": 0.1,
+        "mlp": 2 * sizing.width,
+        "length": 64,
+        "window": sizing.window,
+        "space": sizing.space,
+        "batch": 8,
+        "vocab": 61,
+        "layers": 2,
+        "index": 0,
+        "ratio": 1,
+        "kernel": 3,
+        "eps": 1e-5,
+        "theta": 10000.0,
+        "scale": 1.0,
+        "device": None,
+        "dtype": None,
+        "act": "gelu",
+        "implementation": "eager",
+        "flag": False,
+    }[role]
+
+
+_QUERY = re.compile(r"q(uer(y|ies))?|q_in\w*|tgt|target|x_q|hidden_states|x", re.IGNORECASE)
+_CONTEXT = re.compile(
+    r"(\w*_)?(context|memory|encoder_\w+|enc_\w+|cond|kv|k(eys?)?|v(alues?)?|src|source|cross_\w+|ctx|y|latents?|"
+    r"key_value_states|x_kv|key_states|value_states)",
+    re.IGNORECASE,
+)
+_MASK = re.compile(r"(\w*_)?(mask|attn_bias|attention_bias|bias|masks)(_\w+)?", re.IGNORECASE)
+_IDS = re.compile(r"(\w*_)?(ids|idx|tokens?|input_ids|indices|token_ids|tok)", re.IGNORECASE)
+_POSITIONS = re.compile(r"(\w*_)?(position_ids|positions?|pos_ids|cache_position|input_pos)", re.IGNORECASE)
+_ROTARY = re.compile(
+    r"(\w*_)?(rope\w*|rotary\w*|freqs\w*|pos_emb\w*|position_embeddings?|cos|sin|rel_pos\w*|rot_pos\w*|pe)", re.IGNORECASE
+)
+_CACHE = re.compile(
+    r"(\w*_)?(past\w*|cache\w*|kv_cache|layer_past|k_cache|v_cache|mems?|state|incremental_state|inference_params|"
+    r"alibi|head_mask|layer_head_mask)",
+    re.IGNORECASE,
+)
+_SPACE = re.compile(
+    r"(\w*_)?(size|feat_size|shapes?|resolution|grid_size|hw\w*|spatial_shapes?|grid_shape|x_size|input_size)",
+    re.IGNORECASE,
+)
+
+
+def input_kind(name: str) -> str:
+    """What a forward parameter of this name conventionally carries; "tensor" when nothing more is known."""
+    for kind, pattern in (
+        ("cumulative", re.compile(r"cu_?(seq_?lens?|window_seqlens)\w*", re.IGNORECASE)),
+        ("positions", _POSITIONS),
+        ("mask", _MASK),
+        ("cache", _CACHE),
+        ("rotary", _ROTARY),
+        ("ids", _IDS),
+        ("height", re.compile(r"h|height|ny", re.IGNORECASE)),
+        ("width", re.compile(r"w|width|nx", re.IGNORECASE)),
+        ("start", re.compile(r"start_pos|offset|step|layer_idx|index", re.IGNORECASE)),
+        ("count", re.compile(r"(n|num)_\w+|max_\w+|\w*len(gth)?|seqlen\w*", re.IGNORECASE)),
+        ("space", _SPACE),
+        ("context", _CONTEXT),
+        ("flag", re.compile(r"(is|use|need|return|output|with)_\w+|causal|training|verbose", re.IGNORECASE)),
+    ):
+        if pattern.fullmatch(name):
+            return kind
+    return "tensor"
