@@ -165,13 +165,8 @@ def _lint_all(items: Sequence[Path | Source], settings: Settings, plan: Plan) ->
     begun = time.perf_counter()
     for done, item in enumerate(items):
         elapsed = time.perf_counter() - begun
-        left = len(items) - done
-        if (
-            plan.jobs > 1
-            and elapsed > _ALONE_SECONDS
-            and left > plan.jobs
-            and elapsed / done * left > 2 * _ALONE_SECONDS
-        ):
+        expected = elapsed / max(done, 1) * (len(items) - done)
+        if plan.jobs > 1 and done and elapsed > _ALONE_SECONDS and expected > 2 * _ALONE_SECONDS:
             yield from _lint_in_processes(items[done:], settings, cache, plan.jobs)
             return
         yield lint_one(item, settings, cache)

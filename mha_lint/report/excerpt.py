@@ -6,8 +6,6 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rich.cells import cell_len
-
 from mha_lint.findings import Edit, Position
 
 TAB = "    "
@@ -49,6 +47,8 @@ def underline(text: str, start: Position, end: Position) -> list[Underlined]:
 def _underline(number: int, rows: Sequence[str], start: Position, end: Position) -> Underlined:
     if number == 0:
         return Underlined(0, "...", "")
+    from rich.cells import cell_len  # imported when there is something to underline
+
     row = rows[number - 1]
     indent = len(row) - len(row.lstrip())
     first = start.column - 1 if number == start.row else indent

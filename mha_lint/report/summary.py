@@ -34,13 +34,12 @@ def _hinted(total: str, entries: Sequence[Entry], unsafe: bool) -> str:
     risky = sum(entry.finding.fix is not None for entry in entries) - safe
     if unsafe:
         safe, risky = safe + risky, 0
-    options = "--fix --unsafe-fixes" if unsafe else "--fix"
     hints = []
     if safe:
         each = "each validated" if safe > 1 else "validated"
-        hints.append(f"{safe} fixable with {options} ({each} by execution first)")
+        hints.append(f"{safe} fixable with --fix ({each} by execution first)")
     if risky:
-        hints.append(f"{risky} {'more ' if safe else 'fixable '}with --unsafe-fixes")
+        hints.append(f"{risky} more with --unsafe-fixes" if safe else f"{risky} fixable with --fix --unsafe-fixes")
     return f"{total}\n{'; '.join(hints)}." if hints else total
 
 
@@ -53,7 +52,7 @@ def _order(diff: bool) -> tuple[str, ...]:
         "unavailable",
         "not written",
         "fixable only with --unsafe-fixes",
-        "no fix",
+        "without a fix",
     )
 
 
@@ -62,7 +61,7 @@ def _fate(entry: Entry, diff: bool, unsafe: bool) -> str:
     if entry.fixed:
         return _order(diff)[0]
     if finding.fix is None:
-        return "no fix"
+        return "without a fix"
     if finding.fix.applicability == "unsafe" and not unsafe:
         return "fixable only with --unsafe-fixes"
     if finding.verdict is None or finding.verdict.verdict == "validated":
@@ -71,13 +70,15 @@ def _fate(entry: Entry, diff: bool, unsafe: bool) -> str:
 
 
 def _devices(entries: Sequence[Entry]) -> str:
-    """The devices on which at least one trial ran, by name where they have one."""
+    """The devices on which trials of the validated fixes ran (or of the others, when none was), by name."""
+    verdicts = [entry.finding.verdict for entry in entries if entry.finding.verdict]
+    validated = [verdict for verdict in verdicts if verdict.verdict == "validated"]
     names: dict[str, str] = {}
-    for entry in entries:
-        if verdict := entry.finding.verdict:
-            known = dict(verdict.device_names)
-            for trial in verdict.trials:
-                if trial.outcome != "skipped":
-                    names[trial.device] = known.get(trial.device, "")
+    for verdict in validated or verdicts:
+        known = dict(verdict.device_names)
+        for trial in verdict.trials:
+            if trial.outcome != "skipped":
+                names[trial.device] = "" if trial.device == "cpu" else known.get(trial.device, "")
     listed = ", ".join(f"{device}: {name}" if name else device for device, name in sorted(names.items()))
-    return f" (validated on {listed})" if listed else ""
+    verb = "validated" if validated else "executed"
+    return f" ({verb} on {listed})" if listed else ""

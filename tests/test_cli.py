@@ -1,0 +1,466 @@
+"""The command, in this process where that is enough: what it prints, what it writes, and with which status it ends."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from samples import BROKEN, CLEAN, FIXED, ROW
+
+import mha_lint
+from mha_lint.cli import main
+from mha_lint.rules import all_rules
+
+CODES = sorted(rule.code for rule in all_rules())
+
+
+@pytest.fixture(autouse=True)
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty project as working directory."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.delenv("FORCE_COLOR", raising=False)
+    return tmp_path
+
+
+def write(name: str, text: str | bytes = BROKEN) -> Path:
+    path = Path(name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(text.encode() if isinstance(text, str) else text)
+    return path
+
+
+def command(*arguments: str, **options: object) -> subprocess.CompletedProcess[str]:
+    run = [sys.executable, "-m", "mha_lint", *arguments]
+    return subprocess.run(run, capture_output=True, text=True, timeout=300, **options)  # type: ignore[call-overload,no-any-return]
+
+
+def codes(report: str) -> list[str]:
+    return [finding["code"] for finding in json.loads(report)]
+
+
+# --- linting
+
+
+def test_findings_end_with_1_and_none_with_0(capsys: pytest.CaptureFixture[str]) -> None:
+    write("clean.py", CLEAN)
+    assert main([]) == 0
+    assert capsys.readouterr().out == "All checks passed.\n"
+    write("broken.py")
+    assert main([]) == 1
+    out = capsys.readouterr().out
+    assert re.search(rf"^broken\.py:{ROW}:\d+: MHA001 error: ", out)
+    assert "\n  = why: " not in out.splitlines()[0]
+    assert out.endswith("Found 1 finding.\n1 fixable with --fix (validated by execution first).\n")
+
+
+def test_full_underlines_the_flagged_source(capsys: pytest.CaptureFixture[str]) -> None:
+    write("broken.py")
+    main(["broken.py"])
+    lines = capsys.readouterr().out.splitlines()
+    place = next(number for number, line in enumerate(lines) if line.startswith(f"{ROW} | "))
+    underlined = [char for char, mark in zip(lines[place], lines[place + 1], strict=False) if mark == "^"]
+    assert ".view(b, t, c)" in "".join(underlined)
+    report = "\n".join(lines)
+    assert "= why: " in report
+    assert "= fix (safe, repaired): " in report
+    assert f"{ROW} | + " in report
+
+
+def test_concise_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    write("sub/broken.py")
+    assert main(["--output-format", "concise", "-q"]) == 1
+    assert re.fullmatch(rf"sub/broken\.py:{ROW}:\d+: MHA001 \[\*\] .+\n", capsys.readouterr().out)
+
+
+def test_json_is_all_that_stdout_gets(capsys: pytest.CaptureFixture[str]) -> None:
+    path = write("broken.py")
+    write("syntax.py", "import torch\nx = (\n")
+    assert main(["--output-format", "json"]) == 2
+    captured = capsys.readouterr()
+    (finding,) = json.loads(captured.out)
+    assert finding["filename"] == str(path.resolve())
+    assert finding["symbol"] == "Attention.forward"
+    assert finding["fix"]["applicability"] == "safe"
+    assert finding["validation"] is None
+    assert "Found 1 finding." in captured.err
+
+
+def test_the_edits_in_json_make_the_fixed_file(capsys: pytest.CaptureFixture[str]) -> None:
+    write("broken.py")
+    main(["--output-format", "json"])
+    (edit,) = json.loads(capsys.readouterr().out)[0]["fix"]["edits"]
+    rows = BROKEN.splitlines(keepends=True)
+    start, end = ((edit[key]["row"] - 1, edit[key]["column"] - 1) for key in ("location", "end_location"))
+    assert start[0] == end[0]
+    row = rows[start[0]]
+    rows[start[0]] = row[: start[1]] + edit["content"] + row[end[1] :]
+    assert "".join(rows) == FIXED
+
+
+def test_github_writes_workflow_commands(capsys: pytest.CaptureFixture[str]) -> None:
+    write("broken.py")
+    assert main(["--output-format", "github"]) == 1
+    captured = capsys.readouterr()
+    assert re.fullmatch(rf"::error title=mha-lint \(MHA001\),file=broken\.py,line={ROW},.*::.*\n", captured.out)
+    assert "Found 1 finding." in captured.err
+
+
+def test_statistics_count(capsys: pytest.CaptureFixture[str]) -> None:
+    write("a.py")
+    write("b.py")
+    assert main(["--statistics", "-q"]) == 1
+    assert capsys.readouterr().out == "2  MHA001  [*] view-of-transposed\n"
+
+
+def test_quiet_prints_findings_only_and_twice_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    write("broken.py")
+    write("syntax.py", "import torch\nx = (\n")
+    assert main(["-q", "broken.py"]) == 1
+    captured = capsys.readouterr()
+    assert "Found" not in captured.out + captured.err
+    assert main(["-qq"]) == 2
+    assert capsys.readouterr() == ("", "")
+
+
+def test_output_file_takes_the_report(capsys: pytest.CaptureFixture[str]) -> None:
+    write("broken.py")
+    assert main(["--output-format", "json", "--output-file", "report.json"]) == 1
+    assert capsys.readouterr().out == ""
+    assert codes(Path("report.json").read_text()) == ["MHA001"]
+    assert main(["--output-file", "none/report.txt"]) == 2
+    assert "none/report.txt: the report cannot be written" in capsys.readouterr().err
+
+
+def test_exit_zero_hides_findings_but_not_failures(capsys: pytest.CaptureFixture[str]) -> None:
+    write("broken.py")
+    assert main(["--exit-zero"]) == 0
+    write("syntax.py", "import torch\nx = (\n")
+    assert main(["--exit-zero"]) == 2
+
+
+def test_colours_are_for_terminals_or_on_demand(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write("broken.py")
+    main([])
+    assert "\x1b" not in capsys.readouterr().out
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    main([])
+    assert "\x1b[" in capsys.readouterr().out
+    monkeypatch.setenv("NO_COLOR", "1")
+    main([])
+    assert "\x1b" not in capsys.readouterr().out
+
+
+def test_no_python_files_is_a_warning(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 0
+    assert "no Python files found" in capsys.readouterr().err
+
+
+# --- selection and settings
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (["--select", "MHA001"], 1),
+        (["--select", "mha001"], 1),
+        (["--select", "MHA002,MHA003"], 0),
+        (["--select", "MHA002", "--select", "MHA0"], 1),
+        (["--ignore", "MHA001"], 0),
+        (["--select", "MHA003", "--extend-select", "MHA001"], 1),
+    ],
+)
+def test_selection(options: list[str], expected: int) -> None:
+    write("broken.py")
+    assert main(options) == expected
+
+
+def test_pyproject_is_read_and_isolated_ignores_it(capsys: pytest.CaptureFixture[str]) -> None:
+    write("broken.py")
+    write("pyproject.toml", '[tool.mha-lint]\nignore = ["MHA001"]\n')
+    assert main([]) == 0
+    assert main(["--isolated"]) == 1
+    write("other.toml", "[tool.mha-lint]\n")
+    assert main(["--config", "other.toml"]) == 1
+
+
+def test_per_file_ignores_and_exclude_hold(capsys: pytest.CaptureFixture[str]) -> None:
+    write("tests/broken.py")
+    write("gen/broken.py")
+    write("src/broken.py")
+    table = '[tool.mha-lint]\nextend-exclude = ["gen"]\nper-file-ignores = { "tests/*" = ["MHA001"] }\n'
+    write("pyproject.toml", table)
+    main(["--output-format", "json"])
+    (finding,) = json.loads(capsys.readouterr().out)
+    assert finding["filename"].endswith("/src/broken.py")
+
+
+def test_a_mistake_in_pyproject_ends_with_2_and_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    write("broken.py")
+    write("pyproject.toml", '[tool.mha-lint]\nselect = ["MHA00I"]\n')
+    assert main([]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.count("\n") == 1
+    assert re.search(r"^error: .*pyproject\.toml: \[tool\.mha-lint\] select: unknown rule code 'MHA00I'", captured.err)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["--nonsense"], ["--device", "tpu"], ["--require-device", "auto"], ["-j", "0"], ["--isolated", "--config", "x"]],
+)
+def test_wrong_usage_ends_with_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+    assert caught.value.code == 2
+    assert capsys.readouterr().err.startswith("usage: mha-lint")
+
+
+def test_noqa_silences(capsys: pytest.CaptureFixture[str]) -> None:
+    write("a.py", BROKEN.replace("view(b, t, c)", "view(b, t, c)  # noqa: MHA001"))
+    write("b.py", BROKEN.replace("view(b, t, c)", "view(b, t, c)  # noqa: E501"))
+    write("c.py", "# mha-lint: noqa\n" + BROKEN)
+    main(["--output-format", "json"])
+    assert [Path(f["filename"]).name for f in json.loads(capsys.readouterr().out)] == ["b.py"]
+
+
+def test_list_rules_and_explain(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--list-rules"]) == 0
+    table = capsys.readouterr().out.splitlines()
+    assert table[0].split() == ["code", "name", "severity", "fix", "default"]
+    assert [row.split()[0] for row in table[1:]] == CODES
+    for rule in all_rules():
+        assert main(["--explain", rule.code.lower()]) == 0
+        page = capsys.readouterr().out
+        assert page.startswith(f"# {rule.code} {rule.name}\n")
+        assert len(page) > 300
+    assert main(["--explain", "MHA00"]) == 2
+    assert "unknown rule code 'MHA00'; did you mean 'MHA001'?" in capsys.readouterr().err
+
+
+# --- files that lie about being Python
+
+
+def test_each_unreadable_file_is_named_once_and_the_run_goes_on(capsys: pytest.CaptureFixture[str]) -> None:
+    contents: dict[str, bytes] = {
+        "binary.py": b"import torch\n\0\x01\x02",
+        "syntax.py": b"import torch\ndef f(:\n",
+        "undecodable.py": b"import torch # \xe9\n",
+        "codec.py": b"# coding: klingon\nimport torch\n",
+        "python2.py": b"import torch\nprint 'x'\n",
+    }
+    for name, data in contents.items():
+        write(name, data)
+    fine = {
+        "empty.py": b"",
+        "latin1.py": ("# coding: latin-1\n# é\n" + BROKEN).encode("latin-1"),
+        "crlf.py": BROKEN.replace("\n", "\r\n").encode(),
+        "bom.py": b"\xef\xbb\xbf" + BROKEN.encode(),
+        "tabs.py": BROKEN.replace("    ", "\t").encode(),
+        "long.py": ("x = 1\n" * 20_000 + BROKEN).encode(),
+    }
+    for name, data in fine.items():
+        write(name, data)
+    write("x.py/inner.py")
+    Path("broken.py").symlink_to("nowhere")
+    before = {path: path.read_bytes() for path in Path().rglob("*.py") if path.is_file()}
+    assert main(["--output-format", "json"]) == 2
+    captured = capsys.readouterr()
+    found = {Path(f["filename"]).name: f["location"]["row"] for f in json.loads(captured.out)}
+    assert found == {
+        "latin1.py": ROW + 2,
+        "crlf.py": ROW,
+        "bom.py": ROW,
+        "tabs.py": ROW,
+        "long.py": ROW + 20_000,
+        "inner.py": ROW,
+    }
+    errors = [line for line in captured.err.splitlines() if line.startswith("error: ")]
+    assert sorted(line.split(":")[1].strip() for line in errors) == sorted(contents)
+    assert "Traceback" not in captured.err
+    assert before == {path: path.read_bytes() for path in Path().rglob("*.py") if path.is_file()}
+
+
+def test_a_crash_in_a_rule_costs_one_file_and_asks_for_a_report(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write("a.py")
+    write("b.py")
+    from mha_lint import linter
+
+    real = linter.lint
+
+    def lint(source, settings, **options):  # type: ignore[no-untyped-def]
+        if source.path.name == "a.py":
+            raise RuntimeError("a bug")
+        return real(source, settings, **options)
+
+    monkeypatch.setattr(linter, "lint", lint)
+    assert main(["--output-format", "json", "--no-cache"]) == 2
+    captured = capsys.readouterr()
+    assert codes(captured.out) == ["MHA001"]
+    assert (
+        "error: a.py: mha-lint failed while linting this file (RuntimeError: a bug); please report it" in captured.err
+    )
+    assert "Traceback" not in captured.err
+    assert main(["-v", "--no-cache"]) == 2
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_a_missing_path_ends_with_2(capsys: pytest.CaptureFixture[str]) -> None:
+    write("broken.py")
+    assert main(["none.py", "broken.py", "-q"]) == 2
+    captured = capsys.readouterr()
+    assert captured.err == "error: none.py: no such file or directory\n"
+    assert "MHA001" in captured.out
+
+
+# --- stdin
+
+
+def stdin(monkeypatch: pytest.MonkeyPatch, data: bytes) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
+
+
+def test_stdin_is_linted_under_its_file_name(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, project: Path
+) -> None:
+    write("pyproject.toml", '[tool.mha-lint]\nper-file-ignores = { "quiet.py" = ["MHA001"] }\n')
+    for name, status in (("loud.py", 1), ("quiet.py", 0)):
+        stdin(monkeypatch, BROKEN.encode())
+        assert main(["-", "--stdin-filename", name, "--output-format", "json"]) == status
+        assert [f["filename"] for f in json.loads(capsys.readouterr().out)] == [str(project / name)] * status
+
+
+def test_stdin_with_other_paths_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["-", "a.py"]) == 2
+    assert "cannot be combined" in capsys.readouterr().err
+
+
+# --- cache
+
+
+def test_a_second_run_reads_the_cache_and_reports_the_same(capsys: pytest.CaptureFixture[str], project: Path) -> None:
+    write("broken.py")
+    main(["-v"])
+    first = capsys.readouterr()
+    main(["-v"])
+    second = capsys.readouterr()
+    assert first.out == second.out
+    assert "of which 0 from the cache" in first.err
+    assert "of which 1 from the cache" in second.err
+    assert (project / ".mha_lint_cache/.gitignore").read_text() == "*\n"
+    assert (
+        (project / ".mha_lint_cache/CACHEDIR.TAG").read_text().startswith("Signature: 8a477f597d28d172789f06886806bc55")
+    )
+
+
+def test_the_cache_sees_every_change(capsys: pytest.CaptureFixture[str]) -> None:
+    write("broken.py")
+    assert main([]) == 1
+    assert main(["--ignore", "MHA001"]) == 0
+    write("broken.py", CLEAN)
+    assert main([]) == 0
+
+
+def test_a_broken_cache_is_ignored(capsys: pytest.CaptureFixture[str], project: Path) -> None:
+    write("broken.py")
+    main(["-q"])
+    expected = capsys.readouterr().out
+    (entry,) = (project / ".mha_lint_cache/lint").rglob("*.json")
+    for damage in ("", "[1]", "{}", '[{"code": "MHA001"}]', "null", "\udcff"):
+        entry.write_bytes(damage.encode(errors="surrogateescape"))
+        assert main(["-q"]) == 1
+        assert capsys.readouterr().out == expected
+
+
+def test_no_cache_leaves_nothing_behind(project: Path) -> None:
+    write("broken.py")
+    main(["--no-cache"])
+    assert os.listdir(project) == ["broken.py"]
+
+
+def test_an_unwritable_cache_is_no_error(project: Path) -> None:
+    write("broken.py")
+    (project / ".mha_lint_cache").write_text("a file, not a folder")
+    assert main([]) == 1
+
+
+# --- processes
+
+
+def test_two_processes_report_what_one_reports(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(12):
+        write(f"m{number:02}.py", f"# {number}\n" + BROKEN)
+    write("m05.py", "import torch\nx = (\n")
+    main(["-j", "1", "--no-cache"])
+    alone = capsys.readouterr()
+    monkeypatch.setattr("mha_lint.runner._ALONE_SECONDS", 0.0)
+    main(["-j", "2", "--no-cache"])
+    assert capsys.readouterr() == alone
+
+
+def test_python_m_and_the_reader_that_stops_early() -> None:
+    for number in range(40):
+        write(f"m{number}.py")
+    script = f'"{sys.executable}" -m mha_lint --no-cache | head -n 1'
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("m0.py:")
+    assert done.stderr == ""
+
+
+def test_version_starts_without_the_heavy_imports() -> None:
+    script = (
+        "import sys\nfrom mha_lint.cli import main\n"
+        "try:\n    main(['--version'])\nexcept SystemExit:\n    pass\n"
+        "print(sorted({'libcst', 'rich', 'torch', 'pathspec', 'importlib.metadata'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout == f"mha-lint {mha_lint.__version__}\n[]\n"
+
+
+def test_a_file_that_is_not_about_attention_is_never_parsed() -> None:
+    write("plain.py", "import os\n\n\ndef f(x: int) -> int:\n    return x + 1\n")
+    script = (
+        "import sys\nfrom mha_lint.cli import main\nprint(main(['plain.py']))\n"
+        "print(sorted({'libcst', 'rich', 'torch', 'pathspec'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout == "All checks passed.\n0\n[]\n"
+
+
+def test_linting_neither_imports_torch_nor_runs_the_file() -> None:
+    write("broken.py", BROKEN + "\n\nopen('it-was-run', 'w').close()\n")
+    script = (
+        "import sys\nfrom mha_lint.cli import main\n"
+        "print(main(['--no-cache', '-qq', 'broken.py']), 'torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout == "1 False\n"
+    assert not Path("it-was-run").exists()
+
+
+def test_ctrl_c_ends_with_130_and_one_line() -> None:
+    for number in range(400):
+        write(f"m{number}.py", f"# {number}\n" + BROKEN)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "mha_lint", "--no-cache"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    time.sleep(1.5)
+    assert process.poll() is None, "too few files for this machine"
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=20)
+    assert (process.returncode, out) == (130, "")
+    assert err == "interrupted: each file is either as it was or wholly fixed\n"

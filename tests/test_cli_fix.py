@@ -1,0 +1,211 @@
+"""``--fix`` and ``--diff``: what is written, what is not, and with which status the command ends. Runs real torch."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from samples import BROKEN, CLEAN, FIXED, ROW
+
+from mha_lint.cli import main
+
+
+@pytest.fixture(autouse=True)
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty project as working directory."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def write(name: str, text: str | bytes = BROKEN) -> Path:
+    path = Path(name)
+    path.write_bytes(text.encode() if isinstance(text, str) else text)
+    return path
+
+
+def without_torch(monkeypatch: pytest.MonkeyPatch, project: Path) -> None:
+    """Make every process that this test starts fail to import torch."""
+    (project / "shadow/torch").mkdir(parents=True)
+    (project / "shadow/torch/__init__.py").write_text("raise ModuleNotFoundError(\"No module named 'torch'\")\n")
+    monkeypatch.setenv("PYTHONPATH", str(project / "shadow"))
+
+
+def test_fix_writes_what_was_validated_and_ends_with_0(capsys: pytest.CaptureFixture[str], project: Path) -> None:
+    path = write("broken.py")
+    path.chmod(0o755)
+    assert main(["--fix", "--device", "cpu"]) == 0
+    out = capsys.readouterr().out
+    assert path.read_text() == FIXED
+    assert path.stat().st_mode & 0o777 == 0o755
+    assert sorted(os.listdir(project)) == [".mha_lint_cache", "broken.py"]
+    assert re.search(rf"^broken\.py:{ROW}:\d+: MHA001 error: \[fixed\] ", out)
+    assert re.search(r"^ +=  ?validated: module · cpu (\d+)/\1 · bitwise$", out, re.MULTILINE)
+    assert out.endswith("Found 1 finding: 1 fixed (validated on cpu).\n")
+    assert main(["--fix"]) == 0
+    assert path.read_text() == FIXED
+
+
+def test_exit_non_zero_on_fix(capsys: pytest.CaptureFixture[str]) -> None:
+    write("broken.py")
+    assert main(["--fix", "--device", "cpu", "--exit-non-zero-on-fix"]) == 1
+    assert main(["--fix", "--device", "cpu", "--exit-non-zero-on-fix"]) == 0
+
+
+def test_json_after_a_fix_holds_the_evidence(capsys: pytest.CaptureFixture[str]) -> None:
+    write("broken.py")
+    assert main(["--fix", "--device", "cpu", "--output-format", "json"]) == 0
+    captured = capsys.readouterr()
+    (finding,) = json.loads(captured.out)
+    validation = finding["validation"]
+    assert (validation["verdict"], validation["harness"]) == ("validated", "module")
+    assert len(validation["trials"]) >= 8
+    assert {trial["device"] for trial in validation["trials"]} == {"cpu"}
+    assert "Found 1 finding: 1 fixed (validated on cpu)." in captured.err
+
+
+def test_diff_validates_prints_a_patch_and_writes_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    path = write("broken.py")
+    assert main(["--diff", "--device", "cpu"]) == 1
+    captured = capsys.readouterr()
+    assert path.read_text() == BROKEN
+    assert captured.err == "Found 1 finding: 1 would be fixed (validated on cpu).\n"
+    subprocess.run(["patch", "-p0"], input=captured.out, text=True, check=True, capture_output=True)
+    assert path.read_text() == FIXED
+    assert main(["--diff"]) == 0
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize(
+    ("before", "encoding"),
+    [
+        (BROKEN.replace("\n", "\r\n"), "utf-8"),
+        ("\ufeff" + BROKEN, "utf-8"),
+        ("# coding: latin-1\n# é\n" + BROKEN, "latin-1"),
+        (BROKEN.replace("    ", "\t"), "utf-8"),
+        (BROKEN.removesuffix("\n"), "utf-8"),
+    ],
+    ids=["crlf", "bom", "latin-1", "tabs", "no final newline"],
+)
+def test_bytes_that_the_fix_does_not_touch_survive(
+    before: str, encoding: str, capsysbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    path = write("broken.py", before.encode(encoding))
+    expected = before.replace(".transpose(1, 2).view(", ".transpose(1, 2).contiguous().view(").encode(encoding)
+    assert main(["--diff", "--device", "cpu"]) == 1
+    patch = capsysbinary.readouterr().out
+    assert main(["--fix", "--device", "cpu"]) == 0
+    assert path.read_bytes() == expected
+    write("broken.py", before.encode(encoding))
+    subprocess.run(["patch", "-p0", "--binary"], input=patch, check=True, capture_output=True)
+    assert path.read_bytes() == expected
+
+
+def test_without_torch_fix_says_what_to_install_and_changes_nothing(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, project: Path
+) -> None:
+    without_torch(monkeypatch, project)
+    path = write("broken.py")
+    assert main(["--fix", "broken.py"]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.count("\n") == 1
+    assert 'pip install "mha-lint[torch]"' in captured.err
+    assert path.read_text() == BROKEN
+    assert main(["broken.py"]) == 1, "linting needs no torch"
+
+
+def test_without_torch_there_may_be_nothing_to_fix(monkeypatch: pytest.MonkeyPatch, project: Path) -> None:
+    without_torch(monkeypatch, project)
+    write("clean.py", CLEAN)
+    assert main(["--fix", "clean.py"]) == 0
+
+
+def test_a_required_device_that_is_absent_ends_with_2_and_writes_nothing(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    path = write("broken.py")
+    assert main(["--fix", "--require-device", "cuda"]) == 2
+    captured = capsys.readouterr()
+    assert path.read_text() == BROKEN
+    assert captured.out == ""
+    assert re.fullmatch(r"error: .*cuda.*\n", captured.err)
+
+
+def test_stdin_is_fixed_to_stdout(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    for given, expected in ((BROKEN, FIXED), (CLEAN, CLEAN)):
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(given.encode())))
+        assert main(["--fix", "--device", "cpu", "-", "--stdin-filename", "x.py"]) == 0
+        assert capsys.readouterr().out == expected
+    assert not Path("x.py").exists()
+
+
+def test_stdin_that_cannot_be_fixed_comes_back_unchanged(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, project: Path
+) -> None:
+    without_torch(monkeypatch, project)
+    for given in (BROKEN, "import torch\nx = (\n"):
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(given.encode())))
+        assert main(["--fix", "-"]) == 2
+        captured = capsys.readouterr()
+        assert captured.out == given
+        assert captured.err.startswith("error: ")
+
+
+def test_a_crash_in_a_fixer_costs_one_file(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    from mha_lint import fixing
+
+    real = fixing.fix_source
+
+    def fix_source(source, findings, settings, validator):  # type: ignore[no-untyped-def]
+        if source.path.name == "a.py":
+            raise RuntimeError("a bug")
+        return real(source, findings, settings, validator)
+
+    monkeypatch.setattr(fixing, "fix_source", fix_source)
+    first, second = write("a.py"), write("b.py")
+    assert main(["--fix", "--device", "cpu"]) == 2
+    captured = capsys.readouterr()
+    assert "error: a.py: mha-lint failed while fixing this file (RuntimeError: a bug); please report it" in captured.err
+    assert (first.read_text(), second.read_text()) == (BROKEN, FIXED)
+
+
+def test_a_file_that_cannot_be_written_is_named_and_the_others_are_fixed(capsys: pytest.CaptureFixture[str]) -> None:
+    locked, free = write("a.py"), write("b.py")
+    locked.chmod(0o444)
+    assert main(["--fix", "--device", "cpu"]) == 2
+    captured = capsys.readouterr()
+    assert captured.err == "error: a.py: is read-only; left alone\n"
+    assert (locked.read_text(), free.read_text()) == (BROKEN, FIXED)
+    assert captured.out.endswith("Found 2 findings: 1 fixed, 1 not written (validated on cpu).\n")
+
+
+@pytest.mark.slow
+def test_interrupted_at_any_instant_each_file_is_wholly_old_or_wholly_new(project: Path) -> None:
+    names = [f"m{number}.py" for number in range(6)]
+    for delay in (0.3, 1.5, 3.0, 4.0, 5.0, 6.0):
+        for name in names:
+            write(name, f"# {name}\n{BROKEN}")
+        process = subprocess.Popen(
+            [sys.executable, "-m", "mha_lint", "--fix", "--device", "cpu", "--no-cache"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        time.sleep(delay)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+        assert "Traceback" not in err
+        if process.returncode == 130:
+            assert err == "interrupted: each file is either as it was or wholly fixed\n"
+        assert sorted(os.listdir(project)) == names, "no temporary file stays behind"
+        for name in names:
+            assert Path(name).read_text() in (f"# {name}\n{BROKEN}", f"# {name}\n{FIXED}")

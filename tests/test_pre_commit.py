@@ -1,0 +1,71 @@
+"""The pre-commit hooks, under the real ``pre-commit try-repo``."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from checkout import ROOT, commit_all, copy_to
+from samples import BROKEN, CLEAN, FIXED
+
+
+@pytest.fixture(scope="module")
+def hooks(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A git repository of this one's files."""
+    folder = copy_to(tmp_path_factory.mktemp("hooks") / "mha-lint")
+    commit_all(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("pre-commit-home")
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A user's git repository with one broken file."""
+    (tmp_path / "broken.py").write_text(BROKEN)
+    (tmp_path / "clean.py").write_text(CLEAN)
+    (tmp_path / "notes.txt").write_text("x.transpose(1, 2).view(b, t, c)\n")
+    commit_all(tmp_path)
+    return tmp_path
+
+
+def try_repo(hooks: Path, home: Path, project: Path, hook: str) -> subprocess.CompletedProcess[str]:
+    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+    environment |= {
+        "PRE_COMMIT_HOME": str(home),
+        "PIP_CONSTRAINT": str(ROOT / "constraints.txt"),  # the torch that is tested here
+        "CUDA_VISIBLE_DEVICES": "",
+    }
+    command = [sys.executable, "-m", "pre_commit", "try-repo", str(hooks), hook, "--all-files", "--verbose"]
+    return subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True, timeout=900)
+
+
+@pytest.mark.slow
+def test_the_check_hook_fails_on_findings_and_passes_without(hooks: Path, home: Path, project: Path) -> None:
+    done = try_repo(hooks, home, project, "mha-lint")
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "broken.py:" in done.stdout
+    assert "MHA001" in done.stdout
+    (project / "broken.py").write_text(FIXED)
+    done = try_repo(hooks, home, project, "mha-lint")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.slow
+def test_the_fix_hook_fixes_validates_and_fails_so_that_the_change_is_seen(
+    hooks: Path, home: Path, project: Path
+) -> None:
+    done = try_repo(hooks, home, project, "mha-lint-fix")
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "files were modified by this hook" in done.stdout
+    assert "1 fixed (validated on cpu)" in done.stdout
+    assert (project / "broken.py").read_text() == FIXED
+    assert (project / "clean.py").read_text() == CLEAN
+    done = try_repo(hooks, home, project, "mha-lint-fix")
+    assert done.returncode == 0, done.stdout + done.stderr

@@ -1,0 +1,314 @@
+"""The output formats, from findings built by hand."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from mha_lint.findings import Edit, Finding, Fix, Position, Trial, Verdict
+from mha_lint.report import Entry, github, text
+from mha_lint.report import json as json_report
+from mha_lint.report.excerpt import small_diff, underline
+from mha_lint.report.summary import summary
+
+SOURCE = "def f(x, b, t, c):\n\tname, y = '漢字', x.transpose(1, 2).view(b, t, c)\n\treturn y\n"
+START = SOURCE.split("\n")[1].index("x.tr") + 1
+INSERT = START + len("x.transpose(1, 2)")
+
+
+def finding(**changes: object) -> Finding:
+    made = Finding(
+        code="MHA001",
+        name="view-of-transposed",
+        severity="error",
+        message="`.view` cannot express this layout",
+        why="It raises at run time.",
+        filename="a.py",
+        location=Position(2, START),
+        end_location=Position(2, len(SOURCE.split("\n")[1]) + 1),
+        symbol="f",
+        noqa_row=2,
+        fix=Fix(
+            applicability="safe",
+            relation="repaired",
+            message="make it contiguous first",
+            edits=(Edit(Position(2, INSERT), Position(2, INSERT), ".contiguous()"),),
+        ),
+    )
+    return replace(made, **changes)  # type: ignore[arg-type]
+
+
+def trial(device: str = "cpu", outcome: str = "agree", difference: float | None = 0.0) -> Trial:
+    return Trial(device, "float32", "eval", ("x: (3, 5, 24)",), difference, outcome)
+
+
+VALIDATED = Verdict(
+    "validated",
+    "module",
+    bitwise=True,
+    trials=(*[trial()] * 3, *[trial("cuda")] * 2, trial("cuda", "skipped")),
+    device_names=(("cpu", "x86_64"), ("cuda", "NVIDIA H100")),
+)
+REFUTED = Verdict(
+    "refuted", "module", reason="outputs differ by 0.5\non x: (3, 5, 24)", trials=(trial(outcome="differ"),)
+)
+NOT_EXERCISED = Verdict("not exercised", reason="the changed lines never ran")
+
+
+def test_full_shows_the_span_the_reason_the_fix_and_the_evidence() -> None:
+    report = text.full([Entry(finding(verdict=VALIDATED), SOURCE, fixed=True)])
+    before = "    name, y = '漢字', x.transpose(1, 2).view(b, t, c)"
+    assert report.splitlines() == [
+        f"a.py:2:{START}: MHA001 error: [fixed] `.view` cannot express this layout",
+        "  |",
+        f"2 | {before}",
+        "  |                       " + "^" * len("x.transpose(1, 2).view(b, t, c)"),
+        "  = why: It raises at run time.",
+        "  = fix (safe, repaired): make it contiguous first",
+        f"2 | - {before}",
+        f"2 | + {before.replace('.view', '.contiguous().view')}",
+        "  = validated: module · cpu 3/3 · cuda 2/2 · bitwise",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("verdict", "line"),
+    [
+        (REFUTED, "  = refuted: outputs differ by 0.5 on x: (3, 5, 24)"),
+        (NOT_EXERCISED, "  = not exercised: the changed lines never ran"),
+        (replace(VALIDATED, bitwise=False, cached=True), "  = validated: module · cpu 3/3 · cuda 2/2 · from cache"),
+    ],
+)
+def test_full_says_why_a_fix_was_not_applied(verdict: Verdict, line: str) -> None:
+    assert text.full([Entry(finding(verdict=verdict), SOURCE)]).splitlines()[-1] == line
+
+
+def test_full_says_why_there_is_no_fix() -> None:
+    report = text.full([Entry(finding(fix=None, no_fix_reason="the permuted tensor is used elsewhere"), SOURCE)])
+    assert report.splitlines()[-1] == "  = no fix: the permuted tensor is used elsewhere"
+
+
+def test_a_long_span_is_shown_by_its_ends() -> None:
+    rows = [f"    line{number}" for number in range(1, 31)]
+    shown = underline("\n".join(rows), Position(2, 5), Position(29, 3))
+    assert [part.row for part in shown] == [2, 3, 4, 5, 0, 29]
+    assert shown[0].carets == "    ^^^^^"
+    assert shown[-1].carets.strip() == ""
+
+
+@pytest.mark.parametrize("newline", ["\n", "\r\n", "\r"])
+def test_rows_are_counted_as_python_counts_them(newline: str) -> None:
+    source = newline.join(["a\x0cb", "c\u2028d", "x.view(1)", ""])
+    (shown,) = underline(source, Position(3, 1), Position(3, 10))
+    assert (shown.source, shown.carets) == ("x.view(1)", "^" * 9)
+
+
+def test_a_source_cannot_send_commands_to_the_terminal() -> None:
+    source = "x = '\x1b]0;owned\x07'\n"
+    entry = Entry(finding(location=Position(1, 1), end_location=Position(1, 6), fix=None, message="\x1b[2J"), source)
+    assert "\x1b" not in text.full([entry]) + text.concise([entry])
+
+
+def edit(row: int, column: int, end_row: int, end_column: int, content: str) -> Edit:
+    return Edit(Position(row, column), Position(end_row, end_column), content)
+
+
+@pytest.mark.parametrize(
+    ("edits", "expected"),
+    [
+        ([edit(2, 1, 2, 1, "new\n")], ["+2 new"]),
+        ([edit(2, 1, 3, 1, "")], ["-2 bb"]),
+        ([edit(1, 2, 1, 2, "X"), edit(3, 1, 3, 1, "Y")], ["-1 aa", "+1 aXa", "-3 cc", "+3 Ycc"]),
+        ([edit(2, 1, 2, 2, "X"), edit(2, 3, 2, 3, "Y")], ["-2 bb", "+2 XbY"]),
+        ([edit(1, 3, 2, 1, " ")], ["-1 aa", "-2 bb", "+1 aa bb"]),
+        ([edit(4, 1, 4, 1, "end\n")], ["+4 end"]),
+    ],
+)
+def test_a_small_diff_holds_the_changed_rows_alone(edits: list[Edit], expected: list[str]) -> None:
+    assert [f"{change.sign}{change.row} {change.source}" for change in small_diff("aa\nbb\ncc\n", edits)] == expected
+
+
+def test_concise_is_one_line_a_finding_and_marks_what_fix_would_try() -> None:
+    unsafe = replace(finding().fix, applicability="unsafe")  # type: ignore[type-var]
+    entries = [Entry(finding(), SOURCE), Entry(finding(fix=None), SOURCE), Entry(finding(fix=unsafe), SOURCE)]
+    entries.append(Entry(finding(), SOURCE, fixed=True))
+    message = "`.view` cannot express this layout"
+    assert text.concise(entries).splitlines() == [
+        f"a.py:2:{START}: MHA001 [*] {message}",
+        f"a.py:2:{START}: MHA001 {message}",
+        f"a.py:2:{START}: MHA001 {message}",
+        f"a.py:2:{START}: MHA001 [fixed] {message}",
+    ]
+
+
+def test_paths_below_the_working_directory_are_relative(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "in").mkdir()
+    monkeypatch.chdir(tmp_path / "in")
+    assert text.shown_path(str(tmp_path / "in/a.py")) == "a.py"
+    assert text.shown_path("./b/../a.py") == "a.py"
+    assert text.shown_path(str(tmp_path / "out.py")) == str(tmp_path / "out.py")
+    assert text.shown_path("-") == "-"
+
+
+def test_json_has_the_promised_schema_and_nothing_else() -> None:
+    (record,) = json.loads(json_report.render([Entry(finding(verdict=VALIDATED), SOURCE)]))
+    assert record == {
+        "code": "MHA001",
+        "name": "view-of-transposed",
+        "severity": "error",
+        "message": "`.view` cannot express this layout",
+        "filename": str(Path.cwd() / "a.py"),
+        "cell": None,
+        "location": {"row": 2, "column": START},
+        "end_location": {"row": 2, "column": finding().end_location.column},
+        "symbol": "f",
+        "noqa_row": 2,
+        "url": "https://github.com/mha-lint/mha-lint/blob/main/docs/rules/view-of-transposed.md",
+        "fix": {
+            "applicability": "safe",
+            "relation": "repaired",
+            "message": "make it contiguous first",
+            "edits": [
+                {
+                    "content": ".contiguous()",
+                    "location": {"row": 2, "column": INSERT},
+                    "end_location": {"row": 2, "column": INSERT},
+                }
+            ],
+        },
+        "validation": {
+            "verdict": "validated",
+            "harness": "module",
+            "reason": "",
+            "trials": [
+                {
+                    "device": device,
+                    "dtype": "float32",
+                    "mode": "eval",
+                    "shapes": ["x: (3, 5, 24)"],
+                    "max_abs_diff": 0.0,
+                    "outcome": "agree",
+                }
+                for device in ("cpu", "cpu", "cpu", "cuda", "cuda")
+            ],
+        },
+    }
+
+
+def test_json_of_nothing_is_an_empty_list_and_missing_parts_are_null() -> None:
+    assert json.loads(json_report.render([])) == []
+    (record,) = json.loads(json_report.render([Entry(finding(fix=None), SOURCE)]))
+    assert record["fix"] is None
+    assert record["validation"] is None
+
+
+def test_json_stays_valid_whatever_the_differences_and_names_are() -> None:
+    verdict = Verdict("refuted", trials=(trial(difference=float("nan")), trial(difference=float("inf"))))
+    report = json_report.render([Entry(finding(filename="\udcff.py", verdict=verdict), SOURCE)])
+    report.encode("ascii")
+    (record,) = json.loads(report, parse_constant=lambda constant: pytest.fail(f"{constant} is not JSON"))
+    assert [t["max_abs_diff"] for t in record["validation"]["trials"]] == ["nan", "inf"]
+
+
+def test_github_commands_are_escaped_and_name_the_severity() -> None:
+    made = finding(filename="a,b:c.py", message="100% wrong\nreally")
+    line = github.render([Entry(made, SOURCE)])
+    end = made.end_location.column
+    assert line == (
+        f"::error title=mha-lint (MHA001),file=a%2Cb%3Ac.py,line=2,col={START},endLine=2,endColumn={end}"
+        f"::a,b:c.py:2:{START}: MHA001 100%25 wrong%0Areally"
+    )
+    levels = [github.render([Entry(finding(severity=s), SOURCE)]).split()[0] for s in ("error", "warning", "info")]
+    assert levels == ["::error", "::warning", "::notice"]
+
+
+def test_github_does_not_annotate_what_was_fixed() -> None:
+    assert github.render([Entry(finding(), SOURCE, fixed=True)]) == ""
+
+
+def test_statistics_count_by_rule() -> None:
+    other = finding(code="MHA003", name="missing-output-projection", fix=None)
+    entries = [Entry(f, SOURCE) for f in (other, finding(), finding())]
+    assert text.statistics(entries).splitlines() == [
+        "2  MHA001  [*] view-of-transposed",
+        "1  MHA003  [ ] missing-output-projection",
+    ]
+    assert json.loads(text.statistics_json(entries))[1] == {
+        "code": "MHA003",
+        "name": "missing-output-projection",
+        "count": 1,
+        "fixable": False,
+    }
+
+
+def entries(*pairs: tuple[Verdict | None, bool]) -> list[Entry]:
+    return [Entry(finding(verdict=verdict), SOURCE, fixed=fixed) for verdict, fixed in pairs]
+
+
+UNSAFE = Entry(finding(fix=replace(finding().fix, applicability="unsafe")), SOURCE)  # type: ignore[type-var]
+NO_FIX = Entry(finding(fix=None), SOURCE)
+
+
+@pytest.mark.parametrize(
+    ("found", "options", "expected"),
+    [
+        ([], {"fixing": False}, "All checks passed."),
+        ([], {"fixing": True}, "All checks passed."),
+        ([], {"fixing": False, "errors": 1}, "No findings, but 1 error."),
+        ([], {"fixing": False, "errors": 2}, "No findings, but 2 errors."),
+        ([NO_FIX], {"fixing": False}, "Found 1 finding."),
+        (
+            entries((None, False)),
+            {"fixing": False},
+            "Found 1 finding.\n1 fixable with --fix (validated by execution first).",
+        ),
+        (
+            [*entries((None, False), (None, False)), UNSAFE],
+            {"fixing": False},
+            "Found 3 findings.\n2 fixable with --fix (each validated by execution first); 1 more with --unsafe-fixes.",
+        ),
+        ([UNSAFE], {"fixing": False}, "Found 1 finding.\n1 fixable with --fix --unsafe-fixes."),
+        (
+            [*entries((None, False)), UNSAFE],
+            {"fixing": False, "unsafe": True},
+            "Found 2 findings.\n2 fixable with --fix (each validated by execution first).",
+        ),
+        (
+            entries((VALIDATED, True), (VALIDATED, True), (REFUTED, False), (NOT_EXERCISED, False)),
+            {"fixing": True},
+            "Found 4 findings: 2 fixed, 1 refuted, 1 not exercised (validated on cpu, cuda: NVIDIA H100).",
+        ),
+        (entries((NOT_EXERCISED, False)), {"fixing": True}, "Found 1 finding: 1 not exercised."),
+        (
+            [*entries((VALIDATED, True)), UNSAFE, NO_FIX],
+            {"fixing": True, "diff": True},
+            "Found 3 findings: 1 would be fixed, 1 fixable only with --unsafe-fixes, 1 without a fix "
+            "(validated on cpu, cuda: NVIDIA H100).",
+        ),
+        (
+            entries((REFUTED, False)),
+            {"fixing": True},
+            "Found 1 finding: 1 refuted (executed on cpu).",
+        ),
+    ],
+)
+def test_the_summary_says_what_became_of_the_findings(
+    found: list[Entry], options: dict[str, bool], expected: str
+) -> None:
+    assert summary(found, **options) == expected  # type: ignore[arg-type]
+
+
+def test_the_summary_names_no_device_on_which_nothing_ran() -> None:
+    verdict = replace(VALIDATED, trials=(trial(), trial("cuda", "skipped")))
+    assert summary(entries((verdict, True)), fixing=True) == "Found 1 finding: 1 fixed (validated on cpu)."
+
+
+def test_colours_paint_the_text_and_change_no_word() -> None:
+    entry = Entry(finding(verdict=VALIDATED), SOURCE, fixed=True)
+    painted = text.full([entry], colour=True)
+    assert "\x1b[" in painted
+    assert re.sub(r"\x1b\[[0-9;]*m", "", painted) == text.full([entry])
