@@ -7,7 +7,7 @@ import json
 import os
 import platform
 import tempfile
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from functools import cached_property
 from hashlib import blake2b
 from pathlib import Path
@@ -61,7 +61,9 @@ class LintCache:
         """The findings of a run on the very same bytes, or None."""
         try:
             records = json.loads(self._file(source).read_bytes())
-            return tuple(replace(_finding(record), filename=str(source.path)) for record in records)
+            if not isinstance(records, list):
+                return None
+            return tuple(_finding(record) for record in records)
         except (OSError, ValueError, TypeError, KeyError, AttributeError):
             return None
 

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import mha_lint
 from mha_lint.files import Source, SourceError
+from mha_lint.screen import admits
 from mha_lint.settings import Settings, SettingsError, find_settings
 
 if TYPE_CHECKING:
@@ -62,10 +63,12 @@ class Plugin:
 
     def run(self) -> Iterator[tuple[int, int, str, type[Any]]]:
         """Yield the findings of the lines that flake8 read."""
-        from mha_lint.linter import lint
-
         text = "".join(self._lines)
         source = Source(Path(self._filename), text, "utf-8", False, text.encode(errors="surrogatepass"))
+        if not admits(source.data):
+            return
+        from mha_lint.linter import lint
+
         try:
             findings = lint(source, self.settings, noqa=False)
         except SourceError:

@@ -45,9 +45,9 @@ class Progress:
     def _show(self, activity: str, count: str, path: Path) -> None:
         if not self._enabled or time.monotonic() - self._begun < PATIENCE:
             return
-        from rich.markup import escape
+        from rich.text import Text
 
-        text = f"[bold]{activity}[/bold] · {count} · {escape(os.path.relpath(path))}"
+        text = Text(f"{activity} · {count} · {path}", overflow="ellipsis", no_wrap=True)
         if self._status is None:
             from rich.console import Console
 

@@ -9,10 +9,11 @@ import traceback
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from mha_lint import screen
 from mha_lint.files import Source, SourceError, encode, read_source, write_source
 from mha_lint.findings import Finding
 from mha_lint.progress import Progress
@@ -21,13 +22,13 @@ from mha_lint.settings import Settings
 
 if TYPE_CHECKING:
     from mha_lint.cache import LintCache
+    from mha_lint.fixing import Fixed
     from mha_lint.validation import Validator
 
 ISSUES = "https://github.com/mha-lint/mha-lint/issues"
 
 # Starting processes that import LibCST costs about half a second, so this process begins alone.
 _ALONE_SECONDS = 0.5
-_WORTH_CACHING_SECONDS = 0.005
 
 
 class RunError(Exception):
@@ -132,17 +133,16 @@ def lint_one(item: Path | Source, settings: Settings, cache: LintCache | None) -
     path = item.path if isinstance(item, Source) else item
     try:
         source = item if isinstance(item, Source) else read_source(item)
-        # Only files that may be worth parsing are looked up; the others are dismissed faster than they are hashed.
-        store = cache if b"torch" in source.data else None
-        findings = store.load(source) if store else None
+        if not screen.admits(source.data):  # faster than a look into the cache, or than importing what lints
+            return Linted(path)
+        findings = cache.load(source) if cache else None
         cached = findings is not None
         if findings is None:
             from mha_lint.linter import lint
 
-            begun = time.perf_counter()
             findings = tuple(lint(source, settings))
-            if store and time.perf_counter() - begun > _WORTH_CACHING_SECONDS:
-                store.store(source, findings)
+            if cache:
+                cache.store(source, findings)
         return Linted(path, findings, source if findings else None, cached=cached)
     except SourceError as error:
         return Linted(path, error=str(error))
@@ -248,6 +248,22 @@ def _fix(
         outcome.details.append(traceback.format_exc())
         outcome.entries += unfixed
         return
-    entries = [Entry(finding, source.text, fixed=True) for finding in fixed.fixed]
-    entries += [Entry(finding, source.text) for finding in fixed.remaining]
-    outcome.entries += sorted(entries, key=lambda entry: (entry.finding.location, entry.finding.code))
+    outcome.entries += sorted(
+        _entries(source, findings, fixed, plan), key=lambda entry: (entry.finding.location, entry.finding.code)
+    )
+
+
+def _entries(source: Source, findings: Sequence[Finding], fixed: Fixed, plan: Plan) -> Iterator[Entry]:
+    """Fixed findings at their places in the old text; remaining ones where they stand in the file as it is now."""
+    for finding in fixed.fixed:  # a later round may have fixed what the first revealed, in a text that is gone
+        yield Entry(finding, source.text if finding in findings else "", fixed=True)
+    if plan.fix == "write":
+        yield from (Entry(finding, fixed.text) for finding in fixed.remaining)
+        return
+    verdicts = [(f.code, f.symbol, f.message, f.verdict) for f in fixed.remaining]
+    for finding in findings:
+        if finding not in fixed.fixed:
+            same = next((v for v in verdicts if v[:3] == (finding.code, finding.symbol, finding.message)), None)
+            if same:
+                verdicts.remove(same)
+            yield Entry(replace(finding, verdict=same[3] if same else None), source.text)

@@ -46,13 +46,13 @@ class Settings:
         """The codes of the rules to run on ``path``.
 
         The longest matching prefix decides, as in ruff: ``select = ["MHA0"], ignore = ["MHA003"]`` leaves out
-        MHA003, ``select = ["MHA003"], ignore = ["MHA0"]`` runs MHA003 alone.
+        MHA003, ``select = ["MHA003"], ignore = ["MHA0"]`` runs MHA003 alone. Per-file ignores always win.
         """
-        ignored = self.ignore
-        for pattern, codes in self.per_file_ignores.items():
+        chosen = _enabled(self.select, self.extend_select, self.ignore)
+        for pattern, prefixes in self.per_file_ignores.items():
             if matches(path.absolute(), (pattern,), self.root):
-                ignored = (*ignored, *codes)
-        return _enabled(self.select, self.extend_select, ignored)
+                chosen = frozenset(code for code in chosen if _strength(code, prefixes) < 0)
+        return chosen
 
     @property
     def excluded(self) -> tuple[str, ...]:
@@ -74,18 +74,19 @@ class Settings:
         return replace(self, extend_select=(*self.extend_select, *extend_select), ignore=(*kept, *ignore))
 
 
+def _strength(code: str, prefixes: Iterable[str]) -> int:
+    """Length of the longest of ``prefixes`` that ``code`` starts with; 0 for ALL; -1 for none."""
+    return max((0 if p == "ALL" else len(p) for p in prefixes if p == "ALL" or code.startswith(p)), default=-1)
+
+
 @lru_cache(maxsize=256)
 def _enabled(select: tuple[str, ...] | None, extend: tuple[str, ...], ignore: tuple[str, ...]) -> frozenset[str]:
     from mha_lint.rules import all_rules
 
-    def strength(code: str, prefixes: Iterable[str]) -> int:
-        """Length of the longest prefix of ``code``; 0 for ALL; -1 for none."""
-        return max((0 if p == "ALL" else len(p) for p in prefixes if p == "ALL" or code.startswith(p)), default=-1)
-
     chosen = set()
     for rule in all_rules():
-        base = (0 if rule.default else -1) if select is None else strength(rule.code, select)
-        if max(base, strength(rule.code, extend)) > strength(rule.code, ignore):
+        base = (0 if rule.default else -1) if select is None else _strength(rule.code, select)
+        if max(base, _strength(rule.code, extend)) > _strength(rule.code, ignore):
             chosen.add(rule.code)
     return frozenset(chosen)
 

@@ -25,4 +25,5 @@ class Attention(nn.Module):
 """
 FIXED = BROKEN.replace(".transpose(1, 2).view(", ".transpose(1, 2).contiguous().view(")
 CLEAN = FIXED
+SYNTAX_ERROR = "import torch\n\nx.view(\n"
 ROW = 1 + BROKEN[: BROKEN.index("y = (weights")].count("\n")

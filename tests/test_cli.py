@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 import pytest
-from samples import BROKEN, CLEAN, FIXED, ROW
+from samples import BROKEN, CLEAN, FIXED, ROW, SYNTAX_ERROR
 
 import mha_lint
 from mha_lint.cli import main
@@ -68,7 +68,7 @@ def test_full_underlines_the_flagged_source(capsys: pytest.CaptureFixture[str]) 
     lines = capsys.readouterr().out.splitlines()
     place = next(number for number, line in enumerate(lines) if line.startswith(f"{ROW} | "))
     underlined = [char for char, mark in zip(lines[place], lines[place + 1], strict=False) if mark == "^"]
-    assert ".view(b, t, c)" in "".join(underlined)
+    assert "".join(underlined) == "view(b, t, c)"
     report = "\n".join(lines)
     assert "= why: " in report
     assert "= fix (safe, repaired): " in report
@@ -83,7 +83,7 @@ def test_concise_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_json_is_all_that_stdout_gets(capsys: pytest.CaptureFixture[str]) -> None:
     path = write("broken.py")
-    write("syntax.py", "import torch\nx = (\n")
+    write("syntax.py", SYNTAX_ERROR)
     assert main(["--output-format", "json"]) == 2
     captured = capsys.readouterr()
     (finding,) = json.loads(captured.out)
@@ -123,7 +123,7 @@ def test_statistics_count(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_quiet_prints_findings_only_and_twice_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     write("broken.py")
-    write("syntax.py", "import torch\nx = (\n")
+    write("syntax.py", SYNTAX_ERROR)
     assert main(["-q", "broken.py"]) == 1
     captured = capsys.readouterr()
     assert "Found" not in captured.out + captured.err
@@ -143,7 +143,7 @@ def test_output_file_takes_the_report(capsys: pytest.CaptureFixture[str]) -> Non
 def test_exit_zero_hides_findings_but_not_failures(capsys: pytest.CaptureFixture[str]) -> None:
     write("broken.py")
     assert main(["--exit-zero"]) == 0
-    write("syntax.py", "import torch\nx = (\n")
+    write("syntax.py", SYNTAX_ERROR)
     assert main(["--exit-zero"]) == 2
 
 
@@ -245,7 +245,7 @@ def test_list_rules_and_explain(capsys: pytest.CaptureFixture[str]) -> None:
         assert page.startswith(f"# {rule.code} {rule.name}\n")
         assert len(page) > 300
     assert main(["--explain", "MHA00"]) == 2
-    assert "unknown rule code 'MHA00'; did you mean 'MHA001'?" in capsys.readouterr().err
+    assert "unknown rule code 'MHA00'; did you mean 'MHA00" in capsys.readouterr().err
 
 
 # --- files that lie about being Python
@@ -254,10 +254,10 @@ def test_list_rules_and_explain(capsys: pytest.CaptureFixture[str]) -> None:
 def test_each_unreadable_file_is_named_once_and_the_run_goes_on(capsys: pytest.CaptureFixture[str]) -> None:
     contents: dict[str, bytes] = {
         "binary.py": b"import torch\n\0\x01\x02",
-        "syntax.py": b"import torch\ndef f(:\n",
+        "syntax.py": SYNTAX_ERROR.encode(),
         "undecodable.py": b"import torch # \xe9\n",
         "codec.py": b"# coding: klingon\nimport torch\n",
-        "python2.py": b"import torch\nprint 'x'\n",
+        "python2.py": b"import torch\nprint 'view'\n",
     }
     for name, data in contents.items():
         write(name, data)
@@ -404,7 +404,7 @@ def test_two_processes_report_what_one_reports(
 ) -> None:
     for number in range(12):
         write(f"m{number:02}.py", f"# {number}\n" + BROKEN)
-    write("m05.py", "import torch\nx = (\n")
+    write("m05.py", SYNTAX_ERROR)
     main(["-j", "1", "--no-cache"])
     alone = capsys.readouterr()
     monkeypatch.setattr("mha_lint.runner._ALONE_SECONDS", 0.0)

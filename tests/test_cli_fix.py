@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 import pytest
-from samples import BROKEN, CLEAN, FIXED, ROW
+from samples import BROKEN, CLEAN, FIXED, ROW, SYNTAX_ERROR
 
 from mha_lint.cli import main
 
@@ -152,7 +152,7 @@ def test_stdin_that_cannot_be_fixed_comes_back_unchanged(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, project: Path
 ) -> None:
     without_torch(monkeypatch, project)
-    for given in (BROKEN, "import torch\nx = (\n"):
+    for given in (BROKEN, SYNTAX_ERROR):
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(given.encode())))
         assert main(["--fix", "-"]) == 2
         captured = capsys.readouterr()

@@ -9,7 +9,7 @@ from mha_lint.findings import Finding
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One finding to report, the ``text`` that its positions refer to, and whether its fix was applied."""
+    """One finding to report, the ``text`` that its positions refer to ("" when unknown), and whether it was fixed."""
 
     finding: Finding
     text: str

@@ -85,14 +85,14 @@ def _full(entry: Entry, colour: bool) -> str:
     code = paint(f"{finding.code} {finding.severity}", _SEVERITY_STYLE[finding.severity], colour)
     lines = [f"{_place(finding, colour)}: {code}: {_mark(entry, colour)}{printable(finding.message)}"]
 
-    spans = underline(entry.text, finding.location, finding.end_location)
-    changes = small_diff(entry.text, finding.fix.edits) if finding.fix else []
-    width = max(len(str(row)) for row in (*(span.row for span in spans), *(change.row for change in changes)))
+    spans = underline(entry.text, finding.location, finding.end_location) if entry.text else []
+    changes = small_diff(entry.text, finding.fix.edits) if finding.fix and entry.text else []
+    width = max((len(str(row)) for row in (*(s.row for s in spans), *(c.row for c in changes))), default=1)
 
     def gutter(label: object = "", mark: str = "|") -> str:
         return paint(f"{label:>{width}} {mark}", "blue", colour)
 
-    lines.append(gutter())
+    lines += [gutter()] * bool(spans)
     for span in spans:
         lines.append(f"{gutter(span.row or '')} {span.source}")
         if span.carets:
