@@ -2,10 +2,9 @@
 
 Each file is ordinary PyTorch code. Two kinds of comment make it a test.
 
-On a row: ``# expect: MHA001``, where that finding must be; ``# silent: reason``, where real torch refuses a view in
-some runs and the linter must keep quiet all the same. A file with no ``expect`` is a clean counterpart.
+On a row: ``# expect: MHA001``, where that finding must be. A file with no ``expect`` is a clean counterpart.
 
-In the head, before the first statement: ``# run: EXPRESSION``, evaluated in the file's namespace; ``# not run: reason``;
+In the head, before the first statement: ``# run: EXPRESSION``, evaluated in its namespace; ``# not run: reason``;
 ``# stub: NAMES``, imports that aren't installed; ``# fix: none (reason)``, reported but deliberately not rewritten;
 ``# fix: unsafe``; ``# not exercised: reason``, for a fix that no harness can execute.
 """
@@ -21,7 +20,7 @@ from typing import Any
 
 CORPUS = Path(__file__).parent / "corpus"
 _EXPECT = re.compile(r"#\s*expect:\s*(MHA\d{3})")
-_EXCUSED = re.compile(r"#\s*(silent:|noqa: MHA)")
+_EXCUSED = re.compile(r"#\s*noqa: MHA")
 _HEAD = re.compile(r"#\s*(run|not run|stub|fix|not exercised):\s*(.+)")
 
 

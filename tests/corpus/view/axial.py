@@ -7,11 +7,13 @@ from torch import nn
 class AxialAttention(nn.Module):
     def __init__(self, dim, heads):
         super().__init__()
+        self.norm = nn.LayerNorm(dim)
         self.columns = nn.MultiheadAttention(dim, heads, batch_first=True)
         self.rows = nn.MultiheadAttention(dim, heads, batch_first=True)
 
     def forward(self, x):
         b, h, w, c = x.shape
+        x = self.norm(x)
 
         cols = x.permute(0, 2, 1, 3).view(b * w, h, c)  # expect: MHA001
         cols, _ = self.columns(cols, cols, cols)

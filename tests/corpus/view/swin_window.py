@@ -31,6 +31,7 @@ class WindowAttention(nn.Module):
         self.window_size = window_size
         self.num_heads = num_heads
         self.scale = (dim // num_heads) ** -0.5
+        self.norm = nn.LayerNorm(dim)
         self.q = nn.Linear(dim, dim, bias=qkv_bias)
         self.kv = nn.Linear(dim, dim * 2, bias=qkv_bias)
         self.proj = nn.Linear(dim, dim)
@@ -38,7 +39,7 @@ class WindowAttention(nn.Module):
 
     def forward(self, x):
         B, H, W, C = x.shape
-        windows = window_partition(x, self.window_size).view(-1, self.window_size * self.window_size, C)
+        windows = window_partition(self.norm(x), self.window_size).view(-1, self.window_size * self.window_size, C)
         B_, N, C = windows.shape
         q = self.q(windows).reshape(B_, N, self.num_heads, C // self.num_heads).permute(0, 2, 1, 3)
         kv = self.kv(windows).reshape(B_, N, 2, self.num_heads, C // self.num_heads).permute(2, 0, 3, 1, 4)

@@ -5,7 +5,7 @@ import torch.nn as nn
 
 
 class ExportableAttention(nn.Module):
-    """Whether the view succeeds depends on a flag that only the user knows."""
+    """The exported graph needs a contiguous tensor; eager mode never gets that far."""
 
     def __init__(self, dim, heads, export=True):
         super().__init__()
@@ -25,5 +25,5 @@ class ExportableAttention(nn.Module):
         y = y.transpose(1, 2)
         if self.export:
             y = y.contiguous()
-        y = y.view(b, t, c)  # silent: it fails only when not exporting
+        y = y.view(b, t, c)  # expect: MHA001
         return self.o(y)
