@@ -1,0 +1,38 @@
+"""Fixers: each turns a finding into candidate edits. They never write; validation decides.
+
+A fixer is a function ``fix(hit, context) -> Fix | str``: the candidate, or why there is none. Fixers are found through
+the entry-point group ``mha_lint.fixers``, under the code of the rule that they serve.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.metadata import entry_points
+from typing import TYPE_CHECKING
+
+from mha_lint.findings import Fix
+
+if TYPE_CHECKING:
+    from mha_lint.model.attention import FileModel
+    from mha_lint.model.places import Places
+    from mha_lint.rules import Hit
+    from mha_lint.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What a fixer may look at."""
+
+    model: FileModel
+    places: Places
+    settings: Settings
+
+
+Fixer = Callable[["Hit", Context], "Fix | str"]
+
+
+@lru_cache(maxsize=1)
+def all_fixers() -> dict[str, Fixer]:
+    return {point.name: point.load() for point in entry_points(group="mha_lint.fixers")}

@@ -1,0 +1,203 @@
+"""MHA002: unbind at the packed dimension before permuting, or index."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import libcst as cst
+
+from mha_lint.findings import Edit, Fix
+from mha_lint.model import usage
+
+if TYPE_CHECKING:
+    from mha_lint.fixers import Context
+    from mha_lint.model.places import Places
+    from mha_lint.rules import Hit
+    from mha_lint.rules.unbind_qkv import Unbinding
+
+_OPTION = 'set `qkv-split = "index"` to index instead, which is slower in training'
+_VIEWS = frozenset({"view", "reshape", "unflatten"})
+
+
+@dataclass(frozen=True, slots=True)
+class _Reordering:
+    """``receiver.permute(…)`` that brings dimension ``packed`` to the front; ``order`` is the whole permutation."""
+
+    call: cst.Call
+    receiver: cst.BaseExpression
+    order: tuple[int, ...]
+
+    @property
+    def packed(self) -> int:
+        return self.order[0]
+
+    @property
+    def rest(self) -> tuple[int, ...]:
+        """The order of each part's own dimensions, once the packed one is gone."""
+        return tuple(dim - (dim > self.packed) for dim in self.order[1:])
+
+
+def fix(hit: Hit, context: Context) -> Fix | str:
+    """Candidate edits, or why the line stays."""
+    unbinding: Unbinding = hit.evidence
+    if unbinding.statement is None or not unbinding.targets or not all(unbinding.targets):
+        return "the parts are not assigned to plain names in a statement of their own"
+    if len(unbinding.statement.body) != 1:
+        return "the statement shares its line with another"
+    if context.settings.qkv_split == "index" or unbinding.inference:
+        return _index(unbinding, context)
+    return _unbind_first(unbinding, context)
+
+
+# --- unbind before permuting -------------------------------------------------------------------------------------
+
+
+def _unbind_first(unbinding: Unbinding, context: Context) -> Fix | str:
+    places = context.places
+    inline = _reordering(unbinding.packed)
+    if inline is not None:
+        edits = _without_reordering(inline, places)
+    else:
+        if not isinstance(unbinding.packed, cst.Name):
+            return f"the permute that brings the packed dimension to the front is not visible here; {_OPTION}"
+        found = _assigned_before(unbinding, unbinding.packed.value, context)
+        if isinstance(found, str):
+            return found
+        inline, edits = found
+    if not _shows_view(inline, unbinding, context):
+        return f"the view that makes the packed dimension is not visible here; {_OPTION}"
+    edits = [*edits, *_unbind_at(unbinding, inline.packed, places)]
+    step = _reorder_text(inline.rest)
+    if step is not None:
+        assert unbinding.statement is not None
+        names = ", ".join(unbinding.targets)
+        line = f"{names} = {', '.join(f'{name}{step}' for name in unbinding.targets)}"
+        edits.append(places.lines_after(unbinding.statement, [line]))
+    return Fix(
+        "safe", "equivalent", f"Unbind at dimension {inline.packed}, before permuting", tuple(edits)
+    )
+
+
+def _reordering(node: cst.BaseExpression) -> _Reordering | None:
+    """Read ``x.permute(2, 0, 3, 1, 4)``, ``x.movedim(2, 0)`` or ``x.transpose(0, 2)`` off an expression."""
+    if not (isinstance(node, cst.Call) and isinstance(node.func, cst.Attribute)):
+        return None
+    if any(arg.keyword is not None or arg.star for arg in node.args):
+        return None
+    values = [arg.value for arg in node.args]
+    if len(values) == 1 and isinstance(values[0], (cst.Tuple, cst.List)):
+        values = [element.value for element in values[0].elements]
+    dims = [value.evaluated_value for value in values if isinstance(value, cst.Integer)]
+    if len(dims) != len(values):
+        return None
+    name, receiver = node.func.attr.value, node.func.value
+    order: list[int]
+    if name == "permute" and sorted(dims) == list(range(len(dims))) and len(dims) > 1:
+        order = dims
+    elif name in ("movedim", "moveaxis") and len(dims) == 2 and dims[1] == 0:
+        order = [dims[0], *range(dims[0])]  # the dimensions behind keep their places
+    elif name in ("transpose", "swapaxes") and len(dims) == 2 and 0 in dims and max(dims) in (1, 2):
+        packed = max(dims)
+        order = [packed, *range(1, packed), 0]
+    else:
+        return None
+    return None if order[0] == 0 else _Reordering(node, receiver, tuple(order))
+
+
+def _without_reordering(found: _Reordering, places: Places) -> list[Edit]:
+    """Delete ``.permute(…)`` with the white space before it, but not a comment."""
+    assert isinstance(found.call.func, cst.Attribute)
+    gap = places.between(found.receiver, found.call.func.attr)
+    start = places.start(found.call.func.dot) if "#" in gap else places.end(found.receiver)
+    return [Edit(start, places.end(found.call), "")]
+
+
+def _assigned_before(unbinding: Unbinding, name: str, context: Context) -> tuple[_Reordering, list[Edit]] | str:
+    """The permute in every assignment of ``name`` that reaches the unbinding, if nothing else reads the value."""
+    places = context.places
+    assert unbinding.statement is not None
+    assignments = usage.reaching(unbinding.statement, name, places)
+    if not assignments:
+        return f"the permute that brings the packed dimension to the front is not visible here; {_OPTION}"
+    found = [_reordering(assignment.value) for assignment in assignments]
+    first = found[0]
+    if first is None or any(other is None or other.order != first.order for other in found):
+        return f"`{name}` is not simply a permuted view where it is assigned; {_OPTION}"
+    if usage.read_later(unbinding.statement, name, places):
+        return f"`{name}` is used elsewhere in its permuted form; {_OPTION}"
+    return first, [edit for other in found if other for edit in _without_reordering(other, places)]
+
+
+def _shows_view(found: _Reordering, unbinding: Unbinding, context: Context) -> bool:
+    """Whether the tensor that is permuted is seen to be a view of a packed one: its gradient is laid out in order."""
+    receiver = found.receiver
+    if isinstance(receiver, cst.Name):
+        receiver = _last_assignment(receiver, unbinding, context) or receiver
+    return (
+        isinstance(receiver, cst.Call)
+        and isinstance(receiver.func, cst.Attribute)
+        and receiver.func.attr.value in _VIEWS
+    )
+
+
+def _last_assignment(name: cst.Name, unbinding: Unbinding, context: Context) -> cst.BaseExpression | None:
+    """What ``name`` was assigned just before the statement that permutes it."""
+    statement = context.places.statement(name)
+    assert unbinding.statement is not None
+    assignments = usage.reaching(statement or unbinding.statement, name.value, context.places)
+    return assignments[0].value if len(assignments) == 1 else None
+
+
+def _unbind_at(unbinding: Unbinding, dim: int, places: Places) -> list[Edit]:
+    """Write the packed dimension into the unbind call, or the call where a tensor was just unpacked."""
+    if not unbinding.explicit:
+        return [places.insert(places.end(unbinding.packed), f".unbind({dim})")]
+    call = unbinding.call
+    assert isinstance(call, cst.Call)
+    for arg in call.args:
+        if arg.value is not unbinding.packed:
+            return [places.replace(arg.value, str(dim))]
+    if call.args:  # torch.unbind(packed): dim defaults to 0
+        return [places.insert(places.end(call.args[-1].value), f", {dim}")]
+    return [Edit(places.end(call.func), places.end(call), f"({dim})")]
+
+
+def _reorder_text(rest: tuple[int, ...]) -> str | None:
+    """The call that puts each part's dimensions in order, or None where they are."""
+    moved = [index for index, dim in enumerate(rest) if index != dim]
+    if not moved:
+        return None
+    if len(moved) == 2:
+        return f".transpose({moved[0]}, {moved[1]})"
+    return f".permute({', '.join(map(str, rest))})"
+
+
+# --- index -------------------------------------------------------------------------------------------------------
+
+
+def _index(unbinding: Unbinding, context: Context) -> Fix | str:
+    places, statement = context.places, unbinding.statement
+    assert statement is not None
+    message = "Index the packed tensor"
+    if isinstance(unbinding.packed, cst.Name):
+        parts = _parts(unbinding.packed.value, len(unbinding.targets))
+        return Fix("safe", "equivalent", message, (places.replace(unbinding.call, parts),))
+    name = _free_name(unbinding, context)
+    packed = places.source(unbinding.packed)
+    edit = Edit(places.start(statement), places.end(statement.body[0]), f"{name} = {packed}")
+    line = f"{', '.join(unbinding.targets)} = {_parts(name, len(unbinding.targets))}"
+    return Fix("safe", "equivalent", message, (edit, places.lines_after(statement, [line])))
+
+
+def _parts(name: str, count: int) -> str:
+    return ", ".join(f"{name}[{index}]" for index in range(count))
+
+
+def _free_name(unbinding: Unbinding, context: Context) -> str:
+    """A name for the packed tensor that the file does not use."""
+    base = "qkv" if len(unbinding.targets) == 3 else "kv"
+    text = context.places.text
+    candidates = [base, f"packed_{base}", *(f"{base}_{number}" for number in range(2, 100))]
+    return next(name for name in candidates if not re.search(rf"\b{name}\b", text))

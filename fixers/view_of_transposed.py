@@ -1,0 +1,28 @@
+"""MHA001: insert ``.contiguous()`` before ``.view``, or write ``.reshape``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import libcst as cst
+
+from mha_lint.findings import Fix
+
+if TYPE_CHECKING:
+    from mha_lint.fixers import Context
+    from mha_lint.rules import Hit
+
+
+def fix(hit: Hit, context: Context) -> Fix | str:
+    """One edit at the dot of ``.view``."""
+    places, call = context.places, hit.last
+    assert isinstance(call, cst.Call) and isinstance(call.func, cst.Attribute)
+    flagged = places.rows(places.statement(call) or call)
+    if context.settings.view_fix == "reshape":
+        edit = places.replace(call.func.attr, "reshape")
+        return Fix("safe", "repaired", "Use `.reshape`, which copies where it must", (edit,), flagged)
+    # In a chain with one call a line, the new call gets a line too.
+    before_dot = places.between(call.func.value, call.func.attr).rpartition(".")[0]
+    own_line = before_dot if "\n" in before_dot and "#" not in before_dot else ""
+    edit = places.insert(places.end(call.func.value), f"{own_line}.contiguous()")
+    return Fix("safe", "repaired", "Insert `.contiguous()` before `.view`", (edit,), flagged)

@@ -1,0 +1,124 @@
+"""What one file's attention code does: every class and function interpreted, with the roles of its tensors."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import libcst as cst
+
+from mha_lint.model.interpreter import Interpreter, OutOfSteps, UnbindSeen, ViewSeen, bind
+from mha_lint.model.names import TORCH_BASES, ClassInfo, ModuleNames, collect
+from mha_lint.model.values import Self, State, Unknown, Value
+
+MAX_INITS = 4
+
+
+@dataclass(slots=True)
+class ClassModel:
+    """A ``torch.nn.Module`` of the file: its attributes after ``__init__`` and what ``forward`` returns.
+
+    ``built`` holds one state for each way through ``__init__``, ``returns`` one (state, value) for each way through
+    ``forward``. ``complete`` is False where some path was not followed: nothing may be concluded from absence then.
+    """
+
+    cls: ClassInfo
+    built: list[State] = field(default_factory=list)
+    returns: list[tuple[State, Value]] = field(default_factory=list)
+    complete: bool = True
+
+
+@dataclass(slots=True)
+class FileModel:
+    module: cst.Module
+    names: ModuleNames
+    classes: list[ClassModel]
+    views: dict[cst.BaseExpression, list[ViewSeen]]
+    unbinds: dict[cst.BaseExpression, list[UnbindSeen]]
+    attended: set[cst.BaseExpression]
+    defined_in: dict[cst.FunctionDef, str]
+
+
+def analyse(module: cst.Module) -> FileModel:
+    """Interpret every ``nn.Module`` of the file, then every function and method that none of them reached."""
+    names = collect(module)
+    defined_in = {
+        node: f"{cls.name}.{name}" for cls in names.every_class for name, node in cls.methods.items()
+    } | {node: name for name, node in names.functions.items()}
+    run = Interpreter(names, defined_in)
+    classes = [_class_model(run, cls) for cls in names.every_class if is_module(cls)]
+    for cls in names.every_class:
+        for node in cls.methods.values():
+            if node not in run.visited and node.name.value != "__init__":
+                built = next((model.built for model in classes if model.cls is cls and model.built), [State()])
+                _alone(run, node, built[0].copy(), defined_in[node], cls)
+    for name, node in names.functions.items():
+        if node not in run.visited:
+            _alone(run, node, State(), name, None)
+    return FileModel(module, names, classes, run.views, run.unbinds, run.attended, defined_in)
+
+
+def is_module(cls: ClassInfo) -> bool:
+    """Whether the class is, as far as the file tells, a ``torch.nn.Module``: by its bases, or by what it is like."""
+    bases = {base for info in cls.lineage for base in info.bases}
+    return bool(bases & TORCH_BASES) or (bool(bases) and cls.method("forward") is not None)
+
+
+def _class_model(run: Interpreter, cls: ClassInfo) -> ClassModel:
+    model = ClassModel(cls)
+    run.steps, run.truncated = 0, False
+    init, forward = cls.method("__init__"), cls.method("forward")
+    try:
+        model.built = [State()] if init is None else _entered(run, init, State(), cls)
+        model.built = _distinct_attributes(model.built)
+        if len(model.built) > MAX_INITS:
+            model.built, model.complete = model.built[:MAX_INITS], False
+        if forward is not None:
+            for state in model.built:
+                run.steps = 0
+                start = State(attributes=dict(state.attributes), definitions=dict(state.definitions))
+                model.returns += _returned(run, forward, start, cls)
+    except OutOfSteps:
+        model.complete = False
+    model.complete = model.complete and not run.truncated
+    return model
+
+
+def _distinct_attributes(states: list[State]) -> list[State]:
+    """``__init__`` matters to ``forward`` through the attributes and sizes alone."""
+    distinct: list[State] = []
+    for state in states:
+        if not any(s.attributes == state.attributes and s.definitions == state.definitions for s in distinct):
+            distinct.append(state)
+    return distinct
+
+
+def _entered(run: Interpreter, node: cst.FunctionDef, state: State, cls: ClassInfo) -> list[State]:
+    return [after for after, _ in _returned(run, node, state, cls)]
+
+
+def _returned(
+    run: Interpreter, node: cst.FunctionDef, state: State, cls: ClassInfo | None
+) -> list[tuple[State, Value]]:
+    """Run a function with arguments of which only the names are known."""
+    in_init = node.name.value == "__init__"
+    taken = {name for name in state.attributes}
+    parameters = [*node.params.posonly_params, *node.params.params, *node.params.kwonly_params]
+    static = any(isinstance(d.decorator, cst.Name) and d.decorator.value == "staticmethod" for d in node.decorators)
+    keywords: dict[str, Value] = {}
+    for index, parameter in enumerate(parameters):
+        name = parameter.name.value
+        if index == 0 and cls is not None and not static:
+            keywords[name] = Self(cls)
+        else:
+            keywords[name] = Unknown(name if in_init or name not in taken else f"{node.name.value}.{name}")
+    bind(run, node, state, (), keywords)
+    return run.run_function(node, state, named=run.defined_in.get(node, node.name.value))
+
+
+def _alone(run: Interpreter, node: cst.FunctionDef, state: State, symbol: str, cls: ClassInfo | None) -> None:
+    run.steps = 0
+    start = State(attributes=state.attributes, definitions=state.definitions)
+    try:
+        _returned(run, node, start, cls)
+    except OutOfSteps:
+        pass

@@ -1,0 +1,112 @@
+"""einops ``rearrange`` and ``repeat``: split, permute and merge named axes."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+from mha_lint.model import layout
+from mha_lint.model.layout import Answer
+from mha_lint.model.sizes import ONE, Size, equate, product
+from mha_lint.model.torch_api import Call, merged, normal, permuted
+from mha_lint.model.values import NOTHING, Const, Tensor, Value, as_size, of_shape
+
+_AXIS = re.compile(r"\(([^()]*)\)|(\S+)")
+Groups = list[list[str]]
+
+
+def parse(side: str) -> Groups | None:
+    """``"b n (h d)"`` as ``[["b"], ["n"], ["h", "d"]]``; None for an ellipsis or a stray parenthesis."""
+    if "..." in side or "…" in side:
+        return None
+    groups = [(inner if inner or not single else single).split() for inner, single in _AXIS.findall(side)]
+    return None if any("(" in name or ")" in name for group in groups for name in group) else groups
+
+
+def rearrange(call: Call) -> Value:
+    """``rearrange(tensor, pattern, **sizes)``."""
+    sides = _sides(call)
+    tensor = call.tensor(0, "tensor")
+    if sides is None or tensor is None:
+        roles = tensor.roles if tensor is not None else frozenset()
+        return Tensor(roles=roles - {"context"}, merge=tensor.merge if tensor else None)
+    left, right = sides
+    if tensor.shape is None and tensor.key is not None:
+        tensor = call.interpreter.refine(call.state, tensor, len(left))
+    if tensor.shape is None or len(tensor.shape) != len(left):
+        return Tensor(roles=tensor.roles - {"context"}, merge=tensor.merge)
+    sizes = _axis_sizes(call, tensor, left)
+    tensor = normal(tensor, call.state)
+    sizes = {name: call.state.normal(size) for name, size in sizes.items()}
+    axes = [name for group in left for name in group if name != "1"]
+    wanted = [name for group in right for name in group if name != "1"]
+    if sorted(axes) != sorted(wanted):
+        return of_shape(tuple(product(sizes.get(n, call.fresh_size(n)) for n in g) for g in right))
+    return _merge(call, permuted(call, _split(tensor, [sizes[name] for name in axes]),
+                                 [axes.index(name) for name in wanted]), right, sizes)  # fmt: skip
+
+
+def _sides(call: Call) -> tuple[Groups, Groups] | None:
+    pattern = call.args[1] if len(call.args) > 1 else call.keywords.get("pattern")
+    match pattern:
+        case Const(str(text)) if text.count("->") == 1:
+            left, right = (parse(side) for side in text.split("->"))
+            return None if left is None or right is None else (left, right)
+        case _:
+            return None
+
+
+def _axis_sizes(call: Call, tensor: Tensor, groups: Groups) -> dict[str, Size]:
+    assert tensor.shape is not None
+    sizes: dict[str, Size] = {}
+    for name, value in call.keywords.items():
+        size = as_size(value)
+        if size is not None:
+            sizes[name] = call.state.normal(size)
+    for group, whole in zip(groups, tensor.shape, strict=True):
+        unknown = [name for name in group if name not in sizes and name != "1"]
+        known = product(sizes[name] for name in group if name in sizes)
+        if not unknown:
+            equate(whole, known, call.state.definitions)
+            continue
+        whole = call.state.normal(whole)
+        for name in unknown[1:]:
+            sizes[name] = call.fresh_size(name)
+        rest = whole.divide(known * product(sizes[name] for name in unknown[1:]))
+        if rest is None:
+            rest = call.fresh_size(unknown[0])
+            sizes[unknown[0]] = rest
+            equate(whole, product(sizes[name] for name in group if name != "1"), call.state.definitions)
+        sizes[unknown[0]] = rest
+    return sizes
+
+
+def _split(tensor: Tensor, shape: list[Size]) -> Tensor:
+    target = tuple(shape)
+    strides = None
+    if tensor.shape is not None and tensor.strides is not None:
+        _, strides = layout.view(tensor.shape, tensor.strides, target)
+    return replace(tensor, shape=target, strides=strides)
+
+
+def _merge(call: Call, tensor: Tensor, groups: Groups, sizes: dict[str, Size]) -> Value:
+    target = tuple(product(sizes[name] for name in group if name != "1") if group else ONE for group in groups)
+    strides = None
+    if tensor.shape is not None and tensor.strides is not None:
+        answer, strides = layout.view(tensor.shape, tensor.strides, target)
+        if answer is Answer.NEVER:
+            strides = layout.contiguous_strides(target)
+    contiguous = strides is not None and layout.is_contiguous(target, strides) is Answer.ALWAYS
+    return merged(call, tensor, replace(tensor, shape=target, strides=strides, contiguous=contiguous))
+
+
+def repeat(call: Call) -> Value:
+    """``repeat(tensor, pattern, **sizes)``: the shape only."""
+    sides = _sides(call)
+    if sides is None:
+        return NOTHING
+    sizes = {name: size for name, value in call.keywords.items() if (size := as_size(value)) is not None}
+    tensor = call.tensor()
+    if tensor is not None and tensor.shape is not None and len(tensor.shape) == len(sides[0]):
+        sizes |= _axis_sizes(call, tensor, sides[0])
+    return of_shape(tuple(product(sizes.get(name, call.fresh_size(name)) for name in group) for group in sides[1]))

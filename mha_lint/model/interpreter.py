@@ -1,0 +1,540 @@
+"""Runs function bodies over abstract values, one state for each path that differs.
+
+A path is what the conditions taken make of it: an ``if`` whose test is not known is followed both ways, and a test
+already decided on a path is decided the same way again. Methods and functions of the same file are followed with
+their arguments; what lies outside the file is unknown. Nothing of the code is imported or executed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence as Statements
+from dataclasses import dataclass, field, replace
+
+import libcst as cst
+
+from mha_lint.model import expressions, layers, torch_api
+from mha_lint.model.layout import Answer, Shape
+from mha_lint.model.names import ClassInfo, ModuleNames
+from mha_lint.model.sizes import symbol
+from mha_lint.model.torch_api import Call
+from mha_lint.model.values import (
+    NONE,
+    NOTHING,
+    ClassValue,
+    Const,
+    Function,
+    Instance,
+    Int,
+    Layer,
+    Method,
+    Qualified,
+    Repeated,
+    Self,
+    Sequence,
+    ShapeOf,
+    State,
+    Super,
+    Tensor,
+    Unknown,
+    Value,
+    truth,
+)
+
+MAX_STATES = 16
+MAX_DEPTH = 10
+MAX_STEPS = 12_000
+
+
+class OutOfSteps(Exception):
+    """The code being interpreted takes too many paths; nothing is concluded from it."""
+
+
+@dataclass(frozen=True, slots=True)
+class ViewSeen:
+    """A ``.view`` met on some path: ``answer`` says whether it can succeed there."""
+
+    node: cst.BaseExpression
+    answer: Answer
+    tensor: Tensor
+    target: Shape
+    symbol: str
+    caller: cst.BaseExpression | None  # the call that led into the helper, where there is one
+
+
+@dataclass(frozen=True, slots=True)
+class UnbindSeen:
+    node: cst.BaseExpression
+    tensor: Tensor
+    dim: int
+    inference: bool
+    symbol: str
+
+
+@dataclass(slots=True)
+class Frame:
+    """One function being run."""
+
+    symbol: str
+    node: cst.CSTNode
+    caller: cst.BaseExpression | None = None
+    returned: list[tuple[State, Value]] = field(default_factory=list)
+    left_loop: list[list[State]] = field(default_factory=list)
+
+
+class _Trail:
+    """The choices made while one statement is run, so that it can be run again with the others."""
+
+    def __init__(self, prefix: tuple[int, ...] = ()) -> None:
+        self.prefix, self.taken, self.counts = prefix, [], []  # type: tuple[int, ...], list[int], list[int]
+
+    def choose(self, count: int) -> int:
+        index = len(self.taken)
+        choice = self.prefix[index] if index < len(self.prefix) else 0
+        self.taken.append(choice)
+        self.counts.append(count)
+        return choice
+
+    def others(self) -> Iterator[tuple[int, ...]]:
+        for index in range(len(self.prefix), len(self.taken)):
+            for choice in range(self.taken[index] + 1, self.counts[index]):
+                yield (*self.taken[:index], choice)
+
+
+class Interpreter:
+    """Interprets the functions of one module; what rules ask about is collected in its attributes."""
+
+    def __init__(self, names: ModuleNames, defined_in: Mapping[cst.FunctionDef, str]) -> None:
+        self.names = names
+        self.defined_in = defined_in  # function → "Class.method"
+        self.views: dict[cst.BaseExpression, list[ViewSeen]] = {}
+        self.unbinds: dict[cst.BaseExpression, list[UnbindSeen]] = {}
+        self.attended: set[cst.BaseExpression] = set()  # unbind calls two of whose parts are multiplied
+        self.visited: set[cst.CSTNode] = set()
+        self.truncated = False
+        self.steps = 0
+        self._frames: list[Frame] = []
+        self._trail = _Trail()
+        self._numbers: dict[cst.CSTNode, int] = {}
+        self._texts: dict[cst.CSTNode, str] = {}
+        self._assigned: dict[cst.CSTNode, frozenset[str]] = {}
+
+    # --- what the transfer functions need ------------------------------------------------------------------------
+
+    def number(self, node: cst.CSTNode) -> int:
+        return self._numbers.setdefault(node, len(self._numbers))
+
+    def key(self, node: cst.CSTNode) -> str:
+        return f"<{self.number(node)}>"
+
+    def text(self, node: cst.CSTNode) -> str:
+        if node not in self._texts:
+            self._texts[node] = " ".join(cst.Module([]).code_for_node(node).split())
+        return self._texts[node]
+
+    def is_method(self, node: cst.BaseExpression) -> bool:
+        """Whether the call is written ``x.op()``, not ``torch.op(x)``."""
+        return isinstance(node, cst.Call) and self.names.qualify(node.func) is None
+
+    def refine(self, state: State, tensor: Tensor, rank: int) -> Tensor:
+        """Give a tensor of unknown rank its rank, wherever the state holds it."""
+        key = tensor.key
+        if key is None or tensor.shape is not None:
+            return tensor
+        shape = tuple(symbol(f"{key}.shape[{dim}]") for dim in range(rank))
+        for dim, size in enumerate(shape):
+            state.definitions.setdefault(f"{key}.shape[{dim - rank}]", size)
+        if tensor.last is not None:
+            state.definitions.setdefault(f"{key}.shape[{rank - 1}]", tensor.last)
+        known = replace(tensor, shape=tuple(map(state.normal, shape)), last=None)
+        if tensor.contiguous:
+            known = replace(known, strides=torch_api.layout.contiguous_strides(known.shape or ()))
+        for variables in (state.variables, state.attributes):
+            for name, value in variables.items():
+                if value == tensor or value == Unknown(key):
+                    variables[name] = known
+        return known
+
+    def saw_view(self, node: cst.BaseExpression, answer: Answer, tensor: Tensor, target: Shape) -> None:
+        frame = self._frames[-1]
+        seen = ViewSeen(node, answer, tensor, target, frame.symbol, frame.caller)
+        found = self.views.setdefault(node, [])
+        if seen not in found:
+            found.append(seen)
+
+    def saw_unbind(self, node: cst.BaseExpression, tensor: Tensor, dim: int, inference: bool) -> None:
+        found = self.unbinds.setdefault(node, [])
+        seen = UnbindSeen(node, tensor, dim, inference, self._frames[-1].symbol)
+        if seen not in found:
+            found.append(seen)
+
+    def saw_product(self, left: Tensor, right: Tensor) -> None:
+        if left.part is not None and left.part is right.part:
+            self.attended.add(left.part)
+
+    def choose(self, count: int) -> int:
+        return self._trail.choose(count) if count > 1 else 0
+
+    def step(self) -> None:
+        self.steps += 1
+        if self.steps > MAX_STEPS:
+            raise OutOfSteps
+
+    # --- running functions ---------------------------------------------------------------------------------------
+
+    def run_function(
+        self, node: cst.FunctionDef | cst.Lambda, state: State, *, named: str, caller: cst.BaseExpression | None = None
+    ) -> list[tuple[State, Value]]:
+        """Run a body from ``state`` (parameters bound); the state and value of each way that it returns."""
+        if len(self._frames) >= MAX_DEPTH or any(frame.node is node for frame in self._frames):
+            return [(state, NOTHING)]
+        self.visited.add(node)
+        frame = Frame(named, node, caller)
+        self._frames.append(frame)
+        outer_trail = self._trail
+        try:
+            if isinstance(node, cst.Lambda):
+                for value, after in self._each_choice(state, lambda s: expressions.evaluate(self, node.body, s)):
+                    frame.returned.append((after, value))
+            else:
+                if any("no_grad" in (t := self.text(d.decorator)) or "inference_mode" in t for d in node.decorators):
+                    state.inference = True
+                for after in self.run_block(_statements(node.body), [state]):
+                    frame.returned.append((after, NONE))
+        finally:
+            self._frames.pop()
+            self._trail = outer_trail
+        unique: list[tuple[State, Value]] = []
+        for after, value in frame.returned:
+            if self._frames:  # the caller sees nothing of the local variables
+                after.variables = {}
+                after.conditions = {t: taken for t, taken in after.conditions.items() if t.startswith("self.")}
+            if (after, value) not in unique:
+                unique.append((after, value))
+        self.truncated = self.truncated or len(unique) > MAX_STATES
+        return unique[:MAX_STATES]
+
+    def call_function(self, function: Function, call: Call) -> Value:
+        """Follow a call into a function of this file, on one of the ways that it can return."""
+        node = function.node
+        named = self.defined_in.get(node, "") if isinstance(node, cst.FunctionDef) else self._frames[-1].symbol
+        owner = function.owner
+        own_state = isinstance(owner, Instance)
+        inner = State(
+            dict(function.closure),
+            dict(owner.attributes) if isinstance(owner, Instance) else dict(call.state.attributes),
+            dict(call.state.definitions),
+            {} if own_state else {t: v for t, v in call.state.conditions.items() if t.startswith("self.")},
+            call.state.inference,
+        )
+        receiver: tuple[Value, ...] = () if owner is None else (Self(owner.cls),)
+        bind(self, node, inner, (*receiver, *call.args), call.keywords)
+        inner_calls = call.node if isinstance(call.node, cst.BaseExpression) else None
+        outcomes = self.run_function(node, inner, named=named or self._frames[-1].symbol, caller=inner_calls)
+        if not outcomes:
+            return NOTHING  # every path raises
+        after, value = outcomes[self.choose(len(outcomes))]
+        call.state.definitions = after.definitions
+        if not own_state:
+            call.state.attributes = after.attributes
+            call.state.conditions |= after.conditions
+        return retagged(value, call.node)
+
+    def construct(self, cls: ClassInfo, call: Call) -> Value:
+        """Build an object of a class of this file by running its ``__init__``."""
+        init = cls.method("__init__")
+        outside = next((base for info in cls.lineage for base in info.bases if base.startswith("torch.nn.")), "")
+        if outside not in ("", "torch.nn.Module") and cls.method("forward") is None:
+            return layers.build(outside.removeprefix("torch.nn."), _call_node(call), call.args, call.keywords, call.state)
+        if init is None or any(frame.node is init for frame in self._frames) or len(self._frames) >= MAX_DEPTH:
+            return Instance(cls)
+        state = State(definitions=dict(call.state.definitions))
+        bind(self, init, state, (Self(cls), *call.args), call.keywords)
+        outcomes = self.run_function(init, state, named=self.defined_in.get(init, cls.name), caller=call.node)
+        if not outcomes:
+            return NOTHING
+        after, _ = outcomes[self.choose(len(outcomes))]
+        call.state.definitions = after.definitions
+        return Instance(cls, tuple(after.attributes.items()))
+
+    def apply(self, function: Value, call: Call) -> Value:
+        """The value of calling ``function`` with the call's arguments."""
+        self.step()
+        match function:
+            case Layer():
+                return layers.apply(self, function, call)
+            case Instance(cls) | Self(cls):
+                forward = cls.method("forward") or cls.method("__call__")
+                return NOTHING if forward is None else self.call_function(Function(forward, function), call)
+            case Function():
+                return self.call_function(function, call)
+            case ClassValue(cls):
+                return self.construct(cls, call)
+            case Method(receiver, name):
+                return expressions.call_method(self, receiver, name, call)
+            case Qualified(name):
+                return expressions.call_qualified(self, name, call)
+            case _:
+                return Unknown(self.key(call.node))
+
+    # --- running statements --------------------------------------------------------------------------------------
+
+    def run_block(self, body: Iterable[cst.CSTNode], states: list[State]) -> list[State]:
+        """Run statements in order; the states in which their end is reached."""
+        for statement in body:
+            if not states:
+                break
+            after: list[State] = []
+            for state in states:
+                after += self._run_statement(statement, state)
+            states = self._distinct(after)
+        return states
+
+    def _distinct(self, states: list[State]) -> list[State]:
+        unique: list[State] = []
+        for state in states:
+            if state not in unique:
+                unique.append(state)
+        if len(unique) > MAX_STATES:
+            self.truncated = True
+            unique = unique[:MAX_STATES]
+        return unique
+
+    def _each_choice(self, state: State, run: Callable[[State], Value]) -> list[tuple[Value, State]]:
+        """Run something that may meet choices, once for each way of taking them."""
+        results: list[tuple[Value, State]] = []
+        pending: list[tuple[int, ...]] = [()]
+        outer = self._trail
+        while pending:
+            if len(results) >= MAX_STATES:
+                self.truncated = True
+                break
+            self._trail = trail = _Trail(pending.pop())
+            branch = state.copy()
+            try:
+                value = run(branch)
+            finally:
+                self._trail = outer
+            results.append((value, branch))
+            pending += trail.others()
+        return results
+
+    def _run_statement(self, statement: cst.CSTNode, state: State) -> list[State]:
+        self.step()
+        match statement:
+            case cst.SimpleStatementLine(body=parts):
+                return self._run_small(parts, state)
+            case cst.If():
+                return self._run_if(statement, state)
+            case cst.For() | cst.While():
+                return self._run_loop(statement, state)
+            case cst.With(items=items, body=body):
+                inference = state.inference
+                for item in items:
+                    text = self.text(item.item)
+                    state.inference = state.inference or "no_grad" in text or "inference_mode" in text
+                after = self.run_block(_statements(body), [state])
+                for end in after:
+                    end.inference = inference
+                return after
+            case cst.Try() | cst.TryStar():
+                return self._run_try(statement, state)
+            case cst.FunctionDef(name=cst.Name(name)):
+                closure = tuple((n, v) for n, v in state.variables.items() if n != name)
+                state.variables[name] = Function(statement, None, closure)
+                return [state]
+            case cst.Match(cases=cases):
+                for taken in cases:
+                    self._forget(taken, state)
+                return [state]
+            case _:
+                return [state]
+
+    def _run_small(self, parts: Statements[cst.BaseSmallStatement], state: State) -> list[State]:
+        states = [state]
+        for part in parts:
+            after: list[State] = []
+            for before in states:
+                match part:
+                    case cst.Return(value=value):
+                        results = self._each_choice(
+                            before, lambda s, v=value: NONE if v is None else expressions.evaluate(self, v, s)  # type: ignore[misc]
+                        )
+                        self._frames[-1].returned += [(end, value) for value, end in results]
+                    case cst.Raise():
+                        pass
+                    case cst.Break() | cst.Continue():
+                        if self._frames[-1].left_loop:
+                            self._frames[-1].left_loop[-1].append(before)
+                    case cst.Pass() | cst.Global() | cst.Nonlocal() | cst.Import() | cst.ImportFrom():
+                        after.append(before)
+                    case cst.Assert(test=test):
+                        after += self._decided(test, before, wanted=True)
+                    case _:
+                        results = self._each_choice(before, lambda s, p=part: expressions.execute(self, p, s))  # type: ignore[misc]
+                        after += [end for _, end in results]
+            states = self._distinct(after)
+        return states
+
+    def _decided(self, test: cst.BaseExpression, state: State, *, wanted: bool) -> list[State]:
+        results = self._each_choice(state, lambda s: Const(expressions.decide(self, test, s)))
+        return [end for value, end in results if value == Const(wanted)]
+
+    def _run_if(self, statement: cst.If, state: State) -> list[State]:
+        results = self._each_choice(state, lambda s: Const(expressions.decide(self, statement.test, s)))
+        after: list[State] = []
+        for value, branch in results:
+            if value == Const(True):
+                after += self.run_block(_statements(statement.body), [branch])
+            elif statement.orelse is None:
+                after.append(branch)
+            elif isinstance(statement.orelse, cst.If):
+                after += self._run_if(statement.orelse, branch)
+            else:
+                after += self.run_block(_statements(statement.orelse.body), [branch])
+        return after
+
+    def _run_loop(self, statement: cst.For | cst.While, state: State) -> list[State]:
+        """Run the body once, knowing nothing of what it assigns: true of any iteration. Then forget it again."""
+        frame = self._frames[-1]
+        if isinstance(statement, cst.For):
+            results = self._each_choice(state, lambda s: expressions.evaluate(self, statement.iter, s))
+        else:
+            results = [(NOTHING, state)]
+        after: list[State] = []
+        for iterable, before in results:
+            self._forget(statement.body, before)
+            inside = before.copy()
+            if isinstance(statement, cst.For):
+                expressions.assign(self, statement.target, expressions.element(iterable), inside)
+            frame.left_loop.append([])
+            ends = self.run_block(_statements(statement.body), [inside])
+            ends += frame.left_loop.pop()
+            for end in [before, *ends]:
+                self._forget(statement, end)
+                after.append(end)
+        if statement.orelse is not None:
+            after = self.run_block(_statements(statement.orelse.body), self._distinct(after))
+        return after
+
+    def _run_try(self, statement: cst.Try | cst.TryStar, state: State) -> list[State]:
+        handled = state.copy()
+        after = self.run_block(_statements(statement.body), [state])
+        if statement.orelse is not None:
+            after = self.run_block(_statements(statement.orelse.body), after)
+        self._forget(statement.body, handled)
+        for handler in statement.handlers:
+            after += self.run_block(_statements(handler.body), [handled.copy()])
+        if statement.finalbody is not None:
+            after = self.run_block(_statements(statement.finalbody.body), self._distinct(after))
+        return after
+
+    def _forget(self, node: cst.CSTNode, state: State) -> None:
+        """Whatever the code below ``node`` assigns is unknown from here on."""
+        if node not in self._assigned:
+            collector = _Assigned()
+            node.visit(collector)
+            self._assigned[node] = frozenset(collector.names)
+        for name in self._assigned[node]:
+            variables, bare = (state.attributes, name[5:]) if name.startswith("self.") else (state.variables, name)
+            if bare in variables:
+                variables[bare] = Unknown(f"{self.key(node)}{name}")
+            state.forget_conditions_on(name)
+
+
+class _Assigned(cst.CSTVisitor):
+    """Names, and attributes of self, that a piece of code assigns."""
+
+    def __init__(self) -> None:
+        self.names: set[str] = set()
+
+    def _target(self, node: cst.BaseExpression) -> None:
+        match node:
+            case cst.Name(name):
+                self.names.add(name)
+            case cst.Attribute(value=cst.Name("self"), attr=cst.Name(name)):
+                self.names.add(f"self.{name}")
+            case cst.Tuple(elements=elements) | cst.List(elements=elements):
+                for element in elements:
+                    self._target(element.value)
+
+    def visit_AssignTarget(self, node: cst.AssignTarget) -> None:
+        self._target(node.target)
+
+    def visit_AnnAssign(self, node: cst.AnnAssign) -> None:
+        self._target(node.target)
+
+    def visit_AugAssign(self, node: cst.AugAssign) -> None:
+        self._target(node.target)
+
+    def visit_NamedExpr(self, node: cst.NamedExpr) -> None:
+        self._target(node.target)
+
+    def visit_For(self, node: cst.For) -> None:
+        self._target(node.target)
+
+    def visit_FunctionDef(self, node: cst.FunctionDef) -> bool:
+        self.names.add(node.name.value)
+        return False
+
+    def visit_Lambda(self, node: cst.Lambda) -> bool:
+        return False
+
+
+def _statements(body: cst.BaseSuite) -> Statements[cst.CSTNode]:
+    """The statements of an indented block, or those behind the colon on one line."""
+    if isinstance(body, cst.SimpleStatementSuite):
+        return [cst.SimpleStatementLine(body.body)]
+    return body.body
+
+
+def _call_node(call: Call) -> cst.Call:
+    assert isinstance(call.node, cst.Call)
+    return call.node
+
+
+def retagged(value: Value, node: cst.BaseExpression) -> Value:
+    """A value that comes back from a helper: for its caller, the call is what merged the heads."""
+    match value:
+        case Tensor(merge=merge) if merge is not None:
+            return replace(value, merge=node)
+        case Sequence(items):
+            return Sequence(tuple(retagged(item, node) for item in items))
+        case Repeated(item, count):
+            return Repeated(retagged(item, node), count)
+        case _:
+            return value
+
+
+def bind(
+    interpreter: Interpreter,
+    node: cst.FunctionDef | cst.Lambda,
+    state: State,
+    args: tuple[Value, ...],
+    keywords: Mapping[str, Value],
+) -> None:
+    """Bind arguments to parameters in ``state``; defaults where nothing is given, else unknown."""
+    parameters = node.params
+    static = isinstance(node, cst.FunctionDef) and any(
+        isinstance(d.decorator, cst.Name) and d.decorator.value == "staticmethod" for d in node.decorators
+    )
+    if static and args and isinstance(args[0], Self):
+        args = args[1:]
+    positional = [*parameters.posonly_params, *parameters.params]
+    for index, parameter in enumerate([*positional, *parameters.kwonly_params]):
+        name = parameter.name.value
+        if index < len(args) and index < len(positional):
+            value = args[index]
+        elif name in keywords:
+            value = keywords[name]
+        elif parameter.default is not None and "**" not in keywords:
+            value = expressions.evaluate(interpreter, parameter.default, State())
+        else:
+            value = Unknown(f"{interpreter.key(node)}{name}")
+        state.variables[name] = value
+    if isinstance(parameters.star_arg, cst.Param):
+        state.variables[parameters.star_arg.name.value] = Sequence(args[len(positional) :])
+    if parameters.star_kwarg is not None:
+        state.variables[parameters.star_kwarg.name.value] = NOTHING
+
+
+__all__ = ["Interpreter", "OutOfSteps", "ShapeOf", "Super", "UnbindSeen", "ViewSeen", "bind", "truth", "Int"]

@@ -1,0 +1,118 @@
+"""``torch.nn`` modules: what ``nn.Linear(...)`` builds and what calling it does to a tensor."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import libcst as cst
+
+from mha_lint.model import einops_api, torch_api
+from mha_lint.model.sizes import Size, constant
+from mha_lint.model.torch_api import Call
+from mha_lint.model.values import (
+    NOTHING,
+    Const,
+    Int,
+    Layer,
+    Repeated,
+    Sequence,
+    State,
+    Tensor,
+    Value,
+    arguments,
+    as_size,
+    as_tensor,
+    of_shape,
+)
+
+if TYPE_CHECKING:
+    from mha_lint.model.interpreter import Interpreter
+
+_ELEMENTWISE = frozenset(
+    "ReLU GELU SiLU Sigmoid Tanh ReLU6 LeakyReLU ELU Mish Hardswish Softplus QuickGELU "
+    "Dropout Dropout1d Dropout2d Dropout3d AlphaDropout".split()
+)
+_NORMS = frozenset("LayerNorm RMSNorm GroupNorm BatchNorm1d BatchNorm2d BatchNorm3d InstanceNorm1d InstanceNorm2d".split())
+_CONVOLUTIONS = frozenset("Conv1d Conv2d Conv3d".split())
+_LINEAR = frozenset("Linear LazyLinear NonDynamicallyQuantizableLinear".split())
+_KNOWN = _ELEMENTWISE | _NORMS | _CONVOLUTIONS | _LINEAR | {"Identity", "Softmax", "MultiheadAttention", "Embedding"}
+
+
+def build(name: str, node: cst.Call, args: tuple[Value, ...], keywords: Mapping[str, Value], state: State) -> Value:
+    """The layer that ``name(*args, **keywords)`` builds, ``name`` being below ``torch.nn``."""
+    if name in ("ModuleList", "ParameterList"):
+        return args[0] if args and isinstance(args[0], (Sequence, Repeated)) else Sequence(()) if not args else NOTHING
+    if name == "Sequential":
+        return Layer(name, items=args, node=node)
+    if name in ("Parameter", "Buffer"):
+        tensor = as_tensor(args[0]) if args else None
+        return Tensor(roles=frozenset({"parameter"})) if tensor is None else tensor.having("parameter")
+    if name in _LINEAR or name in _CONVOLUTIONS:
+        names = ("in_features", "out_features") if name in _LINEAR else ("in_channels", "out_channels", "kernel_size")
+        sizes = [as_size(value) for value in arguments(args, keywords, *names)]
+        width_in, width_out = (state.normal(size) if size is not None else None for size in sizes[:2])
+        pointwise = name in _CONVOLUTIONS and sizes[2] == constant(1) and "stride" not in keywords and len(args) < 4
+        return Layer(name, width_in, width_out, (Const(pointwise),), node)
+    return Layer(name, node=node) if name in _KNOWN else NOTHING
+
+
+def apply(interpreter: Interpreter, layer: Layer, call: Call) -> Value:
+    """The result of calling the layer on ``call.args``."""
+    tensor = call.tensor(0, "input", "x")
+    if layer.kind == "Sequential":
+        value: Value = call.args[0] if call.args else NOTHING
+        for item in layer.items:
+            value = interpreter.apply(item, replace(call, args=(value,), keywords={}))
+        return value
+    if layer.kind == "MultiheadAttention":
+        return Sequence((Tensor(roles=frozenset({"projection", "projected"})), NOTHING))
+    if tensor is None:
+        return NOTHING
+    if layer.kind in _LINEAR:
+        return torch_api.linear(call, tensor, layer.width_in, layer.width_out)
+    if layer.kind in _CONVOLUTIONS:
+        return _convolution(call, tensor, layer)
+    if layer.kind in _ELEMENTWISE:
+        return torch_api.elementwise(call, tensor)
+    if layer.kind in _NORMS:
+        return replace(tensor, strides=None, contiguous=False)
+    match layer.kind:
+        case "Identity":
+            return tensor
+        case "Softmax":
+            return torch_api.OPERATIONS["softmax"](replace(call, args=(tensor,)))
+        case "Rearrange":
+            pattern, *sizes = layer.items
+            keywords = {
+                str(name.value): size
+                for item in sizes
+                if isinstance(item, Sequence)
+                for name, size in [item.items]
+                if isinstance(name, Const)
+            }
+            return einops_api.rearrange(replace(call, args=(tensor, pattern), keywords=keywords))
+        case _:
+            return NOTHING
+
+
+def _convolution(call: Call, tensor: Tensor, layer: Layer) -> Tensor:
+    """(b, c, ...) -> (b, e, ...); the memory format follows the input's, which is unknown."""
+    roles = torch_api.mapped_roles(tensor.roles)
+    if tensor.shape is None or len(tensor.shape) < 3:
+        return Tensor(key=call.interpreter.key(call.node), roles=roles)
+    keeps = layer.items == (Const(True),)
+    width: Size = layer.width_out if layer.width_out is not None else call.fresh_size("channels")
+    sizes = [size if keeps else call.fresh_size(f"n{index}") for index, size in enumerate(tensor.shape[2:])]
+    return of_shape((tensor.shape[0], call.state.normal(width), *sizes), roles=roles)
+
+
+def rearrange_layer(node: cst.Call, args: tuple[Value, ...], keywords: Mapping[str, Value]) -> Value:
+    """``einops.layers.torch.Rearrange(pattern, **sizes)``."""
+    if not args:
+        return NOTHING
+    sizes = tuple(
+        Sequence((Const(name), value)) for name, value in keywords.items() if isinstance(value, Int) or as_size(value)
+    )
+    return Layer("Rearrange", items=(args[0], *sizes), node=node)

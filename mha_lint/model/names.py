@@ -1,0 +1,145 @@
+"""What a name refers to in one module: imports, classes, functions, module-level constants."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import libcst as cst
+
+TORCH_BASES = frozenset({"torch.nn.Module", "torch.nn.modules.module.Module", "lightning.LightningModule"})
+
+
+@dataclass(eq=False, slots=True)
+class ClassInfo:
+    """A class of the file. ``bases`` are full names; bases of this file resolve through ``ModuleNames.classes``."""
+
+    name: str
+    node: cst.ClassDef
+    bases: tuple[str, ...]
+    methods: dict[str, cst.FunctionDef] = field(default_factory=dict)
+    constants: dict[str, cst.BaseExpression] = field(default_factory=dict)
+    parent: ClassInfo | None = None  # the first base that is a class of this file
+
+    @property
+    def lineage(self) -> list[ClassInfo]:
+        """The class, then its bases of this file; a cycle is cut."""
+        line: list[ClassInfo] = []
+        cls: ClassInfo | None = self
+        while cls is not None and cls not in line:
+            line.append(cls)
+            cls = cls.parent
+        return line
+
+    def method(self, name: str) -> cst.FunctionDef | None:
+        return next((cls.methods[name] for cls in self.lineage if name in cls.methods), None)
+
+    def is_property(self, name: str) -> bool:
+        node = self.method(name)
+        return node is not None and any(
+            dotted(decorator.decorator) in ("property", "functools.cached_property", "cached_property")
+            for decorator in node.decorators
+        )
+
+
+@dataclass(eq=False, slots=True)
+class ModuleNames:
+    imports: dict[str, str] = field(default_factory=dict)
+    classes: dict[str, ClassInfo] = field(default_factory=dict)  # by name: the last definition wins
+    every_class: list[ClassInfo] = field(default_factory=list)
+    functions: dict[str, cst.FunctionDef] = field(default_factory=dict)
+    constants: dict[str, cst.BaseExpression] = field(default_factory=dict)
+
+    def qualify(self, node: cst.BaseExpression) -> str | None:
+        """The full name of a dotted expression whose first name is imported, else None."""
+        text = dotted(node)
+        if text is None:
+            return None
+        head, _, rest = text.partition(".")
+        origin = self.imports.get(head)
+        if origin is None:
+            return None
+        return f"{origin}.{rest}" if rest else origin
+
+
+def dotted(node: cst.BaseExpression) -> str | None:
+    """``a.b.c`` as text, or None for any other expression."""
+    match node:
+        case cst.Name(value):
+            return value
+        case cst.Attribute(value=base, attr=cst.Name(name)):
+            prefix = dotted(base)
+            return None if prefix is None else f"{prefix}.{name}"
+        case _:
+            return None
+
+
+def collect(module: cst.Module) -> ModuleNames:
+    """Read the names of a module, those inside ``if`` and ``try`` at the top level included."""
+    names = ModuleNames()
+    _collect_block(module.body, names)
+    for cls in names.every_class:
+        cls.parent = next((names.classes[base] for base in cls.bases if base in names.classes), None)
+    return names
+
+
+def _collect_block(body: object, names: ModuleNames) -> None:
+    for statement in body if isinstance(body, (list, tuple)) else ():
+        match statement:
+            case cst.SimpleStatementLine(body=small):
+                for part in small:
+                    _collect_small(part, names)
+            case cst.ClassDef(name=cst.Name(name)):
+                names.classes[name] = _class(statement, names)
+                names.every_class.append(names.classes[name])
+            case cst.FunctionDef(name=cst.Name(name)):
+                names.functions[name] = statement
+            case cst.If() | cst.Else() | cst.Try() | cst.Finally():
+                _collect_block(statement.body.body, names)
+                if isinstance(statement, cst.Try):
+                    for handler in statement.handlers:
+                        _collect_block(handler.body.body, names)
+                if isinstance(statement, (cst.If, cst.Try)) and statement.orelse is not None:
+                    _collect_block([statement.orelse], names)
+
+
+def _collect_small(part: cst.CSTNode, names: ModuleNames) -> None:
+    match part:
+        case cst.Import(names=aliases):
+            for alias in aliases:
+                full = dotted(alias.name)  # type: ignore[arg-type]
+                if full is None:
+                    continue
+                if alias.asname is not None:
+                    names.imports[alias.asname.name.value] = full  # type: ignore[union-attr]
+                else:
+                    head = full.partition(".")[0]
+                    names.imports[head] = head
+        case cst.ImportFrom(module=origin, names=aliases, relative=dots) if not isinstance(aliases, cst.ImportStar):
+            package = "." * len(dots) + (dotted(origin) or "" if origin is not None else "")
+            for alias in aliases:
+                name = alias.name.value
+                bound = alias.asname.name.value if alias.asname is not None else name  # type: ignore[union-attr]
+                names.imports[bound] = f"{package}.{name}"
+        case cst.Assign(targets=[cst.AssignTarget(target=cst.Name(name))], value=value):
+            names.constants[name] = value
+        case cst.AnnAssign(target=cst.Name(name), value=value) if value is not None:
+            names.constants[name] = value
+
+
+def _class(node: cst.ClassDef, names: ModuleNames) -> ClassInfo:
+    bases = tuple(
+        names.qualify(base.value) or dotted(base.value) or "" for base in node.bases if base.star == ""
+    )
+    info = ClassInfo(node.name.value, node, bases)
+    for statement in node.body.body:
+        match statement:
+            case cst.FunctionDef(name=cst.Name(name)):
+                info.methods.setdefault(name, statement)
+            case cst.SimpleStatementLine(body=small):
+                for part in small:
+                    match part:
+                        case cst.Assign(targets=[cst.AssignTarget(target=cst.Name(name))], value=value):
+                            info.constants[name] = value
+                        case cst.AnnAssign(target=cst.Name(name), value=value) if value is not None:
+                            info.constants[name] = value
+    return info

@@ -1,0 +1,132 @@
+"""Where nodes stand in the text, and what encloses them; computed only for files that have something to report."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Iterator
+from functools import cached_property
+
+import libcst as cst
+from libcst.metadata import ByteSpanPositionProvider, MetadataWrapper
+
+from mha_lint.findings import Edit, Position
+
+
+class Places:
+    """Positions (rows and columns from 1, columns in characters) and parents of the nodes of one module."""
+
+    def __init__(self, module: cst.Module, text: str) -> None:
+        self.module = module
+        self.text = text
+
+    @cached_property
+    def _spans(self) -> dict[cst.CSTNode, tuple[int, int]]:
+        spans = MetadataWrapper(self.module, unsafe_skip_copy=True).resolve(ByteSpanPositionProvider)
+        return {node: (span.start, span.start + span.length) for node, span in spans.items()}  # type: ignore[union-attr]
+
+    @cached_property
+    def _lines(self) -> tuple[bytes, list[int]]:
+        data = self.text.encode("utf-8", "surrogatepass")
+        starts = [0]
+        for line in data.splitlines(keepends=True):
+            starts.append(starts[-1] + len(line))
+        return data, starts
+
+    @cached_property
+    def _parents(self) -> dict[cst.CSTNode, cst.CSTNode]:
+        parents: dict[cst.CSTNode, cst.CSTNode] = {}
+        pending: list[cst.CSTNode] = [self.module]
+        while pending:
+            node = pending.pop()
+            for child in node.children:
+                parents[child] = node
+                pending.append(child)
+        return parents
+
+    def _position(self, offset: int) -> Position:
+        data, starts = self._lines
+        row = min(bisect_right(starts, offset), max(len(starts) - 1, 1))
+        column = len(data[starts[row - 1] : offset].decode("utf-8", "surrogatepass")) + 1
+        return Position(row, column)
+
+    def start(self, node: cst.CSTNode) -> Position:
+        return self._position(self._spans[node][0])
+
+    def end(self, node: cst.CSTNode) -> Position:
+        return self._position(self._spans[node][1])
+
+    def between(self, left: cst.CSTNode, right: cst.CSTNode) -> str:
+        """The text from the end of ``left`` to the start of ``right``."""
+        return self._lines[0][self._spans[left][1] : self._spans[right][0]].decode("utf-8", "surrogatepass")
+
+    def source(self, node: cst.CSTNode) -> str:
+        start, end = self._spans[node]
+        return self._lines[0][start:end].decode("utf-8", "surrogatepass")
+
+    def rows(self, node: cst.CSTNode) -> tuple[int, ...]:
+        return tuple(range(self.start(node).row, self.end(node).row + 1))
+
+    def parents(self, node: cst.CSTNode) -> Iterator[cst.CSTNode]:
+        """What encloses the node, from the inside out."""
+        current = self._parents.get(node)
+        while current is not None:
+            yield current
+            current = self._parents.get(current)
+
+    def statement(self, node: cst.CSTNode) -> cst.SimpleStatementLine | None:
+        """The simple statement line that holds an expression; None inside a header such as ``if …:``."""
+        for parent in self.parents(node):
+            if isinstance(parent, cst.SimpleStatementLine):
+                return parent
+            if isinstance(parent, (cst.BaseCompoundStatement, cst.SimpleStatementSuite, cst.Lambda)):
+                return None
+        return None
+
+    def function(self, node: cst.CSTNode) -> cst.FunctionDef | None:
+        return next((parent for parent in self.parents(node) if isinstance(parent, cst.FunctionDef)), None)
+
+    def block(self, statement: cst.CSTNode) -> tuple[cst.CSTNode, ...]:
+        """The statements among which this one stands."""
+        parent = next(self.parents(statement))
+        body = getattr(parent, "body", ())
+        return tuple(body) if isinstance(body, (list, tuple)) else ()
+
+    def indent(self, statement: cst.CSTNode) -> str:
+        """The white space before a statement that stands on a line of its own."""
+        data, starts = self._lines
+        row = self.start(statement).row
+        line = data[starts[row - 1] : self._spans[statement][0]].decode("utf-8", "surrogatepass")
+        return line if not line.strip() else line[: len(line) - len(line.lstrip())]
+
+    @cached_property
+    def newline(self) -> str:
+        """The newline the file begins with."""
+        data, _ = self._lines
+        first = data.find(b"\n")
+        if first < 0:
+            return "\r" if b"\r" in data else "\n"
+        return "\r\n" if data[first - 1 : first] == b"\r" else "\n"
+
+    # --- edits ---------------------------------------------------------------------------------------------------
+
+    def replace(self, node: cst.CSTNode, content: str) -> Edit:
+        return Edit(self.start(node), self.end(node), content)
+
+    def insert(self, at: Position, content: str) -> Edit:
+        return Edit(at, at, content)
+
+    def lines_after(self, statement: cst.CSTNode, lines: list[str]) -> Edit:
+        """New lines behind a statement, behind its trailing comment, with its indentation."""
+        data, starts = self._lines
+        row = self.end(statement).row
+        indent = self.indent(statement)
+        end = starts[row] if row < len(starts) else len(data)
+        line = data[starts[row - 1] : end]
+        body = line.rstrip(b"\r\n")
+        column = len(body.decode("utf-8", "surrogatepass")) + 1
+        content = "".join(f"{self.newline}{indent}{new}" if new else self.newline for new in lines)
+        return self.insert(Position(row, column), content)
+
+    def lines_before(self, statement: cst.CSTNode, lines: list[str]) -> Edit:
+        indent = self.indent(statement)
+        return self.insert(self.start(statement), "".join(f"{line}{self.newline}{indent}" for line in lines))

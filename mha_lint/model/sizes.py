@@ -1,0 +1,189 @@
+"""Symbolic sizes: integer polynomials over named symbols, with exact division.
+
+A symbol stands for a size that the code does not spell out (``b``, ``config.n_embd``). Every symbol is taken
+to be at least 2: the layout model answers for tensors in which no size involved is 1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+
+Monomial = tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """A polynomial with integer coefficients: ``terms`` maps sorted monomials to non-zero coefficients."""
+
+    terms: tuple[tuple[Monomial, int], ...]
+
+    @property
+    def constant(self) -> int | None:
+        """The value, when no symbol is involved."""
+        if not self.terms:
+            return 0
+        if len(self.terms) == 1 and not self.terms[0][0]:
+            return self.terms[0][1]
+        return None
+
+    @property
+    def symbol(self) -> str | None:
+        """The symbol's name, when the size is one symbol and nothing else."""
+        if len(self.terms) == 1 and self.terms[0][1] == 1 and len(self.terms[0][0]) == 1:
+            return self.terms[0][0][0]
+        return None
+
+    @property
+    def symbols(self) -> frozenset[str]:
+        return frozenset(name for monomial, _ in self.terms for name in monomial)
+
+    def __add__(self, other: Size) -> Size:
+        return _collect([*self.terms, *other.terms])
+
+    def __neg__(self) -> Size:
+        return Size(tuple((monomial, -coefficient) for monomial, coefficient in self.terms))
+
+    def __sub__(self, other: Size) -> Size:
+        return self + -other
+
+    def __mul__(self, other: Size) -> Size:
+        return _collect(
+            (tuple(sorted(left + right)), a * b) for left, a in self.terms for right, b in other.terms
+        )
+
+    def divide(self, other: Size) -> Size | None:
+        """The exact quotient, or None where ``other`` does not divide as a polynomial."""
+        if not other.terms:
+            return None
+        quotient, rest = ZERO, self
+        lead, lead_coefficient = other.terms[-1]
+        while rest.terms:
+            monomial, coefficient = rest.terms[-1]
+            factor = _without(monomial, lead)
+            if factor is None or coefficient % lead_coefficient:
+                return None
+            step = Size(((factor, coefficient // lead_coefficient),))
+            quotient, rest = quotient + step, rest - step * other
+            if rest.terms and _order(rest.terms[-1][0]) >= _order(monomial):
+                return None
+        return quotient
+
+    def sign(self) -> int | None:
+        """+1 or -1 where the size has that sign for all symbols >= 2, 0 where it is zero, else None."""
+        if not self.terms:
+            return 0
+        shifted = ZERO
+        for monomial, coefficient in self.terms:
+            product = constant(coefficient)
+            for name in monomial:
+                product = product * (symbol(name) + constant(2))
+            shifted = shifted + product
+        if not any(not monomial for monomial, _ in shifted.terms):
+            return None  # no constant part left: zero is reached at the smallest sizes
+        if all(coefficient > 0 for _, coefficient in shifted.terms):
+            return 1
+        if all(coefficient < 0 for _, coefficient in shifted.terms):
+            return -1
+        return None
+
+    def substitute(self, definitions: Mapping[str, Size]) -> Size:
+        """Replace every defined symbol, repeatedly, until none is left."""
+        size = self
+        while any(name in definitions for name in size.symbols):
+            total = ZERO
+            for monomial, coefficient in size.terms:
+                product = constant(coefficient)
+                for name in monomial:
+                    product = product * definitions.get(name, symbol(name))
+                total = total + product
+            size = total
+        return size
+
+    def __str__(self) -> str:
+        if not self.terms:
+            return "0"
+        parts = []
+        for monomial, coefficient in reversed(self.terms):
+            factors = [str(coefficient)] if coefficient != 1 or not monomial else []
+            parts.append("*".join([*factors, *monomial]))
+        return " + ".join(parts).replace("+ -", "- ")
+
+
+def _order(monomial: Monomial) -> tuple[int, Monomial]:
+    return len(monomial), monomial
+
+
+def _collect(terms: Iterable[tuple[Monomial, int]]) -> Size:
+    totals: dict[Monomial, int] = {}
+    for monomial, coefficient in terms:
+        totals[monomial] = totals.get(monomial, 0) + coefficient
+    kept = sorted(((m, c) for m, c in totals.items() if c), key=lambda term: _order(term[0]))
+    return Size(tuple(kept))
+
+
+def _without(monomial: Monomial, divisor: Monomial) -> Monomial | None:
+    rest = list(monomial)
+    for name in divisor:
+        if name not in rest:
+            return None
+        rest.remove(name)
+    return tuple(rest)
+
+
+ZERO = Size(())
+
+
+@lru_cache(maxsize=None)
+def constant(value: int) -> Size:
+    return Size((((), value),)) if value else ZERO
+
+
+@lru_cache(maxsize=4096)
+def symbol(name: str) -> Size:
+    return Size((((name,), 1),))
+
+
+ONE = constant(1)
+
+
+def product(sizes: Iterable[Size]) -> Size:
+    total = ONE
+    for size in sizes:
+        total = total * size
+    return total
+
+
+def equate(left: Size, right: Size, definitions: dict[str, Size]) -> None:
+    """Learn from ``left == right``: define a symbol by the rest where that is possible, else learn nothing.
+
+    Symbols that stand for a dimension of some tensor (``x.shape[2]``) are defined in preference to those that
+    stand for a parameter or an attribute, so that sizes are told in the constructor's terms.
+    """
+    left, right = left.substitute(definitions), right.substitute(definitions)
+    if left == right:
+        return
+    if len(left.terms) == 1 and len(right.terms) == 1:
+        left, right = _cancel(left, right)
+    sides = [(a, b) for a, b in ((left, right), (right, left)) if a.symbol and a.symbol not in b.symbols and b.sign() == 1]
+    if not sides:
+        return
+    defined, meaning = min(sides, key=lambda side: ".shape[" not in (side[0].symbol or ""))
+    assert defined.symbol is not None
+    definitions[defined.symbol] = meaning
+
+
+def _cancel(left: Size, right: Size) -> tuple[Size, Size]:
+    """Divide two one-term sizes by what they have in common."""
+    (a, a_coefficient), (b, b_coefficient) = left.terms[0], right.terms[0]
+    a_rest, b_rest = list(a), list(b)
+    for name in a:
+        if name in b_rest:
+            a_rest.remove(name)
+            b_rest.remove(name)
+    if a_coefficient % b_coefficient == 0:
+        a_coefficient, b_coefficient = a_coefficient // b_coefficient, 1
+    elif b_coefficient % a_coefficient == 0:
+        a_coefficient, b_coefficient = 1, b_coefficient // a_coefficient
+    return Size(((tuple(a_rest), a_coefficient),)), Size(((tuple(b_rest), b_coefficient),))

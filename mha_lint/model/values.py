@@ -1,0 +1,267 @@
+"""The abstract values that the interpreter computes with.
+
+All are frozen and compare by value, so that two paths through a function that know the same can be joined.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from mha_lint.model.layout import Shape, Strides, contiguous_strides
+from mha_lint.model.sizes import Size, constant, symbol
+
+if TYPE_CHECKING:
+    import libcst as cst
+
+    from mha_lint.model.names import ClassInfo
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """Something of which only the name is known: used as a size it is a symbol, as a tensor one without rank."""
+
+    key: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Const:
+    """None, a bool, a string, a float or an Ellipsis whose value is known."""
+
+    value: object
+
+
+@dataclass(frozen=True, slots=True)
+class Number:
+    """A float whose value does not matter here, such as a scale."""
+
+
+@dataclass(frozen=True, slots=True)
+class Int:
+    size: Size
+
+
+@dataclass(frozen=True, slots=True)
+class Sequence:
+    """A tuple or list whose items are known."""
+
+    items: tuple[Value, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Repeated:
+    """A sequence whose items are all alike: ``nn.ModuleList`` of heads, a comprehension over a range."""
+
+    item: Value
+    count: Size | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ShapeOf:
+    """``x.shape`` of a tensor whose rank is unknown so far."""
+
+    tensor: Tensor | Unknown
+
+
+@dataclass(frozen=True, slots=True)
+class Tensor:
+    """A tensor: its symbolic shape and strides, where known, and what it is to attention.
+
+    ``roles`` holds some of: *projection* (made by a learned linear map), *scores*, *weights*, *context*,
+    *merged* (context with its heads merged), *projected* (a linear map was applied after the merge), *parameter*.
+    ``merge`` is the expression, in the function being run, that merged the heads. ``part`` is the call that
+    unbound the tensor from a packed one. Of a context, ``batch`` is the product of its batch dimensions (heads
+    among them) and ``width`` the size of its value dimension.
+    """
+
+    shape: Shape | None = None
+    strides: Strides | None = None
+    contiguous: bool = False  # known even where the shape is not
+    last: Size | None = None  # the last dimension, where the rank is not known
+    key: str | None = None  # names the sizes of a tensor whose shape is not known
+    roles: frozenset[str] = frozenset()
+    merge: cst.BaseExpression | None = None
+    part: cst.BaseExpression | None = None
+    batch: Size | None = None
+    width: Size | None = None
+
+    @property
+    def rank(self) -> int | None:
+        return None if self.shape is None else len(self.shape)
+
+    def having(self, *roles: str) -> Tensor:
+        return replace(self, roles=self.roles.union(roles))
+
+
+def fresh(shape: Shape | None, **known: object) -> Tensor:
+    """A newly allocated, contiguous tensor."""
+    strides = None if shape is None else contiguous_strides(shape)
+    return Tensor(shape, strides, contiguous=True, **known)  # type: ignore[arg-type]
+
+
+def of_shape(shape: Shape | None, **known: object) -> Tensor:
+    """A tensor of known shape in an unknown layout."""
+    return Tensor(shape, None, **known)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """A built ``torch.nn`` module. ``width_in``/``width_out`` are its last (Linear) or channel (Conv) sizes."""
+
+    kind: str  # "Linear", "Conv2d", "LayerNorm", "Dropout", "Identity", "Sequential", ...
+    width_in: Size | None = None
+    width_out: Size | None = None
+    items: tuple[Value, ...] = ()
+    node: cst.Call | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """An object of a class of this file, with its attributes after ``__init__``."""
+
+    cls: ClassInfo
+    attributes: tuple[tuple[str, Value], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Self:
+    """The object whose method is being run; its attributes live in the state."""
+
+    cls: ClassInfo
+
+
+@dataclass(frozen=True, slots=True)
+class Super:
+    cls: ClassInfo
+
+
+@dataclass(frozen=True, slots=True)
+class Qualified:
+    """A name imported from elsewhere, in full: ``torch.nn.functional.softmax``."""
+
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class ClassValue:
+    cls: ClassInfo
+
+
+@dataclass(frozen=True, slots=True)
+class Function:
+    """A function, method or lambda of this file. ``closure`` holds the variables around a nested one."""
+
+    node: cst.FunctionDef | cst.Lambda
+    owner: Self | Instance | None = None
+    closure: tuple[tuple[str, Value], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Method:
+    """A method of a tensor or of an unknown object, not called yet."""
+
+    receiver: Value
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """A slice in a subscript; an end that was not written is None."""
+
+    start: Value | None
+    stop: Value | None
+    step: Value | None = None
+
+
+Value = (
+    Unknown | Const | Number | Int | Sequence | Repeated | ShapeOf | Tensor | Layer | Instance | Self | Super
+    | Qualified | ClassValue | Function | Method | Slice
+)  # fmt: skip
+
+NOTHING = Unknown()
+NONE = Const(None)
+
+
+def integer(value: int) -> Int:
+    return Int(constant(value))
+
+
+def as_size(value: Value | None) -> Size | None:
+    """The value as a size: a known or symbolic integer, or the symbol of a named unknown."""
+    match value:
+        case Int(size):
+            return size
+        case Unknown(str(key)):
+            return symbol(key)
+        case Const(bool(flag)):
+            return constant(int(flag))
+        case _:
+            return None
+
+
+def as_int(value: Value | None) -> int | None:
+    return value.size.constant if isinstance(value, Int) else None
+
+
+def as_tensor(value: Value) -> Tensor | None:
+    """The value as a tensor: an unknown that is used as one becomes a tensor of unknown rank."""
+    match value:
+        case Tensor():
+            return value
+        case Unknown(key):
+            return Tensor(key=key)
+        case _:
+            return None
+
+
+def truth(value: Value) -> bool | None:
+    """Whether the value is true in a condition, where that is known."""
+    match value:
+        case Const(constant_value):
+            return bool(constant_value)
+        case Int(size):
+            return None if size.constant is None else bool(size.constant)
+        case Sequence(items):
+            return bool(items)
+        case Layer() | Instance() | Self() | Function() | ClassValue():
+            return True
+        case _:
+            return None
+
+
+@dataclass(slots=True)
+class State:
+    """What is known at one point of one path: local variables, attributes of self, sizes, conditions taken."""
+
+    variables: dict[str, Value] = field(default_factory=dict)
+    attributes: dict[str, Value] = field(default_factory=dict)
+    definitions: dict[str, Size] = field(default_factory=dict)
+    conditions: dict[str, bool] = field(default_factory=dict)
+    inference: bool = False  # inside torch.no_grad() or torch.inference_mode()
+
+    def copy(self) -> State:
+        return State(
+            dict(self.variables), dict(self.attributes), dict(self.definitions), dict(self.conditions), self.inference
+        )
+
+    def normal(self, size: Size) -> Size:
+        return size.substitute(self.definitions)
+
+    def forget_conditions_on(self, name: str) -> None:
+        for text in [text for text in self.conditions if _mentions(text, name)]:
+            del self.conditions[text]
+
+
+def _mentions(text: str, name: str) -> bool:
+    return re.search(rf"(?<![\w.]){re.escape(name)}(?!\w)", text) is not None
+
+
+def arguments(
+    positional: tuple[Value, ...], keywords: Mapping[str, Value], *names: str
+) -> tuple[Value | None, ...]:
+    """The values for ``names`` in order, from positional and keyword arguments."""
+    return tuple(
+        positional[index] if index < len(positional) else keywords.get(name) for index, name in enumerate(names)
+    )

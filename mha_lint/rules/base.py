@@ -1,0 +1,49 @@
+"""What a rule is: its identity, its documentation page, its examples, and the function that finds it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from mha_lint.findings import Applicability, Relation, Severity
+
+if TYPE_CHECKING:
+    import libcst as cst
+
+    from mha_lint.model.attention import FileModel
+    from mha_lint.model.places import Places
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """One place where a rule fires.
+
+    ``first`` and ``last`` are the nodes that the underlined span runs from and to. ``evidence`` is what the rule
+    knows and its fixer needs.
+    """
+
+    first: cst.CSTNode
+    last: cst.CSTNode
+    message: str
+    symbol: str
+    evidence: Any = None
+
+
+class Rule(ABC):
+    """A rule's docstring is its documentation page; see ``docs/rules``."""
+
+    code: ClassVar[str]
+    name: ClassVar[str]
+    severity: ClassVar[Severity]
+    why: ClassVar[str]
+    default: ClassVar[bool] = True
+    applicability: ClassVar[Applicability | None] = None
+    relation: ClassVar[Relation | None] = None
+    valid: ClassVar[tuple[str, ...]] = ()
+    invalid: ClassVar[tuple[str, ...]] = ()
+
+    @abstractmethod
+    def check(self, model: FileModel, places: Places) -> Iterator[Hit]:
+        """Yield the hits of one file. ``places`` is lazy: asking it for a position costs a pass over the file."""

@@ -1,0 +1,255 @@
+"""MHA003: a multi-head attention whose merged heads leave the module without a linear map."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+import libcst as cst
+
+from mha_lint.model import usage
+from mha_lint.model.attention import ClassModel
+from mha_lint.model.names import ClassInfo
+from mha_lint.model.sizes import Size
+from mha_lint.model.values import Instance, Layer, Repeated, Sequence, State, Tensor, Unknown, Value
+from mha_lint.rules.base import Hit, Rule
+
+if TYPE_CHECKING:
+    from mha_lint.model.attention import FileModel
+    from mha_lint.model.places import Places
+
+
+@dataclass(frozen=True, slots=True)
+class Unprojected:
+    """The evidence: the class, the expressions in ``forward`` that merge the heads, and the merged width."""
+
+    model: ClassModel
+    forward: cst.FunctionDef
+    merges: tuple[cst.BaseExpression, ...]
+    widths: tuple[Size, ...]
+    sizes: State  # the constructor's variables and attributes, with all that ``forward`` tells about their sizes
+    unused: str | None  # a projection of the right size that __init__ builds and nothing applies
+
+
+class MissingOutputProjection(Rule):
+    """# MHA003 missing-output-projection
+
+    **warning** · fix: safe (*unsafe* where a projection exists that was never applied), relation *extended*
+
+    ## What it does
+
+    Flags a multi-head attention whose merged heads (transpose and merge, `flatten`, `rearrange`, or `torch.cat` over
+    per-head modules) leave the module with no linear map after the merge (`nn.Linear`, a 1x1 convolution, a matrix product
+    with a parameter, `F.linear`, an einsum with a parameter). Also the commonest real form: the projection is built in
+    `__init__` but never applied, or applied to a value that is then thrown away.
+
+    ## Why it matters
+
+    Multi-head attention is Concat(head_1, ..., head_h) W^O. Without W^O each head can only write to its own slice of the
+    residual stream, and no head's output can be weighed against another's. The model trains, a little worse.
+    (The projection is linear: it mixes heads; it adds no non-linearity.)
+
+    ## Example
+
+    ```python
+    def forward(self, x):
+        return torch.cat([head(x) for head in self.heads], dim=-1)
+    ```
+
+    Use instead:
+
+    ```python
+    def __init__(self, d_in, d_out, num_heads):
+        ...
+        self.out_proj = nn.Linear(num_heads * d_out, num_heads * d_out)
+
+    def forward(self, x):
+        return self.out_proj(torch.cat([head(x) for head in self.heads], dim=-1))
+    ```
+
+    ## Fix
+
+    Builds the projection at the end of `__init__`, of the merged width in the constructor's own terms and with the class's
+    own `bias`, `device` and `dtype` habits, initialised to the identity: the module computes what it did until it is trained,
+    and old checkpoints load with `strict=False`. Applies it to the merged tensor in `forward`. Relation *extended*: with the
+    new parameters at the identity, outputs and gradients are the same, `state_dict` gains exactly the announced keys, and
+    gradients reach the new parameters. Option `out-proj-init = "default"` leaves PyTorch's initialisation (validated with
+    the identity loaded). Where a projection was built but never applied, the fix applies that one; it is *unsafe*, because
+    weights that old checkpoints carry unused begin to act.
+
+    ## When it stays silent
+
+    - Single-head attention.
+    - A class whose output every caller in the file feeds to a linear map (BertSelfAttention and BertSelfOutput).
+    - Base classes, mixins, abstract classes; functions.
+    - A projection that is optional (`if self.proj is not None`), or anything unknown applied after the merge.
+
+    ## References
+
+    - Vaswani et al., [Attention Is All You Need](https://arxiv.org/abs/1706.03762), section 3.2.2
+    """
+
+    code = "MHA003"
+    name = "missing-output-projection"
+    severity = "warning"
+    why = "Without an output projection no head's result can be mixed with another's: Concat(heads) lacks its W^O."
+    applicability = "safe"
+    relation = "extended"
+    invalid: ClassVar = (
+        "import torch\nfrom torch import nn\n\n\nclass Attention(nn.Module):\n"
+        "    def __init__(self, dim, heads):\n        super().__init__()\n        self.heads = heads\n"
+        "        self.qkv = nn.Linear(dim, 3 * dim)\n\n    def forward(self, x):\n        b, t, c = x.shape\n"
+        "        q, k, v = self.qkv(x).view(b, t, 3, self.heads, c // self.heads).unbind(2)\n"
+        "        att = (q.transpose(1, 2) @ k.transpose(1, 2).transpose(-2, -1)).softmax(-1)\n"
+        "        return (att @ v.transpose(1, 2)).transpose(1, 2).reshape(b, t, c)\n",
+    )
+    valid: ClassVar = (
+        invalid[0].replace("3 * dim)\n", "3 * dim)\n        self.proj = nn.Linear(dim, dim)\n", 1).replace(
+            "        return (att @ v.transpose(1, 2)).transpose(1, 2).reshape(b, t, c)\n",
+            "        return self.proj((att @ v.transpose(1, 2)).transpose(1, 2).reshape(b, t, c))\n",
+        ),
+    )  # fmt: skip
+
+    def check(self, model: FileModel, places: Places) -> Iterator[Hit]:
+        for each in model.classes:
+            evidence = _unprojected(each)
+            if evidence is None or _is_base(each, model) or _projected_by_callers(each.cls, model):
+                continue
+            message = f"`{each.cls.name}` merges its heads and returns them with no output projection"
+            if evidence.unused is not None:
+                message += f": `self.{evidence.unused}` is built but its result is not used"
+            yield Hit(each.cls.node.name, each.cls.node.name, message, each.cls.name, evidence=evidence)
+
+
+def _unprojected(model: ClassModel) -> Unprojected | None:
+    forward = model.cls.methods.get("forward")
+    if not model.complete or forward is None or not model.returns:
+        return None
+    merged: list[Tensor] = []
+    for _, value in model.returns:
+        tensors = list(_tensors(value))
+        if any("projected" in tensor.roles for tensor in tensors) or _hides_something(value):
+            return None
+        merged += [tensor for tensor in tensors if "merged" in tensor.roles and tensor.merge is not None]
+    if not merged:
+        return None
+    merges = tuple(dict.fromkeys(tensor.merge for tensor in merged if tensor.merge is not None))
+    sizes = model.built[0].copy()
+    for state, _ in model.returns:
+        sizes.definitions |= state.definitions
+    wide = (tensor.shape[-1] if tensor.shape else tensor.last for tensor in merged)
+    widths = tuple(dict.fromkeys(sizes.normal(width) for width in wide if width is not None))
+    return Unprojected(model, forward, merges, widths, sizes, _unused_projection(model, sizes, widths))
+
+
+def _tensors(value: Value) -> Iterator[Tensor]:
+    match value:
+        case Tensor():
+            yield value
+        case Sequence(items):
+            for item in items:
+                yield from _tensors(item)
+        case Repeated(item, _):
+            yield from _tensors(item)
+
+
+def _hides_something(value: Value) -> bool:
+    """Whether what comes first in a returned value is unknown: a projection could be in it."""
+    match value:
+        case Sequence(items) if items:
+            return _hides_something(items[0])
+        case Unknown():
+            return True
+        case Tensor(roles=roles):
+            return not roles & {"merged", "context"}
+        case _:
+            return False
+
+
+def _is_base(model: ClassModel, file: FileModel) -> bool:
+    """Base classes, mixins and abstract classes are completed elsewhere."""
+    cls = model.cls
+    words = ("Base", "Mixin", "Abstract")
+    if any(word in cls.name for word in words) or any(base.rpartition(".")[2] in ("ABC", "Protocol") for base in cls.bases):
+        return True
+    if any("abstractmethod" in _decorators(node) for node in cls.methods.values()):
+        return True
+    return any(
+        other.cls is not cls and cls in other.cls.lineage and _unprojected(other) is None for other in file.classes
+    )
+
+
+def _decorators(node: cst.FunctionDef) -> str:
+    return " ".join(cst.Module([]).code_for_node(decorator) for decorator in node.decorators)
+
+
+def _projected_by_callers(cls: ClassInfo, file: FileModel) -> bool:
+    """Whether every user of the class in this file maps its output linearly, or could, for all that is known."""
+    callers = [model for model in file.classes if model.cls is not cls and usage.mentions(model.cls.node, cls.name)]
+    if any(usage.mentions(value, cls.name) for value in file.names.constants.values()):
+        return True  # a table of classes: who calls it, and with what, is unknown
+    return bool(callers) and all(_maps_output(model, cls) for model in callers)
+
+
+def _maps_output(caller: ClassModel, cls: ClassInfo) -> bool:
+    if not caller.complete or not caller.returns or not any(_holds(state, cls) for state in caller.built):
+        return True
+    return not any("merged" in tensor.roles for _, value in caller.returns for tensor in _tensors(value))
+
+
+def _holds(state: State, cls: ClassInfo) -> bool:
+    return any(_contains(value, cls) for value in state.attributes.values())
+
+
+def _contains(value: Value, cls: ClassInfo) -> bool:
+    match value:
+        case Instance(held, attributes):
+            return held is cls or any(_contains(inner, cls) for _, inner in attributes)
+        case Sequence(items) | Layer(items=items):
+            return any(_contains(item, cls) for item in items)
+        case Repeated(item, _):
+            return _contains(item, cls)
+        case _:
+            return False
+
+
+def _unused_projection(model: ClassModel, sizes: State, widths: tuple[Size, ...]) -> str | None:
+    """An ``nn.Linear`` attribute as wide as the merged heads whose result reaches no return value."""
+    if len(widths) != 1:
+        return None
+    used = _attributes_used_outside_init(model.cls)
+    for state in model.built:
+        for name, value in state.attributes.items():
+            if isinstance(value, Layer) and value.kind == "Linear" and value.width_in is not None:
+                fits = sizes.normal(value.width_in) == widths[0]
+                if fits and (name not in used or name in _thrown_away(model.cls)):
+                    return name
+    return None
+
+
+def _attributes_used_outside_init(cls: ClassInfo) -> set[str]:
+    return {
+        node.attr.value
+        for name, method in cls.methods.items()
+        if name != "__init__"
+        for node in usage.walk(method.body)
+        if isinstance(node, cst.Attribute) and isinstance(node.value, cst.Name) and node.value.value == "self"
+    }
+
+
+def _thrown_away(cls: ClassInfo) -> set[str]:
+    """Layers called in ``forward`` as a statement, ``self.proj(x)``, or into a name that is never read."""
+    forward = cls.methods["forward"]
+    reads = [node.value for node in usage.walk(forward.body) if isinstance(node, cst.Name)]
+    found = set()
+    for node in usage.walk(forward.body):
+        match node:
+            case cst.Expr(value=cst.Call(func=cst.Attribute(value=cst.Name("self"), attr=cst.Name(name)))):
+                found.add(name)
+            case cst.Assign(
+                targets=[cst.AssignTarget(target=cst.Name(target))],
+                value=cst.Call(func=cst.Attribute(value=cst.Name("self"), attr=cst.Name(name))),
+            ) if reads.count(target) == 1:
+                found.add(name)
+    return found

@@ -1,0 +1,175 @@
+"""MHA002: unbinding a packed QKV tensor along its leading dimension."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+import libcst as cst
+
+from mha_lint.model.interpreter import UnbindSeen
+from mha_lint.rules.base import Hit, Rule
+
+if TYPE_CHECKING:
+    from mha_lint.model.attention import FileModel
+    from mha_lint.model.places import Places
+
+
+@dataclass(frozen=True, slots=True)
+class Unbinding:
+    """The evidence: the assignment, its targets, the expression that is unbound, and how."""
+
+    statement: cst.SimpleStatementLine | None
+    targets: tuple[str, ...]
+    call: cst.BaseExpression  # the unbind call; for an unpacking, the unpacked expression
+    packed: cst.BaseExpression  # the packed tensor
+    explicit: bool  # `.unbind(0)` is written out
+    inference: bool  # runs under no_grad or inference_mode on every path seen
+
+
+class UnbindQkv(Rule):
+    """# MHA002 unbind-qkv
+
+    **info** · fix: safe, relation *equivalent*
+
+    ## What it does
+
+    Flags `.unbind(0)` (also `dim=0`, `torch.unbind(t, 0)`, and unpacking `q, k, v = qkv`, which calls unbind) on a packed
+    QKV tensor, or on one that packs two of the three.
+
+    ## Why it matters
+
+    To unbind at dimension 0, the packed dimension was first permuted to the front. In training that costs: the gradients
+    of q, k and v are stacked along the front and permuted back, in an order that the projection does not want. Measured on
+    an H100 (torch 2.11, whole module, eager), against `.unbind(0)`: unbinding at the packed dimension *before* permuting,
+    `qkv.view(b, n, 3, h, d).unbind(2)`, is the same speed forward and mostly faster in forward + backward (0.82 to 0.99 of
+    the time, one launch-bound case slower); indexing `qkv[0], qkv[1], qkv[2]` is the same speed forward (0.98 to 1.02, one
+    launch-bound case 1.13) and 2 % to 12 % *slower* in forward + backward, because the backward of each index fills a whole
+    zero tensor. The common advice to index is thus right for inference code only.
+
+    ## Example
+
+    ```python
+    qkv = self.qkv(x).reshape(b, n, 3, h, d).permute(2, 0, 3, 1, 4)
+    q, k, v = qkv.unbind(0)
+    ```
+
+    Use instead:
+
+    ```python
+    qkv = self.qkv(x).reshape(b, n, 3, h, d)
+    q, k, v = qkv.unbind(2)
+    q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
+    ```
+
+    ## Fix
+
+    Option `qkv-split`. `"auto"` (the default) rewrites to unbind-before-permute where the view and the permute are visible
+    and nothing else uses the permuted tensor, and to indexing in code that runs under `torch.no_grad` or
+    `torch.inference_mode`; elsewhere it reports, says why it keeps the line, and names the option. `"index"` always rewrites
+    to indexing. Relation *equivalent*: the same outputs and gradients to the last bit.
+
+    ## When it stays silent
+
+    - The tensor is not a packed QKV: a batch, a stack of boxes, time steps. A packed tensor has 3 parts (or 2), which
+      are named as queries, keys and values, or are multiplied with one another.
+    - It is split along another dimension, or with `chunk` or `split`.
+
+    ## References
+
+    - The figures above are reproduced by `tests/bench/qkv_split.py`, see `docs/benchmarks.md`.
+    """
+
+    code = "MHA002"
+    name = "unbind-qkv"
+    severity = "info"
+    why = "Unbinding before permuting gives the projection its gradient in the order it wants: faster in training."
+    applicability = "safe"
+    relation = "equivalent"
+    invalid: ClassVar = (
+        "def split(qkv):\n    b, n, c = qkv.shape\n    qkv = qkv.reshape(b, n, 3, 8, c // 24).permute(2, 0, 3, 1, 4)\n"
+        "    q, k, v = qkv.unbind(0)\n    return q, k, v\n",
+    )
+    valid: ClassVar = (
+        "def split(qkv):\n    b, n, c = qkv.shape\n    q, k, v = qkv.reshape(b, n, 3, 8, c // 24).unbind(2)\n    return q, k, v\n",
+        "def rows(boxes):\n    x, y, z = boxes.reshape(3, -1).unbind(0)\n    return x, y, z\n",
+    )
+
+    def check(self, model: FileModel, places: Places) -> Iterator[Hit]:
+        for node, seen in model.unbinds.items():
+            if not any(unbind.dim == 0 for unbind in seen):
+                continue
+            unbinding = _unbinding(node, places, all(unbind.inference for unbind in seen))
+            kind = unbinding and _kind(unbinding, seen, attended=node in model.attended)
+            if unbinding and kind:
+                first: cst.CSTNode = node
+                if isinstance(node, cst.Call) and isinstance(node.func, cst.Attribute) and unbinding.explicit:
+                    first = node.func.attr
+                verb = "`.unbind(0)` of" if unbinding.explicit else "unpacking"
+                message = f"{verb} a packed {kind} tensor, permuted so that its parts come first"
+                yield Hit(first, node, message, seen[0].symbol, evidence=unbinding)
+
+
+def _unbinding(node: cst.BaseExpression, places: Places, inference: bool) -> Unbinding | None:
+    explicit = isinstance(node, cst.Call) and isinstance(node.func, cst.Attribute) and node.func.attr.value == "unbind"
+    packed = node
+    if explicit:
+        assert isinstance(node, cst.Call) and isinstance(node.func, cst.Attribute)
+        function_form = isinstance(node.func.value, cst.Name) and node.func.value.value == "torch"
+        packed = node.args[0].value if function_form else node.func.value
+    elif isinstance(node, cst.Call) and isinstance(node.func, cst.Name) and node.func.value == "map":
+        return None
+    parent = next(places.parents(node))
+    targets: tuple[str, ...] = ()
+    statement = places.statement(node)
+    if isinstance(parent, cst.Assign) and len(parent.targets) == 1 and parent.value is node:
+        target = parent.targets[0].target
+        if isinstance(target, (cst.Tuple, cst.List)):
+            targets = tuple(e.value.value if isinstance(e.value, cst.Name) else "" for e in target.elements)
+    elif not explicit:
+        return None  # iterated over, not unpacked
+    return Unbinding(statement, targets, node, packed, explicit, inference)
+
+
+def _kind(unbinding: Unbinding, seen: list[UnbindSeen], *, attended: bool) -> str | None:
+    """ "QKV", "KV" or "QK" where the tensor is established to be that, else None."""
+    counts = {unbind.tensor.shape[0].constant if unbind.tensor.shape else None for unbind in seen}
+    letters = [_letter(name) for name in unbinding.targets]
+    named = {"".join(sorted(filter(None, letters)))} if letters and all(letters) else set()
+    source = _last_name(unbinding.packed).lower()
+    unknown_shape = counts == {None}
+    if unknown_shape and not (unbinding.explicit and all(unbind.tensor.shape is None for unbind in seen)):
+        return None
+    if (counts == {3} or unknown_shape) and (named == {"kqv"} or (counts == {3} and ("qkv" in source or attended))):
+        return "QKV"
+    if (counts == {2} or unknown_shape) and (named == {"kv"} or (counts == {2} and source.endswith("kv"))):
+        return "KV"
+    if (counts == {2} or unknown_shape) and named == {"kq"}:
+        return "QK"
+    return None
+
+
+def _letter(name: str) -> str | None:
+    """q, k or v for a name that says query, key or value: ``q``, ``xq``, ``query_states``, ``k_r``, ``values``."""
+    bare = name.lower().lstrip("_")
+    bare = bare[1:] if bare[:2] in ("xq", "xk", "xv") else bare
+    for letter, word in (("q", "quer"), ("k", "key"), ("v", "val")):
+        rest = bare.removeprefix(letter)
+        if bare.startswith(word) or (rest != bare and (not rest or rest[0] in "_s0123456789")):
+            return letter
+    return None
+
+
+def _last_name(node: cst.BaseExpression) -> str:
+    match node:
+        case cst.Name(value):
+            return value
+        case cst.Attribute(attr=cst.Name(value)):
+            return value
+        case cst.Call(func=cst.Attribute(value=inner)):
+            return _last_name(inner)
+        case cst.Call(func=cst.Name(value)):
+            return value
+        case _:
+            return ""

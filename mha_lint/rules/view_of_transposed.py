@@ -1,0 +1,108 @@
+"""MHA001: ``.view`` of a tensor whose memory order cannot express the new shape."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, ClassVar
+
+import libcst as cst
+
+from mha_lint.model.layout import Answer, dense_order
+from mha_lint.model.values import Tensor
+from mha_lint.rules.base import Hit, Rule
+
+if TYPE_CHECKING:
+    from mha_lint.model.attention import FileModel
+    from mha_lint.model.interpreter import ViewSeen
+    from mha_lint.model.places import Places
+
+
+class ViewOfTransposed(Rule):
+    """# MHA001 view-of-transposed
+
+    **error** · fix: safe, relation *repaired*
+
+    ## What it does
+
+    Flags `.view(...)` on a tensor whose dimensions were transposed, permuted, expanded or sliced in such a way that no
+    strides can express the new shape, with no `.contiguous()` between. Values are followed across statements,
+    reassignments, chained calls, branches and helper methods of the same file.
+
+    ## Why it matters
+
+    `.view` never copies. Merging the heads back, `(b, t, h, d) -> (b, t, h*d)`, after `transpose(1, 2)` asks for a
+    dimension that takes in two places of memory that are not neighbours, and torch raises `RuntimeError: view size is
+    not compatible with input tensor's size and stride`. Where the offending path is rare (a fallback without flash
+    attention, a long prompt) the crash comes in production.
+
+    ## Example
+
+    ```python
+    y = (att @ v).transpose(1, 2).view(b, t, c)
+    ```
+
+    Use instead:
+
+    ```python
+    y = (att @ v).transpose(1, 2).contiguous().view(b, t, c)
+    ```
+
+    ## Fix
+
+    Inserts `.contiguous()` before `.view` (with `view-fix = "reshape"`: writes `.reshape`). Relation *repaired*: wherever
+    the code ran before, it computes the same to the last bit, gradients included; where `.view` raised, it computes what
+    the code would have with a `.view` that copies.
+
+    ## When it stays silent
+
+    - The view only splits dimensions, or merges only those that still are neighbours in memory.
+    - `.contiguous()`, `.reshape()`, `.clone(memory_format=torch.contiguous_format)` or an operation that allocates a
+      fresh tensor (a matrix product, a softmax, a linear layer) comes between.
+    - The layout is not known: a function's own parameters, the result of `scaled_dot_product_attention` (its strides
+      depend on the backend) or of code in another file.
+
+    The answer is for tensors in which no size involved is 1: with one head, or one token, such a view happens to work.
+
+    ## References
+
+    - [`torch.Tensor.view`](https://docs.pytorch.org/docs/stable/generated/torch.Tensor.view.html)
+    - `computeStride_impl` in
+      [ATen/TensorUtils.cpp](https://github.com/pytorch/pytorch/blob/main/aten/src/ATen/TensorUtils.cpp)
+    """
+
+    code = "MHA001"
+    name = "view-of-transposed"
+    severity = "error"
+    why = "`.view` never copies: no strides can express this shape, so the call raises a RuntimeError."
+    applicability = "safe"
+    relation = "repaired"
+    invalid: ClassVar = (
+        "def f(q, k, v):\n    b, h, t, d = v.shape\n    y = q @ k.transpose(2, 3) @ v\n"
+        "    return y.transpose(1, 2).view(b, t, h * d)\n",
+    )
+    valid: ClassVar = (
+        "def f(q, k, v):\n    b, h, t, d = v.shape\n    y = q @ k.transpose(2, 3) @ v\n"
+        "    return y.transpose(1, 2).contiguous().view(b, t, h * d)\n",
+        "def split(x, w):\n    b, t, c = x.shape\n    y = (x @ w).transpose(1, 2)\n    return y.view(b, 4, c // 4, t)\n",
+    )
+
+    def check(self, model: FileModel, places: Places) -> Iterator[Hit]:
+        for node, seen in model.views.items():
+            raising = [view for view in seen if view.answer is Answer.NEVER]
+            if raising and isinstance(node, cst.Call) and isinstance(node.func, cst.Attribute):
+                message = _message(raising, always=len(raising) == len(seen), places=places)
+                yield Hit(node.func.attr, node, message, raising[0].symbol, evidence=raising)
+
+
+def _message(raising: list[ViewSeen], *, always: bool, places: Places) -> str:
+    what = f"`.view()` of a {_disorder(raising[0].tensor)} tensor"
+    where = "" if always else ", on one path through the code,"
+    callers = sorted({places.start(view.caller).row for view in raising if view.caller is not None})
+    through = f" (reached from line {', '.join(map(str, callers))})" if callers and not always else ""
+    return f"{what} without `.contiguous()`{where} raises: its dimensions can't be merged without a copy{through}"
+
+
+def _disorder(tensor: Tensor) -> str:
+    if tensor.shape is None or tensor.strides is None or dense_order(tensor.shape, tensor.strides):
+        return "transposed"
+    return "expanded" if any(not stride.terms for stride in tensor.strides) else "sliced"
