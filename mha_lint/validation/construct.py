@@ -154,6 +154,7 @@ def plans(cls: type, module: types.ModuleType, tree: ast.Module) -> Iterator[Pla
         written = {name: values[0] for name, values in literals.items()}
         yield replace(first[0], arguments={**first[0].arguments, **written})
     guessed = [parameter for parameter in parameters if parameter.default is parameter.empty]
+    guessed += [item for item in parameters if item not in guessed and role_of(item.name) in ("window", "ratio", "kernel")]
     alternatives = [(item.name, value) for item in guessed for value in _alternatives(item, first[0], context)]
     yield from first[1:4]
     for name, value in alternatives:
@@ -207,6 +208,27 @@ class _Context:
     module: types.ModuleType
     tree: ast.Module
     literals: Mapping[str, list[Any]]
+
+
+def filled(cls: type, plan: Plan) -> Iterator[Plan]:
+    """Each flag flipped with every size given a value that is absent or zero by default: a mode often needs its size."""
+    parameters = _parameters(cls)
+    sizes = {
+        item.name: value_of(role, plan.sizing)
+        for item in parameters
+        if (role := role_of(item.name)) in ("window", "length", "space", "ratio", "kernel", "width", "head_dim")
+        and item.name not in plan.arguments
+        and (item.default is None or (item.default == 0 and not isinstance(item.default, bool)))
+    }
+    for item in parameters if sizes else ():
+        current = plan.arguments.get(item.name, item.default)
+        if isinstance(current, bool):
+            yield replace(plan, arguments={**plan.arguments, **sizes, item.name: not current})
+
+
+def without_dropout(plan: Plan) -> Plan:
+    """The same plan with the rates that the class itself defaults to: some code cannot train with dropout."""
+    return replace(plan, arguments={name: value for name, value in plan.arguments.items() if role_of(name) != "rate"})
 
 
 def _parameters(cls: Any) -> list[inspect.Parameter]:

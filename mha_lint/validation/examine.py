@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 
 from mha_lint.findings import Trial, Verdict, VerdictName
 from mha_lint.validation import harness, imports, isolation, relations, stubs, trial
+from mha_lint.validation.construct import without_dropout
 from mha_lint.validation.coverage import Statement, changed_statements, statements_at, watch
 from mha_lint.validation.inputs import Assignment
 from mha_lint.validation.job import Job
@@ -57,7 +58,7 @@ class _AfterBroken(Exception):
 
 def _make_deterministic() -> None:
     torch.set_num_threads(1)
-    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.set_deterministic_debug_mode("warn")  # the same setting, without importing the compiler stack
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = False
     torch.backends.cudnn.benchmark = False
@@ -133,7 +134,7 @@ class _Examination:
     def verdict(self) -> Verdict:
         self.tell("the search for a way to run it")
         wanted = (self.changed_before | self.flagged) - self.loaded_before
-        budget = min(self.deadline, time.monotonic() + max(2.0, 0.4 * (self.deadline - time.monotonic())))
+        budget = min(self.deadline, time.monotonic() + min(10.0, 0.4 * (self.deadline - time.monotonic())))
         search = harness.Search(self.before, wanted, self._meaning, self.job.hints, budget)
         setups = search.find(self.job.symbols)[:_SETUPS]
         if not setups:
@@ -152,12 +153,17 @@ class _Examination:
                     isolation.release_memory()
                 for setup in setups:
                     self._try_setup(setup, device)
+                    if not any(item.outcome == "agree" and item.mode == "train" for item in self._on(device)):
+                        self._try_setup(replace(setup, plan=without_dropout(setup.plan)), device)
         except _Refuted as error:
             return self._finish("refuted", str(error))
         except TimeoutError:
             reason = f"time ran out after {len(self.record.trials)} trials"
         reason = reason or self._shortfall()
         return self._finish("not exercised", reason) if reason else self._finish("validated", "; ".join(self.described))
+
+    def _on(self, device: str) -> list[Trial]:
+        return [item for item in self.record.trials if item.device == device]
 
     def _meaning(self) -> contextlib.AbstractContextManager[None]:
         """The context in which before does what it means: the repaired relation's oracle, or nothing."""

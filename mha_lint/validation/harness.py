@@ -6,6 +6,7 @@ import ast
 import copy
 import heapq
 import inspect
+import itertools
 import time
 import types
 from collections.abc import Callable, Iterator, Mapping
@@ -15,11 +16,12 @@ from typing import Any
 import torch
 
 from mha_lint.validation import trial
-from mha_lint.validation.construct import Answers, Plan, build, plans, variants
+from mha_lint.validation.construct import Answers, Plan, build, filled, plans, variants
 from mha_lint.validation.coverage import Rows, Statement, watch
 from mha_lint.validation.imports import Loaded, in_one_line, quiet
 from mha_lint.validation.inputs import (
     Assignment,
+    Constant,
     Inspected,
     Spec,
     TensorSpec,
@@ -179,30 +181,27 @@ class Search:
         thing = lookup(self.loaded.module, target.name)
         ways = plans(thing, self.loaded.module, self.loaded.tree) if target.is_class else iter([Plan(SIZINGS[0], {})])
         for plan in ways:
-            if time.monotonic() > deadline or fruitless >= 6:
+            if time.monotonic() > deadline or fruitless >= 4:
                 return
             tried = self._try(target, plan, frozenset(missing), deadline)
             if tried is None:
                 continue
             setup, asked = tried
-            if setup is None:
-                fruitless += 1
-                continue
-            if setup.covered & missing or not self.wanted:
-                yield setup
-                missing -= setup.covered
-            if not missing:
-                return
-            for variant in variants(thing, plan, self.loaded.tree, asked) if target.is_class else ():
-                if time.monotonic() > deadline:
+            fruitless += 1
+            others: Iterator[Plan] = iter(())
+            if target.is_class and fruitless <= 2:
+                others = itertools.chain(variants(thing, plan, self.loaded.tree, asked), filled(thing, plan))
+            while True:
+                if setup is not None and (setup.covered & missing or not self.wanted):
+                    yield setup
+                    missing -= setup.covered
+                if not missing:
                     return
-                again = self._try(target, variant, frozenset(missing), deadline)
-                if again is not None and again[0] is not None and again[0].covered & missing:
-                    yield again[0]
-                    missing -= again[0].covered
-                    if not missing:
-                        return
-            fruitless += 2
+                other = next(others, None)
+                if other is None or time.monotonic() > deadline:
+                    break
+                again = self._try(target, other, frozenset(missing), deadline)
+                setup = again[0] if again is not None else None
 
     def _try(
         self, target: Target, plan: Plan, wanted: frozenset[Statement], deadline: float
@@ -291,6 +290,18 @@ class Search:
                     if other is not None and other.covered >= wanted:
                         return other
             break
+        if best is None:  # perhaps an argument that has a default is needed after all
+            tensors = [name for name in extra if any(isinstance(spec, TensorSpec) for spec in options[name])]
+            for specs in itertools.islice(self._ordered(required, options), 3):
+                for name, family in itertools.product(tensors[:4], groups):
+                    for spec in [spec for spec in options[name] if spec != Constant(None)][:3]:
+                        if attempts >= 2 * _ATTEMPTS or time.monotonic() > deadline:
+                            return best
+                        found = attempt({**specs, name: spec}, family)
+                        if found is not None and found.covered >= wanted:
+                            return found
+                        if found is not None and (best is None or len(found.covered) > len(best.covered)):
+                            best = found
         return best
 
     def _ordered(self, required: list[str], options: Mapping[str, list[Spec]]) -> Iterator[dict[str, Spec]]:
@@ -352,8 +363,9 @@ def workable(setup: Setup, module: Any, meaning: Meaning, signature: inspect.Sig
     inspected = setup.inspected
     accepted: list[Assignment] = []
     known: set[tuple[str, ...]] = set()
-    free = families(())[0]
-    for assignment in [*setup.assignments, *(item for item in free if item not in setup.assignments)]:
+    first = setup.assignments[0]
+    batches = [Assignment({**first.sizes, "b": size}, "contiguous") for size in (1, 2, 5, 4, 6, 8)]
+    for assignment in [*setup.assignments, *families(())[0], *batches]:
         if len(accepted) >= wanted:
             break
         try:

@@ -150,12 +150,26 @@ class LazyPackage(types.ModuleType):
             raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
         if name.isidentifier() and importlib.machinery.PathFinder.find_spec(f"{self.__name__}.{name}", self.__path__):
             return importlib.import_module(f"{self.__name__}.{name}")
-        self.__dict__["_initialised"] = True
         assert self.__file__ is not None
         with open(self.__file__, "rb") as stream:
-            code = compile(stream.read(), self.__file__, "exec", dont_inherit=True)
-        exec(code, self.__dict__)
+            source = stream.read()
+        for origin, original in _origins(ast.parse(source), name):
+            found = getattr(importlib.import_module(origin, self.__name__), original, None)
+            if found is not None:
+                self.__dict__[name] = found
+                return found
+        self.__dict__["_initialised"] = True
+        exec(compile(source, self.__file__, "exec", dont_inherit=True), self.__dict__)
         return getattr(sys.modules[self.__name__], name)
+
+
+def _origins(tree: ast.Module, name: str) -> Iterator[tuple[str, str]]:
+    """The submodules from which an ``__init__`` plainly imports ``name``, and what it is called there."""
+    for node in tree.body:
+        if isinstance(node, ast.ImportFrom) and node.level == 1 and node.module:
+            for alias in node.names:
+                if (alias.asname or alias.name) == name:
+                    yield f".{node.module}", alias.name
 
 
 class StandInFinder:

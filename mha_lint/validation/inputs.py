@@ -318,10 +318,12 @@ def _widths(own: Evidence, module: Any, inspected: Inspected) -> list[int]:
 
 def _leaf(module: Any, path: str) -> Any:
     """The first layer that the attribute leads to: itself, or the first leaf of a container."""
+    import torch
+
     found = module
     for name in path.split("."):
         found = getattr(found, name, None)
-    if not hasattr(found, "modules"):
+    if not isinstance(found, torch.nn.Module):
         return None
     return next((child for child in found.modules() if width_of(child) or hasattr(child, "num_embeddings")), None)
 

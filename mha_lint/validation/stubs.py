@@ -118,6 +118,7 @@ class StubModule(types.ModuleType):
 
     __path__: list[str] = []
     __all__: list[str] = []
+    __version__ = "0.0.0"
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__") and name.endswith("__"):
