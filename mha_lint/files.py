@@ -9,7 +9,7 @@ import re
 import stat
 import tempfile
 import tokenize
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import translate
 from functools import lru_cache
@@ -173,21 +173,21 @@ def _keep_owner(temporary: str, status: os.stat_result) -> None:
 # --- finding files
 
 
-def matches(path: Path, patterns: Iterable[str], root: Path) -> bool:
-    """Whether a glob fits ``path``, any folder it lies in (up to ``root``), or its path relative to ``root``.
+def matches(path: Path, patterns: Sequence[str], root: Path) -> bool:
+    """Whether a glob fits ``path`` or a folder it lies in, up to ``root``. See :func:`fits`."""
+    return any(fits(place, patterns, root) for place in (path, *path.parents) if place == path or root in place.parents)
+
+
+def fits(path: Path, patterns: Sequence[str], root: Path) -> bool:
+    """Whether a glob fits the name of ``path``, its path relative to ``root``, or its absolute path.
 
     As in ruff: ``foo_*.py`` fits by name anywhere, ``docs/*.py`` is relative to the project, ``*`` crosses slashes.
     """
-    patterns = tuple(patterns)
     if not patterns:
         return False
-    try:
-        parts = path.relative_to(root).parts
-    except ValueError:
-        parts = path.parts[-1:]
-    candidates = [*parts, *("/".join(parts[: end + 1]) for end in range(1, len(parts))), path.as_posix()]
-    compiled = _compile(patterns)
-    return any(compiled.match(candidate) for candidate in candidates)
+    relative = path.relative_to(root) if root in path.parents else path
+    compiled = _compile(tuple(patterns))
+    return any(compiled.match(candidate) for candidate in (path.name, relative.as_posix(), path.as_posix()))
 
 
 @lru_cache(maxsize=64)
@@ -199,8 +199,8 @@ def _compile(patterns: tuple[str, ...]) -> re.Pattern[str]:
 def discover(paths: Sequence[Path], exclude: Sequence[str], root: Path) -> Iterator[Path | SourceError]:
     """Yield the files to lint, each once, in a stable order; a :class:`SourceError` for a path that cannot be walked.
 
-    Files given by name are always taken. Folders are walked for ``*.py`` and ``*.pyi``, without following links
-    to folders, without what ``exclude`` (globs relative to ``root``) or a ``.gitignore`` names.
+    Files given by name are always taken, and folders given by name always walked, for ``*.py`` and ``*.pyi``,
+    without following links to folders, without what ``exclude`` (globs relative to ``root``) or a ``.gitignore`` names.
     """
     seen: set[str] = set()
     for given in paths:
@@ -241,7 +241,7 @@ def _walk(folder: Path, exclude: Sequence[str], root: Path) -> Iterator[Path | S
             is_folder = entry.is_dir(follow_symlinks=False)
             if not is_folder and not entry.name.endswith(SUFFIXES):
                 continue
-            if matches(Path(os.path.abspath(path)), exclude, root) or ignored.covers(path, is_folder):
+            if fits(Path(os.path.abspath(path)), exclude, root) or ignored.covers(path, is_folder):
                 continue
             if is_folder:
                 folders.append(path)
@@ -262,6 +262,8 @@ class Gitignore:
             self._read(repository, os.path.join(repository, ".git", "info", "exclude"))
             for place in reversed(above[1 : above.index(repository) + 1]):
                 self._read(place, os.path.join(place, ".gitignore"))
+            if self.covers(folder, is_folder=True):  # named on purpose, so what ignores it does not count
+                self._specs.clear()
 
     def enter(self, folder: Path, has_gitignore: bool) -> None:
         """Read the ``.gitignore`` of a folder on the way down."""

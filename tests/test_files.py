@@ -89,6 +89,15 @@ def test_a_gitignore_above_the_walked_folder_counts(tmp_path: Path) -> None:
     assert found(tmp_path / "src/pkg", root=tmp_path) == ["src/pkg/a.py"]
 
 
+@pytest.mark.parametrize("folder", ["build", "gen", "gen/deep"])
+def test_a_folder_given_by_name_is_walked_even_if_a_walk_would_pass_it_by(tmp_path: Path, folder: str) -> None:
+    make(tmp_path, f"{folder}/a.py", f"{folder}/build/b.py")
+    (tmp_path / ".git").mkdir()
+    (tmp_path / ".gitignore").write_text("gen/\n")
+    assert found(tmp_path, root=tmp_path) == []
+    assert found(tmp_path / folder, root=tmp_path) == [f"{folder}/a.py"]
+
+
 def test_links_pipes_and_folders_that_look_like_files_do_no_harm(tmp_path: Path) -> None:
     make(tmp_path, "x.py/inner.py", "real.py")
     (tmp_path / "loop").symlink_to(tmp_path, target_is_directory=True)
