@@ -157,6 +157,8 @@ def attribute(run: Interpreter, base: Value, name: str, node: cst.Attribute, sta
         case Layer(kind="Linear", width_in=width_in, width_out=width_out) if name in ("in_features", "out_features"):
             size = width_in if name == "in_features" else width_out
             return Unknown(run.key(node)) if size is None else Int(size)
+        case Sequence() | Repeated() if name == "append":
+            return Method(base, name)
         case Layer() if name in ("weight", "bias"):
             weight = None
             if base.kind == "Linear" and name == "weight" and base.width_in and base.width_out:
@@ -231,12 +233,25 @@ def call_method(run: Interpreter, receiver: Value, name: str, call: Call) -> Val
         if operation is not None:
             tensor = as_tensor(receiver)
             assert tensor is not None
-            return operation(replace(call, args=(tensor, *call.args)))
+            return operated(operation, replace(call, args=(tensor, *call.args)))
         if name.endswith("_") and not name.startswith("__") and isinstance(receiver, Tensor):
             return receiver  # in place: same memory
-    if isinstance(receiver, (Sequence, Repeated)) and name == "append":
-        return NONE
+    if isinstance(receiver, (Sequence, Repeated)) and name == "append" and len(call.args) == 1:
+        return _append(run, receiver, call)
     return Unknown(run.key(call.node))
+
+
+def _append(run: Interpreter, receiver: Sequence | Repeated, call: Call) -> Value:
+    """``items.append(x)``: in a loop the list holds as many alike as the loop has turns."""
+    node = call.node
+    if isinstance(node, cst.Call) and isinstance(node.func, cst.Attribute):
+        longer: Value = NOTHING
+        if run.looping and receiver in (Sequence(()), Repeated(call.args[0], run.turns)):
+            longer = Repeated(call.args[0], run.turns)
+        elif isinstance(receiver, Sequence) and not run.looping:
+            longer = Sequence((*receiver.items, call.args[0]))
+        assign(run, node.func.value, longer, call.state)
+    return NONE
 
 
 _TORCH_PREFIXES = ("torch.nn.functional.", "torch.linalg.", "torch.special.", "torch.nn.", "torch.")
@@ -258,8 +273,15 @@ def call_qualified(run: Interpreter, name: str, call: Call) -> Value:
     for prefix in _TORCH_PREFIXES:
         if name.startswith(prefix):
             operation = OPERATIONS.get(name.removeprefix(prefix))
-            return Unknown(run.key(call.node)) if operation is None else operation(call)
+            return Unknown(run.key(call.node)) if operation is None else operated(operation, call)
     return Unknown(run.key(call.node))
+
+
+def operated(operation: torch_api.Transfer, call: Call) -> Value:
+    try:
+        return operation(call)
+    except (IndexError, ZeroDivisionError):  # a dimension that the tensor does not have: no run takes this path
+        return NOTHING
 
 
 def _as_call(call: Call) -> cst.Call:
@@ -718,6 +740,17 @@ def _unpacked(
     if isinstance(parts, Repeated) and count is not None and tensor.shape[0].constant is None:
         return Sequence((parts.item,) * count)
     return parts
+
+
+def length(iterable: Value) -> Size | None:
+    """How many items an iterable has, where that is known."""
+    match iterable:
+        case Repeated(_, count):
+            return count
+        case Sequence(items):
+            return constant(len(items))
+        case _:
+            return None
 
 
 def element(iterable: Value) -> Value:

@@ -15,7 +15,7 @@ import libcst as cst
 from mha_lint.model import expressions, layers, torch_api
 from mha_lint.model.layout import Answer, Shape
 from mha_lint.model.names import ClassInfo, ModuleNames
-from mha_lint.model.sizes import symbol
+from mha_lint.model.sizes import Size, symbol
 from mha_lint.model.torch_api import Call
 from mha_lint.model.values import (
     NONE,
@@ -24,16 +24,13 @@ from mha_lint.model.values import (
     Const,
     Function,
     Instance,
-    Int,
     Layer,
     Method,
     Qualified,
     Repeated,
     Self,
     Sequence,
-    ShapeOf,
     State,
-    Super,
     Tensor,
     Unknown,
     Value,
@@ -79,6 +76,7 @@ class Frame:
     caller: cst.BaseExpression | None = None
     returned: list[tuple[State, Value]] = field(default_factory=list)
     left_loop: list[list[State]] = field(default_factory=list)
+    turns: list[Size | None] = field(default_factory=list)  # of the loops around the statement being run
 
 
 class _Trail:
@@ -170,6 +168,16 @@ class Interpreter:
     def saw_product(self, left: Tensor, right: Tensor) -> None:
         if left.part is not None and left.part is right.part:
             self.attended.add(left.part)
+
+    @property
+    def looping(self) -> bool:
+        return bool(self._frames and self._frames[-1].turns)
+
+    @property
+    def turns(self) -> Size | None:
+        """How often the innermost loop runs, where that is known."""
+        turns = self._frames[-1].turns
+        return turns[-1] if len(turns) == 1 else None
 
     def choose(self, count: int) -> int:
         return self._trail.choose(count) if count > 1 else 0
@@ -407,9 +415,12 @@ class Interpreter:
             if isinstance(statement, cst.For):
                 expressions.assign(self, statement.target, expressions.element(iterable), inside)
             frame.left_loop.append([])
+            frame.turns.append(expressions.length(iterable))
             ends = self.run_block(_statements(statement.body), [inside])
+            frame.turns.pop()
             ends += frame.left_loop.pop()
-            for end in [before, *ends]:
+            never_runs = [] if isinstance(iterable, Repeated) or truth(iterable) else [before]
+            for end in [*never_runs, *ends]:
                 self._forget(statement, end)
                 after.append(end)
         if statement.orelse is not None:
@@ -536,5 +547,3 @@ def bind(
     if parameters.star_kwarg is not None:
         state.variables[parameters.star_kwarg.name.value] = NOTHING
 
-
-__all__ = ["Interpreter", "OutOfSteps", "ShapeOf", "Super", "UnbindSeen", "ViewSeen", "bind", "truth", "Int"]

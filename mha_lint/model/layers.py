@@ -76,6 +76,8 @@ def apply(interpreter: Interpreter, layer: Layer, call: Call) -> Value:
         return _convolution(call, tensor, layer)
     if layer.kind in _ELEMENTWISE:
         return torch_api.elementwise(call, tensor)
+    if layer.kind == "LayerNorm":
+        return torch_api.OPERATIONS["layer_norm"](replace(call, args=(tensor,)))
     if layer.kind in _NORMS:
         return replace(tensor, strides=None, contiguous=False)
     match layer.kind:

@@ -69,6 +69,19 @@ def dense_order(shape: Shape, strides: Strides) -> bool:
     return True
 
 
+def dense_like(shape: Shape, strides: Strides) -> Strides | None:
+    """Strides of a new tensor for an elementwise result: the same order of dimensions, without gaps.
+
+    None where the order is not known (torch's TensorIterator goes by the strides' values).
+    """
+    if dense_order(shape, strides):
+        return strides
+    dims = [(size, stride) for size, stride in zip(shape, strides, strict=True) if size != ONE]
+    gaps = [outer[1] - inner[0] * inner[1] for outer, inner in zip(dims, dims[1:], strict=False)]
+    in_order = all(not gap.terms or gap.sign() == 1 for gap in gaps) and all(stride.terms for _, stride in dims)
+    return contiguous_strides(shape) if in_order else None
+
+
 def runs(shape: Shape, strides: Strides) -> tuple[list[Run], bool]:
     """Merge neighbours that are adjacent in memory, outermost first; False where a boundary is in doubt."""
     merged: list[Run] = []

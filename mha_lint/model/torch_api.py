@@ -516,11 +516,13 @@ def _cat(call: Call) -> Value:
     if dim is None or len(ranks) != 1:
         return Tensor(roles=roles, merge=first.merge)
     rank = ranks.pop()
-    known = next(tensor.shape for tensor in tensors if tensor.shape is not None)
+    model = next(tensor.shape for tensor in tensors if tensor.shape is not None)
     sizes = [tensor.shape[dim] if tensor.shape is not None else None for tensor in tensors]
     total = sum((size for size in sizes if size is not None), constant(0)) if None not in sizes else call.fresh_size()
-    shape = tuple(total if index == dim % rank else size for index, size in enumerate(known))
-    return fresh(shape, roles=roles, merge=first.merge, batch=first.batch, width=first.width)
+    shape = tuple(total if index == dim % rank else size for index, size in enumerate(model))
+    known = {"roles": roles, "merge": first.merge, "batch": first.batch, "width": first.width}
+    plain = len(shape) not in (4, 5) or all(tensor.contiguous for tensor in tensors)
+    return (fresh if plain else of_shape)(shape, **known)  # images may be channels-last, and stay so
 
 
 def heads_joined(call: Call, item: Tensor, count: Size | None, dim: int | None) -> Value:
@@ -589,8 +591,8 @@ def elementwise(call: Call, *values: Value) -> Value:
         strides = layout.contiguous_strides(shape)
     elif isinstance(leading, Tensor) and leading.shape is not None:
         full = normal(leading, call.state)
-        if full.shape == shape and full.strides is not None and layout.dense_order(shape, full.strides):
-            strides = full.strides
+        if full.shape == shape and full.strides is not None:
+            strides = layout.dense_like(shape, full.strides)
     contiguous = strides is not None and layout.is_contiguous(shape, strides) is Answer.ALWAYS
     return Tensor(shape, strides, contiguous, **kept)  # type: ignore[arg-type]
 
@@ -649,18 +651,29 @@ def _softmax(call: Call) -> Value:
     tensor = call.tensor(0, "input")
     if tensor is None:
         return NOTHING
-    roles = frozenset({"weights"}) if "scores" in tensor.roles else frozenset()
+    roles = frozenset({"weights"} if "scores" in tensor.roles else {"features"} if "projection" in tensor.roles else ())
     if tensor.shape is None:
         return Tensor(contiguous=True, key=call.interpreter.key(call.node), roles=roles)
     return fresh(tensor.shape, roles=roles)
 
 
-@operation("layer_norm", "rms_norm", "normalize")
-def _normalised(call: Call) -> Value:
+@operation("layer_norm")
+def _layer_norm(call: Call) -> Value:
+    """Allocates a contiguous result, whatever the layout of its input."""
     tensor = call.tensor(0, "input")
     if tensor is None:
         return NOTHING
-    return replace(tensor, strides=None, contiguous=False)
+    strides = None if tensor.shape is None else layout.contiguous_strides(tensor.shape)
+    return replace(tensor, strides=strides, contiguous=True, part=None)
+
+
+@operation("is_contiguous")
+def _is_contiguous(call: Call) -> Value:
+    tensor = call.tensor()
+    if tensor is None or tensor.shape is None or tensor.strides is None or call.keywords:
+        return NOTHING
+    answer = layout.is_contiguous(tensor.shape, tensor.strides)
+    return NOTHING if answer is Answer.UNKNOWN else Const(answer is Answer.ALWAYS)
 
 
 # --- products ----------------------------------------------------------------------------------------------------
@@ -713,9 +726,14 @@ def product_shape(call: Call, left: Tensor, right: Tensor) -> Shape | None:
     return (*map(call.state.normal, batch), rows, columns)
 
 
+def maps(tensor: Tensor) -> bool:
+    """Whether the tensor is a parameter that maps; one with a leading 1, broadcast over a batch, is a learned query."""
+    return "parameter" in tensor.roles and not (tensor.shape and len(tensor.shape) > 2 and tensor.shape[0] == ONE)
+
+
 def product_roles(left: Tensor, right: Tensor) -> tuple[frozenset[str], int]:
     """The roles of a product, and, for a context, which dimension holds the values."""
-    if "parameter" in left.roles or "parameter" in right.roles:
+    if maps(left) or maps(right):
         return mapped_roles(left.roles | right.roles), -1
     if "weights" in left.roles:
         return frozenset({"context"}), -1
@@ -723,7 +741,10 @@ def product_roles(left: Tensor, right: Tensor) -> tuple[frozenset[str], int]:
         return frozenset({"context"}), -2
     if left.roles & {"merged", "projected"} or right.roles & {"merged", "projected"}:
         return frozenset({"projected"}), -1
-    return frozenset({"scores"}), -1
+    features = (left.roles | right.roles) & {"features"}
+    if features and "scores" in left.roles | right.roles:  # linear attention: q (k^T v)
+        return frozenset({"context"}), -1 if "scores" in right.roles else -2
+    return frozenset({"scores"}) | features, -1
 
 
 def mapped_roles(roles: frozenset[str]) -> frozenset[str]:

@@ -69,7 +69,8 @@ class ShapeOf:
 class Tensor:
     """A tensor: its symbolic shape and strides, where known, and what it is to attention.
 
-    ``roles`` holds some of: *projection* (made by a learned linear map), *scores*, *weights*, *context*,
+    ``roles`` holds some of: *projection* (made by a learned linear map), *features* (one after a softmax, as in
+    linear attention), *scores*, *weights*, *context*,
     *merged* (context with its heads merged), *projected* (a linear map was applied after the merge), *parameter*.
     ``merge`` is the expression, in the function being run, that merged the heads. ``part`` is the call that
     unbound the tensor from a packed one. Of a context, ``batch`` is the product of its batch dimensions (heads
