@@ -139,7 +139,9 @@ class _Examination:
         setups = search.find(self.job.symbols)[:_SETUPS]
         if not setups:
             reason = "no way was found to run the changed lines"
-            if search.ran_without_reaching:
+            if search.missing_package:
+                reason += f": {search.missing_package}"
+            elif search.ran_without_reaching:
                 reason += f": they did not run in {search.ran_without_reaching}"
             elif search.last_error:
                 reason += f"; the last attempt: {search.last_error}"
@@ -256,7 +258,6 @@ class _Examination:
             if self.job.relation == "repaired" and plain.error is not None and relations.is_view_error(plain.error):
                 if relations.raised_at(plain.error, self.before.pseudo, self.flagged) is not None:
                     before = trial.run(pair.before, make, positional, conditions, self._meaning())
-            again = trial.run(pair.before, make, positional, conditions, self._meaning()) if first else before
             self.tell(f"after: {where}")
             after = trial.run(pair.after, make, positional, conditions)
         ran_before = pair.ran_before | {item for item in self.changed_before if item.ran(rows.of(self.before.pseudo))}
@@ -265,8 +266,9 @@ class _Examination:
             note.errors(before.error, after.error)
             return
         difference = trial.compare(before, after, pair.gained)
-        if difference.difference or again is not before:
-            again = trial.run(pair.before, make, positional, conditions, self._meaning()) if again is before else again
+        repeats = 3 if difference.difference else 1 if first else 0  # chance must not pass for a counterexample
+        for _ in range(repeats):
+            again = trial.run(pair.before, make, positional, conditions, self._meaning())
             if again.error is not None or trial.compare(before, again, frozenset()).difference:
                 note("skipped", None, "before is not reproducible: two runs with the same seed differ")
                 return

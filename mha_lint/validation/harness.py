@@ -156,6 +156,7 @@ class Search:
     deadline: float
     last_error: str = ""
     ran_without_reaching: str = ""
+    missing_package: str = ""
 
     def find(self, symbols: tuple[str, ...]) -> list[Setup]:
         """Setups, each of which reaches statements that the ones before it did not."""
@@ -212,6 +213,7 @@ class Search:
             try:
                 module = instantiate(target, plan, self.loaded.module, seed=0)
             except (Exception, StubTouched) as error:
+                self._note_missing(error)
                 self.last_error = f"building {target.name}({plan.describe()}) raised {in_one_line(error)}"
                 return None
             if not isinstance(module, torch.nn.Module):
@@ -225,6 +227,10 @@ class Search:
         configs = [value for value in vars(module).values() if isinstance(value, Answers)]
         asked = {name: value for config in configs for name, value in config.asked().items()}
         return best, asked
+
+    def _note_missing(self, error: BaseException) -> None:
+        if isinstance(error, StubTouched) and not self.missing_package:
+            self.missing_package = str(error)
 
     def _call(
         self, target: Target, plan: Plan, module: Any, wanted: frozenset[Statement], rows: Rows, deadline: float
@@ -261,6 +267,7 @@ class Search:
                 with quiet(), torch.no_grad(), self.meaning():
                     trial.call(copy.deepcopy(module), inputs, positional)
             except (Exception, StubTouched) as error:
+                self._note_missing(error)
                 shown = ", ".join(f"{name}={describe(spec)}" for name, spec in specs.items())
                 self.last_error = f"calling {target.name} with ({shown}) raised {in_one_line(error)}"
                 return None

@@ -153,7 +153,12 @@ class LazyPackage(types.ModuleType):
         assert self.__file__ is not None
         with open(self.__file__, "rb") as stream:
             source = stream.read()
-        for origin, original in _origins(ast.parse(source), name):
+        tree = ast.parse(source)
+        for node in tree.body:
+            match node:
+                case ast.Assign(targets=[ast.Name(target)], value=ast.Constant(value=constant)) if target == name:
+                    return constant
+        for origin, original in _origins(tree, name):
             found = getattr(importlib.import_module(origin, self.__name__), original, None)
             if found is not None:
                 self.__dict__[name] = found

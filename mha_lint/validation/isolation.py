@@ -8,6 +8,8 @@ import resource
 import sys
 from typing import Any
 
+from mha_lint.validation import landlock
+
 _GIB = 1 << 30
 _FORBIDDEN = frozenset({
     "subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "os.spawn", "os.fork", "os.forkpty", "pty.spawn",
@@ -31,6 +33,7 @@ class Refused(PermissionError):
 def confine(folder: str, seconds: float) -> None:
     """Bound time, memory and files of this process, and refuse writes outside ``folder``, network and new processes."""
     root = os.path.realpath(folder) + os.sep
+    landlock.allow_writing_only(root, "/dev")
     physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     _limit(resource.RLIMIT_CORE, 0)
     _limit(resource.RLIMIT_CPU, int(seconds) + 5)

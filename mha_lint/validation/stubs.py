@@ -6,7 +6,9 @@ While the user's file is imported they tolerate anything. Once :func:`arm` was c
 
 from __future__ import annotations
 
+import os
 import sys
+import tempfile
 import types
 from collections.abc import Iterator
 from typing import Any, NoReturn
@@ -99,6 +101,10 @@ class Stub:
         return False
 
     __lt__ = __le__ = __gt__ = __ge__ = _compare
+
+    def __fspath__(self) -> str:
+        _touch(self)
+        return os.path.join(tempfile.gettempdir(), "not-installed")
 
     def __enter__(self) -> Stub:
         return self._derive(f"{self!r}")

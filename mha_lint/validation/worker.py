@@ -51,10 +51,12 @@ def main(descriptor: int) -> None:
 
     from mha_lint.validation import examine  # noqa: F401
 
+    send(sock, {"torch": torch.__version__})  # said first: the caller need not wait for the rest
+    with contextlib.suppress(ImportError):
+        import torch.fx.experimental.symbolic_shapes  # the first backward of every child would import it
     gc.collect()
     gc.freeze()  # keeps the pages of torch shared with the children
     with contextlib.suppress(OSError, EOFError):
-        send(sock, {"torch": torch.__version__})
         while True:
             request = receive(sock)
             send(sock, _serve(sock, request))

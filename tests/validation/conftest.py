@@ -1,0 +1,49 @@
+"""One validator, and so one import of torch, for all tests of validation."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from mha_lint.findings import Relation, Verdict
+from mha_lint.validation import Job, Validator
+
+Check = Callable[..., Verdict]
+
+
+@pytest.fixture(scope="session")
+def validator() -> Iterator[Validator]:
+    pytest.importorskip("torch")
+    with Validator(devices=("cpu",), timeout=60.0) as running:
+        yield running
+
+
+@pytest.fixture
+def check(validator: Validator, tmp_path: Path) -> Check:
+    """Validate the replacement of ``old`` by ``new`` in ``source``, which is written to a file as a project has it."""
+
+    def run(
+        source: str,
+        old: str,
+        new: str,
+        symbol: str,
+        relation: Relation = "equivalent",
+        *,
+        file: str = "attention.py",
+        added: tuple[str, ...] = (),
+        using: Validator | None = None,
+    ) -> Verdict:
+        before = textwrap.dedent(source)
+        assert before.count(old) >= 1, "the test's own edit does not apply"
+        after = before.replace(old, new)
+        path = tmp_path / file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(before)
+        rows = [row for row, line in enumerate(before.splitlines(), 1) if old.splitlines()[0] in line]
+        flagged = tuple(rows) if relation == "repaired" else ()
+        return (using or validator).validate(Job(str(path), before, after, (symbol,), relation, flagged, added))
+
+    return run

@@ -1,0 +1,105 @@
+"""A file is imported as what it is, with or without the packages that it wants."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from .conftest import Check
+from .modules import VIT
+
+pytest.importorskip("torch")
+
+SPLIT = "q, k, v = qkv.unbind(0)"
+INDEXED = "q, k, v = qkv[0], qkv[1], qkv[2]"
+SYMBOL = "Attention.forward"
+
+
+def importing(statement: str) -> str:
+    return VIT.replace("import torch\n", f"import torch\n{statement}\n", 1)
+
+
+def test_a_missing_package_that_is_not_needed_to_run_does_no_harm(check: Check) -> None:
+    source = importing(
+        "import missing_one.deep.inside as deep\n"
+        "from missing_two import Base, decorate, CONSTANT\n"
+        "class Other(Base): pass\n"
+        "@decorate(CONSTANT, size=3)\n"
+        "def other(x): return deep.call(x)\n"
+        "TABLE = {name: deep.thing for name in ('a', 'b')}"
+    )
+    verdict = check(source, SPLIT, INDEXED, SYMBOL)
+    assert verdict.verdict == "validated", verdict.reason
+
+
+@pytest.mark.parametrize(
+    ("statement", "old", "new"),
+    [
+        ("import missing", "self.scale = ", "self.scale = missing.one() * "),
+        ("from missing import rotary", "B, N, C = x.shape", "x = rotary(x); B, N, C = x.shape"),
+        ("from missing import Mixin", "class Attention(nn.Module)", "class Attention(nn.Module, Mixin)"),
+        ("from missing import checked", "    def forward(", "    @checked\n    def forward("),
+    ],
+    ids=["init", "forward", "base class", "decorator"],
+)
+def test_what_depends_on_a_missing_package_is_never_validated(check: Check, statement: str, old: str, new: str) -> None:
+    verdict = check(importing(statement).replace(old, new), SPLIT, INDEXED, SYMBOL)
+    assert verdict.verdict == "not exercised"
+
+
+def test_an_optional_import_is_left_to_the_code_that_guards_it(check: Check) -> None:
+    source = importing("try:\n    import missing_kernel\n    FAST = True\nexcept ImportError:\n    FAST = False\nassert not FAST")
+    assert check(source, SPLIT, INDEXED, SYMBOL).verdict == "validated"
+
+
+def test_looking_for_a_package_does_not_find_its_stand_in(check: Check) -> None:
+    source = importing("import importlib.util\nimport missing_one\nassert importlib.util.find_spec('missing_two') is None")
+    assert check(source, SPLIT, INDEXED, SYMBOL).verdict == "validated"
+
+
+def test_relative_imports_work_though_the_package_itself_cannot_be_imported(check: Check, tmp_path: Path) -> None:
+    package = tmp_path / "library"
+    (package / "layers").mkdir(parents=True)
+    (package / "__init__.py").write_text("from .layers.norm import scale_of\nraise RuntimeError('needs a licence')\n")
+    (package / "layers" / "__init__.py").write_text("")
+    (package / "layers" / "norm.py").write_text("def scale_of(width):\n    return width ** -0.5\n")
+    for statement in ("from .norm import scale_of", "from ..layers import norm", "from library import scale_of"):
+        verdict = check(importing(statement), SPLIT, INDEXED, SYMBOL, file="library/layers/attention.py")
+        assert verdict.verdict == "validated", (statement, verdict.reason)
+
+
+def test_own_modules_are_found_from_the_project_root(check: Check, tmp_path: Path) -> None:
+    (tmp_path / "pyproject.toml").write_text("")
+    (tmp_path / "src" / "common").mkdir(parents=True)
+    (tmp_path / "src" / "common" / "sizes.py").write_text("SCALE = 1.0\n")
+    source = importing("from common.sizes import SCALE").replace("* self.scale", "* self.scale * SCALE")
+    verdict = check(source, SPLIT, INDEXED, SYMBOL, file="src/models/attention.py")
+    assert verdict.verdict == "validated", verdict.reason
+
+
+def test_scripted_modules_and_their_source_are_understood(check: Check) -> None:
+    source = VIT + "\n\n@torch.jit.script\ndef twice(x: torch.Tensor) -> torch.Tensor:\n    return x * 2\n"
+    source = source.replace("return self.proj_drop(self.proj(x))", "return twice(self.proj_drop(self.proj(x)))")
+    assert check(source, SPLIT, INDEXED, SYMBOL).verdict == "validated"
+
+
+@pytest.mark.parametrize(
+    ("source", "word"),
+    [("def broken(:", "compile"), ("raise ValueError('no')", "ValueError"), ("x = 1", "Attention.forward")],
+)
+def test_a_file_that_cannot_be_used_is_not_exercised_and_says_why(check: Check, source: str, word: str) -> None:
+    verdict = check(source, source, source + "\n\nmore = 1", SYMBOL)
+    assert verdict.verdict == "not exercised"
+    assert word in verdict.reason
+
+
+def test_a_mixin_is_run_through_the_module_that_uses_it(check: Check) -> None:
+    source = VIT.replace(
+        "class Attention(nn.Module):",
+        "class Splitting:\n    def split(self, qkv):\n        q, k, v = qkv.unbind(0)\n        return q, k, v\n\n\n"
+        "class Attention(Splitting, nn.Module):",
+    ).replace(f"        {SPLIT}\n        attn", "        q, k, v = self.split(qkv)\n        attn")
+    verdict = check(source, SPLIT, INDEXED, "Splitting.split")
+    assert verdict.verdict == "validated", verdict.reason
+    assert check(source, SPLIT, "k, q, v = qkv.unbind(0)", "Splitting.split").verdict == "refuted"
