@@ -1,4 +1,4 @@
-# fix: unsafe
+# fix: none (the result is dropped: whether it was meant to be returned is the author's to say)
 # run: TransformerAttention(20, 4)(torch.randn(2, 5, 20))
 import torch
 import torch.nn as nn
