@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from mha_lint.report import Entry
     from mha_lint.runner import Outcome, Plan
 
-CLEAN, FINDINGS, FAILED, INTERRUPTED = 0, 1, 2, 130
+CLEAN, FINDINGS, FAILED, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
 
 _STDIN = Path("-")
 
@@ -29,6 +30,7 @@ def entry() -> None:
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # file names need not be valid text, nor terminals UTF-8
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))  # leave through the same doors as Ctrl-C
     try:
         status = main()
         sys.stdout.flush()

@@ -29,6 +29,7 @@ ISSUES = "https://github.com/mha-lint/mha-lint/issues"
 
 # Starting processes that import LibCST costs about half a second, so this process begins alone.
 _ALONE_SECONDS = 0.5
+_CHUNK = 4  # files; a worker finishes its chunk before Ctrl-C ends the run
 
 
 class RunError(Exception):
@@ -180,7 +181,7 @@ def _lint_in_processes(
     pool = ProcessPoolExecutor(min(jobs, len(items)), context, initializer=_start_worker, initargs=(settings, cache))
     done = 0
     try:
-        for result in pool.map(_work, items, chunksize=max(1, min(16, len(items) // (4 * jobs)))):
+        for result in pool.map(_work, items, chunksize=_CHUNK):
             done += 1
             yield result
     except BrokenProcessPool:

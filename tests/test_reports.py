@@ -126,6 +126,7 @@ def edit(row: int, column: int, end_row: int, end_column: int, content: str) -> 
         ([edit(2, 1, 2, 2, "X"), edit(2, 3, 2, 3, "Y")], ["-2 bb", "+2 XbY"]),
         ([edit(1, 3, 2, 1, " ")], ["-1 aa", "-2 bb", "+1 aa bb"]),
         ([edit(4, 1, 4, 1, "end\n")], ["+4 end"]),
+        ([edit(1, 1, 1, 1, "x\ny\n"), edit(3, 1, 3, 3, "C")], ["+1 x", "+2 y", "-3 cc", "+5 C"]),
     ],
 )
 def test_a_small_diff_holds_the_changed_rows_alone(edits: list[Edit], expected: list[str]) -> None:

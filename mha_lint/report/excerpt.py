@@ -60,7 +60,7 @@ def _underline(number: int, rows: Sequence[str], start: Position, end: Position)
 
 @dataclass(frozen=True, slots=True)
 class Changed:
-    """One row of a small diff: ``sign`` is ``-`` or ``+``; ``row`` is the row in the text before."""
+    """One row of a small diff: ``sign`` is ``-`` or ``+``; ``row`` its number in the text before, or after."""
 
     sign: str
     row: int
@@ -70,17 +70,22 @@ class Changed:
 def small_diff(text: str, edits: Sequence[Edit]) -> list[Changed]:
     """The rows that ``edits`` take away and put in, without context, in the order of the text."""
     rows = re.findall(r".*?(?:\r\n|\r|\n|\Z)", text, flags=re.DOTALL)
-    changed: list[Changed] = []
-    group: list[Edit] = []
+    groups: list[list[Edit]] = []
     for edit in sorted(edits, key=lambda edit: (edit.start, edit.end)):
-        if group and edit.start.row > max(other.end.row for other in group):
-            changed += _changed(rows, group)
-            group = []
-        group.append(edit)
-    return changed + (_changed(rows, group) if group else [])
+        if groups and edit.start.row <= max(other.end.row for other in groups[-1]):
+            groups[-1].append(edit)
+        else:
+            groups.append([edit])
+    changed: list[Changed] = []
+    shift = 0  # how many rows the groups before have added
+    for group in groups:
+        part = _changed(rows, group, shift)
+        shift += sum(1 if change.sign == "+" else -1 for change in part)
+        changed += part
+    return changed
 
 
-def _changed(rows: Sequence[str], edits: Sequence[Edit]) -> list[Changed]:
+def _changed(rows: Sequence[str], edits: Sequence[Edit], shift: int) -> list[Changed]:
     first, last = edits[0].start.row, max(edit.end.row for edit in edits)
     lines = rows[first - 1 : last]
     starts = [sum(map(len, lines[:index])) for index in range(len(lines) + 1)]
@@ -99,4 +104,4 @@ def _changed(rows: Sequence[str], edits: Sequence[Edit]) -> list[Changed]:
     while old and new and old[-1] == new[-1]:
         old, new = old[:-1], new[:-1]
     removed = [Changed("-", first + index, printable(row)) for index, row in enumerate(old)]
-    return removed + [Changed("+", first + index, printable(row)) for index, row in enumerate(new)]
+    return removed + [Changed("+", first + shift + index, printable(row)) for index, row in enumerate(new)]

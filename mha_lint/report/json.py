@@ -1,4 +1,7 @@
-"""``--output-format json``: a list of objects, for programs. The schema is in docs/output-formats.md."""
+"""``--output-format json``: a list of objects, for programs.
+
+After ``--fix`` it holds the fixed findings too: they are those whose ``validation.verdict`` is ``validated``.
+"""
 
 from __future__ import annotations
 
