@@ -1,23 +1,22 @@
-"""The command: options become settings and a plan, an outcome becomes output and an exit status."""
+"""The command: options become settings and a plan, an outcome becomes an exit status."""
 
 from __future__ import annotations
 
 import argparse
 import os
-import re
 import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING
 
 from mha_lint.options import parser
+from mha_lint.output import complain, show, write_bytes
 from mha_lint.settings import Settings, SettingsError, close_match, find_settings, read_settings
 
 if TYPE_CHECKING:
     from mha_lint.files import Source, SourceError
-    from mha_lint.report import Entry
     from mha_lint.runner import Outcome, Plan
 
 CLEAN, FINDINGS, FAILED, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
@@ -50,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             return _explain(options.explain)
         return _check(options)
     except SettingsError as error:
-        _complain(str(error))
+        complain(str(error))
         return FAILED
     except KeyboardInterrupt:
         print("interrupted: each file is either as it was or wholly fixed", file=sys.stderr)
@@ -61,6 +60,10 @@ def _check(options: argparse.Namespace) -> int:
     from mha_lint.progress import Progress, in_terminal
     from mha_lint.runner import RunError, run
 
+    try:
+        os.getcwd()
+    except OSError as error:
+        raise SettingsError("the working directory does not exist any more") from error
     paths = options.paths or [Path()]
     from_stdin = _STDIN in paths
     if from_stdin and len(paths) > 1:
@@ -74,15 +77,15 @@ def _check(options: argparse.Namespace) -> int:
         with Progress(enabled=in_terminal() and not options.quiet) as progress:
             outcome = run(items, settings, plan, progress)
     except RunError as error:
-        _complain(str(error))
+        complain(str(error))
         if filtering:
-            _write_bytes(stdin)
+            write_bytes(stdin)
         return FAILED
     if filtering:
         from mha_lint.files import encode
 
-        _write_bytes(next((encode(source, text) for source, text in outcome.rewritten), stdin))
-    _show(options, settings, plan, outcome, report_to=sys.stderr if filtering else sys.stdout)
+        write_bytes(next((encode(source, text) for source, text in outcome.rewritten), stdin))
+    show(options, settings, plan, outcome, report_to=sys.stderr if filtering else sys.stdout)
     return _status(options, outcome)
 
 
@@ -145,9 +148,6 @@ def _plan(options: argparse.Namespace, settings: Settings, from_stdin: bool) -> 
     )
 
 
-# --- showing what came of it
-
-
 def _status(options: argparse.Namespace, outcome: Outcome) -> int:
     if outcome.errors:
         return FAILED
@@ -158,99 +158,6 @@ def _status(options: argparse.Namespace, outcome: Outcome) -> int:
     fixed = any(entry.fixed for entry in outcome.entries)
     remaining = any(not entry.fixed for entry in outcome.entries)
     return FINDINGS if remaining or (fixed and options.exit_non_zero_on_fix) else CLEAN
-
-
-def _show(options: argparse.Namespace, settings: Settings, plan: Plan, outcome: Outcome, report_to: TextIO) -> None:
-    if options.verbose:
-        print(f"settings: {settings.file or 'defaults'}", file=sys.stderr)
-        print(f"files: {outcome.files}, of which {outcome.cached} from the cache", file=sys.stderr)
-        for detail in outcome.details:
-            print(detail, file=sys.stderr, end="")
-    if options.quiet < 2:
-        for error in outcome.errors:
-            _complain(error)
-        showing_diff = options.diff and options.output_format != "json"
-        report = _diff(outcome) if showing_diff else _report(options, outcome.entries, report_to)
-        if options.output_file:
-            _write_file(options.output_file, report)
-        elif report:
-            report_to.flush()
-            report_to.buffer.write(report)
-            report_to.flush()
-    if not options.quiet:
-        from mha_lint.report.summary import summary
-
-        text = summary(
-            outcome.entries,
-            fixing=plan.fix != "no",
-            diff=options.diff,
-            unsafe=settings.unsafe_fixes,
-            errors=len(outcome.errors),
-        )
-        for_people = options.output_format in ("full", "concise") and not options.diff and not options.output_file
-        print(text, file=report_to if for_people else sys.stderr)
-
-
-def _report(options: argparse.Namespace, entries: Sequence[Entry], stream: TextIO) -> bytes:
-    from mha_lint.report import github, json, text
-
-    kind = options.output_format
-    colour = not options.output_file and _colour(stream)
-    if options.statistics:
-        rendered = text.statistics_json(entries) if kind == "json" else text.statistics(entries)
-    elif kind == "json":
-        rendered = json.render(entries)
-    elif kind == "github":
-        rendered = github.render(entries)
-    elif kind == "concise":
-        rendered = text.concise(entries, colour=colour)
-    else:
-        rendered = text.full(entries, colour=colour)
-        rendered += "\n" if rendered else ""  # an empty line before the summary
-    encoding = "utf-8" if options.output_file else stream.encoding or "utf-8"
-    return f"{rendered}\n".encode(encoding, "backslashreplace") if rendered else b""
-
-
-def _colour(stream: TextIO) -> bool:
-    """As https://no-color.org and https://force-color.org ask."""
-    if os.environ.get("NO_COLOR"):
-        return False
-    return bool(os.environ.get("FORCE_COLOR")) or (stream.isatty() and os.environ.get("TERM") != "dumb")
-
-
-def _diff(outcome: Outcome) -> bytes:
-    """A unified diff that ``patch -p0`` applies: each file in its own encoding, with its own newlines."""
-    from difflib import unified_diff
-
-    from mha_lint.report.text import shown_path
-
-    chunks = []
-    for source, text in outcome.rewritten:
-        name = shown_path(str(source.path))
-        before, after = (re.findall(r"[^\n]*\n|[^\n]+", version) for version in (source.text, text))
-        for line in unified_diff(before, after, name, name):
-            ended = line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n"
-            chunks.append(ended.encode(source.encoding, "backslashreplace"))
-    return b"".join(chunks)
-
-
-def _write_file(path: Path, report: bytes) -> None:
-    try:
-        path.write_bytes(report)
-    except OSError as error:
-        raise SettingsError(
-            f"{path}: the report cannot be written: {(error.strerror or str(error)).lower()}"
-        ) from error
-
-
-def _write_bytes(data: bytes) -> None:
-    sys.stdout.flush()
-    sys.stdout.buffer.write(data)
-    sys.stdout.flush()
-
-
-def _complain(message: str) -> None:
-    print(f"error: {message}", file=sys.stderr)
 
 
 # --- questions about rules

@@ -464,3 +464,12 @@ def test_ctrl_c_ends_with_130_and_one_line() -> None:
     out, err = process.communicate(timeout=20)
     assert (process.returncode, out) == (130, "")
     assert err == "interrupted: each file is either as it was or wholly fixed\n"
+
+
+def test_a_working_directory_that_is_gone_is_one_line(project: Path) -> None:
+    (project / "gone").mkdir()
+    done = command("--version")
+    assert done.returncode == 0
+    script = f'cd gone && rmdir ../gone && "{sys.executable}" -c "from mha_lint.cli import entry; entry()"'
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (2, "error: the working directory does not exist any more\n")
