@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import libcst as cst
 
 from mha_lint.model.interpreter import Interpreter, OutOfSteps, UnbindSeen, ViewSeen, bind
+from mha_lint.model.layout import Answer
 from mha_lint.model.names import TORCH_BASES, ClassInfo, ModuleNames, collect
 from mha_lint.model.values import Self, State, Unknown, Value
 
@@ -46,15 +47,22 @@ def analyse(module: cst.Module) -> FileModel:
     } | {node: name for name, node in names.functions.items()}
     run = Interpreter(names, defined_in)
     classes = [_class_model(run, cls) for cls in names.every_class if is_module(cls)]
+    learnt = _functions_learnt_of(run)
     for cls in names.every_class:
         for node in cls.methods.values():
-            if node not in run.visited and node.name.value != "__init__":
+            if node not in learnt and node.name.value != "__init__":
                 built = next((model.built for model in classes if model.cls is cls and model.built), [State()])
-                _alone(run, node, built[0].copy(), defined_in[node], cls)
-    for name, node in names.functions.items():
-        if node not in run.visited:
-            _alone(run, node, State(), name, None)
+                _alone(run, node, built[0].copy(), cls)
+    for node in names.functions.values():
+        if node not in learnt:
+            _alone(run, node, State(), None)
     return FileModel(module, names, classes, run.views, run.unbinds, run.attended, defined_in)
+
+
+def _functions_learnt_of(run: Interpreter) -> set[cst.CSTNode]:
+    """Functions that were followed from a caller whose arguments told something of their views."""
+    unclear = {seen[0].function for seen in run.views.values() if all(view.answer is Answer.UNKNOWN for view in seen)}
+    return run.visited - unclear
 
 
 def is_module(cls: ClassInfo) -> bool:
@@ -115,7 +123,7 @@ def _returned(
     return run.run_function(node, state, named=run.defined_in.get(node, node.name.value))
 
 
-def _alone(run: Interpreter, node: cst.FunctionDef, state: State, symbol: str, cls: ClassInfo | None) -> None:
+def _alone(run: Interpreter, node: cst.FunctionDef, state: State, cls: ClassInfo | None) -> None:
     run.steps = 0
     start = State(attributes=state.attributes, definitions=state.definitions)
     try:

@@ -588,6 +588,8 @@ def _subscript(run: Interpreter, node: cst.Subscript, state: State) -> Value:
             return torch_api.dimension(known_tensor, size.constant)
         case Unknown(str(key)), [Const(str(name))]:
             return Unknown(f"{key}[{name!r}]")
+        case Unknown(str(key)), [Int(size)] if size.constant is not None:
+            return Unknown(f"{key}[{size.constant}]")
         case (Tensor() | Unknown()), _:
             tensor = as_tensor(base)
             assert tensor is not None

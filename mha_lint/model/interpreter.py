@@ -54,6 +54,7 @@ class ViewSeen:
     answer: Answer
     tensor: Tensor
     target: Shape
+    function: cst.CSTNode
     symbol: str
     caller: cst.BaseExpression | None  # the call that led into the helper, where there is one
 
@@ -154,7 +155,7 @@ class Interpreter:
 
     def saw_view(self, node: cst.BaseExpression, answer: Answer, tensor: Tensor, target: Shape) -> None:
         frame = self._frames[-1]
-        seen = ViewSeen(node, answer, tensor, target, frame.symbol, frame.caller)
+        seen = ViewSeen(node, answer, tensor, target, frame.node, frame.symbol, frame.caller)
         found = self.views.setdefault(node, [])
         if seen not in found:
             found.append(seen)

@@ -148,14 +148,17 @@ def dims_argument(values: tuple[Value, ...]) -> list[int] | None:
 def reshaped(call: Call, tensor: Tensor, sizes: list[Size | None] | None, *, copies: bool) -> Value:
     """``view`` (``copies=False``) or ``reshape``; records what a view would meet."""
     if sizes is None:
-        return Tensor(key=call.interpreter.key(call.node), roles=tensor.roles, merge=tensor.merge)
+        key = call.interpreter.key(call.node)
+        return Tensor(key=key, contiguous=tensor.contiguous or tensor.given, roles=tensor.roles, merge=tensor.merge)
     shape = solve(call, tensor, sizes)
     tensor = normal(tensor, call.state)
     answer, strides = Answer.UNKNOWN, None
     if tensor.shape is not None and tensor.strides is not None:
         answer, strides = layout.view(tensor.shape, tensor.strides, shape)
-    elif tensor.contiguous:
-        answer, strides = Answer.ALWAYS, layout.contiguous_strides(shape)
+    elif tensor.contiguous or tensor.given:
+        # Code that lays out its input by a view of its own takes it to be contiguous, as nearly all inputs are.
+        answer = Answer.ALWAYS if tensor.contiguous else Answer.UNKNOWN
+        strides = layout.contiguous_strides(shape)
     if not copies:
         call.interpreter.saw_view(call.node, answer, tensor, shape)
     elif answer is Answer.NEVER:
@@ -234,7 +237,7 @@ def permuted(call: Call, tensor: Tensor, order: list[int]) -> Tensor:
     shape = tuple(tensor.shape[dim] for dim in order)
     strides = None if tensor.strides is None else tuple(tensor.strides[dim] for dim in order)
     contiguous = strides is not None and layout.is_contiguous(shape, strides) is Answer.ALWAYS
-    return replace(tensor, shape=shape, strides=strides, contiguous=contiguous)
+    return replace(tensor, shape=shape, strides=strides, contiguous=contiguous, key=None)
 
 
 @operation("transpose", "swapaxes", "swapdims")
@@ -314,7 +317,7 @@ def inserted(tensor: Tensor, dim: int) -> Tensor:
     if tensor.strides is not None:
         step = tensor.shape[dim] * tensor.strides[dim] if dim < len(tensor.shape) else ONE
         strides = (*tensor.strides[:dim], step, *tensor.strides[dim:])
-    return replace(tensor, shape=(*tensor.shape[:dim], ONE, *tensor.shape[dim:]), strides=strides)
+    return replace(tensor, shape=(*tensor.shape[:dim], ONE, *tensor.shape[dim:]), strides=strides, key=None)
 
 
 def without(tensor: Tensor, dim: int) -> Tensor:
@@ -323,7 +326,7 @@ def without(tensor: Tensor, dim: int) -> Tensor:
     shape = tensor.shape[:dim] + tensor.shape[dim + 1 :]
     strides = None if tensor.strides is None else tensor.strides[:dim] + tensor.strides[dim + 1 :]
     contiguous = strides is not None and layout.is_contiguous(shape, strides) is Answer.ALWAYS
-    return replace(tensor, shape=shape, strides=strides, contiguous=contiguous)
+    return replace(tensor, shape=shape, strides=strides, contiguous=contiguous, key=None)
 
 
 def resized(tensor: Tensor, dim: int, size: Size) -> Tensor:
@@ -331,7 +334,7 @@ def resized(tensor: Tensor, dim: int, size: Size) -> Tensor:
     assert tensor.shape is not None
     shape = (*tensor.shape[:dim], size, *tensor.shape[dim + 1 :])
     contiguous = tensor.strides is not None and layout.is_contiguous(shape, tensor.strides) is Answer.ALWAYS
-    return replace(tensor, shape=shape, contiguous=contiguous)
+    return replace(tensor, shape=shape, contiguous=contiguous, key=None)
 
 
 @operation("select")
@@ -364,7 +367,7 @@ def _expand(call: Call) -> Value:
         for index, size in enumerate(sizes)
     )
     strides = None if tensor.strides is None else layout.expand_strides(tensor.shape, tensor.strides, shape)
-    return replace(tensor, shape=shape, strides=strides, contiguous=False)
+    return replace(tensor, shape=shape, strides=strides, contiguous=False, key=None)
 
 
 @operation("expand_as")
@@ -373,7 +376,7 @@ def _expand_as(call: Call) -> Value:
     if tensor is None or tensor.shape is None or other is None or other.shape is None:
         return NOTHING
     strides = None if tensor.strides is None else layout.expand_strides(tensor.shape, tensor.strides, other.shape)
-    return replace(tensor, shape=other.shape, strides=strides, contiguous=False)
+    return replace(tensor, shape=other.shape, strides=strides, contiguous=False, key=None)
 
 
 # --- parts -------------------------------------------------------------------------------------------------------
@@ -470,6 +473,22 @@ def _clone(call: Call) -> Value:
 @operation("detach", "requires_grad_", "data", "real", "alias")
 def _same(call: Call) -> Value:
     return call.tensor() or NOTHING
+
+
+@operation("pad")
+def _pad(call: Call) -> Value:
+    """Allocates; a padded dimension has a new size, and zero padding keeps the layout."""
+    tensor = call.tensor(0, "input")
+    _, pads = arguments(call.args, call.keywords, "input", "pad")
+    if tensor is None or tensor.shape is None or not isinstance(pads, Sequence) or len(pads.items) % 2:
+        return NOTHING
+    shape = list(tensor.shape)
+    for index in range(len(pads.items) // 2):
+        before, after = (as_size(pad) for pad in pads.items[2 * index : 2 * index + 2])
+        dim = len(shape) - 1 - index
+        shape[dim] = call.fresh_size(f"n{dim}") if before is None or after is None else shape[dim] + before + after
+    result = tuple(map(call.state.normal, shape))
+    return fresh(result) if tensor.contiguous or tensor.given else of_shape(result)
 
 
 @operation("repeat", "tile")
@@ -782,7 +801,9 @@ def _einsum(call: Call) -> Value:
     roles, _ = product_roles(left, right)
     output = sides[1]
     shape = tuple(sizes[letter] if letter in sizes else call.fresh_size(letter) for letter in output)
-    result = of_shape(shape, roles=roles)  # einsum permutes the result of bmm as it sees fit
+    result = Tensor(shape, _einsum_strides(inputs, output, shape), roles=roles)
+    if result.strides is not None:
+        result = replace(result, contiguous=layout.is_contiguous(shape, result.strides) is Answer.ALWAYS)
     if "context" in roles:
         weights, values = (inputs[0], inputs[1]) if "weights" in left.roles else (inputs[1], inputs[0])
         width = [letter for letter in output if letter in values and letter not in weights]
@@ -794,6 +815,19 @@ def _einsum(call: Call) -> Value:
                 batch=product(shape[output.index(letter)] for letter in shared),
             )
     return result
+
+
+def _einsum_strides(inputs: list[str], output: str, shape: Shape) -> Strides | None:
+    """Strides of a contraction of two operands: bmm lays out shared, left and right letters in that order.
+
+    Source: ``sumproduct_pair`` in ATen/native/Linear.cpp.
+    """
+    left, right = inputs
+    if not set(left) & set(right) - set(output) or len(set(left)) < len(left) or len(set(right)) < len(right):
+        return None  # nothing contracted, or a diagonal
+    order = sorted(output, key=lambda letter: (2 if letter not in left else letter not in right, output.index(letter)))
+    laid_out = layout.contiguous_strides(tuple(shape[output.index(letter)] for letter in order))
+    return tuple(laid_out[order.index(letter)] for letter in output)
 
 
 @operation("scaled_dot_product_attention")

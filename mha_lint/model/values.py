@@ -92,6 +92,11 @@ class Tensor:
     def rank(self) -> int | None:
         return None if self.shape is None else len(self.shape)
 
+    @property
+    def given(self) -> bool:
+        """Whether this is a parameter or an attribute as it came, not a result: how it lies in memory is not known."""
+        return self.key is not None and not self.key.startswith("<") and self.strides is None
+
     def having(self, *roles: str) -> Tensor:
         return replace(self, roles=self.roles.union(roles))
 

@@ -58,8 +58,9 @@ class ViewOfTransposed(Rule):
     - The view only splits dimensions, or merges only those that still are neighbours in memory.
     - `.contiguous()`, `.reshape()`, `.clone(memory_format=torch.contiguous_format)` or an operation that allocates a
       fresh tensor (a matrix product, a softmax, a linear layer) comes between.
-    - The layout is not known: a function's own parameters, the result of `scaled_dot_product_attention` (its strides
-      depend on the backend) or of code in another file.
+    - The layout is not known: an input as the caller gave it, the result of `scaled_dot_product_attention` (its strides
+      depend on the backend) or of code in another file. An input that the code itself lays out, `x.view(b, h, w, c)`, is
+      taken to be contiguous.
 
     The answer is for tensors in which no size involved is 1: with one head, or one token, such a view happens to work.
 

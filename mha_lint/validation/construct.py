@@ -154,7 +154,9 @@ def plans(cls: type, module: types.ModuleType, tree: ast.Module) -> Iterator[Pla
         written = {name: values[0] for name, values in literals.items()}
         yield replace(first[0], arguments={**first[0].arguments, **written})
     guessed = [parameter for parameter in parameters if parameter.default is parameter.empty]
-    guessed += [item for item in parameters if item not in guessed and role_of(item.name) in ("window", "ratio", "kernel")]
+    guessed += [
+        item for item in parameters if item not in guessed and role_of(item.name) in ("window", "ratio", "kernel")
+    ]
     alternatives = [(item.name, value) for item in guessed for value in _alternatives(item, first[0], context)]
     yield from first[1:4]
     for name, value in alternatives:
@@ -211,7 +213,7 @@ class _Context:
 
 
 def filled(cls: type, plan: Plan) -> Iterator[Plan]:
-    """Each flag flipped with every size given a value that is absent or zero by default: a mode often needs its size."""
+    """Each flag flipped, with a value for every size that is absent or zero by default: a mode often needs one."""
     parameters = _parameters(cls)
     sizes = {
         item.name: value_of(role, plan.sizing)
@@ -227,8 +229,9 @@ def filled(cls: type, plan: Plan) -> Iterator[Plan]:
 
 
 def without_dropout(plan: Plan) -> Plan:
-    """The same plan with the rates that the class itself defaults to: some code cannot train with dropout."""
-    return replace(plan, arguments={name: value for name, value in plan.arguments.items() if role_of(name) != "rate"})
+    """The same plan with every rate at zero: some code cannot train with dropout."""
+    rates = {name: 0.0 if role_of(name) == "rate" else value for name, value in plan.arguments.items()}
+    return replace(plan, arguments=rates)
 
 
 def _parameters(cls: Any) -> list[inspect.Parameter]:

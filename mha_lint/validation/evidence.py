@@ -61,7 +61,7 @@ def _file(cache_dir: Path, job: Job, environment: Environment) -> Path:
 
 
 def _own_source_digest() -> str:
-    """Evidence found by one state of the harness says nothing of another: while developing, the version stands still."""
+    """Evidence of one state of the harness says nothing of another, and between releases the version stands still."""
     digest = hashlib.sha256()
     for source in sorted(Path(__file__).parent.glob("*.py")):
         digest.update(source.read_bytes())

@@ -64,7 +64,9 @@ def _make_deterministic() -> None:
     torch.backends.cudnn.benchmark = False
 
 
-def _load_both(place: imports.Place, job: Job) -> tuple[tuple[imports.Loaded, imports.Loaded], tuple[set[int], set[int]]]:
+def _load_both(
+    place: imports.Place, job: Job
+) -> tuple[tuple[imports.Loaded, imports.Loaded], tuple[set[int], set[int]]]:
     failure: imports.CannotLoad | None = None
     for lazily in (True, False) if place.packages else (True,):
         try:
@@ -184,7 +186,9 @@ class _Examination:
                 pair.before.to(device=device, dtype=dtype)
                 pair.after.to(device=device, dtype=dtype)
             except RuntimeError as error:
-                self._note(device, dtype, False, (), "skipped", 0, f"moving the module raised {imports.in_one_line(error)}")
+                self._note(
+                    device, dtype, False, (), "skipped", 0, f"moving the module raised {imports.in_one_line(error)}"
+                )
                 continue
             for training in (True, False):
                 for count, assignment in enumerate(assignments):
@@ -200,7 +204,9 @@ class _Examination:
             try:
                 after = harness.instantiate(setup.target, setup.plan, self.after.module, seed=7)
             except (Exception, stubs.StubTouched) as error:
-                raise _Refuted(f"building {setup.describe()} raised only after: {imports.in_one_line(error)}") from error
+                raise _Refuted(
+                    f"building {setup.describe()} raised only after: {imports.in_one_line(error)}"
+                ) from error
         gained = self._gained(before, after)
         trial.randomise(before, seed=11)
         outcome = after.load_state_dict(before.state_dict(), strict=not gained)
@@ -222,7 +228,9 @@ class _Examination:
             owners = {harness.owner_of(self.before.module, symbol) or symbol for symbol in self.job.symbols}
             announced = relations.gained_names(after, frozenset(owners), self.job.added)
             if not announced:
-                raise _Refuted("the rewrite announced no new parameters, or none of the classes that gain them was built")
+                raise _Refuted(
+                    "the rewrite announced no new parameters, or none of the classes that gain them was built"
+                )
         if set(new) - set(old) != announced or set(old) - set(new):
             changed = sorted(set(new) ^ set(old) ^ announced)
             raise _Refuted(f"the state_dict changes in {', '.join(changed)}")
@@ -255,9 +263,8 @@ class _Examination:
             self.tell(f"before: {where}")
             plain = trial.run(pair.before, make, positional, conditions)
             before = plain
-            if self.job.relation == "repaired" and plain.error is not None and relations.is_view_error(plain.error):
-                if relations.raised_at(plain.error, self.before.pseudo, self.flagged) is not None:
-                    before = trial.run(pair.before, make, positional, conditions, self._meaning())
+            if plain.error is not None and self._is_expected(plain.error):
+                before = trial.run(pair.before, make, positional, conditions, self._meaning())
             self.tell(f"after: {where}")
             after = trial.run(pair.after, make, positional, conditions)
         ran_before = pair.ran_before | {item for item in self.changed_before if item.ran(rows.of(self.before.pseudo))}
@@ -276,7 +283,9 @@ class _Examination:
             note("differ", difference.largest, difference.difference)
             raise _Refuted(note.counterexample(difference.difference))
         self._check_gradients_reach(pair, after, note)
-        if not trial.says_something(before) and not _depends_on_inputs(pair.before, setup, assignment, conditions, positional):
+        if not trial.says_something(before) and not _depends_on_inputs(
+            pair.before, setup, assignment, conditions, positional
+        ):
             note("skipped", None, "the outputs are not finite, or do not depend on the inputs")
             return
         reached_before = ran_before or not self.changed_before
@@ -288,6 +297,12 @@ class _Examination:
         self.record.ran_after |= ran_after
         self.record.met |= self.met_now
         note("agree", difference.largest, "before raised at the flagged line" if self.met_now else "")
+
+    def _is_expected(self, error: BaseException) -> bool:
+        """Whether this is the error that a repair is about, raised where it was flagged."""
+        if self.job.relation != "repaired" or not relations.is_view_error(error):
+            return False
+        return relations.raised_at(error, self.before.pseudo, self.flagged) is not None
 
     def _check_gradients_reach(self, pair: _Pair, after: trial.Seen, note: _Noting) -> None:
         gradients = dict(after.gradients)
@@ -329,16 +344,18 @@ class _Examination:
                 return f"only {here[0].mode} mode ran on {device}"
             if device == "cpu" and len({item.dtype for item in here}) < 2:
                 return f"only {here[0].dtype} ran on cpu"
-        for text, wanted, ran in (
+        for text, wanted, covered in (
             ("before", self.changed_before, self.record.ran_before),
             ("after", self.changed_after, self.record.ran_after),
         ):
-            missing = sorted(item.first for item in wanted - ran)
+            missing = sorted(item.first for item in wanted - covered)
             if missing:
                 return f"changed lines that never ran, in the text {text}: {', '.join(map(str, missing))}"
         silent = sorted(item.first for item in self.flagged - self.record.met)
         if self.job.relation == "repaired" and (silent or not self.flagged):
-            return f"the error was never raised at line {', '.join(map(str, silent))}" if silent else "no line is flagged"
+            return (
+                f"the error was never raised at line {', '.join(map(str, silent))}" if silent else "no line is flagged"
+            )
         return ""
 
     def _finish(self, verdict: VerdictName, reason: str) -> Verdict:

@@ -109,14 +109,15 @@ def targets(loaded: Loaded, symbols: tuple[str, ...]) -> list[Target]:
             found.append(Target(owner, True))
         elif callable(thing) and not isinstance(thing, type):
             found.append(Target(owner, False))
-        found += [Target(name, True) for name, cls in _classes(loaded) if isinstance(thing, type) and _extends(cls, thing)]
+        found += [
+            Target(name, True) for name, cls in _classes(loaded) if isinstance(thing, type) and _extends(cls, thing)
+        ]
         names = {owner.rpartition(".")[2]}
         for _ in range(2):
             users = [name for name, _ in _classes(loaded) if _mentions(loaded.tree, name, names)]
             found += [Target(name, True) for name in users]
             names = set(users) | names
-    functions_last = sorted(dict.fromkeys(found), key=lambda target: not target.is_class and len(found) > 1)
-    return functions_last
+    return sorted(dict.fromkeys(found), key=lambda target: not target.is_class and len(found) > 1)
 
 
 def owner_of(module: types.ModuleType, symbol: str) -> str | None:
@@ -131,7 +132,11 @@ def owner_of(module: types.ModuleType, symbol: str) -> str | None:
 
 def _classes(loaded: Loaded) -> list[tuple[str, type]]:
     own = [(name, value) for name, value in vars(loaded.module).items() if isinstance(value, type)]
-    return [(name, cls) for name, cls in own if issubclass(cls, torch.nn.Module) and cls.__module__ == loaded.module.__name__]
+    return [
+        (name, cls)
+        for name, cls in own
+        if issubclass(cls, torch.nn.Module) and cls.__module__ == loaded.module.__name__
+    ]
 
 
 def _extends(cls: type, base: type) -> bool:
@@ -266,6 +271,8 @@ class Search:
                 trial.seed_everything(0)
                 with quiet(), torch.no_grad(), self.meaning():
                     trial.call(copy.deepcopy(module), inputs, positional)
+            except MemoryError:
+                raise  # trying on would take the machine's memory again and again
             except (Exception, StubTouched) as error:
                 self._note_missing(error)
                 shown = ", ".join(f"{name}={describe(spec)}" for name, spec in specs.items())
@@ -364,7 +371,9 @@ def _function(tree: ast.Module, target: Target, cls: type) -> ast.FunctionDef | 
     return None
 
 
-def workable(setup: Setup, module: Any, meaning: Meaning, signature: inspect.Signature, wanted: int) -> list[Assignment]:
+def workable(
+    setup: Setup, module: Any, meaning: Meaning, signature: inspect.Signature, wanted: int
+) -> list[Assignment]:
     """Assignments that *before* accepts, at most ``wanted``, with shapes that differ wherever they can."""
     conditions = trial.Conditions("cpu", torch.float32, False, seed=0)
     inspected = setup.inspected
@@ -387,4 +396,3 @@ def workable(setup: Setup, module: Any, meaning: Meaning, signature: inspect.Sig
         known.add(inputs.shapes)
         accepted.append(assignment)
     return accepted
-

@@ -8,7 +8,6 @@ import functools
 import importlib
 import importlib.machinery
 import importlib.util
-import io
 import linecache
 import os
 import sys
@@ -146,7 +145,7 @@ class LazyPackage(types.ModuleType):
         self.__dict__["_initialised"] = False
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("__") and name != "__version__" or self.__dict__["_initialised"]:
+        if (name.startswith("__") and name != "__version__") or self.__dict__["_initialised"]:
             raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
         if name.isidentifier() and importlib.machinery.PathFinder.find_spec(f"{self.__name__}.{name}", self.__path__):
             return importlib.import_module(f"{self.__name__}.{name}")
@@ -208,13 +207,15 @@ class StandInFinder:
         if self._probing or _is_guarded(sys._getframe(1)):
             return None
         self._missing.add(top)
-        return importlib.machinery.ModuleSpec(name, self, is_package=True)
+        loader: Any = self  # a loader by what it can do, not by inheritance
+        return importlib.machinery.ModuleSpec(name, loader, is_package=True)
 
     def create_module(self, spec: importlib.machinery.ModuleSpec) -> types.ModuleType:
         return StubModule(spec.name)
 
     def exec_module(self, module: types.ModuleType) -> None:
         module.__path__ = []
+        module.__dict__["__all__"] = []
 
 
 def _source_folders(place: Place) -> list[str]:
@@ -230,7 +231,7 @@ def _source_folders(place: Place) -> list[str]:
 
 
 def _is_guarded(frame: types.FrameType | None) -> bool:
-    """Whether the import runs inside ``try: … except ImportError``: the code has its own answer to a missing package."""
+    """Whether the import runs inside ``try: … except ImportError``: the code has an answer to a missing package."""
     direct = True
     while frame is not None:
         file = frame.f_code.co_filename
@@ -245,7 +246,7 @@ def _is_guarded(frame: types.FrameType | None) -> bool:
     return False
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _guards(file: str) -> tuple[tuple[int, int, bool], ...]:
     """Rows of ``try`` bodies that catch ImportError: first, last, and whether they catch everything else too."""
     try:

@@ -52,7 +52,9 @@ def size_of(dim: Dim, sizes: Sizes) -> int:
 def describe(spec: Spec) -> str:
     match spec:
         case TensorSpec(dims, kind):
-            return f"({', '.join(map(str, dims))}{',' if len(dims) == 1 else ''}){'' if kind == 'float' else ' ' + kind}"
+            return (
+                f"({', '.join(map(str, dims))}{',' if len(dims) == 1 else ''}){'' if kind == 'float' else ' ' + kind}"
+            )
         case SizeSpec(dims, single):
             return str(dims[0]) if single else f"({', '.join(map(str, dims))})"
         case TupleSpec(items):

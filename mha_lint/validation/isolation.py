@@ -33,7 +33,7 @@ class Refused(PermissionError):
 def confine(folder: str, seconds: float) -> None:
     """Bound time, memory and files of this process, and refuse writes outside ``folder``, network and new processes."""
     root = os.path.realpath(folder) + os.sep
-    landlock.allow_writing_only(root, "/dev")
+    landlock.allow_writing_only(root, "/dev", "/proc")  # CUDA writes to its devices and names its threads in /proc
     physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     _limit(resource.RLIMIT_CORE, 0)
     _limit(resource.RLIMIT_CPU, int(seconds) + 5)

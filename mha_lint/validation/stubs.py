@@ -122,8 +122,6 @@ class Stub:
 class StubModule(types.ModuleType):
     """A missing package or one of its submodules; every public name is there."""
 
-    __path__: list[str] = []
-    __all__: list[str] = []
     __version__ = "0.0.0"
 
     def __getattr__(self, name: str) -> Any:

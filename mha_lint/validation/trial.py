@@ -46,7 +46,11 @@ class Seen:
 
 
 def make_inputs(
-    specs: Mapping[str, Spec], assignment: Assignment, symbols: Mapping[str, int], vocabulary: int, conditions: Conditions
+    specs: Mapping[str, Spec],
+    assignment: Assignment,
+    symbols: Mapping[str, int],
+    vocabulary: int,
+    conditions: Conditions,
 ) -> Inputs:
     """Draw the arguments: always the same ones for the same seed, drawn on the CPU in float64."""
     generator = torch.Generator().manual_seed(conditions.seed)
@@ -115,7 +119,8 @@ def positional_only(signature: inspect.Signature) -> tuple[str, ...]:
 
 def seed_everything(seed: int) -> None:
     torch.default_generator.manual_seed(seed)  # torch.manual_seed also records a stack for a CUDA that may never start
-    if torch.cuda.is_initialized():
+    cuda: Any = torch.cuda
+    if cuda.is_initialized():
         torch.cuda.manual_seed_all(seed)
     random.seed(seed)
     numpy = sys.modules.get("numpy")

@@ -112,10 +112,14 @@ class Validator:
             try:
                 answer = self._ask({"ask": "devices", "cuda": look_for_cuda, "timeout": max(self._timeout, 60.0)})
             except (OSError, EOFError) as error:
-                raise TorchMissing(f"the validation server died while it imported torch ({error}); {INSTALL}") from error
+                raise TorchMissing(
+                    f"the validation server died while it imported torch ({error}); {INSTALL}"
+                ) from error
             cuda = answer.get("cuda")
             if cuda is None and "cuda" in wanted:
-                raise DeviceMissing(f"device cuda was asked for, but {answer.get('why') or 'torch sees no CUDA device'}")
+                raise DeviceMissing(
+                    f"device cuda was asked for, but {answer.get('why') or 'torch sees no CUDA device'}"
+                )
             devices: dict[str, str] = {}
             if "auto" in self._devices or "cpu" in wanted:
                 devices["cpu"] = _cpu_name()

@@ -39,21 +39,29 @@ SIZINGS = (
 
 _ROLES: tuple[tuple[str, str], ...] = (
     ("config", r"(config|cfg|conf|args|hparams|hps|opt|opts|model_args|model_config|model_cfg|\w+_config|\w+_cfg)"),
-    ("kv_heads", r"(n|num|nb)_?(kv|key_value|kv_?head|query)_?(heads?|groups?)|num_key_value_heads|kv_heads|n_kv_heads?"),
+    ("kv_heads", r"(n|num|nb)_?(kv|key_value|kv_?head|query)_?(heads?|groups?)|num_key_value_heads|kv_heads|"
+                 r"n_kv_heads?"),
     ("repeat", r"num_key_value_groups|n_rep"),
-    ("heads", r"(n|num|nb|number_of|total_num)?_?(attention|attn|self_attention|encoder_attention|decoder_attention|q|query)?_?"
+    ("heads", r"(n|num|nb|number_of|total_num)?_?(attention|attn|self_attention|encoder_attention|"
+              r"decoder_attention|q|query)?_?"
               r"heads?|nhead|heads_num|h|num_heads_q|n_heads?"),
     ("head_dim", r"(dim|size|width)_?(per_)?heads?|heads?_?(dim|size|width|features|channels)|d_?(head|k|v|q|kv|qk)|"
-                 r"(num_)?(head_channels|channels_per_head)|attention_head_(dim|size)|(qk|key|value|v|q|k|query)_?head_dim|"
+                 r"(num_)?(head_channels|channels_per_head)|attention_head_(dim|size)|(qk|key|value|v|q|k|"
+                 r"query)_?head_dim|"
                  r"dim_(k|v|q|key|value)|(key|value|qk|v|k)_dim|kv_channels"),
-    ("rate", r"(\w*_)?(drop|dropout|pdrop)(_?(rate|prob|p|path|out|prob_?\w*))?|p|dropout_\w+|\w*drop_?(rate|path|prob)|\w+_pdrop|"
+    ("rate", r"(\w*_)?(drop|dropout|pdrop)(_?(rate|prob|p|path|out|prob_?\w*))?|p|dropout_\w+|\w*drop_?(rate|"
+             r"path|prob)|\w+_pdrop|"
              r"\w*_dropout_\w+"),
-    ("mlp", r"intermediate_size|ffn?_?(dim|size|hidden\w*)|mlp_dim|dim_?feedforward|d_?ff|mlp_hidden\w*|hidden_features"),
-    ("length", r"(max_?)?(block_size|context_(length|size|len)|ctx_len|n_ctx|n_positions|seq_?(len|length)|max_?len(gth)?|"
-               r"(max_)?position_embeddings|max_position\w*|max_seq_?\w*|sequence_length|num_tokens|max_tokens|max_target_positions|"
+    ("mlp", r"intermediate_size|ffn?_?(dim|size|hidden\w*)|mlp_dim|dim_?feedforward|d_?ff|mlp_hidden\w*|"
+            r"hidden_features"),
+    ("length", r"(max_?)?(block_size|context_(length|size|len)|ctx_len|n_ctx|n_positions|seq_?(len|length)|"
+               r"max_?len(gth)?|"
+               r"(max_)?position_embeddings|max_position\w*|max_seq_?\w*|sequence_length|num_tokens|max_tokens|"
+               r"max_target_positions|"
                r"max_source_positions|source_length|target_length|chunk_size|num_patches|n_tokens|seqlen)"),
     ("window", r"(\w*_)?window(_?size)?|ws|win_size|local_window\w*"),
-    ("space", r"(\w*_)?(resolution|feat_size|img_size|image_size|grid_size|fmap_size|input_size|spatial_size|(image|input)_resolution)|"
+    ("space", r"(\w*_)?(resolution|feat_size|img_size|image_size|grid_size|fmap_size|input_size|spatial_size|"
+              r"(image|input)_resolution)|"
               r"|height|H|W"),
     ("batch", r"(max_)?batch_?size"),
     ("vocab", r"vocab_?size|n_?vocab|num_(embeddings|classes)|n_classes"),
@@ -69,13 +77,19 @@ _ROLES: tuple[tuple[str, str], ...] = (
     ("norm", r"(\w*_)?norm(_layer|_cls|_class|alization)?"),
     ("act", r"(\w*_)?act(ivation)?(_layer|_fn|_func|_function)?|\w*hidden_act|nonlinearity"),
     ("implementation", r"_?attn_implementation(_internal)?|attention_type|attn_type"),
-    ("width", r"(\w*_)?(d_?model|embed_?dim|emb(ed|edding)?_?(dim|size|width)?|hidden_?(size|dim|channels|features)|n_?embd|n_?state|"
-              r"model_dim|dim_?model|inner_dim|attention_dim|attn_dim|attention_hidden_size|proj_dim|projection_dim|out_dim|in_dim|"
+    ("width", r"(\w*_)?(d_?model|embed_?dim|emb(ed|edding)?_?(dim|size|width)?|hidden_?(size|dim|channels|"
+              r"features)|n_?embd|n_?state|"
+              r"model_dim|dim_?model|inner_dim|attention_dim|attn_dim|attention_hidden_size|proj_dim|"
+              r"projection_dim|out_dim|in_dim|"
               r"query_dim|input_dim|output_dim|dims?|(in|out|num|n)?_?(channels?|features|planes|chans?|feats?)|"
-              r"d_?(in|out)|dim_?(in|out)|width|all_head_size|q_dim|kdim|vdim|qdim|model_size|emb_size|input_size|size|units|latent_dim|"
-              r"context_dim|cross_attention_dim|encoder_hidden_size)|c|C|ch|d|e|k|dim_q|dim_kv|d_embed|embed|in_ch|out_ch|inplanes|n_feat"),
-    ("flag", r"(use|is|has|with|enable|do|add|apply|return|output|scale|tie|reorder|upcast|need)_\w+|\w*bias|causal|masked|flash|"
-             r"batch_first|bidirectional|fused|gradient_checkpointing|training|\w*_is_\w*|\w*clip_?qkv|sliding|decoder|cross"),
+              r"d_?(in|out)|dim_?(in|out)|width|all_head_size|q_dim|kdim|vdim|qdim|model_size|emb_size|"
+              r"input_size|size|units|latent_dim|"
+              r"context_dim|cross_attention_dim|encoder_hidden_size)|c|C|ch|d|e|k|dim_q|dim_kv|d_embed|embed|"
+              r"in_ch|out_ch|inplanes|n_feat"),
+    ("flag", r"(use|is|has|with|enable|do|add|apply|return|output|scale|tie|reorder|upcast|need)_\w+|\w*bias|"
+             r"causal|masked|flash|"
+             r"batch_first|bidirectional|fused|gradient_checkpointing|training|\w*_is_\w*|\w*clip_?qkv|sliding|"
+             r"decoder|cross"),
 )  # fmt: skip
 _COMPILED = tuple((role, re.compile(pattern, re.IGNORECASE)) for role, pattern in _ROLES)
 
@@ -129,7 +143,8 @@ _MASK = re.compile(r"(\w*_)?(mask|attn_bias|attention_bias|bias|masks)(_\w+)?", 
 _IDS = re.compile(r"(\w*_)?(ids|idx|tokens?|input_ids|indices|token_ids|tok)", re.IGNORECASE)
 _POSITIONS = re.compile(r"(\w*_)?(position_ids|positions?|pos_ids|cache_position|input_pos)", re.IGNORECASE)
 _ROTARY = re.compile(
-    r"(\w*_)?(rope\w*|rotary\w*|freqs\w*|pos_emb\w*|position_embeddings?|cos|sin|rel_pos\w*|rot_pos\w*|pe)", re.IGNORECASE
+    r"(\w*_)?(rope\w*|rotary\w*|freqs\w*|pos_emb\w*|position_embeddings?|cos|sin|rel_pos\w*|rot_pos\w*|pe)",
+    re.IGNORECASE,
 )
 _CACHE = re.compile(
     r"(\w*_)?(past\w*|cache\w*|kv_cache|layer_past|k_cache|v_cache|mems?|state|incremental_state|inference_params|"

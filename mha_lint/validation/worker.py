@@ -100,9 +100,7 @@ def _validate(request: dict[str, Any], tell: Callable[[str], None]) -> dict[str,
     return verdict_to_json(verdict)
 
 
-def in_child(
-    work: Callable[[Callable[[str], None]], dict[str, Any]], sock: socket.socket, timeout: float
-) -> Ended:
+def in_child(work: Callable[[Callable[[str], None]], dict[str, Any]], sock: socket.socket, timeout: float) -> Ended:
     """Run ``work`` in a forked child with a folder of its own, and kill its process group at ``timeout`` seconds.
 
     The child reports over a private pipe: lines that announce phases, then one line of JSON.
@@ -158,7 +156,8 @@ def _listen(child: int, reading: int, sock: socket.socket, timeout: float) -> En
         if left <= 0:
             cut = f"took longer than {timeout:.0f} s and was killed"
             break
-        ready, _, _ = select.select([reading, sock], [], [], left)
+        watched: list[Any] = [reading, sock]
+        ready, _, _ = select.select(watched, [], [], left)
         if sock in ready and not sock.recv(1, socket.MSG_PEEK):
             _kill(child)
             os._exit(0)  # nobody is waiting for the answer any more
