@@ -1,6 +1,6 @@
 """Attention modules as people write them, as source texts for the tests of validation."""
 
-GPT = '''
+GPT = """
 import math
 from dataclasses import dataclass
 
@@ -44,9 +44,9 @@ class CausalAttention(nn.Module):
         y = att @ v
         y = y.transpose(1, 2).view(B, T, C)
         return self.c_proj(y)
-'''
+"""
 
-VIT = '''
+VIT = """
 import torch
 from torch import nn
 
@@ -69,9 +69,9 @@ class Attention(nn.Module):
         attn = self.attn_drop(attn.softmax(dim=-1))
         x = (attn @ v).transpose(1, 2).reshape(B, N, C)
         return self.proj_drop(self.proj(x))
-'''
+"""
 
-BERT = '''
+BERT = """
 import math
 
 import torch
@@ -112,9 +112,9 @@ class SelfOutput(nn.Module):
 
     def forward(self, hidden_states, input_tensor):
         return self.LayerNorm(self.dense(hidden_states) + input_tensor)
-'''
+"""
 
-CROSS = '''
+CROSS = """
 import torch
 from torch import nn
 
@@ -139,9 +139,9 @@ class CrossAttention(nn.Module):
         out = scores.softmax(-1) @ v
         out = out.transpose(1, 2).view(b, n, -1)
         return self.to_out(out)
-'''
+"""
 
-CACHE = '''
+CACHE = """
 import torch
 from torch import nn
 
@@ -177,9 +177,9 @@ class CachedAttention(nn.Module):
         context = (weights @ v).transpose(1, 2)
         context = context.view(b, t, self.num_heads * self.head_dim)
         return self.out_proj(context)
-'''
+"""
 
-WINDOW = '''
+WINDOW = """
 import torch
 from torch import nn
 
@@ -202,9 +202,9 @@ class WindowAttention(nn.Module):
         attn = q @ k.transpose(-2, -1) * q.shape[-1] ** -0.5 + self.position_bias
         attn = self.attn_drop(attn.softmax(dim=-1))
         return self.proj((attn @ v).transpose(1, 2).reshape(B_, N, C))
-'''
+"""
 
-SPATIAL = '''
+SPATIAL = """
 import torch
 from torch import nn
 
@@ -224,9 +224,9 @@ class SpatialAttention(nn.Module):
         out = (q @ k.transpose(-1, -2) * q.shape[-1] ** -0.5).softmax(-1) @ v
         out = out.permute(0, 1, 3, 2).reshape(b, c, h, w)
         return x + self.proj_out(out)
-'''
+"""
 
-PLAIN_HEADS = '''
+PLAIN_HEADS = """
 import torch
 from torch import nn
 
@@ -245,4 +245,4 @@ class Heads(nn.Module):
         weights = self.dropout((q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5).softmax(-1))
         out = (weights @ v).transpose(1, 2).flatten(2)
         return out
-'''
+"""

@@ -49,12 +49,16 @@ def test_what_depends_on_a_missing_package_is_never_validated(check: Check, stat
 
 
 def test_an_optional_import_is_left_to_the_code_that_guards_it(check: Check) -> None:
-    source = importing("try:\n    import missing_kernel\n    FAST = True\nexcept ImportError:\n    FAST = False\nassert not FAST")
+    source = importing(
+        "try:\n    import missing_kernel\n    FAST = True\nexcept ImportError:\n    FAST = False\nassert not FAST"
+    )
     assert check(source, SPLIT, INDEXED, SYMBOL).verdict == "validated"
 
 
 def test_looking_for_a_package_does_not_find_its_stand_in(check: Check) -> None:
-    source = importing("import importlib.util\nimport missing_one\nassert importlib.util.find_spec('missing_two') is None")
+    source = importing(
+        "import importlib.util\nimport missing_one\nassert importlib.util.find_spec('missing_two') is None"
+    )
     assert check(source, SPLIT, INDEXED, SYMBOL).verdict == "validated"
 
 

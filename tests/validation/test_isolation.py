@@ -39,7 +39,9 @@ def test_code_that_kills_its_process_is_not_exercised_and_the_next_job_runs(chec
 
 @pytest.mark.parametrize("statement", [SEGFAULT, "import os; os._exit(0)", "raise SystemExit(3)"])
 def test_a_rewrite_that_kills_the_process_where_before_ran_is_refuted(check: Check, statement: str) -> None:
-    verdict = check(VIT, SPLIT, f"{SPLIT}; {statement}" if "raise" not in statement else f"{SPLIT}\n        {statement}", SYMBOL)
+    verdict = check(
+        VIT, SPLIT, f"{SPLIT}; {statement}" if "raise" not in statement else f"{SPLIT}\n        {statement}", SYMBOL
+    )
     assert verdict.verdict == "refuted", verdict
 
 
@@ -56,7 +58,9 @@ def test_an_endless_loop_ends_with_the_timeout(check: Check, statement: str) -> 
 
 
 def test_endless_output_neither_blocks_nor_reaches_our_streams(check: Check, capfd: pytest.CaptureFixture[str]) -> None:
-    noisy = "import os, sys; print('noise' * 100_000); sys.stderr.write('noise' * 100_000); os.write(1, b'noise' * 9999)"
+    noisy = (
+        "import os, sys; print('noise' * 100_000); sys.stderr.write('noise' * 100_000); os.write(1, b'noise' * 9999)"
+    )
     assert check(hostile(noisy), SPLIT, INDEXED, SYMBOL).verdict == "validated"
     captured = capfd.readouterr()
     assert "noise" not in captured.out + captured.err
@@ -101,7 +105,9 @@ def test_no_file_is_removed_or_renamed(check: Check, tmp_path: Path) -> None:
 
 
 def test_writing_into_the_temporary_folder_is_allowed_and_leaves_nothing(check: Check) -> None:
-    statement = "import tempfile, pathlib; pathlib.Path(tempfile.mkdtemp(), 'a').write_text('x'); open('b', 'w').close()"
+    statement = (
+        "import tempfile, pathlib; pathlib.Path(tempfile.mkdtemp(), 'a').write_text('x'); open('b', 'w').close()"
+    )
     assert check(hostile(statement), SPLIT, INDEXED, SYMBOL).verdict == "validated"
 
 
@@ -118,7 +124,9 @@ def test_the_network_is_out_of_reach(check: Check) -> None:
 def test_secrets_in_the_environment_are_not_inherited(check: Check, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SOME_TOKEN", "hush")
     monkeypatch.setenv("HTTPS_PROXY", "http://proxy")
-    statement = "import os; assert not {'SOME_TOKEN', 'HTTPS_PROXY'} & set(os.environ) and os.environ['HOME'] == os.getcwd()"
+    statement = (
+        "import os; assert not {'SOME_TOKEN', 'HTTPS_PROXY'} & set(os.environ) and os.environ['HOME'] == os.getcwd()"
+    )
     with Validator(devices=("cpu",)) as fresh:
         assert check(hostile(statement), SPLIT, INDEXED, SYMBOL, using=fresh).verdict == "validated"
 
@@ -135,10 +143,11 @@ def test_exit_handlers_and_threads_of_the_code_do_not_outlive_it(check: Check, t
 
 
 def test_a_rewrite_cannot_swallow_the_refusal_of_a_stand_in(check: Check) -> None:
-    source = VIT.replace("import torch\n", "import torch\nimport not_installed_anywhere\n", 1).replace(
-        "        attn = (q @",
-        "        try:\n            not_installed_anywhere.kernel(q)\n        except Exception:\n            pass\n        attn = (q @",
+    touching = (
+        "        try:\n            not_installed_anywhere.kernel(q)\n        except Exception:\n            pass\n"
     )
+    source = VIT.replace("import torch\n", "import torch\nimport not_installed_anywhere\n", 1)
+    source = source.replace("        attn = (q @", f"{touching}        attn = (q @")
     verdict = check(source, SPLIT, INDEXED, SYMBOL)
     assert verdict.verdict == "not exercised"
     assert "not_installed_anywhere" in verdict.reason

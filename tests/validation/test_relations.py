@@ -80,7 +80,9 @@ def test_a_wrong_rewrite_is_refuted(check: Check, old: str, new: str) -> None:
     assert verdict.reason
 
 
-@pytest.mark.parametrize("new", ["y = y.contiguous().view(B, T, C)", "y = y.transpose(1, 2).contiguous().view(B, C, T)"])
+@pytest.mark.parametrize(
+    "new", ["y = y.contiguous().view(B, T, C)", "y = y.transpose(1, 2).contiguous().view(B, C, T)"]
+)
 def test_a_repair_that_means_something_else_is_refuted(check: Check, new: str) -> None:
     verdict = check(GPT, "y = y.transpose(1, 2).view(B, T, C)", new, "CausalAttention.forward", "repaired")
     assert verdict.verdict == "refuted"
@@ -89,7 +91,9 @@ def test_a_repair_that_means_something_else_is_refuted(check: Check, new: str) -
 def test_a_repair_of_a_line_that_never_raises_is_not_exercised(check: Check) -> None:
     line = "q = q.view(B, T, self.n_head, C // self.n_head)"
     repaired_gpt = GPT.replace(".transpose(1, 2).view(B", ".transpose(1, 2).reshape(B")
-    verdict = check(repaired_gpt, line, line.replace(".view", ".contiguous().view"), "CausalAttention.forward", "repaired")
+    verdict = check(
+        repaired_gpt, line, line.replace(".view", ".contiguous().view"), "CausalAttention.forward", "repaired"
+    )
     assert verdict.verdict == "not exercised"
     assert "never raised" in verdict.reason
 
@@ -107,7 +111,9 @@ def test_outputs_that_do_not_depend_on_the_inputs_prove_nothing(check: Check) ->
 
 
 def test_a_module_that_is_not_reproducible_is_not_validated(check: Check) -> None:
-    source = VIT.replace("B, N, C = x.shape", "import os; B, N, C = x.shape; x = x + int.from_bytes(os.urandom(3), 'big') / 1e6")
+    source = VIT.replace(
+        "B, N, C = x.shape", "import os; B, N, C = x.shape; x = x + int.from_bytes(os.urandom(3), 'big') / 1e6"
+    )
     verdict = check(source, VIT_SPLIT, INDEXED, "Attention.forward")
     assert verdict.verdict == "not exercised"
     assert "reproducible" in verdict.reason

@@ -1,0 +1,107 @@
+"""The linter's side: start-up, missing torch, missing devices, and the evidence that is kept."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import venv
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from mha_lint.validation import DeviceMissing, Job, TorchMissing, Validator
+from mha_lint.validation.coverage import changed_statements
+
+from .modules import VIT
+
+SPLIT = "q, k, v = qkv.unbind(0)"
+INDEXED = "q, k, v = qkv[0], qkv[1], qkv[2]"
+
+
+def job(path: Path, new: str = INDEXED) -> Job:
+    path.write_text(VIT)
+    return Job(str(path), VIT, VIT.replace(SPLIT, new), ("Attention.forward",), "equivalent")
+
+
+def test_importing_the_package_imports_no_torch() -> None:
+    code = "import sys, mha_lint.validation; sys.exit('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_without_torch_the_message_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    venv.create(tmp_path / "bare", with_pip=False, symlinks=True)
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "bare" / "bin" / "python"))
+    with Validator() as validator, pytest.raises(TorchMissing, match=r'^[^\n]*pip install "mha-lint\[torch\]"[^\n]*$'):
+        validator.environment()
+
+
+def test_a_device_that_is_not_there_is_an_error_that_names_it() -> None:
+    torch = pytest.importorskip("torch")
+    with Validator(devices=("tpu",)) as validator, pytest.raises(DeviceMissing, match="tpu"):
+        validator.environment()
+    if torch.cuda.is_available():
+        return
+    for options in ({"devices": ("cuda",)}, {"require": ("cuda",)}):
+        with Validator(**options) as validator, pytest.raises(DeviceMissing, match="cuda"):  # type: ignore[arg-type]
+            validator.environment()
+
+
+def test_the_same_bytes_run_once_and_damaged_evidence_is_ignored(tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    cache = tmp_path / "cache"
+    with Validator(devices=("cpu",), cache_dir=cache) as validator:
+        question = job(tmp_path / "a.py")
+        first = validator.validate(question)
+        assert (first.verdict, first.cached) == ("validated", False)
+        assert validator.validate(question) == replace(first, cached=True)
+        (stored,) = (cache / "evidence").iterdir()
+        for damage in ("", "{", "[]", '{"trials": 3}', json.dumps({"verdict": "validated"})):
+            stored.write_text(damage)
+            assert not validator.validate(question).cached
+        assert validator.validate(question).cached
+        refuted = job(tmp_path / "a.py", "k, q, v = qkv.unbind(0)")
+        assert validator.validate(refuted).verdict == "refuted"
+        assert validator.validate(refuted).cached
+
+
+def test_what_was_not_exercised_is_asked_again(tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    with Validator(devices=("cpu",), cache_dir=tmp_path / "cache") as validator:
+        question = replace(job(tmp_path / "a.py"), symbols=("Nothing.forward",))
+        for _ in range(2):
+            verdict = validator.validate(question)
+            assert (verdict.verdict, verdict.cached) == ("not exercised", False)
+
+
+def test_a_validator_whose_server_died_starts_another(tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    with Validator(devices=("cpu",)) as validator:
+        validator.environment()
+        assert validator._server is not None
+        validator._server.kill()
+        assert validator.validate(job(tmp_path / "a.py")).verdict == "not exercised"
+        assert validator.validate(job(tmp_path / "a.py")).verdict == "validated"
+
+
+@pytest.mark.cuda
+def test_cuda_runs_in_three_dtypes_and_a_difference_there_alone_refutes(tmp_path: Path) -> None:
+    torch = pytest.importorskip("torch")
+    if not torch.cuda.is_available():
+        pytest.skip("no CUDA device")
+    with Validator(require=("cuda",)) as validator:
+        good = validator.validate(job(tmp_path / "a.py"))
+        assert good.verdict == "validated", good.reason
+        on_cuda = {item.dtype for item in good.trials if item.device == "cuda" and item.outcome == "agree"}
+        assert on_cuda == {"float32", "bfloat16", "float16"}
+        bad = validator.validate(job(tmp_path / "a.py", f"{SPLIT}; v = v * 2 if v.is_cuda else v"))
+        assert bad.verdict == "refuted"
+
+
+def test_comments_and_blank_lines_are_no_changed_statements() -> None:
+    before = "def f(x):\n    # old\n    y = g(\n        x,\n        1,\n    )\n    return y\n"
+    after = before.replace("# old", "# new\n").replace("        1,", "        2,  # two")
+    changed_before, changed_after = changed_statements(before, after)
+    assert {(item.first, item.last) for item in changed_before} == {(3, 6)}
+    assert {(item.first, item.last) for item in changed_after} == {(4, 7)}
