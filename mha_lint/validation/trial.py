@@ -173,7 +173,7 @@ def _backward(seen: Seen, subject: Any, inputs: Inputs, conditions: Conditions) 
             cotangents.append(drawn.to(value.device, value.dtype))
     if roots:
         torch.autograd.backward(roots, cotangents)
-    seen.gradients += [(f"gradient of {name}", leaf.grad) for name, leaf in inputs.leaves.items()]
+    seen.gradients += [(f"gradient of input {name}", leaf.grad) for name, leaf in inputs.leaves.items()]
     seen.gradients += [(f"gradient of {name}", value.grad) for name, value in subject.named_parameters()]
 
 
@@ -250,7 +250,8 @@ def says_something(seen: Seen) -> bool:
     floats = [value for value in tensors if value.is_floating_point() or value.is_complex()]
     if not tensors or (floats and not any(bool(torch.isfinite(value).any()) for value in floats)):
         return False
-    gradients = [value for name, value in seen.gradients if isinstance(value, torch.Tensor)]
+    arrived = [value for name, value in seen.gradients if name.startswith("gradient of input ")]
+    gradients = [value for value in arrived if isinstance(value, torch.Tensor)]
     return any(bool((torch.isfinite(value) & (value != 0)).any()) for value in gradients)
 
 
