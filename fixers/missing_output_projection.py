@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import libcst as cst
@@ -37,22 +38,22 @@ def fix(hit: Hit, context: Context) -> Fix | str:
     nn = _nn_name(context)
     if nn is None:
         return "neither `torch` nor `torch.nn` is imported under a name"
-    name = next(n for n in _NAMES if n not in evidence.model.built[0].attributes and n not in evidence.model.cls.methods)
+    name = next(
+        n for n in _NAMES if n not in evidence.model.built[0].attributes and n not in evidence.model.cls.methods
+    )
     applied = _applied(evidence, name, context.places)
     if isinstance(applied, str):
         return applied
     receiver = init.params.params[0].name.value if init.params.params else "self"
-    options, has_bias = _habits(evidence.model.built[0], context.places)
+    habits = _habits(evidence.model.built[0], context.places)
     layer = f"{receiver}.{name}"
-    lines = [f"{layer} = {nn}.Linear({width}, {width}{options})"]
+    lines = [f"{layer} = {nn}.Linear({width}, {width}{habits.options})"]
     if context.settings.out_proj_init == "identity":
-        lines.append(f"{nn}.init.eye_({layer}.weight)")
-        if has_bias:
-            lines.append(f"{nn}.init.zeros_({layer}.bias)")
+        lines += _at_identity(layer, nn, habits.bias)
     last = _last_line(init)
     if last is None:
         return "`__init__` has no body of its own lines"
-    added = (f"{name}.weight", f"{name}.bias") if has_bias else (f"{name}.weight",)
+    added = (f"{name}.weight",) if habits.bias == "False" else (f"{name}.weight", f"{name}.bias")
     message = f"Add the output projection `{layer}`; new parameters: {', '.join(added)}"
     edits = (context.places.lines_after(last, lines), *applied)
     return Fix("safe", "extended", message, edits, added=added)
@@ -100,7 +101,10 @@ def _applied(evidence: Unprojected, name: str, places: Places) -> list[Edit] | s
             case _:
                 if places.function(merge) is not evidence.forward:
                     return "the heads are merged outside `forward`"
-                edits += [places.insert(places.start(merge), f"{receiver}.{name}("), places.insert(places.end(merge), ")")]
+                edits += [
+                    places.insert(places.start(merge), f"{receiver}.{name}("),
+                    places.insert(places.end(merge), ")"),
+                ]
     return edits
 
 
@@ -179,9 +183,19 @@ def _sizes_in(value: object) -> Iterator[Size]:
             yield symbol(key)
 
 
-def _habits(state: State, places: Places) -> tuple[str, bool]:
-    """``bias``, ``device`` and ``dtype`` as the class's own linear layers write them, and whether there is a bias."""
-    layers = [v for v in state.attributes.values() if isinstance(v, Layer) and v.kind == "Linear" and v.node is not None]
+@dataclass(frozen=True, slots=True)
+class _Habits:
+    """How the class writes its linear layers: ``bias`` as an expression, and all options as they go into a call."""
+
+    bias: str
+    options: str
+
+
+def _habits(state: State, places: Places) -> _Habits:
+    """``bias``, ``device`` and ``dtype`` where all the class's own linear layers write them alike."""
+    layers = [
+        v for v in state.attributes.values() if isinstance(v, Layer) and v.kind == "Linear" and v.node is not None
+    ]
     shared: dict[str, str] = {}
     starred: set[str] = set()
     for index, layer in enumerate(layers):
@@ -190,12 +204,22 @@ def _habits(state: State, places: Places) -> tuple[str, bool]:
         stars = {places.source(arg.value) for arg in layer.node.args if arg.star == "**"}
         shared = written if index == 0 else {k: v for k, v in shared.items() if written.get(k) == v}
         starred = stars if index == 0 else starred & stars
-    bias = shared.get("bias")
-    kept = [f"{name}={shared[name]}" for name in ("device", "dtype") if name in shared]
+    bias = shared.get("bias", "True")
+    bias = "True" if "qkv" in bias else bias  # a choice for the input projections alone
+    kept = [f"bias={bias}"] if bias != "True" else []
+    kept += [f"{name}={shared[name]}" for name in ("device", "dtype") if name in shared]
     kept += [f"**{text}" for text in sorted(starred)]
-    if bias == "False":
-        kept.insert(0, "bias=False")
-    return "".join(f", {text}" for text in kept), bias != "False"
+    return _Habits(bias, "".join(f", {text}" for text in kept))
+
+
+def _at_identity(layer: str, nn: str, bias: str) -> list[str]:
+    lines = [f"{nn}.init.eye_({layer}.weight)"]
+    zeros = f"{nn}.init.zeros_({layer}.bias)"
+    if bias == "True":
+        lines.append(zeros)
+    elif bias != "False":
+        lines += [f"if {layer}.bias is not None:", f"    {zeros}"]
+    return lines
 
 
 def _nn_name(context: Context) -> str | None:

@@ -75,9 +75,7 @@ def _unbind_first(unbinding: Unbinding, context: Context) -> Fix | str:
         names = ", ".join(unbinding.targets)
         line = f"{names} = {', '.join(f'{name}{step}' for name in unbinding.targets)}"
         edits.append(places.lines_after(unbinding.statement, [line]))
-    return Fix(
-        "safe", "equivalent", f"Unbind at dimension {inline.packed}, before permuting", tuple(edits)
-    )
+    return Fix("safe", "equivalent", f"Unbind at dimension {inline.packed}, before permuting", tuple(edits))
 
 
 def _reordering(node: cst.BaseExpression) -> _Reordering | None:
@@ -160,7 +158,7 @@ def _unbind_at(unbinding: Unbinding, dim: int, places: Places) -> list[Edit]:
         if arg.value is not unbinding.packed:
             return [places.replace(arg.value, str(dim))]
     if call.args:  # torch.unbind(packed): dim defaults to 0
-        return [places.insert(places.end(call.args[-1].value), f", {dim}")]
+        return [places.insert(places.end(call.args[-1].value), f", dim={dim}")]
     return [Edit(places.end(call.func), places.end(call), f"({dim})")]
 
 

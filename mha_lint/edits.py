@@ -20,7 +20,10 @@ def apply(text: str, edits: Iterable[Edit]) -> str:
     """
     starts = [0, *(match.end() for match in _NEWLINE.finditer(text))]
     spans = sorted(
-        ((_offset(starts, edit.start), _offset(starts, edit.end), index, edit.content) for index, edit in enumerate(edits)),
+        (
+            (_offset(starts, edit.start), _offset(starts, edit.end), index, edit.content)
+            for index, edit in enumerate(edits)
+        ),
         key=lambda span: span[:3],
     )
     parts: list[str] = []

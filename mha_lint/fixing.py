@@ -67,7 +67,9 @@ def _round(source: Source, tried: list[Finding], validator: Validator) -> tuple[
     for group in _groups(tried):
         text = editing.apply(source.text, accepted)
         verdict = _validate(source, text, group, accepted, validator)
-        alone = [group] if verdict is None or verdict.verdict == "validated" or len(group) == 1 else [[f] for f in group]
+        alone = (
+            [group] if verdict is None or verdict.verdict == "validated" or len(group) == 1 else [[f] for f in group]
+        )
         for part in alone:
             if part is not group:
                 verdict = _validate(source, editing.apply(source.text, accepted), part, accepted, validator)

@@ -27,8 +27,10 @@ def lint(source: Source, settings: Settings, *, noqa: bool = True) -> list[Findi
     Raises:
         SourceError: the text is not Python; ``row`` says where.
     """
+    if not screen.admits(source.data):
+        return []
     codes = settings.enabled(source.path)
-    if not codes or not screen.admits(source.data):
+    if not codes:
         return []
     findings = _findings(source, settings, codes)
     if noqa and findings:
@@ -105,8 +107,6 @@ def _candidate(rule: type[Rule], hit: Hit, context: Context) -> Fix | str | None
 def _noqa_row(hit: Hit, places: Places) -> int:
     """The finding's own row, or, where a backslash or a string leaves no room for a comment, the statement's last."""
     row = places.start(hit.first).row
-    lines = places.text.splitlines()
     statement = places.statement(hit.first)
-    if statement is not None and row <= len(lines) and lines[row - 1].rstrip().endswith("\\"):
-        return places.end(statement).row
-    return row
+    continued = places.line(row).rstrip().endswith("\\")
+    return places.end(statement).row if continued and statement is not None else row

@@ -42,9 +42,9 @@ class FileModel:
 def analyse(module: cst.Module) -> FileModel:
     """Interpret every ``nn.Module`` of the file, then every function and method that none of them reached."""
     names = collect(module)
-    defined_in = {
-        node: f"{cls.name}.{name}" for cls in names.every_class for name, node in cls.methods.items()
-    } | {node: name for name, node in names.functions.items()}
+    defined_in = {node: f"{cls.name}.{name}" for cls in names.every_class for name, node in cls.methods.items()} | {
+        node: name for name, node in names.functions.items()
+    }
     run = Interpreter(names, defined_in)
     classes = [_class_model(run, cls) for cls in names.every_class if is_module(cls)]
     learnt = _functions_learnt_of(run)

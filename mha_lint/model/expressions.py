@@ -37,6 +37,7 @@ from mha_lint.model.values import (
     as_size,
     as_tensor,
     integer,
+    of_shape,
     truth,
 )
 
@@ -163,7 +164,7 @@ def attribute(run: Interpreter, base: Value, name: str, node: cst.Attribute, sta
             weight = None
             if base.kind == "Linear" and name == "weight" and base.width_in and base.width_out:
                 weight = (base.width_out, base.width_in)
-            return torch_api.of_shape(weight, roles=frozenset({"parameter"}))
+            return of_shape(weight, roles=frozenset({"parameter"}))
         case Tensor() | Unknown():
             return _tensor_attribute(run, base, name, node, state)
         case Function() | ClassValue():
@@ -211,7 +212,11 @@ def _call(run: Interpreter, node: cst.Call, state: State) -> Value:
             keywords[arg.keyword.value] = value
         else:
             args.append(value)
-    if "**" in keywords and isinstance(function, (Function, ClassValue, Self, Instance)) and any(a.star == "*" for a in node.args):
+    if (
+        "**" in keywords
+        and isinstance(function, (Function, ClassValue, Self, Instance))
+        and any(a.star == "*" for a in node.args)
+    ):
         args = [value for arg, value in zip(node.args, args, strict=False) if arg.star == ""]
     return run.apply(function, Call(run, state, node, tuple(args), keywords))
 
@@ -453,7 +458,11 @@ def _unary(run: Interpreter, node: cst.UnaryOperation, state: State) -> Value:
         case cst.Minus():
             if isinstance(value, Int):
                 return Int(-value.size)
-            return torch_api.elementwise(Call(run, state, node, (value,), {}), value) if isinstance(value, Tensor) else Number()
+            return (
+                torch_api.elementwise(Call(run, state, node, (value,), {}), value)
+                if isinstance(value, Tensor)
+                else Number()
+            )
         case cst.Not():
             known = truth(value)
             return Unknown(run.key(node)) if known is None else Const(not known)
@@ -498,9 +507,7 @@ def _comparison(run: Interpreter, node: cst.Comparison, state: State) -> Value:
     return Unknown(run.key(node))
 
 
-def _compare_sizes(
-    run: Interpreter, operator: cst.BaseCompOp, left: Size, right: Size, node: cst.Comparison
-) -> Value:
+def _compare_sizes(run: Interpreter, operator: cst.BaseCompOp, left: Size, right: Size, node: cst.Comparison) -> Value:
     wanted = isinstance(operator, cst.Equal)
     if left == right:
         return Const(wanted)
@@ -510,7 +517,9 @@ def _compare_sizes(
 
 
 def _symbol_of(operator: cst.BaseCompOp) -> str:
-    return {cst.LessThan: "<", cst.GreaterThan: ">", cst.LessThanEqual: "<=", cst.GreaterThanEqual: ">="}[type(operator)]
+    return {cst.LessThan: "<", cst.GreaterThan: ">", cst.LessThanEqual: "<=", cst.GreaterThanEqual: ">="}[
+        type(operator)
+    ]
 
 
 def is_none(value: Value) -> bool | None:
@@ -528,7 +537,7 @@ def _conditional(run: Interpreter, node: cst.IfExp, state: State) -> Value:
 
 
 def _lambda(run: Interpreter, node: cst.Lambda, state: State) -> Value:
-    return Function(node, run_owner(state), tuple(state.variables.items()))
+    return Function(node, None, tuple(state.variables.items()))
 
 
 def _walrus(run: Interpreter, node: cst.NamedExpr, state: State) -> Value:
@@ -590,7 +599,7 @@ def _subscript(run: Interpreter, node: cst.Subscript, state: State) -> Value:
             return Unknown(f"{key}[{name!r}]")
         case Unknown(str(key)), [Int(size)] if size.constant is not None:
             return Unknown(f"{key}[{size.constant}]")
-        case (Tensor() | Unknown()), _:
+        case ((Tensor() | Unknown()), _):
             tensor = as_tensor(base)
             assert tensor is not None
             return indexed(run, torch_api.normal(tensor, state), indices, node, state)
@@ -661,7 +670,9 @@ def _cut(
         first = whole + first
     if last.constant is not None and last.constant < 0:
         last = whole + last
-    if last != whole and not (whole.constant is not None and last.constant is not None and last.constant <= whole.constant):
+    if last != whole and not (
+        whole.constant is not None and last.constant is not None and last.constant <= whole.constant
+    ):
         # x[:, :n] may take all there is: the size is n at most.
         return symbol(f"cut{run.key(node)}") if stop is None or (whole - last).sign() != 1 else last - first
     return last - first
@@ -684,7 +695,11 @@ def execute(run: Interpreter, statement: cst.BaseSmallStatement, state: State) -
         case cst.AugAssign(target=target, operator=operator, value=value):
             before = evaluate(run, target, state)
             result = binary(run, operator, before, evaluate(run, value, state), target, state)
-            if isinstance(before, Tensor) and not isinstance(operator, cst.MatrixMultiplyAssign) and isinstance(result, Tensor):
+            if (
+                isinstance(before, Tensor)
+                and not isinstance(operator, cst.MatrixMultiplyAssign)
+                and isinstance(result, Tensor)
+            ):
                 result = replace(result, shape=before.shape, strides=before.strides, contiguous=before.contiguous)
             assign(run, target, result, state)
         case _:
@@ -709,9 +724,7 @@ def assign(
                 assign(run, element_node.value, part, state)
 
 
-def _parts(
-    run: Interpreter, elements: Any, value: Value, source: cst.BaseExpression, state: State
-) -> list[Value]:
+def _parts(run: Interpreter, elements: Any, value: Value, source: cst.BaseExpression, state: State) -> list[Value]:
     count = len(elements)
     starred = [index for index, item in enumerate(elements) if isinstance(item, cst.StarredElement)]
     if isinstance(value, ShapeOf) and not starred:
@@ -731,9 +744,7 @@ def _parts(
     return [Unknown(f"{run.key(source)}.{index}") for index in range(count)]
 
 
-def _unpacked(
-    run: Interpreter, tensor: Tensor, count: int | None, source: cst.BaseExpression, state: State
-) -> Value:
+def _unpacked(run: Interpreter, tensor: Tensor, count: int | None, source: cst.BaseExpression, state: State) -> Value:
     """Iterating over a tensor calls ``unbind(0)``."""
     tensor = torch_api.normal(tensor, state)
     if tensor.shape is None:
@@ -780,10 +791,16 @@ def decide(run: Interpreter, test: cst.BaseExpression, state: State) -> bool:
             return decide(run, left, state) and decide(run, right, state)
         case cst.BooleanOperation(left=left, operator=cst.Or(), right=right):
             return decide(run, left, state) or decide(run, right, state)
-        case cst.Comparison(comparisons=[cst.ComparisonTarget(operator=cst.IsNot() | cst.NotEqual() as operator, comparator=other)]):
+        case cst.Comparison(
+            comparisons=[cst.ComparisonTarget(operator=cst.IsNot() | cst.NotEqual() as operator, comparator=other)]
+        ):
             positive = cst.Is() if isinstance(operator, cst.IsNot) else cst.Equal()
-            return not _decide_atom(run, test, f"{run.text(test.left)} {_word(positive)} {run.text(other)}", state, negated=True)
-        case cst.Comparison(left=left, comparisons=[cst.ComparisonTarget(operator=cst.Is() | cst.Equal() as operator, comparator=other)]):
+            return not _decide_atom(
+                run, test, f"{run.text(test.left)} {_word(positive)} {run.text(other)}", state, negated=True
+            )
+        case cst.Comparison(
+            left=left, comparisons=[cst.ComparisonTarget(operator=cst.Is() | cst.Equal() as operator, comparator=other)]
+        ):
             return _decide_atom(run, test, f"{run.text(left)} {_word(operator)} {run.text(other)}", state)
         case _:
             return _decide_atom(run, test, run.text(test), state)
@@ -793,9 +810,7 @@ def _word(operator: cst.BaseCompOp) -> str:
     return "is" if isinstance(operator, cst.Is) else "=="
 
 
-def _decide_atom(
-    run: Interpreter, test: cst.BaseExpression, text: str, state: State, *, negated: bool = False
-) -> bool:
+def _decide_atom(run: Interpreter, test: cst.BaseExpression, text: str, state: State, *, negated: bool = False) -> bool:
     known = truth(evaluate(run, test, state))
     if known is not None:
         return known != negated

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field, replace
 
 import libcst as cst
 
-from mha_lint.model import expressions, layers, torch_api
-from mha_lint.model.layout import Answer, Shape
+from mha_lint.model import expressions, layers
+from mha_lint.model.layout import Answer, Shape, contiguous_strides
 from mha_lint.model.names import ClassInfo, ModuleNames
 from mha_lint.model.sizes import Size, symbol
 from mha_lint.model.torch_api import Call
@@ -146,7 +146,7 @@ class Interpreter:
             state.definitions.setdefault(f"{key}.shape[{rank - 1}]", tensor.last)
         known = replace(tensor, shape=tuple(map(state.normal, shape)), last=None)
         if tensor.contiguous:
-            known = replace(known, strides=torch_api.layout.contiguous_strides(known.shape or ()))
+            known = replace(known, strides=contiguous_strides(known.shape or ()))
         for variables in (state.variables, state.attributes):
             for name, value in variables.items():
                 if value == tensor or value == Unknown(key):
@@ -253,7 +253,9 @@ class Interpreter:
         init = cls.method("__init__")
         outside = next((base for info in cls.lineage for base in info.bases if base.startswith("torch.nn.")), "")
         if outside not in ("", "torch.nn.Module") and cls.method("forward") is None:
-            return layers.build(outside.removeprefix("torch.nn."), _call_node(call), call.args, call.keywords, call.state)
+            return layers.build(
+                outside.removeprefix("torch.nn."), _call_node(call), call.args, call.keywords, call.state
+            )
         if init is None or any(frame.node is init for frame in self._frames) or len(self._frames) >= MAX_DEPTH:
             return Instance(cls)
         state = State(definitions=dict(call.state.definitions))
@@ -366,7 +368,8 @@ class Interpreter:
                 match part:
                     case cst.Return(value=value):
                         results = self._each_choice(
-                            before, lambda s, v=value: NONE if v is None else expressions.evaluate(self, v, s)  # type: ignore[misc]
+                            before,
+                            lambda s, v=value: NONE if v is None else expressions.evaluate(self, v, s),  # type: ignore[misc]
                         )
                         self._frames[-1].returned += [(end, value) for value, end in results]
                     case cst.Raise():
@@ -547,4 +550,3 @@ def bind(
         state.variables[parameters.star_arg.name.value] = Sequence(args[len(positional) :])
     if parameters.star_kwarg is not None:
         state.variables[parameters.star_kwarg.name.value] = NOTHING
-

@@ -35,7 +35,9 @@ _ELEMENTWISE = frozenset(
     "ReLU GELU SiLU Sigmoid Tanh ReLU6 LeakyReLU ELU Mish Hardswish Softplus QuickGELU "
     "Dropout Dropout1d Dropout2d Dropout3d AlphaDropout".split()
 )
-_NORMS = frozenset("LayerNorm RMSNorm GroupNorm BatchNorm1d BatchNorm2d BatchNorm3d InstanceNorm1d InstanceNorm2d".split())
+_NORMS = frozenset(
+    "LayerNorm RMSNorm GroupNorm BatchNorm1d BatchNorm2d BatchNorm3d InstanceNorm1d InstanceNorm2d".split()
+)
 _CONVOLUTIONS = frozenset("Conv1d Conv2d Conv3d".split())
 _LINEAR = frozenset("Linear LazyLinear NonDynamicallyQuantizableLinear".split())
 _KNOWN = _ELEMENTWISE | _NORMS | _CONVOLUTIONS | _LINEAR | {"Identity", "Softmax", "MultiheadAttention", "Embedding"}

@@ -127,9 +127,7 @@ def _collect_small(part: cst.CSTNode, names: ModuleNames) -> None:
 
 
 def _class(node: cst.ClassDef, names: ModuleNames) -> ClassInfo:
-    bases = tuple(
-        names.qualify(base.value) or dotted(base.value) or "" for base in node.bases if base.star == ""
-    )
+    bases = tuple(names.qualify(base.value) or dotted(base.value) or "" for base in node.bases if base.star == "")
     info = ClassInfo(node.name.value, node, bases)
     for statement in node.body.body:
         match statement:

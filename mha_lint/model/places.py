@@ -63,6 +63,10 @@ class Places:
         start, end = self._spans[node]
         return self._lines[0][start:end].decode("utf-8", "surrogatepass")
 
+    def line(self, row: int) -> str:
+        data, starts = self._lines
+        return data[starts[row - 1] : starts[row] if row < len(starts) else len(data)].decode("utf-8", "surrogatepass")
+
     def rows(self, node: cst.CSTNode) -> tuple[int, ...]:
         return tuple(range(self.start(node).row, self.end(node).row + 1))
 

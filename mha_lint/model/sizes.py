@@ -49,9 +49,7 @@ class Size:
         return self + -other
 
     def __mul__(self, other: Size) -> Size:
-        return _collect(
-            (tuple(sorted(left + right)), a * b) for left, a in self.terms for right, b in other.terms
-        )
+        return _collect((tuple(sorted(left + right)), a * b) for left, a in self.terms for right, b in other.terms)
 
     def divide(self, other: Size) -> Size | None:
         """The exact quotient, or None where ``other`` does not divide as a polynomial."""
@@ -166,7 +164,9 @@ def equate(left: Size, right: Size, definitions: dict[str, Size]) -> None:
         return
     if len(left.terms) == 1 and len(right.terms) == 1:
         left, right = _cancel(left, right)
-    sides = [(a, b) for a, b in ((left, right), (right, left)) if a.symbol and a.symbol not in b.symbols and b.sign() == 1]
+    sides = [
+        (a, b) for a, b in ((left, right), (right, left)) if a.symbol and a.symbol not in b.symbols and b.sign() == 1
+    ]
     if not sides:
         return
     defined, meaning = min(sides, key=lambda side: ".shape[" not in (side[0].symbol or ""))

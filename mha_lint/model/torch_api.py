@@ -221,11 +221,12 @@ def _unflatten(call: Call) -> Value:
     (sizes_value,) = arguments(call.args[2:], call.keywords, "sizes") if len(call.args) > 2 else (
         call.keywords.get("sizes"),
     )  # fmt: skip
-    if tensor is None or tensor.shape is None or dim is None or sizes_value is None:
+    sizes = None if sizes_value is None else target_sizes(call, (sizes_value,))
+    if tensor is None or dim is None or sizes is None:
         return NOTHING
-    sizes = target_sizes(call, (sizes_value,))
-    if sizes is None:
-        return NOTHING
+    if tensor.shape is None:
+        split = solve(call, of_shape((tensor.last or call.fresh_size("c"),)), sizes) if dim == -1 else None
+        return replace(tensor, key=call.interpreter.key(call.node), last=None, split=split)
     dim %= len(tensor.shape)
     inner = solve(call, of_shape((tensor.shape[dim],)), sizes)
     return reshaped(call, tensor, [*tensor.shape[:dim], *inner, *tensor.shape[dim + 1 :]], copies=True)
@@ -233,7 +234,8 @@ def _unflatten(call: Call) -> Value:
 
 def permuted(call: Call, tensor: Tensor, order: list[int]) -> Tensor:
     if tensor.shape is None or len(order) != len(tensor.shape):
-        return replace(tensor, shape=None, strides=None, contiguous=False, last=None, key=call.interpreter.key(call.node))
+        key = call.interpreter.key(call.node)
+        return replace(tensor, shape=None, strides=None, contiguous=False, last=None, split=None, key=key)
     shape = tuple(tensor.shape[dim] for dim in order)
     strides = None if tensor.strides is None else tuple(tensor.strides[dim] for dim in order)
     contiguous = strides is not None and layout.is_contiguous(shape, strides) is Answer.ALWAYS
@@ -248,6 +250,10 @@ def _transpose(call: Call) -> Value:
     second = second if second is not None else call.integer(2, "axis1")
     if tensor is None:
         return NOTHING
+    if tensor.split is not None and len(tensor.split) == 2 and {first, second} == {1, 2}:
+        # Heads that were just split off move across the tokens: (b, t, h, d) -> (b, h, t, d).
+        shape = (call.fresh_size("b"), call.fresh_size("t"), *tensor.split)
+        tensor = (fresh if tensor.contiguous else of_shape)(shape, roles=tensor.roles)
     if tensor.shape is None or first is None or second is None:
         return permuted(call, tensor, [])
     rank = len(tensor.shape)
@@ -457,7 +463,9 @@ def _contiguous(call: Call) -> Value:
     return replace(tensor, strides=layout.contiguous_strides(tensor.shape), contiguous=True)
 
 
-@operation("clone", "to", "type", "type_as", "float", "half", "double", "bfloat16", "int", "long", "bool", "cuda", "cpu")
+@operation(
+    "clone", "to", "type", "type_as", "float", "half", "double", "bfloat16", "int", "long", "bool", "cuda", "cpu"
+)
 def _clone(call: Call) -> Value:
     """A dense tensor keeps its strides (``torch.preserve_format``)."""
     tensor = call.tensor()
@@ -786,7 +794,9 @@ def _einsum(call: Call) -> Value:
     sides = equation.replace(" ", "").split("->")
     inputs = sides[0].split(",")
     if len(tensors) != 2 or len(sides) != 2 or len(inputs) != 2 or "." in equation or None in tensors:
-        roles = mapped_roles(frozenset()) if any(t is not None and "parameter" in t.roles for t in tensors) else frozenset()
+        roles = (
+            mapped_roles(frozenset()) if any(t is not None and "parameter" in t.roles for t in tensors) else frozenset()
+        )
         return Tensor(key=call.interpreter.key(call.node), roles=roles)
     left, right = (normal(tensor, call.state) for tensor in tensors if tensor is not None)
     sizes: dict[str, Size] = {}
@@ -921,7 +931,23 @@ def _filled(call: Call) -> Value:
     return fresh(tuple(call.fresh_size(f"n{i}") if size is None else size for i, size in enumerate(sizes)))
 
 
-@operation("sum", "mean", "amax", "amin", "logsumexp", "cumsum", "tril", "triu", "flip", "roll", "gather", "index_select", "norm", "std", "var")
+@operation(
+    "sum",
+    "mean",
+    "amax",
+    "amin",
+    "logsumexp",
+    "cumsum",
+    "tril",
+    "triu",
+    "flip",
+    "roll",
+    "gather",
+    "index_select",
+    "norm",
+    "std",
+    "var",
+)
 def _somehow(call: Call) -> Value:
     """Operations whose result's shape nobody has asked for so far."""
     return Tensor()

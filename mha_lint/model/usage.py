@@ -42,7 +42,9 @@ def _last_assignments(block: Sequence[cst.CSTNode], name: str) -> list[cst.Assig
         if not mentions(statement, name):
             continue
         match statement:
-            case cst.SimpleStatementLine(body=[cst.Assign(targets=[cst.AssignTarget(target=cst.Name(target))]) as assign]):
+            case cst.SimpleStatementLine(
+                body=[cst.Assign(targets=[cst.AssignTarget(target=cst.Name(target))]) as assign]
+            ):
                 return [assign] if target == name else None
             case cst.If():
                 return _through_branches(statement, block[:index], name)

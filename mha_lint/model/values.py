@@ -81,6 +81,7 @@ class Tensor:
     strides: Strides | None = None
     contiguous: bool = False  # known even where the shape is not
     last: Size | None = None  # the last dimension, where the rank is not known
+    split: Shape | None = None  # heads and head width, just split from the last dimension of a tensor of unknown rank
     key: str | None = None  # names the sizes of a tensor whose shape is not known
     roles: frozenset[str] = frozenset()
     merge: cst.BaseExpression | None = None
@@ -264,9 +265,7 @@ def _mentions(text: str, name: str) -> bool:
     return re.search(rf"(?<![\w.]){re.escape(name)}(?!\w)", text) is not None
 
 
-def arguments(
-    positional: tuple[Value, ...], keywords: Mapping[str, Value], *names: str
-) -> tuple[Value | None, ...]:
+def arguments(positional: tuple[Value, ...], keywords: Mapping[str, Value], *names: str) -> tuple[Value | None, ...]:
     """The values for ``names`` in order, from positional and keyword arguments."""
     return tuple(
         positional[index] if index < len(positional) else keywords.get(name) for index, name in enumerate(names)

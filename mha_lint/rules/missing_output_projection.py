@@ -171,7 +171,9 @@ def _is_base(model: ClassModel, file: FileModel) -> bool:
     """Base classes, mixins and abstract classes are completed elsewhere."""
     cls = model.cls
     words = ("Base", "Mixin", "Abstract")
-    if any(word in cls.name for word in words) or any(base.rpartition(".")[2] in ("ABC", "Protocol") for base in cls.bases):
+    if any(word in cls.name for word in words) or any(
+        base.rpartition(".")[2] in ("ABC", "Protocol") for base in cls.bases
+    ):
         return True
     if any("abstractmethod" in _decorators(node) for node in cls.methods.values()):
         return True

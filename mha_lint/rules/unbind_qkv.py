@@ -13,6 +13,7 @@ from mha_lint.rules.base import Hit, Rule
 
 if TYPE_CHECKING:
     from mha_lint.model.attention import FileModel
+    from mha_lint.model.names import ModuleNames
     from mha_lint.model.places import Places
 
 
@@ -100,7 +101,7 @@ class UnbindQkv(Rule):
         for node, seen in model.unbinds.items():
             if not any(unbind.dim == 0 for unbind in seen):
                 continue
-            unbinding = _unbinding(node, places, all(unbind.inference for unbind in seen))
+            unbinding = _unbinding(node, model.names, places, inference=all(unbind.inference for unbind in seen))
             kind = unbinding and _kind(unbinding, seen, attended=node in model.attended)
             if unbinding and kind:
                 first: cst.CSTNode = node
@@ -111,15 +112,10 @@ class UnbindQkv(Rule):
                 yield Hit(first, node, message, seen[0].symbol, evidence=unbinding)
 
 
-def _unbinding(node: cst.BaseExpression, places: Places, inference: bool) -> Unbinding | None:
-    explicit = isinstance(node, cst.Call) and isinstance(node.func, cst.Attribute) and node.func.attr.value == "unbind"
-    packed = node
-    if explicit:
-        assert isinstance(node, cst.Call) and isinstance(node.func, cst.Attribute)
-        function_form = isinstance(node.func.value, cst.Name) and node.func.value.value == "torch"
-        packed = node.args[0].value if function_form else node.func.value
-    elif isinstance(node, cst.Call) and isinstance(node.func, cst.Name) and node.func.value == "map":
-        return None
+def _unbinding(node: cst.BaseExpression, names: ModuleNames, places: Places, *, inference: bool) -> Unbinding | None:
+    packed = _unbound_by(node, names)
+    explicit = packed is not None
+    packed = packed if packed is not None else node
     parent = next(places.parents(node))
     targets: tuple[str, ...] = ()
     statement = places.statement(node)
@@ -130,6 +126,17 @@ def _unbinding(node: cst.BaseExpression, places: Places, inference: bool) -> Unb
     elif not explicit:
         return None  # iterated over, not unpacked
     return Unbinding(statement, targets, node, packed, explicit, inference)
+
+
+def _unbound_by(node: cst.BaseExpression, names: ModuleNames) -> cst.BaseExpression | None:
+    """The tensor that ``x.unbind(…)`` or ``torch.unbind(x, …)`` unbinds; None for any other expression."""
+    match node:
+        case cst.Call(func=function, args=args) if names.qualify(function) == "torch.unbind":
+            return next((a.value for a in args if a.keyword is None or a.keyword.value == "input"), None)
+        case cst.Call(func=cst.Attribute(value=receiver, attr=cst.Name("unbind"))):
+            return receiver
+        case _:
+            return None
 
 
 def _kind(unbinding: Unbinding, seen: list[UnbindSeen], *, attended: bool) -> str | None:
