@@ -224,7 +224,7 @@ def _at_identity(layer: str, nn: str, bias: str) -> list[str]:
 
 def _nn_name(context: Context) -> str | None:
     """How this file calls ``torch.nn``."""
-    imports = context.model.names.imports
+    imports: dict[str, str] = context.model.names.imports
     for bound, full in imports.items():
         if full == "torch.nn":
             return bound

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass, field
 
 import libcst as cst
 
-from mha_lint.model.interpreter import Interpreter, OutOfSteps, UnbindSeen, ViewSeen, bind
+from mha_lint.model.binding import bind
+from mha_lint.model.interpreter import Interpreter
 from mha_lint.model.layout import Answer
 from mha_lint.model.names import TORCH_BASES, ClassInfo, ModuleNames, collect
+from mha_lint.model.paths import OutOfSteps, UnbindSeen, ViewSeen
 from mha_lint.model.values import Self, State, Unknown, Value
 
 MAX_INITS = 4
@@ -109,7 +112,7 @@ def _returned(
 ) -> list[tuple[State, Value]]:
     """Run a function with arguments of which only the names are known."""
     in_init = node.name.value == "__init__"
-    taken = {name for name in state.attributes}
+    taken = set(state.attributes)
     parameters = [*node.params.posonly_params, *node.params.params, *node.params.kwonly_params]
     static = any(isinstance(d.decorator, cst.Name) and d.decorator.value == "staticmethod" for d in node.decorators)
     keywords: dict[str, Value] = {}
@@ -126,7 +129,5 @@ def _returned(
 def _alone(run: Interpreter, node: cst.FunctionDef, state: State, cls: ClassInfo | None) -> None:
     run.steps = 0
     start = State(attributes=state.attributes, definitions=state.definitions)
-    try:
+    with suppress(OutOfSteps):
         _returned(run, node, start, cls)
-    except OutOfSteps:
-        pass

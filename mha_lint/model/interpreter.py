@@ -7,14 +7,16 @@ their arguments; what lies outside the file is unknown. Nothing of the code is i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence as Statements
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Sequence as Statements
+from dataclasses import replace
 
 import libcst as cst
 
-from mha_lint.model import expressions, layers
+from mha_lint.model import assignment, binding, calls, expressions, layers, operators
 from mha_lint.model.layout import Answer, Shape, contiguous_strides
-from mha_lint.model.names import ClassInfo, ModuleNames
+from mha_lint.model.names import ClassInfo, ModuleNames, collect_small
+from mha_lint.model.paths import Frame, OutOfSteps, Trail, UnbindSeen, ViewSeen
 from mha_lint.model.sizes import Size, symbol
 from mha_lint.model.torch_api import Call
 from mha_lint.model.values import (
@@ -29,7 +31,6 @@ from mha_lint.model.values import (
     Qualified,
     Repeated,
     Self,
-    Sequence,
     State,
     Tensor,
     Unknown,
@@ -40,63 +41,6 @@ from mha_lint.model.values import (
 MAX_STATES = 16
 MAX_DEPTH = 10
 MAX_STEPS = 12_000
-
-
-class OutOfSteps(Exception):
-    """The code being interpreted takes too many paths; nothing is concluded from it."""
-
-
-@dataclass(frozen=True, slots=True)
-class ViewSeen:
-    """A ``.view`` met on some path: ``answer`` says whether it can succeed there."""
-
-    node: cst.BaseExpression
-    answer: Answer
-    tensor: Tensor
-    target: Shape
-    function: cst.CSTNode
-    symbol: str
-    caller: cst.BaseExpression | None  # the call that led into the helper, where there is one
-
-
-@dataclass(frozen=True, slots=True)
-class UnbindSeen:
-    node: cst.BaseExpression
-    tensor: Tensor
-    dim: int
-    inference: bool
-    symbol: str
-
-
-@dataclass(slots=True)
-class Frame:
-    """One function being run."""
-
-    symbol: str
-    node: cst.CSTNode
-    caller: cst.BaseExpression | None = None
-    returned: list[tuple[State, Value]] = field(default_factory=list)
-    left_loop: list[list[State]] = field(default_factory=list)
-    turns: list[Size | None] = field(default_factory=list)  # of the loops around the statement being run
-
-
-class _Trail:
-    """The choices made while one statement is run, so that it can be run again with the others."""
-
-    def __init__(self, prefix: tuple[int, ...] = ()) -> None:
-        self.prefix, self.taken, self.counts = prefix, [], []  # type: tuple[int, ...], list[int], list[int]
-
-    def choose(self, count: int) -> int:
-        index = len(self.taken)
-        choice = self.prefix[index] if index < len(self.prefix) else 0
-        self.taken.append(choice)
-        self.counts.append(count)
-        return choice
-
-    def others(self) -> Iterator[tuple[int, ...]]:
-        for index in range(len(self.prefix), len(self.taken)):
-            for choice in range(self.taken[index] + 1, self.counts[index]):
-                yield (*self.taken[:index], choice)
 
 
 class Interpreter:
@@ -112,7 +56,7 @@ class Interpreter:
         self.truncated = False
         self.steps = 0
         self._frames: list[Frame] = []
-        self._trail = _Trail()
+        self._trail = Trail()
         self._numbers: dict[cst.CSTNode, int] = {}
         self._texts: dict[cst.CSTNode, str] = {}
         self._assigned: dict[cst.CSTNode, frozenset[str]] = {}
@@ -188,6 +132,12 @@ class Interpreter:
         if self.steps > MAX_STEPS:
             raise OutOfSteps
 
+    def evaluate(self, node: cst.BaseExpression, state: State) -> Value:
+        """The abstract value of an expression; calls may refine ``state``."""
+        self.step()
+        handler = expressions.EVALUATORS.get(type(node))
+        return Unknown(self.key(node)) if handler is None else handler(self, node, state)
+
     # --- running functions ---------------------------------------------------------------------------------------
 
     def run_function(
@@ -202,7 +152,7 @@ class Interpreter:
         outer_trail = self._trail
         try:
             if isinstance(node, cst.Lambda):
-                for value, after in self._each_choice(state, lambda s: expressions.evaluate(self, node.body, s)):
+                for value, after in self._each_choice(state, lambda s: self.evaluate(node.body, s)):
                     frame.returned.append((after, value))
             else:
                 if any("no_grad" in (t := self.text(d.decorator)) or "inference_mode" in t for d in node.decorators):
@@ -236,7 +186,7 @@ class Interpreter:
             call.state.inference,
         )
         receiver: tuple[Value, ...] = () if owner is None else (Self(owner.cls),)
-        bind(self, node, inner, (*receiver, *call.args), call.keywords)
+        binding.bind(self, node, inner, (*receiver, *call.args), call.keywords)
         inner_calls = call.node if isinstance(call.node, cst.BaseExpression) else None
         outcomes = self.run_function(node, inner, named=named or self._frames[-1].symbol, caller=inner_calls)
         if not outcomes:
@@ -246,7 +196,7 @@ class Interpreter:
         if not own_state:
             call.state.attributes = after.attributes
             call.state.conditions |= after.conditions
-        return retagged(value, call.node)
+        return binding.retagged(value, call.node)
 
     def construct(self, cls: ClassInfo, call: Call) -> Value:
         """Build an object of a class of this file by running its ``__init__``."""
@@ -259,7 +209,7 @@ class Interpreter:
         if init is None or any(frame.node is init for frame in self._frames) or len(self._frames) >= MAX_DEPTH:
             return Instance(cls)
         state = State(definitions=dict(call.state.definitions))
-        bind(self, init, state, (Self(cls), *call.args), call.keywords)
+        binding.bind(self, init, state, (Self(cls), *call.args), call.keywords)
         outcomes = self.run_function(init, state, named=self.defined_in.get(init, cls.name), caller=call.node)
         if not outcomes:
             return NOTHING
@@ -281,9 +231,9 @@ class Interpreter:
             case ClassValue(cls):
                 return self.construct(cls, call)
             case Method(receiver, name):
-                return expressions.call_method(self, receiver, name, call)
+                return calls.call_method(self, receiver, name, call)
             case Qualified(name):
-                return expressions.call_qualified(self, name, call)
+                return calls.call_qualified(self, name, call)
             case _:
                 return Unknown(self.key(call.node))
 
@@ -319,7 +269,7 @@ class Interpreter:
             if len(results) >= MAX_STATES:
                 self.truncated = True
                 break
-            self._trail = trail = _Trail(pending.pop())
+            self._trail = trail = Trail(pending.pop())
             branch = state.copy()
             try:
                 value = run(branch)
@@ -369,7 +319,7 @@ class Interpreter:
                     case cst.Return(value=value):
                         results = self._each_choice(
                             before,
-                            lambda s, v=value: NONE if v is None else expressions.evaluate(self, v, s),  # type: ignore[misc]
+                            lambda s, v=value: NONE if v is None else self.evaluate(v, s),  # type: ignore[misc]
                         )
                         self._frames[-1].returned += [(end, value) for value, end in results]
                     case cst.Raise():
@@ -377,22 +327,25 @@ class Interpreter:
                     case cst.Break() | cst.Continue():
                         if self._frames[-1].left_loop:
                             self._frames[-1].left_loop[-1].append(before)
-                    case cst.Pass() | cst.Global() | cst.Nonlocal() | cst.Import() | cst.ImportFrom():
+                    case cst.Import() | cst.ImportFrom():
+                        collect_small(part, self.names)
+                        after.append(before)
+                    case cst.Pass() | cst.Global() | cst.Nonlocal():
                         after.append(before)
                     case cst.Assert(test=test):
                         after += self._decided(test, before, wanted=True)
                     case _:
-                        results = self._each_choice(before, lambda s, p=part: expressions.execute(self, p, s))  # type: ignore[misc]
+                        results = self._each_choice(before, lambda s, p=part: assignment.execute(self, p, s))  # type: ignore[misc]
                         after += [end for _, end in results]
             states = self._distinct(after)
         return states
 
     def _decided(self, test: cst.BaseExpression, state: State, *, wanted: bool) -> list[State]:
-        results = self._each_choice(state, lambda s: Const(expressions.decide(self, test, s)))
+        results = self._each_choice(state, lambda s: Const(operators.decide(self, test, s)))
         return [end for value, end in results if value == Const(wanted)]
 
     def _run_if(self, statement: cst.If, state: State) -> list[State]:
-        results = self._each_choice(state, lambda s: Const(expressions.decide(self, statement.test, s)))
+        results = self._each_choice(state, lambda s: Const(operators.decide(self, statement.test, s)))
         after: list[State] = []
         for value, branch in results:
             if value == Const(True):
@@ -409,7 +362,7 @@ class Interpreter:
         """Run the body once, knowing nothing of what it assigns: true of any iteration. Then forget it again."""
         frame = self._frames[-1]
         if isinstance(statement, cst.For):
-            results = self._each_choice(state, lambda s: expressions.evaluate(self, statement.iter, s))
+            results = self._each_choice(state, lambda s: self.evaluate(statement.iter, s))
         else:
             results = [(NOTHING, state)]
         after: list[State] = []
@@ -417,9 +370,9 @@ class Interpreter:
             self._forget(statement.body, before)
             inside = before.copy()
             if isinstance(statement, cst.For):
-                expressions.assign(self, statement.target, expressions.element(iterable), inside)
+                assignment.assign(self, statement.target, assignment.element(iterable), inside)
             frame.left_loop.append([])
-            frame.turns.append(expressions.length(iterable))
+            frame.turns.append(assignment.length(iterable))
             ends = self.run_block(_statements(statement.body), [inside])
             frame.turns.pop()
             ends += frame.left_loop.pop()
@@ -446,7 +399,7 @@ class Interpreter:
     def _forget(self, node: cst.CSTNode, state: State) -> None:
         """Whatever the code below ``node`` assigns is unknown from here on."""
         if node not in self._assigned:
-            collector = _Assigned()
+            collector = binding.Assigned()
             node.visit(collector)
             self._assigned[node] = frozenset(collector.names)
         for name in self._assigned[node]:
@@ -454,45 +407,6 @@ class Interpreter:
             if bare in variables:
                 variables[bare] = Unknown(f"{self.key(node)}{name}")
             state.forget_conditions_on(name)
-
-
-class _Assigned(cst.CSTVisitor):
-    """Names, and attributes of self, that a piece of code assigns."""
-
-    def __init__(self) -> None:
-        self.names: set[str] = set()
-
-    def _target(self, node: cst.BaseExpression) -> None:
-        match node:
-            case cst.Name(name):
-                self.names.add(name)
-            case cst.Attribute(value=cst.Name("self"), attr=cst.Name(name)):
-                self.names.add(f"self.{name}")
-            case cst.Tuple(elements=elements) | cst.List(elements=elements):
-                for element in elements:
-                    self._target(element.value)
-
-    def visit_AssignTarget(self, node: cst.AssignTarget) -> None:
-        self._target(node.target)
-
-    def visit_AnnAssign(self, node: cst.AnnAssign) -> None:
-        self._target(node.target)
-
-    def visit_AugAssign(self, node: cst.AugAssign) -> None:
-        self._target(node.target)
-
-    def visit_NamedExpr(self, node: cst.NamedExpr) -> None:
-        self._target(node.target)
-
-    def visit_For(self, node: cst.For) -> None:
-        self._target(node.target)
-
-    def visit_FunctionDef(self, node: cst.FunctionDef) -> bool:
-        self.names.add(node.name.value)
-        return False
-
-    def visit_Lambda(self, node: cst.Lambda) -> bool:
-        return False
 
 
 def _statements(body: cst.BaseSuite) -> Statements[cst.CSTNode]:
@@ -505,48 +419,3 @@ def _statements(body: cst.BaseSuite) -> Statements[cst.CSTNode]:
 def _call_node(call: Call) -> cst.Call:
     assert isinstance(call.node, cst.Call)
     return call.node
-
-
-def retagged(value: Value, node: cst.BaseExpression) -> Value:
-    """A value that comes back from a helper: for its caller, the call is what merged the heads."""
-    match value:
-        case Tensor(merge=merge) if merge is not None:
-            return replace(value, merge=node)
-        case Sequence(items):
-            return Sequence(tuple(retagged(item, node) for item in items))
-        case Repeated(item, count):
-            return Repeated(retagged(item, node), count)
-        case _:
-            return value
-
-
-def bind(
-    interpreter: Interpreter,
-    node: cst.FunctionDef | cst.Lambda,
-    state: State,
-    args: tuple[Value, ...],
-    keywords: Mapping[str, Value],
-) -> None:
-    """Bind arguments to parameters in ``state``; defaults where nothing is given, else unknown."""
-    parameters = node.params
-    static = isinstance(node, cst.FunctionDef) and any(
-        isinstance(d.decorator, cst.Name) and d.decorator.value == "staticmethod" for d in node.decorators
-    )
-    if static and args and isinstance(args[0], Self):
-        args = args[1:]
-    positional = [*parameters.posonly_params, *parameters.params]
-    for index, parameter in enumerate([*positional, *parameters.kwonly_params]):
-        name = parameter.name.value
-        if index < len(args) and index < len(positional):
-            value = args[index]
-        elif name in keywords:
-            value = keywords[name]
-        elif parameter.default is not None and "**" not in keywords:
-            value = expressions.evaluate(interpreter, parameter.default, State())
-        else:
-            value = Unknown(f"{interpreter.key(node)}{name}")
-        state.variables[name] = value
-    if isinstance(parameters.star_arg, cst.Param):
-        state.variables[parameters.star_arg.name.value] = Sequence(args[len(positional) :])
-    if parameters.star_kwarg is not None:
-        state.variables[parameters.star_kwarg.name.value] = NOTHING

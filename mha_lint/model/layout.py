@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
+from itertools import pairwise
 
 from mha_lint.model.sizes import ONE, Size, product
 
@@ -77,7 +78,7 @@ def dense_like(shape: Shape, strides: Strides) -> Strides | None:
     if dense_order(shape, strides):
         return strides
     dims = [(size, stride) for size, stride in zip(shape, strides, strict=True) if size != ONE]
-    gaps = [outer[1] - inner[0] * inner[1] for outer, inner in zip(dims, dims[1:], strict=False)]
+    gaps = [outer[1] - inner[0] * inner[1] for outer, inner in pairwise(dims)]
     in_order = all(not gap.terms or gap.sign() == 1 for gap in gaps) and all(stride.terms for _, stride in dims)
     return contiguous_strides(shape) if in_order else None
 

@@ -87,7 +87,7 @@ def _collect_block(body: object, names: ModuleNames) -> None:
         match statement:
             case cst.SimpleStatementLine(body=small):
                 for part in small:
-                    _collect_small(part, names)
+                    collect_small(part, names)
             case cst.ClassDef(name=cst.Name(name)):
                 names.classes[name] = _class(statement, names)
                 names.every_class.append(names.classes[name])
@@ -102,11 +102,11 @@ def _collect_block(body: object, names: ModuleNames) -> None:
                     _collect_block([statement.orelse], names)
 
 
-def _collect_small(part: cst.CSTNode, names: ModuleNames) -> None:
+def collect_small(part: cst.CSTNode, names: ModuleNames) -> None:
     match part:
         case cst.Import(names=aliases):
             for alias in aliases:
-                full = dotted(alias.name)  # type: ignore[arg-type]
+                full = dotted(alias.name)
                 if full is None:
                     continue
                 if alias.asname is not None:
@@ -117,9 +117,9 @@ def _collect_small(part: cst.CSTNode, names: ModuleNames) -> None:
         case cst.ImportFrom(module=origin, names=aliases, relative=dots) if not isinstance(aliases, cst.ImportStar):
             package = "." * len(dots) + (dotted(origin) or "" if origin is not None else "")
             for alias in aliases:
-                name = alias.name.value
-                bound = alias.asname.name.value if alias.asname is not None else name  # type: ignore[union-attr]
-                names.imports[bound] = f"{package}.{name}"
+                name = dotted(alias.name) or ""
+                bound = dotted(alias.asname.name) if alias.asname is not None else name
+                names.imports[bound or name] = f"{package}.{name}"
         case cst.Assign(targets=[cst.AssignTarget(target=cst.Name(name))], value=value):
             names.constants[name] = value
         case cst.AnnAssign(target=cst.Name(name), value=value) if value is not None:

@@ -22,7 +22,7 @@ class Places:
     @cached_property
     def _spans(self) -> dict[cst.CSTNode, tuple[int, int]]:
         spans = MetadataWrapper(self.module, unsafe_skip_copy=True).resolve(ByteSpanPositionProvider)
-        return {node: (span.start, span.start + span.length) for node, span in spans.items()}  # type: ignore[union-attr]
+        return {node: (span.start, span.start + span.length) for node, span in spans.items()}
 
     @cached_property
     def _lines(self) -> tuple[bytes, list[int]]:

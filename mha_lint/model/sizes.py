@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache, lru_cache
 
 Monomial = tuple[str, ...]
 
@@ -133,7 +133,7 @@ def _without(monomial: Monomial, divisor: Monomial) -> Monomial | None:
 ZERO = Size(())
 
 
-@lru_cache(maxsize=None)
+@cache
 def constant(value: int) -> Size:
     return Size((((), value),)) if value else ZERO
 

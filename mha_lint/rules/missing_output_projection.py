@@ -39,15 +39,15 @@ class MissingOutputProjection(Rule):
 
     ## What it does
 
-    Flags a multi-head attention whose merged heads (transpose and merge, `flatten`, `rearrange`, or `torch.cat` over
-    per-head modules) leave the module with no linear map after the merge (`nn.Linear`, a 1x1 convolution, a matrix product
-    with a parameter, `F.linear`, an einsum with a parameter). Also the commonest real form: the projection is built in
-    `__init__` but never applied, or applied to a value that is then thrown away.
+    Flags a multi-head attention whose merged heads (transpose and merge, `flatten`, `rearrange`, or `torch.cat`
+    over per-head modules) leave the module with no linear map after the merge (`nn.Linear`, a 1x1 convolution, a
+    matrix product with a parameter, `F.linear`, an einsum with a parameter). Also the commonest real form: the
+    projection is built in `__init__` but never applied, or applied to a value that is then thrown away.
 
     ## Why it matters
 
-    Multi-head attention is Concat(head_1, ..., head_h) W^O. Without W^O each head can only write to its own slice of the
-    residual stream, and no head's output can be weighed against another's. The model trains, a little worse.
+    Multi-head attention is Concat(head_1, ..., head_h) W^O. Without W^O each head can only write to its own slice
+    of the residual stream, and no head's output can be weighed against another's. The model trains, a little worse.
     (The projection is linear: it mixes heads; it adds no non-linearity.)
 
     ## Example
@@ -70,13 +70,14 @@ class MissingOutputProjection(Rule):
 
     ## Fix
 
-    Builds the projection at the end of `__init__`, of the merged width in the constructor's own terms and with the class's
-    own `bias`, `device` and `dtype` habits, initialised to the identity: the module computes what it did until it is trained,
-    and old checkpoints load with `strict=False`. Applies it to the merged tensor in `forward`. Relation *extended*: with the
-    new parameters at the identity, outputs and gradients are the same, `state_dict` gains exactly the announced keys, and
-    gradients reach the new parameters. Option `out-proj-init = "default"` leaves PyTorch's initialisation (validated with
-    the identity loaded). Where a projection was built but never applied, the fix applies that one; it is *unsafe*, because
-    weights that old checkpoints carry unused begin to act.
+    Builds the projection at the end of `__init__`, of the merged width in the constructor's own terms and with the
+    class's own `bias`, `device` and `dtype` habits, initialised to the identity: the module computes what it did
+    until it is trained, and old checkpoints load with `strict=False`. Applies it to the merged tensor in `forward`.
+    Relation *extended*: with the new parameters at the identity, outputs and gradients are the same, `state_dict`
+    gains exactly the announced keys, and gradients reach the new parameters. Option `out-proj-init = "default"`
+    leaves PyTorch's initialisation (validated with the identity loaded). Where a projection was built but never
+    applied, the fix applies that one; it is *unsafe*, because weights that old checkpoints carry unused begin to
+    act.
 
     ## When it stays silent
 

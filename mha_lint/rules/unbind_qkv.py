@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import libcst as cst
 
-from mha_lint.model.interpreter import UnbindSeen
+from mha_lint.model.paths import UnbindSeen
 from mha_lint.rules.base import Hit, Rule
 
 if TYPE_CHECKING:
@@ -36,18 +36,19 @@ class UnbindQkv(Rule):
 
     ## What it does
 
-    Flags `.unbind(0)` (also `dim=0`, `torch.unbind(t, 0)`, and unpacking `q, k, v = qkv`, which calls unbind) on a packed
-    QKV tensor, or on one that packs two of the three.
+    Flags `.unbind(0)` (also `dim=0`, `torch.unbind(t, 0)`, and unpacking `q, k, v = qkv`, which calls unbind) on a
+    packed QKV tensor, or on one that packs two of the three.
 
     ## Why it matters
 
-    To unbind at dimension 0, the packed dimension was first permuted to the front. In training that costs: the gradients
-    of q, k and v are stacked along the front and permuted back, in an order that the projection does not want. Measured on
-    an H100 (torch 2.11, whole module, eager), against `.unbind(0)`: unbinding at the packed dimension *before* permuting,
-    `qkv.view(b, n, 3, h, d).unbind(2)`, is the same speed forward and mostly faster in forward + backward (0.82 to 0.99 of
-    the time, one launch-bound case slower); indexing `qkv[0], qkv[1], qkv[2]` is the same speed forward (0.98 to 1.02, one
-    launch-bound case 1.13) and 2 % to 12 % *slower* in forward + backward, because the backward of each index fills a whole
-    zero tensor. The common advice to index is thus right for inference code only.
+    To unbind at dimension 0, the packed dimension was first permuted to the front. In training that costs: the
+    gradients of q, k and v are stacked along the front and permuted back, in an order that the projection does not
+    want. Measured on an H100 (torch 2.11, whole module, eager), against `.unbind(0)`: unbinding at the packed
+    dimension *before* permuting, `qkv.view(b, n, 3, h, d).unbind(2)`, is the same speed forward and mostly faster
+    in forward + backward (0.82 to 0.99 of the time, one launch-bound case slower); indexing `qkv[0], qkv[1],
+    qkv[2]` is the same speed forward (0.98 to 1.02, one launch-bound case 1.13) and 2 % to 12 % *slower* in forward
+    + backward, because the backward of each index fills a whole zero tensor. The common advice to index is thus
+    right for inference code only.
 
     ## Example
 
@@ -66,10 +67,10 @@ class UnbindQkv(Rule):
 
     ## Fix
 
-    Option `qkv-split`. `"auto"` (the default) rewrites to unbind-before-permute where the view and the permute are visible
-    and nothing else uses the permuted tensor, and to indexing in code that runs under `torch.no_grad` or
-    `torch.inference_mode`; elsewhere it reports, says why it keeps the line, and names the option. `"index"` always rewrites
-    to indexing. Relation *equivalent*: the same outputs and gradients to the last bit.
+    Option `qkv-split`. `"auto"` (the default) rewrites to unbind-before-permute where the view and the permute are
+    visible and nothing else uses the permuted tensor, and to indexing in code that runs under `torch.no_grad` or
+    `torch.inference_mode`; elsewhere it reports, says why it keeps the line, and names the option. `"index"` always
+    rewrites to indexing. Relation *equivalent*: the same outputs and gradients to the last bit.
 
     ## When it stays silent
 
@@ -93,7 +94,8 @@ class UnbindQkv(Rule):
         "    q, k, v = qkv.unbind(0)\n    return q, k, v\n",
     )
     valid: ClassVar = (
-        "def split(qkv):\n    b, n, c = qkv.shape\n    q, k, v = qkv.reshape(b, n, 3, 8, c // 24).unbind(2)\n    return q, k, v\n",
+        "def split(qkv):\n    b, n, c = qkv.shape\n"
+        "    q, k, v = qkv.reshape(b, n, 3, 8, c // 24).unbind(2)\n    return q, k, v\n",
         "def rows(boxes):\n    x, y, z = boxes.reshape(3, -1).unbind(0)\n    return x, y, z\n",
     )
 

@@ -13,7 +13,7 @@ from mha_lint.rules.base import Hit, Rule
 
 if TYPE_CHECKING:
     from mha_lint.model.attention import FileModel
-    from mha_lint.model.interpreter import ViewSeen
+    from mha_lint.model.paths import ViewSeen
     from mha_lint.model.places import Places
 
 
@@ -49,18 +49,18 @@ class ViewOfTransposed(Rule):
 
     ## Fix
 
-    Inserts `.contiguous()` before `.view` (with `view-fix = "reshape"`: writes `.reshape`). Relation *repaired*: wherever
-    the code ran before, it computes the same to the last bit, gradients included; where `.view` raised, it computes what
-    the code would have with a `.view` that copies.
+    Inserts `.contiguous()` before `.view` (with `view-fix = "reshape"`: writes `.reshape`). Relation *repaired*:
+    wherever the code ran before, it computes the same to the last bit, gradients included; where `.view` raised, it
+    computes what the code would have with a `.view` that copies.
 
     ## When it stays silent
 
     - The view only splits dimensions, or merges only those that still are neighbours in memory.
-    - `.contiguous()`, `.reshape()`, `.clone(memory_format=torch.contiguous_format)` or an operation that allocates a
-      fresh tensor (a matrix product, a softmax, a linear layer) comes between.
-    - The layout is not known: an input as the caller gave it, the result of `scaled_dot_product_attention` (its strides
-      depend on the backend) or of code in another file. An input that the code itself lays out, `x.view(b, h, w, c)`, is
-      taken to be contiguous.
+    - `.contiguous()`, `.reshape()`, `.clone(memory_format=torch.contiguous_format)` or an operation that allocates
+      a fresh tensor (a matrix product, a softmax, a linear layer) comes between.
+    - The layout is not known: an input as the caller gave it, the result of `scaled_dot_product_attention` (its
+      strides depend on the backend) or of code in another file. An input that the code itself lays out, `x.view(b,
+      h, w, c)`, is taken to be contiguous.
 
     The answer is for tensors in which no size involved is 1: with one head, or one token, such a view happens to work.
 
@@ -84,7 +84,8 @@ class ViewOfTransposed(Rule):
     valid: ClassVar = (
         "def f(q, k, v):\n    b, h, t, d = v.shape\n    y = q @ k.transpose(2, 3) @ v\n"
         "    return y.transpose(1, 2).contiguous().view(b, t, h * d)\n",
-        "def split(x, w):\n    b, t, c = x.shape\n    y = (x @ w).transpose(1, 2)\n    return y.view(b, 4, c // 4, t)\n",
+        "def split(x, w):\n    b, t, c = x.shape\n    y = (x @ w).transpose(1, 2)\n"
+        "    return y.view(b, 4, c // 4, t)\n",
     )
 
     def check(self, model: FileModel, places: Places) -> Iterator[Hit]:

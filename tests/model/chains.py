@@ -41,9 +41,10 @@ class Chain:
         self.lines.append(f"x = {expression}")
         names = {f"d{index}": size for index, size in enumerate(self.sizes)}
         try:
-            self.x = eval(expression, {"torch": torch, "x": self.x, **names})  # noqa: S307
+            self.x = eval(expression, {"torch": torch, "x": self.x, **names})
         except RuntimeError as error:
-            assert "view size is not compatible" in str(error), (self.source, error)
+            if "view size is not compatible" not in str(error):
+                raise RuntimeError(self.source) from error
             self.failed = True
             return
         if dims is not None:
@@ -158,12 +159,18 @@ def product(draw: Any, chain: Chain) -> None:
 
 def pointwise(draw: Any, chain: Chain) -> None:
     if chain.x.dim():
-        chain.apply(draw(st.sampled_from(["x + 1", "x * x", "torch.relu(x)", "x.softmax(-1)", "x.contiguous()", "x.clone()",
-                                          "x.masked_fill(x > 0, 0.0)", "x.repeat_interleave(1, dim=0)"])))  # fmt: skip
+        chain.apply(draw(st.sampled_from(POINTWISE)))
 
 
-STEPS = (transpose, transpose, permute, movedim, view, view, view, flatten, unsqueeze, expand, select, cut, chunk, product,
-         pointwise)  # fmt: skip
+POINTWISE = (
+    *("x + 1", "x * x", "torch.relu(x)", "x.clone()"),  # keep a dense layout
+    *("x.softmax(-1)", "x.contiguous()", "x.masked_fill(x > 0, 0.0)", "x.repeat_interleave(1, dim=0)"),
+)
+
+STEPS = (
+    *(transpose, permute, movedim, view, view, view, flatten, unsqueeze),
+    *(expand, select, cut, chunk, product, pointwise),
+)
 
 
 @dataclass

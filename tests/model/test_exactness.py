@@ -6,9 +6,9 @@ import pytest
 
 pytest.importorskip("torch")
 
-from hypothesis import HealthCheck, given, settings  # noqa: E402
+from hypothesis import HealthCheck, given, settings
 
-from tests.model.chains import Chain, chains, disagreement, is_known  # noqa: E402
+from tests.model.chains import Chain, chains, disagreement, is_known
 
 _SETTINGS = settings(max_examples=400, deadline=None, suppress_health_check=list(HealthCheck))
 

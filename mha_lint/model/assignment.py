@@ -1,0 +1,126 @@
+"""Assignment: the effect of small statements, and what unpacking gives."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import libcst as cst
+
+from mha_lint.model import operators, torch_api
+from mha_lint.model.sizes import Size, constant
+from mha_lint.model.torch_api import Call
+from mha_lint.model.values import (
+    NONE,
+    NOTHING,
+    Repeated,
+    Self,
+    Sequence,
+    ShapeOf,
+    State,
+    Tensor,
+    Unknown,
+    Value,
+    as_tensor,
+)
+
+if TYPE_CHECKING:
+    from mha_lint.model.interpreter import Interpreter
+
+
+def execute(run: Interpreter, statement: cst.BaseSmallStatement, state: State) -> Value:
+    """Run an assignment or an expression statement."""
+    match statement:
+        case cst.Expr(value=value):
+            run.evaluate(value, state)
+        case cst.Assign(targets=targets, value=value):
+            result = run.evaluate(value, state)
+            for target in targets:
+                assign(run, target.target, result, state, value)
+        case cst.AnnAssign(target=target, value=value) if value is not None:
+            assign(run, target, run.evaluate(value, state), state, value)
+        case cst.AugAssign(target=target, operator=sign, value=value):
+            before = run.evaluate(target, state)
+            result = operators.binary(run, sign, before, run.evaluate(value, state), target, state)
+            if (
+                isinstance(before, Tensor)
+                and not isinstance(sign, cst.MatrixMultiplyAssign)
+                and isinstance(result, Tensor)
+            ):
+                result = replace(result, shape=before.shape, strides=before.strides, contiguous=before.contiguous)
+            assign(run, target, result, state)
+        case _:
+            pass
+    return NONE
+
+
+def assign(
+    run: Interpreter, target: cst.BaseExpression, value: Value, state: State, source: cst.BaseExpression | None = None
+) -> None:
+    """Bind ``value`` to a target; unpacking a tensor unbinds it."""
+    match target:
+        case cst.Name(name):
+            state.variables[name] = value
+            state.forget_conditions_on(name)
+        case cst.Attribute(value=cst.Name(owner), attr=cst.Name(name)) if isinstance(state.variables.get(owner), Self):
+            state.attributes[name] = value
+            state.forget_conditions_on(f"{owner}.{name}")
+        case cst.Tuple(elements=elements) | cst.List(elements=elements):
+            parts = _parts(run, elements, value, source or target, state)
+            for element_node, part in zip(elements, parts, strict=True):
+                assign(run, element_node.value, part, state)
+
+
+def _parts(run: Interpreter, elements: Any, value: Value, source: cst.BaseExpression, state: State) -> list[Value]:
+    count = len(elements)
+    starred = [index for index, item in enumerate(elements) if isinstance(item, cst.StarredElement)]
+    if isinstance(value, ShapeOf) and not starred:
+        known = run.refine(state, as_tensor(value.tensor) or Tensor(), count)
+        value = torch_api.shape_of(known) if known.shape is not None else NOTHING
+    if isinstance(value, Tensor) and not starred:
+        value = unpacked(run, value, count, source, state)
+    if isinstance(value, Sequence):
+        items = list(value.items)
+        if len(starred) == 1 and len(items) >= count - 1:
+            at, extra = starred[0], len(items) - count + 1
+            return [*items[:at], Sequence(tuple(items[at : at + extra])), *items[at + extra :]]
+        if not starred and len(items) == count:
+            return items
+    if isinstance(value, Repeated) and not starred:
+        return [value.item] * count
+    return [Unknown(f"{run.key(source)}.{index}") for index in range(count)]
+
+
+def unpacked(run: Interpreter, tensor: Tensor, count: int | None, source: cst.BaseExpression, state: State) -> Value:
+    """Iterating over a tensor calls ``unbind(0)``."""
+    tensor = torch_api.normal(tensor, state)
+    if tensor.shape is None:
+        return Repeated(Tensor(roles=tensor.roles, merge=tensor.merge))
+    parts = torch_api.unbound(Call(run, state, source, (tensor,), {}), tensor, 0)
+    if isinstance(parts, Repeated) and count is not None and tensor.shape[0].constant is None:
+        return Sequence((parts.item,) * count)
+    return parts
+
+
+def length(iterable: Value) -> Size | None:
+    """How many items an iterable has, where that is known."""
+    match iterable:
+        case Repeated(_, count):
+            return count
+        case Sequence(items):
+            return constant(len(items))
+        case _:
+            return None
+
+
+def element(iterable: Value) -> Value:
+    """What a loop variable holds in some iteration."""
+    match iterable:
+        case Repeated(item, _):
+            return item
+        case Sequence(items) if items and all(item == items[0] for item in items):
+            return items[0]
+        case Tensor():
+            return Tensor(roles=iterable.roles)
+        case _:
+            return NOTHING

@@ -1,0 +1,237 @@
+"""Calls: of methods of tensors, of torch and einops functions, of builtins."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import libcst as cst
+
+from mha_lint.model import assignment, einops_api, layers, torch_api
+from mha_lint.model.sizes import Size
+from mha_lint.model.torch_api import OPERATIONS, Call
+from mha_lint.model.values import (
+    NONE,
+    NOTHING,
+    ClassValue,
+    Const,
+    Function,
+    Instance,
+    Int,
+    Repeated,
+    Self,
+    Sequence,
+    State,
+    Super,
+    Tensor,
+    Unknown,
+    Value,
+    as_size,
+    as_tensor,
+    integer,
+)
+
+if TYPE_CHECKING:
+    from mha_lint.model.interpreter import Interpreter
+
+_RESHAPING_IN_PLACE = frozenset(
+    "transpose_ swapaxes_ swapdims_ t_ squeeze_ unsqueeze_ resize_ resize_as_ set_ as_strided_".split()
+)
+
+
+def call(run: Interpreter, node: cst.Call, state: State) -> Value:
+    if isinstance(node.func, cst.Name) and node.func.value == "super" and run_owner(state) is not None:
+        owner = run_owner(state)
+        assert owner is not None
+        return Super(owner.cls)
+    function = run.evaluate(node.func, state)
+    args: list[Value] = []
+    keywords: dict[str, Value] = {}
+    for arg in node.args:
+        value = run.evaluate(arg.value, state)
+        if arg.star == "*":
+            if not isinstance(value, Sequence):
+                keywords["**"] = NOTHING
+                args.append(value)  # its items are not known one by one
+                continue
+            args += value.items
+        elif arg.star == "**":
+            keywords["**"] = NOTHING
+        elif arg.keyword is not None:
+            keywords[arg.keyword.value] = value
+        else:
+            args.append(value)
+    if (
+        "**" in keywords
+        and isinstance(function, (Function, ClassValue, Self, Instance))
+        and any(a.star == "*" for a in node.args)
+    ):
+        args = [value for arg, value in zip(node.args, args, strict=False) if arg.star == ""]
+    return run.apply(function, Call(run, state, node, tuple(args), keywords))
+
+
+def run_owner(state: State) -> Self | None:
+    owner = state.variables.get("self")
+    return owner if isinstance(owner, Self) else None
+
+
+def call_method(run: Interpreter, receiver: Value, name: str, call: Call) -> Value:
+    """``receiver.name(...)`` where the receiver is a tensor, or unknown and used as one."""
+    if name in _RESHAPING_IN_PLACE:
+        node = call.node
+        if isinstance(node, cst.Call) and isinstance(node.func, cst.Attribute):
+            assignment.assign(run, node.func.value, Unknown(run.key(node)), call.state)
+        return Unknown(run.key(call.node))
+    if isinstance(receiver, (Tensor, Unknown)):
+        operation = OPERATIONS.get(name)
+        if operation is not None:
+            tensor = as_tensor(receiver)
+            assert tensor is not None
+            return operated(operation, replace(call, args=(tensor, *call.args)))
+        if name.endswith("_") and not name.startswith("__") and isinstance(receiver, Tensor):
+            return receiver  # in place: same memory
+    if isinstance(receiver, (Sequence, Repeated)) and name == "append" and len(call.args) == 1:
+        return _append(run, receiver, call)
+    return Unknown(run.key(call.node))
+
+
+def _append(run: Interpreter, receiver: Sequence | Repeated, call: Call) -> Value:
+    """``items.append(x)``: in a loop the list holds as many alike as the loop has turns."""
+    node = call.node
+    if isinstance(node, cst.Call) and isinstance(node.func, cst.Attribute):
+        longer: Value = NOTHING
+        if run.looping and receiver in (Sequence(()), Repeated(call.args[0], run.turns)):
+            longer = Repeated(call.args[0], run.turns)
+        elif isinstance(receiver, Sequence) and not run.looping:
+            longer = Sequence((*receiver.items, call.args[0]))
+        assignment.assign(run, node.func.value, longer, call.state)
+    return NONE
+
+
+_TORCH_PREFIXES = ("torch.nn.functional.", "torch.linalg.", "torch.special.", "torch.nn.", "torch.")
+
+
+def call_qualified(run: Interpreter, name: str, call: Call) -> Value:
+    """A call of something imported, or of a builtin."""
+    if name in _BUILTINS:
+        return _BUILTINS[name](run, call)
+    if name in ("einops.rearrange", "einops.einops.rearrange"):
+        return einops_api.rearrange(call)
+    if name in ("einops.repeat", "einops.einops.repeat"):
+        return einops_api.repeat(call)
+    if name == "einops.layers.torch.Rearrange":
+        return layers.rearrange_layer(_as_call(call), call.args, call.keywords)
+    if name.startswith("torch.nn.") and name.count(".") == 2 and name.rpartition(".")[2][:1].isupper():
+        built = layers.build(name.rpartition(".")[2], _as_call(call), call.args, call.keywords, call.state)
+        return Unknown(run.key(call.node)) if built == NOTHING else built
+    for prefix in _TORCH_PREFIXES:
+        if name.startswith(prefix):
+            operation = OPERATIONS.get(name.removeprefix(prefix))
+            return Unknown(run.key(call.node)) if operation is None else operated(operation, call)
+    return Unknown(run.key(call.node))
+
+
+def operated(operation: torch_api.Transfer, call: Call) -> Value:
+    try:
+        return operation(call)
+    except (IndexError, ZeroDivisionError):  # a dimension that the tensor does not have: no run takes this path
+        return NOTHING
+
+
+def _as_call(call: Call) -> cst.Call:
+    assert isinstance(call.node, cst.Call)
+    return call.node
+
+
+def _map(run: Interpreter, call: Call) -> Value:
+    if len(call.args) != 2:
+        return NOTHING
+    function, items = call.args
+    match items:
+        case Sequence(values):
+            return Sequence(tuple(run.apply(function, replace(call, args=(v,), keywords={})) for v in values))
+        case Repeated(item, count):
+            return Repeated(run.apply(function, replace(call, args=(item,), keywords={})), count)
+        case Tensor():
+            return _map(
+                run, replace(call, args=(function, assignment.unpacked(run, items, None, call.node, call.state)))
+            )
+        case _:
+            return Repeated(NOTHING)
+
+
+def _zip(run: Interpreter, call: Call) -> Value:
+    lengths = [len(value.items) for value in call.args if isinstance(value, Sequence)]
+    if not lengths:
+        return Repeated(Sequence(tuple(map(assignment.element, call.args))))
+    return Sequence(
+        tuple(
+            Sequence(tuple(v.items[index] if isinstance(v, Sequence) else assignment.element(v) for v in call.args))
+            for index in range(min(lengths))
+        )
+    )
+
+
+def _range(run: Interpreter, call: Call) -> Value:
+    size = as_size(call.args[0]) if len(call.args) == 1 else None
+    return Repeated(Unknown(run.key(call.node)), None if size is None else call.state.normal(size))
+
+
+def _enumerate(run: Interpreter, call: Call) -> Value:
+    index = Unknown(run.key(call.node))
+    match call.args[:1]:
+        case (Sequence(items),):
+            return Sequence(tuple(Sequence((integer(i), item)) for i, item in enumerate(items)))
+        case (Repeated(item, count),):
+            return Repeated(Sequence((index, item)), count)
+        case _:
+            return Repeated(Sequence((index, NOTHING)))
+
+
+def _len(run: Interpreter, call: Call) -> Value:
+    match call.args[:1]:
+        case (Sequence(items),):
+            return integer(len(items))
+        case (Repeated(_, Size() as count),):
+            return Int(count)
+        case (Tensor() as tensor,):
+            return torch_api.dimension(tensor, 0)
+        case _:
+            return Unknown(run.key(call.node))
+
+
+def _first(run: Interpreter, call: Call) -> Value:
+    return call.args[0] if call.args else Sequence(())
+
+
+def _size_class(run: Interpreter, call: Call) -> Value:
+    return call.args[0] if call.args else NOTHING
+
+
+def _getattr(run: Interpreter, call: Call) -> Value:
+    match call.args:
+        case (Unknown(str(key)), Const(str(name)), *_):
+            return Unknown(f"{key}.{name}")
+        case _:
+            return Unknown(run.key(call.node))
+
+
+def _deepcopy(run: Interpreter, call: Call) -> Value:
+    return call.args[0] if call.args else NOTHING
+
+
+_BUILTINS: dict[str, Callable[[Interpreter, Call], Value]] = {
+    "builtins.map": _map,
+    "builtins.zip": _zip,
+    "builtins.range": _range,
+    "builtins.enumerate": _enumerate,
+    "builtins.len": _len,
+    "builtins.tuple": _first,
+    "builtins.list": _first,
+    "builtins.int": _first,
+    "builtins.getattr": _getattr,
+    "torch.Size": _size_class,
+    "copy.deepcopy": _deepcopy,
+    "copy.copy": _deepcopy,
+}

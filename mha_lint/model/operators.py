@@ -1,0 +1,216 @@
+"""Operators, comparisons and conditions."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import libcst as cst
+
+from mha_lint.model import torch_api
+from mha_lint.model.sizes import Size, constant, equate, symbol
+from mha_lint.model.torch_api import OPERATIONS, Call
+from mha_lint.model.values import (
+    NONE,
+    NOTHING,
+    Const,
+    Int,
+    Number,
+    Sequence,
+    State,
+    Tensor,
+    Unknown,
+    Value,
+    as_int,
+    as_size,
+    truth,
+)
+
+if TYPE_CHECKING:
+    from mha_lint.model.interpreter import Interpreter
+
+
+def binary_operation(run: Interpreter, node: cst.BinaryOperation, state: State) -> Value:
+    left, right = run.evaluate(node.left, state), run.evaluate(node.right, state)
+    return binary(run, node.operator, left, right, node, state)
+
+
+def binary(run: Interpreter, sign: object, left: Value, right: Value, node: cst.BaseExpression, state: State) -> Value:
+    if isinstance(left, Tensor) or isinstance(right, Tensor):
+        call = Call(run, state, node, (left, right), {})
+        if isinstance(sign, (cst.MatrixMultiply, cst.MatrixMultiplyAssign)):
+            return OPERATIONS["matmul"](call)
+        return torch_api.elementwise(call, left, right)
+    if isinstance(sign, (cst.MatrixMultiply, cst.MatrixMultiplyAssign)):
+        return OPERATIONS["matmul"](Call(run, state, node, (left, right), {}))
+    if isinstance(left, Sequence) and isinstance(right, Sequence) and isinstance(sign, cst.Add):
+        return Sequence(left.items + right.items)
+    if isinstance(left, Sequence) and isinstance(sign, cst.Multiply) and (times := as_int(right)) is not None:
+        return Sequence(left.items * times) if 0 <= times <= 64 else NOTHING
+    if isinstance(left, (Number, Const)) or isinstance(right, (Number, Const)):
+        return Number()
+    first, second = as_size(left), as_size(right)
+    if first is None or second is None:
+        return NOTHING
+    size = arithmetic(run, sign, state.normal(first), state.normal(second), node, state)
+    return Number() if size is None else Int(size)
+
+
+def arithmetic(
+    run: Interpreter, sign: object, left: Size, right: Size, node: cst.BaseExpression, state: State
+) -> Size | None:
+    match sign:
+        case cst.Add() | cst.AddAssign():
+            return left + right
+        case cst.Subtract() | cst.SubtractAssign():
+            return left - right
+        case cst.Multiply() | cst.MultiplyAssign():
+            return left * right
+        case cst.FloorDivide() | cst.FloorDivideAssign() | cst.Divide() | cst.DivideAssign():
+            return divided(left, right, state, by_text=f"({left} // {right})")
+        case cst.Power() if left.constant is not None and right.constant is not None and 0 <= right.constant < 32:
+            return constant(left.constant**right.constant)
+        case cst.Power() if right.constant == 2:
+            return left * left
+        case cst.Modulo():
+            return constant(left.constant % right.constant) if left.constant is not None and right.constant else symbol(
+                run.key(node)
+            )  # fmt: skip
+        case _:
+            return None
+
+
+def divided(left: Size, right: Size, state: State, *, by_text: str) -> Size:
+    """``left // right``: exact where it can be, else a new symbol q with left = right * q."""
+    if left.constant is not None and right.constant:
+        return constant(left.constant // right.constant)
+    quotient = left.divide(right)
+    if quotient is not None:
+        return quotient
+    name = symbol(by_text)
+    equate(left, right * name, state.definitions)
+    return state.normal(name)
+
+
+def unary_operation(run: Interpreter, node: cst.UnaryOperation, state: State) -> Value:
+    value = run.evaluate(node.expression, state)
+    match node.operator:
+        case cst.Minus():
+            if isinstance(value, Int):
+                return Int(-value.size)
+            return (
+                torch_api.elementwise(Call(run, state, node, (value,), {}), value)
+                if isinstance(value, Tensor)
+                else Number()
+            )
+        case cst.Not():
+            known = truth(value)
+            return Unknown(run.key(node)) if known is None else Const(not known)
+        case _:
+            return value
+
+
+def boolean_operation(run: Interpreter, node: cst.BooleanOperation, state: State) -> Value:
+    left = run.evaluate(node.left, state)
+    known = truth(left)
+    if known is None:
+        known = decide(run, node.left, state)
+    if isinstance(node.operator, cst.Or):
+        return left if known else run.evaluate(node.right, state)
+    return run.evaluate(node.right, state) if known else left
+
+
+_ORDERS: dict[type[cst.CSTNode], Callable[[int, int], bool]] = {
+    cst.LessThan: operator.lt,
+    cst.GreaterThan: operator.gt,
+    cst.LessThanEqual: operator.le,
+    cst.GreaterThanEqual: operator.ge,
+}
+
+
+def comparison(run: Interpreter, node: cst.Comparison, state: State) -> Value:
+    left = run.evaluate(node.left, state)
+    if len(node.comparisons) != 1:
+        return Unknown(run.key(node))
+    target = node.comparisons[0]
+    right = run.evaluate(target.comparator, state)
+    match target.operator:
+        case cst.Is() | cst.IsNot() if right == NONE:
+            known = is_none(left)
+            negated = isinstance(target.operator, cst.IsNot)
+            return Unknown(run.key(node)) if known is None else Const(known != negated)
+        case cst.Equal() | cst.NotEqual():
+            if isinstance(left, Const) and isinstance(right, Const):
+                return Const((left == right) == isinstance(target.operator, cst.Equal))
+            first, second = as_size(left), as_size(right)
+            if first is not None and second is not None:
+                return _compare_sizes(run, target.operator, state.normal(first), state.normal(second), node)
+        case cst.LessThan() | cst.GreaterThan() | cst.LessThanEqual() | cst.GreaterThanEqual():
+            if (low := as_int(left)) is not None and (high := as_int(right)) is not None:
+                return Const(_ORDERS[type(target.operator)](low, high))
+    if isinstance(left, Tensor) or isinstance(right, Tensor):
+        return torch_api.elementwise(Call(run, state, node, (left, right), {}), left, right)
+    return Unknown(run.key(node))
+
+
+def _compare_sizes(run: Interpreter, operator: cst.BaseCompOp, left: Size, right: Size, node: cst.Comparison) -> Value:
+    wanted = isinstance(operator, cst.Equal)
+    if left == right:
+        return Const(wanted)
+    if left.constant is not None and right.constant is not None:
+        return Const(not wanted)
+    return Unknown(run.key(node))
+
+
+def is_none(value: Value) -> bool | None:
+    match value:
+        case Const(None):
+            return True
+        case Unknown():
+            return None
+        case _:
+            return False
+
+
+def decide(run: Interpreter, test: cst.BaseExpression, state: State) -> bool:
+    """Whether a condition holds: known, decided before on this path, or chosen now."""
+    match test:
+        case cst.UnaryOperation(operator=cst.Not(), expression=inner):
+            return not decide(run, inner, state)
+        case cst.BooleanOperation(left=left, operator=cst.And(), right=right):
+            return decide(run, left, state) and decide(run, right, state)
+        case cst.BooleanOperation(left=left, operator=cst.Or(), right=right):
+            return decide(run, left, state) or decide(run, right, state)
+        case cst.Comparison(
+            comparisons=[cst.ComparisonTarget(operator=cst.IsNot() | cst.NotEqual() as operator, comparator=other)]
+        ):
+            positive = cst.Is() if isinstance(operator, cst.IsNot) else cst.Equal()
+            return not _decide_atom(
+                run, test, f"{run.text(test.left)} {_word(positive)} {run.text(other)}", state, negated=True
+            )
+        case cst.Comparison(
+            left=left, comparisons=[cst.ComparisonTarget(operator=cst.Is() | cst.Equal() as operator, comparator=other)]
+        ):
+            return _decide_atom(run, test, f"{run.text(left)} {_word(operator)} {run.text(other)}", state)
+        case _:
+            return _decide_atom(run, test, run.text(test), state)
+
+
+def _word(operator: cst.BaseCompOp) -> str:
+    return "is" if isinstance(operator, cst.Is) else "=="
+
+
+def _decide_atom(run: Interpreter, test: cst.BaseExpression, text: str, state: State, *, negated: bool = False) -> bool:
+    known = truth(run.evaluate(test, state))
+    if known is not None:
+        return known != negated
+    if text in state.conditions:
+        return state.conditions[text]
+    taken = run.choose(2) == 0
+    state.conditions[text] = taken
+    if taken and text.endswith(" is None"):
+        target = test.left if isinstance(test, cst.Comparison) else test
+        if isinstance(target, cst.Name):
+            state.variables[target.value] = NONE
+    return taken

@@ -1,0 +1,69 @@
+"""Paths through functions: the function being run, the choices taken, and what was seen on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import libcst as cst
+
+from mha_lint.model.layout import Answer, Shape
+from mha_lint.model.sizes import Size
+from mha_lint.model.values import State, Tensor, Value
+
+
+class OutOfSteps(Exception):
+    """The code being interpreted takes too many paths; nothing is concluded from it."""
+
+
+@dataclass(frozen=True, slots=True)
+class ViewSeen:
+    """A ``.view`` met on some path: ``answer`` says whether it can succeed there."""
+
+    node: cst.BaseExpression
+    answer: Answer
+    tensor: Tensor
+    target: Shape
+    function: cst.CSTNode
+    symbol: str
+    caller: cst.BaseExpression | None  # the call that led into the helper, where there is one
+
+
+@dataclass(frozen=True, slots=True)
+class UnbindSeen:
+    node: cst.BaseExpression
+    tensor: Tensor
+    dim: int
+    inference: bool
+    symbol: str
+
+
+@dataclass(slots=True)
+class Frame:
+    """One function being run."""
+
+    symbol: str
+    node: cst.CSTNode
+    caller: cst.BaseExpression | None = None
+    returned: list[tuple[State, Value]] = field(default_factory=list)
+    left_loop: list[list[State]] = field(default_factory=list)
+    turns: list[Size | None] = field(default_factory=list)  # of the loops around the statement being run
+
+
+class Trail:
+    """The choices made while one statement is run, so that it can be run again with the others."""
+
+    def __init__(self, prefix: tuple[int, ...] = ()) -> None:
+        self.prefix, self.taken, self.counts = prefix, [], []  # type: tuple[int, ...], list[int], list[int]
+
+    def choose(self, count: int) -> int:
+        index = len(self.taken)
+        choice = self.prefix[index] if index < len(self.prefix) else 0
+        self.taken.append(choice)
+        self.counts.append(count)
+        return choice
+
+    def others(self) -> Iterator[tuple[int, ...]]:
+        for index in range(len(self.prefix), len(self.taken)):
+            for choice in range(self.taken[index] + 1, self.counts[index]):
+                yield (*self.taken[:index], choice)

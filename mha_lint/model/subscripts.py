@@ -1,0 +1,134 @@
+"""Subscripts: items of sequences, indexing and slicing of tensors."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import libcst as cst
+
+from mha_lint.model import torch_api
+from mha_lint.model.sizes import ONE, Size, symbol
+from mha_lint.model.values import (
+    NONE,
+    NOTHING,
+    Const,
+    Int,
+    Repeated,
+    Sequence,
+    ShapeOf,
+    Slice,
+    State,
+    Tensor,
+    Unknown,
+    Value,
+    as_int,
+    as_size,
+    as_tensor,
+)
+
+if TYPE_CHECKING:
+    from mha_lint.model.interpreter import Interpreter
+
+
+def subscript(run: Interpreter, node: cst.Subscript, state: State) -> Value:
+    base = run.evaluate(node.value, state)
+    indices = [_index(run, item.slice, state) for item in node.slice]
+    match base, indices:
+        case Sequence(items), [Int(size)] if size.constant is not None:
+            at = size.constant
+            return items[at] if -len(items) <= at < len(items) else NOTHING
+        case Sequence(items), [Slice() as part]:
+            bounds = [None if end is None else as_int(end) for end in (part.start, part.stop, part.step)]
+            known = all(end is None or number is not None
+                        for end, number in zip((part.start, part.stop, part.step), bounds, strict=True))  # fmt: skip
+            return Sequence(items[slice(*bounds)]) if known else NOTHING
+        case Repeated(item, _), [Slice()]:
+            return Repeated(item)
+        case Repeated(item, _), [_]:
+            return item
+        case ShapeOf(tensor), [Int(size)] if size.constant is not None:
+            known_tensor = as_tensor(tensor)
+            assert known_tensor is not None
+            return torch_api.dimension(known_tensor, size.constant)
+        case Unknown(str(key)), [Const(str(name))]:
+            return Unknown(f"{key}[{name!r}]")
+        case Unknown(str(key)), [Int(size)] if size.constant is not None:
+            return Unknown(f"{key}[{size.constant}]")
+        case ((Tensor() | Unknown()), _):
+            indexable = as_tensor(base)
+            assert indexable is not None
+            return indexed(run, torch_api.normal(indexable, state), indices, node, state)
+        case _:
+            return Unknown(run.key(node))
+
+
+def _index(run: Interpreter, node: cst.BaseSlice, state: State) -> Value:
+    match node:
+        case cst.Index(value=value):
+            return run.evaluate(value, state)
+        case cst.Slice(lower=lower, upper=upper, step=step):
+            ends = [None if end is None else run.evaluate(end, state) for end in (lower, upper, step)]
+            return Slice(*ends)
+        case _:
+            return NOTHING
+
+
+def indexed(run: Interpreter, tensor: Tensor, indices: list[Value], node: cst.BaseExpression, state: State) -> Value:
+    """Basic indexing: integers select, slices cut, None inserts, an ellipsis fills."""
+    plain = Tensor(key=run.key(node), roles=tensor.roles, merge=tensor.merge, part=tensor.part)
+    if tensor.shape is None:
+        return plain
+    taken = sum(1 for index in indices if index not in (NONE, Const(...)))
+    if taken > len(tensor.shape):
+        return plain
+    full: list[Value] = []
+    for index in indices:
+        full += [Slice(None, None)] * (len(tensor.shape) - taken) if index == Const(...) else [index]
+    dim = 0
+    for index in full:
+        match index:
+            case Const(None):
+                tensor = torch_api.inserted(tensor, dim)
+                dim += 1
+            case Int():
+                tensor = torch_api.without(tensor, dim)
+            case Slice(start, stop, step):
+                assert tensor.shape is not None
+                cut = _cut(run, tensor.shape[dim], start, stop, step, node, state)
+                if cut is None:
+                    return plain
+                tensor = torch_api.resized(tensor, dim, cut)
+                if step is not None and tensor.strides is not None:
+                    pace = as_size(step)
+                    strides = None if pace is None else (
+                        *tensor.strides[:dim], tensor.strides[dim] * pace, *tensor.strides[dim + 1 :])  # fmt: skip
+                    tensor = replace(tensor, strides=strides, contiguous=False)
+                dim += 1
+            case _:
+                return plain
+    return tensor
+
+
+def _cut(
+    run: Interpreter, whole: Size, start: Value | None, stop: Value | None, step: Value | None,
+    node: cst.BaseExpression, state: State,
+) -> Size | None:  # fmt: skip
+    """The size of ``[start:stop:step]`` of a dimension of size ``whole``; a new symbol where it depends."""
+    if start is None and stop is None and step is None:
+        return whole
+    first = ONE - ONE if start is None else as_size(start)
+    last = whole if stop is None else as_size(stop)
+    if step is not None or first is None or last is None:
+        return symbol(f"cut{run.key(node)}")
+    first, last = state.normal(first), state.normal(last)
+    if first.constant is not None and first.constant < 0:
+        first = whole + first
+    if last.constant is not None and last.constant < 0:
+        last = whole + last
+    if last != whole and not (
+        whole.constant is not None and last.constant is not None and last.constant <= whole.constant
+    ):
+        # x[:, :n] may take all there is: the size is n at most.
+        return symbol(f"cut{run.key(node)}") if stop is None or (whole - last).sign() != 1 else last - first
+    return last - first

@@ -1,0 +1,129 @@
+"""One operation being applied, the table of operations, and sizes given as arguments."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+import libcst as cst
+
+from mha_lint.model import layout
+from mha_lint.model.layout import Shape
+from mha_lint.model.sizes import Size, constant, equate, product, symbol
+from mha_lint.model.values import (
+    Const,
+    Int,
+    Qualified,
+    Repeated,
+    Sequence,
+    ShapeOf,
+    State,
+    Tensor,
+    Value,
+    arguments,
+    as_int,
+    as_size,
+    as_tensor,
+)
+
+if TYPE_CHECKING:
+    from mha_lint.model.interpreter import Interpreter
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One operation being applied: its expression, its arguments, and the state that it may refine."""
+
+    interpreter: Interpreter
+    state: State
+    node: cst.BaseExpression
+    args: tuple[Value, ...]
+    keywords: Mapping[str, Value]
+
+    def tensor(self, index: int = 0, *names: str) -> Tensor | None:
+        """The tensor argument at ``index`` (or under one of ``names``), its sizes in normal form."""
+        value = self.args[index] if index < len(self.args) else None
+        for name in names:
+            value = value if value is not None else self.keywords.get(name)
+        tensor = None if value is None else as_tensor(value)
+        return None if tensor is None else normal(tensor, self.state)
+
+    def integer(self, index: int, name: str, default: int | None = None) -> int | None:
+        (value,) = arguments(self.args[index:], self.keywords, name) if index < len(self.args) else (
+            self.keywords.get(name),
+        )  # fmt: skip
+        return default if value is None else as_int(value)
+
+    def fresh_size(self, label: str = "n") -> Size:
+        return symbol(f"{label}@{self.interpreter.number(self.node)}")
+
+
+def normal(tensor: Tensor, state: State) -> Tensor:
+    if tensor.shape is None or not state.definitions:
+        return tensor
+    return replace(
+        tensor,
+        shape=tuple(map(state.normal, tensor.shape)),
+        strides=None if tensor.strides is None else tuple(map(state.normal, tensor.strides)),
+    )
+
+
+Transfer = Callable[[Call], Value]
+OPERATIONS: dict[str, Transfer] = {}
+
+
+def operation(*names: str) -> Callable[[Transfer], Transfer]:
+    def register(function: Transfer) -> Transfer:
+        for name in names:
+            OPERATIONS[name] = function
+        return function
+
+    return register
+
+
+def target_sizes(call: Call, values: tuple[Value, ...]) -> list[Size | None] | None:
+    """Sizes from ``view(b, t, -1)`` or ``view((b, t, -1))``; an unknown size is None, an unknown rank is None."""
+    if len(values) == 1:
+        match values[0]:
+            case Sequence(items):
+                values = items
+            case Int():
+                pass
+            case _:
+                return None
+    sizes: list[Size | None] = []
+    for value in values:
+        if isinstance(value, (Sequence, Repeated, ShapeOf, Tensor, Qualified)) or (
+            isinstance(value, Const) and not isinstance(value.value, bool)
+        ):
+            return None
+        size = as_size(value)
+        sizes.append(None if size is None else call.state.normal(size))
+    return sizes
+
+
+def solve(call: Call, source: Tensor, sizes: list[Size | None]) -> Shape:
+    """The target shape with -1 solved; what can't be solved is a fresh symbol. Learns equal sizes on the way."""
+    minus_one = constant(-1)
+    total = None if source.shape is None else layout.numel(source.shape)
+    holes = [index for index, size in enumerate(sizes) if size is None or size == minus_one]
+    shape = [call.fresh_size(f"n{index}") if size is None or size == minus_one else size
+             for index, size in enumerate(sizes)]  # fmt: skip
+    if total is not None:
+        known = product(size for index, size in enumerate(shape) if index not in holes)
+        if len(holes) == 1:
+            quotient = total.divide(known)
+            if quotient is not None:
+                shape[holes[0]] = quotient
+        elif not holes:
+            equate(known, total, call.state.definitions)
+            shape = [call.state.normal(size) for size in shape]
+    return tuple(shape)
+
+
+def dims_argument(values: tuple[Value, ...]) -> list[int] | None:
+    if len(values) == 1 and isinstance(values[0], Sequence):
+        values = values[0].items
+    dims = [as_int(value) for value in values]
+    return None if any(dim is None for dim in dims) else [dim for dim in dims if dim is not None]

@@ -1,0 +1,108 @@
+"""Operations that repeat tensors or join several into one."""
+
+from __future__ import annotations
+
+from mha_lint.model.sizes import ONE, Size, constant
+from mha_lint.model.torch_api.call import Call, normal, operation, target_sizes
+from mha_lint.model.values import (
+    NOTHING,
+    Repeated,
+    Sequence,
+    Tensor,
+    Value,
+    arguments,
+    as_int,
+    as_size,
+    fresh,
+    of_shape,
+)
+
+
+@operation("repeat", "tile")
+def _repeat(call: Call) -> Value:
+    tensor, sizes = call.tensor(), target_sizes(call, call.args[1:])
+    if tensor is None or tensor.shape is None or sizes is None or len(sizes) < len(tensor.shape):
+        return NOTHING
+    shape = (ONE,) * (len(sizes) - len(tensor.shape)) + tensor.shape
+    return fresh(
+        tuple(size * (times if times is not None else call.fresh_size(f"n{i}"))
+              for i, (size, times) in enumerate(zip(shape, sizes, strict=True))),
+        roles=tensor.roles,
+    )  # fmt: skip
+
+
+@operation("repeat_interleave")
+def _repeat_interleave(call: Call) -> Value:
+    tensor = call.tensor()
+    _, times_value, dim_value = arguments(call.args, call.keywords, "input", "repeats", "dim")
+    times, dim = as_size(times_value), as_int(dim_value)
+    if tensor is None or tensor.shape is None or times is None or dim is None:
+        return NOTHING
+    dim %= len(tensor.shape)
+    return fresh(
+        (*tensor.shape[:dim], tensor.shape[dim] * call.state.normal(times), *tensor.shape[dim + 1 :]),
+        roles=tensor.roles,
+    )
+
+
+@operation("cat", "concat", "concatenate")
+def _cat(call: Call) -> Value:
+    tensors_value, dim_value = arguments(call.args, call.keywords, "tensors", "dim")
+    dim = 0 if dim_value is None else as_int(dim_value)
+    match tensors_value:
+        case Repeated(Tensor() as item, count):
+            return heads_joined(call, item, count, dim)
+        case Sequence(items) if items and all(isinstance(item, Tensor) for item in items):
+            tensors = [normal(item, call.state) for item in items if isinstance(item, Tensor)]
+        case _:
+            return NOTHING
+    roles = frozenset().union(*(tensor.roles for tensor in tensors))
+    first = tensors[0]
+    ranks = {tensor.rank for tensor in tensors if tensor.rank is not None}
+    if dim is None or len(ranks) != 1:
+        return Tensor(roles=roles, merge=first.merge)
+    rank = ranks.pop()
+    model = next(tensor.shape for tensor in tensors if tensor.shape is not None)
+    sizes = [tensor.shape[dim] if tensor.shape is not None else None for tensor in tensors]
+    total = sum((size for size in sizes if size is not None), constant(0)) if None not in sizes else call.fresh_size()
+    shape = tuple(total if index == dim % rank else size for index, size in enumerate(model))
+    known = {"roles": roles, "merge": first.merge, "batch": first.batch, "width": first.width}
+    plain = len(shape) not in (4, 5) or all(tensor.contiguous for tensor in tensors)
+    return (fresh if plain else of_shape)(shape, **known)  # images may be channels-last, and stay so
+
+
+def heads_joined(call: Call, item: Tensor, count: Size | None, dim: int | None) -> Value:
+    """``torch.cat([head(x) for head in heads], dim=-1)``."""
+    item = normal(item, call.state)
+    roles = item.roles
+    if "context" in roles and (dim == -1 or (item.rank is not None and dim == item.rank - 1)):
+        roles = roles | {"merged"}
+    merge = call.node if "merged" in roles else None
+    if item.shape is None or dim is None:
+        last = item.last * call.state.normal(count) if dim == -1 and item.last and count else None
+        return Tensor(contiguous=True, last=last, roles=roles, merge=merge, key=call.interpreter.key(call.node))
+    count = count if count is not None else call.fresh_size("heads")
+    dim %= len(item.shape)
+    shape = (*item.shape[:dim], item.shape[dim] * call.state.normal(count), *item.shape[dim + 1 :])
+    return fresh(shape, roles=roles, merge=merge)
+
+
+@operation("stack")
+def _stack(call: Call) -> Value:
+    tensors_value, dim_value = arguments(call.args, call.keywords, "tensors", "dim")
+    dim = 0 if dim_value is None else as_int(dim_value)
+    match tensors_value:
+        case Sequence(items) if items and isinstance(items[0], Tensor):
+            first, count = normal(items[0], call.state), constant(len(items))
+        case Repeated(Tensor() as item, count_size):
+            first, count = normal(item, call.state), count_size or call.fresh_size("count")
+        case _:
+            return NOTHING
+    if first.shape is None or dim is None:
+        return Tensor(roles=first.roles)
+    dim %= len(first.shape) + 1
+    shape = (*first.shape[:dim], count, *first.shape[dim:])
+    batch = first.batch * count if first.batch is not None and dim < len(first.shape) else first.batch
+    if "context" in first.roles and first.batch is None and first.shape:
+        batch = count
+    return fresh(shape, roles=first.roles, width=first.width, batch=batch)

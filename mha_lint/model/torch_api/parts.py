@@ -1,0 +1,81 @@
+"""Operations that take a tensor apart."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from mha_lint.model.sizes import constant, equate
+from mha_lint.model.torch_api.call import Call, normal, operation
+from mha_lint.model.torch_api.views import resized, without
+from mha_lint.model.values import (
+    NOTHING,
+    Repeated,
+    Sequence,
+    Tensor,
+    Value,
+    arguments,
+    as_int,
+    as_size,
+)
+
+
+@operation("chunk", "tensor_split")
+def _chunk(call: Call) -> Value:
+    tensor, count, dim = call.tensor(), call.integer(1, "chunks"), call.integer(2, "dim", 0)
+    if tensor is None or count is None or not 0 < count < 64:
+        return Repeated(NOTHING)
+    if tensor.shape is None or dim is None:
+        last = tensor.last.divide(constant(count)) if tensor.last is not None and dim == -1 else None
+        part = Tensor(key=None, last=last, roles=tensor.roles)
+        return Sequence(tuple(replace(part, key=f"{call.interpreter.key(call.node)}[{i}]") for i in range(count)))
+    dim %= len(tensor.shape)
+    whole = tensor.shape[dim]
+    size = whole.divide(constant(count))
+    if size is None and whole.symbol is not None:
+        size = call.fresh_size("part")
+        equate(whole, constant(count) * size, call.state.definitions)
+        tensor = normal(tensor, call.state)
+    if size is None:
+        return Repeated(NOTHING)
+    return Sequence((resized(tensor, dim, call.state.normal(size)),) * count)
+
+
+@operation("split", "split_with_sizes")
+def _split(call: Call) -> Value:
+    tensor = call.tensor()
+    _, sizes_value, dim_value = arguments(call.args, call.keywords, "input", "split_size_or_sections", "dim")
+    sizes_value = sizes_value if sizes_value is not None else call.keywords.get("split_size")
+    dim = 0 if dim_value is None else as_int(dim_value)
+    if tensor is None or tensor.shape is None or dim is None:
+        return Repeated(NOTHING)
+    dim %= len(tensor.shape)
+    if isinstance(sizes_value, Sequence):
+        sizes = [as_size(item) for item in sizes_value.items]
+        return Sequence(
+            tuple(resized(tensor, dim, call.state.normal(size)) if size is not None else NOTHING for size in sizes)
+        )
+    size = as_size(sizes_value)
+    if size is None:
+        return Repeated(NOTHING)
+    size = call.state.normal(size)
+    count = tensor.shape[dim].divide(size)
+    part = resized(tensor, dim, size)
+    if count is None or count.constant is None or not 0 < count.constant < 64:
+        return Repeated(part)
+    return Sequence((part,) * count.constant)
+
+
+@operation("unbind")
+def _unbind(call: Call) -> Value:
+    tensor, dim = call.tensor(0, "input"), call.integer(1, "dim", 0)
+    if tensor is None or dim is None:
+        return Repeated(NOTHING)
+    return unbound(call, tensor, dim)
+
+
+def unbound(call: Call, tensor: Tensor, dim: int) -> Value:
+    part = without(tensor, dim % len(tensor.shape)) if tensor.shape else Tensor(roles=tensor.roles)
+    part = replace(part, part=call.node)
+    count = tensor.shape[dim].constant if tensor.shape else None
+    call.interpreter.saw_unbind(call.node, tensor, dim, call.state.inference)
+    return Sequence((part,) * count) if count is not None and 0 < count < 64 else Repeated(part)

@@ -1,0 +1,186 @@
+"""Elementwise operations, copies, and others that keep the shape."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from mha_lint.model import layout
+from mha_lint.model.layout import Answer, Shape, Strides
+from mha_lint.model.sizes import ONE, Size, equate
+from mha_lint.model.torch_api.call import OPERATIONS, Call, normal, operation
+from mha_lint.model.values import (
+    NOTHING,
+    Const,
+    Qualified,
+    Sequence,
+    State,
+    Tensor,
+    Unknown,
+    Value,
+    arguments,
+    as_size,
+    fresh,
+    of_shape,
+)
+
+
+@operation("contiguous")
+def _contiguous(call: Call) -> Value:
+    tensor = call.tensor()
+    if tensor is None or call.keywords:
+        return NOTHING if tensor is None else replace(tensor, strides=None, contiguous=False)
+    if tensor.shape is None:
+        return replace(tensor, contiguous=True)
+    return replace(tensor, strides=layout.contiguous_strides(tensor.shape), contiguous=True)
+
+
+@operation(
+    "clone", "to", "type", "type_as", "float", "half", "double", "bfloat16", "int", "long", "bool", "cuda", "cpu"
+)
+def _clone(call: Call) -> Value:
+    """A dense tensor keeps its strides (``torch.preserve_format``)."""
+    tensor = call.tensor()
+    if tensor is None:
+        return NOTHING
+    if "memory_format" in call.keywords:
+        plain = call.keywords["memory_format"] == Qualified("torch.contiguous_format")
+        strides = layout.contiguous_strides(tensor.shape) if plain and tensor.shape is not None else None
+        return replace(tensor, strides=strides, contiguous=plain)
+    return elementwise(call, tensor)
+
+
+@operation("detach", "requires_grad_", "data", "real", "alias")
+def _same(call: Call) -> Value:
+    return call.tensor() or NOTHING
+
+
+@operation("pad")
+def _pad(call: Call) -> Value:
+    """Allocates; a padded dimension has a new size, and zero padding keeps the layout."""
+    tensor = call.tensor(0, "input")
+    _, pads = arguments(call.args, call.keywords, "input", "pad")
+    if tensor is None or tensor.shape is None or not isinstance(pads, Sequence) or len(pads.items) % 2:
+        return NOTHING
+    shape = list(tensor.shape)
+    for index in range(len(pads.items) // 2):
+        before, after = (as_size(pad) for pad in pads.items[2 * index : 2 * index + 2])
+        dim = len(shape) - 1 - index
+        shape[dim] = call.fresh_size(f"n{dim}") if before is None or after is None else shape[dim] + before + after
+    result = tuple(map(call.state.normal, shape))
+    return fresh(result) if tensor.contiguous or tensor.given else of_shape(result)
+
+
+def elementwise(call: Call, *values: Value) -> Value:
+    """The result of an elementwise operation on tensors and numbers, as TensorIterator lays it out."""
+    tensors = [normal(value, call.state) for value in values if isinstance(value, Tensor)]
+    if not tensors:
+        unnamed = [value for value in values if isinstance(value, Unknown)]
+        return Tensor(key=call.interpreter.key(call.node)) if unnamed else NOTHING
+    unknown = any(isinstance(value, Unknown) for value in values)
+    roles = frozenset().union(*(tensor.roles - {"parameter"} for tensor in tensors))
+    merge = next((tensor.merge for tensor in tensors if tensor.merge is not None), None)
+    first = values[0] if isinstance(values[0], Tensor) else tensors[0]
+    part = first.part if isinstance(first, Tensor) else None
+    ranked = [tensor for tensor in tensors if tensor.shape is not None]
+    marked = next((tensor for tensor in tensors if tensor.width is not None), None)
+    kept = {"roles": roles, "merge": merge, "part": part,
+            "batch": marked.batch if marked else None, "width": marked.width if marked else None}  # fmt: skip
+    if len(ranked) < len(tensors):
+        if len(tensors) == 1:
+            return Tensor(None, contiguous=tensors[0].contiguous and not unknown, last=tensors[0].last,
+                          key=call.interpreter.key(call.node), **kept)  # type: ignore[arg-type]  # fmt: skip
+        unknown = True
+    if not ranked:
+        return Tensor(key=call.interpreter.key(call.node), **kept)  # type: ignore[arg-type]
+    shape = broadcast(call.state, [tensor.shape for tensor in ranked if tensor.shape is not None])
+    strides: Strides | None = None
+    leading = values[0]
+    if all(tensor.contiguous for tensor in ranked) and not unknown:
+        strides = layout.contiguous_strides(shape)
+    elif isinstance(leading, Tensor) and leading.shape is not None:
+        full = normal(leading, call.state)
+        if full.shape == shape and full.strides is not None:
+            strides = layout.dense_like(shape, full.strides)
+    contiguous = strides is not None and layout.is_contiguous(shape, strides) is Answer.ALWAYS
+    return Tensor(shape, strides, contiguous, **kept)  # type: ignore[arg-type]
+
+
+def broadcast(state: State, shapes: list[Shape]) -> Shape:
+    rank = max(map(len, shapes))
+    result: list[Size] = [ONE] * rank
+    for shape in shapes:
+        for index, size in enumerate(shape, start=rank - len(shape)):
+            if result[index] == ONE:
+                result[index] = size
+            elif size != ONE and size != result[index]:
+                equate(size, result[index], state.definitions)
+                result[index] = state.normal(result[index])
+    return tuple(result)
+
+
+def _unary(call: Call) -> Value:
+    tensor = call.tensor(0, "input")
+    return NOTHING if tensor is None else elementwise(call, tensor)
+
+
+_UNARY = """
+    relu gelu silu sigmoid tanh exp log sqrt rsqrt abs neg square sin cos erf elu leaky_relu softplus relu6 mish
+    hardtanh hardswish dropout dropout1d dropout2d alpha_dropout feature_dropout clamp clamp_min clamp_max clip nan_to_num
+    bernoulli round floor ceil sign zeros_like ones_like rand_like randn_like empty_like full_like logical_not isnan isinf
+"""
+_BINARY = """
+    add sub mul div true_divide multiply divide subtract pow maximum minimum eq ne lt le gt ge logical_and logical_or
+"""
+
+
+def _binary(call: Call) -> Value:
+    return elementwise(call, *call.args[:2])
+
+
+OPERATIONS.update(dict.fromkeys(_UNARY.split(), _unary))
+OPERATIONS.update(dict.fromkeys(_BINARY.split(), _binary))
+
+
+@operation("masked_fill")
+def _masked_fill(call: Call) -> Value:
+    """Allocates a contiguous clone when nothing but the mask is broadcast."""
+    tensor = call.tensor()
+    if tensor is None:
+        return NOTHING
+    strides = None if tensor.shape is None else layout.contiguous_strides(tensor.shape)
+    return replace(tensor, strides=strides, contiguous=True)
+
+
+@operation("where")
+def _where(call: Call) -> Value:
+    return elementwise(call, *call.args[:3]) if len(call.args) == 3 else NOTHING
+
+
+@operation("softmax", "log_softmax", "softmin")
+def _softmax(call: Call) -> Value:
+    tensor = call.tensor(0, "input")
+    if tensor is None:
+        return NOTHING
+    roles = frozenset({"weights"} if "scores" in tensor.roles else {"features"} if "projection" in tensor.roles else ())
+    if tensor.shape is None:
+        return Tensor(contiguous=True, key=call.interpreter.key(call.node), roles=roles)
+    return fresh(tensor.shape, roles=roles)
+
+
+@operation("layer_norm")
+def _layer_norm(call: Call) -> Value:
+    """Allocates a contiguous result, whatever the layout of its input."""
+    tensor = call.tensor(0, "input")
+    if tensor is None:
+        return NOTHING
+    strides = None if tensor.shape is None else layout.contiguous_strides(tensor.shape)
+    return replace(tensor, strides=strides, contiguous=True, part=None)
+
+
+@operation("is_contiguous")
+def _is_contiguous(call: Call) -> Value:
+    tensor = call.tensor()
+    if tensor is None or tensor.shape is None or tensor.strides is None or call.keywords:
+        return NOTHING
+    answer = layout.is_contiguous(tensor.shape, tensor.strides)
+    return NOTHING if answer is Answer.UNKNOWN else Const(answer is Answer.ALWAYS)

@@ -1,0 +1,193 @@
+"""Matrix products, linear maps and attention itself: shapes and strides, and the roles of their results."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from mha_lint.model import layout
+from mha_lint.model.layout import Answer, Shape, Strides
+from mha_lint.model.sizes import ONE, Size, equate, product
+from mha_lint.model.torch_api.call import Call, normal, operation
+from mha_lint.model.torch_api.pointwise import broadcast
+from mha_lint.model.values import (
+    NOTHING,
+    Const,
+    Sequence,
+    Tensor,
+    Value,
+    as_tensor,
+    fresh,
+    of_shape,
+)
+
+
+@operation("matmul", "bmm", "mm")
+def _matmul(call: Call) -> Value:
+    left, right = call.tensor(0, "input"), call.tensor(1, "other", "mat2")
+    if left is None or right is None:
+        return NOTHING
+    return multiplied(call, left, right)
+
+
+@operation("baddbmm", "addmm")
+def _baddbmm(call: Call) -> Value:
+    left, right = call.tensor(1, "batch1"), call.tensor(2, "batch2")
+    return NOTHING if left is None or right is None else multiplied(call, left, right)
+
+
+def multiplied(call: Call, left: Tensor, right: Tensor) -> Value:
+    """``left @ right``: bmm allocates a contiguous result; roles say which product of attention it is."""
+    if left.shape is not None and right.shape is not None and left.shape and right.shape:
+        inner = right.shape[-2] if len(right.shape) > 1 else right.shape[0]
+        equate(left.shape[-1], inner, call.state.definitions)
+        left, right = normal(left, call.state), normal(right, call.state)
+    shape = product_shape(call, left, right)
+    roles, width_at = product_roles(left, right)
+    call.interpreter.saw_product(left, right)
+    key = call.interpreter.key(call.node)
+    if shape is None:
+        last = right.last if "weights" in left.roles else None
+        return Tensor(contiguous=True, key=key, last=last, roles=roles)
+    contiguous = len(shape) >= 2 and not (right.rank is not None and left.rank is not None and left.rank < right.rank)
+    result = fresh(shape, roles=roles) if contiguous else of_shape(shape, roles=roles)
+    if "context" in roles and len(shape) >= 3:
+        result = replace(result, batch=product(shape[:-2]), width=shape[width_at])
+    return result
+
+
+def product_shape(call: Call, left: Tensor, right: Tensor) -> Shape | None:
+    rank = max(left.rank or 0, right.rank or 0)
+    if rank < 2 or (left.rank is None and rank < 3) or (left.rank is not None and left.rank < 2):
+        return None
+    if right.rank is not None and right.rank < 2:
+        return None
+    batches = [tensor.shape[:-2] for tensor in (left, right) if tensor.shape is not None]
+    batch = broadcast(call.state, batches) if batches else ()
+    rows = left.shape[-2] if left.shape is not None else call.fresh_size("rows")
+    columns = right.shape[-1] if right.shape is not None else call.fresh_size("columns")
+    return (*map(call.state.normal, batch), rows, columns)
+
+
+def maps(tensor: Tensor) -> bool:
+    """Whether the tensor is a parameter that maps; one with a leading 1, broadcast over a batch, is a learned query."""
+    return "parameter" in tensor.roles and not (tensor.shape and len(tensor.shape) > 2 and tensor.shape[0] == ONE)
+
+
+def product_roles(left: Tensor, right: Tensor) -> tuple[frozenset[str], int]:
+    """The roles of a product, and, for a context, which dimension holds the values."""
+    if maps(left) or maps(right):
+        return mapped_roles(left.roles | right.roles), -1
+    if "weights" in left.roles:
+        return frozenset({"context"}), -1
+    if "weights" in right.roles:
+        return frozenset({"context"}), -2
+    if left.roles & {"merged", "projected"} or right.roles & {"merged", "projected"}:
+        return frozenset({"projected"}), -1
+    features = (left.roles | right.roles) & {"features"}
+    if features and "scores" in left.roles | right.roles:  # linear attention: q (k^T v)
+        return frozenset({"context"}), -1 if "scores" in right.roles else -2
+    return frozenset({"scores"}) | features, -1
+
+
+def mapped_roles(roles: frozenset[str]) -> frozenset[str]:
+    """Roles after a learned linear map."""
+    if roles & {"merged", "context", "projected"}:
+        return frozenset({"projection", "projected"})
+    return frozenset({"projection"})
+
+
+@operation("einsum")
+def _einsum(call: Call) -> Value:
+    match call.args:
+        case (Const(str(equation)), Sequence(operands)):
+            pass
+        case (Const(str(equation)), *rest):
+            operands = tuple(rest)
+        case _:
+            return NOTHING
+    tensors = [as_tensor(value) for value in operands]
+    sides = equation.replace(" ", "").split("->")
+    inputs = sides[0].split(",")
+    if len(tensors) != 2 or len(sides) != 2 or len(inputs) != 2 or "." in equation or None in tensors:
+        roles = (
+            mapped_roles(frozenset()) if any(t is not None and "parameter" in t.roles for t in tensors) else frozenset()
+        )
+        return Tensor(key=call.interpreter.key(call.node), roles=roles)
+    left, right = (normal(tensor, call.state) for tensor in tensors if tensor is not None)
+    sizes: dict[str, Size] = {}
+    for letters, tensor in zip(inputs, (left, right), strict=True):
+        if tensor.shape is None or len(tensor.shape) != len(letters):
+            continue
+        for letter, size in zip(letters, tensor.shape, strict=True):
+            if letter in sizes and sizes[letter] != size:
+                equate(size, sizes[letter], call.state.definitions)
+            sizes[letter] = call.state.normal(size)
+    call.interpreter.saw_product(left, right)
+    roles, _ = product_roles(left, right)
+    output = sides[1]
+    shape = tuple(sizes[letter] if letter in sizes else call.fresh_size(letter) for letter in output)
+    result = Tensor(shape, _einsum_strides(inputs, output, shape), roles=roles)
+    if result.strides is not None:
+        result = replace(result, contiguous=layout.is_contiguous(shape, result.strides) is Answer.ALWAYS)
+    if "context" in roles:
+        weights, values = (inputs[0], inputs[1]) if "weights" in left.roles else (inputs[1], inputs[0])
+        width = [letter for letter in output if letter in values and letter not in weights]
+        shared = [letter for letter in output if letter in values and letter in weights]
+        if len(width) == 1:
+            result = replace(
+                result,
+                width=shape[output.index(width[0])],
+                batch=product(shape[output.index(letter)] for letter in shared),
+            )
+    return result
+
+
+def _einsum_strides(inputs: list[str], output: str, shape: Shape) -> Strides | None:
+    """Strides of a contraction of two operands: bmm lays out shared, left and right letters in that order.
+
+    Source: ``sumproduct_pair`` in ATen/native/Linear.cpp.
+    """
+    left, right = inputs
+    if not set(left) & set(right) - set(output) or len(set(left)) < len(left) or len(set(right)) < len(right):
+        return None  # nothing contracted, or a diagonal
+    order = sorted(output, key=lambda letter: (2 if letter not in left else letter not in right, output.index(letter)))
+    laid_out = layout.contiguous_strides(tuple(shape[output.index(letter)] for letter in order))
+    return tuple(laid_out[order.index(letter)] for letter in output)
+
+
+@operation("scaled_dot_product_attention")
+def _sdpa(call: Call) -> Value:
+    """The result's strides depend on the backend that runs (math, flash, efficient, cuDNN): unknown."""
+    query, key, value = call.tensor(0, "query"), call.tensor(1, "key"), call.tensor(2, "value")
+    if query is None or key is None or value is None:
+        return NOTHING
+    call.interpreter.saw_product(query, key)
+    call.interpreter.saw_product(query, value)
+    known = query.shape or value.shape
+    if known is None:
+        return Tensor(key=call.interpreter.key(call.node), last=value.last, roles=frozenset({"context"}))
+    width = value.shape[-1] if value.shape is not None else known[-1]
+    rows = query.shape[-2] if query.shape is not None else call.fresh_size("rows")
+    shape = (*known[:-2], rows, width)
+    return of_shape(shape, roles=frozenset({"context"}), batch=product(shape[:-2]), width=width)
+
+
+@operation("linear")
+def _linear(call: Call) -> Value:
+    tensor, weight = call.tensor(0, "input"), call.tensor(1, "weight")
+    if tensor is None:
+        return NOTHING
+    width = weight.shape[0] if weight is not None and weight.shape is not None and len(weight.shape) == 2 else None
+    return linear(call, tensor, None, width)
+
+
+def linear(call: Call, tensor: Tensor, width_in: Size | None, width_out: Size | None) -> Tensor:
+    """A learned map of the last dimension (..., c) -> (..., e); the result is newly allocated."""
+    roles = mapped_roles(tensor.roles)
+    width_out = width_out if width_out is not None else call.fresh_size("width")
+    if tensor.shape is None:
+        return Tensor(contiguous=True, last=width_out, key=call.interpreter.key(call.node), roles=roles)
+    if width_in is not None:
+        equate(tensor.shape[-1], width_in, call.state.definitions)
+    shape = (*tensor.shape[:-1], width_out)
+    return normal(fresh(shape, roles=roles), call.state)

@@ -1,0 +1,87 @@
+"""What code asks of a tensor, and tensors made from sizes."""
+
+from __future__ import annotations
+
+from mha_lint.model import layout
+from mha_lint.model.sizes import symbol
+from mha_lint.model.torch_api.call import Call, operation, target_sizes
+from mha_lint.model.values import (
+    NOTHING,
+    Int,
+    Sequence,
+    ShapeOf,
+    Tensor,
+    Value,
+    fresh,
+    integer,
+)
+
+
+@operation("size")
+def _size(call: Call) -> Value:
+    tensor = call.tensor()
+    if tensor is None:
+        return NOTHING
+    if len(call.args) == 1 and not call.keywords:
+        return shape_of(tensor)
+    dim = call.integer(1, "dim")
+    return NOTHING if dim is None else dimension(tensor, dim)
+
+
+def shape_of(tensor: Tensor) -> Value:
+    return ShapeOf(tensor) if tensor.shape is None else Sequence(tuple(map(Int, tensor.shape)))
+
+
+def dimension(tensor: Tensor, dim: int) -> Value:
+    if tensor.shape is not None:
+        return Int(tensor.shape[dim]) if -len(tensor.shape) <= dim < len(tensor.shape) else NOTHING
+    if dim == -1 and tensor.last is not None:
+        return Int(tensor.last)
+    return NOTHING if tensor.key is None else Int(symbol(f"{tensor.key}.shape[{dim}]"))
+
+
+@operation("dim", "ndimension", "ndim")
+def _dim(call: Call) -> Value:
+    tensor = call.tensor()
+    return NOTHING if tensor is None or tensor.rank is None else integer(tensor.rank)
+
+
+@operation("numel", "nelement")
+def _numel(call: Call) -> Value:
+    tensor = call.tensor()
+    return NOTHING if tensor is None or tensor.shape is None else Int(layout.numel(tensor.shape))
+
+
+@operation("zeros", "ones", "empty", "rand", "randn", "full", "new_zeros", "new_ones", "new_empty", "new_full")
+def _filled(call: Call) -> Value:
+    values = call.args
+    if (isinstance(values[0], Tensor) if values else False) or call.interpreter.is_method(call.node):
+        values = values[1:]
+    if values and isinstance(values[0], Sequence):
+        values = values[:1]
+    sizes = target_sizes(call, values) if values else None
+    if sizes is None:
+        return Tensor(contiguous=True, key=call.interpreter.key(call.node))
+    return fresh(tuple(call.fresh_size(f"n{i}") if size is None else size for i, size in enumerate(sizes)))
+
+
+@operation(
+    "sum",
+    "mean",
+    "amax",
+    "amin",
+    "logsumexp",
+    "cumsum",
+    "tril",
+    "triu",
+    "flip",
+    "roll",
+    "gather",
+    "index_select",
+    "norm",
+    "std",
+    "var",
+)
+def _somehow(call: Call) -> Value:
+    """Operations whose result's shape nobody has asked for so far."""
+    return Tensor()

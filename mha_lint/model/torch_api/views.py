@@ -1,0 +1,262 @@
+"""Operations that give another view of the same memory, or copy it to do so."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import libcst as cst
+
+from mha_lint.model import layout
+from mha_lint.model.layout import Answer
+from mha_lint.model.sizes import ONE, Size, constant, product
+from mha_lint.model.torch_api.call import Call, dims_argument, normal, operation, solve, target_sizes
+from mha_lint.model.values import (
+    NOTHING,
+    ShapeOf,
+    Tensor,
+    Value,
+    arguments,
+    as_size,
+    fresh,
+    of_shape,
+)
+
+
+def reshaped(call: Call, tensor: Tensor, sizes: list[Size | None] | None, *, copies: bool) -> Value:
+    """``view`` (``copies=False``) or ``reshape``; records what a view would meet."""
+    if sizes is None:
+        key = call.interpreter.key(call.node)
+        return Tensor(key=key, contiguous=tensor.contiguous or tensor.given, roles=tensor.roles, merge=tensor.merge)
+    shape = solve(call, tensor, sizes)
+    tensor = normal(tensor, call.state)
+    answer, strides = Answer.UNKNOWN, None
+    if tensor.shape is not None and tensor.strides is not None:
+        answer, strides = layout.view(tensor.shape, tensor.strides, shape)
+    elif tensor.contiguous or tensor.given:
+        # Code that lays out its input by a view of its own takes it to be contiguous, as nearly all inputs are.
+        answer = Answer.ALWAYS if tensor.contiguous else Answer.UNKNOWN
+        strides = layout.contiguous_strides(shape)
+    if not copies:
+        call.interpreter.saw_view(call.node, answer, tensor, shape)
+    elif answer is Answer.NEVER:
+        strides = layout.contiguous_strides(shape)
+    contiguous = strides is not None and layout.is_contiguous(shape, strides) is Answer.ALWAYS
+    result = replace(tensor, shape=shape, strides=strides, contiguous=contiguous, last=None, key=None)
+    return merged(call, tensor, result)
+
+
+def merged(call: Call, before: Tensor, after: Tensor) -> Tensor:
+    """Mark ``after`` where it holds the heads of a multi-head context side by side in one dimension."""
+    if "context" not in before.roles or before.width is None or before.batch is None or after.shape is None:
+        return after
+    width, batch = call.state.normal(before.width), call.state.normal(before.batch)
+    held = before.shape or ()
+    for size in after.shape:
+        heads = size.divide(width)
+        if heads is None or heads == ONE or size in held:
+            continue
+        if batch.divide(heads) is not None:
+            return replace(after.having("merged"), merge=call.node)
+    return after
+
+
+@operation("view")
+def _view(call: Call) -> Value:
+    tensor = call.tensor()
+    if tensor is None:
+        return NOTHING
+    if len(call.args) == 2 and isinstance(call.args[1], ShapeOf):
+        return replace(tensor, shape=None, strides=None, contiguous=False)
+    values = call.args[1:] or tuple(value for name, value in call.keywords.items() if name in ("size", "shape"))
+    return reshaped(call, tensor, target_sizes(call, values), copies=False)
+
+
+@operation("reshape")
+def _reshape(call: Call) -> Value:
+    tensor = call.tensor(0, "input")
+    values = call.args[1:] or tuple(value for name, value in call.keywords.items() if name == "shape")
+    return NOTHING if tensor is None else reshaped(call, tensor, target_sizes(call, values), copies=True)
+
+
+@operation("flatten")
+def _flatten(call: Call) -> Value:
+    tensor = call.tensor()
+    start, end = call.integer(1, "start_dim", 0), call.integer(2, "end_dim", -1)
+    if tensor is None or tensor.shape is None or start is None or end is None:
+        return NOTHING if tensor is None else replace(tensor, shape=None, strides=None, contiguous=tensor.contiguous)
+    rank = len(tensor.shape)
+    start, end = start % rank, end % rank
+    sizes: list[Size | None] = [
+        *tensor.shape[:start], product(tensor.shape[start : end + 1]), *tensor.shape[end + 1 :]
+    ]  # fmt: skip
+    return reshaped(call, tensor, sizes, copies=True)
+
+
+@operation("unflatten")
+def _unflatten(call: Call) -> Value:
+    tensor, dim = call.tensor(), call.integer(1, "dim")
+    (sizes_value,) = arguments(call.args[2:], call.keywords, "sizes") if len(call.args) > 2 else (
+        call.keywords.get("sizes"),
+    )  # fmt: skip
+    sizes = None if sizes_value is None else target_sizes(call, (sizes_value,))
+    if tensor is None or dim is None or sizes is None:
+        return NOTHING
+    if tensor.shape is None:
+        split = solve(call, of_shape((tensor.last or call.fresh_size("c"),)), sizes) if dim == -1 else None
+        return replace(tensor, key=call.interpreter.key(call.node), last=None, split=split)
+    dim %= len(tensor.shape)
+    inner = solve(call, of_shape((tensor.shape[dim],)), sizes)
+    return reshaped(call, tensor, [*tensor.shape[:dim], *inner, *tensor.shape[dim + 1 :]], copies=True)
+
+
+def permuted(call: Call, tensor: Tensor, order: list[int]) -> Tensor:
+    if tensor.shape is None or len(order) != len(tensor.shape):
+        key = call.interpreter.key(call.node)
+        return replace(tensor, shape=None, strides=None, contiguous=False, last=None, split=None, key=key)
+    shape = tuple(tensor.shape[dim] for dim in order)
+    strides = None if tensor.strides is None else tuple(tensor.strides[dim] for dim in order)
+    contiguous = strides is not None and layout.is_contiguous(shape, strides) is Answer.ALWAYS
+    return replace(tensor, shape=shape, strides=strides, contiguous=contiguous, key=None)
+
+
+@operation("transpose", "swapaxes", "swapdims")
+def _transpose(call: Call) -> Value:
+    tensor = call.tensor(0, "input")
+    first, second = call.integer(1, "dim0"), call.integer(2, "dim1")
+    first = first if first is not None else call.integer(1, "axis0")
+    second = second if second is not None else call.integer(2, "axis1")
+    if tensor is None:
+        return NOTHING
+    if tensor.split is not None and len(tensor.split) == 2 and {first, second} == {1, 2}:
+        # Heads that were just split off move across the tokens: (b, t, h, d) -> (b, h, t, d).
+        shape = (call.fresh_size("b"), call.fresh_size("t"), *tensor.split)
+        tensor = (fresh if tensor.contiguous else of_shape)(shape, roles=tensor.roles)
+    if tensor.shape is None or first is None or second is None:
+        return permuted(call, tensor, [])
+    rank = len(tensor.shape)
+    if not (-rank <= first < rank and -rank <= second < rank):
+        return NOTHING
+    order = list(range(rank))
+    order[first % rank], order[second % rank] = second % rank, first % rank
+    return permuted(call, tensor, order)
+
+
+@operation("permute")
+def _permute(call: Call) -> Value:
+    tensor = call.tensor(0, "input")
+    dims = dims_argument(call.args[1:] or tuple(v for n, v in call.keywords.items() if n == "dims"))
+    if tensor is None or not dims:
+        return NOTHING if tensor is None else permuted(call, tensor, [])
+    if tensor.shape is None and tensor.key is not None:
+        tensor = call.interpreter.refine(call.state, tensor, len(dims))
+    if tensor.shape is None or sorted(dim % len(dims) for dim in dims) != list(range(len(tensor.shape))):
+        return permuted(call, tensor, [])
+    return permuted(call, tensor, [dim % len(dims) for dim in dims])
+
+
+@operation("movedim", "moveaxis")
+def _movedim(call: Call) -> Value:
+    tensor, source, target = call.tensor(), call.integer(1, "source"), call.integer(2, "destination")
+    if tensor is None or tensor.shape is None or source is None or target is None:
+        return NOTHING if tensor is None else permuted(call, tensor, [])
+    rank = len(tensor.shape)
+    order = [dim for dim in range(rank) if dim != source % rank]
+    order.insert(target % rank, source % rank)
+    return permuted(call, tensor, order)
+
+
+@operation("mT", "t", "T", "adjoint")
+def _matrix_transpose(call: Call) -> Value:
+    """``.mT`` and ``.t()``; ``.T`` reverses all dimensions, which for a matrix is the same."""
+    tensor = call.tensor()
+    if tensor is None or tensor.shape is None:
+        return NOTHING if tensor is None else permuted(call, tensor, [])
+    order = list(range(len(tensor.shape)))
+    if isinstance(call.node, cst.Attribute) and call.node.attr.value == "T":
+        return permuted(call, tensor, order[::-1])
+    return permuted(call, tensor, [*order[:-2], *order[-2:][::-1]])
+
+
+@operation("squeeze")
+def _squeeze(call: Call) -> Value:
+    tensor, dim = call.tensor(), call.integer(1, "dim")
+    if tensor is None or tensor.shape is None or dim is None or tensor.shape[dim] != ONE:
+        return NOTHING if tensor is None else Tensor(roles=tensor.roles, merge=tensor.merge)
+    return without(tensor, dim % len(tensor.shape))
+
+
+@operation("unsqueeze")
+def _unsqueeze(call: Call) -> Value:
+    tensor, dim = call.tensor(), call.integer(1, "dim")
+    if tensor is None or tensor.shape is None or dim is None:
+        return NOTHING if tensor is None else Tensor(roles=tensor.roles, merge=tensor.merge)
+    return inserted(tensor, dim % (len(tensor.shape) + 1))
+
+
+def inserted(tensor: Tensor, dim: int) -> Tensor:
+    """The tensor with a new dimension of size 1 before ``dim``, its stride as torch chooses it."""
+    assert tensor.shape is not None
+    strides = None
+    if tensor.strides is not None:
+        step = tensor.shape[dim] * tensor.strides[dim] if dim < len(tensor.shape) else ONE
+        strides = (*tensor.strides[:dim], step, *tensor.strides[dim:])
+    return replace(tensor, shape=(*tensor.shape[:dim], ONE, *tensor.shape[dim:]), strides=strides, key=None)
+
+
+def without(tensor: Tensor, dim: int) -> Tensor:
+    """``select``: the dimension is gone, the strides of the others stay."""
+    assert tensor.shape is not None
+    shape = tensor.shape[:dim] + tensor.shape[dim + 1 :]
+    strides = None if tensor.strides is None else tensor.strides[:dim] + tensor.strides[dim + 1 :]
+    contiguous = strides is not None and layout.is_contiguous(shape, strides) is Answer.ALWAYS
+    return replace(tensor, shape=shape, strides=strides, contiguous=contiguous, key=None)
+
+
+def resized(tensor: Tensor, dim: int, size: Size) -> Tensor:
+    """A part of the tensor along ``dim``: the size changes, the strides stay."""
+    assert tensor.shape is not None
+    shape = (*tensor.shape[:dim], size, *tensor.shape[dim + 1 :])
+    contiguous = tensor.strides is not None and layout.is_contiguous(shape, tensor.strides) is Answer.ALWAYS
+    return replace(tensor, shape=shape, contiguous=contiguous, key=None)
+
+
+@operation("select")
+def _select(call: Call) -> Value:
+    tensor, dim = call.tensor(), call.integer(1, "dim")
+    if tensor is None or tensor.shape is None or dim is None:
+        return NOTHING
+    return without(tensor, dim % len(tensor.shape))
+
+
+@operation("narrow")
+def _narrow(call: Call) -> Value:
+    tensor, dim = call.tensor(), call.integer(1, "dim")
+    size = as_size(arguments(call.args, call.keywords, "input", "dim", "start", "length")[3])
+    if tensor is None or tensor.shape is None or dim is None or size is None:
+        return NOTHING
+    return resized(tensor, dim % len(tensor.shape), size)
+
+
+@operation("expand", "broadcast_to")
+def _expand(call: Call) -> Value:
+    tensor = call.tensor()
+    sizes = target_sizes(call, call.args[1:])
+    if tensor is None or tensor.shape is None or sizes is None or len(sizes) < len(tensor.shape):
+        return NOTHING if tensor is None else Tensor(roles=tensor.roles)
+    new = len(sizes) - len(tensor.shape)
+    minus_one = constant(-1)
+    shape = tuple(
+        tensor.shape[index - new] if size == minus_one and index >= new else size or call.fresh_size(f"n{index}")
+        for index, size in enumerate(sizes)
+    )
+    strides = None if tensor.strides is None else layout.expand_strides(tensor.shape, tensor.strides, shape)
+    return replace(tensor, shape=shape, strides=strides, contiguous=False, key=None)
+
+
+@operation("expand_as")
+def _expand_as(call: Call) -> Value:
+    tensor, other = call.tensor(), call.tensor(1, "other")
+    if tensor is None or tensor.shape is None or other is None or other.shape is None:
+        return NOTHING
+    strides = None if tensor.strides is None else layout.expand_strides(tensor.shape, tensor.strides, other.shape)
+    return replace(tensor, shape=other.shape, strides=strides, contiguous=False, key=None)
