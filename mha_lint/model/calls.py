@@ -88,7 +88,7 @@ def call_method(run: Interpreter, receiver: Value, name: str, call: Call) -> Val
         if operation is not None:
             tensor = as_tensor(receiver)
             assert tensor is not None
-            return operated(operation, replace(call, args=(tensor, *call.args)))
+            return operation(replace(call, args=(tensor, *call.args)))
         if name.endswith("_") and not name.startswith("__") and isinstance(receiver, Tensor):
             return receiver  # in place: same memory
     if isinstance(receiver, (Sequence, Repeated)) and name == "append" and len(call.args) == 1:
@@ -128,15 +128,8 @@ def call_qualified(run: Interpreter, name: str, call: Call) -> Value:
     for prefix in _TORCH_PREFIXES:
         if name.startswith(prefix):
             operation = OPERATIONS.get(name.removeprefix(prefix))
-            return Unknown(run.key(call.node)) if operation is None else operated(operation, call)
+            return Unknown(run.key(call.node)) if operation is None else operation(call)
     return Unknown(run.key(call.node))
-
-
-def operated(operation: torch_api.Transfer, call: Call) -> Value:
-    try:
-        return operation(call)
-    except (IndexError, ZeroDivisionError):  # a dimension that the tensor does not have: no run takes this path
-        return NOTHING
 
 
 def _as_call(call: Call) -> cst.Call:

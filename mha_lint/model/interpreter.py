@@ -13,7 +13,7 @@ from dataclasses import replace
 
 import libcst as cst
 
-from mha_lint.model import assignment, binding, calls, expressions, layers, operators
+from mha_lint.model import assignment, binding, calls, expressions, layers, operators, torch_api
 from mha_lint.model.layout import Answer, Shape, contiguous_strides
 from mha_lint.model.names import ClassInfo, ModuleNames, collect_small
 from mha_lint.model.paths import Frame, OutOfSteps, Trail, UnbindSeen, ViewSeen
@@ -222,7 +222,7 @@ class Interpreter:
         self.step()
         match function:
             case Layer():
-                return layers.apply(self, function, call)
+                return torch_api.possible(lambda each: layers.apply(self, function, each))(call)
             case Instance(cls) | Self(cls):
                 forward = cls.method("forward") or cls.method("__call__")
                 return NOTHING if forward is None else self.call_function(Function(forward, function), call)

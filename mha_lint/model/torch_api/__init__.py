@@ -6,7 +6,7 @@ by ``tests/model/test_exactness.py``.
 """
 
 from mha_lint.model.torch_api import joining, parts, pointwise, products, questions, views
-from mha_lint.model.torch_api.call import OPERATIONS, Call, Transfer, normal
+from mha_lint.model.torch_api.call import OPERATIONS, Call, Transfer, normal, possible
 from mha_lint.model.torch_api.parts import unbound
 from mha_lint.model.torch_api.pointwise import elementwise
 from mha_lint.model.torch_api.products import linear, mapped_roles
@@ -28,6 +28,7 @@ __all__ = [
     "parts",
     "permuted",
     "pointwise",
+    "possible",
     "products",
     "questions",
     "resized",

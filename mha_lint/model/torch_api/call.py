@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import wraps
 from typing import TYPE_CHECKING
 
 import libcst as cst
@@ -12,6 +13,7 @@ from mha_lint.model import layout
 from mha_lint.model.layout import Shape
 from mha_lint.model.sizes import Size, constant, equate, product, symbol
 from mha_lint.model.values import (
+    NOTHING,
     Const,
     Int,
     Qualified,
@@ -75,11 +77,26 @@ OPERATIONS: dict[str, Transfer] = {}
 
 def operation(*names: str) -> Callable[[Transfer], Transfer]:
     def register(function: Transfer) -> Transfer:
-        for name in names:
-            OPERATIONS[name] = function
+        OPERATIONS.update(dict.fromkeys(names, possible(function)))
         return function
 
     return register
+
+
+def possible(function: Transfer) -> Transfer:
+    """The same function, unknown for a call that torch would refuse, such as one of a dimension that isn't there.
+
+    The interpreter meets such calls on paths that no run takes.
+    """
+
+    @wraps(function)
+    def transfer(call: Call) -> Value:
+        try:
+            return function(call)
+        except (IndexError, ValueError, ZeroDivisionError):
+            return NOTHING
+
+    return transfer
 
 
 def target_sizes(call: Call, values: tuple[Value, ...]) -> list[Size | None] | None:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from mha_lint.model import layout
 from mha_lint.model.layout import Answer, Shape, Strides
 from mha_lint.model.sizes import ONE, Size, equate
-from mha_lint.model.torch_api.call import OPERATIONS, Call, normal, operation
+from mha_lint.model.torch_api.call import OPERATIONS, Call, normal, operation, possible
 from mha_lint.model.values import (
     NOTHING,
     Const,
@@ -124,9 +124,10 @@ def _unary(call: Call) -> Value:
 
 
 _UNARY = """
-    relu gelu silu sigmoid tanh exp log sqrt rsqrt abs neg square sin cos erf elu leaky_relu softplus relu6 mish
-    hardtanh hardswish dropout dropout1d dropout2d alpha_dropout feature_dropout clamp clamp_min clamp_max clip nan_to_num
-    bernoulli round floor ceil sign zeros_like ones_like rand_like randn_like empty_like full_like logical_not isnan isinf
+    relu gelu silu sigmoid tanh exp log sqrt rsqrt abs neg square sin cos erf elu leaky_relu softplus relu6
+    mish hardtanh hardswish dropout dropout1d dropout2d alpha_dropout feature_dropout clamp clamp_min clamp_max clip
+    nan_to_num bernoulli round floor ceil sign zeros_like ones_like rand_like randn_like empty_like full_like
+    logical_not isnan isinf
 """
 _BINARY = """
     add sub mul div true_divide multiply divide subtract pow maximum minimum eq ne lt le gt ge logical_and logical_or
@@ -137,8 +138,8 @@ def _binary(call: Call) -> Value:
     return elementwise(call, *call.args[:2])
 
 
-OPERATIONS.update(dict.fromkeys(_UNARY.split(), _unary))
-OPERATIONS.update(dict.fromkeys(_BINARY.split(), _binary))
+OPERATIONS.update(dict.fromkeys(_UNARY.split(), possible(_unary)))
+OPERATIONS.update(dict.fromkeys(_BINARY.split(), possible(_binary)))
 
 
 @operation("masked_fill")
