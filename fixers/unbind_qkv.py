@@ -125,7 +125,15 @@ def _assigned_before(unbinding: Unbinding, name: str, context: Context) -> tuple
         return f"`{name}` is not simply a permuted view where it is assigned; {_OPTION}"
     if usage.read_later(unbinding.statement, name, places):
         return f"`{name}` is used elsewhere in its permuted form; {_OPTION}"
-    return first, [edit for other in found if other for edit in _without_reordering(other, places)]
+    edits: list[Edit] = []
+    for assignment, other in zip(assignments, found, strict=True):
+        assert other is not None
+        statement = places.statement(assignment.value)
+        if isinstance(other.receiver, cst.Name) and other.receiver.value == name and statement is not None:
+            edits.append(places.without_statement(statement))  # nothing but `qkv = qkv` would be left of it
+        else:
+            edits += _without_reordering(other, places)
+    return first, edits
 
 
 def _shows_view(found: _Reordering, unbinding: Unbinding, context: Context) -> bool:

@@ -131,6 +131,10 @@ class Places:
         content = "".join(f"{self.newline}{indent}{new}" if new else self.newline for new in lines)
         return self.insert(Position(row, column), content)
 
-    def lines_before(self, statement: cst.CSTNode, lines: list[str]) -> Edit:
-        indent = self.indent(statement)
-        return self.insert(self.start(statement), "".join(f"{line}{self.newline}{indent}" for line in lines))
+    def without_statement(self, statement: cst.SimpleStatementLine) -> Edit:
+        """Delete a statement with its line; a comment behind it stays, on the line that it had."""
+        start, end = self.start(statement), self.end(statement.body[-1])
+        rest = self.line(end.row)[end.column - 1 :]
+        if rest.strip():
+            return Edit(start, Position(end.row, end.column + len(rest) - len(rest.lstrip())), "")
+        return Edit(Position(start.row, 1), Position(end.row + 1, 1), "")

@@ -53,8 +53,10 @@ def subscript(run: Interpreter, node: cst.Subscript, state: State) -> Value:
             return torch_api.dimension(known_tensor, size.constant)
         case Unknown(str(key)), [Const(str(name))]:
             return Unknown(f"{key}[{name!r}]")
-        case Unknown(str(key)), [Int(size)] if size.constant is not None:
-            return Unknown(f"{key}[{size.constant}]")
+        case Unknown(str(key)), [Int(size)]:
+            return Unknown(f"{key}[{size}]")
+        case Unknown(str(key)), [Unknown(str(index))]:
+            return Unknown(f"{key}[{index}]")
         case ((Tensor() | Unknown()), _):
             indexable = as_tensor(base)
             assert indexable is not None

@@ -144,6 +144,7 @@ def _unbound_by(node: cst.BaseExpression, names: ModuleNames) -> cst.BaseExpress
 def _kind(unbinding: Unbinding, seen: list[UnbindSeen], *, attended: bool) -> str | None:
     """ "QKV", "KV" or "QK" where the tensor is established to be that, else None."""
     counts = {unbind.tensor.shape[0].constant if unbind.tensor.shape else None for unbind in seen}
+    counts = counts - {None} or counts
     letters = [_letter(name) for name in unbinding.targets]
     named = {"".join(sorted(filter(None, letters)))} if letters and all(letters) else set()
     source = _last_name(unbinding.packed).lower()

@@ -97,7 +97,7 @@ class ViewOfTransposed(Rule):
 
 
 def _message(raising: list[ViewSeen], *, always: bool, places: Places) -> str:
-    what = f"`.view()` of a {_disorder(raising[0].tensor)} tensor"
+    what = f"`.view()` of {_disorder(raising[0].tensor)} tensor"
     where = "" if always else ", on one path through the code,"
     callers = sorted({places.start(view.caller).row for view in raising if view.caller is not None})
     through = f" (reached from line {', '.join(map(str, callers))})" if callers and not always else ""
@@ -106,5 +106,5 @@ def _message(raising: list[ViewSeen], *, always: bool, places: Places) -> str:
 
 def _disorder(tensor: Tensor) -> str:
     if tensor.shape is None or tensor.strides is None or dense_order(tensor.shape, tensor.strides):
-        return "transposed"
-    return "expanded" if any(not stride.terms for stride in tensor.strides) else "sliced"
+        return "a transposed"
+    return "an expanded" if any(not stride.terms for stride in tensor.strides) else "a sliced"

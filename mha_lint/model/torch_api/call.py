@@ -111,7 +111,7 @@ def target_sizes(call: Call, values: tuple[Value, ...]) -> list[Size | None] | N
                 return None
     sizes: list[Size | None] = []
     for value in values:
-        if isinstance(value, (Sequence, Repeated, ShapeOf, Tensor, Qualified)) or (
+        if isinstance(value, (Sequence, Repeated, ShapeOf, Qualified)) or (
             isinstance(value, Const) and not isinstance(value.value, bool)
         ):
             return None
