@@ -34,7 +34,8 @@ class Fix:
 
     ``flagged`` are the rows of the original text where, for the relation *repaired*, the expected
     error is raised. ``added`` names the parameters that, for the relation *extended*, the class
-    gains in its ``state_dict`` (``("out_proj.weight", "out_proj.bias")``).
+    gains in its ``state_dict`` (``("out_proj.weight", "out_proj.bias")``). ``identity`` names those it
+    has already, which validation puts at the identity in both texts.
     """
 
     applicability: Applicability
@@ -43,6 +44,7 @@ class Fix:
     edits: tuple[Edit, ...]
     flagged: tuple[int, ...] = ()
     added: tuple[str, ...] = ()
+    identity: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -347,12 +347,13 @@ def _alternatives(item: inspect.Parameter, plan: Plan, context: _Context) -> lis
     role, text = role_of(item.name), _text(item.annotation)
     current = plan.arguments.get(item.name)
     choices: list[Any] = [*context.literals.get(item.name, []), *_compared_texts(item.name, context.tree)]
-    if isinstance(current, int) and not isinstance(current, bool):
+    pair = role in ("window", "space", "kernel") or _is_taken_apart(item.name, context.tree)
+    if pair and isinstance(current, int) and not isinstance(current, bool):
         choices.append((current, current))
     if role in ("window", "space", "kernel", "ratio"):
         choices += [2, 7, (7, 7), 1, 8]
     elif role in ("", "flag", "scale"):
-        choices += [plan.sizing.width, 1, 2, True, None, 0.5, (4, 4), torch.nn.LayerNorm, torch.nn.Identity()]
+        choices += [plan.sizing.width, 1, 2, True, None, 0.5, torch.nn.LayerNorm, torch.nn.Identity()]
         if not text or "Module" in text or "Callable" in text:
             choices += [torch.nn.GELU, torch.nn.Linear(plan.sizing.width, plan.sizing.width)]
     elif role in ("norm", "act"):
@@ -362,10 +363,33 @@ def _alternatives(item: inspect.Parameter, plan: Plan, context: _Context) -> lis
     elif role == "length":
         choices += [16, 49, 5]
     elif role == "width":
-        choices += [2 * plan.sizing.width, plan.sizing.head_dim, (plan.sizing.width,) * 2]
+        choices += [2 * plan.sizing.width, plan.sizing.head_dim]
     elif role == "head_dim":
         choices += [plan.sizing.width]
     return [choice for choice in choices if choice is not current]
+
+
+def _is_taken_apart(name: str, tree: ast.Module) -> bool:
+    """Whether the file uses something of this name as a sequence: subscripted, unpacked, iterated over, measured."""
+
+    def is_it(node: ast.expr) -> bool:
+        return isinstance(node, (ast.Name, ast.Attribute)) and ast.unparse(node).rpartition(".")[2] == name
+
+    for node in ast.walk(tree):
+        match node:
+            case (
+                ast.Subscript(value=used) | ast.Starred(value=used) | ast.For(iter=used) | ast.comprehension(iter=used)
+            ):
+                found = is_it(used)
+            case ast.Assign(targets=[ast.Tuple() | ast.List()], value=used):
+                found = is_it(used)
+            case ast.Call(func=ast.Name("len" | "zip" | "enumerate" | "tuple" | "list" | "prod"), args=arguments):
+                found = any(is_it(argument) for argument in arguments)
+            case _:
+                found = False
+        if found:
+            return True
+    return False
 
 
 def _text(annotation: Any) -> str:

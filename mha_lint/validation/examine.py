@@ -24,6 +24,7 @@ _DTYPES = {
 _SHAPES = 6  # input shapes a configuration is run with, where the module takes that many
 _NEEDED = 4  # distinct input shapes that a verdict needs on each device
 _SETUPS = 4
+_ELSEWHERE = 3.0  # seconds for sizes other than the first that ran
 
 
 @dataclass(slots=True)
@@ -34,7 +35,8 @@ class Record:
     ran_before: set[Statement] = field(default_factory=set)
     ran_after: set[Statement] = field(default_factory=set)
     met: set[Statement] = field(default_factory=set)  # flagged statements at which before was seen to raise
-    refuted: str = ""
+    apart: bool = False  # an agreeing trial differed from plain before, in the layout's rounding alone
+    moved: bool = False  # new parameters did not start at the identity and were put there
 
 
 def examine(job: Job, devices: dict[str, str], deadline: float, tell: Callable[[str], None]) -> Verdict:
@@ -101,6 +103,7 @@ class _Pair:
     before: Any
     after: Any
     gained: frozenset[str]
+    applied: frozenset[str]  # names at the identity in both, which only after uses
     ran_before: frozenset[Statement]  # changed statements that building and importing ran
     ran_after: frozenset[Statement]
 
@@ -137,7 +140,7 @@ class _Examination:
         self.tell("the search for a way to run it")
         wanted = (self.changed_before | self.flagged) - self.loaded_before
         budget = min(self.deadline, time.monotonic() + min(10.0, 0.4 * (self.deadline - time.monotonic())))
-        search = harness.Search(self.before, wanted, self._meaning, self.job.hints, budget)
+        search = harness.Search(self.before, wanted, self._meaning, self.job.hints, budget, self.met_now)
         setups = search.find(self.job.symbols)[:_SETUPS]
         if not setups:
             reason = "no way was found to run the changed lines"
@@ -148,6 +151,7 @@ class _Examination:
             elif search.last_error:
                 reason += f"; the last attempt: {search.last_error}"
             return _verdict("not exercised", self.devices, reason=reason)
+        setups += self._other_sizes(search, setups)
         self.described = [setup.describe() for setup in setups]
         self.level = "module" if setups[0].target.is_class else "function"
         reason = ""
@@ -165,6 +169,20 @@ class _Examination:
             reason = f"time ran out after {len(self.record.trials)} trials"
         reason = reason or self._shortfall()
         return self._finish("not exercised", reason) if reason else self._finish("validated", "; ".join(self.described))
+
+    def _other_sizes(self, search: harness.Search, setups: list[harness.Setup]) -> list[harness.Setup]:
+        """Setups of other sizes, where the first ones raised no error or take no inputs whose shapes could vary."""
+        silent = self.flagged.difference(*(setup.met for setup in setups))
+        wanted = 0 if setups[0].specs else _NEEDED - len(setups)
+        found: list[harness.Setup] = []
+        if silent or wanted > 0:
+            for setup in search.elsewhere(setups[0], min(self.deadline, time.monotonic() + _ELSEWHERE)):
+                if setup.met & silent or len(found) < wanted:
+                    found.append(setup)
+                    silent -= setup.met
+                if not silent and len(found) >= wanted:
+                    break
+        return found
 
     def _on(self, device: str) -> list[Trial]:
         return [item for item in self.record.trials if item.device == device]
@@ -207,27 +225,39 @@ class _Examination:
                 raise _Refuted(
                     f"building {setup.describe()} raised only after: {imports.in_one_line(error)}"
                 ) from error
-        gained = self._gained(before, after)
+        gained, applied = self._announced(before, after)
         trial.randomise(before, seed=11)
         outcome = after.load_state_dict(before.state_dict(), strict=not gained)
         if gained and (set(outcome.missing_keys) != gained or outcome.unexpected_keys):
             raise _Refuted(f"an old checkpoint misses {sorted(outcome.missing_keys)}, expected {sorted(gained)}")
+        relations.put_at_identity(before, applied)
+        relations.put_at_identity(after, applied)
+        self.record.moved |= not relations.put_at_identity(after, gained)
         return _Pair(
             before,
             after,
             gained,
+            applied,
             self.loaded_before | {item for item in self.changed_before if item.ran(rows.of(self.before.pseudo))},
             self.loaded_after | {item for item in self.changed_after if item.ran(rows.of(self.after.pseudo))},
         )
 
-    def _gained(self, before: Any, after: Any) -> frozenset[str]:
-        """Compare the ``state_dict`` of both; what after has more must be exactly what was announced."""
+    def _announced(self, before: Any, after: Any) -> tuple[frozenset[str], frozenset[str]]:
+        """Compare the ``state_dict`` of both; what after has more must be exactly what was announced.
+
+        The names gained, and those that only after applies.
+        """
         old, new = before.state_dict(), after.state_dict()
         announced: frozenset[str] = frozenset()
+        applied: frozenset[str] = frozenset()
         if self.job.relation == "extended":
-            owners = {harness.owner_of(self.before.module, symbol) or symbol for symbol in self.job.symbols}
-            announced = relations.gained_names(after, frozenset(owners), self.job.added)
-            if not announced:
+            names = {harness.owner_of(self.before.module, symbol) or symbol for symbol in self.job.symbols}
+            owners = frozenset(names)
+            announced = relations.names_within(after, owners, self.job.added)
+            applied = relations.names_within(after, owners, self.job.identity)
+            if applied - set(new):
+                raise _Refuted(f"there is no {', '.join(sorted(applied - set(new)))} to apply")
+            if not announced and not applied:
                 raise _Refuted(
                     "the rewrite announced no new parameters, or none of the classes that gain them was built"
                 )
@@ -239,7 +269,7 @@ class _Examination:
                 raise _Refuted(f"the state_dict entry {name} changes shape")
             if getattr(value, "dtype", None) != getattr(new[name], "dtype", None):
                 raise _Refuted(f"the state_dict entry {name} changes dtype")
-        return announced
+        return announced, applied
 
     def _trial(
         self,
@@ -256,7 +286,9 @@ class _Examination:
             return trial.make_inputs(setup.specs, assignment, inspected.sizes, inspected.vocabulary, conditions)
 
         where = f"{setup.target.name} on {conditions.device}"
-        shapes = make().shapes
+        shapes = make().shapes or tuple(
+            f"{name}: {tuple(value.shape)}" for name, value in pair.before.named_parameters()
+        )
         note = _Noting(self, conditions, shapes)
         self.met_now.clear()
         with watch(self.before.pseudo, self.after.pseudo) as rows:
@@ -272,18 +304,20 @@ class _Examination:
         if before.error is not None or after.error is not None:
             note.errors(before.error, after.error)
             return
-        difference = trial.compare(before, after, pair.gained)
-        repeats = 3 if difference.difference else 1 if first else 0  # chance must not pass for a counterexample
+        difference = trial.compare(before, after, pair.gained, pair.applied)
+        copied = difference.difference and self._equals_copied(pair, after, make, positional, conditions)
+        differs = difference.difference and not copied
+        repeats = 3 if differs else 1 if first else 0  # chance must not pass for a counterexample
         for _ in range(repeats):
             again = trial.run(pair.before, make, positional, conditions, self._meaning())
             if again.error is not None or trial.compare(before, again, frozenset()).difference:
                 note("skipped", None, "before is not reproducible: two runs with the same seed differ")
                 return
-        if difference.difference:
+        if differs:
             note("differ", difference.largest, difference.difference)
             raise _Refuted(note.counterexample(difference.difference))
-        self._check_gradients_reach(pair, after, note)
-        if not trial.says_something(before) and not _depends_on_inputs(
+        self._check_gradients_reach(pair, before, after, note)
+        if not trial.says_something(before, "input " if setup.specs else "") and not _depends_on_inputs(
             pair.before, setup, assignment, conditions, positional
         ):
             note("skipped", None, "the outputs are not finite, or do not depend on the inputs")
@@ -296,7 +330,29 @@ class _Examination:
         self.record.ran_before |= ran_before
         self.record.ran_after |= ran_after
         self.record.met |= self.met_now
-        note("agree", difference.largest, "before raised at the flagged line" if self.met_now else "")
+        self.record.apart |= bool(copied)
+        raised = "before raised at the flagged line" if self.met_now else ""
+        apart = f"equal to before on contiguous copies; with its own strides {difference.difference}" if copied else ""
+        note("agree", difference.largest, "; ".join(filter(None, (raised, apart))))
+
+    def _equals_copied(
+        self,
+        pair: _Pair,
+        after: trial.Seen,
+        make: Callable[[], trial.Inputs],
+        positional: tuple[str, ...],
+        conditions: trial.Conditions,
+    ) -> bool:
+        """Whether after equals, to the last bit, before with contiguous copies under the flagged views.
+
+        Where somebody writes into what such a view shares, the copy has another meaning, and this one does not count.
+        """
+        if self.job.relation != "repaired":
+            return False
+        copies = relations.Copies()
+        meaning = relations.copied_views(self.before.pseudo, self.flagged, copies)
+        seen = trial.run(pair.before, make, positional, conditions, meaning)
+        return seen.error is None and copies.stand_apart() and not trial.compare(seen, after, pair.gained).difference
 
     def _is_expected(self, error: BaseException) -> bool:
         """Whether this is the error that a repair is about, raised where it was flagged."""
@@ -304,12 +360,17 @@ class _Examination:
             return False
         return relations.raised_at(error, self.before.pseudo, self.flagged) is not None
 
-    def _check_gradients_reach(self, pair: _Pair, after: trial.Seen, note: _Noting) -> None:
-        gradients = dict(after.gradients)
-        for name in pair.gained:
+    def _check_gradients_reach(self, pair: _Pair, before: trial.Seen, after: trial.Seen, note: _Noting) -> None:
+        gradients, earlier = dict(after.gradients), dict(before.gradients)
+        for name in sorted(pair.applied):
+            if earlier.get(f"gradient of {name}") is not None:
+                detail = f"before applies {name} already"
+                note("differ", None, detail)
+                raise _Refuted(note.counterexample(detail))
+        for name in sorted(pair.gained | pair.applied):
             gradient = gradients.get(f"gradient of {name}")
             if gradient is None or not bool((gradient != 0).any()):
-                detail = f"no gradient reaches the new {name}"
+                detail = f"no gradient reaches {name}"
                 note("differ", None, detail)
                 raise _Refuted(note.counterexample(detail))
 
@@ -360,7 +421,10 @@ class _Examination:
 
     def _finish(self, verdict: VerdictName, reason: str) -> Verdict:
         counted = [item for item in self.record.trials if item.outcome == "agree"]
-        return _verdict(verdict, self.devices, self.level, reason, tuple(self.record.trials), bool(counted))
+        if verdict == "validated" and self.record.moved:
+            reason += "; the new parameters do not start at the identity and were put there"
+        bitwise = bool(counted) and not self.record.apart
+        return _verdict(verdict, self.devices, self.level, reason, tuple(self.record.trials), bitwise)
 
 
 @dataclass(slots=True)

@@ -10,7 +10,7 @@ import itertools
 import time
 import types
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -58,6 +58,7 @@ class Setup:
     assignments: tuple[Assignment, ...]
     inspected: Inspected
     covered: frozenset[Statement]
+    met: frozenset[Statement] = frozenset()  # flagged statements at which before was seen to raise
 
     def describe(self) -> str:
         arguments = ", ".join(f"{name}={describe(spec)}" for name, spec in self.specs.items())
@@ -159,6 +160,7 @@ class Search:
     meaning: Meaning
     hints: Mapping[str, tuple[str | int | None, ...]]
     deadline: float
+    met: set[Statement] = field(default_factory=set)  # where ``meaning`` notes what it met
     last_error: str = ""
     ran_without_reaching: str = ""
     missing_package: str = ""
@@ -209,6 +211,22 @@ class Search:
                 again = self._try(target, other, frozenset(missing), deadline)
                 setup = again[0] if again is not None else None
 
+    def elsewhere(self, setup: Setup, deadline: float) -> Iterator[Setup]:
+        """The same target built with other sizes, for what the first sizes did not show."""
+        thing = lookup(self.loaded.module, setup.target.name)
+        if not setup.target.is_class:
+            return
+        known = [setup.plan.arguments]
+        for plan in plans(thing, self.loaded.module, self.loaded.tree):
+            if time.monotonic() > deadline:
+                return
+            if plan.arguments in known:
+                continue
+            known.append(plan.arguments)
+            tried = self._try(setup.target, plan, setup.covered, deadline)
+            if tried is not None and tried[0] is not None:
+                yield tried[0]
+
     def _try(
         self, target: Target, plan: Plan, wanted: frozenset[Statement], deadline: float
     ) -> tuple[Setup | None, dict[str, Any]] | None:
@@ -249,7 +267,8 @@ class Search:
         evidence = read_forward(_function(self.loaded.tree, target, type(module)))
         variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
         parameters = [item for item in signature.parameters.values() if item.kind not in variadic]
-        if not parameters and isinstance(module, torch.nn.Module) and not isinstance(module, FunctionModule):
+        takes_any = any(item.kind is inspect.Parameter.VAR_POSITIONAL for item in signature.parameters.values())
+        if not parameters and takes_any:
             parameters = [inspect.Parameter("x", inspect.Parameter.POSITIONAL_ONLY)]
         options = {
             item.name: candidates(item, evidence, module, inspected, self.hints.get(item.name), signature)
@@ -265,6 +284,7 @@ class Search:
             nonlocal attempts
             attempts += 1
             rows.of(self.loaded.pseudo).clear()
+            self.met.clear()
             conditions = trial.Conditions("cpu", torch.float32, False, seed=0)
             try:
                 inputs = trial.make_inputs(specs, family[0], inspected.sizes, inspected.vocabulary, conditions)
@@ -279,7 +299,7 @@ class Search:
                 self.last_error = f"calling {target.name} with ({shown}) raised {in_one_line(error)}"
                 return None
             covered = frozenset(item for item in wanted if item in built or item.ran(rows.of(self.loaded.pseudo)))
-            return Setup(target, plan, dict(specs), family, inspected, covered)
+            return Setup(target, plan, dict(specs), family, inspected, covered, frozenset(self.met))
 
         groups = families(inspected.fixed)
         for specs, family in self._combinations(required, options, groups):

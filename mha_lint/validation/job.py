@@ -23,8 +23,10 @@ class Job:
 
     ``symbols`` say where the edits lie ("Class.method", "function", "Outer.Inner.method"). ``flagged`` are rows of
     ``before`` where, for *repaired*, the expected error is raised. ``added`` are the ``state_dict`` names, relative to
-    the class, that it gains under *extended*. ``hints`` give symbolic shapes of forward's parameters, such as
-    ``{"x": ("b", "t", "self.embed_dim")}``; None stands for an unknown size.
+    the class, that it gains under *extended*. ``identity`` are names that it has already and that trials put at the
+    identity in both texts, as they put the gained ones after: a matrix at ``eye``, a bias at zero. ``hints`` give
+    symbolic shapes of forward's parameters, such as ``{"x": ("b", "t", "self.embed_dim")}``; None stands for an
+    unknown size.
     """
 
     path: str
@@ -34,6 +36,7 @@ class Job:
     relation: Relation
     flagged: tuple[int, ...] = ()
     added: tuple[str, ...] = ()
+    identity: tuple[str, ...] = ()
     hints: Mapping[str, tuple[str | int | None, ...]] = field(default_factory=dict)
 
 
@@ -59,6 +62,7 @@ def job_from_json(data: dict[str, Any]) -> Job:
         relation=data["relation"],
         flagged=tuple(data["flagged"]),
         added=tuple(data["added"]),
+        identity=tuple(data["identity"]),
         hints={name: tuple(shape) for name, shape in data["hints"].items()},
     )
 

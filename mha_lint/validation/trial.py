@@ -199,14 +199,22 @@ class Comparison:
     largest: float
 
 
-def compare(before: Seen, after: Seen, gained: frozenset[str]) -> Comparison:
-    """Everything that the two executions left, where names in ``gained`` exist in after alone."""
+def compare(before: Seen, after: Seen, gained: frozenset[str], applied: frozenset[str] = frozenset()) -> Comparison:
+    """Everything that the two executions left, where names in ``gained`` exist in after alone.
+
+    Parameters in ``applied`` exist in both, and only after gives them a gradient.
+    """
     largest = 0.0
     first = ""
-    expected = {f"gradient of {name}" for name in gained}
+    expected = {f"gradient of {name}" for name in gained | applied}
+    unused = {f"gradient of {name}" for name in applied}
     sides = (
         ("outputs", before.outputs, after.outputs),
-        ("gradients", before.gradients, [item for item in after.gradients if item[0] not in expected]),
+        (
+            "gradients",
+            [item for item in before.gradients if item[0] not in unused],
+            [item for item in after.gradients if item[0] not in expected],
+        ),
         ("effects", before.effects, [item for item in after.effects if item[0].removeprefix("buffer ") not in gained]),
     )
     for kind, ours, theirs in sides:
@@ -244,13 +252,16 @@ def _short(value: Any) -> str:
     return "a tensor" if isinstance(value, torch.Tensor) else repr(value)[:60]
 
 
-def says_something(seen: Seen) -> bool:
-    """Whether an execution can tell right from wrong: finite somewhere, and depending on its inputs."""
+def says_something(seen: Seen, source: str) -> bool:
+    """Whether an execution can tell right from wrong: finite somewhere, and depending on its inputs.
+
+    ``source`` begins the names of what counts as an input: "input ", or "" where there are parameters alone.
+    """
     tensors = [value for _, value in seen.outputs if isinstance(value, torch.Tensor) and value.numel()]
     floats = [value for value in tensors if value.is_floating_point() or value.is_complex()]
     if not tensors or (floats and not any(bool(torch.isfinite(value).any()) for value in floats)):
         return False
-    arrived = [value for name, value in seen.gradients if name.startswith("gradient of input ")]
+    arrived = [value for name, value in seen.gradients if name.startswith(f"gradient of {source}")]
     gradients = [value for value in arrived if isinstance(value, torch.Tensor)]
     return any(bool((torch.isfinite(value) & (value != 0)).any()) for value in gradients)
 

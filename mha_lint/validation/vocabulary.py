@@ -66,7 +66,7 @@ _ROLES: tuple[tuple[str, str], ...] = (
     ("batch", r"(max_)?batch_?size"),
     ("vocab", r"vocab_?size|n_?vocab|num_(embeddings|classes)|n_classes"),
     ("layers", r"(n|num)_?(hidden_)?(layers?|blocks?)|depth|n_layers?|num_(encoder|decoder)_layers"),
-    ("index", r"(layer|block|head)_?(idx|id|index|number|num)|i_layer"),
+    ("index", r"layer_?(idx|id|index|number|num)|(block|head)_?(idx|id|index)|i_layer"),
     ("ratio", r"sr_?ratio|(\w*_)?ratio|expansion|mlp_ratio|mult|stride|dilation|groups"),
     ("kernel", r"kernel(_size)?|patch_size|\w*kernel_size"),
     ("eps", r"(\w*_)?(eps|epsilon)"),
@@ -91,6 +91,20 @@ _ROLES: tuple[tuple[str, str], ...] = (
              r"batch_first|bidirectional|fused|gradient_checkpointing|training|\w*_is_\w*|\w*clip_?qkv|sliding|"
              r"decoder|cross"),
 )  # fmt: skip
+# Where no whole name is known, its parts tell: every part of a role's first set, any of its second, none of its third.
+_COUNTS = frozenset("n num nb number of no count".split())
+_EXTENTS = frozenset("d dim dims dimension dimensions size width features channels feats".split())
+_WIDTHS = frozenset(
+    "hidden embed embedding embeddings embedded embd emb model width widths channel channels ch chans feature features "
+    "feat feats planes dim dims dimension dimensions units".split()
+)
+_NO_SIZE = frozenset(
+    "type name mode path layer layers fn func function cls class module modules map init kind use is has with id ids "
+    "index file dir parallel list tensor mult ratio factor per positions position token tokens pos first last "
+    "only".split()
+)
+_QUALIFIERS = frozenset("attention attn self cross multi query q total of encoder decoder sa ca mha".split())
+_PARTS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 _COMPILED = tuple((role, re.compile(pattern, re.IGNORECASE)) for role, pattern in _ROLES)
 
 
@@ -100,7 +114,20 @@ def role_of(name: str) -> str:
     for role, pattern in _COMPILED:
         if pattern.fullmatch(bare) or pattern.fullmatch(name):
             return role
-    return ""
+    return _role_by_parts({part.lower() for part in _PARTS.findall(name)})
+
+
+def _role_by_parts(parts: set[str]) -> str:
+    if parts & {"head", "heads"}:
+        rest = parts - {"head", "heads"}
+        if rest & _EXTENTS:
+            return "head_dim"
+        if rest & {"kv", "key", "value"} and rest - {"kv", "key", "value"} <= _COUNTS | _QUALIFIERS:
+            return "kv_heads"
+        return "heads" if rest <= _COUNTS | _QUALIFIERS else ""
+    if parts & {"drop", "dropout"}:
+        return "rate"
+    return "width" if parts & _WIDTHS and not parts & _NO_SIZE else ""
 
 
 def value_of(role: str, sizing: Sizing) -> Any:

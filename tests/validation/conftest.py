@@ -34,6 +34,7 @@ def check(validator: Validator, tmp_path: Path) -> Check:
         *,
         file: str = "attention.py",
         added: tuple[str, ...] = (),
+        identity: tuple[str, ...] = (),
         using: Validator | None = None,
     ) -> Verdict:
         before = textwrap.dedent(source)
@@ -44,6 +45,7 @@ def check(validator: Validator, tmp_path: Path) -> Check:
         path.write_text(before)
         rows = [row for row, line in enumerate(before.splitlines(), 1) if old.splitlines()[0] in line]
         flagged = tuple(rows) if relation == "repaired" else ()
-        return (using or validator).validate(Job(str(path), before, after, (symbol,), relation, flagged, added))
+        job = Job(str(path), before, after, (symbol,), relation, flagged, added, identity)
+        return (using or validator).validate(job)
 
     return run

@@ -246,3 +246,43 @@ class Heads(nn.Module):
         out = (weights @ v).transpose(1, 2).flatten(2)
         return out
 """
+
+# Where batch or height is 1 the view works on strided storage, which the products behind it then add up otherwise.
+AXIAL = """
+import torch
+from torch import nn
+
+
+class AxialAttention(nn.Module):
+    def __init__(self, dim, heads):
+        super().__init__()
+        self.norm = nn.LayerNorm(dim)
+        self.columns = nn.MultiheadAttention(dim, heads, batch_first=True)
+
+    def forward(self, x):
+        b, h, w, c = x.shape
+        x = self.norm(x)
+        cols = x.permute(0, 2, 1, 3).view(b * w, h, c)
+        mixed, _ = self.columns(cols, cols, cols)
+        return x + mixed.reshape(b, w, h, c).permute(0, 2, 1, 3)
+"""
+
+UNUSED_PROJECTION = """
+import torch
+from torch import nn
+
+
+class Heads(nn.Module):
+    def __init__(self, d_model: int, num_heads: int, bias: bool = True):
+        super().__init__()
+        self.num_heads = num_heads
+        self.qkv = nn.Linear(d_model, 3 * d_model)
+        self.W_o = nn.Linear(d_model, d_model, bias=bias)
+
+    def forward(self, x):
+        b, t, c = x.shape
+        q, k, v = self.qkv(x).view(b, t, 3, self.num_heads, -1).permute(2, 0, 3, 1, 4)
+        weights = (q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5).softmax(-1)
+        out = (weights @ v).transpose(1, 2).flatten(2)
+        return out
+"""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from .conftest import Check
-from .modules import BERT, CACHE, CROSS, GPT, PLAIN_HEADS, SPATIAL, VIT, WINDOW
+from .modules import AXIAL, BERT, CACHE, CROSS, GPT, PLAIN_HEADS, SPATIAL, UNUSED_PROJECTION, VIT, WINDOW
 
 pytest.importorskip("torch")
 
@@ -139,19 +139,96 @@ def test_a_projection_that_starts_as_the_identity_is_validated(check: Check) -> 
 @pytest.mark.parametrize(
     ("init", "result", "added"),
     [
-        (PROJECTION[1].replace("eye_", "ones_"), "return self.out_proj(out)", ADDED),
         (PROJECTION[1], "return out", ADDED),  # built, never applied: no gradient reaches it
         (PROJECTION[1], "return self.out_proj(out)", ("out_proj.weight",)),
         (PROJECTION[1], "return self.out_proj(out)", ()),
         (PROJECTION[1], "return self.out_proj(out) + self.out_proj(x)", ADDED),
         (PROJECTION[1], "return self.out_proj(out.detach())", ADDED),
     ],
-    ids=["no identity", "not applied", "another name", "not announced", "applied twice", "detached"],
+    ids=["not applied", "another name", "not announced", "applied twice", "detached"],
 )
 def test_a_wrong_projection_is_refuted(check: Check, init: str, result: str, added: tuple[str, ...]) -> None:
     after = PLAIN_HEADS.replace(PROJECTION[0], init).replace("return out", result)
     verdict = check(PLAIN_HEADS, PLAIN_HEADS, after, "Heads.forward", "extended", added=added)
     assert verdict.verdict == "refuted", verdict
+
+
+@pytest.mark.parametrize("init", ["nn.init.ones_(self.out_proj.weight)", "pass"], ids=["ones", "default"])
+def test_a_projection_that_starts_elsewhere_is_validated_at_the_identity_and_the_evidence_says_so(
+    check: Check, init: str
+) -> None:
+    after = PLAIN_HEADS.replace(
+        PROJECTION[0], f"        self.out_proj = nn.Linear(embed_dim, embed_dim)\n        {init}"
+    )
+    after = after.replace("return out", "return self.out_proj(out)")
+    verdict = check(PLAIN_HEADS, PLAIN_HEADS, after, "Heads.forward", "extended", added=ADDED)
+    assert verdict.verdict == "validated", verdict.reason
+    assert "do not start at the identity" in verdict.reason
+
+
+def test_a_bias_that_the_class_builds_its_layers_without_need_not_be_gained(check: Check) -> None:
+    source = PLAIN_HEADS.replace("dropout: float = 0.0", "dropout: float = 0.0, bias: bool = False")
+    layer = (
+        "        self.out_proj = nn.Linear(embed_dim, embed_dim, bias=bias)\n        nn.init.eye_(self.out_proj.weight)"
+    )
+    after = source.replace(PROJECTION[0], layer).replace("return out", "return self.out_proj(out)")
+    verdict = check(source, source, after, "Heads.forward", "extended", added=ADDED)
+    assert verdict.verdict == "validated", verdict.reason
+    assert "do not start" not in verdict.reason
+
+
+UNUSED = ("W_o.weight", "W_o.bias")
+
+
+@pytest.mark.parametrize("source", [UNUSED_PROJECTION, UNUSED_PROJECTION.replace("= True", "= False")])
+def test_applying_a_projection_that_was_built_is_validated_with_it_at_the_identity(check: Check, source: str) -> None:
+    verdict = check(source, "return out", "return self.W_o(out)", "Heads.forward", "extended", identity=UNUSED)
+    assert verdict.verdict == "validated", verdict.reason
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "identity"),
+    [
+        ("return out", "return self.W_o(out.flip(1))", UNUSED),
+        ("return out", "return self.W_o(out)", ()),
+        ("return out", "return self.W_o(out)", ("W_p.weight",)),
+        ("return out", "return self.W_o(out)", ("W_o.weight", "qkv.weight")),
+        ("return out", "return (out)", UNUSED),
+        ("self.W_o = ", "self.W_p = self.W_o = ", UNUSED),
+    ],
+    ids=["other values", "not announced", "no such layer", "used before", "not applied", "new name"],
+)
+def test_applying_a_built_projection_wrongly_is_refuted(
+    check: Check, old: str, new: str, identity: tuple[str, ...]
+) -> None:
+    verdict = check(UNUSED_PROJECTION, old, new, "Heads.forward", "extended", identity=identity)
+    assert verdict.verdict == "refuted", verdict
+
+
+VIEW = "cols = x.permute(0, 2, 1, 3).view(b * w, h, c)"
+COPIED = VIEW.replace(".view", ".contiguous().view")
+
+
+def test_where_strided_storage_only_rounds_otherwise_a_repair_is_validated_but_not_called_bitwise(check: Check) -> None:
+    verdict = check(AXIAL, VIEW, COPIED, "AxialAttention.forward", "repaired")
+    assert verdict.verdict == "validated", verdict.reason
+    assert not verdict.bitwise
+    apart = [trial for trial in verdict.trials if "contiguous copies" in trial.detail]
+    assert apart
+    assert all(trial.outcome == "agree" and trial.max_abs_diff for trial in apart)
+    others = [trial for trial in verdict.trials if trial.outcome == "agree" and trial not in apart]
+    assert all(trial.max_abs_diff == 0.0 for trial in others)
+
+
+@pytest.mark.parametrize("write", ["cols.mul_(2)", "x.mul_(2)"])
+def test_a_repair_that_cuts_off_memory_somebody_writes_into_is_refuted(check: Check, write: str) -> None:
+    source = AXIAL.replace("        mixed, _", f"        {write}\n        mixed, _")
+    assert check(source, VIEW, COPIED, "AxialAttention.forward", "repaired").verdict == "refuted"
+
+
+@pytest.mark.parametrize("new", [COPIED + " * (1 + 1e-7)", COPIED + "[:, torch.randperm(h)]", COPIED + ".flip(0)"])
+def test_strided_storage_is_no_excuse_for_another_value(check: Check, new: str) -> None:
+    assert check(AXIAL, VIEW, new, "AxialAttention.forward", "repaired").verdict == "refuted"
 
 
 def test_a_function_is_called_with_tensors_of_its_own(check: Check) -> None:
