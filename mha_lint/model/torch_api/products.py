@@ -145,12 +145,17 @@ def _einsum(call: Call) -> Value:
 def _einsum_strides(inputs: list[str], output: str, shape: Shape) -> Strides | None:
     """Strides of a contraction of two operands: bmm lays out shared, left and right letters in that order.
 
-    Source: ``sumproduct_pair`` in ATen/native/Linear.cpp.
+    The operands are swapped where all the right's own letters come before all the left's in the output.
+    Source: ``einsum`` and ``sumproduct_pair`` in ATen/native/Linear.cpp.
     """
     left, right = inputs
     if not set(left) & set(right) - set(output) or len(set(left)) < len(left) or len(set(right)) < len(right):
         return None  # nothing contracted, or a diagonal
-    order = sorted(output, key=lambda letter: (2 if letter not in left else letter not in right, output.index(letter)))
+    shared = [letter for letter in output if letter in left and letter in right]
+    own = [[letter for letter in output if letter not in other] for other in (right, left)]
+    if all(own) and output.index(own[1][-1]) < output.index(own[0][0]):
+        own.reverse()
+    order = [*shared, *own[0], *own[1]]
     laid_out = layout.contiguous_strides(tuple(shape[output.index(letter)] for letter in order))
     return tuple(laid_out[order.index(letter)] for letter in output)
 
