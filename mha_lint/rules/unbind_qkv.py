@@ -101,8 +101,8 @@ class UnbindQkv(Rule):
 
     def check(self, model: FileModel, places: Places) -> Iterator[Hit]:
         for node, seen in model.unbinds.items():
-            if not any(unbind.dim == 0 for unbind in seen):
-                continue
+            if not any(unbind.dim == 0 and "parameter" not in unbind.tensor.roles for unbind in seen):
+                continue  # a parameter holds what it holds: nothing was projected or permuted
             unbinding = _unbinding(node, model.names, places, inference=all(unbind.inference for unbind in seen))
             kind = unbinding and _kind(unbinding, seen, attended=node in model.attended)
             if unbinding and kind:
