@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from mha_lint.validation.stubs import Stub
-from mha_lint.validation.vocabulary import SIZINGS, Sizing, role_of, value_of
+from mha_lint.validation.vocabulary import SIZINGS, Sizing, parts_of, role_of, value_of
 
 _SIZES = ("width", "heads", "kv_heads", "head_dim", "mlp", "length", "vocab", "layers")
 _LARGE = 256  # a default width beyond this is a production size; the same code runs at a small one
@@ -33,10 +33,6 @@ _CONFIG_ANSWERS: dict[str, Any] = {
 }
 
 
-class CannotBuild(Exception):
-    """No arguments were found that build the class; the message gives the last error."""
-
-
 @dataclass(frozen=True, slots=True)
 class ConfigClass:
     """A configuration of a class of the user: built with ``arguments`` for each text's own version of the class."""
@@ -48,6 +44,18 @@ class ConfigClass:
         own = getattr(module, self.cls.__name__, None)
         cls = own if isinstance(own, type) and own.__module__ == self.cls.__module__ else self.cls
         return cls(**{name: _fresh(value, module) for name, value in self.arguments.items()})
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A module of the user's file that another one takes as an argument: built anew for each text."""
+
+    cls: str
+    arguments: Mapping[str, Any]
+
+    def build(self, module: types.ModuleType) -> Any:
+        made = getattr(module, self.cls)(**{name: _fresh(value, module) for name, value in self.arguments.items()})
+        return made.eval()
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +133,8 @@ def _word(value: Any) -> str:
         case ConfigClass(cls=cls, arguments=arguments):
             inner = ", ".join(f"{name}={_word(item)}" for name, item in arguments.items())
             return f"{cls.__name__}({inner})"
+        case Part(cls=part, arguments=arguments):
+            return f"{part}({', '.join(f'{name}={_word(item)}' for name, item in arguments.items())})"
         case OpenConfig(overrides=overrides):
             return f"<configuration by conventional names{'' if not overrides else f' with {dict(overrides)}'}>"
         case type():
@@ -138,7 +148,7 @@ def build(target: Any, plan: Plan, module: types.ModuleType) -> Any:
 
 
 def _fresh(value: Any, module: types.ModuleType) -> Any:
-    if isinstance(value, (ConfigClass, OpenConfig)):
+    if isinstance(value, (ConfigClass, OpenConfig, Part)):
         return value.build(module)
     return copy.deepcopy(value) if isinstance(value, (list, dict)) else value
 
@@ -157,7 +167,13 @@ def plans(cls: type, module: types.ModuleType, tree: ast.Module) -> Iterator[Pla
     guessed += [
         item for item in parameters if item not in guessed and role_of(item.name) in ("window", "ratio", "kernel")
     ]
-    alternatives = [(item.name, value) for item in guessed for value in _alternatives(item, first[0], context)]
+    alternatives = [
+        (item.name, part)
+        for item in guessed
+        if _is_module(item, cls, tree)
+        for part in _modules_for(item, first[0].sizing, context)
+    ]
+    alternatives += [(item.name, value) for item in guessed for value in _alternatives(item, first[0], context)]
     yield from first[1:4]
     for name, value in alternatives:
         yield first[0].with_argument(name, value)
@@ -169,8 +185,15 @@ def plans(cls: type, module: types.ModuleType, tree: ast.Module) -> Iterator[Pla
                     yield first[0].with_argument(name, value).with_argument(other, second)
 
 
-def variants(cls: type, plan: Plan, tree: ast.Module, asked: Mapping[str, Any]) -> Iterator[Plan]:
+def variants(
+    cls: type, plan: Plan, module: types.ModuleType, tree: ast.Module, asked: Mapping[str, Any]
+) -> Iterator[Plan]:
     """Other settings of a plan that works: each flag flipped, each optional part present, each named mode."""
+    context = _Context(module, tree, {})
+    for parameter in _parameters(cls):
+        if _is_module(parameter, cls, tree) and not isinstance(plan.arguments.get(parameter.name), Part):
+            for part in _modules_for(parameter, plan.sizing, context):
+                yield plan.with_argument(parameter.name, part)
     for parameter in _parameters(cls):
         current = plan.arguments.get(parameter.name, parameter.default)
         if isinstance(current, bool):
@@ -305,7 +328,7 @@ def _required(item: inspect.Parameter, role: str, sizing: Sizing, context: _Cont
 def _own_instance(cls: type, sizing: Sizing, context: _Context) -> Any:
     """A configuration-like class: built small where it takes sizes, by its defaults otherwise; None where it is not."""
     parameters = _parameters(cls)
-    looks_like_config = role_of("_".join(_words(cls.__name__))) == "config" or hasattr(cls, "__dataclass_fields__")
+    looks_like_config = role_of("_".join(parts_of(cls.__name__))) == "config" or hasattr(cls, "__dataclass_fields__")
     if not looks_like_config:
         return None
     small: dict[str, Any] = {}
@@ -330,15 +353,6 @@ def replace_annotation(item: inspect.Parameter) -> inspect.Parameter:
     """The parameter with no annotation where that names a class: a configuration's parts are built by convention."""
     plain = _text(item.annotation) in ("int", "float", "bool", "str", "") or "uple" in _text(item.annotation)
     return item if plain else item.replace(annotation=inspect.Parameter.empty)
-
-
-def _words(name: str) -> list[str]:
-    words: list[str] = []
-    for letter in name:
-        if letter.isupper() or not words:
-            words.append("")
-        words[-1] += letter.lower()
-    return words
 
 
 def _alternatives(item: inspect.Parameter, plan: Plan, context: _Context) -> list[Any]:
@@ -367,6 +381,54 @@ def _alternatives(item: inspect.Parameter, plan: Plan, context: _Context) -> lis
     elif role == "head_dim":
         choices += [plan.sizing.width]
     return [choice for choice in choices if choice is not current]
+
+
+def _is_module(item: inspect.Parameter, cls: type, tree: ast.Module) -> bool:
+    """Whether a parameter is a module: by its annotation, or because the class calls the attribute that keeps it."""
+    if "Module" in _text(item.annotation) and not any(word in _text(item.annotation) for word in ("Type", "Callable")):
+        return True
+    bodies = [node for node in ast.walk(tree) if isinstance(node, ast.ClassDef) and node.name == cls.__name__]
+    nodes = [node for body in bodies for node in ast.walk(body)]
+    kept = {
+        target.attr
+        for node in nodes
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Name) and node.value.id == item.name
+        for target in node.targets
+        if isinstance(target, ast.Attribute)
+    }
+    return any(
+        isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and ast.unparse(node.func.value) == "self"
+        and node.func.attr in kept
+        for node in nodes
+    )
+
+
+def _modules_for(item: inspect.Parameter, sizing: Sizing, context: _Context) -> list[Any]:
+    """Modules of the file whose names resemble the parameter's, each in a few sizes; then one that does nothing."""
+    import torch
+
+    parts = {part for part in parts_of(item.name) if len(part) > 2}
+    found: list[Any] = []
+    for name, value in vars(context.module).items():
+        if not (isinstance(value, type) and issubclass(value, torch.nn.Module)):
+            continue
+        if value.__module__ != context.module.__name__:
+            continue
+        words = parts_of(name)
+        initials = "".join(word[0] for word in words)
+        alike = [part for part in parts if part in words or part in initials or part in name.lower()]
+        if not alike and name not in _text(item.annotation):
+            continue
+        parameters = _parameters(value)
+        (plan,) = _sized(parameters, sizing, context)
+        found.append(Part(name, plan.arguments))
+        for inner in parameters:
+            if inner.default is inner.empty and role_of(inner.name) in ("window", "space", "kernel", "length"):
+                others = _alternatives(inner, plan, context)
+                found += [Part(name, {**plan.arguments, inner.name: other}) for other in others]
+    return [*found, torch.nn.Identity()]
 
 
 def _is_taken_apart(name: str, tree: ast.Module) -> bool:

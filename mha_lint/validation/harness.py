@@ -198,7 +198,9 @@ class Search:
             fruitless += 1
             others: Iterator[Plan] = iter(())
             if target.is_class and fruitless <= 2:
-                others = itertools.chain(variants(thing, plan, self.loaded.tree, asked), filled(thing, plan))
+                others = itertools.chain(
+                    variants(thing, plan, self.loaded.module, self.loaded.tree, asked), filled(thing, plan)
+                )
             while True:
                 if setup is not None and (setup.covered & missing or not self.wanted):
                     yield setup

@@ -93,7 +93,7 @@ _ROLES: tuple[tuple[str, str], ...] = (
 )  # fmt: skip
 # Where no whole name is known, its parts tell: every part of a role's first set, any of its second, none of its third.
 _COUNTS = frozenset("n num nb number of no count".split())
-_EXTENTS = frozenset("d dim dims dimension dimensions size width features channels feats".split())
+_EXTENTS = frozenset("d dim dims dimension dimensions size width features feats channels chans chs ch".split())
 _WIDTHS = frozenset(
     "hidden embed embedding embeddings embedded embd emb model width widths channel channels ch chans feature features "
     "feat feats planes dim dims dimension dimensions units".split()
@@ -114,7 +114,12 @@ def role_of(name: str) -> str:
     for role, pattern in _COMPILED:
         if pattern.fullmatch(bare) or pattern.fullmatch(name):
             return role
-    return _role_by_parts({part.lower() for part in _PARTS.findall(name)})
+    return _role_by_parts(set(parts_of(name)))
+
+
+def parts_of(name: str) -> list[str]:
+    """The words of a name, split at underscores and capitals, in lower case."""
+    return [part.lower() for part in _PARTS.findall(name)]
 
 
 def _role_by_parts(parts: set[str]) -> str:

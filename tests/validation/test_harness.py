@@ -87,3 +87,42 @@ def test_a_forward_without_inputs_is_run_with_parameters_of_several_shapes(check
     assert len({trial.shapes for trial in verdict.trials if trial.outcome == "agree"}) >= 4
     wrong = view.replace("T.view", "reshape")
     assert check(source, view, wrong, "Table.forward", "repaired").verdict == "refuted"
+
+
+def test_a_module_that_takes_another_one_of_its_file_is_given_it(check: Check) -> None:
+    source = """
+        import torch
+        from torch import nn
+
+
+        class LocalPosEnc(nn.Module):
+            def __init__(self, head_chs, num_heads, window):
+                super().__init__()
+                width = num_heads * head_chs
+                self.conv = nn.Conv2d(width, width, window, padding=window // 2, groups=width)
+
+            def forward(self, v, size):
+                b, h, n, c = v.shape
+                return self.conv(v.transpose(-1, -2).reshape(b, h * c, *size)).reshape(b, h, c, n).transpose(-1, -2)
+
+
+        class Attention(nn.Module):
+            def __init__(self, dim: int, num_heads: int = 8, shared_lpe=None):
+                super().__init__()
+                self.num_heads = num_heads
+                self.qkv = nn.Linear(dim, dim * 3)
+                self.proj = nn.Linear(dim, dim)
+                self.lpe = shared_lpe
+
+            def forward(self, x, size):
+                B, N, C = x.shape
+                qkv = self.qkv(x).reshape(B, N, 3, self.num_heads, C // self.num_heads).permute(2, 0, 3, 1, 4)
+                q, k, v = qkv.unbind(0)
+                x = q @ (k.softmax(dim=2).transpose(-1, -2) @ v) + self.lpe(v, size=size)
+                return self.proj(x.transpose(1, 2).reshape(B, N, C))
+        """
+    split = "q, k, v = qkv.unbind(0)"
+    verdict = check(source, split, "q, k, v = qkv[0], qkv[1], qkv[2]", "Attention.forward")
+    assert verdict.verdict == "validated", verdict.reason
+    assert "LocalPosEnc(" in verdict.reason
+    assert check(source, split, "k, q, v = qkv[0], qkv[1], qkv[2]", "Attention.forward").verdict == "refuted"
