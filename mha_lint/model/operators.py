@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import operator
+import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -173,6 +174,9 @@ def is_none(value: Value) -> bool | None:
             return False
 
 
+_XLA = re.compile(r"tpu|xla", re.IGNORECASE)  # tensors there have no strides: nothing is said of code for them alone
+
+
 def decide(run: Interpreter, test: cst.BaseExpression, state: State) -> bool:
     """Whether a condition holds: known, decided before on this path, or chosen now."""
     match test:
@@ -205,6 +209,8 @@ def _decide_atom(run: Interpreter, test: cst.BaseExpression, text: str, state: S
     known = truth(run.evaluate(test, state))
     if known is not None:
         return known != negated
+    if _XLA.search(text):
+        return False
     if text in state.conditions:
         return state.conditions[text]
     taken = run.choose(2) == 0
