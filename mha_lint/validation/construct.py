@@ -77,8 +77,10 @@ class Answers:
         self.__dict__["_spec"] = spec
 
     def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
         spec: OpenConfig = self.__dict__["_spec"]
-        if name.startswith("__") or name in spec.absent:
+        if name in spec.absent:
             raise AttributeError(name)
         value = copy.deepcopy(_answer(name, spec))
         self.__dict__[name] = value
@@ -268,16 +270,17 @@ def _parameters(cls: Any) -> list[inspect.Parameter]:
 
 def _sized(parameters: list[inspect.Parameter], sizing: Sizing, context: _Context) -> list[Plan]:
     """One plan for this sizing, which gives way to the head count and head width that the class itself defaults to."""
-    defaults = {role_of(item.name): item.default for item in parameters if isinstance(item.default, int)}
-    large = any(isinstance(defaults.get(role), int) and defaults[role] > _LARGE for role in ("width", "mlp"))
+    numbers = [item for item in parameters if isinstance(item.default, int) and not isinstance(item.default, bool)]
+    defaults = {role_of(item.name): item.default for item in numbers}
+    large = any(defaults.get(role, 0) > _LARGE for role in ("width", "mlp"))
     heads, head_dim = defaults.get("heads"), defaults.get("head_dim")
     if not large:
-        if isinstance(heads, int) and not isinstance(heads, bool) and heads > 0:
+        if heads:
             sizing = replace(sizing, heads=heads, kv_heads=heads)
-        if isinstance(head_dim, int) and not isinstance(head_dim, bool) and head_dim > 0:
+        if head_dim:
             sizing = replace(sizing, head_dim=head_dim)
         width = defaults.get("width")
-        if isinstance(width, int) and sizing.width != width and width % sizing.heads == 0:
+        if width and sizing.width != width and width % sizing.heads == 0:
             sizing = replace(sizing, head_dim=width // sizing.heads)
     arguments: dict[str, Any] = {}
     for item in parameters:

@@ -218,9 +218,11 @@ class _Examination:
     def _pair(self, setup: harness.Setup) -> _Pair:
         with watch(self.before.pseudo, self.after.pseudo) as rows:
             before = harness.instantiate(setup.target, setup.plan, self.before.module, seed=7)
+            harness.materialise(before, setup, self._meaning)
             self.tell(f"after: building {setup.target.name}")
             try:
                 after = harness.instantiate(setup.target, setup.plan, self.after.module, seed=7)
+                harness.materialise(after, setup, contextlib.nullcontext)
             except (Exception, stubs.StubTouched) as error:
                 raise _Refuted(
                     f"building {setup.describe()} raised only after: {imports.in_one_line(error)}"

@@ -35,7 +35,7 @@ from mha_lint.validation.inputs import (
 from mha_lint.validation.stubs import StubTouched
 from mha_lint.validation.vocabulary import SIZINGS
 
-_ATTEMPTS = 240  # calls of forward for one built instance
+_ATTEMPTS = 320  # calls of forward for one built instance
 _LARGEST = 40_000_000  # parameters; beyond, trials take too long
 Meaning = Callable[[], Any]  # makes the context in which before runs
 
@@ -92,6 +92,17 @@ def instantiate(target: Target, plan: Plan, module: types.ModuleType, seed: int)
     with quiet():
         found = lookup(module, target.name)
         return build(found, plan, module) if target.is_class else FunctionModule(found)
+
+
+def materialise(module: Any, setup: Setup, meaning: Meaning) -> None:
+    """Let lazy layers take their sizes from one call; whatever that raises passes through."""
+    if any(torch.nn.parameter.is_lazy(value) for value in module.parameters()):
+        conditions = trial.Conditions("cpu", torch.float32, False, seed=0)
+        inspected = setup.inspected
+        inputs = trial.make_inputs(setup.specs, setup.assignments[0], inspected.sizes, inspected.vocabulary, conditions)
+        trial.seed_everything(0)
+        with quiet(), torch.no_grad(), meaning():
+            trial.call(module, inputs, trial.positional_only(signature_of(module)))
 
 
 def signature_of(module: Any) -> inspect.Signature:
@@ -244,7 +255,7 @@ class Search:
             if not isinstance(module, torch.nn.Module):
                 self.last_error = f"{target.name} builds {type(module).__name__}, which is no module"
                 return None
-            if sum(value.numel() for value in module.parameters()) > _LARGEST:
+            if sum(value.numel() for value in trial.sized(module)) > _LARGEST:
                 self.last_error = f"{target.name}({plan.describe()}) is too large to run"
                 return None
             module.eval()
@@ -366,7 +377,7 @@ class Search:
         for count, specs in enumerate(self._ordered(required, options)):
             if not _has_tensor(specs):
                 continue
-            if count >= 60:
+            if count >= 120:
                 break
             if len(likely) < 10:
                 likely.append(specs)

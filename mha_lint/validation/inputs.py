@@ -19,7 +19,7 @@ class TensorSpec:
     """A tensor: its dims are numbers, symbols ("b", "t", "s", "h", "d", "H", "W") or arithmetic on them ("H*W")."""
 
     dims: tuple[Dim, ...]
-    kind: str = "float"  # "float", "ids", "bool", "positions", "cumulative", "complex"
+    kind: str = "float"  # "float", "ids", "bool", "positions", "lengths", "cumulative", "complex"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +40,14 @@ class Constant:
     value: Any
 
 
-Spec = TensorSpec | SizeSpec | TupleSpec | Constant
+@dataclass(frozen=True, slots=True, eq=False)
+class ObjectSpec:
+    """An object of a class of the user, such as a cache: each call gets a copy of this one."""
+
+    prototype: Any
+
+
+Spec = TensorSpec | SizeSpec | TupleSpec | Constant | ObjectSpec
 
 
 def size_of(dim: Dim, sizes: Sizes) -> int:
@@ -61,6 +68,8 @@ def describe(spec: Spec) -> str:
             return f"[{', '.join(map(describe, items))}]"
         case Constant(value):
             return repr(value)
+        case ObjectSpec(prototype):
+            return f"{type(prototype).__name__}()"
 
 
 # Sizes to run with, a family at a time: a module that takes only whole windows or squares works in a later family.
@@ -195,7 +204,7 @@ def inspect_module(module: Any, sizing: Sizing) -> Inspected:
             if isinstance(value, int) and not isinstance(value, bool):
                 heads = value if role == "heads" and child is module else heads
                 head_dim = value if role == "head_dim" and child is module else head_dim
-                if role == "width":
+                if role == "width" and value > 0:
                     widths.append(value)
                 if role in ("length", "window", "space") and 0 < value <= 1024:
                     fixed.append(value if role == "length" else value * value)
@@ -203,6 +212,8 @@ def inspect_module(module: Any, sizing: Sizing) -> Inspected:
             elif isinstance(value, tuple) and len(value) == 2 and all(isinstance(item, int) for item in value):
                 fixed += [value[0] * value[1], value[0]]
         for tensor in [*child.buffers(recurse=False), *child.parameters(recurse=False)]:
+            if torch.nn.parameter.is_lazy(tensor):
+                continue
             if tensor.dim() >= 2 and not isinstance(child, (torch.nn.Linear, torch.nn.Conv1d, torch.nn.Conv2d)):
                 fixed += [size for size in tensor.shape if 1 < size <= 1024]
     limits = [length for length in dict.fromkeys(fixed) if length <= 400]
@@ -219,6 +230,7 @@ def width_of(layer: Any) -> int | None:
     return int(normalised[-1]) if isinstance(normalised, (tuple, list)) and normalised else None
 
 
+_BATCH_NAMES = frozenset("b bs bsz bsize bz batch batch_size batchsize nbatches n_batch num_batch".split())
 _CHANNEL_NAMES = frozenset("c ch chan channels dim e embed_dim d_model hidden n_embd f features _c c_in in_dim".split())
 
 
@@ -233,6 +245,8 @@ def candidates(
     """What may be passed for ``parameter``, the likeliest first."""
     own = evidence.get(parameter.name, Evidence())
     kind = input_kind(parameter.name)
+    if own.ranks or own.fed_to:
+        kind = "tensor" if kind in ("height", "width", "space", "start", "count", "flag") else kind
     text = str(parameter.annotation)
     is_tensor = "Tensor" in text
     hinted = [_hinted(hint, module)] if hint else []
@@ -246,6 +260,9 @@ def candidates(
         return [Constant(1.0), Constant(0.1)]
     if kind == "space" and not is_tensor:
         return [*specs, SizeSpec(("H", "W")), SizeSpec(("t",), single=True), SizeSpec(("H", "W", "W"))]
+    made = _object(parameter, module)
+    if made is not None:
+        return [ObjectSpec(made), Constant(None)]
     context = "s" if kind == "context" else "t"
     match kind:
         case "mask":
@@ -254,6 +271,13 @@ def candidates(
         case "cache":
             state = TensorSpec(("b", "h", "s", "d"))
             return [Constant(None), *specs, TupleSpec((state, state))]
+        case "alibi":
+            biases = [TensorSpec(dims) for dims in _ALIBI]
+            return [*specs, *biases, Constant(None)]
+        case "lengths":
+            specs += [TensorSpec(("b",), "lengths"), Constant(None)]
+        case "vector":
+            specs += [TensorSpec(("b", width)) for width in _widths(own, module, inspected)]
         case "start" if not is_tensor:
             return [Constant(0), *specs]
         case "count" if not is_tensor:
@@ -283,6 +307,25 @@ def candidates(
     return list(dict.fromkeys([*specs, Constant(None)]))
 
 
+def _object(parameter: inspect.Parameter, module: Any) -> Any:
+    """An object of the plain class that a parameter is annotated with, where the class takes no arguments."""
+    import sys
+
+    name = parameter.annotation
+    if isinstance(name, str):
+        name = getattr(sys.modules.get(type(module).__module__), name.strip("'\""), None)
+    if not isinstance(name, type) or name.__module__.partition(".")[0] in {*sys.stdlib_module_names, "torch"}:
+        return None
+    try:
+        return name()
+    except Exception:
+        return None
+
+
+_ALIBI: tuple[tuple[Dim, ...], ...] = (
+    ("b*h", 1, "t"), ("b", "h", 1, "t"), (1, "h", 1, "t"), ("h", "t", "t"), (1, "h", "t", "t"), ("b", "h", "t", "t"),
+    ("h", 1, "t"),
+)  # fmt: skip
 _MASKS: tuple[tuple[Dim, ...], ...] = (
     ("t", "t"), ("b", "t"), ("b", 1, "t", "t"), ("b", 1, 1, "t"), ("b", "t", "t"), (1, 1, "t", "t"), ("t", "s"),
     ("b", "s"), ("b", 1, 1, "s"), ("b", 1, "t", "s"), ("h", "t", "t"), ("b", "h", "t", "t"), (1, "t", "t"),
@@ -341,6 +384,8 @@ def _tensors(
     ranks = own.ranks or [rank for other in evidence.values() for rank in other.ranks][:1]
     widths = _widths(own, module, inspected)
     by_width: list[tuple[Dim, ...]] = []
+    if len(own.names) == 3 and own.names[1].lower() in _BATCH_NAMES and own.names[0].lower() not in _BATCH_NAMES:
+        by_width += [(length, "b", width) for width in widths]
     for width in widths:
         by_width += [("b", length, width), ("b", width, "H", "W"), ("b", "H", "W", width), (length, width)]
     width = widths[0]

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from mha_lint.validation.imports import quiet
-from mha_lint.validation.inputs import Assignment, Constant, SizeSpec, Spec, TensorSpec, TupleSpec, size_of
+from mha_lint.validation.inputs import Assignment, Constant, ObjectSpec, SizeSpec, Spec, TensorSpec, TupleSpec, size_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +69,8 @@ def make_inputs(
             value = torch.randint(0, max(1, vocabulary), shape, generator=generator)
         elif spec.kind == "positions":
             value = torch.arange(shape[-1]).expand(shape).clone()
+        elif spec.kind == "lengths":
+            value = torch.randint(1, sizes["t"] + 1, shape, generator=generator)
         elif spec.kind == "cumulative":
             value = torch.tensor([0, shape[0]], dtype=torch.int32)
         elif spec.kind == "complex":
@@ -101,6 +103,8 @@ def make_inputs(
                 made.arguments[name] = values[0] if single else values
             case Constant(value):
                 made.arguments[name] = value
+            case ObjectSpec(prototype):
+                made.arguments[name] = copy.deepcopy(prototype)
     made.shapes = tuple(words)
     return made
 
@@ -188,7 +192,11 @@ def flatten(value: Any, path: str) -> list[tuple[str, Any]]:
         return [leaf for item in fields for leaf in flatten(getattr(value, item.name), f"{path}.{item.name}")]
     if isinstance(value, torch.Tensor) or value is None or isinstance(value, (int, float, str, bool, complex)):
         return [(path, value)]
-    return [(path, type(value).__qualname__)]
+    kind = (path, type(value).__qualname__)
+    if callable(value) or path.count(".") > 3:  # nested deeper, an object may well contain itself
+        return [kind]
+    attributes = getattr(value, "__dict__", {})
+    return [kind, *(leaf for name, item in attributes.items() for leaf in flatten(item, f"{path}.{name}"))]
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,6 +258,11 @@ def _differ(left: Any, right: Any) -> tuple[str, float]:
 
 def _short(value: Any) -> str:
     return "a tensor" if isinstance(value, torch.Tensor) else repr(value)[:60]
+
+
+def sized(module: Any) -> list[torch.Tensor]:
+    """The parameters whose size is known: those of lazy layers have none before the first call."""
+    return [value for value in module.parameters() if not torch.nn.parameter.is_lazy(value)]
 
 
 def says_something(seen: Seen, source: str) -> bool:

@@ -71,7 +71,7 @@ _ROLES: tuple[tuple[str, str], ...] = (
     ("kernel", r"kernel(_size)?|patch_size|\w*kernel_size"),
     ("eps", r"(\w*_)?(eps|epsilon)"),
     ("theta", r"(rope_|rotary_)?(theta|base)"),
-    ("scale", r"(\w*_)?(scale|scaling|multiplier|softcap(ping)?|temperature)"),
+    ("scale", r"(\w*_)?(scale|scaling|multiplier|softcap(ping)?|temperature|pct|percent(age)?|fraction)"),
     ("device", r"device"),
     ("dtype", r"(\w*_)?dtype"),
     ("norm", r"(\w*_)?norm(_layer|_cls|_class|alization)?"),
@@ -180,7 +180,7 @@ _ROTARY = re.compile(
 )
 _CACHE = re.compile(
     r"(\w*_)?(past\w*|cache\w*|kv_cache|layer_past|k_cache|v_cache|mems?|state|incremental_state|inference_params|"
-    r"alibi|head_mask|layer_head_mask)",
+    r"head_mask|layer_head_mask)",
     re.IGNORECASE,
 )
 _SPACE = re.compile(
@@ -193,6 +193,9 @@ def input_kind(name: str) -> str:
     """What a forward parameter of this name conventionally carries; "tensor" when nothing more is known."""
     for kind, pattern in (
         ("cumulative", re.compile(r"cu_?(seq_?lens?|window_seqlens)\w*", re.IGNORECASE)),
+        ("lengths", re.compile(r"(\w*_)?(lens|lengths|seq_?lens)", re.IGNORECASE)),
+        ("alibi", re.compile(r"(\w*_)?alibi(_\w+)?", re.IGNORECASE)),
+        ("vector", re.compile(r"(\w*_)?(vec|temb|t_emb|time_emb\w*|pooled(_\w+)?|timestep_emb\w*)", re.IGNORECASE)),
         ("positions", _POSITIONS),
         ("mask", _MASK),
         ("cache", _CACHE),

@@ -126,3 +126,83 @@ def test_a_module_that_takes_another_one_of_its_file_is_given_it(check: Check) -
     assert verdict.verdict == "validated", verdict.reason
     assert "LocalPosEnc(" in verdict.reason
     assert check(source, split, "k, q, v = qkv[0], qkv[1], qkv[2]", "Attention.forward").verdict == "refuted"
+
+
+# One thing each that the inputs of unknown code may ask for.
+@pytest.mark.parametrize(
+    ("init", "forward", "use"),
+    [
+        ("self, width, heads", "self, x, lengths", "pad = torch.arange(x.shape[1])[None] >= lengths[:, None]"),
+        ("self, width, heads", "self, x, alibi", "x = x + alibi.view(x.shape[0], heads, -1).mean(1)[..., None]"),
+        ("self, width, heads", "self, x, cache: Cache", "x = x + cache.update(x)"),
+        ("self, width, heads", "self, x, lens=None", "assert lens is None or lens.dtype == torch.int64"),
+        ("self, width, heads, wide: bool = False", "self, h, mask=None", "x = h; n, t, c = h.shape"),
+        ("self, width, heads, rotary_pct", "self, x, temb", "x = x + temb[:, None]"),
+    ],
+    ids=["lengths", "alibi", "cache", "optional lengths", "a tensor called h", "a vector"],
+)
+def test_inputs_that_are_no_plain_sequence_are_found(check: Check, init: str, forward: str, use: str) -> None:
+    cache = """class Cache:
+    def __init__(self):
+        self.seen = None
+
+    def update(self, x):
+        self.seen = x if self.seen is None else torch.cat([self.seen, x])
+        return self.seen.mean()
+
+
+class Attention"""
+    source = PACKED.replace("self, WIDTH, HEADS", init).replace("WIDTH", "width").replace("HEADS", "heads")
+    source = source.replace("(self, x)", f"({forward})").replace("class Attention", cache)
+    source = source.replace(
+        "        n, t, c = x.shape", f"        heads = self.heads\n        {use}\n        n, t, c = x.shape"
+    )
+    verdict = check(source, MERGE, MERGED, "Attention.forward", "repaired")
+    assert verdict.verdict == "validated", verdict.reason
+
+
+def test_what_a_module_leaves_in_an_object_it_was_given_is_compared(check: Check) -> None:
+    source = """
+        import torch
+        from torch import nn
+
+
+        class Cache:
+            def __init__(self):
+                self.key = None
+
+
+        class Attention(nn.Module):
+            def __init__(self, dim, num_heads):
+                super().__init__()
+                self.num_heads = num_heads
+                self.qkv = nn.Linear(dim, 3 * dim)
+
+            def forward(self, x, cache: Cache):
+                b, t, c = x.shape
+                qkv = self.qkv(x).view(b, t, 3, self.num_heads, -1).permute(2, 0, 3, 1, 4)
+                q, k, v = qkv.unbind(0)
+                cache.key = k
+                return (q @ k.mT).softmax(-1) @ v
+        """
+    split = "q, k, v = qkv.unbind(0)"
+    assert check(source, split, "q, k, v = qkv[0], qkv[1], qkv[2]", "Attention.forward").verdict == "validated"
+    assert check(source, "cache.key = k", "cache.key = k + 1", "Attention.forward").verdict == "refuted"
+
+
+def test_lazy_layers_take_their_sizes_from_a_first_call(check: Check) -> None:
+    source = PACKED.replace("nn.Linear(WIDTH, ", "nn.LazyLinear(").replace("WIDTH", "width").replace("HEADS", "heads")
+    verdict = check(source, MERGE, MERGED, "Attention.forward", "repaired")
+    assert verdict.verdict == "validated", verdict.reason
+    assert not any(", 0)" in shape for trial in verdict.trials for shape in trial.shapes)
+
+
+def test_lengths_before_batches_are_told_by_the_names_of_the_dims(check: Check) -> None:
+    source = (
+        PACKED.replace("WIDTH", "width").replace("HEADS", "heads").replace("(self, x)", "(self, x, attention_mask)")
+    )
+    source = source.replace("n, t, c = x.shape", "s, b, c = x.shape; x = x.transpose(0, 1); n, t = b, s")
+    source = source.replace("self.head_width**0.5)", "self.head_width**0.5 + attention_mask)")
+    verdict = check(source, MERGE, MERGED, "Attention.forward", "repaired")
+    assert verdict.verdict == "validated", verdict.reason
+    assert "x=(t, b, 32)" in verdict.reason
