@@ -3,162 +3,30 @@
 from __future__ import annotations
 
 import ast
-import copy
 import inspect
 import types
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
+from mha_lint.validation.plan import (
+    SIZES,
+    ConfigClass,
+    OpenConfig,
+    Part,
+    Plan,
+)
+from mha_lint.validation.reading import compared_texts, is_taken_apart, literal_calls, optional_names
 from mha_lint.validation.stubs import Stub
 from mha_lint.validation.vocabulary import SIZINGS, Sizing, parts_of, role_of, value_of
 
-_SIZES = ("width", "heads", "kv_heads", "head_dim", "mlp", "length", "vocab", "layers")
 _LARGE = 256  # a default width beyond this is a production size; the same code runs at a small one
-# What a configuration object conventionally answers where the general vocabulary would mislead.
-_CONFIG_ANSWERS: dict[str, Any] = {
-    "rope_scaling": None,
-    "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0},
-    "position_embedding_type": "absolute",
-    "pretraining_tp": 1,
-    "layer_types": ["full_attention"] * 4,
-    "quantization_config": None,
-    "torch_dtype": None,
-    "partial_rotary_factor": 1.0,
-    "spatial_merge_size": 2,
-    "temporal_patch_size": 2,
-    "chunk_size_feed_forward": 0,
-    "is_decoder": False,
-    "initializer_range": 0.02,
-}
-
-
-@dataclass(frozen=True, slots=True)
-class ConfigClass:
-    """A configuration of a class of the user: built with ``arguments`` for each text's own version of the class."""
-
-    cls: type
-    arguments: Mapping[str, Any]
-
-    def build(self, module: types.ModuleType) -> Any:
-        own = getattr(module, self.cls.__name__, None)
-        cls = own if isinstance(own, type) and own.__module__ == self.cls.__module__ else self.cls
-        return cls(**{name: _fresh(value, module) for name, value in self.arguments.items()})
-
-
-@dataclass(frozen=True, slots=True)
-class Part:
-    """A module of the user's file that another one takes as an argument: built anew for each text."""
-
-    cls: str
-    arguments: Mapping[str, Any]
-
-    def build(self, module: types.ModuleType) -> Any:
-        made = getattr(module, self.cls)(**{name: _fresh(value, module) for name, value in self.arguments.items()})
-        return made.eval()
-
-
-@dataclass(frozen=True, slots=True)
-class OpenConfig:
-    """A configuration nobody wrote: answers by the conventional meaning of each name that is asked for."""
-
-    sizing: Sizing
-    overrides: Mapping[str, Any] = field(default_factory=dict)
-    absent: frozenset[str] = frozenset()
-
-    def build(self, module: types.ModuleType) -> Any:
-        return Answers(self)
-
-
-class Answers:
-    """The object that stands where the code expects its configuration; attributes and items are the same."""
-
-    def __init__(self, spec: OpenConfig) -> None:
-        self.__dict__["_spec"] = spec
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("__"):
-            raise AttributeError(name)
-        spec: OpenConfig = self.__dict__["_spec"]
-        if name in spec.absent:
-            raise AttributeError(name)
-        value = copy.deepcopy(_answer(name, spec))
-        self.__dict__[name] = value
-        return value
-
-    def __getitem__(self, name: str) -> Any:
-        try:
-            return getattr(self, name)
-        except (AttributeError, TypeError) as error:
-            raise KeyError(name) from error
-
-    def __contains__(self, name: str) -> bool:
-        return isinstance(name, str) and name not in self.__dict__["_spec"].absent
-
-    def get(self, name: str, default: Any = None) -> Any:
-        return getattr(self, name) if role_of(name) in _SIZES else default
-
-    def asked(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name != "_spec"}
-
-
-def _answer(name: str, spec: OpenConfig) -> Any:
-    if name in spec.overrides:
-        return spec.overrides[name]
-    if name in _CONFIG_ANSWERS:
-        return _CONFIG_ANSWERS[name]
-    role = role_of(name)
-    if role == "config":
-        return Answers(spec)
-    try:
-        return value_of(role, spec.sizing)
-    except KeyError:
-        return False
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """Arguments for one attempt: by parameter name, plus the sizes that they were chosen from."""
-
-    sizing: Sizing
-    arguments: Mapping[str, Any]
-
-    def with_argument(self, name: str, value: Any) -> Plan:
-        return replace(self, arguments={**self.arguments, name: value})
-
-    def describe(self) -> str:
-        return ", ".join(f"{name}={_word(value)}" for name, value in self.arguments.items())
-
-
-def _word(value: Any) -> str:
-    match value:
-        case ConfigClass(cls=cls, arguments=arguments):
-            inner = ", ".join(f"{name}={_word(item)}" for name, item in arguments.items())
-            return f"{cls.__name__}({inner})"
-        case Part(cls=part, arguments=arguments):
-            return f"{part}({', '.join(f'{name}={_word(item)}' for name, item in arguments.items())})"
-        case OpenConfig(overrides=overrides):
-            return f"<configuration by conventional names{'' if not overrides else f' with {dict(overrides)}'}>"
-        case type():
-            return value.__name__
-    return repr(value)[:60]
-
-
-def build(target: Any, plan: Plan, module: types.ModuleType) -> Any:
-    """Call ``target`` with the plan's arguments, made afresh; whatever it raises passes through."""
-    return target(**{name: _fresh(value, module) for name, value in plan.arguments.items()})
-
-
-def _fresh(value: Any, module: types.ModuleType) -> Any:
-    if isinstance(value, (ConfigClass, OpenConfig, Part)):
-        return value.build(module)
-    return copy.deepcopy(value) if isinstance(value, (list, dict)) else value
 
 
 def plans(cls: type, module: types.ModuleType, tree: ast.Module) -> Iterator[Plan]:
     """Ways to call ``cls``, the likeliest first: sizes first, then unconventional parameters one at a time."""
     parameters = _parameters(cls)
-    literals = _literal_calls(cls.__name__, parameters, tree)
+    literals = literal_calls(cls.__name__, parameters, tree)
     context = _Context(module, tree, literals)
     first = [plan for sizing in SIZINGS for plan in _sized(parameters, sizing, context)]
     yield from first[:1]
@@ -204,7 +72,7 @@ def variants(
         if isinstance(current, OpenConfig):
             for name, answer in asked.items():
                 others: list[Any] = [not answer] if isinstance(answer, bool) else []
-                others += [text for text in _compared_texts(name, tree) if text != answer]
+                others += [text for text in compared_texts(name, tree) if text != answer]
                 for other in others:
                     changed = replace(current, overrides={**current.overrides, name: other})
                     yield plan.with_argument(parameter.name, changed)
@@ -216,7 +84,7 @@ def variants(
                     changed_class = replace(current, arguments={**current.arguments, inner.name: not setting})
                     yield plan.with_argument(parameter.name, changed_class)
             continue
-        for text in _compared_texts(parameter.name, tree):
+        for text in compared_texts(parameter.name, tree):
             if text != current:
                 yield plan.with_argument(parameter.name, text)
         role = role_of(parameter.name)
@@ -289,7 +157,7 @@ def _sized(parameters: list[inspect.Parameter], sizing: Sizing, context: _Contex
             arguments[item.name] = _required(item, role, sizing, context)
         elif role == "rate" and isinstance(item.default, (int, float)) and not isinstance(item.default, bool):
             arguments[item.name] = 0.1  # train mode must draw random numbers, or equal draws would not be seen
-        elif large and role in _SIZES and isinstance(item.default, int) and not isinstance(item.default, bool):
+        elif large and role in SIZES and isinstance(item.default, int) and not isinstance(item.default, bool):
             arguments[item.name] = value_of(role, sizing)
         elif role == "layers" and isinstance(item.default, int):
             arguments[item.name] = min(item.default, 2)
@@ -304,10 +172,10 @@ def _required(item: inspect.Parameter, role: str, sizing: Sizing, context: _Cont
         if own is not None:
             return own
     if role == "config":
-        return OpenConfig(sizing, absent=_optional_names(context.tree))
-    if item.name in context.literals and role not in _SIZES:
+        return OpenConfig(sizing, absent=optional_names(context.tree))
+    if item.name in context.literals and role not in SIZES:
         return context.literals[item.name][0]
-    texts = _compared_texts(item.name, context.tree)
+    texts = compared_texts(item.name, context.tree)
     if texts and (text in ("str", "") or "Literal" in text) and role in ("", "act", "norm", "implementation"):
         return texts[0]
     if role == "norm" or role == "act":
@@ -324,7 +192,7 @@ def _required(item: inspect.Parameter, role: str, sizing: Sizing, context: _Cont
     if any(word in text.lower() for word in ("tuple", "list", "sequence")) and isinstance(value, int):
         return (value, value)
     if isinstance(annotation, Stub):
-        return OpenConfig(sizing, absent=_optional_names(context.tree))
+        return OpenConfig(sizing, absent=optional_names(context.tree))
     return value
 
 
@@ -337,7 +205,7 @@ def _own_instance(cls: type, sizing: Sizing, context: _Context) -> Any:
     small: dict[str, Any] = {}
     for item in parameters:
         role = role_of(item.name)
-        sized = isinstance(item.default, int) and not isinstance(item.default, bool) and role in _SIZES
+        sized = isinstance(item.default, int) and not isinstance(item.default, bool) and role in SIZES
         if item.default is item.empty or sized:
             small[item.name] = _required(replace_annotation(item), role, sizing, context)
         elif role == "rate" and isinstance(item.default, (int, float)):
@@ -363,8 +231,8 @@ def _alternatives(item: inspect.Parameter, plan: Plan, context: _Context) -> lis
 
     role, text = role_of(item.name), _text(item.annotation)
     current = plan.arguments.get(item.name)
-    choices: list[Any] = [*context.literals.get(item.name, []), *_compared_texts(item.name, context.tree)]
-    pair = role in ("window", "space", "kernel") or _is_taken_apart(item.name, context.tree)
+    choices: list[Any] = [*context.literals.get(item.name, []), *compared_texts(item.name, context.tree)]
+    pair = role in ("window", "space", "kernel") or is_taken_apart(item.name, context.tree)
     if pair and isinstance(current, int) and not isinstance(current, bool):
         choices.append((current, current))
     if role in ("window", "space", "kernel", "ratio"):
@@ -376,7 +244,7 @@ def _alternatives(item: inspect.Parameter, plan: Plan, context: _Context) -> lis
     elif role in ("norm", "act"):
         choices += [torch.nn.LayerNorm, torch.nn.GELU, "gelu", "layer", False, None, torch.nn.Identity]
     elif role == "config":
-        choices.append(OpenConfig(plan.sizing, absent=_optional_names(context.tree)))
+        choices.append(OpenConfig(plan.sizing, absent=optional_names(context.tree)))
     elif role == "length":
         choices += [16, 49, 5]
     elif role == "width":
@@ -434,29 +302,6 @@ def _modules_for(item: inspect.Parameter, sizing: Sizing, context: _Context) -> 
     return [*found, torch.nn.Identity()]
 
 
-def _is_taken_apart(name: str, tree: ast.Module) -> bool:
-    """Whether the file uses something of this name as a sequence: subscripted, unpacked, iterated over, measured."""
-
-    def is_it(node: ast.expr) -> bool:
-        return isinstance(node, (ast.Name, ast.Attribute)) and ast.unparse(node).rpartition(".")[2] == name
-
-    for node in ast.walk(tree):
-        match node:
-            case (
-                ast.Subscript(value=used) | ast.Starred(value=used) | ast.For(iter=used) | ast.comprehension(iter=used)
-            ):
-                found = is_it(used)
-            case ast.Assign(targets=[ast.Tuple() | ast.List()], value=used):
-                found = is_it(used)
-            case ast.Call(func=ast.Name("len" | "zip" | "enumerate" | "tuple" | "list" | "prod"), args=arguments):
-                found = any(is_it(argument) for argument in arguments)
-            case _:
-                found = False
-        if found:
-            return True
-    return False
-
-
 def _text(annotation: Any) -> str:
     if annotation is inspect.Parameter.empty:
         return ""
@@ -472,47 +317,3 @@ def _resolve(annotation: Any, module: types.ModuleType) -> Any:
             found = getattr(found, part, None)
         return found
     return annotation
-
-
-def _literal_calls(name: str, parameters: list[inspect.Parameter], tree: ast.Module) -> dict[str, list[Any]]:
-    """Literal arguments that the file itself passes to ``name``, by parameter."""
-    found: dict[str, list[Any]] = {}
-    known = {item.name for item in parameters}
-    for node in ast.walk(tree):
-        if not isinstance(node, ast.Call) or ast.unparse(node.func).rpartition(".")[2] != name:
-            continue
-        given = [(item.name, argument) for item, argument in zip(parameters, node.args, strict=False)]
-        given += [(keyword.arg, keyword.value) for keyword in node.keywords if keyword.arg in known and keyword.arg]
-        for parameter, value in given:
-            try:
-                literal = ast.literal_eval(value)
-            except (ValueError, TypeError, SyntaxError):
-                continue
-            if literal not in found.setdefault(parameter, []):
-                found[parameter].append(literal)
-    return {parameter: values for parameter, values in found.items() if values}
-
-
-def _compared_texts(name: str, tree: ast.Module) -> list[str]:
-    """Text constants that the file compares something of this name with: the modes it knows."""
-    texts: list[str] = []
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Compare) and ast.unparse(node.left).rpartition(".")[2].strip("_") == name.strip("_"):
-            for comparator in node.comparators:
-                for constant in ast.walk(comparator):
-                    if isinstance(constant, ast.Constant) and isinstance(constant.value, str):
-                        texts.append(constant.value)
-    return list(dict.fromkeys(texts))
-
-
-def _optional_names(tree: ast.Module) -> frozenset[str]:
-    """Names that the file asks for with ``getattr(config, name, default)`` alone: absent, so the default holds."""
-    optional: set[str] = set()
-    needed: set[str] = set()
-    for node in ast.walk(tree):
-        match node:
-            case ast.Call(func=ast.Name("getattr" | "hasattr"), args=[_, ast.Constant(str(name)), *_]):
-                optional.add(name)
-            case ast.Attribute(attr=name):
-                needed.add(name)
-    return frozenset(name for name in optional - needed if role_of(name) not in _SIZES)

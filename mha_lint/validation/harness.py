@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import ast
 import copy
 import heapq
 import inspect
 import itertools
 import time
-import types
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,36 +14,31 @@ from typing import Any
 import torch
 
 from mha_lint.validation import trial
-from mha_lint.validation.construct import Answers, Plan, build, filled, plans, variants
+from mha_lint.validation.construct import filled, plans, variants
 from mha_lint.validation.coverage import Rows, Statement, watch
 from mha_lint.validation.imports import Loaded, in_one_line, quiet
-from mha_lint.validation.inputs import (
-    Assignment,
-    Constant,
-    Inspected,
-    Spec,
-    TensorSpec,
-    TupleSpec,
-    candidates,
-    describe,
-    families,
-    inspect_module,
-    read_forward,
-)
+from mha_lint.validation.inputs import candidates
+from mha_lint.validation.inspection import Inspected, inspect_module, read_forward
+from mha_lint.validation.plan import Answers, Plan
+from mha_lint.validation.specs import Assignment, Constant, Spec, TensorSpec, TupleSpec, describe, families
 from mha_lint.validation.stubs import StubTouched
+from mha_lint.validation.targets import (
+    Target,
+    function_of,
+    instantiate,
+    lookup,
+    signature_of,
+    targets,
+)
 from mha_lint.validation.vocabulary import SIZINGS
 
 _ATTEMPTS = 320  # calls of forward for one built instance
+
+
 _LARGEST = 40_000_000  # parameters; beyond, trials take too long
+
+
 Meaning = Callable[[], Any]  # makes the context in which before runs
-
-
-@dataclass(frozen=True, slots=True)
-class Target:
-    """What is run: a module class, or a module-level function, by its qualified name."""
-
-    name: str
-    is_class: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,33 +60,6 @@ class Setup:
         return f"{self.target.name}({self.plan.describe()}) called with ({arguments})"
 
 
-class FunctionModule(torch.nn.Module):
-    """A plain function as a module without parameters."""
-
-    def __init__(self, function: Callable[..., Any]) -> None:
-        super().__init__()
-        self.function = function
-
-    def forward(self, *args: Any, **kwargs: Any) -> Any:
-        return self.function(*args, **kwargs)
-
-
-def lookup(module: types.ModuleType, name: str) -> Any:
-    """The object of this qualified name; None when there is none."""
-    found: Any = module
-    for part in name.split("."):
-        found = getattr(found, part, None)
-    return found
-
-
-def instantiate(target: Target, plan: Plan, module: types.ModuleType, seed: int) -> Any:
-    """Build the target from ``module``; whatever its ``__init__`` raises passes through."""
-    trial.seed_everything(seed)
-    with quiet():
-        found = lookup(module, target.name)
-        return build(found, plan, module) if target.is_class else FunctionModule(found)
-
-
 def materialise(module: Any, setup: Setup, meaning: Meaning) -> None:
     """Let lazy layers take their sizes from one call; whatever that raises passes through."""
     if any(torch.nn.parameter.is_lazy(value) for value in module.parameters()):
@@ -103,63 +69,6 @@ def materialise(module: Any, setup: Setup, meaning: Meaning) -> None:
         trial.seed_everything(0)
         with quiet(), torch.no_grad(), meaning():
             trial.call(module, inputs, trial.positional_only(signature_of(module)))
-
-
-def signature_of(module: Any) -> inspect.Signature:
-    return inspect.signature(module.function if isinstance(module, FunctionModule) else module.forward)
-
-
-def targets(loaded: Loaded, symbols: tuple[str, ...]) -> list[Target]:
-    """What to try, in order: the class or function itself, its subclasses, then what uses it in this file."""
-    found: list[Target] = []
-    for symbol in symbols:
-        owner = owner_of(loaded.module, symbol)
-        if owner is None:
-            continue
-        thing = lookup(loaded.module, owner)
-        if isinstance(thing, type) and issubclass(thing, torch.nn.Module):
-            found.append(Target(owner, True))
-        elif callable(thing) and not isinstance(thing, type):
-            found.append(Target(owner, False))
-        found += [
-            Target(name, True) for name, cls in _classes(loaded) if isinstance(thing, type) and _extends(cls, thing)
-        ]
-        names = {owner.rpartition(".")[2]}
-        for _ in range(2):
-            users = [name for name, _ in _classes(loaded) if _mentions(loaded.tree, name, names)]
-            found += [Target(name, True) for name in users]
-            names = set(users) | names
-    return sorted(dict.fromkeys(found), key=lambda target: not target.is_class and len(found) > 1)
-
-
-def owner_of(module: types.ModuleType, symbol: str) -> str | None:
-    """The longest prefix that is a class of the module, or the function that the symbol starts with."""
-    parts = symbol.split(".")
-    for count in range(len(parts), 0, -1):
-        name = ".".join(parts[:count])
-        if isinstance(lookup(module, name), type):
-            return name
-    return parts[0] if callable(getattr(module, parts[0], None)) else None
-
-
-def _classes(loaded: Loaded) -> list[tuple[str, type]]:
-    own = [(name, value) for name, value in vars(loaded.module).items() if isinstance(value, type)]
-    return [
-        (name, cls)
-        for name, cls in own
-        if issubclass(cls, torch.nn.Module) and cls.__module__ == loaded.module.__name__
-    ]
-
-
-def _extends(cls: type, base: type) -> bool:
-    return issubclass(cls, base) and cls is not base
-
-
-def _mentions(tree: ast.Module, class_name: str, names: set[str]) -> bool:
-    for node in tree.body:
-        if isinstance(node, ast.ClassDef) and node.name == class_name and class_name not in names:
-            return any(isinstance(inner, ast.Name) and inner.id in names for inner in ast.walk(node))
-    return False
 
 
 @dataclass(slots=True)
@@ -277,7 +186,7 @@ class Search:
         except (ValueError, TypeError):
             return None
         built = {statement for statement in wanted if statement.ran(rows.of(self.loaded.pseudo))}
-        evidence = read_forward(_function(self.loaded.tree, target, type(module)))
+        evidence = read_forward(function_of(self.loaded.tree, target, type(module)))
         variadic = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
         parameters = [item for item in signature.parameters.values() if item.kind not in variadic]
         takes_any = any(item.kind is inspect.Parameter.VAR_POSITIONAL for item in signature.parameters.values())
@@ -389,19 +298,6 @@ class Search:
 
 def _has_tensor(specs: Mapping[str, Spec]) -> bool:
     return any(isinstance(spec, (TensorSpec, TupleSpec)) for spec in specs.values()) or not specs
-
-
-def _function(tree: ast.Module, target: Target, cls: type) -> ast.FunctionDef | None:
-    """The source of forward (its own, or one inherited within the file), or of the function."""
-    if not target.is_class:
-        named = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == target.name]
-        return named[0] if named else None
-    bodies = {node.name: node for node in ast.walk(tree) if isinstance(node, ast.ClassDef)}
-    for base in cls.__mro__:
-        for node in bodies[base.__name__].body if base.__name__ in bodies else ():
-            if isinstance(node, ast.FunctionDef) and node.name == "forward":
-                return node
-    return None
 
 
 def workable(

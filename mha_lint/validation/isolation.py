@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import resource
 import sys
 from typing import Any
 
@@ -32,6 +31,8 @@ class Refused(PermissionError):
 
 def confine(folder: str, seconds: float) -> None:
     """Bound time, memory and files of this process, and refuse writes outside ``folder``, network and new processes."""
+    import resource  # POSIX alone has it, and the linter must be importable elsewhere
+
     root = os.path.realpath(folder) + os.sep
     landlock.allow_writing_only(root, "/dev", "/proc")  # CUDA writes to its devices and names its threads in /proc
     physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
@@ -66,12 +67,16 @@ def confine(folder: str, seconds: float) -> None:
 
 def release_memory() -> None:
     """Lift the memory bound before CUDA starts: its driver maps what it needs as it likes."""
+    import resource
+
     with contextlib.suppress(OSError, ValueError):
         _, hard = resource.getrlimit(resource.RLIMIT_DATA)
         resource.setrlimit(resource.RLIMIT_DATA, (hard, hard))
 
 
 def _limit(kind: int, value: int, *, soft_only: bool = False) -> None:
+    import resource
+
     with contextlib.suppress(OSError, ValueError):
         _, hard = resource.getrlimit(kind)
         bounded = value if hard == resource.RLIM_INFINITY else min(value, hard)

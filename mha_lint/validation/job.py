@@ -10,7 +10,7 @@ from mha_lint.findings import Relation, Trial, Verdict
 
 
 class TorchMissing(Exception):
-    """torch cannot be imported by this interpreter; the message is one line and says what to install."""
+    """torch cannot be run by this interpreter; the message is one line and says what is needed."""
 
 
 class DeviceMissing(Exception):

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from mha_lint.validation.imports import quiet
-from mha_lint.validation.inputs import Assignment, Constant, ObjectSpec, SizeSpec, Spec, TensorSpec, TupleSpec, size_of
+from mha_lint.validation.specs import Assignment, Constant, ObjectSpec, SizeSpec, Spec, TensorSpec, TupleSpec, size_of
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,7 @@ from mha_lint.validation.channel import receive, send
 from mha_lint.validation.job import DeviceMissing, Environment, Job, TorchMissing, job_to_json, verdict_from_json
 
 INSTALL = 'validation needs PyTorch, which this Python cannot import: pip install "mha-lint[torch]"'
+NEEDS_POSIX = "validation is unavailable: it needs a POSIX system, where processes can be forked"
 
 # What a forked child may see of the caller's environment: what finding Python, libraries and the GPU needs, no secrets.
 _KEPT = ("PATH", "HOME", "LANG", "TZ", "PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "LD_LIBRARY_PATH", "LD_PRELOAD")
@@ -79,7 +80,7 @@ class Validator:
     def start(self) -> None:
         """Start the server and return at once; it imports torch while the caller goes on. Harmless when started."""
         with self._lock:
-            if self._server is not None:
+            if self._server is not None or not hasattr(os, "fork"):
                 return
             self._home = tempfile.TemporaryDirectory(prefix="mha-lint-", ignore_cleanup_errors=True)
             ours, theirs = socket.socketpair()
@@ -99,10 +100,12 @@ class Validator:
             self._greeted = False
 
     def environment(self) -> Environment:
-        """Wait for torch. Raise TorchMissing, or DeviceMissing where a device that was named is not there."""
+        """Wait for torch. Raise TorchMissing where it or ``fork`` is missing, DeviceMissing where a named device is."""
         with self._lock:
             if self._environment is not None:
                 return self._environment
+            if not hasattr(os, "fork"):
+                raise TorchMissing(NEEDS_POSIX)
             wanted = [*self._devices, *self._require]
             unknown = sorted(set(wanted) - {"auto", "cpu", "cuda"})
             if unknown:

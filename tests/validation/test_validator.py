@@ -30,6 +30,33 @@ def test_importing_the_package_imports_no_torch() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
+# What Windows does not have.
+WINDOWS = """
+import os, signal, sys
+for name in ("fork", "forkpty", "killpg", "setsid"):
+    delattr(os, name)
+del signal.SIGKILL
+for name in ("resource", "fcntl", "pwd", "grp", "termios"):
+    sys.modules[name] = None
+"""
+
+
+def test_where_processes_cannot_be_forked_linting_works_and_validation_says_what_it_needs() -> None:
+    code = WINDOWS + (
+        "import mha_lint.cli, mha_lint.fixing\n"
+        "from mha_lint.validation import TorchMissing, Validator, isolation, landlock, worker\n"
+        "try:\n"
+        "    with Validator() as validator:\n"
+        "        validator.environment()\n"
+        "except TorchMissing as error:\n"
+        "    print(error)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.count("\n") == 1
+    assert "needs a POSIX system" in done.stdout
+
+
 def test_without_torch_the_message_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     venv.create(tmp_path / "bare", with_pip=False, symlinks=True)
     monkeypatch.setattr(sys, "executable", str(tmp_path / "bare" / "bin" / "python"))

@@ -1,0 +1,154 @@
+"""Both texts of a job, loaded, and the module built from each with the same weights."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from mha_lint.validation import harness, imports, relations, stubs, targets, trial
+from mha_lint.validation.coverage import Rows, Statement, changed_statements, statements_at, watch
+from mha_lint.validation.job import Job
+
+
+class AfterBroken(Exception):
+    """Only the text after cannot be imported."""
+
+
+class Refuted(Exception):
+    """A counterexample, in words."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """The job's two texts as modules.
+
+    ``flagged`` are the statements of before where *repaired* expects the error; ``ran_before`` and ``ran_after`` the
+    changed ones that importing alone ran.
+    """
+
+    job: Job
+    flagged: frozenset[Statement]
+    before: imports.Loaded
+    after: imports.Loaded
+    changed_before: frozenset[Statement]
+    changed_after: frozenset[Statement]
+    ran_before: frozenset[Statement]
+    ran_after: frozenset[Statement]
+
+
+def load_sources(job: Job) -> Sources:
+    """Import both texts. Raise CannotLoad where before cannot be imported, AfterBroken where after alone cannot."""
+    place = imports.place_of(job.path)
+    failure: imports.CannotLoad | None = None
+    for lazily in (True, False) if place.packages else (True,):
+        try:
+            with contextlib.ExitStack() as stack:
+                rows = stack.enter_context(watch(f"{place.path}#before", f"{place.path}#after"))
+                try:
+                    imports.prepare(place, lazily=lazily)
+                    before = imports.load(place, "before", job.before)
+                except stubs.StubTouched as error:
+                    raise imports.CannotLoad(f"importing the file needs more than a stand-in: {error}") from error
+                except imports.CannotLoad:
+                    raise
+                except Exception as error:
+                    raise imports.CannotLoad(f"importing its package raised {imports.in_one_line(error)}") from error
+                try:
+                    after = imports.load(place, "after", job.after)
+                except (imports.CannotLoad, stubs.StubTouched) as error:
+                    imports.load(place, "before", job.before)  # some files cannot be imported twice: CannotLoad then
+                    raise AfterBroken(str(error)) from error
+            changed_before, changed_after = changed_statements(job.before, job.after)
+            return Sources(
+                job,
+                statements_at(job.before, set(job.flagged)) if job.relation == "repaired" else frozenset(),
+                before,
+                after,
+                changed_before,
+                changed_after,
+                ran(changed_before, rows, before),
+                ran(changed_after, rows, after),
+            )
+        except imports.CannotLoad as error:
+            failure = failure or error
+            imports.forget(place)
+    assert failure is not None
+    raise failure
+
+
+def ran(statements: frozenset[Statement], rows: Rows, loaded: imports.Loaded) -> frozenset[Statement]:
+    """The statements of a text that ran while ``rows`` were watched."""
+    return frozenset(statement for statement in statements if statement.ran(rows.of(loaded.pseudo)))
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """The module of both texts, built alike, with the same weights. ``gained`` are the names only after has."""
+
+    before: Any
+    after: Any
+    gained: frozenset[str]
+    applied: frozenset[str]  # names at the identity in both, which only after uses
+    ran_before: frozenset[Statement]  # changed statements that building and importing ran
+    ran_after: frozenset[Statement]
+    moved: bool  # what after gained did not start at the identity
+
+
+def build_pair(sources: Sources, setup: harness.Setup, meaning: harness.Meaning, tell: Callable[[str], None]) -> Pair:
+    """Build the target from both texts. Raise Refuted where only after fails, or gains what nobody announced."""
+    with watch(sources.before.pseudo, sources.after.pseudo) as rows:
+        before = targets.instantiate(setup.target, setup.plan, sources.before.module, seed=7)
+        harness.materialise(before, setup, meaning)
+        tell(f"after: building {setup.target.name}")
+        try:
+            after = targets.instantiate(setup.target, setup.plan, sources.after.module, seed=7)
+            harness.materialise(after, setup, contextlib.nullcontext)
+        except (Exception, stubs.StubTouched) as error:
+            raise Refuted(f"building {setup.describe()} raised only after: {imports.in_one_line(error)}") from error
+    gained, applied = _announced(sources, before, after)
+    trial.randomise(before, seed=11)
+    outcome = after.load_state_dict(before.state_dict(), strict=not gained)
+    if gained and (set(outcome.missing_keys) != gained or outcome.unexpected_keys):
+        raise Refuted(f"an old checkpoint misses {sorted(outcome.missing_keys)}, expected {sorted(gained)}")
+    relations.put_at_identity(before, applied)
+    relations.put_at_identity(after, applied)
+    moved = not relations.put_at_identity(after, gained)
+    return Pair(
+        before,
+        after,
+        gained,
+        applied,
+        sources.ran_before | ran(sources.changed_before, rows, sources.before),
+        sources.ran_after | ran(sources.changed_after, rows, sources.after),
+        moved,
+    )
+
+
+def _announced(sources: Sources, before: Any, after: Any) -> tuple[frozenset[str], frozenset[str]]:
+    """Compare the ``state_dict`` of both; what after has more must be exactly what was announced.
+
+    The names gained, and those that only after applies.
+    """
+    old, new = before.state_dict(), after.state_dict()
+    announced: frozenset[str] = frozenset()
+    applied: frozenset[str] = frozenset()
+    if sources.job.relation == "extended":
+        names = {targets.owner_of(sources.before.module, symbol) or symbol for symbol in sources.job.symbols}
+        owners = frozenset(names)
+        announced = relations.names_within(after, owners, sources.job.added)
+        applied = relations.names_within(after, owners, sources.job.identity)
+        if applied - set(new):
+            raise Refuted(f"there is no {', '.join(sorted(applied - set(new)))} to apply")
+        if not announced and not applied:
+            raise Refuted("the rewrite announced no new parameters, or none of the classes that gain them was built")
+    if set(new) - set(old) != announced or set(old) - set(new):
+        changed = sorted(set(new) ^ set(old) ^ announced)
+        raise Refuted(f"the state_dict changes in {', '.join(changed)}")
+    for name, value in old.items():
+        if getattr(value, "shape", None) != getattr(new[name], "shape", None):
+            raise Refuted(f"the state_dict entry {name} changes shape")
+        if getattr(value, "dtype", None) != getattr(new[name], "dtype", None):
+            raise Refuted(f"the state_dict entry {name} changes dtype")
+    return announced, applied

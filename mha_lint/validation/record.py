@@ -1,0 +1,100 @@
+"""What the trials of one job have shown, and whether it suffices for a verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+from mha_lint.findings import Trial
+from mha_lint.validation import imports, isolation, stubs, trial
+from mha_lint.validation.coverage import Statement
+from mha_lint.validation.pairing import Refuted, Sources
+
+NEEDED = 4  # distinct input shapes that a verdict needs on each device
+
+
+@dataclass(slots=True)
+class Record:
+    """What the trials have shown so far."""
+
+    trials: list[Trial] = field(default_factory=list)
+    ran_before: set[Statement] = field(default_factory=set)
+    ran_after: set[Statement] = field(default_factory=set)
+    met: set[Statement] = field(default_factory=set)  # flagged statements at which before was seen to raise
+    apart: bool = False  # an agreeing trial differed from plain before, in the layout's rounding alone
+    moved: bool = False  # new parameters did not start at the identity and were put there
+
+    def agreeing(self, device: str | None = None) -> list[Trial]:
+        return [item for item in self.trials if item.outcome == "agree" and device in (None, item.device)]
+
+
+@dataclass(frozen=True, slots=True)
+class Noting:
+    """Writes the trial that is under way into the record."""
+
+    record: Record
+    conditions: trial.Conditions
+    shapes: tuple[str, ...]
+
+    def __call__(self, outcome: str, largest: float | None, detail: str) -> None:
+        at = self.conditions
+        mode = "train" if at.training else "eval"
+        name = str(at.dtype).removeprefix("torch.")
+        self.record.trials.append(Trial(at.device, name, mode, self.shapes, largest, outcome, at.seed, detail))
+
+    def counterexample(self, detail: str) -> str:
+        at = self.conditions
+        mode = "train" if at.training else "eval"
+        name = str(at.dtype).removeprefix("torch.")
+        return f"{detail} ({', '.join(self.shapes)}; {name} on {at.device}, {mode} mode, seed {at.seed})"
+
+    def errors(self, before: BaseException | None, after: BaseException | None) -> None:
+        """Both raise alike: nothing learnt. A stand-in touched: nothing ran. Only one raises: a counterexample."""
+        for error in (before, after):
+            if isinstance(error, (stubs.StubTouched, isolation.Refused, MemoryError)):
+                self("raised", None, imports.in_one_line(error))
+                return
+        if before is not None and type(before) is type(after):
+            self("skipped", None, f"before and after both raise {imports.in_one_line(before)}")
+            return
+        if before is None:
+            assert after is not None
+            detail = f"only after raises {imports.in_one_line(after)}"
+        else:
+            seen = "succeeds" if after is None else f"raises {imports.in_one_line(after)}"
+            detail = f"before raises {imports.in_one_line(before)}, after {seen}"
+        self("raised", None, detail)
+        raise Refuted(self.counterexample(detail))
+
+
+def shortfall(record: Record, sources: Sources, devices: Iterable[str]) -> str:
+    """Why the trials do not suffice for a verdict; "" when they do."""
+    for device in sorted(devices):
+        here = record.agreeing(device)
+        if not here:
+            details = [item.detail for item in record.trials if item.device == device and item.detail]
+            return f"no trial on {device} counted" + (f": {details[0]}" if details else "")
+        shapes = {tuple(_bare(shape) for shape in item.shapes) for item in here}
+        if len(shapes) < NEEDED:
+            ran = "; ".join(", ".join(shape) for shape in sorted(shapes))
+            return f"only {len(shapes)} input shapes ran on {device}, {NEEDED} are needed: {ran}"
+        if {item.mode for item in here} != {"train", "eval"}:
+            return f"only {here[0].mode} mode ran on {device}"
+        if device == "cpu" and len({item.dtype for item in here}) < 2:
+            return f"only {here[0].dtype} ran on cpu"
+    for text, wanted, covered in (
+        ("before", sources.changed_before, record.ran_before),
+        ("after", sources.changed_after, record.ran_after),
+    ):
+        missing = sorted(item.first for item in wanted - covered)
+        if missing:
+            return f"changed lines that never ran, in the text {text}: {', '.join(map(str, missing))}"
+    silent = sorted(item.first for item in sources.flagged - record.met)
+    if sources.job.relation == "repaired" and (silent or not sources.flagged):
+        return f"the error was never raised at line {', '.join(map(str, silent))}" if silent else "no line is flagged"
+    return ""
+
+
+def _bare(shape: str) -> str:
+    """A shape without the note on how it lies in memory: the same sizes stored otherwise are no new sizes."""
+    return shape.partition(")")[0] + ")"

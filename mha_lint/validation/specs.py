@@ -1,0 +1,130 @@
+"""What one argument of a call is, in symbols, and the sizes that the symbols take."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+Dim = str | int
+
+
+Sizes = Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class TensorSpec:
+    """A tensor: its dims are numbers, symbols ("b", "t", "s", "h", "d", "H", "W") or arithmetic on them ("H*W")."""
+
+    dims: tuple[Dim, ...]
+    kind: str = "float"  # "float", "ids", "bool", "positions", "lengths", "cumulative", "complex"
+
+
+@dataclass(frozen=True, slots=True)
+class SizeSpec:
+    """A plain number, or a tuple of them, equal to sizes of the tensors."""
+
+    dims: tuple[Dim, ...]
+    single: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TupleSpec:
+    items: tuple[TensorSpec, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Constant:
+    value: Any
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ObjectSpec:
+    """An object of a class of the user, such as a cache: each call gets a copy of this one."""
+
+    prototype: Any
+
+
+Spec = TensorSpec | SizeSpec | TupleSpec | Constant | ObjectSpec
+
+
+def size_of(dim: Dim, sizes: Sizes) -> int:
+    if isinstance(dim, int):
+        return dim
+    return int(eval(dim, {"__builtins__": {}}, dict(sizes)))  # the texts are this module's own
+
+
+def describe(spec: Spec) -> str:
+    match spec:
+        case TensorSpec(dims, kind):
+            return (
+                f"({', '.join(map(str, dims))}{',' if len(dims) == 1 else ''}){'' if kind == 'float' else ' ' + kind}"
+            )
+        case SizeSpec(dims, single):
+            return str(dims[0]) if single else f"({', '.join(map(str, dims))})"
+        case TupleSpec(items):
+            return f"[{', '.join(map(describe, items))}]"
+        case Constant(value):
+            return repr(value)
+        case ObjectSpec(prototype):
+            return f"{type(prototype).__name__}()"
+
+
+# Sizes to run with, a family at a time: a module that takes only whole windows or squares works in a later family.
+# The first of a family serves the search. "layout" says how the tensors lie in memory.
+_FREE: tuple[tuple[int, int, int, int, int, str], ...] = (
+    (3, 5, 7, 4, 6, "contiguous"),
+    (1, 7, 9, 6, 10, "contiguous"),
+    (3, 1, 3, 1, 1, "contiguous"),
+    (2, 12, 5, 8, 4, "contiguous"),
+    (3, 9, 11, 5, 7, "transposed"),
+    (5, 6, 10, 2, 3, "expanded"),
+    (1, 1, 2, 8, 8, "contiguous"),
+    (2, 8, 3, 12, 8, "contiguous"),
+    (5, 3, 8, 4, 8, "contiguous"),
+)
+
+
+_MULTIPLES: tuple[tuple[int, int, int, int, int, str], ...] = (
+    (3, 16, 32, 8, 16, "contiguous"),
+    (1, 48, 16, 16, 8, "contiguous"),
+    (2, 64, 16, 16, 24, "contiguous"),
+    (1, 32, 48, 8, 8, "contiguous"),
+    (3, 32, 16, 24, 8, "transposed"),
+    (5, 16, 64, 8, 8, "expanded"),
+    (2, 16, 16, 16, 16, "contiguous"),
+)
+
+
+_SQUARES: tuple[tuple[int, int, int, int, int, str], ...] = (
+    (3, 49, 16, 7, 7, "contiguous"),
+    (1, 16, 49, 14, 14, "contiguous"),
+    (2, 4, 16, 21, 21, "contiguous"),
+    (5, 64, 25, 7, 14, "contiguous"),
+    (3, 25, 64, 14, 7, "transposed"),
+    (5, 16, 4, 7, 7, "expanded"),
+    (1, 49, 25, 7, 7, "contiguous"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    sizes: Mapping[str, int]
+    layout: str
+
+
+def families(fixed: Iterable[int]) -> list[tuple[Assignment, ...]]:
+    """Families of assignments; ``fixed`` are lengths that the module itself seems to insist on."""
+    result = [
+        tuple(Assignment(dict(zip("btsHW", row[:5], strict=True)), row[5]) for row in table)
+        for table in (_FREE, _MULTIPLES, _SQUARES)
+    ]
+    layouts = ("contiguous", "contiguous", "contiguous", "contiguous", "transposed", "expanded")
+    for length in fixed:
+        result.append(
+            tuple(
+                Assignment({"b": b, "t": length, "s": length, "H": length, "W": length}, layout)
+                for b, layout in zip((3, 1, 2, 5, 4, 6), layouts, strict=True)
+            )
+        )
+    return result

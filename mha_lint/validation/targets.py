@@ -1,0 +1,121 @@
+"""What is run: a class or function of the user's file, found by name and built."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import types
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from mha_lint.validation import trial
+from mha_lint.validation.imports import Loaded, quiet
+from mha_lint.validation.plan import Plan, build
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What is run: a module class, or a module-level function, by its qualified name."""
+
+    name: str
+    is_class: bool
+
+
+class FunctionModule(torch.nn.Module):
+    """A plain function as a module without parameters."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        return self.function(*args, **kwargs)
+
+
+def lookup(module: types.ModuleType, name: str) -> Any:
+    """The object of this qualified name; None when there is none."""
+    found: Any = module
+    for part in name.split("."):
+        found = getattr(found, part, None)
+    return found
+
+
+def instantiate(target: Target, plan: Plan, module: types.ModuleType, seed: int) -> Any:
+    """Build the target from ``module``; whatever its ``__init__`` raises passes through."""
+    trial.seed_everything(seed)
+    with quiet():
+        found = lookup(module, target.name)
+        return build(found, plan, module) if target.is_class else FunctionModule(found)
+
+
+def signature_of(module: Any) -> inspect.Signature:
+    return inspect.signature(module.function if isinstance(module, FunctionModule) else module.forward)
+
+
+def targets(loaded: Loaded, symbols: tuple[str, ...]) -> list[Target]:
+    """What to try, in order: the class or function itself, its subclasses, then what uses it in this file."""
+    found: list[Target] = []
+    for symbol in symbols:
+        owner = owner_of(loaded.module, symbol)
+        if owner is None:
+            continue
+        thing = lookup(loaded.module, owner)
+        if isinstance(thing, type) and issubclass(thing, torch.nn.Module):
+            found.append(Target(owner, True))
+        elif callable(thing) and not isinstance(thing, type):
+            found.append(Target(owner, False))
+        found += [
+            Target(name, True) for name, cls in _classes(loaded) if isinstance(thing, type) and _extends(cls, thing)
+        ]
+        names = {owner.rpartition(".")[2]}
+        for _ in range(2):
+            users = [name for name, _ in _classes(loaded) if _mentions(loaded.tree, name, names)]
+            found += [Target(name, True) for name in users]
+            names = set(users) | names
+    return sorted(dict.fromkeys(found), key=lambda target: not target.is_class and len(found) > 1)
+
+
+def owner_of(module: types.ModuleType, symbol: str) -> str | None:
+    """The longest prefix that is a class of the module, or the function that the symbol starts with."""
+    parts = symbol.split(".")
+    for count in range(len(parts), 0, -1):
+        name = ".".join(parts[:count])
+        if isinstance(lookup(module, name), type):
+            return name
+    return parts[0] if callable(getattr(module, parts[0], None)) else None
+
+
+def _classes(loaded: Loaded) -> list[tuple[str, type]]:
+    own = [(name, value) for name, value in vars(loaded.module).items() if isinstance(value, type)]
+    return [
+        (name, cls)
+        for name, cls in own
+        if issubclass(cls, torch.nn.Module) and cls.__module__ == loaded.module.__name__
+    ]
+
+
+def _extends(cls: type, base: type) -> bool:
+    return issubclass(cls, base) and cls is not base
+
+
+def _mentions(tree: ast.Module, class_name: str, names: set[str]) -> bool:
+    for node in tree.body:
+        if isinstance(node, ast.ClassDef) and node.name == class_name and class_name not in names:
+            return any(isinstance(inner, ast.Name) and inner.id in names for inner in ast.walk(node))
+    return False
+
+
+def function_of(tree: ast.Module, target: Target, cls: type) -> ast.FunctionDef | None:
+    """The source of forward (its own, or one inherited within the file), or of the function."""
+    if not target.is_class:
+        named = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == target.name]
+        return named[0] if named else None
+    bodies = {node.name: node for node in ast.walk(tree) if isinstance(node, ast.ClassDef)}
+    for base in cls.__mro__:
+        for node in bodies[base.__name__].body if base.__name__ in bodies else ():
+            if isinstance(node, ast.FunctionDef) and node.name == "forward":
+                return node
+    return None
