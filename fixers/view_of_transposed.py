@@ -21,6 +21,12 @@ def fix(hit: Hit, context: Context) -> Fix | str:
     if context.settings.view_fix == "reshape":
         edit = places.replace(call.func.attr, "reshape")
         return Fix("safe", "repaired", "Use `.reshape`, which copies where it must", (edit,), flagged)
+    if context.model.names.qualify(call.func) == "torch.Tensor.view":
+        tensor = call.args[0].value
+        chained = isinstance(tensor, (cst.Name, cst.Attribute, cst.Call, cst.Subscript))
+        text = places.source(tensor) if chained else f"({places.source(tensor)})"
+        edit = places.replace(tensor, f"{text}.contiguous()")
+        return Fix("safe", "repaired", "Insert `.contiguous()` before viewing", (edit,), flagged)
     # In a chain with one call a line, the new call gets a line too.
     before_dot = places.between(call.func.value, call.func.attr).rpartition(".")[0]
     own_line = before_dot if "\n" in before_dot and "#" not in before_dot else ""

@@ -109,7 +109,7 @@ def _append(run: Interpreter, receiver: Sequence | Repeated, call: Call) -> Valu
     return NONE
 
 
-_TORCH_PREFIXES = ("torch.nn.functional.", "torch.linalg.", "torch.special.", "torch.nn.", "torch.")
+_TORCH_PREFIXES = ("torch.nn.functional.", "torch.linalg.", "torch.special.", "torch.nn.", "torch.Tensor.", "torch.")
 
 
 def call_qualified(run: Interpreter, name: str, call: Call) -> Value:

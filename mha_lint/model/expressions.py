@@ -60,7 +60,7 @@ def _module_name(run: Interpreter, name: str) -> Value:
         value = names.constants[name]
         if isinstance(value, (cst.Integer, cst.Float, cst.SimpleString, cst.Name, cst.BinaryOperation)):
             return run.evaluate(value, State())
-        return Unknown(name)
+        return Function(value) if isinstance(value, cst.Lambda) else Unknown(name)
     return Qualified(f"builtins.{name}")
 
 

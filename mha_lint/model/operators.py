@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import libcst as cst
 
 from mha_lint.model import torch_api
-from mha_lint.model.sizes import Size, constant, equate, symbol
+from mha_lint.model.sizes import ONE, Size, constant, equate, symbol
 from mha_lint.model.torch_api import OPERATIONS, Call
 from mha_lint.model.values import (
     NONE,
@@ -205,6 +205,23 @@ def _word(operator: cst.BaseCompOp) -> str:
     return "is" if isinstance(operator, cst.Is) else "=="
 
 
+def _learn(run: Interpreter, test: cst.Comparison, holds: bool, state: State) -> None:
+    """``t == n`` tells a size; ``not t > 1`` tells that it is 1, since sizes are at least that."""
+    left = as_size(run.evaluate(test.left, state))
+    right = as_size(run.evaluate(test.comparisons[0].comparator, state))
+    if left is None or right is None:
+        return
+    match test.comparisons[0].operator, right.constant:
+        case (cst.Equal(), _) if holds:
+            equate(left, right, state.definitions)
+        case (cst.NotEqual(), _) if not holds:
+            equate(left, right, state.definitions)
+        case (cst.GreaterThan(), 1) | (cst.GreaterThanEqual(), 2) if not holds:
+            equate(left, ONE, state.definitions)
+        case (cst.LessThan(), 2) | (cst.LessThanEqual(), 1) if holds:
+            equate(left, ONE, state.definitions)
+
+
 def _decide_atom(run: Interpreter, test: cst.BaseExpression, text: str, state: State, *, negated: bool = False) -> bool:
     known = truth(run.evaluate(test, state))
     if known is not None:
@@ -215,6 +232,8 @@ def _decide_atom(run: Interpreter, test: cst.BaseExpression, text: str, state: S
         return state.conditions[text]
     taken = run.choose(2) == 0
     state.conditions[text] = taken
+    if isinstance(test, cst.Comparison):
+        _learn(run, test, taken != negated, state)
     if taken and text.endswith(" is None"):
         target = test.left if isinstance(test, cst.Comparison) else test
         if isinstance(target, cst.Name):

@@ -133,8 +133,8 @@ def solve(call: Call, source: Tensor, sizes: list[Size | None]) -> Shape:
             quotient = total.divide(known)
             if quotient is not None:
                 shape[holes[0]] = quotient
-        elif not holes:
-            equate(known, total, call.state.definitions)
+        if len(holes) <= 1:
+            equate(product(shape), total, call.state.definitions)
             shape = [call.state.normal(size) for size in shape]
     return tuple(shape)
 

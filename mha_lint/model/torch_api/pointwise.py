@@ -90,7 +90,7 @@ def elementwise(call: Call, *values: Value) -> Value:
             return Tensor(None, contiguous=tensors[0].contiguous and not unknown, last=tensors[0].last,
                           key=call.interpreter.key(call.node), **kept)  # type: ignore[arg-type]  # fmt: skip
         unknown = True
-    if not ranked:
+    if not ranked or (unknown and not any(map(_fills, ranked))):
         return Tensor(key=call.interpreter.key(call.node), **kept)  # type: ignore[arg-type]
     shape = broadcast(call.state, [tensor.shape for tensor in ranked if tensor.shape is not None])
     strides: Strides | None = None
@@ -103,6 +103,16 @@ def elementwise(call: Call, *values: Value) -> Value:
             strides = layout.dense_like(shape, full.strides)
     contiguous = strides is not None and layout.is_contiguous(shape, strides) is Answer.ALWAYS
     return Tensor(shape, strides, contiguous, **kept)  # type: ignore[arg-type]
+
+
+def _fills(tensor: Tensor) -> bool:
+    """Whether an operand of unknown rank is more likely broadcast to this tensor than the other way round."""
+    return (
+        tensor.shape is not None
+        and len(tensor.shape) > 2
+        and ONE not in tensor.shape
+        and "parameter" not in tensor.roles
+    )
 
 
 def broadcast(state: State, shapes: list[Shape]) -> Shape:
@@ -126,7 +136,7 @@ def _unary(call: Call) -> Value:
 _UNARY = """
     relu gelu silu sigmoid tanh exp log sqrt rsqrt abs neg square sin cos erf elu leaky_relu softplus relu6
     mish hardtanh hardswish dropout dropout1d dropout2d alpha_dropout feature_dropout clamp clamp_min clamp_max clip
-    nan_to_num bernoulli round floor ceil sign zeros_like ones_like rand_like randn_like empty_like full_like
+    nan_to_num bernoulli round floor ceil sign zeros_like ones_like rand_like randn_like empty_like full_like normalize
     logical_not isnan isinf
 """
 _BINARY = """
