@@ -35,7 +35,7 @@ def candidates(
     """What may be passed for ``parameter``, the likeliest first."""
     own = evidence.get(parameter.name, Evidence())
     kind = input_kind(parameter.name)
-    if own.ranks or own.fed_to:
+    if own.ranks or own.fed_to or own.is_tensor:
         kind = "tensor" if kind in ("height", "width", "space", "start", "count", "flag") else kind
     text = str(parameter.annotation)
     is_tensor = "Tensor" in text
@@ -83,6 +83,8 @@ def candidates(
             singles = [TensorSpec(dims) for dims in (("t", "2*d"), *_ROTARY, ("h", "t", "t"), ("t", "t"))]
             complexes = [TensorSpec(("t", "d//2"), "complex"), TensorSpec(("b", "t", "d//2"), "complex")]
             optional = [Constant(None)] if own.optional or "Optional" in text or "None" in text else []
+            if own.fed_to:  # projected, so it has the width of a layer
+                specs += _tensors(parameter.name, own, evidence, module, inspected, "t")
             if own.parts or "uple" in text:
                 return [*optional, *specs, *pairs, *singles, *complexes]
             return [*optional, *specs, *singles, *complexes, *pairs]
@@ -182,6 +184,7 @@ def _tensors(
         by_width += [(length, "b", width) for width in widths]
     for width in widths:
         by_width += [("b", length, width), ("b", width, "H", "W"), ("b", "H", "W", width), (length, width)]
+        by_width += [("b", length, length, width)]  # one for each pair
     width = widths[0]
     by_width += [("b", "h", length, "d"), ("b", length, "h", "d"), ("b", width), ("b", width, length)]
     by_width += [("b", "t", "H", "W", width), ("b", width, "t", "H", "W"), ("h", length, "d"), (length, "h", "d")]
@@ -193,8 +196,8 @@ def _tensors(
     def badness(indexed: tuple[int, tuple[Dim, ...]]) -> tuple[int, int, int, int]:
         index, dims = indexed
         wrong_rank = int(bool(ranks) and len(dims) not in ranks)
-        conv = any(sort.startswith("Conv2d") for sort in kinds)
-        wrong_layer = int(conv and not (len(dims) == 4 and dims[1] in widths))
+        rank = 4 if "Conv2d" in kinds else 3 if "Conv1d" in kinds else 0
+        wrong_layer = int(bool(rank) and not (len(dims) == rank and dims[1] in widths))
         wrong_name = int(at is not None and not (at < len(dims) and isinstance(dims[at], int)))
         return wrong_layer, wrong_rank, wrong_name, index
 

@@ -19,6 +19,7 @@ class Evidence:
     fed_to: list[str] = field(default_factory=list)  # attributes of self that it is passed to
     parts: int = 0  # how many parts the parameter itself is unpacked into
     optional: bool = False  # compared with None
+    is_tensor: bool = False  # asked for its shape
 
 
 def read_forward(function: ast.FunctionDef | None) -> dict[str, Evidence]:
@@ -43,6 +44,10 @@ def read_forward(function: ast.FunctionDef | None) -> dict[str, Evidence]:
                     found[name].fed_to.append(attribute)
                 elif path.startswith("self.") and "(" not in path and "[" not in path:
                     found[name].fed_to.append(path[5:])
+            case ast.Attribute(value=ast.Name(name), attr="shape" | "size" | "dim" | "ndim" | "device") if (
+                name in found
+            ):
+                found[name].is_tensor = True
             case ast.Compare(left=ast.Name(name), ops=[ast.Is() | ast.IsNot()]) if name in found:
                 found[name].optional = True
             case ast.BoolOp(values=[ast.Name(name), *_]) if name in found:

@@ -206,3 +206,21 @@ def test_lengths_before_batches_are_told_by_the_names_of_the_dims(check: Check) 
     verdict = check(source, MERGE, MERGED, "Attention.forward", "repaired")
     assert verdict.verdict == "validated", verdict.reason
     assert "x=(t, b, 32)" in verdict.reason
+
+
+@pytest.mark.parametrize(
+    ("layer", "forward", "use"),
+    [
+        ("nn.Linear(width, width)", "self, x, pos_emb", "x = x + self.more(pos_emb)[:, :1].mean()"),
+        ("nn.Linear(7, 1)", "self, x, edges", "x = x + self.more(edges).squeeze(-1).mean(1)[..., None]"),
+        ("nn.Conv1d(width, width, 1)", "self, x", "x = self.more(x).transpose(1, 2)"),
+        ("None", "self, h, mask=None", "x = h; size = h.size(0)"),
+    ],
+    ids=["projected positions", "pairs", "channels before lengths", "measured"],
+)
+def test_the_layers_an_input_is_fed_to_tell_its_layout(check: Check, layer: str, forward: str, use: str) -> None:
+    source = PACKED.replace("WIDTH", "width").replace("HEADS", "heads").replace("(self, x)", f"({forward})")
+    source = source.replace("        self.out = ", f"        self.more = {layer}\n        self.out = ")
+    source = source.replace("        n, t, c = x.shape", f"        {use}\n        n, t, c = x.shape")
+    verdict = check(source, MERGE, MERGED, "Attention.forward", "repaired")
+    assert verdict.verdict == "validated", verdict.reason
