@@ -65,7 +65,9 @@ def _apply_existing(evidence: Unprojected, name: str, context: Context) -> Fix |
     if _is_called(evidence.forward, name):
         return f"`self.{name}` is called, but its result is not used; assign it to what is returned"
     applied = _applied(evidence, name, context.places)
-    return applied if isinstance(applied, str) else Fix("unsafe", "extended", message, tuple(applied))
+    if isinstance(applied, str):
+        return applied
+    return Fix("unsafe", "extended", message, tuple(applied), identity=(f"{name}.weight", f"{name}.bias"))
 
 
 def _is_called(forward: cst.FunctionDef, name: str) -> bool:

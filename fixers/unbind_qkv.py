@@ -107,9 +107,7 @@ def _reordering(node: cst.BaseExpression) -> _Reordering | None:
 def _without_reordering(found: _Reordering, places: Places) -> list[Edit]:
     """Delete ``.permute(…)`` with the white space before it, but not a comment."""
     assert isinstance(found.call.func, cst.Attribute)
-    gap = places.between(found.receiver, found.call.func.attr)
-    start = places.start(found.call.func.dot) if "#" in gap else places.end(found.receiver)
-    return [Edit(start, places.end(found.call), "")]
+    return [Edit(places.end_of_receiver(found.call.func), places.end(found.call), "")]
 
 
 def _assigned_before(unbinding: Unbinding, name: str, context: Context) -> tuple[_Reordering, list[Edit]] | str:
@@ -192,6 +190,7 @@ def _index(unbinding: Unbinding, context: Context) -> Fix | str:
         return Fix("safe", "equivalent", message, (places.replace(unbinding.call, parts),))
     name = _free_name(unbinding, context)
     packed = places.source(unbinding.packed)
+    packed = f"({packed})" if unbinding.packed.lpar else packed
     edit = Edit(places.start(statement), places.end(statement.body[0]), f"{name} = {packed}")
     line = f"{', '.join(unbinding.targets)} = {_parts(name, len(unbinding.targets))}"
     return Fix("safe", "equivalent", message, (edit, places.lines_after(statement, [line])))

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def fix(hit: Hit, context: Context) -> Fix | str:
-    """One edit at the dot of ``.view``."""
+    """One edit, behind the dot of ``.view``."""
     places, call = context.places, hit.last
     assert isinstance(call, cst.Call) and isinstance(call.func, cst.Attribute)
     flagged = places.rows(places.statement(call) or call)
@@ -28,7 +28,7 @@ def fix(hit: Hit, context: Context) -> Fix | str:
         edit = places.replace(tensor, f"{text}.contiguous()")
         return Fix("safe", "repaired", "Insert `.contiguous()` before viewing", (edit,), flagged)
     # In a chain with one call a line, the new call gets a line too.
-    before_dot = places.between(call.func.value, call.func.attr).rpartition(".")[0]
-    own_line = before_dot if "\n" in before_dot and "#" not in before_dot else ""
-    edit = places.insert(places.end(call.func.value), f"{own_line}.contiguous()")
+    gap = places.between(call.func.value, call.func.attr).rpartition(".")[0].rpartition(")")[2]
+    own_line = gap if "\n" in gap and "#" not in gap else ""
+    edit = places.insert(places.start(call.func.attr), f"contiguous(){own_line}.")
     return Fix("safe", "repaired", "Insert `.contiguous()` before `.view`", (edit,), flagged)

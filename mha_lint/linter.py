@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import sys
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -19,6 +21,13 @@ if TYPE_CHECKING:
     from mha_lint.rules import Hit, Rule
 
 DEEPEST = "the code is nested too deeply to be read"
+DEEPEST_TREE = 1500  # levels of the syntax tree; a chain of n method calls has 2n
+
+_BRACKET = re.compile(rb"[()\[\]{}]")
+_LONG_LINE = re.compile(rb"[^\n]{5000}")
+_PLACE = re.compile(r"^error at \d+:\d+: ")
+_BARE_END = re.compile(r"(?<=[\r\n])\s+\Z")  # blank lines at the end, the last perhaps without one of its own
+_FORM_FEEDS = re.compile(r"^[ \t]*\f[ \t\f]*$", re.MULTILINE)  # alone on a line, as editors leave them
 
 
 def lint(source: Source, settings: Settings, *, noqa: bool = True) -> list[Finding]:
@@ -32,7 +41,12 @@ def lint(source: Source, settings: Settings, *, noqa: bool = True) -> list[Findi
     codes = settings.enabled(source.path)
     if not codes:
         return []
-    findings = _findings(source, settings, codes)
+    if _too_deep(source.data):
+        raise SourceError(source.path, DEEPEST)
+    try:
+        findings = _findings(source, settings, codes)
+    except RecursionError:
+        findings = _on_a_large_stack(source, settings, codes)
     if noqa and findings:
         findings, _ = suppressed(source.text, findings)
     return findings
@@ -45,38 +59,100 @@ def _findings(source: Source, settings: Settings, codes: frozenset[str]) -> list
     from mha_lint.rules import all_rules
 
     module = parse(source)
-    try:
-        model = analyse(module)
-        places = Places(module, source.text)
-        context = Context(model, places, settings)
-        findings = [
-            _finding(rule, hit, source, context)
-            for rule in all_rules()
-            if rule.code in codes
-            for hit in rule().check(model, places)
-        ]
-    except RecursionError:
-        raise SourceError(source.path, DEEPEST) from None
+    model = analyse(module)
+    places = Places(module, source.text)
+    context = Context(model, places, settings)
+    findings = [
+        _finding(rule, hit, source, context)
+        for rule in all_rules()
+        if rule.code in codes
+        for hit in rule().check(model, places)
+    ]
     return sorted(findings, key=lambda finding: (finding.location, finding.code))
 
 
+def _too_deep(data: bytes) -> bool:
+    """Whether the parser could overflow its stack on the file, or spend minutes on one expression.
+
+    CPython itself takes no more than 200 nested parentheses. A look at the brackets and at very long lines decides
+    whether the file is compiled to see; brackets in strings can only make that happen without need.
+    """
+    depth = deepest = 0
+    for match in _BRACKET.finditer(data):
+        depth += 1 if match[0] in (b"(", b"[", b"{") else -1
+        deepest = max(deepest, depth)
+    if deepest < 100 and not _LONG_LINE.search(data):
+        return False
+    import ast
+
+    try:
+        tree = ast.parse(data)
+    except (RecursionError, MemoryError):
+        return True
+    except (SyntaxError, ValueError) as error:
+        return "too many nested parentheses" in str(error)
+    level: list[ast.AST] = [tree]
+    for _ in range(DEEPEST_TREE):
+        level = [child for node in level for child in ast.iter_child_nodes(node)]
+        if not level:
+            return False
+    return True
+
+
+def _on_a_large_stack(source: Source, settings: Settings, codes: frozenset[str]) -> list[Finding]:
+    """The same once more, for deep but legal code: recursion may go as far as ``DEEPEST_TREE`` needs."""
+    import threading
+
+    outcome: list[list[Finding] | SourceError] = []
+
+    def run() -> None:
+        limit = sys.getrecursionlimit()
+        sys.setrecursionlimit(40 * DEEPEST_TREE)
+        try:
+            outcome.append(_findings(source, settings, codes))
+        except SourceError as error:
+            outcome.append(error)
+        except RecursionError:
+            outcome.append(SourceError(source.path, DEEPEST))
+        finally:
+            sys.setrecursionlimit(limit)
+
+    usual = threading.stack_size(512 * 1024 * 1024)
+    try:
+        thread = threading.Thread(target=run)
+        thread.start()
+        thread.join()
+    finally:
+        threading.stack_size(usual)
+    (found,) = outcome
+    if isinstance(found, SourceError):
+        raise found
+    return found
+
+
 def parse(source: Source) -> cst.Module:
-    """The file's syntax tree, which must give back the very text.
+    """The file's syntax tree, which gives back the very text but for what ``_plain`` takes out.
 
     Raises:
-        SourceError: a syntax error, or nesting beyond what the parser takes.
+        SourceError: a syntax error.
     """
     import libcst as cst
 
+    text = _plain(source.text)
     try:
-        module = cst.parse_module(source.text)
+        module = cst.parse_module(text)
     except cst.ParserSyntaxError as error:
-        raise SourceError(source.path, f"syntax error: {error.message}", error.raw_line) from None
-    except RecursionError:
-        raise SourceError(source.path, DEEPEST) from None
-    if module.code != source.text:
+        what = error.message.removeprefix("parser error: ").removeprefix("tokenizer error: ")
+        what = _PLACE.sub("", what)
+        raise SourceError(source.path, f"syntax error: {what}", error.raw_line) from None
+    if module.code != text:
         raise SourceError(source.path, "the parser does not give this file back byte for byte, so it is left alone")
     return module
+
+
+def _plain(text: str) -> str:
+    """The text without white space that the parser would not give back; every character keeps its place."""
+    return _FORM_FEEDS.sub(lambda match: " " * len(match[0]), _BARE_END.sub("", text))
 
 
 def _finding(rule: type[Rule], hit: Hit, source: Source, context: Context) -> Finding:

@@ -15,7 +15,7 @@ import libcst as cst
 
 from mha_lint.model import assignment, binding, calls, expressions, layers, operators, torch_api
 from mha_lint.model.layout import Answer, Shape, contiguous_strides
-from mha_lint.model.names import ClassInfo, ModuleNames, collect_small
+from mha_lint.model.names import ClassInfo, ModuleNames, collect_small, dotted
 from mha_lint.model.paths import Frame, OutOfSteps, Trail, UnbindSeen, ViewSeen
 from mha_lint.model.sizes import Size, symbol
 from mha_lint.model.torch_api import Call
@@ -56,6 +56,7 @@ class Interpreter:
         self.truncated = False
         self.steps = 0
         self._frames: list[Frame] = []
+        self._caught = 0  # try statements around that catch a RuntimeError
         self._trail = Trail()
         self._numbers: dict[cst.CSTNode, int] = {}
         self._texts: dict[cst.CSTNode, str] = {}
@@ -98,6 +99,8 @@ class Interpreter:
         return known
 
     def saw_view(self, node: cst.BaseExpression, answer: Answer, tensor: Tensor, target: Shape) -> None:
+        if answer is Answer.NEVER and self._caught:
+            answer = Answer.UNKNOWN  # the code expects it to raise
         frame = self._frames[-1]
         seen = ViewSeen(node, answer, tensor, target, frame.node, frame.symbol, frame.caller)
         found = self.views.setdefault(node, [])
@@ -386,7 +389,10 @@ class Interpreter:
 
     def _run_try(self, statement: cst.Try | cst.TryStar, state: State) -> list[State]:
         handled = state.copy()
+        caught = any(_catches_runtime_error(handler.type) for handler in statement.handlers)
+        self._caught += caught
         after = self.run_block(_statements(statement.body), [state])
+        self._caught -= caught
         if statement.orelse is not None:
             after = self.run_block(_statements(statement.orelse.body), after)
         self._forget(statement.body, handled)
@@ -414,6 +420,16 @@ def _statements(body: cst.BaseSuite) -> Statements[cst.CSTNode]:
     if isinstance(body, cst.SimpleStatementSuite):
         return [cst.SimpleStatementLine(body.body)]
     return body.body
+
+
+def _catches_runtime_error(kind: cst.BaseExpression | None) -> bool:
+    match kind:
+        case None:
+            return True
+        case cst.Tuple(elements=elements):
+            return any(_catches_runtime_error(element.value) for element in elements)
+        case _:
+            return dotted(kind) in ("RuntimeError", "Exception", "BaseException")
 
 
 def _call_node(call: Call) -> cst.Call:

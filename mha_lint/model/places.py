@@ -59,6 +59,13 @@ class Places:
         """The text from the end of ``left`` to the start of ``right``."""
         return self._lines[0][self._spans[left][1] : self._spans[right][0]].decode("utf-8", "surrogatepass")
 
+    def end_of_receiver(self, attribute: cst.Attribute) -> Position:
+        """Where ``x`` ends in ``x.name``, closing parentheses included; behind a comment if one follows."""
+        start, end = self._spans[attribute.value][1], self._spans[attribute.attr][0]
+        gap = self._lines[0][start:end].rpartition(b".")[0]
+        kept = gap if b"#" in gap else gap[: gap.rfind(b")") + 1]
+        return self._position(start + len(kept))
+
     def source(self, node: cst.CSTNode) -> str:
         start, end = self._spans[node]
         return self._lines[0][start:end].decode("utf-8", "surrogatepass")

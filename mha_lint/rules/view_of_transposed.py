@@ -97,11 +97,10 @@ class ViewOfTransposed(Rule):
 
 
 def _message(raising: list[ViewSeen], *, always: bool, places: Places) -> str:
-    what = f"`.view()` of {_disorder(raising[0].tensor)} tensor"
-    where = "" if always else ", on one path through the code,"
+    where = "" if always else ", on one path through the code"
     callers = sorted({places.start(view.caller).row for view in raising if view.caller is not None})
     through = f" (reached from line {', '.join(map(str, callers))})" if callers and not always else ""
-    return f"{what} without `.contiguous()`{where} raises: its dimensions can't be merged without a copy{through}"
+    return f"`.view()` of {_disorder(raising[0].tensor)} tensor, with no `.contiguous()` between{where}{through}"
 
 
 def _disorder(tensor: Tensor) -> str:

@@ -1,0 +1,162 @@
+"""Linting one text: what is read, what is refused with one message, and the edits that are offered."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+import pytest
+
+from mha_lint import edits as editing
+from mha_lint.files import SourceError, decode
+from mha_lint.findings import Finding
+from mha_lint.linter import lint
+from mha_lint.settings import Settings
+
+HEAD = "import torch\nfrom torch import nn\n\n\n"
+BODY = "    b, h, t, d = v.shape\n    y = (q @ k.transpose(2, 3)).softmax(-1) @ v\n"
+
+
+def findings(text: str, **settings: object) -> list[Finding]:
+    return lint(decode(Path("module.py"), text.encode()), Settings(**settings))  # type: ignore[arg-type]
+
+
+def merge(*lines: str) -> str:
+    """A function that merges heads in the given lines, ``y`` being (b, h, t, d) and fresh."""
+    return HEAD + "def f(q, k, v):\n" + BODY + "".join(f"    {line}\n" for line in lines)
+
+
+def fixed(text: str, **settings: object) -> str:
+    """The text with every offered edit made; it must still be Python."""
+    edits = [edit for finding in findings(text, **settings) if finding.fix for edit in finding.fix.edits]
+    after = editing.apply(text, edits)
+    ast.parse(after)
+    return after
+
+
+@pytest.mark.parametrize(
+    ("lines", "after"),
+    [
+        (["return y.transpose(1, 2).view(b, t, h * d)"], ["return y.transpose(1, 2).contiguous().view(b, t, h * d)"]),
+        (["return (y.mT + 1).view(b, -1)"], ["return (y.mT + 1).contiguous().view(b, -1)"]),
+        (
+            ["return (y := y.transpose(1, 2)).view(b, t, h * d)"],
+            ["return (y := y.transpose(1, 2)).contiguous().view(b, t, h * d)"],
+        ),
+        (
+            ["return torch.Tensor.view(y.transpose(1, 2), b, t, h * d)"],
+            ["return torch.Tensor.view(y.transpose(1, 2).contiguous(), b, t, h * d)"],
+        ),
+        (
+            ["return (", "    y.transpose(1, 2)", "    .view(b, t, h * d)  # merged", ")"],
+            ["return (", "    y.transpose(1, 2)", "    .contiguous()", "    .view(b, t, h * d)  # merged", ")"],
+        ),
+        (
+            ["return (", "    y.transpose(1, 2)  # tokens first", "    .view(b, t, h * d)", ")"],
+            ["return (", "    y.transpose(1, 2)  # tokens first", "    .contiguous().view(b, t, h * d)", ")"],
+        ),
+    ],
+    ids=["chain", "sum", "walrus", "function", "a call a line", "comment between"],
+)
+def test_contiguous_is_inserted_just_before_the_view(lines: list[str], after: list[str]) -> None:
+    assert fixed(merge(*lines)) == merge(*after)
+
+
+def test_option_view_fix_writes_reshape() -> None:
+    text = merge("return y.transpose(1, 2).view(b, t, h * d)")
+    assert fixed(text, view_fix="reshape") == text.replace(".view(", ".reshape(")
+
+
+SPLIT = HEAD + "class A(nn.Module):\n    def split(self, x):\n        b, n, c = x.shape\n"
+
+
+@pytest.mark.parametrize(
+    ("lines", "after"),
+    [
+        (
+            ["q, k, v = (", "    x.view(b, n, 3, 4, -1)", "    .permute(2, 0, 3, 1, 4)", ")"],
+            ["q, k, v = (", "    x.view(b, n, 3, 4, -1).unbind(2)", ")",
+             "q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)"],
+        ),
+        (
+            ["qkv = (x.view(b, n, 3, 4, -1)).permute(2, 0, 1, 3, 4)", "q, k, v = qkv.unbind(0)  # parts"],
+            ["qkv = (x.view(b, n, 3, 4, -1))", "q, k, v = qkv.unbind(2)  # parts"],
+        ),
+        (
+            ["qkv = x.view(b, n, 3, -1)", "qkv = qkv.permute(2, 0, 1, 3)", "q, k, v = torch.unbind(qkv)"],
+            ["qkv = x.view(b, n, 3, -1)", "q, k, v = torch.unbind(qkv, dim=2)"],
+        ),
+        (
+            ["q, k, v = x.view(b, n, 3, 4, -1).permute(2, 0, 3, 4, 1).unbind(dim=0)"],
+            ["q, k, v = x.view(b, n, 3, 4, -1).unbind(dim=2)",
+             "q, k, v = q.permute(0, 2, 3, 1), k.permute(0, 2, 3, 1), v.permute(0, 2, 3, 1)"],
+        ),
+    ],
+    ids=["unpacked chain", "parentheses", "a statement that would only rename", "any order"],
+)  # fmt: skip
+def test_qkv_is_unbound_before_it_is_permuted(lines: list[str], after: list[str]) -> None:
+    before, wanted = (
+        SPLIT + "".join(f"        {line}\n" for line in [*body, "return q, k, v"]) for body in (lines, after)
+    )
+    assert fixed(before) == wanted
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ["qkv = x.view(b, n, 3, -1).permute(2, 0, 1, 3)", "q, k, v = qkv.unbind(0)", "self.kept = qkv"],
+        ["qkv = x.view(b, n, 3, -1).permute(2, 0, 1, 3).contiguous()", "q, k, v = qkv.unbind(0)"],
+        ["qkv = x.view(3, b, n, -1)", "q, k, v = qkv.unbind(0)"],
+    ],
+    ids=["used elsewhere", "copied", "no permute"],
+)
+def test_qkv_line_is_kept_with_a_reason_where_the_permute_is_needed(lines: list[str]) -> None:
+    (finding,) = findings(SPLIT + "".join(f"        {line}\n" for line in [*lines, "return q, k, v"]))
+    assert finding.code == "MHA002"
+    assert finding.fix is None
+    assert 'qkv-split = "index"' in finding.no_fix_reason
+
+
+def test_index_option_gives_an_inline_tensor_a_name_the_file_does_not_use() -> None:
+    lines = ["qkv = 1", "q, k, v = x.view(b, n, 3, -1).permute(2, 0, 1, 3)", "return q, k, v"]
+    after = fixed(SPLIT + "".join(f"        {line}\n" for line in lines), qkv_split="index")
+    assert "        packed_qkv = x.view(b, n, 3, -1).permute(2, 0, 1, 3)\n" in after
+    assert "        q, k, v = packed_qkv[0], packed_qkv[1], packed_qkv[2]\n" in after
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ["try:", "    return y.transpose(1, 2).view(b, t, h * d)", "except RuntimeError:", "    return None"],
+        ["y = y.transpose(1, 2)", "if t == 1:", "    return y.view(b, 1, h * d)", "return y.reshape(b, t, h * d)"],
+        ["y = y.transpose(1, 2).contiguous() if t > 1 else y.transpose(1, 2)", "return y.view(b, t, h * d)"],
+        ["y = y.transpose(1, 2)", "if is_tpu:", "    return y.view(b, t, h * d)", "return y.reshape(b, t, h * d)"],
+    ],
+    ids=["caught", "one token", "more than one token", "no strides on TPU"],
+)
+def test_view_is_silent_where_the_code_provides_for_it(lines: list[str]) -> None:
+    assert findings(merge(*lines)) == []
+
+
+@pytest.mark.parametrize(
+    "deep",
+    ["(" * 5000 + ")" * 5000, "1 + " * 20_000 + "1", "x" + ".b()" * 3000, "-" * 50_000 + "1"],
+    ids=["parentheses", "sum", "chain", "signs"],
+)
+def test_code_nested_beyond_reason_is_one_clear_error(deep: str) -> None:
+    with pytest.raises(SourceError, match="nested too deeply"):
+        findings(merge("return y.transpose(1, 2).view(b, t, h * d)") + f"z = {deep}\n")
+
+
+@pytest.mark.parametrize("deep", ["1 + " * 900 + "1", "x" + ".b()" * 400], ids=["sum", "chain"])
+def test_long_expressions_do_not_lose_the_file(deep: str) -> None:
+    assert [f.code for f in findings(merge("return y.transpose(1, 2).view(b, t, h * d)") + f"z = {deep}\n")] == [
+        "MHA001"
+    ]
+
+
+@pytest.mark.parametrize("end", ["\n    ", "\n\t", "\n\x0c\n", "\n \x0c \n\n"])
+def test_white_space_that_the_parser_drops_moves_nothing(end: str) -> None:
+    text = merge("return y.transpose(1, 2).view(b, t, h * d)") + end
+    text = text.replace("def f", "\x0c\ndef f")
+    assert fixed(text) == text.replace(".view(", ".contiguous().view(")
