@@ -126,4 +126,5 @@ def _finding(record: dict[str, Any]) -> Finding:
 
 def _fix(record: dict[str, Any]) -> Fix:
     edits = tuple(Edit(Position(**e["start"]), Position(**e["end"]), e["content"]) for e in record["edits"])
-    return Fix(**{**record, "edits": edits, "flagged": tuple(record["flagged"]), "added": tuple(record["added"])})
+    tuples = {key: tuple(record[key]) for key in ("flagged", "added", "identity")}
+    return Fix(**{**record, **tuples, "edits": edits})

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import multiprocessing
-import signal
 import time
 import traceback
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -29,7 +26,6 @@ ISSUES = "https://github.com/mha-lint/mha-lint/issues"
 
 # Starting processes that import LibCST costs about half a second, so this process begins alone.
 _ALONE_SECONDS = 0.5
-_CHUNK = 4  # files; a worker finishes its chunk before Ctrl-C ends the run
 
 
 class RunError(Exception):
@@ -176,35 +172,15 @@ def _lint_all(items: Sequence[Path | Source], settings: Settings, plan: Plan) ->
 def _lint_in_processes(
     items: Sequence[Path | Source], settings: Settings, cache: LintCache | None, jobs: int
 ) -> Iterator[Linted]:
-    # Spawned, not forked: by now this process may have threads (the progress display).
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(min(jobs, len(items)), context, initializer=_start_worker, initargs=(settings, cache))
-    done = 0
-    try:
-        for result in pool.map(_work, items, chunksize=_CHUNK):
-            done += 1
-            yield result
-    except BrokenProcessPool:
-        for item in items[done:]:
-            path = item.path if isinstance(item, Source) else item
-            yield Linted(
-                path, error=f"{path}: not linted: a worker process died; run again with -j 1 to see on which file"
-            )
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
+    from mha_lint.processes import Died, map_in_processes
 
-
-_worker: tuple[Settings, LintCache | None]
-
-
-def _start_worker(settings: Settings, cache: LintCache | None) -> None:
-    global _worker
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the main process's to handle
-    _worker = settings, cache
-
-
-def _work(item: Path | Source) -> Linted:
-    return lint_one(item, *_worker)
+    work = partial(lint_one, settings=settings, cache=cache)
+    for item, result in zip(items, map_in_processes(work, items, jobs), strict=True):
+        path = item.path if isinstance(item, Source) else item
+        if isinstance(result, Died):
+            message = f"{path}: the process that linted it died ({result}); please report it at {ISSUES}"
+            result = Linted(path, error=message)
+        yield result
 
 
 # --- fixing

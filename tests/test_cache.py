@@ -15,7 +15,13 @@ from mha_lint.settings import Settings
 
 HERE = Position(3, 5)
 FIX = Fix(
-    "safe", "extended", "add", (Edit(HERE, Position(4, 1), "x\r\n漢"),), flagged=(3, 4), added=("a.weight", "a.bias")
+    "safe",
+    "extended",
+    "add",
+    (Edit(HERE, Position(4, 1), "x\r\n漢"),),
+    flagged=(3, 4),
+    added=("a.weight", "a.bias"),
+    identity=("b.weight",),
 )
 FINDING = Finding("MHA001", "name", "error", "message", "why", "a.py", HERE, Position(3, 9), "A.f", 3, FIX)
 FINDINGS = (FINDING, replace(FINDING, fix=None, no_fix_reason="no room"))

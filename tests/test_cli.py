@@ -412,6 +412,35 @@ def test_two_processes_report_what_one_reports(
     assert capsys.readouterr() == alone
 
 
+def test_a_file_that_kills_its_process_is_named_and_the_others_are_linted(project: Path) -> None:
+    for number in range(24):
+        write(f"m{number:02}.py", f"# {number}\n" + BROKEN)
+    write("m05.py", BROKEN.replace("Attention", "Deadly"))
+    write(
+        "rules/deadly.py",
+        "import os, signal\nfrom mha_lint.rules import Rule\n\n\n"
+        "class Deadly(Rule):\n"
+        "    code, name, severity, why = 'MHX001', 'deadly', 'error', 'why'\n\n"
+        "    def check(self, model, places):\n"
+        "        if 'Deadly' in places.text:\n"
+        "            os.kill(os.getpid(), signal.SIGSEGV)\n"
+        "        return iter(())\n",
+    )
+    write("rules/deadly-1.dist-info/METADATA", "Metadata-Version: 2.1\nName: deadly\nVersion: 1\n")
+    write("rules/deadly-1.dist-info/entry_points.txt", "[mha_lint.rules]\nMHX001 = deadly:Deadly\n")
+    script = (
+        "import glob, sys\nfrom mha_lint import cli, runner\nrunner._ALONE_SECONDS = 0.0\n"
+        "sys.exit(cli.main(['-j2', '--no-cache', '--output-format', 'json', *sorted(glob.glob('m*.py'))]))"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(project / "rules")}
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=environment)
+    assert done.returncode == 2, done.stderr
+    names = sorted(Path(finding["filename"]).name for finding in json.loads(done.stdout))
+    assert names == [f"m{number:02}.py" for number in range(24) if number != 5]
+    (error,) = (line for line in done.stderr.splitlines() if line.startswith("error:"))
+    assert error.startswith("error: m05.py: the process that linted it died (signal 11); please report it at ")
+
+
 def test_python_m_and_the_reader_that_stops_early() -> None:
     for number in range(40):
         write(f"m{number}.py")

@@ -1,0 +1,121 @@
+"""Work on many items in several processes, in order, so that an item that kills its process costs that item alone."""
+
+from __future__ import annotations
+
+import multiprocessing
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from typing import Any, Generic, TypeVar
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+_CHUNK = 4  # items; a worker finishes its chunk before Ctrl-C ends the run
+
+# Spawned, not forked: by the time processes start, this one may have threads (the progress display).
+_CONTEXT = multiprocessing.get_context("spawn")
+
+
+@dataclass(frozen=True, slots=True)
+class Died:
+    """What stands for the result of an item that killed its process; ``status`` as :mod:`subprocess` gives it."""
+
+    status: int | None
+
+    def __str__(self) -> str:
+        return f"signal {-self.status}" if self.status is not None and self.status < 0 else f"status {self.status}"
+
+
+def map_in_processes(work: Callable[[Item], Result], items: Sequence[Item], jobs: int) -> Iterator[Result | Died]:
+    """Yield ``work(item)`` for each item, in order. ``work`` is pickled once a process, and must not raise.
+
+    When a process dies, its pool dies with it, and nothing says which item was to blame. Chunks start in order, so
+    the item is in one of the first ``jobs`` chunks without a result: these go one by one to a process of their own,
+    and the rest to a new pool.
+    """
+    chunks = [items[start : start + _CHUNK] for start in range(0, len(items), _CHUNK)]
+    while chunks:
+        pool = ProcessPoolExecutor(min(jobs, len(chunks)), _CONTEXT, initializer=_start_worker, initargs=(work,))
+        try:
+            futures = [pool.submit(_work, chunk) for chunk in chunks]
+            finished = 0
+            for future in futures:
+                try:
+                    results = future.result()
+                except BrokenProcessPool:
+                    break
+                finished += 1
+                yield from results
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+        suspects, chunks = chunks[finished : finished + jobs], chunks[finished + jobs :]
+        if suspects:
+            yield from _one_by_one(work, [item for chunk in suspects for item in chunk])
+
+
+_worker: Callable[[Any], Any]
+
+
+def _start_worker(work: Callable[[Any], Any]) -> None:
+    global _worker
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the main process's to handle
+    _worker = work
+
+
+def _work(chunk: Sequence[Any]) -> list[Any]:
+    return [_worker(item) for item in chunk]
+
+
+# --- one item at a time
+
+
+def _one_by_one(work: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result | Died]:
+    """As :func:`map_in_processes`, with one process that holds one item at a time and is replaced when it dies."""
+    single = _Single(work)
+    try:
+        for item in items:
+            result = single(item)
+            if isinstance(result, Died):
+                single.close()
+                single = _Single(work)
+            yield result
+    finally:
+        single.close()
+
+
+class _Single(Generic[Item, Result]):
+    """One process and the line to it."""
+
+    def __init__(self, work: Callable[[Item], Result]) -> None:
+        self._line, theirs = _CONTEXT.Pipe()
+        self._process = _CONTEXT.Process(target=_serve, args=(theirs, work), daemon=True)
+        self._process.start()
+        theirs.close()  # else the end of the process would not be the end of the line
+
+    def __call__(self, item: Item) -> Result | Died:
+        try:
+            self._line.send(item)
+            result: Result = self._line.recv()
+        except (EOFError, OSError):
+            self._process.join()
+            return Died(self._process.exitcode)
+        return result
+
+    def close(self) -> None:
+        self._line.close()
+        self._process.kill()
+        self._process.join()
+
+
+def _serve(line: Connection[Any, Any], work: Callable[[Any], Any]) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    while True:
+        try:
+            item = line.recv()
+        except EOFError:
+            return
+        line.send(work(item))
