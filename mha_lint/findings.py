@@ -45,6 +45,7 @@ class Fix:
     flagged: tuple[int, ...] = ()
     added: tuple[str, ...] = ()
     identity: tuple[str, ...] = ()
+    hints: tuple[tuple[str, tuple[str | int, ...]], ...] = ()  # symbolic shapes of forward's parameters
 
 
 @dataclass(frozen=True, slots=True)

@@ -120,6 +120,7 @@ def _job(source: Source, before: str, after: str, group: list[Finding], accepted
         relation=fixes[0].relation,
         flagged=tuple(sorted({editing.row_after(row, accepted) for fix in fixes for row in fix.flagged})),
         added=tuple(name for fix in fixes for name in fix.added),
+        hints={name: shape for fix in fixes for name, shape in fix.hints},
         identity=tuple(name for fix in fixes for name in fix.identity),
     )
 

@@ -156,6 +156,8 @@ def _plain(text: str) -> str:
 
 
 def _finding(rule: type[Rule], hit: Hit, source: Source, context: Context) -> Finding:
+    from mha_lint.model.hints import input_hints
+
     places = context.places
     fix = _candidate(rule, hit, context)
     finding = Finding(
@@ -170,7 +172,9 @@ def _finding(rule: type[Rule], hit: Hit, source: Source, context: Context) -> Fi
         symbol=hit.symbol,
         noqa_row=_noqa_row(hit, places),
     )
-    return replace(finding, no_fix_reason=fix) if isinstance(fix, str) else replace(finding, fix=fix)
+    if isinstance(fix, Fix):
+        return replace(finding, fix=replace(fix, hints=tuple(input_hints(context.model, hit.symbol).items())))
+    return replace(finding, no_fix_reason=fix or "")
 
 
 def _candidate(rule: type[Rule], hit: Hit, context: Context) -> Fix | str | None:

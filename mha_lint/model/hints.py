@@ -1,0 +1,64 @@
+"""Symbolic shapes of ``forward``'s parameters, for whoever has to find inputs that a class can be run with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from mha_lint.model.attention import ClassModel, FileModel
+from mha_lint.model.sizes import Size, symbol
+from mha_lint.model.values import Int, Layer, State, Unknown, as_size
+
+Hint = tuple[str | int, ...]
+_LETTERS = ("b", "t", "s", "h", "d")
+
+
+def input_hints(model: FileModel, symbol_name: str) -> dict[str, Hint]:
+    """Parameter to shape, for the ``forward`` of the class in ``Class.method``.
+
+    A dimension is a number, ``self.attribute`` (or ``self.layer.in_features``) whose value it has, or a letter: the
+    same letter, the same size, and what comes first is taken to be the batch. Parameters of which nothing but the rank is known are left out.
+    """
+    name = symbol_name.partition(".")[0]
+    for each in model.classes:
+        if each.cls.name == name and each.returns:
+            return _hints(each)
+    return {}
+
+
+def _hints(model: ClassModel) -> dict[str, Hint]:
+    forward = model.cls.method("forward")
+    if forward is None:
+        return {}
+    built, (state, _) = model.built[0], max(model.returns, key=lambda outcome: len(outcome[0].definitions))
+    known = {state.normal(size): text for text, size in reversed(list(_named(built)))}
+    letters: dict[Size, str] = {}
+    hints: dict[str, Hint] = {}
+    for parameter in [*forward.params.params[1:], *forward.params.kwonly_params]:
+        key = parameter.name.value
+        key = f"forward.{key}" if key in built.attributes else key
+        rank = sum(f"{key}.shape[{-dim}]" in state.definitions for dim in range(1, 7))
+        dims: list[str | int] = []
+        for dim in range(rank):
+            size = state.normal(symbol(f"{key}.shape[{dim}]"))
+            if size not in known and size.constant is None and size not in letters:
+                used = len(set(letters.values()))
+                letters[size] = _LETTERS[0 if dim == 0 else min(max(used, 1), len(_LETTERS) - 1)]
+            part = size.constant if size.constant is not None else known.get(size, letters.get(size))
+            if part is None:
+                break
+            dims.append(part)
+        if len(dims) == rank and not all(part in _LETTERS for part in dims):
+            hints[parameter.name.value] = tuple(dims)
+    return hints
+
+
+def _named(built: State) -> Iterator[tuple[str, Size]]:
+    """Attributes that hold a size, and layers that have one; those that come first are preferred."""
+    for name, value in built.attributes.items():
+        match value:
+            case Int() | Unknown():
+                size = as_size(value)
+                if size is not None and size.constant is None:
+                    yield f"self.{name}", size
+            case Layer(kind="Linear", width_in=Size() as width):
+                yield f"self.{name}.in_features", width
