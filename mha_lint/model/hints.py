@@ -16,7 +16,8 @@ def input_hints(model: FileModel, symbol_name: str) -> dict[str, Hint]:
     """Parameter to shape, for the ``forward`` of the class in ``Class.method``.
 
     A dimension is a number, ``self.attribute`` (or ``self.layer.in_features``) whose value it has, or a letter: the
-    same letter, the same size, and what comes first is taken to be the batch. Parameters of which nothing but the rank is known are left out.
+    same letter, the same size, and what comes first is taken to be the batch. Parameters of which nothing but the
+    rank is known are left out.
     """
     name = symbol_name.partition(".")[0]
     for each in model.classes:
