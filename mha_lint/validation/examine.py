@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from mha_lint.findings import Trial, Verdict, VerdictName
-from mha_lint.validation import harness, imports, isolation, relations, stubs, targets, trial
+from mha_lint.validation import harness, imports, isolation, relations, stubs, tampering, targets, trial
 from mha_lint.validation.construct import without_dropout
 from mha_lint.validation.coverage import Statement, watch
 from mha_lint.validation.job import Job
@@ -32,14 +32,24 @@ def examine(job: Job, devices: dict[str, str], deadline: float, tell: Callable[[
     """The verdict on ``job`` for these devices. ``tell`` announces what is about to run, lest it kill this process."""
     _make_deterministic()
     tell("the import of the file")
+    originals = tampering.snapshot()
     try:
         sources = load_sources(job)
     except imports.CannotLoad as error:
         return _verdict("not exercised", devices, reason=str(error))
     except AfterBroken as error:
         return _verdict("refuted", devices, reason=str(error))
+    if found := tampering.replaced(originals):
+        return _untrusted(f"importing the file replaces {found}", devices)
     stubs.arm()
-    return _Examination(sources, devices, deadline, tell).verdict()
+    verdict = _Examination(sources, devices, deadline, tell).verdict()
+    if found := tampering.replaced(originals):  # the trials, and what compared them, may have run on anything
+        return _untrusted(f"running the code replaces {found}", devices)
+    return verdict
+
+
+def _untrusted(what: str, devices: dict[str, str]) -> Verdict:
+    return _verdict("not exercised", devices, reason=f"{what}: what it computes can't be trusted here")
 
 
 def _make_deterministic() -> None:

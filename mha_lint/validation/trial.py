@@ -210,8 +210,14 @@ class Comparison:
 def compare(before: Seen, after: Seen, gained: frozenset[str], applied: frozenset[str] = frozenset()) -> Comparison:
     """Everything that the two executions left, where names in ``gained`` exist in after alone.
 
-    Parameters in ``applied`` exist in both, and only after gives them a gradient.
+    Parameters in ``applied`` exist in both, and only after gives them a gradient. What a subclass of Tensor makes of
+    an operation has no say in this.
     """
+    with torch._C.DisableTorchFunctionSubclass():
+        return _compare(before, after, gained, applied)
+
+
+def _compare(before: Seen, after: Seen, gained: frozenset[str], applied: frozenset[str]) -> Comparison:
     largest = 0.0
     first = ""
     expected = {f"gradient of {name}" for name in gained | applied}

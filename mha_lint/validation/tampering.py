@@ -1,0 +1,80 @@
+"""Whether the code under trial replaced what its own trial relies on: parts of torch, of Python, or of this package."""
+
+from __future__ import annotations
+
+import builtins
+import json
+import os
+import random
+import sys
+import types
+from typing import Any
+
+import torch
+import torch._compile
+import torch.overrides
+import torch.utils._python_dispatch
+
+_OWNERS: tuple[tuple[str, Any], ...] = (
+    ("builtins", builtins),
+    ("json", json),
+    ("os", os),
+    ("random", random),
+    ("torch", torch),
+    ("torch._C", torch._C),
+    ("torch.Tensor", torch.Tensor),
+    ("torch.Generator", torch.Generator),
+    ("torch.autograd", torch.autograd),
+    ("torch.cuda", torch.cuda),
+    ("torch.nn", torch.nn),
+    ("torch.nn.functional", torch.nn.functional),
+    ("torch.nn.Module", torch.nn.Module),
+    ("torch.nn.Parameter", torch.nn.Parameter),
+    ("torch.nn.parameter", torch.nn.parameter),
+    ("torch.overrides", torch.overrides),
+    ("torch.random", torch.random),
+)
+_PLAIN = (bool, int, float, str, type(None))  # settings: they change in the course of things
+
+Snapshot = list[tuple[str, Any, dict[str, Any]]]
+
+
+def snapshot() -> Snapshot:
+    """Every function, class and module that trials and comparisons look up by name, as it is now."""
+    own = [(name, module) for name, module in list(sys.modules.items()) if name.partition(".")[0] == "mha_lint"]
+    kept = [
+        (title, owner, {name: value for name, value in _attributes(owner).items() if not isinstance(value, _PLAIN)})
+        for title, owner in [*_OWNERS, *own]
+    ]
+    modules = {title: owner for title, owner in _OWNERS if isinstance(owner, types.ModuleType)}
+    return [*kept, ("sys.modules", None, modules)]
+
+
+def replaced(earlier: Snapshot) -> str:
+    """What is no longer what it was in ``earlier``, such as "torch.equal"; "" where all is. Additions are harmless."""
+    for title, owner, names in earlier:
+        now = sys.modules if title == "sys.modules" else _attributes(owner)
+        for name, value in names.items():
+            if now.get(name) is not value and not _is_wrapped_by_dynamo(name, value, now.get(name)):
+                return f"{title}.{name}"
+    overrides: Any = torch.overrides
+    modes = [
+        *overrides._get_current_function_mode_stack(),
+        *torch.utils._python_dispatch._get_current_dispatch_mode_stack(),
+    ]
+    foreign = [type(mode).__qualname__ for mode in modes if type(mode).__module__.partition(".")[0] != "torch"]
+    return f"every operation of torch, by the mode {foreign[0]}" if foreign else ""
+
+
+def _attributes(owner: Any) -> dict[str, Any]:
+    """What looking up a name finds: for a class, what it inherits too, which an addition would hide."""
+    if not isinstance(owner, type):
+        return dict(vars(owner))
+    return {name: value for cls in reversed(owner.__mro__) for name, value in vars(cls).items()}
+
+
+def _is_wrapped_by_dynamo(name: str, original: Any, value: Any) -> bool:
+    """Importing ``torch._dynamo`` wraps ``torch.manual_seed`` in a function of torch's own that calls it."""
+    if name != "manual_seed" or getattr(value, "__wrapped__", None) is not original:
+        return False
+    return str(value.__code__.co_filename) == torch._compile._disable_dynamo.__code__.co_filename
