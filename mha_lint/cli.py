@@ -9,17 +9,17 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TextIO
 
 from mha_lint.options import parser
-from mha_lint.output import complain, show, write_bytes
+from mha_lint.output import complain, open_report, show, write_bytes
 from mha_lint.settings import Settings, SettingsError, close_match, find_settings, read_settings
 
 if TYPE_CHECKING:
     from mha_lint.files import Source, SourceError
     from mha_lint.runner import Outcome, Plan
 
-CLEAN, FINDINGS, FAILED, INTERRUPTED, TERMINATED = 0, 1, 2, 130, 143
+CLEAN, FINDINGS, FAILED, INTERRUPTED, PIPE_CLOSED, TERMINATED = 0, 1, 2, 130, 141, 143
 
 _STDIN = Path("-")
 
@@ -32,11 +32,21 @@ def entry() -> None:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))  # leave through the same doors as Ctrl-C
     try:
         status = main()
-        sys.stdout.flush()
+        write_bytes(b"")
     except BrokenPipeError:  # `mha-lint | head`: the reader has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        status = FINDINGS
+        status = PIPE_CLOSED
+        _silence(sys.stdout, sys.stderr)
+    except SettingsError:  # a full disk behind stdout: main() has said so, or stderr is as full
+        status = FAILED
+        _silence(sys.stdout)
     sys.exit(status)
+
+
+def _silence(*streams: TextIO) -> None:
+    """Let go what is still to be written, which Python would try again on its way out."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    for stream in streams:
+        os.dup2(nowhere, stream.fileno())
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -70,8 +80,9 @@ def _check(options: argparse.Namespace) -> int:
         raise SettingsError("- (stdin) cannot be combined with other paths")
     settings = _settings(options, paths)
     plan = _plan(options, settings, from_stdin)
+    report_file = open_report(options.output_file) if options.output_file else None  # before anything is written
     stdin = sys.stdin.buffer.read() if from_stdin else b""
-    items = [_decoded(options.stdin_filename or _STDIN, stdin)] if from_stdin else _found(paths, settings, options)
+    items = _given(options, settings, stdin) if from_stdin else _found(paths, settings, options)
     filtering = from_stdin and options.fix and not options.diff  # stdout is the fixed source
     try:
         with Progress(enabled=in_terminal() and not options.quiet) as progress:
@@ -85,24 +96,30 @@ def _check(options: argparse.Namespace) -> int:
         from mha_lint.files import encode
 
         write_bytes(next((encode(source, text) for source, text in outcome.rewritten), stdin))
-    show(options, settings, plan, outcome, report_to=sys.stderr if filtering else sys.stdout)
+    if from_stdin and not options.stdin_filename:
+        outcome.entries = [replace(e, finding=replace(e.finding, filename=str(_STDIN))) for e in outcome.entries]
+    show(options, settings, plan, outcome, report_file, report_to=sys.stderr if filtering else sys.stdout)
     return _status(options, outcome)
 
 
-def _decoded(path: Path, data: bytes) -> Source | SourceError:
-    from mha_lint.files import SourceError, decode
+def _given(options: argparse.Namespace, settings: Settings, data: bytes) -> list[Source | SourceError]:
+    """What came through stdin."""
+    from mha_lint.files import SourceError, decode, matches
 
+    path: Path = options.stdin_filename or _STDIN
+    if options.force_exclude and matches(Path(os.path.abspath(path)), settings.excluded, settings.root):
+        return []
     try:
-        return decode(path, data)
+        return [decode(path, data)]
     except SourceError as error:
-        return error
+        return [error]
 
 
 def _found(paths: Sequence[Path], settings: Settings, options: argparse.Namespace) -> list[Path | SourceError]:
     from mha_lint.files import discover
 
-    items = list(discover(paths, settings.excluded, settings.root))
-    if not items and not options.quiet:
+    items = discover(paths, settings.excluded, settings.root, force_exclude=options.force_exclude)
+    if not items and not options.force_exclude and not options.quiet:
         print("warning: no Python files found under the given paths", file=sys.stderr)
     return items
 
@@ -184,5 +201,7 @@ def _explain(wanted: str) -> int:
     rule = rules.get(wanted.upper()) or next((rule for rule in rules.values() if rule.name == wanted.lower()), None)
     if rule is None:
         raise SettingsError(f"--explain: unknown rule code {wanted!r}{close_match(wanted.upper(), rules)}")
-    print(f"# {rule.code} {rule.name}\n\n{cleandoc(rule.__doc__ or '')}")
+    title = f"# {rule.code} {rule.name}"
+    page = cleandoc(rule.__doc__ or "")
+    print(page if page.startswith(title) else f"{title}\n\n{page}")  # a rule of others may be documented otherwise
     return CLEAN

@@ -85,13 +85,25 @@ def decode(path: Path, data: bytes) -> Source:
         raise _undecodable(path, data, "utf-8") from error
     bom = encoding == "utf-8-sig"
     encoding = "utf-8" if bom else encoding
+    if not _holds_source(encoding):
+        raise SourceError(path, f"names {encoding!r} in its coding line, an encoding that can't hold Python source")
     try:
         text = data[len(codecs.BOM_UTF8) :].decode(encoding) if bom else data.decode(encoding)
     except UnicodeDecodeError as error:
         raise _undecodable(path, data, encoding, error.start) from error
-    except (LookupError, ValueError) as error:  # "coding: hex" names a codec that isn't a text encoding
+    except (LookupError, ValueError) as error:
         raise SourceError(path, f"names {encoding!r} in its coding line, which is not a text encoding") from error
     return Source(path, text, encoding, bom, data)
+
+
+def _holds_source(encoding: str) -> bool:
+    """Whether the encoding reads a coding line as it was found: as ASCII. UTF-16 does not, nor does EBCDIC."""
+    try:
+        return b"# coding: ".decode(encoding) == "# coding: "
+    except UnicodeError:
+        return False
+    except (LookupError, ValueError):  # "coding: hex" names a codec that isn't a text encoding
+        return True  # whose refusal names it better
 
 
 def _undecodable(path: Path, data: bytes, encoding: str, start: int | None = None) -> SourceError:
@@ -131,7 +143,9 @@ def write_source(source: Source, text: str) -> None:
     """Replace the file by ``text``, wholly or not at all, in its own encoding and with its own permissions.
 
     The new bytes go to a temporary file in the same folder, reach the disk, and take the name in one step
-    (``os.replace``). A symbolic link stays a link; its target is rewritten.
+    (``os.replace``). A symbolic link stays a link; its target is rewritten. A file with several hard links keeps them
+    all, which leaves no such step: once the new bytes are on the disk beside it they are copied over the old ones, and
+    the old ones put back where that fails. Only there can a crash of the machine leave half a file.
     Raises :class:`SourceError` when the file changed since it was read, is read-only, or cannot be written.
     """
     data = encode(source, text)
@@ -152,13 +166,34 @@ def write_source(source: Source, text: str) -> None:
                 os.fsync(file.fileno())
             if target.read_bytes() != source.data:
                 raise SourceError(source.path, "changed on disk while it was being fixed; left alone")
-            os.replace(temporary, target)
+            if status.st_nlink > 1:
+                _overwrite(target, data, source.data)
+                os.unlink(temporary)
+            else:
+                os.replace(temporary, target)
         except BaseException:  # Ctrl-C too: no temporary file stays behind
             with contextlib.suppress(OSError):
                 os.unlink(temporary)
             raise
     except OSError as error:
         raise SourceError(source.path, f"cannot be written: {_reason(error)}; left alone") from error
+
+
+def _overwrite(target: Path, new: bytes, old: bytes) -> None:
+    try:
+        _refill(target, new)
+    except BaseException:
+        _refill(target, old)
+        raise
+
+
+def _refill(target: Path, data: bytes) -> None:
+    with open(target, "r+b", buffering=0) as file:
+        left = memoryview(data)
+        while left:
+            left = left[file.write(left) :]
+        file.truncate()
+        os.fsync(file.fileno())
 
 
 def _keep_owner(temporary: str, status: os.stat_result) -> None:
@@ -196,21 +231,32 @@ def _compile(patterns: tuple[str, ...]) -> re.Pattern[str]:
     return re.compile("|".join(f"(?:{translate(pattern)})" for pattern in cleaned))
 
 
-def discover(paths: Sequence[Path], exclude: Sequence[str], root: Path) -> Iterator[Path | SourceError]:
-    """Yield the files to lint, each once, in a stable order; a :class:`SourceError` for a path that cannot be walked.
+def discover(
+    paths: Sequence[Path], exclude: Sequence[str], root: Path, *, force_exclude: bool = False
+) -> list[Path | SourceError]:
+    """The files to lint, each once, in a stable order; a :class:`SourceError` for a path that cannot be walked.
 
     Files given by name are always taken, and folders given by name always walked, for ``*.py`` and ``*.pyi``,
     without following links to folders, without what ``exclude`` (globs relative to ``root``) or a ``.gitignore`` names.
+    With ``force_exclude``, ``exclude`` holds for what is given by name as well. Of several names of one file the first
+    with the fewest symbolic links in it is taken.
     """
-    seen: set[str] = set()
+    found: dict[str, Path | SourceError] = {}
     for given in paths:
-        for found in _walk(given, exclude, root) if given.is_dir() else _named(given):
-            if isinstance(found, Path):
-                identity = os.path.realpath(found)
-                if identity in seen:
-                    continue
-                seen.add(identity)
-            yield found
+        if force_exclude and matches(Path(os.path.abspath(given)), exclude, root):
+            continue
+        for item in _walk(given, exclude, root) if given.is_dir() else _named(given):
+            identity = os.path.realpath(item) if isinstance(item, Path) else f"error {item}"
+            known = found.get(identity)
+            if isinstance(item, Path) and isinstance(known, Path) and _links(item) < _links(known):
+                del found[identity]  # so that the file takes its place under its own name
+            found.setdefault(identity, item)
+    return list(found.values())
+
+
+def _links(path: Path) -> int:
+    """How many symbolic links a path goes through."""
+    return sum(place.is_symlink() for place in (path, *path.parents))
 
 
 def _named(path: Path) -> Iterator[Path | SourceError]:

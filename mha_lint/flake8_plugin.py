@@ -4,7 +4,8 @@ It reads ``[tool.mha-lint]`` of the pyproject.toml nearest to the working direct
 and ``per-file-ignores`` mean the same both ways; flake8's own ``select``, ``ignore``, ``per-file-ignores`` and
 ``# noqa`` then apply to what is left. ``--mha-select`` (``mha-select`` in setup.cfg, tox.ini or .flake8) puts the
 selection of pyproject.toml aside, which is how a rule that is off by default is turned on for flake8 alone.
-A file that does not parse is flake8's business (E999), and so is every ``# noqa``.
+A file that does not parse is flake8's business (E999). Comments silence what they silence on the command line,
+``# mha-lint: noqa`` among them, and all come back with ``--disable-noqa``.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ class Plugin:
     name = "mha-lint"
     version = mha_lint.__version__
     settings: ClassVar[Settings] = Settings()
+    noqa: ClassVar[bool] = True
 
     def __init__(self, tree: ast.AST, filename: str, lines: list[str]) -> None:
         # ``tree`` makes this a plugin that flake8 runs once a file, and only on files that parse.
@@ -60,6 +62,7 @@ class Plugin:
 
             raise ExecutionError(f"mha-lint: {error}") from error
         cls.settings = settings
+        cls.noqa = not options.disable_noqa
 
     def run(self) -> Iterator[tuple[int, int, str, type[Any]]]:
         """Yield the findings of the lines that flake8 read."""
@@ -70,7 +73,7 @@ class Plugin:
         from mha_lint.linter import lint
 
         try:
-            findings = lint(source, self.settings, noqa=False)
+            findings = lint(source, self.settings, noqa=self.noqa)
         except SourceError:
             return
         for finding in findings:

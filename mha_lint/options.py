@@ -74,6 +74,9 @@ def _configuration(group: argparse._ArgumentGroup) -> None:
     either.add_argument("--config", type=Path, metavar="FILE", help="read [tool.mha-lint] from this pyproject.toml")
     either.add_argument("--isolated", action="store_true", help="read no pyproject.toml")
     group.add_argument(
+        "--force-exclude", action="store_true", help="pass by what is excluded even where it is given by name"
+    )
+    group.add_argument(
         "--stdin-filename", type=Path, metavar="FILE", help="the name of the file that is read from stdin"
     )
 
@@ -105,7 +108,10 @@ def _split(value: str) -> list[str]:
 
 
 def _codes(value: str) -> list[str]:
-    return [code.upper() for code in _split(value)]
+    codes = [code.upper() for code in _split(value)]
+    if not codes:
+        raise argparse.ArgumentTypeError("no rule code named")
+    return codes
 
 
 def _devices(value: str) -> tuple[str, ...]:

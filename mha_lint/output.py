@@ -8,7 +8,7 @@ import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, BinaryIO, TextIO
 
 from mha_lint.settings import Settings, SettingsError
 
@@ -17,8 +17,26 @@ if TYPE_CHECKING:
     from mha_lint.runner import Outcome, Plan
 
 
-def show(options: argparse.Namespace, settings: Settings, plan: Plan, outcome: Outcome, report_to: TextIO) -> None:
-    """Print what came of a run: the report and its summary to ``report_to``, all else to stderr."""
+def open_report(path: Path) -> BinaryIO:
+    """Open the file of ``--output-file``; what it holds stays until there is a report. Raises SettingsError."""
+    try:
+        return open(path, "ab")
+    except OSError as error:
+        raise _unwritable(path, error) from error
+
+
+def show(
+    options: argparse.Namespace,
+    settings: Settings,
+    plan: Plan,
+    outcome: Outcome,
+    report_file: BinaryIO | None,
+    report_to: TextIO,
+) -> None:
+    """Print what came of a run: the report to ``report_file``, or else to ``report_to``, where the summary goes too.
+
+    All else goes to stderr. Raises :class:`SettingsError` when the report file cannot be written after all.
+    """
     if options.verbose:
         print(f"settings: {settings.file or 'defaults'}", file=sys.stderr)
         print(f"files: {outcome.files}, of which {outcome.cached} from the cache", file=sys.stderr)
@@ -29,12 +47,15 @@ def show(options: argparse.Namespace, settings: Settings, plan: Plan, outcome: O
             complain(error)
         showing_diff = options.diff and options.output_format != "json"
         report = _diff(outcome) if showing_diff else _report(options, outcome.entries, report_to)
-        if options.output_file:
-            _write_file(options.output_file, report)
+        if report_file:
+            _write_file(report_file, report, options.output_file)
         elif report:
-            report_to.flush()
-            report_to.buffer.write(report)
-            report_to.flush()
+            write_bytes(report, report_to)
+        if showing_diff:
+            from mha_lint.report.text import unfixed
+
+            for line in unfixed(outcome.entries, unsafe=settings.unsafe_fixes):
+                print(line, file=sys.stderr)
     if not options.quiet:
         from mha_lint.report.summary import summary
 
@@ -46,7 +67,7 @@ def show(options: argparse.Namespace, settings: Settings, plan: Plan, outcome: O
             errors=len(outcome.errors),
         )
         for_people = options.output_format in ("full", "concise") and not options.diff and not options.output_file
-        print(text, file=report_to if for_people else sys.stderr)
+        write_bytes(f"{text}\n".encode(), report_to if for_people else sys.stderr)
 
 
 def _report(options: argparse.Namespace, entries: Sequence[Entry], stream: TextIO) -> bytes:
@@ -92,20 +113,36 @@ def _diff(outcome: Outcome) -> bytes:
     return b"".join(chunks)
 
 
-def _write_file(path: Path, report: bytes) -> None:
+def _write_file(file: BinaryIO, report: bytes, path: Path) -> None:
     try:
-        path.write_bytes(report)
+        with file:
+            if file.seekable():  # no pipe
+                file.truncate(0)
+            file.write(report)
+    except BrokenPipeError:
+        raise
     except OSError as error:
-        raise SettingsError(
-            f"{path}: the report cannot be written: {(error.strerror or str(error)).lower()}"
-        ) from error
+        raise _unwritable(path, error) from error
 
 
-def write_bytes(data: bytes) -> None:
-    """Write to stdout as it is, without translating newlines or encoding."""
-    sys.stdout.flush()
-    sys.stdout.buffer.write(data)
-    sys.stdout.flush()
+def _unwritable(path: object, error: OSError) -> SettingsError:
+    return SettingsError(f"{path}: the report cannot be written: {(error.strerror or str(error)).lower()}")
+
+
+def write_bytes(data: bytes, stream: TextIO | None = None) -> None:
+    """Write to a stream (stdout) as it is, without translating newlines or encoding.
+
+    Raises BrokenPipeError when nobody reads any more, and :class:`SettingsError` when it cannot be written.
+    """
+    stream = stream or sys.stdout
+    try:
+        stream.flush()
+        stream.buffer.write(data)
+        stream.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise _unwritable(stream.name, error) from error
 
 
 def complain(message: str) -> None:

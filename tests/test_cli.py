@@ -59,7 +59,7 @@ def test_findings_end_with_1_and_none_with_0(capsys: pytest.CaptureFixture[str])
     out = capsys.readouterr().out
     assert re.search(rf"^broken\.py:{ROW}:\d+: MHA001 error: ", out)
     assert "\n  = why: " not in out.splitlines()[0]
-    assert out.endswith("Found 1 finding.\n1 fixable with --fix (validated by execution first).\n")
+    assert out.endswith("Found 1 finding.\n1 may be fixed with --fix (each is validated by execution first).\n")
 
 
 def test_full_underlines_the_flagged_source(capsys: pytest.CaptureFixture[str]) -> None:

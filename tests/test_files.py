@@ -105,7 +105,24 @@ def test_links_pipes_and_folders_that_look_like_files_do_no_harm(tmp_path: Path)
     (tmp_path / "self.py").symlink_to("self.py")
     (tmp_path / "again.py").symlink_to("real.py")
     os.mkfifo(tmp_path / "pipe.py")
-    assert found(tmp_path, root=tmp_path) == ["again.py", "x.py/inner.py"]
+    assert found(tmp_path, root=tmp_path) == ["real.py", "x.py/inner.py"]
+
+
+def test_a_file_with_several_names_is_taken_under_its_own(tmp_path: Path) -> None:
+    make(tmp_path, "src/real.py")
+    for link, target in (("link.py", "src/real.py"), ("linked", "src")):
+        (tmp_path / link).symlink_to(target)
+    link, linked, real = (tmp_path / name for name in ("link.py", "linked/real.py", "src/real.py"))
+    for names in ((link, real), (real, link), (link, linked, real), (tmp_path / "linked", tmp_path / "src")):
+        assert found(*names, root=tmp_path) == ["src/real.py"]
+    assert found(linked, link, root=tmp_path) == ["linked/real.py"]
+
+
+def test_force_exclude_holds_for_what_is_given_by_name_too(tmp_path: Path) -> None:
+    make(tmp_path, "gen/deep/a.py", "b.py", "c.py")
+    given = [tmp_path / name for name in ("gen/deep/a.py", "gen/deep", "b.py", "c.py")]
+    assert discover(given, ("gen", "c.*"), tmp_path, force_exclude=True) == [tmp_path / "b.py"]
+    assert len(discover(given, ("gen", "c.*"), tmp_path)) == 3
 
 
 @pytest.mark.parametrize(("name", "message"), [("none.py", "no such file"), ("broken.py", "broken symbolic link")])
@@ -162,6 +179,13 @@ def test_source_is_decoded_as_python_decodes_it(data: bytes, text: str, encoding
         (b"# coding: hex\n", "x.py: names 'hex' in its coding line, which is not a text encoding"),
         (codecs.BOM_UTF8 + b"# coding: latin-1\n", "x.py:1: has a coding line that contradicts its byte order mark"),
         ("x = 1".encode("utf-16"), "x.py: is UTF-16; Python source must be UTF-8"),
+        *(
+            (
+                f"# coding: {name}\nx = 1\n".encode(),
+                f"x.py: names '{name}' in its coding line, an encoding that can't hold",
+            )
+            for name in ("utf-16", "utf-16-le", "utf-32", "cp037")
+        ),
         (b"# coding: ascii\nx = '\xe9'\n", "x.py:2: is not valid ascii (byte 0xe9)"),
     ],
 )
@@ -213,6 +237,42 @@ def test_a_symbolic_link_stays_a_link_and_its_target_is_rewritten(tmp_path: Path
     write_source(read_source(tmp_path / "link.py"), "x = 2\n")
     assert (tmp_path / "link.py").is_symlink()
     assert (tmp_path / "sub/real.py").read_text() == "x = 2\n"
+
+
+def test_hard_links_stay_links_to_the_same_file(tmp_path: Path) -> None:
+    file, other = tmp_path / "a.py", tmp_path / "b.py"
+    for before, after in (("x = 1\n", "x = 1000\n"), ("x = 1000\n", "x = 1\n")):
+        file.write_text(before)
+        if not other.exists():
+            os.link(file, other)
+        write_source(read_source(file), after)
+        assert file.samefile(other)
+        assert file.read_text() == other.read_text() == after
+        assert sorted(os.listdir(tmp_path)) == ["a.py", "b.py"]
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, OSError(28, "No space left on device")])
+def test_a_file_with_hard_links_gets_its_old_bytes_back_when_writing_it_fails(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: BaseException
+) -> None:
+    file, other = tmp_path / "a.py", tmp_path / "b.py"
+    file.write_text("x = 1\n")
+    os.link(file, other)
+    source = read_source(file)
+    real, calls = os.fsync, []
+
+    def fsync(descriptor: int) -> None:
+        calls.append(descriptor)
+        if len(calls) == 2:  # the first is the temporary file's, the third puts back what was
+            raise error
+        real(descriptor)
+
+    monkeypatch.setattr(files.os, "fsync", fsync)
+    with pytest.raises((KeyboardInterrupt, SourceError)):
+        write_source(source, "x = 22222\n")
+    assert len(calls) == 3
+    assert file.read_text() == other.read_text() == "x = 1\n"
+    assert sorted(os.listdir(tmp_path)) == ["a.py", "b.py"]
 
 
 def test_a_file_that_changed_since_it_was_read_is_left_alone(tmp_path: Path) -> None:

@@ -66,8 +66,20 @@ def test_the_plugin_is_on_without_any_option() -> None:
     assert re.search(r"\bmha-lint: \d+\.\d+\.\d+", flake8("--version").stdout)
 
 
-def test_noqa_is_flake8s_business() -> None:
-    Path("a.py").write_text(BROKEN.replace("view(b, t, c)", "view(b, t, c)  # noqa: MHA001"))
+@pytest.mark.parametrize(
+    "text",
+    [
+        BROKEN.replace("view(b, t, c)", "view(b, t, c)  # noqa: MHA001"),
+        BROKEN.replace("view(b, t, c)", "view(b, t, c)  #noqa:mha001"),
+        BROKEN.replace("view(b, t, c)", "view(\n            b, t, c\n        )  # noqa: MHA001"),
+        f"# mha-lint: noqa\n{BROKEN}",
+        f"# mha-lint: noqa: MHA001\n{BROKEN}",
+    ],
+    ids=["inline", "tight", "last row", "file", "file with code"],
+)
+def test_noqa_silences_as_on_the_command_line_until_it_is_disabled(text: str) -> None:
+    Path("a.py").write_text(text)
+    assert main(["-qq", "--no-cache"]) == 0
     assert places(flake8("a.py").stdout) == []
     assert len(places(flake8("--disable-noqa", "a.py").stdout)) == 1
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from mha_lint.findings import Finding, Position
@@ -27,6 +29,11 @@ def is_silenced(text: str, row: int, code: str = "MHA001") -> bool:
         ("# NoQA", True),
         ("# noqa: MHA001", True),
         ("# noqa:MHA001", True),
+        ("#noqa:MHA001", True),
+        ("#noqa:mha001", True),
+        ("# noqa:  MHA001", True),
+        ("# noqa : MHA001", True),
+        ("# noqa:  E501", False),
         ("# noqa: mha001", True),
         ("# noqa: E501,MHA001", True),
         ("# noqa: E501 MHA001", True),
@@ -50,10 +57,24 @@ def test_a_comment_silences_its_own_line_only() -> None:
 
 
 @pytest.mark.parametrize("newline", ["\n", "\r\n", "\r"])
-def test_a_comment_anywhere_in_a_logical_line_counts_for_all_of_it(newline: str) -> None:
-    lines = ["before = 1", "x = (", "    y.transpose(1, 2)  # noqa: MHA001", "", "    .view(b)", ")", "after = 1", ""]
-    text = newline.join(lines)
-    assert [is_silenced(text, row) for row in range(1, 8)] == [False, True, True, True, True, True, False]
+@pytest.mark.parametrize(
+    ("commented", "silenced"), [(1, False), (2, True), (3, False), (4, False), (5, True), (6, False)]
+)
+def test_of_a_finding_over_several_rows_the_first_and_the_last_count(
+    newline: str, commented: int, silenced: bool
+) -> None:
+    lines = ["before = (", "    y.transpose(", "        1,", "        2,", "    )", ")", ""]
+    lines[commented - 1] += "  # noqa: MHA001"
+    made = replace(finding(2), end_location=Position(5, 6))
+    kept, dropped = suppressed(newline.join(lines), [made])
+    assert len(kept) + len(dropped) == 1
+    assert bool(dropped) is (commented in (2, 5))
+
+
+@pytest.mark.parametrize("newline", ["\n", "\r\n"])
+def test_a_comment_after_backslashes_counts_for_all_rows_that_they_join(newline: str) -> None:
+    text = newline.join(["x = 1", "y = x \\", "    .transpose(1, 2) \\", "    .view(b)  # noqa", "z = 3", ""])
+    assert [is_silenced(text, row) for row in range(1, 6)] == [False, True, True, True, False]
 
 
 def test_a_comment_after_a_multiline_string_counts_for_its_first_line() -> None:

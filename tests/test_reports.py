@@ -56,7 +56,8 @@ VALIDATED = Verdict(
 REFUTED = Verdict(
     "refuted", "module", reason="outputs differ by 0.5\non x: (3, 5, 24)", trials=(trial(outcome="differ"),)
 )
-NOT_EXERCISED = Verdict("not exercised", reason="the changed lines never ran")
+NOT_EXERCISED = Verdict("not exercised", "module", reason="the changed lines never ran")
+NO_HARNESS = Verdict("not exercised", reason="no arguments were found for `Attention`")
 
 
 def test_full_shows_the_span_the_reason_the_fix_and_the_evidence() -> None:
@@ -92,18 +93,26 @@ def test_full_says_why_there_is_no_fix() -> None:
     assert report.splitlines()[-1] == "  = no fix: the permuted tensor is used elsewhere"
 
 
-def test_a_long_span_is_shown_by_its_ends() -> None:
-    rows = [f"    line{number}" for number in range(1, 31)]
-    shown = underline("\n".join(rows), Position(2, 5), Position(29, 3))
-    assert [part.row for part in shown] == [2, 3, 4, 5, 0, 29]
-    assert shown[0].carets == "    ^^^^^"
-    assert shown[-1].carets.strip() == ""
+@pytest.mark.parametrize(
+    ("end", "carets"),
+    [
+        (Position(2, 8), "    ^^^"),
+        (Position(2, 5), "    ^"),
+        (Position(3, 1), "    ^^^^^…"),
+        (Position(29, 3), "    ^^^^^…"),
+    ],
+)
+def test_of_a_span_the_first_row_is_underlined_and_dots_say_that_it_goes_on(end: Position, carets: str) -> None:
+    rows = [f"    line{number}  " for number in range(1, 31)]
+    assert underline("\n".join(rows), Position(2, 5), end).carets == carets
+    report = text.full([Entry(finding(location=Position(2, 5), end_location=end, fix=None), "\n".join(rows))])
+    assert [line for line in report.splitlines() if "| " in line] == ["2 |     line2  ", f"  | {carets}"]
 
 
 @pytest.mark.parametrize("newline", ["\n", "\r\n", "\r"])
 def test_rows_are_counted_as_python_counts_them(newline: str) -> None:
     source = newline.join(["a\x0cb", "c\u2028d", "x.view(1)", ""])
-    (shown,) = underline(source, Position(3, 1), Position(3, 10))
+    shown = underline(source, Position(3, 1), Position(3, 10))
     assert (shown.source, shown.carets) == ("x.view(1)", "^" * 9)
 
 
@@ -265,18 +274,23 @@ NO_FIX = Entry(finding(fix=None), SOURCE)
         (
             entries((None, False)),
             {"fixing": False},
-            "Found 1 finding.\n1 fixable with --fix (validated by execution first).",
+            "Found 1 finding.\n1 may be fixed with --fix (each is validated by execution first).",
         ),
         (
             [*entries((None, False), (None, False)), UNSAFE],
             {"fixing": False},
-            "Found 3 findings.\n2 fixable with --fix (each validated by execution first); 1 more with --unsafe-fixes.",
+            "Found 3 findings.\n2 may be fixed with --fix (each is validated by execution first); "
+            "1 more with --unsafe-fixes.",
         ),
-        ([UNSAFE], {"fixing": False}, "Found 1 finding.\n1 fixable with --fix --unsafe-fixes."),
+        (
+            [UNSAFE],
+            {"fixing": False},
+            "Found 1 finding.\n1 may be fixed with --fix --unsafe-fixes (each is validated by execution first).",
+        ),
         (
             [*entries((None, False)), UNSAFE],
             {"fixing": False, "unsafe": True},
-            "Found 2 findings.\n2 fixable with --fix (each validated by execution first).",
+            "Found 2 findings.\n2 may be fixed with --fix (each is validated by execution first).",
         ),
         (
             entries((VALIDATED, True), (VALIDATED, True), (REFUTED, False), (NOT_EXERCISED, False)),
@@ -301,6 +315,31 @@ def test_the_summary_says_what_became_of_the_findings(
     found: list[Entry], options: dict[str, bool], expected: str
 ) -> None:
     assert summary(found, **options) == expected  # type: ignore[arg-type]
+
+
+def test_the_summary_says_what_helps_where_no_way_to_run_the_code_was_found() -> None:
+    hint = "construct the class with literal arguments"
+    assert hint in summary(entries((VALIDATED, True), (NO_HARNESS, False)), fixing=True)
+    for verdict in (VALIDATED, NOT_EXERCISED, REFUTED):
+        assert hint not in summary(entries((verdict, False)), fixing=True)
+
+
+@pytest.mark.parametrize(
+    ("made", "unsafe", "reason"),
+    [
+        (finding(verdict=REFUTED), False, "refuted: outputs differ by 0.5 on x: (3, 5, 24)"),
+        (finding(verdict=NOT_EXERCISED), False, "not exercised: the changed lines never ran"),
+        (finding(fix=None, no_fix_reason="`y` is used elsewhere"), False, "`y` is used elsewhere"),
+        (finding(fix=None), False, "there is no fix"),
+        (UNSAFE.finding, False, "its fix is unsafe (--unsafe-fixes allows it)"),
+        (UNSAFE.finding, True, "not tried"),
+        (finding(), False, "not tried"),
+        (finding(verdict=VALIDATED), False, "validated, but the file cannot be rewritten"),
+    ],
+)
+def test_each_finding_that_stays_has_a_line_with_the_reason(made: Finding, unsafe: bool, reason: str) -> None:
+    (line,) = text.unfixed([Entry(finding(), SOURCE, fixed=True), Entry(made, SOURCE)], unsafe=unsafe)
+    assert line == f"a.py:2:{START}: MHA001 would not be fixed: {reason}"
 
 
 def test_the_summary_names_no_device_on_which_nothing_ran() -> None:

@@ -1,4 +1,4 @@
-"""Pieces of source in a report: the flagged lines underlined, and a fix as a small diff."""
+"""Pieces of source in a report: the flagged line underlined, and a fix as a small diff."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from mha_lint.findings import Edit, Position
 
 TAB = "    "
-_SHOWN_ROWS = 6
 
 # A terminal must not obey what a source file contains.
 _CONTROL = dict.fromkeys((*range(9), *range(10, 32), *range(127, 160)), "\N{REPLACEMENT CHARACTER}")
@@ -27,35 +26,22 @@ def printable(row: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Underlined:
-    """One row and the carets to show under it; ``row`` 0 stands for rows left out."""
+    """One row and the carets to show under it."""
 
-    row: int
     source: str
     carets: str
 
 
-def underline(text: str, start: Position, end: Position) -> list[Underlined]:
-    """The rows from ``start`` to ``end``, the middle of a long span left out."""
-    rows = split_rows(text)
-    last = min(end.row if end.column > 1 or end.row == start.row else end.row - 1, len(rows))
-    shown = list(range(start.row, last + 1))
-    if len(shown) > _SHOWN_ROWS:
-        shown = [*shown[: _SHOWN_ROWS - 2], 0, last]
-    return [_underline(number, rows, start, end) for number in shown]
-
-
-def _underline(number: int, rows: Sequence[str], start: Position, end: Position) -> Underlined:
-    if number == 0:
-        return Underlined(0, "...", "")
+def underline(text: str, start: Position, end: Position) -> Underlined:
+    """The row of ``start``, underlined up to ``end``, or up to its own end and ``…`` where the span goes on."""
     from rich.cells import cell_len  # imported when there is something to underline
 
-    row = rows[number - 1]
-    indent = len(row) - len(row.lstrip())
-    first = start.column - 1 if number == start.row else indent
-    last = end.column - 1 if number == end.row else len(row.rstrip())
+    row = split_rows(text)[start.row - 1]
+    goes_on = end.row > start.row
+    first, last = start.column - 1, len(row.rstrip()) if goes_on else end.column - 1
     before, span = printable(row[:first]), printable(row[first:last])
-    carets = " " * cell_len(before) + "^" * max(cell_len(span), 1 if number == start.row else 0)
-    return Underlined(number, printable(row), carets)
+    carets = " " * cell_len(before) + "^" * max(cell_len(span), 1) + "…" * goes_on
+    return Underlined(printable(row), carets)
 
 
 @dataclass(frozen=True, slots=True)

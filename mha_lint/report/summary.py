@@ -8,6 +8,12 @@ from collections.abc import Sequence
 from mha_lint.report import Entry
 from mha_lint.report.text import safely_fixable
 
+_FIRST = "each is validated by execution first"
+_HARNESS = (
+    "No way was found to run some of them. It helps to construct the class with literal arguments in its own file, or "
+    "to give its parameters defaults or annotations."
+)
+
 
 def summary(
     entries: Sequence[Entry], *, fixing: bool, diff: bool = False, unsafe: bool = False, errors: int = 0
@@ -22,7 +28,13 @@ def summary(
         return _hinted(f"{total}.", entries, unsafe)
     fates = Counter(_fate(entry, diff, unsafe) for entry in entries)
     listed = ", ".join(f"{fates[fate]} {fate}" for fate in _order(diff) if fates[fate])
-    return f"{total}: {listed}{_devices(entries)}."
+    found = f"{total}: {listed}{_devices(entries)}."
+    return f"{found}\n{_HARNESS}" if any(map(_without_harness, entries)) else found
+
+
+def _without_harness(entry: Entry) -> bool:
+    verdict = entry.finding.verdict
+    return verdict is not None and verdict.verdict == "not exercised" and verdict.harness is None
 
 
 def _count(number: int, noun: str) -> str:
@@ -36,10 +48,10 @@ def _hinted(total: str, entries: Sequence[Entry], unsafe: bool) -> str:
         safe, risky = safe + risky, 0
     hints = []
     if safe:
-        each = "each validated" if safe > 1 else "validated"
-        hints.append(f"{safe} fixable with --fix ({each} by execution first)")
+        hints.append(f"{safe} may be fixed with --fix ({_FIRST})")
     if risky:
-        hints.append(f"{risky} more with --unsafe-fixes" if safe else f"{risky} fixable with --fix --unsafe-fixes")
+        options = "--fix --unsafe-fixes"
+        hints.append(f"{risky} more with --unsafe-fixes" if safe else f"{risky} may be fixed with {options} ({_FIRST})")
     return f"{total}\n{'; '.join(hints)}." if hints else total
 
 

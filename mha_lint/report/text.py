@@ -44,6 +44,26 @@ def full(entries: Sequence[Entry], *, colour: bool = False) -> str:
     return "\n\n".join(_full(entry, colour) for entry in entries)
 
 
+def unfixed(entries: Sequence[Entry], *, unsafe: bool) -> list[str]:
+    """One line for each finding that no diff shows, with the reason; ``unsafe`` fixes may have been allowed."""
+    return [
+        f"{_place(entry.finding, colour=False)}: {entry.finding.code} would not be fixed: {_obstacle(entry, unsafe)}"
+        for entry in entries
+        if not entry.fixed
+    ]
+
+
+def _obstacle(entry: Entry, unsafe: bool) -> str:
+    finding = entry.finding
+    if finding.fix is None:
+        return printable(finding.no_fix_reason) or "there is no fix"
+    if finding.verdict is None:
+        return "not tried" if unsafe or safely_fixable(finding) else "its fix is unsafe (--unsafe-fixes allows it)"
+    if finding.verdict.verdict == "validated":
+        return "validated, but the file cannot be rewritten"
+    return f"{finding.verdict.verdict}: {verdict_line(finding.verdict)}"
+
+
 def statistics(entries: Sequence[Entry]) -> str:
     """How many findings of each rule, the most frequent first; ``[*]`` as in :func:`concise`."""
     rows = _counts(entries)
@@ -85,18 +105,16 @@ def _full(entry: Entry, colour: bool) -> str:
     code = paint(f"{finding.code} {finding.severity}", _SEVERITY_STYLE[finding.severity], colour)
     lines = [f"{_place(finding, colour)}: {code}: {_mark(entry, colour)}{printable(finding.message)}"]
 
-    spans = underline(entry.text, finding.location, finding.end_location) if entry.text else []
+    span = underline(entry.text, finding.location, finding.end_location) if entry.text else None
     changes = small_diff(entry.text, finding.fix.edits) if finding.fix and entry.text else []
-    width = max((len(str(row)) for row in (*(s.row for s in spans), *(c.row for c in changes))), default=1)
+    width = max(len(str(row)) for row in (finding.location.row, *(change.row for change in changes)))
 
     def gutter(label: object = "", mark: str = "|") -> str:
         return paint(f"{label:>{width}} {mark}", "blue", colour)
 
-    lines += [gutter()] * bool(spans)
-    for span in spans:
-        lines.append(f"{gutter(span.row or '')} {span.source}")
-        if span.carets:
-            lines.append(f"{gutter()} {paint(span.carets, _SEVERITY_STYLE[finding.severity], colour)}")
+    if span:
+        lines += [gutter(), f"{gutter(finding.location.row)} {span.source}"]
+        lines.append(f"{gutter()} {paint(span.carets, _SEVERITY_STYLE[finding.severity], colour)}")
     lines.append(f"{gutter(mark='=')} {paint('why:', 'bold', colour)} {printable(finding.why)}")
     if finding.fix:
         kind = paint(f"fix ({finding.fix.applicability}, {finding.fix.relation}):", "bold", colour)
