@@ -22,6 +22,7 @@ class Record:
     ran_after: set[Statement] = field(default_factory=set)
     met: set[Statement] = field(default_factory=set)  # flagged statements at which before was seen to raise
     apart: bool = False  # an agreeing trial differed from plain before, in the layout's rounding alone
+    rounded: bool = False  # an agreeing trial differed from before within the bound on rounding
     moved: bool = False  # new parameters did not start at the identity and were put there
 
     def agreeing(self, device: str | None = None) -> list[Trial]:
@@ -89,6 +90,9 @@ def shortfall(record: Record, sources: Sources, devices: Iterable[str]) -> str:
         missing = sorted(item.first for item in wanted - covered)
         if missing:
             return f"changed lines that never ran, in the text {text}: {', '.join(map(str, missing))}"
+    exact = {item.mode for item in record.agreeing("cpu") if item.dtype == "float64"}
+    if record.rounded and exact != {"train", "eval"}:
+        return "it rounds differently, and no float64 trial on cpu tells that from another meaning"
     silent = sorted(item.first for item in sources.flagged - record.met)
     if sources.job.relation == "repaired" and (silent or not sources.flagged):
         return f"the error was never raised at line {', '.join(map(str, silent))}" if silent else "no line is flagged"

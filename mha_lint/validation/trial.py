@@ -20,10 +20,17 @@ from mha_lint.validation.specs import Assignment, Constant, ObjectSpec, SizeSpec
 
 @dataclass(frozen=True, slots=True)
 class Conditions:
+    """``held`` is the dtype whose values the inputs take, where ``dtype`` is wider than that; None for ``dtype``.
+
+    With ``default``, tensors that the code makes without naming a dtype get this one.
+    """
+
     device: str
     dtype: torch.dtype
     training: bool
     seed: int
+    held: torch.dtype | None = None
+    default: bool = False
 
 
 @dataclass(slots=True)
@@ -84,7 +91,8 @@ def make_inputs(
             elif assignment.layout == "expanded" and spec.dims[0] == "b" and shape[0] > 1:
                 stored[0], note = 1, " expanded batch"
             drawn = torch.randn(stored, generator=generator, dtype=torch.float64)
-            leaf = drawn.to(conditions.device, conditions.dtype).requires_grad_()
+            held = drawn.to(conditions.device, conditions.held or conditions.dtype)
+            leaf = held.to(conditions.dtype).requires_grad_()
             made.leaves[name] = leaf
             value = leaf.clone()  # no leaf itself, so that the code may write into it
             value = value.transpose(-1, -2) if "transposed" in note else value
@@ -138,10 +146,17 @@ def run(
     positional: tuple[str, ...],
     conditions: Conditions,
     meaning: contextlib.AbstractContextManager[None] | None = None,
+    like: Seen | None = None,
 ) -> Seen:
-    """Forward and backward on a copy of ``module``; exceptions, StubTouched too, become part of what is seen."""
+    """Forward and backward on a copy of ``module``; exceptions, StubTouched too, become part of what is seen.
+
+    The cotangents take the values that they took in ``like``, whose outputs may have narrower dtypes.
+    """
     seen = Seen()
+    usual = torch.get_default_dtype()
     try:
+        if conditions.default:
+            torch.set_default_dtype(conditions.dtype)
         subject = copy.deepcopy(module)
         subject.train(conditions.training)
         inputs = make()
@@ -150,7 +165,7 @@ def run(
             with meaning or contextlib.nullcontext():
                 result = call(subject, inputs, positional)
             seen.outputs = flatten(result, "output")
-            _backward(seen, subject, inputs, conditions)
+            _backward(seen, subject, inputs, conditions, like or seen)
         seen.effects += flatten(inputs.arguments, "input")
         seen.effects += [(f"buffer {name}", value) for name, value in subject.named_buffers()]
         seen.effects.append(("random state", torch.get_rng_state()))
@@ -162,19 +177,21 @@ def run(
         seen.error = RuntimeError(f"raised {type(error).__name__}")
     except BaseException as error:
         seen.error = error
+    finally:
+        torch.set_default_dtype(usual)
     return seen
 
 
-def _backward(seen: Seen, subject: Any, inputs: Inputs, conditions: Conditions) -> None:
+def _backward(seen: Seen, subject: Any, inputs: Inputs, conditions: Conditions, like: Seen) -> None:
     """Gradients of inputs and parameters for random cotangents, the same for every run with this seed."""
     generator = torch.Generator().manual_seed(conditions.seed + 1)
     roots: list[torch.Tensor] = []
     cotangents: list[torch.Tensor] = []
-    for _, value in seen.outputs:
+    for (_, value), (_, model) in zip(seen.outputs, like.outputs, strict=True):
         if isinstance(value, torch.Tensor) and value.requires_grad:
             drawn = torch.randn(value.shape, generator=generator, dtype=torch.float64)
             roots.append(value)
-            cotangents.append(drawn.to(value.device, value.dtype))
+            cotangents.append(drawn.to(value.device, model.dtype).to(value.dtype))
     if roots:
         torch.autograd.backward(roots, cotangents)
     seen.gradients += [(f"gradient of input {name}", leaf.grad) for name, leaf in inputs.leaves.items()]
@@ -235,14 +252,15 @@ def _compare(before: Seen, after: Seen, gained: frozenset[str], applied: frozens
         if [path for path, _ in ours] != [path for path, _ in theirs]:
             return Comparison(first or f"the structure of the {kind} differs", float("inf"))
         for (path, left), (_, right) in zip(ours, theirs, strict=True):
-            problem, distance = _differ(left, right)
+            problem, distance = differ(left, right)
             if kind != "effects":
                 largest = max(largest, distance)
             first = first or (f"{path} {problem}" if problem else "")
     return Comparison(first, largest)
 
 
-def _differ(left: Any, right: Any) -> tuple[str, float]:
+def differ(left: Any, right: Any) -> tuple[str, float]:
+    """How two values differ, in words ("" where they are the same to the last bit), and by how much at most."""
     if not isinstance(left, torch.Tensor) or not isinstance(right, torch.Tensor):
         same = type(left) is type(right) and (left == right or (left != left and right != right))
         return ("", 0.0) if same else (f"is {_short(left)} before and {_short(right)} after", float("inf"))

@@ -224,3 +224,14 @@ def test_the_layers_an_input_is_fed_to_tell_its_layout(check: Check, layer: str,
     source = source.replace("        n, t, c = x.shape", f"        {use}\n        n, t, c = x.shape")
     verdict = check(source, MERGE, MERGED, "Attention.forward", "repaired")
     assert verdict.verdict == "validated", verdict.reason
+
+
+def test_code_that_makes_tensors_of_the_default_dtype_runs_in_float64_with_that_as_the_default(check: Check) -> None:
+    source = PACKED.replace("WIDTH", "width").replace("HEADS", "heads")
+    source = source.replace("y = (q @ k.mT", "y = (q @ (torch.eye(t) @ k).mT")
+    verdict = check(source, MERGE, MERGED, "Attention.forward", "repaired")
+    assert verdict.verdict == "validated", verdict.reason
+    wide = [trial for trial in verdict.trials if trial.dtype == "float64" and trial.outcome == "agree"]
+    assert wide
+    assert all("with float64 as the default dtype" in trial.detail for trial in wide)
+    assert not any("default dtype" in trial.detail for trial in verdict.trials if trial.dtype == "float32")

@@ -1,0 +1,94 @@
+"""Whether two executions that differ do so by rounding alone, told from a run of *before* in float64.
+
+The bound: the error of *after* against that run is at most twice the error of *before*, and one unit in the last place.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch.overrides import TorchFunctionMode
+
+from mha_lint.validation import trial
+
+# How far, relative to its largest value, *before* itself may be from the float64 run. What is further off was not the
+# same computation: other random numbers, or a cast that the run in float64 does not share.
+_CLOSE = {torch.float32: 1e-2, torch.float16: 1e-1, torch.bfloat16: 1e-1}
+
+
+def account(before: trial.Seen, after: trial.Seen, reference: trial.Seen) -> str:
+    """The errors of both in words, where every difference is one of rounding; "" where one is more than that.
+
+    Only floats among outputs and gradients may differ; structure, shapes, effects and random states may not.
+    """
+    names = [[name for name, _ in seen.outputs + seen.gradients] for seen in (before, after, reference)]
+    if reference.error is not None or any(other != names[0] for other in names):
+        return ""
+    if [name for name, _ in before.effects] != [name for name, _ in after.effects]:
+        return ""
+    if any(trial.differ(left, right)[0] for (_, left), (_, right) in zip(before.effects, after.effects, strict=True)):
+        return ""
+    worst = (-1.0, "")
+    with torch._C.DisableTorchFunctionSubclass():
+        for name, *values in zip(names[0], *(_values(seen) for seen in (before, after, reference)), strict=True):
+            if not trial.differ(values[0], values[1])[0]:
+                continue
+            errors = _errors(*values)
+            if errors is None:
+                return ""
+            worst = max(worst, (errors[1], f"{name} of before is off by {errors[0]:.3g}, of after by {errors[1]:.3g}"))
+    return worst[1] and f"within rounding: against before in float64, {worst[1]}"
+
+
+def _values(seen: trial.Seen) -> list[Any]:
+    return [value for _, value in seen.outputs + seen.gradients]
+
+
+def _errors(before: Any, after: Any, reference: Any) -> tuple[float, float] | None:
+    """The largest errors of before and after; None where they are no rounding of the reference."""
+    if not all(isinstance(value, torch.Tensor) for value in (before, after, reference)):
+        return None
+    if before.dtype not in _CLOSE or before.numel() == 0 or before.shape != reference.shape:
+        return None
+    if any(getattr(before, name) != getattr(after, name) for name in ("shape", "dtype", "device", "requires_grad")):
+        return None
+    exact = reference.detach().to(torch.float64)
+    first, second = (value.detach().to(torch.float64) for value in (before, after))
+    if not all(bool(torch.isfinite(value).all()) for value in (exact, first, second)):
+        return None
+    size = float(exact.abs().max())
+    one, other = float((first - exact).abs().max()), float((second - exact).abs().max())
+    fits = one <= _CLOSE[before.dtype] * size and other <= 2 * one + last_place(size, before.dtype)
+    return (one, other) if fits else None
+
+
+def last_place(size: float, dtype: torch.dtype) -> float:
+    """The distance between neighbouring numbers of ``dtype`` at ``size``."""
+    limits = torch.finfo(dtype)
+    return float(limits.eps) * 2.0 ** math.floor(math.log2(max(size, float(limits.tiny))))
+
+
+@contextlib.contextmanager
+def dropping_alike(dtype: torch.dtype) -> Iterator[None]:
+    """Let dropout of float64 tensors draw the mask that it draws for ``dtype``: CUDA's kernels differ by width."""
+    functions = (torch.nn.functional.dropout, torch.dropout)
+
+    class Alike(TorchFunctionMode):
+        def __torch_function__(
+            self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+        ) -> Any:
+            named = kwargs or {}
+            rate = named.get("p", args[1] if len(args) > 1 else 0.5)
+            if func not in functions or not args or args[0].dtype != torch.float64 or rate >= 1 or named.get("inplace"):
+                return func(*args, **named)
+            kept = func(torch.ones_like(args[0], dtype=dtype), *args[1:], **named)
+            if bool((kept == 1).all()):  # no training
+                return args[0] * 1
+            return args[0] * (kept != 0) / (1 - rate)
+
+    with Alike():
+        yield

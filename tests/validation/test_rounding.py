@@ -1,0 +1,83 @@
+"""A rewrite may round otherwise than before, within the bound; it may not mean anything else."""
+
+from __future__ import annotations
+
+import pytest
+
+from mha_lint.validation import rounding
+
+from .conftest import Check
+from .modules import VIT
+
+torch = pytest.importorskip("torch")
+
+SYMBOL = "Attention.forward"
+SPLIT = "q, k, v = qkv.unbind(0)"
+PRODUCT = "(attn @ v)"
+# The same sums in another order, in float32 alone: float64 has no better reference, so there they must be the same.
+BACKWARDS = "((attn.flip(-1) @ v.flip(-2)) if x.dtype == torch.float32 else (attn @ v))"
+WIDER = "(attn.double() @ v.double()).to(v.dtype)"
+
+
+@pytest.mark.parametrize("new", [BACKWARDS, WIDER], ids=["another order", "wider sums"])
+def test_sums_in_another_order_are_validated_within_the_bound_but_not_called_bitwise(check: Check, new: str) -> None:
+    verdict = check(VIT, PRODUCT, new, SYMBOL)
+    assert verdict.verdict == "validated", verdict.reason
+    assert not verdict.bitwise
+    rounded = [trial for trial in verdict.trials if "within rounding" in trial.detail]
+    assert rounded
+    assert {trial.dtype for trial in rounded} == {"float32"}
+    assert all(trial.max_abs_diff and "of before is off by" in trial.detail for trial in rounded)
+    assert {trial.mode for trial in rounded} == {"train", "eval"}, "dropout drew another mask for the reference"
+
+
+def test_another_order_of_sums_in_float64_is_refuted_for_want_of_a_better_reference(check: Check) -> None:
+    verdict = check(VIT, PRODUCT, "(attn.flip(-1) @ v.flip(-2))", SYMBOL)
+    assert verdict.verdict == "refuted"
+    assert "float64" in verdict.reason
+
+
+NORMED = VIT.replace(
+    "        x = (attn @", "        v = nn.functional.layer_norm(v, v.shape[-1:], eps=1e-6)\n        x = (attn @"
+)
+SUBTLE = [
+    ("eps=1e-6", "eps=1e-5"),
+    ("eps=1e-6", "eps=1.1e-6"),
+    ("(dim // num_heads) ** -0.5", "(dim // num_heads + 1) ** -0.5"),
+    ("(dim // num_heads) ** -0.5", "dim ** -0.5"),
+    (SPLIT, f"{SPLIT}; v = v.bfloat16().to(v.dtype)"),
+    (SPLIT, f"{SPLIT}; v = v.bfloat16().to(v.dtype) if v.dtype == torch.float32 else v"),
+    (SPLIT, f"{SPLIT}; q = q.half().to(q.dtype)"),
+    (SPLIT, f"{SPLIT}; q = q.float().to(q.dtype)"),
+    (SPLIT, f"{SPLIT}; k = k + 1e-7"),
+    (SPLIT, f"{SPLIT}; k = k * (1 + 1e-6)"),
+    (SPLIT, f"{SPLIT}; q = q * (1 + 1e-4) if q.dtype == torch.float32 else q"),
+    ("q, k, v = qkv.unbind(0)", "k, q, v = qkv.unbind(0)"),
+    (".softmax(dim=-1)", ".softmax(dim=-1).clamp(min=1e-6)"),
+    (".softmax(dim=-1)", ".add(1e-6).softmax(dim=-1) * (1 - 1e-6)"),
+    ("self.attn_drop(attn.softmax(dim=-1))", "self.attn_drop(self.attn_drop(attn.softmax(dim=-1)))"),
+    ("self.attn_drop(attn.softmax(dim=-1))", "self.attn_drop(attn).softmax(dim=-1)"),
+    ("self.proj_drop(self.proj(x))", "self.proj(self.proj_drop(x))"),
+    ("(q @ k.transpose(-2, -1)) * self.scale", "(q @ k.transpose(-2, -1)).float().mul(self.scale).to(q.dtype)"),
+    ("(q @ k.transpose(-2, -1)) * self.scale", "(k @ q.transpose(-2, -1)) * self.scale"),
+]
+
+
+@pytest.mark.parametrize(("old", "new"), SUBTLE)
+def test_a_subtle_change_of_meaning_is_no_rounding(check: Check, old: str, new: str) -> None:
+    verdict = check(NORMED, old, new, SYMBOL)
+    assert verdict.verdict == "refuted", verdict
+
+
+def test_rounding_is_no_excuse_where_float64_never_ran(check: Check) -> None:
+    source = VIT.replace("B, N, C = x.shape", "assert x.dtype == torch.float32; B, N, C = x.shape")
+    verdict = check(source, PRODUCT, BACKWARDS, SYMBOL)
+    assert verdict.verdict != "validated"
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("size", [1.0, 3.0, 0.1, 1000.0])
+def test_the_last_place_is_the_distance_to_the_next_number(dtype: object, size: float) -> None:
+    value = torch.tensor(size, dtype=dtype)
+    following = torch.nextafter(value, torch.tensor(torch.inf, dtype=dtype))
+    assert rounding.last_place(float(value), dtype) == float(following.double() - value.double())
