@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import stat
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -42,14 +43,15 @@ def show(
         print(f"files: {outcome.files}, of which {outcome.cached} from the cache", file=sys.stderr)
         for detail in outcome.details:
             print(detail, file=sys.stderr, end="")
+    showing_diff = options.diff and options.output_format != "json"
+    if report_file or options.quiet < 2:
+        report = _diff(outcome) if showing_diff else _report(options, outcome.entries, report_to)
+    if report_file:
+        _write_file(report_file, report, options.output_file)
     if options.quiet < 2:
         for error in outcome.errors:
             complain(error)
-        showing_diff = options.diff and options.output_format != "json"
-        report = _diff(outcome) if showing_diff else _report(options, outcome.entries, report_to)
-        if report_file:
-            _write_file(report_file, report, options.output_file)
-        elif report:
+        if report and not report_file:
             write_bytes(report, report_to)
         if showing_diff:
             from mha_lint.report.text import unfixed
@@ -116,7 +118,7 @@ def _diff(outcome: Outcome) -> bytes:
 def _write_file(file: BinaryIO, report: bytes, path: Path) -> None:
     try:
         with file:
-            if file.seekable():  # no pipe
+            if stat.S_ISREG(os.fstat(file.fileno()).st_mode):  # no pipe, no device
                 file.truncate(0)
             file.write(report)
     except BrokenPipeError:

@@ -136,8 +136,37 @@ def test_output_file_takes_the_report(capsys: pytest.CaptureFixture[str]) -> Non
     assert main(["--output-format", "json", "--output-file", "report.json"]) == 1
     assert capsys.readouterr().out == ""
     assert codes(Path("report.json").read_text()) == ["MHA001"]
+    assert main(["-qq", "--output-format", "concise", "--output-file", "report.json"]) == 1
+    assert re.fullmatch(r"broken\.py:.*\n", Path("report.json").read_text()), "what was there before is gone"
     assert main(["--output-file", "none/report.txt"]) == 2
     assert "none/report.txt: the report cannot be written" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+@pytest.mark.parametrize("arguments", [["--output-file", "/dev/full"], ["-q"], ["--output-format", "json"]])
+def test_a_full_disk_is_one_line_and_2(arguments: list[str]) -> None:
+    write("broken.py")
+    with open("/dev/full", "wb") as full:
+        run = [sys.executable, "-m", "mha_lint", *arguments]
+        done = subprocess.run(run, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 2
+    assert re.fullmatch(r"error: .*: the report cannot be written: no space left on device\n", done.stderr)
+
+
+def test_force_exclude_leaves_out_what_is_given_by_name(capsys: pytest.CaptureFixture[str]) -> None:
+    write("gen/broken.py")
+    write("pyproject.toml", '[tool.mha-lint]\nextend-exclude = ["gen"]\n')
+    assert main(["gen/broken.py"]) == 1
+    capsys.readouterr()
+    assert main(["--force-exclude", "gen/broken.py"]) == 0
+    assert capsys.readouterr() == ("All checks passed.\n", "")
+
+
+def test_a_file_with_two_names_is_reported_under_its_own(capsys: pytest.CaptureFixture[str]) -> None:
+    write("real.py")
+    Path("link.py").symlink_to("real.py")
+    assert main(["-q", "--output-format", "concise", "link.py", "real.py"]) == 1
+    assert re.fullmatch(r"real\.py:.*\n", capsys.readouterr().out)
 
 
 def test_exit_zero_hides_findings_but_not_failures(capsys: pytest.CaptureFixture[str]) -> None:
@@ -217,7 +246,15 @@ def test_a_mistake_in_pyproject_ends_with_2_and_one_line(capsys: pytest.CaptureF
 
 @pytest.mark.parametrize(
     "arguments",
-    [["--nonsense"], ["--device", "tpu"], ["--require-device", "auto"], ["-j", "0"], ["--isolated", "--config", "x"]],
+    [
+        ["--nonsense"],
+        ["--select", ""],
+        ["--ignore", " , "],
+        ["--device", "tpu"],
+        ["--require-device", "auto"],
+        ["-j", "0"],
+        ["--isolated", "--config", "x"],
+    ],
 )
 def test_wrong_usage_ends_with_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as caught:
@@ -243,6 +280,7 @@ def test_list_rules_and_explain(capsys: pytest.CaptureFixture[str]) -> None:
         assert main(["--explain", rule.code.lower()]) == 0
         page = capsys.readouterr().out
         assert page.startswith(f"# {rule.code} {rule.name}\n")
+        assert page.count(f"# {rule.code} {rule.name}\n") == 1
         assert len(page) > 300
     assert main(["--explain", "MHA00"]) == 2
     assert "unknown rule code 'MHA00'; did you mean 'MHA00" in capsys.readouterr().err
@@ -340,6 +378,15 @@ def test_stdin_is_linted_under_its_file_name(
         stdin(monkeypatch, BROKEN.encode())
         assert main(["-", "--stdin-filename", name, "--output-format", "json"]) == status
         assert [f["filename"] for f in json.loads(capsys.readouterr().out)] == [str(project / name)] * status
+
+
+def test_stdin_without_a_name_is_a_dash_in_every_format(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for kind, shown in (("json", '"filename": "-"'), ("concise", f"-:{ROW}:"), ("github", "file=-,"), ("full", "-:")):
+        stdin(monkeypatch, BROKEN.encode())
+        assert main(["-", "--output-format", kind]) == 1
+        assert shown in capsys.readouterr().out
 
 
 def test_stdin_with_other_paths_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:
@@ -443,11 +490,12 @@ def test_a_file_that_kills_its_process_is_named_and_the_others_are_linted(projec
 
 def test_python_m_and_the_reader_that_stops_early() -> None:
     for number in range(40):
-        write(f"m{number}.py")
-    script = f'"{sys.executable}" -m mha_lint --no-cache | head -n 1'
-    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True)
-    assert done.stdout.startswith("m0.py:")
-    assert done.stderr == ""
+        write(f"m{number}.py", BROKEN * 20)  # more than a pipe holds
+    for redirection in ("", "2>&1"):
+        script = f'"{sys.executable}" -m mha_lint --no-cache {redirection} | head -n 1; echo "${{PIPESTATUS[0]}}"'
+        done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True)
+        assert re.fullmatch(r"m0\.py:.*\n141\n", done.stdout)
+        assert done.stderr == ""
 
 
 def test_version_starts_without_the_heavy_imports() -> None:

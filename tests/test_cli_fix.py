@@ -71,6 +71,43 @@ def test_json_after_a_fix_holds_the_evidence(capsys: pytest.CaptureFixture[str])
     assert "Found 1 finding: 1 fixed (validated on cpu)." in captured.err
 
 
+SECRETIVE = BROKEN.replace("heads: int = 4) -> None:", "heads: int = 4, *, key) -> None:").replace(
+    "super().__init__()",
+    "super().__init__()\n        if key[::-1] != 'emases':\n            raise ValueError('wrong key')",
+)
+
+
+def test_what_the_summary_advises_where_nothing_ran_does_help(capsys: pytest.CaptureFixture[str]) -> None:
+    path = write("secretive.py", SECRETIVE)
+    assert main(["--fix", "--device", "cpu"]) == 1
+    assert "it helps to construct the class with literal arguments in its own file" in capsys.readouterr().out
+    write("secretive.py", SECRETIVE + "\n\ndef build():\n    return Attention(24, 4, key='sesame')\n")
+    assert main(["--fix", "--device", "cpu"]) == 0
+    assert ".contiguous()" in path.read_text()
+    assert "it helps" not in capsys.readouterr().out
+
+
+def test_diff_says_on_stderr_why_a_finding_stays(capsys: pytest.CaptureFixture[str]) -> None:
+    write("broken.py")
+    write("unimportable.py", BROKEN.replace("import torch\n", "import torch\n{}['key']\n", 1))
+    assert main(["--diff", "--device", "cpu"]) == 1
+    captured = capsys.readouterr()
+    lines = captured.err.splitlines()
+    assert "unimportable" not in captured.out
+    assert len(lines) == 2
+    assert re.match(rf"unimportable\.py:{ROW + 1}:\d+: MHA001 would not be fixed: not exercised: .*KeyError", lines[0])
+    assert lines[1] == "Found 2 findings: 1 would be fixed, 1 not exercised (validated on cpu)."
+
+
+def test_an_output_file_that_cannot_be_opened_stops_the_run_before_anything_is_fixed(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    path = write("broken.py")
+    assert main(["--fix", "--output-file", "none/report"]) == 2
+    assert path.read_text() == BROKEN
+    assert capsys.readouterr() == ("", "error: none/report: the report cannot be written: no such file or directory\n")
+
+
 def test_diff_validates_prints_a_patch_and_writes_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     path = write("broken.py")
     assert main(["--diff", "--device", "cpu"]) == 1
@@ -146,6 +183,15 @@ def test_stdin_is_fixed_to_stdout(capsys: pytest.CaptureFixture[str], monkeypatc
         assert main(["--fix", "--device", "cpu", "-", "--stdin-filename", "x.py"]) == 0
         assert capsys.readouterr().out == expected
     assert not Path("x.py").exists()
+
+
+def test_stdin_under_an_excluded_name_comes_back_unchanged(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write("pyproject.toml", '[tool.mha-lint]\nexclude = ["gen"]\n')
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(BROKEN.encode())))
+    assert main(["--fix", "--force-exclude", "-", "--stdin-filename", "gen/x.py"]) == 0
+    assert capsys.readouterr().out == BROKEN
 
 
 def test_stdin_that_cannot_be_fixed_comes_back_unchanged(

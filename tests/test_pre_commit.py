@@ -30,6 +30,8 @@ def project(tmp_path: Path) -> Path:
     """A user's git repository with one broken file."""
     (tmp_path / "broken.py").write_text(BROKEN)
     (tmp_path / "clean.py").write_text(CLEAN)
+    (tmp_path / "pyproject.toml").write_text('[tool.mha-lint]\nextend-exclude = ["vendored.py"]\n')
+    (tmp_path / "vendored.py").write_text(BROKEN)
     (tmp_path / "notes.txt").write_text("x.transpose(1, 2).view(b, t, c)\n")
     commit_all(tmp_path)
     return tmp_path
@@ -52,6 +54,7 @@ def test_the_check_hook_fails_on_findings_and_passes_without(hooks: Path, home: 
     assert done.returncode == 1, done.stdout + done.stderr
     assert "broken.py:" in done.stdout
     assert "MHA001" in done.stdout
+    assert "vendored.py" not in done.stdout
     (project / "broken.py").write_text(FIXED)
     done = try_repo(hooks, home, project, "mha-lint")
     assert done.returncode == 0, done.stdout + done.stderr
@@ -67,5 +70,6 @@ def test_the_fix_hook_fixes_validates_and_fails_so_that_the_change_is_seen(
     assert "1 fixed (validated on cpu)" in done.stdout
     assert (project / "broken.py").read_text() == FIXED
     assert (project / "clean.py").read_text() == CLEAN
+    assert (project / "vendored.py").read_text() == BROKEN
     done = try_repo(hooks, home, project, "mha-lint-fix")
     assert done.returncode == 0, done.stdout + done.stderr

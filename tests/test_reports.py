@@ -57,7 +57,7 @@ REFUTED = Verdict(
     "refuted", "module", reason="outputs differ by 0.5\non x: (3, 5, 24)", trials=(trial(outcome="differ"),)
 )
 NOT_EXERCISED = Verdict("not exercised", "module", reason="the changed lines never ran")
-NO_HARNESS = Verdict("not exercised", reason="no arguments were found for `Attention`")
+NO_HARNESS = Verdict("not exercised", reason="no way was found to run the changed lines; the last attempt: TypeError")
 
 
 def test_full_shows_the_span_the_reason_the_fix_and_the_evidence() -> None:

@@ -10,8 +10,8 @@ from mha_lint.report.text import safely_fixable
 
 _FIRST = "each is validated by execution first"
 _HARNESS = (
-    "No way was found to run some of them. It helps to construct the class with literal arguments in its own file, or "
-    "to give its parameters defaults or annotations."
+    "Where no way was found to run the code, it helps to construct the class with literal arguments in its own file, "
+    "or to give its parameters defaults or annotations."
 )
 
 
@@ -29,12 +29,13 @@ def summary(
     fates = Counter(_fate(entry, diff, unsafe) for entry in entries)
     listed = ", ".join(f"{fates[fate]} {fate}" for fate in _order(diff) if fates[fate])
     found = f"{total}: {listed}{_devices(entries)}."
-    return f"{found}\n{_HARNESS}" if any(map(_without_harness, entries)) else found
+    return f"{found}\n{_HARNESS}" if any(map(_not_run, entries)) else found
 
 
-def _without_harness(entry: Entry) -> bool:
+def _not_run(entry: Entry) -> bool:
+    """Whether attempts to run the code failed one after the other, and not its import, nor for a missing package."""
     verdict = entry.finding.verdict
-    return verdict is not None and verdict.verdict == "not exercised" and verdict.harness is None
+    return verdict is not None and verdict.reason.startswith("no way was found to run the changed lines; ")
 
 
 def _count(number: int, noun: str) -> str:
