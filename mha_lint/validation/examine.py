@@ -86,8 +86,8 @@ class _Examination:
                 reason += f": {search.missing_package}"
             elif search.ran_without_reaching:
                 reason += f": they did not run in {search.ran_without_reaching}"
-            elif search.last_error:
-                reason += f"; the last attempt: {search.last_error}"
+            elif search.furthest[2]:
+                reason += f"; the attempt that got furthest: {search.furthest[2]}"
             return _verdict("not exercised", self.devices, reason=reason)
         setups += self._other_sizes(search, setups)
         self.described = [setup.describe() for setup in setups]

@@ -7,6 +7,7 @@ import heapq
 import inspect
 import itertools
 import time
+import traceback
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -81,7 +82,7 @@ class Search:
     hints: Mapping[str, tuple[str | int | None, ...]]
     deadline: float
     met: set[Statement] = field(default_factory=set)  # where ``meaning`` notes what it met
-    last_error: str = ""
+    furthest: tuple[int, int, str] = (-1, 0, "")  # wanted statements and rows that the best failure ran; its words
     ran_without_reaching: str = ""
     missing_package: str = ""
 
@@ -91,7 +92,7 @@ class Search:
         missing = set(self.wanted)
         choices = targets(self.loaded, symbols)
         if not choices:
-            self.last_error = f"{', '.join(symbols) or 'the changed place'} is no class or function that can be found"
+            self._note(f"{', '.join(symbols) or 'the changed place'} is no class or function that can be found")
         for count, target in enumerate(choices):
             if time.monotonic() > self.deadline:
                 break
@@ -159,19 +160,28 @@ class Search:
                 module = instantiate(target, plan, self.loaded.module, seed=0)
             except (Exception, StubTouched) as error:
                 self._note_missing(error)
-                self.last_error = f"building {target.name}({plan.describe()}) raised {in_one_line(error)}"
+                self._note(f"building {target.name}({plan.describe()}) raised {self._told(error)}")
                 return None
             if not isinstance(module, torch.nn.Module):
-                self.last_error = f"{target.name} builds {type(module).__name__}, which is no module"
+                self._note(f"{target.name} builds {type(module).__name__}, which is no module")
                 return None
             if sum(value.numel() for value in trial.sized(module)) > _LARGEST:
-                self.last_error = f"{target.name}({plan.describe()}) is too large to run"
+                self._note(f"{target.name}({plan.describe()}) is too large to run")
                 return None
             module.eval()
             best = self._call(target, plan, module, wanted, rows, deadline)
         configs = [value for value in vars(module).values() if isinstance(value, Answers)]
         asked = {name: value for config in configs for name, value in config.asked().items()}
         return best, asked
+
+    def _note(self, words: str, reached: int = 0, ran: int = 0) -> None:
+        """Keep the failure that got furthest, the first of its kind: it names what really stands in the way."""
+        if (reached, ran) > self.furthest[:2] or not self.furthest[2]:
+            self.furthest = (reached, ran, words)
+
+    def _told(self, error: BaseException) -> str:
+        rows = [row.lineno for row in traceback.extract_tb(error.__traceback__) if row.filename == self.loaded.pseudo]
+        return in_one_line(error) + (f" at line {rows[-1]}" if rows else "")
 
     def _note_missing(self, error: BaseException) -> None:
         if isinstance(error, StubTouched) and not self.missing_package:
@@ -218,7 +228,9 @@ class Search:
             except (Exception, StubTouched) as error:
                 self._note_missing(error)
                 shown = ", ".join(f"{name}={describe(spec)}" for name, spec in specs.items())
-                self.last_error = f"calling {target.name} with ({shown}) raised {in_one_line(error)}"
+                ran = rows.of(self.loaded.pseudo)
+                reached = sum(1 for item in self.wanted if item.ran(ran))
+                self._note(f"calling {target.name} with ({shown}) raised {self._told(error)}", reached, len(ran))
                 return None
             covered = frozenset(item for item in wanted if item in built or item.ran(rows.of(self.loaded.pseudo)))
             return Setup(target, plan, dict(specs), family, inspected, covered, frozenset(self.met))

@@ -235,3 +235,16 @@ def test_code_that_makes_tensors_of_the_default_dtype_runs_in_float64_with_that_
     assert wide
     assert all("with float64 as the default dtype" in trial.detail for trial in wide)
     assert not any("default dtype" in trial.detail for trial in verdict.trials if trial.dtype == "float32")
+
+
+def test_the_attempt_that_got_furthest_names_what_stands_in_the_way(check: Check) -> None:
+    source = PACKED.replace("WIDTH", "width").replace("HEADS", "heads")
+    obstacle = "        y = y.transpose(0, 1).view(n, t, c)\n        return"
+    source = source.replace("        return", obstacle).replace(
+        "self.out(y.transpose(1, 2).view(n, t, c))", "self.out(y)"
+    )
+    verdict = check(source, "return self.out(y)", "return self.out(1 * y)", "Attention.forward")
+    assert verdict.verdict == "not exercised"
+    row = next(row for row, line in enumerate(source.splitlines(), 1) if "transpose(0, 1)" in line)
+    assert "view size is not compatible" in verdict.reason
+    assert f"at line {row}" in verdict.reason
