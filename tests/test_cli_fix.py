@@ -71,9 +71,9 @@ def test_json_after_a_fix_holds_the_evidence(capsys: pytest.CaptureFixture[str])
     assert "Found 1 finding: 1 fixed (validated on cpu)." in captured.err
 
 
+# Nothing in the file tells what `key` must be.
 SECRETIVE = BROKEN.replace("heads: int = 4) -> None:", "heads: int = 4, *, key) -> None:").replace(
-    "super().__init__()",
-    "super().__init__()\n        if key[::-1] != 'emases':\n            raise ValueError('wrong key')",
+    "super().__init__()", "super().__init__()\n        if key[::-1] != 'emases':\n            raise ValueError('no')"
 )
 
 
