@@ -35,7 +35,7 @@ def map_in_processes(work: Callable[[Item], Result], items: Sequence[Item], jobs
 
     When a process dies, its pool dies with it, and nothing says which item was to blame. Chunks start in order, so
     the item is in one of the first ``jobs`` chunks without a result: these go one by one to a process of their own,
-    and the rest to a new pool.
+    and the rest to a new pool. Where processes cannot even start, the work is done in this one.
     """
     chunks = [items[start : start + _CHUNK] for start in range(0, len(items), _CHUNK)]
     while chunks:
@@ -75,16 +75,27 @@ def _work(chunk: Sequence[Any]) -> list[Any]:
 
 def _one_by_one(work: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[Result | Died]:
     """As :func:`map_in_processes`, with one process that holds one item at a time and is replaced when it dies."""
-    single = _Single(work)
+    single: _Single[Item, Result] | None = None
     try:
         for item in items:
+            if single is None:
+                try:
+                    single = _Single(work)
+                except _CannotStart:
+                    yield work(item)
+                    continue
             result = single(item)
             if isinstance(result, Died):
                 single.close()
-                single = _Single(work)
+                single = None
             yield result
     finally:
-        single.close()
+        if single:
+            single.close()
+
+
+class _CannotStart(Exception):
+    """A process ended before it was given anything."""
 
 
 class _Single(Generic[Item, Result]):
@@ -95,6 +106,10 @@ class _Single(Generic[Item, Result]):
         self._process = _CONTEXT.Process(target=_serve, args=(theirs, work), daemon=True)
         self._process.start()
         theirs.close()  # else the end of the process would not be the end of the line
+        try:
+            self._line.recv()
+        except EOFError as error:
+            raise _CannotStart from error
 
     def __call__(self, item: Item) -> Result | Died:
         try:
@@ -113,6 +128,7 @@ class _Single(Generic[Item, Result]):
 
 def _serve(line: Connection[Any, Any], work: Callable[[Any], Any]) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    line.send("ready")
     while True:
         try:
             item = line.recv()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Callable
 
 import pytest
@@ -40,6 +42,15 @@ def test_an_item_that_kills_its_process_costs_that_item_alone(jobs: int) -> None
     expected[7], expected[30] = Died(-signal.SIGSEGV), Died(3)
     assert results == expected
     assert [str(results[7]), str(results[30])] == ["signal 11", "status 3"]
+
+
+def test_where_no_process_can_start_the_work_is_done_in_this_one() -> None:
+    # A script from stdin is nothing that a spawned process could import.
+    script = (
+        "from mha_lint.processes import map_in_processes\nprint([x for x in map_in_processes(abs, range(10), 2)])\n"
+    )
+    done = subprocess.run([sys.executable, "-"], input=script, capture_output=True, text=True, timeout=120)
+    assert done.stdout == f"{list(range(10))}\n"
 
 
 def test_items_that_all_kill_their_processes_end_too() -> None:
