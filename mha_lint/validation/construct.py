@@ -144,7 +144,7 @@ def _sized(parameters: list[inspect.Parameter], sizing: Sizing, context: _Contex
     heads, head_dim = defaults.get("heads"), defaults.get("head_dim")
     if not large:
         if heads:
-            sizing = replace(sizing, heads=heads, kv_heads=heads)
+            sizing = replace(sizing, heads=heads, kv_heads=heads // 2 if heads % 2 == 0 and heads > 2 else heads)
         if head_dim:
             sizing = replace(sizing, head_dim=head_dim)
         width = defaults.get("width")

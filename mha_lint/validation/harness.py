@@ -9,7 +9,7 @@ import itertools
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -85,6 +85,7 @@ class Search:
     furthest: tuple[int, int, str] = (-1, 0, "")  # wanted statements and rows that the best failure ran; its words
     ran_without_reaching: str = ""
     missing_package: str = ""
+    ran_last: int = 0  # rows of the file that the last attempt ran
 
     def find(self, symbols: tuple[str, ...]) -> list[Setup]:
         """Setups, each of which reaches statements that the ones before it did not."""
@@ -135,20 +136,37 @@ class Search:
                 setup = again[0] if again is not None else None
 
     def elsewhere(self, setup: Setup, deadline: float) -> Iterator[Setup]:
-        """The same target built with other sizes, for what the first sizes did not show."""
+        """The same target with flags off their defaults, or of other sizes, for what the first setup did not show."""
         thing = lookup(self.loaded.module, setup.target.name)
+        yield from self._flags_flipped(setup, deadline)
         if not setup.target.is_class:
             return
         known = [setup.plan.arguments]
-        for plan in plans(thing, self.loaded.module, self.loaded.tree):
+        settings = variants(thing, setup.plan, self.loaded.module, self.loaded.tree, {})
+        ways = plans(thing, self.loaded.module, self.loaded.tree)
+        for plan in itertools.chain.from_iterable(itertools.zip_longest(ways, settings)):
             if time.monotonic() > deadline:
                 return
-            if plan.arguments in known:
+            if plan is None or plan.arguments in known:
                 continue
             known.append(plan.arguments)
             tried = self._try(setup.target, plan, setup.covered, deadline)
             if tried is not None and tried[0] is not None:
                 yield tried[0]
+
+    def _flags_flipped(self, setup: Setup, deadline: float) -> Iterator[Setup]:
+        """The call of ``setup`` with one boolean argument the other way round."""
+        module = instantiate(setup.target, setup.plan, self.loaded.module, seed=0).eval()
+        signature = signature_of(module)
+        flags = {item.name: item.default for item in signature.parameters.values() if isinstance(item.default, bool)}
+        flags |= {name: spec.value for name, spec in setup.specs.items() if spec in (Constant(False), Constant(True))}
+        for name, value in flags.items():
+            if time.monotonic() > deadline:
+                return
+            other = replace(setup, specs={**setup.specs, name: Constant(not value)})
+            self.met.clear()
+            if workable(other, module, self.meaning, signature, 1):
+                yield replace(other, met=frozenset(self.met))
 
     def _try(
         self, target: Target, plan: Plan, wanted: frozenset[Statement], deadline: float
@@ -229,6 +247,7 @@ class Search:
                 self._note_missing(error)
                 shown = ", ".join(f"{name}={describe(spec)}" for name, spec in specs.items())
                 ran = rows.of(self.loaded.pseudo)
+                self.ran_last = len(ran)
                 reached = sum(1 for item in self.wanted if item.ran(ran))
                 self._note(f"calling {target.name} with ({shown}) raised {self._told(error)}", reached, len(ran))
                 return None
@@ -295,17 +314,41 @@ class Search:
     ) -> Iterator[tuple[dict[str, Spec], tuple[Assignment, ...]]]:
         """Each combination with free sizes first; then the likeliest ones with windows, squares and fixed lengths."""
         likely: list[dict[str, Spec]] = []
+        furthest: tuple[int, dict[str, Spec]] = (0, {})
         for count, specs in enumerate(self._ordered(required, options)):
             if not _has_tensor(specs):
                 continue
             if count >= 120:
                 break
+            if count >= 60 and furthest[1]:
+                yield from ((other, groups[0]) for other in self._one_by_one(furthest, options))
+                furthest = (0, {})
             if len(likely) < 10:
                 likely.append(specs)
             yield specs, groups[0]
+            if self.ran_last > furthest[0] and count < 60:
+                furthest = (self.ran_last, specs)
         for specs in likely:
             for family in groups[1:]:
                 yield specs, family
+
+    def _one_by_one(
+        self, start: tuple[int, dict[str, Spec]], options: Mapping[str, list[Spec]]
+    ) -> Iterator[dict[str, Spec]]:
+        """From the combination that ran furthest, other candidates for one argument at a time, keeping what helps."""
+        best, specs = start
+        tried = [specs]
+        for _ in range(2):
+            for name in specs:
+                for spec in options[name]:
+                    other = {**specs, name: spec}
+                    if other not in tried and _has_tensor(other):
+                        tried.append(other)
+                        yield other
+                        if self.ran_last > best:
+                            best, specs = self.ran_last, other
+            if best == start[0]:
+                return
 
 
 def _has_tensor(specs: Mapping[str, Spec]) -> bool:

@@ -16,7 +16,7 @@ from mha_lint.validation.specs import (
     TensorSpec,
     TupleSpec,
 )
-from mha_lint.validation.vocabulary import input_kind
+from mha_lint.validation.vocabulary import input_kind, parts_of, role_of
 
 _BATCH_NAMES = frozenset("b bs bsz bsize bz batch batch_size batchsize nbatches n_batch num_batch".split())
 
@@ -35,12 +35,15 @@ def candidates(
     """What may be passed for ``parameter``, the likeliest first."""
     own = evidence.get(parameter.name, Evidence())
     kind = input_kind(parameter.name)
-    if own.ranks or own.fed_to or own.is_tensor:
+    if own.is_used_as_tensor:
         kind = "tensor" if kind in ("height", "width", "space", "start", "count", "flag") else kind
+        kind = "context" if kind == "cache" else kind
     text = str(parameter.annotation)
     is_tensor = "Tensor" in text
     hinted = [_hinted(hint, module)] if hint else []
     specs: list[Spec] = [spec for spec in hinted if spec is not None]
+    if not is_tensor and not own.is_used_as_tensor and (sizes := _sizes(parameter.name)):
+        return [*sizes, *specs]
     if text in ("int", "<class 'int'>") or (kind in ("height", "width") and not is_tensor):
         symbol = {"height": "H", "width": "W", "start": "0"}.get(kind, "t")
         return [*specs, SizeSpec((symbol,), single=True), Constant(0), Constant(1), Constant(4)]
@@ -97,6 +100,42 @@ def candidates(
     if own.parts == 2:
         specs += [TupleSpec((TensorSpec(dims), TensorSpec(dims))) for dims in _ROTARY]
     return list(dict.fromkeys([*specs, Constant(None)]))
+
+
+def _sizes(name: str) -> list[Spec]:
+    """What a number of heads, or a width, may be; nothing where the name (``h``, ``hidden``) may be a tensor's too."""
+    role, parts = role_of(name), parts_of(name)
+    if (
+        len(name) < 3
+        or input_kind(name) == "space"
+        or (role == "width" and not {"dim", "size", "width", "model"} & set(parts))
+    ):
+        return []
+    match role:
+        case "heads":
+            return [SizeSpec(("h",), single=True), Constant(2), Constant(1)]
+        case "kv_heads":
+            return [Constant(2), SizeSpec(("h",), single=True), Constant(1)]
+        case "head_dim":
+            return [SizeSpec(("d",), single=True), Constant(16)]
+        case "width":
+            return [SizeSpec(("h*d",), single=True), SizeSpec(("d",), single=True)]
+    return []
+
+
+_NAMED: Mapping[str, str] = {
+    **dict.fromkeys("h nh heads n_heads num_heads n_head nheads".split(), "h"),
+    **dict.fromkeys("t l n s q_len seq_len tgt_len length q_length seqlen".split(), "t"),
+    **dict.fromkeys("d hd dh d_k d_head head_dim dim_head".split(), "d"),
+}
+
+
+def _by_names(names: tuple[str, ...]) -> list[tuple[Dim, ...]]:
+    """The dims of a tensor of heads, where it is unpacked into names that say which is which."""
+    known = [
+        "b" if name in _BATCH_NAMES else _NAMED.get(name, "") for name in (name.lower().strip("_") for name in names)
+    ]
+    return [tuple(known)] if len(known) == 4 and set(known) == set("bhtd") else []
 
 
 def _object(parameter: inspect.Parameter, module: Any) -> Any:
@@ -179,7 +218,7 @@ def _tensors(
         return ids
     ranks = own.ranks or [rank for other in evidence.values() for rank in other.ranks][:1]
     widths = _widths(own, module, inspected)
-    by_width: list[tuple[Dim, ...]] = []
+    by_width: list[tuple[Dim, ...]] = _by_names(own.names)
     if len(own.names) == 3 and own.names[1].lower() in _BATCH_NAMES and own.names[0].lower() not in _BATCH_NAMES:
         by_width += [(length, "b", width) for width in widths]
     for width in widths:
@@ -188,6 +227,7 @@ def _tensors(
     width = widths[0]
     by_width += [("b", "h", length, "d"), ("b", length, "h", "d"), ("b", width), ("b", width, length)]
     by_width += [("b", "t", "H", "W", width), ("b", width, "t", "H", "W"), ("h", length, "d"), (length, "h", "d")]
+    by_width += [("h", "d"), (width,), ("d",), (length, length), ("h", length, length)]
     if own.names:
         at = next((index for index, dim in enumerate(own.names) if dim.lower().strip("_") in _CHANNEL_NAMES), None)
     else:

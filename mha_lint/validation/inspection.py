@@ -21,6 +21,10 @@ class Evidence:
     optional: bool = False  # compared with None
     is_tensor: bool = False  # asked for its shape
 
+    @property
+    def is_used_as_tensor(self) -> bool:
+        return bool(self.ranks or self.fed_to or self.is_tensor)
+
 
 def read_forward(function: ast.FunctionDef | None) -> dict[str, Evidence]:
     """Evidence by parameter name, from the body of ``forward``."""

@@ -40,7 +40,7 @@ SIZINGS = (
 _ROLES: tuple[tuple[str, str], ...] = (
     ("config", r"(config|cfg|conf|args|hparams|hps|opt|opts|model_args|model_config|model_cfg|\w+_config|\w+_cfg)"),
     ("kv_heads", r"(n|num|nb)_?(kv|key_value|kv_?head|query)_?(heads?|groups?)|num_key_value_heads|kv_heads|"
-                 r"n_kv_heads?"),
+                 r"n_kv_heads?|(n|num|nb)_?kv"),
     ("repeat", r"num_key_value_groups|n_rep"),
     ("heads", r"(n|num|nb|number_of|total_num)?_?(attention|attn|self_attention|encoder_attention|"
               r"decoder_attention|q|query)?_?"
@@ -171,7 +171,7 @@ _CONTEXT = re.compile(
     r"key_value_states|x_kv|key_states|value_states)",
     re.IGNORECASE,
 )
-_MASK = re.compile(r"(\w*_)?(mask|attn_bias|attention_bias|bias|masks)(_\w+)?", re.IGNORECASE)
+_MASK = re.compile(r"(\w*_)?(mask|attn_bias|attention_bias|bias|masks)(_\w+)?|adj\w*", re.IGNORECASE)
 _IDS = re.compile(r"(\w*_)?(ids|idx|tokens?|input_ids|indices|token_ids|tok)", re.IGNORECASE)
 _POSITIONS = re.compile(r"(\w*_)?(position_ids|positions?|pos_ids|cache_position|input_pos)", re.IGNORECASE)
 _ROTARY = re.compile(

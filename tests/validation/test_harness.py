@@ -248,3 +248,124 @@ def test_the_attempt_that_got_furthest_names_what_stands_in_the_way(check: Check
     row = next(row for row, line in enumerate(source.splitlines(), 1) if "transpose(0, 1)" in line)
     assert "view size is not compatible" in verdict.reason
     assert f"at line {row}" in verdict.reason
+
+
+GROUPED = """
+import torch
+from torch import nn
+
+
+class Grouped(nn.Module):
+    def __init__(self, dim, n_heads, n_kv):
+        super().__init__()
+        self.n_heads, self.n_kv, self.d = n_heads, n_kv, dim // n_heads
+        self.kv = nn.Linear(dim, n_kv * self.d)
+
+    def forward(self, x):
+        b, t, c = x.shape
+        kv, repeats = self.kv(x).view(b, t, self.n_kv, self.d), self.n_heads // self.n_kv
+        if repeats == 1:
+            return kv
+        return kv[:, :, :, None].expand(b, t, self.n_kv, repeats, self.d).view(b, t, self.n_heads, self.d)
+"""
+GRAPH = """
+import torch
+from torch import nn
+
+
+class Graph(nn.Module):
+    def __init__(self, in_features, out_features, heads):
+        super().__init__()
+        self.heads = heads
+        self.w = nn.Linear(in_features, heads * out_features)
+
+    def forward(self, h, adj):
+        n = h.size(0)
+        w = self.w(h).view(n, self.heads, -1).permute(1, 0, 2)
+        scores = (w @ w.transpose(1, 2)).masked_fill(adj == 0, -1e9)
+        return (scores.softmax(-1) @ w).permute(1, 0, 2).view(n, -1)
+"""
+FUNCTION = """
+import torch
+
+
+def attend(q, k, num_heads):
+    def split(x):
+        b, t, c = x.shape
+        return x.reshape(b, t, num_heads, c // num_heads).transpose(1, 2)
+
+    q, k = split(q), split(k)
+    b, h, t, d = q.shape
+    return ((q @ k.mT).softmax(-1) @ k).transpose(1, 2).view(b, t, h * d)
+"""
+LAYOUTS = """
+import torch
+
+
+def mix(q, other, bias):
+    b, h, t, d = q.shape
+    lifted = q.transpose(1, 2) + other
+    lifted = lifted * bias
+    return lifted.transpose(1, 2).view(b, h * t, d)
+"""
+MEMORY = """
+import torch
+from torch import nn
+
+
+class Memory(nn.Module):
+    def __init__(self, dim, heads):
+        super().__init__()
+        self.heads = heads
+        self.q = nn.Linear(dim, dim)
+        self.kv = nn.Linear(dim, 2 * dim)
+
+    def forward(self, x, mem):
+        b, t, c = x.shape
+        q = self.q(x).view(b, t, self.heads, -1).transpose(1, 2)
+        k, v = self.kv(mem).view(b, -1, 2, self.heads, c // self.heads).permute(2, 0, 3, 1, 4)
+        return ((q @ k.mT).softmax(-1) @ v).transpose(1, 2).view(b, t, c)
+"""
+
+
+@pytest.mark.parametrize(
+    ("source", "view", "symbol"),
+    [
+        (GROUPED, ".view(b, t, self.n_heads, self.d)", "Grouped.forward"),
+        (GRAPH, ".view(n, -1)", "Graph.forward"),
+        (FUNCTION, ".view(b, t, h * d)", "attend"),
+        (LAYOUTS, ".view(b, h * t, d)", "mix"),
+        (MEMORY, ".view(b, t, c)", "Memory.forward"),
+        (PACKED.replace("WIDTH", "dim").replace("HEADS", "heads").replace(MERGE, ".transpose(1, 2).view(n, -1, c)"),
+         ".view(n, -1, c)", "Attention.forward"),
+    ],
+    ids=["fewer heads of keys", "adjacency", "heads of a function", "layouts", "memory", "plain"],
+)  # fmt: skip
+def test_sizes_and_inputs_of_ordinary_code_are_found_unaided(check: Check, source: str, view: str, symbol: str) -> None:
+    before, _, rest = source.rpartition(view)
+    after = before + view.replace(".view", ".contiguous().view") + rest
+    line = next(line for line in source.splitlines()[::-1] if view in line)
+    fixed = next(line for line in after.splitlines()[::-1] if ".contiguous().view" in line)
+    verdict = check(source, line, fixed, symbol, "repaired")
+    assert verdict.verdict == "validated", verdict.reason
+
+
+@pytest.mark.parametrize("place", ["constructor", "forward"])
+def test_a_flag_off_its_default_is_tried_where_the_error_is_not_raised_with_it(check: Check, place: str) -> None:
+    source = PACKED.replace("WIDTH, HEADS", "width, heads, copy=True" if place == "constructor" else "width, heads")
+    source = source.replace("WIDTH", "width").replace("HEADS", "heads")
+    source = source.replace(
+        "self.heads =", "self.copy = copy; self.heads =" if place == "constructor" else "self.heads ="
+    )
+    source = source.replace(
+        "forward(self, x)", "forward(self, x)" if place == "constructor" else "forward(self, x, copy=True)"
+    )
+    flag = "self.copy" if place == "constructor" else "copy"
+    source = source.replace(
+        "        return self.out(y.transpose(1, 2).view(n, t, c))",
+        f"        y = y.transpose(1, 2)\n        if {flag}:\n            y = y.contiguous()\n"
+        "        return self.out(y.view(n, t, c))",
+    )
+    verdict = check(source, "y.view(n, t, c)", "y.reshape(n, t, c)", "Attention.forward", "repaired")
+    assert verdict.verdict == "validated", verdict.reason
+    assert "copy=False" in verdict.reason

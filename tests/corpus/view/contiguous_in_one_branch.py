@@ -1,4 +1,3 @@
-# not exercised: the view fails only with export=False, and a module is built with its defaults where they work
 # run: ExportableAttention(16, 4, export=True)(torch.randn(2, 5, 16))
 # run: ExportableAttention(16, 4, export=False)(torch.randn(2, 5, 16))
 import torch
