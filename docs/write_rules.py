@@ -1,4 +1,4 @@
-"""Writes docs/rules/*.md: a rule's page is its class docstring. Run after changing one: ``python docs/write_rules.py``."""
+"""Writes docs/rules/*.md: a rule's page is its class docstring. After changing one: ``python docs/write_rules.py``."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ def pages() -> dict[str, str]:
     """File name to text, the index included."""
     rules = all_rules()
     texts = {f"{rule.name}.md": cleandoc(rule.__doc__ or "") + "\n" for rule in rules}
-    rows = [f"| [{r.code}]({r.name}.md) | {r.name} | {r.severity} | {r.applicability or 'none'} | {r.why} |" for r in rules]
+    rows = [
+        f"| [{r.code}]({r.name}.md) | {r.name} | {r.severity} | {r.applicability or 'none'} | {r.why} |" for r in rules
+    ]
     head = ["# Rules", "", "| code | name | severity | fix | why |", "|---|---|---|---|---|"]
     return {**texts, "README.md": "\n".join([*head, *rows]) + "\n"}
 

@@ -126,7 +126,9 @@ def _einsum(call: Call) -> Value:
     roles, _ = product_roles(left, right)
     output = sides[1]
     shape = tuple(sizes[letter] if letter in sizes else call.fresh_size(letter) for letter in output)
-    result = Tensor(shape, _einsum_strides(inputs, output, shape), roles=roles)
+    # A letter of an operand whose shape is not known may well be of size 1, which changes the layout.
+    sized = left.shape is not None and right.shape is not None
+    result = Tensor(shape, _einsum_strides(inputs, output, shape) if sized else None, roles=roles)
     if result.strides is not None:
         result = replace(result, contiguous=layout.is_contiguous(shape, result.strides) is Answer.ALWAYS)
     if "context" in roles:
