@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import sys
 from typing import Any
 
@@ -22,6 +23,8 @@ _WRITING = frozenset({
     "os.utime", "os.setxattr", "os.removexattr", "os.chflags", "shutil.rmtree", "shutil.move", "shutil.copyfile",
     "shutil.chown", "shutil.make_archive", "shutil.unpack_archive", "sqlite3.connect", "os.mkfifo", "os.mknod",
 })  # fmt: skip
+# Where the kernel has Landlock, it denies these itself: a confined process may not look into one that is not.
+_PROCESS = re.compile(r"/proc/(\d+)(?:/task(?:/\d+)?)?(?:/(?:environ|mem))?")
 _WRITE_FLAGS = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 
 
@@ -51,12 +54,22 @@ def confine(folder: str, seconds: float) -> None:
             return True
         return text == os.devnull or (os.path.realpath(text) + os.sep).startswith(root)
 
+    def is_foreign(path: object) -> bool:
+        """Whether a path leads to what another process holds: its environment may have the secrets that ours lacks."""
+        try:
+            found = _PROCESS.fullmatch(os.path.realpath(os.fsdecode(path)))  # type: ignore[arg-type]
+        except (TypeError, ValueError):
+            return False
+        return found is not None and int(found[1]) != os.getpid()
+
     def audit(event: str, arguments: tuple[Any, ...]) -> None:
         if event == "open":
             path, mode, flags = arguments
             writes = bool(set(mode) & set("wax+")) if isinstance(mode, str) else bool(flags & _WRITE_FLAGS)
             if writes and path is not None and not inside(path):
                 raise Refused(f"a trial may not write {path!r}")
+            if is_foreign(path):
+                raise Refused(f"a trial may not read {path!r}")
         elif event in _FORBIDDEN:
             raise Refused(f"a trial may not do {event}")
         elif event in _WRITING and not all(inside(path) for path in arguments if isinstance(path, (str, bytes))):

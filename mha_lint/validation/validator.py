@@ -14,13 +14,14 @@ import threading
 from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import IO, Any
 
 import mha_lint
 from mha_lint.findings import Verdict
 from mha_lint.validation import evidence
 from mha_lint.validation.channel import receive, send
 from mha_lint.validation.job import DeviceMissing, Environment, Job, TorchMissing, job_to_json, verdict_from_json
+from mha_lint.validation.worker import FOLDER_PREFIX
 
 INSTALL = 'validation needs PyTorch, which this Python cannot import: pip install "mha-lint[torch]"'
 NEEDS_POSIX = "validation is unavailable: it needs a POSIX system, where processes can be forked"
@@ -67,6 +68,8 @@ class Validator:
         self._home: tempfile.TemporaryDirectory[str] | None = None
         self._environment: Environment | None = None
         self._greeted = False
+        self._complaints: IO[bytes] | None = None  # what the server prints to its standard error
+        self._failure = ""  # why the server cannot be started
 
     def __enter__(self) -> Validator:
         self.start()
@@ -82,20 +85,27 @@ class Validator:
         with self._lock:
             if self._server is not None or not hasattr(os, "fork"):
                 return
-            self._home = tempfile.TemporaryDirectory(prefix="mha-lint-", ignore_cleanup_errors=True)
-            ours, theirs = socket.socketpair()
             package_root = str(Path(mha_lint.__file__).resolve().parent.parent)
-            with theirs:
-                self._server = subprocess.Popen(
-                    [sys.executable, "-c", _BOOT, package_root, str(theirs.fileno())],
-                    cwd=self._home.name,  # an empty folder: no file of the user can shadow a module of the server
-                    env=_scrubbed(os.environ),
-                    stdin=subprocess.DEVNULL,
-                    stdout=subprocess.DEVNULL,
-                    stderr=subprocess.DEVNULL,
-                    pass_fds=(theirs.fileno(),),
-                    start_new_session=True,
-                )
+            try:
+                self._home = tempfile.TemporaryDirectory(prefix=FOLDER_PREFIX, ignore_cleanup_errors=True)
+                self._complaints = tempfile.TemporaryFile()  # noqa: SIM115  # as long as the server
+                ours, theirs = socket.socketpair()
+                with theirs:
+                    self._server = subprocess.Popen(
+                        [sys.executable, "-c", _BOOT, package_root, str(theirs.fileno())],
+                        cwd=self._home.name,  # an empty folder: no file of the user can shadow a module of the server
+                        env=_scrubbed(os.environ),
+                        stdin=subprocess.DEVNULL,
+                        stdout=subprocess.DEVNULL,
+                        stderr=self._complaints,
+                        pass_fds=(theirs.fileno(),),
+                        start_new_session=True,
+                    )
+            except OSError as error:
+                self._failure = f"validation is unavailable: its server cannot be started ({error})"
+                self._stop_server()
+                return
+            self._failure = ""
             self._socket = ours
             self._greeted = False
 
@@ -116,7 +126,7 @@ class Validator:
                 answer = self._ask({"ask": "devices", "cuda": look_for_cuda, "timeout": max(self._timeout, 60.0)})
             except (OSError, EOFError) as error:
                 raise TorchMissing(
-                    f"the validation server died while it imported torch ({error}); {INSTALL}"
+                    f"validation is unavailable: its server died before it knew the devices{self._last_words()}"
                 ) from error
             cuda = answer.get("cuda")
             if cuda is None and "cuda" in wanted:
@@ -170,11 +180,14 @@ class Validator:
             self.start()
         if self._greeted:
             return
+        if self._socket is None:
+            raise TorchMissing(self._failure)
         try:
-            assert self._socket is not None
             hello = receive(self._socket)
         except (OSError, EOFError) as error:
-            raise TorchMissing(f"{INSTALL} (the process that imports it died)") from error
+            raise TorchMissing(
+                f"validation is unavailable: its server died at its start{self._last_words()}"
+            ) from error
         if "failure" in hello:
             detail = str(hello["failure"])
             missing = detail == "No module named 'torch'"
@@ -185,6 +198,18 @@ class Validator:
         assert self._socket is not None
         send(self._socket, request)
         return receive(self._socket)
+
+    def _last_words(self) -> str:
+        """How the server ended and the last line that it printed, in brackets; "" where there is neither."""
+        said: list[str] = []
+        if self._server is not None:
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                code = self._server.wait(timeout=2.0)
+                said = [signal.Signals(-code).name] if code < 0 else []
+        if self._complaints is not None:
+            self._complaints.seek(max(0, self._complaints.seek(0, os.SEEK_END) - 4096))
+            said += self._complaints.read().decode("utf-8", "replace").strip().splitlines()[-1:]
+        return f" ({': '.join(said)[:300]})" if said else ""
 
     def _stop_server(self) -> None:
         if self._socket is not None:
@@ -198,6 +223,9 @@ class Validator:
                     os.killpg(self._server.pid, signal.SIGKILL)
                 self._server.wait()
             self._server = None
+        if self._complaints is not None:
+            self._complaints.close()
+            self._complaints = None
         if self._home is not None:
             self._home.cleanup()
             self._home = None

@@ -24,6 +24,7 @@ from mha_lint.findings import Verdict
 from mha_lint.validation.channel import receive, send
 from mha_lint.validation.job import job_from_json, verdict_to_json
 
+FOLDER_PREFIX = "mha-lint-"  # of the folder that a server runs in
 _ANSWER_LIMIT = 64 << 20  # bytes; no honest answer comes near
 
 
@@ -37,9 +38,24 @@ class Ended:
 
 
 def main(descriptor: int) -> None:
-    """Serve requests from the socket ``descriptor`` until the other side closes it."""
+    """Serve requests from the socket ``descriptor`` until the other side closes it, or dies."""
     sock = socket.socket(fileno=descriptor)
     sock.set_inheritable(False)
+    home = os.getcwd()
+    try:
+        with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):  # nobody is there any more
+            _run(sock)
+    finally:
+        _remove(home)
+
+
+def _remove(home: str) -> None:
+    """Remove the folder that the linter made for this server: killed, the linter cannot."""
+    if os.path.basename(home).startswith(FOLDER_PREFIX):
+        shutil.rmtree(home, ignore_errors=True)
+
+
+def _run(sock: socket.socket) -> None:
     try:
         import torch
     except Exception as error:  # a broken installation may raise anything
@@ -56,10 +72,9 @@ def main(descriptor: int) -> None:
         import torch.fx.experimental.symbolic_shapes  # the first backward of every child would import it
     gc.collect()
     gc.freeze()  # keeps the pages of torch shared with the children
-    with contextlib.suppress(OSError, EOFError):
-        while True:
-            request = receive(sock)
-            send(sock, _serve(sock, request))
+    while True:
+        request = receive(sock)
+        send(sock, _serve(sock, request))
 
 
 def _serve(sock: socket.socket, request: dict[str, Any]) -> dict[str, Any]:
@@ -114,6 +129,8 @@ def in_child(work: Callable[[Callable[[str], None]], dict[str, Any]], sock: sock
             os.setsid()
             os.close(reading)
             sock.close()
+            with open(os.devnull, "wb") as sink:
+                os.dup2(sink.fileno(), 2)
             os.chdir(folder)
             _point_to(folder)
 
@@ -160,6 +177,7 @@ def _listen(child: int, reading: int, sock: socket.socket, timeout: float) -> En
         ready, _, _ = select.select(watched, [], [], left)
         if sock in ready and not sock.recv(1, socket.MSG_PEEK):
             _kill(child)
+            _remove(os.getcwd())
             os._exit(0)  # nobody is waiting for the answer any more
         if reading in ready:
             part = os.read(reading, 1 << 16)

@@ -151,3 +151,22 @@ def test_a_rewrite_cannot_swallow_the_refusal_of_a_stand_in(check: Check) -> Non
     verdict = check(source, SPLIT, INDEXED, SYMBOL)
     assert verdict.verdict == "not exercised"
     assert "not_installed_anywhere" in verdict.reason
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/environ"), reason="only Linux shows processes as files")
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "open('/proc/{pid}/environ', 'rb').read()",
+        "open('/proc/self/../{pid}/environ', 'rb').read()",
+        "import os; os.open('/proc/{pid}/mem', os.O_RDONLY)",
+        "import os; os.open('environ', os.O_RDONLY, dir_fd=os.open('/proc/{pid}', os.O_RDONLY))",
+        "import os; os.symlink('/proc/{pid}/environ', 'e'); open('e', 'rb').read()",
+        "import os; os.chdir('/proc/{pid}'); open('environ', 'rb').read()",
+    ],
+)
+def test_what_other_processes_hold_cannot_be_read(check: Check, statement: str) -> None:
+    source = VIT.replace("import torch\n", f"import torch\n{statement.format(pid=os.getpid())}\n", 1)
+    verdict = check(source, SPLIT, INDEXED, SYMBOL)
+    assert verdict.verdict == "not exercised"
+    assert "Permission" in verdict.reason or "may not" in verdict.reason

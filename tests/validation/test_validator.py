@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
+import time
 import venv
 from dataclasses import replace
 from pathlib import Path
@@ -132,3 +134,57 @@ def test_comments_and_blank_lines_are_no_changed_statements() -> None:
     changed_before, changed_after = changed_statements(before, after)
     assert {(item.first, item.last) for item in changed_before} == {(3, 6)}
     assert {(item.first, item.last) for item in changed_after} == {(4, 7)}
+
+
+def test_a_server_that_cannot_be_started_is_one_line_that_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", "/no/such/python")
+    with Validator() as validator, pytest.raises(TorchMissing, match=r"^[^\n]*cannot be started[^\n]*$") as caught:
+        validator.environment()
+    assert "/no/such/python" in str(caught.value)
+    assert "needs PyTorch" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("ending", "said"), [("sys.exit('no luck today')", "no luck today"), ("os.kill(os.getpid(), 11)", "SIGSEGV")]
+)
+def test_a_server_that_dies_of_something_else_does_not_ask_for_torch_but_tells_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ending: str, said: str
+) -> None:
+    python = tmp_path / "python"
+    python.write_text(f"#!{sys.executable}\nimport os, sys\nprint('earlier', file=sys.stderr)\n{ending}\n")
+    python.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(python))
+    with Validator() as validator, pytest.raises(TorchMissing, match=r"^[^\n]+$") as caught:
+        validator.environment()
+    assert said in str(caught.value)
+    assert "needs PyTorch" not in str(caught.value)
+
+
+@pytest.mark.parametrize("busy", [False, True], ids=["idle", "in a trial"])
+def test_a_linter_that_is_killed_leaves_no_folder_behind(tmp_path: Path, busy: bool) -> None:
+    pytest.importorskip("torch")
+    subject = tmp_path / "subject.py"
+    subject.write_text(VIT.replace("B, N, C = x.shape", "import time; time.sleep(1000); B, N, C = x.shape"))
+    code = (
+        "import sys; from pathlib import Path; from mha_lint.validation import Job, Validator\n"
+        "validator = Validator(devices=('cpu',)); validator.environment(); print('ready', flush=True)\n"
+        f"text = Path({str(subject)!r}).read_text()\n"
+        "job = Job(sys.argv[1], text, text.replace('.unbind(0)', '[:]'), ('Attention.forward',), 'equivalent')\n"
+        + ("validator.validate(job)" if busy else "input()")
+    )
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    environment = {**os.environ, "TMPDIR": str(temporary)}
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(subject)], env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as linter:
+        assert linter.stdout is not None
+        assert linter.stdout.readline() == b"ready\n"
+        deadline = time.monotonic() + 20
+        while busy and not list(temporary.glob("mha-lint-*/trial-*")) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert list(temporary.glob("mha-lint-*/trial-*" if busy else "mha-lint-*"))
+        linter.kill()
+    while list(temporary.glob("mha-lint-*")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not list(temporary.glob("mha-lint-*"))
