@@ -34,8 +34,6 @@ _OWNERS: tuple[tuple[str, Any], ...] = (
     ("torch.overrides", torch.overrides),
     ("torch.random", torch.random),
 )
-_PLAIN = (bool, int, float, str, type(None))  # settings: they change in the course of things
-
 Snapshot = list[tuple[str, Any, dict[str, Any]]]
 
 
@@ -43,7 +41,7 @@ def snapshot() -> Snapshot:
     """Every function, class and module that trials and comparisons look up by name, as it is now."""
     own = [(name, module) for name, module in list(sys.modules.items()) if name.partition(".")[0] == "mha_lint"]
     kept = [
-        (title, owner, {name: value for name, value in _attributes(owner).items() if not isinstance(value, _PLAIN)})
+        (title, owner, {name: value for name, value in _attributes(owner).items() if _is_relied_on(value)})
         for title, owner in [*_OWNERS, *own]
     ]
     modules = {title: owner for title, owner in _OWNERS if isinstance(owner, types.ModuleType)}
@@ -64,6 +62,11 @@ def replaced(earlier: Snapshot) -> str:
     ]
     foreign = [type(mode).__qualname__ for mode in modes if type(mode).__module__.partition(".")[0] != "torch"]
     return f"every operation of torch, by the mode {foreign[0]}" if foreign else ""
+
+
+def _is_relied_on(value: Any) -> bool:
+    """Functions, classes, properties, modules, dtypes; settings and lists of devices change in the course of things."""
+    return callable(value) or hasattr(type(value), "__get__") or isinstance(value, (types.ModuleType, torch.dtype))
 
 
 def _attributes(owner: Any) -> dict[str, Any]:

@@ -85,4 +85,5 @@ class Attention"""
 
 def test_adding_to_torch_what_it_lacks_is_harmless(check: Check) -> None:
     addition = "if not hasattr(torch, 'later'):\n    torch.later = torch.equal\nimport torch._dynamo"
+    addition += "\ntorch.cuda.default_generators = (None,)"  # a list that starting CUDA fills itself
     assert check(after_imports(GPT, addition), VIEW, COPIED, SYMBOL, "repaired").verdict == "validated"
