@@ -21,7 +21,7 @@ from mha_lint.validation.imports import Loaded, in_one_line, quiet
 from mha_lint.validation.inputs import candidates
 from mha_lint.validation.inspection import Inspected, inspect_module, read_forward
 from mha_lint.validation.plan import Answers, Plan
-from mha_lint.validation.specs import Assignment, Constant, Spec, TensorSpec, TupleSpec, describe, families
+from mha_lint.validation.specs import Assignment, Constant, DictSpec, Spec, TensorSpec, TupleSpec, describe, families
 from mha_lint.validation.stubs import StubTouched
 from mha_lint.validation.targets import (
     Target,
@@ -352,7 +352,7 @@ class Search:
 
 
 def _has_tensor(specs: Mapping[str, Spec]) -> bool:
-    return any(isinstance(spec, (TensorSpec, TupleSpec)) for spec in specs.values()) or not specs
+    return any(isinstance(spec, (TensorSpec, TupleSpec, DictSpec)) for spec in specs.values()) or not specs
 
 
 def workable(

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import inspect
+import itertools
 from collections.abc import Mapping
 from typing import Any
 
 from mha_lint.validation.inspection import Evidence, Inspected, width_of
 from mha_lint.validation.specs import (
     Constant,
+    DictSpec,
     Dim,
     ObjectSpec,
     SizeSpec,
@@ -34,6 +36,12 @@ def candidates(
 ) -> list[Spec]:
     """What may be passed for ``parameter``, the likeliest first."""
     own = evidence.get(parameter.name, Evidence())
+    if own.keys:
+        others = {name: item for name, item in evidence.items() if name != parameter.name}
+        others |= {key: evidence.get(part, Evidence()) for key, part in own.keys.items()}
+        entries = [inspect.Parameter(key, inspect.Parameter.KEYWORD_ONLY) for key in own.keys]
+        parts = [candidates(entry, others, module, inspected, None, signature)[:12] for entry in entries]
+        return [DictSpec(tuple(zip(own.keys, chosen, strict=True))) for chosen in _likeliest(parts, 120)]
     kind = input_kind(parameter.name)
     if own.is_used_as_tensor:
         kind = "tensor" if kind in ("height", "width", "space", "start", "count", "flag") else kind
@@ -100,6 +108,13 @@ def candidates(
     if own.parts == 2:
         specs += [TupleSpec((TensorSpec(dims), TensorSpec(dims))) for dims in _ROTARY]
     return list(dict.fromkeys([*specs, Constant(None)]))
+
+
+def _likeliest(parts: list[list[Spec]], count: int) -> list[tuple[Spec, ...]]:
+    """Combinations of one candidate each, at most ``count``, the ones with the smallest sum of places first."""
+    places = itertools.product(*(range(len(part)) for part in parts[:4]), *([0] for _ in parts[4:]))
+    first = sorted(itertools.islice(places, 12**4), key=sum)[:count]
+    return [tuple(part[at] for part, at in zip(parts, place, strict=True)) for place in first]
 
 
 def _sizes(name: str) -> list[Spec]:

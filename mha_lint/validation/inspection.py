@@ -20,6 +20,7 @@ class Evidence:
     parts: int = 0  # how many parts the parameter itself is unpacked into
     optional: bool = False  # compared with None
     is_tensor: bool = False  # asked for its shape
+    keys: dict[str, str] = field(default_factory=dict)  # by which it is subscripted, and the names of what that gives
 
     @property
     def is_used_as_tensor(self) -> bool:
@@ -32,6 +33,18 @@ def read_forward(function: ast.FunctionDef | None) -> dict[str, Evidence]:
         return {}
     arguments = function.args
     found = {item.arg: Evidence() for item in [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs]}
+    for node in ast.walk(function):
+        match node:
+            case ast.Subscript(value=ast.Name(holder), slice=ast.Constant(str(key))) if holder in found:
+                if key.isidentifier():
+                    found[holder].keys.setdefault(key, key)
+    for node in ast.walk(function):
+        match node:
+            case ast.Assign(
+                targets=[ast.Name(part)], value=ast.Subscript(value=ast.Name(holder), slice=ast.Constant(str(key)))
+            ) if holder in found and key in found[holder].keys:
+                found[holder].keys[key] = part
+                found.setdefault(part, Evidence())
     for node in ast.walk(function):
         match node:
             case ast.Assign(targets=[ast.Tuple(elts=elements)], value=value):

@@ -34,6 +34,11 @@ class TupleSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class DictSpec:
+    items: tuple[tuple[str, Spec], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Constant:
     value: Any
 
@@ -45,7 +50,7 @@ class ObjectSpec:
     prototype: Any
 
 
-Spec = TensorSpec | SizeSpec | TupleSpec | Constant | ObjectSpec
+Spec = TensorSpec | SizeSpec | TupleSpec | DictSpec | Constant | ObjectSpec
 
 
 def size_of(dim: Dim, sizes: Sizes) -> int:
@@ -64,6 +69,8 @@ def describe(spec: Spec) -> str:
             return str(dims[0]) if single else f"({', '.join(map(str, dims))})"
         case TupleSpec(items):
             return f"[{', '.join(map(describe, items))}]"
+        case DictSpec(named):
+            return "{" + ", ".join(f"{key!r}: {describe(item)}" for key, item in named) + "}"
         case Constant(value):
             return repr(value)
         case ObjectSpec(prototype):

@@ -15,7 +15,17 @@ from typing import Any
 import torch
 
 from mha_lint.validation.imports import quiet
-from mha_lint.validation.specs import Assignment, Constant, ObjectSpec, SizeSpec, Spec, TensorSpec, TupleSpec, size_of
+from mha_lint.validation.specs import (
+    Assignment,
+    Constant,
+    DictSpec,
+    ObjectSpec,
+    SizeSpec,
+    Spec,
+    TensorSpec,
+    TupleSpec,
+    size_of,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,19 +110,23 @@ def make_inputs(
         words.append(f"{name}: {tuple(shape)}{note}")
         return value.to(conditions.device)
 
-    for name, spec in specs.items():
+    def argument(name: str, spec: Spec) -> Any:
         match spec:
             case TensorSpec():
-                made.arguments[name] = tensor(name, spec)
+                return tensor(name, spec)
             case TupleSpec(items):
-                made.arguments[name] = tuple(tensor(f"{name}[{index}]", item) for index, item in enumerate(items))
+                return tuple(tensor(f"{name}[{index}]", item) for index, item in enumerate(items))
+            case DictSpec(named):
+                return {key: argument(f"{name}[{key!r}]", item) for key, item in named}
             case SizeSpec(dims, single):
                 values = tuple(size_of(dim, sizes) for dim in dims)
-                made.arguments[name] = values[0] if single else values
+                return values[0] if single else values
             case Constant(value):
-                made.arguments[name] = value
+                return value
             case ObjectSpec(prototype):
-                made.arguments[name] = copy.deepcopy(prototype)
+                return copy.deepcopy(prototype)
+
+    made.arguments.update({name: argument(name, spec) for name, spec in specs.items()})
     made.shapes = tuple(words)
     return made
 

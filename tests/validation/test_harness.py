@@ -369,3 +369,14 @@ def test_a_flag_off_its_default_is_tried_where_the_error_is_not_raised_with_it(c
     verdict = check(source, "y.view(n, t, c)", "y.reshape(n, t, c)", "Attention.forward", "repaired")
     assert verdict.verdict == "validated", verdict.reason
     assert "copy=False" in verdict.reason
+
+
+def test_a_dictionary_of_tensors_is_made_of_what_its_entries_are_used_for(check: Check) -> None:
+    source = PACKED.replace("WIDTH", "width").replace("HEADS", "heads").replace("(self, x)", "(self, batch)")
+    source = source.replace("n, t, c = x.shape", "x = batch['x']; n, t, c = x.shape; keep = batch['mask']")
+    source = source.replace(".softmax(-1)", ".masked_fill(~keep[:, None, None], -1e4).softmax(-1)")
+    verdict = check(source, MERGE, MERGED, "Attention.forward", "repaired")
+    assert verdict.verdict == "validated", verdict.reason
+    assert "batch={'x': (b, t, 32), 'mask': (b, t) bool}" in verdict.reason
+    wrong = MERGED.replace("(1, 2)", "(1, 2).flip(1)")
+    assert check(source, MERGE, wrong, "Attention.forward", "repaired").verdict == "refuted"
