@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from collections.abc import Sequence as Statements
 from dataclasses import replace
+from functools import partial
 
 import libcst as cst
 
@@ -320,10 +321,7 @@ class Interpreter:
             for before in states:
                 match part:
                     case cst.Return(value=value):
-                        results = self._each_choice(
-                            before,
-                            lambda s, v=value: NONE if v is None else self.evaluate(v, s),  # type: ignore[misc]
-                        )
+                        results = self._each_choice(before, partial(self._returned, value))
                         self._frames[-1].returned += [(end, value) for value, end in results]
                     case cst.Raise():
                         pass
@@ -338,10 +336,13 @@ class Interpreter:
                     case cst.Assert(test=test):
                         after += self._decided(test, before, wanted=True)
                     case _:
-                        results = self._each_choice(before, lambda s, p=part: assignment.execute(self, p, s))  # type: ignore[misc]
+                        results = self._each_choice(before, partial(assignment.execute, self, part))
                         after += [end for _, end in results]
             states = self._distinct(after)
         return states
+
+    def _returned(self, value: cst.BaseExpression | None, state: State) -> Value:
+        return NONE if value is None else self.evaluate(value, state)
 
     def _decided(self, test: cst.BaseExpression, state: State, *, wanted: bool) -> list[State]:
         results = self._each_choice(state, lambda s: Const(operators.decide(self, test, s)))

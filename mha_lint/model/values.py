@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mha_lint.model.layout import Shape, Strides, contiguous_strides
 from mha_lint.model.sizes import Size, constant, symbol
@@ -102,15 +102,15 @@ class Tensor:
         return replace(self, roles=self.roles.union(roles))
 
 
-def fresh(shape: Shape | None, **known: object) -> Tensor:
+def fresh(shape: Shape | None, **known: Any) -> Tensor:
     """A newly allocated, contiguous tensor."""
     strides = None if shape is None else contiguous_strides(shape)
-    return Tensor(shape, strides, contiguous=True, **known)  # type: ignore[arg-type]
+    return Tensor(shape, strides, contiguous=True, **known)
 
 
-def of_shape(shape: Shape | None, **known: object) -> Tensor:
+def of_shape(shape: Shape | None, **known: Any) -> Tensor:
     """A tensor of known shape in an unknown layout."""
-    return Tensor(shape, None, **known)  # type: ignore[arg-type]
+    return Tensor(shape, None, **known)
 
 
 @dataclass(frozen=True, slots=True)

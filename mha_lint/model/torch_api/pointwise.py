@@ -77,21 +77,14 @@ def elementwise(call: Call, *values: Value) -> Value:
         unnamed = [value for value in values if isinstance(value, Unknown)]
         return Tensor(key=call.interpreter.key(call.node)) if unnamed else NOTHING
     unknown = any(isinstance(value, Unknown) for value in values)
-    roles = frozenset().union(*(tensor.roles - {"parameter"} for tensor in tensors))
-    merge = next((tensor.merge for tensor in tensors if tensor.merge is not None), None)
-    first = values[0] if isinstance(values[0], Tensor) else tensors[0]
-    part = first.part if isinstance(first, Tensor) else None
+    result = _meaning(tensors, values[0])
     ranked = [tensor for tensor in tensors if tensor.shape is not None]
-    marked = next((tensor for tensor in tensors if tensor.width is not None), None)
-    kept = {"roles": roles, "merge": merge, "part": part,
-            "batch": marked.batch if marked else None, "width": marked.width if marked else None}  # fmt: skip
-    if len(ranked) < len(tensors):
-        if len(tensors) == 1:
-            return Tensor(None, contiguous=tensors[0].contiguous and not unknown, last=tensors[0].last,
-                          key=call.interpreter.key(call.node), **kept)  # type: ignore[arg-type]  # fmt: skip
-        unknown = True
+    key = call.interpreter.key(call.node)
+    if len(tensors) == 1 and not ranked:
+        return replace(result, contiguous=tensors[0].contiguous and not unknown, last=tensors[0].last, key=key)
+    unknown = unknown or len(ranked) < len(tensors)
     if not ranked or (unknown and not any(map(_fills, ranked))):
-        return Tensor(key=call.interpreter.key(call.node), **kept)  # type: ignore[arg-type]
+        return replace(result, key=key)
     shape = broadcast(call.state, [tensor.shape for tensor in ranked if tensor.shape is not None])
     strides: Strides | None = None
     leading = values[0]
@@ -102,7 +95,19 @@ def elementwise(call: Call, *values: Value) -> Value:
         if full.shape == shape and full.strides is not None:
             strides = layout.dense_like(shape, full.strides)
     contiguous = strides is not None and layout.is_contiguous(shape, strides) is Answer.ALWAYS
-    return Tensor(shape, strides, contiguous, **kept)  # type: ignore[arg-type]
+    return replace(result, shape=shape, strides=strides, contiguous=contiguous)
+
+
+def _meaning(tensors: list[Tensor], leading: Value) -> Tensor:
+    """What the result of an elementwise operation is to attention: all that its operands are."""
+    marked = next((tensor for tensor in tensors if tensor.width is not None), Tensor())
+    return Tensor(
+        roles=frozenset().union(*(tensor.roles - {"parameter"} for tensor in tensors)),
+        merge=next((tensor.merge for tensor in tensors if tensor.merge is not None), None),
+        part=leading.part if isinstance(leading, Tensor) else tensors[0].part,
+        batch=marked.batch,
+        width=marked.width,
+    )
 
 
 def _fills(tensor: Tensor) -> bool:
