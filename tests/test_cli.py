@@ -533,7 +533,12 @@ def test_ctrl_c_ends_with_130_and_one_line() -> None:
     for number in range(400):
         write(f"m{number}.py", f"# {number}\n" + BROKEN)
     process = subprocess.Popen(
-        [sys.executable, "-m", "mha_lint", "--no-cache"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [sys.executable, "-m", "mha_lint", "--no-cache"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A test run in the background of a shell ignores SIGINT, and so would its children.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
     )
     time.sleep(1.5)
     assert process.poll() is None, "too few files for this machine"

@@ -245,6 +245,7 @@ def test_interrupted_at_any_instant_each_file_is_wholly_old_or_wholly_new(projec
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # as in a terminal
         )
         time.sleep(delay)
         process.send_signal(signal.SIGINT)
