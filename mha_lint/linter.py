@@ -26,9 +26,7 @@ DEEPEST_TREE = 1500  # levels of the syntax tree; a chain of n method calls has 
 _BRACKET = re.compile(rb"[()\[\]{}]")
 _LONG_LINE = re.compile(rb"[^\n]{5000}")
 _PLACE = re.compile(r"^error at \d+:\d+: ")
-_BARE_END = re.compile(
-    r"(?:(?<=\n)|(?<=\r)(?!\n))\s+\Z"
-)  # blank lines at the end of the file
+_BARE_END = re.compile(r"(?:(?<=\n)|(?<=\r)(?!\n))\s+\Z")  # blank lines at the end of the file
 _FORM_FEEDS = re.compile(r"^[ \t]*\f[ \t\f]*$", re.MULTILINE)  # alone on a line, as editors leave them
 
 
