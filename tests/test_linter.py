@@ -138,6 +138,16 @@ def test_view_is_silent_where_the_code_provides_for_it(lines: list[str]) -> None
     assert findings(merge(*lines)) == []
 
 
+def test_view_on_a_path_of_its_own_is_found() -> None:
+    lines = [
+        "y = y.transpose(1, 2)",
+        "if output_attentions:",
+        "    return y.view(b, t, h * d)",
+        "return y.reshape(b, t, -1)",
+    ]
+    assert [finding.code for finding in findings(merge(*lines))] == ["MHA001"]
+
+
 @pytest.mark.parametrize(
     "deep",
     ["(" * 5000 + ")" * 5000, "1 + " * 20_000 + "1", "x" + ".b()" * 3000, "-" * 50_000 + "1"],

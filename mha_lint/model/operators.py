@@ -174,7 +174,9 @@ def is_none(value: Value) -> bool | None:
             return False
 
 
-_XLA = re.compile(r"tpu|xla", re.IGNORECASE)  # tensors there have no strides: nothing is said of code for them alone
+_XLA = re.compile(
+    r"(?<![a-z])(?:tpu|xla)(?![a-z])", re.IGNORECASE
+)  # tensors there have no strides: nothing is said of code for them alone
 
 
 def decide(run: Interpreter, test: cst.BaseExpression, state: State) -> bool:
