@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from textwrap import shorten
 from typing import TYPE_CHECKING, Literal
 
 from mha_lint import screen
@@ -148,8 +149,18 @@ def lint_one(item: Path | Source, settings: Settings, cache: LintCache | None) -
 
 
 def _crash(path: Path, error: Exception, activity: str) -> str:
-    told = f"{type(error).__name__}: {error}".replace("\n", " ")
+    _raise_if_interrupted(error)
+    told = shorten(f"{type(error).__name__}: {error}", 200)
     return f"{path}: mha-lint failed while {activity} this file ({told}); please report it at {ISSUES}"
+
+
+def _raise_if_interrupted(error: BaseException) -> None:
+    """Ctrl-C in the middle of a library's clean-up can come out as an error of that clean-up's own."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, KeyboardInterrupt):
+            raise cause
+        cause = cause.__context__
 
 
 def _lint_all(items: Sequence[Path | Source], settings: Settings, plan: Plan) -> Iterator[Linted]:

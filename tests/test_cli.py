@@ -555,3 +555,15 @@ def test_a_working_directory_that_is_gone_is_one_line(project: Path) -> None:
     script = f'cd gone && rmdir ../gone && "{sys.executable}" -c "from mha_lint.cli import entry; entry()"'
     done = subprocess.run(["bash", "-c", script], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (2, "error: the working directory does not exist any more\n")
+
+
+def test_ctrl_c_that_comes_out_as_an_error_of_a_clean_up_is_still_ctrl_c(monkeypatch: pytest.MonkeyPatch) -> None:
+    def lint(*arguments: object, **options: object) -> None:
+        try:
+            raise KeyboardInterrupt
+        finally:
+            {}.pop("a node that was never entered")
+
+    monkeypatch.setattr("mha_lint.linter.lint", lint)
+    write("broken.py", BROKEN)
+    assert main(["--no-cache"]) == 130
