@@ -39,6 +39,7 @@ class FileModel:
     views: dict[cst.BaseExpression, list[ViewSeen]]
     unbinds: dict[cst.BaseExpression, list[UnbindSeen]]
     attended: set[cst.BaseExpression]
+    scored: set[str]  # "Class.method" (or "function") that computes attention, itself or in a function that it calls
     defined_in: dict[cst.FunctionDef, str]
 
 
@@ -59,7 +60,7 @@ def analyse(module: cst.Module) -> FileModel:
     for node in names.functions.values():
         if node not in learnt:
             _alone(run, node, State(), None)
-    return FileModel(module, names, classes, run.views, run.unbinds, run.attended, defined_in)
+    return FileModel(module, names, classes, run.views, run.unbinds, run.attended, run.scored, defined_in)
 
 
 def _functions_learnt_of(run: Interpreter) -> set[cst.CSTNode]:

@@ -53,6 +53,7 @@ class Interpreter:
         self.views: dict[cst.BaseExpression, list[ViewSeen]] = {}
         self.unbinds: dict[cst.BaseExpression, list[UnbindSeen]] = {}
         self.attended: set[cst.BaseExpression] = set()  # unbind calls two of whose parts are multiplied
+        self.scored: set[str] = set()  # "Class.method" in which, or in a function called there, attention is computed
         self.visited: set[cst.CSTNode] = set()
         self.truncated = False
         self.steps = 0
@@ -117,6 +118,11 @@ class Interpreter:
     def saw_product(self, left: Tensor, right: Tensor) -> None:
         if left.part is not None and left.part is right.part:
             self.attended.add(left.part)
+
+    def saw_attention(self) -> None:
+        """Values were weighted by scores of queries and keys: in the method running, or in a function that it calls."""
+        owner = next((frame.symbol for frame in reversed(self._frames) if "." in frame.symbol), None)
+        self.scored.add(owner if owner is not None else self._frames[-1].symbol)
 
     @property
     def looping(self) -> bool:

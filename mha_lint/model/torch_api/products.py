@@ -45,6 +45,8 @@ def multiplied(call: Call, left: Tensor, right: Tensor) -> Value:
     roles, width_at = product_roles(left, right)
     call.interpreter.saw_product(left, right)
     key = call.interpreter.key(call.node)
+    if "context" in roles:
+        call.interpreter.saw_attention()
     if shape is None:
         last = right.last if "weights" in left.roles else None
         return Tensor(contiguous=True, key=key, last=last, roles=roles)
@@ -132,6 +134,7 @@ def _einsum(call: Call) -> Value:
     if result.strides is not None:
         result = replace(result, contiguous=layout.is_contiguous(shape, result.strides) is Answer.ALWAYS)
     if "context" in roles:
+        call.interpreter.saw_attention()
         weights, values = (inputs[0], inputs[1]) if "weights" in left.roles else (inputs[1], inputs[0])
         width = [letter for letter in output if letter in values and letter not in weights]
         shared = [letter for letter in output if letter in values and letter in weights]
@@ -170,6 +173,7 @@ def _sdpa(call: Call) -> Value:
         return NOTHING
     call.interpreter.saw_product(query, key)
     call.interpreter.saw_product(query, value)
+    call.interpreter.saw_attention()
     known = query.shape or value.shape
     if known is None:
         return Tensor(key=call.interpreter.key(call.node), last=value.last, roles=frozenset({"context"}))
