@@ -75,7 +75,8 @@ def _parts(run: Interpreter, elements: Any, value: Value, source: cst.BaseExpres
     count = len(elements)
     starred = [index for index, item in enumerate(elements) if isinstance(item, cst.StarredElement)]
     if isinstance(value, ShapeOf) and not starred:
-        known = run.refine(state, as_tensor(value.tensor) or Tensor(), count)
+        known = torch_api.normal(as_tensor(value.tensor) or Tensor(), state)
+        known = run.refine(state, known, count)
         value = torch_api.shape_of(known) if known.shape is not None else NOTHING
     if isinstance(value, Tensor) and not starred:
         value = unpacked(run, value, count, source, state)

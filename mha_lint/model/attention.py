@@ -87,7 +87,9 @@ def _class_model(run: Interpreter, cls: ClassInfo) -> ClassModel:
         if forward is not None:
             for state in model.built:
                 run.steps = 0
-                start = State(attributes=dict(state.attributes), definitions=dict(state.definitions))
+                start = State(
+                    attributes=dict(state.attributes), definitions=dict(state.definitions), ranks=dict(state.ranks)
+                )
                 model.returns += _returned(run, forward, start, cls)
     except OutOfSteps:
         model.complete = False
@@ -129,6 +131,6 @@ def _returned(
 
 def _alone(run: Interpreter, node: cst.FunctionDef, state: State, cls: ClassInfo | None) -> None:
     run.steps = 0
-    start = State(attributes=state.attributes, definitions=state.definitions)
+    start = State(attributes=state.attributes, definitions=state.definitions, ranks=state.ranks)
     with suppress(OutOfSteps):
         _returned(run, node, start, cls)

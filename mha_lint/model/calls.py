@@ -19,9 +19,11 @@ from mha_lint.model.values import (
     Function,
     Instance,
     Int,
+    Leading,
     Repeated,
     Self,
     Sequence,
+    ShapeOf,
     State,
     Super,
     Tensor,
@@ -51,6 +53,10 @@ def call(run: Interpreter, node: cst.Call, state: State) -> Value:
     for arg in node.args:
         value = run.evaluate(arg.value, state)
         if arg.star == "*":
+            value = torch_api.expanded(_sizes(value, state), state)
+            if isinstance(value, Leading) and not args:
+                args.append(value)  # the function asks for its rank
+                continue
             if not isinstance(value, Sequence):
                 keywords["**"] = NOTHING
                 args.append(value)  # its items are not known one by one
@@ -71,13 +77,30 @@ def call(run: Interpreter, node: cst.Call, state: State) -> Value:
     return run.apply(function, Call(run, state, node, tuple(args), keywords))
 
 
+def _sizes(value: Value, state: State) -> Value:
+    if isinstance(value, ShapeOf):
+        return torch_api.shape_of(torch_api.normal(as_tensor(value.tensor) or Tensor(), state))
+    return value
+
+
 def run_owner(state: State) -> Self | None:
     owner = state.variables.get("self")
     return owner if isinstance(owner, Self) else None
 
 
+def _default_of_a_table(run: Interpreter, name: str, call: Call) -> Value | None:
+    """``table.get(key, function)`` gives the function of this file, or another that is not known."""
+    default = call.args[-1] if len(call.args) > 1 else call.keywords.get("default")
+    if not name.startswith("get") or not isinstance(default, Function):
+        return None
+    return default if run.choose(2) == 0 else Unknown(run.key(call.node))
+
+
 def call_method(run: Interpreter, receiver: Value, name: str, call: Call) -> Value:
     """``receiver.name(...)`` where the receiver is a tensor, or unknown and used as one."""
+    default = _default_of_a_table(run, name, call)
+    if default is not None:
+        return default
     if name in _RESHAPING_IN_PLACE:
         node = call.node
         if isinstance(node, cst.Call) and isinstance(node.func, cst.Attribute):
@@ -114,6 +137,9 @@ _TORCH_PREFIXES = ("torch.nn.functional.", "torch.linalg.", "torch.special.", "t
 
 def call_qualified(run: Interpreter, name: str, call: Call) -> Value:
     """A call of something imported, or of a builtin."""
+    default = _default_of_a_table(run, name.rpartition(".")[2], call) if name != "builtins.getattr" else None
+    if default is not None:
+        return default
     if name in _BUILTINS:
         return _BUILTINS[name](run, call)
     if name in ("einops.rearrange", "einops.einops.rearrange"):

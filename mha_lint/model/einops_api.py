@@ -31,7 +31,7 @@ def rearrange(call: Call) -> Value:
         roles = tensor.roles if tensor is not None else frozenset()
         return Tensor(roles=roles - {"context"}, merge=tensor.merge if tensor else None)
     left, right = sides
-    if tensor.shape is None and tensor.key is not None:
+    if tensor.shape is None:
         tensor = call.interpreter.refine(call.state, tensor, len(left))
     if tensor.shape is None or len(tensor.shape) != len(left):
         return Tensor(roles=tensor.roles - {"context"}, merge=tensor.merge)

@@ -17,12 +17,14 @@ from mha_lint.model.values import (
     Instance,
     Int,
     Layer,
+    Leading,
     Method,
     Number,
     Qualified,
     Repeated,
     Self,
     Sequence,
+    ShapeOf,
     State,
     Super,
     Tensor,
@@ -83,14 +85,25 @@ def _ellipsis(run: Interpreter, node: cst.Ellipsis, state: State) -> Value:
 
 def _sequence(run: Interpreter, node: cst.Tuple | cst.List, state: State) -> Value:
     items: list[Value] = []
+    lead: list[Leading] = []
     for element in node.elements:
         value = run.evaluate(element.value, state)
         if not isinstance(element, cst.StarredElement):
             items.append(value)
-        elif isinstance(value, Sequence):
+        elif isinstance(value, ShapeOf):
+            value = torch_api.shape_of(torch_api.normal(as_tensor(value.tensor) or Tensor(), state))
+        value = torch_api.expanded(value, state)
+        if not isinstance(element, cst.StarredElement):
+            continue
+        if isinstance(value, Sequence):
+            items += value.items
+        elif isinstance(value, Leading) and not items and not lead:
+            lead.append(value)
             items += value.items
         else:
             return NOTHING
+    if lead:
+        return Leading(lead[0].key, tuple(items))
     return Sequence(tuple(items))
 
 

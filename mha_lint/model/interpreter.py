@@ -9,13 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from collections.abc import Sequence as Statements
-from dataclasses import replace
 from functools import partial
 
 import libcst as cst
 
 from mha_lint.model import assignment, binding, calls, expressions, layers, operators, torch_api
-from mha_lint.model.layout import Answer, Shape, contiguous_strides
+from mha_lint.model.layout import Answer, Shape
 from mha_lint.model.names import ClassInfo, ModuleNames, collect_small, dotted
 from mha_lint.model.paths import Frame, OutOfSteps, Trail, UnbindSeen, ViewSeen
 from mha_lint.model.sizes import Size, symbol
@@ -82,23 +81,20 @@ class Interpreter:
         return isinstance(node, cst.Call) and self.names.qualify(node.func) is None
 
     def refine(self, state: State, tensor: Tensor, rank: int) -> Tensor:
-        """Give a tensor of unknown rank its rank, wherever the state holds it."""
-        key = tensor.key
-        if key is None or tensor.shape is not None:
+        """Give a tensor of unknown rank its rank, and with it every tensor that shares its leading dimensions."""
+        if tensor.shape is not None:
             return tensor
-        shape = tuple(symbol(f"{key}.shape[{dim}]") for dim in range(rank))
-        for dim, size in enumerate(shape):
-            state.definitions.setdefault(f"{key}.shape[{dim - rank}]", size)
-        if tensor.last is not None:
-            state.definitions.setdefault(f"{key}.shape[{rank - 1}]", tensor.last)
-        known = replace(tensor, shape=tuple(map(state.normal, shape)), last=None)
-        if tensor.contiguous:
-            known = replace(known, strides=contiguous_strides(known.shape or ()))
-        for variables in (state.variables, state.attributes):
-            for name, value in variables.items():
-                if value == tensor or value == Unknown(key):
-                    variables[name] = known
-        return known
+        key = tensor.key
+        if tensor.lead is not None:
+            key, rank = tensor.lead, rank - len(tensor.suffix) + 1
+        if key is None or rank < 1 or state.ranks.setdefault(key, rank) != rank:
+            return tensor
+        for dim in range(rank):
+            state.definitions.setdefault(f"{key}.shape[{dim - rank}]", symbol(f"{key}.shape[{dim}]"))
+        if tensor.lead is None:
+            for dim, size in enumerate(tensor.suffix, start=rank - len(tensor.suffix)):
+                state.definitions.setdefault(f"{key}.shape[{dim}]", size)
+        return torch_api.normal(tensor, state)
 
     def saw_view(self, node: cst.BaseExpression, answer: Answer, tensor: Tensor, target: Shape) -> None:
         if answer is Answer.NEVER and self._caught:
@@ -193,6 +189,7 @@ class Interpreter:
             dict(owner.attributes) if isinstance(owner, Instance) else dict(call.state.attributes),
             dict(call.state.definitions),
             {} if own_state else {t: v for t, v in call.state.conditions.items() if t.startswith("self.")},
+            dict(call.state.ranks),
             call.state.inference,
         )
         receiver: tuple[Value, ...] = () if owner is None else (Self(owner.cls),)
@@ -202,7 +199,7 @@ class Interpreter:
         if not outcomes:
             return NOTHING  # every path raises
         after, value = outcomes[self.choose(len(outcomes))]
-        call.state.definitions = after.definitions
+        call.state.definitions, call.state.ranks = after.definitions, after.ranks
         if not own_state:
             call.state.attributes = after.attributes
             call.state.conditions |= after.conditions
@@ -218,13 +215,13 @@ class Interpreter:
             )
         if init is None or any(frame.node is init for frame in self._frames) or len(self._frames) >= MAX_DEPTH:
             return Instance(cls)
-        state = State(definitions=dict(call.state.definitions))
+        state = State(definitions=dict(call.state.definitions), ranks=dict(call.state.ranks))
         binding.bind(self, init, state, (Self(cls), *call.args), call.keywords)
         outcomes = self.run_function(init, state, named=self.defined_in.get(init, cls.name), caller=call.node)
         if not outcomes:
             return NOTHING
         after, _ = outcomes[self.choose(len(outcomes))]
-        call.state.definitions = after.definitions
+        call.state.definitions, call.state.ranks = after.definitions, after.ranks
         return Instance(cls, tuple(after.attributes.items()))
 
     def apply(self, function: Value, call: Call) -> Value:

@@ -17,6 +17,7 @@ from mha_lint.model.values import (
     NOTHING,
     Const,
     Int,
+    Leading,
     Number,
     Sequence,
     State,
@@ -45,8 +46,11 @@ def binary(run: Interpreter, sign: object, left: Value, right: Value, node: cst.
         return torch_api.elementwise(call, left, right)
     if isinstance(sign, (cst.MatrixMultiply, cst.MatrixMultiplyAssign)):
         return OPERATIONS["matmul"](Call(run, state, node, (left, right), {}))
+    left, right = torch_api.expanded(left, state), torch_api.expanded(right, state)
     if isinstance(left, Sequence) and isinstance(right, Sequence) and isinstance(sign, cst.Add):
         return Sequence(left.items + right.items)
+    if isinstance(left, Leading) and isinstance(right, Sequence) and isinstance(sign, cst.Add):
+        return Leading(left.key, left.items + right.items)
     if isinstance(left, Sequence) and isinstance(sign, cst.Multiply) and (times := as_int(right)) is not None:
         return Sequence(left.items * times) if 0 <= times <= 64 else NOTHING
     if isinstance(left, (Number, Const)) or isinstance(right, (Number, Const)):

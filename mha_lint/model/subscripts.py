@@ -14,6 +14,7 @@ from mha_lint.model.values import (
     NOTHING,
     Const,
     Int,
+    Leading,
     Repeated,
     Sequence,
     ShapeOf,
@@ -34,6 +35,10 @@ if TYPE_CHECKING:
 def subscript(run: Interpreter, node: cst.Subscript, state: State) -> Value:
     base = run.evaluate(node.value, state)
     indices = [_index(run, item.slice, state) for item in node.slice]
+    if isinstance(base, ShapeOf):
+        base = torch_api.shape_of(torch_api.normal(as_tensor(base.tensor) or Tensor(), state))
+    elif isinstance(base, Leading):
+        base = torch_api.expanded(base, state)
     match base, indices:
         case Sequence(items), [Int(size)] if size.constant is not None:
             at = size.constant
@@ -51,6 +56,12 @@ def subscript(run: Interpreter, node: cst.Subscript, state: State) -> Value:
             known_tensor = as_tensor(tensor)
             assert known_tensor is not None
             return torch_api.dimension(known_tensor, size.constant)
+        case ShapeOf(tensor), [Slice(None, Int(size), None)] if size.constant is not None and size.constant < 0:
+            return _leading(run, as_tensor(tensor), -size.constant, node)
+        case Leading(key, items), [Int(size)] if size.constant is not None and size.constant < 0:
+            return items[size.constant] if len(items) >= -size.constant else Unknown(run.key(node))
+        case Leading(key), [Int(size)] if size.constant is not None:
+            return Int(symbol(f"{key}.shape[{size.constant}]"))
         case Unknown(str(key)), [Const(str(name))]:
             return Unknown(f"{key}[{name!r}]")
         case Unknown(str(key)), [Int(size)]:
@@ -61,6 +72,17 @@ def subscript(run: Interpreter, node: cst.Subscript, state: State) -> Value:
             indexable = as_tensor(base)
             assert indexable is not None
             return indexed(run, torch_api.normal(indexable, state), indices, node, state)
+        case _:
+            return Unknown(run.key(node))
+
+
+def _leading(run: Interpreter, tensor: Tensor | None, left_out: int, node: cst.Subscript) -> Value:
+    """``x.shape[:-1]`` of a tensor of unknown rank."""
+    match tensor:
+        case Tensor(lead=str(lead), suffix=suffix) if len(suffix) >= left_out:
+            return Leading(lead, tuple(map(Int, suffix[: len(suffix) - left_out])))
+        case Tensor(key=str(key), suffix=()) if left_out == 1:
+            return Leading(key)
         case _:
             return Unknown(run.key(node))
 

@@ -66,12 +66,25 @@ class ShapeOf:
 
 
 @dataclass(frozen=True, slots=True)
+class Leading:
+    """``(*x.shape[:-1], h, d)``: the leading sizes of a tensor of unknown rank, then known ones.
+
+    ``key`` names the tensor; what it is once its rank is known, ``State.ranks`` tells.
+    """
+
+    key: str
+    items: tuple[Value, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Tensor:
     """A tensor: its symbolic shape and strides, where known, and what it is to attention.
 
     ``roles`` holds some of: *projection* (made by a learned linear map), *features* (one after a softmax, as in
     linear attention), *scores*, *weights*, *context*,
     *merged* (context with its heads merged), *projected* (a linear map was applied after the merge), *parameter*.
+    Of a tensor of unknown rank, ``suffix`` holds the last dimensions; ``lead`` is the key of the tensor whose
+    leading dimensions, all but its last, come before them.
     ``merge`` is the expression, in the function being run, that merged the heads. ``part`` is the call that
     unbound the tensor from a packed one. Of a context, ``batch`` is the product of its batch dimensions (heads
     among them) and ``width`` the size of its value dimension.
@@ -80,8 +93,8 @@ class Tensor:
     shape: Shape | None = None
     strides: Strides | None = None
     contiguous: bool = False  # known even where the shape is not
-    last: Size | None = None  # the last dimension, where the rank is not known
-    split: Shape | None = None  # heads and head width, just split from the last dimension of a tensor of unknown rank
+    suffix: Shape = ()  # the last dimensions, where the rank is not known
+    lead: str | None = None
     key: str | None = None  # names the sizes of a tensor whose shape is not known
     roles: frozenset[str] = frozenset()
     merge: cst.BaseExpression | None = None
@@ -92,6 +105,12 @@ class Tensor:
     @property
     def rank(self) -> int | None:
         return None if self.shape is None else len(self.shape)
+
+    @property
+    def last(self) -> Size | None:
+        """The size of the last dimension, where it is known."""
+        known = self.shape or self.suffix
+        return known[-1] if known else None
 
     @property
     def given(self) -> bool:
@@ -183,7 +202,7 @@ class Slice:
 
 
 Value = (
-    Unknown | Const | Number | Int | Sequence | Repeated | ShapeOf | Tensor | Layer | Instance | Self | Super
+    Unknown | Const | Number | Int | Sequence | Repeated | ShapeOf | Leading | Tensor | Layer | Instance | Self | Super
     | Qualified | ClassValue | Function | Method | Slice
 )  # fmt: skip
 
@@ -246,11 +265,17 @@ class State:
     attributes: dict[str, Value] = field(default_factory=dict)
     definitions: dict[str, Size] = field(default_factory=dict)
     conditions: dict[str, bool] = field(default_factory=dict)
+    ranks: dict[str, int] = field(default_factory=dict)  # of tensors whose rank was learnt after they were used
     inference: bool = False  # inside torch.no_grad() or torch.inference_mode()
 
     def copy(self) -> State:
         return State(
-            dict(self.variables), dict(self.attributes), dict(self.definitions), dict(self.conditions), self.inference
+            dict(self.variables),
+            dict(self.attributes),
+            dict(self.definitions),
+            dict(self.conditions),
+            dict(self.ranks),
+            self.inference,
         )
 
     def normal(self, size: Size) -> Size:

@@ -139,7 +139,7 @@ def _unprojected(model: ClassModel) -> Unprojected | None:
     sizes = model.built[0].copy()
     for state, _ in model.returns:
         sizes.definitions |= state.definitions
-    wide = (tensor.shape[-1] if tensor.shape else tensor.last for tensor in merged)
+    wide = (tensor.last for tensor in merged)
     widths = tuple(dict.fromkeys(sizes.normal(width) for width in wide if width is not None))
     return Unprojected(model, forward, merges, widths, sizes, _unused_projection(model, sizes, widths))
 

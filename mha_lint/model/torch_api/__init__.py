@@ -6,7 +6,7 @@ by ``tests/model/test_exactness.py``.
 """
 
 from mha_lint.model.torch_api import joining, parts, pointwise, products, questions, views
-from mha_lint.model.torch_api.call import OPERATIONS, Call, Transfer, normal, possible
+from mha_lint.model.torch_api.call import OPERATIONS, Call, Transfer, expanded, normal, possible
 from mha_lint.model.torch_api.parts import unbound
 from mha_lint.model.torch_api.pointwise import elementwise
 from mha_lint.model.torch_api.products import linear, mapped_roles
@@ -19,6 +19,7 @@ __all__ = [
     "Transfer",
     "dimension",
     "elementwise",
+    "expanded",
     "inserted",
     "joining",
     "linear",

@@ -16,6 +16,7 @@ from mha_lint.model.values import (
     NOTHING,
     Const,
     Int,
+    Leading,
     Qualified,
     Repeated,
     Sequence,
@@ -62,8 +63,20 @@ class Call:
 
 
 def normal(tensor: Tensor, state: State) -> Tensor:
-    if tensor.shape is None or not state.definitions:
+    """The tensor with its sizes in normal form, and its shape if its rank has been learnt since it was made."""
+    if tensor.shape is None:
+        key = tensor.key if tensor.lead is None else tensor.lead
+        rank = state.ranks.get(key) if key is not None else None
+        if rank is None:
+            return tensor
+        dims = tuple(symbol(f"{key}.shape[{dim}]") for dim in range(rank))
+        shape = dims if tensor.lead is None else (*dims[:-1], *tensor.suffix)
+        strides = layout.contiguous_strides(shape) if tensor.contiguous else None
+        kept = tensor.key if tensor.lead is None else None
+        tensor = replace(tensor, shape=shape, strides=strides, suffix=(), lead=None, key=kept)
+    if not state.definitions:
         return tensor
+    assert tensor.shape is not None
     return replace(
         tensor,
         shape=tuple(map(state.normal, tensor.shape)),
@@ -99,8 +112,19 @@ def possible(function: Transfer) -> Transfer:
     return transfer
 
 
+def expanded(value: Value, state: State) -> Value:
+    """Leading sizes one by one, once the rank of their tensor is known."""
+    match value:
+        case Leading(key, items) if key in state.ranks:
+            dims = (Int(state.normal(symbol(f"{key}.shape[{dim}]"))) for dim in range(state.ranks[key] - 1))
+            return Sequence((*dims, *items))
+        case _:
+            return value
+
+
 def target_sizes(call: Call, values: tuple[Value, ...]) -> list[Size | None] | None:
     """Sizes from ``view(b, t, -1)`` or ``view((b, t, -1))``; an unknown size is None, an unknown rank is None."""
+    values = tuple(expanded(value, call.state) for value in values)
     if len(values) == 1:
         match values[0]:
             case Sequence(items):
@@ -111,13 +135,24 @@ def target_sizes(call: Call, values: tuple[Value, ...]) -> list[Size | None] | N
                 return None
     sizes: list[Size | None] = []
     for value in values:
-        if isinstance(value, (Sequence, Repeated, ShapeOf, Qualified)) or (
+        if isinstance(value, (Sequence, Repeated, ShapeOf, Leading, Qualified)) or (
             isinstance(value, Const) and not isinstance(value.value, bool)
         ):
             return None
         size = as_size(value)
         sizes.append(None if size is None else call.state.normal(size))
     return sizes
+
+
+def open_sizes(call: Call, values: tuple[Value, ...]) -> Leading | None:
+    """``view(*x.shape[:-1], h, d)``, or one tuple of these, while the rank of ``x`` is not known."""
+    if len(values) == 1 and isinstance(values[0], Sequence):
+        values = values[0].items
+    match values:
+        case (Leading(key, items), *rest):
+            return Leading(key, (*items, *rest))
+        case _:
+            return None
 
 
 def solve(call: Call, source: Tensor, sizes: list[Size | None]) -> Shape:

@@ -79,8 +79,15 @@ def heads_joined(call: Call, item: Tensor, count: Size | None, dim: int | None) 
         roles = roles | {"merged"}
     merge = call.node if "merged" in roles else None
     if item.shape is None or dim is None:
-        last = item.last * call.state.normal(count) if dim == -1 and item.last and count else None
-        return Tensor(contiguous=True, last=last, roles=roles, merge=merge, key=call.interpreter.key(call.node))
+        suffix = (*item.suffix[:-1], item.last * call.state.normal(count)) if dim == -1 and item.last and count else ()
+        return Tensor(
+            contiguous=True,
+            suffix=suffix,
+            lead=item.lead if suffix else None,
+            roles=roles,
+            merge=merge,
+            key=call.interpreter.key(call.node),
+        )
     count = count if count is not None else call.fresh_size("heads")
     dim %= len(item.shape)
     shape = (*item.shape[:dim], item.shape[dim] * call.state.normal(count), *item.shape[dim + 1 :])

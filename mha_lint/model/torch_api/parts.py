@@ -26,7 +26,8 @@ def _chunk(call: Call) -> Value:
         return Repeated(NOTHING)
     if tensor.shape is None or dim is None:
         last = tensor.last.divide(constant(count)) if tensor.last is not None and dim == -1 else None
-        part = Tensor(key=None, last=last, roles=tensor.roles)
+        suffix = (*tensor.suffix[:-1], last) if last is not None else ()
+        part = Tensor(suffix=suffix, lead=tensor.lead if suffix else None, roles=tensor.roles)
         return Sequence(tuple(replace(part, key=f"{call.interpreter.key(call.node)}[{i}]") for i in range(count)))
     dim %= len(tensor.shape)
     whole = tensor.shape[dim]

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from mha_lint.model import layout
 from mha_lint.model.layout import Answer, Shape, Strides
-from mha_lint.model.sizes import ONE, Size, equate
+from mha_lint.model.sizes import ONE, Size, equate, symbol
 from mha_lint.model.torch_api.call import OPERATIONS, Call, normal, operation, possible
 from mha_lint.model.values import (
     NOTHING,
@@ -81,7 +81,11 @@ def elementwise(call: Call, *values: Value) -> Value:
     ranked = [tensor for tensor in tensors if tensor.shape is not None]
     key = call.interpreter.key(call.node)
     if len(tensors) == 1 and not ranked:
-        return replace(result, contiguous=tensors[0].contiguous and not unknown, last=tensors[0].last, key=key)
+        only = tensors[0]
+        alike = only if only.suffix or unknown else _like(only)
+        return replace(
+            result, contiguous=only.contiguous and not unknown, suffix=alike.suffix, lead=alike.lead, key=key
+        )
     unknown = unknown or len(ranked) < len(tensors)
     if not ranked or (unknown and not any(map(_fills, ranked))):
         return replace(result, key=key)
@@ -96,6 +100,13 @@ def elementwise(call: Call, *values: Value) -> Value:
             strides = layout.dense_like(shape, full.strides)
     contiguous = strides is not None and layout.is_contiguous(shape, strides) is Answer.ALWAYS
     return replace(result, shape=shape, strides=strides, contiguous=contiguous)
+
+
+def _like(tensor: Tensor) -> Tensor:
+    """A tensor with the dimensions of one of unknown rank."""
+    if tensor.key is None:
+        return tensor
+    return replace(tensor, suffix=(symbol(f"{tensor.key}.shape[-1]"),), lead=tensor.key)
 
 
 def _meaning(tensors: list[Tensor], leading: Value) -> Tensor:

@@ -48,8 +48,8 @@ def multiplied(call: Call, left: Tensor, right: Tensor) -> Value:
     if "context" in roles:
         call.interpreter.saw_attention()
     if shape is None:
-        last = right.last if "weights" in left.roles else None
-        return Tensor(contiguous=True, key=key, last=last, roles=roles)
+        suffix = right.suffix[-1:] if "weights" in left.roles else ()
+        return Tensor(contiguous=True, key=key, suffix=suffix, roles=roles)
     contiguous = len(shape) >= 2 and not (right.rank is not None and left.rank is not None and left.rank < right.rank)
     result = fresh(shape, roles=roles) if contiguous else of_shape(shape, roles=roles)
     if "context" in roles and len(shape) >= 3:
@@ -176,7 +176,8 @@ def _sdpa(call: Call) -> Value:
     call.interpreter.saw_attention()
     known = query.shape or value.shape
     if known is None:
-        return Tensor(key=call.interpreter.key(call.node), last=value.last, roles=frozenset({"context"}))
+        suffix = () if value.last is None else (value.last,)
+        return Tensor(key=call.interpreter.key(call.node), suffix=suffix, roles=frozenset({"context"}))
     width = value.shape[-1] if value.shape is not None else known[-1]
     rows = query.shape[-2] if query.shape is not None else call.fresh_size("rows")
     shape = (*known[:-2], rows, width)
@@ -197,7 +198,9 @@ def linear(call: Call, tensor: Tensor, width_in: Size | None, width_out: Size | 
     roles = mapped_roles(tensor.roles)
     width_out = width_out if width_out is not None else call.fresh_size("width")
     if tensor.shape is None:
-        return Tensor(contiguous=True, last=width_out, key=call.interpreter.key(call.node), roles=roles)
+        lead = tensor.lead if tensor.suffix else tensor.key
+        suffix = (*tensor.suffix[:-1], width_out)
+        return Tensor(contiguous=True, suffix=suffix, lead=lead, key=call.interpreter.key(call.node), roles=roles)
     if width_in is not None:
         equate(tensor.shape[-1], width_in, call.state.definitions)
     shape = (*tensor.shape[:-1], width_out)

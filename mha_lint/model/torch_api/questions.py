@@ -35,8 +35,8 @@ def shape_of(tensor: Tensor) -> Value:
 def dimension(tensor: Tensor, dim: int) -> Value:
     if tensor.shape is not None:
         return Int(tensor.shape[dim]) if -len(tensor.shape) <= dim < len(tensor.shape) else NOTHING
-    if dim == -1 and tensor.last is not None:
-        return Int(tensor.last)
+    if -len(tensor.suffix) <= dim < 0:
+        return Int(tensor.suffix[dim])
     return NOTHING if tensor.key is None else Int(symbol(f"{tensor.key}.shape[{dim}]"))
 
 

@@ -8,10 +8,20 @@ import libcst as cst
 
 from mha_lint.model import layout
 from mha_lint.model.layout import Answer
-from mha_lint.model.sizes import ONE, Size, constant, product
-from mha_lint.model.torch_api.call import Call, dims_argument, normal, operation, solve, target_sizes
+from mha_lint.model.sizes import ONE, Size, constant, product, symbol
+from mha_lint.model.torch_api.call import (
+    Call,
+    dims_argument,
+    expanded,
+    normal,
+    open_sizes,
+    operation,
+    solve,
+    target_sizes,
+)
 from mha_lint.model.values import (
     NOTHING,
+    Leading,
     ShapeOf,
     Tensor,
     Value,
@@ -41,8 +51,24 @@ def reshaped(call: Call, tensor: Tensor, sizes: list[Size | None] | None, *, cop
     elif answer is Answer.NEVER:
         strides = layout.contiguous_strides(shape)
     contiguous = strides is not None and layout.is_contiguous(shape, strides) is Answer.ALWAYS
-    result = replace(tensor, shape=shape, strides=strides, contiguous=contiguous, last=None, key=None)
+    result = replace(
+        tensor, shape=shape, strides=strides, contiguous=contiguous, suffix=(), lead=None, key=None
+    )
     return merged(call, tensor, result)
+
+
+def reshaped_open(call: Call, tensor: Tensor, target: Leading, *, copies: bool) -> Value:
+    """A view that keeps the leading dimensions of a tensor of unknown rank and lays out its last one anew."""
+    sizes = target_sizes(call, target.items) if target.items else []
+    known = tensor.contiguous or tensor.given
+    if not copies:
+        call.interpreter.saw_view(call.node, Answer.ALWAYS if tensor.contiguous else Answer.UNKNOWN, tensor, ())
+    same = target.key == (tensor.lead if tensor.suffix else tensor.key)
+    if sizes is None or not (same and tensor.shape is None):
+        return Tensor(key=call.interpreter.key(call.node), contiguous=known, roles=tensor.roles, merge=tensor.merge)
+    width = tensor.suffix or (symbol(f"{tensor.key}.shape[-1]"),)
+    suffix = solve(call, of_shape(width), sizes)
+    return replace(tensor, suffix=suffix, lead=target.key, key=call.interpreter.key(call.node), contiguous=known)
 
 
 def merged(call: Call, before: Tensor, after: Tensor) -> Tensor:
@@ -60,22 +86,29 @@ def merged(call: Call, before: Tensor, after: Tensor) -> Tensor:
     return after
 
 
+def laid_out(call: Call, tensor: Tensor, values: tuple[Value, ...], *, copies: bool) -> Value:
+    target = open_sizes(call, tuple(expanded(value, call.state) for value in values))
+    if target is not None:
+        return reshaped_open(call, tensor, target, copies=copies)
+    return reshaped(call, tensor, target_sizes(call, values), copies=copies)
+
+
 @operation("view")
 def _view(call: Call) -> Value:
     tensor = call.tensor()
     if tensor is None:
         return NOTHING
     if len(call.args) == 2 and isinstance(call.args[1], ShapeOf):
-        return replace(tensor, shape=None, strides=None, contiguous=False)
+        return replace(tensor, shape=None, strides=None, contiguous=False, suffix=(), lead=None, key=None)
     values = call.args[1:] or tuple(value for name, value in call.keywords.items() if name in ("size", "shape"))
-    return reshaped(call, tensor, target_sizes(call, values), copies=False)
+    return laid_out(call, tensor, values, copies=False)
 
 
 @operation("reshape")
 def _reshape(call: Call) -> Value:
     tensor = call.tensor(0, "input")
     values = call.args[1:] or tuple(value for name, value in call.keywords.items() if name == "shape")
-    return NOTHING if tensor is None else reshaped(call, tensor, target_sizes(call, values), copies=True)
+    return NOTHING if tensor is None else laid_out(call, tensor, values, copies=True)
 
 
 @operation("flatten")
@@ -83,13 +116,23 @@ def _flatten(call: Call) -> Value:
     tensor = call.tensor()
     start, end = call.integer(1, "start_dim", 0), call.integer(2, "end_dim", -1)
     if tensor is None or tensor.shape is None or start is None or end is None:
-        return NOTHING if tensor is None else replace(tensor, shape=None, strides=None, contiguous=tensor.contiguous)
+        return NOTHING if tensor is None else _flattened_open(call, tensor, start, end)
     rank = len(tensor.shape)
     start, end = start % rank, end % rank
     sizes: list[Size | None] = [
         *tensor.shape[:start], product(tensor.shape[start : end + 1]), *tensor.shape[end + 1 :]
     ]  # fmt: skip
     return reshaped(call, tensor, sizes, copies=True)
+
+
+def _flattened_open(call: Call, tensor: Tensor, start: int | None, end: int | None) -> Tensor:
+    """The last dimensions of a tensor of unknown rank made one."""
+    suffix, lead = tensor.suffix, tensor.lead
+    if start is not None and end == -1 and -len(suffix) <= start < 0:
+        suffix = (*suffix[:start], product(suffix[start:]))
+    else:
+        suffix, lead = (), None
+    return replace(tensor, suffix=suffix, lead=lead, strides=None, key=call.interpreter.key(call.node))
 
 
 @operation("unflatten")
@@ -102,8 +145,13 @@ def _unflatten(call: Call) -> Value:
     if tensor is None or dim is None or sizes is None:
         return NOTHING
     if tensor.shape is None:
-        split = solve(call, of_shape((tensor.last or call.fresh_size("c"),)), sizes) if dim == -1 else None
-        return replace(tensor, key=call.interpreter.key(call.node), last=None, split=split)
+        if dim != -1:
+            return Tensor(key=call.interpreter.key(call.node), roles=tensor.roles, contiguous=tensor.contiguous)
+        split = solve(call, of_shape((tensor.last or call.fresh_size("c"),)), sizes)
+        lead = tensor.lead if tensor.suffix else tensor.key
+        known = tensor.contiguous or tensor.given
+        suffix = (*tensor.suffix[:-1], *split)
+        return replace(tensor, key=call.interpreter.key(call.node), suffix=suffix, lead=lead, contiguous=known)
     dim %= len(tensor.shape)
     inner = solve(call, of_shape((tensor.shape[dim],)), sizes)
     return reshaped(call, tensor, [*tensor.shape[:dim], *inner, *tensor.shape[dim + 1 :]], copies=True)
@@ -112,7 +160,7 @@ def _unflatten(call: Call) -> Value:
 def permuted(call: Call, tensor: Tensor, order: list[int]) -> Tensor:
     if tensor.shape is None or len(order) != len(tensor.shape):
         key = call.interpreter.key(call.node)
-        return replace(tensor, shape=None, strides=None, contiguous=False, last=None, split=None, key=key)
+        return replace(tensor, shape=None, strides=None, contiguous=False, suffix=(), lead=None, key=key)
     shape = tuple(tensor.shape[dim] for dim in order)
     strides = None if tensor.strides is None else tuple(tensor.strides[dim] for dim in order)
     contiguous = strides is not None and layout.is_contiguous(shape, strides) is Answer.ALWAYS
@@ -127,10 +175,18 @@ def _transpose(call: Call) -> Value:
     second = second if second is not None else call.integer(2, "axis1")
     if tensor is None:
         return NOTHING
-    if tensor.split is not None and len(tensor.split) == 2 and {first, second} == {1, 2}:
+    if tensor.shape is None and len(tensor.suffix) == 2 and {first, second} == {1, 2}:
         # Heads that were just split off move across the tokens: (b, t, h, d) -> (b, h, t, d).
-        shape = (call.fresh_size("b"), call.fresh_size("t"), *tensor.split)
-        tensor = (fresh if tensor.contiguous else of_shape)(shape, roles=tensor.roles)
+        tensor = call.interpreter.refine(call.state, tensor, 4)
+        if tensor.shape is None:
+            shape = (call.fresh_size("b"), call.fresh_size("t"), *tensor.suffix)
+            tensor = (fresh if tensor.contiguous else of_shape)(shape, roles=tensor.roles)
+    if tensor.shape is None and first is not None and second is not None:
+        suffix = list(tensor.suffix)
+        if -len(suffix) <= min(first, second) and max(first, second) < 0:
+            suffix[first], suffix[second] = suffix[second], suffix[first]
+            key = call.interpreter.key(call.node)
+            return replace(tensor, suffix=tuple(suffix), contiguous=False, key=key)
     if tensor.shape is None or first is None or second is None:
         return permuted(call, tensor, [])
     rank = len(tensor.shape)
@@ -147,7 +203,7 @@ def _permute(call: Call) -> Value:
     dims = dims_argument(call.args[1:] or tuple(v for n, v in call.keywords.items() if n == "dims"))
     if tensor is None or not dims:
         return NOTHING if tensor is None else permuted(call, tensor, [])
-    if tensor.shape is None and tensor.key is not None:
+    if tensor.shape is None:
         tensor = call.interpreter.refine(call.state, tensor, len(dims))
     if tensor.shape is None or sorted(dim % len(dims) for dim in dims) != list(range(len(tensor.shape))):
         return permuted(call, tensor, [])
