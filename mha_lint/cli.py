@@ -57,6 +57,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             return _list_rules()
         if options.explain:
             return _explain(options.explain)
+        if options.debug_model:
+            return _debug_model(options.debug_model)
         return _check(options)
     except SettingsError as error:
         complain(str(error))
@@ -177,7 +179,19 @@ def _status(options: argparse.Namespace, outcome: Outcome) -> int:
     return FINDINGS if remaining or (fixed and options.exit_non_zero_on_fix) else CLEAN
 
 
-# --- questions about rules
+# --- questions about a file and about rules
+
+
+def _debug_model(path: Path) -> int:
+    from mha_lint.files import SourceError, read_source
+    from mha_lint.linter import modelled
+    from mha_lint.model.description import debug_model
+
+    try:
+        print(debug_model(*modelled(read_source(path))), end="")
+    except SourceError as error:
+        raise SettingsError(str(error)) from error
+    return CLEAN
 
 
 def _list_rules() -> int:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import libcst as cst
 
     from mha_lint.fixers import Context
+    from mha_lint.model.attention import FileModel
     from mha_lint.model.places import Places
     from mha_lint.rules import Hit, Rule
 
@@ -69,6 +70,21 @@ def _findings(source: Source, settings: Settings, codes: frozenset[str]) -> list
         for hit in rule().check(model, places)
     ]
     return sorted(findings, key=lambda finding: (finding.location, finding.code))
+
+
+def modelled(source: Source) -> tuple[FileModel, Places]:
+    """What the layout model knows of a file, screened or not.
+
+    Raises:
+        SourceError: the text is not Python, or nested too deeply.
+    """
+    from mha_lint.model.attention import analyse
+    from mha_lint.model.places import Places
+
+    if _too_deep(source.data):
+        raise SourceError(source.path, DEEPEST)
+    module = parse(source)
+    return analyse(module), Places(module, source.text)
 
 
 def _too_deep(data: bytes) -> bool:

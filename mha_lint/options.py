@@ -98,6 +98,9 @@ def _miscellaneous(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "-j", "--jobs", type=_jobs, default=_processors(), metavar="N", help="processes to lint in (default: all cores)"
     )
+    group.add_argument(
+        "--debug-model", type=Path, metavar="FILE", help="print what is known of each tensor of a file and exit"
+    )
     group.add_argument("--no-cache", action="store_true", help="neither read nor write .mha_lint_cache")
     group.add_argument("--version", action="version", version=f"mha-lint {mha_lint.__version__}")
     group.add_argument("-h", "--help", action="help", help="show this help and exit")

@@ -60,6 +60,9 @@ def assign(
     """Bind ``value`` to a target; unpacking a tensor unbinds it."""
     match target:
         case cst.Name(name):
+            if isinstance(value, Tensor):
+                value = replace(value, origin=target)
+                run.saw_value(target, name, value, state)
             state.variables[name] = value
             state.forget_conditions_on(name)
         case cst.Attribute(value=cst.Name(owner), attr=cst.Name(name)) if isinstance(state.variables.get(owner), Self):

@@ -11,7 +11,7 @@ from mha_lint.model.binding import bind
 from mha_lint.model.interpreter import Interpreter
 from mha_lint.model.layout import Answer
 from mha_lint.model.names import TORCH_BASES, ClassInfo, ModuleNames, collect
-from mha_lint.model.paths import OutOfSteps, UnbindSeen, ViewSeen
+from mha_lint.model.paths import OutOfSteps, UnbindSeen, ValueSeen, ViewSeen
 from mha_lint.model.values import Self, State, Unknown, Value
 
 MAX_INITS = 4
@@ -40,6 +40,9 @@ class FileModel:
     unbinds: dict[cst.BaseExpression, list[UnbindSeen]]
     attended: set[cst.BaseExpression]
     scored: set[str]  # "Class.method" (or "function") that computes attention, itself or in a function that it calls
+    trace: dict[cst.CSTNode, list[ValueSeen]]
+    uses: dict[cst.CSTNode, set[str]]
+    kinds: dict[str, set[str]]
     defined_in: dict[cst.FunctionDef, str]
 
 
@@ -60,7 +63,19 @@ def analyse(module: cst.Module) -> FileModel:
     for node in names.functions.values():
         if node not in learnt:
             _alone(run, node, State(), None)
-    return FileModel(module, names, classes, run.views, run.unbinds, run.attended, run.scored, defined_in)
+    return FileModel(
+        module,
+        names,
+        classes,
+        run.views,
+        run.unbinds,
+        run.attended,
+        run.scored,
+        run.trace,
+        run.uses,
+        run.kinds,
+        defined_in,
+    )
 
 
 def _functions_learnt_of(run: Interpreter) -> set[cst.CSTNode]:

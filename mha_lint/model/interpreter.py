@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from collections.abc import Sequence as Statements
+from dataclasses import replace
 from functools import partial
 
 import libcst as cst
@@ -16,7 +17,7 @@ import libcst as cst
 from mha_lint.model import assignment, binding, calls, expressions, layers, operators, torch_api
 from mha_lint.model.layout import Answer, Shape
 from mha_lint.model.names import ClassInfo, ModuleNames, collect_small, dotted
-from mha_lint.model.paths import Frame, OutOfSteps, Trail, UnbindSeen, ViewSeen
+from mha_lint.model.paths import Frame, OutOfSteps, Trail, UnbindSeen, ValueSeen, ViewSeen
 from mha_lint.model.sizes import Size, symbol
 from mha_lint.model.torch_api import Call
 from mha_lint.model.values import (
@@ -26,6 +27,7 @@ from mha_lint.model.values import (
     Const,
     Function,
     Instance,
+    Int,
     Layer,
     Method,
     Qualified,
@@ -53,6 +55,9 @@ class Interpreter:
         self.unbinds: dict[cst.BaseExpression, list[UnbindSeen]] = {}
         self.attended: set[cst.BaseExpression] = set()  # unbind calls two of whose parts are multiplied
         self.scored: set[str] = set()  # "Class.method" in which, or in a function called there, attention is computed
+        self.trace: dict[cst.CSTNode, list[ValueSeen]] = {}
+        self.uses: dict[cst.CSTNode, set[str]] = {}  # a name → what its tensor is to attention, as later code tells
+        self.kinds: dict[str, set[str]] = {}  # "Class.method" → "self-attention", "grouped-query", …
         self.visited: set[cst.CSTNode] = set()
         self.truncated = False
         self.steps = 0
@@ -115,10 +120,32 @@ class Interpreter:
         if left.part is not None and left.part is right.part:
             self.attended.add(left.part)
 
-    def saw_attention(self) -> None:
-        """Values were weighted by scores of queries and keys: in the method running, or in a function that it calls."""
+    def saw_value(self, node: cst.CSTNode, name: str, value: Value, state: State) -> None:
+        """A name (or, under ``return``, nothing) is given a tensor."""
+        found = self.trace.setdefault(node, [])
+        seen = ValueSeen(name, value, self._frames[-1].symbol if self._frames else "")
+        if isinstance(value, Tensor) and seen not in found:
+            named = [
+                *((f"self.{name}", size) for name, size in state.attributes.items()),
+                *state.variables.items(),
+            ]
+            names = {state.normal(size.size): name for name, size in named if isinstance(size, Int)}
+            found.append(replace(seen, names=names))
+
+    def saw_use(self, tensor: Tensor | None, role: str) -> None:
+        if tensor is not None and tensor.origin is not None:
+            self.uses.setdefault(tensor.origin, set()).add(role)
+
+    @property
+    def method(self) -> str:
+        """The method running, or the one that called the function running."""
         owner = next((frame.symbol for frame in reversed(self._frames) if "." in frame.symbol), None)
-        self.scored.add(owner if owner is not None else self._frames[-1].symbol)
+        return owner if owner is not None else self._frames[-1].symbol
+
+    def saw_attention(self, *kinds: str) -> None:
+        """Values were weighted by scores of queries and keys: in the method running, or in a function that it calls."""
+        self.scored.add(self.method)
+        self.kinds.setdefault(self.method, set()).update(kinds)
 
     @property
     def looping(self) -> bool:
@@ -260,8 +287,11 @@ class Interpreter:
     def _distinct(self, states: list[State]) -> list[State]:
         unique: list[State] = []
         for state in states:
-            if state not in unique:
+            same = next((other for other in unique if other.knows_the_same(state)), None)
+            if same is None:
                 unique.append(state)
+            else:  # what the paths were told apart by no longer matters
+                same.conditions = dict(same.conditions.items() & state.conditions.items())
         if len(unique) > MAX_STATES:
             self.truncated = True
             unique = unique[:MAX_STATES]
@@ -345,7 +375,11 @@ class Interpreter:
         return states
 
     def _returned(self, value: cst.BaseExpression | None, state: State) -> Value:
-        return NONE if value is None else self.evaluate(value, state)
+        if value is None:
+            return NONE
+        result = self.evaluate(value, state)
+        self.saw_value(value, "return", result, state)
+        return result
 
     def _decided(self, test: cst.BaseExpression, state: State, *, wanted: bool) -> list[State]:
         results = self._each_choice(state, lambda s: Const(operators.decide(self, test, s)))

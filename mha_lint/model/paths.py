@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 import libcst as cst
@@ -27,6 +27,16 @@ class ViewSeen:
     function: cst.CSTNode
     symbol: str
     caller: cst.BaseExpression | None  # the call that led into the helper, where there is one
+
+
+@dataclass(frozen=True, slots=True)
+class ValueSeen:
+    """A tensor given to a name on some path; ``names`` are the local names of the sizes known there."""
+
+    name: str
+    value: Value
+    symbol: str
+    names: Mapping[Size, str] = field(default_factory=dict, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from mha_lint.model.layout import Shape, Strides, contiguous_strides
@@ -101,6 +102,8 @@ class Tensor:
     part: cst.BaseExpression | None = None
     batch: Size | None = None
     width: Size | None = None
+    origin: cst.CSTNode | None = field(default=None, compare=False)  # the name that it, or what it is a view of, had
+    inputs: frozenset[str] = field(default=frozenset(), compare=False)  # the parameters that it is computed from
 
     @property
     def rank(self) -> int | None:
@@ -237,7 +240,7 @@ def as_tensor(value: Value) -> Tensor | None:
         case Tensor():
             return value
         case Unknown(key):
-            return Tensor(key=key)
+            return Tensor(key=key, inputs=frozenset({key} if key and not key.startswith("<") else ()))
         case _:
             return None
 
@@ -278,6 +281,16 @@ class State:
             self.inference,
         )
 
+    def knows_the_same(self, other: State) -> bool:
+        """Whether the two differ in nothing but the conditions that led there."""
+        return (
+            self.variables == other.variables
+            and self.attributes == other.attributes
+            and self.definitions == other.definitions
+            and self.ranks == other.ranks
+            and self.inference == other.inference
+        )
+
     def normal(self, size: Size) -> Size:
         return size.substitute(self.definitions)
 
@@ -286,6 +299,7 @@ class State:
             del self.conditions[text]
 
 
+@lru_cache(maxsize=4096)
 def _mentions(text: str, name: str) -> bool:
     return re.search(rf"(?<![\w.]){re.escape(name)}(?!\w)", text) is not None
 

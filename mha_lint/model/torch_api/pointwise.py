@@ -19,6 +19,7 @@ from mha_lint.model.values import (
     Value,
     arguments,
     as_size,
+    as_tensor,
     fresh,
     of_shape,
 )
@@ -77,6 +78,7 @@ def elementwise(call: Call, *values: Value) -> Value:
         unnamed = [value for value in values if isinstance(value, Unknown)]
         return Tensor(key=call.interpreter.key(call.node)) if unnamed else NOTHING
     unknown = any(isinstance(value, Unknown) for value in values)
+    _note_mask(call, values)
     result = _meaning(tensors, values[0])
     ranked = [tensor for tensor in tensors if tensor.shape is not None]
     key = call.interpreter.key(call.node)
@@ -102,6 +104,16 @@ def elementwise(call: Call, *values: Value) -> Value:
     return replace(result, shape=shape, strides=strides, contiguous=contiguous)
 
 
+def _note_mask(call: Call, values: tuple[Value, ...]) -> None:
+    """A tensor added to scores masks or biases them."""
+    scores = [value for value in values if isinstance(value, Tensor) and "scores" in value.roles]
+    if scores and len(values) == 2:
+        for value in values:
+            other = as_tensor(value)
+            if other is not None and value is not scores[0] and not other.roles & {"scores", "features"}:
+                call.interpreter.saw_use(other, "mask or bias")
+
+
 def _like(tensor: Tensor) -> Tensor:
     """A tensor with the dimensions of one of unknown rank."""
     if tensor.key is None:
@@ -118,6 +130,8 @@ def _meaning(tensors: list[Tensor], leading: Value) -> Tensor:
         part=leading.part if isinstance(leading, Tensor) else tensors[0].part,
         batch=marked.batch,
         width=marked.width,
+        origin=leading.origin if isinstance(leading, Tensor) else None,
+        inputs=frozenset().union(*(tensor.inputs for tensor in tensors)),
     )
 
 
@@ -174,6 +188,8 @@ def _masked_fill(call: Call) -> Value:
     tensor = call.tensor()
     if tensor is None:
         return NOTHING
+    if "scores" in tensor.roles:
+        call.interpreter.saw_use(call.tensor(1, "mask"), "mask")
     strides = None if tensor.shape is None else layout.contiguous_strides(tensor.shape)
     return replace(tensor, strides=strides, contiguous=True)
 
@@ -190,8 +206,11 @@ def _softmax(call: Call) -> Value:
         return NOTHING
     roles = frozenset({"weights"} if "scores" in tensor.roles else {"features"} if "projection" in tensor.roles else ())
     if tensor.shape is None:
-        return Tensor(contiguous=True, key=call.interpreter.key(call.node), roles=roles)
-    return fresh(tensor.shape, roles=roles)
+        key = call.interpreter.key(call.node)
+        return Tensor(
+            contiguous=True, key=key, roles=roles, suffix=tensor.suffix, lead=tensor.lead, inputs=tensor.inputs
+        )
+    return fresh(tensor.shape, roles=roles, inputs=tensor.inputs)
 
 
 @operation("layer_norm")

@@ -44,17 +44,33 @@ def multiplied(call: Call, left: Tensor, right: Tensor) -> Value:
     shape = product_shape(call, left, right)
     roles, width_at = product_roles(left, right)
     call.interpreter.saw_product(left, right)
+    inputs = left.inputs | right.inputs
     key = call.interpreter.key(call.node)
-    if "context" in roles:
-        call.interpreter.saw_attention()
+    attended(call, left, right, roles)
     if shape is None:
         suffix = right.suffix[-1:] if "weights" in left.roles else ()
-        return Tensor(contiguous=True, key=key, suffix=suffix, roles=roles)
+        return Tensor(contiguous=True, key=key, suffix=suffix, roles=roles, inputs=inputs)
     contiguous = len(shape) >= 2 and not (right.rank is not None and left.rank is not None and left.rank < right.rank)
-    result = fresh(shape, roles=roles) if contiguous else of_shape(shape, roles=roles)
+    result = (fresh if contiguous else of_shape)(shape, roles=roles, inputs=inputs)
     if "context" in roles and len(shape) >= 3:
         result = replace(result, batch=product(shape[:-2]), width=shape[width_at])
     return result
+
+
+def attended(call: Call, left: Tensor, right: Tensor, roles: frozenset[str]) -> None:
+    """Note what a product of attention says of its operands."""
+    run = call.interpreter
+    if "context" in roles:
+        values = right if left.roles & {"weights", "scores"} else left
+        run.saw_use(values, "value")
+        run.saw_attention()
+    elif "scores" in roles:
+        run.saw_use(left, "query")
+        run.saw_use(right, "key")
+        if left.inputs and right.inputs:
+            run.kinds.setdefault(run.method, set()).add(
+                "self-attention" if left.inputs & right.inputs else "cross-attention"
+            )
 
 
 def product_shape(call: Call, left: Tensor, right: Tensor) -> Shape | None:
@@ -126,15 +142,16 @@ def _einsum(call: Call) -> Value:
             sizes[letter] = call.state.normal(size)
     call.interpreter.saw_product(left, right)
     roles, _ = product_roles(left, right)
+    attended(call, left, right, roles)
     output = sides[1]
     shape = tuple(sizes[letter] if letter in sizes else call.fresh_size(letter) for letter in output)
     # A letter of an operand whose shape is not known may well be of size 1, which changes the layout.
     sized = left.shape is not None and right.shape is not None
-    result = Tensor(shape, _einsum_strides(inputs, output, shape) if sized else None, roles=roles)
+    strides = _einsum_strides(inputs, output, shape) if sized else None
+    result = Tensor(shape, strides, roles=roles, inputs=left.inputs | right.inputs)
     if result.strides is not None:
         result = replace(result, contiguous=layout.is_contiguous(shape, result.strides) is Answer.ALWAYS)
     if "context" in roles:
-        call.interpreter.saw_attention()
         weights, values = (inputs[0], inputs[1]) if "weights" in left.roles else (inputs[1], inputs[0])
         width = [letter for letter in output if letter in values and letter not in weights]
         shared = [letter for letter in output if letter in values and letter in weights]
@@ -173,15 +190,21 @@ def _sdpa(call: Call) -> Value:
         return NOTHING
     call.interpreter.saw_product(query, key)
     call.interpreter.saw_product(query, value)
-    call.interpreter.saw_attention()
+    for tensor, role in ((query, "query"), (key, "key"), (value, "value"), (call.tensor(3, "attn_mask"), "mask")):
+        call.interpreter.saw_use(tensor, role)
+    kinds = {"grouped-query"} if call.keywords.get("enable_gqa") == Const(True) else set()
+    if query.inputs and key.inputs:
+        kinds.add("self-attention" if query.inputs & key.inputs else "cross-attention")
+    call.interpreter.saw_attention(*kinds)
+    inputs = query.inputs | key.inputs | value.inputs
     known = query.shape or value.shape
     if known is None:
         suffix = () if value.last is None else (value.last,)
-        return Tensor(key=call.interpreter.key(call.node), suffix=suffix, roles=frozenset({"context"}))
+        return Tensor(key=call.interpreter.key(call.node), suffix=suffix, roles=frozenset({"context"}), inputs=inputs)
     width = value.shape[-1] if value.shape is not None else known[-1]
     rows = query.shape[-2] if query.shape is not None else call.fresh_size("rows")
     shape = (*known[:-2], rows, width)
-    return of_shape(shape, roles=frozenset({"context"}), batch=product(shape[:-2]), width=width)
+    return of_shape(shape, roles=frozenset({"context"}), batch=product(shape[:-2]), width=width, inputs=inputs)
 
 
 @operation("linear")
@@ -200,8 +223,15 @@ def linear(call: Call, tensor: Tensor, width_in: Size | None, width_out: Size | 
     if tensor.shape is None:
         lead = tensor.lead if tensor.suffix else tensor.key
         suffix = (*tensor.suffix[:-1], width_out)
-        return Tensor(contiguous=True, suffix=suffix, lead=lead, key=call.interpreter.key(call.node), roles=roles)
+        return Tensor(
+            contiguous=True,
+            suffix=suffix,
+            lead=lead,
+            key=call.interpreter.key(call.node),
+            roles=roles,
+            inputs=tensor.inputs,
+        )
     if width_in is not None:
         equate(tensor.shape[-1], width_in, call.state.definitions)
     shape = (*tensor.shape[:-1], width_out)
-    return normal(fresh(shape, roles=roles), call.state)
+    return normal(fresh(shape, roles=roles, inputs=tensor.inputs), call.state)

@@ -51,9 +51,7 @@ def reshaped(call: Call, tensor: Tensor, sizes: list[Size | None] | None, *, cop
     elif answer is Answer.NEVER:
         strides = layout.contiguous_strides(shape)
     contiguous = strides is not None and layout.is_contiguous(shape, strides) is Answer.ALWAYS
-    result = replace(
-        tensor, shape=shape, strides=strides, contiguous=contiguous, suffix=(), lead=None, key=None
-    )
+    result = replace(tensor, shape=shape, strides=strides, contiguous=contiguous, suffix=(), lead=None, key=None)
     return merged(call, tensor, result)
 
 
