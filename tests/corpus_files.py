@@ -6,7 +6,7 @@ On a row: ``# expect: MHA001``, where that finding must be. A file with no ``exp
 
 In the head, before the first statement: ``# run: EXPRESSION``, evaluated in its namespace; ``# not run: reason``;
 ``# stub: NAMES``, imports that aren't installed; ``# fix: none (reason)``, reported but deliberately not rewritten;
-``# fix: unsafe``; ``# not exercised: reason``, for a fix that no harness can execute.
+``# fix: unsafe``; ``# select: CODE``, a rule that is off by default; ``# not exercised: reason``, for a fix that no harness can execute.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Any
 CORPUS = Path(__file__).parent / "corpus"
 _EXPECT = re.compile(r"#\s*expect:\s*(MHA\d{3})")
 _EXCUSED = re.compile(r"#\s*noqa: MHA")
-_HEAD = re.compile(r"#\s*(run|not run|stub|fix|not exercised):\s*(.+)")
+_HEAD = re.compile(r"#\s*(run|not run|stub|fix|not exercised|select):\s*(.+)")
 
 
 @dataclass(frozen=True)

@@ -58,14 +58,14 @@ def test_marks_of_mha001_are_the_rows_whose_view_torch_refuses(file: CorpusFile)
 
 @each(FILES)
 def test_findings_are_exactly_the_marks(file: CorpusFile) -> None:
-    findings = lint(read_source(file.path), Settings())
+    findings = lint(read_source(file.path), settings_for(file))
     assert sorted(marks(findings), key=lambda mark: mark[::-1]) == sorted(file.expected, key=lambda mark: mark[::-1])
 
 
 @each(MARKED)
 def test_findings_point_into_the_source_and_explain_themselves(file: CorpusFile) -> None:
     lines = file.text.splitlines()
-    for finding in lint(read_source(file.path), Settings()):
+    for finding in lint(read_source(file.path), settings_for(file)):
         assert finding.location < finding.end_location
         assert 1 <= finding.location.column <= len(lines[finding.location.row - 1])
         assert finding.message
@@ -116,7 +116,7 @@ def fix(source: Source, settings: Settings, validator: Validator) -> Fixed:
 
 
 def settings_for(file: CorpusFile) -> Settings:
-    return Settings(unsafe_fixes="unsafe" in file.notes("fix"))
+    return Settings(unsafe_fixes="unsafe" in file.notes("fix"), extend_select=file.notes("select"))
 
 
 def is_left_alone(file: CorpusFile) -> bool:

@@ -11,7 +11,7 @@ from mha_lint.model.binding import bind
 from mha_lint.model.interpreter import Interpreter
 from mha_lint.model.layout import Answer
 from mha_lint.model.names import TORCH_BASES, ClassInfo, ModuleNames, collect
-from mha_lint.model.paths import OutOfSteps, UnbindSeen, ValueSeen, ViewSeen
+from mha_lint.model.paths import ContiguousSeen, OutOfSteps, UnbindSeen, ValueSeen, ViewSeen
 from mha_lint.model.values import Self, State, Unknown, Value
 
 MAX_INITS = 4
@@ -37,6 +37,8 @@ class FileModel:
     names: ModuleNames
     classes: list[ClassModel]
     views: dict[cst.BaseExpression, list[ViewSeen]]
+    copies: dict[cst.BaseExpression, set[ContiguousSeen]]
+    would_stay_views: set[cst.BaseExpression]
     unbinds: dict[cst.BaseExpression, list[UnbindSeen]]
     attended: set[cst.BaseExpression]
     scored: set[str]  # "Class.method" (or "function") that computes attention, itself or in a function that it calls
@@ -64,17 +66,19 @@ def analyse(module: cst.Module) -> FileModel:
         if node not in learnt:
             _alone(run, node, State(), None)
     return FileModel(
-        module,
-        names,
-        classes,
-        run.views,
-        run.unbinds,
-        run.attended,
-        run.scored,
-        run.trace,
-        run.uses,
-        run.kinds,
-        defined_in,
+        module=module,
+        names=names,
+        classes=classes,
+        views=run.views,
+        copies=run.copies,
+        would_stay_views=run.would_stay_views,
+        unbinds=run.unbinds,
+        attended=run.attended,
+        scored=run.scored,
+        trace=run.trace,
+        uses=run.uses,
+        kinds=run.kinds,
+        defined_in=defined_in,
     )
 
 

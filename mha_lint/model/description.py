@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
 
-import libcst as cst
-
 from mha_lint.model.attention import FileModel
 from mha_lint.model.layout import Answer, dense_order, is_contiguous
 from mha_lint.model.paths import ValueSeen

@@ -17,7 +17,7 @@ import libcst as cst
 from mha_lint.model import assignment, binding, calls, expressions, layers, operators, torch_api
 from mha_lint.model.layout import Answer, Shape
 from mha_lint.model.names import ClassInfo, ModuleNames, collect_small, dotted
-from mha_lint.model.paths import Frame, OutOfSteps, Trail, UnbindSeen, ValueSeen, ViewSeen
+from mha_lint.model.paths import ContiguousSeen, Frame, OutOfSteps, Trail, UnbindSeen, ValueSeen, ViewSeen
 from mha_lint.model.sizes import Size, symbol
 from mha_lint.model.torch_api import Call
 from mha_lint.model.values import (
@@ -52,6 +52,8 @@ class Interpreter:
         self.names = names
         self.defined_in = defined_in  # function → "Class.method"
         self.views: dict[cst.BaseExpression, list[ViewSeen]] = {}
+        self.copies: dict[cst.BaseExpression, set[ContiguousSeen]] = {}
+        self.would_stay_views: set[cst.BaseExpression] = set()  # reshapes of contiguous copies that views would do for
         self.unbinds: dict[cst.BaseExpression, list[UnbindSeen]] = {}
         self.attended: set[cst.BaseExpression] = set()  # unbind calls two of whose parts are multiplied
         self.scored: set[str] = set()  # "Class.method" in which, or in a function called there, attention is computed
@@ -101,14 +103,21 @@ class Interpreter:
                 state.definitions.setdefault(f"{key}.shape[{dim}]", size)
         return torch_api.normal(tensor, state)
 
-    def saw_view(self, node: cst.BaseExpression, answer: Answer, tensor: Tensor, target: Shape) -> None:
-        if answer is Answer.NEVER and self._caught:
+    def saw_view(
+        self, node: cst.BaseExpression, answer: Answer, tensor: Tensor, target: Shape, *, copies: bool
+    ) -> None:
+        if answer is Answer.NEVER and self._caught and not copies:
             answer = Answer.UNKNOWN  # the code expects it to raise
         frame = self._frames[-1]
-        seen = ViewSeen(node, answer, tensor, target, frame.node, frame.symbol, frame.caller)
+        seen = ViewSeen(node, answer, tensor, target, frame.node, frame.symbol, frame.caller, copies)
         found = self.views.setdefault(node, [])
         if seen not in found:
             found.append(seen)
+
+    def saw_contiguous(self, node: cst.BaseExpression, tensor: Tensor) -> None:
+        frame = self._frames[-1]
+        needless = tensor.contiguous and not tensor.assumed
+        self.copies.setdefault(node, set()).add(ContiguousSeen(node, needless, frame.symbol, frame.caller))
 
     def saw_unbind(self, node: cst.BaseExpression, tensor: Tensor, dim: int, inference: bool) -> None:
         found = self.unbinds.setdefault(node, [])

@@ -106,12 +106,14 @@ def _convolution(call: Call, tensor: Tensor, layer: Layer) -> Tensor:
     """(b, c, ...) -> (b, e, ...); the memory format follows the input's."""
     roles = torch_api.mapped_roles(tensor.roles)
     if tensor.shape is None or len(tensor.shape) < 3:
-        return Tensor(key=call.interpreter.key(call.node), contiguous=tensor.contiguous or tensor.given, roles=roles)
+        known = tensor.contiguous or tensor.given
+        return Tensor(key=call.interpreter.key(call.node), contiguous=known, assumed=known, roles=roles)
     keeps = layer.items == (Const(True),)
     width: Size = layer.width_out if layer.width_out is not None else call.fresh_size("channels")
     sizes = [size if keeps else call.fresh_size(f"n{index}") for index, size in enumerate(tensor.shape[2:])]
     shape = (tensor.shape[0], call.state.normal(width), *sizes)
-    return (fresh if tensor.contiguous or tensor.given else of_shape)(shape, roles=roles)
+    # Weights in channels-last format would make the result channels-last.
+    return (fresh if tensor.contiguous or tensor.given else of_shape)(shape, roles=roles, assumed=True)
 
 
 def rearrange_layer(node: cst.Call, args: tuple[Value, ...], keywords: Mapping[str, Value]) -> Value:

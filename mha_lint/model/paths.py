@@ -27,6 +27,17 @@ class ViewSeen:
     function: cst.CSTNode
     symbol: str
     caller: cst.BaseExpression | None  # the call that led into the helper, where there is one
+    copies: bool = False  # it is a ``.reshape``, which copies where a view can't succeed
+
+
+@dataclass(frozen=True, slots=True)
+class ContiguousSeen:
+    """A ``.contiguous()`` met on some path: ``needless`` where its tensor is proved to be contiguous."""
+
+    node: cst.BaseExpression
+    needless: bool
+    symbol: str
+    caller: cst.BaseExpression | None
 
 
 @dataclass(frozen=True, slots=True)

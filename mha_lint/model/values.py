@@ -94,6 +94,8 @@ class Tensor:
     shape: Shape | None = None
     strides: Strides | None = None
     contiguous: bool = False  # known even where the shape is not
+    uncopied: Strides | None = field(default=None, compare=False)  # the strides before ``.contiguous()``
+    assumed: bool = False  # an input that the code lays out by a view is taken to be contiguous
     suffix: Shape = ()  # the last dimensions, where the rank is not known
     lead: str | None = None
     key: str | None = None  # names the sizes of a tensor whose shape is not known

@@ -90,7 +90,7 @@ class ViewOfTransposed(Rule):
 
     def check(self, model: FileModel, places: Places) -> Iterator[Hit]:
         for node, seen in model.views.items():
-            raising = [view for view in seen if view.answer is Answer.NEVER]
+            raising = [view for view in seen if view.answer is Answer.NEVER and not view.copies]
             if raising and isinstance(node, cst.Call) and isinstance(node.func, cst.Attribute):
                 message = _message(raising, always=len(raising) == len(seen), places=places)
                 yield Hit(node.func.attr, node, message, raising[0].symbol, evidence=raising)

@@ -24,7 +24,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from itertools import combinations
+from itertools import combinations, pairwise
 from math import prod
 from os import environ
 from pathlib import Path
@@ -95,7 +95,9 @@ def _folder(name: str) -> Path:
     kept = Path(environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "mha-lint-bench" / "sources" / name
     if not kept.exists():
         wheels = kept.with_suffix(".download")
-        subprocess.run([sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", wheels, name], check=True)
+        subprocess.run(
+            [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", wheels, name], check=True
+        )
         for archive in wheels.iterdir():
             if archive.suffix == ".whl":
                 with zipfile.ZipFile(archive) as wheel:
@@ -111,7 +113,9 @@ def _folder(name: str) -> Path:
 
 def _sites(path: Path) -> Iterator[Site]:
     data = path.read_bytes()
-    if b".contiguous()" not in data and b".reshape(" not in data or not ATTENTION.search(data.decode("utf-8", "replace")):
+    if (b".contiguous()" not in data and b".reshape(" not in data) or not ATTENTION.search(
+        data.decode("utf-8", "replace")
+    ):
         return
     try:
         tree = ast.parse(data)
@@ -181,7 +185,11 @@ class Scope:
                 case ast.Assign(targets=[ast.Tuple(elts=elements)], value=value):
                     for index, element in enumerate(elements):
                         if isinstance(element, ast.Name):
-                            part = value.elts[index] if isinstance(value, ast.Tuple) and len(value.elts) == len(elements) else None
+                            part = (
+                                value.elts[index]
+                                if isinstance(value, ast.Tuple) and len(value.elts) == len(elements)
+                                else None
+                            )
                             self.assigned[element.id].append((statement.lineno, part, path))
                     source = _shape_source(value)
                     if source is not None:
@@ -192,7 +200,11 @@ class Scope:
                     continue
                 case _:
                     for node in ast.walk(statement):
-                        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store) and not hasattr(statement, "body"):
+                        if (
+                            isinstance(node, ast.Name)
+                            and isinstance(node.ctx, ast.Store)
+                            and not hasattr(statement, "body")
+                        ):
                             self.assigned[node.id].append((statement.lineno, None, path))
             for field in ("body", "orelse", "finalbody"):
                 inner = getattr(statement, field, None)
@@ -200,7 +212,12 @@ class Scope:
                     self._read(inner, (*path, statement))
 
     def calls(self) -> Iterator[ast.Call]:
-        nested = {n for d in ast.walk(self.function) if isinstance(d, ast.FunctionDef) and d is not self.function for n in ast.walk(d)}
+        nested = {
+            n
+            for d in ast.walk(self.function)
+            if isinstance(d, ast.FunctionDef) and d is not self.function
+            for n in ast.walk(d)
+        }
         for node in ast.walk(self.function):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node not in nested:
                 yield node
@@ -270,7 +287,13 @@ class Scope:
                 if name in ("matmul", "bmm"):
                     return again(inner) or (again(args[0]) if args else None)
                 if name in KEEPS_RANK | MOVES:
-                    return again(inner) if not (isinstance(inner, ast.Name) and inner.id == "self") else again(args[0]) if args else None
+                    return (
+                        again(inner)
+                        if not (isinstance(inner, ast.Name) and inner.id == "self")
+                        else again(args[0])
+                        if args
+                        else None
+                    )
                 return None
             case ast.BinOp(left=left, right=right):
                 return max((r for r in (again(left), again(right)) if r), default=None)
@@ -280,7 +303,10 @@ class Scope:
 
 def _shape_source(value: Node) -> str | None:
     match value:
-        case ast.Attribute(value=ast.Name(name), attr="shape") | ast.Call(func=ast.Attribute(value=ast.Name(name), attr="size"), args=[]):
+        case (
+            ast.Attribute(value=ast.Name(name), attr="shape")
+            | ast.Call(func=ast.Attribute(value=ast.Name(name), attr="size"), args=[])
+        ):
             return name
         case _:
             return None
@@ -366,7 +392,7 @@ def _made(node: Node, scope: Scope) -> str:
     match node:
         case ast.BinOp(op=ast.MatMult()):
             return "fresh"
-        case ast.Call(func=ast.Attribute(attr=name), args=args):
+        case ast.Call(func=ast.Attribute(attr=name)):
             if name == "scaled_dot_product_attention":
                 return "sdpa"
             if name in PRODUCTS or name in ("softmax", "contiguous"):
@@ -408,7 +434,7 @@ def _groupings(shape: tuple[int, ...], count: int) -> Iterator[tuple[int, ...]]:
     """Every way of merging neighbours into ``count`` dimensions."""
     for cuts in combinations(range(1, len(shape)), count - 1):
         bounds = [0, *cuts, len(shape)]
-        yield tuple(prod(shape[start:end]) for start, end in zip(bounds, bounds[1:], strict=False))
+        yield tuple(prod(shape[start:end]) for start, end in pairwise(bounds))
 
 
 def _raises(tensor: torch.Tensor, shape: tuple[int, ...]) -> bool:

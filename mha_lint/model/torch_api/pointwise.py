@@ -30,9 +30,9 @@ def _contiguous(call: Call) -> Value:
     tensor = call.tensor()
     if tensor is None or call.keywords:
         return NOTHING if tensor is None else replace(tensor, strides=None, contiguous=False)
-    if tensor.shape is None:
-        return replace(tensor, contiguous=True)
-    return replace(tensor, strides=layout.contiguous_strides(tensor.shape), contiguous=True)
+    call.interpreter.saw_contiguous(call.node, tensor)
+    strides = None if tensor.shape is None else layout.contiguous_strides(tensor.shape)
+    return replace(tensor, strides=strides, contiguous=True, assumed=False, uncopied=tensor.strides)
 
 
 @operation(
@@ -68,7 +68,7 @@ def _pad(call: Call) -> Value:
         dim = len(shape) - 1 - index
         shape[dim] = call.fresh_size(f"n{dim}") if before is None or after is None else shape[dim] + before + after
     result = tuple(map(call.state.normal, shape))
-    return fresh(result) if tensor.contiguous or tensor.given else of_shape(result)
+    return fresh(result, assumed=True) if tensor.contiguous or tensor.given else of_shape(result)
 
 
 def elementwise(call: Call, *values: Value) -> Value:
@@ -125,6 +125,7 @@ def _meaning(tensors: list[Tensor], leading: Value) -> Tensor:
     """What the result of an elementwise operation is to attention: all that its operands are."""
     marked = next((tensor for tensor in tensors if tensor.width is not None), Tensor())
     return Tensor(
+        assumed=any(tensor.assumed for tensor in tensors),
         roles=frozenset().union(*(tensor.roles - {"parameter"} for tensor in tensors)),
         merge=next((tensor.merge for tensor in tensors if tensor.merge is not None), None),
         part=leading.part if isinstance(leading, Tensor) else tensors[0].part,
@@ -191,7 +192,7 @@ def _masked_fill(call: Call) -> Value:
     if "scores" in tensor.roles:
         call.interpreter.saw_use(call.tensor(1, "mask"), "mask")
     strides = None if tensor.shape is None else layout.contiguous_strides(tensor.shape)
-    return replace(tensor, strides=strides, contiguous=True)
+    return replace(tensor, strides=strides, contiguous=True, assumed=False)
 
 
 @operation("where")
@@ -220,7 +221,7 @@ def _layer_norm(call: Call) -> Value:
     if tensor is None:
         return NOTHING
     strides = None if tensor.shape is None else layout.contiguous_strides(tensor.shape)
-    return replace(tensor, strides=strides, contiguous=True, part=None)
+    return replace(tensor, strides=strides, contiguous=True, assumed=False, part=None)
 
 
 @operation("is_contiguous")

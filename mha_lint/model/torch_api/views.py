@@ -36,7 +36,8 @@ def reshaped(call: Call, tensor: Tensor, sizes: list[Size | None] | None, *, cop
     """``view`` (``copies=False``) or ``reshape``; records what a view would meet."""
     if sizes is None:
         key = call.interpreter.key(call.node)
-        return Tensor(key=key, contiguous=tensor.contiguous or tensor.given, roles=tensor.roles, merge=tensor.merge)
+        known, assumed = tensor.contiguous or tensor.given, tensor.assumed or not tensor.contiguous
+        return Tensor(key=key, contiguous=known, assumed=assumed, roles=tensor.roles, merge=tensor.merge)
     shape = solve(call, tensor, sizes)
     tensor = normal(tensor, call.state)
     answer, strides = Answer.UNKNOWN, None
@@ -46,10 +47,14 @@ def reshaped(call: Call, tensor: Tensor, sizes: list[Size | None] | None, *, cop
         # Code that lays out its input by a view of its own takes it to be contiguous, as nearly all inputs are.
         answer = Answer.ALWAYS if tensor.contiguous else Answer.UNKNOWN
         strides = layout.contiguous_strides(shape)
-    if not copies:
-        call.interpreter.saw_view(call.node, answer, tensor, shape)
-    elif answer is Answer.NEVER:
-        strides = layout.contiguous_strides(shape)
+        tensor = replace(tensor, assumed=tensor.assumed or not tensor.contiguous)
+    call.interpreter.saw_view(call.node, answer, tensor, shape, copies=copies)
+    if copies and tensor.uncopied is not None and tensor.shape is not None:
+        needed, laid_out = layout.view(tensor.shape, tensor.uncopied, shape)
+        if needed is Answer.ALWAYS and (laid_out is None or layout.is_contiguous(shape, laid_out) is not Answer.ALWAYS):
+            call.interpreter.would_stay_views.add(call.node)
+    if copies and answer is Answer.NEVER:
+        strides, tensor = layout.contiguous_strides(shape), replace(tensor, assumed=False)
     contiguous = strides is not None and layout.is_contiguous(shape, strides) is Answer.ALWAYS
     result = replace(tensor, shape=shape, strides=strides, contiguous=contiguous, suffix=(), lead=None, key=None)
     return merged(call, tensor, result)
@@ -59,11 +64,13 @@ def reshaped_open(call: Call, tensor: Tensor, target: Leading, *, copies: bool) 
     """A view that keeps the leading dimensions of a tensor of unknown rank and lays out its last one anew."""
     sizes = target_sizes(call, target.items) if target.items else []
     known = tensor.contiguous or tensor.given
-    if not copies:
-        call.interpreter.saw_view(call.node, Answer.ALWAYS if tensor.contiguous else Answer.UNKNOWN, tensor, ())
+    answer = Answer.ALWAYS if tensor.contiguous else Answer.UNKNOWN
+    call.interpreter.saw_view(call.node, answer, tensor, (), copies=copies)
+    tensor = replace(tensor, assumed=tensor.assumed or not tensor.contiguous)
     same = target.key == (tensor.lead if tensor.suffix else tensor.key)
     if sizes is None or not (same and tensor.shape is None):
-        return Tensor(key=call.interpreter.key(call.node), contiguous=known, roles=tensor.roles, merge=tensor.merge)
+        key = call.interpreter.key(call.node)
+        return Tensor(key=key, contiguous=known, assumed=tensor.assumed, roles=tensor.roles, merge=tensor.merge)
     width = tensor.suffix or (symbol(f"{tensor.key}.shape[-1]"),)
     suffix = solve(call, of_shape(width), sizes)
     return replace(tensor, suffix=suffix, lead=target.key, key=call.interpreter.key(call.node), contiguous=known)
@@ -148,6 +155,7 @@ def _unflatten(call: Call) -> Value:
         split = solve(call, of_shape((tensor.last or call.fresh_size("c"),)), sizes)
         lead = tensor.lead if tensor.suffix else tensor.key
         known = tensor.contiguous or tensor.given
+        tensor = replace(tensor, assumed=tensor.assumed or not tensor.contiguous)
         suffix = (*tensor.suffix[:-1], *split)
         return replace(tensor, key=call.interpreter.key(call.node), suffix=suffix, lead=lead, contiguous=known)
     dim %= len(tensor.shape)

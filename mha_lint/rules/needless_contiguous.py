@@ -1,0 +1,116 @@
+"""MHA004: ``.contiguous()`` that has nothing to do."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+import libcst as cst
+
+from mha_lint.rules.base import Hit, Rule
+
+if TYPE_CHECKING:
+    from mha_lint.model.attention import FileModel
+    from mha_lint.model.places import Places
+
+
+@dataclass(frozen=True, slots=True)
+class Needless:
+    """The evidence: the call, and the ``.reshape`` right behind it that would copy by itself, if that is why."""
+
+    call: cst.Call
+    reshape: cst.Call | None
+
+
+class NeedlessContiguous(Rule):
+    """# MHA004 needless-contiguous
+
+    **info** · fix: safe, relation *equivalent*
+
+    ## What it does
+
+    Flags `.contiguous()` on a tensor that is contiguous on every path through the code, and `.contiguous()` right
+    before `.reshape(...)`, which copies by itself where it must.
+
+    ## Why it matters
+
+    It costs little where the tensor is contiguous, but it claims that the layout needs mending: a reader looks for the
+    transpose that isn't there, and copies the habit to places where it does cost a copy.
+
+    ## Example
+
+    ```python
+    q = self.q_proj(x).contiguous().view(b, t, h, d)       # a linear layer's result is contiguous
+    y = y.transpose(1, 2).contiguous().reshape(b, t, c)    # reshape copies anyway
+    ```
+
+    Use instead:
+
+    ```python
+    q = self.q_proj(x).view(b, t, h, d)
+    y = y.transpose(1, 2).reshape(b, t, c)
+    ```
+
+    ## Fix
+
+    Deletes the call. Relation *equivalent*: the same outputs and gradients to the last bit. (With MHA005 selected,
+    which wants the copy to be visible, `.contiguous().reshape` becomes `.contiguous().view`.)
+
+    ## When it stays silent
+
+    - The layout is not proved: inputs and parameters as they came, convolutions (whose result is channels-last where
+      their weights are), the result of `scaled_dot_product_attention` or of code in another file.
+    - A memory format is asked for.
+    - `.reshape` would give a view that is not contiguous: later code may need it to be.
+    - Helper functions: other callers may pass other tensors.
+
+    ## References
+
+    - [`torch.Tensor.contiguous`](https://docs.pytorch.org/docs/stable/generated/torch.Tensor.contiguous.html),
+      [`torch.reshape`](https://docs.pytorch.org/docs/stable/generated/torch.reshape.html)
+    """
+
+    code = "MHA004"
+    name = "needless-contiguous"
+    severity = "info"
+    why = "`.contiguous()` says that the layout needs mending here; it does not."
+    applicability = "safe"
+    relation = "equivalent"
+    invalid: ClassVar = (
+        "from torch import nn\n\n\nclass Attention(nn.Module):\n    def __init__(self, dim, heads):\n"
+        "        super().__init__()\n        self.heads = heads\n        self.q = nn.Linear(dim, dim)\n\n"
+        "    def forward(self, x):\n        b, t, c = x.shape\n"
+        "        return self.q(x).contiguous().view(b, t, self.heads, c // self.heads).transpose(1, 2)\n",
+        "def merge(y):\n    b, h, t, d = y.shape\n    return y.transpose(1, 2).contiguous().reshape(b, t, h * d)\n",
+    )
+    valid: ClassVar = (
+        "def merge(y):\n    b, h, t, d = y.shape\n    return y.transpose(1, 2).contiguous().view(b, t, h * d)\n",
+        "def own(x):\n    b, t, c = x.shape\n    return x.contiguous().view(b, t * c)\n",
+        invalid[0].replace("self.q(x).contiguous()", "self.q(x).transpose(1, 2).contiguous()"),
+    )
+
+    def check(self, model: FileModel, places: Places) -> Iterator[Hit]:
+        for node, seen in model.copies.items():
+            if not (isinstance(node, cst.Call) and isinstance(node.func, cst.Attribute) and not node.args):
+                continue
+            symbol = min(each.symbol for each in seen)
+            if all(each.needless and each.caller is None for each in seen):
+                message = "`.contiguous()` of a tensor that is contiguous"
+                yield Hit(node.func.attr, node, message, symbol, evidence=Needless(node, None))
+                continue
+            reshape = _reshape_of(node, places)
+            if reshape is None or reshape in model.would_stay_views:
+                continue
+            message = "`.contiguous()` right before `.reshape()`, which copies where it must"
+            yield Hit(node.func.attr, node, message, symbol, evidence=Needless(node, reshape))
+
+
+def _reshape_of(node: cst.Call, places: Places) -> cst.Call | None:
+    """The ``.reshape(…)`` called on the node's result."""
+    above = places.parents(node)
+    match next(above), next(above, None):
+        case cst.Attribute(value=value, attr=cst.Name("reshape")), cst.Call() as call if value is node:
+            return call
+        case _:
+            return None
