@@ -17,7 +17,7 @@ import libcst as cst
 from mha_lint.model import assignment, binding, calls, expressions, layers, operators, torch_api
 from mha_lint.model.layout import Answer, Shape
 from mha_lint.model.names import ClassInfo, ModuleNames, collect_small, dotted
-from mha_lint.model.paths import ContiguousSeen, Frame, OutOfSteps, Trail, UnbindSeen, ValueSeen, ViewSeen
+from mha_lint.model.paths import ContiguousSeen, Frame, Outcomes, OutOfSteps, Trail, UnbindSeen, ValueSeen, ViewSeen
 from mha_lint.model.sizes import Size, symbol
 from mha_lint.model.torch_api import Call
 from mha_lint.model.values import (
@@ -37,12 +37,15 @@ from mha_lint.model.values import (
     Tensor,
     Unknown,
     Value,
+    joined,
     truth,
 )
 
-MAX_STATES = 16
+MAX_STATES = 16  # at one place; what is beyond is joined into one that knows what they agree on
+MAX_OUTCOMES = 6  # of a call
 MAX_DEPTH = 10
-MAX_STEPS = 12_000
+MAX_STEPS = 16_000
+MAX_STEPS_OF_A_PART = 2_500  # in one call of a module that another class holds; it is run on its own as well
 
 
 class Interpreter:
@@ -63,6 +66,7 @@ class Interpreter:
         self.visited: set[cst.CSTNode] = set()
         self.truncated = False
         self.steps = 0
+        self._limit = MAX_STEPS
         self._frames: list[Frame] = []
         self._caught = 0  # try statements around that catch a RuntimeError
         self._trail = Trail()
@@ -171,7 +175,7 @@ class Interpreter:
 
     def step(self) -> None:
         self.steps += 1
-        if self.steps > MAX_STEPS:
+        if self.steps > self._limit:
             raise OutOfSteps
 
     def evaluate(self, node: cst.BaseExpression, state: State) -> Value:
@@ -209,10 +213,16 @@ class Interpreter:
             if self._frames:  # the caller sees nothing of the local variables
                 after.variables = {}
                 after.conditions = {t: taken for t, taken in after.conditions.items() if t.startswith("self.")}
-            if (after, value) not in unique:
+            same = next((one for one, known in unique if value == known and one.knows_the_same(after)), None)
+            if same is None:
                 unique.append((after, value))
-        self.truncated = self.truncated or len(unique) > MAX_STATES
-        return unique[:MAX_STATES]
+            else:
+                same.conditions = dict(same.conditions.items() & after.conditions.items())
+        most = MAX_STATES if not self._frames else MAX_OUTCOMES
+        if len(unique) > most:
+            self.truncated = self.truncated or not self._frames
+            unique = [*unique[: most - 1], (joined([state for state, _ in unique[most - 1 :]]), NOTHING)]
+        return unique
 
     def call_function(self, function: Function, call: Call) -> Value:
         """Follow a call into a function of this file, on one of the ways that it can return."""
@@ -231,7 +241,9 @@ class Interpreter:
         receiver: tuple[Value, ...] = () if owner is None else (Self(owner.cls),)
         binding.bind(self, node, inner, (*receiver, *call.args), call.keywords)
         inner_calls = call.node if isinstance(call.node, cst.BaseExpression) else None
-        outcomes = self.run_function(node, inner, named=named or self._frames[-1].symbol, caller=inner_calls)
+        named = named or self._frames[-1].symbol
+        run = partial(self.run_function, node, inner, named=named, caller=inner_calls)
+        outcomes = self._trail.outcomes(partial(self._within_steps, run, inner) if own_state else run)
         if not outcomes:
             return NOTHING  # every path raises
         after, value = outcomes[self.choose(len(outcomes))]
@@ -240,6 +252,19 @@ class Interpreter:
             call.state.attributes = after.attributes
             call.state.conditions |= after.conditions
         return binding.retagged(value, call.node)
+
+    def _within_steps(self, run: Callable[[], list[tuple[State, Value]]], state: State) -> list[tuple[State, Value]]:
+        """What a call gives, or something unknown where it takes too many steps."""
+        before, limit = state.copy(), self._limit
+        self._limit = min(limit, self.steps + MAX_STEPS_OF_A_PART)
+        try:
+            return run()
+        except OutOfSteps:
+            if self.steps > limit:
+                raise
+            return [(before, NOTHING)]
+        finally:
+            self._limit = limit
 
     def construct(self, cls: ClassInfo, call: Call) -> Value:
         """Build an object of a class of this file by running its ``__init__``."""
@@ -253,7 +278,8 @@ class Interpreter:
             return Instance(cls)
         state = State(definitions=dict(call.state.definitions), ranks=dict(call.state.ranks))
         binding.bind(self, init, state, (Self(cls), *call.args), call.keywords)
-        outcomes = self.run_function(init, state, named=self.defined_in.get(init, cls.name), caller=call.node)
+        named = self.defined_in.get(init, cls.name)
+        outcomes = self._trail.outcomes(lambda: self.run_function(init, state, named=named, caller=call.node))
         if not outcomes:
             return NOTHING
         after, _ = outcomes[self.choose(len(outcomes))]
@@ -302,8 +328,7 @@ class Interpreter:
             else:  # what the paths were told apart by no longer matters
                 same.conditions = dict(same.conditions.items() & state.conditions.items())
         if len(unique) > MAX_STATES:
-            self.truncated = True
-            unique = unique[:MAX_STATES]
+            unique = [*unique[: MAX_STATES - 1], joined(unique[MAX_STATES - 1 :])]
         return unique
 
     def _each_choice(self, state: State, run: Callable[[State], Value]) -> list[tuple[Value, State]]:
@@ -311,11 +336,12 @@ class Interpreter:
         results: list[tuple[Value, State]] = []
         pending: list[tuple[int, ...]] = [()]
         outer = self._trail
+        known: Outcomes = {}
         while pending:
             if len(results) >= MAX_STATES:
                 self.truncated = True
                 break
-            self._trail = trail = Trail(pending.pop())
+            self._trail = trail = Trail(pending.pop(), known)
             branch = state.copy()
             try:
                 value = run(branch)
@@ -438,8 +464,10 @@ class Interpreter:
         handled = state.copy()
         caught = any(_catches_runtime_error(handler.type) for handler in statement.handlers)
         self._caught += caught
-        after = self.run_block(_statements(statement.body), [state])
-        self._caught -= caught
+        try:
+            after = self.run_block(_statements(statement.body), [state])
+        finally:
+            self._caught -= caught
         if statement.orelse is not None:
             after = self.run_block(_statements(statement.orelse.body), after)
         self._forget(statement.body, handled)

@@ -301,6 +301,22 @@ class State:
             del self.conditions[text]
 
 
+def joined(states: list[State]) -> State:
+    """One state that knows what all of them know."""
+    first, *rest = states
+    result = first.copy()
+    for other in rest:
+        for mine, theirs in ((result.variables, other.variables), (result.attributes, other.attributes)):
+            for name in mine.keys() | theirs.keys():
+                if name not in mine or name not in theirs or mine[name] != theirs[name]:
+                    mine[name] = NOTHING
+        result.definitions = {n: size for n, size in result.definitions.items() if other.definitions.get(n) == size}
+        result.ranks = {n: rank for n, rank in result.ranks.items() if other.ranks.get(n) == rank}
+        result.conditions = {t: taken for t, taken in result.conditions.items() if other.conditions.get(t) == taken}
+        result.inference = result.inference and other.inference
+    return result
+
+
 @lru_cache(maxsize=4096)
 def _mentions(text: str, name: str) -> bool:
     return re.search(rf"(?<![\w.]){re.escape(name)}(?!\w)", text) is not None

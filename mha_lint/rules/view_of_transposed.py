@@ -58,11 +58,12 @@ class ViewOfTransposed(Rule):
     - The view only splits dimensions, or merges only those that still are neighbours in memory.
     - `.contiguous()`, `.reshape()`, `.clone(memory_format=torch.contiguous_format)` or an operation that allocates
       a fresh tensor (a matrix product, a softmax, a linear layer) comes between.
-    - The layout is not known: an input as the caller gave it, the result of `scaled_dot_product_attention` (its
-      strides depend on the backend) or of code in another file. An input that the code itself lays out, `x.view(b,
-      h, w, c)`, is taken to be contiguous.
+    - The layout is not known: the result of `scaled_dot_product_attention` (its strides depend on the backend), of an
+      interpolation (which may be channels-last) or of code in another file.
 
     The answer is for tensors in which no size involved is 1: with one head, or one token, such a view happens to work.
+    An input is taken to be contiguous as it comes, unless a caller in the file passes it otherwise: code that relies
+    on its input being stored in another order is right to be told so.
 
     ## References
 

@@ -71,9 +71,17 @@ def normal(tensor: Tensor, state: State) -> Tensor:
             return tensor
         dims = tuple(symbol(f"{key}.shape[{dim}]") for dim in range(rank))
         shape = dims if tensor.lead is None else (*dims[:-1], *tensor.suffix)
-        strides = layout.contiguous_strides(shape) if tensor.contiguous else None
-        kept = tensor.key if tensor.lead is None else None
-        tensor = replace(tensor, shape=shape, strides=strides, suffix=(), lead=None, key=kept)
+        known = tensor.contiguous or tensor.given
+        tensor = replace(
+            tensor,
+            shape=shape,
+            strides=layout.contiguous_strides(shape) if known else None,
+            contiguous=known,
+            assumed=tensor.assumed or not tensor.contiguous,
+            suffix=(),
+            lead=None,
+            key=tensor.key if tensor.lead is None else None,
+        )
     if not state.definitions:
         return tensor
     assert tensor.shape is not None

@@ -53,7 +53,7 @@ def reshaped(call: Call, tensor: Tensor, sizes: list[Size | None] | None, *, cop
         needed, laid_out = layout.view(tensor.shape, tensor.uncopied, shape)
         if needed is Answer.ALWAYS and (laid_out is None or layout.is_contiguous(shape, laid_out) is not Answer.ALWAYS):
             call.interpreter.would_stay_views.add(call.node)
-    if copies and answer is Answer.NEVER:
+    if answer is Answer.NEVER:  # a copy; of a view, what it will be once it is mended
         strides, tensor = layout.contiguous_strides(shape), replace(tensor, assumed=False)
     contiguous = strides is not None and layout.is_contiguous(shape, strides) is Answer.ALWAYS
     result = replace(tensor, shape=shape, strides=strides, contiguous=contiguous, suffix=(), lead=None, key=None)

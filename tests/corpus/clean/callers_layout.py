@@ -1,6 +1,5 @@
 # run: Merge(4)(torch.randn(2, 5, 4, 6))
 # run: Shuffle(3)(torch.randn(2, 12, 4, 4))
-# run: Columns()(torch.randn(2, 4, 3, 5).transpose(1, 2))
 # run: Flatten()(torch.randn(2, 3, 4, 4))
 """Views of what the caller gave: nothing here says how it lies in memory."""
 import torch
@@ -28,14 +27,6 @@ class Shuffle(nn.Module):
         b, c, h, w = x.shape
         x = x.view(b, self.groups, c // self.groups, h, w)
         return x.transpose(1, 2).contiguous().view(b, c, h, w)
-
-
-class Columns(nn.Module):
-    """Refuses a contiguous feature map, and takes one that is stored column by column."""
-
-    def forward(self, x):
-        b, h, w, c = x.shape
-        return x.permute(0, 2, 1, 3).view(b * w, h, c)
 
 
 class Flatten(nn.Module):
