@@ -6,7 +6,8 @@ On a row: ``# expect: MHA001``, where that finding must be. A file with no ``exp
 
 In the head, before the first statement: ``# run: EXPRESSION``, evaluated in its namespace; ``# not run: reason``;
 ``# stub: NAMES``, imports that aren't installed; ``# fix: none (reason)``, reported but deliberately not rewritten;
-``# fix: unsafe``; ``# select: CODE``, a rule that is off by default; ``# not exercised: reason``, for a fix that no harness can execute.
+``# fix: unsafe``; ``# select: CODE``, a rule that is off by default; ``# not exercised: reason``, for a fix that no
+harness can execute.
 """
 
 from __future__ import annotations
