@@ -20,7 +20,7 @@ from mha_lint.validation.pairing import AfterBroken, Pair, Refuted, Sources, bui
 from mha_lint.validation.record import NEEDED, Noting, Record, shortfall
 from mha_lint.validation.specs import Assignment
 
-_DTYPES = {
+DTYPES = {
     "cpu": (torch.float32, torch.float64),
     "cuda": (torch.float32, torch.bfloat16, torch.float16),
 }
@@ -31,7 +31,7 @@ _ELSEWHERE = 3.0  # seconds for sizes other than the first that ran
 
 def examine(job: Job, devices: dict[str, str], deadline: float, tell: Callable[[str], None]) -> Verdict:
     """The verdict on ``job`` for these devices. ``tell`` announces what is about to run, lest it kill this process."""
-    _make_deterministic()
+    make_deterministic()
     tell("the import of the file")
     originals = tampering.snapshot()
     try:
@@ -53,12 +53,17 @@ def _untrusted(what: str, devices: dict[str, str]) -> Verdict:
     return _verdict("not exercised", devices, reason=f"{what}: what it computes can't be trusted here")
 
 
-def _make_deterministic() -> None:
+def make_deterministic() -> None:
     torch.set_num_threads(1)
     torch.set_deterministic_debug_mode("warn")  # the same setting, without importing the compiler stack
     torch.backends.cuda.matmul.allow_tf32 = False
     torch.backends.cudnn.allow_tf32 = False
     torch.backends.cudnn.benchmark = False
+
+
+def as_it_is() -> contextlib.AbstractContextManager[None]:
+    """The meaning of code that runs: its own."""
+    return contextlib.nullcontext()
 
 
 class _Examination:
@@ -81,13 +86,7 @@ class _Examination:
         search = harness.Search(sources.before, wanted, self._meaning, self.job.hints, budget, self.met_now)
         setups = search.find(self.job.symbols)[:_SETUPS]
         if not setups:
-            reason = "no way was found to run the changed lines"
-            if search.missing_package:
-                reason += f": {search.missing_package}"
-            elif search.ran_without_reaching:
-                reason += f": they did not run in {search.ran_without_reaching}"
-            elif search.furthest[2]:
-                reason += f"; the attempt that got furthest: {search.furthest[2]}"
+            reason = f"no way was found to run the changed lines{search.why_not()}"
             return _verdict("not exercised", self.devices, reason=reason)
         setups += self._other_sizes(search, setups)
         self.described = [setup.describe() for setup in setups]
@@ -135,7 +134,7 @@ class _Examination:
         signature = targets.signature_of(pair.before)
         self.tell("before: choosing input shapes")
         assignments = harness.workable(setup, pair.before, self._meaning, signature, _SHAPES)
-        for dtype in _DTYPES[device]:
+        for dtype in DTYPES[device]:
             try:
                 pair.before.to(device=device, dtype=dtype)
                 pair.after.to(device=device, dtype=dtype)

@@ -86,10 +86,22 @@ class Search:
     ran_without_reaching: str = ""
     missing_package: str = ""
     ran_last: int = 0  # rows of the file that the last attempt ran
+    any_of: bool = False  # whether one wanted statement is as good as all of them
 
     def find(self, symbols: tuple[str, ...]) -> list[Setup]:
-        """Setups, each of which reaches statements that the ones before it did not."""
-        setups: list[Setup] = []
+        """Setups that together reach the wanted statements, or as many of them as could be reached."""
+        return list(self.setups(symbols))
+
+    def why_not(self) -> str:
+        """What stood in the way, after a search without a result."""
+        if self.missing_package:
+            return f": {self.missing_package}"
+        if self.ran_without_reaching:
+            return f": they did not run in {self.ran_without_reaching}"
+        return f"; the attempt that got furthest: {self.furthest[2]}" if self.furthest[2] else ""
+
+    def setups(self, symbols: tuple[str, ...]) -> Iterator[Setup]:
+        """Setups, each of which reaches statements that the ones before it did not; with ``any_of``, any of them."""
         missing = set(self.wanted)
         choices = targets(self.loaded, symbols)
         if not choices:
@@ -99,11 +111,10 @@ class Search:
                 break
             share = (self.deadline - time.monotonic()) / (1 if count + 1 == len(choices) else 2)
             for setup in self._of_target(target, frozenset(missing), time.monotonic() + share):
-                setups.append(setup)
+                yield setup
                 missing -= setup.covered
-                if not missing:
-                    return setups
-        return setups
+                if not missing and not self.any_of:
+                    return
 
     def _of_target(self, target: Target, wanted: frozenset[Statement], deadline: float) -> Iterator[Setup]:
         missing = set(wanted)
@@ -126,8 +137,8 @@ class Search:
             while True:
                 if setup is not None and (setup.covered & missing or not self.wanted):
                     yield setup
-                    missing -= setup.covered
-                if not missing:
+                    missing -= set() if self.any_of else setup.covered
+                if not missing and not self.any_of:
                     return
                 other = next(others, None)
                 if other is None or time.monotonic() > deadline:
@@ -191,6 +202,9 @@ class Search:
         configs = [value for value in vars(module).values() if isinstance(value, Answers)]
         asked = {name: value for config in configs for name, value in config.asked().items()}
         return best, asked
+
+    def _suffices(self, covered: frozenset[Statement], wanted: frozenset[Statement]) -> bool:
+        return covered >= wanted or (self.any_of and bool(covered))
 
     def _note(self, words: str, reached: int = 0, ran: int = 0) -> None:
         """Keep the failure that got furthest, the first of its kind: it names what really stands in the way."""
@@ -261,7 +275,7 @@ class Search:
             found = attempt(specs, family)
             if found is None:
                 continue
-            if found.covered >= wanted:
+            if self._suffices(found.covered, wanted):
                 return found
             self.ran_without_reaching = found.describe()
             if best is None or len(found.covered) > len(best.covered):
@@ -274,7 +288,7 @@ class Search:
                     other = attempt({**specs, name: spec}, family)
                     if other is not None and len(other.covered) > len(best.covered):
                         best = other
-                    if other is not None and other.covered >= wanted:
+                    if other is not None and self._suffices(other.covered, wanted):
                         return other
             break
         if best is None:  # perhaps an argument that has a default is needed after all
@@ -285,7 +299,7 @@ class Search:
                         if attempts >= 2 * _ATTEMPTS or time.monotonic() > deadline:
                             return best
                         found = attempt({**specs, name: spec}, family)
-                        if found is not None and found.covered >= wanted:
+                        if found is not None and self._suffices(found.covered, wanted):
                             return found
                         if found is not None and (best is None or len(found.covered) > len(best.covered)):
                             best = found

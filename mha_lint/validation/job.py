@@ -41,6 +41,28 @@ class Job:
 
 
 @dataclass(frozen=True, slots=True)
+class Reaching:
+    """The question whether the code at ``symbols`` ("Class.method") can be run, forward and backward, as it is."""
+
+    path: str
+    text: str
+    symbols: tuple[str, ...]
+    hints: Mapping[str, tuple[str | int | None, ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Reached:
+    """The answer: ``level`` is "module", "subclass", "user" or "function" where it ran, and "" where it did not.
+
+    ``how`` is the call that did it, ``reason`` what stopped the attempt that got furthest.
+    """
+
+    level: str
+    how: str = ""
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Environment:
     """Where trials run: ``devices`` maps "cpu" and "cuda" to the hardware's name."""
 

@@ -38,6 +38,25 @@ class Sources:
     ran_after: frozenset[Statement]
 
 
+def load_alone(path: str, text: str) -> imports.Loaded:
+    """Import one text as the module at ``path``. Raise CannotLoad where it cannot be imported."""
+    place = imports.place_of(path)
+    failure: imports.CannotLoad | None = None
+    for lazily in (True, False) if place.packages else (True,):
+        try:
+            imports.prepare(place, lazily=lazily)
+            return imports.load(place, "before", text)
+        except stubs.StubTouched as error:
+            failure = failure or imports.CannotLoad(f"importing the file needs more than a stand-in: {error}")
+        except imports.CannotLoad as error:
+            failure = failure or error
+        except Exception as error:
+            failure = failure or imports.CannotLoad(f"importing its package raised {imports.in_one_line(error)}")
+        imports.forget(place)
+    assert failure is not None
+    raise failure
+
+
 def load_sources(job: Job) -> Sources:
     """Import both texts. Raise CannotLoad where before cannot be imported, AfterBroken where after alone cannot."""
     place = imports.place_of(job.path)

@@ -12,6 +12,7 @@ import sys
 import tempfile
 import threading
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any
@@ -20,7 +21,16 @@ import mha_lint
 from mha_lint.findings import Verdict
 from mha_lint.validation import evidence
 from mha_lint.validation.channel import receive, send
-from mha_lint.validation.job import DeviceMissing, Environment, Job, TorchMissing, job_to_json, verdict_from_json
+from mha_lint.validation.job import (
+    DeviceMissing,
+    Environment,
+    Job,
+    Reached,
+    Reaching,
+    TorchMissing,
+    job_to_json,
+    verdict_from_json,
+)
 from mha_lint.validation.worker import FOLDER_PREFIX
 
 INSTALL = 'validation needs PyTorch, which this Python cannot import: pip install "mha-lint[torch]"'
@@ -168,6 +178,20 @@ class Validator:
         if self._cache_dir is not None:
             evidence.record(self._cache_dir, job, environment, verdict)
         return verdict
+
+    def reach(self, asked: Reaching) -> Reached:
+        """Find out, in an isolated child, whether the code can be run forward and backward on the CPU.
+
+        Raises TorchMissing where torch or ``fork`` is missing.
+        """
+        with self._lock:
+            try:
+                self._greet()
+                answer = self._ask({"ask": "reach", "asked": asdict(asked), "timeout": self._timeout})
+                return Reached(**answer)
+            except (OSError, EOFError):
+                self._stop_server()  # the next question gets a fresh one
+                return Reached("", reason="the validation server died while it ran this code")
 
     def close(self) -> None:
         """End the server and whatever it runs. Harmless when closed."""

@@ -17,7 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from mha_lint.findings import Verdict
@@ -65,7 +65,7 @@ def _run(sock: socket.socket) -> None:
     import torch.overrides
     import torch.utils._pytree
 
-    from mha_lint.validation import examine  # noqa: F401
+    from mha_lint.validation import examine, reach  # noqa: F401
 
     send(sock, {"torch": torch.__version__})  # said first: the caller need not wait for the rest
     with contextlib.suppress(ImportError):
@@ -86,6 +86,10 @@ def _serve(sock: socket.socket, request: dict[str, Any]) -> dict[str, Any]:
         ended = in_child(_name_cuda, sock, float(request["timeout"]))
         answer = ended.answer or {"cuda": None, "why": f"looking for it failed: {ended.reason}"}
         return {"torch": torch.__version__, **answer}
+    if request["ask"] == "reach":
+        ended = in_child(lambda tell: _reach(request, tell), sock, float(request["timeout"]))
+        reason = f"{ended.reason} while running {ended.phase or 'nothing yet'}"
+        return ended.answer or {"level": "", "how": "", "reason": reason}
     ended = in_child(lambda tell: _validate(request, tell), sock, float(request["timeout"]))
     if ended.answer is not None:
         return ended.answer
@@ -113,6 +117,14 @@ def _validate(request: dict[str, Any], tell: Callable[[str], None]) -> dict[str,
     isolation.confine(os.getcwd(), float(request["timeout"]))
     verdict = examine.examine(job_from_json(request["job"]), request["devices"], deadline, tell)
     return verdict_to_json(verdict)
+
+
+def _reach(request: dict[str, Any], tell: Callable[[str], None]) -> dict[str, Any]:
+    from mha_lint.validation import isolation, reach
+
+    deadline = time.monotonic() + 0.8 * float(request["timeout"])
+    isolation.confine(os.getcwd(), float(request["timeout"]))
+    return asdict(reach.answer(request, deadline, tell))
 
 
 def in_child(work: Callable[[Callable[[str], None]], dict[str, Any]], sock: socket.socket, timeout: float) -> Ended:
