@@ -33,7 +33,7 @@ def examine(job: Job, devices: dict[str, str], deadline: float, tell: Callable[[
     """The verdict on ``job`` for these devices. ``tell`` announces what is about to run, lest it kill this process."""
     make_deterministic()
     tell("the import of the file")
-    originals = tampering.snapshot()
+    originals = tampering.earliest()
     try:
         sources = load_sources(job)
     except imports.CannotLoad as error:

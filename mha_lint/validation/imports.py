@@ -7,13 +7,15 @@ import contextlib
 import functools
 import importlib
 import importlib.machinery
+import importlib.metadata
 import importlib.util
 import linecache
 import os
+import re
 import sys
 import types
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -126,11 +128,12 @@ def prepare(place: Place, *, lazily: bool) -> None:
             importlib.import_module(place.packages[-1])
 
 
-def forget(place: Place) -> None:
-    """Drop what an attempt to import left of the package, so that another way starts from nothing."""
+def forget(place: Place, earlier: Collection[str] = ()) -> None:
+    """Drop what an attempt to import left of the package, but for what was there ``earlier``."""
     top = place.name.partition(".")[0]
     for name in [name for name in sys.modules if name == top or name.startswith(top + ".")]:
-        del sys.modules[name]
+        if name not in earlier:
+            del sys.modules[name]
 
 
 class LazyPackage(types.ModuleType):
@@ -145,6 +148,9 @@ class LazyPackage(types.ModuleType):
         self.__dict__["_initialised"] = False
 
     def __getattr__(self, name: str) -> Any:
+        successor = sys.modules.get(self.__name__)  # a package may put another object in its own place
+        if self.__dict__["_initialised"] and successor is not None and successor is not self:
+            return getattr(successor, name)
         if (name.startswith("__") and name != "__version__") or self.__dict__["_initialised"]:
             raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
         if name.isidentifier() and importlib.machinery.PathFinder.find_spec(f"{self.__name__}.{name}", self.__path__):
@@ -176,6 +182,28 @@ def _origins(tree: ast.Module, name: str) -> Iterator[tuple[str, str]]:
                     yield f".{node.module}", alias.name
 
 
+_real_version = importlib.metadata.version
+_REQUIREMENT = re.compile(r"([\w.-]+)\s*(?:\[[^]]*\])?\s*(?:(?:==|>=|~=|<=)\s*([\w.]+).*)?")
+
+
+def _version(distribution_name: str) -> str:
+    """The version of what is installed; of what is not, the one that a caller's requirement ("torch>=2.1") names.
+
+    Libraries check their requirements when they are imported. A stand-in must not fail that; a plain question for the
+    version of something that is not there gets the honest answer.
+    """
+    try:
+        return _real_version(distribution_name)
+    except importlib.metadata.PackageNotFoundError:
+        frame = sys._getframe(1)
+        for name, value in frame.f_locals.items():
+            asks = isinstance(value, str) and (value != distribution_name or name == "requirement")
+            found = _REQUIREMENT.fullmatch(value) if asks else None
+            if found and found[1].lower().replace("_", "-") == distribution_name.lower().replace("_", "-"):
+                return found[2] or "0"
+        raise
+
+
 class StandInFinder:
     """The last resort of the import system: the user's own source folders, then a stand-in."""
 
@@ -185,6 +213,7 @@ class StandInFinder:
         self._probing = False
         self._real_find_spec = importlib.util.find_spec
         importlib.util.find_spec = self._probe
+        importlib.metadata.version = _version
 
     def _probe(self, name: str, package: str | None = None) -> importlib.machinery.ModuleSpec | None:
         """``importlib.util.find_spec``, by which libraries ask what is installed, must not see stand-ins."""

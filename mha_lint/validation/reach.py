@@ -5,9 +5,11 @@ from __future__ import annotations
 import ast
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 from mha_lint.validation import examine, harness, imports, pairing, stubs, targets, trial
+from mha_lint.validation.construct import without_dropout
 from mha_lint.validation.coverage import Statement, statements_at, watch
 from mha_lint.validation.job import Reached, Reaching
 from mha_lint.validation.specs import Assignment
@@ -35,6 +37,8 @@ def reach(asked: Reaching, deadline: float, tell: Callable[[str], None]) -> Reac
     for setup in search.setups(asked.symbols):
         tell(f"running {setup.target.name}")
         short = _shortcoming(loaded, setup, wanted)
+        if short:  # some code cannot train with dropout
+            short = _shortcoming(loaded, replace(setup, plan=without_dropout(setup.plan)), wanted)
         if not short:
             return Reached(_level(loaded, setup.target, owners), setup.describe())
     return Reached("", reason=short or search.why_not())
@@ -82,8 +86,9 @@ def scoring_statements(source: str, tree: ast.Module, symbols: tuple[str, ...]) 
     rows: set[int] = set()
     for symbol in symbols:
         bodies = [node for name, node in _definitions(tree, "") if name == symbol]
-        scoring = {node.lineno for body in bodies for node in ast.walk(body) if _scores(node)}
-        rows |= scoring or {node.lineno for body in bodies for node in ast.walk(body) if isinstance(node, ast.stmt)}
+        inner = [node for body in bodies for node in ast.walk(body)]
+        scoring = {node.lineno for node in inner if isinstance(node, ast.expr) and _scores(node)}
+        rows |= scoring or {node.lineno for node in inner if isinstance(node, ast.stmt)}
     return statements_at(source, rows)
 
 
@@ -98,12 +103,14 @@ def _definitions(node: ast.AST, prefix: str) -> Iterator[tuple[str, ast.AST]]:
             yield from _definitions(child, prefix)
 
 
-def _scores(node: ast.AST) -> bool:
+def _scores(node: ast.expr) -> bool:
     match node:
         case ast.BinOp(op=ast.MatMult()):
             return True
         case ast.Call(func=ast.Name(name) | ast.Attribute(attr=name)):
-            return name in _SCORING or "softmax" in name.lower() or "attention" in name.lower() or "attn" in name.lower()
+            return (
+                name in _SCORING or "softmax" in name.lower() or "attention" in name.lower() or "attn" in name.lower()
+            )
     return False
 
 

@@ -30,6 +30,16 @@ def _touch(stub: object) -> None:
         raise StubTouched(f"it needs {stub!r}, which is not installed")
 
 
+def _absent(*args: object, **kwargs: object) -> NoReturn:
+    raise StubTouched("it needs a function of a package that is not installed")
+
+
+# What is copied from one function to another while a file is imported.
+_OF_FUNCTIONS = frozenset(
+    "__code__ __globals__ __name__ __qualname__ __defaults__ __closure__ __kwdefaults__ __annotations__".split()
+)
+
+
 class StubBase:
     """What a class inherits that names a stand-in as its base; no instance of it can be made."""
 
@@ -50,6 +60,8 @@ class Stub:
         return str(self.__dict__["_stub_name"])
 
     def __getattr__(self, name: str) -> Any:
+        if name in _OF_FUNCTIONS:
+            return repr(self).rpartition(".")[2] if name in ("__name__", "__qualname__") else getattr(_absent, name)
         if name.startswith("__") and name.endswith("__"):
             raise AttributeError(name)  # protocols such as __torch_function__ or __array__ are not offered
         return self._derive(f"{self!r}.{name}")

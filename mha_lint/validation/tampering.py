@@ -48,6 +48,19 @@ def snapshot() -> Snapshot:
     return [*kept, ("sys.modules", None, modules)]
 
 
+_remembered: Snapshot | None = None
+
+
+def remember() -> None:
+    """Take the snapshot that :func:`earliest` gives from now on, also in processes forked from this one."""
+    global _remembered
+    _remembered = snapshot()
+
+
+def earliest() -> Snapshot:
+    return _remembered if _remembered is not None else snapshot()
+
+
 def replaced(earlier: Snapshot) -> str:
     """What is no longer what it was in ``earlier``, such as "torch.equal"; "" where all is. Additions are harmless."""
     for title, owner, names in earlier:

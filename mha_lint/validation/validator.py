@@ -21,6 +21,7 @@ import mha_lint
 from mha_lint.findings import Verdict
 from mha_lint.validation import evidence
 from mha_lint.validation.channel import receive, send
+from mha_lint.validation.children import FOLDER_PREFIX
 from mha_lint.validation.job import (
     DeviceMissing,
     Environment,
@@ -31,7 +32,6 @@ from mha_lint.validation.job import (
     job_to_json,
     verdict_from_json,
 )
-from mha_lint.validation.worker import FOLDER_PREFIX
 
 INSTALL = 'validation needs PyTorch, which this Python cannot import: pip install "mha-lint[torch]"'
 NEEDS_POSIX = "validation is unavailable: it needs a POSIX system, where processes can be forked"
@@ -45,6 +45,7 @@ _FIXED = {
     "MKL_NUM_THREADS": "1",
     "CUBLAS_WORKSPACE_CONFIG": ":4096:8",  # what deterministic cuBLAS asks for
     "NVIDIA_TF32_OVERRIDE": "0",
+    "PYTORCH_NVML_BASED_CUDA_CHECK": "1",  # asking whether there is CUDA must not start it: children are forked later
     "TORCH_COMPILE_DISABLE": "1",  # compiled code would need a compiler process; its eager meaning is what is compared
     "PYTHONHASHSEED": "0",
     "HF_HUB_OFFLINE": "1",

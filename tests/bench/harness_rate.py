@@ -28,6 +28,7 @@ import time
 import zipfile
 from collections import Counter, defaultdict
 from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -59,10 +60,11 @@ def main() -> int:
     options = _options()
     found, holders = [], 0
     for name in options.packages:
-        for path in _files(_source(name)):
-            modules, wrappers = _modules_cached(path, name)
-            found += modules
-            holders += wrappers
+        files = _files(_source(name))
+        with ProcessPoolExecutor(options.processes) as pool:
+            for modules, wrappers in pool.map(_modules_cached, files, [name] * len(files)):
+                found += modules
+                holders += wrappers
     found = [each for each in found if not options.only or re.search(options.only, f"{each.path}:{each.name}")]
     if options.sample and options.sample < len(found):
         found = sorted(random.Random(options.seed).sample(found, options.sample), key=lambda each: each.path)
@@ -143,7 +145,7 @@ def _modules_cached(path: Path, package: str) -> tuple[list[Found], int]:
 def _model_digest() -> bytes:
     import mha_lint.model
 
-    files = [*Path(mha_lint.model.__file__).parent.rglob("*.py"), Path(__file__)]
+    files = [*Path(mha_lint.model.__file__).parent.rglob("*.py")]
     return hashlib.sha256(b"".join(file.read_bytes() for file in sorted(files))).digest()
 
 
@@ -164,7 +166,13 @@ def _modules(path: Path, data: bytes, package: str) -> tuple[list[Found], int]:
         if owner and method != "__init__":
             methods[owner].append(symbol)
     modules = [
-        Found(package, str(path), cls.name, tuple(methods[cls.name]), tuple(input_hints(model, f"{cls.name}.forward").items()))
+        Found(
+            package,
+            str(path),
+            cls.name,
+            tuple(methods[cls.name]),
+            tuple(input_hints(model, f"{cls.name}.forward").items()),
+        )
         for cls in model.names.every_class
         if cls.name in methods and is_module(cls)
     ]
@@ -180,7 +188,7 @@ def _modules(path: Path, data: bytes, package: str) -> tuple[list[Found], int]:
 
 def _analysed(module: Any) -> tuple[Any, set[str]]:
     """The model of a file, and the "Class.method" names in whose bodies scores are computed."""
-    from mha_lint.model import attention, torch_api
+    from mha_lint.model import attention
     from mha_lint.model.interpreter import Interpreter
     from mha_lint.model.values import Qualified, Tensor, Unknown
 
@@ -191,10 +199,17 @@ def _analysed(module: Any) -> tuple[Any, set[str]]:
             scored.update(next(([frame.symbol] for frame in reversed(self._frames) if "." in frame.symbol), []))
 
         def apply(self, function: Any, call: Any) -> Any:
-            name = self.text(call.node).partition("(")[0].rpartition(".")[2].lower()
-            if isinstance(function, (Qualified, Unknown)) and re.search("attn|attention", name):
-                tensors = [each for each in (*call.args, *call.keywords.values()) if isinstance(each, (Tensor, Unknown))]
-                if sum("projection" in each.roles for each in tensors if isinstance(each, Tensor)) >= 2 and len(tensors) >= 3:
+            callee = self.text(call.node).partition("(")[0]
+            name = callee.rpartition(".")[2].lower()
+            outside = isinstance(function, (Qualified, Unknown)) and not callee.startswith("self.")
+            if outside and re.search("attn|attention", name):
+                tensors = [
+                    each for each in (*call.args, *call.keywords.values()) if isinstance(each, (Tensor, Unknown))
+                ]
+                if (
+                    sum("projection" in each.roles for each in tensors if isinstance(each, Tensor)) >= 2
+                    and len(tensors) >= 3
+                ):
                     self.note()
             result = super().apply(function, call)
             last = name or ""

@@ -181,9 +181,9 @@ def test_a_linter_that_is_killed_leaves_no_folder_behind(tmp_path: Path, busy: b
         assert linter.stdout is not None
         assert linter.stdout.readline() == b"ready\n"
         deadline = time.monotonic() + 20
-        while busy and not list(temporary.glob("mha-lint-*/trial-*")) and time.monotonic() < deadline:
+        while busy and not list(temporary.glob("mha-lint-*/**/trial-*")) and time.monotonic() < deadline:
             time.sleep(0.05)
-        assert list(temporary.glob("mha-lint-*/trial-*" if busy else "mha-lint-*"))
+        assert list(temporary.glob("mha-lint-*/**/trial-*" if busy else "mha-lint-*"))
         linter.kill()
     while list(temporary.glob("mha-lint-*")) and time.monotonic() < deadline:
         time.sleep(0.05)

@@ -1,0 +1,174 @@
+"""Child processes that run the user's code: forked with a folder of their own, heard over a pipe, killed as a group."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import json
+import os
+import select
+import shutil
+import signal
+import socket
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+FOLDER_PREFIX = "mha-lint-"  # of the folder that a server runs in
+_ANSWER_LIMIT = 64 << 20  # bytes; no honest answer comes near
+_PR_SET_PDEATHSIG = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a child ended: its answer, or None and the reason. ``phase`` is the last one that it announced."""
+
+    answer: dict[str, Any] | None
+    phase: str
+    reason: str
+
+
+def in_child(work: Callable[[Callable[[str], None]], dict[str, Any]], sock: socket.socket, timeout: float) -> Ended:
+    """Run ``work`` in a forked child with a folder of its own, and kill its process group at ``timeout`` seconds.
+
+    The child reports over a private pipe: lines that announce phases, then one line of JSON.
+    """
+    folder = tempfile.mkdtemp(prefix="trial-", dir=os.getcwd())
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        status = 1
+        try:
+            os.close(reading)
+            sock.close()
+            settle(folder)
+
+            def tell(phase: str) -> None:
+                os.write(writing, b"phase " + phase.encode() + b"\n")
+
+            answer = work(tell)
+            with os.fdopen(writing, "wb", closefd=False) as stream:
+                stream.write(b"answer " + json.dumps(answer).encode() + b"\n")
+            status = 0
+        except BaseException as error:
+            with contextlib.suppress(BaseException):
+                note = f"{type(error).__name__}: {error}".splitlines()[0][:300]
+                os.write(writing, b"failed " + note.encode("utf-8", "replace") + b"\n")
+        finally:
+            os._exit(status)  # no atexit handler of the user's code runs
+    os.close(writing)
+    try:
+        return _listen(child, reading, sock, timeout)
+    finally:
+        os.close(reading)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def settle(folder: str) -> None:
+    """Make this process, just forked, one of its own that lives in ``folder`` and dies with its parent."""
+    os.setsid()
+    if sys.platform.startswith("linux"):
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    with open(os.devnull, "wb") as sink:
+        os.dup2(sink.fileno(), 2)
+    os.chdir(folder)
+    _point_to(folder)
+
+
+def leave_if_closed(asker: socket.socket) -> None:
+    """End this process where nobody is waiting for its answers any more."""
+    if not asker.recv(1, socket.MSG_PEEK):
+        remove(os.getcwd())
+        os._exit(0)
+
+
+def remove(home: str) -> None:
+    """Remove the folder that the linter made for this server: killed, the linter cannot."""
+    if os.path.basename(home).startswith(FOLDER_PREFIX):
+        shutil.rmtree(home, ignore_errors=True)
+
+
+def _point_to(folder: str) -> None:
+    """Send whatever the user's code and torch want to keep into ``folder``."""
+    for name in ("HOME", "TMPDIR", "TEMP", "TMP", "XDG_CACHE_HOME", "TORCH_HOME", "HF_HOME", "MPLCONFIGDIR",
+                 "TRITON_CACHE_DIR", "TORCHINDUCTOR_CACHE_DIR", "CUDA_CACHE_PATH"):  # fmt: skip
+        os.environ[name] = folder
+    tempfile.tempdir = folder
+    sys.dont_write_bytecode = True
+
+
+def _listen(child: int, reading: int, sock: socket.socket, timeout: float) -> Ended:
+    deadline = time.monotonic() + timeout
+    received = bytearray()
+    cut = ""
+    while True:
+        left = deadline - time.monotonic()
+        if left <= 0:
+            cut = f"took longer than {timeout:.0f} s and was killed"
+            break
+        watched: list[Any] = [reading, sock]
+        ready, _, _ = select.select(watched, [], [], left)
+        if sock in ready and not sock.recv(1, socket.MSG_PEEK):
+            kill(child)
+            leave_if_closed(sock)
+        if reading in ready:
+            part = os.read(reading, 1 << 16)
+            if not part:
+                break
+            received += part
+            if len(received) > _ANSWER_LIMIT:
+                cut = "wrote more than an answer can hold"
+                break
+        elif ready:
+            cut = "was overtaken by another request"
+            break
+    status = kill(child)
+    answer, phase, failed = _parse(bytes(received))
+    if answer is not None and not cut:
+        return Ended(answer, phase, "")
+    if cut:
+        return Ended(None, phase, f"the child process {cut}")
+    if failed:
+        return Ended(None, phase, f"the child process failed ({failed})")
+    return Ended(None, phase, f"the child process {how_it_ended(status)}")
+
+
+def how_it_ended(status: int) -> str:
+    """A wait status in words."""
+    if os.WIFSIGNALED(status):
+        return f"died of {signal.Signals(os.WTERMSIG(status)).name}"
+    return f"left with exit status {os.WEXITSTATUS(status)}"
+
+
+def _parse(received: bytes) -> tuple[dict[str, Any] | None, str, str]:
+    answer: dict[str, Any] | None = None
+    phase = failed = ""
+    for line in received.split(b"\n"):
+        kind, _, rest = line.partition(b" ")
+        match kind:
+            case b"phase":
+                phase = rest.decode("utf-8", "replace")
+            case b"failed":
+                failed = rest.decode("utf-8", "replace")
+            case b"answer":
+                with contextlib.suppress(ValueError):
+                    answer = json.loads(rest)
+    return answer, phase, failed
+
+
+def kill(child: int) -> int:
+    """Wait a moment for a child that has answered, then kill its whole group; the wait status."""
+    for _ in range(20):
+        done, status = os.waitpid(child, os.WNOHANG)
+        if done:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(child, signal.SIGKILL)
+            return status
+        time.sleep(0.001)
+    for end in (os.killpg, os.kill):
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            end(child, signal.SIGKILL)
+    return os.waitpid(child, 0)[1]
