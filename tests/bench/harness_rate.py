@@ -31,8 +31,8 @@ from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
+from mha_lint import screen
 from mha_lint.validation import Reached, Reaching, Validator
 
 TIMEOUT = 40.0  # seconds for one module, imports included
@@ -61,6 +61,9 @@ def main() -> int:
     found, holders = [], 0
     for name in options.packages:
         files = _files(_source(name))
+        if options.files and options.files < len(files):
+            admitted = [path for path in files if screen.admits(path.read_bytes())]
+            files = random.Random(options.seed).sample(admitted, min(options.files, len(admitted)))
         with ProcessPoolExecutor(options.processes) as pool:
             for modules, wrappers in pool.map(_modules_cached, files, [name] * len(files)):
                 found += modules
@@ -84,7 +87,8 @@ def _options() -> argparse.Namespace:
     made.add_argument("--json", help="write every outcome to this file")
     made.add_argument("--only", help="a regular expression for PATH:CLASS")
     made.add_argument("--sample", type=int, help="so many of them, drawn at random")
-    made.add_argument("--seed", type=int, default=0, help="for --sample")
+    made.add_argument("--files", type=int, help="look at so many of each package's files, drawn at random")
+    made.add_argument("--seed", type=int, default=0, help="for --sample and --files")
     made.add_argument("--processes", type=int, default=2)
     made.add_argument("--quiet", action="store_true", help="no line for each failure as it happens")
     return made.parse_args()
@@ -120,8 +124,6 @@ def _files(source: Path) -> list[Path]:
 
 
 def _modules_cached(path: Path, package: str) -> tuple[list[Found], int]:
-    from mha_lint import screen
-
     data = path.read_bytes()
     if not screen.admits(data):
         return [], 0
@@ -153,15 +155,15 @@ def _modules(path: Path, data: bytes, package: str) -> tuple[list[Found], int]:
     """The attention modules of a file, and how many other modules name one of them."""
     import libcst
 
-    from mha_lint.model.attention import is_module
+    from mha_lint.model.attention import analyse, is_module
     from mha_lint.model.hints import input_hints
 
     try:
-        model, scored = _analysed(libcst.parse_module(data))
+        model = analyse(libcst.parse_module(data))
     except (libcst.ParserSyntaxError, RecursionError, UnicodeDecodeError):
         return [], 0
     methods: dict[str, list[str]] = defaultdict(list)
-    for symbol in sorted(scored):
+    for symbol in sorted(model.scored):
         owner, _, method = symbol.rpartition(".")
         if owner and method != "__init__":
             methods[owner].append(symbol)
@@ -184,47 +186,6 @@ def _modules(path: Path, data: bytes, package: str) -> tuple[list[Found], int]:
                 for inner in ast.walk(node))
     ]  # fmt: skip
     return modules, len(others)
-
-
-def _analysed(module: Any) -> tuple[Any, set[str]]:
-    """The model of a file, and the "Class.method" names in whose bodies scores are computed."""
-    from mha_lint.model import attention
-    from mha_lint.model.interpreter import Interpreter
-    from mha_lint.model.values import Qualified, Tensor, Unknown
-
-    scored: set[str] = set()
-
-    class Recording(Interpreter):
-        def note(self) -> None:
-            scored.update(next(([frame.symbol] for frame in reversed(self._frames) if "." in frame.symbol), []))
-
-        def apply(self, function: Any, call: Any) -> Any:
-            callee = self.text(call.node).partition("(")[0]
-            name = callee.rpartition(".")[2].lower()
-            outside = isinstance(function, (Qualified, Unknown)) and not callee.startswith("self.")
-            if outside and re.search("attn|attention", name):
-                tensors = [
-                    each for each in (*call.args, *call.keywords.values()) if isinstance(each, (Tensor, Unknown))
-                ]
-                if (
-                    sum("projection" in each.roles for each in tensors if isinstance(each, Tensor)) >= 2
-                    and len(tensors) >= 3
-                ):
-                    self.note()
-            result = super().apply(function, call)
-            last = name or ""
-            if isinstance(result, Tensor) and "softmax" in last and "weights" in result.roles:
-                self.note()
-            if last == "scaled_dot_product_attention":
-                self.note()
-            return result
-
-    original = attention.Interpreter
-    attention.Interpreter = Recording
-    try:
-        return attention.analyse(module), scored
-    finally:
-        attention.Interpreter = original
 
 
 # --- running them ------------------------------------------------------------------------------------------------
