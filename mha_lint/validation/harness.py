@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from mha_lint.validation import trial
+from mha_lint.validation import learning, trial
 from mha_lint.validation.construct import filled, plans, variants
 from mha_lint.validation.coverage import Rows, Statement, watch
 from mha_lint.validation.imports import Loaded, in_one_line, quiet
@@ -34,6 +34,7 @@ from mha_lint.validation.targets import (
 from mha_lint.validation.vocabulary import SIZINGS
 
 _ATTEMPTS = 320  # calls of forward for one built instance
+_LEARNING = 140  # of them, those that follow what exceptions teach
 
 
 _LARGEST = 40_000_000  # parameters; beyond, trials take too long
@@ -86,6 +87,7 @@ class Search:
     ran_without_reaching: str = ""
     missing_package: str = ""
     ran_last: int = 0  # rows of the file that the last attempt ran
+    failed_plans: int = 0  # instances that were built and could not be called
     any_of: bool = False  # whether one wanted statement is as good as all of them
 
     def find(self, symbols: tuple[str, ...]) -> list[Setup]:
@@ -199,6 +201,7 @@ class Search:
                 return None
             module.eval()
             best = self._call(target, plan, module, wanted, rows, deadline)
+            self.failed_plans += best is None
         configs = [value for value in vars(module).values() if isinstance(value, Answers)]
         asked = {name: value for config in configs for name, value in config.asked().items()}
         return best, asked
@@ -243,10 +246,13 @@ class Search:
         positional = trial.positional_only(signature)
         attempts = 0
         best: Setup | None = None
+        function = function_of(self.loaded.tree, target, type(module))
+        raised: BaseException | None = None  # by the last attempt
 
         def attempt(specs: dict[str, Spec], family: tuple[Assignment, ...]) -> Setup | None:
-            nonlocal attempts
+            nonlocal attempts, raised
             attempts += 1
+            raised = None
             rows.of(self.loaded.pseudo).clear()
             self.met.clear()
             conditions = trial.Conditions("cpu", torch.float32, False, seed=0)
@@ -258,6 +264,7 @@ class Search:
             except MemoryError:
                 raise  # trying on would take the machine's memory again and again
             except (Exception, StubTouched) as error:
+                raised = error
                 self._note_missing(error)
                 shown = ", ".join(f"{name}={describe(spec)}" for name, spec in specs.items())
                 ran = rows.of(self.loaded.pseudo)
@@ -268,7 +275,57 @@ class Search:
             covered = frozenset(item for item in wanted if item in built or item.ran(rows.of(self.loaded.pseudo)))
             return Setup(target, plan, dict(specs), family, inspected, covered, frozenset(self.met))
 
+        furthest = (0, False)  # rows that a call ran, and whether a part that the module lacks stopped it
+        lessons = max(_LEARNING >> self.failed_plans, 20)
+
+        def learn() -> Iterator[Setup]:
+            """Setups found by changing what an exception blames, from the call that ran furthest."""
+            nonlocal furthest
+            known: set[str] = set()
+            queue: list[tuple[int, int, dict[str, Spec], tuple[Assignment, ...]]] = []
+
+            def consider(ran: int, specs: dict[str, Spec], family: tuple[Assignment, ...]) -> None:
+                text = f"{specs} {family[0]}"
+                if text not in known and _has_tensor(specs):
+                    known.add(text)
+                    heapq.heappush(queue, (-ran, len(known), specs, family))
+
+            for specs in itertools.islice(self._ordered(required, options), 4):
+                consider(0, specs, groups[0])
+            while queue and attempts < lessons and time.monotonic() < deadline:
+                _, _, specs, family = heapq.heappop(queue)
+                found = attempt(specs, family)
+                if found is not None:
+                    yield found
+                    continue
+                if raised is None:
+                    continue
+                ran = self.ran_last
+                if ran > furthest[0]:
+                    furthest = ran, "'NoneType' object is not callable" in str(raised)
+                if key := learning.missing_key(raised, function):
+                    extra_one = inspect.Parameter(key, inspect.Parameter.KEYWORD_ONLY)
+                    options.setdefault(key, candidates(extra_one, evidence, module, inspected, None, signature))
+                    for spec in options[key][:4]:
+                        consider(ran + 1, {**specs, key: spec}, family)
+                    continue
+                names = learning.blamed(raised, self.loaded.pseudo, function) or list(specs)
+                names = [name for name in names if name in options]
+                sizes = {**inspected.sizes, **family[0].sizes}
+                for place, (name, spec) in enumerate(learning.others(raised, names, specs, options, sizes)):
+                    consider(ran - 2 * place, {**specs, name: spec}, family)
+                for other_family in learning.other_sizes(raised) if family is groups[0] else ():
+                    consider(ran, specs, other_family)
+
         groups = families(inspected.fixed)
+        for learnt in learn():
+            if self._suffices(learnt.covered, wanted):
+                return learnt
+            best = learnt
+            break
+        if best is None and furthest[1]:
+            return None
+        attempts = 0
         for specs, family in self._combinations(required, options, groups):
             if attempts >= _ATTEMPTS or time.monotonic() > deadline:
                 break

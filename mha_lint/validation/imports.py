@@ -18,7 +18,7 @@ import warnings
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from mha_lint.validation.stubs import StubModule
 
@@ -107,11 +107,22 @@ def quiet() -> Iterator[None]:
             yield
 
 
-def prepare(place: Place, *, lazily: bool) -> None:
+Way = Literal["lazily", "after the root", "after all"]
+
+
+def ways(place: Place) -> tuple[Way, ...]:
+    """How the enclosing packages of a file may be imported, in the order of what to try."""
+    if not place.packages:
+        return ("lazily",)
+    return ("lazily", "after the root", "after all") if len(place.packages) > 1 else ("lazily", "after all")
+
+
+def prepare(place: Place, way: Way) -> None:
     """Make the imports of ``place`` work: search paths, enclosing packages, stand-ins for what is missing.
 
-    With ``lazily``, an enclosing package's own ``__init__`` runs only when the file asks for a name that no
-    submodule has: it often imports the whole library, and with it everything that is not installed.
+    A package imported lazily runs its own ``__init__`` only when the file asks for a name that no submodule has: it
+    often imports the whole library, and with it everything that is not installed. But some libraries can be imported
+    in the order of their own ``__init__`` alone.
     """
     if place.root not in sys.path:
         sys.path.insert(0, place.root)
@@ -119,13 +130,16 @@ def prepare(place: Place, *, lazily: bool) -> None:
         sys.meta_path.remove(finder)
     sys.meta_path.append(StandInFinder(place))
     importlib.invalidate_caches()
-    if lazily:
-        for name in place.packages:
-            if name not in sys.modules:
-                sys.modules[name] = LazyPackage(name, os.path.join(place.root, *name.split(".")))
-    elif place.packages:
+    if way == "after all":
         with quiet():
             importlib.import_module(place.packages[-1])
+        return
+    if way == "after the root":
+        with quiet():
+            importlib.import_module(place.packages[0])
+    for name in place.packages:
+        if name not in sys.modules:
+            sys.modules[name] = LazyPackage(name, os.path.join(place.root, *name.split(".")))
 
 
 def forget(place: Place, earlier: Collection[str] = ()) -> None:

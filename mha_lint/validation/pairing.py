@@ -42,9 +42,9 @@ def load_alone(path: str, text: str) -> imports.Loaded:
     """Import one text as the module at ``path``. Raise CannotLoad where it cannot be imported."""
     place = imports.place_of(path)
     failure: imports.CannotLoad | None = None
-    for lazily in (True, False) if place.packages else (True,):
+    for way in imports.ways(place):
         try:
-            imports.prepare(place, lazily=lazily)
+            imports.prepare(place, way)
             return imports.load(place, "before", text)
         except stubs.StubTouched as error:
             failure = failure or imports.CannotLoad(f"importing the file needs more than a stand-in: {error}")
@@ -61,12 +61,12 @@ def load_sources(job: Job) -> Sources:
     """Import both texts. Raise CannotLoad where before cannot be imported, AfterBroken where after alone cannot."""
     place = imports.place_of(job.path)
     failure: imports.CannotLoad | None = None
-    for lazily in (True, False) if place.packages else (True,):
+    for way in imports.ways(place):
         try:
             with contextlib.ExitStack() as stack:
                 rows = stack.enter_context(watch(f"{place.path}#before", f"{place.path}#after"))
                 try:
-                    imports.prepare(place, lazily=lazily)
+                    imports.prepare(place, way)
                     before = imports.load(place, "before", job.before)
                 except stubs.StubTouched as error:
                     raise imports.CannotLoad(f"importing the file needs more than a stand-in: {error}") from error

@@ -149,10 +149,10 @@ def _import_once(path: str, text: str) -> bool:
     from mha_lint.validation import imports
 
     place = imports.place_of(path)
-    for lazily in (True, False) if place.packages else (True,):
+    for way in imports.ways(place):
         earlier = set(sys.modules)
         try:
-            imports.prepare(place, lazily=lazily)
+            imports.prepare(place, way)
             imports.load(place, "import", text)
         except BaseException:
             imports.forget(place, earlier)

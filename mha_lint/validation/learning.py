@@ -1,0 +1,147 @@
+"""What an exception teaches: which arguments of the call may be to blame for it, and what they may be instead."""
+
+from __future__ import annotations
+
+import ast
+import re
+import traceback
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+
+from mha_lint.validation.specs import Assignment, Constant, Dim, Spec, TensorSpec, TupleSpec, families, size_of
+
+_NUMBER = re.compile(r"\d+")
+_ABSENT = re.compile(r"NoneType|must be Tensor, not|\bNone\b")
+_RANK = re.compile(
+    r"unpack \(expected (\d)|expected (\d)D|to have (\d) dim|(\d)-dimensional|Expected (\d)-?D", re.IGNORECASE
+)
+_SHORTEST, _LONGEST = 4, 256  # lengths that a module may insist on
+_FAMILIES = 3  # other sizes that one message is worth
+
+
+def blamed(error: BaseException, file: str, function: ast.FunctionDef | None) -> list[str]:
+    """Parameters of ``function`` on which the statement that raised depends; all of them where that is not known."""
+    if function is None:
+        return []
+    arguments = function.args
+    names = [item.arg for item in [*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs]]
+    last = function.end_lineno or function.lineno
+    rows = [frame.lineno or 0 for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
+    within = [row for row in rows if function.lineno <= row <= last]
+    if not within:
+        return names
+    row = within[0]
+    statements = [node for node in ast.walk(function) if isinstance(node, ast.stmt) and node is not function]
+    raised = [node for node in statements if node.lineno <= row <= (node.end_lineno or node.lineno)]
+    if not raised:
+        return names
+    innermost = min(raised, key=lambda node: (node.end_lineno or node.lineno) - node.lineno)
+    direct = _read(innermost)
+    needed = set(direct)
+    for node in sorted(statements, key=lambda node: -node.lineno):
+        assigns = node.lineno <= row and isinstance(node, (ast.Assign, ast.AugAssign, ast.AnnAssign))
+        if assigns and _written(node) & needed:
+            needed |= _read(node)
+    return [name for name in names if name in direct] + [name for name in names if name in needed - direct]
+
+
+def missing_key(error: BaseException, function: ast.FunctionDef | None) -> str:
+    """The keyword that a variadic function looked up in vain; "" where that was not it."""
+    if function is None or function.args.kwarg is None or not isinstance(error, KeyError) or len(error.args) != 1:
+        return ""
+    name = error.args[0]
+    return name if isinstance(name, str) and name.isidentifier() else ""
+
+
+def others(
+    error: BaseException,
+    names: Sequence[str],
+    specs: Mapping[str, Spec],
+    options: Mapping[str, list[Spec]],
+    sizes: Mapping[str, int],
+) -> Iterator[tuple[str, Spec]]:
+    """Changes to try, one argument each, the likeliest first."""
+    text = str(error)
+    if "not callable" in text:
+        return  # a part of the module is missing: no argument of the call will do
+    absent = [name for name in names if specs.get(name, Constant(None)) == Constant(None)]
+    present = [name for name in names if name not in absent]
+    if _ABSENT.search(text) or (isinstance(error, TypeError) and absent and "argument" in text):
+        yield from _alternatives(absent, specs, options, 10)
+        yield from _alternatives(present, specs, options, 3)
+        return
+    if isinstance(error, TypeError) and "NoneType" not in text and "not iterable" in text:
+        yield from _alternatives(names, specs, options, 12)
+        return
+    rank = next((int(number) for found in _RANK.finditer(text) for number in found.groups() if number), 0)
+    for name in present if rank else ():
+        for spec in options.get(name, []):
+            if isinstance(spec, TensorSpec) and len(spec.dims) == rank and spec != specs[name]:
+                yield name, spec
+    numbers = list(dict.fromkeys(int(number) for number in _NUMBER.findall(text)))[:8]
+    for name in present:
+        for spec in _resized(specs[name], numbers, sizes):
+            yield name, spec
+    yield from _alternatives(present, specs, options, 8)
+    yield from _alternatives(absent, specs, options, 4)
+
+
+def other_sizes(error: BaseException) -> Iterator[tuple[Assignment, ...]]:
+    """Families of sizes in which a length is one that the message of a shape error names."""
+    if isinstance(error, (RuntimeError, AssertionError, ValueError)):
+        numbers = [int(number) for number in _NUMBER.findall(str(error))]
+        wanted = [number for number in dict.fromkeys(numbers) if _SHORTEST <= number <= _LONGEST]
+        yield from families(wanted[:_FAMILIES])[-len(wanted[:_FAMILIES]) :] if wanted else ()
+
+
+def _alternatives(
+    names: Sequence[str], specs: Mapping[str, Spec], options: Mapping[str, list[Spec]], count: int
+) -> Iterator[tuple[str, Spec]]:
+    for name in names:
+        current = specs.get(name, Constant(None))
+        for spec in [spec for spec in options.get(name, []) if spec != current][:count]:
+            yield name, spec
+
+
+def _resized(spec: Spec, numbers: Sequence[int], sizes: Mapping[str, int]) -> Iterator[Spec]:
+    """The tensor with one dimension, whose size the message names, of another size that it names."""
+    match spec:
+        case TensorSpec(dims, kind) if kind != "ids":
+            for at, dim in reversed(list(enumerate(dims))):
+                if isinstance(dim, str) and set(dim) & set("btsHW"):
+                    continue  # a length is free; other families of sizes give it other values
+                size = _size(dim, sizes)
+                for number in numbers if size in numbers else ():
+                    if number != size and 0 < number <= 4096:
+                        same: list[Dim] = [name for name, value in sizes.items() if value == number]
+                        for found in same or [number]:  # a size that varies must go on varying
+                            yield replace(spec, dims=(*dims[:at], found, *dims[at + 1 :]))
+        case TupleSpec(items) if items and all(item.dims == items[0].dims for item in items):
+            for changed in _resized(items[0], numbers, sizes):
+                if isinstance(changed, TensorSpec):
+                    yield TupleSpec((changed,) * len(items))
+
+
+def _size(dim: Dim, sizes: Mapping[str, int]) -> int:
+    try:
+        return size_of(dim, sizes)
+    except (NameError, KeyError):
+        return -1
+
+
+def _read(node: ast.AST) -> set[str]:
+    """Names that a statement reads; of a compound one, those of its header."""
+    if isinstance(node, (ast.If, ast.While)):
+        return _read(node.test)
+    if isinstance(node, (ast.For, ast.AsyncFor)):
+        return _read(node.iter)
+    inner = [item for item in ast.walk(node) if isinstance(item, ast.Name)]
+    return {item.id for item in inner if isinstance(item.ctx, ast.Load)}
+
+
+def _written(node: ast.AST) -> set[str]:
+    inner = [item for item in ast.walk(node) if isinstance(item, ast.Name)]
+    written = {item.id for item in inner if isinstance(item.ctx, ast.Store)}
+    if isinstance(node, ast.AugAssign) and isinstance(node.target, ast.Name):
+        written.add(node.target.id)
+    return written
