@@ -34,7 +34,7 @@ from mha_lint.validation.targets import (
 from mha_lint.validation.vocabulary import SIZINGS
 
 _ATTEMPTS = 320  # calls of forward for one built instance
-_LEARNING = 140  # of them, those that follow what exceptions teach
+_LEARNING = 80  # of them, those that follow what exceptions teach
 
 
 _LARGEST = 40_000_000  # parameters; beyond, trials take too long

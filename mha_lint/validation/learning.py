@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import math
 import re
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,6 +17,8 @@ _RANK = re.compile(
     r"unpack \(expected (\d)|expected (\d)D|to have (\d) dim|(\d)-dimensional|Expected (\d)-?D", re.IGNORECASE
 )
 _SHORTEST, _LONGEST = 4, 256  # lengths that a module may insist on
+_WIDEST = 32  # the side of an image
+_PRODUCT = re.compile(r"shapes cannot be multiplied \(\d+x(\d+) and (\d+)x\d+\)")
 _FAMILIES = 3  # other sizes that one message is worth
 
 
@@ -78,7 +81,9 @@ def others(
         for spec in options.get(name, []):
             if isinstance(spec, TensorSpec) and len(spec.dims) == rank and spec != specs[name]:
                 yield name, spec
-    numbers = list(dict.fromkeys(int(number) for number in _NUMBER.findall(text)))[:8]
+    product = _PRODUCT.search(text)
+    numbers = [int(product[1]), int(product[2])] if product else [int(number) for number in _NUMBER.findall(text)]
+    numbers = list(dict.fromkeys(numbers))[:8]
     for name in present:
         for spec in _resized(specs[name], numbers, sizes):
             yield name, spec
@@ -91,7 +96,10 @@ def other_sizes(error: BaseException) -> Iterator[tuple[Assignment, ...]]:
     if isinstance(error, (RuntimeError, AssertionError, ValueError)):
         numbers = [int(number) for number in _NUMBER.findall(str(error))]
         wanted = [number for number in dict.fromkeys(numbers) if _SHORTEST <= number <= _LONGEST]
-        yield from families(wanted[:_FAMILIES])[-len(wanted[:_FAMILIES]) :] if wanted else ()
+        for number in wanted[:_FAMILIES]:
+            side = number if number <= _WIDEST else math.isqrt(number)
+            (*_, family) = families([number])
+            yield tuple(replace(each, sizes={**each.sizes, "H": side, "W": side}) for each in family)
 
 
 def _alternatives(
