@@ -153,9 +153,19 @@ def _site(path: Path, block: tuple[int, int], call: ast.Call, scope: Scope, star
         if b"#" in between or at < 0 or b"\\" in between:
             return None
         verdict = _played(inner, call, scope)
-        return Site(path, block, call.lineno, start + len(between[:at].rstrip()), end, b"", verdict)
+        return Site(
+            path, block, call.func.end_lineno or call.lineno, start + len(between[:at].rstrip()), end, b"", verdict
+        )
     if call.func.attr == "reshape" and scope.moved(receiver, call):
-        return Site(path, block, call.lineno, after - len("reshape"), after, b"view", _played(receiver, call, scope))
+        return Site(
+            path,
+            block,
+            call.func.end_lineno or call.lineno,
+            after - len("reshape"),
+            after,
+            b"view",
+            _played(receiver, call, scope),
+        )
     return None
 
 
@@ -364,15 +374,14 @@ def _outcome(node: Node, steps: Steps, call: ast.Call, scope: Scope) -> str:
         wanted = _length(scope, args[0], call.lineno)
     else:
         wanted = None if any(isinstance(argument, ast.Starred) for argument in args) else len(args)
-    if wanted is None:
-        return "in doubt"
+    if wanted is None or any(isinstance(argument, ast.Constant) and argument.value == 1 for argument in args):
+        return "in doubt"  # a dimension of 1 may stand anywhere
     rank = scope.rank(node, node.lineno)
     # Of an unknown rank it is only said that dimensions are merged: nobody views a tensor as what it is.
     outcomes = [_of_rank(rank, steps, wanted) for rank in ([rank] if rank else range(max(wanted + 1, 3), 7))]
-    known = [outcome for outcome in outcomes if outcome is not None]
-    if not known:
+    if not outcomes or None in outcomes or len(set(outcomes)) > 1:
         return "in doubt"
-    return "raises" if all(known) else "in doubt" if any(known) else "runs"
+    return "raises" if outcomes[0] else "runs"
 
 
 def _of_rank(rank: int, steps: Steps, wanted: int) -> bool | None:
