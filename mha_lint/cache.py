@@ -7,6 +7,7 @@ import json
 import os
 import platform
 import tempfile
+import time
 from dataclasses import asdict
 from functools import cached_property
 from hashlib import blake2b
@@ -20,6 +21,8 @@ from mha_lint.settings import Settings
 
 FOLDER = ".mha_lint_cache"
 LIMIT = 64 * 1024 * 1024  # bytes
+MOST_FILES = 50_000
+SETTLED = 2_000_000_000  # nanoseconds after which a change of a file shows in its times, on any file system
 
 _TAG = "Signature: 8a477f597d28d172789f06886806bc55\n# This folder is a cache of mha-lint; it can be deleted.\n"
 
@@ -71,15 +74,61 @@ class LintCache:
         """Keep the findings; a cache that cannot be written is no error."""
         file = self._file(source)
         with contextlib.suppress(OSError):
-            file.parent.mkdir(parents=True, exist_ok=True)
-            descriptor, temporary = tempfile.mkstemp(dir=file.parent)
-            try:
-                with os.fdopen(descriptor, "w", encoding="ascii") as out:
-                    json.dump([asdict(finding) for finding in findings], out)
-                os.replace(temporary, file)
-            except BaseException:
-                os.unlink(temporary)
-                raise
+            _write(file, [asdict(finding) for finding in findings])
+
+
+class Index:
+    """The findings of files whose size, times and inode have not changed: one file, read at the start of a run.
+
+    Whoever writes last wins; what another run has learnt in the meantime is learnt again. A file that changed within
+    the last moments is left out, since it may change again without its time telling.
+    """
+
+    def __init__(self, folder: Path, settings: Settings) -> None:
+        prefix = repr((_tool(), settings)).encode(errors="surrogatepass")
+        self._file = folder / "lint" / f"index-{blake2b(prefix, digest_size=20).hexdigest()}.json"
+        self._changed = False
+        self._entries: dict[str, Any] = {}
+        with contextlib.suppress(OSError, ValueError):
+            entries = json.loads(self._file.read_bytes())
+            if isinstance(entries, dict):
+                self._entries = entries
+
+    def load(self, path: str, status: os.stat_result) -> tuple[Finding, ...] | None:
+        """The findings of the file as it was when it had this status, or None."""
+        try:
+            stamp, records = self._entries[path]
+            return tuple(_finding(record) for record in records) if stamp == _stamp(status) else None
+        except (KeyError, ValueError, TypeError, AttributeError):
+            return None
+
+    def store(self, path: str, status: os.stat_result, findings: tuple[Finding, ...]) -> None:
+        """Remember the findings; ``status`` was taken before the file was read."""
+        if time.time_ns() - max(status.st_mtime_ns, status.st_ctime_ns) > SETTLED:
+            self._entries[path] = [_stamp(status), [asdict(finding) for finding in findings]]
+            self._changed = True
+
+    def save(self) -> None:
+        """Write the index, if it has changed; one that cannot be written is no error."""
+        if self._changed:
+            with contextlib.suppress(OSError):
+                _write(self._file, dict(list(self._entries.items())[-MOST_FILES:]))
+
+
+def _stamp(status: os.stat_result) -> list[int]:
+    return [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]
+
+
+def _write(file: Path, content: object) -> None:
+    file.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, temporary = tempfile.mkstemp(dir=file.parent)
+    try:
+        with os.fdopen(descriptor, "w", encoding="ascii") as out:
+            out.write(json.dumps(content))  # json.dump would not use the fast encoder
+        os.replace(temporary, file)
+    except BaseException:
+        os.unlink(temporary)
+        raise
 
 
 def trim(folder: Path, limit: int = LIMIT) -> None:

@@ -220,9 +220,13 @@ def fits(path: Path, patterns: Sequence[str], root: Path) -> bool:
     """
     if not patterns:
         return False
-    relative = path.relative_to(root) if root in path.parents else path
-    compiled = _compile(tuple(patterns))
-    return any(compiled.match(candidate) for candidate in (path.name, relative.as_posix(), path.as_posix()))
+    return _fits(path.name, path.as_posix(), _compile(tuple(patterns)), f"{root.as_posix().rstrip('/')}/")
+
+
+def _fits(name: str, absolute: str, globs: re.Pattern[str], root: str) -> bool:
+    """:func:`fits` without the price of paths; ``root`` ends in a slash."""
+    match = globs.match
+    return bool(match(name) or match(absolute) or (absolute.startswith(root) and match(absolute[len(root) :])))
 
 
 @lru_cache(maxsize=64)
@@ -245,13 +249,25 @@ def discover(
     for given in paths:
         if force_exclude and matches(Path(os.path.abspath(given)), exclude, root):
             continue
-        for item in _walk(given, exclude, root) if given.is_dir() else _named(given):
-            identity = os.path.realpath(item) if isinstance(item, Path) else f"error {item}"
+        walking = given.is_dir()
+        real: dict[str, str] = {}  # folder to the folder that it is
+        for item in _walk(given, exclude, root) if walking else _named(given):
+            identity = _identity(item, real) if isinstance(item, Path) else f"error {item}"
             known = found.get(identity)
             if isinstance(item, Path) and isinstance(known, Path) and _links(item) < _links(known):
                 del found[identity]  # so that the file takes its place under its own name
             found.setdefault(identity, item)
     return list(found.values())
+
+
+def _identity(path: Path, real: dict[str, str]) -> str:
+    """The path without symbolic links."""
+    if path.is_symlink():
+        return os.path.realpath(path)
+    folder, name = os.path.split(path)
+    if folder not in real:
+        real[folder] = os.path.realpath(folder)
+    return os.path.join(real[folder], name)
 
 
 def _links(path: Path) -> int:
@@ -272,6 +288,8 @@ def _named(path: Path) -> Iterator[Path | SourceError]:
 
 def _walk(folder: Path, exclude: Sequence[str], root: Path) -> Iterator[Path | SourceError]:
     ignored = Gitignore(folder)
+    excluding = _compile(tuple(exclude)) if exclude else None
+    top = f"{root.as_posix().rstrip('/')}/"
     pending = [folder]
     while pending:
         here = pending.pop()
@@ -281,17 +299,22 @@ def _walk(folder: Path, exclude: Sequence[str], root: Path) -> Iterator[Path | S
             yield SourceError(here, f"cannot be read: {_reason(error)}")
             continue
         ignored.enter(here, any(entry.name == ".gitignore" for entry in entries))
+        absolute = Path(os.path.abspath(here)).as_posix().rstrip("/")
         folders = []
         for entry in entries:
-            path = here / entry.name
             is_folder = entry.is_dir(follow_symlinks=False)
             if not is_folder and not entry.name.endswith(SUFFIXES):
                 continue
-            if fits(Path(os.path.abspath(path)), exclude, root) or ignored.covers(path, is_folder):
+            if excluding and _fits(entry.name, f"{absolute}/{entry.name}", excluding, top):
+                continue
+            path = here / entry.name
+            if ignored.covers(path, is_folder):
                 continue
             if is_folder:
                 folders.append(path)
-            elif path.is_file():  # not a broken link (an editor's lock file, say), a link to a folder, or a pipe
+            elif (
+                path.is_file() if entry.is_symlink() else entry.is_file()
+            ):  # not a broken link (an editor's lock file, say), a link to a folder, or a pipe
                 yield path
         pending.extend(reversed(folders))
 

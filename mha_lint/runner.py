@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 import traceback
 from collections.abc import Iterable, Iterator, Sequence
@@ -19,7 +20,7 @@ from mha_lint.report import Entry
 from mha_lint.settings import Settings
 
 if TYPE_CHECKING:
-    from mha_lint.cache import LintCache
+    from mha_lint.cache import Index, LintCache
     from mha_lint.fixing import Fixed
     from mha_lint.validation import Validator
 
@@ -103,7 +104,7 @@ def run(items: Iterable[Path | Source | SourceError], settings: Settings, plan: 
     finally:
         if validator:
             validator.close()
-    if plan.cache:
+    if plan.cache and outcome.cached < outcome.files:
         from mha_lint.cache import trim
 
         trim(plan.cache)
@@ -164,12 +165,49 @@ def _raise_if_interrupted(error: BaseException) -> None:
 
 
 def _lint_all(items: Sequence[Path | Source], settings: Settings, plan: Plan) -> Iterator[Linted]:
-    """Lint in order: alone for a moment, then, if much is left, in ``plan.jobs`` processes."""
-    cache = None
-    if plan.cache:
-        from mha_lint.cache import LintCache
+    """Lint in order; what has not changed since it was linted is not even read."""
+    if not plan.cache:
+        yield from _lint_fresh(items, settings, plan, None)
+        return
+    from mha_lint.cache import Index, LintCache
 
-        cache = LintCache(plan.cache, settings)
+    index = Index(plan.cache, settings)
+    status = {item: _status(item) for item in items if isinstance(item, Path)}
+    known = {item: found for item, at in status.items() if at and (found := _unchanged(item, at, index))}
+    fresh = _lint_fresh([item for item in items if item not in known], settings, plan, LintCache(plan.cache, settings))
+    for item in items:
+        if item in known:
+            yield known[item]
+            continue
+        result = next(fresh)
+        at = status.get(item) if isinstance(item, Path) else None
+        if at and not result.error:
+            index.store(os.path.abspath(result.path), at, result.findings)
+        yield result
+    index.save()
+
+
+def _status(path: Path) -> os.stat_result | None:
+    try:
+        return os.stat(path)
+    except OSError:
+        return None  # whoever reads the file will say why
+
+
+def _unchanged(path: Path, status: os.stat_result, index: Index) -> Linted | None:
+    findings = index.load(os.path.abspath(path), status)
+    if not findings:
+        return None if findings is None else Linted(path, cached=True)
+    try:
+        return Linted(path, findings, read_source(path), cached=True)
+    except SourceError:
+        return None
+
+
+def _lint_fresh(
+    items: Sequence[Path | Source], settings: Settings, plan: Plan, cache: LintCache | None
+) -> Iterator[Linted]:
+    """Lint in order: alone for a moment, then, if much is left, in ``plan.jobs`` processes."""
     begun = time.perf_counter()
     for done, item in enumerate(items):
         elapsed = time.perf_counter() - begun
