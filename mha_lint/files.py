@@ -7,8 +7,6 @@ import contextlib
 import os
 import re
 import stat
-import tempfile
-import tokenize
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import translate
@@ -75,7 +73,12 @@ def decode(path: Path, data: bytes) -> Source:
     if zero >= 0:
         raise SourceError(path, "is a binary file, not Python (it holds a zero byte)", data.count(b"\n", 0, zero) + 1)
     # Python translates newlines before it looks for the coding line; detect_encoding only knows b"\n".
-    head = iter(re.split(rb"(?<=\n)|(?<=\r)(?!\n)", data[:4096], maxsplit=2)[:2])
+    first = re.split(rb"(?<=\n)|(?<=\r)(?!\n)", data[:4096], maxsplit=2)[:2]
+    if not any(b"coding" in line for line in first):  # tokenize costs more to import than most files to look at
+        return _decoded(path, data, "utf-8-sig" if data.startswith(codecs.BOM_UTF8) else "utf-8")
+    import tokenize
+
+    head = iter(first)
     try:
         encoding, _ = tokenize.detect_encoding(lambda: next(head))
     except SyntaxError as error:
@@ -83,6 +86,10 @@ def decode(path: Path, data: bytes) -> Source:
         if "unknown encoding" in message:
             raise SourceError(path, f"names an {message} in its coding line") from error
         raise _undecodable(path, data, "utf-8") from error
+    return _decoded(path, data, encoding)
+
+
+def _decoded(path: Path, data: bytes, encoding: str) -> Source:
     bom = encoding == "utf-8-sig"
     encoding = "utf-8" if bom else encoding
     if not _holds_source(encoding):
@@ -148,6 +155,8 @@ def write_source(source: Source, text: str) -> None:
     the old ones put back where that fails. Only there can a crash of the machine leave half a file.
     Raises :class:`SourceError` when the file changed since it was read, is read-only, or cannot be written.
     """
+    import tempfile
+
     data = encode(source, text)
     target = Path(os.path.realpath(source.path))
     try:

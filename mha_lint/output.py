@@ -73,9 +73,11 @@ def show(
 
 
 def _report(options: argparse.Namespace, entries: Sequence[Entry], stream: TextIO) -> bytes:
+    kind = options.output_format
+    if not entries and kind != "json" and not options.statistics:
+        return b""
     from mha_lint.report import github, json, text
 
-    kind = options.output_format
     colour = not options.output_file and _colour(stream)
     if options.statistics:
         rendered = text.statistics_json(entries) if kind == "json" else text.statistics(entries)

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import os
 import time
-import traceback
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
-from textwrap import shorten
 from typing import TYPE_CHECKING, Literal
 
 from mha_lint import screen
@@ -146,13 +144,21 @@ def lint_one(item: Path | Source, settings: Settings, cache: LintCache | None) -
     except SourceError as error:
         return Linted(path, error=str(error))
     except Exception as error:  # a bug in a rule must cost one file, not the run
-        return Linted(path, error=_crash(path, error, "linting"), detail=traceback.format_exc())
+        return Linted(path, error=_crash(path, error, "linting"), detail=_traceback())
 
 
 def _crash(path: Path, error: Exception, activity: str) -> str:
     _raise_if_interrupted(error)
+    from textwrap import shorten
+
     told = shorten(f"{type(error).__name__}: {error}", 200)
     return f"{path}: mha-lint failed while {activity} this file ({told}); please report it at {ISSUES}"
+
+
+def _traceback() -> str:
+    import traceback
+
+    return traceback.format_exc()
 
 
 def _raise_if_interrupted(error: BaseException) -> None:
@@ -271,7 +277,7 @@ def _fix(
         return
     except Exception as error:  # a bug in a fixer must cost one file, not the run
         outcome.errors.append(_crash(source.path, error, "fixing"))
-        outcome.details.append(traceback.format_exc())
+        outcome.details.append(_traceback())
         outcome.entries += unfixed
         return
     outcome.entries += sorted(

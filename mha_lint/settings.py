@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields, replace
-from difflib import get_close_matches
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, get_args, get_type_hints
@@ -108,6 +107,8 @@ def check_codes(codes: Iterable[str], place: str) -> None:
 
 def close_match(word: str, known: Iterable[str]) -> str:
     """``; did you mean 'X'?`` when a known word is near, else what can be chosen from."""
+    from difflib import get_close_matches
+
     known = tuple(known)
     near = get_close_matches(word, known, n=1, cutoff=0.5)
     return f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(known)}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from importlib.metadata import entry_points
 
 from mha_lint.rules.base import Hit, Rule
 
@@ -17,5 +16,7 @@ def all_rules() -> tuple[type[Rule], ...]:
     Raises:
         ImportError: an installed rule can't be imported.
     """
+    from importlib.metadata import entry_points  # slow to import, and not needed to read what rules need
+
     points = {point.name: point for point in entry_points(group="mha_lint.rules")}
     return tuple(points[code].load() for code in sorted(points))
