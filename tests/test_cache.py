@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import time
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from mha_lint.cache import LintCache, prepare, trim
+from mha_lint.cache import SETTLED, Index, LintCache, prepare, trim
 from mha_lint.files import Source
 from mha_lint.findings import Edit, Finding, Fix, Position
 from mha_lint.settings import Settings
@@ -86,3 +87,48 @@ def test_a_full_disk_is_no_error(folder: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.undo()
     assert LintCache(folder, SETTINGS).load(SOURCE) is None
     assert not [name for _, _, names in os.walk(folder / "lint") for name in names], "no temporary file stays behind"
+
+
+# --- the index
+
+
+@pytest.fixture
+def settled(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A file, and a clock that says it was written long ago."""
+    now = time.time_ns()
+    monkeypatch.setattr("mha_lint.cache.time.time_ns", lambda: now + 10 * SETTLED)
+    file = tmp_path / "a.py"
+    file.write_text("x = 1\n")
+    return file
+
+
+def test_an_unchanged_file_is_known_by_its_status(folder: Path, settled: Path) -> None:
+    index = Index(folder, SETTINGS)
+    assert index.load("a.py", settled.stat()) is None
+    index.store("a.py", settled.stat(), FINDINGS)
+    index.store("b.py", settled.stat(), ())
+    index.save()
+    again = Index(folder, SETTINGS)
+    assert again.load("a.py", settled.stat()) == FINDINGS
+    assert again.load("b.py", settled.stat()) == ()
+    assert Index(folder, replace(SETTINGS, view_fix="reshape")).load("a.py", settled.stat()) is None
+    os.utime(settled, (1, 1))
+    assert again.load("a.py", settled.stat()) is None
+
+
+def test_a_file_that_has_just_changed_is_read_again(folder: Path, tmp_path: Path) -> None:
+    file = tmp_path / "a.py"
+    file.write_text("x = 1\n")
+    index = Index(folder, SETTINGS)
+    index.store("a.py", file.stat(), FINDINGS)
+    assert index.load("a.py", file.stat()) is None
+
+
+@pytest.mark.parametrize("damage", ["", "[1]", "null", '{"a.py": 1}', '{"a.py": [[], [{}]]}', "\udcff"])
+def test_a_broken_index_is_ignored(folder: Path, settled: Path, damage: str) -> None:
+    index = Index(folder, SETTINGS)
+    index.store("a.py", settled.stat(), FINDINGS)
+    index.save()
+    (file,) = (folder / "lint").glob("index-*.json")
+    file.write_bytes(damage.encode(errors="surrogateescape"))
+    assert Index(folder, SETTINGS).load("a.py", settled.stat()) is None
