@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 
 _TENSORS = re.compile(rb"\b(?:torch|einops)\b")
-_VIEW = re.compile(rb"\bview\b")
+_VIEW = re.compile(rb"\b(?:view|contiguous)\b")
 _UNBIND = re.compile(rb"\bunbind\b|\b(?:reshape|rearrange|unflatten|stack|chunk)\b|\bRearrange\b")
 _ATTENTION = re.compile(rb"[sS]oftmax|scaled_dot_product_attention")
 
