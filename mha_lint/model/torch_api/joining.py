@@ -13,6 +13,7 @@ from mha_lint.model.values import (
     arguments,
     as_int,
     as_size,
+    as_tensor,
     fresh,
     of_shape,
 )
@@ -41,7 +42,8 @@ def _repeat_interleave(call: Call) -> Value:
     dim %= len(tensor.shape)
     return fresh(
         (*tensor.shape[:dim], tensor.shape[dim] * call.state.normal(times), *tensor.shape[dim + 1 :]),
-        roles=tensor.roles,
+        roles=tensor.roles | {"repeated"},
+        inputs=tensor.inputs,
     )
 
 
@@ -52,8 +54,11 @@ def _cat(call: Call) -> Value:
     match tensors_value:
         case Repeated(Tensor() as item, count):
             return heads_joined(call, item, count, dim)
-        case Sequence(items) if items and all(isinstance(item, Tensor) for item in items):
-            tensors = [normal(item, call.state) for item in items if isinstance(item, Tensor)]
+        case Sequence(items) if any(isinstance(item, Tensor) for item in items):
+            parts = [as_tensor(item) for item in items]
+            if None in parts:
+                return NOTHING
+            tensors = [normal(part, call.state) for part in parts if part is not None]
         case _:
             return NOTHING
     roles = frozenset().union(*(tensor.roles for tensor in tensors))
@@ -66,9 +71,25 @@ def _cat(call: Call) -> Value:
     sizes = [tensor.shape[dim] if tensor.shape is not None else None for tensor in tensors]
     total = sum((size for size in sizes if size is not None), constant(0)) if None not in sizes else call.fresh_size()
     shape = tuple(total if index == dim % rank else size for index, size in enumerate(model))
-    known = {"roles": roles, "merge": first.merge, "batch": first.batch, "width": first.width}
-    plain = len(shape) not in (4, 5) or all(tensor.contiguous for tensor in tensors)
-    return (fresh if plain else of_shape)(shape, **known)  # images may be channels-last, and stay so
+    if len(tensors) == 2 and "projection" in roles and any(tensor.given for tensor in tensors):
+        roles = roles | {"cached"}
+    known = {
+        "roles": roles,
+        "merge": first.merge,
+        "batch": first.batch,
+        "width": first.width,
+        "inputs": frozenset().union(*(tensor.inputs for tensor in tensors)),
+    }
+    plain = len(shape) not in (4, 5) or all(tensor.contiguous for tensor in tensors) or any(map(_in_order, tensors))
+    return (fresh if plain else of_shape)(shape, **known)
+
+
+def _in_order(tensor: Tensor) -> bool:
+    """Whether the tensor is certainly not channels-last: one that is not makes what it is joined to contiguous.
+
+    Source: ``compute_output_memory_format`` in ATen/native/TensorShape.cpp.
+    """
+    return tensor.strides is not None and (tensor.strides[1] - ONE).sign() == 1
 
 
 def heads_joined(call: Call, item: Tensor, count: Size | None, dim: int | None) -> Value:

@@ -67,10 +67,15 @@ def attended(call: Call, left: Tensor, right: Tensor, roles: frozenset[str]) -> 
     elif "scores" in roles:
         run.saw_use(left, "query")
         run.saw_use(right, "key")
-        if left.inputs and right.inputs:
-            run.kinds.setdefault(run.method, set()).add(
-                "self-attention" if left.inputs & right.inputs else "cross-attention"
-            )
+        run.kinds.setdefault(run.method, set()).update(_kinds(left, right))
+
+
+def _kinds(query: Tensor, key: Tensor) -> set[str]:
+    """Which kinds of attention a product of queries and keys shows."""
+    kinds = {kind for role, kind in (("repeated", "grouped-query"), ("cached", "key-value cache")) if role in key.roles}
+    if query.inputs and key.inputs:
+        kinds.add("self-attention" if query.inputs & key.inputs else "cross-attention")
+    return kinds
 
 
 def product_shape(call: Call, left: Tensor, right: Tensor) -> Shape | None:
@@ -192,10 +197,8 @@ def _sdpa(call: Call) -> Value:
     call.interpreter.saw_product(query, value)
     for tensor, role in ((query, "query"), (key, "key"), (value, "value"), (call.tensor(3, "attn_mask"), "mask")):
         call.interpreter.saw_use(tensor, role)
-    kinds = {"grouped-query"} if call.keywords.get("enable_gqa") == Const(True) else set()
-    if query.inputs and key.inputs:
-        kinds.add("self-attention" if query.inputs & key.inputs else "cross-attention")
-    call.interpreter.saw_attention(*kinds)
+    grouped = ["grouped-query"] if call.keywords.get("enable_gqa") == Const(True) else []
+    call.interpreter.saw_attention(*_kinds(query, key), *grouped)
     inputs = query.inputs | key.inputs | value.inputs
     known = query.shape or value.shape
     if known is None:

@@ -53,6 +53,8 @@ def reshaped(call: Call, tensor: Tensor, sizes: list[Size | None] | None, *, cop
         needed, laid_out = layout.view(tensor.shape, tensor.uncopied, shape)
         if needed is Answer.ALWAYS and (laid_out is None or layout.is_contiguous(shape, laid_out) is not Answer.ALWAYS):
             call.interpreter.would_stay_views.add(call.node)
+    if tensor.strides is not None and any(not stride.terms for stride in tensor.strides):
+        tensor = tensor.having("repeated")  # heads that were expanded, and are merged
     if answer is Answer.NEVER:  # a copy; of a view, what it will be once it is mended
         strides, tensor = layout.contiguous_strides(shape), replace(tensor, assumed=False)
     contiguous = strides is not None and layout.is_contiguous(shape, strides) is Answer.ALWAYS
