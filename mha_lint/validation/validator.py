@@ -67,7 +67,7 @@ class Validator:
         devices: tuple[str, ...] = ("auto",),
         require: tuple[str, ...] = (),
         cache_dir: Path | None = None,
-        timeout: float = 60.0,
+        timeout: float = 120.0,
     ) -> None:
         self._devices = devices
         self._require = require
