@@ -84,7 +84,7 @@ def modelled(source: Source) -> tuple[FileModel, Places]:
     if _too_deep(source.data):
         raise SourceError(source.path, DEEPEST)
     module = parse(source)
-    return analyse(module), Places(module, source.text)
+    return analyse(module, every=True), Places(module, source.text)
 
 
 def _too_deep(data: bytes) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -15,6 +16,13 @@ from mha_lint.model.paths import ContiguousSeen, OutOfSteps, UnbindSeen, ValueSe
 from mha_lint.model.values import Self, State, Unknown, Value
 
 MAX_INITS = 4
+
+# What attention, or a change of layout, can't be written without. It may say too much, never too little.
+_TENSOR_WORK = re.compile(
+    r"\b(?:view|contiguous|unbind|(?:un)?flatten|transpose|t|T|mT|swap(?:axes|dims)|permute|movedim|moveaxis|stack|chunk"
+    r"|cat|concat|concatenate|einsum|bmm|baddbmm|matmul|scaled_dot_product_attention)\b|reshape|[rR]earrange|[sS]oftmax"
+    r"| @ "
+)
 
 
 @dataclass(slots=True)
@@ -46,24 +54,39 @@ class FileModel:
     uses: dict[cst.CSTNode, set[str]]
     kinds: dict[str, set[str]]
     defined_in: dict[cst.FunctionDef, str]
+    callers: dict[ClassInfo, ClassModel] = field(default_factory=dict)
+
+    def model_of(self, cls: ClassInfo) -> ClassModel:
+        """The model of any class of the file; of one that only calls others it is made when it is asked for."""
+        if not self.callers:
+            self.callers = {model.cls: model for model in self.classes}
+        if cls not in self.callers:
+            self.callers[cls] = _class_model(Interpreter(self.names, self.defined_in), cls)
+        return self.callers[cls]
 
 
-def analyse(module: cst.Module) -> FileModel:
-    """Interpret every ``nn.Module`` of the file, then every function and method that none of them reached."""
+def analyse(module: cst.Module, *, every: bool = False) -> FileModel:
+    """Interpret every ``nn.Module`` of the file, then every function and method that none of them reached.
+
+    Classes and functions that do no work on tensors themselves, nor call a function of the file that does, are only
+    interpreted with ``every``.
+    """
     names = collect(module)
+    everything = {*names.every_class, *names.functions.values()}
+    worth = everything if every else _worth_it(module, names)
     defined_in = {node: f"{cls.name}.{name}" for cls in names.every_class for name, node in cls.methods.items()} | {
         node: name for name, node in names.functions.items()
     }
     run = Interpreter(names, defined_in)
-    classes = [_class_model(run, cls) for cls in names.every_class if is_module(cls)]
+    classes = [_class_model(run, cls) for cls in names.every_class if cls in worth and is_module(cls)]
     learnt = _functions_learnt_of(run)
-    for cls in names.every_class:
+    for cls in filter(worth.__contains__, names.every_class):
         for node in cls.methods.values():
             if node not in learnt and node.name.value != "__init__":
                 built = next((model.built for model in classes if model.cls is cls and model.built), [State()])
                 _alone(run, node, built[0].copy(), cls)
     for node in names.functions.values():
-        if node not in learnt:
+        if node in worth and node not in learnt:
             _alone(run, node, State(), None)
     return FileModel(
         module=module,
@@ -80,6 +103,22 @@ def analyse(module: cst.Module) -> FileModel:
         kinds=run.kinds,
         defined_in=defined_in,
     )
+
+
+def _worth_it(module: cst.Module, names: ModuleNames) -> set[ClassInfo | cst.FunctionDef]:
+    """The classes and functions whose own text, or that of a function of the file which they name, works on tensors."""
+    texts = {name: module.code_for_node(node) for name, node in names.functions.items()}
+    working = {name for name, text in texts.items() if _TENSOR_WORK.search(text)}
+    more = working
+    while more:
+        named = re.compile(rf"\b(?:{'|'.join(more)})\b")
+        more = {name for name, text in texts.items() if name not in working and named.search(text)}
+        working |= more
+    named = re.compile("|".join([_TENSOR_WORK.pattern, *(rf"\b{name}\b" for name in sorted(working))]))
+    classes = {cls for cls in names.every_class if named.search(module.code_for_node(cls.node))}
+    return {names.functions[name] for name in working} | {
+        cls for cls in names.every_class if not classes.isdisjoint(cls.lineage)
+    }
 
 
 def _functions_learnt_of(run: Interpreter) -> set[cst.CSTNode]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import libcst as cst
@@ -66,8 +68,11 @@ def _module_name(run: Interpreter, name: str) -> Value:
     return Qualified(f"builtins.{name}")
 
 
+_literal = lru_cache(maxsize=4096)(ast.literal_eval)
+
+
 def _integer(run: Interpreter, node: cst.Integer, state: State) -> Value:
-    return integer(node.evaluated_value)
+    return integer(_literal(node.value))
 
 
 def _float(run: Interpreter, node: cst.Float, state: State) -> Value:
@@ -75,7 +80,7 @@ def _float(run: Interpreter, node: cst.Float, state: State) -> Value:
 
 
 def _string(run: Interpreter, node: cst.SimpleString | cst.ConcatenatedString, state: State) -> Value:
-    value = node.evaluated_value
+    value = _literal(node.value) if isinstance(node, cst.SimpleString) else node.evaluated_value
     return Const(value) if isinstance(value, str) else NOTHING
 
 

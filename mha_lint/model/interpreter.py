@@ -7,7 +7,8 @@ their arguments; what lies outside the file is unknown. Nothing of the code is i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import re
+from collections.abc import Callable, Hashable, Mapping
 from collections.abc import Sequence as Statements
 from dataclasses import replace
 from functools import partial
@@ -17,7 +18,7 @@ import libcst as cst
 from mha_lint.model import assignment, binding, calls, expressions, layers, operators, torch_api
 from mha_lint.model.layout import Answer, Shape
 from mha_lint.model.names import ClassInfo, ModuleNames, collect_small, dotted
-from mha_lint.model.paths import ContiguousSeen, Frame, Outcomes, OutOfSteps, Trail, UnbindSeen, ValueSeen, ViewSeen
+from mha_lint.model.paths import ContiguousSeen, Frame, OutOfSteps, Trail, UnbindSeen, ValueSeen, ViewSeen
 from mha_lint.model.sizes import Size, symbol
 from mha_lint.model.torch_api import Call
 from mha_lint.model.values import (
@@ -44,8 +45,12 @@ from mha_lint.model.values import (
 MAX_STATES = 16  # at one place; what is beyond is joined into one that knows what they agree on
 MAX_OUTCOMES = 6  # of a call
 MAX_DEPTH = 10
-MAX_STEPS = 16_000
-MAX_STEPS_OF_A_PART = 2_500  # in one call of a module that another class holds; it is run on its own as well
+MAX_STEPS = 8_000
+MAX_STEPS_OF_A_PART = 1_500  # in one call of a module that another class holds; it is run on its own as well
+
+WORTH_REMEMBERING = 20  # steps: a shorter call is made again
+
+_NAME = re.compile(r"[^\W\d]\w*")
 
 
 class Interpreter:
@@ -73,6 +78,10 @@ class Interpreter:
         self._numbers: dict[cst.CSTNode, int] = {}
         self._texts: dict[cst.CSTNode, str] = {}
         self._assigned: dict[cst.CSTNode, frozenset[str]] = {}
+        self._called: dict[Hashable, list[tuple[State, list[cst.CSTNode | None], list[tuple[State, Value]]]]] = {}
+        self._later: dict[
+            cst.CSTNode, list[frozenset[str]]
+        ] = {}  # the first statement of a block → what is read after each
 
     # --- what the transfer functions need ------------------------------------------------------------------------
 
@@ -210,10 +219,11 @@ class Interpreter:
             self._trail = outer_trail
         unique: list[tuple[State, Value]] = []
         for after, value in frame.returned:
-            if self._frames:  # the caller sees nothing of the local variables
+            if named.rpartition(".")[2] != "__init__" or self._frames:  # nobody asks for local variables any more
                 after.variables = {}
+            if self._frames:
                 after.conditions = {t: taken for t, taken in after.conditions.items() if t.startswith("self.")}
-            same = next((one for one, known in unique if value == known and one.knows_the_same(after)), None)
+            same = next((one for one, known in unique if value == known and one.knows_the_same(after, ())), None)
             if same is None:
                 unique.append((after, value))
             else:
@@ -242,8 +252,8 @@ class Interpreter:
         binding.bind(self, node, inner, (*receiver, *call.args), call.keywords)
         inner_calls = call.node if isinstance(call.node, cst.BaseExpression) else None
         named = named or self._frames[-1].symbol
-        run = partial(self.run_function, node, inner, named=named, caller=inner_calls)
-        outcomes = self._trail.outcomes(partial(self._within_steps, run, inner) if own_state else run)
+        limit = MAX_STEPS_OF_A_PART if own_state else MAX_STEPS
+        outcomes = self._outcomes(node, inner, named, inner_calls, limit)
         if not outcomes:
             return NOTHING  # every path raises
         after, value = outcomes[self.choose(len(outcomes))]
@@ -253,16 +263,39 @@ class Interpreter:
             call.state.conditions |= after.conditions
         return binding.retagged(value, call.node)
 
-    def _within_steps(self, run: Callable[[], list[tuple[State, Value]]], state: State) -> list[tuple[State, Value]]:
+    def _outcomes(
+        self,
+        node: cst.FunctionDef | cst.Lambda,
+        state: State,
+        named: str,
+        caller: cst.BaseExpression | None,
+        limit: int,
+    ) -> list[tuple[State, Value]]:
+        """What a call gives on each of its ways, remembered for the paths that make it with the same arguments."""
+        origins = [value.origin for value in state.variables.values() if isinstance(value, Tensor)]
+        known = self._called.setdefault((node, caller, self.method, self._caught > 0), [])
+        outcomes = next((given for before, origin, given in known if origin == origins and before == state), None)
+        if outcomes is None:
+            before, steps = state.copy(), self.steps
+            run = partial(self.run_function, node, state, named=named, caller=caller)
+            outcomes = self._within(limit, run, before)
+            if self.steps - steps < WORTH_REMEMBERING:
+                return outcomes
+            known.append((before, origins, outcomes))
+        return [(after.copy(), value) for after, value in outcomes]
+
+    def _within(
+        self, steps: int, run: Callable[[], list[tuple[State, Value]]], before: State
+    ) -> list[tuple[State, Value]]:
         """What a call gives, or something unknown where it takes too many steps."""
-        before, limit = state.copy(), self._limit
-        self._limit = min(limit, self.steps + MAX_STEPS_OF_A_PART)
+        limit = self._limit
+        self._limit = min(limit, self.steps + steps)
         try:
             return run()
         except OutOfSteps:
             if self.steps > limit:
                 raise
-            return [(before, NOTHING)]
+            return [(before.copy(), NOTHING)]
         finally:
             self._limit = limit
 
@@ -279,7 +312,7 @@ class Interpreter:
         state = State(definitions=dict(call.state.definitions), ranks=dict(call.state.ranks))
         binding.bind(self, init, state, (Self(cls), *call.args), call.keywords)
         named = self.defined_in.get(init, cls.name)
-        outcomes = self._trail.outcomes(lambda: self.run_function(init, state, named=named, caller=call.node))
+        outcomes = self._outcomes(init, state, named, call.node, MAX_STEPS)
         if not outcomes:
             return NOTHING
         after, _ = outcomes[self.choose(len(outcomes))]
@@ -308,21 +341,41 @@ class Interpreter:
 
     # --- running statements --------------------------------------------------------------------------------------
 
-    def run_block(self, body: Iterable[cst.CSTNode], states: list[State]) -> list[State]:
+    def run_block(self, body: Statements[cst.CSTNode], states: list[State]) -> list[State]:
         """Run statements in order; the states in which their end is reached."""
-        for statement in body:
+        frame = self._frames[-1]
+        outside = frame.read_later
+        for statement, read_later in zip(body, self._read_after(body), strict=True):
             if not states:
                 break
+            frame.read_later = outside | read_later
             after: list[State] = []
             for state in states:
                 after += self._run_statement(statement, state)
             states = self._distinct(after)
+        frame.read_later = outside
         return states
 
+    def _read_after(self, body: Statements[cst.CSTNode]) -> list[frozenset[str]]:
+        """For each statement of a block the names that occur in the statements after it."""
+        if not body:
+            return []
+        if body[0] not in self._later:
+            later = [frozenset[str]()]
+            for statement in reversed(body[1:]):
+                later.append(later[-1] | self._names_in(statement))
+            self._later[body[0]] = later[::-1]
+        return self._later[body[0]]
+
+    def _names_in(self, node: cst.CSTNode) -> frozenset[str]:
+        return frozenset(_NAME.findall(cst.Module([]).code_for_node(node)))
+
     def _distinct(self, states: list[State]) -> list[State]:
+        """The states that differ in what later code reads."""
+        read_later = self._frames[-1].read_later
         unique: list[State] = []
         for state in states:
-            same = next((other for other in unique if other.knows_the_same(state)), None)
+            same = next((other for other in unique if other.knows_the_same(state, read_later)), None)
             if same is None:
                 unique.append(state)
             else:  # what the paths were told apart by no longer matters
@@ -336,12 +389,11 @@ class Interpreter:
         results: list[tuple[Value, State]] = []
         pending: list[tuple[int, ...]] = [()]
         outer = self._trail
-        known: Outcomes = {}
         while pending:
             if len(results) >= MAX_STATES:
                 self.truncated = True
                 break
-            self._trail = trail = Trail(pending.pop(), known)
+            self._trail = trail = Trail(pending.pop())
             branch = state.copy()
             try:
                 value = run(branch)
@@ -388,6 +440,9 @@ class Interpreter:
             after: list[State] = []
             for before in states:
                 match part:
+                    case cst.Assign() | cst.Expr() | cst.AnnAssign() | cst.AugAssign():
+                        results = self._each_choice(before, partial(assignment.execute, self, part))
+                        after += [end for _, end in results]
                     case cst.Return(value=value):
                         results = self._each_choice(before, partial(self._returned, value))
                         self._frames[-1].returned += [(end, value) for value, end in results]
@@ -399,13 +454,10 @@ class Interpreter:
                     case cst.Import() | cst.ImportFrom():
                         collect_small(part, self.names)
                         after.append(before)
-                    case cst.Pass() | cst.Global() | cst.Nonlocal():
-                        after.append(before)
                     case cst.Assert(test=test):
                         after += self._decided(test, before, wanted=True)
-                    case _:
-                        results = self._each_choice(before, partial(assignment.execute, self, part))
-                        after += [end for _, end in results]
+                    case _:  # pass, global, nonlocal, del
+                        after.append(before)
             states = self._distinct(after)
         return states
 
@@ -447,11 +499,14 @@ class Interpreter:
             inside = before.copy()
             if isinstance(statement, cst.For):
                 assignment.assign(self, statement.target, assignment.element(iterable), inside)
+            read_later = frame.read_later
+            frame.read_later = read_later | self._names_in(statement)
             frame.left_loop.append([])
             frame.turns.append(assignment.length(iterable))
             ends = self.run_block(_statements(statement.body), [inside])
             frame.turns.pop()
             ends += frame.left_loop.pop()
+            frame.read_later = read_later
             never_runs = [] if isinstance(iterable, Repeated) or truth(iterable) else [before]
             for end in [*never_runs, *ends]:
                 self._forget(statement, end)
@@ -463,11 +518,15 @@ class Interpreter:
     def _run_try(self, statement: cst.Try | cst.TryStar, state: State) -> list[State]:
         handled = state.copy()
         caught = any(_catches_runtime_error(handler.type) for handler in statement.handlers)
+        frame = self._frames[-1]
+        read_later = frame.read_later
+        frame.read_later = read_later | self._names_in(statement)
         self._caught += caught
         try:
             after = self.run_block(_statements(statement.body), [state])
         finally:
             self._caught -= caught
+            frame.read_later = read_later
         if statement.orelse is not None:
             after = self.run_block(_statements(statement.orelse.body), after)
         self._forget(statement.body, handled)

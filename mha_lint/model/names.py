@@ -51,13 +51,13 @@ class ModuleNames:
 
     def qualify(self, node: cst.BaseExpression) -> str | None:
         """The full name of a dotted expression whose first name is imported, else None."""
-        text = dotted(node)
-        if text is None:
+        first = node
+        while isinstance(first, cst.Attribute):
+            first = first.value
+        if not isinstance(first, cst.Name) or first.value not in self.imports:
             return None
-        head, _, rest = text.partition(".")
-        origin = self.imports.get(head)
-        if origin is None:
-            return None
+        origin = self.imports[first.value]
+        _, _, rest = (dotted(node) or "").partition(".")
         return f"{origin}.{rest}" if rest else origin
 
 

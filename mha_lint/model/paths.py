@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 import libcst as cst
@@ -10,8 +10,6 @@ import libcst as cst
 from mha_lint.model.layout import Answer, Shape
 from mha_lint.model.sizes import Size
 from mha_lint.model.values import State, Tensor, Value
-
-Outcomes = dict[tuple[int, ...], list[tuple[State, Value]]]
 
 
 class OutOfSteps(Exception):
@@ -71,26 +69,14 @@ class Frame:
     returned: list[tuple[State, Value]] = field(default_factory=list)
     left_loop: list[list[State]] = field(default_factory=list)
     turns: list[Size | None] = field(default_factory=list)  # of the loops around the statement being run
+    read_later: frozenset[str] = frozenset()  # the names that code after the statement being run may read
 
 
 class Trail:
-    """The choices made while one statement is run, so that it can be run again with the others.
+    """The choices made while one statement is run, so that it can be run again with the others."""
 
-    What a call gave is remembered for the runs that come to it by the same choices.
-    """
-
-    def __init__(self, prefix: tuple[int, ...] = (), known: Outcomes | None = None) -> None:
+    def __init__(self, prefix: tuple[int, ...] = ()) -> None:
         self.prefix, self.taken, self.counts = prefix, [], []  # type: tuple[int, ...], list[int], list[int]
-        self.known: Outcomes = {} if known is None else known
-        self.calls = 0
-
-    def outcomes(self, run: Callable[[], list[tuple[State, Value]]]) -> list[tuple[State, Value]]:
-        """What a call gives on each of its ways; the states are the caller's own."""
-        self.calls += 1
-        key = (self.calls, *self.taken)
-        if key not in self.known:
-            self.known[key] = run()
-        return [(state.copy(), value) for state, value in self.known[key]]
 
     def choose(self, count: int) -> int:
         index = len(self.taken)

@@ -49,6 +49,11 @@ class Size:
         return self + -other
 
     def __mul__(self, other: Size) -> Size:
+        if self == ONE:
+            return other
+        if len(self.terms) == len(other.terms) == 1:
+            ((left, a),), ((right, b),) = self.terms, other.terms
+            return Size(((tuple(sorted(left + right)), a * b),))
         return _collect((tuple(sorted(left + right)), a * b) for left, a in self.terms for right, b in other.terms)
 
     def divide(self, other: Size) -> Size | None:
@@ -89,7 +94,7 @@ class Size:
     def substitute(self, definitions: Mapping[str, Size]) -> Size:
         """Replace every defined symbol, repeatedly, until none is left."""
         size = self
-        while any(name in definitions for name in size.symbols):
+        while any(name in definitions for monomial, _ in size.terms for name in monomial):
             total = ZERO
             for monomial, coefficient in size.terms:
                 product = constant(coefficient)

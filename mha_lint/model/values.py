@@ -6,7 +6,7 @@ All are frozen and compare by value, so that two paths through a function that k
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -283,10 +283,11 @@ class State:
             self.inference,
         )
 
-    def knows_the_same(self, other: State) -> bool:
-        """Whether the two differ in nothing but the conditions that led there."""
+    def knows_the_same(self, other: State, names: Collection[str]) -> bool:
+        """Whether the two differ in nothing but the conditions that led there, and variables besides ``names``."""
+        mine, theirs = self.variables, other.variables
         return (
-            self.variables == other.variables
+            all(mine.get(name) == theirs.get(name) for name in mine.keys() | theirs.keys() if name in names)
             and self.attributes == other.attributes
             and self.definitions == other.definitions
             and self.ranks == other.ranks

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 import libcst as cst
 
 from mha_lint.model import usage
-from mha_lint.model.attention import ClassModel
+from mha_lint.model.attention import ClassModel, is_module
 from mha_lint.model.names import ClassInfo
 from mha_lint.model.sizes import Size
 from mha_lint.model.values import Instance, Layer, Repeated, Sequence, State, Tensor, Unknown, Value
@@ -189,10 +189,11 @@ def _decorators(node: cst.FunctionDef) -> str:
 
 def _projected_by_callers(cls: ClassInfo, file: FileModel) -> bool:
     """Whether every user of the class in this file maps its output linearly, or could, for all that is known."""
-    callers = [model for model in file.classes if model.cls is not cls and usage.mentions(model.cls.node, cls.name)]
+    others = (other for other in file.names.every_class if is_module(other) and other is not cls)
+    callers = [other for other in others if usage.mentions(other.node, cls.name)]
     if any(usage.mentions(value, cls.name) for value in file.names.constants.values()):
         return True  # a table of classes: who calls it, and with what, is unknown
-    return bool(callers) and all(_maps_output(model, cls) for model in callers)
+    return bool(callers) and all(_maps_output(file.model_of(caller), cls) for caller in callers)
 
 
 def _maps_output(caller: ClassModel, cls: ClassInfo) -> bool:

@@ -300,7 +300,7 @@ class Told:
 
 
 def told(chain: Chain) -> Told:
-    model = analyse(cst.parse_module(chain.source))
+    model = analyse(cst.parse_module(chain.source), every=True)
     (each,) = model.classes
     (outcome,) = each.returns
     last = [seen.answer for found in model.views.values() for seen in found if not seen.copies]

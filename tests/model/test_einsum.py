@@ -39,7 +39,7 @@ def test_layout_of_a_contraction_is_torchs(equation: str) -> None:
     source = "import torch\n\n\nclass Contraction(torch.nn.Module):\n    def forward(self, x, y):\n" + "".join(
         f"        {line}\n" for line in [*lines, f"return torch.einsum({equation!r}, x, y)"]
     )
-    ((_, told),) = analyse(cst.parse_module(source)).classes[0].returns
+    ((_, told),) = analyse(cst.parse_module(source), every=True).classes[0].returns
     assert isinstance(told, Tensor)
     assert told.shape is not None
     assert told.strides is not None

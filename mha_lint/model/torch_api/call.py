@@ -85,11 +85,10 @@ def normal(tensor: Tensor, state: State) -> Tensor:
     if not state.definitions:
         return tensor
     assert tensor.shape is not None
-    return replace(
-        tensor,
-        shape=tuple(map(state.normal, tensor.shape)),
-        strides=None if tensor.strides is None else tuple(map(state.normal, tensor.strides)),
-    )
+    shape = tuple(map(state.normal, tensor.shape))
+    strides = None if tensor.strides is None else tuple(map(state.normal, tensor.strides))
+    same = shape == tensor.shape and strides == tensor.strides
+    return tensor if same else replace(tensor, shape=shape, strides=strides)
 
 
 Transfer = Callable[[Call], Value]
