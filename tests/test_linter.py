@@ -171,3 +171,23 @@ def test_white_space_that_the_parser_drops_moves_nothing(end: str, newline: str)
     text = merge("return y.transpose(1, 2).view(b, t, h * d)") + end
     text = text.replace("def f", "\x0c\ndef f").replace("\n", newline)
     assert fixed(text) == text.replace(".view(", ".contiguous().view(")
+
+
+def test_channels_that_attend_to_channels_merge_their_heads_too() -> None:
+    text = '''import torch
+import torch.nn as nn
+
+
+class CrossCovariance(nn.Module):
+    def __init__(self, dim, num_heads=8):
+        super().__init__()
+        self.num_heads = num_heads
+        self.qkv = nn.Linear(dim, dim * 3)
+
+    def forward(self, x):
+        b, n, c = x.shape
+        q, k, v = self.qkv(x).reshape(b, n, 3, self.num_heads, c // self.num_heads).permute(2, 0, 3, 4, 1)
+        weights = (q @ k.transpose(-2, -1)).softmax(dim=-1)
+        return (weights @ v).permute(0, 3, 1, 2).reshape(b, n, c)
+'''
+    assert "MHA003" in [finding.code for finding in findings(text)]

@@ -13,7 +13,7 @@ from mha_lint.model.interpreter import Interpreter
 from mha_lint.model.layout import Answer
 from mha_lint.model.names import TORCH_BASES, ClassInfo, ModuleNames, collect
 from mha_lint.model.paths import ContiguousSeen, OutOfSteps, UnbindSeen, ValueSeen, ViewSeen
-from mha_lint.model.values import Self, State, Unknown, Value
+from mha_lint.model.values import ClassValue, Self, State, Unknown, Value, joined
 
 MAX_INITS = 4
 
@@ -37,6 +37,9 @@ class ClassModel:
     built: list[State] = field(default_factory=list)
     returns: list[tuple[State, Value]] = field(default_factory=list)
     complete: bool = True
+    added: set[ClassInfo] = field(
+        default_factory=set
+    )  # modules whose merged heads are added to a residual as they come
 
 
 @dataclass(slots=True)
@@ -135,13 +138,12 @@ def is_module(cls: ClassInfo) -> bool:
 
 def _class_model(run: Interpreter, cls: ClassInfo) -> ClassModel:
     model = ClassModel(cls)
-    run.steps, run.truncated = 0, False
+    run.steps, run.truncated, run.added = 0, False, model.added
     init, forward = cls.method("__init__"), cls.method("forward")
     try:
         model.built = [State()] if init is None else _entered(run, init, State(), cls)
-        model.built = _distinct_attributes(model.built)
         if len(model.built) > MAX_INITS:
-            model.built, model.complete = model.built[:MAX_INITS], False
+            model.built = [*model.built[: MAX_INITS - 1], joined(model.built[MAX_INITS - 1 :])]
         if forward is not None:
             for state in model.built:
                 run.steps = 0
@@ -153,15 +155,6 @@ def _class_model(run: Interpreter, cls: ClassInfo) -> ClassModel:
         model.complete = False
     model.complete = model.complete and not run.truncated
     return model
-
-
-def _distinct_attributes(states: list[State]) -> list[State]:
-    """``__init__`` matters to ``forward`` through the attributes and sizes alone."""
-    distinct: list[State] = []
-    for state in states:
-        if not any(s.attributes == state.attributes and s.definitions == state.definitions for s in distinct):
-            distinct.append(state)
-    return distinct
 
 
 def _entered(run: Interpreter, node: cst.FunctionDef, state: State, cls: ClassInfo) -> list[State]:
@@ -181,6 +174,8 @@ def _returned(
         name = parameter.name.value
         if index == 0 and cls is not None and not static:
             keywords[name] = Self(cls)
+        elif isinstance(parameter.default, cst.Name) and parameter.default.value in run.names.classes:
+            keywords[name] = ClassValue(run.names.classes[parameter.default.value])
         else:
             keywords[name] = Unknown(name if in_init or name not in taken else f"{node.name.value}.{name}")
     bind(run, node, state, (), keywords)

@@ -39,11 +39,13 @@ from mha_lint.model.values import (
     Unknown,
     Value,
     joined,
+    tensors,
     truth,
 )
 
 MAX_STATES = 16  # at one place; what is beyond is joined into one that knows what they agree on
 MAX_OUTCOMES = 6  # of a call
+MAX_RETURNS = 64  # of a function that nothing calls here
 MAX_DEPTH = 10
 MAX_STEPS = 8_000
 MAX_STEPS_OF_A_PART = 1_500  # in one call of a module that another class holds; it is run on its own as well
@@ -68,6 +70,7 @@ class Interpreter:
         self.trace: dict[cst.CSTNode, list[ValueSeen]] = {}
         self.uses: dict[cst.CSTNode, set[str]] = {}  # a name → what its tensor is to attention, as later code tells
         self.kinds: dict[str, set[str]] = {}  # "Class.method" → "self-attention", "grouped-query", …
+        self.added: set[ClassInfo] = set()  # modules whose merged heads are added to a residual as they come
         self.visited: set[cst.CSTNode] = set()
         self.truncated = False
         self.steps = 0
@@ -75,6 +78,7 @@ class Interpreter:
         self._frames: list[Frame] = []
         self._caught = 0  # try statements around that catch a RuntimeError
         self._trail = Trail()
+        self._applied_at: dict[cst.CSTNode | None, set[ClassInfo]] = {}
         self._numbers: dict[cst.CSTNode, int] = {}
         self._texts: dict[cst.CSTNode, str] = {}
         self._assigned: dict[cst.CSTNode, frozenset[str]] = {}
@@ -137,6 +141,14 @@ class Interpreter:
         seen = UnbindSeen(node, tensor, dim, inference, self._frames[-1].symbol)
         if seen not in found:
             found.append(seen)
+
+    def saw_sum(self, left: Value, right: Value) -> None:
+        """The merged heads of a module that the code holds are added to something else, as to a residual."""
+        for tensor, other in ((left, right), (right, left)):
+            if isinstance(tensor, Tensor) and "merged" in tensor.roles and "projected" not in tensor.roles:
+                roles = other.roles if isinstance(other, Tensor) else frozenset()
+                if isinstance(other, (Tensor, Unknown)) and not roles & {"merged", "parameter"}:
+                    self.added |= self._applied_at.get(tensor.merge, frozenset())
 
     def saw_product(self, left: Tensor, right: Tensor) -> None:
         if left.part is not None and left.part is right.part:
@@ -228,7 +240,7 @@ class Interpreter:
                 unique.append((after, value))
             else:
                 same.conditions = dict(same.conditions.items() & after.conditions.items())
-        most = MAX_STATES if not self._frames else MAX_OUTCOMES
+        most = MAX_RETURNS if not self._frames else MAX_OUTCOMES
         if len(unique) > most:
             self.truncated = self.truncated or not self._frames
             unique = [*unique[: most - 1], (joined([state for state, _ in unique[most - 1 :]]), NOTHING)]
@@ -261,6 +273,9 @@ class Interpreter:
         if not own_state:
             call.state.attributes = after.attributes
             call.state.conditions |= after.conditions
+        for tensor in tensors(value):
+            if tensor.merge in self._applied_at:
+                self._applied_at.setdefault(call.node, set()).update(self._applied_at[tensor.merge])
         return binding.retagged(value, call.node)
 
     def _outcomes(
@@ -322,10 +337,15 @@ class Interpreter:
     def apply(self, function: Value, call: Call) -> Value:
         """The value of calling ``function`` with the call's arguments."""
         self.step()
+        value = self._applied(function, call)
+        return layers.told_by_name(call, value) if isinstance(value, Unknown) else value
+
+    def _applied(self, function: Value, call: Call) -> Value:
         match function:
             case Layer():
                 return torch_api.possible(lambda each: layers.apply(self, function, each))(call)
             case Instance(cls) | Self(cls):
+                self._applied_at.setdefault(call.node, set()).add(cls)
                 forward = cls.method("forward") or cls.method("__call__")
                 return NOTHING if forward is None else self.call_function(Function(forward, function), call)
             case Function():

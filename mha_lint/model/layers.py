@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -20,6 +21,7 @@ from mha_lint.model.values import (
     Sequence,
     State,
     Tensor,
+    Unknown,
     Value,
     arguments,
     as_size,
@@ -48,7 +50,7 @@ def build(name: str, node: cst.Call, args: tuple[Value, ...], keywords: Mapping[
     if name in ("ModuleList", "ParameterList"):
         return args[0] if args and isinstance(args[0], (Sequence, Repeated)) else Sequence(()) if not args else NOTHING
     if name == "Sequential":
-        return Layer(name, items=args, node=node)
+        return Layer(name, items=args, node=node) if args else NOTHING  # an empty one is filled later
     if name in ("Parameter", "Buffer"):
         tensor = as_tensor(args[0]) if args else None
         return Tensor(roles=frozenset({"parameter"})) if tensor is None else tensor.having("parameter")
@@ -100,6 +102,30 @@ def apply(interpreter: Interpreter, layer: Layer, call: Call) -> Value:
             return einops_api.rearrange(replace(call, args=(tensor, pattern), keywords=keywords))
         case _:
             return NOTHING
+
+
+_KEEPS_MEANING = re.compile(r"norm|drop|layer_?scale|^ls_?\d*$", re.IGNORECASE)
+_MAPS = re.compile(r"proj|linear|dense|conv|mlp|ffn|fc|attn|attention", re.IGNORECASE)
+
+
+def told_by_name(call: Call, unknown: Unknown) -> Value:
+    """What is known of the result of something unknown that is applied to a tensor.
+
+    A norm, a dropout or a layer scale keeps the shape, and what the tensor is to attention; something that scores or
+    weights are handed to gives masked, biased or dropped ones.
+    """
+    tensor = call.args[0] if call.args else None
+    if not isinstance(tensor, Tensor):
+        return unknown
+    function = call.node.func if isinstance(call.node, cst.Call) else None
+    name = function.value if isinstance(function, cst.Name) else ""
+    name = function.attr.value if isinstance(function, cst.Attribute) else name
+    key = call.interpreter.key(call.node)
+    if len(call.args) == 1 and _KEEPS_MEANING.search(name) and not _MAPS.search(name):
+        known = torch_api.like(torch_api.normal(tensor, call.state))
+        return replace(known, strides=None, contiguous=False, assumed=False, key=key)
+    about = tensor.roles & {"scores", "weights"}
+    return Tensor(key=key, roles=about, inputs=tensor.inputs) if about else unknown
 
 
 def _convolution(call: Call, tensor: Tensor, layer: Layer) -> Tensor:

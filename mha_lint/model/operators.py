@@ -43,6 +43,8 @@ def binary(run: Interpreter, sign: object, left: Value, right: Value, node: cst.
         call = Call(run, state, node, (left, right), {})
         if isinstance(sign, (cst.MatrixMultiply, cst.MatrixMultiplyAssign)):
             return OPERATIONS["matmul"](call)
+        if isinstance(sign, (cst.Add, cst.AddAssign)):
+            run.saw_sum(left, right)
         return torch_api.elementwise(call, left, right)
     if isinstance(sign, (cst.MatrixMultiply, cst.MatrixMultiplyAssign)):
         return OPERATIONS["matmul"](Call(run, state, node, (left, right), {}))

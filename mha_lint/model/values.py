@@ -6,7 +6,7 @@ All are frozen and compare by value, so that two paths through a function that k
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -247,6 +247,18 @@ def as_tensor(value: Value) -> Tensor | None:
             return None
 
 
+def tensors(value: Value) -> Iterator[Tensor]:
+    """The tensors that a value is made of."""
+    match value:
+        case Tensor():
+            yield value
+        case Sequence(items):
+            for item in items:
+                yield from tensors(item)
+        case Repeated(item, _):
+            yield from tensors(item)
+
+
 def truth(value: Value) -> bool | None:
     """Whether the value is true in a condition, where that is known."""
     match value:
@@ -296,6 +308,13 @@ class State:
 
     def normal(self, size: Size) -> Size:
         return size.substitute(self.definitions)
+
+    def learn(self, definitions: Mapping[str, Size]) -> None:
+        """Take over what another path knows of sizes, but for what would define a symbol by itself."""
+        for name, size in definitions.items():
+            known = self.normal(size)
+            if name not in self.definitions and name not in known.symbols:
+                self.definitions[name] = known
 
     def forget_conditions_on(self, name: str) -> None:
         for text in [text for text in self.conditions if _mentions(text, name)]:

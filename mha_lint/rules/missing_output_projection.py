@@ -12,7 +12,7 @@ from mha_lint.model import usage
 from mha_lint.model.attention import ClassModel, is_module
 from mha_lint.model.names import ClassInfo
 from mha_lint.model.sizes import Size
-from mha_lint.model.values import Instance, Layer, Repeated, Sequence, State, Tensor, Unknown, Value
+from mha_lint.model.values import Instance, Layer, Repeated, Sequence, State, Tensor, Unknown, Value, tensors
 from mha_lint.rules.base import Hit, Rule
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ class MissingOutputProjection(Rule):
 
     ## When it stays silent
 
-    - Single-head attention.
+    - Single-head attention, and attention whose values are no projection of anything, such as SimPool's.
     - A class whose output every caller in the file feeds to a linear map (BertSelfAttention and BertSelfOutput).
     - Base classes, mixins, abstract classes; functions.
     - A projection that is optional (`if self.proj is not None`), or anything unknown applied after the merge.
@@ -129,30 +129,19 @@ def _unprojected(model: ClassModel) -> Unprojected | None:
         return None
     merged: list[Tensor] = []
     for _, value in model.returns:
-        tensors = list(_tensors(value))
-        if any("projected" in tensor.roles for tensor in tensors) or _hides_something(value):
+        returned = list(tensors(value))
+        if any("projected" in tensor.roles for tensor in returned) or _hides_something(value):
             return None
-        merged += [tensor for tensor in tensors if "merged" in tensor.roles and tensor.merge is not None]
+        merged += [tensor for tensor in returned if "merged" in tensor.roles and tensor.merge is not None]
     if not merged:
         return None
     merges = tuple(dict.fromkeys(tensor.merge for tensor in merged if tensor.merge is not None))
     sizes = model.built[0].copy()
     for state, _ in model.returns:
-        sizes.definitions |= state.definitions
+        sizes.learn(state.definitions)
     wide = (tensor.last for tensor in merged)
     widths = tuple(dict.fromkeys(sizes.normal(width) for width in wide if width is not None))
     return Unprojected(model, forward, merges, widths, sizes, _unused_projection(model, sizes, widths))
-
-
-def _tensors(value: Value) -> Iterator[Tensor]:
-    match value:
-        case Tensor():
-            yield value
-        case Sequence(items):
-            for item in items:
-                yield from _tensors(item)
-        case Repeated(item, _):
-            yield from _tensors(item)
 
 
 def _hides_something(value: Value) -> bool:
@@ -197,9 +186,11 @@ def _projected_by_callers(cls: ClassInfo, file: FileModel) -> bool:
 
 
 def _maps_output(caller: ClassModel, cls: ClassInfo) -> bool:
+    if cls in caller.added:
+        return False
     if not caller.complete or not caller.returns or not any(_holds(state, cls) for state in caller.built):
         return True
-    return not any("merged" in tensor.roles for _, value in caller.returns for tensor in _tensors(value))
+    return not any("merged" in tensor.roles for _, value in caller.returns for tensor in tensors(value))
 
 
 def _holds(state: State, cls: ClassInfo) -> bool:

@@ -2,9 +2,9 @@
 
     python tests/bench/projections.py PACKAGE_OR_PATH... [--missed]
 
-In every class whose ``forward`` weights values by a softmax or by ``scaled_dot_product_attention``, the last statement
-of ``forward`` that maps a name by an ``nn.Linear`` called a projection is deleted, one class at a time, and the file is
-linted. Last line: ``found N of M``.
+In every class whose ``forward`` attends, as the layout model sees it, the last ``x = self.proj(x)`` or
+``return self.proj(x)`` of ``forward``, where that is an ``nn.Linear`` called a projection, is deleted, one class at a
+time, and the file is linted. Last line: ``found N of M``.
 """
 
 from __future__ import annotations
@@ -17,13 +17,19 @@ from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
+import libcst as cst
 from recall import _folder
 
 from mha_lint.files import SourceError, decode
 from mha_lint.linter import lint
+from mha_lint.model.attention import analyse
 from mha_lint.settings import Settings
 
-_APPLIED = re.compile(r"^(\s+)(\w+) = self\.((?!\w*drop)\w*proj\w*|to_out|dense|wo|c_proj)\(\2\)\n", re.MULTILINE)
+_NAME = r"(?P<layer>(?!\w*drop)\w*proj\w*|to_out|dense|wo)(?:\[0\])?"
+_APPLIED = re.compile(
+    rf"^\s+(?P<x>\w+) = self\.{_NAME}\((?P=x)\)\n|(?<=return )self\.{_NAME.replace('layer', 'last')}\((?P<y>\w+)\)",
+    re.MULTILINE,
+)
 _ATTENTION = re.compile(r"softmax|scaled_dot_product_attention")
 
 Job = tuple[Path, str, str]  # the file, the class, and the text without its projection
@@ -54,6 +60,7 @@ def _broken(path: Path) -> Iterator[Job]:
     except (SyntaxError, ValueError):
         return
     lines = text.splitlines(keepends=True)
+    attending: set[str] | None = None
     for cls in [node for node in tree.body if isinstance(node, ast.ClassDef)]:
         forward = next((n for n in cls.body if isinstance(n, ast.FunctionDef) and n.name == "forward"), None)
         if forward is None or forward.end_lineno is None:
@@ -64,9 +71,13 @@ def _broken(path: Path) -> Iterator[Job]:
         if not _ATTENTION.search(body) or not applied:
             continue
         last = applied[-1]
-        if not re.search(rf"self\.{last[3]} = nn\.Linear\(", own):
+        if not re.search(rf"self\.{last['layer'] or last['last']} = nn\.(?:Linear|ModuleList)\(", own):
             continue
-        without = body[: last.start()] + body[last.end() :]
+        if attending is None:
+            attending = analyse(cst.parse_module(text)).scored
+        if f"{cls.name}.forward" not in attending:
+            continue
+        without = body[: last.start()] + (last["y"] or "") + body[last.end() :]
         yield path, cls.name, "".join([*lines[: forward.lineno - 1], without, *lines[forward.end_lineno :]])
 
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+from mha_lint.model.layout import Shape
 from mha_lint.model.sizes import ONE, Size, constant
 from mha_lint.model.torch_api.call import Call, normal, operation, target_sizes
 from mha_lint.model.values import (
@@ -112,7 +115,12 @@ def heads_joined(call: Call, item: Tensor, count: Size | None, dim: int | None) 
     count = count if count is not None else call.fresh_size("heads")
     dim %= len(item.shape)
     shape = (*item.shape[:dim], item.shape[dim] * call.state.normal(count), *item.shape[dim + 1 :])
-    return fresh(shape, roles=roles, merge=merge)
+    return _laid_out(item, shape)(shape, roles=roles, merge=merge)
+
+
+def _laid_out(item: Tensor, shape: Shape) -> Callable[..., Tensor]:
+    """What joining items like this makes: a new tensor, contiguous unless they may be channels-last."""
+    return fresh if item.contiguous or len(shape) not in (4, 5) else of_shape
 
 
 @operation("stack")
@@ -133,4 +141,4 @@ def _stack(call: Call) -> Value:
     batch = first.batch * count if first.batch is not None and dim < len(first.shape) else first.batch
     if "context" in first.roles and first.batch is None and first.shape:
         batch = count
-    return fresh(shape, roles=first.roles, width=first.width, batch=batch)
+    return _laid_out(first, shape)(shape, roles=first.roles, width=first.width, batch=batch)

@@ -52,7 +52,7 @@ def multiplied(call: Call, left: Tensor, right: Tensor) -> Value:
         return Tensor(contiguous=True, key=key, suffix=suffix, roles=roles, inputs=inputs)
     contiguous = len(shape) >= 2 and not (right.rank is not None and left.rank is not None and left.rank < right.rank)
     result = (fresh if contiguous else of_shape)(shape, roles=roles, inputs=inputs)
-    if "context" in roles and len(shape) >= 3:
+    if "context" in roles and len(shape) >= 3 and _of_projected(left, right):
         result = replace(result, batch=product(shape[:-2]), width=shape[width_at])
     return result
 
@@ -101,7 +101,7 @@ def product_roles(left: Tensor, right: Tensor) -> tuple[frozenset[str], int]:
     if maps(left) or maps(right):
         return mapped_roles(left.roles | right.roles), -1
     if "weights" in left.roles:
-        return frozenset({"context"}), -1
+        return frozenset({"context"}), -2 if _features_first(right) else -1
     if "weights" in right.roles:
         return frozenset({"context"}), -2
     if left.roles & {"merged", "projected"} or right.roles & {"merged", "projected"}:
@@ -110,6 +110,24 @@ def product_roles(left: Tensor, right: Tensor) -> tuple[frozenset[str], int]:
     if features and "scores" in left.roles | right.roles:  # linear attention: q (k^T v)
         return frozenset({"context"}), -1 if "scores" in right.roles else -2
     return frozenset({"scores"}) | features, -1
+
+
+def _of_projected(left: Tensor, right: Tensor) -> bool:
+    """Whether values that a learned map made are weighted: attention without one is not meant to have an output map.
+
+    In linear attention, the values are inside of the product of keys and values.
+    """
+    if "weights" not in left.roles | right.roles:
+        return True
+    return "projection" in (right if "weights" in left.roles else left).roles
+
+
+def _features_first(values: Tensor) -> bool:
+    """Whether the features lie in the last dimension but one, as where channels attend to channels.
+
+    A projection writes its features side by side.
+    """
+    return values.strides is not None and len(values.strides) > 2 and values.strides[-2] == ONE != values.strides[-1]
 
 
 def mapped_roles(roles: frozenset[str]) -> frozenset[str]:
@@ -160,7 +178,7 @@ def _einsum(call: Call) -> Value:
         weights, values = (inputs[0], inputs[1]) if "weights" in left.roles else (inputs[1], inputs[0])
         width = [letter for letter in output if letter in values and letter not in weights]
         shared = [letter for letter in output if letter in values and letter in weights]
-        if len(width) == 1:
+        if len(width) == 1 and _of_projected(left, right):
             result = replace(
                 result,
                 width=shape[output.index(width[0])],
@@ -207,7 +225,10 @@ def _sdpa(call: Call) -> Value:
     width = value.shape[-1] if value.shape is not None else known[-1]
     rows = query.shape[-2] if query.shape is not None else call.fresh_size("rows")
     shape = (*known[:-2], rows, width)
-    return of_shape(shape, roles=frozenset({"context"}), batch=product(shape[:-2]), width=width, inputs=inputs)
+    context = of_shape(shape, roles=frozenset({"context"}), inputs=inputs)
+    if "projection" not in value.roles:
+        return context
+    return replace(context, batch=product(shape[:-2]), width=width)
 
 
 @operation("linear")

@@ -72,7 +72,10 @@ def reshaped_open(call: Call, tensor: Tensor, target: Leading, *, copies: bool) 
     same = target.key == (tensor.lead if tensor.suffix else tensor.key)
     if sizes is None or not (same and tensor.shape is None):
         key = call.interpreter.key(call.node)
-        return Tensor(key=key, contiguous=known, assumed=tensor.assumed, roles=tensor.roles, merge=tensor.merge)
+        roles, merge = tensor.roles, tensor.merge
+        if "context" in roles and tensor.rank is not None and tensor.rank > 3 and len(target.items) == 1:
+            roles, merge = roles | {"merged"}, call.node  # (b, t, h, d) -> (*x.shape[:-1], -1)
+        return Tensor(key=key, contiguous=known, assumed=tensor.assumed, roles=roles, merge=merge)
     width = tensor.suffix or (symbol(f"{tensor.key}.shape[-1]"),)
     suffix = solve(call, of_shape(width), sizes)
     return replace(tensor, suffix=suffix, lead=target.key, key=call.interpreter.key(call.node), contiguous=known)
