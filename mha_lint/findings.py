@@ -74,6 +74,7 @@ class Verdict:
     device_names: tuple[tuple[str, str], ...] = ()  # (("cuda", "NVIDIA H100 80GB HBM3"),)
     torch_version: str = ""
     cached: bool = False
+    stub: str = ""  # where no way was found to run it: a harness to correct, as TOML
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,7 +49,7 @@ def fix_source(source: Source, findings: list[Finding], settings: Settings, vali
         tried = [finding for finding in remaining if fixable(finding, settings) and finding.verdict is None]
         if not tried:
             break
-        source, done, failed = _round(source, tried, validator)
+        source, done, failed = _round(source, tried, settings, validator)
         fixed += done
         if not done:
             kept = {_place(finding): finding for finding in failed}
@@ -59,20 +59,23 @@ def fix_source(source: Source, findings: list[Finding], settings: Settings, vali
     return Fixed(source.text, tuple(fixed), tuple(remaining))
 
 
-def _round(source: Source, tried: list[Finding], validator: Validator) -> tuple[Source, list[Finding], list[Finding]]:
+def _round(
+    source: Source, tried: list[Finding], settings: Settings, validator: Validator
+) -> tuple[Source, list[Finding], list[Finding]]:
     """One pass over the candidates: the new text, what was applied, and what was not, with their verdicts."""
     accepted: list[Edit] = []
     done: list[Finding] = []
     failed: list[Finding] = []
     for group in _groups(tried):
         text = editing.apply(source.text, accepted)
-        verdict = _validate(source, text, group, accepted, validator)
+        verdict = _validate(source, text, group, accepted, settings, validator)
         alone = (
             [group] if verdict is None or verdict.verdict == "validated" or len(group) == 1 else [[f] for f in group]
         )
         for part in alone:
             if part is not group:
-                verdict = _validate(source, editing.apply(source.text, accepted), part, accepted, validator)
+                text = editing.apply(source.text, accepted)
+                verdict = _validate(source, text, part, accepted, settings, validator)
             if verdict is None:
                 continue  # overlaps with an accepted edit: the next round sees the new text
             judged = [replace(finding, verdict=verdict) for finding in part]
@@ -98,17 +101,19 @@ def _edits(findings: list[Finding]) -> list[Edit]:
 
 
 def _validate(
-    source: Source, before: str, group: list[Finding], accepted: list[Edit], validator: Validator
+    source: Source, before: str, group: list[Finding], accepted: list[Edit], settings: Settings, validator: Validator
 ) -> Verdict | None:
     """The verdict on a group of fixes on top of the accepted ones; None where their edits overlap."""
     try:
         after = editing.apply(source.text, [*accepted, *_edits(group)])
     except ValueError:
         return None
-    return validator.validate(_job(source, before, after, group, accepted))
+    return validator.validate(_job(source, before, after, group, accepted, settings))
 
 
-def _job(source: Source, before: str, after: str, group: list[Finding], accepted: list[Edit]) -> Job:
+def _job(
+    source: Source, before: str, after: str, group: list[Finding], accepted: list[Edit], settings: Settings
+) -> Job:
     from mha_lint.validation import Job
 
     fixes = [finding.fix for finding in group if finding.fix is not None]
@@ -122,6 +127,7 @@ def _job(source: Source, before: str, after: str, group: list[Finding], accepted
         added=tuple(name for fix in fixes for name in fix.added),
         hints={name: shape for fix in fixes for name, shape in fix.hints},
         identity=tuple(name for fix in fixes for name in fix.identity),
+        declared=tuple(each for each in settings.harness if each.belongs_to(source.path.absolute())),
     )
 
 

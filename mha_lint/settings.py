@@ -9,6 +9,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, get_args, get_type_hints
 
+from mha_lint import declared
+from mha_lint.declared import Declared
 from mha_lint.files import DEFAULT_EXCLUDE, matches
 
 ViewFix = Literal["contiguous", "reshape"]
@@ -38,6 +40,7 @@ class Settings:
     qkv_split: QkvSplit = "auto"
     out_proj_init: OutProjInit = "identity"
     unsafe_fixes: bool = False
+    harness: tuple[Declared, ...] = ()
     root: Path = field(default_factory=Path.cwd)
     file: Path | None = None  # the pyproject.toml that was read
 
@@ -175,6 +178,9 @@ def parse_settings(table: Mapping[str, Any], file: Path) -> Settings:
     for key, value in table.items():
         if key not in keys:
             raise SettingsError(f"{file}: [tool.mha-lint]: unknown key {key!r}{close_match(key, keys)}")
+        if key == "harness":
+            values["harness"] = _harnesses(value, f"{file}: [tool.mha-lint.harness]")
+            continue
         values[keys[key]] = _checked(value, hints[keys[key]], f"{file}: [tool.mha-lint] {key}")
         if key in ("select", "extend-select", "ignore"):
             check_codes(values[keys[key]], f"{file}: [tool.mha-lint] {key}")
@@ -182,6 +188,15 @@ def parse_settings(table: Mapping[str, Any], file: Path) -> Settings:
             for pattern, codes in value.items():
                 check_codes(codes, f"{file}: [tool.mha-lint] {key}: {pattern!r}")
     return Settings(**values, root=file.parent, file=file)
+
+
+def _harnesses(value: object, place: str) -> tuple[Declared, ...]:
+    if not isinstance(value, dict):
+        raise SettingsError(f"{place}: expected a table, not {_kind(value)}")
+    try:
+        return tuple(declared.parse(name, entry) for name, entry in value.items())
+    except declared.DeclarationError as error:
+        raise SettingsError(f"{place}: {error}") from None
 
 
 def _checked(value: object, hint: Any, place: str) -> object:

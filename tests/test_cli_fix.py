@@ -80,7 +80,9 @@ SECRETIVE = BROKEN.replace("heads: int = 4) -> None:", "heads: int = 4, *, key) 
 def test_what_the_summary_advises_where_nothing_ran_does_help(capsys: pytest.CaptureFixture[str]) -> None:
     path = write("secretive.py", SECRETIVE)
     assert main(["--fix", "--device", "cpu"]) == 1
-    assert "it helps to construct the class with literal arguments in its own file" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "it helps to construct the class with literal arguments in its own file" in told
+    assert '[tool.mha-lint.harness."secretive:Attention"]' in told
     write("secretive.py", SECRETIVE + "\n\ndef build():\n    return Attention(24, 4, key='sesame')\n")
     assert main(["--fix", "--device", "cpu"]) == 0
     assert ".contiguous()" in path.read_text()

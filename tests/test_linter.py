@@ -174,7 +174,7 @@ def test_white_space_that_the_parser_drops_moves_nothing(end: str, newline: str)
 
 
 def test_channels_that_attend_to_channels_merge_their_heads_too() -> None:
-    text = '''import torch
+    text = """import torch
 import torch.nn as nn
 
 
@@ -189,5 +189,5 @@ class CrossCovariance(nn.Module):
         q, k, v = self.qkv(x).reshape(b, n, 3, self.num_heads, c // self.num_heads).permute(2, 0, 3, 4, 1)
         weights = (q @ k.transpose(-2, -1)).softmax(dim=-1)
         return (weights @ v).permute(0, 3, 1, 2).reshape(b, n, c)
-'''
+"""
     assert "MHA003" in [finding.code for finding in findings(text)]

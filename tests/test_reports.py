@@ -57,7 +57,8 @@ REFUTED = Verdict(
     "refuted", "module", reason="outputs differ by 0.5\non x: (3, 5, 24)", trials=(trial(outcome="differ"),)
 )
 NOT_EXERCISED = Verdict("not exercised", "module", reason="the changed lines never ran")
-NO_HARNESS = Verdict("not exercised", reason="no way was found to run the changed lines; the last attempt: TypeError")
+STUB = '[tool.mha-lint.harness."attention:Attention"]\ninit = "dim=32"\ninputs = { x = ["b", "t", 32] }\n'
+NO_HARNESS = Verdict("not exercised", reason="no way was found to run the changed lines: TypeError", stub=STUB)
 
 
 def test_full_shows_the_span_the_reason_the_fix_and_the_evidence() -> None:
@@ -194,6 +195,7 @@ def test_json_has_the_promised_schema_and_nothing_else() -> None:
             "verdict": "validated",
             "harness": "module",
             "reason": "",
+            "stub": "",
             "trials": [
                 {
                     "device": device,
@@ -319,7 +321,9 @@ def test_the_summary_says_what_became_of_the_findings(
 
 def test_the_summary_says_what_helps_where_no_way_to_run_the_code_was_found() -> None:
     hint = "construct the class with literal arguments"
-    assert hint in summary(entries((VALIDATED, True), (NO_HARNESS, False)), fixing=True)
+    told = summary(entries((VALIDATED, True), (NO_HARNESS, False), (NO_HARNESS, False)), fixing=True)
+    assert hint in told
+    assert told.count(STUB.rstrip()) == 1
     for verdict in (VALIDATED, NOT_EXERCISED, REFUTED):
         assert hint not in summary(entries((verdict, False)), fixing=True)
 

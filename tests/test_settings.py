@@ -34,6 +34,7 @@ def test_every_key_is_read(tmp_path: Path) -> None:
         out-proj-init = "default"
         unsafe-fixes = true
         per-file-ignores = { "tests/*" = ["MHA"] }
+        harness = { "models.attention:Attention" = { init = { dim = 64 }, inputs = { x = ["b", "t", 64] } } }
         """,
     )
     settings = read_settings(file)
@@ -42,6 +43,11 @@ def test_every_key_is_read(tmp_path: Path) -> None:
     assert settings.excluded == ("gen", "old")
     assert (settings.view_fix, settings.qkv_split, settings.out_proj_init) == ("reshape", "index", "default")
     assert settings.unsafe_fixes is True
+    (declared,) = settings.harness
+    assert (declared.target, declared.init, declared.inputs) == ("Attention", {"dim": 64}, {"x": ["b", "t", 64]})
+    for path in ("models/attention.py", "src/models/attention.py", "models/attention/__init__.py"):
+        assert declared.belongs_to(tmp_path / path)
+    assert not declared.belongs_to(tmp_path / "attention.py")
     assert (settings.root, settings.file) == (tmp_path, file)
 
 
@@ -69,6 +75,13 @@ def test_without_a_table_the_defaults_hold(tmp_path: Path) -> None:
         ('per-file-ignores = { "a" = "MHA001" }', "per-file-ignores: 'a': expected a list of strings"),
         ('per-file-ignores = { "a" = ["E501"] }', "per-file-ignores: 'a': unknown rule code 'E501'"),
         ("select = [", "is not valid TOML"),
+        ('harness = { "attention" = {} }', "[tool.mha-lint.harness]: 'attention': expected \"package.module:Class\""),
+        ('harness = { "a:B" = 3 }', "'a:B': expected a table with init and inputs, not 3"),
+        ('harness = { "a:B" = { init = 3 } }', "'a:B' init: expected a table, or the arguments as a string, not 3"),
+        ('harness = { "a:B" = { init = "64, (" } }', "'a:B' init: '64, (' is not valid Python"),
+        ('harness = { "a:B" = { args = 1 } }', "'a:B': unknown key 'args'; known: init, inputs"),
+        ('harness = { "a:B" = { inputs = { x = ["b", "q"] } } }', "'a:B' inputs: x: 'q' is no size: a number, or"),
+        ('harness = { "a:B" = { inputs = { x = "zeros(" } } }', "'a:B' inputs: x: 'zeros(' is not valid Python"),
     ],
 )
 def test_a_mistake_is_an_error_that_names_file_key_and_what_was_meant(tmp_path: Path, table: str, message: str) -> None:

@@ -59,6 +59,7 @@ def _validation(verdict: Verdict) -> dict[str, Any]:
         "verdict": verdict.verdict,
         "harness": verdict.harness,
         "reason": verdict.reason,
+        "stub": verdict.stub,
         "trials": [_trial(trial) for trial in verdict.trials if trial.outcome != "skipped"],
     }
 

@@ -11,7 +11,8 @@ from mha_lint.report.text import safely_fixable
 _FIRST = "each is validated by execution first"
 _HARNESS = (
     "Where no way was found to run the code, it helps to construct the class with literal arguments in its own file, "
-    "or to give its parameters defaults or annotations."
+    "to give its parameters defaults or annotations, or to say in pyproject.toml how it is run. "
+    "The attempts that got furthest, to be corrected:"
 )
 
 
@@ -29,13 +30,8 @@ def summary(
     fates = Counter(_fate(entry, diff, unsafe) for entry in entries)
     listed = ", ".join(f"{fates[fate]} {fate}" for fate in _order(diff) if fates[fate])
     found = f"{total}: {listed}{_devices(entries)}."
-    return f"{found}\n{_HARNESS}" if any(map(_not_run, entries)) else found
-
-
-def _not_run(entry: Entry) -> bool:
-    """Whether attempts to run the code failed one after the other, and not its import, nor for a missing package."""
-    verdict = entry.finding.verdict
-    return verdict is not None and verdict.reason.startswith("no way was found to run the changed lines; ")
+    stubs = dict.fromkeys(e.finding.verdict.stub for e in entries if e.finding.verdict and e.finding.verdict.stub)
+    return "\n\n".join([f"{found}\n{_HARNESS}", *map(str.rstrip, stubs)]) if stubs else found
 
 
 def _count(number: int, noun: str) -> str:

@@ -83,14 +83,18 @@ class _Examination:
         sources = self.sources
         wanted = (sources.changed_before | sources.flagged) - sources.ran_before
         budget = min(self.deadline, time.monotonic() + min(10.0, 0.4 * (self.deadline - time.monotonic())))
-        search = harness.Search(sources.before, wanted, self._meaning, self.job.hints, budget, self.met_now)
+        search = harness.Search(
+            sources.before, wanted, self._meaning, self.job.hints, budget, self.met_now, declared=self.job.declared
+        )
         setups = search.find(self.job.symbols)[:_SETUPS]
         if not setups:
             reason = f"no way was found to run the changed lines{search.why_not()}"
-            return _verdict("not exercised", self.devices, reason=reason)
+            stub = search.stub(imports.place_of(self.job.path).name.removeprefix("_mha_lint_subject_"))
+            return replace(_verdict("not exercised", self.devices, reason=reason), stub=stub)
         setups += self._other_sizes(search, setups)
         self.described = [setup.describe() for setup in setups]
         self.level = "module" if setups[0].target.is_class else "function"
+        self.level = "declared" if setups[0].declared else self.level
         reason = ""
         try:
             for device in sorted(self.devices):

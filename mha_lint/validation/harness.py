@@ -10,10 +10,12 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import Any
 
 import torch
 
+from mha_lint.declared import Declared, stub
 from mha_lint.validation import learning, trial
 from mha_lint.validation.construct import filled, plans, variants
 from mha_lint.validation.coverage import Rows, Statement, watch
@@ -21,7 +23,18 @@ from mha_lint.validation.imports import Loaded, in_one_line, quiet
 from mha_lint.validation.inputs import candidates
 from mha_lint.validation.inspection import Inspected, inspect_module, read_forward
 from mha_lint.validation.plan import Answers, Plan
-from mha_lint.validation.specs import Assignment, Constant, DictSpec, Spec, TensorSpec, TupleSpec, describe, families
+from mha_lint.validation.specs import (
+    Assignment,
+    Constant,
+    DictSpec,
+    Spec,
+    TensorSpec,
+    TupleSpec,
+    WrittenSpec,
+    as_python,
+    describe,
+    families,
+)
 from mha_lint.validation.stubs import StubTouched
 from mha_lint.validation.targets import (
     Target,
@@ -54,6 +67,7 @@ class Setup:
     inspected: Inspected
     covered: frozenset[Statement]
     met: frozenset[Statement] = frozenset()  # flagged statements at which before was seen to raise
+    declared: bool = False  # by the user
 
     def describe(self) -> str:
         arguments = ", ".join(f"{name}={describe(spec)}" for name, spec in self.specs.items())
@@ -89,6 +103,9 @@ class Search:
     ran_last: int = 0  # rows of the file that the last attempt ran
     failed_plans: int = 0  # instances that were built and could not be called
     any_of: bool = False  # whether one wanted statement is as good as all of them
+    declared: tuple[Declared, ...] = ()
+    broken: str = ""  # the target whose declared harness did not work
+    sketch: tuple[Target, Plan, Mapping[str, Spec]] | None = None  # the attempt that got furthest
 
     def find(self, symbols: tuple[str, ...]) -> list[Setup]:
         """Setups that together reach the wanted statements, or as many of them as could be reached."""
@@ -100,12 +117,39 @@ class Search:
             return f": {self.missing_package}"
         if self.ran_without_reaching:
             return f": they did not run in {self.ran_without_reaching}"
+        if self.broken:
+            return f"; as declared for {self.broken}, {self.furthest[2]}"
         return f"; the attempt that got furthest: {self.furthest[2]}" if self.furthest[2] else ""
+
+    def stub(self, module: str) -> str:
+        """A declaration of the attempt that got furthest, for the user to correct; "" where nothing was attempted."""
+        if self.sketch is None or self.missing_package:
+            return ""
+        target, plan, specs = self.sketch
+        inputs: dict[str, list[str | int] | str] = {}
+        for name, spec in specs.items():
+            plain = isinstance(spec, TensorSpec) and spec.kind == "float"
+            inputs[name] = list(spec.dims) if plain and isinstance(spec, TensorSpec) else as_python(spec)
+        if not specs and target.is_class:  # it could not be built: its inputs are anybody's guess
+            forward = inspect.signature(lookup(self.loaded.module, target.name).forward)
+            for item in list(forward.parameters.values())[1:]:
+                if item.default is item.empty and item.kind is item.POSITIONAL_OR_KEYWORD:
+                    inputs[item.name] = ["b", "t", plan.sizing.width]
+        return stub(module, target.name, plan.as_written() if target.is_class else None, inputs)
 
     def setups(self, symbols: tuple[str, ...]) -> Iterator[Setup]:
         """Setups, each of which reaches statements that the ones before it did not; with ``any_of``, any of them."""
         missing = set(self.wanted)
         choices = targets(self.loaded, symbols)
+        reaching = {target.name for target in choices}
+        for declared in self.declared:
+            if lookup(self.loaded.module, declared.target) is not None and declared.target not in reaching:
+                continue  # it is about other code of the file
+            for setup in self._as_declared(declared, frozenset(missing)):
+                yield setup
+                missing -= setup.covered
+            if self.broken or (not missing and not self.any_of):
+                return
         if not choices:
             self._note(f"{', '.join(symbols) or 'the changed place'} is no class or function that can be found")
         for count, target in enumerate(choices):
@@ -117,6 +161,36 @@ class Search:
                 missing -= setup.covered
                 if not missing and not self.any_of:
                     return
+
+    def _as_declared(self, declared: Declared, wanted: frozenset[Statement]) -> Iterator[Setup]:
+        """The setup that the user declared, completed where it leaves something open."""
+        thing = lookup(self.loaded.module, declared.target)
+        if thing is None:
+            self.broken = declared.target
+            self._note("the file has no such class or function")
+            return
+        target = Target(declared.target, isinstance(thing, type))
+        given: dict[str, Spec] = {}
+        for name, value in (declared.inputs or {}).items():
+            shape = isinstance(value, list)
+            given[name] = (
+                TensorSpec(tuple(value)) if shape else WrittenSpec(value if isinstance(value, str) else repr(value))
+            )
+        ways: Iterator[Plan] = iter([Plan(SIZINGS[0], {})])
+        if isinstance(declared.init, str):
+            ways = iter([Plan(SIZINGS[0], {}, written=declared.init)])
+        elif declared.init is not None:
+            ways = iter([Plan(SIZINGS[0], declared.init)])
+        elif target.is_class:
+            ways = plans(thing, self.loaded.module, self.loaded.tree)
+        for plan in ways:
+            if time.monotonic() > self.deadline:
+                break
+            tried = self._try(target, plan, wanted, self.deadline, given)
+            if tried is not None and tried[0] is not None:
+                yield replace(tried[0], declared=True)
+                return
+        self.broken = declared.target
 
     def _of_target(self, target: Target, wanted: frozenset[Statement], deadline: float) -> Iterator[Setup]:
         missing = set(wanted)
@@ -182,7 +256,12 @@ class Search:
                 yield replace(other, met=frozenset(self.met))
 
     def _try(
-        self, target: Target, plan: Plan, wanted: frozenset[Statement], deadline: float
+        self,
+        target: Target,
+        plan: Plan,
+        wanted: frozenset[Statement],
+        deadline: float,
+        given: Mapping[str, Spec] = MappingProxyType({}),
     ) -> tuple[Setup | None, dict[str, Any]] | None:
         """None: it cannot be built. Otherwise the best setup with this plan, and what its configuration was asked."""
         pseudo = self.loaded.pseudo
@@ -191,7 +270,8 @@ class Search:
                 module = instantiate(target, plan, self.loaded.module, seed=0)
             except (Exception, StubTouched) as error:
                 self._note_missing(error)
-                self._note(f"building {target.name}({plan.describe()}) raised {self._told(error)}")
+                words = f"building {target.name}({plan.describe()}) raised {self._told(error)}"
+                self._note(words, sketch=(target, plan, given))
                 return None
             if not isinstance(module, torch.nn.Module):
                 self._note(f"{target.name} builds {type(module).__name__}, which is no module")
@@ -200,7 +280,7 @@ class Search:
                 self._note(f"{target.name}({plan.describe()}) is too large to run")
                 return None
             module.eval()
-            best = self._call(target, plan, module, wanted, rows, deadline)
+            best = self._call(target, plan, module, wanted, rows, deadline, given)
             self.failed_plans += best is None
         configs = [value for value in vars(module).values() if isinstance(value, Answers)]
         asked = {name: value for config in configs for name, value in config.asked().items()}
@@ -209,10 +289,16 @@ class Search:
     def _suffices(self, covered: frozenset[Statement], wanted: frozenset[Statement]) -> bool:
         return covered >= wanted or (self.any_of and bool(covered))
 
-    def _note(self, words: str, reached: int = 0, ran: int = 0) -> None:
+    def _note(
+        self,
+        words: str,
+        reached: int = 0,
+        ran: int = 0,
+        sketch: tuple[Target, Plan, Mapping[str, Spec]] | None = None,
+    ) -> None:
         """Keep the failure that got furthest, the first of its kind: it names what really stands in the way."""
         if (reached, ran) > self.furthest[:2] or not self.furthest[2]:
-            self.furthest = (reached, ran, words)
+            self.furthest, self.sketch = (reached, ran, words), sketch
 
     def _told(self, error: BaseException) -> str:
         rows = [row.lineno for row in traceback.extract_tb(error.__traceback__) if row.filename == self.loaded.pseudo]
@@ -223,7 +309,14 @@ class Search:
             self.missing_package = str(error)
 
     def _call(
-        self, target: Target, plan: Plan, module: Any, wanted: frozenset[Statement], rows: Rows, deadline: float
+        self,
+        target: Target,
+        plan: Plan,
+        module: Any,
+        wanted: frozenset[Statement],
+        rows: Rows,
+        deadline: float,
+        given: Mapping[str, Spec],
     ) -> Setup | None:
         inspected = inspect_module(module, plan.sizing)
         try:
@@ -240,9 +333,11 @@ class Search:
         options = {
             item.name: candidates(item, evidence, module, inspected, self.hints.get(item.name), signature)
             for item in parameters
-        }
-        required = [item.name for item in parameters if item.default is item.empty]
-        extra = [item.name for item in parameters if item.default is not item.empty]
+        } | {name: [spec] for name, spec in given.items()}
+        names_of_all = dict.fromkeys([*(item.name for item in parameters), *given])
+        optional = {item.name for item in parameters if item.default is not item.empty} - given.keys()
+        required = [name for name in names_of_all if name not in optional]
+        extra = [name for name in names_of_all if name in optional]
         positional = trial.positional_only(signature)
         attempts = 0
         best: Setup | None = None
@@ -270,7 +365,8 @@ class Search:
                 ran = rows.of(self.loaded.pseudo)
                 self.ran_last = len(ran)
                 reached = sum(1 for item in self.wanted if item.ran(ran))
-                self._note(f"calling {target.name} with ({shown}) raised {self._told(error)}", reached, len(ran))
+                words = f"calling {target.name} with ({shown}) raised {self._told(error)}"
+                self._note(words, reached, len(ran), (target, plan, dict(specs)))
                 return None
             covered = frozenset(item for item in wanted if item in built or item.ran(rows.of(self.loaded.pseudo)))
             return Setup(target, plan, dict(specs), family, inspected, covered, frozenset(self.met))
@@ -310,7 +406,7 @@ class Search:
                         consider(ran + 1, {**specs, key: spec}, family)
                     continue
                 names = learning.blamed(raised, self.loaded.pseudo, function) or list(specs)
-                names = [name for name in names if name in options]
+                names = [name for name in names if name in options and name not in given]
                 sizes = {**inspected.sizes, **family[0].sizes}
                 for place, (name, spec) in enumerate(learning.others(raised, names, specs, options, sizes)):
                     consider(ran - 2 * place, {**specs, name: spec}, family)
@@ -423,7 +519,7 @@ class Search:
 
 
 def _has_tensor(specs: Mapping[str, Spec]) -> bool:
-    return any(isinstance(spec, (TensorSpec, TupleSpec, DictSpec)) for spec in specs.values()) or not specs
+    return any(isinstance(spec, (TensorSpec, TupleSpec, DictSpec, WrittenSpec)) for spec in specs.values()) or not specs
 
 
 def workable(

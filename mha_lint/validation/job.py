@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from mha_lint.declared import Declared
 from mha_lint.findings import Relation, Trial, Verdict
 
 
@@ -26,7 +27,7 @@ class Job:
     the class, that it gains under *extended*. ``identity`` are names that it has already and that trials put at the
     identity in both texts, as they put the gained ones after: a matrix at ``eye``, a bias at zero. ``hints`` give
     symbolic shapes of forward's parameters, such as ``{"x": ("b", "t", "self.embed_dim")}``; None stands for an
-    unknown size.
+    unknown size. ``declared`` are the user's harnesses for the file.
     """
 
     path: str
@@ -38,6 +39,7 @@ class Job:
     added: tuple[str, ...] = ()
     identity: tuple[str, ...] = ()
     hints: Mapping[str, tuple[str | int | None, ...]] = field(default_factory=dict)
+    declared: tuple[Declared, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +88,7 @@ def job_from_json(data: dict[str, Any]) -> Job:
         added=tuple(data["added"]),
         identity=tuple(data["identity"]),
         hints={name: tuple(shape) for name, shape in data["hints"].items()},
+        declared=tuple(Declared(**each) for each in data["declared"]),
     )
 
 

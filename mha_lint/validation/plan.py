@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import torch
+
 from mha_lint.validation.vocabulary import Sizing, role_of, value_of
 
 SIZES = ("width", "heads", "kv_heads", "head_dim", "mlp", "length", "vocab", "layers")
@@ -120,12 +122,19 @@ class Plan:
 
     sizing: Sizing
     arguments: Mapping[str, Any]
+    written: str = ""  # the arguments as the user wrote them, instead
 
     def with_argument(self, name: str, value: Any) -> Plan:
         return replace(self, arguments={**self.arguments, name: value})
 
+    def as_written(self) -> str:
+        """The arguments as one would write them, "..." for what has no short literal."""
+        plain = (bool, int, float, str, type(None), tuple, list, dict)
+        words = {name: _word(value) if isinstance(value, plain) else "..." for name, value in self.arguments.items()}
+        return self.written or ", ".join(f"{name}={word}" for name, word in words.items())
+
     def describe(self) -> str:
-        return ", ".join(f"{name}={_word(value)}" for name, value in self.arguments.items())
+        return self.written or ", ".join(f"{name}={_word(value)}" for name, value in self.arguments.items())
 
 
 def _word(value: Any) -> str:
@@ -144,6 +153,8 @@ def _word(value: Any) -> str:
 
 def build(target: Any, plan: Plan, module: types.ModuleType) -> Any:
     """Call ``target`` with the plan's arguments, made afresh; whatever it raises passes through."""
+    if plan.written:
+        return eval(f"_target_({plan.written})", {"torch": torch, **vars(module), "_target_": target})
     return target(**{name: _fresh(value, module) for name, value in plan.arguments.items()})
 
 

@@ -50,7 +50,14 @@ class ObjectSpec:
     prototype: Any
 
 
-Spec = TensorSpec | SizeSpec | TupleSpec | DictSpec | Constant | ObjectSpec
+@dataclass(frozen=True, slots=True)
+class WrittenSpec:
+    """Python that the user declared; the symbols of sizes, and ``torch``, are its names."""
+
+    text: str
+
+
+Spec = TensorSpec | SizeSpec | TupleSpec | DictSpec | Constant | ObjectSpec | WrittenSpec
 
 
 def size_of(dim: Dim, sizes: Sizes) -> int:
@@ -73,8 +80,35 @@ def describe(spec: Spec) -> str:
             return "{" + ", ".join(f"{key!r}: {describe(item)}" for key, item in named) + "}"
         case Constant(value):
             return repr(value)
+        case WrittenSpec(text):
+            return text
         case ObjectSpec(prototype):
             return f"{type(prototype).__name__}()"
+
+
+_DRAWN = {
+    "ids": "torch.randint(0, 50, {})",
+    "bool": "torch.rand({}) < 0.7",
+    "positions": "torch.arange(t).expand({})",
+    "lengths": "torch.full({}, t)",
+    "cumulative": "torch.tensor([0, t], dtype=torch.int32)",
+    "complex": "torch.ones({}, dtype=torch.complex64)",
+}
+
+
+def as_python(spec: Spec) -> str:
+    """The expression that a declared harness would give for the argument."""
+    match spec:
+        case TensorSpec(dims, kind):
+            return _DRAWN.get(kind, "torch.randn({})").format(f"({', '.join(map(str, dims))},)")
+        case TupleSpec(items):
+            return f"({', '.join(map(as_python, items))},)"
+        case DictSpec(named):
+            return "{" + ", ".join(f"{key!r}: {as_python(item)}" for key, item in named) + "}"
+        case ObjectSpec():
+            return "..."
+        case _:
+            return describe(spec)
 
 
 # Sizes to run with, a family at a time: a module that takes only whole windows or squares works in a later family.

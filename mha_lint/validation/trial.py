@@ -24,6 +24,7 @@ from mha_lint.validation.specs import (
     Spec,
     TensorSpec,
     TupleSpec,
+    WrittenSpec,
     size_of,
 )
 
@@ -125,6 +126,28 @@ def make_inputs(
                 return value
             case ObjectSpec(prototype):
                 return copy.deepcopy(prototype)
+            case WrittenSpec(text):
+                with torch.random.fork_rng(devices=[]):
+                    torch.default_generator.manual_seed(conditions.seed)
+                    value = eval(text, {"torch": torch, **sizes})
+                return placed(name, value)
+
+    def placed(name: str, value: Any) -> Any:
+        """A value that the user wrote, its tensors on the device, floats in the trial's dtype."""
+        match value:
+            case torch.Tensor():
+                words.append(f"{name}: {tuple(value.shape)}")
+                if not value.is_floating_point():
+                    return value.to(conditions.device)
+                held = value.detach().to(conditions.device, conditions.held or conditions.dtype)
+                made.leaves[name] = held.to(conditions.dtype).requires_grad_()
+                return made.leaves[name].clone()
+            case tuple() | list():
+                return type(value)(placed(f"{name}[{index}]", item) for index, item in enumerate(value))
+            case dict():
+                return {key: placed(f"{name}[{key!r}]", item) for key, item in value.items()}
+            case _:
+                return value
 
     made.arguments.update({name: argument(name, spec) for name, spec in specs.items()})
     made.shapes = tuple(words)

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from mha_lint.declared import Declared
 from mha_lint.findings import Relation, Verdict
 from mha_lint.validation import Job, Validator
 
@@ -35,6 +36,7 @@ def check(validator: Validator, tmp_path: Path) -> Check:
         file: str = "attention.py",
         added: tuple[str, ...] = (),
         identity: tuple[str, ...] = (),
+        declared: tuple[Declared, ...] = (),
         using: Validator | None = None,
     ) -> Verdict:
         before = textwrap.dedent(source)
@@ -45,7 +47,7 @@ def check(validator: Validator, tmp_path: Path) -> Check:
         path.write_text(before)
         rows = [row for row, line in enumerate(before.splitlines(), 1) if old.splitlines()[0] in line]
         flagged = tuple(rows) if relation == "repaired" else ()
-        job = Job(str(path), before, after, (symbol,), relation, flagged, added, identity)
+        job = Job(str(path), before, after, (symbol,), relation, flagged, added, identity, declared=declared)
         return (using or validator).validate(job)
 
     return run
