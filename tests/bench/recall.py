@@ -186,6 +186,11 @@ class Scope:
         self.path_of: dict[ast.stmt, tuple[ast.stmt, ...]] = {}
         self._read(function.body, ())
 
+    def lays_out_ones(self) -> bool:
+        """Whether some ``.view`` or ``.reshape`` of the function is given a literal 1 for a size."""
+        shapes = (call.args for call in self.calls() if _is_call(call, "view") or _is_call(call, "reshape"))
+        return any(isinstance(size, ast.Constant) and size.value == 1 for shape in shapes for size in shape)
+
     def _read(self, body: Sequence[ast.stmt], path: tuple[ast.stmt, ...]) -> None:
         for statement in body:
             self.path_of[statement] = path
@@ -374,8 +379,8 @@ def _outcome(node: Node, steps: Steps, call: ast.Call, scope: Scope) -> str:
         wanted = _length(scope, args[0], call.lineno)
     else:
         wanted = None if any(isinstance(argument, ast.Starred) for argument in args) else len(args)
-    if wanted is None or any(isinstance(argument, ast.Constant) and argument.value == 1 for argument in args):
-        return "in doubt"  # a dimension of 1 may stand anywhere
+    if wanted is None or scope.lays_out_ones():
+        return "in doubt"  # a dimension of 1 may stand anywhere, as where one query pools
     rank = scope.rank(node, node.lineno)
     # Of an unknown rank it is only said that dimensions are merged: nobody views a tensor as what it is.
     outcomes = [_of_rank(rank, steps, wanted) for rank in ([rank] if rank else range(max(wanted + 1, 3), 7))]

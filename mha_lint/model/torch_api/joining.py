@@ -83,7 +83,7 @@ def _cat(call: Call) -> Value:
         "width": first.width,
         "inputs": frozenset().union(*(tensor.inputs for tensor in tensors)),
     }
-    plain = len(shape) not in (4, 5) or all(tensor.contiguous for tensor in tensors) or any(map(_in_order, tensors))
+    plain = len(shape) not in (4, 5) or all(map(_plain, tensors)) or any(map(_in_order, tensors))
     return (fresh if plain else of_shape)(shape, **known)
 
 
@@ -120,7 +120,12 @@ def heads_joined(call: Call, item: Tensor, count: Size | None, dim: int | None) 
 
 def _laid_out(item: Tensor, shape: Shape) -> Callable[..., Tensor]:
     """What joining items like this makes: a new tensor, contiguous unless they may be channels-last."""
-    return fresh if item.contiguous or len(shape) not in (4, 5) else of_shape
+    return fresh if len(shape) not in (4, 5) or _plain(item) else of_shape
+
+
+def _plain(tensor: Tensor) -> bool:
+    """Whether the tensor is contiguous and nothing else: with a dimension of 1 it may be channels-last as well."""
+    return tensor.contiguous and ONE not in (tensor.shape or tensor.suffix)
 
 
 @operation("stack")

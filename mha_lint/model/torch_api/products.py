@@ -168,8 +168,8 @@ def _einsum(call: Call) -> Value:
     attended(call, left, right, roles)
     output = sides[1]
     shape = tuple(sizes[letter] if letter in sizes else call.fresh_size(letter) for letter in output)
-    # A letter of an operand whose shape is not known may well be of size 1, which changes the layout.
-    sized = left.shape is not None and right.shape is not None
+    # A letter of size 1 changes the layout, and one of an operand whose shape is not known may well be that.
+    sized = all(tensor.shape is not None and ONE not in tensor.shape for tensor in (left, right))
     strides = _einsum_strides(inputs, output, shape) if sized else None
     result = Tensor(shape, strides, roles=roles, inputs=left.inputs | right.inputs)
     if result.strides is not None:
