@@ -59,6 +59,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             return _explain(options.explain)
         if options.debug_model:
             return _debug_model(options.debug_model)
+        if options.replay:
+            return _replay(options)
         return _check(options)
     except SettingsError as error:
         complain(str(error))
@@ -82,6 +84,8 @@ def _check(options: argparse.Namespace) -> int:
         raise SettingsError("- (stdin) cannot be combined with other paths")
     settings = _settings(options, paths)
     plan = _plan(options, settings, from_stdin)
+    if options.evidence and plan.fix == "no":
+        raise SettingsError("--evidence needs --fix or --diff: linting alone executes nothing")
     report_file = open_report(options.output_file) if options.output_file else None  # before anything is written
     stdin = sys.stdin.buffer.read() if from_stdin else b""
     items = _given(options, settings, stdin) if from_stdin else _found(paths, settings, options)
@@ -164,6 +168,7 @@ def _plan(options: argparse.Namespace, settings: Settings, from_stdin: bool) -> 
         require=options.require_device,
         jobs=options.jobs,
         cache=cache,
+        evidence=options.evidence,
     )
 
 
@@ -192,6 +197,15 @@ def _debug_model(path: Path) -> int:
     except SourceError as error:
         raise SettingsError(str(error)) from error
     return CLEAN
+
+
+def _replay(options: argparse.Namespace) -> int:
+    from mha_lint.replay import ReplayError, replay
+
+    try:
+        return CLEAN if replay(options.replay, options.device, options.require_device) else FINDINGS
+    except ReplayError as error:
+        raise SettingsError(str(error)) from error
 
 
 def _list_rules() -> int:

@@ -55,6 +55,12 @@ def _fixing(group: argparse._ArgumentGroup) -> None:
         metavar="DEVICES",
         help="fail, and write nothing, where one of these is absent",
     )
+    group.add_argument(
+        "--evidence", type=Path, metavar="FILE", help="write every trial of this run to a JSON file, for --replay"
+    )
+    group.add_argument(
+        "--replay", type=Path, metavar="FILE", help="execute the trials of an --evidence file again and exit"
+    )
 
 
 def _selection(group: argparse._ArgumentGroup) -> None:

@@ -41,6 +41,7 @@ class Plan:
     require: tuple[str, ...] = ()
     jobs: int = 1
     cache: Path | None = None
+    evidence: Path | None = None
 
 
 @dataclass
@@ -101,7 +102,10 @@ def run(items: Iterable[Path | Source | SourceError], settings: Settings, plan: 
                 outcome.entries += [Entry(finding, result.source.text) for finding in result.findings]
     finally:
         if validator:
-            validator.close()
+            try:
+                validator.close()
+            except OSError as error:
+                outcome.errors.append(f"{plan.evidence}: cannot be written: {(error.strerror or str(error)).lower()}")
     if plan.cache and outcome.cached < outcome.files:
         from mha_lint.cache import trim
 
@@ -254,7 +258,16 @@ def _require(validator: Validator) -> None:
 def _validator(plan: Plan) -> Validator:
     from mha_lint.validation import Validator
 
-    return Validator(devices=plan.devices, require=plan.require, cache_dir=plan.cache)
+    journal = None
+    if plan.evidence is not None:
+        from mha_lint.validation.journal import Journal
+
+        try:
+            journal = Journal(open(plan.evidence, "w", encoding="utf-8"))  # noqa: SIM115  # as long as the run
+        except OSError as error:
+            why = (error.strerror or str(error)).lower()
+            raise RunError(f"{plan.evidence}: cannot be written: {why}") from error
+    return Validator(devices=plan.devices, require=plan.require, cache_dir=plan.cache, journal=journal)
 
 
 def _fix(

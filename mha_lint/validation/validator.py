@@ -32,6 +32,7 @@ from mha_lint.validation.job import (
     job_to_json,
     verdict_from_json,
 )
+from mha_lint.validation.journal import Journal
 
 INSTALL = 'validation needs PyTorch, which this Python cannot import: pip install "mha-lint[torch]"'
 NEEDS_POSIX = "validation is unavailable: it needs a POSIX system, where processes can be forked"
@@ -58,7 +59,7 @@ class Validator:
     """Validates rewrites by executing them; a context manager. Safe to call from several threads, one job at a time.
 
     ``devices`` is ("auto",) or names out of "cpu" and "cuda". What is named there, or in ``require``, must exist.
-    ``timeout`` is in seconds and holds for one job.
+    ``timeout`` is in seconds and holds for one job. ``journal`` gets every job and its verdict.
     """
 
     def __init__(
@@ -68,7 +69,9 @@ class Validator:
         require: tuple[str, ...] = (),
         cache_dir: Path | None = None,
         timeout: float = 120.0,
+        journal: Journal | None = None,
     ) -> None:
+        self._journal = journal
         self._devices = devices
         self._require = require
         self._cache_dir = cache_dir
@@ -158,6 +161,12 @@ class Validator:
         Raises what :meth:`environment` raises; whatever the user's code does is a verdict.
         """
         environment = self.environment()
+        verdict = self._verdict(job, environment)
+        if self._journal is not None:
+            self._journal.add(job, environment, verdict)
+        return verdict
+
+    def _verdict(self, job: Job, environment: Environment) -> Verdict:
         if self._cache_dir is not None:
             known = evidence.recall(self._cache_dir, job, environment)
             if known is not None:
@@ -195,9 +204,12 @@ class Validator:
                 return Reached("", reason="the validation server died while it ran this code")
 
     def close(self) -> None:
-        """End the server and whatever it runs. Harmless when closed."""
+        """End the server and whatever it runs, and the journal. Harmless when closed."""
         with self._lock:
             self._stop_server()
+            journal, self._journal = self._journal, None
+            if journal is not None:
+                journal.close()
 
     def _greet(self) -> None:
         """Wait until the server says that torch is there."""

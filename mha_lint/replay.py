@@ -1,0 +1,38 @@
+"""``--replay``: runs the rewrites of an evidence file again, and says where the verdict is another one."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from mha_lint.report.text import verdict_line
+from mha_lint.validation import DeviceMissing, TorchMissing, Validator
+from mha_lint.validation.journal import JournalError, read
+
+
+class ReplayError(Exception):
+    """The evidence cannot be run again; the message says why."""
+
+
+def replay(path: Path, devices: tuple[str, ...], require: tuple[str, ...]) -> bool:
+    """Run every recorded rewrite, print a line for each, and return whether all verdicts are the recorded ones.
+
+    Raises :class:`ReplayError`.
+    """
+    try:
+        records = read(path)
+        same = 0
+        with Validator(devices=devices, require=require) as validator:
+            validator.environment()
+            for job, recorded in records:
+                verdict = validator.validate(job)
+                agrees = verdict.verdict == recorded.verdict
+                same += agrees
+                was = "as recorded" if agrees else f"recorded as {recorded.verdict}"
+                where = f"{job.path}: {', '.join(job.symbols)}: {job.relation}"
+                print(f"{where}: {verdict.verdict}, {was} ({verdict_line(verdict)})")
+                sys.stdout.flush()
+    except (JournalError, TorchMissing, DeviceMissing) as error:
+        raise ReplayError(str(error)) from error
+    print(f"{same} of {len(records)} verdicts are as recorded.")
+    return same == len(records)
