@@ -27,6 +27,7 @@ DTYPES = {
 _SHAPES = 6  # input shapes a configuration is run with, where the module takes that many
 _SETUPS = 4
 _ELSEWHERE = 3.0  # seconds for sizes other than the first that ran
+_FLIPPED = 2.0  # seconds for the constructor's flags, the other way round
 
 
 def examine(job: Job, devices: dict[str, str], deadline: float, tell: Callable[[str], None]) -> Verdict:
@@ -104,6 +105,8 @@ class _Examination:
                     self._try_setup(setup, device)
                     if not any(item.mode == "train" for item in self.record.agreeing(device)):
                         self._try_setup(replace(setup, plan=without_dropout(setup.plan)), device)
+            for setup in search.flipped(setups[0], min(self.deadline, time.monotonic() + _FLIPPED)):
+                self._try_setup(setup, "cpu", dtypes=(torch.float32,), shapes=2)
         except Refuted as error:
             return self._finish("refuted", str(error))
         except TimeoutError:
@@ -131,14 +134,20 @@ class _Examination:
             return relations.intended_views(self.sources.before.pseudo, self.sources.flagged, self.met_now)
         return contextlib.nullcontext()
 
-    def _try_setup(self, setup: harness.Setup, device: str) -> None:
+    def _try_setup(
+        self,
+        setup: harness.Setup,
+        device: str,
+        dtypes: tuple[torch.dtype, ...] | None = None,
+        shapes: int = _SHAPES,
+    ) -> None:
         self.tell(f"before: building {setup.target.name}")
         pair = build_pair(self.sources, setup, self._meaning, self.tell)
         self.record.moved |= pair.moved
         signature = targets.signature_of(pair.before)
         self.tell("before: choosing input shapes")
-        assignments = harness.workable(setup, pair.before, self._meaning, signature, _SHAPES)
-        for dtype in DTYPES[device]:
+        assignments = harness.workable(setup, pair.before, self._meaning, signature, shapes)
+        for dtype in dtypes or DTYPES[device]:
             try:
                 pair.before.to(device=device, dtype=dtype)
                 pair.after.to(device=device, dtype=dtype)

@@ -241,6 +241,26 @@ class Search:
             if tried is not None and tried[0] is not None:
                 yield tried[0]
 
+    def flipped(self, setup: Setup, deadline: float) -> Iterator[Setup]:
+        """The class of ``setup`` built with one boolean argument the other way round, where it can be called alike."""
+        if not setup.target.is_class or setup.plan.written:
+            return
+        signature = inspect.signature(lookup(self.loaded.module, setup.target.name))
+        defaults = {item.name: item.default for item in signature.parameters.values()}
+        for name, value in {**defaults, **setup.plan.arguments}.items():
+            if time.monotonic() > deadline:
+                return
+            if not isinstance(value, bool):
+                continue
+            plan = setup.plan.with_argument(name, not value)
+            try:
+                module = instantiate(setup.target, plan, self.loaded.module, seed=0).eval()
+                other = replace(setup, plan=plan, inspected=inspect_module(module, plan.sizing))
+                if workable(other, module, self.meaning, signature_of(module), 1):
+                    yield other
+            except (Exception, StubTouched):
+                continue
+
     def _flags_flipped(self, setup: Setup, deadline: float) -> Iterator[Setup]:
         """The call of ``setup`` with one boolean argument the other way round."""
         module = instantiate(setup.target, setup.plan, self.loaded.module, seed=0).eval()

@@ -28,6 +28,11 @@ def test_a_wrong_fix_is_not_accepted(rewrite: Rewrite, validator: Validator, tmp
     assert _verdict(rewrite, validator, tmp_path) in ("refuted", "not exercised")
 
 
+def test_a_constructors_flag_is_tried_both_ways(validator: Validator, tmp_path: Path) -> None:
+    hard_coded = [each for each in rewrites() if each.kind == "bias added"]
+    assert [_verdict(each, validator, tmp_path) for each in hard_coded] == ["refuted"] * len(hard_coded) != []
+
+
 @pytest.mark.parametrize("rewrite", [each for each in controls() if each.source == SOURCE], ids=_id)
 def test_a_harmless_one_is(rewrite: Rewrite, validator: Validator, tmp_path: Path) -> None:
     assert _verdict(rewrite, validator, tmp_path) == "validated"
