@@ -63,12 +63,10 @@ def _findings(source: Source, settings: Settings, codes: frozenset[str]) -> list
     model = analyse(module)
     places = Places(module, source.text)
     context = Context(model, places, settings)
-    findings = [
-        _finding(rule, hit, source, context)
-        for rule in all_rules()
-        if rule.code in codes
-        for hit in rule().check(model, places)
-    ]
+    hits = [(rule, hit) for rule in all_rules() if rule.code in codes for hit in rule().check(model, places)]
+    if hits:  # places are counted in the text that the parser gives back
+        _check_round_trip(module, source)
+    findings = [_finding(rule, hit, source, context) for rule, hit in hits]
     return sorted(findings, key=lambda finding: (finding.location, finding.code))
 
 
@@ -84,6 +82,7 @@ def modelled(source: Source) -> tuple[FileModel, Places]:
     if _too_deep(source.data):
         raise SourceError(source.path, DEEPEST)
     module = parse(source)
+    _check_round_trip(module, source)
     return analyse(module, every=True), Places(module, source.text)
 
 
@@ -147,7 +146,7 @@ def _on_a_large_stack(source: Source, settings: Settings, codes: frozenset[str])
 
 
 def parse(source: Source) -> cst.Module:
-    """The file's syntax tree, which gives back the very text but for what ``_plain`` takes out.
+    """The file's syntax tree.
 
     Raises:
         SourceError: a syntax error.
@@ -161,9 +160,12 @@ def parse(source: Source) -> cst.Module:
         what = error.message.removeprefix("parser error: ").removeprefix("tokenizer error: ")
         what = _PLACE.sub("", what)
         raise SourceError(source.path, f"syntax error: {what}", error.raw_line) from None
-    if module.code != text:
-        raise SourceError(source.path, "the parser does not give this file back byte for byte, so it is left alone")
     return module
+
+
+def _check_round_trip(module: cst.Module, source: Source) -> None:
+    if module.code != _plain(source.text):
+        raise SourceError(source.path, "the parser does not give this file back byte for byte, so it is left alone")
 
 
 def _plain(text: str) -> str:

@@ -82,6 +82,7 @@ class Interpreter:
         self._numbers: dict[cst.CSTNode, int] = {}
         self._texts: dict[cst.CSTNode, str] = {}
         self._assigned: dict[cst.CSTNode, frozenset[str]] = {}
+        self._named: dict[cst.CSTNode, frozenset[str]] = {}
         self._called: dict[Hashable, list[tuple[State, list[cst.CSTNode | None], list[tuple[State, Value]]]]] = {}
         self._later: dict[
             cst.CSTNode, list[frozenset[str]]
@@ -388,7 +389,9 @@ class Interpreter:
         return self._later[body[0]]
 
     def _names_in(self, node: cst.CSTNode) -> frozenset[str]:
-        return frozenset(_NAME.findall(cst.Module([]).code_for_node(node)))
+        if node not in self._named:
+            self._named[node] = frozenset(_NAME.findall(cst.Module([]).code_for_node(node)))
+        return self._named[node]
 
     def _distinct(self, states: list[State]) -> list[State]:
         """The states that differ in what later code reads."""

@@ -169,7 +169,9 @@ def test_a_projection_that_starts_elsewhere_is_validated_at_the_identity_and_the
 def test_a_bias_that_the_class_builds_its_layers_without_need_not_be_gained(check: Check) -> None:
     source = PLAIN_HEADS.replace("dropout: float = 0.0", "dropout: float = 0.0, bias: bool = False")
     layer = (
-        "        self.out_proj = nn.Linear(embed_dim, embed_dim, bias=bias)\n        nn.init.eye_(self.out_proj.weight)"
+        "        self.out_proj = nn.Linear(embed_dim, embed_dim, bias=bias)\n"
+        "        nn.init.eye_(self.out_proj.weight)\n"
+        "        if bias:\n            nn.init.zeros_(self.out_proj.bias)"
     )
     after = source.replace(PROJECTION[0], layer).replace("return out", "return self.out_proj(out)")
     verdict = check(source, source, after, "Heads.forward", "extended", added=ADDED)

@@ -29,7 +29,7 @@ def test_a_wrong_fix_is_not_accepted(rewrite: Rewrite, validator: Validator, tmp
 
 
 def test_a_constructors_flag_is_tried_both_ways(validator: Validator, tmp_path: Path) -> None:
-    hard_coded = [each for each in rewrites() if each.kind == "bias added"]
+    hard_coded = [each for each in rewrites() if each.kind.startswith("bias added")]
     assert [_verdict(each, validator, tmp_path) for each in hard_coded] == ["refuted"] * len(hard_coded) != []
 
 
