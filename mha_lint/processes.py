@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -30,7 +30,7 @@ class Died:
         return f"signal {-self.status}" if self.status is not None and self.status < 0 else f"status {self.status}"
 
 
-def map_in_processes(work: Callable[[Item], Result], items: Sequence[Item], jobs: int) -> Iterator[Result | Died]:
+def map_in_processes(work: Callable[[Item], Result], items: Sequence[Item], jobs: int) -> Generator[Result | Died]:
     """Yield ``work(item)`` for each item, in order. ``work`` is pickled once a process, and must not raise.
 
     When a process dies, its pool dies with it, and nothing says which item was to blame. Chunks start in order, so

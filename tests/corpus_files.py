@@ -119,5 +119,5 @@ def _stub(name: str) -> types.ModuleType:
     """A package whose every attribute can be imported, and none of them used."""
     stub = types.ModuleType(name)
     stub.__path__ = []
-    stub.__getattr__ = lambda attribute: object()  # type: ignore[method-assign]
+    vars(stub)["__getattr__"] = lambda attribute: object()
     return stub

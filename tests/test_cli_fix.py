@@ -11,11 +11,13 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from samples import BROKEN, CLEAN, FIXED, ROW, SYNTAX_ERROR
 
 from mha_lint.cli import main
+from mha_lint.files import Source
 
 
 @pytest.fixture(autouse=True)
@@ -213,10 +215,10 @@ def test_a_crash_in_a_fixer_costs_one_file(capsys: pytest.CaptureFixture[str], m
 
     real = fixing.fix_source
 
-    def fix_source(source, findings, settings, validator):  # type: ignore[no-untyped-def]
+    def fix_source(source: Source, *rest: Any) -> fixing.Fixed:
         if source.path.name == "a.py":
             raise RuntimeError("a bug")
-        return real(source, findings, settings, validator)
+        return real(source, *rest)
 
     monkeypatch.setattr(fixing, "fix_source", fix_source)
     first, second = write("a.py"), write("b.py")

@@ -10,12 +10,16 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import libcst as cst
 import pytest
 from corpus_files import CorpusFile, corpus, execute
 
 from mha_lint.files import Source, decode, read_source
 from mha_lint.findings import Finding
 from mha_lint.linter import lint
+from mha_lint.model.attention import analyse
+from mha_lint.model.places import Places
+from mha_lint.rules import all_rules
 from mha_lint.settings import Settings
 
 if TYPE_CHECKING:
@@ -60,6 +64,16 @@ def test_marks_of_mha001_are_the_rows_whose_view_torch_refuses(file: CorpusFile)
 def test_findings_are_exactly_the_marks(file: CorpusFile) -> None:
     findings = lint(read_source(file.path), settings_for(file))
     assert sorted(marks(findings), key=lambda mark: mark[::-1]) == sorted(file.expected, key=lambda mark: mark[::-1])
+
+
+@each(FILES)
+def test_what_is_not_interpreted_has_no_findings(file: CorpusFile) -> None:
+    module = cst.parse_module(file.text)
+    places = Places(module, file.text)
+    rules = [rule() for rule in all_rules()]
+    some, every = (analyse(module, every=flag) for flag in (False, True))
+    for rule in rules:
+        assert [hit.first for hit in rule.check(some, places)] == [hit.first for hit in rule.check(every, places)]
 
 
 @each(MARKED)

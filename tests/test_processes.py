@@ -64,7 +64,7 @@ def test_no_process_is_left_when_the_reader_stops_early(work: Callable[[int], in
 
     results = map_in_processes(work, range(40), 2)
     assert [next(results) for _ in range(7)] == [2 * item for item in range(7)]
-    results.close()  # type: ignore[attr-defined]
+    results.close()
     deadline = time.monotonic() + 20
     while multiprocessing.active_children():
         assert time.monotonic() < deadline

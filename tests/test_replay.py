@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-from samples import BROKEN
+from samples import BROKEN, FIXED
 
 from mha_lint.cli import main
 
@@ -42,6 +42,13 @@ def test_a_record_that_does_not_hold_is_told(capsys: pytest.CaptureFixture[str])
     capsys.readouterr()
     assert main(["--replay", "evidence.json", "--device", "cpu"]) == 1
     assert "refuted, recorded as validated" in capsys.readouterr().out
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_a_full_disk_costs_the_evidence_and_no_fix(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--fix", "--device", "cpu", "--evidence", "/dev/full", "broken.py"]) == 2
+    assert "error: /dev/full: cannot be written: no space left on device\n" in capsys.readouterr().err
+    assert Path("broken.py").read_text() == FIXED
 
 
 @pytest.mark.parametrize("text", ["", "[]", '{"records": [', '{"records": [{"job": {}}]}'])

@@ -6,6 +6,7 @@ import json
 import re
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,7 +21,15 @@ START = SOURCE.split("\n")[1].index("x.tr") + 1
 INSERT = START + len("x.transpose(1, 2)")
 
 
-def finding(**changes: object) -> Finding:
+FIX = Fix(
+    applicability="safe",
+    relation="repaired",
+    message="make it contiguous first",
+    edits=(Edit(Position(2, INSERT), Position(2, INSERT), ".contiguous()"),),
+)
+
+
+def finding(**changes: Any) -> Finding:
     made = Finding(
         code="MHA001",
         name="view-of-transposed",
@@ -32,14 +41,9 @@ def finding(**changes: object) -> Finding:
         end_location=Position(2, len(SOURCE.split("\n")[1]) + 1),
         symbol="f",
         noqa_row=2,
-        fix=Fix(
-            applicability="safe",
-            relation="repaired",
-            message="make it contiguous first",
-            edits=(Edit(Position(2, INSERT), Position(2, INSERT), ".contiguous()"),),
-        ),
+        fix=FIX,
     )
-    return replace(made, **changes)  # type: ignore[arg-type]
+    return replace(made, **changes)
 
 
 def trial(device: str = "cpu", outcome: str = "agree", difference: float | None = 0.0) -> Trial:
@@ -144,7 +148,7 @@ def test_a_small_diff_holds_the_changed_rows_alone(edits: list[Edit], expected: 
 
 
 def test_concise_is_one_line_a_finding_and_marks_what_fix_would_try() -> None:
-    unsafe = replace(finding().fix, applicability="unsafe")  # type: ignore[type-var]
+    unsafe = replace(FIX, applicability="unsafe")
     entries = [Entry(finding(), SOURCE), Entry(finding(fix=None), SOURCE), Entry(finding(fix=unsafe), SOURCE)]
     entries.append(Entry(finding(), SOURCE, fixed=True))
     message = "`.view` cannot express this layout"
@@ -261,7 +265,7 @@ def entries(*pairs: tuple[Verdict | None, bool]) -> list[Entry]:
     return [Entry(finding(verdict=verdict), SOURCE, fixed=fixed) for verdict, fixed in pairs]
 
 
-UNSAFE = Entry(finding(fix=replace(finding().fix, applicability="unsafe")), SOURCE)  # type: ignore[type-var]
+UNSAFE = Entry(finding(fix=replace(FIX, applicability="unsafe")), SOURCE)
 NO_FIX = Entry(finding(fix=None), SOURCE)
 
 
@@ -314,9 +318,9 @@ NO_FIX = Entry(finding(fix=None), SOURCE)
     ],
 )
 def test_the_summary_says_what_became_of_the_findings(
-    found: list[Entry], options: dict[str, bool], expected: str
+    found: list[Entry], options: dict[str, Any], expected: str
 ) -> None:
-    assert summary(found, **options) == expected  # type: ignore[arg-type]
+    assert summary(found, **options) == expected
 
 
 def test_the_summary_says_what_helps_where_no_way_to_run_the_code_was_found() -> None:
@@ -324,6 +328,10 @@ def test_the_summary_says_what_helps_where_no_way_to_run_the_code_was_found() ->
     told = summary(entries((VALIDATED, True), (NO_HARNESS, False), (NO_HARNESS, False)), fixing=True)
     assert hint in told
     assert told.count(STUB.rstrip()) == 1
+    others = [replace(NO_HARNESS, stub=STUB.replace("Attention", f"Attention{count}")) for count in range(5)]
+    told = summary(entries(*((verdict, False) for verdict in others)), fixing=True)
+    assert told.count("[tool.mha-lint.harness.") == 3
+    assert told.endswith("\n\n(2 more are in the JSON report)")
     for verdict in (VALIDATED, NOT_EXERCISED, REFUTED):
         assert hint not in summary(entries((verdict, False)), fixing=True)
 

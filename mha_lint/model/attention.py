@@ -21,7 +21,7 @@ MAX_INITS = 4
 _TENSOR_WORK = re.compile(
     r"\b(?:view|contiguous|unbind|(?:un)?flatten|transpose|t|T|mT|swap(?:axes|dims)|permute|movedim|moveaxis|stack|chunk"
     r"|cat|concat|concatenate|einsum|bmm|baddbmm|matmul|scaled_dot_product_attention)\b|reshape|[rR]earrange|[sS]oftmax"
-    r"| @ "
+    r"|[\w)\]] *@"
 )
 
 
@@ -37,9 +37,7 @@ class ClassModel:
     built: list[State] = field(default_factory=list)
     returns: list[tuple[State, Value]] = field(default_factory=list)
     complete: bool = True
-    added: set[ClassInfo] = field(
-        default_factory=set
-    )  # modules whose merged heads are added to a residual as they come
+    added: set[ClassInfo] = field(default_factory=set)  # modules whose merged heads go to a residual as they come
 
 
 @dataclass(slots=True)

@@ -7,18 +7,17 @@ their arguments; what lies outside the file is unknown. Nothing of the code is i
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Hashable, Mapping
 from collections.abc import Sequence as Statements
-from dataclasses import replace
 from functools import partial
 
 import libcst as cst
 
 from mha_lint.model import assignment, binding, calls, expressions, layers, operators, torch_api
-from mha_lint.model.layout import Answer, Shape
+from mha_lint.model.mentions import Mentions
 from mha_lint.model.names import ClassInfo, ModuleNames, collect_small, dotted
-from mha_lint.model.paths import ContiguousSeen, Frame, OutOfSteps, Trail, UnbindSeen, ValueSeen, ViewSeen
+from mha_lint.model.observer import Observer
+from mha_lint.model.paths import Frame, OutOfSteps, Trail
 from mha_lint.model.sizes import Size, symbol
 from mha_lint.model.torch_api import Call
 from mha_lint.model.values import (
@@ -28,7 +27,6 @@ from mha_lint.model.values import (
     Const,
     Function,
     Instance,
-    Int,
     Layer,
     Method,
     Qualified,
@@ -39,7 +37,6 @@ from mha_lint.model.values import (
     Unknown,
     Value,
     joined,
-    tensors,
     truth,
 )
 
@@ -52,41 +49,23 @@ MAX_STEPS_OF_A_PART = 1_500  # in one call of a module that another class holds;
 
 WORTH_REMEMBERING = 20  # steps: a shorter call is made again
 
-_NAME = re.compile(r"[^\W\d]\w*")
 
-
-class Interpreter:
-    """Interprets the functions of one module; what rules ask about is collected in its attributes."""
+class Interpreter(Observer):
+    """Interprets the functions of one module."""
 
     def __init__(self, names: ModuleNames, defined_in: Mapping[cst.FunctionDef, str]) -> None:
+        super().__init__()
         self.names = names
         self.defined_in = defined_in  # function → "Class.method"
-        self.views: dict[cst.BaseExpression, list[ViewSeen]] = {}
-        self.copies: dict[cst.BaseExpression, set[ContiguousSeen]] = {}
-        self.would_stay_views: set[cst.BaseExpression] = set()  # reshapes of contiguous copies that views would do for
-        self.unbinds: dict[cst.BaseExpression, list[UnbindSeen]] = {}
-        self.attended: set[cst.BaseExpression] = set()  # unbind calls two of whose parts are multiplied
-        self.scored: set[str] = set()  # "Class.method" in which, or in a function called there, attention is computed
-        self.trace: dict[cst.CSTNode, list[ValueSeen]] = {}
-        self.uses: dict[cst.CSTNode, set[str]] = {}  # a name → what its tensor is to attention, as later code tells
-        self.kinds: dict[str, set[str]] = {}  # "Class.method" → "self-attention", "grouped-query", …
-        self.added: set[ClassInfo] = set()  # modules whose merged heads are added to a residual as they come
         self.visited: set[cst.CSTNode] = set()
         self.truncated = False
         self.steps = 0
         self._limit = MAX_STEPS
-        self._frames: list[Frame] = []
-        self._caught = 0  # try statements around that catch a RuntimeError
         self._trail = Trail()
-        self._applied_at: dict[cst.CSTNode | None, set[ClassInfo]] = {}
         self._numbers: dict[cst.CSTNode, int] = {}
         self._texts: dict[cst.CSTNode, str] = {}
-        self._assigned: dict[cst.CSTNode, frozenset[str]] = {}
-        self._named: dict[cst.CSTNode, frozenset[str]] = {}
+        self._mentions = Mentions()
         self._called: dict[Hashable, list[tuple[State, list[cst.CSTNode | None], list[tuple[State, Value]]]]] = {}
-        self._later: dict[
-            cst.CSTNode, list[frozenset[str]]
-        ] = {}  # the first statement of a block → what is read after each
 
     # --- what the transfer functions need ------------------------------------------------------------------------
 
@@ -120,67 +99,6 @@ class Interpreter:
             for dim, size in enumerate(tensor.suffix, start=rank - len(tensor.suffix)):
                 state.definitions.setdefault(f"{key}.shape[{dim}]", size)
         return torch_api.normal(tensor, state)
-
-    def saw_view(
-        self, node: cst.BaseExpression, answer: Answer, tensor: Tensor, target: Shape, *, copies: bool
-    ) -> None:
-        if answer is Answer.NEVER and self._caught and not copies:
-            answer = Answer.UNKNOWN  # the code expects it to raise
-        frame = self._frames[-1]
-        seen = ViewSeen(node, answer, tensor, target, frame.node, frame.symbol, frame.caller, copies)
-        found = self.views.setdefault(node, [])
-        if seen not in found:
-            found.append(seen)
-
-    def saw_contiguous(self, node: cst.BaseExpression, tensor: Tensor) -> None:
-        frame = self._frames[-1]
-        needless = tensor.contiguous and not tensor.assumed
-        self.copies.setdefault(node, set()).add(ContiguousSeen(node, needless, frame.symbol, frame.caller))
-
-    def saw_unbind(self, node: cst.BaseExpression, tensor: Tensor, dim: int, inference: bool) -> None:
-        found = self.unbinds.setdefault(node, [])
-        seen = UnbindSeen(node, tensor, dim, inference, self._frames[-1].symbol)
-        if seen not in found:
-            found.append(seen)
-
-    def saw_sum(self, left: Value, right: Value) -> None:
-        """The merged heads of a module that the code holds are added to something else, as to a residual."""
-        for tensor, other in ((left, right), (right, left)):
-            if isinstance(tensor, Tensor) and "merged" in tensor.roles and "projected" not in tensor.roles:
-                roles = other.roles if isinstance(other, Tensor) else frozenset()
-                if isinstance(other, (Tensor, Unknown)) and not roles & {"merged", "parameter"}:
-                    self.added |= self._applied_at.get(tensor.merge, frozenset())
-
-    def saw_product(self, left: Tensor, right: Tensor) -> None:
-        if left.part is not None and left.part is right.part:
-            self.attended.add(left.part)
-
-    def saw_value(self, node: cst.CSTNode, name: str, value: Value, state: State) -> None:
-        """A name (or, under ``return``, nothing) is given a tensor."""
-        found = self.trace.setdefault(node, [])
-        seen = ValueSeen(name, value, self._frames[-1].symbol if self._frames else "")
-        if isinstance(value, Tensor) and seen not in found:
-            named = [
-                *((f"self.{name}", size) for name, size in state.attributes.items()),
-                *state.variables.items(),
-            ]
-            names = {state.normal(size.size): name for name, size in named if isinstance(size, Int)}
-            found.append(replace(seen, names=names))
-
-    def saw_use(self, tensor: Tensor | None, role: str) -> None:
-        if tensor is not None and tensor.origin is not None:
-            self.uses.setdefault(tensor.origin, set()).add(role)
-
-    @property
-    def method(self) -> str:
-        """The method running, or the one that called the function running."""
-        owner = next((frame.symbol for frame in reversed(self._frames) if "." in frame.symbol), None)
-        return owner if owner is not None else self._frames[-1].symbol
-
-    def saw_attention(self, *kinds: str) -> None:
-        """Values were weighted by scores of queries and keys: in the method running, or in a function that it calls."""
-        self.scored.add(self.method)
-        self.kinds.setdefault(self.method, set()).update(kinds)
 
     @property
     def looping(self) -> bool:
@@ -274,9 +192,7 @@ class Interpreter:
         if not own_state:
             call.state.attributes = after.attributes
             call.state.conditions |= after.conditions
-        for tensor in tensors(value):
-            if tensor.merge in self._applied_at:
-                self._applied_at.setdefault(call.node, set()).update(self._applied_at[tensor.merge])
+        self.saw_result(call.node, value)
         return binding.retagged(value, call.node)
 
     def _outcomes(
@@ -346,7 +262,7 @@ class Interpreter:
             case Layer():
                 return torch_api.possible(lambda each: layers.apply(self, function, each))(call)
             case Instance(cls) | Self(cls):
-                self._applied_at.setdefault(call.node, set()).add(cls)
+                self.saw_call(call.node, cls)
                 forward = cls.method("forward") or cls.method("__call__")
                 return NOTHING if forward is None else self.call_function(Function(forward, function), call)
             case Function():
@@ -366,7 +282,7 @@ class Interpreter:
         """Run statements in order; the states in which their end is reached."""
         frame = self._frames[-1]
         outside = frame.read_later
-        for statement, read_later in zip(body, self._read_after(body), strict=True):
+        for statement, read_later in zip(body, self._mentions.after_each(body), strict=True):
             if not states:
                 break
             frame.read_later = outside | read_later
@@ -376,22 +292,6 @@ class Interpreter:
             states = self._distinct(after)
         frame.read_later = outside
         return states
-
-    def _read_after(self, body: Statements[cst.CSTNode]) -> list[frozenset[str]]:
-        """For each statement of a block the names that occur in the statements after it."""
-        if not body:
-            return []
-        if body[0] not in self._later:
-            later = [frozenset[str]()]
-            for statement in reversed(body[1:]):
-                later.append(later[-1] | self._names_in(statement))
-            self._later[body[0]] = later[::-1]
-        return self._later[body[0]]
-
-    def _names_in(self, node: cst.CSTNode) -> frozenset[str]:
-        if node not in self._named:
-            self._named[node] = frozenset(_NAME.findall(cst.Module([]).code_for_node(node)))
-        return self._named[node]
 
     def _distinct(self, states: list[State]) -> list[State]:
         """The states that differ in what later code reads."""
@@ -471,9 +371,12 @@ class Interpreter:
                         self._frames[-1].returned += [(end, value) for value, end in results]
                     case cst.Raise():
                         pass
-                    case cst.Break() | cst.Continue():
-                        if self._frames[-1].left_loop:
-                            self._frames[-1].left_loop[-1].append(before)
+                    case cst.Break():
+                        if self._frames[-1].broken:
+                            self._frames[-1].broken[-1].append(before)
+                    case cst.Continue():
+                        if self._frames[-1].continued:
+                            self._frames[-1].continued[-1].append(before)
                     case cst.Import() | cst.ImportFrom():
                         collect_small(part, self.names)
                         after.append(before)
@@ -517,33 +420,35 @@ class Interpreter:
         else:
             results = [(NOTHING, state)]
         after: list[State] = []
+        broken: list[State] = []  # what a break leads past the else
         for iterable, before in results:
             self._forget(statement.body, before)
             inside = before.copy()
             if isinstance(statement, cst.For):
                 assignment.assign(self, statement.target, assignment.element(iterable), inside)
             read_later = frame.read_later
-            frame.read_later = read_later | self._names_in(statement)
-            frame.left_loop.append([])
+            frame.read_later = read_later | self._mentions.within(statement)
+            frame.broken.append([])
+            frame.continued.append([])
             frame.turns.append(assignment.length(iterable))
             ends = self.run_block(_statements(statement.body), [inside])
             frame.turns.pop()
-            ends += frame.left_loop.pop()
             frame.read_later = read_later
             never_runs = [] if isinstance(iterable, Repeated) or truth(iterable) else [before]
-            for end in [*never_runs, *ends]:
-                self._forget(statement, end)
-                after.append(end)
+            after += [*never_runs, *ends, *frame.continued.pop()]
+            broken += frame.broken.pop()
+        for end in [*after, *broken]:
+            self._forget(statement, end)
         if statement.orelse is not None:
-            after = self.run_block(_statements(statement.orelse.body), self._distinct(after))
-        return after
+            after = self.run_block(_statements(statement.orelse.body), after)
+        return [*after, *broken]
 
     def _run_try(self, statement: cst.Try | cst.TryStar, state: State) -> list[State]:
         handled = state.copy()
         caught = any(_catches_runtime_error(handler.type) for handler in statement.handlers)
         frame = self._frames[-1]
         read_later = frame.read_later
-        frame.read_later = read_later | self._names_in(statement)
+        frame.read_later = read_later | self._mentions.within(statement)
         self._caught += caught
         try:
             after = self.run_block(_statements(statement.body), [state])
@@ -556,16 +461,12 @@ class Interpreter:
         for handler in statement.handlers:
             after += self.run_block(_statements(handler.body), [handled.copy()])
         if statement.finalbody is not None:
-            after = self.run_block(_statements(statement.finalbody.body), self._distinct(after))
+            after = self.run_block(_statements(statement.finalbody.body), after)
         return after
 
     def _forget(self, node: cst.CSTNode, state: State) -> None:
         """Whatever the code below ``node`` assigns is unknown from here on."""
-        if node not in self._assigned:
-            collector = binding.Assigned()
-            node.visit(collector)
-            self._assigned[node] = frozenset(collector.names)
-        for name in self._assigned[node]:
+        for name in self._mentions.assigned(node):
             variables, bare = (state.attributes, name[5:]) if name.startswith("self.") else (state.variables, name)
             if bare in variables:
                 variables[bare] = Unknown(f"{self.key(node)}{name}")

@@ -122,8 +122,9 @@ def told_by_name(call: Call, unknown: Unknown) -> Value:
     name = function.attr.value if isinstance(function, cst.Attribute) else name
     key = call.interpreter.key(call.node)
     if len(call.args) == 1 and _KEEPS_MEANING.search(name) and not _MAPS.search(name):
-        known = torch_api.like(torch_api.normal(tensor, call.state))
-        return replace(known, strides=None, contiguous=False, assumed=False, key=key)
+        same = torch_api.elementwise(call, tensor)
+        if isinstance(same, Tensor):
+            return replace(same, strides=None, contiguous=False, assumed=False, key=key)
     about = tensor.roles & {"scores", "weights"}
     return Tensor(key=key, roles=about, inputs=tensor.inputs) if about else unknown
 

@@ -110,7 +110,7 @@ def collect_small(part: cst.CSTNode, names: ModuleNames) -> None:
                 if full is None:
                     continue
                 if alias.asname is not None:
-                    names.imports[alias.asname.name.value] = full  # type: ignore[union-attr]
+                    names.imports[dotted(alias.asname.name) or full] = full
                 else:
                     head = full.partition(".")[0]
                     names.imports[head] = head

@@ -67,7 +67,8 @@ class Frame:
     node: cst.CSTNode
     caller: cst.BaseExpression | None = None
     returned: list[tuple[State, Value]] = field(default_factory=list)
-    left_loop: list[list[State]] = field(default_factory=list)
+    broken: list[list[State]] = field(default_factory=list)  # of each loop, the states in which it was left
+    continued: list[list[State]] = field(default_factory=list)
     turns: list[Size | None] = field(default_factory=list)  # of the loops around the statement being run
     read_later: frozenset[str] = frozenset()  # the names that code after the statement being run may read
 

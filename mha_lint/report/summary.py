@@ -9,6 +9,7 @@ from mha_lint.report import Entry
 from mha_lint.report.text import safely_fixable
 
 _FIRST = "each is validated by execution first"
+_STUBS = 3  # how many attempts to show: each is a few lines
 _HARNESS = (
     "Where no way was found to run the code, it helps to construct the class with literal arguments in its own file, "
     "to give its parameters defaults or annotations, or to say in pyproject.toml how it is run. "
@@ -31,7 +32,9 @@ def summary(
     listed = ", ".join(f"{fates[fate]} {fate}" for fate in _order(diff) if fates[fate])
     found = f"{total}: {listed}{_devices(entries)}."
     stubs = dict.fromkeys(e.finding.verdict.stub for e in entries if e.finding.verdict and e.finding.verdict.stub)
-    return "\n\n".join([f"{found}\n{_HARNESS}", *map(str.rstrip, stubs)]) if stubs else found
+    shown = [stub.rstrip() for stub in stubs][:_STUBS]
+    more = [f"({len(stubs) - _STUBS} more are in the JSON report)"] if len(stubs) > _STUBS else []
+    return "\n\n".join([f"{found}\n{_HARNESS}", *shown, *more]) if stubs else found
 
 
 def _count(number: int, noun: str) -> str:

@@ -215,7 +215,7 @@ def _own_instance(cls: type, sizing: Sizing, context: _Context) -> Any:
             config = ConfigClass(cls, arguments)
             config.build(context.module)
             return config
-        except Exception:
+        except Exception:  # the user's own class may raise anything
             continue
     return None if parameters and not hasattr(cls, "__getattr__") else OpenConfig(sizing)
 

@@ -18,6 +18,7 @@ from mha_lint.validation.coverage import Statement, watch
 from mha_lint.validation.job import Job
 from mha_lint.validation.pairing import AfterBroken, Pair, Refuted, Sources, build_pair, load_sources, ran
 from mha_lint.validation.record import NEEDED, Noting, Record, shortfall
+from mha_lint.validation.setups import Setup, workable
 from mha_lint.validation.specs import Assignment
 
 DTYPES = {
@@ -105,8 +106,7 @@ class _Examination:
                     self._try_setup(setup, device)
                     if not any(item.mode == "train" for item in self.record.agreeing(device)):
                         self._try_setup(replace(setup, plan=without_dropout(setup.plan)), device)
-            for setup in search.flipped(setups[0], min(self.deadline, time.monotonic() + _FLIPPED)):
-                self._try_setup(setup, "cpu", dtypes=(torch.float32,), shapes=2)
+            self._try_flags(search, setups[0])
         except Refuted as error:
             return self._finish("refuted", str(error))
         except TimeoutError:
@@ -114,11 +114,17 @@ class _Examination:
         reason = reason or shortfall(self.record, sources, self.devices)
         return self._finish("not exercised", reason) if reason else self._finish("validated", "; ".join(self.described))
 
-    def _other_sizes(self, search: harness.Search, setups: list[harness.Setup]) -> list[harness.Setup]:
+    def _try_flags(self, search: harness.Search, setup: Setup) -> None:
+        """Few trials with each flag of the constructor the other way round; where time runs out, the rest stands."""
+        with contextlib.suppress(TimeoutError):
+            for flipped in search.flipped(setup, min(self.deadline, time.monotonic() + _FLIPPED)):
+                self._try_setup(flipped, "cpu", dtypes=(torch.float32,), shapes=2)
+
+    def _other_sizes(self, search: harness.Search, setups: list[Setup]) -> list[Setup]:
         """Setups of other sizes, where the first ones raised no error or take no inputs whose shapes could vary."""
         silent = self.sources.flagged.difference(*(setup.met for setup in setups))
         wanted = 0 if setups[0].specs else NEEDED - len(setups)
-        found: list[harness.Setup] = []
+        found: list[Setup] = []
         if silent or wanted > 0:
             for setup in search.elsewhere(setups[0], min(self.deadline, time.monotonic() + _ELSEWHERE)):
                 if setup.met & silent or len(found) < wanted:
@@ -136,7 +142,7 @@ class _Examination:
 
     def _try_setup(
         self,
-        setup: harness.Setup,
+        setup: Setup,
         device: str,
         dtypes: tuple[torch.dtype, ...] | None = None,
         shapes: int = _SHAPES,
@@ -146,7 +152,7 @@ class _Examination:
         self.record.moved |= pair.moved
         signature = targets.signature_of(pair.before)
         self.tell("before: choosing input shapes")
-        assignments = harness.workable(setup, pair.before, self._meaning, signature, shapes)
+        assignments = workable(setup, pair.before, self._meaning, signature, shapes)
         for dtype in dtypes or DTYPES[device]:
             try:
                 pair.before.to(device=device, dtype=dtype)
@@ -164,7 +170,7 @@ class _Examination:
 
     def _trial(
         self,
-        setup: harness.Setup,
+        setup: Setup,
         pair: Pair,
         assignment: Assignment,
         conditions: trial.Conditions,
@@ -238,7 +244,7 @@ class _Examination:
 
     def _within_rounding(
         self,
-        setup: harness.Setup,
+        setup: Setup,
         pair: Pair,
         assignment: Assignment,
         conditions: trial.Conditions,
@@ -315,7 +321,7 @@ def _check_gradients_reach(pair: Pair, before: trial.Seen, after: trial.Seen, no
 
 
 def _depends_on_inputs(
-    module: Any, setup: harness.Setup, assignment: Assignment, conditions: trial.Conditions, positional: tuple[str, ...]
+    module: Any, setup: Setup, assignment: Assignment, conditions: trial.Conditions, positional: tuple[str, ...]
 ) -> bool:
     """For outputs that no gradient ties to the inputs (token ids, detached): other inputs must give other outputs."""
     inspected = setup.inspected

@@ -8,7 +8,7 @@ import inspect
 import itertools
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
@@ -17,19 +17,19 @@ import torch
 
 from mha_lint.declared import Declared, stub
 from mha_lint.validation import learning, trial
+from mha_lint.validation.combinations import combinations, has_tensor, ordered
 from mha_lint.validation.construct import filled, plans, variants
 from mha_lint.validation.coverage import Rows, Statement, watch
 from mha_lint.validation.imports import Loaded, in_one_line, quiet
 from mha_lint.validation.inputs import candidates
-from mha_lint.validation.inspection import Inspected, inspect_module, read_forward
+from mha_lint.validation.inspection import inspect_module, read_forward
 from mha_lint.validation.plan import Answers, Plan
+from mha_lint.validation.setups import Meaning, Setup, workable
 from mha_lint.validation.specs import (
     Assignment,
     Constant,
-    DictSpec,
     Spec,
     TensorSpec,
-    TupleSpec,
     WrittenSpec,
     as_python,
     describe,
@@ -51,40 +51,6 @@ _LEARNING = 80  # of them, those that follow what exceptions teach
 
 
 _LARGEST = 40_000_000  # parameters; beyond, trials take too long
-
-
-Meaning = Callable[[], Any]  # makes the context in which before runs
-
-
-@dataclass(frozen=True, slots=True)
-class Setup:
-    """A way to run it that works on *before*."""
-
-    target: Target
-    plan: Plan
-    specs: Mapping[str, Spec]
-    assignments: tuple[Assignment, ...]
-    inspected: Inspected
-    covered: frozenset[Statement]
-    met: frozenset[Statement] = frozenset()  # flagged statements at which before was seen to raise
-    declared: bool = False  # by the user
-
-    def describe(self) -> str:
-        arguments = ", ".join(f"{name}={describe(spec)}" for name, spec in self.specs.items())
-        if not self.target.is_class:
-            return f"{self.target.name}({arguments})"
-        return f"{self.target.name}({self.plan.describe()}) called with ({arguments})"
-
-
-def materialise(module: Any, setup: Setup, meaning: Meaning) -> None:
-    """Let lazy layers take their sizes from one call; whatever that raises passes through."""
-    if any(torch.nn.parameter.is_lazy(value) for value in module.parameters()):
-        conditions = trial.Conditions("cpu", torch.float32, False, seed=0)
-        inspected = setup.inspected
-        inputs = trial.make_inputs(setup.specs, setup.assignments[0], inspected.sizes, inspected.vocabulary, conditions)
-        trial.seed_everything(0)
-        with quiet(), torch.no_grad(), meaning():
-            trial.call(module, inputs, trial.positional_only(signature_of(module)))
 
 
 @dataclass(slots=True)
@@ -242,7 +208,7 @@ class Search:
                 yield tried[0]
 
     def flipped(self, setup: Setup, deadline: float) -> Iterator[Setup]:
-        """The class of ``setup`` built with one boolean argument the other way round, where it can be called alike."""
+        """The class of ``setup`` built with one boolean argument the other way round, where that runs what it ran."""
         if not setup.target.is_class or setup.plan.written:
             return
         signature = inspect.signature(lookup(self.loaded.module, setup.target.name))
@@ -254,9 +220,12 @@ class Search:
                 continue
             plan = setup.plan.with_argument(name, not value)
             try:
-                module = instantiate(setup.target, plan, self.loaded.module, seed=0).eval()
-                other = replace(setup, plan=plan, inspected=inspect_module(module, plan.sizing))
-                if workable(other, module, self.meaning, signature_of(module), 1):
+                with watch(self.loaded.pseudo) as rows:
+                    module = instantiate(setup.target, plan, self.loaded.module, seed=0).eval()
+                    other = replace(setup, plan=plan, inspected=inspect_module(module, plan.sizing))
+                    works = workable(other, module, self.meaning, signature_of(module), 1)
+                    covered = all(item.ran(rows.of(self.loaded.pseudo)) for item in setup.covered)
+                if works and covered:
                     yield other
             except (Exception, StubTouched):
                 continue
@@ -402,11 +371,11 @@ class Search:
 
             def consider(ran: int, specs: dict[str, Spec], family: tuple[Assignment, ...]) -> None:
                 text = f"{specs} {family[0]}"
-                if text not in known and _has_tensor(specs):
+                if text not in known and has_tensor(specs):
                     known.add(text)
                     heapq.heappush(queue, (-ran, len(known), specs, family))
 
-            for specs in itertools.islice(self._ordered(required, options), 4):
+            for specs in itertools.islice(ordered(required, options), 4):
                 consider(0, specs, groups[0])
             while queue and attempts < lessons and time.monotonic() < deadline:
                 _, _, specs, family = heapq.heappop(queue)
@@ -442,7 +411,7 @@ class Search:
         if best is None and furthest[1]:
             return None
         attempts = 0
-        for specs, family in self._combinations(required, options, groups):
+        for specs, family in combinations(required, options, groups, lambda: self.ran_last):
             if attempts >= _ATTEMPTS or time.monotonic() > deadline:
                 break
             found = attempt(specs, family)
@@ -466,7 +435,7 @@ class Search:
             break
         if best is None:  # perhaps an argument that has a default is needed after all
             tensors = [name for name in extra if any(isinstance(spec, TensorSpec) for spec in options[name])]
-            for specs in itertools.islice(self._ordered(required, options), 3):
+            for specs in itertools.islice(ordered(required, options), 3):
                 for name, family in itertools.product(tensors[:4], groups):
                     for spec in [spec for spec in options[name] if spec != Constant(None)][:3]:
                         if attempts >= 2 * _ATTEMPTS or time.monotonic() > deadline:
@@ -477,93 +446,3 @@ class Search:
                         if found is not None and (best is None or len(found.covered) > len(best.covered)):
                             best = found
         return best
-
-    def _ordered(self, required: list[str], options: Mapping[str, list[Spec]]) -> Iterator[dict[str, Spec]]:
-        """Combinations of candidates, the ones with the smallest sum of places first."""
-        if not required:
-            yield {}
-            return
-        start = (0,) * len(required)
-        queue = [(0, start)]
-        known = {start}
-        while queue:
-            total, places = heapq.heappop(queue)
-            yield {name: options[name][place] for name, place in zip(required, places, strict=True)}
-            for index, place in enumerate(places):
-                if place + 1 < len(options[required[index]]):
-                    after = (*places[:index], place + 1, *places[index + 1 :])
-                    if after not in known:
-                        known.add(after)
-                        heapq.heappush(queue, (total + 1, after))
-
-    def _combinations(
-        self, required: list[str], options: Mapping[str, list[Spec]], groups: list[tuple[Assignment, ...]]
-    ) -> Iterator[tuple[dict[str, Spec], tuple[Assignment, ...]]]:
-        """Each combination with free sizes first; then the likeliest ones with windows, squares and fixed lengths."""
-        likely: list[dict[str, Spec]] = []
-        furthest: tuple[int, dict[str, Spec]] = (0, {})
-        for count, specs in enumerate(self._ordered(required, options)):
-            if not _has_tensor(specs):
-                continue
-            if count >= 120:
-                break
-            if count >= 60 and furthest[1]:
-                yield from ((other, groups[0]) for other in self._one_by_one(furthest, options))
-                furthest = (0, {})
-            if len(likely) < 10:
-                likely.append(specs)
-            yield specs, groups[0]
-            if self.ran_last > furthest[0] and count < 60:
-                furthest = (self.ran_last, specs)
-        for specs in likely:
-            for family in groups[1:]:
-                yield specs, family
-
-    def _one_by_one(
-        self, start: tuple[int, dict[str, Spec]], options: Mapping[str, list[Spec]]
-    ) -> Iterator[dict[str, Spec]]:
-        """From the combination that ran furthest, other candidates for one argument at a time, keeping what helps."""
-        best, specs = start
-        tried = [specs]
-        for _ in range(2):
-            for name in specs:
-                for spec in options[name]:
-                    other = {**specs, name: spec}
-                    if other not in tried and _has_tensor(other):
-                        tried.append(other)
-                        yield other
-                        if self.ran_last > best:
-                            best, specs = self.ran_last, other
-            if best == start[0]:
-                return
-
-
-def _has_tensor(specs: Mapping[str, Spec]) -> bool:
-    return any(isinstance(spec, (TensorSpec, TupleSpec, DictSpec, WrittenSpec)) for spec in specs.values()) or not specs
-
-
-def workable(
-    setup: Setup, module: Any, meaning: Meaning, signature: inspect.Signature, wanted: int
-) -> list[Assignment]:
-    """Assignments that *before* accepts, at most ``wanted``, with shapes that differ wherever they can."""
-    conditions = trial.Conditions("cpu", torch.float32, False, seed=0)
-    inspected = setup.inspected
-    accepted: list[Assignment] = []
-    known: set[tuple[str, ...]] = set()
-    first = setup.assignments[0]
-    batches = [Assignment({**first.sizes, "b": size}, "contiguous") for size in (1, 2, 5, 4, 6, 8)]
-    for assignment in [*setup.assignments, *families(())[0], *batches]:
-        if len(accepted) >= wanted:
-            break
-        try:
-            inputs = trial.make_inputs(setup.specs, assignment, inspected.sizes, inspected.vocabulary, conditions)
-            if inputs.shapes in known:
-                continue
-            trial.seed_everything(0)
-            with quiet(), torch.no_grad(), meaning():
-                trial.call(copy.deepcopy(module), inputs, trial.positional_only(signature))
-        except (Exception, StubTouched):
-            continue
-        known.add(inputs.shapes)
-        accepted.append(assignment)
-    return accepted

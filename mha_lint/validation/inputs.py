@@ -164,7 +164,7 @@ def _object(parameter: inspect.Parameter, module: Any) -> Any:
         return None
     try:
         return name()
-    except Exception:
+    except Exception:  # the user's own class may raise anything
         return None
 
 

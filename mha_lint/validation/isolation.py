@@ -66,19 +66,19 @@ def confine(folder: str, seconds: float | None) -> None:
     # Data, not address space: CUDA reserves far more addresses than it uses. See `release_memory`.
     _limit(resource.RLIMIT_DATA, min(12 * _GIB, physical // 2), soft_only=True)
 
-    def inside(path: object) -> bool:
+    def inside(path: Any) -> bool:
         if isinstance(path, int):
             return True  # an open file: opening it was checked
         try:
-            text = os.fsdecode(path)  # type: ignore[arg-type]
+            text = os.fsdecode(path)
         except TypeError:
             return True
         return text == os.devnull or (os.path.realpath(text) + os.sep).startswith(root)
 
-    def is_foreign(path: object) -> bool:
+    def is_foreign(path: Any) -> bool:
         """Whether a path leads to what another process holds: its environment may have the secrets that ours lacks."""
         try:
-            found = _PROCESS.fullmatch(os.path.realpath(os.fsdecode(path)))  # type: ignore[arg-type]
+            found = _PROCESS.fullmatch(os.path.realpath(os.fsdecode(path)))
         except (TypeError, ValueError):
             return False
         return found is not None and int(found[1]) != os.getpid()

@@ -22,6 +22,7 @@ class Journal:
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
         self._between = "\n"
+        self._failure: OSError | None = None  # a full disk must not cost the fixes
         stream.write(f'{{"tool": "mha-lint {mha_lint.__version__}", "records": [')
 
     def add(self, job: Job, environment: Environment, verdict: Verdict) -> None:
@@ -30,12 +31,20 @@ class Journal:
             "job": job_to_json(job),
             "verdict": verdict_to_json(verdict),
         }
-        self._stream.write(self._between + json.dumps(record))
+        try:
+            self._stream.write(self._between + json.dumps(record))
+        except OSError as error:
+            self._failure = error
         self._between = ",\n"
 
     def close(self) -> None:
-        self._stream.write("\n]}\n")
-        self._stream.close()
+        """Raises OSError where not everything could be written."""
+        try:
+            self._stream.write("\n]}\n")
+        finally:
+            self._stream.close()
+        if self._failure is not None:
+            raise self._failure
 
 
 def read(path: Path) -> list[tuple[Job, Verdict]]:

@@ -7,9 +7,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from mha_lint.validation import harness, imports, relations, stubs, targets, trial
+from mha_lint.validation import imports, relations, stubs, targets, trial
 from mha_lint.validation.coverage import Rows, Statement, changed_statements, statements_at, watch
 from mha_lint.validation.job import Job
+from mha_lint.validation.setups import Meaning, Setup, materialise
 
 
 class AfterBroken(Exception):
@@ -115,15 +116,15 @@ class Pair:
     moved: bool  # what after gained did not start at the identity
 
 
-def build_pair(sources: Sources, setup: harness.Setup, meaning: harness.Meaning, tell: Callable[[str], None]) -> Pair:
+def build_pair(sources: Sources, setup: Setup, meaning: Meaning, tell: Callable[[str], None]) -> Pair:
     """Build the target from both texts. Raise Refuted where only after fails, or gains what nobody announced."""
     with watch(sources.before.pseudo, sources.after.pseudo) as rows:
         before = targets.instantiate(setup.target, setup.plan, sources.before.module, seed=7)
-        harness.materialise(before, setup, meaning)
+        materialise(before, setup, meaning)
         tell(f"after: building {setup.target.name}")
         try:
             after = targets.instantiate(setup.target, setup.plan, sources.after.module, seed=7)
-            harness.materialise(after, setup, contextlib.nullcontext)
+            materialise(after, setup, contextlib.nullcontext)
         except (Exception, stubs.StubTouched) as error:
             raise Refuted(f"building {setup.describe()} raised only after: {imports.in_one_line(error)}") from error
     gained, applied = _announced(sources, before, after)

@@ -12,6 +12,7 @@ from mha_lint.validation import examine, harness, imports, pairing, stubs, targe
 from mha_lint.validation.construct import without_dropout
 from mha_lint.validation.coverage import Statement, statements_at, watch
 from mha_lint.validation.job import Reached, Reaching
+from mha_lint.validation.setups import Setup, materialise
 from mha_lint.validation.specs import Assignment
 
 BUDGET = 10.0  # seconds for the search, from when the file was imported
@@ -54,10 +55,10 @@ def _level(loaded: imports.Loaded, target: targets.Target, owners: set[str]) -> 
     return "subclass" if is_subclass else "user"
 
 
-def _shortcoming(loaded: imports.Loaded, setup: harness.Setup, wanted: frozenset[Statement]) -> str:
+def _shortcoming(loaded: imports.Loaded, setup: Setup, wanted: frozenset[Statement]) -> str:
     """Why a run forward and backward, in train mode, shows nothing of the wanted statements; "" where it does."""
     module = targets.instantiate(setup.target, setup.plan, loaded.module, seed=7)
-    harness.materialise(module, setup, examine.as_it_is)
+    materialise(module, setup, examine.as_it_is)
     trial.randomise(module, seed=11)
     positional = trial.positional_only(targets.signature_of(module))
     conditions = trial.Conditions("cpu", examine.DTYPES["cpu"][0], True, seed=1000)

@@ -7,6 +7,7 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from types import FrameType
 from typing import Any
 
 from mha_lint.validation.coverage import Statement
@@ -97,11 +98,11 @@ def copied_views(file: str, statements: frozenset[Statement], copies: Copies) ->
 
 
 def _asking(file: str, statements: frozenset[Statement]) -> Statement | None:
-    frame = sys._getframe(2)
+    frame: FrameType | None = sys._getframe(2)
     while frame is not None:
         if frame.f_code.co_filename == file:
             return _containing(frame.f_lineno, statements)
-        frame = frame.f_back  # type: ignore[assignment]
+        frame = frame.f_back
     return None
 
 

@@ -144,7 +144,8 @@ def _site(path: Path, block: tuple[int, int], call: ast.Call, scope: Scope, star
     receiver = call.func.value
     after = starts[(call.func.end_lineno or 1) - 1] + (call.func.end_col_offset or 0)
     if call.func.attr == "view" and _is_call(receiver, "contiguous") and not receiver.args and not receiver.keywords:
-        inner = receiver.func.value  # type: ignore[union-attr]
+        assert isinstance(receiver.func, ast.Attribute)
+        inner = receiver.func.value
         start = starts[(inner.end_lineno or 1) - 1] + (inner.end_col_offset or 0)
         end = starts[(receiver.end_lineno or 1) - 1] + (receiver.end_col_offset or 0)
         # What closes parentheses around the inner expression stays.
@@ -406,13 +407,12 @@ def _made(node: Node, scope: Scope) -> str:
     match node:
         case ast.BinOp(op=ast.MatMult()):
             return "fresh"
-        case ast.Call(func=ast.Attribute(attr=name)):
+        case ast.Call(func=ast.Attribute(value=inner, attr=name)):
             if name == "scaled_dot_product_attention":
                 return "sdpa"
             if name in PRODUCTS or name in ("softmax", "contiguous"):
                 return "fresh"
             if name in ("view", "reshape"):
-                inner = node.func.value  # type: ignore[union-attr]
                 for _ in range(5):
                     if isinstance(inner, ast.Name):
                         value = scope.value(inner.id, node.lineno)

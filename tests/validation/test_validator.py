@@ -72,8 +72,8 @@ def test_a_device_that_is_not_there_is_an_error_that_names_it() -> None:
         validator.environment()
     if torch.cuda.is_available():
         return
-    for options in ({"devices": ("cuda",)}, {"require": ("cuda",)}):
-        with Validator(**options) as validator, pytest.raises(DeviceMissing, match="cuda"):  # type: ignore[arg-type]
+    for asking in (Validator(devices=("cuda",)), Validator(require=("cuda",))):
+        with asking as validator, pytest.raises(DeviceMissing, match="cuda"):
             validator.environment()
 
 

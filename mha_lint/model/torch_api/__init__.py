@@ -8,7 +8,7 @@ by ``tests/model/test_exactness.py``.
 from mha_lint.model.torch_api import joining, parts, pointwise, products, questions, views
 from mha_lint.model.torch_api.call import OPERATIONS, Call, Transfer, expanded, normal, possible
 from mha_lint.model.torch_api.parts import unbound
-from mha_lint.model.torch_api.pointwise import elementwise, like
+from mha_lint.model.torch_api.pointwise import elementwise
 from mha_lint.model.torch_api.products import linear, mapped_roles
 from mha_lint.model.torch_api.questions import dimension, shape_of
 from mha_lint.model.torch_api.views import inserted, merged, permuted, resized, without
@@ -22,7 +22,6 @@ __all__ = [
     "expanded",
     "inserted",
     "joining",
-    "like",
     "linear",
     "mapped_roles",
     "merged",

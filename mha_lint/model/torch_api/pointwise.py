@@ -84,7 +84,7 @@ def elementwise(call: Call, *values: Value) -> Value:
     key = call.interpreter.key(call.node)
     if len(tensors) == 1 and not ranked:
         only = tensors[0]
-        alike = only if only.suffix or unknown else like(only)
+        alike = only if only.suffix or unknown else _like(only)
         return replace(
             result, contiguous=only.contiguous and not unknown, suffix=alike.suffix, lead=alike.lead, key=key
         )
@@ -114,7 +114,7 @@ def _note_mask(call: Call, values: tuple[Value, ...]) -> None:
                 call.interpreter.saw_use(other, "mask or bias")
 
 
-def like(tensor: Tensor) -> Tensor:
+def _like(tensor: Tensor) -> Tensor:
     """A tensor with the dimensions of one of unknown rank."""
     if tensor.key is None:
         return tensor

@@ -1,0 +1,102 @@
+"""What is seen while functions are interpreted, as rules and the description of the model ask for it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import libcst as cst
+
+from mha_lint.model.layout import Answer, Shape
+from mha_lint.model.names import ClassInfo
+from mha_lint.model.paths import ContiguousSeen, Frame, UnbindSeen, ValueSeen, ViewSeen
+from mha_lint.model.values import Int, State, Tensor, Unknown, Value, tensors
+
+
+class Observer:
+    """Collects what the interpreter and the transfer functions tell it, with the function being run."""
+
+    def __init__(self) -> None:
+        self.views: dict[cst.BaseExpression, list[ViewSeen]] = {}
+        self.copies: dict[cst.BaseExpression, set[ContiguousSeen]] = {}
+        self.would_stay_views: set[cst.BaseExpression] = set()  # reshapes of contiguous copies that views would do for
+        self.unbinds: dict[cst.BaseExpression, list[UnbindSeen]] = {}
+        self.attended: set[cst.BaseExpression] = set()  # unbind calls two of whose parts are multiplied
+        self.scored: set[str] = set()  # "Class.method" in which, or in a function called there, attention is computed
+        self.trace: dict[cst.CSTNode, list[ValueSeen]] = {}
+        self.uses: dict[cst.CSTNode, set[str]] = {}  # a name → what its tensor is to attention, as later code tells
+        self.kinds: dict[str, set[str]] = {}  # "Class.method" → "self-attention", "grouped-query", …
+        self.added: set[ClassInfo] = set()  # modules whose merged heads are added to a residual as they come
+        self._frames: list[Frame] = []
+        self._caught = 0  # try statements around that catch a RuntimeError
+        self._applied_at: dict[cst.CSTNode | None, set[ClassInfo]] = {}
+
+    def saw_view(
+        self, node: cst.BaseExpression, answer: Answer, tensor: Tensor, target: Shape, *, copies: bool
+    ) -> None:
+        if answer is Answer.NEVER and self._caught and not copies:
+            answer = Answer.UNKNOWN  # the code expects it to raise
+        frame = self._frames[-1]
+        seen = ViewSeen(node, answer, tensor, target, frame.node, frame.symbol, frame.caller, copies)
+        found = self.views.setdefault(node, [])
+        if seen not in found:
+            found.append(seen)
+
+    def saw_contiguous(self, node: cst.BaseExpression, tensor: Tensor) -> None:
+        frame = self._frames[-1]
+        needless = tensor.contiguous and not tensor.assumed
+        self.copies.setdefault(node, set()).add(ContiguousSeen(node, needless, frame.symbol, frame.caller))
+
+    def saw_unbind(self, node: cst.BaseExpression, tensor: Tensor, dim: int, inference: bool) -> None:
+        found = self.unbinds.setdefault(node, [])
+        seen = UnbindSeen(node, tensor, dim, inference, self._frames[-1].symbol)
+        if seen not in found:
+            found.append(seen)
+
+    def saw_sum(self, left: Value, right: Value) -> None:
+        """The merged heads of a module that the code holds are added to something else, as to a residual."""
+        for tensor, other in ((left, right), (right, left)):
+            if isinstance(tensor, Tensor) and "merged" in tensor.roles and "projected" not in tensor.roles:
+                roles = other.roles if isinstance(other, Tensor) else frozenset()
+                if isinstance(other, (Tensor, Unknown)) and not roles & {"merged", "parameter"}:
+                    self.added |= self._applied_at.get(tensor.merge, frozenset())
+
+    def saw_product(self, left: Tensor, right: Tensor) -> None:
+        if left.part is not None and left.part is right.part:
+            self.attended.add(left.part)
+
+    def saw_value(self, node: cst.CSTNode, name: str, value: Value, state: State) -> None:
+        """A name (or, under ``return``, nothing) is given a tensor."""
+        found = self.trace.setdefault(node, [])
+        seen = ValueSeen(name, value, self._frames[-1].symbol if self._frames else "")
+        if isinstance(value, Tensor) and seen not in found:
+            named = [
+                *((f"self.{name}", size) for name, size in state.attributes.items()),
+                *state.variables.items(),
+            ]
+            names = {state.normal(size.size): name for name, size in named if isinstance(size, Int)}
+            found.append(replace(seen, names=names))
+
+    def saw_use(self, tensor: Tensor | None, role: str) -> None:
+        if tensor is not None and tensor.origin is not None:
+            self.uses.setdefault(tensor.origin, set()).add(role)
+
+    @property
+    def method(self) -> str:
+        """The method running, or the one that called the function running."""
+        owner = next((frame.symbol for frame in reversed(self._frames) if "." in frame.symbol), None)
+        return owner if owner is not None else self._frames[-1].symbol
+
+    def saw_attention(self, *kinds: str) -> None:
+        """Values were weighted by scores of queries and keys: in the method running, or in a function that it calls."""
+        self.scored.add(self.method)
+        self.kinds.setdefault(self.method, set()).update(kinds)
+
+    def saw_call(self, node: cst.CSTNode, cls: ClassInfo) -> None:
+        """A module of this file is called."""
+        self._applied_at.setdefault(node, set()).add(cls)
+
+    def saw_result(self, node: cst.CSTNode, value: Value) -> None:
+        """A call gives heads that a module merged: for its caller, they are merged there."""
+        for tensor in tensors(value):
+            if tensor.merge in self._applied_at:
+                self._applied_at.setdefault(node, set()).update(self._applied_at[tensor.merge])

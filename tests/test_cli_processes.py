@@ -1,0 +1,153 @@
+"""The command as processes: its workers, what it imports, and how it ends when it is interrupted."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from samples import BROKEN, SYNTAX_ERROR
+
+import mha_lint
+from mha_lint.cli import main
+
+
+@pytest.fixture(autouse=True)
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty project as working directory."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def write(name: str, text: str = BROKEN) -> None:
+    path = Path(name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+
+
+def test_two_processes_report_what_one_reports(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(12):
+        write(f"m{number:02}.py", f"# {number}\n" + BROKEN)
+    write("m05.py", SYNTAX_ERROR)
+    main(["-j", "1", "--no-cache"])
+    alone = capsys.readouterr()
+    monkeypatch.setattr("mha_lint.runner._ALONE_SECONDS", 0.0)
+    main(["-j", "2", "--no-cache"])
+    assert capsys.readouterr() == alone
+
+
+def test_a_file_that_kills_its_process_is_named_and_the_others_are_linted(project: Path) -> None:
+    for number in range(24):
+        write(f"m{number:02}.py", f"# {number}\n" + BROKEN)
+    write("m05.py", BROKEN.replace("Attention", "Deadly"))
+    write(
+        "rules/deadly.py",
+        "import os, signal\nfrom mha_lint.rules import Rule\n\n\n"
+        "class Deadly(Rule):\n"
+        "    code, name, severity, why = 'MHX001', 'deadly', 'error', 'why'\n\n"
+        "    def check(self, model, places):\n"
+        "        if 'Deadly' in places.text:\n"
+        "            os.kill(os.getpid(), signal.SIGSEGV)\n"
+        "        return iter(())\n",
+    )
+    write("rules/deadly-1.dist-info/METADATA", "Metadata-Version: 2.1\nName: deadly\nVersion: 1\n")
+    write("rules/deadly-1.dist-info/entry_points.txt", "[mha_lint.rules]\nMHX001 = deadly:Deadly\n")
+    script = (
+        "import glob, sys\nfrom mha_lint import cli, runner\nrunner._ALONE_SECONDS = 0.0\n"
+        "sys.exit(cli.main(['-j2', '--no-cache', '--output-format', 'json', *sorted(glob.glob('m*.py'))]))"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(project / "rules")}
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=environment)
+    assert done.returncode == 2, done.stderr
+    names = sorted(Path(finding["filename"]).name for finding in json.loads(done.stdout))
+    assert names == [f"m{number:02}.py" for number in range(24) if number != 5]
+    (error,) = (line for line in done.stderr.splitlines() if line.startswith("error:"))
+    assert error.startswith("error: m05.py: the process that linted it died (signal 11); please report it at ")
+
+
+def test_python_m_and_the_reader_that_stops_early() -> None:
+    for number in range(40):
+        write(f"m{number}.py", BROKEN * 20)  # more than a pipe holds
+    for redirection in ("", "2>&1"):
+        script = f'"{sys.executable}" -m mha_lint --no-cache {redirection} | head -n 1; echo "${{PIPESTATUS[0]}}"'
+        done = subprocess.run(["bash", "-c", script], capture_output=True, text=True, check=True)
+        assert re.fullmatch(r"m0\.py:.*\n141\n", done.stdout)
+        assert done.stderr == ""
+
+
+def test_version_starts_without_the_heavy_imports() -> None:
+    script = (
+        "import sys\nfrom mha_lint.cli import main\n"
+        "try:\n    main(['--version'])\nexcept SystemExit:\n    pass\n"
+        "print(sorted({'libcst', 'rich', 'torch', 'pathspec', 'importlib.metadata'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout == f"mha-lint {mha_lint.__version__}\n[]\n"
+
+
+def test_a_file_that_is_not_about_attention_is_never_parsed() -> None:
+    write("plain.py", "import os\n\n\ndef f(x: int) -> int:\n    return x + 1\n")
+    script = (
+        "import sys\nfrom mha_lint.cli import main\nprint(main(['plain.py']))\n"
+        "print(sorted({'libcst', 'rich', 'torch', 'pathspec'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout == "All checks passed.\n0\n[]\n"
+
+
+def test_linting_neither_imports_torch_nor_runs_the_file() -> None:
+    write("broken.py", BROKEN + "\n\nopen('it-was-run', 'w').close()\n")
+    script = (
+        "import sys\nfrom mha_lint.cli import main\n"
+        "print(main(['--no-cache', '-qq', 'broken.py']), 'torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout == "1 False\n"
+    assert not Path("it-was-run").exists()
+
+
+def test_ctrl_c_ends_with_130_and_one_line() -> None:
+    for number in range(400):
+        write(f"m{number}.py", f"# {number}\n" + BROKEN)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "mha_lint", "--no-cache"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A test run in the background of a shell ignores SIGINT, and so would its children.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    time.sleep(1.5)
+    assert process.poll() is None, "too few files for this machine"
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=20)
+    assert (process.returncode, out) == (130, "")
+    assert err == "interrupted: each file is either as it was or wholly fixed\n"
+
+
+def test_a_working_directory_that_is_gone_is_one_line(project: Path) -> None:
+    (project / "gone").mkdir()
+    subprocess.run([sys.executable, "-m", "mha_lint", "--version"], check=True)
+    script = f'cd gone && rmdir ../gone && "{sys.executable}" -c "from mha_lint.cli import entry; entry()"'
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (2, "error: the working directory does not exist any more\n")
+
+
+def test_ctrl_c_that_comes_out_as_an_error_of_a_clean_up_is_still_ctrl_c(monkeypatch: pytest.MonkeyPatch) -> None:
+    def lint(*arguments: object, **options: object) -> None:
+        try:
+            raise KeyboardInterrupt
+        finally:
+            {}.pop("a node that was never entered")
+
+    monkeypatch.setattr("mha_lint.linter.lint", lint)
+    write("broken.py", BROKEN)
+    assert main(["--no-cache"]) == 130
