@@ -56,7 +56,9 @@ def reshaped(call: Call, tensor: Tensor, sizes: list[Size | None] | None, *, cop
     if tensor.strides is not None and any(not stride.terms for stride in tensor.strides):
         tensor = tensor.having("repeated")  # heads that were expanded, and are merged
     if answer is Answer.NEVER:  # a copy; of a view, what it will be once it is mended
-        strides, tensor = layout.contiguous_strides(shape), replace(tensor, assumed=False)
+        # In a batch of 1, which the model leaves out, the reshape may give a view all the same.
+        varies = copies and any(size.symbols for size in tensor.shape or ())
+        strides, tensor = layout.contiguous_strides(shape), replace(tensor, assumed=varies)
     contiguous = strides is not None and layout.is_contiguous(shape, strides) is Answer.ALWAYS
     result = replace(tensor, shape=shape, strides=strides, contiguous=contiguous, suffix=(), lead=None, key=None)
     return merged(call, tensor, result)

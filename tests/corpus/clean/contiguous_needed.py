@@ -1,4 +1,5 @@
 # run: Attention(24, 3)(torch.randn(2, 24, 4, 6))
+# run: per_pixel(torch.randn(1, 3, 4, 5))
 import torch
 from torch import nn
 from torch.nn import functional as F
@@ -7,6 +8,12 @@ from torch.nn import functional as F
 def merged(x):
     """Any caller may pass a transposed tensor."""
     return x.contiguous().view(x.size(0), -1)
+
+
+def per_pixel(scores):
+    """In a batch of 1, the reshape gives a view that is not contiguous."""
+    b, c, h, w = scores.shape
+    return scores.permute(0, 2, 3, 1).reshape(-1, c).contiguous().view(-1)
 
 
 class Attention(nn.Module):
