@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import ast
 import inspect
+import re
 import types
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,8 +17,15 @@ from mha_lint.validation.plan import (
     Part,
     Plan,
 )
-from mha_lint.validation.reading import compared_texts, is_taken_apart, literal_calls, optional_names
-from mha_lint.validation.stubs import Stub
+from mha_lint.validation.reading import (
+    compared_texts,
+    is_taken_apart,
+    literal_calls,
+    nodes_of,
+    nullable_names,
+    optional_names,
+)
+from mha_lint.validation.stubs import Stub, StubTouched
 from mha_lint.validation.vocabulary import SIZINGS, Sizing, parts_of, role_of, value_of
 
 _LARGE = 256  # a default width beyond this is a production size; the same code runs at a small one
@@ -30,6 +38,11 @@ def plans(cls: type, module: types.ModuleType, tree: ast.Module) -> Iterator[Pla
     context = _Context(module, tree, literals)
     first = [plan for sizing in SIZINGS for plan in _sized(parameters, sizing, context)]
     yield from first[:1]
+    for item in parameters:
+        if item.default is None and role_of(item.name) == "config":  # it may be needed all the same
+            yield first[0].with_argument(item.name, _required(item, "config", first[0].sizing, context))
+        if isinstance(first[0].arguments.get(item.name), ConfigClass):  # the annotation may not be what is meant
+            yield first[0].with_argument(item.name, _open_config(first[0].sizing, context))
     if literals:
         written = {name: values[0] for name, values in literals.items()}
         yield replace(first[0], arguments={**first[0].arguments, **written})
@@ -121,10 +134,41 @@ def filled(cls: type, plan: Plan) -> Iterator[Plan]:
             yield replace(plan, arguments={**plan.arguments, **sizes, item.name: not current})
 
 
+def completed(plan: Plan, names: Sequence[str], error: BaseException) -> Iterator[Plan]:
+    """The plan with another answer of its configuration to one of ``names``, which an error is about."""
+    is_sequence = re.search("subscriptable|iterable|unpack|has no len", str(error))
+    for parameter, config in plan.arguments.items():
+        if not isinstance(config, OpenConfig):
+            continue
+        others: dict[str, list[Any]] = {}
+        for name in names:
+            current = config.answer(name)
+            if isinstance(current, dict) and isinstance(error, KeyError) and error.args:
+                others[name] = [{**current, error.args[0]: value} for value in (1.0, plan.sizing.head_dim)]
+            elif isinstance(current, (bool, int)) and is_sequence:
+                others[name] = [[current or plan.sizing.width] * 4]
+            elif current is False or (current is None and name in config.nullable):
+                others[name] = [plan.sizing.head_dim, plan.sizing.width, 2, 1, None]
+        for place in range(5):
+            changes = {name: values[place] for name, values in others.items() if place < len(values)}
+            together = [changes] if len(changes) > 1 else []
+            for change in [*({name: value} for name, value in changes.items()), *together]:
+                yield plan.with_argument(parameter, replace(config, overrides={**config.overrides, **change}))
+
+
 def without_dropout(plan: Plan) -> Plan:
     """The same plan with every rate at zero: some code cannot train with dropout."""
-    rates = {name: 0.0 if role_of(name) == "rate" else value for name, value in plan.arguments.items()}
-    return replace(plan, arguments=rates)
+    return replace(plan, arguments=_without_rates(plan.arguments))
+
+
+def _without_rates(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    changed = {name: 0.0 if role_of(name) == "rate" else value for name, value in arguments.items()}
+    for name, value in changed.items():
+        if isinstance(value, OpenConfig):
+            changed[name] = replace(value, rate=0.0)
+        elif isinstance(value, ConfigClass):
+            changed[name] = replace(value, arguments=_without_rates(value.arguments))
+    return changed
 
 
 def _parameters(cls: Any) -> list[inspect.Parameter]:
@@ -159,6 +203,8 @@ def _sized(parameters: list[inspect.Parameter], sizing: Sizing, context: _Contex
             arguments[item.name] = 0.1  # train mode must draw random numbers, or equal draws would not be seen
         elif large and role in SIZES and isinstance(item.default, int) and not isinstance(item.default, bool):
             arguments[item.name] = value_of(role, sizing)
+        elif role == "index" and item.default is None:
+            arguments[item.name] = 0
         elif role == "layers" and isinstance(item.default, int):
             arguments[item.name] = min(item.default, 2)
     return [Plan(sizing, arguments)]
@@ -172,7 +218,7 @@ def _required(item: inspect.Parameter, role: str, sizing: Sizing, context: _Cont
         if own is not None:
             return own
     if role == "config":
-        return OpenConfig(sizing, absent=optional_names(context.tree))
+        return _open_config(sizing, context)
     if item.name in context.literals and role not in SIZES:
         return context.literals[item.name][0]
     texts = compared_texts(item.name, context.tree)
@@ -192,8 +238,12 @@ def _required(item: inspect.Parameter, role: str, sizing: Sizing, context: _Cont
     if any(word in text.lower() for word in ("tuple", "list", "sequence")) and isinstance(value, int):
         return (value, value)
     if isinstance(annotation, Stub):
-        return OpenConfig(sizing, absent=optional_names(context.tree))
+        return _open_config(sizing, context)
     return value
+
+
+def _open_config(sizing: Sizing, context: _Context) -> OpenConfig:
+    return OpenConfig(sizing, absent=optional_names(context.tree), nullable=nullable_names(context.tree))
 
 
 def _own_instance(cls: type, sizing: Sizing, context: _Context) -> Any:
@@ -210,14 +260,18 @@ def _own_instance(cls: type, sizing: Sizing, context: _Context) -> Any:
             small[item.name] = _required(replace_annotation(item), role, sizing, context)
         elif role == "rate" and isinstance(item.default, (int, float)):
             small[item.name] = 0.1
-    for arguments in (small, {}):
+    # Where a check of its own ties one size to a default that is none of ours, that one keeps its default too.
+    fewer = [{name: value for name, value in small.items() if name != left} for left in small]
+    for arguments in (small, *fewer, {}):
         try:
             config = ConfigClass(cls, arguments)
             config.build(context.module)
             return config
+        except StubTouched:  # its package is missing: what the code asks of it has a conventional answer
+            return _open_config(sizing, context)
         except Exception:  # the user's own class may raise anything
             continue
-    return None if parameters and not hasattr(cls, "__getattr__") else OpenConfig(sizing)
+    return None if parameters and not hasattr(cls, "__getattr__") else _open_config(sizing, context)
 
 
 def replace_annotation(item: inspect.Parameter) -> inspect.Parameter:
@@ -244,7 +298,7 @@ def _alternatives(item: inspect.Parameter, plan: Plan, context: _Context) -> lis
     elif role in ("norm", "act"):
         choices += [torch.nn.LayerNorm, torch.nn.GELU, "gelu", "layer", False, None, torch.nn.Identity]
     elif role == "config":
-        choices.append(OpenConfig(plan.sizing, absent=optional_names(context.tree)))
+        choices.append(_open_config(plan.sizing, context))
     elif role == "length":
         choices += [16, 49, 5]
     elif role == "width":
@@ -258,8 +312,8 @@ def _is_module(item: inspect.Parameter, cls: type, tree: ast.Module) -> bool:
     """Whether a parameter is a module: by its annotation, or because the class calls the attribute that keeps it."""
     if "Module" in _text(item.annotation) and not any(word in _text(item.annotation) for word in ("Type", "Callable")):
         return True
-    bodies = [node for node in ast.walk(tree) if isinstance(node, ast.ClassDef) and node.name == cls.__name__]
-    nodes = [node for body in bodies for node in ast.walk(body)]
+    bodies = [node for node in nodes_of(tree) if isinstance(node, ast.ClassDef) and node.name == cls.__name__]
+    nodes = [node for body in bodies for node in nodes_of(body)]
     kept = {
         target.attr
         for node in nodes

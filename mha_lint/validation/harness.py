@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import copy
+import ast
 import heapq
 import inspect
 import itertools
 import time
 import traceback
+from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
@@ -18,12 +19,14 @@ import torch
 from mha_lint.declared import Declared, stub
 from mha_lint.validation import learning, trial
 from mha_lint.validation.combinations import combinations, has_tensor, ordered
-from mha_lint.validation.construct import filled, plans, variants
+from mha_lint.validation.construct import completed, filled, plans, variants, without_dropout
 from mha_lint.validation.coverage import Rows, Statement, watch
 from mha_lint.validation.imports import Loaded, in_one_line, quiet
 from mha_lint.validation.inputs import candidates
 from mha_lint.validation.inspection import inspect_module, read_forward
 from mha_lint.validation.plan import Answers, Plan
+from mha_lint.validation.pristine import Pristine
+from mha_lint.validation.reading import nodes_of
 from mha_lint.validation.setups import Meaning, Setup, workable
 from mha_lint.validation.specs import (
     Assignment,
@@ -39,6 +42,7 @@ from mha_lint.validation.stubs import StubTouched
 from mha_lint.validation.targets import (
     Target,
     function_of,
+    has_forward,
     instantiate,
     lookup,
     signature_of,
@@ -48,7 +52,9 @@ from mha_lint.validation.vocabulary import SIZINGS
 
 _ATTEMPTS = 320  # calls of forward for one built instance
 _LEARNING = 80  # of them, those that follow what exceptions teach
-
+_LIKELY, _GLANCE = 3, 40  # ways to build a class that are looked at before any gets all of its calls
+_COMPLETIONS = 8  # settings of a made-up configuration that exceptions may ask for, one after the other
+_TAUGHT = 16  # of them, for one class, those that calls ask for
 
 _LARGEST = 40_000_000  # parameters; beyond, trials take too long
 
@@ -66,6 +72,7 @@ class Search:
     furthest: tuple[int, int, str] = (-1, 0, "")  # wanted statements and rows that the best failure ran; its words
     ran_without_reaching: str = ""
     missing_package: str = ""
+    stopped: BaseException | None = None  # what ended the call that got furthest with the plan at hand
     ran_last: int = 0  # rows of the file that the last attempt ran
     failed_plans: int = 0  # instances that were built and could not be called
     any_of: bool = False  # whether one wanted statement is as good as all of them
@@ -163,13 +170,28 @@ class Search:
         fruitless = 0
         thing = lookup(self.loaded.module, target.name)
         ways = plans(thing, self.loaded.module, self.loaded.tree) if target.is_class else iter([Plan(SIZINGS[0], {})])
-        for plan in ways:
+        likely = list(itertools.islice(ways, _LIKELY)) if target.is_class else []
+        # Before the first is searched through, the others get a glance.
+        glances = deque((plan, (_LEARNING if count == 0 else _GLANCE, 0)) for count, plan in enumerate(likely))
+        searches: Iterator[tuple[Plan, tuple[int, int]]] = itertools.chain(
+            ((plan, (0, _ATTEMPTS)) for plan in likely),
+            ((plan, (max(_LEARNING >> self.failed_plans, 20), _ATTEMPTS)) for plan in ways),
+        )
+        taught = 0
+        while (step := glances.popleft() if glances else next(searches, None)) is not None:
+            plan, calls = step
             if time.monotonic() > deadline or fruitless >= 4:
                 return
-            tried = self._try(target, plan, frozenset(missing), deadline)
-            if tried is None:
+            self.stopped = None
+            tried = self._try(target, plan, frozenset(missing), deadline, calls=calls)
+            if tried is None or (tried[0] is None and not calls[1]):
+                if tried is not None and self.stopped is not None and taught < _TAUGHT:
+                    names = learning.settings(self.stopped, self.loaded.pseudo, self.loaded.tree)
+                    better = list(itertools.islice(completed(tried[2], names, self.stopped), _COMPLETIONS))
+                    taught += len(better)
+                    glances.extendleft((other, (_GLANCE, 0)) for other in reversed(better))
                 continue
-            setup, asked = tried
+            setup, asked, plan = tried
             fruitless += 1
             others: Iterator[Plan] = iter(())
             if target.is_class and fruitless <= 2:
@@ -251,12 +273,20 @@ class Search:
         wanted: frozenset[Statement],
         deadline: float,
         given: Mapping[str, Spec] = MappingProxyType({}),
-    ) -> tuple[Setup | None, dict[str, Any]] | None:
-        """None: it cannot be built. Otherwise the best setup with this plan, and what its configuration was asked."""
+        *,
+        calls: tuple[int, int] = (_LEARNING, _ATTEMPTS),
+    ) -> tuple[Setup | None, dict[str, Any], Plan] | None:
+        """None: it cannot be built. Otherwise the best setup, what the configuration was asked, and the plan as built.
+
+        ``calls`` are how many may follow what exceptions teach, and how many may go through the candidates.
+        """
         pseudo = self.loaded.pseudo
         with watch(pseudo) as rows:
+            if plan.is_full_size() and self._is_too_large(target, plan):
+                self._note(f"{target.name}({plan.describe()}) is too large to run")
+                return None
             try:
-                module = instantiate(target, plan, self.loaded.module, seed=0)
+                plan, module = self._built(target, plan, deadline)
             except (Exception, StubTouched) as error:
                 self._note_missing(error)
                 words = f"building {target.name}({plan.describe()}) raised {self._told(error)}"
@@ -268,12 +298,67 @@ class Search:
             if sum(value.numel() for value in trial.sized(module)) > _LARGEST:
                 self._note(f"{target.name}({plan.describe()}) is too large to run")
                 return None
+            if not has_forward(module) and type(module).__call__ is torch.nn.Module.__call__:
+                self._note(f"{target.name} has no forward")
+                return None
             module.eval()
-            best = self._call(target, plan, module, wanted, rows, deadline, given)
-            self.failed_plans += best is None
+            best = self._call(target, plan, module, wanted, rows, deadline, given, calls)
+            self.failed_plans += best is None and bool(calls[1])
         configs = [value for value in vars(module).values() if isinstance(value, Answers)]
         asked = {name: value for config in configs for name, value in config.asked().items()}
-        return best, asked
+        return best, asked, plan
+
+    def _built(self, target: Target, plan: Plan, deadline: float) -> tuple[Plan, Any]:
+        """The target, built; where its configuration is made up, with the answers that exceptions ask for."""
+        first: BaseException | None = None
+        for _ in range(_COMPLETIONS):
+            try:
+                return plan, instantiate(target, plan, self.loaded.module, seed=0)
+            except (Exception, StubTouched) as error:
+                first = first or error
+                names = learning.settings(error, self.loaded.pseudo, self.loaded.tree)
+                rows = self._rows(error)
+                others = itertools.chain([without_dropout(plan)], completed(plan, names, error))
+                for other in itertools.islice(others, 20):
+                    try:
+                        return other, instantiate(target, other, self.loaded.module, seed=0)
+                    except (Exception, StubTouched) as next_error:
+                        if self._rows(next_error) > rows:
+                            plan = other
+                            break
+                    if time.monotonic() > deadline:
+                        raise first from None
+                else:
+                    raise first from None
+        assert first is not None
+        raise first
+
+    def _lacks_a_part(self, error: BaseException, module: Any) -> bool:
+        """Whether no input can mend the call: the code needs an attribute of the module that is None."""
+        if "'NoneType' object is not callable" in str(error):
+            return True
+        if not isinstance(error, AttributeError) or "'NoneType'" not in str(error):
+            return False
+        holders = [
+            node.value.attr
+            for node in nodes_of(self.loaded.tree)
+            if isinstance(node, ast.Attribute) and node.attr == error.name and isinstance(node.value, ast.Attribute)
+        ]
+        return any(getattr(module, holder, module) is None for holder in holders)
+
+    def _is_too_large(self, target: Target, plan: Plan) -> bool:
+        """Whether it has too many parameters to be built in earnest; False where that can't be told without."""
+        try:
+            with torch.device("meta"):
+                module = instantiate(target, plan, self.loaded.module, seed=0)
+            return sum(value.numel() for value in trial.sized(module)) > _LARGEST
+        except (Exception, StubTouched):
+            return False
+
+    def _rows(self, error: BaseException) -> list[int]:
+        """The rows of the file that were running when ``error`` was raised, the outermost first."""
+        frames = traceback.extract_tb(error.__traceback__)
+        return [frame.lineno or 0 for frame in frames if frame.filename == self.loaded.pseudo]
 
     def _suffices(self, covered: frozenset[Statement], wanted: frozenset[Statement]) -> bool:
         return covered >= wanted or (self.any_of and bool(covered))
@@ -290,7 +375,7 @@ class Search:
             self.furthest, self.sketch = (reached, ran, words), sketch
 
     def _told(self, error: BaseException) -> str:
-        rows = [row.lineno for row in traceback.extract_tb(error.__traceback__) if row.filename == self.loaded.pseudo]
+        rows = self._rows(error)
         return in_one_line(error) + (f" at line {rows[-1]}" if rows else "")
 
     def _note_missing(self, error: BaseException) -> None:
@@ -306,6 +391,7 @@ class Search:
         rows: Rows,
         deadline: float,
         given: Mapping[str, Spec],
+        calls: tuple[int, int],
     ) -> Setup | None:
         inspected = inspect_module(module, plan.sizing)
         try:
@@ -329,6 +415,7 @@ class Search:
         extra = [name for name in names_of_all if name in optional]
         positional = trial.positional_only(signature)
         attempts = 0
+        fresh = Pristine(module)
         best: Setup | None = None
         function = function_of(self.loaded.tree, target, type(module))
         raised: BaseException | None = None  # by the last attempt
@@ -344,7 +431,7 @@ class Search:
                 inputs = trial.make_inputs(specs, family[0], inspected.sizes, inspected.vocabulary, conditions)
                 trial.seed_everything(0)
                 with quiet(), torch.no_grad(), self.meaning():
-                    trial.call(copy.deepcopy(module), inputs, positional)
+                    trial.call(fresh.lend(), inputs, positional)
             except MemoryError:
                 raise  # trying on would take the machine's memory again and again
             except (Exception, StubTouched) as error:
@@ -361,7 +448,6 @@ class Search:
             return Setup(target, plan, dict(specs), family, inspected, covered, frozenset(self.met))
 
         furthest = (0, False)  # rows that a call ran, and whether a part that the module lacks stopped it
-        lessons = max(_LEARNING >> self.failed_plans, 20)
 
         def learn() -> Iterator[Setup]:
             """Setups found by changing what an exception blames, from the call that ran furthest."""
@@ -377,7 +463,7 @@ class Search:
 
             for specs in itertools.islice(ordered(required, options), 4):
                 consider(0, specs, groups[0])
-            while queue and attempts < lessons and time.monotonic() < deadline:
+            while queue and attempts < calls[0] and time.monotonic() < deadline:
                 _, _, specs, family = heapq.heappop(queue)
                 found = attempt(specs, family)
                 if found is not None:
@@ -387,7 +473,8 @@ class Search:
                     continue
                 ran = self.ran_last
                 if ran > furthest[0]:
-                    furthest = ran, "'NoneType' object is not callable" in str(raised)
+                    self.stopped = raised
+                    furthest = ran, self._lacks_a_part(raised, module)
                 if key := learning.missing_key(raised, function):
                     extra_one = inspect.Parameter(key, inspect.Parameter.KEYWORD_ONLY)
                     options.setdefault(key, candidates(extra_one, evidence, module, inspected, None, signature))
@@ -408,11 +495,11 @@ class Search:
                 return learnt
             best = learnt
             break
-        if best is None and furthest[1]:
+        if best is None and (furthest[1] or not calls[1]):
             return None
         attempts = 0
         for specs, family in combinations(required, options, groups, lambda: self.ran_last):
-            if attempts >= _ATTEMPTS or time.monotonic() > deadline:
+            if attempts >= calls[1] or time.monotonic() > deadline:
                 break
             found = attempt(specs, family)
             if found is None:
@@ -438,7 +525,7 @@ class Search:
             for specs in itertools.islice(ordered(required, options), 3):
                 for name, family in itertools.product(tensors[:4], groups):
                     for spec in [spec for spec in options[name] if spec != Constant(None)][:3]:
-                        if attempts >= 2 * _ATTEMPTS or time.monotonic() > deadline:
+                        if attempts >= 2 * calls[1] or time.monotonic() > deadline:
                             return best
                         found = attempt({**specs, name: spec}, family)
                         if found is not None and self._suffices(found.covered, wanted):

@@ -1,6 +1,7 @@
 """Loads a file as the module that it really is: real package name, relative imports, missing packages stood in for."""
 
 from __future__ import annotations
+import __future__
 
 import ast
 import contextlib
@@ -107,14 +108,16 @@ def quiet() -> Iterator[None]:
             yield
 
 
-Way = Literal["lazily", "after the root", "after all"]
+Way = Literal["lazily", "after the root", "after all", "with annotations unread"]
 
 
 def ways(place: Place) -> tuple[Way, ...]:
     """How the enclosing packages of a file may be imported, in the order of what to try."""
     if not place.packages:
         return ("lazily",)
-    return ("lazily", "after the root", "after all") if len(place.packages) > 1 else ("lazily", "after all")
+    if len(place.packages) == 1:
+        return "lazily", "after all", "with annotations unread"
+    return "lazily", "after the root", "after all", "with annotations unread"
 
 
 def prepare(place: Place, way: Way) -> None:
@@ -122,13 +125,16 @@ def prepare(place: Place, way: Way) -> None:
 
     A package imported lazily runs its own ``__init__`` only when the file asks for a name that no submodule has: it
     often imports the whole library, and with it everything that is not installed. But some libraries can be imported
-    in the order of their own ``__init__`` alone.
+    in the order of their own ``__init__`` alone. At last, the annotations of the package's other files are left unread:
+    they name what is not installed, and are evaluated for nothing.
     """
     if place.root not in sys.path:
         sys.path.insert(0, place.root)
-    for finder in [finder for finder in sys.meta_path if isinstance(finder, StandInFinder)]:
+    for finder in [finder for finder in sys.meta_path if isinstance(finder, (StandInFinder, _AnnotationsUnread))]:
         sys.meta_path.remove(finder)
     sys.meta_path.append(StandInFinder(place))
+    if way == "with annotations unread":
+        sys.meta_path.insert(0, _AnnotationsUnread(place.packages[0]))
     importlib.invalidate_caches()
     if way == "after all":
         with quiet():
@@ -148,6 +154,28 @@ def forget(place: Place, earlier: Collection[str] = ()) -> None:
     for name in [name for name in sys.modules if name == top or name.startswith(top + ".")]:
         if name not in earlier:
             del sys.modules[name]
+
+
+class _AnnotationsUnread:
+    """Finds the files of one package, and has them compiled with their annotations as text."""
+
+    def __init__(self, package: str) -> None:
+        self._inside = package + "."
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None = None, target: types.ModuleType | None = None
+    ) -> importlib.machinery.ModuleSpec | None:
+        spec = importlib.machinery.PathFinder.find_spec(name, path) if name.startswith(self._inside) else None
+        if spec is not None and isinstance(spec.loader, importlib.machinery.SourceFileLoader):
+            spec.loader = _TextLoader(name, spec.loader.path)
+        return spec
+
+
+class _TextLoader(importlib.machinery.SourceFileLoader):
+    def get_code(self, fullname: str) -> types.CodeType:
+        flags = __future__.annotations.compiler_flag
+        code: types.CodeType = compile(self.get_data(self.path), self.path, "exec", flags, dont_inherit=True)
+        return code
 
 
 class LazyPackage(types.ModuleType):
@@ -267,7 +295,7 @@ def _source_folders(place: Place) -> list[str]:
     folder = Path(place.root)
     for _ in range(5):
         folders += [str(folder), str(folder / "src")]
-        if any((folder / mark).exists() for mark in _ROOT_MARKS) or folder.parent == folder:
+        if any((folder / mark).exists() for mark in _ROOT_MARKS):
             return folders
         folder = folder.parent
     return folders[:2]
@@ -300,7 +328,7 @@ def _guards(file: str) -> tuple[tuple[int, int, bool], ...]:
     for node in ast.walk(tree):
         match node:
             case ast.Try(body=[*body], handlers=handlers):
-                caught = {name for handler in handlers for name in _caught(handler)}
+                caught = {name for handler in handlers if not _gives_up(handler) for name in _caught(handler)}
                 if caught & _IMPORT_ERRORS:
                     narrow = caught & {"ImportError", "ModuleNotFoundError"}
                     guards.append((body[0].lineno, body[-1].end_lineno or body[-1].lineno, not narrow))
@@ -308,6 +336,11 @@ def _guards(file: str) -> tuple[tuple[int, int, bool], ...]:
                 if any(name in ast.unparse(item) for item in items for name in _IMPORT_ERRORS):
                     guards.append((body[0].lineno, body[-1].end_lineno or body[-1].lineno, False))
     return tuple(guards)
+
+
+def _gives_up(handler: ast.ExceptHandler) -> bool:
+    """Whether all that is done about the error is to raise another."""
+    return isinstance(handler.body[-1], ast.Raise)
 
 
 def _caught(handler: ast.ExceptHandler) -> list[str]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import ast
+import itertools
 import math
 import re
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
+from mha_lint.validation.reading import nodes_of
 from mha_lint.validation.specs import Assignment, Constant, Dim, Spec, TensorSpec, TupleSpec, families, size_of
 
 _NUMBER = re.compile(r"\d+")
@@ -16,6 +18,7 @@ _ABSENT = re.compile(r"NoneType|must be Tensor, not|\bNone\b")
 _RANK = re.compile(
     r"unpack \(expected (\d)|expected (\d)D|to have (\d) dim|(\d)-dimensional|Expected (\d)-?D", re.IGNORECASE
 )
+_LACKING = re.compile(r"missing \d+ required (?:positional|keyword-only) arguments?: '(\w+)'")
 _SHORTEST, _LONGEST = 4, 256  # lengths that a module may insist on
 _WIDEST = 32  # the side of an image
 _PRODUCT = re.compile(r"shapes cannot be multiplied \(\d+x(\d+) and (\d+)x\d+\)")
@@ -34,7 +37,7 @@ def blamed(error: BaseException, file: str, function: ast.FunctionDef | None) ->
     if not within:
         return names
     row = within[0]
-    statements = [node for node in ast.walk(function) if isinstance(node, ast.stmt) and node is not function]
+    statements = [node for node in nodes_of(function) if isinstance(node, ast.stmt) and node is not function]
     raised = [node for node in statements if node.lineno <= row <= (node.end_lineno or node.lineno)]
     if not raised:
         return names
@@ -48,11 +51,58 @@ def blamed(error: BaseException, file: str, function: ast.FunctionDef | None) ->
     return [name for name in names if name in direct] + [name for name in names if name in needed - direct]
 
 
+def settings(error: BaseException, file: str, tree: ast.Module) -> list[str]:
+    """Attributes of a configuration, perhaps, on which the statement depends that raised; the nearest first."""
+    rows = [frame.lineno or 0 for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
+    statements = [node for node in nodes_of(tree) if isinstance(node, ast.stmt)]
+    found: dict[str, None] = {}
+    for row in reversed(rows):
+        classes = [node for node in statements if isinstance(node, ast.ClassDef) and _spans(node, row)]
+        simple = [node for node in statements if _spans(node, row) and not isinstance(node, ast.ClassDef)]
+        if not simple:
+            continue
+        wanted = [min(simple, key=lambda node: (node.end_lineno or node.lineno) - node.lineno)]
+        scope = [node for node in nodes_of(classes[-1] if classes else tree) if isinstance(node, ast.stmt)]
+        for _ in range(3):
+            names = {name for node in wanted for name in _dotted(node)}
+            found |= dict.fromkeys(name.rpartition(".")[2] for name in sorted(names) if "." in name)
+            wanted = [node for node in scope if _targets(node) & names]
+    return list(found)
+
+
+def _spans(node: ast.stmt, row: int) -> bool:
+    return node.lineno <= row <= (node.end_lineno or node.lineno)
+
+
+def _dotted(node: ast.stmt) -> set[str]:
+    """Names and attributes that a statement reads, as they are written; of a compound one, those of its header."""
+    parts: list[ast.AST] = [node]
+    if isinstance(node, (ast.If, ast.While)):
+        parts = [node.test]
+    elif isinstance(node, (ast.FunctionDef, ast.With, ast.For, ast.Try)):
+        parts = []
+    inner = [item for part in parts for item in nodes_of(part)]
+    called = {id(item.func) for item in inner if isinstance(item, ast.Call)}
+    return {
+        ast.unparse(item)
+        for item in inner
+        if isinstance(item, (ast.Name, ast.Attribute)) and isinstance(item.ctx, ast.Load) and id(item) not in called
+    }
+
+
+def _targets(node: ast.stmt) -> set[str]:
+    targets = node.targets if isinstance(node, ast.Assign) else [node.target] if isinstance(node, ast.AnnAssign) else []
+    return {ast.unparse(target) for target in targets}
+
+
 def missing_key(error: BaseException, function: ast.FunctionDef | None) -> str:
-    """The keyword that a variadic function looked up in vain; "" where that was not it."""
-    if function is None or function.args.kwarg is None or not isinstance(error, KeyError) or len(error.args) != 1:
+    """The keyword that a variadic function looked up, or passes on, in vain; "" where that was not it."""
+    if function is None or function.args.kwarg is None:
         return ""
-    name = error.args[0]
+    lacking = _LACKING.search(str(error)) if isinstance(error, TypeError) else None
+    if lacking:
+        return lacking[1]
+    name = error.args[0] if isinstance(error, KeyError) and len(error.args) == 1 else ""
     return name if isinstance(name, str) and name.isidentifier() else ""
 
 
@@ -105,10 +155,12 @@ def other_sizes(error: BaseException) -> Iterator[tuple[Assignment, ...]]:
 def _alternatives(
     names: Sequence[str], specs: Mapping[str, Spec], options: Mapping[str, list[Spec]], count: int
 ) -> Iterator[tuple[str, Spec]]:
-    for name in names:
-        current = specs.get(name, Constant(None))
-        for spec in [spec for spec in options.get(name, []) if spec != current][:count]:
-            yield name, spec
+    lists = [
+        [(name, spec) for spec in options.get(name, []) if spec != specs.get(name, Constant(None))][:count]
+        for name in names
+    ]
+    for turn in itertools.zip_longest(*lists):  # a likely one of each comes before an unlikely one of any
+        yield from (each for each in turn if each is not None)
 
 
 def _resized(spec: Spec, numbers: Sequence[int], sizes: Mapping[str, int]) -> Iterator[Spec]:
@@ -143,12 +195,12 @@ def _read(node: ast.AST) -> set[str]:
         return _read(node.test)
     if isinstance(node, (ast.For, ast.AsyncFor)):
         return _read(node.iter)
-    inner = [item for item in ast.walk(node) if isinstance(item, ast.Name)]
+    inner = [item for item in nodes_of(node) if isinstance(item, ast.Name)]
     return {item.id for item in inner if isinstance(item.ctx, ast.Load)}
 
 
 def _written(node: ast.AST) -> set[str]:
-    inner = [item for item in ast.walk(node) if isinstance(item, ast.Name)]
+    inner = [item for item in nodes_of(node) if isinstance(item, ast.Name)]
     written = {item.id for item in inner if isinstance(item.ctx, ast.Store)}
     if isinstance(node, ast.AugAssign) and isinstance(node.target, ast.Name):
         written.add(node.target.id)

@@ -18,7 +18,7 @@ SIZES = ("width", "heads", "kv_heads", "head_dim", "mlp", "length", "vocab", "la
 # What a configuration object conventionally answers where the general vocabulary would mislead.
 _CONFIG_ANSWERS: dict[str, Any] = {
     "rope_scaling": None,
-    "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0},
+    "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0, "partial_rotary_factor": 1.0},
     "position_embedding_type": "absolute",
     "pretraining_tp": 1,
     "layer_types": ["full_attention"] * 4,
@@ -65,9 +65,15 @@ class OpenConfig:
     sizing: Sizing
     overrides: Mapping[str, Any] = field(default_factory=dict)
     absent: frozenset[str] = frozenset()
+    nullable: frozenset[str] = frozenset()  # names that the file compares with None
+    rate: float = 0.1  # of each dropout
 
     def build(self, module: types.ModuleType) -> Any:
         return Answers(self)
+
+    def answer(self, name: str) -> Any:
+        """What is answered to ``name``; None where the name is absent."""
+        return None if name in self.absent else _answer(name, self)
 
 
 class Answers:
@@ -86,7 +92,9 @@ class Answers:
         self.__dict__[name] = value
         return value
 
-    def __getitem__(self, name: str) -> Any:
+    def __getitem__(self, name: str | int) -> Any:
+        if isinstance(name, int):
+            return self  # the configuration of one layer
         try:
             return getattr(self, name)
         except (AttributeError, TypeError) as error:
@@ -97,6 +105,9 @@ class Answers:
 
     def get(self, name: str, default: Any = None) -> Any:
         return getattr(self, name) if role_of(name) in SIZES else default
+
+    def update(self, values: Mapping[str, Any]) -> None:
+        self.__dict__.update(values)
 
     def asked(self) -> dict[str, Any]:
         return {name: value for name, value in self.__dict__.items() if name != "_spec"}
@@ -110,6 +121,10 @@ def _answer(name: str, spec: OpenConfig) -> Any:
     role = role_of(name)
     if role == "config":
         return Answers(spec)
+    if role == "rate":
+        return spec.rate
+    if not role and name in spec.nullable:
+        return None
     try:
         return value_of(role, spec.sizing)
     except KeyError:
@@ -126,6 +141,10 @@ class Plan:
 
     def with_argument(self, name: str, value: Any) -> Plan:
         return replace(self, arguments={**self.arguments, name: value})
+
+    def is_full_size(self) -> bool:
+        """Whether a configuration is left to its own defaults, which are those of a production model."""
+        return any(isinstance(value, ConfigClass) and not value.arguments for value in self.arguments.values())
 
     def as_written(self) -> str:
         """The arguments as one would write them, "..." for what has no short literal."""

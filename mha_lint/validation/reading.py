@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import inspect
 from typing import Any
 
@@ -10,13 +11,20 @@ from mha_lint.validation.plan import SIZES
 from mha_lint.validation.vocabulary import role_of
 
 
+@functools.cache
+def nodes_of(node: ast.AST) -> tuple[ast.AST, ...]:
+    """What ``ast.walk`` goes through, kept: a search asks the same tree again and again."""
+    return tuple(ast.walk(node))
+
+
+@functools.cache
 def is_taken_apart(name: str, tree: ast.Module) -> bool:
     """Whether the file uses something of this name as a sequence: subscripted, unpacked, iterated over, measured."""
 
     def is_it(node: ast.expr) -> bool:
         return isinstance(node, (ast.Name, ast.Attribute)) and ast.unparse(node).rpartition(".")[2] == name
 
-    for node in ast.walk(tree):
+    for node in nodes_of(tree):
         match node:
             case (
                 ast.Subscript(value=used) | ast.Starred(value=used) | ast.For(iter=used) | ast.comprehension(iter=used)
@@ -37,7 +45,7 @@ def literal_calls(name: str, parameters: list[inspect.Parameter], tree: ast.Modu
     """Literal arguments that the file itself passes to ``name``, by parameter."""
     found: dict[str, list[Any]] = {}
     known = {item.name for item in parameters}
-    for node in ast.walk(tree):
+    for node in nodes_of(tree):
         if not isinstance(node, ast.Call) or ast.unparse(node.func).rpartition(".")[2] != name:
             continue
         given = [(item.name, argument) for item, argument in zip(parameters, node.args, strict=False)]
@@ -52,26 +60,43 @@ def literal_calls(name: str, parameters: list[inspect.Parameter], tree: ast.Modu
     return {parameter: values for parameter, values in found.items() if values}
 
 
-def compared_texts(name: str, tree: ast.Module) -> list[str]:
+@functools.cache
+def compared_texts(name: str, tree: ast.Module) -> tuple[str, ...]:
     """Text constants that the file compares something of this name with: the modes it knows."""
     texts: list[str] = []
-    for node in ast.walk(tree):
+    for node in nodes_of(tree):
         if isinstance(node, ast.Compare) and ast.unparse(node.left).rpartition(".")[2].strip("_") == name.strip("_"):
             for comparator in node.comparators:
                 for constant in ast.walk(comparator):
                     if isinstance(constant, ast.Constant) and isinstance(constant.value, str):
                         texts.append(constant.value)
-    return list(dict.fromkeys(texts))
+    return tuple(dict.fromkeys(texts))
 
 
+@functools.cache
 def optional_names(tree: ast.Module) -> frozenset[str]:
     """Names that the file asks for with ``getattr(config, name, default)`` alone: absent, so the default holds."""
     optional: set[str] = set()
     needed: set[str] = set()
-    for node in ast.walk(tree):
+    for node in nodes_of(tree):
         match node:
             case ast.Call(func=ast.Name("getattr" | "hasattr"), args=[_, ast.Constant(str(name)), *_]):
                 optional.add(name)
             case ast.Attribute(attr=name):
                 needed.add(name)
     return frozenset(name for name in optional - needed if role_of(name) not in SIZES)
+
+
+@functools.cache
+def nullable_names(tree: ast.Module) -> frozenset[str]:
+    """Names of attributes, and of what is kept in them, that the file compares with None."""
+    found: set[str] = set()
+    for node in nodes_of(tree):
+        match node:
+            case ast.Compare(left=ast.Attribute(attr=name), ops=[ast.Is() | ast.IsNot()]):
+                found.add(name)
+    for node in nodes_of(tree):
+        match node:
+            case ast.Assign(targets=[ast.Attribute(attr=kept)], value=ast.Attribute(attr=name)) if kept in found:
+                found.add(name)
+    return frozenset(found)

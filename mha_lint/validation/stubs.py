@@ -6,14 +6,19 @@ While the user's file is imported they tolerate anything. Once :func:`arm` was c
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
 import tempfile
 import types
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, NoReturn
 
 _armed = False
+
+# Missing packages whose functions the standard library has too. What is computed with them while a file is imported
+# (names, docstrings) is what the package would give; in a trial they are as absent as any other.
+_COUNTERPARTS = {"regex": "re"}
 
 
 class StubTouched(BaseException):
@@ -70,7 +75,9 @@ class Stub:
         _touch(self)
         return Stub(name)
 
-    def __call__(self, *args: object, **kwargs: object) -> Stub:
+    def __call__(self, *args: object, **kwargs: object) -> Any:
+        if len(args) == 1 and not kwargs and isinstance(args[0], type):
+            return _decorated(args[0], self)
         return self._derive(f"{self!r}()")
 
     def __getitem__(self, key: object) -> Stub:
@@ -131,6 +138,34 @@ class Stub:
         return self
 
 
+def _tolerant(function: Callable[..., Any], stub: Stub) -> Callable[..., Any]:
+    """The function; where it does not take what the missing one takes, the stand-in."""
+
+    def either(*args: Any, **kwargs: Any) -> Any:
+        _touch(stub)
+        try:
+            return function(*args, **kwargs)
+        except Exception:
+            return stub(*args, **kwargs)
+
+    return either
+
+
+def _decorated(cls: type, stub: Stub) -> type:
+    """A class that a stand-in decorates: it keeps its place among the classes, but no instance of it can be made."""
+    _touch(stub)
+
+    def absent(inner: type, *args: object, **kwargs: object) -> NoReturn:
+        raise StubTouched(f"{inner.__name__} is decorated by {stub!r}, which is not installed")
+
+    try:
+        return type(cls)(
+            cls.__name__, (cls,), {"__new__": absent, "__module__": cls.__module__, "__doc__": cls.__doc__}
+        )
+    except TypeError:
+        return StubBase
+
+
 class StubModule(types.ModuleType):
     """A missing package or one of its submodules; every public name is there."""
 
@@ -141,7 +176,11 @@ class StubModule(types.ModuleType):
             raise AttributeError(name)
         _touch(self)
         found = sys.modules.get(f"{self.__name__}.{name}")
-        return found if found is not None else Stub(f"{self.__name__}.{name}")
+        if found is not None:
+            return found
+        counterpart = getattr(importlib.import_module(_COUNTERPARTS.get(self.__name__, "mha_lint")), name, None)
+        stub = Stub(f"{self.__name__}.{name}")
+        return stub if counterpart is None else _tolerant(counterpart, stub) if callable(counterpart) else counterpart
 
     def __repr__(self) -> str:
         return self.__name__

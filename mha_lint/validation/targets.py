@@ -14,6 +14,7 @@ import torch
 from mha_lint.validation import trial
 from mha_lint.validation.imports import Loaded, quiet
 from mha_lint.validation.plan import Plan, build
+from mha_lint.validation.reading import nodes_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +53,13 @@ def instantiate(target: Target, plan: Plan, module: types.ModuleType, seed: int)
 
 
 def signature_of(module: Any) -> inspect.Signature:
-    return inspect.signature(module.function if isinstance(module, FunctionModule) else module.forward)
+    if isinstance(module, FunctionModule):
+        return inspect.signature(module.function)
+    return inspect.signature(module.forward if has_forward(module) else module.__call__)
+
+
+def has_forward(module: Any) -> bool:
+    return type(module).forward is not torch.nn.Module.forward
 
 
 def targets(loaded: Loaded, symbols: tuple[str, ...]) -> list[Target]:
@@ -104,7 +111,7 @@ def _extends(cls: type, base: type) -> bool:
 def _mentions(tree: ast.Module, class_name: str, names: set[str]) -> bool:
     for node in tree.body:
         if isinstance(node, ast.ClassDef) and node.name == class_name and class_name not in names:
-            return any(isinstance(inner, ast.Name) and inner.id in names for inner in ast.walk(node))
+            return any(isinstance(inner, ast.Name) and inner.id in names for inner in nodes_of(node))
     return False
 
 
@@ -113,9 +120,9 @@ def function_of(tree: ast.Module, target: Target, cls: type) -> ast.FunctionDef 
     if not target.is_class:
         named = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == target.name]
         return named[0] if named else None
-    bodies = {node.name: node for node in ast.walk(tree) if isinstance(node, ast.ClassDef)}
+    bodies = {node.name: node for node in nodes_of(tree) if isinstance(node, ast.ClassDef)}
     for base in cls.__mro__:
         for node in bodies[base.__name__].body if base.__name__ in bodies else ():
-            if isinstance(node, ast.FunctionDef) and node.name == "forward":
+            if isinstance(node, ast.FunctionDef) and node.name in ("forward", "__call__"):
                 return node
     return None

@@ -343,7 +343,8 @@ def says_something(seen: Seen, source: str) -> bool:
 def randomise(module: Any, seed: int) -> None:
     """Move float parameters and persistent float buffers off special values: zeros and ones hide differences.
 
-    Masks (buffers of zeros, ones and infinities only) and integer buffers keep their meaning.
+    Masks (buffers of zeros, ones and infinities only) and integer buffers keep their meaning. What was allocated and
+    never filled, which is NaN in deterministic mode, is filled.
     """
     generator = torch.Generator().manual_seed(seed)
     persistent = set(module.state_dict(keep_vars=True))
@@ -355,5 +356,5 @@ def randomise(module: Any, seed: int) -> None:
             if not is_parameter and bool(((value == 0) | (value == 1) | value.isinf()).all()) and value.dim() >= 2:
                 continue
             noise = torch.randn(value.shape, generator=generator, dtype=torch.float64).to(value.dtype)
-            moved = value + 0.2 * noise
+            moved = value.masked_fill(value.isnan(), 0.0) + 0.2 * noise
             value.copy_(moved.abs() + 0.1 if name.endswith("running_var") else moved)

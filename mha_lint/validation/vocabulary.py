@@ -5,6 +5,7 @@ Only names of quantities, never names of classes: it must serve code that nobody
 
 from __future__ import annotations
 
+import functools
 import re
 from dataclasses import dataclass
 from typing import Any
@@ -28,7 +29,7 @@ class Sizing:
 # Tried in order. Different enough that swapped sizes cannot hide, small enough to be fast.
 SIZINGS = (
     Sizing(4, 8, 2),
-    Sizing(2, 16, 1),
+    Sizing(2, 16, 2),
     Sizing(4, 16, 4),
     Sizing(2, 32, 2),
     Sizing(3, 8, 3, window=7, space=7),
@@ -39,16 +40,15 @@ SIZINGS = (
 
 _ROLES: tuple[tuple[str, str], ...] = (
     ("config", r"(config|cfg|conf|args|hparams|hps|opt|opts|model_args|model_config|model_cfg|\w+_config|\w+_cfg)"),
+    ("repeat", r"num_key_value_groups|n_rep"),
     ("kv_heads", r"(n|num|nb)_?(kv|key_value|kv_?head|query)_?(heads?|groups?)|num_key_value_heads|kv_heads|"
                  r"n_kv_heads?|(n|num|nb)_?kv"),
-    ("repeat", r"num_key_value_groups|n_rep"),
     ("heads", r"(n|num|nb|number_of|total_num)?_?(attention|attn|self_attention|encoder_attention|"
               r"decoder_attention|q|query)?_?"
               r"heads?|nhead|heads_num|h|num_heads_q|n_heads?"),
     ("head_dim", r"(dim|size|width)_?(per_)?heads?|heads?_?(dim|size|width|features|channels)|d_?(head|k|v|q|kv|qk)|"
-                 r"(num_)?(head_channels|channels_per_head)|attention_head_(dim|size)|(qk|key|value|v|q|k|"
-                 r"query)_?head_dim|"
-                 r"dim_(k|v|q|key|value)|(key|value|qk|v|k)_dim|kv_channels"),
+                 r"(num_)?(head_channels|channels_per_head)|attention_head_(dim|size)|(\w+_)?head_?dim|"
+                 r"(rotary|rope)_(dim|ndims|size)|dim_(k|v|q|key|value)|(key|value|qk|v|k)_dim|kv_channels"),
     ("rate", r"(\w*_)?(drop|dropout|pdrop)(_?(rate|prob|p|path|out|prob_?\w*))?|p|dropout_\w+|\w*drop_?(rate|"
              r"path|prob)|\w+_pdrop|"
              r"\w*_dropout_\w+"),
@@ -88,7 +88,7 @@ _ROLES: tuple[tuple[str, str], ...] = (
               r"in_ch|out_ch|inplanes|n_feat"),
     ("flag", r"(use|is|has|with|enable|do|add|apply|return|output|scale|tie|reorder|upcast|need)_\w+|\w*bias|"
              r"causal|masked|flash|"
-             r"batch_first|bidirectional|fused|gradient_checkpointing|training|\w*_is_\w*|\w*clip_?qkv|sliding|"
+             r"batch_first|bidirectional|fused|gradient_checkpointing|training|\w*_is_\w*|sliding|"
              r"decoder|cross"),
 )  # fmt: skip
 # Where no whole name is known, its parts tell: every part of a role's first set, any of its second, none of its third.
@@ -108,6 +108,7 @@ _PARTS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 _COMPILED = tuple((role, re.compile(pattern, re.IGNORECASE)) for role, pattern in _ROLES)
 
 
+@functools.cache
 def role_of(name: str) -> str:
     """The quantity that a parameter of this name conventionally holds; "" when there is no convention."""
     bare = name.strip("_")

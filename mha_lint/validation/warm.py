@@ -19,7 +19,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from mha_lint.validation import children
+from mha_lint.validation import children, imports
 from mha_lint.validation.channel import receive, send
 from mha_lint.validation.children import Ended
 
@@ -109,8 +109,6 @@ class Packages:
 
 
 def _package_of(path: str) -> str:
-    from mha_lint.validation import imports
-
     place = imports.place_of(path)
     return os.path.join(place.root, place.packages[0]) if place.packages else path
 
@@ -124,11 +122,12 @@ def _serve_package(sock: socket.socket, folder: str, work: Work) -> None:
     tampering.remember()
     isolation.confine(folder, None)
     imported: dict[tuple[str, str], bool] = {}
+    worked: list[imports.Way] = []
     while True:
         message = receive(sock)
         file = (message["path"], message["text"])
         if file not in imported:
-            imported[file] = _import_once(*file)
+            imported[file] = _import_once(*file, worked)
             os.chdir(folder)
         if not imported[file] or not _can_be_forked():
             send(sock, asdict(Ended(None, "", _COLD)))
@@ -144,12 +143,13 @@ def _in_child(work: Work, request: dict[str, Any], sock: socket.socket) -> Ended
         return children.in_child(lambda tell: work(request, tell), sock, float(request["timeout"]))
 
 
-def _import_once(path: str, text: str) -> bool:
-    """Run the imports of a file, by running the file; of the file itself nothing is kept. Whether that worked."""
-    from mha_lint.validation import imports
+def _import_once(path: str, text: str, worked: list[imports.Way]) -> bool:
+    """Run the imports of a file, by running the file; of the file itself nothing is kept. Whether that worked.
 
+    ``worked`` are the ways that worked for other files of the package, the last one first.
+    """
     place = imports.place_of(path)
-    for way in imports.ways(place):
+    for way in dict.fromkeys([*worked, *imports.ways(place)]):
         earlier = set(sys.modules)
         try:
             imports.prepare(place, way)
@@ -158,6 +158,7 @@ def _import_once(path: str, text: str) -> bool:
             imports.forget(place, earlier)
             continue
         sys.modules.pop(place.name, None)
+        worked[:] = dict.fromkeys([way, *worked])
         return True
     return False
 

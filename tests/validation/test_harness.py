@@ -380,3 +380,95 @@ def test_a_dictionary_of_tensors_is_made_of_what_its_entries_are_used_for(check:
     assert "batch={'x': (b, t, 32), 'mask': (b, t) bool}" in verdict.reason
     wrong = MERGED.replace("(1, 2)", "(1, 2).flip(1)")
     assert check(source, MERGE, wrong, "Attention.forward", "repaired").verdict == "refuted"
+
+
+def configured(setup: str) -> str:
+    """PACKED with a configuration nobody wrote, read in ``setup``."""
+    source = PACKED.replace("self, WIDTH, HEADS", "self, config")
+    source = source.replace("        super().__init__()\n", f"        super().__init__()\n{setup}")
+    return source.replace("WIDTH", "config.hidden_size").replace("HEADS", "config.num_attention_heads")
+
+
+@pytest.mark.parametrize(
+    "setup",
+    [
+        "        self.down = nn.Linear(config.hidden_size, config.kv_lora)\n",
+        "        rank: int = config.kv_lora\n        self.down = nn.Linear(rank, 2 * rank)\n",
+        "        self.table = nn.Parameter(torch.zeros(config.stages[1], config.bands[0]))\n",
+        "        self.factor = config.alpha ** -0.5\n",
+        "        self.sizes = config.rope_parameters['long_factor'] * 2\n",
+        "        self.inner = config.per_layer_config[0].head_dim * 2\n",
+        "        if config.attention_dropout > 0:\n            raise ValueError('no dropout, please')\n",
+    ],
+    ids=["size", "annotated", "sequences", "number", "key", "of one layer", "rate"],
+)
+def test_settings_without_a_convention_are_found_by_the_errors_they_cause(check: Check, setup: str) -> None:
+    verdict = check(configured(setup), MERGE, MERGED, "Attention.forward", "repaired")
+    assert verdict.verdict == "validated", verdict.reason
+
+
+def test_a_setting_that_is_compared_with_none_is_none(check: Check) -> None:
+    setup = "        self.clip = config.clip_qkv\n"
+    source = configured(setup).replace("n, t, c = x.shape", "n, t, c = x.shape\n        x = self.clipped(x)")
+    clipped = (
+        "    def clipped(self, x):\n        return x.clamp(-self.clip, self.clip) if self.clip is not None else x\n"
+    )
+    verdict = check(source + "\n" + clipped, MERGE, MERGED, "Attention.forward", "repaired")
+    assert verdict.verdict == "validated", verdict.reason
+
+
+def test_a_configuration_that_is_absent_by_default_is_given_where_it_is_needed(check: Check) -> None:
+    source = configured("        self.config = attn_config\n").replace("self, config", "self, config, attn_config=None")
+    source = source.replace("n, t, c = x.shape", "n, t, c = x.shape\n        x = x * self.config.residual_scale")
+    verdict = check(source, MERGE, MERGED, "Attention.forward", "repaired")
+    assert verdict.verdict == "validated", verdict.reason
+
+
+def test_sizes_that_do_not_fit_each_other_are_not_the_only_ones_tried(check: Check) -> None:
+    """Grouped keys would need to be repeated; this class takes as many of them as of queries."""
+    source = configured("        self.repeat = config.num_attention_heads // config.num_key_value_heads\n")
+    source = source.replace("@ v\n", "@ v.repeat_interleave(self.repeat, 1)\n")
+    verdict = check(source, MERGE, MERGED, "Attention.forward", "repaired")
+    assert verdict.verdict == "validated", verdict.reason
+
+
+def test_parameters_that_were_never_filled_get_values(check: Check) -> None:
+    source = configured("        self.sink = nn.Parameter(torch.empty(config.num_attention_heads))\n")
+    source = source.replace("return self.out(", "y = y * self.sink[:, None, None]\n        return self.out(")
+    verdict = check(source, MERGE, MERGED, "Attention.forward", "repaired")
+    assert verdict.verdict == "validated", verdict.reason
+
+
+def test_a_base_class_without_a_forward_is_no_way_to_run_anything(check: Check) -> None:
+    source = configured("") + "\n\nclass Base(nn.Module):\n    inner = Attention\n"
+    verdict = check(source.replace("x.shape", "x.shape[::0]"), MERGE, MERGED, "Attention.forward", "repaired")
+    assert "calling Base" not in verdict.reason
+    assert verdict.verdict == "not exercised"
+
+
+def test_a_copy_is_made_afresh_only_after_a_call_that_changed_it() -> None:
+    import torch
+
+    from mha_lint.validation.pristine import Pristine
+
+    class Counting(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.register_buffer("calls", torch.zeros(()))
+            self.seen: list[int] = []
+            self.last: torch.Tensor | None = None
+
+    fresh = Pristine(Counting())
+    lent = fresh.lend()
+    assert fresh.lend() is lent
+    for change in (
+        lambda module: module.calls.add_(1),
+        lambda module: module.seen.append(1),
+        lambda module: setattr(module, "last", torch.ones(1)),
+        lambda module: module.register_buffer("more", torch.ones(1)),
+    ):
+        change(lent)
+        again = fresh.lend()
+        assert again is not lent
+        assert (int(again.calls), again.seen, again.last, len(list(again.buffers()))) == (0, [], None, 1)
+        lent = again

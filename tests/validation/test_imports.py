@@ -107,3 +107,49 @@ def test_a_mixin_is_run_through_the_module_that_uses_it(check: Check) -> None:
     verdict = check(source, SPLIT, INDEXED, "Splitting.split")
     assert verdict.verdict == "validated", verdict.reason
     assert check(source, SPLIT, "k, q, v = qkv.unbind(0)", "Splitting.split").verdict == "refuted"
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        "from missing import strict\nfrom dataclasses import dataclass\n\n\n@strict\n@dataclass",
+        "from missing import strict\nfrom dataclasses import dataclass\n\n\n@strict(accept_kwargs=True)\n@dataclass",
+    ],
+)
+def test_a_class_that_a_missing_package_decorates_is_there_but_never_built(check: Check, config: str) -> None:
+    """The configuration is answered by conventional names instead: the class that was meant cannot be had."""
+    settings = f"{config}\nclass AttentionConfig:\n    hidden_size: int = 24\n    num_heads: int = 3\n\n"
+    source = importing(settings).replace("dim: int, num_heads: int = 8", "config: AttentionConfig")
+    source = source.replace(
+        "        super", "        dim, num_heads = config.hidden_size, config.num_heads\n        super"
+    )
+    verdict = check(source, SPLIT, INDEXED, SYMBOL)
+    assert verdict.verdict == "validated", verdict.reason
+    assert "configuration by conventional names" in verdict.reason
+    needed = source.replace("self.scale = ", "AttentionConfig(); self.scale = ")
+    verdict = check(needed, SPLIT, INDEXED, SYMBOL)
+    assert (verdict.verdict, "is decorated by missing.strict" in verdict.reason) == ("not exercised", True)
+
+
+def test_names_are_worked_on_with_what_the_standard_library_has_of_a_missing_package(check: Check) -> None:
+    source = importing("import regex\nNAME = ', '.join([regex.compile('[aeiou]').sub('', 'attention')])")
+    verdict = check(source.replace("* self.scale", "* self.scale * len('ttntn') / len(NAME)"), SPLIT, INDEXED, SYMBOL)
+    assert verdict.verdict == "validated", verdict.reason
+    verdict = check(source.replace("B, N, C =", "regex.sub('a', 'b', 'c'); B, N, C ="), SPLIT, INDEXED, SYMBOL)
+    assert verdict.verdict == "not exercised"
+
+
+def test_annotations_of_other_files_that_cannot_be_evaluated_do_no_harm(check: Check, tmp_path: Path) -> None:
+    package = tmp_path / "library"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "tokens.py").write_text("Fast = Slow = None\n\n\ndef load(path) -> Fast | Slow: ...\n")
+    verdict = check(importing("from .tokens import load"), SPLIT, INDEXED, SYMBOL, file="library/attention.py")
+    assert verdict.verdict == "validated", verdict.reason
+
+
+def test_a_handler_that_only_raises_has_no_answer_to_a_missing_package(check: Check) -> None:
+    guarded = (
+        "try:\n    import missing_one\nexcept ModuleNotFoundError as error:\n    raise ImportError('sorry') from error"
+    )
+    assert check(importing(guarded), SPLIT, INDEXED, SYMBOL).verdict == "validated"
