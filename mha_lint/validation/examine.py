@@ -90,7 +90,7 @@ class _Examination:
         )
         setups = search.find(self.job.symbols)[:_SETUPS]
         if not setups:
-            reason = f"no way was found to run the changed lines{search.why_not()}"
+            reason = f"no way was found to run the changed lines{search.notes.in_words()}"
             stub = search.stub(imports.place_of(self.job.path).name.removeprefix("_mha_lint_subject_"))
             return replace(_verdict("not exercised", self.devices, reason=reason), stub=stub)
         setups += self._other_sizes(search, setups)

@@ -99,6 +99,9 @@ def candidates(
             if own.parts or "uple" in text:
                 return [*optional, *specs, *pairs, *singles, *complexes]
             return [*optional, *specs, *singles, *complexes, *pairs]
+    packed = any(input_kind(name) == "cumulative" for name in signature.parameters)
+    if packed and own.fed_to:  # sequences one after the other, with no batch
+        specs += [TensorSpec(("t", width)) for width in _widths(own, module, inspected)[:1]]
     specs += _tensors(parameter.name, own, evidence, module, inspected, context)
     spatial = [name for name in signature.parameters if input_kind(name) in ("height", "width", "space")]
     if spatial:

@@ -18,6 +18,7 @@ _ABSENT = re.compile(r"NoneType|must be Tensor, not|\bNone\b")
 _RANK = re.compile(
     r"unpack \(expected (\d)|expected (\d)D|to have (\d) dim|(\d)-dimensional|Expected (\d)-?D", re.IGNORECASE
 )
+_SIDES = re.compile(r"(\d+) ?(?:\*|x|×|, ?) ?(\d+)")  # of an image
 _LACKING = re.compile(r"missing \d+ required (?:positional|keyword-only) arguments?: '(\w+)'")
 _SHORTEST, _LONGEST = 4, 256  # lengths that a module may insist on
 _WIDEST = 32  # the side of an image
@@ -142,8 +143,12 @@ def others(
 
 
 def other_sizes(error: BaseException) -> Iterator[tuple[Assignment, ...]]:
-    """Families of sizes in which a length is one that the message of a shape error names."""
+    """Families of sizes in which a length, or the side of an image, is one that the message of a shape error names."""
     if isinstance(error, (RuntimeError, AssertionError, ValueError)):
+        sides = [int(one) for one, other in _SIDES.findall(str(error)) if one == other]
+        for side in dict.fromkeys(side for side in sides if _SHORTEST <= side <= _LONGEST):
+            (*_, family) = families([side])
+            yield family
         numbers = [int(number) for number in _NUMBER.findall(str(error))]
         wanted = [number for number in dict.fromkeys(numbers) if _SHORTEST <= number <= _LONGEST]
         for number in wanted[:_FAMILIES]:

@@ -42,7 +42,7 @@ def reach(asked: Reaching, deadline: float, tell: Callable[[str], None]) -> Reac
             short = _shortcoming(loaded, replace(setup, plan=without_dropout(setup.plan)), wanted)
         if not short:
             return Reached(_level(loaded, setup.target, owners), setup.describe())
-    return Reached("", reason=short or search.why_not())
+    return Reached("", reason=short or search.notes.in_words())
 
 
 def _level(loaded: imports.Loaded, target: targets.Target, owners: set[str]) -> str:
