@@ -20,6 +20,7 @@ class Progress:
     def __init__(self, enabled: bool) -> None:
         self.total = 0
         self._done = 0
+        self.fixes = 0  # to be validated
         self._validated = 0
         self._enabled = enabled
         self._begun = time.monotonic()
@@ -37,10 +38,11 @@ class Progress:
         self._done += 1
         self._show("linting", f"{self._done}/{self.total} files", path)
 
-    def validating(self, path: Path) -> None:
-        """Say whose fixes are being executed."""
-        self._validated += 1
-        self._show("validating fixes", f"file {self._validated}", path)
+    def validating(self, path: Path, fixes: int) -> None:
+        """Say whose fixes are being executed, how many of them, and how many were before."""
+        first, self._validated = self._validated + 1, self._validated + fixes
+        which = f"{first}" if fixes == 1 else f"{first}-{self._validated}"
+        self._show("validating fixes", f"{which}/{self.fixes}", path)
 
     def _show(self, activity: str, count: str, path: Path) -> None:
         if not self._enabled or time.monotonic() - self._begun < PATIENCE:

@@ -90,13 +90,15 @@ def run(items: Iterable[Path | Source | SourceError], settings: Settings, plan: 
                 validator.start()  # torch is imported there while linting goes on here
             _note(result, outcome)
             linted.append(result)
-        if validator and (plan.require or any(applicable(f, settings) for result in linted for f in result.findings)):
+        fixes = {id(result): sum(applicable(f, settings) for f in result.findings) for result in linted}
+        progress.fixes = sum(fixes.values())
+        if validator and (plan.require or progress.fixes):
             _require(validator)
         for result in linted:
             if result.source is None:
                 continue
-            if validator and any(applicable(finding, settings) for finding in result.findings):
-                progress.validating(result.path)
+            if validator and fixes[id(result)]:
+                progress.validating(result.path, fixes[id(result)])
                 _fix(result.source, result.findings, settings, plan, validator, outcome)
             else:
                 outcome.entries += [Entry(finding, result.source.text) for finding in result.findings]

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from samples import BROKEN
 
 RUN = """
@@ -46,6 +47,15 @@ def test_a_long_run_shows_how_far_it_is_and_cleans_up(tmp_path: Path) -> None:
     assert "linting · " in shown
     assert "/30 files · m" in shown
     assert shown.rstrip().endswith("\x1b[2K"), "the line is erased at the end"
+
+
+def test_fixes_are_counted_while_they_are_validated(tmp_path: Path) -> None:
+    pytest.importorskip("torch")
+    for name in ("one.py", "two.py"):
+        (tmp_path / name).write_text(BROKEN)
+    shown = stderr_in_terminal(tmp_path, 0.0, "--no-cache", "--diff", "--device", "cpu")
+    assert "validating fixes · 1/2 · one.py" in shown
+    assert "validating fixes · 2/2 · two.py" in shown
 
 
 def test_a_short_run_and_a_quiet_run_show_nothing(tmp_path: Path) -> None:
