@@ -252,23 +252,27 @@ class _Examination:
         before: trial.Seen,
         after: trial.Seen,
     ) -> str:
-        """In words, how the two compare with a float64 run of before; "" where that is no excuse.
-
-        Float64 itself has no better reference: there a difference is one.
-        """
-        if self.job.relation != "equivalent" or conditions.dtype == torch.float64:
+        """In words, how the two compare with a float64 run of before; "" where that is no excuse."""
+        if self.job.relation != "equivalent":
             return ""
-        inspected, narrow = setup.inspected, conditions.dtype
+        inspected, is_wide = setup.inspected, conditions.dtype == torch.float64
+        narrow = torch.float32 if is_wide else conditions.dtype
         wide = replace(conditions, dtype=torch.float64, held=narrow)
+
+        def make(at: trial.Conditions) -> Callable[[], trial.Inputs]:
+            return lambda: trial.make_inputs(setup.specs, assignment, inspected.sizes, inspected.vocabulary, at)
+
+        coarse = before
+        if is_wide:
+            at = replace(conditions, dtype=narrow, default=False)
+            coarse = trial.run(copy.deepcopy(pair.before).to(narrow), make(at), positional, at)
         subject = copy.deepcopy(pair.before).to(torch.float64)
-
-        def make() -> trial.Inputs:
-            return trial.make_inputs(setup.specs, assignment, inspected.sizes, inspected.vocabulary, wide)
-
         for default in (False, True):
             context = rounding.dropping_alike(narrow)
-            reference = trial.run(subject, make, positional, replace(wide, default=default), context, before)
-            if reference.error is None:
+            reference = trial.run(subject, make(wide), positional, replace(wide, default=default), context, coarse)
+            if coarse.error is None and reference.error is None:
+                if is_wide:
+                    return rounding.account_in_float64(before, after, coarse, reference)
                 return rounding.account(before, after, reference)
         return ""
 

@@ -46,6 +46,7 @@ _LEARNING = 80  # of them, those that follow what exceptions teach
 _LIKELY, _GLANCE = 3, 40  # ways to build a class that are looked at before any gets all of its calls
 _COMPLETIONS = 8  # settings of a made-up configuration that exceptions may ask for, one after the other
 _TAUGHT = 16  # of them, for one class, those that calls ask for
+_OF_SETTINGS = (TypeError, ZeroDivisionError)  # what a setting of the wrong kind raises; shapes are another matter
 
 _LARGEST = 40_000_000  # parameters; beyond, trials take too long
 
@@ -163,11 +164,11 @@ class Search:
             self.notes.stopped = None
             tried = self._try(target, plan, frozenset(missing), deadline, calls=calls)
             if tried is None or (tried[0] is None and not calls[1]):
-                if tried is not None and self.notes.stopped is not None and taught < _TAUGHT:
+                if tried is not None and isinstance(self.notes.stopped, _OF_SETTINGS) and taught < _TAUGHT:
                     names = learning.settings(self.notes.stopped, self.loaded.pseudo, self.loaded.tree)
                     better = list(itertools.islice(completed(tried[2], names, self.notes.stopped), _COMPLETIONS))
                     taught += len(better)
-                    glances.extendleft((other, (_GLANCE, 0)) for other in reversed(better))
+                    glances.extend((other, (_GLANCE, 0)) for other in better)
                 continue
             setup, asked, plan = tried
             fruitless += 1

@@ -1,6 +1,8 @@
 """Whether two executions that differ do so by rounding alone, told from a run of *before* in float64.
 
 The bound: the error of *after* against that run is at most twice the error of *before*, and one unit in the last place.
+For float64 itself there is no better run: there, the error of *before* is the one that it has in float32, as much
+smaller as the unit in the last place is.
 """
 
 from __future__ import annotations
@@ -25,27 +27,66 @@ def account(before: trial.Seen, after: trial.Seen, reference: trial.Seen) -> str
 
     Only floats among outputs and gradients may differ; structure, shapes, effects and random states may not.
     """
-    names = [[name for name, _ in seen.outputs + seen.gradients] for seen in (before, after, reference)]
-    if reference.error is not None or any(other != names[0] for other in names):
-        return ""
-    if [name for name, _ in before.effects] != [name for name, _ in after.effects]:
-        return ""
-    if any(trial.differ(left, right)[0] for (_, left), (_, right) in zip(before.effects, after.effects, strict=True)):
+    if not _alike(before, after, reference):
         return ""
     worst = (-1.0, "")
     with torch._C.DisableTorchFunctionSubclass():
-        for name, *values in zip(names[0], *(_values(seen) for seen in (before, after, reference)), strict=True):
-            if not trial.differ(values[0], values[1])[0]:
+        for (name, first), (_, second), (_, exact) in zip(
+            _values(before), _values(after), _values(reference), strict=True
+        ):
+            if not trial.differ(first, second)[0]:
                 continue
-            errors = _errors(*values)
+            errors = _errors(first, second, exact)
             if errors is None:
                 return ""
             worst = max(worst, (errors[1], f"{name} of before is off by {errors[0]:.3g}, of after by {errors[1]:.3g}"))
     return worst[1] and f"within rounding: against before in float64, {worst[1]}"
 
 
-def _values(seen: trial.Seen) -> list[Any]:
-    return [value for _, value in seen.outputs + seen.gradients]
+def account_in_float64(before: trial.Seen, after: trial.Seen, narrow: trial.Seen, reference: trial.Seen) -> str:
+    """The same for float64: ``narrow`` is before in float32, ``reference`` before in float64 on the values of that."""
+    if not _alike(before, after, narrow, reference):
+        return ""
+    worst = (-1.0, "")
+    rows = zip(_values(before), _values(after), _values(narrow), _values(reference), strict=True)
+    with torch._C.DisableTorchFunctionSubclass():
+        for (name, first), (_, second), (_, coarse), (_, exact) in rows:
+            if not trial.differ(first, second)[0]:
+                continue
+            errors = _errors(coarse, coarse, exact)
+            distance = _distance(first, second)
+            if errors is None or distance is None:
+                return ""
+            own = errors[0] * torch.finfo(torch.float64).eps / torch.finfo(torch.float32).eps
+            if distance > 2 * own + last_place(float(first.detach().abs().max()), torch.float64):
+                return ""
+            worst = max(worst, (distance, f"{name} differs by {distance:.3g}, where before is off by about {own:.3g}"))
+    return worst[1] and f"within rounding: going by before in float32, {worst[1]}"
+
+
+def _alike(before: trial.Seen, after: trial.Seen, *others: trial.Seen) -> bool:
+    """Whether nothing but values of outputs and gradients differs."""
+    names = [[name for name, _ in _values(seen)] for seen in (before, after, *others)]
+    if any(seen.error is not None for seen in others) or any(each != names[0] for each in names):
+        return False
+    if [name for name, _ in before.effects] != [name for name, _ in after.effects]:
+        return False
+    pairs = zip(before.effects, after.effects, strict=True)
+    return not any(trial.differ(left, right)[0] for (_, left), (_, right) in pairs)
+
+
+def _distance(first: Any, second: Any) -> float | None:
+    """The largest difference of two float64 tensors; None where they are none, or differ in more than values."""
+    if not isinstance(first, torch.Tensor) or not isinstance(second, torch.Tensor) or first.dtype != torch.float64:
+        return None
+    if any(getattr(first, name) != getattr(second, name) for name in ("shape", "dtype", "device", "requires_grad")):
+        return None
+    distance = float((first.detach() - second.detach()).abs().max())
+    return distance if math.isfinite(distance) else None
+
+
+def _values(seen: trial.Seen) -> list[tuple[str, Any]]:
+    return seen.outputs + seen.gradients
 
 
 def _errors(before: Any, after: Any, reference: Any) -> tuple[float, float] | None:
