@@ -94,3 +94,7 @@ class Finding:
     fix: Fix | None = None
     no_fix_reason: str = ""  # why there is no fix, where a reader would expect one
     verdict: Verdict | None = field(default=None, compare=False)
+
+    def fixable(self, *, unsafe: bool = False) -> bool:
+        """Whether ``--fix`` would try its fix: alone, or with ``--unsafe-fixes``."""
+        return self.fix is not None and (unsafe or self.fix.applicability == "safe")

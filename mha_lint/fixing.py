@@ -37,16 +37,12 @@ class Fixed:
     remaining: tuple[Finding, ...]
 
 
-def fixable(finding: Finding, settings: Settings) -> bool:
-    return finding.fix is not None and (finding.fix.applicability == "safe" or settings.unsafe_fixes)
-
-
 def fix_source(source: Source, findings: list[Finding], settings: Settings, validator: Validator) -> Fixed:
     """Validate the fixes of one file's findings and apply those that pass, in memory."""
     fixed: list[Finding] = []
     remaining = list(findings)
     for _ in range(MAX_ROUNDS):
-        tried = [finding for finding in remaining if fixable(finding, settings) and finding.verdict is None]
+        tried = [f for f in remaining if f.fixable(unsafe=settings.unsafe_fixes) and f.verdict is None]
         if not tried:
             break
         source, done, failed = _round(source, tried, settings, validator)

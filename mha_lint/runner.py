@@ -86,19 +86,18 @@ def run(items: Iterable[Path | Source | SourceError], settings: Settings, plan: 
         linted = []
         for result in _lint_all(sources, settings, plan):
             progress.linted(result.path)
-            if validator and any(applicable(finding, settings) for finding in result.findings):
+            if validator and _fixes(result, settings):
                 validator.start()  # torch is imported there while linting goes on here
             _note(result, outcome)
             linted.append(result)
-        fixes = {id(result): sum(applicable(f, settings) for f in result.findings) for result in linted}
-        progress.fixes = sum(fixes.values())
+        progress.fixes = sum(_fixes(result, settings) for result in linted)
         if validator and (plan.require or progress.fixes):
             _require(validator)
         for result in linted:
             if result.source is None:
                 continue
-            if validator and fixes[id(result)]:
-                progress.validating(result.path, fixes[id(result)])
+            if validator and (fixes := _fixes(result, settings)):
+                progress.validating(result.path, fixes)
                 _fix(result.source, result.findings, settings, plan, validator, outcome)
             else:
                 outcome.entries += [Entry(finding, result.source.text) for finding in result.findings]
@@ -115,9 +114,9 @@ def run(items: Iterable[Path | Source | SourceError], settings: Settings, plan: 
     return outcome
 
 
-def applicable(finding: Finding, settings: Settings) -> bool:
-    """Whether this run may try the finding's fix."""
-    return finding.fix is not None and (finding.fix.applicability == "safe" or settings.unsafe_fixes)
+def _fixes(result: Linted, settings: Settings) -> int:
+    """How many fixes this run may try."""
+    return sum(finding.fixable(unsafe=settings.unsafe_fixes) for finding in result.findings)
 
 
 def _note(result: Linted, outcome: Outcome) -> None:

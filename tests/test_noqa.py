@@ -39,7 +39,7 @@ def is_silenced(text: str, row: int, code: str = "MHA001") -> bool:
         ("# noqa: E501 MHA001", True),
         ("# noqa: MHA0", True),
         ("# noqa: MHA001 because it is measured", True),
-        ("# type: ignore  # noqa: MHA001", True),
+        ("# type: ignore  # noqa: MHA001", True),  # data: a comment may follow one that is for another tool
         ("# noqa: E501", False),
         ("# noqa: MHA002", False),
         ("# noqa: MHA1", False),

@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Sequence
 
 from mha_lint.report import Entry
-from mha_lint.report.text import safely_fixable
 
 _FIRST = "each is validated by execution first"
 _STUBS = 3  # how many attempts to show: each is a few lines
@@ -42,7 +41,7 @@ def _count(number: int, noun: str) -> str:
 
 
 def _hinted(total: str, entries: Sequence[Entry], unsafe: bool) -> str:
-    safe = sum(safely_fixable(entry.finding) for entry in entries)
+    safe = sum(entry.finding.fixable() for entry in entries)
     risky = sum(entry.finding.fix is not None for entry in entries) - safe
     if unsafe:
         safe, risky = safe + risky, 0

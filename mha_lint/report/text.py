@@ -58,7 +58,7 @@ def _obstacle(entry: Entry, unsafe: bool) -> str:
     if finding.fix is None:
         return printable(finding.no_fix_reason) or "there is no fix"
     if finding.verdict is None:
-        return "not tried" if unsafe or safely_fixable(finding) else "its fix is unsafe (--unsafe-fixes allows it)"
+        return "not tried" if unsafe or finding.fixable() else "its fix is unsafe (--unsafe-fixes allows it)"
     if finding.verdict.verdict == "validated":
         return "validated, but the file cannot be rewritten"
     return f"{finding.verdict.verdict}: {verdict_line(finding.verdict)}"
@@ -79,14 +79,9 @@ def statistics_json(entries: Sequence[Entry]) -> str:
 
 def _counts(entries: Sequence[Entry]) -> list[tuple[str, str, bool, int]]:
     counts = Counter((entry.finding.code, entry.finding.name) for entry in entries)
-    fixable = {entry.finding.code for entry in entries if safely_fixable(entry.finding)}
+    fixable = {entry.finding.code for entry in entries if entry.finding.fixable()}
     ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     return [(code, name, code in fixable, count) for (code, name), count in ordered]
-
-
-def safely_fixable(finding: Finding) -> bool:
-    """Whether ``--fix`` alone would try this finding's fix."""
-    return finding.fix is not None and finding.fix.applicability == "safe"
 
 
 def _place(finding: Finding, colour: bool) -> str:
@@ -97,7 +92,7 @@ def _place(finding: Finding, colour: bool) -> str:
 def _mark(entry: Entry, colour: bool) -> str:
     if entry.fixed:
         return paint("[fixed]", "green", colour) + " "
-    return paint("[*]", "cyan", colour) + " " if safely_fixable(entry.finding) else ""
+    return paint("[*]", "cyan", colour) + " " if entry.finding.fixable() else ""
 
 
 def _full(entry: Entry, colour: bool) -> str:

@@ -6,8 +6,8 @@ While the user's file is imported they tolerate anything. Once :func:`arm` was c
 
 from __future__ import annotations
 
-import importlib
 import os
+import re
 import sys
 import tempfile
 import types
@@ -18,7 +18,7 @@ _armed = False
 
 # Missing packages whose functions the standard library has too. What is computed with them while a file is imported
 # (names, docstrings) is what the package would give; in a trial they are as absent as any other.
-_COUNTERPARTS = {"regex": "re"}
+_COUNTERPARTS = {"regex": re}
 
 
 class StubTouched(BaseException):
@@ -145,7 +145,7 @@ def _tolerant(function: Callable[..., Any], stub: Stub) -> Callable[..., Any]:
         _touch(stub)
         try:
             return function(*args, **kwargs)
-        except Exception:
+        except (re.error, TypeError, ValueError):
             return stub(*args, **kwargs)
 
     return either
@@ -162,7 +162,7 @@ def _decorated(cls: type, stub: Stub) -> type:
         return type(cls)(
             cls.__name__, (cls,), {"__new__": absent, "__module__": cls.__module__, "__doc__": cls.__doc__}
         )
-    except TypeError:
+    except Exception:  # what the user's class does with its subclasses may raise anything
         return StubBase
 
 
@@ -178,9 +178,9 @@ class StubModule(types.ModuleType):
         found = sys.modules.get(f"{self.__name__}.{name}")
         if found is not None:
             return found
-        counterpart = getattr(importlib.import_module(_COUNTERPARTS.get(self.__name__, "mha_lint")), name, None)
         stub = Stub(f"{self.__name__}.{name}")
-        return stub if counterpart is None else _tolerant(counterpart, stub) if callable(counterpart) else counterpart
+        counterpart = getattr(_COUNTERPARTS.get(self.__name__), name, stub)
+        return _tolerant(counterpart, stub) if callable(counterpart) and counterpart is not stub else counterpart
 
     def __repr__(self) -> str:
         return self.__name__

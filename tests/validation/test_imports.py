@@ -153,3 +153,10 @@ def test_a_handler_that_only_raises_has_no_answer_to_a_missing_package(check: Ch
         "try:\n    import missing_one\nexcept ModuleNotFoundError as error:\n    raise ImportError('sorry') from error"
     )
     assert check(importing(guarded), SPLIT, INDEXED, SYMBOL).verdict == "validated"
+
+
+@pytest.mark.parametrize("name", ["validation", "findings", "__version__x"])
+def test_a_missing_package_has_nothing_of_the_validator(check: Check, name: str) -> None:
+    source = importing(f"from missing_one import {name} as part").replace("self.scale = ", "self.scale = part.one or ")
+    verdict = check(source, SPLIT, INDEXED, SYMBOL)
+    assert (verdict.verdict, f"missing_one.{name}" in verdict.reason) == ("not exercised", True), verdict.reason

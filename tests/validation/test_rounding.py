@@ -14,7 +14,7 @@ torch = pytest.importorskip("torch")
 SYMBOL = "Attention.forward"
 SPLIT = "q, k, v = qkv.unbind(0)"
 PRODUCT = "(attn @ v)"
-# The same sums in another order, in float32 alone: float64 has no better reference, so there they must be the same.
+# The same sums in another order, in float32 alone.
 BACKWARDS = "((attn.flip(-1) @ v.flip(-2)) if x.dtype == torch.float32 else (attn @ v))"
 WIDER = "(attn.double() @ v.double()).to(v.dtype)"
 
