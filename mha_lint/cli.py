@@ -139,7 +139,9 @@ def _settings(options: argparse.Namespace, paths: Sequence[Path]) -> Settings:
         settings = find_settings(_start(options, paths))
     select = tuple(options.select) if options.select is not None else None
     settings = settings.with_selection(select, tuple(options.extend_select), tuple(options.ignore))
-    return settings if options.unsafe_fixes is None else replace(settings, unsafe_fixes=options.unsafe_fixes)
+    if options.unsafe_fixes is not None:
+        settings = replace(settings, unsafe_fixes=options.unsafe_fixes)
+    return settings if options.also is None else replace(settings, also=options.also)
 
 
 def _start(options: argparse.Namespace, paths: Sequence[Path]) -> Path:

@@ -27,13 +27,15 @@ class Declared:
     ``init`` are the constructor's arguments, by name or as they are written in a call (``"Config(64), heads=4"``);
     None leaves them to the search. ``inputs`` are the arguments of ``forward`` by name: a list is the shape of a
     float tensor, in numbers and letters; a string is Python, in which the letters are numbers; anything else is
-    itself. None leaves them to the search.
+    itself. None leaves them to the search. ``factory`` ("package.module:function") is called with the class, and with
+    those letters that it names as parameters, and returns an instance, or that and the arguments of ``forward``.
     """
 
     module: str
     target: str
     init: str | Mapping[str, Any] | None = None
     inputs: Mapping[str, Any] | None = None
+    factory: str = ""
 
     def belongs_to(self, path: str | Path) -> bool:
         """Whether the file may be ``module``: its path ends in the dotted name."""
@@ -49,10 +51,14 @@ def parse(name: str, value: object) -> Declared:
     if match is None:
         raise DeclarationError(f'{name!r}: expected "package.module:Class"')
     if not isinstance(value, dict):
-        raise DeclarationError(f"{name!r}: expected a table with init and inputs, not {value!r}")
-    if unknown := sorted(value.keys() - {"init", "inputs"}):
-        raise DeclarationError(f"{name!r}: unknown key {unknown[0]!r}; known: init, inputs")
-    init, inputs = value.get("init"), value.get("inputs")
+        raise DeclarationError(f"{name!r}: expected a table with init and inputs, or factory, not {value!r}")
+    if unknown := sorted(value.keys() - {"init", "inputs", "factory"}):
+        raise DeclarationError(f"{name!r}: unknown key {unknown[0]!r}; known: init, inputs, factory")
+    init, inputs, factory = value.get("init"), value.get("inputs"), value.get("factory", "")
+    if factory and init is not None:
+        raise DeclarationError(f"{name!r}: factory takes the place of init")
+    if not isinstance(factory, str) or (factory and not _NAME.fullmatch(factory)):
+        raise DeclarationError(f'{name!r} factory: expected "package.module:function", not {factory!r}')
     if isinstance(init, str):
         _check(f"f({init})", f"{name!r} init: {init!r}")
     elif init is not None and not isinstance(init, dict):
@@ -70,7 +76,7 @@ def parse(name: str, value: object) -> Declared:
                         f"{place}: {dim!r} is no size: a number, or arithmetic on {' '.join(LETTERS)}"
                     )
                 _check(str(dim), f"{place}: {dim!r}")
-    return Declared(match["module"], match["target"], init, inputs)
+    return Declared(match["module"], match["target"], init, inputs, factory)
 
 
 def _check(expression: str, place: str) -> None:

@@ -124,6 +124,7 @@ def _job(
         hints={name: shape for fix in fixes for name, shape in fix.hints},
         identity=tuple(name for fix in fixes for name in fix.identity),
         declared=tuple(each for each in settings.harness if each.belongs_to(source.path.absolute())),
+        also=settings.also,
     )
 
 

@@ -56,6 +56,12 @@ def _fixing(group: argparse._ArgumentGroup) -> None:
         help="fail, and write nothing, where one of these is absent",
     )
     group.add_argument(
+        "--also",
+        type=_also,
+        metavar="WHAT",
+        help="refuse fixes that break what works before them: compile (torch.compile with one graph), export",
+    )
+    group.add_argument(
         "--evidence", type=Path, metavar="FILE", help="write every trial of this run to a JSON file, for --replay"
     )
     group.add_argument(
@@ -131,6 +137,14 @@ def _devices(value: str) -> tuple[str, ...]:
     if not devices:
         raise argparse.ArgumentTypeError("no device named")
     return devices
+
+
+def _also(value: str) -> tuple[str, ...]:
+    chosen = tuple(_split(value))
+    for name in chosen:
+        if name not in ("compile", "export"):
+            raise argparse.ArgumentTypeError(f"unknown {name!r} (choose from compile, export)")
+    return chosen
 
 
 def _required_devices(value: str) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ from mha_lint.files import DEFAULT_EXCLUDE, matches
 ViewFix = Literal["contiguous", "reshape"]
 QkvSplit = Literal["auto", "index"]
 OutProjInit = Literal["identity", "default"]
+ALSO = ("compile", "export")
 
 
 class SettingsError(Exception):
@@ -40,6 +41,7 @@ class Settings:
     qkv_split: QkvSplit = "auto"
     out_proj_init: OutProjInit = "identity"
     unsafe_fixes: bool = False
+    also: tuple[str, ...] = ()  # out of ALSO: what a fix must not break
     harness: tuple[Declared, ...] = ()
     root: Path = field(default_factory=Path.cwd)
     file: Path | None = None  # the pyproject.toml that was read
@@ -184,6 +186,10 @@ def parse_settings(table: Mapping[str, Any], file: Path) -> Settings:
         values[keys[key]] = _checked(value, hints[keys[key]], f"{file}: [tool.mha-lint] {key}")
         if key in ("select", "extend-select", "ignore"):
             check_codes(values[keys[key]], f"{file}: [tool.mha-lint] {key}")
+        elif key == "also":
+            for name in values["also"]:
+                if name not in ALSO:
+                    raise SettingsError(f"{file}: [tool.mha-lint] also: expected {' or '.join(ALSO)}, not {name!r}")
         elif key == "per-file-ignores":
             for pattern, codes in value.items():
                 check_codes(codes, f"{file}: [tool.mha-lint] {key}: {pattern!r}")

@@ -73,8 +73,10 @@ def test_json_after_a_fix_holds_the_evidence(capsys: pytest.CaptureFixture[str])
     assert "Found 1 finding: 1 fixed (validated on cpu)." in captured.err
 
 
+# Statements that write to an attribute can't be run alone.
+ATTACHED = BROKEN.replace("        y = (weights", "        self.last = y = (weights")
 # Nothing in the file tells what `key` must be.
-SECRETIVE = BROKEN.replace("heads: int = 4) -> None:", "heads: int = 4, *, key) -> None:").replace(
+SECRETIVE = ATTACHED.replace("heads: int = 4) -> None:", "heads: int = 4, *, key) -> None:").replace(
     "super().__init__()", "super().__init__()\n        if key[::-1] != 'emases':\n            raise ValueError('no')"
 )
 
@@ -93,7 +95,7 @@ def test_what_the_summary_advises_where_nothing_ran_does_help(capsys: pytest.Cap
 
 def test_diff_says_on_stderr_why_a_finding_stays(capsys: pytest.CaptureFixture[str]) -> None:
     write("broken.py")
-    write("unimportable.py", BROKEN.replace("import torch\n", "import torch\n{}['key']\n", 1))
+    write("unimportable.py", ATTACHED.replace("import torch\n", "import torch\n{}['key']\n", 1))
     assert main(["--diff", "--device", "cpu"]) == 1
     captured = capsys.readouterr()
     lines = captured.err.splitlines()

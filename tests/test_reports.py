@@ -208,6 +208,7 @@ def test_json_has_the_promised_schema_and_nothing_else() -> None:
                     "shapes": ["x: (3, 5, 24)"],
                     "max_abs_diff": 0.0,
                     "outcome": "agree",
+                    "detail": "",
                 }
                 for device in ("cpu", "cpu", "cpu", "cuda", "cuda")
             ],

@@ -76,7 +76,7 @@ def test_without_a_table_the_defaults_hold(tmp_path: Path) -> None:
         ('per-file-ignores = { "a" = ["E501"] }', "per-file-ignores: 'a': unknown rule code 'E501'"),
         ("select = [", "is not valid TOML"),
         ('harness = { "attention" = {} }', "[tool.mha-lint.harness]: 'attention': expected \"package.module:Class\""),
-        ('harness = { "a:B" = 3 }', "'a:B': expected a table with init and inputs, not 3"),
+        ('harness = { "a:B" = 3 }', "'a:B': expected a table with init and inputs, or factory, not 3"),
         ('harness = { "a:B" = { init = 3 } }', "'a:B' init: expected a table, or the arguments as a string, not 3"),
         ('harness = { "a:B" = { init = "64, (" } }', "'a:B' init: '64, (' is not valid Python"),
         ('harness = { "a:B" = { args = 1 } }', "'a:B': unknown key 'args'; known: init, inputs"),

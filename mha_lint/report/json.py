@@ -74,4 +74,5 @@ def _trial(trial: Trial) -> dict[str, Any]:
         "shapes": list(trial.shapes),
         "max_abs_diff": difference if finite else str(difference),  # JSON has no NaN and no infinity
         "outcome": trial.outcome,
+        "detail": trial.detail,
     }

@@ -28,6 +28,9 @@ from mha_lint.validation.specs import Assignment, Constant, Spec, TensorSpec, de
 from mha_lint.validation.stubs import StubTouched
 from mha_lint.validation.targets import Target, function_of, signature_of
 
+_NAMED_SIDES = 5  # rows by which sides of an image that a message names are preferred to other arguments
+_MENDED = 3  # changes to an optional argument that an exception may ask for
+
 Family = tuple[Assignment, ...]
 
 
@@ -60,7 +63,7 @@ class Calling:
         self.fresh = Pristine(module)
         self.rows = rows.of(aim.loaded.pseudo)
         self.built = {statement for statement in aim.wanted if statement.ran(self.rows)}
-        self.function = function_of(aim.loaded.tree, target, type(module))
+        self.function = function_of(aim.loaded.tree, target, module)
         self.evidence = read_forward(self.function)
         self.inspected = inspect_module(module, plan.sizing)
         self.signature = signature_of(module)
@@ -118,9 +121,10 @@ class Calling:
             self.raised = error
             self.ran_last = len(self.rows)
             shown = ", ".join(f"{name}={describe(spec)}" for name, spec in specs.items())
-            words = f"calling {self.target.name} with ({shown}) raised {self.notes.told(error)}"
+            words = f"calling {self.target} with ({shown}) raised {self.notes.told(error)}"
             reached = sum(1 for item in self.aim.wanted if item.ran(self.rows))
-            self.notes.note(words, reached, self.ran_last, (self.target, self.plan, dict(specs)))
+            sketch = None if self.target.method else (self.target, self.plan, dict(specs))
+            self.notes.note(words, reached, self.ran_last, sketch)
             return None
         covered = frozenset(item for item in self.aim.wanted if item in self.built or item.ran(self.rows))
         return Setup(self.target, self.plan, dict(specs), family, inspected, covered, frozenset(self.aim.met))
@@ -155,6 +159,8 @@ class Calling:
             sizes = {**self.inspected.sizes, **family[0].sizes}
             for place, (name, spec) in enumerate(learning.others(self.raised, names, specs, self.options, sizes)):
                 consider(ran - 2 * place, {**specs, name: spec}, family)
+            for other_family in learning.other_sides(self.raised):
+                consider(ran + _NAMED_SIDES, specs, other_family)
             for other_family in learning.other_sizes(self.raised) if family is self.groups[0] else ():
                 consider(ran, specs, other_family)
 
@@ -173,10 +179,24 @@ class Calling:
                 for spec in self.options[name][:14]:
                     if self.attempts > limit or time.monotonic() > deadline:
                         return
-                    other = self._attempt({**specs, name: spec}, family)
-                    if other is not None:
-                        yield other
+                    for mended in self._mended({**specs, name: spec}, name, family):
+                        other = self._attempt(mended, family)
+                        if other is not None:
+                            yield other
+                            break
             return
+
+    def _mended(self, specs: dict[str, Spec], name: str, family: Family) -> Iterator[dict[str, Spec]]:
+        """The arguments, then what the last exception says that one of them ought to be instead."""
+        yield specs
+        error = self.raised
+        if error is not None:
+            sizes = {**self.inspected.sizes, **family[0].sizes}
+            others = itertools.chain(
+                learning.lengthened(specs[name], error, sizes), learning.resized(specs[name], error, sizes)
+            )
+            for spec in itertools.islice(others, _MENDED):
+                yield {**specs, name: spec}
 
     def _with_more(self, deadline: float, attempts: int) -> Iterator[Setup]:
         """Where nothing works: perhaps an argument that has a default is needed after all."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Callable, Iterator, Mapping
 
-from mha_lint.validation.specs import Assignment, DictSpec, Spec, TensorSpec, TupleSpec, WrittenSpec
+from mha_lint.validation.specs import Assignment, DictSpec, MadeSpec, Spec, TensorSpec, TupleSpec, WrittenSpec
 
 
 def ordered(required: list[str], options: Mapping[str, list[Spec]]) -> Iterator[dict[str, Spec]]:
@@ -77,4 +77,7 @@ def _one_by_one(
 
 
 def has_tensor(specs: Mapping[str, Spec]) -> bool:
-    return any(isinstance(spec, (TensorSpec, TupleSpec, DictSpec, WrittenSpec)) for spec in specs.values()) or not specs
+    return (
+        any(isinstance(spec, (TensorSpec, TupleSpec, DictSpec, WrittenSpec, MadeSpec)) for spec in specs.values())
+        or not specs
+    )

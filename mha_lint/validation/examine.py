@@ -12,13 +12,26 @@ from typing import Any
 import torch
 
 from mha_lint.findings import Trial, Verdict, VerdictName
-from mha_lint.validation import harness, imports, isolation, relations, rounding, stubs, tampering, targets, trial
+from mha_lint.validation import (
+    also,
+    harness,
+    imports,
+    isolation,
+    regions,
+    relations,
+    rounding,
+    stubs,
+    tampering,
+    targets,
+    trial,
+)
 from mha_lint.validation.construct import without_dropout
 from mha_lint.validation.coverage import Statement, watch
 from mha_lint.validation.job import Job
 from mha_lint.validation.pairing import AfterBroken, Pair, Refuted, Sources, build_pair, load_sources, ran
+from mha_lint.validation.pristine import Lent
 from mha_lint.validation.record import NEEDED, Noting, Record, shortfall
-from mha_lint.validation.setups import Setup, workable
+from mha_lint.validation.setups import Meaning, Setup, workable
 from mha_lint.validation.specs import Assignment
 
 DTYPES = {
@@ -28,14 +41,37 @@ DTYPES = {
 _SHAPES = 6  # input shapes a configuration is run with, where the module takes that many
 _SETUPS = 4
 _ELSEWHERE = 3.0  # seconds for sizes other than the first that ran
+_BEFORE = 4  # statements before the changed ones that may be run with them
+_REGION = 8.0  # seconds for them
 _FLIPPED = 2.0  # seconds for the constructor's flags, the other way round
 
 
 def examine(job: Job, devices: dict[str, str], deadline: float, tell: Callable[[str], None]) -> Verdict:
     """The verdict on ``job`` for these devices. ``tell`` announces what is about to run, lest it kill this process."""
     make_deterministic()
-    tell("the import of the file")
     originals = tampering.earliest()
+    if job.also and not tampering.replaced(originals):
+        also.prepare()
+        originals = tampering.snapshot()
+    verdict = _whole(job, devices, deadline, tell, originals)
+    if found := tampering.replaced(originals):  # the trials, and what compared them, may have run on anything
+        return _untrusted(f"running the code replaces {found}", devices)
+    if verdict.verdict != "not exercised" or job.relation not in regions.RELATIONS:
+        return verdict
+    tell("the changed statements alone")
+    alone = _alone(job, devices, deadline, tell)
+    if alone.verdict == "validated":
+        return alone
+    if not alone.reason:
+        return verdict
+    return replace(verdict, reason=f"{verdict.reason}; the changed statements alone: {alone.reason}")
+
+
+def _whole(
+    job: Job, devices: dict[str, str], deadline: float, tell: Callable[[str], None], originals: tampering.Snapshot
+) -> Verdict:
+    """The verdict of the module, or function, that the changed statements are in."""
+    tell("the import of the file")
     try:
         sources = load_sources(job)
     except imports.CannotLoad as error:
@@ -45,10 +81,41 @@ def examine(job: Job, devices: dict[str, str], deadline: float, tell: Callable[[
     if found := tampering.replaced(originals):
         return _untrusted(f"importing the file replaces {found}", devices)
     stubs.arm()
-    verdict = _Examination(sources, devices, deadline, tell).verdict()
-    if found := tampering.replaced(originals):  # the trials, and what compared them, may have run on anything
-        return _untrusted(f"running the code replaces {found}", devices)
+    return _Examination(sources, devices, deadline, tell).verdict()
+
+
+def _alone(job: Job, devices: dict[str, str], deadline: float, tell: Callable[[str], None]) -> Verdict:
+    """The verdict of the changed statements alone, from as many before them as it takes.
+
+    Where their results differ there, what they read may be nothing that the code around them would hand them: that is
+    no counterexample.
+    """
+    verdict = _verdict("not exercised", devices)
+    for more in range(_BEFORE + 1):
+        try:
+            lifted = regions.lifted(job, more)
+        except regions.NoRegion as error:
+            return verdict if verdict.reason else replace(verdict, reason=str(error))
+        verdicts = [_region(each, devices, deadline, tell) for each in lifted]
+        failed = [each for each in verdicts if each.verdict != "validated"]
+        if not failed:
+            trials = tuple(item for each in verdicts for item in each.trials)
+            reason = "; ".join(each.reason for each in verdicts)
+            return replace(verdicts[0], trials=trials, reason=reason, bitwise=all(each.bitwise for each in verdicts))
+        if not verdict.reason:
+            verdict = replace(verdict, reason=failed[0].reason)
+        if time.monotonic() > deadline:
+            break
     return verdict
+
+
+def _region(job: Job, devices: dict[str, str], deadline: float, tell: Callable[[str], None]) -> Verdict:
+    try:
+        sources = load_sources(job)
+    except (imports.CannotLoad, AfterBroken) as error:
+        return _verdict("not exercised", devices, reason=str(error))
+    deadline = min(deadline, time.monotonic() + _REGION)
+    return _Examination(sources, devices, deadline, tell, level="region").verdict()
 
 
 def _untrusted(what: str, devices: dict[str, str]) -> Verdict:
@@ -69,7 +136,14 @@ def as_it_is() -> contextlib.AbstractContextManager[None]:
 
 
 class _Examination:
-    def __init__(self, sources: Sources, devices: dict[str, str], deadline: float, tell: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        sources: Sources,
+        devices: dict[str, str],
+        deadline: float,
+        tell: Callable[[str], None],
+        level: str = "",
+    ) -> None:
         self.sources = sources
         self.job = sources.job
         self.devices = devices
@@ -77,7 +151,7 @@ class _Examination:
         self.tell = tell
         self.record = Record()
         self.met_now: set[Statement] = set()
-        self.level = "module"
+        self.level = level  # "" for the one of the setup
         self.described: list[str] = []
 
     def verdict(self) -> Verdict:
@@ -95,8 +169,7 @@ class _Examination:
             return replace(_verdict("not exercised", self.devices, reason=reason), stub=stub)
         setups += self._other_sizes(search, setups)
         self.described = [setup.describe() for setup in setups]
-        self.level = "module" if setups[0].target.is_class else "function"
-        self.level = "declared" if setups[0].declared else self.level
+        self.level = self.level or setups[0].level
         reason = ""
         try:
             for device in sorted(self.devices):
@@ -107,6 +180,8 @@ class _Examination:
                     if not any(item.mode == "train" for item in self.record.agreeing(device)):
                         self._try_setup(replace(setup, plan=without_dropout(setup.plan)), device)
             self._try_flags(search, setups[0])
+            for kind in self.job.also:
+                self._try_also(kind, setups[0])
         except Refuted as error:
             return self._finish("refuted", str(error))
         except TimeoutError:
@@ -119,6 +194,36 @@ class _Examination:
         with contextlib.suppress(TimeoutError):
             for flipped in search.flipped(setup, min(self.deadline, time.monotonic() + _FLIPPED)):
                 self._try_setup(flipped, "cpu", dtypes=(torch.float32,), shapes=2)
+
+    def _try_also(self, kind: str, setup: Setup) -> None:
+        """One trial of what must go on working, on the CPU in float32 and eval mode."""
+        pair = build_pair(self.sources, setup, self._meaning, self.tell)
+        conditions = trial.Conditions("cpu", torch.float32, training=False, seed=1000)
+        positional = trial.positional_only(targets.signature_of(pair.before))
+        inspected = setup.inspected
+
+        def inputs() -> trial.Inputs:
+            return trial.make_inputs(
+                setup.specs, setup.assignments[0], inspected.sizes, inspected.vocabulary, conditions
+            )
+
+        note = Noting(self.record, conditions, inputs().shapes)
+        self.tell(f"before: torch.{kind}")
+        before, why = also.run(kind, pair.before, inputs(), positional)
+        self.tell(f"after: torch.{kind}")
+        after, broken = also.run(kind, pair.after, inputs(), positional)
+        if before.error is not None:
+            other = "neither does after" if broken else "after does"
+            note("skipped", None, f"torch.{kind}: before does not work ({why}), {other}")
+            self.described.append(f"torch.{kind} did not work before")
+            return
+        difference = trial.compare(before, after, pair.gained, pair.applied)
+        detail = f"only after raises {broken}" if broken else difference.difference
+        if detail:
+            note("differ", None, f"torch.{kind}: {detail}")
+            raise Refuted(note.counterexample(f"torch.{kind}: {detail}"))
+        note("agree", difference.largest, f"torch.{kind}")
+        self.described.append(f"torch.{kind} works as before")
 
     def _other_sizes(self, search: harness.Search, setups: list[Setup]) -> list[Setup]:
         """Setups of other sizes, where the first ones raised no error or take no inputs whose shapes could vary."""
@@ -147,7 +252,7 @@ class _Examination:
         dtypes: tuple[torch.dtype, ...] | None = None,
         shapes: int = _SHAPES,
     ) -> None:
-        self.tell(f"before: building {setup.target.name}")
+        self.tell(f"before: building {setup.target}")
         pair = build_pair(self.sources, setup, self._meaning, self.tell)
         self.record.moved |= pair.moved
         signature = targets.signature_of(pair.before)
@@ -161,17 +266,20 @@ class _Examination:
                 note = Noting(self.record, trial.Conditions(device, dtype, False, 0), ())
                 note("skipped", None, f"moving the module raised {imports.in_one_line(error)}")
                 continue
+            copies = Lent(pair.before), Lent(pair.after)
             for training in (True, False):
                 for count, assignment in enumerate(assignments):
                     if time.monotonic() > self.deadline:
                         raise TimeoutError
                     conditions = trial.Conditions(device, dtype, training, seed=1000 + 17 * count)
-                    self._trial(setup, pair, assignment, conditions, trial.positional_only(signature), count == 0)
+                    positional = trial.positional_only(signature)
+                    self._trial(setup, pair, copies, assignment, conditions, positional, count == 0)
 
     def _trial(
         self,
         setup: Setup,
         pair: Pair,
+        copies: tuple[Lent, Lent],
         assignment: Assignment,
         conditions: trial.Conditions,
         positional: tuple[str, ...],
@@ -182,7 +290,7 @@ class _Examination:
         def make() -> trial.Inputs:
             return trial.make_inputs(setup.specs, assignment, inspected.sizes, inspected.vocabulary, conditions)
 
-        where = f"{setup.target.name} on {conditions.device}"
+        where = f"{setup.target} on {conditions.device}"
         shapes = make().shapes or tuple(
             f"{name}: {tuple(value.shape)}" for name, value in pair.before.named_parameters()
         )
@@ -190,18 +298,18 @@ class _Examination:
         self.met_now.clear()
         with watch(sources.before.pseudo, sources.after.pseudo) as rows:
             self.tell(f"before: {where}")
-            plain = trial.run(pair.before, make, positional, conditions)
+            plain = trial.run(copies[0], make, positional, conditions)
             before = plain
             if plain.error is not None and self._is_expected(plain.error):
-                before = trial.run(pair.before, make, positional, conditions, self._meaning())
+                before = trial.run(copies[0], make, positional, conditions, self._meaning())
             self.tell(f"after: {where}")
-            after = trial.run(pair.after, make, positional, conditions)
+            after = trial.run(copies[1], make, positional, conditions)
         ran_before = pair.ran_before | ran(sources.changed_before, rows, sources.before)
         ran_after = pair.ran_after | ran(sources.changed_after, rows, sources.after)
         wide = conditions.dtype == torch.float64 and not conditions.default
         if before.error is not None and after.error is not None and wide:
             # Perhaps it makes tensors of the default dtype.
-            self._trial(setup, pair, assignment, replace(conditions, default=True), positional, first)
+            self._trial(setup, pair, copies, assignment, replace(conditions, default=True), positional, first)
             return
         if before.error is not None or after.error is not None:
             note.errors(before.error, after.error)
@@ -223,9 +331,15 @@ class _Examination:
             raise Refuted(note.counterexample(difference.difference))
         _check_gradients_reach(pair, before, after, note)
         if not trial.says_something(before, "input " if setup.specs else "") and not _depends_on_inputs(
-            pair.before, setup, assignment, conditions, positional
+            pair.before, setup, assignment, conditions, positional, self._meaning
         ):
             note("skipped", None, "the outputs are not finite, or do not depend on the inputs")
+            return
+        if self.level == "region" and (apart := trial.laid_apart(before, after)):
+            if self.job.relation == "equivalent":  # code after it could tell
+                note("differ", difference.largest, apart)
+                raise Refuted(note.counterexample(apart))
+            note("skipped", difference.largest, apart)
             return
         reached_before = ran_before or not sources.changed_before
         reached_after = ran_after or not sources.changed_after
@@ -325,7 +439,12 @@ def _check_gradients_reach(pair: Pair, before: trial.Seen, after: trial.Seen, no
 
 
 def _depends_on_inputs(
-    module: Any, setup: Setup, assignment: Assignment, conditions: trial.Conditions, positional: tuple[str, ...]
+    module: Any,
+    setup: Setup,
+    assignment: Assignment,
+    conditions: trial.Conditions,
+    positional: tuple[str, ...],
+    meaning: Meaning,
 ) -> bool:
     """For outputs that no gradient ties to the inputs (token ids, detached): other inputs must give other outputs."""
     inspected = setup.inspected
@@ -333,7 +452,7 @@ def _depends_on_inputs(
     def outputs(input_seed: int) -> trial.Seen:
         drawn = replace(conditions, training=False, seed=input_seed)
         made = trial.make_inputs(setup.specs, assignment, inspected.sizes, inspected.vocabulary, drawn)
-        return trial.run(module, lambda: made, positional, conditions)
+        return trial.run(module, lambda: made, positional, conditions, meaning())
 
     one, other = outputs(1), outputs(2)
     one.gradients, one.effects, other.gradients, other.effects = [], [], [], []

@@ -14,17 +14,18 @@ from typing import Any
 import torch
 
 from mha_lint.declared import Declared, stub
-from mha_lint.validation import learning, trial
+from mha_lint.validation import factories, learning, trial
 from mha_lint.validation.calling import Aim, Calling
 from mha_lint.validation.construct import completed, filled, plans, variants, without_dropout
 from mha_lint.validation.coverage import Statement, watch
-from mha_lint.validation.imports import Loaded
+from mha_lint.validation.imports import Loaded, quiet
 from mha_lint.validation.inspection import inspect_module
 from mha_lint.validation.obstacles import Obstacles
 from mha_lint.validation.plan import Answers, Plan
 from mha_lint.validation.setups import Meaning, Setup, workable
 from mha_lint.validation.specs import (
     Constant,
+    MadeSpec,
     Spec,
     TensorSpec,
     WrittenSpec,
@@ -61,6 +62,7 @@ class Search:
     hints: Mapping[str, tuple[str | int | None, ...]]
     deadline: float
     met: set[Statement] = field(default_factory=set)  # where ``meaning`` notes what it met
+    methods: bool = True  # whether a method alone is as good as the module
     any_of: bool = False  # whether one wanted statement is as good as all of them
     declared: tuple[Declared, ...] = ()
     failed_plans: int = 0  # instances that were built and could not be called
@@ -92,7 +94,7 @@ class Search:
     def setups(self, symbols: tuple[str, ...]) -> Iterator[Setup]:
         """Setups, each of which reaches statements that the ones before it did not; with ``any_of``, any of them."""
         missing = set(self.wanted)
-        choices = targets(self.loaded, symbols)
+        choices = [each for each in targets(self.loaded, symbols) if self.methods or not each.method]
         reaching = {target.name for target in choices}
         for declared in self.declared:
             if lookup(self.loaded.module, declared.target) is not None and declared.target not in reaching:
@@ -129,7 +131,19 @@ class Search:
                 TensorSpec(tuple(value)) if shape else WrittenSpec(value if isinstance(value, str) else repr(value))
             )
         ways: Iterator[Plan] = iter([Plan(SIZINGS[0], {})])
-        if isinstance(declared.init, str):
+        if declared.factory:
+            try:
+                with quiet():
+                    given |= {
+                        name: MadeSpec(declared.factory, thing, name)
+                        for name in factories.made(declared.factory, thing, {})[1] or {}
+                    }
+            except (Exception, StubTouched) as error:
+                self.notes.broken = declared.target
+                self.notes.note(f"calling {declared.factory} raised {self.notes.told(error)}")
+                return
+            ways = iter([Plan(SIZINGS[0], {}, factory=declared.factory)])
+        elif isinstance(declared.init, str):
             ways = iter([Plan(SIZINGS[0], {}, written=declared.init)])
         elif declared.init is not None:
             ways = iter([Plan(SIZINGS[0], declared.init)])
@@ -210,7 +224,7 @@ class Search:
 
     def flipped(self, setup: Setup, deadline: float) -> Iterator[Setup]:
         """The class of ``setup`` built with one boolean argument the other way round, where that runs what it ran."""
-        if not setup.target.is_class or setup.plan.written:
+        if not setup.target.is_class or setup.plan.written or setup.plan.factory:
             return
         signature = inspect.signature(lookup(self.loaded.module, setup.target.name))
         defaults = {item.name: item.default for item in signature.parameters.values()}

@@ -50,10 +50,12 @@ def candidates(
     is_tensor = "Tensor" in text
     hinted = [_hinted(hint, module)] if hint else []
     specs: list[Spec] = [spec for spec in hinted if spec is not None]
-    if not is_tensor and not own.is_used_as_tensor and (sizes := _sizes(parameter.name)):
+    is_number = text in ("int", "<class 'int'>")
+    if not is_tensor and not own.is_used_as_tensor and not (is_number and specs) and (sizes := _sizes(parameter.name)):
         return [*sizes, *specs]
-    if text in ("int", "<class 'int'>") or (kind in ("height", "width") and not is_tensor):
+    if is_number or (kind in ("height", "width") and not is_tensor):
         symbol = {"height": "H", "width": "W", "start": "0"}.get(kind, "t")
+        specs = [SizeSpec(spec.dims, single=True) for spec in specs if isinstance(spec, TensorSpec)]
         return [*specs, SizeSpec((symbol,), single=True), Constant(0), Constant(1), Constant(4)]
     if text in ("bool", "<class 'bool'>") or (kind == "flag" and not is_tensor):
         return [Constant(False), Constant(True)]
@@ -196,10 +198,10 @@ def _hinted(hint: tuple[str | int | None, ...], module: Any) -> TensorSpec | Non
             value = module
             for name in part.split(".")[1:]:
                 value = getattr(value, name, None)
-        if isinstance(value, int) and not isinstance(value, bool):
+        if (isinstance(value, int) and not isinstance(value, bool)) or (
+            isinstance(value, str) and value and set(value) <= set("btshdHW*")
+        ):
             dims.append(value)
-        elif value in ("b", "t", "s", "h", "d", "H", "W"):
-            dims.append(str(value))
         else:
             return None  # a size that only the model's reasoning knows: the other candidates serve
     return TensorSpec(tuple(dims))
@@ -244,7 +246,13 @@ def _tensors(
         by_width += [("b", length, length, width)]  # one for each pair
     width = widths[0]
     by_width += [("b", "h", length, "d"), ("b", length, "h", "d"), ("b", width), ("b", width, length)]
-    by_width += [("b", "t", "H", "W", width), ("b", width, "t", "H", "W"), ("h", length, "d"), (length, "h", "d")]
+    by_width += [
+        ("b", "t", "H", "W", width),
+        ("b", width, "t", "H", "W"),
+        ("b", "t", width, "H", "W"),
+        ("h", length, "d"),
+        (length, "h", "d"),
+    ]
     by_width += [("h", "d"), (width,), ("d",), (length, length), ("h", length, length)]
     if own.names:
         at = next((index for index, dim in enumerate(own.names) if dim.lower().strip("_") in _CHANNEL_NAMES), None)

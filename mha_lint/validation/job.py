@@ -27,7 +27,8 @@ class Job:
     the class, that it gains under *extended*. ``identity`` are names that it has already and that trials put at the
     identity in both texts, as they put the gained ones after: a matrix at ``eye``, a bias at zero. ``hints`` give
     symbolic shapes of forward's parameters, such as ``{"x": ("b", "t", "self.embed_dim")}``; None stands for an
-    unknown size. ``declared`` are the user's harnesses for the file.
+    unknown size. ``declared`` are the user's harnesses for the file. ``also`` names what must go on
+    working where it does before: "compile", "export".
     """
 
     path: str
@@ -40,6 +41,7 @@ class Job:
     identity: tuple[str, ...] = ()
     hints: Mapping[str, tuple[str | int | None, ...]] = field(default_factory=dict)
     declared: tuple[Declared, ...] = ()
+    also: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +91,7 @@ def job_from_json(data: dict[str, Any]) -> Job:
         identity=tuple(data["identity"]),
         hints={name: tuple(shape) for name, shape in data["hints"].items()},
         declared=tuple(Declared(**each) for each in data["declared"]),
+        also=tuple(data["also"]),
     )
 
 

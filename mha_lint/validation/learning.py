@@ -19,9 +19,12 @@ _RANK = re.compile(
     r"unpack \(expected (\d)|expected (\d)D|to have (\d) dim|(\d)-dimensional|Expected (\d)-?D", re.IGNORECASE
 )
 _SIDES = re.compile(r"(\d+) ?(?:\*|x|×|, ?) ?(\d+)")  # of an image
+_WRITTEN_SIDES = re.compile(r"(\d+) ?[*x×] ?(\d+)")
 _LACKING = re.compile(r"missing \d+ required (?:positional|keyword-only) arguments?: '(\w+)'")
+_KINDS = {"scalar types: Long": ("ids",), "tensors used as indices must be": ("bool", "ids")}
 _SHORTEST, _LONGEST = 4, 256  # lengths that a module may insist on
 _WIDEST = 32  # the side of an image
+_MISMATCH = re.compile(r"size of tensor a \((\d+)\) must match the size of tensor b \((\d+)\)")
 _PRODUCT = re.compile(r"shapes cannot be multiplied \(\d+x(\d+) and (\d+)x\d+\)")
 _FAMILIES = 3  # other sizes that one message is worth
 
@@ -127,34 +130,46 @@ def others(
     if isinstance(error, TypeError) and "NoneType" not in text and "not iterable" in text:
         yield from _alternatives(names, specs, options, 12)
         return
+    for kind in next((kinds for words, kinds in _KINDS.items() if words in text), ()):
+        for name in present:
+            spec = specs[name]
+            if isinstance(spec, TensorSpec) and spec.kind == "float":
+                yield name, replace(spec, kind=kind)
     rank = next((int(number) for found in _RANK.finditer(text) for number in found.groups() if number), 0)
     for name in present if rank else ():
         for spec in options.get(name, []):
             if isinstance(spec, TensorSpec) and len(spec.dims) == rank and spec != specs[name]:
                 yield name, spec
-    product = _PRODUCT.search(text)
-    numbers = [int(product[1]), int(product[2])] if product else [int(number) for number in _NUMBER.findall(text)]
-    numbers = list(dict.fromkeys(numbers))[:8]
     for name in present:
-        for spec in _resized(specs[name], numbers, sizes):
+        for spec in resized(specs[name], error, sizes):
             yield name, spec
     yield from _alternatives(present, specs, options, 8)
     yield from _alternatives(absent, specs, options, 4)
 
 
+def other_sides(error: BaseException) -> Iterator[tuple[Assignment, ...]]:
+    """Families of sizes in which the side of an image is one that the message names as a side, as in "16x16"."""
+    if isinstance(error, (RuntimeError, AssertionError, ValueError)):
+        yield from _families_of(_WRITTEN_SIDES.findall(str(error)))
+
+
 def other_sizes(error: BaseException) -> Iterator[tuple[Assignment, ...]]:
     """Families of sizes in which a length, or the side of an image, is one that the message of a shape error names."""
     if isinstance(error, (RuntimeError, AssertionError, ValueError)):
-        sides = [int(one) for one, other in _SIDES.findall(str(error)) if one == other]
-        for side in dict.fromkeys(side for side in sides if _SHORTEST <= side <= _LONGEST):
-            (*_, family) = families([side])
-            yield family
+        yield from _families_of(_SIDES.findall(str(error)))
         numbers = [int(number) for number in _NUMBER.findall(str(error))]
         wanted = [number for number in dict.fromkeys(numbers) if _SHORTEST <= number <= _LONGEST]
         for number in wanted[:_FAMILIES]:
             side = number if number <= _WIDEST else math.isqrt(number)
             (*_, family) = families([number])
             yield tuple(replace(each, sizes={**each.sizes, "H": side, "W": side}) for each in family)
+
+
+def _families_of(sides: Sequence[tuple[str, str]]) -> Iterator[tuple[Assignment, ...]]:
+    equal = [int(one) for one, other in sides if one == other]
+    for side in dict.fromkeys(side for side in equal if _SHORTEST <= side <= _LONGEST):
+        (*_, family) = families([side])
+        yield family
 
 
 def _alternatives(
@@ -166,6 +181,26 @@ def _alternatives(
     ]
     for turn in itertools.zip_longest(*lists):  # a likely one of each comes before an unlikely one of any
         yield from (each for each in turn if each is not None)
+
+
+def resized(spec: Spec, error: BaseException, sizes: Mapping[str, int]) -> Iterator[Spec]:
+    """The argument with one dimension of a size that the message asks for."""
+    text = str(error)
+    product = _PRODUCT.search(text)
+    numbers = [int(product[1]), int(product[2])] if product else [int(number) for number in _NUMBER.findall(text)]
+    yield from _resized(spec, list(dict.fromkeys(numbers))[:8], sizes)
+
+
+def lengthened(spec: Spec, error: BaseException, sizes: Mapping[str, int]) -> Iterator[Spec]:
+    """The tensor with a length that makes up for a mismatch: what is added to it may have a length of its own."""
+    mismatch = _MISMATCH.search(str(error))
+    if mismatch is None or not isinstance(spec, TensorSpec):
+        return
+    for difference in (int(mismatch[2]) - int(mismatch[1]), int(mismatch[1]) - int(mismatch[2])):
+        for at, dim in enumerate(spec.dims):
+            length = _size(dim, sizes) + difference if dim in ("t", "s") else 0
+            if 0 < length <= _LONGEST:
+                yield replace(spec, dims=(*spec.dims[:at], length, *spec.dims[at + 1 :]))
 
 
 def _resized(spec: Spec, numbers: Sequence[int], sizes: Mapping[str, int]) -> Iterator[Spec]:

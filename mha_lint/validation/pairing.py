@@ -121,7 +121,7 @@ def build_pair(sources: Sources, setup: Setup, meaning: Meaning, tell: Callable[
     with watch(sources.before.pseudo, sources.after.pseudo) as rows:
         before = targets.instantiate(setup.target, setup.plan, sources.before.module, seed=7)
         materialise(before, setup, meaning)
-        tell(f"after: building {setup.target.name}")
+        tell(f"after: building {setup.target}")
         try:
             after = targets.instantiate(setup.target, setup.plan, sources.after.module, seed=7)
             materialise(after, setup, contextlib.nullcontext)

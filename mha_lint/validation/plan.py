@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from mha_lint.validation import factories
 from mha_lint.validation.vocabulary import Sizing, role_of, value_of
 
 SIZES = ("width", "heads", "kv_heads", "head_dim", "mlp", "length", "vocab", "layers")
@@ -138,6 +139,7 @@ class Plan:
     sizing: Sizing
     arguments: Mapping[str, Any]
     written: str = ""  # the arguments as the user wrote them, instead
+    factory: str = ""  # or the function of the user that builds it
 
     def with_argument(self, name: str, value: Any) -> Plan:
         return replace(self, arguments={**self.arguments, name: value})
@@ -153,6 +155,8 @@ class Plan:
         return self.written or ", ".join(f"{name}={word}" for name, word in words.items())
 
     def describe(self) -> str:
+        if self.factory:
+            return f"made by {self.factory}"
         return self.written or ", ".join(f"{name}={_word(value)}" for name, value in self.arguments.items())
 
 
@@ -172,6 +176,8 @@ def _word(value: Any) -> str:
 
 def build(target: Any, plan: Plan, module: types.ModuleType) -> Any:
     """Call ``target`` with the plan's arguments, made afresh; whatever it raises passes through."""
+    if plan.factory:
+        return factories.made(plan.factory, target, {})[0]
     if plan.written:
         return eval(f"_target_({plan.written})", {"torch": torch, **vars(module), "_target_": target})
     return target(**{name: _fresh(value, module) for name, value in plan.arguments.items()})

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import copy
+import types
 from typing import Any
 
 import torch
+
+_PLAIN = (bool, int, float, complex, str, bytes, type(None), type, types.FunctionType, types.BuiltinFunctionType)
 
 
 class Pristine:
@@ -24,6 +27,43 @@ class Pristine:
         return self._copy
 
 
+class Lent:
+    """Lends copies of ``module`` to trials: the same one again, per mode, only where a call can't have left anything.
+
+    A module that keeps an object of a kind unknown here, which might change inside, is copied for each.
+    """
+
+    def __init__(self, module: Any) -> None:
+        self._module = module
+        self._copies: dict[bool, tuple[Any, list[tuple[Any, ...]]]] = {}
+        self._plain = all(
+            _is_plain(value)
+            for part in module.modules()
+            for name, value in vars(part).items()
+            if name not in ("_parameters", "_buffers", "_modules")
+        )
+
+    def lend(self, training: bool) -> Any:
+        """A copy in the state of ``module``, in train or eval mode, with no gradients."""
+        known = self._copies.get(training) if self._plain else None
+        if known is not None and _same(known[1], _state(known[0])):
+            for value in known[0].parameters():
+                value.grad = None
+            return known[0]
+        made = copy.deepcopy(self._module)
+        made.train(training)
+        self._copies[training] = (made, _state(made))
+        return made
+
+
+def _is_plain(value: Any) -> bool:
+    if isinstance(value, (tuple, list, set, frozenset)):
+        return all(_is_plain(item) for item in value)
+    if isinstance(value, dict):
+        return all(_is_plain(item) for item in value.values())
+    return isinstance(value, (*_PLAIN, torch.dtype, torch.device))
+
+
 def _state(module: Any) -> list[tuple[Any, ...]]:
     """What the attributes of all modules are, and how often each tensor and container was written to or grew."""
     found: list[tuple[Any, ...]] = []
@@ -36,7 +76,7 @@ def _state(module: Any) -> list[tuple[Any, ...]]:
                 elif isinstance(value, torch.Tensor):
                     mark = -1 if value.is_inference() else value._version
                 elif isinstance(value, (list, dict, set)):
-                    mark = len(value)
+                    mark = tuple(map(id, value.values() if isinstance(value, dict) else value)) if value else ()
                 found.append((name, value, mark))
     return found
 

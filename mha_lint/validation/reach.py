@@ -31,12 +31,19 @@ def reach(asked: Reaching, deadline: float, tell: Callable[[str], None]) -> Reac
     stubs.arm()
     wanted = scoring_statements(loaded.source, loaded.tree, asked.symbols)
     search = harness.Search(
-        loaded, wanted, examine.as_it_is, asked.hints, min(deadline, time.monotonic() + BUDGET), set(), any_of=True
+        loaded,
+        wanted,
+        examine.as_it_is,
+        asked.hints,
+        min(deadline, time.monotonic() + BUDGET),
+        set(),
+        methods=False,
+        any_of=True,
     )
     owners = {owner for symbol in asked.symbols if (owner := targets.owner_of(loaded.module, symbol))}
     short = ""
     for setup in search.setups(asked.symbols):
-        tell(f"running {setup.target.name}")
+        tell(f"running {setup.target}")
         short = _shortcoming(loaded, setup, wanted)
         if short:  # some code cannot train with dropout
             short = _shortcoming(loaded, replace(setup, plan=without_dropout(setup.plan)), wanted)

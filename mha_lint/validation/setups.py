@@ -35,10 +35,21 @@ class Setup:
     met: frozenset[Statement] = frozenset()  # flagged statements at which before was seen to raise
     declared: bool = False  # by the user
 
+    @property
+    def level(self) -> str:
+        """How much of the code around the changed statements runs."""
+        if self.declared:
+            return "declared"
+        if self.target.method:
+            return "method"
+        return "module" if self.target.is_class else "function"
+
     def describe(self) -> str:
         arguments = ", ".join(f"{name}={describe(spec)}" for name, spec in self.specs.items())
         if not self.target.is_class:
             return f"{self.target.name}({arguments})"
+        if self.target.method:
+            return f"{self.target.name}({self.plan.describe()}).{self.target.method}({arguments})"
         return f"{self.target.name}({self.plan.describe()}) called with ({arguments})"
 
 

@@ -57,7 +57,16 @@ class WrittenSpec:
     text: str
 
 
-Spec = TensorSpec | SizeSpec | TupleSpec | DictSpec | Constant | ObjectSpec | WrittenSpec
+@dataclass(frozen=True, slots=True)
+class MadeSpec:
+    """One of the arguments that the user's factory gives for ``target``."""
+
+    factory: str
+    target: Any
+    name: str
+
+
+Spec = TensorSpec | SizeSpec | TupleSpec | DictSpec | Constant | ObjectSpec | WrittenSpec | MadeSpec
 
 
 def size_of(dim: Dim, sizes: Sizes) -> int:
@@ -84,6 +93,8 @@ def describe(spec: Spec) -> str:
             return text
         case ObjectSpec(prototype):
             return f"{type(prototype).__name__}()"
+        case MadeSpec(factory):
+            return f"<of {factory}>"
 
 
 _DRAWN = {
@@ -105,7 +116,7 @@ def as_python(spec: Spec) -> str:
             return f"({', '.join(map(as_python, items))},)"
         case DictSpec(named):
             return "{" + ", ".join(f"{key!r}: {as_python(item)}" for key, item in named) + "}"
-        case ObjectSpec():
+        case ObjectSpec() | MadeSpec():
             return "..."
         case _:
             return describe(spec)

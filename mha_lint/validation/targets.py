@@ -19,10 +19,17 @@ from mha_lint.validation.reading import nodes_of
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What is run: a module class, or a module-level function, by its qualified name."""
+    """What is run: a module class, or a module-level function, by its qualified name.
+
+    With ``method``, that method of the class is called instead of forward.
+    """
 
     name: str
     is_class: bool
+    method: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.name}.{self.method}" if self.method else self.name
 
 
 class FunctionModule(torch.nn.Module):
@@ -34,6 +41,26 @@ class FunctionModule(torch.nn.Module):
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         return self.function(*args, **kwargs)
+
+
+class MethodModule(torch.nn.Module):
+    """One method of a module as a module of its own, which has the attributes of the other."""
+
+    def __init__(self, instance: torch.nn.Module, method: str) -> None:
+        super().__init__()
+        self.instance = instance
+        self.method = method
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        return getattr(self.instance, self.method)(*args, **kwargs)
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            if name == "instance":
+                raise
+            return getattr(self.instance, name)
 
 
 def lookup(module: types.ModuleType, name: str) -> Any:
@@ -49,12 +76,17 @@ def instantiate(target: Target, plan: Plan, module: types.ModuleType, seed: int)
     trial.seed_everything(seed)
     with quiet():
         found = lookup(module, target.name)
-        return build(found, plan, module) if target.is_class else FunctionModule(found)
+        if not target.is_class:
+            return FunctionModule(found)
+        built = build(found, plan, module)
+        return MethodModule(built, target.method) if target.method else built
 
 
 def signature_of(module: Any) -> inspect.Signature:
     if isinstance(module, FunctionModule):
         return inspect.signature(module.function)
+    if isinstance(module, MethodModule):
+        return inspect.signature(getattr(module.instance, module.method))
     return inspect.signature(module.forward if has_forward(module) else module.__call__)
 
 
@@ -63,8 +95,9 @@ def has_forward(module: Any) -> bool:
 
 
 def targets(loaded: Loaded, symbols: tuple[str, ...]) -> list[Target]:
-    """What to try, in order: the class or function itself, its subclasses, then what uses it in this file."""
+    """What to try: the class or function itself, its subclasses, what uses it in this file, then a method alone."""
     found: list[Target] = []
+    methods: list[Target] = []
     for symbol in symbols:
         owner = owner_of(loaded.module, symbol)
         if owner is None:
@@ -72,6 +105,9 @@ def targets(loaded: Loaded, symbols: tuple[str, ...]) -> list[Target]:
         thing = lookup(loaded.module, owner)
         if isinstance(thing, type) and issubclass(thing, torch.nn.Module):
             found.append(Target(owner, True))
+            method = symbol.removeprefix(owner).removeprefix(".")
+            if method.isidentifier() and not method.startswith("__") and method != "forward":
+                methods.append(Target(owner, True, method))
         elif callable(thing) and not isinstance(thing, type):
             found.append(Target(owner, False))
         found += [
@@ -82,7 +118,8 @@ def targets(loaded: Loaded, symbols: tuple[str, ...]) -> list[Target]:
             users = [name for name, _ in _classes(loaded) if _mentions(loaded.tree, name, names)]
             found += [Target(name, True) for name in users]
             names = set(users) | names
-    return sorted(dict.fromkeys(found), key=lambda target: not target.is_class and len(found) > 1)
+    ordered = sorted(dict.fromkeys(found), key=lambda target: not target.is_class and len(found) > 1)
+    return [*ordered, *dict.fromkeys(methods)]
 
 
 def owner_of(module: types.ModuleType, symbol: str) -> str | None:
@@ -115,14 +152,16 @@ def _mentions(tree: ast.Module, class_name: str, names: set[str]) -> bool:
     return False
 
 
-def function_of(tree: ast.Module, target: Target, cls: type) -> ast.FunctionDef | None:
-    """The source of forward (its own, or one inherited within the file), or of the function."""
+def function_of(tree: ast.Module, target: Target, module: Any) -> ast.FunctionDef | None:
+    """The source of forward or of the method (its own, or one inherited within the file), or of the function."""
     if not target.is_class:
         named = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == target.name]
         return named[0] if named else None
+    wanted = (target.method,) if target.method else ("forward", "__call__")
     bodies = {node.name: node for node in nodes_of(tree) if isinstance(node, ast.ClassDef)}
+    cls = type(module.instance if isinstance(module, MethodModule) else module)
     for base in cls.__mro__:
         for node in bodies[base.__name__].body if base.__name__ in bodies else ():
-            if isinstance(node, ast.FunctionDef) and node.name in ("forward", "__call__"):
+            if isinstance(node, ast.FunctionDef) and node.name in wanted:
                 return node
     return None

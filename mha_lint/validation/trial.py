@@ -8,17 +8,20 @@ import dataclasses
 import inspect
 import random
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 
+from mha_lint.validation import factories
 from mha_lint.validation.imports import quiet
+from mha_lint.validation.pristine import Lent
 from mha_lint.validation.specs import (
     Assignment,
     Constant,
     DictSpec,
+    MadeSpec,
     ObjectSpec,
     SizeSpec,
     Spec,
@@ -78,13 +81,23 @@ def make_inputs(
 
     def tensor(name: str, spec: TensorSpec) -> torch.Tensor:
         shape = tuple(size_of(dim, sizes) for dim in spec.dims)
-        note = ""
+        stored, note = shape, ""
+        if assignment.layout == "transposed" and len(shape) >= 2 and shape[-1] > 1 and shape[-2] > 1:
+            stored, note = (*shape[:-2], shape[-1], shape[-2]), " transposed storage"
+        elif assignment.layout == "expanded" and spec.dims[:1] == ("b",) and shape[0] > 1:
+            stored, note = (1, *shape[1:]), " expanded batch"
+
+        def laid(value: torch.Tensor) -> torch.Tensor:
+            value = value.transpose(-1, -2) if "transposed" in note else value
+            return value.expand(shape) if "expanded" in note else value
+
         if spec.kind == "bool":
-            value = torch.rand(shape, generator=generator) < 0.7
+            drawn = torch.rand(stored, generator=generator) < 0.7
             if len(shape) >= 2:
-                value |= torch.eye(shape[-2], shape[-1], dtype=torch.bool)
+                drawn |= torch.eye(stored[-2], stored[-1], dtype=torch.bool)
+            value = laid(drawn)
         elif spec.kind == "ids":
-            value = torch.randint(0, max(1, vocabulary), shape, generator=generator)
+            value = laid(torch.randint(0, max(1, vocabulary), stored, generator=generator))
         elif spec.kind == "positions":
             value = torch.arange(shape[-1]).expand(shape).clone()
         elif spec.kind == "lengths":
@@ -95,19 +108,11 @@ def make_inputs(
             angle = torch.rand(shape, generator=generator, dtype=torch.float64)
             value = torch.polar(torch.ones_like(angle), angle).to(torch.complex64)
         else:
-            stored, note = list(shape), ""
-            if assignment.layout == "transposed" and len(shape) >= 2 and shape[-1] > 1 and shape[-2] > 1:
-                stored[-1], stored[-2] = shape[-2], shape[-1]
-                note = " transposed storage"
-            elif assignment.layout == "expanded" and spec.dims[0] == "b" and shape[0] > 1:
-                stored[0], note = 1, " expanded batch"
             drawn = torch.randn(stored, generator=generator, dtype=torch.float64)
             held = drawn.to(conditions.device, conditions.held or conditions.dtype)
             leaf = held.to(conditions.dtype).requires_grad_()
             made.leaves[name] = leaf
-            value = leaf.clone()  # no leaf itself, so that the code may write into it
-            value = value.transpose(-1, -2) if "transposed" in note else value
-            value = value.expand(shape) if "expanded" in note else value
+            value = laid(leaf.clone())  # no leaf itself, so that the code may write into it
         words.append(f"{name}: {tuple(shape)}{note}")
         return value.to(conditions.device)
 
@@ -127,10 +132,13 @@ def make_inputs(
             case ObjectSpec(prototype):
                 return copy.deepcopy(prototype)
             case WrittenSpec(text):
-                with torch.random.fork_rng(devices=[]):
-                    torch.default_generator.manual_seed(conditions.seed)
+                with _seeded(conditions.seed):
                     value = eval(text, {"torch": torch, **sizes})
                 return placed(name, value)
+            case MadeSpec(factory, target, key):
+                with _seeded(conditions.seed), quiet():
+                    arguments = factories.made(factory, target, sizes)[1] or {}
+                return placed(name, arguments[key])
 
     def placed(name: str, value: Any) -> Any:
         """A value that the user wrote, its tensors on the device, floats in the trial's dtype."""
@@ -152,6 +160,13 @@ def make_inputs(
     made.arguments.update({name: argument(name, spec) for name, spec in specs.items()})
     made.shapes = tuple(words)
     return made
+
+
+@contextlib.contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        yield
 
 
 def call(module: Any, inputs: Inputs, positional: tuple[str, ...]) -> Any:
@@ -194,8 +209,8 @@ def run(
     try:
         if conditions.default:
             torch.set_default_dtype(conditions.dtype)
-        subject = copy.deepcopy(module)
-        subject.train(conditions.training)
+        lent = module if isinstance(module, Lent) else Lent(module)
+        subject = lent.lend(conditions.training)
         inputs = make()
         seed_everything(conditions.seed)
         with quiet(), torch.enable_grad():
@@ -294,6 +309,28 @@ def _compare(before: Seen, after: Seen, gained: frozenset[str], applied: frozens
                 largest = max(largest, distance)
             first = first or (f"{path} {problem}" if problem else "")
     return Comparison(first, largest)
+
+
+def laid_apart(before: Seen, after: Seen) -> str:
+    """In words, the first output that lies otherwise in memory, or shares it with other inputs; "" where none does."""
+    for (path, left), (_, right) in zip(before.outputs, after.outputs, strict=True):
+        if not isinstance(left, torch.Tensor) or not isinstance(right, torch.Tensor):
+            continue
+        strides = [
+            tuple(stride for size, stride in zip(value.shape, value.stride(), strict=True) if size > 1)
+            for value in (left, right)
+        ]
+        if strides[0] != strides[1]:
+            return f"{path} has strides {tuple(left.stride())} before and {tuple(right.stride())} after"
+        if _sharing(left, before) != _sharing(right, after):
+            return f"{path} shares memory with its inputs in one of the two only"
+    return ""
+
+
+def _sharing(value: torch.Tensor, seen: Seen) -> list[str]:
+    own = value.untyped_storage().data_ptr()
+    others = [(path, item) for path, item in seen.effects if isinstance(item, torch.Tensor)]
+    return [path for path, item in others if item.untyped_storage().data_ptr() == own]
 
 
 def differ(left: Any, right: Any) -> tuple[str, float]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import importlib
 import os
 import socket
 import time
@@ -46,8 +47,9 @@ def _run(sock: socket.socket) -> None:
     from mha_lint.validation import examine, reach  # noqa: F401
 
     send(sock, {"torch": torch.__version__})  # said first: the caller need not wait for the rest
-    with contextlib.suppress(ImportError):
-        import torch.fx.experimental.symbolic_shapes  # the first backward of every child would import it
+    for needed in ("torch.fx.experimental.symbolic_shapes", "numpy.random"):  # every child would import them
+        with contextlib.suppress(ImportError):
+            importlib.import_module(needed)
     gc.collect()
     gc.freeze()  # keeps the pages of torch shared with the children
     packages = Packages(_work)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -114,3 +115,50 @@ def test_the_stub_is_a_declaration_of_the_attempt_that_got_furthest(check: Check
     assert (again.module, again.target) == ("attention", "GraphAttention")
     assert again.inputs is not None
     assert set(again.inputs) == {"nodes", "graph"}
+
+
+FACTORIES = """
+import torch
+import attention
+
+
+def make(cls, b, t):
+    options = attention.Options("sesame", 32)
+    return cls(options), {"nodes": torch.randn(b, t, 32), "graph": torch.eye(t, dtype=torch.bool)}
+
+
+def build(cls):
+    return cls(attention.Options("sesame", 32))
+
+
+def fail(cls):
+    raise ValueError("no such luck")
+"""
+
+
+@pytest.mark.parametrize(
+    "given",
+    [{"factory": "factories:make"}, {"factory": "factories:build", "inputs": INPUTS}],
+    ids=["with arguments", "instance alone"],
+)
+def test_a_factory_serves(check: Check, tmp_path: Path, given: dict[str, Any]) -> None:
+    (tmp_path / "factories.py").write_text(FACTORIES)
+    verdict = check(GRAPH_ATTENTION, MERGE, MERGED, "GraphAttention.forward", "repaired", declared=harness(**given))
+    assert verdict.verdict == "validated", verdict.reason
+    assert verdict.harness == "declared"
+    assert f"made by {given['factory']}" in verdict.reason
+    assert len({trial.shapes for trial in verdict.trials if trial.outcome == "agree"}) >= 4
+
+
+def test_a_factory_that_fails_is_named(check: Check, tmp_path: Path) -> None:
+    (tmp_path / "factories.py").write_text(FACTORIES)
+    given = harness(factory="factories:fail")
+    verdict = check(GRAPH_ATTENTION, "@ k.mT", "@ v.mT", "GraphAttention.forward", "corrected", declared=given)
+    assert verdict.verdict == "not exercised"
+    assert "calling factories:fail raised ValueError: no such luck" in verdict.reason
+
+
+@pytest.mark.parametrize("given", [{"factory": "no function"}, {"factory": "a:b", "init": {}}, {"factory": 3}])
+def test_a_factory_that_makes_no_sense_is_an_error(given: dict[str, Any]) -> None:
+    with pytest.raises(declared.DeclarationError, match="factory"):
+        declared.parse("attention:GraphAttention", given)

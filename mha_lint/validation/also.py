@@ -1,0 +1,42 @@
+"""What ``--also`` asks for: that a fix does not cost a module ``torch.compile(fullgraph=True)`` or ``torch.export``.
+
+The graphs are captured and run as they are, with no code generated for them: whether a graph breaks is decided before.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from mha_lint.validation import stubs, trial
+from mha_lint.validation.imports import in_one_line, quiet
+
+
+def prepare() -> None:
+    """Use what captures graphs once: it replaces functions of torch, which code under trial must not be blamed for."""
+    os.environ.pop("TORCH_COMPILE_DISABLE", None)
+    for kind in ("compile", "export"):
+        run(kind, torch.nn.Linear(1, 1), trial.Inputs({"input": torch.zeros(1, 1)}), ())
+
+
+def run(kind: str, module: Any, inputs: trial.Inputs, positional: tuple[str, ...]) -> tuple[trial.Seen, str]:
+    """The outputs of ``module`` under "compile" or "export" in eval mode, and why there are none, in one line."""
+    seen = trial.Seen()
+    torch._dynamo.reset()
+    named = dict(inputs.arguments)
+    places = tuple(named.pop(name) for name in positional if name in named)
+    trial.seed_everything(0)
+    try:
+        with quiet(), torch.no_grad():
+            captured: Callable[..., Any]
+            if kind == "compile":
+                captured = torch.compile(module.eval(), backend="eager", fullgraph=True)
+            else:
+                captured = torch.export.export(module.eval(), places, named).module()
+            seen.outputs = trial.flatten(captured(*places, **named), "output")
+    except (Exception, stubs.StubTouched) as error:
+        seen.error = error
+    return seen, in_one_line(seen.error) if seen.error is not None else ""

@@ -1,0 +1,163 @@
+"""Where the module cannot be run: its method alone, then the changed statements alone."""
+
+from __future__ import annotations
+
+import textwrap
+
+import pytest
+
+from mha_lint.validation import Job, regions
+
+from .conftest import Check
+
+pytest.importorskip("torch")
+
+UNRUNNABLE = """
+import torch
+from torch import nn
+import no_such_package
+
+
+class Attention(nn.Module):
+    def __init__(self, settings):
+        super().__init__()
+        self.store = no_such_package.open_store(settings)
+        self.qkv, self.heads = self.store["qkv"], self.store["heads"]
+
+    def forward(self, request):
+        x = self.store.read(request)
+        b, t, c = x.shape
+        qkv = self.qkv(x).reshape(b, t, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+        q, k, v = qkv.unbind(0)
+        y = torch.softmax(q @ k.transpose(-2, -1), -1) @ v
+        y = y.transpose(1, 2).view(b, t, c)
+        mask = request.mask.repeat_interleave(self.heads, 1).unsqueeze(1).contiguous()
+        return self.store.write(y.transpose(1, 2).contiguous().reshape(b, c * t), mask)
+"""
+
+BY_METHOD = """
+from torch import nn
+
+
+class Attention(nn.Module):
+    def __init__(self, dim: int, num_heads: int):
+        super().__init__()
+        self.qkv, self.num_heads = nn.Linear(dim, 3 * dim), num_heads
+
+    def split(self, x):
+        b, t, c = x.shape
+        qkv = self.qkv(x).reshape(b, t, 3, self.num_heads, c // self.num_heads).permute(2, 0, 3, 1, 4)
+        q, k, v = qkv.unbind(0)
+        return q, k, v
+
+    def forward(self, job):
+        return job.queue.take(job.ticket)(self)
+"""
+
+
+def test_a_method_is_called_alone_where_forward_cannot_be(check: Check) -> None:
+    verdict = check(BY_METHOD, "qkv.unbind(0)", "qkv[0], qkv[1], qkv[2]", "Attention.split")
+    assert verdict.verdict == "validated", verdict.reason
+    assert verdict.harness == "method"
+    assert "Attention(dim=32, num_heads=4).split(x=(b, t, 32))" in verdict.reason
+
+
+def test_a_wrong_rewrite_of_a_method_is_refuted(check: Check) -> None:
+    verdict = check(BY_METHOD, "qkv.unbind(0)", "qkv[0], qkv[2], qkv[1]", "Attention.split")
+    assert verdict.verdict == "refuted"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "relation"),
+    [
+        ("qkv.unbind(0)", "qkv[0], qkv[1], qkv[2]", "equivalent"),
+        (".transpose(1, 2).view(b, t, c)", ".transpose(1, 2).contiguous().view(b, t, c)", "repaired"),
+        (".unsqueeze(1).contiguous()", ".unsqueeze(1)", "equivalent"),
+    ],
+    ids=["unbind", "view", "contiguous"],
+)
+def test_changed_statements_run_alone_where_nothing_else_does(check: Check, old: str, new: str, relation: str) -> None:
+    verdict = check(UNRUNNABLE, old, new, "Attention.forward", relation)
+    assert verdict.verdict == "validated", verdict.reason
+    assert verdict.harness == "region"
+    assert len({trial.shapes for trial in verdict.trials if trial.outcome == "agree"}) >= 4
+    if relation == "repaired":
+        assert any("before raised at the flagged line" in trial.detail for trial in verdict.trials)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "relation"),
+    [
+        ("qkv.unbind(0)", "qkv[0], qkv[2], qkv[1]", "equivalent"),
+        ("qkv.unbind(0)", "qkv[0], qkv[1], qkv[2].detach()", "equivalent"),
+        ("q @ k.transpose(-2, -1)", "k @ q.transpose(-2, -1)", "equivalent"),
+        (".transpose(1, 2).view(b, t, c)", ".contiguous().view(b, t, c)", "repaired"),
+        (".transpose(1, 2).view(b, t, c)", ".transpose(1, 2).contiguous().view(b, t, c) * 1.001", "repaired"),
+        ("self.heads, 1)", "self.heads, 0)", "equivalent"),
+    ],
+)
+def test_wrong_rewrites_are_not_validated_alone_either(check: Check, old: str, new: str, relation: str) -> None:
+    assert check(UNRUNNABLE, old, new, "Attention.forward", relation).verdict != "validated"
+
+
+def test_alone_results_that_lie_otherwise_in_memory_are_not_the_same(check: Check) -> None:
+    """Code after the statements could tell: a view of them may raise."""
+    source = UNRUNNABLE.replace("request.mask.repeat_interleave(self.heads, 1).unsqueeze(1)", "request.mask.mT")
+    verdict = check(source, ".mT.contiguous()", ".mT", "Attention.forward")
+    assert verdict.verdict == "not exercised"
+    assert "has strides" in verdict.reason
+
+
+def test_what_goes_into_unknown_code_counts_as_a_result(check: Check) -> None:
+    source = UNRUNNABLE.replace("self.store.write(y.", "self.store.write(y.flip(0).")
+    verdict = check(source, "y.flip(0)", "y.flip(1)", "Attention.forward")
+    assert verdict.verdict != "validated"
+
+
+def _regions(before: str, old: str, new: str) -> str:
+    text = textwrap.dedent(before)
+    (job,) = regions.lifted(Job("a.py", text, text.replace(old, new), ("f",), "equivalent"), 0)
+    return job.before
+
+
+def test_a_region_reads_parameters_and_libraries_alone() -> None:
+    text = _regions(
+        """
+        import torch.nn.functional as F
+        from package import rotate
+
+        def f(self, x, config):
+            for layer in self.layers:
+                x = F.relu(rotate(x, config.base)).view(x.shape[0], self.heads, -1).unbind(0)
+            return x
+        """,
+        "unbind(0)",
+        "unbind(1)",
+    )
+    assert text == (
+        "import torch.nn.functional as F\n"
+        "def region(x, base, rotate, heads: int):\n"
+        "    _passed = []\n"
+        "    x = F.relu((_passed.append((x, base)), rotate)[1]).view(x.shape[0], heads, -1).unbind(0)\n"
+        "    return (x, _passed,)\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("source", "old", "new"),
+    [
+        ("def f(x):\n    self.kept = x.unbind(0)\n", "unbind(0)", "unbind(1)"),
+        ("def f(x):\n    yield x.unbind(0)\n", "unbind(0)", "unbind(1)"),
+        ("def f(x):\n    return eval('x').unbind(0)\n", "unbind(0)", "unbind(1)"),
+        ("def f(x):\n    y = g(x)\n    return y.unbind(0)\n", "g(x)", "h(x)"),
+        ("def f(x):\n    y = x.t()\n    return y\n", "y = x.t()", "y = z = x.t()"),
+        ("a = 1\n\ndef f(x):\n    return x\n", "a = 1", "a = 2"),
+    ],
+    ids=["attribute", "yield", "eval", "other call", "other names", "no function"],
+)
+def test_what_cannot_run_alone_has_no_region(source: str, old: str, new: str) -> None:
+    after = source.replace(old, new)
+    if "z = " in after:
+        after, source = after.replace("return y", "return y, z"), source.replace("return y", "return y, z")
+    with pytest.raises(regions.NoRegion):
+        regions.lifted(Job("a.py", source, after, ("f",), "equivalent"), 0)
