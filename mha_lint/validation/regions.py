@@ -30,6 +30,8 @@ _REFUSED = (
     ast.Global, ast.Nonlocal, ast.Import, ast.ImportFrom, ast.Delete, ast.AsyncFor, ast.AsyncWith,
 )  # fmt: skip
 
+_BRANCHES = (ast.If, ast.IfExp, ast.While, ast.Match, ast.Try, ast.BoolOp)
+
 _Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
@@ -99,6 +101,8 @@ def _lift(job: Job, old: _Function, new: _Function, imports: Mapping[str, str], 
         raise NoRegion("there is nothing before the changed statements")
     first -= more
     statements, changed = block[first:end], new_block[first:new_end]
+    if any(isinstance(node, _BRANCHES) for item in (*statements, *changed) for node in ast.walk(item)):
+        raise NoRegion("it branches, and only the code around it knows which ways are taken")
     inside = {id(node) for statement in statements for node in ast.walk(statement)}
     read = {
         node.id for node in ast.walk(old) if isinstance(node, ast.Name) and _is_read(node) and id(node) not in inside
@@ -111,8 +115,8 @@ def _lift(job: Job, old: _Function, new: _Function, imports: Mapping[str, str], 
     names = _Names(local, imports)
     left, right = _Lifter(names), _Lifter(names)
     texts = [lifter.text(body, outputs, old.args) for lifter, body in ((left, statements), (right, changed))]
-    if left.opaque.keys() != right.opaque.keys():
-        raise NoRegion("it calls unknown code more or less often")
+    if left.opaque.keys() != right.opaque.keys() or left.read != right.read:
+        raise NoRegion("it reads or calls other things before and after")
     head = f"def {NAME}({', '.join(names.declared(old.args))}):\n"
     preface = "".join(f"{imports[name]}\n" for name in sorted(names.imported))
     before, after = (preface + head + text for text in texts)
@@ -248,6 +252,7 @@ class _Lifter(ast.NodeTransformer):
         self.names = names
         self.assigned: set[str] = set()
         self.opaque: dict[str, int] = {}  # calls of unknown code, counted
+        self.read: set[str] = set()  # the parameters
 
     def text(self, statements: Sequence[ast.stmt], outputs: Sequence[str], given: ast.arguments) -> str:
         body = [self._statement(copy.deepcopy(statement)) for statement in statements]
@@ -316,7 +321,12 @@ class _Lifter(ast.NodeTransformer):
     def _read(self, name: str) -> str:
         if name in self.assigned or self.names.is_known(name):
             return name
-        return self.names.parameter(name, name)
+        return self._parameter(name, name)
+
+    def _parameter(self, key: str, wish: str) -> str:
+        name = self.names.parameter(key, wish)
+        self.read.add(name)
+        return name
 
     def _scoped(self, node: ast.AST, bound: set[str]) -> ast.AST:
         outer = set(self.assigned)
@@ -344,7 +354,9 @@ class _Lifter(ast.NodeTransformer):
                 return node
             if root.id in self.assigned:
                 raise NoRegion(f"it reads {ast.unparse(node)}")
-            return ast.Name(self.names.parameter(ast.unparse(node), node.attr), ast.Load())
+            if node.attr == "training":
+                raise NoRegion("it depends on the mode, which is not its own")
+            return ast.Name(self._parameter(ast.unparse(node), node.attr), ast.Load())
         if node.attr in _OF_TENSORS:
             node.value = self.visit(node.value)
             return node
@@ -383,7 +395,7 @@ class _Lifter(ast.NodeTransformer):
         passed = ast.Call(
             ast.Attribute(ast.Name(_PASSED, ast.Load()), "append", ast.Load()), [ast.Tuple(given, ast.Load())], []
         )
-        result = ast.Name(self.names.parameter(f"{key} {count}", wish), ast.Load())
+        result = ast.Name(self._parameter(f"{key} {count}", wish), ast.Load())
         return ast.Subscript(ast.Tuple([passed, result], ast.Load()), ast.Constant(1), ast.Load())
 
 

@@ -1,9 +1,10 @@
 """Whether validation ever accepts a wrong fix: some hundreds of them, generated, of many kinds.
 
-    python tests/bench/wrong_fixes.py [--only KIND] [--json FILE]
+    python tests/bench/wrong_fixes.py [--only KIND] [--alone] [--json FILE]
 
 The wrong fixes are those of ``tests/validation/wrong_fixes.py``; so that a refusal means something, a harmless rewrite
-of each module must be accepted. Last line: ``accepted A of N wrong fixes, and H of C harmless ones``. Exit status 1
+of each module must be accepted. With ``--alone`` the files raise when they are imported, so that the changed statements
+can only be run alone. Last line: ``accepted A of N wrong fixes, and H of C harmless ones``. Exit status 1
 when A is not 0, or H is not C.
 """
 
@@ -25,6 +26,7 @@ from tests.validation.wrong_fixes import controls, rewrites
 def main() -> int:
     made = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     made.add_argument("--only", default="", help="kinds that contain this text")
+    made.add_argument("--alone", action="store_true", help="let nothing but the changed statements run")
     made.add_argument("--json", help="write every verdict to this file")
     options = made.parse_args()
     wrong = [each for each in rewrites() if options.only in each.kind]
@@ -35,8 +37,9 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as folder, Validator(devices=("cpu",), timeout=60.0) as validator:
         path = Path(folder, "attention.py")
         for each in [*harmless, *wrong]:
-            path.write_text(each.before)
-            verdict = validator.validate(Job(str(path), each.before, each.after, (each.symbol,), "equivalent"))
+            before, after = (text + "\n{}['no import']\n" * options.alone for text in (each.before, each.after))
+            path.write_text(before)
+            verdict = validator.validate(Job(str(path), before, after, (each.symbol,), "equivalent"))
             fine = verdict.verdict == "validated"
             told.append(
                 {"source": each.source, "kind": each.kind, "verdict": verdict.verdict, "reason": verdict.reason}

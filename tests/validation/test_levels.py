@@ -151,9 +151,12 @@ def test_a_region_reads_parameters_and_libraries_alone() -> None:
         ("def f(x):\n    return eval('x').unbind(0)\n", "unbind(0)", "unbind(1)"),
         ("def f(x):\n    y = g(x)\n    return y.unbind(0)\n", "g(x)", "h(x)"),
         ("def f(x):\n    y = x.t()\n    return y\n", "y = x.t()", "y = z = x.t()"),
+        ("def f(self, x):\n    return x.unbind(self.dim)\n", "self.dim", "0"),
+        ("def f(self, x):\n    return F.dropout(x, 0.1, self.training).t()\n", ".t()", ".mT"),
+        ("def f(x, a):\n    y = x if a else x.t()\n    return y\n", "x.t()", "x.mT"),
         ("a = 1\n\ndef f(x):\n    return x\n", "a = 1", "a = 2"),
     ],
-    ids=["attribute", "yield", "eval", "other call", "other names", "no function"],
+    ids=["attribute", "yield", "eval", "other call", "other names", "fewer names", "mode", "branch", "no function"],
 )
 def test_what_cannot_run_alone_has_no_region(source: str, old: str, new: str) -> None:
     after = source.replace(old, new)
