@@ -25,7 +25,7 @@ _STDIN = Path("-")
 
 
 def entry() -> None:
-    """The console script."""
+    """The command, for a process of its own."""
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # file names need not be valid text, nor terminals UTF-8

@@ -44,13 +44,18 @@ def commands(folder: Path) -> list[Command]:
     lint = [sys.executable, "-m", "mha_lint"]
     options = ["--isolated", "--no-cache", "-q"]
     clean, marked, fixed = folder / "clean.py", folder / "marked.py", folder / "fixed.py"
+    plain = [folder / f"plain{count}.py" for count in range(8)]
+    for file in plain:
+        shutil.copy(Path(argparse.__file__), file)
     shutil.copy(CLEAN, clean)
     shutil.copy(MARKED, marked)
     made = [
         Command("`python -c pass`", [sys.executable, "-c", "pass"]),
         Command('`python -c "import argparse"`', [sys.executable, "-c", "import argparse"]),
         Command("`mha-lint --version`", [*lint, "--version"]),
-        Command("`mha-lint`, one clean file", [*lint, *options, str(clean)]),
+        Command("`mha-lint`, one file without attention", [*lint, *options, str(plain[0])]),
+        Command("`mha-lint`, ten files, two with attention", [*lint, *options, *map(str, [*plain, clean, marked])], 1),
+        Command("`mha-lint`, one clean file of attention", [*lint, *options, str(clean)]),
         Command("`mha-lint`, one file with one MHA001", [*lint, *options, str(marked)], status=1),
         Command(
             "`mha-lint --fix --device cpu`, the same",

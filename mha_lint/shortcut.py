@@ -1,0 +1,67 @@
+"""The console script. Files that can't hold a finding end here, before most of what the command needs is imported.
+
+It serves files given by name under no settings of their own, as pre-commit gives them; whatever is out of the ordinary
+goes to :mod:`mha_lint.cli`, which says and does the same for all the rest.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from mha_lint.screen import admits
+
+# Options that change nothing where nothing is found.
+_HARMLESS = frozenset({"--isolated", "--no-cache", "--force-exclude", "--fix", "--exit-non-zero-on-fix", "-q", "--quiet"})
+_BOM = b"\xef\xbb\xbf"
+_PASSED = b"All checks passed.\n"
+
+
+def entry() -> None:
+    """Run the command and exit with its status."""
+    if not passed(sys.argv[1:]):
+        from mha_lint.cli import entry as run
+
+        run()
+
+
+def passed(arguments: list[str]) -> bool:
+    """Whether all is said and done: the files named have nothing to find, and that was reported."""
+    paths = [argument for argument in arguments if argument not in _HARMLESS]
+    try:
+        if not paths or not all(map(_is_plain, paths)):
+            return False
+        if "--isolated" not in arguments and _are_configured(paths):
+            return False
+        if not {"-q", "--quiet"} & set(arguments):
+            os.write(sys.stdout.fileno(), _PASSED)
+    except (OSError, ValueError):  # cli knows how to say it
+        return False
+    return True
+
+
+def _is_plain(path: str) -> bool:
+    """Whether a path is that of a Python file of ordinary text, in which no rule could find anything."""
+    if path.startswith("-") or not path.endswith((".py", ".pyi")) or not os.path.isfile(path):
+        return False
+    with open(path, "rb") as stream:
+        data = stream.read()
+    if data.startswith(_BOM) or b"\0" in data or b"coding" in data[:4096]:
+        return False
+    data.decode()  # ValueError where it is not UTF-8
+    return not admits(data)
+
+
+def _are_configured(paths: list[str]) -> bool:
+    """Whether a pyproject.toml above a path, or above the working directory, may have settings to check."""
+    seen: set[str] = set()
+    for folder in {os.getcwd(), *(os.path.dirname(os.path.abspath(path)) for path in paths)}:
+        while folder not in seen:
+            seen.add(folder)
+            file = os.path.join(folder, "pyproject.toml")
+            if os.path.lexists(file):
+                with open(file, "rb") as stream:
+                    if b"mha-lint" in stream.read():
+                        return True
+            folder = os.path.dirname(folder)
+    return False
