@@ -12,7 +12,9 @@ import sys
 from mha_lint.screen import admits
 
 # Options that change nothing where nothing is found.
-_HARMLESS = frozenset({"--isolated", "--no-cache", "--force-exclude", "--fix", "--exit-non-zero-on-fix", "-q", "--quiet"})
+_HARMLESS = frozenset(
+    {"--isolated", "--no-cache", "--force-exclude", "--fix", "--exit-non-zero-on-fix", "-q", "--quiet"}
+)
 _BOM = b"\xef\xbb\xbf"
 _PASSED = b"All checks passed.\n"
 

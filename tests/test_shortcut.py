@@ -26,7 +26,12 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.mark.parametrize(
     "arguments",
-    [["plain.py"], ["plain.py", "other.pyi", "--force-exclude"], ["--fix", "plain.py"], ["-q", "--isolated", "plain.py"]],
+    [
+        ["plain.py"],
+        ["plain.py", "other.pyi", "--force-exclude"],
+        ["--fix", "plain.py"],
+        ["-q", "--isolated", "plain.py"],
+    ],
 )
 def test_it_ends_as_the_whole_command_does(arguments: list[str], capfd: pytest.CaptureFixture[str]) -> None:
     assert passed(arguments)

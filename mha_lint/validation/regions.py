@@ -49,8 +49,9 @@ def lifted(job: Job, more: int) -> tuple[Job, ...]:
     except (SyntaxError, ValueError) as error:
         raise NoRegion(f"it cannot be parsed: {error}") from error
     pairs = _changed_functions(before, after)
-    imports = _imports(before)
-    return tuple(_lift(job, old, new, imports, more) for old, new in pairs)
+    own = _own_names(before)
+    imports = {name: statement for name, statement in _imports(before).items() if name not in own}
+    return tuple(_lift(job, old, new, imports, own, more) for old, new in pairs)
 
 
 def _changed_functions(before: ast.Module, after: ast.Module) -> list[tuple[_Function, _Function]]:
@@ -87,15 +88,39 @@ def _imports(tree: ast.Module) -> dict[str, str]:
             case ast.Import(names=names):
                 for alias in names:
                     if alias.name.partition(".")[0] in _LIBRARIES:
-                        bound = alias.asname or alias.name.partition(".")[0]
-                        found[bound] = ast.unparse(ast.Import([alias]))
+                        found[_bound_by(alias)] = ast.unparse(ast.Import([alias]))
             case ast.ImportFrom(module=str(module), names=names, level=0) if module.partition(".")[0] in _LIBRARIES:
                 for alias in names:
                     found[alias.asname or alias.name] = ast.unparse(ast.ImportFrom(module, [alias], 0))
     return found
 
 
-def _lift(job: Job, old: _Function, new: _Function, imports: Mapping[str, str], more: int) -> Job:
+def _own_names(tree: ast.Module) -> set[str]:
+    """Names that the file binds at its top level to anything but what it imports from those libraries."""
+    own: set[str] = set()
+    pending: list[ast.AST] = list(tree.body)
+    while pending:
+        node = pending.pop()
+        match node:
+            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
+                own.add(name)
+            case ast.Import(names=names):
+                own |= {_bound_by(alias) for alias in names if alias.name.partition(".")[0] not in _LIBRARIES}
+            case ast.ImportFrom(module=module, names=names, level=level):
+                if level or (module or "").partition(".")[0] not in _LIBRARIES:
+                    own |= {_bound_by(alias) for alias in names}
+            case ast.Name(id=name, ctx=ast.Store()):
+                own.add(name)
+            case _:
+                pending += ast.iter_child_nodes(node)
+    return own
+
+
+def _bound_by(alias: ast.alias) -> str:
+    return alias.asname or alias.name.partition(".")[0]
+
+
+def _lift(job: Job, old: _Function, new: _Function, imports: Mapping[str, str], own: set[str], more: int) -> Job:
     block, first, end, new_block, new_end = _narrowed(old.body, new.body)
     if more > first:
         raise NoRegion("there is nothing before the changed statements")
@@ -110,9 +135,13 @@ def _lift(job: Job, old: _Function, new: _Function, imports: Mapping[str, str], 
     both = _bound(statements) | _bound(changed)
     if (both & read) - (_bound(statements) & _bound(changed)):
         raise NoRegion("it binds other names before and after")
-    outputs = sorted((both & read) | _written(statements))
+    if both & {name for node in ast.walk(old) if isinstance(node, (ast.Global, ast.Nonlocal)) for name in node.names}:
+        raise NoRegion("it binds names of other code")
     local = _bound([old]) | {item.arg for item in ast.walk(old.args) if isinstance(item, ast.arg)}
-    names = _Names(local, imports)
+    names = _Names(local, own, imports)
+    for body in (statements, changed):
+        _Lifter(names).text(body, (), old.args)  # what is bound after it was read may come around again in a loop
+    outputs = sorted((both & (read | set(names.parameters))) | _written(statements))
     left, right = _Lifter(names), _Lifter(names)
     texts = [lifter.text(body, outputs, old.args) for lifter, body in ((left, statements), (right, changed))]
     if left.opaque.keys() != right.opaque.keys() or left.read != right.read:
@@ -207,6 +236,7 @@ class _Names:
     """The names of the lifted function, shared by both texts."""
 
     local: set[str]
+    own: set[str]  # of the file's top level
     imports: Mapping[str, str]
     parameters: dict[str, str] = field(default_factory=dict)  # by what each stands for
     imported: set[str] = field(default_factory=set)
@@ -229,6 +259,8 @@ class _Names:
         if name in self.imports:
             self.imported.add(name)
             return True
+        if name in self.own:
+            return False
         if name in _REFUSED_BUILTINS:
             raise NoRegion(f"it calls {name}")
         return hasattr(builtins, name)

@@ -3,8 +3,8 @@
     python tests/bench/peers.py PACKAGE_FOLDER [--runs 3]
 
 ``ruff check --select F401`` and ``mha-lint`` run with no cache, then mha-lint from its cache with nothing changed, then
-flake8 with mha-lint's plugin and without it. Each is run ``--runs`` times in turn with the others, cold runs of mha-lint
-once; the median is given. Peak memory is that of the largest process of a run.
+flake8 with mha-lint's plugin and without it. Each is run ``--runs`` times in turn with the others, mha-lint without a
+cache once; the median is given. Peak memory is that of the largest process of a run.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-
 
 # flake8 runs what is installed, selected or not: without the plugin means that it can't be found.
 _WITHOUT = """

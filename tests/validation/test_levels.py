@@ -154,9 +154,21 @@ def test_a_region_reads_parameters_and_libraries_alone() -> None:
         ("def f(self, x):\n    return x.unbind(self.dim)\n", "self.dim", "0"),
         ("def f(self, x):\n    return F.dropout(x, 0.1, self.training).t()\n", ".t()", ".mT"),
         ("def f(x, a):\n    y = x if a else x.t()\n    return y\n", "x.t()", "x.mT"),
+        ("def f(x):\n    nonlocal y\n    y = x.t()\n", "x.t()", "x.mT"),
         ("a = 1\n\ndef f(x):\n    return x\n", "a = 1", "a = 2"),
     ],
-    ids=["attribute", "yield", "eval", "other call", "other names", "fewer names", "mode", "branch", "no function"],
+    ids=[
+        "attribute",
+        "yield",
+        "eval",
+        "other call",
+        "other names",
+        "fewer names",
+        "mode",
+        "branch",
+        "nonlocal",
+        "no function",
+    ],
 )
 def test_what_cannot_run_alone_has_no_region(source: str, old: str, new: str) -> None:
     after = source.replace(old, new)
@@ -164,3 +176,29 @@ def test_what_cannot_run_alone_has_no_region(source: str, old: str, new: str) ->
         after, source = after.replace("return y", "return y, z"), source.replace("return y", "return y, z")
     with pytest.raises(regions.NoRegion):
         regions.lifted(Job("a.py", source, after, ("f",), "equivalent"), 0)
+
+
+def test_what_the_file_names_itself_is_no_library() -> None:
+    text = _regions(
+        """
+        try:
+            from einops import rearrange
+        except ImportError:
+            from .own import rearrange
+
+        def max(*sizes):
+            return sizes[0]
+
+        def f(x):
+            return rearrange(x, "a b -> b a").view(max(1, 2)).unbind(0)
+        """,
+        "unbind(0)",
+        "unbind(1)",
+    )
+    assert "einops" not in text
+    assert text.startswith("def region(")
+
+
+def test_what_a_loop_hands_to_its_next_turn_is_a_result() -> None:
+    text = _regions("def f(x):\n    for _ in range(3):\n        x = x.unbind(0)[0]\n", "unbind(0)", "unbind(1)")
+    assert "return (x, _passed,)" in text
