@@ -20,7 +20,7 @@ from mha_lint.validation.specs import (
 )
 from mha_lint.validation.vocabulary import input_kind, parts_of, role_of
 
-_BATCH_NAMES = frozenset("b bs bsz bsize bz batch batch_size batchsize nbatches n_batch num_batch".split())
+BATCH_NAMES = frozenset("b bs bsz bsize bz batch batch_size batchsize nbatches n_batch num_batch".split())
 
 
 _CHANNEL_NAMES = frozenset("c ch chan channels dim e embed_dim d_model hidden n_embd f features _c c_in in_dim".split())
@@ -55,8 +55,9 @@ def candidates(
         return [*sizes, *specs]
     if is_number or (kind in ("height", "width") and not is_tensor):
         symbol = {"height": "H", "width": "W", "start": "0"}.get(kind, "t")
-        specs = [SizeSpec(spec.dims, single=True) for spec in specs if isinstance(spec, TensorSpec)]
-        return [*specs, SizeSpec((symbol,), single=True), Constant(0), Constant(1), Constant(4)]
+        if specs:  # a number that has a hint is settled
+            return [SizeSpec(spec.dims, single=True) for spec in specs if isinstance(spec, TensorSpec)]
+        return [SizeSpec((symbol,), single=True), Constant(0), Constant(1), Constant(4)]
     if text in ("bool", "<class 'bool'>") or (kind == "flag" and not is_tensor):
         return [Constant(False), Constant(True)]
     if text in ("float", "<class 'float'>"):
@@ -143,7 +144,7 @@ def _sizes(name: str) -> list[Spec]:
     return []
 
 
-_NAMED: Mapping[str, str] = {
+NAMED: Mapping[str, str] = {
     **dict.fromkeys("h nh heads n_heads num_heads n_head nheads".split(), "h"),
     **dict.fromkeys("t l n s q_len seq_len tgt_len length q_length seqlen".split(), "t"),
     **dict.fromkeys("d hd dh d_k d_head head_dim dim_head".split(), "d"),
@@ -153,7 +154,7 @@ _NAMED: Mapping[str, str] = {
 def _by_names(names: tuple[str, ...]) -> list[tuple[Dim, ...]]:
     """The dims of a tensor of heads, where it is unpacked into names that say which is which."""
     known = [
-        "b" if name in _BATCH_NAMES else _NAMED.get(name, "") for name in (name.lower().strip("_") for name in names)
+        "b" if name in BATCH_NAMES else NAMED.get(name, "") for name in (name.lower().strip("_") for name in names)
     ]
     return [tuple(known)] if len(known) == 4 and set(known) == set("bhtd") else []
 
@@ -239,7 +240,7 @@ def _tensors(
     ranks = own.ranks or [rank for other in evidence.values() for rank in other.ranks][:1]
     widths = _widths(own, module, inspected)
     by_width: list[tuple[Dim, ...]] = _by_names(own.names)
-    if len(own.names) == 3 and own.names[1].lower() in _BATCH_NAMES and own.names[0].lower() not in _BATCH_NAMES:
+    if len(own.names) == 3 and own.names[1].lower() in BATCH_NAMES and own.names[0].lower() not in BATCH_NAMES:
         by_width += [(length, "b", width) for width in widths]
     for width in widths:
         by_width += [("b", length, width), ("b", width, "H", "W"), ("b", "H", "W", width), (length, width)]

@@ -241,6 +241,7 @@ class _Names:
     parameters: dict[str, str] = field(default_factory=dict)  # by what each stands for
     imported: set[str] = field(default_factory=set)
     numbers: set[str] = field(default_factory=set)  # what is used as a size
+    tensors: set[str] = field(default_factory=set)  # what is multiplied, or has a method of tensors called
 
     def parameter(self, key: str, wish: str) -> str:
         if key not in self.parameters:
@@ -270,7 +271,8 @@ class _Names:
         said = {item.arg: ast.unparse(item.annotation) for item in _arguments(given) if item.annotation is not None}
         for key, name in self.parameters.items():
             annotation = "int" if name in self.numbers else said.get(key, "")
-            yield f"{name}: {annotation}" if annotation in ("int", "bool", "float") else name
+            annotation = "'Tensor'" if name in self.tensors else annotation
+            yield f"{name}: {annotation}" if annotation in ("int", "bool", "float", "'Tensor'") else name
 
 
 def _arguments(given: ast.arguments) -> list[ast.arg]:
@@ -376,6 +378,19 @@ class _Lifter(ast.NodeTransformer):
     def visit_Lambda(self, node: ast.Lambda) -> ast.AST:
         return self._scoped(node, {item.arg for item in ast.walk(node.args) if isinstance(item, ast.arg)})
 
+    def visit_BinOp(self, node: ast.BinOp) -> ast.AST:
+        done = super().generic_visit(node)
+        if isinstance(node.op, ast.Add):  # of shapes: x.shape[:-2] + (width,)
+            self.names.numbers |= {
+                name.id for side in (node.left, node.right) if isinstance(side, ast.Tuple) for name in _terms(side)
+            }
+        if isinstance(node.op, ast.MatMult):
+            self._are_tensors(node.left, node.right)
+        return done
+
+    def _are_tensors(self, *nodes: ast.expr) -> None:
+        self.names.tensors |= {node.id for node in nodes if isinstance(node, ast.Name)}
+
     def visit_Attribute(self, node: ast.Attribute) -> ast.expr:
         root = _root(node)
         if isinstance(root, ast.Name):
@@ -404,6 +419,7 @@ class _Lifter(ast.NodeTransformer):
                 known = plain and isinstance(root, ast.Name) and self.names.is_known(root.id)
                 if not known and attr in _OF_TENSORS and not _is_self(value):
                     node.func.value = self.visit(value)
+                    self._are_tensors(node.func.value)
                     known = True
             case _:
                 known = False
@@ -411,7 +427,10 @@ class _Lifter(ast.NodeTransformer):
         if not known:
             return self._unknown(node.func, arguments)
         node.args = [self.visit(item) for item in node.args]
-        if ast.unparse(node.func).rpartition(".")[2] in TAKES_SIZES:
+        called = ast.unparse(node.func).rpartition(".")[2]
+        if called in ("matmul", "bmm"):
+            self._are_tensors(*node.args)
+        if called in TAKES_SIZES:
             self.names.numbers |= {item.id for argument in node.args for item in _terms(argument)}
         for keyword in node.keywords:
             keyword.value = self.visit(keyword.value)

@@ -202,3 +202,68 @@ def test_what_the_file_names_itself_is_no_library() -> None:
 def test_what_a_loop_hands_to_its_next_turn_is_a_result() -> None:
     text = _regions("def f(x):\n    for _ in range(3):\n        x = x.unbind(0)[0]\n", "unbind(0)", "unbind(1)")
     assert "return (x, _passed,)" in text
+
+
+# Attention whose class can't be built: what it is made of comes from a package that is not there.
+UNBUILDABLE = """
+import torch
+from torch import nn
+from no_such_package import plan
+
+
+class Attention(nn.Module):
+    def __init__(self, mesh):
+        super().__init__()
+        made = plan(mesh)
+        self.num_heads, self.head_dim, self.all_head_size = made.heads, made.head_dim, made.size
+        self.qkv, self.out_proj = made.linear(3), made.linear(1)
+
+    def forward(self, job):
+"""
+PERMUTED = """        q, k, v = job.q(), job.k(), job.v()
+        context = torch.matmul(torch.softmax(torch.matmul(q, k.transpose(-1, -2)), -1), v)
+        context = context.permute(0, 2, 1, 3)
+        new_shape = context.size()[:-2] + (self.all_head_size,)
+        context = context.view(new_shape)
+        return self.out_proj(context)
+"""
+PACKED = """        x = job.x()
+        b, t, c = x.shape
+        qkv = self.qkv(x).view(b, t, 3, self.num_heads, c // self.num_heads).permute(2, 0, 3, 1, 4)
+        q, k, v = qkv.unbind(0)
+        y = (q @ k.transpose(-2, -1)).softmax(-1) @ v
+        return self.out_proj(y)
+"""
+PRODUCT = """        q, k, v = job.q(), job.k(), job.v()
+        b, t, c = job.shape
+        w = (q @ k.transpose(-2, -1)).softmax(-1)
+        y = (w @ v).transpose(1, 2).view(b, t, c)
+        return self.out_proj(y)
+"""
+SEQUENCE_FIRST = """        q, k, v = job.q(), job.k(), job.v()
+        t, b, e = q.shape
+        q = q.view(t, b * self.num_heads, self.head_dim).transpose(0, 1)
+        k = k.view(-1, b * self.num_heads, self.head_dim).transpose(0, 1)
+        v = v.view(-1, b * self.num_heads, self.head_dim).transpose(0, 1)
+        y = torch.bmm(torch.softmax(torch.bmm(q, k.transpose(1, 2)), -1), v)
+        y = y.transpose(0, 1).view(t, b, e)
+        return self.out_proj(y)
+"""
+
+
+@pytest.mark.parametrize(
+    ("body", "old", "right", "wrong", "relation"),
+    [
+        (PERMUTED, "context.view(", "context.contiguous().view(", "context.mT.contiguous().view(", "repaired"),
+        (PACKED, "qkv.unbind(0)", "qkv[0], qkv[1], qkv[2]", "qkv[0], qkv[2], qkv[1]", "equivalent"),
+        (PRODUCT, "2).view(", "2).contiguous().view(", "2).flip(0).contiguous().view(", "repaired"),
+        (SEQUENCE_FIRST, "y.transpose(0, 1)", "y.transpose(0, 1).contiguous()", "y.neg().mT", "repaired"),
+    ],
+    ids=["permuted", "packed", "product", "sequence first"],
+)
+def test_shapes_come_from_the_views_that_the_statements_make(
+    check: Check, body: str, old: str, right: str, wrong: str, relation: str
+) -> None:
+    verdict = check(UNBUILDABLE + body, old, right, "Attention.forward", relation)
+    assert (verdict.verdict, verdict.harness) == ("validated", "region"), verdict.reason
+    assert check(UNBUILDABLE + body, old, wrong, "Attention.forward", relation).verdict == "not exercised"
