@@ -56,7 +56,8 @@ def examine(job: Job, devices: dict[str, str], deadline: float, tell: Callable[[
     verdict = _whole(job, devices, deadline, tell, originals)
     if found := tampering.replaced(originals):  # the trials, and what compared them, may have run on anything
         return _untrusted(f"running the code replaces {found}", devices)
-    if verdict.verdict != "not exercised" or job.relation not in regions.RELATIONS:
+    settled = verdict.verdict != "not exercised" or bool(verdict.trials) or bool(job.declared)
+    if settled or job.relation not in regions.RELATIONS:
         return verdict
     tell("the changed statements alone")
     alone = _alone(job, devices, deadline, tell)

@@ -24,7 +24,10 @@ def validator() -> Iterator[Validator]:
 
 @pytest.fixture
 def check(validator: Validator, tmp_path: Path) -> Check:
-    """Validate the replacement of ``old`` by ``new`` in ``source``, which is written to a file as a project has it."""
+    """Validate the replacement of ``old`` by ``new`` in ``source``, which is written to a file as a project has it.
+
+    With ``alone``, the changed statements may be run alone where nothing else can be.
+    """
 
     def run(
         source: str,
@@ -38,10 +41,13 @@ def check(validator: Validator, tmp_path: Path) -> Check:
         identity: tuple[str, ...] = (),
         declared: tuple[Declared, ...] = (),
         using: Validator | None = None,
+        alone: bool = False,
     ) -> Verdict:
         before = textwrap.dedent(source)
         assert before.count(old) >= 1, "the test's own edit does not apply"
         after = before.replace(old, new)
+        if not alone:  # a change outside of functions, so that the changed statements can't be run alone
+            before, after = f"{before}\n_TEXT = 'before'\n", f"{after}\n_TEXT = 'after'\n"
         path = tmp_path / file
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(before)

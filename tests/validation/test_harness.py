@@ -243,7 +243,7 @@ def test_the_attempt_that_got_furthest_names_what_stands_in_the_way(check: Check
     source = source.replace("        return", obstacle).replace(
         "self.out(y.transpose(1, 2).view(n, t, c))", "self.out(y)"
     )
-    verdict = check(source, "return self.out(y)", "return self.out(y) if t else y", "Attention.forward")
+    verdict = check(source, "return self.out(y)", "return self.out(1 * y)", "Attention.forward")
     assert verdict.verdict == "not exercised"
     row = next(row for row, line in enumerate(source.splitlines(), 1) if "transpose(0, 1)" in line)
     assert "view size is not compatible" in verdict.reason
@@ -443,7 +443,7 @@ def test_a_base_class_without_a_forward_is_no_way_to_run_anything(check: Check) 
     source = configured("") + "\n\nclass Base(nn.Module):\n    inner = Attention\n"
     verdict = check(source.replace("x.shape", "x.shape[::0]"), MERGE, MERGED, "Attention.forward", "repaired")
     assert "calling Base" not in verdict.reason
-    assert verdict.harness == "region"
+    assert verdict.verdict == "not exercised"
 
 
 def test_a_copy_is_made_afresh_only_after_a_call_that_changed_it() -> None:

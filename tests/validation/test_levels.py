@@ -56,14 +56,14 @@ class Attention(nn.Module):
 
 
 def test_a_method_is_called_alone_where_forward_cannot_be(check: Check) -> None:
-    verdict = check(BY_METHOD, "qkv.unbind(0)", "qkv[0], qkv[1], qkv[2]", "Attention.split")
+    verdict = check(BY_METHOD, "qkv.unbind(0)", "qkv[0], qkv[1], qkv[2]", "Attention.split", alone=True)
     assert verdict.verdict == "validated", verdict.reason
     assert verdict.harness == "method"
     assert "Attention(dim=32, num_heads=4).split(x=(b, t, 32))" in verdict.reason
 
 
 def test_a_wrong_rewrite_of_a_method_is_refuted(check: Check) -> None:
-    verdict = check(BY_METHOD, "qkv.unbind(0)", "qkv[0], qkv[2], qkv[1]", "Attention.split")
+    verdict = check(BY_METHOD, "qkv.unbind(0)", "qkv[0], qkv[2], qkv[1]", "Attention.split", alone=True)
     assert verdict.verdict == "refuted"
 
 
@@ -77,7 +77,7 @@ def test_a_wrong_rewrite_of_a_method_is_refuted(check: Check) -> None:
     ids=["unbind", "view", "contiguous"],
 )
 def test_changed_statements_run_alone_where_nothing_else_does(check: Check, old: str, new: str, relation: str) -> None:
-    verdict = check(UNRUNNABLE, old, new, "Attention.forward", relation)
+    verdict = check(UNRUNNABLE, old, new, "Attention.forward", relation, alone=True)
     assert verdict.verdict == "validated", verdict.reason
     assert verdict.harness == "region"
     assert len({trial.shapes for trial in verdict.trials if trial.outcome == "agree"}) >= 4
@@ -97,20 +97,20 @@ def test_changed_statements_run_alone_where_nothing_else_does(check: Check, old:
     ],
 )
 def test_wrong_rewrites_are_not_validated_alone_either(check: Check, old: str, new: str, relation: str) -> None:
-    assert check(UNRUNNABLE, old, new, "Attention.forward", relation).verdict != "validated"
+    assert check(UNRUNNABLE, old, new, "Attention.forward", relation, alone=True).verdict != "validated"
 
 
 def test_alone_results_that_lie_otherwise_in_memory_are_not_the_same(check: Check) -> None:
     """Code after the statements could tell: a view of them may raise."""
     source = UNRUNNABLE.replace("request.mask.repeat_interleave(self.heads, 1).unsqueeze(1)", "request.mask.mT")
-    verdict = check(source, ".mT.contiguous()", ".mT", "Attention.forward")
+    verdict = check(source, ".mT.contiguous()", ".mT", "Attention.forward", alone=True)
     assert verdict.verdict == "not exercised"
     assert "has strides" in verdict.reason
 
 
 def test_what_goes_into_unknown_code_counts_as_a_result(check: Check) -> None:
     source = UNRUNNABLE.replace("self.store.write(y.", "self.store.write(y.flip(0).")
-    verdict = check(source, "y.flip(0)", "y.flip(1)", "Attention.forward")
+    verdict = check(source, "y.flip(0)", "y.flip(1)", "Attention.forward", alone=True)
     assert verdict.verdict != "validated"
 
 
@@ -264,6 +264,6 @@ SEQUENCE_FIRST = """        q, k, v = job.q(), job.k(), job.v()
 def test_shapes_come_from_the_views_that_the_statements_make(
     check: Check, body: str, old: str, right: str, wrong: str, relation: str
 ) -> None:
-    verdict = check(UNBUILDABLE + body, old, right, "Attention.forward", relation)
+    verdict = check(UNBUILDABLE + body, old, right, "Attention.forward", relation, alone=True)
     assert (verdict.verdict, verdict.harness) == ("validated", "region"), verdict.reason
-    assert check(UNBUILDABLE + body, old, wrong, "Attention.forward", relation).verdict == "not exercised"
+    assert check(UNBUILDABLE + body, old, wrong, "Attention.forward", relation, alone=True).verdict == "not exercised"

@@ -98,7 +98,7 @@ def test_the_same_bytes_run_once_and_damaged_evidence_is_ignored(tmp_path: Path)
 def test_what_was_not_exercised_is_asked_again(tmp_path: Path) -> None:
     pytest.importorskip("torch")
     with Validator(devices=("cpu",), cache_dir=tmp_path / "cache") as validator:
-        question = replace(job(tmp_path / "a.py"), symbols=("Nothing.forward",))
+        question = replace(job(tmp_path / "a.py"), symbols=("Nothing.forward",), relation="extended")
         for _ in range(2):
             verdict = validator.validate(question)
             assert (verdict.verdict, verdict.cached) == ("not exercised", False)
