@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Sequence
 from pathlib import Path
+from typing import get_args
 
 import mha_lint
+from mha_lint.settings import Also
 
 FORMATS = ("full", "concise", "json", "github")
 DEVICES = ("auto", "cpu", "cuda")
@@ -130,20 +133,20 @@ def _codes(value: str) -> list[str]:
 
 
 def _devices(value: str) -> tuple[str, ...]:
-    devices = tuple(_split(value))
-    for device in devices:
-        if device not in DEVICES:
-            raise argparse.ArgumentTypeError(f"unknown device {device!r} (choose from {', '.join(DEVICES)})")
-    if not devices:
-        raise argparse.ArgumentTypeError("no device named")
-    return devices
+    return _chosen(value, DEVICES, "device")
 
 
 def _also(value: str) -> tuple[str, ...]:
+    return _chosen(value, get_args(Also), "capture")
+
+
+def _chosen(value: str, known: Sequence[str], what: str) -> tuple[str, ...]:
     chosen = tuple(_split(value))
     for name in chosen:
-        if name not in ("compile", "export"):
-            raise argparse.ArgumentTypeError(f"unknown {name!r} (choose from compile, export)")
+        if name not in known:
+            raise argparse.ArgumentTypeError(f"unknown {what} {name!r} (choose from {', '.join(known)})")
+    if not chosen:
+        raise argparse.ArgumentTypeError(f"no {what} named")
     return chosen
 
 

@@ -16,7 +16,7 @@ from mha_lint.files import DEFAULT_EXCLUDE, matches
 ViewFix = Literal["contiguous", "reshape"]
 QkvSplit = Literal["auto", "index"]
 OutProjInit = Literal["identity", "default"]
-ALSO = ("compile", "export")
+Also = Literal["compile", "export"]
 
 
 class SettingsError(Exception):
@@ -41,7 +41,7 @@ class Settings:
     qkv_split: QkvSplit = "auto"
     out_proj_init: OutProjInit = "identity"
     unsafe_fixes: bool = False
-    also: tuple[str, ...] = ()  # out of ALSO: what a fix must not break
+    also: tuple[Also, ...] = ()  # what a fix must not break
     harness: tuple[Declared, ...] = ()
     root: Path = field(default_factory=Path.cwd)
     file: Path | None = None  # the pyproject.toml that was read
@@ -186,10 +186,6 @@ def parse_settings(table: Mapping[str, Any], file: Path) -> Settings:
         values[keys[key]] = _checked(value, hints[keys[key]], f"{file}: [tool.mha-lint] {key}")
         if key in ("select", "extend-select", "ignore"):
             check_codes(values[keys[key]], f"{file}: [tool.mha-lint] {key}")
-        elif key == "also":
-            for name in values["also"]:
-                if name not in ALSO:
-                    raise SettingsError(f"{file}: [tool.mha-lint] also: expected {' or '.join(ALSO)}, not {name!r}")
         elif key == "per-file-ignores":
             for pattern, codes in value.items():
                 check_codes(codes, f"{file}: [tool.mha-lint] {key}: {pattern!r}")
@@ -206,11 +202,8 @@ def _harnesses(value: object, place: str) -> tuple[Declared, ...]:
 
 
 def _checked(value: object, hint: Any, place: str) -> object:
-    choices = tuple(choice for choice in get_args(hint) if isinstance(choice, str))
-    if choices:
-        if value not in choices:
-            expected = " or ".join(f'"{choice}"' for choice in choices)
-            raise SettingsError(f"{place}: expected {expected}, not {value!r}")
+    if choices := _choices(hint):
+        _check_choice(value, choices, place)
         return value
     if hint is bool:
         if not isinstance(value, bool):
@@ -220,7 +213,22 @@ def _checked(value: object, hint: Any, place: str) -> object:
         if not isinstance(value, dict):
             raise SettingsError(f"{place}: expected a table of globs and codes, not {_kind(value)}")
         return {pattern: _strings(codes, f"{place}: {pattern!r}") for pattern, codes in value.items()}
-    return _strings(value, place)
+    strings = _strings(value, place)
+    if choices := _choices(get_args(hint)[0]):
+        for each in strings:
+            _check_choice(each, choices, place)
+    return strings
+
+
+def _choices(hint: Any) -> tuple[str, ...]:
+    """What a ``Literal`` of strings allows; nothing for another type."""
+    return tuple(choice for choice in get_args(hint) if isinstance(choice, str))
+
+
+def _check_choice(value: object, choices: tuple[str, ...], place: str) -> None:
+    if value not in choices:
+        expected = " or ".join(f'"{choice}"' for choice in choices)
+        raise SettingsError(f"{place}: expected {expected}, not {value!r}")
 
 
 def _strings(value: object, place: str) -> tuple[str, ...]:

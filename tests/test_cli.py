@@ -247,6 +247,8 @@ def test_a_mistake_in_pyproject_ends_with_2_and_one_line(capsys: pytest.CaptureF
         ["--select", ""],
         ["--ignore", " , "],
         ["--device", "tpu"],
+        ["--also", "onnx"],
+        ["--also", ","],
         ["--require-device", "auto"],
         ["-j", "0"],
         ["--isolated", "--config", "x"],

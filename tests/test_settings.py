@@ -75,6 +75,8 @@ def test_without_a_table_the_defaults_hold(tmp_path: Path) -> None:
         ('per-file-ignores = { "a" = "MHA001" }', "per-file-ignores: 'a': expected a list of strings"),
         ('per-file-ignores = { "a" = ["E501"] }', "per-file-ignores: 'a': unknown rule code 'E501'"),
         ("select = [", "is not valid TOML"),
+        ('also = ["onnx"]', '[tool.mha-lint] also: expected "compile" or "export", not \'onnx\''),
+        ('also = "compile"', "[tool.mha-lint] also: expected a list of strings, not a string ('compile')"),
         ('harness = { "attention" = {} }', "[tool.mha-lint.harness]: 'attention': expected \"package.module:Class\""),
         ('harness = { "a:B" = 3 }', "'a:B': expected a table with init and inputs, or factory, not 3"),
         ('harness = { "a:B" = { init = 3 } }', "'a:B' init: expected a table, or the arguments as a string, not 3"),

@@ -18,6 +18,9 @@ from mha_lint.validation.imports import in_one_line, quiet
 def prepare() -> None:
     """Use what captures graphs once: it replaces functions of torch, which code under trial must not be blamed for."""
     os.environ.pop("TORCH_COMPILE_DISABLE", None)
+    import torch._dynamo
+
+    torch._dynamo.config.disable = False  # the file may have had it imported while it was off
     for kind in ("compile", "export"):
         run(kind, torch.nn.Linear(1, 1), trial.Inputs({"input": torch.zeros(1, 1)}), ())
 
@@ -25,10 +28,10 @@ def prepare() -> None:
 def run(kind: str, module: Any, inputs: trial.Inputs, positional: tuple[str, ...]) -> tuple[trial.Seen, str]:
     """The outputs of ``module`` under "compile" or "export" in eval mode, and why there are none, in one line."""
     seen = trial.Seen()
-    torch._dynamo.reset()
     named = dict(inputs.arguments)
     places = tuple(named.pop(name) for name in positional if name in named)
     trial.seed_everything(0)
+    torch._dynamo.reset()
     try:
         with quiet(), torch.no_grad():
             captured: Callable[..., Any]

@@ -29,7 +29,7 @@ from mha_lint.validation.construct import without_dropout
 from mha_lint.validation.coverage import Statement, watch
 from mha_lint.validation.job import Job
 from mha_lint.validation.pairing import AfterBroken, Pair, Refuted, Sources, build_pair, load_sources, ran
-from mha_lint.validation.pristine import Lent
+from mha_lint.validation.pristine import Pristine
 from mha_lint.validation.record import NEEDED, Noting, Record, shortfall
 from mha_lint.validation.setups import Meaning, Setup, workable
 from mha_lint.validation.specs import Assignment, Constant
@@ -185,13 +185,13 @@ class _Examination:
                     if not any(item.mode == "train" for item in self.record.agreeing(device)):
                         self._try_setup(replace(setup, plan=without_dropout(setup.plan)), device)
             self._try_flags(search, setups[0])
-            for kind in self.job.also:
+            reason = shortfall(self.record, sources, self.devices)
+            for kind in self.job.also if not reason else ():  # it makes up for nothing that is lacking
                 self._try_also(kind, setups[0])
         except Refuted as error:
             return self._finish("refuted", str(error))
         except TimeoutError:
             reason = f"time ran out after {len(self.record.trials)} trials"
-        reason = reason or shortfall(self.record, sources, self.devices)
         return self._finish("not exercised", reason) if reason else self._finish("validated", "; ".join(self.described))
 
     def _try_flags(self, search: harness.Search, setup: Setup) -> None:
@@ -271,7 +271,7 @@ class _Examination:
                 note = Noting(self.record, trial.Conditions(device, dtype, False, 0), ())
                 note("skipped", None, f"moving the module raised {imports.in_one_line(error)}")
                 continue
-            copies = Lent(pair.before), Lent(pair.after)
+            copies = Pristine(pair.before, careful=True), Pristine(pair.after, careful=True)
             for training in (True, False):
                 for count, assignment in enumerate(assignments):
                     if time.monotonic() > self.deadline:
@@ -284,7 +284,7 @@ class _Examination:
         self,
         setup: Setup,
         pair: Pair,
-        copies: tuple[Lent, Lent],
+        copies: tuple[Pristine, Pristine],
         assignment: Assignment,
         conditions: trial.Conditions,
         positional: tuple[str, ...],

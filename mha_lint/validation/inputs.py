@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import itertools
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,6 +20,8 @@ from mha_lint.validation.specs import (
     TupleSpec,
 )
 from mha_lint.validation.vocabulary import input_kind, parts_of, role_of
+
+_SYMBOLS = re.compile(r"[btshdHW](\*[btshdHW])*")
 
 BATCH_NAMES = frozenset("b bs bsz bsize bz batch batch_size batchsize nbatches n_batch num_batch".split())
 
@@ -199,12 +202,10 @@ def _hinted(hint: tuple[str | int | None, ...], module: Any) -> TensorSpec | Non
             value = module
             for name in part.split(".")[1:]:
                 value = getattr(value, name, None)
-        if (isinstance(value, int) and not isinstance(value, bool)) or (
-            isinstance(value, str) and value and set(value) <= set("btshdHW*")
-        ):
-            dims.append(value)
-        else:
+        is_number = isinstance(value, int) and not isinstance(value, bool)
+        if not is_number and not (isinstance(value, str) and _SYMBOLS.fullmatch(value)):
             return None  # a size that only the model's reasoning knows: the other candidates serve
+        dims.append(value)
     return TensorSpec(tuple(dims))
 
 

@@ -27,8 +27,8 @@ class Job:
     the class, that it gains under *extended*. ``identity`` are names that it has already and that trials put at the
     identity in both texts, as they put the gained ones after: a matrix at ``eye``, a bias at zero. ``hints`` give
     symbolic shapes of forward's parameters, such as ``{"x": ("b", "t", "self.embed_dim")}``; None stands for an
-    unknown size. ``declared`` are the user's harnesses for the file. ``also`` names what must go on
-    working where it does before: "compile", "export".
+    unknown size, and a parameter that is a number has one dim. ``declared`` are the user's harnesses for the file.
+    ``also`` names what must go on working where it does before: "compile", "export".
     """
 
     path: str

@@ -12,40 +12,25 @@ _PLAIN = (bool, int, float, complex, str, bytes, type(None), type, types.Functio
 
 
 class Pristine:
-    """Lends a copy of ``module``; the search calls it hundreds of times, and most calls leave it as it was."""
+    """Lends a copy of ``module``, the same one for each mode as long as no call changed it.
 
-    def __init__(self, module: Any) -> None:
-        self._module = module
-        self._copy: Any = None
-        self._state: list[tuple[Any, ...]] = []
-
-    def lend(self) -> Any:
-        """A copy in the state of ``module``."""
-        if self._copy is None or not _same(self._state, _state(self._copy)):
-            self._copy = copy.deepcopy(self._module)
-            self._state = _state(self._copy)
-        return self._copy
-
-
-class Lent:
-    """Lends copies of ``module`` to trials: the same one again, per mode, only where a call can't have left anything.
-
-    A module that keeps an object of a kind unknown here, which might change inside, is copied for each.
+    The search makes hundreds of calls and takes changes for what :func:`_state` sees. With ``careful``, as trials need
+    it, a module that keeps an object of a kind unknown here, which might change inside, is copied for each call.
     """
 
-    def __init__(self, module: Any) -> None:
+    def __init__(self, module: Any, *, careful: bool = False) -> None:
         self._module = module
         self._copies: dict[bool, tuple[Any, list[tuple[Any, ...]]]] = {}
-        self._plain = all(
+        self._is_shared = not careful or all(
             _is_plain(value)
             for part in module.modules()
             for name, value in vars(part).items()
             if name not in ("_parameters", "_buffers", "_modules")
         )
 
-    def lend(self, training: bool) -> Any:
+    def lend(self, training: bool = False) -> Any:
         """A copy in the state of ``module``, in train or eval mode, with no gradients."""
-        known = self._copies.get(training) if self._plain else None
+        known = self._copies.get(training) if self._is_shared else None
         if known is not None and _same(known[1], _state(known[0])):
             for value in known[0].parameters():
                 value.grad = None

@@ -39,8 +39,8 @@ def shapes_of(function: ast.FunctionDef, numbers: Sequence[str]) -> dict[str, Sh
         last = sizes[-1] if sizes else None
         if len(origin.order) == len(sizes) + 1 and isinstance(last, ast.Name) and last.id in symbols:
             used = {symbols[item.id] for item in sizes[:-1] if isinstance(item, ast.Name) and item.id in symbols}
-            one, other = [symbol for symbol in ("h", "d", "H", "W", "s") if symbol not in used][:2]
-            symbols[last.id] = f"{one}*{other}"
+            free = [symbol for symbol in ("h", "d", "H", "W", "s") if symbol not in used]
+            symbols[last.id] = "*".join(free[:2])
     found: dict[str, Shape] = {name: (symbol,) for name, symbol in symbols.items()}
     for origin, sizes in views:
         names = origin.names
@@ -52,7 +52,7 @@ def shapes_of(function: ast.FunctionDef, numbers: Sequence[str]) -> dict[str, Sh
         if len(names) == 1:
             found.setdefault(names[0], shape)
         elif len(shape) > 1:  # the factors of a matrix product
-            inner = next(symbol for symbol in ("s", "H", "W") if symbol not in "".join(map(str, shape)))
+            inner = next((symbol for symbol in ("s", "H", "W") if symbol not in "".join(map(str, shape))), "s")
             found.setdefault(names[0], (*shape[:-1], inner))
             found.setdefault(names[1], (*shape[:-2], inner, shape[-1]))
     return found
@@ -168,6 +168,8 @@ def _before(order: Sequence[int], sizes: list[str]) -> Shape | None:
         return None
     used = set("".join(sizes))
     free = [symbol for symbol in ("d", "h", "W", "H") if symbol not in used]
+    if "?" in sizes and not free:
+        return None
     factors = [size if size != "?" else free[0] for size in sizes]
     rank = len(order) or len(factors)
     if len(factors) > rank:  # the view splits the last dim

@@ -30,7 +30,7 @@ _REFUSED = (
     ast.Global, ast.Nonlocal, ast.Import, ast.ImportFrom, ast.Delete, ast.AsyncFor, ast.AsyncWith,
 )  # fmt: skip
 
-_BRANCHES = (ast.If, ast.IfExp, ast.While, ast.Match, ast.Try, ast.BoolOp)
+_BRANCHES = (ast.If, ast.IfExp, ast.While, ast.Match, ast.Try, getattr(ast, "TryStar", ast.Try), ast.BoolOp)
 
 _Function = ast.FunctionDef | ast.AsyncFunctionDef
 
@@ -91,7 +91,7 @@ def _imports(tree: ast.Module) -> dict[str, str]:
                         found[_bound_by(alias)] = ast.unparse(ast.Import([alias]))
             case ast.ImportFrom(module=str(module), names=names, level=0) if module.partition(".")[0] in _LIBRARIES:
                 for alias in names:
-                    found[alias.asname or alias.name] = ast.unparse(ast.ImportFrom(module, [alias], 0))
+                    found[_bound_by(alias)] = ast.unparse(ast.ImportFrom(module, [alias], 0))
     return found
 
 
@@ -126,7 +126,7 @@ def _lift(job: Job, old: _Function, new: _Function, imports: Mapping[str, str], 
         raise NoRegion("there is nothing before the changed statements")
     first -= more
     statements, changed = block[first:end], new_block[first:new_end]
-    if any(isinstance(node, _BRANCHES) for item in (*statements, *changed) for node in ast.walk(item)):
+    if any(_branches(node) for item in (*statements, *changed) for node in ast.walk(item)):
         raise NoRegion("it branches, and only the code around it knows which ways are taken")
     inside = {id(node) for statement in statements for node in ast.walk(statement)}
     read = {
@@ -161,6 +161,10 @@ def _lift(job: Job, old: _Function, new: _Function, imports: Mapping[str, str], 
         hints=shapes,
         declared=(),
     )
+
+
+def _branches(node: ast.AST) -> bool:
+    return isinstance(node, _BRANCHES) or (isinstance(node, ast.comprehension) and bool(node.ifs))
 
 
 def _narrowed(old: list[ast.stmt], new: list[ast.stmt]) -> tuple[list[ast.stmt], int, int, list[ast.stmt], int]:

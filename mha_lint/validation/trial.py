@@ -16,7 +16,7 @@ import torch
 
 from mha_lint.validation import factories
 from mha_lint.validation.imports import quiet
-from mha_lint.validation.pristine import Lent
+from mha_lint.validation.pristine import Pristine
 from mha_lint.validation.specs import (
     Assignment,
     Constant,
@@ -200,7 +200,9 @@ def run(
     meaning: contextlib.AbstractContextManager[None] | None = None,
     like: Seen | None = None,
 ) -> Seen:
-    """Forward and backward on a copy of ``module``; exceptions, StubTouched too, become part of what is seen.
+    """Forward and backward on a copy of ``module``, or one that it lends.
+
+    Exceptions, StubTouched too, become part of what is seen.
 
     The cotangents take the values that they took in ``like``, whose outputs may have narrower dtypes.
     """
@@ -209,8 +211,8 @@ def run(
     try:
         if conditions.default:
             torch.set_default_dtype(conditions.dtype)
-        lent = module if isinstance(module, Lent) else Lent(module)
-        subject = lent.lend(conditions.training)
+        copies = module if isinstance(module, Pristine) else Pristine(module)
+        subject = copies.lend(conditions.training)
         inputs = make()
         seed_everything(conditions.seed)
         with quiet(), torch.enable_grad():

@@ -11,27 +11,32 @@ at the end.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import itertools
+import os
 import statistics
 import time
 from collections import Counter
 from pathlib import Path
 
-from mha_lint import fixing
 from mha_lint.files import SourceError, discover, read_source
+from mha_lint.findings import Verdict
+from mha_lint.fixing import fix_source
 from mha_lint.linter import lint
 from mha_lint.settings import Settings
 from mha_lint.validation import Job, Validator
 
 
-class _Collecting:
-    """Takes the jobs that fixing makes, and validates none."""
+class _Collecting(Validator):
+    """Takes the jobs that fixing makes, and executes none."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.jobs: list[Job] = []
 
-    def validate(self, job: Job) -> None:
+    def validate(self, job: Job) -> Verdict:
         self.jobs.append(job)
+        return Verdict("not exercised")
 
 
 def jobs_of(paths: list[Path]) -> list[Job]:
@@ -43,19 +48,18 @@ def jobs_of(paths: list[Path]) -> list[Job]:
         except SourceError:
             continue
         for finding in findings:
-            if finding.fixable(unsafe=False):
-                fixing._validate(source, source.text, [finding], [], settings, collecting)  # type: ignore[arg-type]
+            fix_source(source, [finding], settings, collecting)
     return collecting.jobs
 
 
-def resident(pid: int) -> int:
-    """MB of a process and of what it started."""
-    try:
-        pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    except OSError:
-        return 0
-    return pages * 4096 // 2**20 + sum(resident(int(child)) for child in children)
+def started_by(pid: int | str) -> int:
+    """Resident MB of all processes that this one started, and that they did."""
+    total = 0
+    for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+        with contextlib.suppress(OSError):  # it has ended meanwhile
+            pages = int(Path(f"/proc/{child}/statm").read_text().split()[1])
+            total += pages * os.sysconf("SC_PAGE_SIZE") // 2**20 + started_by(child)
+    return total
 
 
 def main() -> None:
@@ -64,7 +68,7 @@ def main() -> None:
     parser.add_argument("--fixes", type=int, default=300)
     parser.add_argument("--device", default="cpu")
     options = parser.parse_args()
-    found = discover(options.paths, (), Path.cwd(), force_exclude=False)
+    found = discover(options.paths, (), Path.cwd())
     jobs = jobs_of([file for file in found if isinstance(file, Path)])
     if not jobs:
         parser.error("nothing in these paths has a safe fix")
@@ -79,7 +83,7 @@ def main() -> None:
             seconds.append(time.perf_counter() - start)
             verdicts[verdict.verdict] += 1
             if count in (options.fixes // 10, options.fixes):
-                memory.append(resident(validator._server.pid) if validator._server else 0)
+                memory.append(started_by(os.getpid()))
     ordered = sorted(seconds)
     print(f"{len(jobs)} different fixes, {len(seconds)} validations: {dict(verdicts)}")
     median, most = statistics.median(seconds), ordered[len(ordered) * 9 // 10]

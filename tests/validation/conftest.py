@@ -46,8 +46,8 @@ def check(validator: Validator, tmp_path: Path) -> Check:
         before = textwrap.dedent(source)
         assert before.count(old) >= 1, "the test's own edit does not apply"
         after = before.replace(old, new)
-        if not alone:  # a change outside of functions, so that the changed statements can't be run alone
-            before, after = f"{before}\n_TEXT = 'before'\n", f"{after}\n_TEXT = 'after'\n"
+        if not alone:  # texts outside of functions, which never run: the changed statements are not all that changes
+            before, after = f"{before}\n'before'\n", f"{after}\n'after'\n"
         path = tmp_path / file
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(before)

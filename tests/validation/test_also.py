@@ -36,6 +36,21 @@ def test_a_fix_that_breaks_the_graph_is_refuted(validator: Validator, tmp_path: 
     assert "torch.compile: only after raises" in verdict.reason
 
 
+def test_it_is_noticed_though_the_file_imports_what_captures_graphs(validator: Validator, tmp_path: Path) -> None:
+    source = "import torch._dynamo\n" + VIT
+    verdict = validator.validate(_job(tmp_path, SPLIT + "; torch._dynamo.graph_break()", source))
+    assert verdict.verdict == "refuted"
+    assert "torch.compile: only after raises" in verdict.reason
+
+
+def test_it_makes_up_for_no_trial(validator: Validator, tmp_path: Path) -> None:
+    """In eval mode this runs under torch.compile alone, so no trial in eval mode counts."""
+    source = VIT.replace(SPLIT, "assert self.training or __import__('torch').compiler.is_compiling()\n        " + SPLIT)
+    verdict = validator.validate(_job(tmp_path, "q, k, v = qkv[0], qkv[1], qkv[2]", source))
+    assert verdict.verdict == "not exercised"
+    assert not any(trial.detail.startswith("torch.") for trial in verdict.trials)
+
+
 def test_what_did_not_work_before_cannot_be_broken(validator: Validator, tmp_path: Path) -> None:
     source = VIT.replace(SPLIT, "__import__('torch')._dynamo.graph_break()\n        " + SPLIT)
     verdict = validator.validate(_job(tmp_path, "q, k, v = qkv[0], qkv[1], qkv[2]", source))
