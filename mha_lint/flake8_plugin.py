@@ -34,7 +34,7 @@ class Plugin:
     noqa: ClassVar[bool] = True
 
     def __init__(self, tree: ast.AST, filename: str, lines: list[str]) -> None:
-        # ``tree`` makes this a plugin that flake8 runs once a file, and only on files that parse.
+        self._tree = tree if isinstance(tree, ast.Module) else None
         self._filename = filename
         self._lines = lines
 
@@ -73,7 +73,7 @@ class Plugin:
         from mha_lint.linter import lint
 
         try:
-            findings = lint(source, self.settings, noqa=self.noqa)
+            findings = lint(source, self.settings, noqa=self.noqa, tree=self._tree)
         except SourceError:
             return
         for finding in findings:

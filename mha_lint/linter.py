@@ -11,9 +11,13 @@ from mha_lint import screen
 from mha_lint.files import Source, SourceError
 from mha_lint.findings import Finding, Fix
 from mha_lint.noqa import suppressed
+from mha_lint.screen.part import Part
+from mha_lint.screen.suspects import suspects
 from mha_lint.settings import Settings
 
 if TYPE_CHECKING:
+    import ast
+
     import libcst as cst
 
     from mha_lint.fixers import Context
@@ -31,19 +35,31 @@ _BARE_END = re.compile(r"(?:(?<=\n)|(?<=\r)(?!\n))\s+\Z")  # blank lines at the 
 _FORM_FEEDS = re.compile(r"^[ \t]*\f[ \t\f]*$", re.MULTILINE)  # alone on a line, as editors leave them
 
 
-def lint(source: Source, settings: Settings, *, noqa: bool = True) -> list[Finding]:
+def lint(
+    source: Source,
+    settings: Settings,
+    *,
+    noqa: bool = True,
+    tree: ast.Module | None = None,
+    screened: bool = True,
+) -> list[Finding]:
     """The findings of one file in the order of their places; ``noqa=False`` keeps those that a comment silences.
+
+    ``tree`` is the file's syntax tree, where there is one already. ``screened=False`` looks at all of the file: it
+    finds the same, more slowly.
 
     Raises:
         SourceError: the text is not Python; ``row`` says where.
     """
-    if not screen.admits(source.data):
+    if screened and not screen.admits(source.data):
         return []
     codes = settings.enabled(source.path)
     if not codes:
         return []
     if _too_deep(source.data):
         raise SourceError(source.path, DEEPEST)
+    if screened and not _may_hold(suspects(source.text, codes, tree), codes):
+        return []
     try:
         findings = _findings(source, settings, codes)
     except RecursionError:
@@ -68,6 +84,29 @@ def _findings(source: Source, settings: Settings, codes: frozenset[str]) -> list
         _check_round_trip(module, source)
     findings = [_finding(rule, hit, source, context) for rule, hit in hits]
     return sorted(findings, key=lambda finding: (finding.location, finding.code))
+
+
+def _may_hold(part: Part | None, codes: frozenset[str]) -> bool:
+    """Whether what is suspect in a file is found to be something, seen from the suspects alone.
+
+    What else calls them can only make a finding less certain.
+    """
+    if part is None:
+        return True
+    if not part.roots:
+        return False
+    import libcst as cst
+
+    from mha_lint.model.attention import analyse
+    from mha_lint.model.places import Places
+    from mha_lint.rules import all_rules
+
+    try:
+        module = cst.parse_module(_plain(part.text))
+        model, places = analyse(module, roots=part.roots), Places(module, part.text)
+    except (cst.ParserSyntaxError, RecursionError):
+        return True
+    return any(True for rule in all_rules() if rule.code in codes for _ in rule().check(model, places))
 
 
 def modelled(source: Source) -> tuple[FileModel, Places]:

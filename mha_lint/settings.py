@@ -85,13 +85,13 @@ def _strength(code: str, prefixes: Iterable[str]) -> int:
 
 @lru_cache(maxsize=256)
 def _enabled(select: tuple[str, ...] | None, extend: tuple[str, ...], ignore: tuple[str, ...]) -> frozenset[str]:
-    from mha_lint.rules import all_rules
+    from mha_lint.rules import defaults
 
     chosen = set()
-    for rule in all_rules():
-        base = (0 if rule.default else -1) if select is None else _strength(rule.code, select)
-        if max(base, _strength(rule.code, extend)) > _strength(rule.code, ignore):
-            chosen.add(rule.code)
+    for code, default in defaults().items():
+        base = (0 if default else -1) if select is None else _strength(code, select)
+        if max(base, _strength(code, extend)) > _strength(code, ignore):
+            chosen.add(code)
     return frozenset(chosen)
 
 

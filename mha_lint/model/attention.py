@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -66,15 +67,20 @@ class FileModel:
         return self.callers[cls]
 
 
-def analyse(module: cst.Module, *, every: bool = False) -> FileModel:
+def analyse(module: cst.Module, *, every: bool = False, roots: Collection[str] | None = None) -> FileModel:
     """Interpret every ``nn.Module`` of the file, then every function and method that none of them reached.
 
     Classes and functions that do no work on tensors themselves, nor call a function of the file that does, are only
-    interpreted with ``every``.
+    interpreted with ``every``. With ``roots`` ("Class.method", "function"), no others are.
     """
     names = collect(module)
-    everything = {*names.every_class, *names.functions.values()}
-    worth = everything if every else _worth_it(module, names)
+    worth: set[ClassInfo | cst.FunctionDef]
+    if every:
+        worth = {*names.every_class, *names.functions.values()}
+    elif roots is None:
+        worth = _worth_it(module, names)
+    else:
+        worth = _with_roots(names, roots)
     defined_in = {node: f"{cls.name}.{name}" for cls in names.every_class for name, node in cls.methods.items()} | {
         node: name for name, node in names.functions.items()
     }
@@ -83,7 +89,8 @@ def analyse(module: cst.Module, *, every: bool = False) -> FileModel:
     learnt = _functions_learnt_of(run)
     for cls in filter(worth.__contains__, names.every_class):
         for node in cls.methods.values():
-            if node not in learnt and node.name.value != "__init__":
+            wanted = roots is None or f"{cls.name}.{node.name.value}" in roots
+            if wanted and node not in learnt and node.name.value != "__init__":
                 built = next((model.built for model in classes if model.cls is cls and model.built), [State()])
                 _alone(run, node, built[0].copy(), cls)
     for node in names.functions.values():
@@ -119,6 +126,13 @@ def _worth_it(module: cst.Module, names: ModuleNames) -> set[ClassInfo | cst.Fun
     classes = {cls for cls in names.every_class if named.search(module.code_for_node(cls.node))}
     return {names.functions[name] for name in working} | {
         cls for cls in names.every_class if not classes.isdisjoint(cls.lineage)
+    }
+
+
+def _with_roots(names: ModuleNames, roots: Collection[str]) -> set[ClassInfo | cst.FunctionDef]:
+    owners = {cls for cls in names.every_class for name in cls.methods if f"{cls.name}.{name}" in roots}
+    return {cls for cls in names.every_class if not owners.isdisjoint(cls.lineage)} | {
+        node for name, node in names.functions.items() if name in roots
     }
 
 

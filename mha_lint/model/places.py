@@ -4,12 +4,30 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterator
-from functools import cached_property
+from dataclasses import fields
+from functools import cache, cached_property
 
 import libcst as cst
 from libcst.metadata import ByteSpanPositionProvider, MetadataWrapper
 
 from mha_lint.findings import Edit, Position
+
+
+@cache
+def _fields(kind: type[cst.CSTNode]) -> tuple[str, ...]:
+    return tuple(field.name for field in fields(kind))
+
+
+def children(node: cst.CSTNode) -> list[cst.CSTNode]:
+    """What stands right below a node, read off its fields: LibCST's own way visits all as if to change them."""
+    found: list[cst.CSTNode] = []
+    for name in _fields(type(node)):
+        value = getattr(node, name)
+        if isinstance(value, cst.CSTNode):
+            found.append(value)
+        elif isinstance(value, (tuple, list)):
+            found += (item for item in value if isinstance(item, cst.CSTNode))
+    return found
 
 
 class Places:
@@ -38,7 +56,7 @@ class Places:
         pending: list[cst.CSTNode] = [self.module]
         while pending:
             node = pending.pop()
-            for child in node.children:
+            for child in children(node):
                 parents[child] = node
                 pending.append(child)
         return parents

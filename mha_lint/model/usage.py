@@ -7,7 +7,7 @@ from typing import Literal
 
 import libcst as cst
 
-from mha_lint.model.places import Places
+from mha_lint.model.places import Places, children
 
 Outcome = Literal["read", "killed", "through"]
 
@@ -18,7 +18,7 @@ def walk(node: cst.CSTNode) -> Iterator[cst.CSTNode]:
     while pending:
         current = pending.pop()
         yield current
-        pending += current.children
+        pending += children(current)
 
 
 def mentions(node: cst.CSTNode, name: str) -> bool:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import lru_cache
 
 from mha_lint.rules.base import Hit, Rule
 
-__all__ = ["Hit", "Rule", "all_rules"]
+__all__ = ["Hit", "Rule", "all_rules", "defaults"]
+
+# Whether the rules of this package run unless they are asked for: known before they, and LibCST, are imported.
+_OURS = {"MHA001": True, "MHA002": True, "MHA003": True, "MHA004": True, "MHA005": False}
 
 
 @lru_cache(maxsize=1)
@@ -20,3 +24,16 @@ def all_rules() -> tuple[type[Rule], ...]:
 
     points = {point.name: point for point in entry_points(group="mha_lint.rules")}
     return tuple(points[code].load() for code in sorted(points))
+
+
+@lru_cache(maxsize=1)
+def defaults() -> Mapping[str, bool]:
+    """Whether each installed rule runs unless it is asked for, by code.
+
+    Raises:
+        ImportError: an installed rule of someone else can't be imported.
+    """
+    from importlib.metadata import entry_points
+
+    points = {point.name: point for point in entry_points(group="mha_lint.rules")}
+    return {code: _OURS[code] if code in _OURS else points[code].load().default for code in sorted(points)}

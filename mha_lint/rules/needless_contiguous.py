@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
@@ -13,6 +14,10 @@ from mha_lint.rules.base import Hit, Rule
 if TYPE_CHECKING:
     from mha_lint.model.attention import FileModel
     from mha_lint.model.places import Places
+
+
+# Nothing but this can stand between the two; where no such text is, the parents of nodes need not be known.
+_THEN_RESHAPE = re.compile(r"contiguous\s*\(\s*\)(?:[\s)\\]|#.*)*\.(?:[\s\\]|#.*)*reshape")
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +96,7 @@ class NeedlessContiguous(Rule):
     )
 
     def check(self, model: FileModel, places: Places) -> Iterator[Hit]:
+        reshaped = _THEN_RESHAPE.search(places.text) is not None
         for node, seen in model.copies.items():
             if not (isinstance(node, cst.Call) and isinstance(node.func, cst.Attribute) and not node.args):
                 continue
@@ -99,7 +105,7 @@ class NeedlessContiguous(Rule):
                 message = "`.contiguous()` of a tensor that is contiguous"
                 yield Hit(node.func.attr, node, message, symbol, evidence=Needless(node, None))
                 continue
-            reshape = _reshape_of(node, places)
+            reshape = _reshape_of(node, places) if reshaped else None
             if reshape is None or reshape in model.would_stay_views:
                 continue
             message = "`.contiguous()` right before `.reshape()`, which copies where it must"

@@ -1,0 +1,231 @@
+"""What an operation on tensors makes of facets: ``x.op(y)`` and ``torch.op(x, y)``, the layers of ``torch.nn``."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import reduce
+from typing import Protocol
+
+from mha_lint.screen import facets as fc
+from mha_lint.screen.facets import (
+    CONTEXT,
+    CONTIGUOUS,
+    DISORDERED,
+    GIVEN,
+    INTEGER,
+    KNOWN,
+    LITERAL,
+    ONE,
+    ROLES,
+    SCORES,
+    SIZES,
+    WEIGHTS,
+    Facets,
+    Value,
+    joined,
+)
+
+
+class Look(Protocol):
+    """What an operation may ask of the look, and tell it."""
+
+    compares: bool
+    adds: bool
+    running: list[ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda]
+
+    def suspect(self, kind: str) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """An operation being applied; ``node.args`` lack the tensor where it is written before the dot."""
+
+    look: Look
+    name: str
+    args: Sequence[Value]
+    keywords: dict[str, Value]
+    node: ast.Call
+
+    @property
+    def tensor(self) -> Facets:
+        return tensor(self.args)
+
+    @property
+    def sizes(self) -> Facets:
+        """Sizes among the arguments."""
+        found = 0
+        for value in (*self.args[1:], *self.keywords.values()):
+            found |= fc.all_facets(value)
+        return found & SIZES
+
+
+def tensor(args: Sequence[Value]) -> Facets:
+    return fc.facets(args[0]) if args else 0
+
+
+def _view(call: Call) -> Value:
+    tensor = call.tensor
+    if tensor & DISORDERED:
+        call.look.suspect("view" if call.name == "view" else "reshape")
+    if call.name in ("view", "reshape"):
+        tensor &= ~ONE  # the new sizes are all written, or what is left over
+    return fc.reshaped(tensor, call.sizes, copies=call.name != "view")
+
+
+def _contiguous(call: Call) -> Value:
+    tensor = call.tensor
+    if call.node.args or call.keywords:
+        return tensor & (SIZES | ROLES) | KNOWN
+    if len(call.look.running) == 1 and (tensor & CONTIGUOUS or (call.look.compares and tensor & DISORDERED)):
+        call.look.suspect("contiguous")  # of what another function hands over, nothing is said
+    return fc.allocated(tensor)
+
+
+def _unbind(call: Call) -> Value:
+    written = call.node.args if len(call.args) > len(call.node.args) else call.node.args[1:]
+    dims = [*written, *(keyword.value for keyword in call.node.keywords if keyword.arg == "dim")]
+    if not _is_other_dim(dims[:1]):
+        call.look.suspect("unbind")
+    return fc.many(fc.cut(call.tensor))
+
+
+def _part(call: Call) -> Value:
+    tensor, written = call.tensor, call.node.args
+    dims = [*written[-1:], *(keyword.value for keyword in call.node.keywords if keyword.arg == "dim")]
+    inner = call.name != "squeeze" and not tensor & ONE and len(written) != 1 and _is_other_dim(dims[-1:])
+    return fc.cut(tensor, inner=inner) | LITERAL | call.sizes
+
+
+def _parts_of(call: Call) -> Value:
+    return fc.many(_part(call))
+
+
+def _transpose(call: Call) -> Value:
+    return fc.transposed(call.tensor)
+
+
+def _rearrange(call: Call) -> Value:
+    tensor = call.tensor | LITERAL
+    moved = fc.transposed(tensor) | tensor
+    return moved | fc.reshaped(moved, SIZES, copies=True)
+
+
+def _expand(call: Call) -> Value:
+    tensor = fc.expanded(call.tensor)
+    if call.name != "expand_as" and all(isinstance(arg, (ast.Name, ast.Attribute)) for arg in call.node.args):
+        tensor &= ~ONE
+    return tensor | call.sizes
+
+
+def _unsqueeze(call: Call) -> Value:
+    return call.tensor | SIZES
+
+
+def _same(call: Call) -> Value:
+    if "memory_format" in call.keywords:
+        return fc.allocated(call.tensor)
+    return fc.elementwise(call.tensor)
+
+
+def _elementwise(call: Call) -> Value:
+    operands = [*map(fc.facets, call.args), *map(fc.facets, call.keywords.values())]
+    result = fc.elementwise(*operands)
+    if call.name == "add" and result & CONTEXT:
+        call.look.adds = True
+    return result
+
+
+def _allocated(call: Call) -> Value:
+    return fc.allocated(*map(fc.all_facets, call.args), *map(fc.all_facets, call.keywords.values()))
+
+
+def _matmul(call: Call) -> Value:
+    operands = [*map(fc.facets, call.args), *map(fc.facets, call.keywords.values())]
+    return reduce(fc.multiplied, operands, 0)
+
+
+def _einsum(call: Call) -> Value:
+    return reduce(fc.multiplied, map(fc.all_facets, call.args), 0) | fc.TRANSPOSED
+
+
+def _linear(call: Call) -> Value:
+    return fc.allocated(*map(fc.facets, call.args), keeps=SIZES)
+
+
+def _softmax(call: Call) -> Value:
+    return fc.allocated(call.tensor, keeps=SIZES) | WEIGHTS
+
+
+def _attention(call: Call) -> Value:
+    return KNOWN | CONTEXT | call.tensor & SIZES | call.sizes
+
+
+def _padded(call: Call) -> Value:
+    return GIVEN | KNOWN | call.tensor & SIZES | call.sizes
+
+
+def _asked(call: Call) -> Value:
+    sizes = call.tensor & SIZES | INTEGER
+    return joined(sizes, fc.many(sizes))
+
+
+def _something(call: Call) -> Value:
+    return KNOWN
+
+
+def _is_other_dim(written: Sequence[ast.expr]) -> bool:
+    """Whether a dimension is written, and is certainly not 0."""
+    if not written:
+        return False
+    node = written[0]
+    if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.USub):
+        node = node.operand
+    return isinstance(node, ast.Constant) and isinstance(node.value, int) and node.value != 0
+
+
+_KEEPS = ("norm", "drop", "layerscale", "layer_scale", "ls")
+
+
+def told_by_name(name: str, args: Sequence[Value]) -> Value:
+    """What something unknown may give: scores or weights of such, and what a norm or a dropout keeps."""
+    first = tensor(args)
+    about = first & (SCORES | WEIGHTS)
+    low = name.lower()
+    if len(args) == 1 and any(word in low for word in _KEEPS):
+        return first & (SIZES | ROLES) | KNOWN
+    return about | KNOWN if about else 0
+
+
+Operation = Callable[[Call], Value]
+OPERATIONS: dict[str, Operation] = {}
+for _names, _operation in {
+    "view reshape flatten unflatten": _view,
+    "contiguous": _contiguous,
+    "unbind": _unbind,
+    "select narrow squeeze": _part,
+    "chunk tensor_split split split_with_sizes": _parts_of,
+    "transpose swapaxes swapdims permute movedim moveaxis t T mT adjoint": _transpose,
+    "rearrange Rearrange": _rearrange,
+    "expand broadcast_to expand_as": _expand,
+    "unsqueeze": _unsqueeze,
+    "clone to type type_as float half double bfloat16 int long bool cuda cpu detach requires_grad_ data real alias":
+        _same,
+    "relu gelu silu sigmoid tanh exp log sqrt rsqrt abs neg square sin cos erf elu leaky_relu softplus relu6 mish "
+    "hardtanh hardswish dropout dropout1d dropout2d alpha_dropout feature_dropout clamp clamp_min clamp_max clip "
+    "nan_to_num bernoulli round floor ceil sign zeros_like ones_like rand_like randn_like empty_like full_like "
+    "normalize logical_not isnan isinf add sub mul div true_divide multiply divide subtract pow maximum minimum "
+    "eq ne lt le gt ge logical_and logical_or where": _elementwise,
+    "masked_fill cat concat concatenate stack repeat tile repeat_interleave layer_norm zeros ones empty rand randn "
+    "full new_zeros new_ones new_empty new_full": _allocated,
+    "matmul bmm mm baddbmm addmm": _matmul,
+    "einsum": _einsum,
+    "linear": _linear,
+    "softmax log_softmax softmin": _softmax,
+    "scaled_dot_product_attention": _attention,
+    "pad": _padded,
+    "size dim ndimension ndim numel nelement": _asked,
+    "sum mean amax amin logsumexp cumsum tril triu flip roll gather index_select norm std var": _something,
+}.items():  # fmt: skip
+    OPERATIONS.update(dict.fromkeys(_names.split(), _operation))

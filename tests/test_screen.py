@@ -1,0 +1,195 @@
+"""The screen keeps most of a file from the layout model, and not one finding from its reader."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from corpus_files import corpus
+
+from mha_lint.files import Source, SourceError, read_source
+from mha_lint.linter import lint
+from mha_lint.model.torch_api import OPERATIONS as MODELLED
+from mha_lint.rules import all_rules, defaults
+from mha_lint.screen import admits
+from mha_lint.screen.operations import OPERATIONS
+from mha_lint.screen.suspects import KINDS, suspects
+from mha_lint.settings import Settings
+
+ALL = Settings().with_selection(("ALL",), (), ())
+CODES = frozenset(KINDS)
+
+FINE = """
+import torch
+from torch import nn
+
+class Attention(nn.Module):
+    def __init__(self, dim, heads):
+        super().__init__()
+        self.heads, self.width = heads, dim // heads
+        self.q, self.k, self.v = nn.Linear(dim, dim), nn.Linear(dim, dim), nn.Linear(dim, dim)
+        self.proj = nn.Linear(dim, dim)
+
+    def split(self, x):
+        b, t, c = x.shape
+        return x.view(b, t, self.heads, self.width).transpose(1, 2)
+
+    def forward(self, x):
+        b, t, c = x.shape
+        q, k, v = self.split(self.q(x)), self.split(self.k(x)), self.split(self.v(x))
+        weights = (q @ k.transpose(-2, -1)).softmax(-1)
+        y = (weights @ v).transpose(1, 2).contiguous().view(b, t, c)
+        return self.proj(y)
+"""
+
+
+def source(text: str, path: str = "model.py") -> Source:
+    return Source(Path(path), text, "utf-8", False, text.encode())
+
+
+def same(file: Source) -> int:
+    """Hold the findings with and without the screen against each other; how many there are."""
+    try:
+        without = lint(file, ALL, screened=False)
+    except SourceError as error:
+        with pytest.raises(SourceError, match=re.escape(str(error))):
+            lint(file, ALL)
+        return 0
+    assert lint(file, ALL) == without, file.path
+    return len(without)
+
+
+def changed(text: str) -> Iterator[str]:
+    """The code with the mistakes that rules look for, and without."""
+    yield text
+    yield text.replace(".contiguous()", "")
+    yield text.replace(".reshape(", ".view(")
+    yield re.sub(r"(?<=\))(?=\.(?:view|transpose|permute)\()", ".contiguous()", text)
+    yield text.replace(".unbind(2)", ".permute(2, 0, 1, 3, 4).unbind(0)").replace(
+        ".chunk(3, dim=-1)", ".view(3, 1, -1)"
+    )
+    yield re.sub(r"self\.(?:proj|out_proj|o_proj|to_out)\((\w+)\)", r"\1", text)
+
+
+# --- nothing is lost
+
+
+@pytest.mark.parametrize("file", corpus(), ids=lambda file: file.name)
+def test_corpus_and_its_mutants_have_the_same_findings_with_and_without_the_screen(file) -> None:
+    for text in dict.fromkeys(changed(file.text)):
+        same(source(text))
+
+
+@pytest.mark.parametrize("rule", all_rules(), ids=lambda rule: rule.code)
+def test_examples_of_the_rules_have_the_same_findings_with_and_without_the_screen(rule) -> None:
+    for text in rule.invalid:
+        assert same(source("import torch\n" + text)) > 0
+    for text in rule.valid:
+        same(source("import torch\n" + text))
+
+
+def test_the_whole_of_torch_nn_has_the_same_findings_with_and_without_the_screen() -> None:
+    torch = pytest.importorskip("torch")
+    files = [read_source(path) for path in sorted((Path(torch.__file__).parent / "nn").rglob("*.py"))]
+    admitted = [file for file in files if admits(file.data)]
+    assert len(admitted) > 30
+    for file in admitted:
+        same(file)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        # the caller hands a transposed tensor to a helper that views it
+        "def merge(y, b, t):\n    return y.view(b, t, -1)\n\n\n"
+        "def attend(q, k, v):\n    b, h, t, d = v.shape\n    y = q @ k.transpose(2, 3) @ v\n"
+        "    return merge(y.transpose(1, 2), b, t)\n",
+        # the same through an attribute and a subclass
+        "from torch import nn\n\n\nclass Base(nn.Module):\n    def forward(self, q, k, v):\n"
+        "        b, h, t, d = v.shape\n        y = self.attend(q, k, v)\n        return y.view(b, t, h * d)\n\n\n"
+        "class Plain(Base):\n    def attend(self, q, k, v):\n"
+        "        return (q @ k.transpose(2, 3) @ v).transpose(1, 2)\n",
+        # a nested function, a lambda, a loop, a tuple
+        "def outer(v):\n    b, h, t, d = v.contiguous().shape\n    v = v.contiguous()\n"
+        "    def turned(x):\n        return x.transpose(1, 2)\n    return turned(v).view(b, t, h * d)\n",
+        "def outer(v):\n    b, h, t, d = v.shape\n    turned = lambda x: x.contiguous().transpose(1, 2)\n"
+        "    parts = (v, turned(v))\n    return parts[1].view(b, t, h * d)\n",
+        "def outer(v):\n    b, h, t, d = v.shape\n    v = v.contiguous()\n    for _ in range(2):\n"
+        "        y = v.permute(0, 2, 1, 3)\n        y = y.view(b, t, h * d)\n    return y\n",
+    ],
+)  # fmt: skip
+def test_suspects_are_followed_as_far_as_the_model_follows_them(text: str) -> None:
+    assert same(source("import torch\n" + text)) > 0
+
+
+def test_every_operation_of_the_layout_model_is_known_to_the_screen() -> None:
+    assert MODELLED.keys() - OPERATIONS.keys() <= {"is_contiguous"}
+
+
+def test_every_rule_says_what_its_findings_start_from() -> None:
+    assert {rule.code for rule in all_rules()} == KINDS.keys()
+
+
+def test_rules_run_by_default_as_they_say_themselves() -> None:
+    assert defaults() == {rule.code: rule.default for rule in all_rules()}
+
+
+def test_rule_of_someone_else_sees_the_whole_file() -> None:
+    assert suspects(FINE, {"MHA001", "XYZ001"}) is None
+
+
+# --- and most is never parsed
+
+
+def test_clean_attention_holds_no_suspect() -> None:
+    part = suspects(FINE, CODES - {"MHA005"})
+    assert part is not None
+    assert not part.roots
+
+
+def test_part_holds_what_the_suspect_needs_and_no_more() -> None:
+    text = (
+        FINE.replace(".contiguous()", "") + "\n\nclass Other(nn.Module):\n    def forward(self, x):\n        return x\n"
+    )
+    part = suspects(text, {"MHA001"})
+    assert part is not None
+    assert part.roots == {"Attention.forward"}
+    assert "class Attention" in part.text
+    assert "class Other" not in part.text
+
+
+def test_clean_attention_is_linted_without_libcst(tmp_path: Path) -> None:
+    path = tmp_path / "model.py"
+    path.write_text(FINE)
+    code = (
+        "import sys\nfrom mha_lint.cli import main\nstatus = main(['--isolated', '--no-cache', sys.argv[1]])\n"
+        "assert status == 0, status\nassert 'libcst' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", code, str(path)], check=True)
+
+
+# --- whatever the code
+
+
+def test_broken_code_is_still_an_error() -> None:
+    with pytest.raises(SourceError, match="syntax error"):
+        lint(source(FINE + "\ndef broken(:\n"), ALL)
+
+
+def test_code_that_takes_too_long_to_look_at_is_left_to_the_model() -> None:
+    loops = "".join("    " * (depth + 1) + f"for i{depth} in x:\n" for depth in range(18))
+    text = f"import torch\n\n\ndef f(x):\n{loops}{'    ' * 19}x = x.view(-1)\n"
+    assert suspects(text, CODES) is None
+
+
+def test_functions_that_call_one_another_come_to_an_end() -> None:
+    text = "import torch\n\n\ndef f(x):\n    return g(x.transpose(1, 2)), g(x)\n\n\n"
+    text += "def g(x):\n    return f((x, x)), h(x)\n\n\n"
+    text += "def h(x):\n    return f(g(x)), x.view(-1), [h(y) for y in x]\n"
+    part = suspects(text, CODES)
+    assert part is not None
+    assert part.roots == {"f"}  # it hands the transposed tensor down
