@@ -12,7 +12,7 @@ from mha_lint.files import Source, SourceError
 from mha_lint.findings import Finding, Fix
 from mha_lint.noqa import suppressed
 from mha_lint.screen.part import Part
-from mha_lint.screen.suspects import suspects
+from mha_lint.screen.suspects import KINDS, suspects
 from mha_lint.settings import Settings
 
 if TYPE_CHECKING:
@@ -58,10 +58,15 @@ def lint(
         return []
     if _too_deep(source.data):
         raise SourceError(source.path, DEEPEST)
-    if screened and not _may_hold(suspects(source.text, codes, tree), codes):
-        return []
+    part = None
+    found = suspects(source.text, codes, tree) if screened else None
+    if found is not None:
+        codes = frozenset(code for code in codes if KINDS[code] in found.kinds)  # no other can fire
+        if not found.roots or not (found.likely or _may_hold(found.part(), codes)):
+            return []
+        part = found.context()
     try:
-        findings = _findings(source, settings, codes)
+        findings = _findings(source, settings, codes, part)
     except RecursionError:
         findings = _on_a_large_stack(source, settings, codes)
     if noqa and findings:
@@ -69,32 +74,29 @@ def lint(
     return findings
 
 
-def _findings(source: Source, settings: Settings, codes: frozenset[str]) -> list[Finding]:
+def _findings(source: Source, settings: Settings, codes: frozenset[str], part: Part | None = None) -> list[Finding]:
     from mha_lint.fixers import Context
     from mha_lint.model.attention import analyse
     from mha_lint.model.places import Places
     from mha_lint.rules import all_rules
 
-    module = parse(source)
-    model = analyse(module)
+    text = source.text if part is None else part.text
+    module = parse(source, text)
+    model = analyse(module, roots=None if part is None else part.roots)
     places = Places(module, source.text)
     context = Context(model, places, settings)
     hits = [(rule, hit) for rule in all_rules() if rule.code in codes for hit in rule().check(model, places)]
     if hits:  # places are counted in the text that the parser gives back
-        _check_round_trip(module, source)
+        _check_round_trip(module, source, text)
     findings = [_finding(rule, hit, source, context) for rule, hit in hits]
     return sorted(findings, key=lambda finding: (finding.location, finding.code))
 
 
-def _may_hold(part: Part | None, codes: frozenset[str]) -> bool:
+def _may_hold(part: Part, codes: frozenset[str]) -> bool:
     """Whether what is suspect in a file is found to be something, seen from the suspects alone.
 
     What else calls them can only make a finding less certain.
     """
-    if part is None:
-        return True
-    if not part.roots:
-        return False
     import libcst as cst
 
     from mha_lint.model.attention import analyse
@@ -121,7 +123,7 @@ def modelled(source: Source) -> tuple[FileModel, Places]:
     if _too_deep(source.data):
         raise SourceError(source.path, DEEPEST)
     module = parse(source)
-    _check_round_trip(module, source)
+    _check_round_trip(module, source, source.text)
     return analyse(module, every=True), Places(module, source.text)
 
 
@@ -184,17 +186,16 @@ def _on_a_large_stack(source: Source, settings: Settings, codes: frozenset[str])
     return found
 
 
-def parse(source: Source) -> cst.Module:
-    """The file's syntax tree.
+def parse(source: Source, text: str | None = None) -> cst.Module:
+    """The file's syntax tree, or that of a part of its text.
 
     Raises:
         SourceError: a syntax error.
     """
     import libcst as cst
 
-    text = _plain(source.text)
     try:
-        module = cst.parse_module(text)
+        module = cst.parse_module(_plain(source.text if text is None else text))
     except cst.ParserSyntaxError as error:
         what = error.message.removeprefix("parser error: ").removeprefix("tokenizer error: ")
         what = _PLACE.sub("", what)
@@ -202,8 +203,8 @@ def parse(source: Source) -> cst.Module:
     return module
 
 
-def _check_round_trip(module: cst.Module, source: Source) -> None:
-    if module.code != _plain(source.text):
+def _check_round_trip(module: cst.Module, source: Source, text: str) -> None:
+    if module.code != _plain(text):
         raise SourceError(source.path, "the parser does not give this file back byte for byte, so it is left alone")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import subprocess
 import sys
@@ -146,20 +147,23 @@ def test_rule_of_someone_else_sees_the_whole_file() -> None:
 
 
 def test_clean_attention_holds_no_suspect() -> None:
-    part = suspects(FINE, CODES - {"MHA005"})
-    assert part is not None
-    assert not part.roots
+    found = suspects(FINE, CODES - {"MHA005"})
+    assert found is not None
+    assert not found.roots
 
 
 def test_part_holds_what_the_suspect_needs_and_no_more() -> None:
     text = (
         FINE.replace(".contiguous()", "") + "\n\nclass Other(nn.Module):\n    def forward(self, x):\n        return x\n"
     )
-    part = suspects(text, {"MHA001"})
-    assert part is not None
+    found = suspects(text, {"MHA001"})
+    assert found is not None
+    part = found.part()
     assert part.roots == {"Attention.forward"}
     assert "class Attention" in part.text
     assert "class Other" not in part.text
+    ast.parse(part.text)
+    assert list(map(len, part.text.splitlines())) == list(map(len, text.splitlines()))
 
 
 def test_clean_attention_is_linted_without_libcst(tmp_path: Path) -> None:
@@ -190,6 +194,6 @@ def test_functions_that_call_one_another_come_to_an_end() -> None:
     text = "import torch\n\n\ndef f(x):\n    return g(x.transpose(1, 2)), g(x)\n\n\n"
     text += "def g(x):\n    return f((x, x)), h(x)\n\n\n"
     text += "def h(x):\n    return f(g(x)), x.view(-1), [h(y) for y in x]\n"
-    part = suspects(text, CODES)
-    assert part is not None
-    assert part.roots == {"f"}  # it hands the transposed tensor down
+    found = suspects(text, CODES)
+    assert found is not None
+    assert found.part().roots == {"f"}  # it hands the transposed tensor down

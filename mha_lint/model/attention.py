@@ -15,15 +15,9 @@ from mha_lint.model.layout import Answer
 from mha_lint.model.names import TORCH_BASES, ClassInfo, ModuleNames, collect
 from mha_lint.model.paths import ContiguousSeen, OutOfSteps, UnbindSeen, ValueSeen, ViewSeen
 from mha_lint.model.values import ClassValue, Self, State, Unknown, Value, joined
+from mha_lint.screen import TENSOR_WORK
 
 MAX_INITS = 4
-
-# What attention, or a change of layout, can't be written without. It may say too much, never too little.
-_TENSOR_WORK = re.compile(
-    r"\b(?:view|contiguous|unbind|(?:un)?flatten|transpose|t|T|mT|swap(?:axes|dims)|permute|movedim|moveaxis|stack|chunk"
-    r"|cat|concat|concatenate|einsum|bmm|baddbmm|matmul|scaled_dot_product_attention)\b|reshape|[rR]earrange|[sS]oftmax"
-    r"|[\w)\]] *@"
-)
 
 
 @dataclass(slots=True)
@@ -116,13 +110,13 @@ def analyse(module: cst.Module, *, every: bool = False, roots: Collection[str] |
 def _worth_it(module: cst.Module, names: ModuleNames) -> set[ClassInfo | cst.FunctionDef]:
     """The classes and functions whose own text, or that of a function of the file which they name, works on tensors."""
     texts = {name: module.code_for_node(node) for name, node in names.functions.items()}
-    working = {name for name, text in texts.items() if _TENSOR_WORK.search(text)}
+    working = {name for name, text in texts.items() if TENSOR_WORK.search(text)}
     more = working
     while more:
         named = re.compile(rf"\b(?:{'|'.join(more)})\b")
         more = {name for name, text in texts.items() if name not in working and named.search(text)}
         working |= more
-    named = re.compile("|".join([_TENSOR_WORK.pattern, *(rf"\b{name}\b" for name in sorted(working))]))
+    named = re.compile("|".join([TENSOR_WORK.pattern, *(rf"\b{name}\b" for name in sorted(working))]))
     classes = {cls for cls in names.every_class if named.search(module.code_for_node(cls.node))}
     return {names.functions[name] for name in working} | {
         cls for cls in names.every_class if not classes.isdisjoint(cls.lineage)

@@ -12,6 +12,13 @@ _VIEW = re.compile(rb"\b(?:view|contiguous)\b")
 _UNBIND = re.compile(rb"\bunbind\b|\b(?:reshape|rearrange|unflatten|stack|chunk)\b|\bRearrange\b")
 _ATTENTION = re.compile(rb"[sS]oftmax|scaled_dot_product_attention")
 
+# What attention, or a change of layout, can't be written without. It may say too much, never too little.
+TENSOR_WORK = re.compile(
+    r"\b(?:view|contiguous|unbind|(?:un)?flatten|transpose|t|T|mT|swap(?:axes|dims)|permute|movedim|moveaxis|stack|chunk"
+    r"|cat|concat|concatenate|einsum|bmm|baddbmm|matmul|scaled_dot_product_attention)\b|reshape|[rR]earrange|[sS]oftmax"
+    r"|[\w)\]] *@"
+)
+
 
 def admits(data: bytes) -> bool:
     """Whether the file must be parsed. UTF-16 and the like are no Python source; ASCII bytes are themselves."""

@@ -8,23 +8,85 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeGuard
 
-from mha_lint.screen.outline import Function, Outline
+from mha_lint.screen import TENSOR_WORK
+from mha_lint.screen.outline import Function, Outline, statements_of
+
+_VISIBLE = re.compile(rb"[^\r\n]")
+_LINE_END = re.compile(rb"[\r\n]")
+
+
+Calls = Mapping[Function, Collection[Function]]
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """What of a file can lead to a finding: a module by itself, and the functions of it to begin from."""
+    """A file in which what doesn't matter is blanked out: every byte that is left stands where it stood."""
 
     text: str
-    roots: frozenset[str]  # "Class.method" or "function"
+    roots: frozenset[str]  # "Class.method" or "function": where to begin
 
 
-def part_of(
-    file: Outline, text: str, roots: Sequence[Function], calls: Mapping[Function, Collection[Function]]
-) -> Part:
-    """The text without the classes and functions that the roots never come to, nor name."""
-    if not roots:
-        return Part("", frozenset())
+@dataclass(frozen=True, slots=True)
+class Suspects:
+    """What of a file can lead to a finding.
+
+    ``roots`` are functions in which, or in what they call, something is suspect; ``holders`` those in which it stands.
+    """
+
+    file: Outline
+    text: str
+    roots: Sequence[Function]
+    holders: Collection[Function]
+    calls: Calls
+    kinds: Collection[str]  # of what is suspect
+    likely: bool  # some nearly always are findings
+
+    def part(self) -> Part:
+        """The roots, with what they call."""
+        return _part(self.file, self.text, self.roots, self.calls)
+
+    def context(self) -> Part | None:
+        """All that comes to a suspect: a finding's certainty, message and fix depend on it. None for the whole file."""
+        if "unprojected" in self.kinds:  # a class, whose callers and subclasses matter
+            return None
+        callers: dict[Function, list[Function]] = {}
+        for caller, called in self.calls.items():
+            for function in called:
+                callers.setdefault(function, []).append(caller)
+        above = _reached(list(self.holders), callers)
+        above &= _worth_it(self.file, self.text)
+        owners = {self.file.owners[function] for function in above if function in self.file.owners}
+        above |= {forward for owner in owners if (forward := owner.method("forward")) is not None}
+        return _part(self.file, self.text, [root for root in self.file.everything if root in above], self.calls)
+
+
+def _worth_it(file: Outline, text: str) -> set[Function]:
+    """The functions that the layout model interprets: see ``analyse`` in :mod:`mha_lint.model.attention`."""
+    lines = re.split(r"(?<=\n)|(?<=\r)(?!\n)", text)
+    texts: dict[ast.AST, str] = {}
+    end = 0
+    for statement in file.body:
+        for inner in statements_of([statement]) if isinstance(statement, (ast.If, ast.Try)) else [statement]:
+            first = end if inner is statement else _first_row(inner) - 1
+            texts[inner] = "".join(lines[first : inner.end_lineno])
+        end = statement.end_lineno or end
+    functions = {name: texts.get(node, "") for name, node in file.functions.items()}
+    working = {name for name, code in functions.items() if TENSOR_WORK.search(code)}
+    more = working
+    while more:
+        named = re.compile(rf"\b(?:{'|'.join(more)})\b")
+        more = {name for name, code in functions.items() if name not in working and named.search(code)}
+        working = working | more
+    named = re.compile("|".join([TENSOR_WORK.pattern, *(rf"\b{name}\b" for name in sorted(working))]))
+    classes = {cls for cls in file.every_class if named.search(texts.get(cls.node, ""))}
+    worth = {cls for cls in file.every_class if not classes.isdisjoint(cls.lineage)}
+    return {file.functions[name] for name in working} | {
+        function for function, cls in file.owners.items() if cls in worth
+    }
+
+
+def _part(file: Outline, text: str, roots: Sequence[Function], calls: Calls) -> Part:
+    """The file without the classes and functions that the roots never come to, nor name."""
     reached = _reached(roots, calls)
     owners = {file.owners[root] for root in roots if root in file.owners}
     needed = [cls.name for cls in file.every_class if not owners.isdisjoint(cls.lineage)]
@@ -36,30 +98,41 @@ def part_of(
             if statement not in kept:
                 kept.add(statement)
                 needed += _mentioned(statement, reached)
-    lines = re.split(r"(?<=\n)|(?<=\r)(?!\n)", text)
-    out: list[str] = []
+    data = bytearray(text.encode("utf-8", "surrogatepass"))
+    starts = [0]
+    for line in bytes(data).splitlines(keepends=True):
+        starts.append(starts[-1] + len(line))
     for statement in file.body:
         if isinstance(statement, ast.ClassDef) and statement in kept:
-            row = _first_row(statement) - 1
             for method in statement.body:
                 if _is_left_out(method, reached):
-                    out += lines[row : method.body[0].lineno - 1]
-                    out.append(" " * method.body[0].col_offset + "...\n")
-                    row = method.end_lineno or 0
-            out += lines[row : statement.end_lineno]
-        elif statement in kept or not isinstance(statement, (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
-            out += lines[_first_row(statement) - 1 : statement.end_lineno]
+                    first, last = method.body[0], method.body[-1]
+                    _blank(data, starts[first.lineno - 1] + first.col_offset, _end(last, starts))
+        elif statement not in kept and isinstance(statement, (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
+            _blank(data, starts[_first_row(statement) - 1], _end(statement, starts))
     names = (
         f"{file.owners[root].name}.{root.name}" if root in file.owners else root.name
         for root in roots
         if not isinstance(root, ast.Lambda)
     )
-    return Part("".join(out), frozenset(names))
+    return Part(data.decode("utf-8", "surrogatepass"), frozenset(names))
 
 
-def _reached(roots: Sequence[Function], calls: Mapping[Function, Collection[Function]]) -> set[ast.AST]:
+def _end(statement: ast.stmt, starts: Sequence[int]) -> int:
+    return starts[(statement.end_lineno or statement.lineno) - 1] + (statement.end_col_offset or 0)
+
+
+def _blank(data: bytearray, start: int, end: int) -> None:
+    """Write a string of the same bytes and rows over it; what is too short for one stays."""
+    inside = bytes(data[start + 3 : end - 3])
+    if end - start < 6 or _LINE_END.search(data[start : start + 3] + data[end - 3 : end]):
+        return
+    data[start:end] = b'"""' + _VISIBLE.sub(b" ", inside) + b'"""'
+
+
+def _reached(roots: Sequence[Function], calls: Calls) -> set[Function]:
     """The roots and all that they call."""
-    reached: set[ast.AST] = set()
+    reached: set[Function] = set()
     pending = list(roots)
     while pending:
         function = pending.pop()
@@ -74,7 +147,7 @@ def _first_row(statement: ast.stmt) -> int:
     return min([statement.lineno, *(decorator.lineno for decorator in decorators)])
 
 
-def _is_left_out(method: ast.stmt, reached: Collection[ast.AST]) -> TypeGuard[ast.FunctionDef | ast.AsyncFunctionDef]:
+def _is_left_out(method: ast.stmt, reached: Collection[Function]) -> TypeGuard[ast.FunctionDef | ast.AsyncFunctionDef]:
     """Whether a method is one that is never come to, and begins on a row of its own."""
     return (
         isinstance(method, (ast.FunctionDef, ast.AsyncFunctionDef))
@@ -84,7 +157,7 @@ def _is_left_out(method: ast.stmt, reached: Collection[ast.AST]) -> TypeGuard[as
     )
 
 
-def _mentioned(statement: ast.stmt, reached: Collection[ast.AST]) -> list[str]:
+def _mentioned(statement: ast.stmt, reached: Collection[Function]) -> list[str]:
     """The names that what is kept of a statement at the top level mentions."""
     if not isinstance(statement, ast.ClassDef):
         return [node.id for node in ast.walk(statement) if isinstance(node, ast.Name)]

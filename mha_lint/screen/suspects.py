@@ -35,7 +35,7 @@ from mha_lint.screen.facets import (
 )
 from mha_lint.screen.operations import OPERATIONS, Call, told_by_name
 from mha_lint.screen.outline import Class, Function, Outline, mentioned, related
-from mha_lint.screen.part import Part, part_of
+from mha_lint.screen.part import Suspects
 
 Env = dict[str, Value]
 
@@ -47,18 +47,17 @@ MAX_DEPTH = 10  # calls inside calls, as in the interpreter
 KINDS = {"MHA001": "view", "MHA002": "unbind", "MHA003": "unprojected", "MHA004": "contiguous", "MHA005": "reshape"}
 
 
-def suspects(text: str, codes: Collection[str], tree: ast.Module | None = None) -> Part | None:
-    """The part of a file that matters for the rules; ``tree`` is its syntax tree, where there is one already.
+def suspects(text: str, codes: Collection[str], tree: ast.Module | None = None) -> Suspects | None:
+    """What of a file matters for the rules; ``tree`` is its syntax tree, where there is one already.
 
-    None for all of it: there surely is a finding, the code is broken or takes too long to look at, or a rule is not
-    known here.
+    None for all of it: the code is broken or takes too long to look at, or a rule is not known here.
     """
     if not KINDS.keys() >= set(codes):
         return None
     try:
         look = _Look(ast.parse(text) if tree is None else tree)
         roots = look.finds({KINDS[code] for code in codes})
-        return None if look.likely else part_of(look.file, text, roots, look.calls)
+        return Suspects(look.file, text, roots, look.holders, look.calls, look.kinds, look.likely)
     except (SyntaxError, ValueError, RecursionError, MemoryError, _Endless):
         return None
 
@@ -118,6 +117,8 @@ class _Look:
         self.file = Outline(tree)
         self.wanted: set[str] = set()
         self.suspicious = False  # what is being run
+        self.holders: set[Function] = set()  # functions in which something is suspect
+        self.kinds: set[str] = set()  # of what is suspect
         self.likely = False  # something is suspect that nearly always is a finding
         self.compares = False  # the function being run compares something with 1
         self.adds = False  # what is being run adds a context to something
@@ -164,11 +165,16 @@ class _Look:
         else:
             raise _Endless
         if "unprojected" in wanted:
-            found += [cls.methods["forward"] for cls in self.file.every_class if self._unprojected(cls)]
+            unprojected = [cls.methods["forward"] for cls in self.file.every_class if self._unprojected(cls)]
+            found += unprojected
+            self.kinds |= {"unprojected"} if unprojected else set()
         return found
 
     def suspect(self, kind: str) -> None:
-        self.suspicious = self.suspicious or kind in self.wanted
+        if kind in self.wanted:
+            self.suspicious = True
+            self.kinds.add(kind)
+            self.holders.add(self.running[-1])
 
     def root(self, function: Function) -> Value:
         """Run it with arguments of which nothing is known; what it may return."""

@@ -45,8 +45,8 @@ def main() -> None:
             seconds, seconds_without = seconds + taken, seconds_without + taken_without
             findings += len(without) if isinstance(without, list) else 0
             source = read_source(path)
-            part = suspects(source.text, Settings().enabled(path))
-            suspected += part is None or bool(part.roots)
+            found = suspects(source.text, Settings().enabled(path))
+            suspected += found is None or bool(found.roots)
             if with_screen != without:
                 different += 1
                 print(f"{path}: {with_screen} with the screen, {without} without it")
