@@ -191,9 +191,9 @@ def cut(tensor: Facets, *, inner: bool = False) -> Facets:
     if inner and not tensor & DISORDERED:
         return tensor & _ABOUT | (GAPPED if tensor & CONTIGUOUS else 0) | (GIVEN_GAPPED if tensor & GIVEN else 0)
     result = tensor
-    if tensor & (CONTIGUOUS | TRANSPOSED):
+    if tensor & (CONTIGUOUS | TRANSPOSED | GAPPED):
         result |= GAPPED | CONTIGUOUS
-    if tensor & (GIVEN | GIVEN_TRANSPOSED):
+    if tensor & (GIVEN | GIVEN_TRANSPOSED | GIVEN_GAPPED):
         result |= GIVEN_GAPPED | GIVEN
     return result
 

@@ -53,6 +53,11 @@ class Call:
         return tensor(self.args)
 
     @property
+    def is_method(self) -> bool:
+        """Whether it is written ``x.op()``, not ``torch.op(x)``."""
+        return len(self.args) > len(self.node.args)
+
+    @property
     def sizes(self) -> Facets:
         """Sizes among the arguments."""
         found = 0
@@ -84,7 +89,7 @@ def _contiguous(call: Call) -> Value:
 
 
 def _unbind(call: Call) -> Value:
-    written = call.node.args if len(call.args) > len(call.node.args) else call.node.args[1:]
+    written = call.node.args if call.is_method else call.node.args[1:]
     dims = [*written, *(keyword.value for keyword in call.node.keywords if keyword.arg == "dim")]
     if not _is_other_dim(dims[:1]):
         call.look.suspect("unbind")
@@ -92,10 +97,11 @@ def _unbind(call: Call) -> Value:
 
 
 def _part(call: Call) -> Value:
-    tensor, written = call.tensor, call.node.args
-    dims = [*written[-1:], *(keyword.value for keyword in call.node.keywords if keyword.arg == "dim")]
-    inner = call.name != "squeeze" and not tensor & ONE and len(written) != 1 and _is_other_dim(dims[-1:])
-    return fc.cut(tensor, inner=inner) | LITERAL | call.sizes
+    at = 0 if call.name in ("select", "narrow") else 1
+    written = call.node.args if call.is_method else call.node.args[1:]
+    dims = [*written[at : at + 1], *(keyword.value for keyword in call.node.keywords if keyword.arg == "dim")]
+    inner = not call.tensor & ONE and _is_other_dim(dims[:1])
+    return fc.cut(call.tensor, inner=inner) | LITERAL | call.sizes
 
 
 def _parts_of(call: Call) -> Value:
@@ -121,6 +127,10 @@ def _expand(call: Call) -> Value:
 
 def _unsqueeze(call: Call) -> Value:
     return call.tensor | SIZES
+
+
+def _squeeze(call: Call) -> Value:
+    return call.tensor | KNOWN
 
 
 def _same(call: Call) -> Value:
@@ -204,12 +214,13 @@ for _names, _operation in {
     "view reshape flatten unflatten": _view,
     "contiguous": _contiguous,
     "unbind": _unbind,
-    "select narrow squeeze": _part,
+    "select narrow": _part,
     "chunk tensor_split split split_with_sizes": _parts_of,
     "transpose swapaxes swapdims permute movedim moveaxis t T mT adjoint": _transpose,
     "rearrange Rearrange": _rearrange,
     "expand broadcast_to expand_as": _expand,
     "unsqueeze": _unsqueeze,
+    "squeeze": _squeeze,
     "clone to type type_as float half double bfloat16 int long bool cuda cpu detach requires_grad_ data real alias":
         _same,
     "relu gelu silu sigmoid tanh exp log sqrt rsqrt abs neg square sin cos erf elu leaky_relu softplus relu6 mish "

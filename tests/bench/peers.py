@@ -1,10 +1,11 @@
 """mha-lint beside ruff and flake8 on the same files, in turn: seconds, ratios and peak memory.
 
-    python tests/bench/peers.py PACKAGE_FOLDER [--runs 3]
+    python tests/bench/peers.py PACKAGE_FOLDER [--runs 3] [--torchfix EXECUTABLE]
 
 ``ruff check --select F401`` and ``mha-lint`` run with no cache, then mha-lint from its cache with nothing changed, then
 flake8 with mha-lint's plugin and without it. Each is run ``--runs`` times in turn with the others, mha-lint without a
-cache once; the median is given. Peak memory is that of the largest process of a run.
+cache and TorchFix (another linter built on LibCST; it takes minutes) once; the median is given. Peak memory is that of
+the largest process of a run. TorchFix is a flake8 plugin too, so it must be installed elsewhere.
 """
 
 from __future__ import annotations
@@ -46,6 +47,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("package", type=Path)
     parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--torchfix", type=Path, help="the executable of TorchFix, in an environment of its own")
     options = parser.parse_args()
     package = options.package.resolve()
     lint = [sys.executable, "-m", "mha_lint", "--isolated", "-q"]
@@ -63,12 +65,14 @@ def main() -> None:
         beside = Path(sys.executable).with_name("ruff")
         commands["ruff check --select F401 --no-cache"][0] = str(beside) if beside.exists() else "ruff"
         cold, memory = run([*lint, target], folder)  # it fills the cache for those that follow
+        alone = {"mha-lint, no cache": (cold, memory)}
+        if options.torchfix:
+            alone["TorchFix"] = run([str(options.torchfix.absolute()), target], folder)
         taken: dict[str, list[tuple[float, int]]] = {label: [] for label in commands}
         for _ in range(options.runs):
             for label, command in commands.items():
                 taken[label].append(run([*command, target], folder))
-    rows = {"mha-lint, no cache": (cold, memory)}
-    rows |= {
+    rows = alone | {
         label: (statistics.median(seconds for seconds, _ in each), max(peak for _, peak in each))
         for label, each in taken.items()
     }
