@@ -8,7 +8,7 @@ from dataclasses import fields
 from functools import cache, cached_property
 
 import libcst as cst
-from libcst.metadata import ByteSpanPositionProvider, MetadataWrapper
+from libcst.metadata import ByteSpanPositionProvider, CodeSpan
 
 from mha_lint.findings import Edit, Position
 
@@ -30,6 +30,16 @@ def children(node: cst.CSTNode) -> list[cst.CSTNode]:
     return found
 
 
+class _Spans(ByteSpanPositionProvider):
+    """The provider by itself: ``MetadataWrapper`` visits all of the tree once more before it asks it."""
+
+    def of(self, module: cst.Module) -> dict[cst.CSTNode, tuple[int, int]]:
+        """Where each node starts and ends, in bytes."""
+        self._gen_impl(module)
+        spans = ((node, span) for node, span in self._computed.items() if isinstance(span, CodeSpan))
+        return {node: (span.start, span.start + span.length) for node, span in spans}
+
+
 class Places:
     """Positions (rows and columns from 1, columns in characters) and parents of the nodes of one module."""
 
@@ -39,8 +49,7 @@ class Places:
 
     @cached_property
     def _spans(self) -> dict[cst.CSTNode, tuple[int, int]]:
-        spans = MetadataWrapper(self.module, unsafe_skip_copy=True).resolve(ByteSpanPositionProvider)
-        return {node: (span.start, span.start + span.length) for node, span in spans.items()}
+        return _Spans().of(self.module)
 
     @cached_property
     def _lines(self) -> tuple[bytes, list[int]]:
