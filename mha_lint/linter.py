@@ -82,7 +82,7 @@ def _findings(source: Source, settings: Settings, codes: frozenset[str], part: P
 
     text = source.text if part is None else part.text
     module = parse(source, text)
-    model = analyse(module, roots=None if part is None else part.roots)
+    model = analyse(module) if part is None else analyse(module, roots=part.roots, among=part.among)
     places = Places(module, source.text)
     context = Context(model, places, settings)
     hits = [(rule, hit) for rule in all_rules() if rule.code in codes for hit in rule().check(model, places)]
@@ -97,6 +97,8 @@ def _may_hold(part: Part, codes: frozenset[str]) -> bool:
 
     What else calls them can only make a finding less certain.
     """
+    if not part.roots:
+        return False
     import libcst as cst
 
     from mha_lint.model.attention import analyse
@@ -105,7 +107,7 @@ def _may_hold(part: Part, codes: frozenset[str]) -> bool:
 
     try:
         module = cst.parse_module(_plain(part.text))
-        model, places = analyse(module, roots=part.roots), Places(module, part.text)
+        model, places = analyse(module, roots=part.roots, among=part.among), Places(module, part.text)
     except (cst.ParserSyntaxError, RecursionError):
         return True
     return any(True for rule in all_rules() if rule.code in codes for _ in rule().check(model, places))

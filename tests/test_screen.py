@@ -121,6 +121,44 @@ def test_the_whole_of_torch_nn_has_the_same_findings_with_and_without_the_screen
         "    parts = (v, turned(v))\n    return parts[1].view(b, t, h * d)\n",
         "def outer(v):\n    b, h, t, d = v.shape\n    v = v.contiguous()\n    for _ in range(2):\n"
         "        y = v.permute(0, 2, 1, 3)\n        y = y.view(b, t, h * d)\n    return y\n",
+        # arguments handed on with a star, a first parameter that is not called self, a layer of einops
+        "def merge(y, b, t):\n    return y.view(b, t, -1)\n\n\ndef attend(q, k, v):\n    b, h, t, d = v.shape\n"
+        "    args = ((q @ k.transpose(2, 3) @ v).transpose(1, 2), b, t)\n    return merge(*args)\n",
+        "from torch import nn\n\n\nclass Attention(nn.Module):\n    def turned(this, x):\n"
+        "        return x.transpose(1, 2)\n\n    def forward(this, v):\n        b, h, t, d = v.shape\n"
+        "        return this.turned(v.contiguous()).view(b, t, h * d)\n",
+        "from torch import nn\nfrom einops.layers.torch import Rearrange\n\n\nclass Attention(nn.Module):\n"
+        "    def __init__(self, dim):\n        super().__init__()\n        self.proj = nn.Linear(dim, dim)\n"
+        "        self.split = Rearrange('b t (h d) -> b h t d', h=8)\n\n    def forward(self, x):\n"
+        "        b, t, c = x.shape\n        return self.split(self.proj(x)).view(b, 8 * t, c // 8)\n",
+        # what a review of the screen found
+        *("def f(v):\n    b, h, t, d = v.shape\n    v = v.contiguous()\n" + body for body in (
+            "    y = v[:, -1].transpose(1, 2)\n    return y.view(b, t * d)\n",
+            "    y = v.transpose(1, 2)\n    merge = lambda: y.view(b, t, h * d)\n    y = y.contiguous()\n"
+            "    return merge()\n",
+            "    return g(v)[v.transpose(1, 2).view(b, t, h * d)]\n",
+        )),
+        "def merge(y):\n    return y.view(y.shape[0], y.shape[1], -1)\n\n\ndef one(x):\n"
+        "    return merge(x.transpose(1, 2))\n\n\ndef two(x):\n    b, h, t, d = x.shape\n"
+        "    return merge(x.transpose(1, 2))\n",
+        "from torch import nn\n\n\nclass Attention(nn.Module):\n    def __init__(self, dim):\n"
+        "        super().__init__()\n        self.q = nn.Linear(dim, dim)\n\n    def reset(self):\n"
+        "        @torch.no_grad()\n        def init(m):\n            m.weight.zero_()\n        self.apply(init)\n\n"
+        "    def forward(self, x):\n        return self.q(x)\n\n    def step(self, x):\n        b, t, c = x.shape\n"
+        "        return self(x).contiguous().view(b, t * c)\n\n\n@(\n    torch.no_grad()\n)\n"
+        "def other(x):\n    return x\n",
+        "from torch import nn\n\n\nclass Dense(nn.Linear):\n    pass\n\n\nclass Attention(nn.Module):\n"
+        "    def __init__(self, dim):\n        super().__init__()\n        self.q = Dense(dim, dim)\n\n"
+        "    def forward(self, x):\n        b, t, c = x.shape\n        return self.q(x).contiguous().view(b, t * c)\n",
+        "from torch import nn\n\n\nclass Attention(nn.Module):\n    def __init__(self, dim):\n"
+        "        super().__init__()\n        self.q, self.k = nn.Linear(dim, dim), nn.Linear(dim, dim)\n\n"
+        "    def forward(self, x):\n        b, t, c = x.shape\n"
+        "        q, k, v = torch.stack([self.q(x), self.k(x), self.k(x)])\n        return q, k, v\n",
+        "def merge(b, x=None, y=None):\n    return y.view(b, -1)\n\n\ndef f(v):\n    b, h, t, d = v.shape\n"
+        "    return merge(*(b,), y=v.transpose(1, 2))\n",
+        # three parts, as an assertion says
+        "def split(qkv):\n    b, n, parts, h, d = qkv.shape\n    assert parts == 3\n"
+        "    q, k, v = qkv.permute(2, 0, 3, 1, 4)\n    return q, k, v\n",
     ],
 )  # fmt: skip
 def test_suspects_are_followed_as_far_as_the_model_follows_them(text: str) -> None:

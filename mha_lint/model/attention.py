@@ -61,11 +61,14 @@ class FileModel:
         return self.callers[cls]
 
 
-def analyse(module: cst.Module, *, every: bool = False, roots: Collection[str] | None = None) -> FileModel:
+def analyse(
+    module: cst.Module, *, every: bool = False, roots: Collection[str] | None = None, among: Collection[str] = ()
+) -> FileModel:
     """Interpret every ``nn.Module`` of the file, then every function and method that none of them reached.
 
     Classes and functions that do no work on tensors themselves, nor call a function of the file that does, are only
-    interpreted with ``every``. With ``roots`` ("Class.method", "function"), no others are.
+    interpreted with ``every``. With ``roots`` ("Class.method", "function"), no others are, and of
+    these those alone whose class, or who themselves, are ``among`` what would be begun from without.
     """
     names = collect(module)
     worth: set[ClassInfo | cst.FunctionDef]
@@ -74,7 +77,7 @@ def analyse(module: cst.Module, *, every: bool = False, roots: Collection[str] |
     elif roots is None:
         worth = _worth_it(module, names)
     else:
-        worth = _with_roots(names, roots)
+        worth = {each for each in _with_roots(names, roots) if _name(each) in among}
     defined_in = {node: f"{cls.name}.{name}" for cls in names.every_class for name, node in cls.methods.items()} | {
         node: name for name, node in names.functions.items()
     }
@@ -121,6 +124,10 @@ def _worth_it(module: cst.Module, names: ModuleNames) -> set[ClassInfo | cst.Fun
     return {names.functions[name] for name in working} | {
         cls for cls in names.every_class if not classes.isdisjoint(cls.lineage)
     }
+
+
+def _name(each: ClassInfo | cst.FunctionDef) -> str:
+    return each.name if isinstance(each, ClassInfo) else each.name.value
 
 
 def _with_roots(names: ModuleNames, roots: Collection[str]) -> set[ClassInfo | cst.FunctionDef]:

@@ -9,7 +9,7 @@ import re
 
 _TENSORS = re.compile(rb"\b(?:torch|einops)\b")
 _VIEW = re.compile(rb"\b(?:view|contiguous)\b")
-_UNBIND = re.compile(rb"\bunbind\b|\b(?:reshape|rearrange|unflatten|stack|chunk)\b|\bRearrange\b")
+_UNBIND = re.compile(rb"\b(?:unbind|reshape|rearrange|Rearrange|unflatten|stack|chunk|permute|movedim|moveaxis)\b")
 _ATTENTION = re.compile(rb"[sS]oftmax|scaled_dot_product_attention")
 
 # What attention, or a change of layout, can't be written without. It may say too much, never too little.

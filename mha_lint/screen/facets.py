@@ -49,6 +49,7 @@ class Many:
 
 Value = Facets | Rich
 
+NESTED = object()  # what holds this is as well a sequence of its like
 MAX_DEPTH = 2  # of sequences in sequences
 MAX_ALTERNATIVES = 4
 MAX_ITEMS = 10
@@ -89,9 +90,8 @@ def _depth(value: Value) -> int:
 
 
 def _flat(value: Value) -> Value:
-    """The value or anything in it, and a sequence of such, as if it were all of them."""
-    inner = Rich(all_facets(value), frozenset(_leaves(value)))
-    return Rich(inner.facets, inner.others | {Many(inner)})
+    """The value or anything in it, however deep."""
+    return Rich(all_facets(value), frozenset({*_leaves(value), NESTED}))
 
 
 def _leaves(value: Value) -> Iterator[object]:
@@ -113,6 +113,8 @@ def element(value: Value) -> Value:
             result = joined(result, either(other.values))
         elif isinstance(other, Many):
             result = joined(result, other.item)
+        elif other is NESTED:
+            result = joined(result, value)
     return result
 
 
@@ -232,7 +234,7 @@ def reshaped(tensor: Facets, sizes: Facets, *, copies: bool) -> Facets:
     result = tensor | KNOWN | sizes & SIZES
     if tensor & DISORDERED:
         result |= GIVEN  # a copy, though in a batch of 1 it may be a view
-        if not copies or result & LITERAL:
+        if not copies or result & (LITERAL | GAPPED):  # what looked cut may be whole
             result |= CONTIGUOUS
     return result
 

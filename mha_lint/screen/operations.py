@@ -81,9 +81,10 @@ def _view(call: Call) -> Value:
 
 def _contiguous(call: Call) -> Value:
     tensor = call.tensor
-    if call.node.args or call.keywords:
+    if call.keywords:
         return tensor & (SIZES | ROLES) | KNOWN
-    if len(call.look.running) == 1 and (tensor & CONTIGUOUS or (call.look.compares and tensor & DISORDERED)):
+    needless = tensor & CONTIGUOUS or (call.look.compares and tensor & DISORDERED)
+    if needless and not call.node.args and len(call.look.running) == 1:
         call.look.suspect("contiguous")  # of what another function hands over, nothing is said
     return fc.allocated(tensor)
 
@@ -100,7 +101,8 @@ def _part(call: Call) -> Value:
     at = 0 if call.name in ("select", "narrow") else 1
     written = call.node.args if call.is_method else call.node.args[1:]
     dims = [*written[at : at + 1], *(keyword.value for keyword in call.node.keywords if keyword.arg == "dim")]
-    inner = not call.tensor & ONE and _is_other_dim(dims[:1])
+    cuts = call.name in ("chunk", "tensor_split", "select") or (call.name == "split" and _is_number(written[:1]))
+    inner = cuts and not call.tensor & ONE and _is_other_dim(dims[:1])
     return fc.cut(call.tensor, inner=inner) | LITERAL | call.sizes
 
 
@@ -151,6 +153,10 @@ def _allocated(call: Call) -> Value:
     return fc.allocated(*map(fc.all_facets, call.args), *map(fc.all_facets, call.keywords.values()))
 
 
+def _stack(call: Call) -> Value:
+    return joined(_allocated(call), SIZES)  # as many as are written
+
+
 def _matmul(call: Call) -> Value:
     operands = [*map(fc.facets, call.args), *map(fc.facets, call.keywords.values())]
     return reduce(fc.multiplied, operands, 0)
@@ -185,6 +191,10 @@ def _something(call: Call) -> Value:
     return KNOWN
 
 
+def _is_number(written: Sequence[ast.expr]) -> bool:
+    return bool(written) and isinstance(written[0], ast.Constant)
+
+
 def _is_other_dim(written: Sequence[ast.expr]) -> bool:
     """Whether a dimension is written, and is certainly not 0."""
     if not written:
@@ -217,7 +227,7 @@ for _names, _operation in {
     "select narrow": _part,
     "chunk tensor_split split split_with_sizes": _parts_of,
     "transpose swapaxes swapdims permute movedim moveaxis t T mT adjoint": _transpose,
-    "rearrange Rearrange": _rearrange,
+    "rearrange": _rearrange,
     "expand broadcast_to expand_as": _expand,
     "unsqueeze": _unsqueeze,
     "squeeze": _squeeze,
@@ -228,7 +238,8 @@ for _names, _operation in {
     "nan_to_num bernoulli round floor ceil sign zeros_like ones_like rand_like randn_like empty_like full_like "
     "normalize logical_not isnan isinf add sub mul div true_divide multiply divide subtract pow maximum minimum "
     "eq ne lt le gt ge logical_and logical_or where": _elementwise,
-    "masked_fill cat concat concatenate stack repeat tile repeat_interleave layer_norm zeros ones empty rand randn "
+    "stack": _stack,
+    "masked_fill cat concat concatenate repeat tile repeat_interleave layer_norm zeros ones empty rand randn "
     "full new_zeros new_ones new_empty new_full": _allocated,
     "matmul bmm mm baddbmm addmm": _matmul,
     "einsum": _einsum,

@@ -86,11 +86,9 @@ class Outline:
                     self._function(statement)
                 case ast.If() | ast.Try():
                     self._collect(statement.body)
+                    for handler in statement.handlers if isinstance(statement, ast.Try) else ():
+                        self._collect(handler.body)
                     self._collect(statement.orelse)
-                    if isinstance(statement, ast.Try):
-                        self._collect(statement.finalbody)
-                        for handler in statement.handlers:
-                            self._collect(handler.body)
                 case _:
                     self.constants.update(_constant(statement))
 
@@ -108,7 +106,7 @@ class Outline:
     def _function(self, function: ast.FunctionDef | ast.AsyncFunctionDef) -> None:
         self.everything.append(function)
         for decorator in function.decorator_list:
-            if "property" in (getattr(decorator, "id", ""), getattr(decorator, "attr", "")[-8:]):
+            if "property" in (getattr(decorator, "id", "")[-8:], getattr(decorator, "attr", "")[-8:]):
                 self.properties.add(function)
         for statement in statements_of(function.body):
             targets = statement.targets if isinstance(statement, ast.Assign) else (

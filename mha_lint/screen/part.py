@@ -24,6 +24,7 @@ class Part:
 
     text: str
     roots: frozenset[str]  # "Class.method" or "function": where to begin
+    among: frozenset[str]  # the classes and functions that would be begun from if all of the file were looked at
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +44,7 @@ class Suspects:
 
     def part(self) -> Part:
         """The roots, with what they call."""
-        return _part(self.file, self.text, self.roots, self.calls)
+        return self._part(self.roots)
 
     def context(self) -> Part | None:
         """All that comes to a suspect: a finding's certainty, message and fix depend on it. None for the whole file."""
@@ -54,14 +55,28 @@ class Suspects:
             for function in called:
                 callers.setdefault(function, []).append(caller)
         above = _reached(list(self.holders), callers)
-        above &= _worth_it(self.file, self.text)
         owners = {self.file.owners[function] for function in above if function in self.file.owners}
         above |= {forward for owner in owners if (forward := owner.method("forward")) is not None}
-        return _part(self.file, self.text, [root for root in self.file.everything if root in above], self.calls)
+        return self._part([root for root in self.file.everything if root in above])
+
+    def _part(self, roots: Sequence[Function]) -> Part:
+        worth = _worth_it(self.file, self.text)
+        ancestors = {cls for each in self.file.every_class if each.name in worth for cls in each.lineage}
+        kept = [
+            root
+            for root in roots
+            if (self.file.owners[root] in ancestors if root in self.file.owners else _name(root) in worth)
+        ]
+        names = (f"{self.file.owners[r].name}.{_name(r)}" if r in self.file.owners else _name(r) for r in kept)
+        return Part(_blanked(self.file, self.text, kept, self.calls), frozenset(names), worth)
 
 
-def _worth_it(file: Outline, text: str) -> set[Function]:
-    """The functions that the layout model interprets: see ``analyse`` in :mod:`mha_lint.model.attention`."""
+def _name(function: Function) -> str:
+    return "<lambda>" if isinstance(function, ast.Lambda) else function.name
+
+
+def _worth_it(file: Outline, text: str) -> frozenset[str]:
+    """The classes and functions that the layout model begins from, as ``mha_lint.model.attention`` chooses them."""
     lines = re.split(r"(?<=\n)|(?<=\r)(?!\n)", text)
     texts: dict[ast.AST, str] = {}
     end = 0
@@ -79,18 +94,15 @@ def _worth_it(file: Outline, text: str) -> set[Function]:
         working = working | more
     named = re.compile("|".join([TENSOR_WORK.pattern, *(rf"\b{name}\b" for name in sorted(working))]))
     classes = {cls for cls in file.every_class if named.search(texts.get(cls.node, ""))}
-    worth = {cls for cls in file.every_class if not classes.isdisjoint(cls.lineage)}
-    return {file.functions[name] for name in working} | {
-        function for function, cls in file.owners.items() if cls in worth
-    }
+    return frozenset(working) | {cls.name for cls in file.every_class if not classes.isdisjoint(cls.lineage)}
 
 
-def _part(file: Outline, text: str, roots: Sequence[Function], calls: Calls) -> Part:
+def _blanked(file: Outline, text: str, roots: Sequence[Function], calls: Calls) -> str:
     """The file without the classes and functions that the roots never come to, nor name."""
     reached = _reached(roots, calls)
     owners = {file.owners[root] for root in roots if root in file.owners}
     needed = [cls.name for cls in file.every_class if not owners.isdisjoint(cls.lineage)]
-    needed += [root.name for root in roots if root not in file.owners and not isinstance(root, ast.Lambda)]
+    needed += [_name(root) for root in roots if root not in file.owners]
     needed += [file.owners[function].name for function in reached if function in file.owners]
     kept: set[ast.stmt] = set()
     while needed:
@@ -107,15 +119,19 @@ def _part(file: Outline, text: str, roots: Sequence[Function], calls: Calls) -> 
             for method in statement.body:
                 if _is_left_out(method, reached):
                     first, last = method.body[0], method.body[-1]
-                    _blank(data, starts[first.lineno - 1] + first.col_offset, _end(last, starts))
+                    _blank(data, _start(first, data, starts), _end(last, starts))
         elif statement not in kept and isinstance(statement, (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
-            _blank(data, starts[_first_row(statement) - 1], _end(statement, starts))
-    names = (
-        f"{file.owners[root].name}.{root.name}" if root in file.owners else root.name
-        for root in roots
-        if not isinstance(root, ast.Lambda)
-    )
-    return Part(data.decode("utf-8", "surrogatepass"), frozenset(names))
+            _blank(data, _start(statement, data, starts), _end(statement, starts))
+    return data.decode("utf-8", "surrogatepass")
+
+
+def _start(statement: ast.stmt, data: bytearray, starts: Sequence[int]) -> int:
+    """Where a statement begins; of a decorated one, at the row of its first ``@``."""
+    row = _first_row(statement)
+    if getattr(statement, "decorator_list", ()):
+        while not data[starts[row - 1] : starts[row]].lstrip(b" \t\f").startswith(b"@"):
+            row -= 1
+    return starts[row - 1] + statement.col_offset
 
 
 def _end(statement: ast.stmt, starts: Sequence[int]) -> int:

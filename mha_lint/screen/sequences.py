@@ -23,6 +23,8 @@ def parts(value: Value, elements: Sequence[ast.expr]) -> list[Value]:
                 parts = [joined(part, every) for part in parts]
         elif isinstance(other, Many):
             parts = [joined(part, other.item) for part in parts]
+        elif other is fc.NESTED:
+            parts = [joined(part, value) for part in parts]
     return parts
 
 

@@ -40,7 +40,8 @@ from mha_lint.screen.part import Suspects
 Env = dict[str, Value]
 
 MAX_PASSES = 5
-MAX_STEPS = 200_000  # statements
+MAX_STEPS = 200_000  # statements and calls
+MAX_STARRED = 16  # parameters
 MAX_DEPTH = 10  # calls inside calls, as in the interpreter
 
 # The kind of suspect that a rule's findings start from.
@@ -66,8 +67,7 @@ class _Endless(Exception):
     """There is too much to look at."""
 
 
-_SELF = object()  # what `self` is
-_SUPER = object()
+_SELF = object()  # what `self` is, and `super()`, of which is only known that its methods are those of some relation
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +95,7 @@ class _Perhaps:
 @dataclass(frozen=True, slots=True)
 class _Closure:
     function: Function
-    env: Env = field(compare=False)
+    env: Env = field(hash=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +120,7 @@ class _Look:
         self.holders: set[Function] = set()  # functions in which something is suspect
         self.kinds: set[str] = set()  # of what is suspect
         self.likely = False  # something is suspect that nearly always is a finding
-        self.compares = False  # the function being run compares something with 1
+        self.compares = self.learns = False  # the function being run compares something with 1, or another number
         self.adds = False  # what is being run adds a context to something
         self.sums: set[Function] = set()  # functions that do
         self.attributes: dict[str, dict[Class | None, Value]] = {}  # by name, then by the class that assigns
@@ -131,7 +131,7 @@ class _Look:
         self.running: list[Function] = []
         self.returned: list[Value] = []
         self.calls: dict[Function, set[Function]] = {}
-        self.memo: dict[object, tuple[Value, bool]] = {}  # by function and arguments
+        self.memo: dict[object, tuple[Value, bool, bool]] = {}  # by function and arguments
         self.begun: set[object] = set()  # those of the memo that were run as roots
         self.results: dict[Function, Value] = {}  # of functions that were wanted while they ran
         self.steps = 0
@@ -221,11 +221,11 @@ class _Look:
         defaults = [None] * (len(positional) - len(arguments.defaults)) + list(arguments.defaults)
         for index, (parameter, default) in enumerate(zip(positional, defaults, strict=True)):
             if index == 0 and function in self.file.bound:
-                env["self"] = rich(_SELF)
+                env[parameter.arg] = rich(_SELF)
             elif given is None:
                 env[parameter.arg] = self._unknown_argument(default)
             elif index < len(given):
-                env[parameter.arg] = given[index]
+                env[parameter.arg] = joined(given[index], (keywords or {}).get(parameter.arg, 0))
             elif keywords and parameter.arg in keywords:
                 env[parameter.arg] = keywords[parameter.arg]
             else:
@@ -244,27 +244,28 @@ class _Look:
             env[arguments.kwarg.arg] = 0
         key = (function, *env.values())
         if key in self.memo and (self.running or key in self.begun):
-            result, adds = self.memo[key]
-            self.adds = self.adds or adds
-            return result  # what is suspect there was put down to the root that came there first
+            result, adds, suspicious = self.memo[key]
+            self.adds, self.suspicious = self.adds or adds, self.suspicious or suspicious
+            return result
         if not self.running:
             self.begun.add(key)
-        before, compares, adds, suspicious = self.returned, self.compares, self.adds, self.suspicious
+        before, adds, suspicious = self.returned, self.adds, self.suspicious
+        told = self.compares, self.learns
         self.returned, self.adds, self.suspicious = [], False, False
         self.running.append(function)
         try:
             if isinstance(function, ast.Lambda):
                 result = self.value(function.body, env)
             else:
-                self.compares = False
+                self.compares = self.learns = False
                 self.block(function.body, env)
                 result = fc.either(self.returned)
             if self.adds:
                 self.sums.add(function)
         finally:
             self.running.pop()
-            self.returned, self.compares = before, compares
-        self.memo[key] = result, self.adds
+            self.returned, (self.compares, self.learns) = before, told
+        self.memo[key] = result, self.adds, self.suspicious
         self.adds, self.suspicious = self.adds or adds, self.suspicious or suspicious
         if function in self.results:  # it was wanted while it ran
             known = self.results[function]
@@ -313,7 +314,7 @@ class _Look:
         for other in fc.others(value):
             if isinstance(other, _Mapped):
                 tensor |= other.source
-        if tensor & TENSOR and (tensor & LITERAL or self.compares):
+        if (tensor & TENSOR and tensor & LITERAL) or (tensor and self.learns):
             self.suspect("unbind")
 
     def _annotated(self, statement: ast.AnnAssign, env: Env) -> None:
@@ -378,7 +379,7 @@ class _Look:
         self.block(statement.finalbody, env)
 
     def _define(self, statement: ast.FunctionDef | ast.AsyncFunctionDef, env: Env) -> None:
-        env[statement.name] = rich(_Closure(statement, env))
+        env[statement.name] = rich(_Closure(statement, dict(env)))
 
     def _assert(self, statement: ast.Assert, env: Env) -> None:
         self.value(statement.test, env)
@@ -410,7 +411,7 @@ class _Look:
         if name in self.file.constants:
             value = self.file.constants.pop(name)  # not again inside of itself
             try:
-                return self.value(value, {})
+                return joined(GIVEN, self.value(value, {}))
             finally:
                 self.file.constants[name] = value
         return rich(_Qualified(f"builtins.{name}"))
@@ -424,9 +425,9 @@ class _Look:
         if name == "shape":
             return fc.many(fc.facets(base) & SIZES | INTEGER)
         if name in ("T", "mT", "H", "mH"):
-            return fc.transposed(fc.facets(base))
+            return joined(fc.transposed(fc.facets(base)), 0 if isinstance(base, int) else self.attribute(name, base))
         if name in ("data", "real"):
-            return fc.facets(base)
+            return joined(fc.facets(base), 0 if isinstance(base, int) else self.attribute(name, base))
         return self.attribute(name, base)
 
     def set_attribute(self, name: str, value: Value) -> None:
@@ -451,27 +452,24 @@ class _Look:
             for function in self.file.assigning.pop(name):
                 self.root(function)
             self.suspicious, self.adds = suspicious, adds  # they are roots of their own
-        above = _SUPER in base.others
-        owner = self._owner() if above or _SELF in base.others else None
+        owner = self._owner() if _SELF in base.others else None
         known = self.looked_up.setdefault(name, {})
-        if (owner, above) not in known:
-            known[owner, above] = self._looked_up(name, owner, above=above)
+        if owner not in known:
+            known[owner] = self._looked_up(name, owner)
         if self.running:
             properties = self.file.properties.intersection(self.file.methods.get(name, ()))
             self.calls.setdefault(self.running[-1], set()).update(properties)
-        return known[owner, above]
+        return known[owner]
 
-    def _looked_up(self, name: str, owner: Class | None, *, above: bool) -> Value:
-        """What it may be as an attribute of an object of the class, or of any; ``above``, as ``super()`` has it."""
+    def _looked_up(self, name: str, owner: Class | None) -> Value:
+        """What it may be as an attribute of an object that may be of the class, or of any."""
         value: Value = GIVEN
         for cls, known in list(self.attributes.get(name, {}).items()):
             if related(cls, owner):
                 value = joined(value, known)
         for method in self.file.methods.get(name, ()):
-            cls = self.file.owners[method]
-            if owner and not (cls in owner.lineage[1:] if above else related(cls, owner)):
-                continue
-            value = joined(value, self.run(method, None) if method in self.file.properties else rich(method))
+            if related(self.file.owners[method], owner):
+                value = joined(value, self.run(method, None) if method in self.file.properties else rich(method))
         for constant in self.file.constants_of_classes.get(name, ()):
             value = joined(value, self.value(constant, {}))
         return value
@@ -506,7 +504,7 @@ class _Look:
     def _unary(self, node: ast.UnaryOp, env: Env) -> Value:
         value = self.value(node.operand, env)
         if isinstance(node.op, ast.USub) and isinstance(node.operand, ast.Constant):
-            return 0
+            return INTEGER if type(node.operand.value) is int else 0
         return fc.elementwise(fc.facets(value))
 
     def _either(self, node: ast.BoolOp, env: Env) -> Value:
@@ -518,6 +516,8 @@ class _Look:
             isinstance(part, ast.Constant) and part.value == 2 for part in node.comparators
         ):
             self.compares = True  # on one side of it, a size is known to be 1
+        if any(fc.facets(value) & LITERAL for value in values):
+            self.learns = True
         return fc.elementwise(*map(fc.facets, values))
 
     def _conditional(self, node: ast.IfExp, env: Env) -> Value:
@@ -525,7 +525,7 @@ class _Look:
         return joined(self.value(node.body, env), self.value(node.orelse, env))
 
     def _lambda(self, node: ast.Lambda, env: Env) -> Value:
-        return rich(_Closure(node, env))
+        return rich(_Closure(node, dict(env)))
 
     def _walrus(self, node: ast.NamedExpr, env: Env) -> Value:
         value = self.value(node.value, env)
@@ -541,12 +541,18 @@ class _Look:
     def _subscript(self, node: ast.Subscript, env: Env) -> Value:
         base = self.value(node.value, env)
         index = node.slice
+        for part in index.elts if isinstance(index, ast.Tuple) else [index]:  # whatever the base is
+            for inner in (part.lower, part.upper, part.step) if isinstance(part, ast.Slice) else (part,):
+                if inner is not None:
+                    self.value(inner, env)
         result: Value = 0
         for other in fc.others(base):
             if isinstance(other, Items):
                 result = joined(result, sequences.item(other, index))
             elif isinstance(other, Many):
                 result = joined(result, rich(other) if isinstance(index, ast.Slice) else other.item)
+            elif other is fc.NESTED:
+                result = joined(result, base)
         tensor = fc.facets(base)
         if tensor & ~ROLES:
             result = joined(result, self._indexed(tensor, index, env))
@@ -580,6 +586,7 @@ class _Look:
 
     def _call(self, node: ast.Call, env: Env) -> Value:
         function = node.func
+        self.steps += 1
         if isinstance(function, ast.Attribute):
             return self._call_attribute(node, function, env)
         callee = self.value(function, env)
@@ -588,6 +595,8 @@ class _Look:
 
     def _arguments(self, node: ast.Call, env: Env) -> tuple[list[Value], dict[str, Value]]:
         args = [self.value(arg, env) for arg in node.args]
+        if any(isinstance(arg, ast.Starred) for arg in node.args):
+            args = [fc.either(args)] * MAX_STARRED  # each may be any of them
         keywords = {keyword.arg or "**": self.value(keyword.value, env) for keyword in node.keywords}
         return args, keywords
 
@@ -604,7 +613,7 @@ class _Look:
             return 0
         if name == "reshape" and _is_plain_contiguous(function.value):
             self.suspect("contiguous")
-        of_self = not {_SELF, _SUPER}.isdisjoint(fc.others(receiver))
+        of_self = _SELF in fc.others(receiver)
         result: Value = 0
         if not of_self:
             operation = OPERATIONS.get(name)
@@ -612,16 +621,8 @@ class _Look:
                 result = operation(Call(self, name, [receiver, *args], keywords, node))
             elif name.endswith("_") and not name.startswith("__"):
                 result = fc.facets(receiver)
-            if name.startswith("get"):
-                for default in (*args[-1:], *keywords.values()):
-                    if any(isinstance(o, (ast.FunctionDef, _Closure)) for o in fc.others(default)):
-                        result = joined(result, _perhaps(default))
         callee = self.attribute(name, receiver)
-        if fc.others(callee):
-            result = joined(result, self.apply(callee, args, keywords, node, env))
-        elif not result:
-            result = told_by_name(name, args)
-        return result
+        return joined(result, self.apply(callee, args, keywords, node, env))
 
     def _append(self, target: ast.expr, value: Value, env: Env) -> None:
         longer = fc.many(value)
@@ -632,10 +633,9 @@ class _Look:
 
     def apply(self, callee: Value, args: list[Value], keywords: dict[str, Value], node: ast.Call, env: Env) -> Value:
         """What calling it may give."""
-        result: Value = 0
-        known = False
+        name = node.func.id if isinstance(node.func, ast.Name) else getattr(node.func, "attr", "")
+        result = told_by_name(name, args)
         for other in fc.others(callee):
-            known = True
             match other:
                 case ast.FunctionDef() | ast.AsyncFunctionDef():
                     given = [0, *args] if other in self.file.bound else args
@@ -650,19 +650,24 @@ class _Look:
                     if init is not None:
                         self.run(init, [0, *args], keywords)
                     result = joined(result, self.objects[other])
+                    if other.method("forward") is None:
+                        for base in (b for cls in other.lineage for b in cls.node.bases):
+                            name_of = self._qualified(base, {}) or ""
+                            if name_of.startswith("torch.nn."):
+                                result = joined(result, self._layer(name_of.rpartition(".")[2], args, keywords))
                 case _Object():
                     forward = other.cls.method("forward") or other.cls.method("__call__")
                     if forward is not None:
                         result = joined(result, self.run(forward, [0, *args], keywords))
-                case _Qualified(name=name):
-                    result = joined(result, self._call_qualified(name, args, keywords, node, env))
+                case _Qualified(name=full):
+                    result = joined(result, self._call_qualified(full, args, keywords, node, env))
+                case _ if other is _SELF:
+                    for called in ("forward", "__call__"):
+                        result = joined(
+                            result, self.apply(self.attribute(called, rich(_SELF)), args, keywords, node, env)
+                        )
                 case _Layer():
                     result = joined(result, self._apply_layer(other, args, keywords, node, env))
-                case _:
-                    known = False
-        if not known:
-            name = node.func.id if isinstance(node.func, ast.Name) else getattr(node.func, "attr", "")
-            result = joined(result, told_by_name(name, args))
         return result
 
     def _apply_layer(
@@ -698,6 +703,10 @@ class _Look:
         self, name: str, args: list[Value], keywords: dict[str, Value], node: ast.Call, env: Env
     ) -> Value:
         last = name.rpartition(".")[2]
+        if last.startswith("get") and name != "builtins.getattr":  # a default of a table of functions
+            for default in (*args[-1:], *keywords.values()):
+                if any(isinstance(o, (ast.FunctionDef, ast.AsyncFunctionDef, _Closure)) for o in fc.others(default)):
+                    return _perhaps(default)
         if name.startswith(("torch.", "einops.")):
             operation = OPERATIONS.get(last)
             if operation is not None:
@@ -710,13 +719,11 @@ class _Look:
             return self._builtin(last, args, keywords, node, env)
         if last in ("deepcopy", "copy") and args:
             return args[0]
-        if last.startswith("get"):
-            for default in (*args[-1:], *keywords.values()):
-                if any(isinstance(o, (ast.FunctionDef, _Closure)) for o in fc.others(default)):
-                    return _perhaps(default)
         return told_by_name(last, args)
 
     def _layer(self, kind: str, args: list[Value], keywords: dict[str, Value]) -> Value:
+        if kind == "Size" and args:
+            return args[0]
         if kind in ("ModuleList", "ParameterList"):
             return args[0] if args else fc.many(0)
         if kind in ("Parameter", "Buffer"):
@@ -735,7 +742,7 @@ class _Look:
             case "zip":
                 return fc.many(fc.items(list(map(fc.element, args))))
             case "enumerate" if args:
-                return fc.many(fc.items([GIVEN, fc.element(args[0])]))
+                return fc.many(fc.items([GIVEN | INTEGER | SIZES, fc.element(args[0])]))
             case "range":
                 return fc.many(GIVEN | LITERAL)
             case "len":
@@ -745,7 +752,7 @@ class _Look:
             case "getattr" if args:
                 return GIVEN
             case "super":
-                return rich(_SUPER)
+                return rich(_SELF)
             case "max" | "min" | "sum":
                 return fc.either(args)
         return told_by_name(name, args)
@@ -812,6 +819,7 @@ _STATEMENTS: dict[type[ast.stmt], Callable[..., None]] = {
     ast.With: _Look._with,
     ast.AsyncWith: _Look._with,
     ast.Try: _Look._try,
+    getattr(ast, "TryStar", ast.Try): _Look._try,  # from Python 3.11 on
     ast.FunctionDef: _Look._define,
     ast.AsyncFunctionDef: _Look._define,
     ast.Assert: _Look._assert,
