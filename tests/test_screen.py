@@ -6,11 +6,11 @@ import ast
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from corpus_files import corpus
+from mutants import changed
 
 from mha_lint.files import Source, SourceError, read_source
 from mha_lint.linter import lint
@@ -62,18 +62,6 @@ def same(file: Source) -> int:
         return 0
     assert lint(file, ALL) == without, file.path
     return len(without)
-
-
-def changed(text: str) -> Iterator[str]:
-    """The code with the mistakes that rules look for, and without."""
-    yield text
-    yield text.replace(".contiguous()", "")
-    yield text.replace(".reshape(", ".view(")
-    yield re.sub(r"(?<=\))(?=\.(?:view|transpose|permute)\()", ".contiguous()", text)
-    yield text.replace(".unbind(2)", ".permute(2, 0, 1, 3, 4).unbind(0)").replace(
-        ".chunk(3, dim=-1)", ".view(3, 1, -1)"
-    )
-    yield re.sub(r"self\.(?:proj|out_proj|o_proj|to_out)\((\w+)\)", r"\1", text)
 
 
 # --- nothing is lost
