@@ -3,6 +3,9 @@
 There are no paths, sizes or strides here: every body is run over sets of facets, branches join, calls of functions of
 the file are followed with what their arguments may be, attributes are told apart by their names and classes. It
 follows what the layout model follows, and where it knows less it assumes more.
+
+Known to be lost: sizes found to be 1 where no code of the same function compares them, methods of tensors kept as
+values, a cut along dimension -1 that takes all there is, a sum with a tensor of more dimensions than the first.
 """
 
 from __future__ import annotations
