@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -62,7 +63,7 @@ def lint(
     found = suspects(source.text, codes, tree) if screened else None
     if found is not None:
         codes = frozenset(code for code in codes if KINDS[code] in found.kinds)  # no other can fire
-        if not found.roots or not (found.likely or _may_hold(found.part(), codes)):
+        if not found.roots or not (found.likely or _may_hold(source, found.part(), codes)):
             return []
         part = found.context()
     try:
@@ -76,41 +77,43 @@ def lint(
 
 def _findings(source: Source, settings: Settings, codes: frozenset[str], part: Part | None = None) -> list[Finding]:
     from mha_lint.fixers import Context
-    from mha_lint.model.attention import analyse
-    from mha_lint.model.places import Places
-    from mha_lint.rules import all_rules
 
     text = source.text if part is None else part.text
-    module = parse(source, text)
-    model = analyse(module) if part is None else analyse(module, roots=part.roots, among=part.among)
-    places = Places(module, source.text)
-    context = Context(model, places, settings)
-    hits = [(rule, hit) for rule in all_rules() if rule.code in codes for hit in rule().check(model, places)]
+    model, places = _modelled(source, part)
+    hits = list(_hits(model, places, codes))
     if hits:  # places are counted in the text that the parser gives back
-        _check_round_trip(module, source, text)
+        _check_round_trip(model.module, source, text)
+    context = Context(model, places, settings)
     findings = [_finding(rule, hit, source, context) for rule, hit in hits]
     return sorted(findings, key=lambda finding: (finding.location, finding.code))
 
 
-def _may_hold(part: Part, codes: frozenset[str]) -> bool:
+def _modelled(source: Source, part: Part | None) -> tuple[FileModel, Places]:
+    from mha_lint.model.attention import analyse
+    from mha_lint.model.places import Places
+
+    module = parse(source, None if part is None else part.text)
+    model = analyse(module) if part is None else analyse(module, roots=part.roots, among=part.among)
+    return model, Places(module, source.text)
+
+
+def _hits(model: FileModel, places: Places, codes: frozenset[str]) -> Iterator[tuple[type[Rule], Hit]]:
+    from mha_lint.rules import all_rules
+
+    return ((rule, hit) for rule in all_rules() if rule.code in codes for hit in rule().check(model, places))
+
+
+def _may_hold(source: Source, part: Part, codes: frozenset[str]) -> bool:
     """Whether what is suspect in a file is found to be something, seen from the suspects alone.
 
     What else calls them can only make a finding less certain.
     """
     if not part.roots:
         return False
-    import libcst as cst
-
-    from mha_lint.model.attention import analyse
-    from mha_lint.model.places import Places
-    from mha_lint.rules import all_rules
-
     try:
-        module = cst.parse_module(_plain(part.text))
-        model, places = analyse(module, roots=part.roots, among=part.among), Places(module, part.text)
-    except (cst.ParserSyntaxError, RecursionError):
+        return next(_hits(*_modelled(source, part), codes), None) is not None
+    except (SourceError, RecursionError):  # what looks at all of it says so, or has room for it
         return True
-    return any(True for rule in all_rules() if rule.code in codes for _ in rule().check(model, places))
 
 
 def modelled(source: Source) -> tuple[FileModel, Places]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -15,7 +14,7 @@ from mha_lint.model.layout import Answer
 from mha_lint.model.names import TORCH_BASES, ClassInfo, ModuleNames, collect
 from mha_lint.model.paths import ContiguousSeen, OutOfSteps, UnbindSeen, ValueSeen, ViewSeen
 from mha_lint.model.values import ClassValue, Self, State, Unknown, Value, joined
-from mha_lint.screen import TENSOR_WORK
+from mha_lint.screen import tensor_work
 
 MAX_INITS = 4
 
@@ -112,14 +111,7 @@ def analyse(
 
 def _worth_it(module: cst.Module, names: ModuleNames) -> set[ClassInfo | cst.FunctionDef]:
     """The classes and functions whose own text, or that of a function of the file which they name, works on tensors."""
-    texts = {name: module.code_for_node(node) for name, node in names.functions.items()}
-    working = {name for name, text in texts.items() if TENSOR_WORK.search(text)}
-    more = working
-    while more:
-        named = re.compile(rf"\b(?:{'|'.join(more)})\b")
-        more = {name for name, text in texts.items() if name not in working and named.search(text)}
-        working |= more
-    named = re.compile("|".join([TENSOR_WORK.pattern, *(rf"\b{name}\b" for name in sorted(working))]))
+    working, named = tensor_work({name: module.code_for_node(node) for name, node in names.functions.items()})
     classes = {cls for cls in names.every_class if named.search(module.code_for_node(cls.node))}
     return {names.functions[name] for name in working} | {
         cls for cls in names.every_class if not classes.isdisjoint(cls.lineage)

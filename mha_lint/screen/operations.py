@@ -6,7 +6,7 @@ import ast
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import reduce
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 from mha_lint.screen import facets as fc
 from mha_lint.screen.facets import (
@@ -27,15 +27,8 @@ from mha_lint.screen.facets import (
     joined,
 )
 
-
-class Look(Protocol):
-    """What an operation may ask of the look, and tell it."""
-
-    compares: bool
-    adds: bool
-    running: list[ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda]
-
-    def suspect(self, kind: str) -> None: ...
+if TYPE_CHECKING:
+    from mha_lint.screen.look import Look
 
 
 @dataclass(frozen=True, slots=True)

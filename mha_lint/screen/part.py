@@ -6,9 +6,10 @@ import ast
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TypeGuard
 
-from mha_lint.screen import TENSOR_WORK
+from mha_lint.screen import tensor_work
 from mha_lint.screen.outline import Function, Outline, statements_of
 
 _VISIBLE = re.compile(rb"[^\r\n]")
@@ -27,7 +28,7 @@ class Part:
     among: frozenset[str]  # the classes and functions that would be begun from if all of the file were looked at
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Suspects:
     """What of a file can lead to a finding.
 
@@ -59,8 +60,12 @@ class Suspects:
         above |= {forward for owner in owners if (forward := owner.method("forward")) is not None}
         return self._part([root for root in self.file.everything if root in above])
 
+    @cached_property
+    def _worth(self) -> frozenset[str]:
+        return _worth_it(self.file, self.text)
+
     def _part(self, roots: Sequence[Function]) -> Part:
-        worth = _worth_it(self.file, self.text)
+        worth = self._worth
         ancestors = {cls for each in self.file.every_class if each.name in worth for cls in each.lineage}
         kept = [
             root
@@ -85,16 +90,9 @@ def _worth_it(file: Outline, text: str) -> frozenset[str]:
             first = end if inner is statement else _first_row(inner) - 1
             texts[inner] = "".join(lines[first : inner.end_lineno])
         end = statement.end_lineno or end
-    functions = {name: texts.get(node, "") for name, node in file.functions.items()}
-    working = {name for name, code in functions.items() if TENSOR_WORK.search(code)}
-    more = working
-    while more:
-        named = re.compile(rf"\b(?:{'|'.join(more)})\b")
-        more = {name for name, code in functions.items() if name not in working and named.search(code)}
-        working = working | more
-    named = re.compile("|".join([TENSOR_WORK.pattern, *(rf"\b{name}\b" for name in sorted(working))]))
+    working, named = tensor_work({name: texts.get(node, "") for name, node in file.functions.items()})
     classes = {cls for cls in file.every_class if named.search(texts.get(cls.node, ""))}
-    return frozenset(working) | {cls.name for cls in file.every_class if not classes.isdisjoint(cls.lineage)}
+    return working | {cls.name for cls in file.every_class if not classes.isdisjoint(cls.lineage)}
 
 
 def _blanked(file: Outline, text: str, roots: Sequence[Function], calls: Calls) -> str:

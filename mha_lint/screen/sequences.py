@@ -29,28 +29,27 @@ def parts(value: Value, elements: Sequence[ast.expr]) -> list[Value]:
 
 
 def item(items: Items, index: ast.expr) -> Value:
-    match index:
-        case ast.Constant(value=int(at)):
-            return items.values[at] if -len(items.values) <= at < len(items.values) else 0
-        case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int(at))):
-            return items.values[-at] if at <= len(items.values) and at else 0
-        case ast.Slice(lower=lower, upper=upper, step=None):
-            bounds = [integer(bound) for bound in (lower, upper)]
-            if "?" not in bounds:
-                return fc.items(items.values[slice(*bounds)])  # type: ignore[arg-type]
-    every = fc.either(items.values)
-    return fc.many(every) if isinstance(index, ast.Slice) else every
+    """What a subscript may give of a tuple or list."""
+    if isinstance(index, ast.Slice):
+        lower, upper = (None if end is None else integer(end) for end in (index.lower, index.upper))
+        known = (lower is None) == (index.lower is None) and (upper is None) == (index.upper is None)
+        if known and index.step is None:
+            return fc.items(items.values[lower:upper])
+        return fc.many(fc.either(items.values))
+    at = integer(index)
+    if at is None:
+        return fc.either(items.values)
+    return items.values[at] if -len(items.values) <= at < len(items.values) else 0
 
 
-def integer(node: ast.expr | None) -> int | str | None:
+def integer(node: ast.expr) -> int | None:
+    """The integer that is written there, if one is."""
     match node:
-        case None:
-            return None
         case ast.Constant(value=int(number)):
             return number
         case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int(number))):
             return -number
-    return "?"
+    return None
 
 
 def concatenated(left: Rich, right: Rich) -> Value:
