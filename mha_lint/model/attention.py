@@ -12,7 +12,7 @@ from mha_lint.model.binding import bind
 from mha_lint.model.interpreter import Interpreter
 from mha_lint.model.layout import Answer
 from mha_lint.model.names import TORCH_BASES, ClassInfo, ModuleNames, collect
-from mha_lint.model.paths import ContiguousSeen, OutOfSteps, UnbindSeen, ValueSeen, ViewSeen
+from mha_lint.model.paths import ContiguousSeen, OperationSeen, OutOfSteps, UnbindSeen, ValueSeen, ViewSeen
 from mha_lint.model.values import ClassValue, Self, State, Unknown, Value, joined
 from mha_lint.screen import tensor_work
 
@@ -43,6 +43,7 @@ class FileModel:
     copies: dict[cst.BaseExpression, set[ContiguousSeen]]
     would_stay_views: set[cst.BaseExpression]
     unbinds: dict[cst.BaseExpression, list[UnbindSeen]]
+    operations: dict[cst.BaseExpression, list[OperationSeen]]  # by their calls, in the order in which they were met
     attended: set[cst.BaseExpression]
     scored: set[str]  # "Class.method" (or "function") that computes attention, itself or in a function that it calls
     trace: dict[cst.CSTNode, list[ValueSeen]]
@@ -100,6 +101,7 @@ def analyse(
         copies=run.copies,
         would_stay_views=run.would_stay_views,
         unbinds=run.unbinds,
+        operations=run.operations,
         attended=run.attended,
         scored=run.scored,
         trace=run.trace,

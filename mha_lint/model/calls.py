@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import libcst as cst
 
 from mha_lint.model import assignment, einops_api, layers, torch_api
+from mha_lint.model.factors import of_number
 from mha_lint.model.sizes import Size
 from mha_lint.model.torch_api import OPERATIONS, Call
 from mha_lint.model.values import (
@@ -20,6 +22,7 @@ from mha_lint.model.values import (
     Instance,
     Int,
     Leading,
+    Number,
     Repeated,
     Self,
     Sequence,
@@ -29,6 +32,7 @@ from mha_lint.model.values import (
     Tensor,
     Unknown,
     Value,
+    as_factor,
     as_size,
     as_tensor,
     integer,
@@ -240,6 +244,42 @@ def _deepcopy(run: Interpreter, call: Call) -> Value:
     return call.args[0] if call.args else NOTHING
 
 
+def _float(run: Interpreter, call: Call) -> Value:
+    """``float("-inf")``, ``float(head_dim)``."""
+    match call.args:
+        case (Const(str(text)),):
+            with suppress(ValueError):
+                return Number(of_number(float(text)))
+            return Number()
+        case (value,):
+            return Number(as_factor(value))
+        case _:
+            return Number()
+
+
+def _square_root(run: Interpreter, call: Call) -> Value:
+    if call.args and isinstance(call.args[0], Tensor):
+        return OPERATIONS["sqrt"](call)
+    factor = as_factor(call.args[0]) if call.args else None
+    return Number(None if factor is None else factor.substitute(call.state.definitions).power(0.5))
+
+
+def _inverse_square_root(run: Interpreter, call: Call) -> Value:
+    root = _square_root(run, call)
+    if not isinstance(root, Number):
+        return root
+    return Number(None if root.factor is None else root.factor.power(-1.0))
+
+
+def _number(run: Interpreter, call: Call) -> Value:
+    """``torch.tensor(head_dim)``: a tensor of one number is used as that number."""
+    match call.args:
+        case ((Int() | Number()) as value, *_):
+            return Number(as_factor(value))
+        case _:
+            return Unknown(run.key(call.node))
+
+
 _BUILTINS: dict[str, Callable[[Interpreter, Call], Value]] = {
     "builtins.map": _map,
     "builtins.zip": _zip,
@@ -249,7 +289,13 @@ _BUILTINS: dict[str, Callable[[Interpreter, Call], Value]] = {
     "builtins.tuple": _first,
     "builtins.list": _first,
     "builtins.int": _first,
+    "builtins.float": _float,
     "builtins.getattr": _getattr,
+    "math.sqrt": _square_root,
+    "numpy.sqrt": _square_root,
+    "torch.sqrt": _square_root,
+    "torch.tensor": _number,
+    "torch.rsqrt": _inverse_square_root,
     "torch.Size": _size_class,
     "copy.deepcopy": _deepcopy,
     "copy.copy": _deepcopy,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import libcst as cst
 
 from mha_lint.model import assignment, calls, operators, subscripts, torch_api
+from mha_lint.model.factors import of_number
 from mha_lint.model.torch_api import OPERATIONS, Call
 from mha_lint.model.values import (
     NOTHING,
@@ -76,7 +77,7 @@ def _integer(run: Interpreter, node: cst.Integer, state: State) -> Value:
 
 
 def _float(run: Interpreter, node: cst.Float, state: State) -> Value:
-    return Number()
+    return Number(of_number(_literal(node.value)))
 
 
 def _string(run: Interpreter, node: cst.SimpleString | cst.ConcatenatedString, state: State) -> Value:

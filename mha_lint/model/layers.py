@@ -60,6 +60,9 @@ def build(name: str, node: cst.Call, args: tuple[Value, ...], keywords: Mapping[
         width_in, width_out = (state.normal(size) if size is not None else None for size in sizes[:2])
         pointwise = name in _CONVOLUTIONS and sizes[2] == constant(1) and "stride" not in keywords and len(args) < 4
         return Layer(name, width_in, width_out, (Const(pointwise),), node)
+    if name == "Softmax":
+        (dim,) = arguments(args, keywords, "dim")
+        return Layer(name, items=() if dim is None else (dim,), node=node)
     return Layer(name, node=node) if name in _KNOWN else NOTHING
 
 
@@ -72,7 +75,9 @@ def apply(interpreter: Interpreter, layer: Layer, call: Call) -> Value:
             value = interpreter.apply(item, replace(call, args=(value,), keywords={}))
         return value
     if layer.kind == "MultiheadAttention":
-        return Sequence((Tensor(roles=frozenset({"projection", "projected"})), NOTHING))
+        result = Sequence((Tensor(roles=frozenset({"projection", "projected"})), NOTHING))
+        interpreter.saw_operation("multi_head_attention", call, result)
+        return result
     if tensor is None:
         return NOTHING
     if layer.kind in _LINEAR:
@@ -89,7 +94,7 @@ def apply(interpreter: Interpreter, layer: Layer, call: Call) -> Value:
         case "Identity":
             return tensor
         case "Softmax":
-            return torch_api.OPERATIONS["softmax"](replace(call, args=(tensor,)))
+            return torch_api.OPERATIONS["softmax"](replace(call, args=(tensor, *layer.items), keywords={}))
         case "Rearrange":
             pattern, *sizes = layer.items
             keywords = {

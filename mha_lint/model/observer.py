@@ -8,8 +8,11 @@ import libcst as cst
 
 from mha_lint.model.layout import Answer, Shape
 from mha_lint.model.names import ClassInfo
-from mha_lint.model.paths import ContiguousSeen, Frame, UnbindSeen, ValueSeen, ViewSeen
+from mha_lint.model.paths import ContiguousSeen, Frame, OperationSeen, UnbindSeen, ValueSeen, ViewSeen
+from mha_lint.model.torch_api.call import Call, normal
 from mha_lint.model.values import Int, State, Tensor, Unknown, Value, tensors
+
+_MOST_SEEN = 64  # paths through one call that are told apart
 
 
 class Observer:
@@ -20,6 +23,7 @@ class Observer:
         self.copies: dict[cst.BaseExpression, set[ContiguousSeen]] = {}
         self.would_stay_views: set[cst.BaseExpression] = set()  # reshapes of contiguous copies that views would do for
         self.unbinds: dict[cst.BaseExpression, list[UnbindSeen]] = {}
+        self.operations: dict[cst.BaseExpression, list[OperationSeen]] = {}
         self.attended: set[cst.BaseExpression] = set()  # unbind calls two of whose parts are multiplied
         self.scored: set[str] = set()  # "Class.method" in which, or in a function called there, attention is computed
         self.trace: dict[cst.CSTNode, list[ValueSeen]] = {}
@@ -49,6 +53,17 @@ class Observer:
     def saw_unbind(self, node: cst.BaseExpression, tensor: Tensor, dim: int, inference: bool) -> None:
         found = self.unbinds.setdefault(node, [])
         seen = UnbindSeen(node, tensor, dim, inference, self._frames[-1].symbol)
+        if seen not in found:
+            found.append(seen)
+
+    def saw_operation(self, name: str, call: Call, result: Value) -> None:
+        found = self.operations.setdefault(call.node, [])
+        if not self._frames or len(found) == _MOST_SEEN:
+            return
+        args = tuple(normal(arg, call.state) if isinstance(arg, Tensor) else arg for arg in call.args)
+        frame, keywords = self._frames[-1], tuple(call.keywords.items())
+        conditions = frozenset(call.state.conditions.items())
+        seen = OperationSeen(name, call.node, args, keywords, result, conditions, frame.symbol, frame.caller)
         if seen not in found:
             found.append(seen)
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import libcst as cst
 
 from mha_lint.model import torch_api
+from mha_lint.model.factors import Factor, of_number
 from mha_lint.model.sizes import ONE, Size, constant, equate, symbol
 from mha_lint.model.torch_api import OPERATIONS, Call
 from mha_lint.model.values import (
@@ -24,6 +25,7 @@ from mha_lint.model.values import (
     Tensor,
     Unknown,
     Value,
+    as_factor,
     as_int,
     as_size,
     truth,
@@ -56,12 +58,35 @@ def binary(run: Interpreter, sign: object, left: Value, right: Value, node: cst.
     if isinstance(left, Sequence) and isinstance(sign, cst.Multiply) and (times := as_int(right)) is not None:
         return Sequence(left.items * times) if 0 <= times <= 64 else NOTHING
     if isinstance(left, (Number, Const)) or isinstance(right, (Number, Const)):
-        return Number()
+        return Number(_calculated(sign, left, right, state))
     first, second = as_size(left), as_size(right)
     if first is None or second is None:
         return NOTHING
+    if isinstance(sign, cst.Divide) and first.constant is not None and second.constant is None:
+        return Number(_calculated(sign, left, right, state))  # 1 / d is a scale
     size = arithmetic(run, sign, state.normal(first), state.normal(second), node, state)
-    return Number() if size is None else Int(size)
+    return Number(_calculated(sign, left, right, state)) if size is None else Int(size)
+
+
+def _calculated(sign: object, left: Value, right: Value, state: State) -> Factor | None:
+    """The value of an arithmetic operation on numbers, where it is known."""
+    first, second = as_factor(left), as_factor(right)
+    if first is None or second is None:
+        return None
+    first, second = first.substitute(state.definitions), second.substitute(state.definitions)
+    match sign:
+        case cst.Multiply() | cst.MultiplyAssign():
+            return first * second
+        case cst.Divide() | cst.DivideAssign():
+            return first / second
+        case cst.Power() if second.constant is not None:
+            return first.power(second.constant)
+        case cst.Add() | cst.AddAssign() if first.constant is not None and second.constant is not None:
+            return of_number(first.constant + second.constant)
+        case cst.Subtract() | cst.SubtractAssign() if first.constant is not None and second.constant is not None:
+            return of_number(first.constant - second.constant)
+        case _:
+            return None
 
 
 def arithmetic(
@@ -106,11 +131,10 @@ def unary_operation(run: Interpreter, node: cst.UnaryOperation, state: State) ->
         case cst.Minus():
             if isinstance(value, Int):
                 return Int(-value.size)
-            return (
-                torch_api.elementwise(Call(run, state, node, (value,), {}), value)
-                if isinstance(value, Tensor)
-                else Number()
-            )
+            if isinstance(value, Tensor):
+                return torch_api.elementwise(Call(run, state, node, (value,), {}), value)
+            factor = as_factor(value)
+            return Number(None if factor is None else -factor)
         case cst.Not():
             known = truth(value)
             return Unknown(run.key(node)) if known is None else Const(not known)

@@ -59,6 +59,30 @@ class UnbindSeen:
     symbol: str
 
 
+@dataclass(frozen=True, slots=True)
+class OperationSeen:
+    """A call of an operation of attention met on some path, and what was known there.
+
+    ``name`` is torch's own ("softmax", "masked_fill", "mul" for ``*``). ``args`` begin with the tensor that it is a
+    method of; ``conditions`` are those taken on the way.
+    """
+
+    name: str
+    node: cst.BaseExpression
+    args: tuple[Value, ...]
+    keywords: tuple[tuple[str, Value], ...]
+    result: Value
+    conditions: frozenset[tuple[str, bool]]
+    symbol: str
+    caller: cst.BaseExpression | None  # the call that led into the helper, where there is one
+
+    def argument(self, index: int, *names: str) -> Value | None:
+        """The argument at ``index`` or under one of ``names``; None where it was not given."""
+        if index < len(self.args):
+            return self.args[index]
+        return next((value for name, value in self.keywords if name in names), None)
+
+
 @dataclass(slots=True)
 class Frame:
     """One function being run."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+from mha_lint.model.factors import Factor, of_number, of_size
 from mha_lint.model.layout import Shape, Strides, contiguous_strides
 from mha_lint.model.sizes import Size, constant, symbol
 
@@ -36,7 +37,9 @@ class Const:
 
 @dataclass(frozen=True, slots=True)
 class Number:
-    """A float whose value does not matter here, such as a scale."""
+    """A float; its value, where it is known: a literal, or a scale told by sizes."""
+
+    factor: Factor | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,6 +231,21 @@ def as_size(value: Value | None) -> Size | None:
             return symbol(key)
         case Const(bool(flag)):
             return constant(int(flag))
+        case _:
+            return None
+
+
+def as_factor(value: Value | None) -> Factor | None:
+    """The value as a number of known value: a literal, or one told by sizes."""
+    match value:
+        case Number(factor):
+            return factor
+        case Const(float(number)):
+            return of_number(number)
+        case Int(size):
+            return of_size(size)
+        case Unknown(str(key)) if not key.startswith("<"):
+            return of_size(symbol(key))
         case _:
             return None
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import wraps
 from typing import TYPE_CHECKING
@@ -91,16 +91,37 @@ def normal(tensor: Tensor, state: State) -> Tensor:
     return tensor if same else replace(tensor, shape=shape, strides=strides)
 
 
+# Operations whose calls rules ask for.
+WATCHED = frozenset("softmax masked_fill where dropout scaled_dot_product_attention multi_head_attention".split())
+
 Transfer = Callable[[Call], Value]
 OPERATIONS: dict[str, Transfer] = {}
 
 
 def operation(*names: str) -> Callable[[Transfer], Transfer]:
     def register(function: Transfer) -> Transfer:
-        OPERATIONS.update(dict.fromkeys(names, possible(function)))
+        register_all(names, function)
         return function
 
     return register
+
+
+def register_all(names: Iterable[str], function: Transfer) -> None:
+    """Enter a transfer function in the table; calls of what rules ask for are noted."""
+    transfer = possible(function)
+    OPERATIONS.update({name: noted(name, transfer) if name in WATCHED else transfer for name in names})
+
+
+def noted(name: str, transfer: Transfer) -> Transfer:
+    """The same function, telling the observer of each call."""
+
+    @wraps(transfer)
+    def watched(call: Call) -> Value:
+        result = transfer(call)
+        call.interpreter.saw_operation(name, call, result)
+        return result
+
+    return watched
 
 
 def possible(function: Transfer) -> Transfer:

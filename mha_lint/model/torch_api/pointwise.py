@@ -7,7 +7,7 @@ from dataclasses import replace
 from mha_lint.model import layout
 from mha_lint.model.layout import Answer, Shape, Strides
 from mha_lint.model.sizes import ONE, Size, equate, symbol
-from mha_lint.model.torch_api.call import OPERATIONS, Call, normal, operation, possible
+from mha_lint.model.torch_api.call import Call, normal, operation, register_all
 from mha_lint.model.values import (
     NOTHING,
     Const,
@@ -179,8 +179,8 @@ def _binary(call: Call) -> Value:
     return elementwise(call, *call.args[:2])
 
 
-OPERATIONS.update(dict.fromkeys(_UNARY.split(), possible(_unary)))
-OPERATIONS.update(dict.fromkeys(_BINARY.split(), possible(_binary)))
+register_all(_UNARY.split(), _unary)
+register_all(_BINARY.split(), _binary)
 
 
 @operation("masked_fill")
