@@ -27,8 +27,5 @@ def fix(hit: Hit, context: Context) -> Fix | str:
         text = places.source(tensor) if chained else f"({places.source(tensor)})"
         edit = places.replace(tensor, f"{text}.contiguous()")
         return Fix("safe", "repaired", "Insert `.contiguous()` before viewing", (edit,), flagged)
-    # In a chain with one call a line, the new call gets a line too.
-    gap = places.between(call.func.value, call.func.attr).rpartition(".")[0].rpartition(")")[2]
-    own_line = gap if "\n" in gap and "#" not in gap else ""
-    edit = places.insert(places.start(call.func.attr), f"contiguous(){own_line}.")
+    edit = places.call_before(call.func, "contiguous()")
     return Fix("safe", "repaired", "Insert `.contiguous()` before `.view`", (edit,), flagged)

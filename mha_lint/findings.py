@@ -7,7 +7,7 @@ from typing import Literal
 
 Severity = Literal["error", "warning", "info"]
 Applicability = Literal["safe", "unsafe"]
-Relation = Literal["equivalent", "repaired", "extended"]
+Relation = Literal["equivalent", "repaired", "extended", "corrected"]
 VerdictName = Literal["validated", "refuted", "not exercised", "unavailable"]
 
 
@@ -46,6 +46,8 @@ class Fix:
     added: tuple[str, ...] = ()
     identity: tuple[str, ...] = ()
     hints: tuple[tuple[str, tuple[str | int, ...]], ...] = ()  # symbolic shapes of forward's parameters
+    probes: tuple[str, ...] = ()  # for *corrected*: before violates one of them, after satisfies it
+    agree: str = ""  # for *corrected*: where both must agree: "train", "one token", "no dropout"
 
 
 @dataclass(frozen=True, slots=True)

@@ -153,6 +153,12 @@ class Places:
     def insert(self, at: Position, content: str) -> Edit:
         return Edit(at, at, content)
 
+    def call_before(self, function: cst.Attribute, call: str) -> Edit:
+        """Insert ``.call`` before a method; in a chain with one call a line, on a line of its own."""
+        gap = self.between(function.value, function.attr).rpartition(".")[0].rpartition(")")[2]
+        own_line = gap if "\n" in gap and "#" not in gap else ""
+        return self.insert(self.start(function.attr), f"{call}{own_line}.")
+
     def lines_after(self, statement: cst.CSTNode, lines: list[str]) -> Edit:
         """New lines behind a statement, behind its trailing comment, with its indentation."""
         data, starts = self._lines

@@ -1,0 +1,85 @@
+"""Whether a reshape keeps the order of a tensor's dimensions, or lays one dimension out across another."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from mha_lint.model.layout import Shape
+from mha_lint.model.paths import ViewSeen
+from mha_lint.model.sizes import ONE, Size, product
+
+
+@dataclass(frozen=True, slots=True)
+class Scramble:
+    """A reshape that mixes tokens: ``heads``, ``tokens`` and ``width`` are the sizes that it takes for another order.
+
+    ``batch`` is what stands before them on the side on which the heads are a dimension of their own, and is a factor
+    of the same dimension as the heads where ``folded``.
+    """
+
+    heads: Size
+    tokens: Size
+    width: Size
+    batch: Size
+    folded: bool
+
+
+def merged_across(seen: ViewSeen) -> Scramble | None:
+    """(..., h, t, d) reshaped to (..., t, h*d), where the tokens lie between the heads and their features."""
+    source = seen.tensor.shape
+    left = None if source is None else _unmatched(source, seen.target)
+    if left is None or source is None or len(left[0]) < 3 or not left[1]:
+        return None
+    (*before, tokens, width), (*kept, wide) = left
+    heads = wide.divide(width)
+    if heads is None or heads == ONE or ONE in (tokens, width) or heads.divide(tokens) is not None:
+        return None
+    batch = product(before).divide(heads)
+    if batch is None or product(kept) != batch * tokens:
+        return None
+    return Scramble(heads, tokens, width, batch, folded=heads not in before)
+
+
+def split_across(seen: ViewSeen) -> Scramble | None:
+    """(..., t, h*d) viewed as (..., h, t, d), which takes the tokens apart."""
+    source, target = seen.tensor.shape, seen.target
+    if source is None:
+        return _split_of_unknown_rank(seen)
+    left = _unmatched(source, target)
+    if left is None or len(left[0]) < 2 or len(left[1]) < 3 - (len(left[0]) > 2):
+        return None
+    (*before, tokens, wide), (*front, kept, width) = left
+    heads = wide.divide(width)
+    if heads is None or heads == ONE or ONE in (tokens, width) or kept != tokens:
+        return None
+    batch = product(before)
+    if product(front) != batch * heads:
+        return None
+    return Scramble(heads, tokens, width, batch, folded=heads not in front)
+
+
+def _split_of_unknown_rank(seen: ViewSeen) -> Scramble | None:
+    """A projection (..., h*d) viewed as (b, h, -1, d): whatever its rank, the tokens come between."""
+    wide, target = seen.tensor.last, seen.target
+    if wide is None or len(seen.tensor.suffix) != 1 or len(target) < 4:
+        return None
+    *front, heads, tokens, width = target
+    if heads * width != wide or ONE in (heads, width) or not tokens.symbol or not tokens.symbol.startswith("n"):
+        return None
+    return Scramble(heads, tokens, width, product(front), folded=False)
+
+
+def _unmatched(source: Shape, target: Shape) -> tuple[list[Size], list[Size]] | None:
+    """What is left of both shapes where neither next dimension is a factor of the other; None where all agrees."""
+    left = [size for size in source if size != ONE]
+    right = [size for size in target if size != ONE]
+    while left and right:
+        if left[0] == right[0]:
+            left, right = left[1:], right[1:]
+        elif (rest := left[0].divide(right[0])) is not None:
+            left, right = [rest, *left[1:]], right[1:]
+        elif (rest := right[0].divide(left[0])) is not None:
+            left, right = left[1:], [rest, *right[1:]]
+        else:
+            return left, right
+    return None
