@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from mha_lint.validation import Job, Validator
 
 MAX_ROUNDS = 4
-_ORDER = {"repaired": 0, "equivalent": 1, "extended": 2}
+_ORDER = {"repaired": 0, "corrected": 1, "equivalent": 2, "extended": 3}
 
 
 @dataclass(frozen=True, slots=True)

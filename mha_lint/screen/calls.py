@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from mha_lint.screen import facets as fc
 from mha_lint.screen.callables import SELF, Closure, Env, Layer, Mapped, Object, Perhaps, Qualified, perhaps
-from mha_lint.screen.facets import GIVEN, INTEGER, KNOWN, LITERAL, ROLES, SIZES, WEIGHTS, Value, joined, rich
+from mha_lint.screen.facets import GIVEN, INTEGER, KNOWN, LITERAL, ROLES, SIZES, UNMOVED, WEIGHTS, Value, joined, rich
 from mha_lint.screen.operations import OPERATIONS, Call, told_by_name
 from mha_lint.screen.outline import Class
 
@@ -123,9 +123,9 @@ def _apply_layer(
                 value = apply(look, item, [value], {}, node, env)
             return value
         case "Linear" | "LazyLinear" | "NonDynamicallyQuantizableLinear":
-            return fc.allocated(tensor, keeps=SIZES) | fc.facets(layer.items[0]) if layer.items else 0
+            return fc.allocated(tensor, keeps=SIZES) | UNMOVED | fc.facets(layer.items[0]) if layer.items else 0
         case "Conv1d" | "Conv2d" | "Conv3d":
-            return tensor & SIZES | GIVEN | KNOWN | (fc.facets(layer.items[0]) if layer.items else 0)
+            return tensor & SIZES | GIVEN | KNOWN | UNMOVED | (fc.facets(layer.items[0]) if layer.items else 0)
         case "LayerNorm":
             return fc.allocated(tensor)
         case "Softmax":
