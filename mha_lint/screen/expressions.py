@@ -26,7 +26,7 @@ from mha_lint.screen.facets import (
     joined,
     rich,
 )
-from mha_lint.screen.operations import heads_before
+from mha_lint.screen.operations import heads_before, weigh
 
 if TYPE_CHECKING:
     from mha_lint.screen.look import Look
@@ -90,6 +90,7 @@ def _binary(look: Look, node: ast.BinOp, env: Env) -> Value:
 def binary(look: Look, sign: ast.operator, left: Value, right: Value) -> Value:
     first, second = fc.facets(left), fc.facets(right)
     if isinstance(sign, ast.MatMult):
+        weigh(look, first, second)
         return fc.multiplied(first, second)
     if not isinstance(left, int) and not isinstance(right, int):
         return sequences.concatenated(left, right)

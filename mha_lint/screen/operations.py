@@ -177,11 +177,16 @@ def _stack(call: Call) -> Value:
 
 def _matmul(call: Call) -> Value:
     operands = [*map(fc.facets, call.args), *map(fc.facets, call.keywords.values())]
+    if len(operands) > 1:
+        weigh(call.look, operands[-2], operands[-1])
     return reduce(fc.multiplied, operands, 0)
 
 
 def _einsum(call: Call) -> Value:
-    return reduce(fc.multiplied, map(fc.all_facets, call.args), 0) | fc.TRANSPOSED
+    result = reduce(fc.multiplied, map(fc.all_facets, call.args), 0) | fc.TRANSPOSED
+    if result & CONTEXT:
+        call.look.suspect("softmax")
+    return result
 
 
 def _linear(call: Call) -> Value:
@@ -189,7 +194,22 @@ def _linear(call: Call) -> Value:
 
 
 def _softmax(call: Call) -> Value:
+    written = call.node.args if call.is_method else call.node.args[1:]
+    dims = [*written, *(keyword.value for keyword in call.node.keywords if keyword.arg in ("dim", "axis"))]
+    if call.tensor & SCORES and not is_last_dim(dims):
+        call.look.suspect("softmax")
     return fc.allocated(call.tensor, keeps=SIZES) | WEIGHTS
+
+
+def is_last_dim(written: Sequence[ast.expr]) -> bool:
+    """Whether a dimension is written, and is the last."""
+    return bool(written) and isinstance(written[0], ast.UnaryOp) and ast.unparse(written[0]) == "-1"
+
+
+def weigh(look: Look, left: Facets, right: Facets) -> None:
+    """Weights are normalised over their last dimension and stand to the left, or something is moved."""
+    if right & WEIGHTS or (left & WEIGHTS and left & (fc.TRANSPOSED | fc.GIVEN_TRANSPOSED)):
+        look.suspect("softmax")
 
 
 def _attention(call: Call) -> Value:
