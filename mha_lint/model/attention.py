@@ -21,6 +21,7 @@ from mha_lint.model.paths import (
     ViewSeen,
     WeightingSeen,
 )
+from mha_lint.model.scale import ScaleSeen
 from mha_lint.model.values import ClassValue, Self, State, Unknown, Value, joined
 from mha_lint.screen import tensor_work
 
@@ -53,6 +54,7 @@ class FileModel:
     unbinds: dict[cst.BaseExpression, list[UnbindSeen]]
     operations: dict[cst.BaseExpression, list[OperationSeen]]  # by their calls, in the order in which they were met
     weightings: dict[cst.BaseExpression, list[WeightingSeen]]  # by the softmax that made the weights
+    scales: dict[cst.CSTNode, list[ScaleSeen]]  # by the product of queries and keys
     attended: set[cst.BaseExpression]
     scored: set[str]  # "Class.method" (or "function") that computes attention, itself or in a function that it calls
     trace: dict[cst.CSTNode, list[ValueSeen]]
@@ -112,6 +114,7 @@ def analyse(
         unbinds=run.unbinds,
         operations=run.operations,
         weightings=run.weightings,
+        scales=run.scales,
         attended=run.attended,
         scored=run.scored,
         trace=run.trace,

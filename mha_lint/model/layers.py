@@ -89,7 +89,7 @@ def apply(interpreter: Interpreter, layer: Layer, call: Call) -> Value:
     if layer.kind == "LayerNorm":
         return torch_api.OPERATIONS["layer_norm"](replace(call, args=(tensor,)))
     if layer.kind in _NORMS:
-        return replace(tensor, strides=None, contiguous=False)
+        return replace(tensor, strides=None, contiguous=False, roles=tensor.roles | {"normed"}, scale=None)
     match layer.kind:
         case "Identity":
             return tensor
@@ -132,7 +132,9 @@ def told_by_name(call: Call, unknown: Unknown) -> Value:
     if len(call.args) == 1 and _KEEPS_MEANING.search(name) and not _MAPS.search(name):
         same = torch_api.elementwise(call, tensor)
         if isinstance(same, Tensor):
-            return replace(same, strides=None, contiguous=False, assumed=False, key=key)
+            keeps = "drop" in name.lower()
+            roles, scale = (same.roles, same.scale) if keeps else (same.roles | {"normed"}, None)
+            return replace(same, strides=None, contiguous=False, assumed=False, key=key, roles=roles, scale=scale)
     about = tensor.roles & {"scores", "weights"}
     return Tensor(key=key, roles=about, inputs=tensor.inputs) if about else unknown
 

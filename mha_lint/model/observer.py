@@ -9,6 +9,7 @@ import libcst as cst
 from mha_lint.model.layout import Answer, Shape
 from mha_lint.model.names import ClassInfo
 from mha_lint.model.paths import ContiguousSeen, Frame, OperationSeen, UnbindSeen, ValueSeen, ViewSeen, WeightingSeen
+from mha_lint.model.scale import Scale, ScaleSeen
 from mha_lint.model.torch_api.call import Call, normal
 from mha_lint.model.values import Int, Normalised, State, Tensor, Unknown, Value, tensors
 
@@ -25,6 +26,7 @@ class Observer:
         self.unbinds: dict[cst.BaseExpression, list[UnbindSeen]] = {}
         self.operations: dict[cst.BaseExpression, list[OperationSeen]] = {}
         self.weightings: dict[cst.BaseExpression, list[WeightingSeen]] = {}
+        self.scales: dict[cst.CSTNode, list[ScaleSeen]] = {}
         self.attended: set[cst.BaseExpression] = set()  # unbind calls two of whose parts are multiplied
         self.scored: set[str] = set()  # "Class.method" in which, or in a function called there, attention is computed
         self.trace: dict[cst.CSTNode, list[ValueSeen]] = {}
@@ -86,6 +88,15 @@ class Observer:
         seen = WeightingSeen(normalised, contracted, self._frames[-1].symbol)
         if seen not in found:
             found.append(seen)
+
+    def saw_scale(self, node: cst.BaseExpression, scale: Scale, state: State) -> None:
+        """Scores go into a softmax."""
+        scale = scale.normal(state.definitions)
+        found = self.scales.setdefault(scale.product or node, [])
+        if all(seen.scale != scale for seen in found):
+            sizes = [*((f"self.{name}", size) for name, size in state.attributes.items()), *state.variables.items()]
+            names = tuple((state.normal(value.size), name) for name, value in sizes if isinstance(value, Int))
+            found.append(ScaleSeen(scale, names, self._frames[-1].symbol))
 
     def saw_value(self, node: cst.CSTNode, name: str, value: Value, state: State) -> None:
         """A name (or, under ``return``, nothing) is given a tensor."""

@@ -34,8 +34,10 @@ def merged_across(seen: ViewSeen) -> Scramble | None:
     if heads is None or heads == ONE or ONE in (tokens, width) or heads.divide(tokens) is not None:
         return None
     batch = product(before).divide(heads)
-    if batch is None or product(kept) != batch * tokens:
+    if batch is None or product(kept) != batch * tokens or heads == width:
         return None
+    if batch == ONE and source[0] != heads and len(source) - len(seen.target) > 1:
+        return None  # a batch among the heads: not all dimensions are what they seem
     return Scramble(heads, tokens, width, batch, folded=heads not in source)
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from mha_lint.model.factors import Factor, of_number, of_size
 from mha_lint.model.layout import Shape, Strides, contiguous_strides
+from mha_lint.model.scale import Scale
 from mha_lint.model.sizes import Size, constant, symbol
 
 if TYPE_CHECKING:
@@ -120,6 +121,7 @@ class Tensor:
     batch: Size | None = None
     width: Size | None = None
     normalised: Normalised | None = None
+    scale: Scale | None = None  # of a projection, or of scores
     origin: cst.CSTNode | None = field(default=None, compare=False)  # the name that it, or what it is a view of, had
     inputs: frozenset[str] = field(default=frozenset(), compare=False)  # the parameters that it is computed from
 

@@ -18,6 +18,7 @@ _OURS = {
     "MHA005": False,
     "MHA101": True,
     "MHA102": True,
+    "MHA104": True,
     "MHA105": True,
 }
 

@@ -136,14 +136,28 @@ def _apply_layer(
                 value = apply(look, item, [value], {}, node, env)
             return value
         case "Linear" | "LazyLinear" | "NonDynamicallyQuantizableLinear":
-            return fc.allocated(tensor, keeps=SIZES) | UNMOVED | fc.facets(layer.items[0]) if layer.items else 0
+            return (
+                fc.allocated(tensor, keeps=SIZES) | UNMOVED | fc.UNSCALED | fc.facets(layer.items[0])
+                if layer.items
+                else 0
+            )
         case "Conv1d" | "Conv2d" | "Conv3d":
-            return tensor & SIZES | GIVEN | KNOWN | UNMOVED | (fc.facets(layer.items[0]) if layer.items else 0)
+            return (
+                tensor & SIZES
+                | GIVEN
+                | KNOWN
+                | UNMOVED
+                | fc.UNSCALED
+                | (fc.facets(layer.items[0]) if layer.items else 0)
+            )
         case "LayerNorm":
             return fc.allocated(tensor)
         case "Softmax":
-            if tensor & SCORES and not layer.items:
-                look.suspect("softmax")
+            if tensor & SCORES:
+                if tensor & fc.UNSCALED or look.doubtful:
+                    look.suspect("scale")
+                if not layer.items:
+                    look.suspect("softmax")
             return fc.allocated(tensor, keeps=SIZES) | WEIGHTS
         case "Identity":
             return tensor

@@ -99,6 +99,8 @@ def binary(look: Look, sign: ast.operator, left: Value, right: Value) -> Value:
     if isinstance(sign, ast.Add) and (first | second) & CONTEXT:
         look.adds = True
     result = fc.elementwise(first, second)
+    if isinstance(sign, (ast.Mult, ast.Div)):
+        result &= ~fc.UNSCALED
     if not (first | second) & TENSOR:
         result |= INTEGER
     return result | ONE if first & second & LITERAL and not result & TENSOR else result

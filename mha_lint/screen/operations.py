@@ -164,7 +164,7 @@ def _elementwise(call: Call) -> Value:
     result = fc.elementwise(*operands)
     if call.name == "add" and result & CONTEXT:
         call.look.adds = True
-    return result
+    return result & ~fc.UNSCALED if call.name in ("mul", "multiply", "div", "divide", "true_divide") else result
 
 
 def _allocated(call: Call) -> Value:
@@ -190,14 +190,17 @@ def _einsum(call: Call) -> Value:
 
 
 def _linear(call: Call) -> Value:
-    return fc.allocated(*map(fc.facets, call.args), keeps=SIZES) | UNMOVED
+    return fc.allocated(*map(fc.facets, call.args), keeps=SIZES) | UNMOVED | fc.UNSCALED
 
 
 def _softmax(call: Call) -> Value:
     written = call.node.args if call.is_method else call.node.args[1:]
     dims = [*written, *(keyword.value for keyword in call.node.keywords if keyword.arg in ("dim", "axis"))]
-    if call.tensor & SCORES and not is_last_dim(dims):
-        call.look.suspect("softmax")
+    if call.tensor & SCORES:
+        if call.tensor & fc.UNSCALED or call.look.doubtful:
+            call.look.suspect("scale")
+        if not is_last_dim(dims):
+            call.look.suspect("softmax")
     return fc.allocated(call.tensor, keeps=SIZES) | WEIGHTS
 
 
@@ -213,6 +216,8 @@ def weigh(look: Look, left: Facets, right: Facets) -> None:
 
 
 def _attention(call: Call) -> Value:
+    if "scale" in call.keywords and call.look.doubtful:
+        call.look.suspect("scale")
     return KNOWN | CONTEXT | UNMOVED | call.tensor & SIZES | call.sizes
 
 

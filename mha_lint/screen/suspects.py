@@ -17,6 +17,7 @@ KINDS = {
     "MHA005": "reshape",
     "MHA101": "merge",
     "MHA102": "split",
+    "MHA104": "scale",
     "MHA105": "softmax",
 }
 

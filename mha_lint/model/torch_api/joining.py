@@ -47,6 +47,7 @@ def _repeat_interleave(call: Call) -> Value:
         (*tensor.shape[:dim], tensor.shape[dim] * call.state.normal(times), *tensor.shape[dim + 1 :]),
         roles=tensor.roles | {"repeated"},
         inputs=tensor.inputs,
+        scale=tensor.scale,
     )
 
 
@@ -81,6 +82,7 @@ def _cat(call: Call) -> Value:
         "merge": first.merge,
         "batch": first.batch,
         "width": first.width,
+        "scale": first.scale if all(tensor.scale == first.scale for tensor in tensors) else None,
         "inputs": frozenset().union(*(tensor.inputs for tensor in tensors)),
     }
     plain = len(shape) not in (4, 5) or all(map(_plain, tensors)) or any(map(_in_order, tensors))
@@ -111,11 +113,12 @@ def heads_joined(call: Call, item: Tensor, count: Size | None, dim: int | None) 
             roles=roles,
             merge=merge,
             key=call.interpreter.key(call.node),
+            scale=item.scale,
         )
     count = count if count is not None else call.fresh_size("heads")
     dim %= len(item.shape)
     shape = (*item.shape[:dim], item.shape[dim] * call.state.normal(count), *item.shape[dim + 1 :])
-    return _laid_out(item, shape)(shape, roles=roles, merge=merge)
+    return _laid_out(item, shape)(shape, roles=roles, merge=merge, scale=item.scale)
 
 
 def _laid_out(item: Tensor, shape: Shape) -> Callable[..., Tensor]:

@@ -47,6 +47,8 @@ def _split(call: Call) -> Value:
     _, sizes_value, dim_value = arguments(call.args, call.keywords, "input", "split_size_or_sections", "dim")
     sizes_value = sizes_value if sizes_value is not None else call.keywords.get("split_size")
     dim = 0 if dim_value is None else as_int(dim_value)
+    if tensor is not None and dim == 2 and "projection" in tensor.roles and len(tensor.suffix) == 1:
+        tensor = call.interpreter.refine(call.state, tensor, 3)  # (b, t, h*d), a head at a time
     if tensor is None or tensor.shape is None or dim is None:
         return Repeated(NOTHING)
     dim %= len(tensor.shape)
@@ -62,7 +64,7 @@ def _split(call: Call) -> Value:
     count = tensor.shape[dim].divide(size)
     part = resized(tensor, dim, size)
     if count is None or count.constant is None or not 0 < count.constant < 64:
-        return Repeated(part)
+        return Repeated(part, count)
     return Sequence((part,) * count.constant)
 
 
