@@ -48,9 +48,9 @@ def _width_of_query(product: cst.CSTNode, places: Places) -> str | None:
 def _unscaled(product: cst.CSTNode, width: str, places: Places) -> Edit | None:
     if not isinstance(product, cst.BaseExpression):
         return None
-    text = places.source(product)
-    bare = isinstance(product, cst.Call) or (isinstance(product, cst.BinaryOperation) and bool(product.lpar))
-    return places.replace(product, f"{text if bare else f'({text})'} * {width} ** -0.5")
+    text = f"{places.source(product)} * {width} ** -0.5"
+    chained = isinstance(product, cst.Call) and isinstance(next(places.parents(product)), cst.Attribute)
+    return places.replace(product, f"({text})" if chained else text)
 
 
 def _scaled(applied: cst.CSTNode, width: str, places: Places) -> Edit | None:
