@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from mha_lint.declared import Declared
-from mha_lint.findings import Relation, Verdict
+from mha_lint.findings import Expected, Relation, Verdict
 from mha_lint.validation import Job, Validator
 
 Check = Callable[..., Verdict]
@@ -40,6 +40,9 @@ def check(validator: Validator, tmp_path: Path) -> Check:
         added: tuple[str, ...] = (),
         identity: tuple[str, ...] = (),
         declared: tuple[Declared, ...] = (),
+        probes: tuple[str, ...] = (),
+        agree: str = "",
+        expected: Expected = "view",
         using: Validator | None = None,
         alone: bool = False,
     ) -> Verdict:
@@ -53,7 +56,10 @@ def check(validator: Validator, tmp_path: Path) -> Check:
         path.write_text(before)
         rows = [row for row, line in enumerate(before.splitlines(), 1) if old.splitlines()[0] in line]
         flagged = tuple(rows) if relation == "repaired" else ()
-        job = Job(str(path), before, after, (symbol,), relation, flagged, added, identity, declared=declared)
+        job = Job(
+            str(path), before, after, (symbol,), relation, flagged, added, identity,
+            declared=declared, probes=probes, agree=agree, expected=expected,
+        )  # fmt: skip
         return (using or validator).validate(job)
 
     return run
