@@ -194,3 +194,20 @@ def test_a_correction_is_shown_on_cuda_too(check: Check, cuda_validator: Validat
     assert {trial.dtype for trial in verdict.trials if trial.device == "cuda" and trial.outcome == "agree"} >= {
         "float32", "float16", "bfloat16",
     }  # fmt: skip
+
+
+SWITCHED = MERGED.replace("num_heads: int = 4", "num_heads: int = 4, causal: bool = False").replace(
+    "        y = torch.softmax", "        if causal_:\n            scores = scores + MASK\n        y = torch.softmax"
+).replace("causal_", "self.causal").replace("self.num_heads, self.scale", "self.causal = causal\n        self.num_heads, self.scale").replace(
+    "MASK", 'scores.new_full((t, t), float("-inf")).triu(1)'
+)  # fmt: skip
+
+
+def test_each_setting_of_a_module_may_be_shown_wrong_by_another_probe(check: Check) -> None:
+    probes = ("permutation equivariance", "causality")
+    for source in (SWITCHED, SWITCHED.replace("causal: bool = False", "causal: bool = True")):
+        verdict = check(
+            source, WITHOUT_TRANSPOSE, WITH_TRANSPOSE, "Attention.forward", "corrected",
+            probes=probes, agree="one token",
+        )  # fmt: skip
+        assert verdict.verdict == "validated", verdict.reason
