@@ -57,6 +57,18 @@ class Attention(nn.Module):
 WITHOUT_TRANSPOSE = "y.reshape(b, t, c)"
 WITH_TRANSPOSE = "y.transpose(1, 2).reshape(b, t, c)"
 
+# The same, causal where the constructor says so.
+SWITCHED = (
+    MERGED.replace("num_heads: int = 4", "num_heads: int = 4, causal: bool = False")
+    .replace("        self.query", "        self.causal = causal\n        self.query")
+    .replace(
+        "        y = torch.softmax",
+        """        if self.causal:
+            scores = scores + scores.new_full((t, t), float("-inf")).triu(1)
+        y = torch.softmax""",
+    )
+)
+
 # A mask of what comes later, where scaled_dot_product_attention wants what may be seen.
 INVERTED = """
 import torch

@@ -14,6 +14,7 @@ from .corrected_modules import (
     GATED,
     INVERTED,
     MERGED,
+    SWITCHED,
     TINY,
     UNGATED,
     WITH_TRANSPOSE,
@@ -178,15 +179,6 @@ def test_the_changed_statements_alone_can_not_show_a_correction(check: Check) ->
     assert verdict.verdict == "not exercised"
 
 
-@pytest.fixture(scope="session")
-def cuda_validator() -> object:
-    torch = pytest.importorskip("torch")
-    if not torch.cuda.is_available():
-        pytest.skip("needs a CUDA device")
-    with Validator(devices=("cpu", "cuda"), timeout=120.0) as running:
-        yield running
-
-
 @pytest.mark.cuda
 def test_a_correction_is_shown_on_cuda_too(check: Check, cuda_validator: Validator) -> None:
     verdict = merged(check, WITH_TRANSPOSE, using=cuda_validator)
@@ -194,13 +186,6 @@ def test_a_correction_is_shown_on_cuda_too(check: Check, cuda_validator: Validat
     assert {trial.dtype for trial in verdict.trials if trial.device == "cuda" and trial.outcome == "agree"} >= {
         "float32", "float16", "bfloat16",
     }  # fmt: skip
-
-
-SWITCHED = MERGED.replace("num_heads: int = 4", "num_heads: int = 4, causal: bool = False").replace(
-    "        y = torch.softmax", "        if causal_:\n            scores = scores + MASK\n        y = torch.softmax"
-).replace("causal_", "self.causal").replace("self.num_heads, self.scale", "self.causal = causal\n        self.num_heads, self.scale").replace(
-    "MASK", 'scores.new_full((t, t), float("-inf")).triu(1)'
-)  # fmt: skip
 
 
 def test_each_setting_of_a_module_may_be_shown_wrong_by_another_probe(check: Check) -> None:
