@@ -12,7 +12,15 @@ from mha_lint.model.binding import bind
 from mha_lint.model.interpreter import Interpreter
 from mha_lint.model.layout import Answer
 from mha_lint.model.names import TORCH_BASES, ClassInfo, ModuleNames, collect
-from mha_lint.model.paths import ContiguousSeen, OperationSeen, OutOfSteps, UnbindSeen, ValueSeen, ViewSeen
+from mha_lint.model.paths import (
+    ContiguousSeen,
+    OperationSeen,
+    OutOfSteps,
+    UnbindSeen,
+    ValueSeen,
+    ViewSeen,
+    WeightingSeen,
+)
 from mha_lint.model.values import ClassValue, Self, State, Unknown, Value, joined
 from mha_lint.screen import tensor_work
 
@@ -44,6 +52,7 @@ class FileModel:
     would_stay_views: set[cst.BaseExpression]
     unbinds: dict[cst.BaseExpression, list[UnbindSeen]]
     operations: dict[cst.BaseExpression, list[OperationSeen]]  # by their calls, in the order in which they were met
+    weightings: dict[cst.BaseExpression, list[WeightingSeen]]  # by the softmax that made the weights
     attended: set[cst.BaseExpression]
     scored: set[str]  # "Class.method" (or "function") that computes attention, itself or in a function that it calls
     trace: dict[cst.CSTNode, list[ValueSeen]]
@@ -102,6 +111,7 @@ def analyse(
         would_stay_views=run.would_stay_views,
         unbinds=run.unbinds,
         operations=run.operations,
+        weightings=run.weightings,
         attended=run.attended,
         scored=run.scored,
         trace=run.trace,

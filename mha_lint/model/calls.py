@@ -45,6 +45,8 @@ _RESHAPING_IN_PLACE = frozenset(
     "transpose_ swapaxes_ swapdims_ t_ squeeze_ unsqueeze_ resize_ resize_as_ set_ as_strided_".split()
 )
 
+_ARITHMETIC = frozenset("add sub mul div masked_fill".split())  # what the interpreter follows in place
+
 
 def call(run: Interpreter, node: cst.Call, state: State) -> Value:
     if isinstance(node.func, cst.Name) and node.func.value == "super" and run_owner(state) is not None:
@@ -117,10 +119,25 @@ def call_method(run: Interpreter, receiver: Value, name: str, call: Call) -> Val
             assert tensor is not None
             return operation(replace(call, args=(tensor, *call.args)))
         if name.endswith("_") and not name.startswith("__") and isinstance(receiver, Tensor):
-            return receiver  # in place: same memory
+            return _in_place(run, receiver, name, call)
     if isinstance(receiver, (Sequence, Repeated)) and name == "append" and len(call.args) == 1:
         return _append(run, receiver, call)
     return Unknown(run.key(call.node))
+
+
+def _in_place(run: Interpreter, receiver: Tensor, name: str, call: Call) -> Value:
+    """``x.div_(y)``: the same memory, with what ``x / y`` means."""
+    operation = OPERATIONS.get(name[:-1])
+    node = call.node
+    if operation is None or name[:-1] not in _ARITHMETIC:
+        return receiver
+    result = operation(replace(call, args=(receiver, *call.args)))
+    if not isinstance(result, Tensor):
+        return receiver
+    result = replace(receiver, roles=result.roles, normalised=result.normalised)
+    if result != receiver and isinstance(node, cst.Call) and isinstance(node.func, cst.Attribute):
+        assignment.assign(run, node.func.value, result, call.state)
+    return result
 
 
 def _append(run: Interpreter, receiver: Sequence | Repeated, call: Call) -> Value:

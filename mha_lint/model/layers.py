@@ -94,7 +94,10 @@ def apply(interpreter: Interpreter, layer: Layer, call: Call) -> Value:
         case "Identity":
             return tensor
         case "Softmax":
-            return torch_api.OPERATIONS["softmax"](replace(call, args=(tensor, *layer.items), keywords={}))
+            made = torch_api.OPERATIONS["softmax"](replace(call, args=(tensor, *layer.items), keywords={}))
+            if isinstance(made, Tensor) and made.normalised is not None and layer.node is not None:
+                return replace(made, normalised=replace(made.normalised, node=layer.node))
+            return made
         case "Rearrange":
             pattern, *sizes = layer.items
             keywords = {

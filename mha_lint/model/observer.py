@@ -8,9 +8,9 @@ import libcst as cst
 
 from mha_lint.model.layout import Answer, Shape
 from mha_lint.model.names import ClassInfo
-from mha_lint.model.paths import ContiguousSeen, Frame, OperationSeen, UnbindSeen, ValueSeen, ViewSeen
+from mha_lint.model.paths import ContiguousSeen, Frame, OperationSeen, UnbindSeen, ValueSeen, ViewSeen, WeightingSeen
 from mha_lint.model.torch_api.call import Call, normal
-from mha_lint.model.values import Int, State, Tensor, Unknown, Value, tensors
+from mha_lint.model.values import Int, Normalised, State, Tensor, Unknown, Value, tensors
 
 _MOST_SEEN = 64  # paths through one call that are told apart
 
@@ -24,6 +24,7 @@ class Observer:
         self.would_stay_views: set[cst.BaseExpression] = set()  # reshapes of contiguous copies that views would do for
         self.unbinds: dict[cst.BaseExpression, list[UnbindSeen]] = {}
         self.operations: dict[cst.BaseExpression, list[OperationSeen]] = {}
+        self.weightings: dict[cst.BaseExpression, list[WeightingSeen]] = {}
         self.attended: set[cst.BaseExpression] = set()  # unbind calls two of whose parts are multiplied
         self.scored: set[str] = set()  # "Class.method" in which, or in a function called there, attention is computed
         self.trace: dict[cst.CSTNode, list[ValueSeen]] = {}
@@ -78,6 +79,13 @@ class Observer:
     def saw_product(self, left: Tensor, right: Tensor) -> None:
         if left.part is not None and left.part is right.part:
             self.attended.add(left.part)
+
+    def saw_weighting(self, normalised: Normalised, contracted: int) -> None:
+        """Weights that a softmax made are summed over values along a dimension."""
+        found = self.weightings.setdefault(normalised.node, [])
+        seen = WeightingSeen(normalised, contracted, self._frames[-1].symbol)
+        if seen not in found:
+            found.append(seen)
 
     def saw_value(self, node: cst.CSTNode, name: str, value: Value, state: State) -> None:
         """A name (or, under ``return``, nothing) is given a tensor."""

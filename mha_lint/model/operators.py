@@ -47,6 +47,8 @@ def binary(run: Interpreter, sign: object, left: Value, right: Value, node: cst.
             return OPERATIONS["matmul"](call)
         if isinstance(sign, (cst.Add, cst.AddAssign)):
             run.saw_sum(left, right)
+        if isinstance(sign, (cst.Divide, cst.DivideAssign)):
+            return OPERATIONS["div"](call)
         return torch_api.elementwise(call, left, right)
     if isinstance(sign, (cst.MatrixMultiply, cst.MatrixMultiplyAssign)):
         return OPERATIONS["matmul"](Call(run, state, node, (left, right), {}))

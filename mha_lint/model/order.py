@@ -11,10 +11,9 @@ from mha_lint.model.sizes import ONE, Size, product
 
 @dataclass(frozen=True, slots=True)
 class Scramble:
-    """A reshape that mixes tokens: ``heads``, ``tokens`` and ``width`` are the sizes that it takes for another order.
+    """A reshape that mixes tokens: the sizes that it takes to be in another order.
 
-    ``batch`` is what stands before them on the side on which the heads are a dimension of their own, and is a factor
-    of the same dimension as the heads where ``folded``.
+    ``folded`` where the heads share a dimension with ``batch``, (b*h, t, d).
     """
 
     heads: Size
@@ -37,7 +36,7 @@ def merged_across(seen: ViewSeen) -> Scramble | None:
     batch = product(before).divide(heads)
     if batch is None or product(kept) != batch * tokens:
         return None
-    return Scramble(heads, tokens, width, batch, folded=heads not in before)
+    return Scramble(heads, tokens, width, batch, folded=heads not in source)
 
 
 def split_across(seen: ViewSeen) -> Scramble | None:
@@ -46,7 +45,7 @@ def split_across(seen: ViewSeen) -> Scramble | None:
     if source is None:
         return _split_of_unknown_rank(seen)
     left = _unmatched(source, target)
-    if left is None or len(left[0]) < 2 or len(left[1]) < 3 - (len(left[0]) > 2):
+    if left is None or len(left[0]) < 2 or len(left[1]) < 3:
         return None
     (*before, tokens, wide), (*front, kept, width) = left
     heads = wide.divide(width)
@@ -55,18 +54,23 @@ def split_across(seen: ViewSeen) -> Scramble | None:
     batch = product(before)
     if product(front) != batch * heads:
         return None
-    return Scramble(heads, tokens, width, batch, folded=heads not in front)
+    return Scramble(heads, tokens, width, batch, folded=heads not in target)
 
 
 def _split_of_unknown_rank(seen: ViewSeen) -> Scramble | None:
-    """A projection (..., h*d) viewed as (b, h, -1, d): whatever its rank, the tokens come between."""
-    wide, target = seen.tensor.last, seen.target
-    if wide is None or len(seen.tensor.suffix) != 1 or len(target) < 4:
+    """A projection (..., h*d) viewed as (b, h, -1, d) or (b*h, -1, d): whatever its rank, the tokens come between."""
+    tensor, target = seen.tensor, seen.target
+    if len(tensor.suffix) != 1 or len(target) < 3 or tensor.lead is None:
         return None
-    *front, heads, tokens, width = target
-    if heads * width != wide or ONE in (heads, width) or not tokens.symbol or not tokens.symbol.startswith("n"):
+    *front, tokens, width = target
+    heads, left_over = tensor.suffix[0].divide(width), tokens.symbol is not None and "@" in tokens.symbol
+    if heads is None or ONE in (heads, width) or not left_over:
         return None
-    return Scramble(heads, tokens, width, product(front), folded=False)
+    batch = product(front).divide(heads)
+    folded = heads not in front
+    if batch is None or (folded and not (batch.symbol or "").endswith(".shape[0]")):
+        return None
+    return Scramble(heads, tokens, width, batch, folded)
 
 
 def _unmatched(source: Shape, target: Shape) -> tuple[list[Size], list[Size]] | None:

@@ -9,7 +9,7 @@ import libcst as cst
 
 from mha_lint.model.layout import Answer, Shape
 from mha_lint.model.sizes import Size
-from mha_lint.model.values import State, Tensor, Value
+from mha_lint.model.values import Normalised, State, Tensor, Value
 
 
 class OutOfSteps(Exception):
@@ -56,6 +56,15 @@ class UnbindSeen:
     tensor: Tensor
     dim: int
     inference: bool
+    symbol: str
+
+
+@dataclass(frozen=True, slots=True)
+class WeightingSeen:
+    """Values weighted by what a softmax made: the sum runs along ``contracted``, a dimension from the end."""
+
+    normalised: Normalised
+    contracted: int
     symbol: str
 
 

@@ -81,6 +81,18 @@ class Leading:
 
 
 @dataclass(frozen=True, slots=True)
+class Normalised:
+    """The softmax that made weights sum to one: its call, or that of its layer, and along which dimension from the end.
+
+    ``implicit`` where the code names none, and torch chooses.
+    """
+
+    node: cst.BaseExpression
+    dim: int
+    implicit: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Tensor:
     """A tensor: its symbolic shape and strides, where known, and what it is to attention.
 
@@ -107,6 +119,7 @@ class Tensor:
     part: cst.BaseExpression | None = None
     batch: Size | None = None
     width: Size | None = None
+    normalised: Normalised | None = None
     origin: cst.CSTNode | None = field(default=None, compare=False)  # the name that it, or what it is a view of, had
     inputs: frozenset[str] = field(default=frozenset(), compare=False)  # the parameters that it is computed from
 
@@ -124,6 +137,12 @@ class Tensor:
     def given(self) -> bool:
         """Whether this is a parameter or an attribute as it came, not a result: how it lies in memory is not known."""
         return self.key is not None and not self.key.startswith("<") and self.strides is None
+
+    def normalised_at(self, dim: int | None) -> Tensor:
+        """The same, where the dimension along which it sums to one is now at ``dim`` from the end; None if nowhere."""
+        if self.normalised is None or self.normalised.dim == dim:
+            return self
+        return replace(self, normalised=None if dim is None else replace(self.normalised, dim=dim))
 
     def having(self, *roles: str) -> Tensor:
         return replace(self, roles=self.roles.union(roles))

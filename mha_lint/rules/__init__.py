@@ -10,7 +10,16 @@ from mha_lint.rules.base import Hit, Rule
 __all__ = ["Hit", "Rule", "all_rules", "defaults"]
 
 # Whether the rules of this package run unless they are asked for: known before they, and LibCST, are imported.
-_OURS = {"MHA001": True, "MHA002": True, "MHA003": True, "MHA004": True, "MHA005": False}
+_OURS = {
+    "MHA001": True,
+    "MHA002": True,
+    "MHA003": True,
+    "MHA004": True,
+    "MHA005": False,
+    "MHA101": True,
+    "MHA102": True,
+    "MHA105": True,
+}
 
 
 @lru_cache(maxsize=1)

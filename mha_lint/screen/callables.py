@@ -15,7 +15,8 @@ SELF = object()  # what `self` is, and `super()`, of which is only known that it
 
 @dataclass(frozen=True, slots=True)
 class Layer:
-    """A ``torch.nn`` module; ``items`` are the layers that a Sequential runs in turn, or the width of another."""
+    """A ``torch.nn`` module; ``items`` are the layers that a Sequential runs in turn, the width of a map, or
+    something where a softmax is over the last dimension."""
 
     kind: str
     items: tuple[Value, ...] = ()

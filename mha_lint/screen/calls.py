@@ -7,8 +7,21 @@ from typing import TYPE_CHECKING
 
 from mha_lint.screen import facets as fc
 from mha_lint.screen.callables import SELF, Closure, Env, Layer, Mapped, Object, Perhaps, Qualified, perhaps
-from mha_lint.screen.facets import GIVEN, INTEGER, KNOWN, LITERAL, ROLES, SIZES, WEIGHTS, Value, joined, rich
-from mha_lint.screen.operations import OPERATIONS, Call, told_by_name
+from mha_lint.screen.facets import (
+    GIVEN,
+    INTEGER,
+    KNOWN,
+    LITERAL,
+    ROLES,
+    SCORES,
+    SIZES,
+    UNMOVED,
+    WEIGHTS,
+    Value,
+    joined,
+    rich,
+)
+from mha_lint.screen.operations import OPERATIONS, Call, is_last_dim, told_by_name
 from mha_lint.screen.outline import Class
 
 if TYPE_CHECKING:
@@ -97,7 +110,7 @@ def apply(look: Look, callee: Value, args: list[Value], keywords: dict[str, Valu
                     for base in (b for cls in other.lineage for b in cls.node.bases):
                         name_of = look.qualified(base, {}) or ""
                         if name_of.startswith("torch.nn."):
-                            result = joined(result, layer(look, name_of.rpartition(".")[2], args, keywords))
+                            result = joined(result, layer(look, name_of.rpartition(".")[2], args, keywords, node))
             case Object():
                 forward = other.cls.method("forward") or other.cls.method("__call__")
                 if forward is not None:
@@ -123,12 +136,14 @@ def _apply_layer(
                 value = apply(look, item, [value], {}, node, env)
             return value
         case "Linear" | "LazyLinear" | "NonDynamicallyQuantizableLinear":
-            return fc.allocated(tensor, keeps=SIZES) | fc.facets(layer.items[0]) if layer.items else 0
+            return fc.allocated(tensor, keeps=SIZES) | UNMOVED | fc.facets(layer.items[0]) if layer.items else 0
         case "Conv1d" | "Conv2d" | "Conv3d":
-            return tensor & SIZES | GIVEN | KNOWN | (fc.facets(layer.items[0]) if layer.items else 0)
+            return tensor & SIZES | GIVEN | KNOWN | UNMOVED | (fc.facets(layer.items[0]) if layer.items else 0)
         case "LayerNorm":
             return fc.allocated(tensor)
         case "Softmax":
+            if tensor & SCORES and not layer.items:
+                look.suspect("softmax")
             return fc.allocated(tensor, keeps=SIZES) | WEIGHTS
         case "Identity":
             return tensor
@@ -156,7 +171,7 @@ def _call_qualified(
             first = [keywords[n] for n in ("input", "tensor", "tensors", "x", "self") if n in keywords]
             return operation(Call(look, last, args or first, keywords, node))
         if last[:1].isupper():
-            return layer(look, last, args, keywords)
+            return layer(look, last, args, keywords, node)
         return 0
     if name.startswith("builtins."):
         return _builtin(look, last, args, keywords, node, env)
@@ -165,7 +180,7 @@ def _call_qualified(
     return told_by_name(last, args)
 
 
-def layer(look: Look, kind: str, args: list[Value], keywords: dict[str, Value]) -> Value:
+def layer(look: Look, kind: str, args: list[Value], keywords: dict[str, Value], node: ast.Call) -> Value:
     if kind == "Size" and args:
         return args[0]
     if kind in ("ModuleList", "ParameterList"):
@@ -174,6 +189,9 @@ def layer(look: Look, kind: str, args: list[Value], keywords: dict[str, Value]) 
         return fc.facets(args[0]) | KNOWN if args else KNOWN
     if kind == "Sequential":
         return rich(Layer(kind, tuple(args)))
+    if kind == "Softmax":
+        dims = [*node.args, *(keyword.value for keyword in node.keywords)]
+        return rich(Layer(kind, (0,) if is_last_dim(dims) else ()))
     width = args[1] if len(args) > 1 else keywords.get("out_features", keywords.get("out_channels", 0))
     return rich(Layer(kind, (fc.facets(width) & SIZES,)))
 

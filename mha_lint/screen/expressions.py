@@ -26,6 +26,7 @@ from mha_lint.screen.facets import (
     joined,
     rich,
 )
+from mha_lint.screen.operations import heads_before, weigh
 
 if TYPE_CHECKING:
     from mha_lint.screen.look import Look
@@ -73,9 +74,9 @@ def _attribute(look: Look, node: ast.Attribute, env: Env) -> Value:
 
 def _tuple(look: Look, node: ast.Tuple | ast.List, env: Env) -> Value:
     values = [look.value(element, env) for element in node.elts]
-    if any(isinstance(element, ast.Starred) for element in node.elts):
-        return fc.many(fc.either(values))
-    return fc.items(values)
+    starred = any(isinstance(element, ast.Starred) for element in node.elts)
+    sizes = fc.many(fc.either(values)) if starred else fc.items(values)
+    return joined(sizes, fc.ACROSS) if heads_before(node.elts) else sizes
 
 
 def _starred(look: Look, node: ast.Starred, env: Env) -> Value:
@@ -89,6 +90,7 @@ def _binary(look: Look, node: ast.BinOp, env: Env) -> Value:
 def binary(look: Look, sign: ast.operator, left: Value, right: Value) -> Value:
     first, second = fc.facets(left), fc.facets(right)
     if isinstance(sign, ast.MatMult):
+        weigh(look, first, second)
         return fc.multiplied(first, second)
     if not isinstance(left, int) and not isinstance(right, int):
         return sequences.concatenated(left, right)

@@ -15,9 +15,11 @@ KNOWN = 64  # the result of a known operation: its shape may be known
 ONE, LITERAL = 128, 256  # it may have a size that is 1, or one that is written in the code; or be such a size
 SCORES, WEIGHTS, CONTEXT = 512, 1024, 2048  # what it may be to attention; what softmax made counts as weights
 INTEGER = 4096  # it may be a size, or another integer that can be followed
+UNMOVED = 8192  # what a map or a product made, its dimensions not moved since, but for the last two
+ACROSS = 16384  # sizes, of which one that is not called heads may come last but one
 
 SIZES = ONE | LITERAL
-ROLES = SCORES | WEIGHTS | CONTEXT
+ROLES = SCORES | WEIGHTS | CONTEXT | UNMOVED
 DISORDERED = TRANSPOSED | GAPPED | GIVEN_TRANSPOSED | GIVEN_GAPPED
 TENSOR = CONTIGUOUS | DISORDERED | KNOWN
 _ABOUT = SIZES | ROLES | KNOWN  # what changes of layout leave alone
@@ -176,7 +178,7 @@ def unproved(value: Value) -> Value:
 
 
 def transposed(tensor: Facets) -> Facets:
-    result = tensor & (_ABOUT | GAPPED | GIVEN_GAPPED) | KNOWN
+    result = tensor & (_ABOUT & ~UNMOVED | GAPPED | GIVEN_GAPPED) | KNOWN
     if tensor & CONTIGUOUS:
         result |= TRANSPOSED | (CONTIGUOUS if tensor & ONE else 0)
     if tensor & GIVEN:
@@ -250,5 +252,5 @@ def allocated(*operands: Facets, keeps: Facets = SIZES | ROLES) -> Facets:
 def multiplied(left: Facets, right: Facets) -> Facets:
     """A matrix product of the two."""
     both = left | right
-    result = both & SIZES | CONTIGUOUS | KNOWN | SCORES
+    result = both & SIZES | CONTIGUOUS | KNOWN | SCORES | UNMOVED
     return result | CONTEXT | WEIGHTS if both & WEIGHTS else result

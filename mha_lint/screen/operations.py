@@ -21,6 +21,7 @@ from mha_lint.screen.facets import (
     ROLES,
     SCORES,
     SIZES,
+    UNMOVED,
     WEIGHTS,
     Facets,
     Value,
@@ -67,6 +68,11 @@ def _view(call: Call) -> Value:
     tensor = call.tensor
     if tensor & DISORDERED:
         call.look.suspect("view" if call.name == "view" else "reshape")
+    if tensor & UNMOVED:
+        if tensor & CONTEXT:
+            call.look.suspect("merge")
+        if call.name in ("view", "reshape") and _across(call):
+            call.look.suspect("split")
     if call.name in ("view", "reshape"):
         tensor &= ~ONE  # the new sizes are all written, or what is left over
     return fc.reshaped(tensor, call.sizes, copies=call.name != "view")
@@ -103,8 +109,27 @@ def _parts_of(call: Call) -> Value:
     return fc.many(_part(call))
 
 
+def _across(call: Call) -> bool:
+    """Whether the sizes of a view may be those of (b, h, t, d)."""
+    written = call.node.args if call.is_method else call.node.args[1:]
+    given = [*call.args[1:], *call.keywords.values()]
+    return heads_before(written) or any(fc.facets(value) & fc.ACROSS for value in given)
+
+
+def heads_before(written: Sequence[ast.expr]) -> bool:
+    """Whether sizes may be (b, h, t, d) or (b*h, t, d), told by what the last but one is called."""
+    if len(written) < 3 or isinstance(written[-3], ast.Starred):
+        return False
+    tokens = written[-2]
+    name = tokens.id if isinstance(tokens, ast.Name) else tokens.attr if isinstance(tokens, ast.Attribute) else ""
+    return "head" not in name.lower() and (len(written) > 3 or not isinstance(written[0], (ast.Name, ast.Attribute)))
+
+
 def _transpose(call: Call) -> Value:
-    return fc.transposed(call.tensor)
+    written = call.node.args if call.is_method else call.node.args[1:]
+    dims = [ast.unparse(arg) for arg in written]
+    last = {*dims} in ({"-1", "-2"}, {"2", "3"}) or dims[:2] == ["0", "1"]
+    return fc.transposed(call.tensor) | (call.tensor & UNMOVED if last else 0)
 
 
 def _rearrange(call: Call) -> Value:
@@ -152,23 +177,43 @@ def _stack(call: Call) -> Value:
 
 def _matmul(call: Call) -> Value:
     operands = [*map(fc.facets, call.args), *map(fc.facets, call.keywords.values())]
+    if len(operands) > 1:
+        weigh(call.look, operands[-2], operands[-1])
     return reduce(fc.multiplied, operands, 0)
 
 
 def _einsum(call: Call) -> Value:
-    return reduce(fc.multiplied, map(fc.all_facets, call.args), 0) | fc.TRANSPOSED
+    result = reduce(fc.multiplied, map(fc.all_facets, call.args), 0) | fc.TRANSPOSED
+    if result & CONTEXT:
+        call.look.suspect("softmax")
+    return result
 
 
 def _linear(call: Call) -> Value:
-    return fc.allocated(*map(fc.facets, call.args), keeps=SIZES)
+    return fc.allocated(*map(fc.facets, call.args), keeps=SIZES) | UNMOVED
 
 
 def _softmax(call: Call) -> Value:
+    written = call.node.args if call.is_method else call.node.args[1:]
+    dims = [*written, *(keyword.value for keyword in call.node.keywords if keyword.arg in ("dim", "axis"))]
+    if call.tensor & SCORES and not is_last_dim(dims):
+        call.look.suspect("softmax")
     return fc.allocated(call.tensor, keeps=SIZES) | WEIGHTS
 
 
+def is_last_dim(written: Sequence[ast.expr]) -> bool:
+    """Whether a dimension is written, and is the last."""
+    return bool(written) and isinstance(written[0], ast.UnaryOp) and ast.unparse(written[0]) == "-1"
+
+
+def weigh(look: Look, left: Facets, right: Facets) -> None:
+    """Weights are normalised over their last dimension and stand to the left, or something is moved."""
+    if right & WEIGHTS or (left & WEIGHTS and left & (fc.TRANSPOSED | fc.GIVEN_TRANSPOSED)):
+        look.suspect("softmax")
+
+
 def _attention(call: Call) -> Value:
-    return KNOWN | CONTEXT | call.tensor & SIZES | call.sizes
+    return KNOWN | CONTEXT | UNMOVED | call.tensor & SIZES | call.sizes
 
 
 def _padded(call: Call) -> Value:

@@ -9,7 +9,16 @@ from mha_lint.screen.look import Endless, Look
 from mha_lint.screen.part import Suspects
 
 # The kind of suspect that a rule's findings start from.
-KINDS = {"MHA001": "view", "MHA002": "unbind", "MHA003": "unprojected", "MHA004": "contiguous", "MHA005": "reshape"}
+KINDS = {
+    "MHA001": "view",
+    "MHA002": "unbind",
+    "MHA003": "unprojected",
+    "MHA004": "contiguous",
+    "MHA005": "reshape",
+    "MHA101": "merge",
+    "MHA102": "split",
+    "MHA105": "softmax",
+}
 
 
 def suspects(text: str, codes: Collection[str], tree: ast.Module | None = None) -> Suspects | None:

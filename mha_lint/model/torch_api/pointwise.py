@@ -4,13 +4,17 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import libcst as cst
+
 from mha_lint.model import layout
 from mha_lint.model.layout import Answer, Shape, Strides
 from mha_lint.model.sizes import ONE, Size, equate, symbol
 from mha_lint.model.torch_api.call import Call, normal, operation, register_all
 from mha_lint.model.values import (
+    NONE,
     NOTHING,
     Const,
+    Normalised,
     Qualified,
     Sequence,
     State,
@@ -18,6 +22,7 @@ from mha_lint.model.values import (
     Unknown,
     Value,
     arguments,
+    as_int,
     as_size,
     as_tensor,
     fresh,
@@ -124,6 +129,7 @@ def _like(tensor: Tensor) -> Tensor:
 def _meaning(tensors: list[Tensor], leading: Value) -> Tensor:
     """What the result of an elementwise operation is to attention: all that its operands are."""
     marked = next((tensor for tensor in tensors if tensor.width is not None), Tensor())
+    normalised = {tensor.normalised for tensor in tensors if tensor.normalised is not None}
     return Tensor(
         assumed=any(tensor.assumed for tensor in tensors),
         roles=frozenset().union(*(tensor.roles - {"parameter"} for tensor in tensors)),
@@ -131,6 +137,7 @@ def _meaning(tensors: list[Tensor], leading: Value) -> Tensor:
         part=leading.part if isinstance(leading, Tensor) else tensors[0].part,
         batch=marked.batch,
         width=marked.width,
+        normalised=normalised.pop() if len(normalised) == 1 else None,
         origin=leading.origin if isinstance(leading, Tensor) else None,
         inputs=frozenset().union(*(tensor.inputs for tensor in tensors)),
     )
@@ -167,11 +174,11 @@ def _unary(call: Call) -> Value:
 _UNARY = """
     relu gelu silu sigmoid tanh exp log sqrt rsqrt abs neg square sin cos erf elu leaky_relu softplus relu6
     mish hardtanh hardswish dropout dropout1d dropout2d alpha_dropout feature_dropout clamp clamp_min clamp_max clip
-    nan_to_num bernoulli round floor ceil sign zeros_like ones_like rand_like randn_like empty_like full_like normalize
+    nan_to_num bernoulli round floor ceil sign zeros_like ones_like rand_like randn_like empty_like full_like
     logical_not isnan isinf
 """
 _BINARY = """
-    add sub mul div true_divide multiply divide subtract pow maximum minimum eq ne lt le gt ge logical_and logical_or
+    add sub mul multiply subtract pow maximum minimum eq ne lt le gt ge logical_and logical_or
 """
 
 
@@ -179,8 +186,22 @@ def _binary(call: Call) -> Value:
     return elementwise(call, *call.args[:2])
 
 
+def divided(call: Call) -> Value:
+    """A quotient; weights that are divided by a tensor, such as their own sum, may sum to one along any dimension."""
+    result = elementwise(call, *call.args[:2])
+    by_tensor = isinstance(result, Tensor) and len(call.args) > 1 and isinstance(call.args[1], (Tensor, Unknown))
+    return replace(result, normalised=None) if by_tensor and isinstance(result, Tensor) else result
+
+
 register_all(_UNARY.split(), _unary)
 register_all(_BINARY.split(), _binary)
+register_all(("div", "true_divide", "divide"), divided)
+
+
+@operation("normalize")
+def _normalize(call: Call) -> Value:
+    result = _unary(call)
+    return replace(result, normalised=None) if isinstance(result, Tensor) else result
 
 
 @operation("masked_fill")
@@ -206,12 +227,27 @@ def _softmax(call: Call) -> Value:
     if tensor is None:
         return NOTHING
     roles = frozenset({"weights"} if "scores" in tensor.roles else {"features"} if "projection" in tensor.roles else ())
-    if tensor.shape is None:
-        key = call.interpreter.key(call.node)
-        return Tensor(
-            contiguous=True, key=key, roles=roles, suffix=tensor.suffix, lead=tensor.lead, inputs=tensor.inputs
-        )
-    return fresh(tensor.shape, roles=roles, inputs=tensor.inputs)
+    made = fresh(tensor.shape, roles=roles, inputs=tensor.inputs, normalised=_normalised(call, tensor))
+    if tensor.shape is not None:
+        return made
+    return replace(made, key=call.interpreter.key(call.node), suffix=tensor.suffix, lead=tensor.lead)
+
+
+def _normalised(call: Call, tensor: Tensor) -> Normalised | None:
+    """Along which dimension a softmax sums to one. Where none is named, ``_get_softmax_dim`` of torch chooses it."""
+    _, written = arguments(call.args, call.keywords, "input", "dim")
+    written = call.keywords.get("axis") if written is None else written
+    dim = as_int(written)
+    implicit = (written is None or written == NONE) and "**" not in call.keywords
+    if implicit and tensor.rank is not None:
+        dim = 0 if tensor.rank in (1, 3) else 1
+    if dim is None or not isinstance(call.node, cst.BaseExpression):
+        return None
+    if dim >= 0:
+        if tensor.rank is None:
+            return None
+        dim -= tensor.rank
+    return Normalised(call.node, dim, implicit)
 
 
 @operation("layer_norm")

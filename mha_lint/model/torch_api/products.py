@@ -47,6 +47,8 @@ def multiplied(call: Call, left: Tensor, right: Tensor) -> Value:
     inputs = left.inputs | right.inputs
     key = call.interpreter.key(call.node)
     attended(call, left, right, roles)
+    if "context" in roles:
+        weighted(call, left, right, -1, -2)
     if shape is None:
         suffix = right.suffix[-1:] if "weights" in left.roles else ()
         return Tensor(contiguous=True, key=key, suffix=suffix, roles=roles, inputs=inputs)
@@ -55,6 +57,13 @@ def multiplied(call: Call, left: Tensor, right: Tensor) -> Value:
     if "context" in roles and len(shape) >= 3 and _of_projected(left, right):
         result = replace(result, batch=product(shape[:-2]), width=shape[width_at])
     return result
+
+
+def weighted(call: Call, left: Tensor, right: Tensor, of_left: int, of_right: int) -> None:
+    """Note along which dimension, from the end, weights are summed over the values."""
+    weights, contracted = (left, of_left) if left.normalised is not None else (right, of_right)
+    if weights.normalised is not None and "weights" in weights.roles:
+        call.interpreter.saw_weighting(weights.normalised, contracted)
 
 
 def attended(call: Call, left: Tensor, right: Tensor, roles: frozenset[str]) -> None:
@@ -167,6 +176,9 @@ def _einsum(call: Call) -> Value:
     roles, _ = product_roles(left, right)
     attended(call, left, right, roles)
     output = sides[1]
+    summed = [letter for letter in inputs[0] if letter in inputs[1] and letter not in output]
+    if "context" in roles and len(summed) == 1:
+        weighted(call, left, right, *(side.index(summed[0]) - len(side) for side in inputs))
     shape = tuple(sizes[letter] if letter in sizes else call.fresh_size(letter) for letter in output)
     # A letter of size 1 changes the layout, and one of an operand whose shape is not known may well be that.
     sized = all(tensor.shape is not None and ONE not in tensor.shape for tensor in (left, right))

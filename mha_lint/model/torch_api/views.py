@@ -61,6 +61,9 @@ def reshaped(call: Call, tensor: Tensor, sizes: list[Size | None] | None, *, cop
         strides, tensor = layout.contiguous_strides(shape), replace(tensor, assumed=varies)
     contiguous = strides is not None and layout.is_contiguous(shape, strides) is Answer.ALWAYS
     result = replace(tensor, shape=shape, strides=strides, contiguous=contiguous, suffix=(), lead=None, key=None)
+    if tensor.normalised is not None:
+        at = tensor.normalised.dim
+        result = result.normalised_at(at if (tensor.shape or ())[at:] == shape[at:] else None)
     return merged(call, tensor, result)
 
 
@@ -173,8 +176,12 @@ def _unflatten(call: Call) -> Value:
 def permuted(call: Call, tensor: Tensor, order: list[int]) -> Tensor:
     if tensor.shape is None or len(order) != len(tensor.shape):
         key = call.interpreter.key(call.node)
-        return replace(tensor, shape=None, strides=None, contiguous=False, suffix=(), lead=None, key=key)
+        return replace(
+            tensor, shape=None, strides=None, contiguous=False, suffix=(), lead=None, key=key, normalised=None
+        )
     shape = tuple(tensor.shape[dim] for dim in order)
+    if tensor.normalised is not None:
+        tensor = tensor.normalised_at(order.index(tensor.normalised.dim % len(order)) - len(order))
     strides = None if tensor.strides is None else tuple(tensor.strides[dim] for dim in order)
     contiguous = strides is not None and layout.is_contiguous(shape, strides) is Answer.ALWAYS
     return replace(tensor, shape=shape, strides=strides, contiguous=contiguous, key=None)
@@ -200,6 +207,12 @@ def _transpose(call: Call) -> Value:
             suffix[first], suffix[second] = suffix[second], suffix[first]
             key = call.interpreter.key(call.node)
             return replace(tensor, suffix=tuple(suffix), contiguous=False, key=key)
+    if tensor.shape is None and first is not None and second is not None and tensor.normalised is not None:
+        moved = permuted(call, tensor, [])  # from the end, dimensions are known without the rank
+        if first < 0 and second < 0:
+            at = {first: second, second: first}.get(tensor.normalised.dim, tensor.normalised.dim)
+            moved = replace(moved, normalised=replace(tensor.normalised, dim=at))
+        return moved
     if tensor.shape is None or first is None or second is None:
         return permuted(call, tensor, [])
     rank = len(tensor.shape)
@@ -269,7 +282,10 @@ def inserted(tensor: Tensor, dim: int) -> Tensor:
     if tensor.strides is not None:
         step = tensor.shape[dim] * tensor.strides[dim] if dim < len(tensor.shape) else ONE
         strides = (*tensor.strides[:dim], step, *tensor.strides[dim:])
-    return replace(tensor, shape=(*tensor.shape[:dim], ONE, *tensor.shape[dim:]), strides=strides, key=None)
+    rank, shape = len(tensor.shape), (*tensor.shape[:dim], ONE, *tensor.shape[dim:])
+    if tensor.normalised is not None and dim > tensor.normalised.dim % rank:
+        tensor = tensor.normalised_at(tensor.normalised.dim - 1)
+    return replace(tensor, shape=shape, strides=strides, key=None)
 
 
 def without(tensor: Tensor, dim: int) -> Tensor:
@@ -277,6 +293,9 @@ def without(tensor: Tensor, dim: int) -> Tensor:
     assert tensor.shape is not None
     shape = tensor.shape[:dim] + tensor.shape[dim + 1 :]
     strides = None if tensor.strides is None else tensor.strides[:dim] + tensor.strides[dim + 1 :]
+    if tensor.normalised is not None:
+        at = tensor.normalised.dim % len(tensor.shape)
+        tensor = tensor.normalised_at(None if at == dim else tensor.normalised.dim + (dim > at))
     contiguous = strides is not None and layout.is_contiguous(shape, strides) is Answer.ALWAYS
     return replace(tensor, shape=shape, strides=strides, contiguous=contiguous, key=None)
 

@@ -1,0 +1,36 @@
+"""MHA105: name the keys' dimension in the softmax."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import libcst as cst
+
+from mha_lint.findings import Fix
+
+if TYPE_CHECKING:
+    from mha_lint.fixers import Context
+    from mha_lint.rules import Hit
+
+
+def fix(hit: Hit, context: Context) -> Fix | str:
+    """Replace the dimension that is written, or write one."""
+    dim: int | None = hit.evidence
+    places, call = context.places, hit.last
+    assert isinstance(call, cst.Call)
+    if dim is None:
+        return "the weights are summed along different dimensions"
+    layer = (context.model.names.qualify(call.func) or "").endswith("Softmax")
+    of_torch = (context.model.names.qualify(call.func) or "").startswith("torch.")
+    keyword = next((arg for arg in call.args if arg.keyword is not None and arg.keyword.value in ("dim", "axis")), None)
+    positional = [arg for arg in call.args if arg.keyword is None]
+    at = 0 if layer or not of_torch else 1
+    written = keyword or (positional[at] if len(positional) > at else None)
+    if written is not None:
+        edit = places.replace(written.value, str(dim))
+    elif call.args:
+        edit = places.insert(places.end(call.args[-1].value), f", dim={dim}")
+    else:
+        opening = places.end(call)
+        edit = places.insert(type(opening)(opening.row, opening.column - 1), f"dim={dim}")
+    return Fix("unsafe", "corrected", "Normalise over the keys", (edit,), probes=("constant value",))

@@ -1,0 +1,98 @@
+"""MHA101: heads merged across the tokens that lie between them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, ClassVar
+
+import libcst as cst
+
+from mha_lint.model.order import Scramble, merged_across
+from mha_lint.rules.base import Hit, Rule
+
+if TYPE_CHECKING:
+    from mha_lint.model.attention import FileModel
+    from mha_lint.model.places import Places
+
+
+class HeadsMergedWithoutTranspose(Rule):
+    """# MHA101 heads-merged-without-transpose
+
+    **error** · fix: unsafe, relation *corrected*
+
+    ## What it does
+
+    Flags the result of an attention of shape `(b, h, t, d)` that is reshaped or viewed to `(b, t, h*d)` although the
+    tokens lie between the heads and their features; also `(b*h, t, d)`, and any other order in which the heads are
+    not next to their features.
+
+    ## Why it matters
+
+    A reshape keeps the order of the numbers. What becomes "token 0" is the first features of several tokens of the
+    first head: the tokens are scrambled, tokens see tokens that a causal mask hides from them, and nothing raises.
+    The model still trains, a good deal worse, which is why this survives for years.
+
+    ## Example
+
+    ```python
+    y = att @ v                    # (b, h, t, d)
+    y = y.reshape(b, t, h * d)
+    ```
+
+    Use instead:
+
+    ```python
+    y = att @ v
+    y = y.transpose(1, 2).reshape(b, t, h * d)
+    ```
+
+    ## Fix
+
+    Transposes heads and tokens first. It is *unsafe* because the module computes something else afterwards, on
+    purpose: weights that were trained with the scrambled order must be trained again. Relation *corrected*: before,
+    a change of a later token reaches an earlier one through a causal mask, or a permutation of the tokens does more
+    than permute the result; after, it does not; with one token both compute the same.
+
+    ## When it stays silent
+
+    - The heads were transposed behind the tokens, by any means.
+    - The sizes are not known well enough to tell the order, or there is one token, or one head.
+    - What is reshaped is not the result of an attention: windows, patches, relative positions.
+
+    ## References
+
+    - [jsbaan/transformer-from-scratch#6](https://github.com/jsbaan/transformer-from-scratch/issues/6)
+    - [ajhalthor/Transformer-Neural-Network#8](https://github.com/ajhalthor/Transformer-Neural-Network/issues/8)
+    """
+
+    code = "MHA101"
+    name = "heads-merged-without-transpose"
+    severity = "error"
+    why = "A reshape keeps the order of the numbers: each token gets features of other tokens, and nothing raises."
+    applicability = "unsafe"
+    relation = "corrected"
+    invalid: ClassVar = (
+        "def attend(q, k, v):\n    b, h, t, d = q.shape\n    w = (q @ k.transpose(-2, -1)).softmax(-1)\n"
+        "    return (w @ v).reshape(b, t, h * d)\n",
+    )
+    valid: ClassVar = (
+        "def attend(q, k, v):\n    b, h, t, d = q.shape\n    w = (q @ k.transpose(-2, -1)).softmax(-1)\n"
+        "    return (w @ v).transpose(1, 2).reshape(b, t, h * d)\n",
+        "def attend(q, k, v):\n    b, h, t, d = q.shape\n    w = (q @ k.transpose(-2, -1)).softmax(-1)\n"
+        "    return (w @ v).reshape(b * h, t, d)\n",
+    )
+
+    def check(self, model: FileModel, places: Places) -> Iterator[Hit]:
+        for node, seen in model.views.items():
+            found = [merged_across(view) if "context" in view.tensor.roles else None for view in seen]
+            scrambles = [scramble for scramble in found if scramble is not None]
+            if scrambles and isinstance(node, cst.Call):
+                first = node.func.attr if isinstance(node.func, cst.Attribute) else node.func
+                where = "" if len(scrambles) == len(seen) else ", on one path through the code"
+                message = f"heads are merged across the tokens that lie between them, with no transpose{where}"
+                yield Hit(first, node, message, seen[0].symbol, evidence=agreed(found))
+
+
+def agreed(found: list[Scramble | None]) -> Scramble | None:
+    """What all paths agree on."""
+    return found[0] if all(each == found[0] for each in found) else None

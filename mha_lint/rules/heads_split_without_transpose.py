@@ -1,0 +1,89 @@
+"""MHA102: heads split off across the tokens."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, ClassVar
+
+import libcst as cst
+
+from mha_lint.model.order import split_across
+from mha_lint.rules.base import Hit, Rule
+from mha_lint.rules.heads_merged_without_transpose import agreed
+
+if TYPE_CHECKING:
+    from mha_lint.model.attention import FileModel
+    from mha_lint.model.places import Places
+
+
+class HeadsSplitWithoutTranspose(Rule):
+    """# MHA102 heads-split-without-transpose
+
+    **error** · fix: unsafe, relation *corrected*
+
+    ## What it does
+
+    Flags a projection of shape `(b, t, h*d)` that is viewed or reshaped straight to `(b, h, t, d)` or `(b*h, t, d)`.
+
+    ## Why it matters
+
+    A view keeps the order of the numbers. The features of one token lie side by side, so the first "head" gets the
+    first `t*d` numbers: all the features of the first few tokens, and none of the others. Each head attends among
+    pieces of a few tokens. The shapes are right, nothing raises, and the model trains, a good deal worse.
+
+    ## Example
+
+    ```python
+    q = self.query(x).view(b, self.num_heads, t, self.head_dim)
+    ```
+
+    Use instead:
+
+    ```python
+    q = self.query(x).view(b, t, self.num_heads, self.head_dim).transpose(1, 2)
+    ```
+
+    ## Fix
+
+    Splits, then transposes. It is *unsafe* because the module computes something else afterwards, on purpose: weights
+    that were trained with the scrambled order must be trained again. Relation *corrected*: before, a change of a
+    later token reaches an earlier one through a causal mask, or a permutation of the tokens does more than permute the
+    result; after, it does not; with one token both compute the same.
+
+    ## When it stays silent
+
+    - The features were moved before the tokens first, as `(b, h*d, t)`, or the batch lies between tokens and features.
+    - The sizes are not known well enough to tell the order, or there is one token, or one head.
+    - What is viewed is not a projection.
+
+    ## References
+
+    - [reczoo/FuxiCTR#30](https://github.com/reczoo/FuxiCTR/issues/30)
+    """
+
+    code = "MHA102"
+    name = "heads-split-without-transpose"
+    severity = "error"
+    why = "A view keeps the order of the numbers: each head gets all features of a few tokens, and nothing raises."
+    applicability = "unsafe"
+    relation = "corrected"
+    invalid: ClassVar = (
+        "from torch import nn\n\n\nclass Attention(nn.Module):\n"
+        "    def __init__(self, dim, heads):\n        super().__init__()\n        self.heads = heads\n"
+        "        self.query = nn.Linear(dim, dim)\n\n    def split(self, x):\n        b, t, c = x.shape\n"
+        "        return self.query(x).view(b, self.heads, t, c // self.heads)\n",
+    )
+    valid: ClassVar = (
+        invalid[0].replace("view(b, self.heads, t, c // self.heads)", "view(b, t, self.heads, -1).transpose(1, 2)"),
+        invalid[0].replace("self.query(x).view", "self.query(x).transpose(1, 2).reshape"),
+    )
+
+    def check(self, model: FileModel, places: Places) -> Iterator[Hit]:
+        for node, seen in model.views.items():
+            found = [split_across(view) if "projection" in view.tensor.roles else None for view in seen]
+            scrambles = [scramble for scramble in found if scramble is not None]
+            if scrambles and isinstance(node, cst.Call):
+                first = node.func.attr if isinstance(node.func, cst.Attribute) else node.func
+                where = "" if len(scrambles) == len(seen) else ", on one path through the code"
+                message = f"heads are split off before the tokens, across which their features lie{where}"
+                yield Hit(first, node, message, seen[0].symbol, evidence=agreed(found))

@@ -1,0 +1,96 @@
+"""MHA105: softmax over a dimension of the scores that is not the keys'."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, ClassVar
+
+import libcst as cst
+
+from mha_lint.rules.base import Hit, Rule
+
+if TYPE_CHECKING:
+    from mha_lint.model.attention import FileModel
+    from mha_lint.model.places import Places
+
+
+class SoftmaxOverWrongDim(Rule):
+    """# MHA105 softmax-over-wrong-dim
+
+    **error** · fix: unsafe, relation *corrected*
+
+    ## What it does
+
+    Flags a softmax of attention scores over another dimension than the one along which the weights are then summed
+    over the values: the queries', the heads', the batch's. So does a softmax that names no dimension, for which torch
+    chooses the first of 3-D scores and the second of 4-D ones. The keys' dimension is told by the product with the
+    values, with einsum by its letters: it isn't always the last.
+
+    ## Why it matters
+
+    Attention is an average of values. Normalised over the queries, the weights of one query sum to anything, and
+    what it gets depends on the other queries, later ones and those of padding included. Shapes are right and the
+    model trains.
+
+    ## Example
+
+    ```python
+    weights = scores.softmax(dim=1)      # (b, h, q, k): over the heads
+    y = weights @ v
+    ```
+
+    Use instead:
+
+    ```python
+    weights = scores.softmax(dim=-1)
+    y = weights @ v
+    ```
+
+    ## Fix
+
+    Names the dimension of the keys. It is *unsafe* because the module computes something else afterwards, on purpose.
+    Relation *corrected*: before, the weights that some query gives to its values do not sum to one; after, they do.
+
+    ## When it stays silent
+
+    - The weights are normalised again afterwards, as in slot attention, which lets slots compete for inputs.
+    - The same weights are used along two dimensions, one of which the softmax was over.
+    - What the softmax is of is no product of queries and keys: linear attention, routing by a learned map.
+    - Where the keys lie is not known.
+
+    ## References
+
+    - [labmlai/annotated_deep_learning_paper_implementations#146](https://github.com/labmlai/annotated_deep_learning_paper_implementations/issues/146)
+    """
+
+    code = "MHA105"
+    name = "softmax-over-wrong-dim"
+    severity = "error"
+    why = "The weights that a query gives to its values do not sum to one, and depend on the other queries."
+    applicability = "unsafe"
+    relation = "corrected"
+    invalid: ClassVar = (
+        "def attend(q, k, v):\n    b, h, t, d = q.shape\n    w = (q @ k.transpose(-2, -1)).softmax(dim=1)\n"
+        "    return w @ v\n",
+        "import torch\n\n\ndef attend(q, k, v):\n    w = torch.einsum('bihd,bjhd->bijh', q, k).softmax(dim=1)\n"
+        "    return torch.einsum('bijh,bjhd->bihd', w, v)\n",
+    )
+    valid: ClassVar = (
+        "import torch\n\n\ndef attend(q, k, v):\n    w = torch.einsum('bihd,bjhd->bijh', q, k).softmax(dim=2)\n"
+        "    return torch.einsum('bijh,bjhd->bihd', w, v)\n",
+        "def slots(q, k, v):\n    b, n, d = k.shape\n    w = (k @ q.transpose(1, 2)).softmax(dim=-1)\n"
+        "    w = w / w.sum(dim=1, keepdim=True)\n    return w.transpose(1, 2) @ v\n",
+        "def attend(q, k, v):\n    b, t, d = q.shape\n    w = (k @ q.transpose(1, 2)).softmax(dim=1)\n"
+        "    return w.transpose(1, 2) @ v\n",
+    )
+
+    def check(self, model: FileModel, places: Places) -> Iterator[Hit]:
+        for node, seen in model.weightings.items():
+            if any(use.normalised.dim == use.contracted for use in seen) or not isinstance(node, cst.Call):
+                continue
+            use = seen[0]
+            first = node.func.attr if isinstance(node.func, cst.Attribute) else node.func
+            taken = "softmax with no dimension takes" if use.normalised.implicit else "softmax over"
+            message = f"{taken} dimension {use.normalised.dim} of scores; their keys lie along {use.contracted}"
+            keys = {each.contracted for each in seen}
+            yield Hit(first, node, message, use.symbol, evidence=keys.pop() if len(keys) == 1 else None)
