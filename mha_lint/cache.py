@@ -175,6 +175,6 @@ def _finding(record: dict[str, Any]) -> Finding:
 
 def _fix(record: dict[str, Any]) -> Fix:
     edits = tuple(Edit(Position(**e["start"]), Position(**e["end"]), e["content"]) for e in record["edits"])
-    tuples = {key: tuple(record[key]) for key in ("flagged", "added", "identity")}
+    tuples = {key: tuple(record[key]) for key in ("flagged", "added", "identity", "probes")}
     hints = tuple((name, tuple(shape)) for name, shape in record["hints"])
     return Fix(**{**record, **tuples, "edits": edits, "hints": hints})

@@ -9,6 +9,7 @@ Severity = Literal["error", "warning", "info"]
 Applicability = Literal["safe", "unsafe"]
 Relation = Literal["equivalent", "repaired", "extended", "corrected"]
 VerdictName = Literal["validated", "refuted", "not exercised", "unavailable"]
+Expected = Literal["view", "half overflow", "device"]
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -32,10 +33,10 @@ class Edit:
 class Fix:
     """A candidate rewrite of one finding.
 
-    ``flagged`` are the rows of the original text where, for the relation *repaired*, the expected
-    error is raised. ``added`` names the parameters that, for the relation *extended*, the class
-    gains in its ``state_dict`` (``("out_proj.weight", "out_proj.bias")``). ``identity`` names those it
-    has already, which validation puts at the identity in both texts.
+    ``flagged`` are the rows of the original text where, for the relation *repaired*, the ``expected``
+    error is raised, and which, for *corrected*, have to run. ``added`` names the parameters that, for the
+    relation *extended*, the class gains in its ``state_dict`` (``("out_proj.weight", "out_proj.bias")``).
+    ``identity`` names those it has already, which validation puts at the identity in both texts.
     """
 
     applicability: Applicability
@@ -48,6 +49,7 @@ class Fix:
     hints: tuple[tuple[str, tuple[str | int, ...]], ...] = ()  # symbolic shapes of forward's parameters
     probes: tuple[str, ...] = ()  # for *corrected*: before violates one of them, after satisfies it
     agree: str = ""  # for *corrected*: where both must agree: "train", "one token", "no dropout"
+    expected: Expected = "view"  # for *repaired*: what fails at the flagged rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +68,12 @@ class Trial:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What validation found out about one candidate rewrite."""
+    """What validation found out about one candidate rewrite.
+
+    Under *corrected*, ``counterexample`` says what the original computes wrongly, and under which conditions. It is
+    ``unshown`` where the original ran, time did not run out, and nothing could be shown to be wrong with it. ``caveat``
+    is what the claim asks for and the trials could not see on the devices that are there.
+    """
 
     verdict: VerdictName
     harness: str | None = None  # "module"; None when no harness was found
@@ -77,6 +84,9 @@ class Verdict:
     torch_version: str = ""
     cached: bool = False
     stub: str = ""  # where no way was found to run it: a harness to correct, as TOML
+    counterexample: str = ""
+    unshown: bool = False
+    caveat: str = ""
 
 
 @dataclass(frozen=True, slots=True)

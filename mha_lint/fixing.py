@@ -1,19 +1,24 @@
 """Findings → candidate edits → validation → the new text of one file.
 
 Candidates of one class and one relation are validated together, and one by one only where that fails. What is
-repaired comes first, then what is equivalent, then what is extended: a module that crashes can't show that it is
-equivalent to anything. After a round the file is linted again, until nothing new can be validated.
+repaired comes first: a module that crashes can't show that it is wrong, nor that it is equivalent to anything. What is
+corrected comes next: a rewrite is to be held against what the code computes in the end, and one that is equivalent to
+the wrong thing could hide it. Then what is equivalent, then what is extended. After a round the file is linted again,
+until nothing new can be validated.
+
+An error that validation ran and could not show to be wrong stays a warning.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import TYPE_CHECKING
 
 from mha_lint import edits as editing
 from mha_lint.files import Source, SourceError
-from mha_lint.findings import Edit, Finding, Verdict
+from mha_lint.findings import Edit, Finding, Relation, Verdict
 from mha_lint.linter import lint
 from mha_lint.settings import Settings
 
@@ -21,7 +26,8 @@ if TYPE_CHECKING:
     from mha_lint.validation import Job, Validator
 
 MAX_ROUNDS = 4
-_ORDER = {"repaired": 0, "corrected": 1, "equivalent": 2, "extended": 3}
+_ORDER: dict[Relation, int] = {"repaired": 0, "corrected": 1, "equivalent": 2, "extended": 3}
+_Validate = Callable[[list[Finding], list[Finding]], Verdict | None]  # of a group, on top of others
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,59 +58,95 @@ def fix_source(source: Source, findings: list[Finding], settings: Settings, vali
             remaining = [kept.get(_place(finding), finding) for finding in remaining]
             break
         remaining = _with_verdicts(_relint(source, settings), failed, [e for f in done if f.fix for e in f.fix.edits])
-    return Fixed(source.text, tuple(fixed), tuple(remaining))
+    return Fixed(source.text, tuple(fixed), tuple(map(_downgraded, remaining)))
 
 
 def _round(
     source: Source, tried: list[Finding], settings: Settings, validator: Validator
 ) -> tuple[Source, list[Finding], list[Finding]]:
     """One pass over the candidates: the new text, what was applied, and what was not, with their verdicts."""
-    accepted: list[Edit] = []
     done: list[Finding] = []
     failed: list[Finding] = []
-    for group in _groups(tried):
-        text = editing.apply(source.text, accepted)
-        verdict = _validate(source, text, group, accepted, settings, validator)
-        alone = (
-            [group] if verdict is None or verdict.verdict == "validated" or len(group) == 1 else [[f] for f in group]
-        )
-        for part in alone:
-            if part is not group:
-                text = editing.apply(source.text, accepted)
-                verdict = _validate(source, text, part, accepted, settings, validator)
-            if verdict is None:
-                continue  # overlaps with an accepted edit: the next round sees the new text
-            judged = [replace(finding, verdict=verdict) for finding in part]
-            if verdict.verdict == "validated":
-                accepted += _edits(part)
-                done += judged
-            else:
-                failed += judged
-    text = editing.apply(source.text, accepted)
+
+    def validate(group: list[Finding], others: list[Finding]) -> Verdict | None:
+        """The verdict on a group on top of what was applied, and of ``others``; None where their edits overlap."""
+        accepted = [*_edits(done), *_edits(others)]
+        try:
+            before = editing.apply(source.text, accepted)
+            after = editing.apply(source.text, [*accepted, *_edits(group)])
+        except ValueError:
+            return None
+        return validator.validate(_job(source, before, after, group, accepted, settings))
+
+    waiting = _groups(tried)
+    while waiting:
+        group = waiting.pop(0)
+        if len(group) > 1:
+            together = _together(group, validate)
+            if together is None:
+                waiting[:0] = _parts(group)
+            done += together or []
+            continue
+        verdict = validate(group, [])
+        if verdict is None:
+            continue  # overlaps with an accepted edit: the next round sees the new text
+        (done if verdict.verdict == "validated" else failed).append(replace(group[0], verdict=verdict))
+    text = editing.apply(source.text, _edits(done))
     return replace(source, text=text, data=text.encode("utf-8", "surrogatepass")), done, failed
 
 
+def _together(group: list[Finding], validate: _Validate) -> list[Finding] | None:
+    """The findings of a group whose fixes hold together, with their verdicts; None where they do not.
+
+    Together, several corrections show that one of them at least was called for. Each has to show it for itself: with
+    the others made, without it the code is wrong. Where one does not, it is left out.
+    """
+    verdict = validate(group, [])
+    if verdict is None or verdict.verdict != "validated":
+        return None
+    if _relation(group[0]) != "corrected":
+        return [replace(finding, verdict=verdict) for finding in group]
+    shown: list[Finding] = []
+    for finding in group:
+        others = [other for other in group if other is not finding]
+        alone = validate([finding], others)
+        if alone is None or alone.verdict != "validated":
+            return _together(others, validate) if len(others) > 1 else None
+        shown.append(replace(finding, verdict=alone))
+    return shown
+
+
 def _groups(findings: list[Finding]) -> list[list[Finding]]:
-    def unit(finding: Finding) -> tuple[int, str, str]:
+    def unit(finding: Finding) -> tuple[int, str, str, str]:
         assert finding.fix is not None
-        return _ORDER[finding.fix.relation], finding.symbol.partition(".")[0], finding.fix.applicability
+        fix = finding.fix
+        return _ORDER[fix.relation], finding.symbol.partition(".")[0], fix.applicability, fix.expected
 
     return [list(group) for _, group in groupby(sorted(findings, key=unit), key=unit)]
 
 
+def _parts(group: list[Finding]) -> list[list[Finding]]:
+    """A group whose fixes do not hold together: one by one; corrections first those of each rule.
+
+    Of two dropouts that are at work in eval mode, neither is put right without the other.
+    """
+    by_code = [[f for f in group if f.code == code] for code in dict.fromkeys(f.code for f in group)]
+    return by_code if _relation(group[0]) == "corrected" and len(by_code) > 1 else [[finding] for finding in group]
+
+
+def _relation(finding: Finding) -> Relation:
+    assert finding.fix is not None
+    return finding.fix.relation
+
+
+def _downgraded(finding: Finding) -> Finding:
+    """What validation ran and could not show to be wrong is no error."""
+    unshown = finding.verdict is not None and finding.verdict.unshown
+    return replace(finding, severity="warning") if unshown and finding.severity == "error" else finding
+
+
 def _edits(findings: list[Finding]) -> list[Edit]:
     return [edit for finding in findings if finding.fix for edit in finding.fix.edits]
-
-
-def _validate(
-    source: Source, before: str, group: list[Finding], accepted: list[Edit], settings: Settings, validator: Validator
-) -> Verdict | None:
-    """The verdict on a group of fixes on top of the accepted ones; None where their edits overlap."""
-    try:
-        after = editing.apply(source.text, [*accepted, *_edits(group)])
-    except ValueError:
-        return None
-    return validator.validate(_job(source, before, after, group, accepted, settings))
 
 
 def _job(
@@ -125,6 +167,9 @@ def _job(
         identity=tuple(name for fix in fixes for name in fix.identity),
         declared=tuple(each for each in settings.harness if each.belongs_to(source.path.absolute())),
         also=settings.also,
+        probes=tuple(dict.fromkeys(probe for fix in fixes for probe in fix.probes)),
+        agree=fixes[0].agree if len({fix.agree for fix in fixes}) == 1 else "",
+        expected=fixes[0].expected,
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+from mha_lint.findings import Verdict
 from mha_lint.report.text import verdict_line
 from mha_lint.validation import DeviceMissing, TorchMissing, Validator
 from mha_lint.validation.journal import JournalError, read
@@ -26,13 +27,23 @@ def replay(path: Path, devices: tuple[str, ...], require: tuple[str, ...]) -> bo
             validator.environment()
             for job, recorded in records:
                 verdict = validator.validate(job)
-                agrees = verdict.verdict == recorded.verdict
+                agrees = _outcome(verdict) == _outcome(recorded)
                 same += agrees
-                was = "as recorded" if agrees else f"recorded as {recorded.verdict}"
+                was = "as recorded" if agrees else f"recorded as {recorded.verdict}{_wrong(recorded)}"
                 where = f"{job.path}: {', '.join(job.symbols)}: {job.relation}"
                 print(f"{where}: {verdict.verdict}, {was} ({verdict_line(verdict)})")
+                if verdict.counterexample:
+                    print(f"  shown wrong: {verdict.counterexample}")
                 sys.stdout.flush()
     except (JournalError, TorchMissing, DeviceMissing) as error:
         raise ReplayError(str(error)) from error
     print(f"{same} of {len(records)} verdicts are as recorded.")
     return same == len(records)
+
+
+def _outcome(verdict: Verdict) -> tuple[str, bool]:
+    return verdict.verdict, bool(verdict.counterexample)
+
+
+def _wrong(verdict: Verdict) -> str:
+    return ", shown wrong" if verdict.counterexample else ""

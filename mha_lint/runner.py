@@ -306,10 +306,12 @@ def _entries(source: Source, findings: Sequence[Finding], fixed: Fixed, plan: Pl
     if plan.fix == "write":
         yield from (Entry(finding, fixed.text) for finding in fixed.remaining)
         return
-    verdicts = [(f.code, f.symbol, f.message, f.verdict) for f in fixed.remaining]
+    judged = list(fixed.remaining)
     for finding in findings:
         if finding not in fixed.fixed:
-            same = next((v for v in verdicts if v[:3] == (finding.code, finding.symbol, finding.message)), None)
+            told = (finding.code, finding.symbol, finding.message)
+            same = next((f for f in judged if (f.code, f.symbol, f.message) == told), None)
             if same:
-                verdicts.remove(same)
-            yield Entry(replace(finding, verdict=same[3] if same else None), source.text)
+                judged.remove(same)
+                finding = replace(finding, verdict=same.verdict, severity=same.severity)
+            yield Entry(finding, source.text)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from mha_lint.findings import Finding
 from mha_lint.report import Entry
 from mha_lint.report.text import shown_path
 
@@ -27,7 +28,17 @@ def _command(entry: Entry) -> str:
     }
     listed = ",".join(f"{key}={_escape_property(str(value))}" for key, value in properties.items())
     place = f"{shown_path(finding.filename)}:{finding.location.row}:{finding.location.column}"
-    return f"::{_LEVELS[finding.severity]} {listed}::{_escape(f'{place}: {finding.code} {finding.message}')}"
+    message = f"{place}: {finding.code} {finding.message}{_found(finding)}"
+    return f"::{_LEVELS[finding.severity]} {listed}::{_escape(message)}"
+
+
+def _found(finding: Finding) -> str:
+    """What validation says of the finding itself, as more sentences; "" where it says nothing."""
+    if finding.verdict is None:
+        return ""
+    if finding.verdict.unshown:
+        return f"\n{finding.verdict.reason}"
+    return f"\nshown wrong: {finding.verdict.counterexample}" if finding.verdict.counterexample else ""
 
 
 def _escape(text: str) -> str:

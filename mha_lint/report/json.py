@@ -60,6 +60,9 @@ def _validation(verdict: Verdict) -> dict[str, Any]:
         "harness": verdict.harness,
         "reason": verdict.reason,
         "stub": verdict.stub,
+        "counterexample": verdict.counterexample,
+        "unshown": verdict.unshown,
+        "caveat": verdict.caveat,
         "trials": [_trial(trial) for trial in verdict.trials if trial.outcome != "skipped"],
     }
 

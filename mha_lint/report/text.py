@@ -123,6 +123,9 @@ def _full(entry: Entry, colour: bool) -> str:
         verdict = verdict_line(finding.verdict)
         name = paint(f"{finding.verdict.verdict}:", _VERDICT_STYLE[finding.verdict.verdict], colour)
         lines.append(f"{gutter(mark='=')} {name} {verdict}")
+        if finding.verdict.counterexample:
+            shown = printable(finding.verdict.counterexample)
+            lines.append(f"{gutter(mark='=')} {paint('shown wrong:', 'bold', colour)} {shown}")
     return "\n".join(lines)
 
 
@@ -136,4 +139,5 @@ def verdict_line(verdict: Verdict) -> str:
         if ran:
             parts.append(f"{device} {sum(trial.outcome == 'agree' for trial in ran)}/{len(ran)}")
     parts += ["bitwise"] * verdict.bitwise + ["from cache"] * verdict.cached
+    parts.append(printable(verdict.caveat))
     return " · ".join(part for part in parts if part)

@@ -34,12 +34,12 @@ def recall(cache_dir: Path, job: Job, environment: Environment) -> Verdict | Non
         verdict = verdict_from_json(data)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
-    return replace(verdict, cached=True) if verdict.verdict in ("validated", "refuted") else None
+    return replace(verdict, cached=True) if _is_kept(verdict) else None
 
 
 def record(cache_dir: Path, job: Job, environment: Environment, verdict: Verdict) -> None:
     """Store what was executed. A verdict that nothing was executed for is not evidence and is not kept."""
-    if verdict.verdict not in ("validated", "refuted"):
+    if not _is_kept(verdict):
         return
     target = _file(cache_dir, job, environment)
     try:
@@ -56,6 +56,10 @@ def record(cache_dir: Path, job: Job, environment: Environment, verdict: Verdict
         return  # a cache that cannot be written only costs time
 
 
+def _is_kept(verdict: Verdict) -> bool:
+    return verdict.verdict in ("validated", "refuted") or verdict.unshown
+
+
 def _file(cache_dir: Path, job: Job, environment: Environment) -> Path:
     return cache_dir / "evidence" / f"{key(job, environment)}.json"
 
@@ -63,6 +67,6 @@ def _file(cache_dir: Path, job: Job, environment: Environment) -> Path:
 def _own_source_digest() -> str:
     """Evidence of one state of the harness says nothing of another, and between releases the version stands still."""
     digest = hashlib.sha256()
-    for source in sorted(Path(__file__).parent.glob("*.py")):
+    for source in sorted(Path(__file__).parent.rglob("*.py")):
         digest.update(source.read_bytes())
     return digest.hexdigest()

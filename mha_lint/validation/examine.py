@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
 
 import torch
 
-from mha_lint.findings import Trial, Verdict, VerdictName
+from mha_lint.findings import Verdict, VerdictName
 from mha_lint.validation import (
     also,
+    correcting,
     harness,
     imports,
+    intentions,
     isolation,
     regions,
     relations,
@@ -30,14 +30,20 @@ from mha_lint.validation.coverage import Statement, watch
 from mha_lint.validation.job import Job
 from mha_lint.validation.pairing import AfterBroken, Pair, Refuted, Sources, build_pair, load_sources, ran
 from mha_lint.validation.pristine import Pristine
-from mha_lint.validation.record import NEEDED, Noting, Record, shortfall
-from mha_lint.validation.setups import Meaning, Setup, workable
+from mha_lint.validation.record import (
+    DTYPES,
+    NEEDED,
+    UNSEEN,
+    Noting,
+    Record,
+    error_out_of_reach,
+    shortfall,
+    unreached,
+    verdict_of,
+)
+from mha_lint.validation.setups import Setup, depends_on_inputs, workable
 from mha_lint.validation.specs import Assignment, Constant
 
-DTYPES = {
-    "cpu": (torch.float32, torch.float64),
-    "cuda": (torch.float32, torch.bfloat16, torch.float16),
-}
 _SHAPES = 6  # input shapes a configuration is run with, where the module takes that many
 _SETUPS = 4
 _ELSEWHERE = 3.0  # seconds for sizes other than the first that ran
@@ -76,12 +82,14 @@ def _whole(
     try:
         sources = load_sources(job)
     except imports.CannotLoad as error:
-        return _verdict("not exercised", devices, reason=str(error))
+        return verdict_of("not exercised", devices, reason=str(error))
     except AfterBroken as error:
-        return _verdict("refuted", devices, reason=str(error))
+        return verdict_of("refuted", devices, reason=str(error))
     if found := tampering.replaced(originals):
         return _untrusted(f"importing the file replaces {found}", devices)
     stubs.arm()
+    if job.relation == "corrected":
+        return correcting.Correction(sources, devices, deadline, tell).verdict()
     return _Examination(sources, devices, deadline, tell).verdict()
 
 
@@ -91,7 +99,7 @@ def _alone(job: Job, devices: dict[str, str], deadline: float, tell: Callable[[s
     Where their results differ there, what they read may be nothing that the code around them would hand them: that is
     no counterexample.
     """
-    verdict = _verdict("not exercised", devices)
+    verdict = verdict_of("not exercised", devices)
     for more in range(_BEFORE + 1):
         try:
             lifted = regions.lifted(job, more)
@@ -116,13 +124,13 @@ def _region(job: Job, devices: dict[str, str], deadline: float, tell: Callable[[
     try:
         sources = load_sources(job)
     except (imports.CannotLoad, AfterBroken) as error:
-        return _verdict("not exercised", devices, reason=str(error))
+        return verdict_of("not exercised", devices, reason=str(error))
     deadline = min(deadline, time.monotonic() + _REGION)
     return _Examination(sources, devices, deadline, tell, level="region").verdict()
 
 
 def _untrusted(what: str, devices: dict[str, str]) -> Verdict:
-    return _verdict("not exercised", devices, reason=f"{what}: what it computes can't be trusted here")
+    return verdict_of("not exercised", devices, reason=f"{what}: what it computes can't be trusted here")
 
 
 def make_deterministic() -> None:
@@ -169,9 +177,7 @@ class _Examination:
         if self.level == "region":  # a constant in place of what the code computes may hide what it means
             setups = [each for each in setups if not any(isinstance(spec, Constant) for spec in each.specs.values())]
         if not setups:
-            reason = f"no way was found to run the changed lines{search.notes.in_words()}"
-            stub = search.stub(imports.place_of(self.job.path).name.removeprefix("_mha_lint_subject_"))
-            return replace(_verdict("not exercised", self.devices, reason=reason), stub=stub)
+            return unreached(search, self.job, self.devices)
         setups += self._other_sizes(search, setups)
         self.described = [setup.describe() for setup in setups]
         self.level = self.level or setups[0].level
@@ -222,7 +228,7 @@ class _Examination:
             note("skipped", None, f"torch.{kind}: before does not work ({why}), {other}")
             self.described.append(f"torch.{kind} did not work before")
             return
-        difference = trial.compare(before, after, pair.gained, pair.applied)
+        difference = trial.compare(before, after, pair.new, pair.applied)
         detail = f"only after raises {broken}" if broken else difference.difference
         if detail:
             note("differ", None, f"torch.{kind}: {detail}")
@@ -233,6 +239,8 @@ class _Examination:
     def _other_sizes(self, search: harness.Search, setups: list[Setup]) -> list[Setup]:
         """Setups of other sizes, where the first ones raised no error or take no inputs whose shapes could vary."""
         silent = self.sources.flagged.difference(*(setup.met for setup in setups))
+        if self.job.expected != "view":  # that is for the dtype, or for the device
+            silent = frozenset()
         wanted = 0 if setups[0].specs else NEEDED - len(setups)
         found: list[Setup] = []
         if silent or wanted > 0:
@@ -247,7 +255,8 @@ class _Examination:
     def _meaning(self) -> contextlib.AbstractContextManager[None]:
         """The context in which before does what it means: the repaired relation's oracle, or nothing."""
         if self.job.relation == "repaired":
-            return relations.intended_views(self.sources.before.pseudo, self.sources.flagged, self.met_now)
+            at = self.sources
+            return intentions.intended(self.job.expected, at.before.pseudo, at.flagged, self.met_now)
         return contextlib.nullcontext()
 
     def _try_setup(
@@ -263,7 +272,8 @@ class _Examination:
         signature = targets.signature_of(pair.before)
         self.tell("before: choosing input shapes")
         assignments = workable(setup, pair.before, self._meaning, signature, shapes)
-        for dtype in dtypes or DTYPES[device]:
+        overflows = self.job.relation == "repaired" and self.job.expected == "half overflow"
+        for dtype in dtypes or ((*DTYPES["cpu"], torch.float16) if overflows and device == "cpu" else DTYPES[device]):
             try:
                 pair.before.to(device=device, dtype=dtype)
                 pair.after.to(device=device, dtype=dtype)
@@ -319,7 +329,7 @@ class _Examination:
         if before.error is not None or after.error is not None:
             note.errors(before.error, after.error)
             return
-        difference = trial.compare(before, after, pair.gained, pair.applied)
+        difference = trial.compare(before, after, pair.new, pair.applied)
         rounded = ""
         copied = difference.difference and self._equals_copied(pair, after, make, positional, conditions)
         differs = difference.difference and not copied
@@ -329,13 +339,13 @@ class _Examination:
             if again.error is not None or trial.compare(before, again, frozenset()).difference:
                 note("skipped", None, "before is not reproducible: two runs with the same seed differ")
                 return
-        if differs:
-            rounded = self._within_rounding(setup, pair, assignment, conditions, positional, before, after)
+        if differs and self.job.relation == "equivalent":
+            rounded = rounding.excuse(setup, pair.before, assignment, conditions, before, after)
         if differs and not rounded:
             note("differ", difference.largest, difference.difference)
             raise Refuted(note.counterexample(difference.difference))
         _check_gradients_reach(pair, before, after, note)
-        if not trial.says_something(before, "input " if setup.specs else "") and not _depends_on_inputs(
+        if not trial.says_something(before, "input " if setup.specs else "") and not depends_on_inputs(
             pair.before, setup, assignment, conditions, positional, self._meaning
         ):
             note("skipped", None, "the outputs are not finite, or do not depend on the inputs")
@@ -360,40 +370,6 @@ class _Examination:
         apart = f"equal to before on contiguous copies; with its own strides {difference.difference}" if copied else ""
         note("agree", difference.largest, "; ".join(filter(None, (raised, default, apart, rounded))))
 
-    def _within_rounding(
-        self,
-        setup: Setup,
-        pair: Pair,
-        assignment: Assignment,
-        conditions: trial.Conditions,
-        positional: tuple[str, ...],
-        before: trial.Seen,
-        after: trial.Seen,
-    ) -> str:
-        """In words, how the two compare with a float64 run of before; "" where that is no excuse."""
-        if self.job.relation != "equivalent":
-            return ""
-        inspected, is_wide = setup.inspected, conditions.dtype == torch.float64
-        narrow = torch.float32 if is_wide else conditions.dtype
-        wide = replace(conditions, dtype=torch.float64, held=narrow)
-
-        def make(at: trial.Conditions) -> Callable[[], trial.Inputs]:
-            return lambda: trial.make_inputs(setup.specs, assignment, inspected.sizes, inspected.vocabulary, at)
-
-        coarse = before
-        if is_wide:
-            at = replace(conditions, dtype=narrow, default=False)
-            coarse = trial.run(copy.deepcopy(pair.before).to(narrow), make(at), positional, at)
-        subject = copy.deepcopy(pair.before).to(torch.float64)
-        for default in (False, True):
-            context = rounding.dropping_alike(narrow)
-            reference = trial.run(subject, make(wide), positional, replace(wide, default=default), context, coarse)
-            if coarse.error is None and reference.error is None:
-                if is_wide:
-                    return rounding.account_in_float64(before, after, coarse, reference)
-                return rounding.account(before, after, reference)
-        return ""
-
     def _equals_copied(
         self,
         pair: Pair,
@@ -406,24 +382,27 @@ class _Examination:
 
         Where somebody writes into what such a view shares, the copy has another meaning, and this one does not count.
         """
-        if self.job.relation != "repaired":
+        if self.job.relation != "repaired" or self.job.expected != "view":
             return False
         copies = relations.Copies()
         meaning = relations.copied_views(self.sources.before.pseudo, self.sources.flagged, copies)
         seen = trial.run(pair.before, make, positional, conditions, meaning)
-        return seen.error is None and copies.stand_apart() and not trial.compare(seen, after, pair.gained).difference
+        return seen.error is None and copies.stand_apart() and not trial.compare(seen, after, pair.new).difference
 
     def _is_expected(self, error: BaseException) -> bool:
         """Whether this is the error that a repair is about, raised where it was flagged."""
-        if self.job.relation != "repaired" or not relations.is_view_error(error):
-            return False
-        return relations.raised_at(error, self.sources.before.pseudo, self.sources.flagged) is not None
+        at = self.sources
+        return self.job.relation == "repaired" and intentions.raises_expected(
+            self.job.expected, error, at.before.pseudo, at.flagged
+        )
 
     def _finish(self, verdict: VerdictName, reason: str) -> Verdict:
         if verdict == "validated" and self.record.moved:
             reason += "; the new parameters do not start at the identity and were put there"
         bitwise = bool(self.record.agreeing()) and not self.record.apart
-        return _verdict(verdict, self.devices, self.level, reason, tuple(self.record.trials), bitwise)
+        found = verdict_of(verdict, self.devices, self.level, reason, tuple(self.record.trials), bitwise)
+        unseen = verdict == "validated" and error_out_of_reach(self.job, self.devices)
+        return replace(found, caveat=UNSEEN) if unseen else found
 
 
 def _check_gradients_reach(pair: Pair, before: trial.Seen, after: trial.Seen, note: Noting) -> None:
@@ -440,40 +419,3 @@ def _check_gradients_reach(pair: Pair, before: trial.Seen, after: trial.Seen, no
             detail = f"no gradient reaches {name}"
             note("differ", None, detail)
             raise Refuted(note.counterexample(detail))
-
-
-def _depends_on_inputs(
-    module: Any,
-    setup: Setup,
-    assignment: Assignment,
-    conditions: trial.Conditions,
-    positional: tuple[str, ...],
-    meaning: Meaning,
-) -> bool:
-    """For outputs that no gradient ties to the inputs (token ids, detached): other inputs must give other outputs."""
-    inspected = setup.inspected
-
-    def outputs(input_seed: int) -> trial.Seen:
-        drawn = replace(conditions, training=False, seed=input_seed)
-        made = trial.make_inputs(setup.specs, assignment, inspected.sizes, inspected.vocabulary, drawn)
-        return trial.run(module, lambda: made, positional, conditions, meaning())
-
-    one, other = outputs(1), outputs(2)
-    one.gradients, one.effects, other.gradients, other.effects = [], [], [], []
-    if one.error is not None or other.error is not None:
-        return False
-    tensors = [value for _, value in one.outputs if isinstance(value, torch.Tensor) and value.numel()]
-    finite = any(bool(torch.isfinite(value).any()) for value in tensors)
-    return finite and bool(trial.compare(one, other, frozenset()).difference)
-
-
-def _verdict(
-    verdict: VerdictName,
-    devices: dict[str, str],
-    level: str | None = None,
-    reason: str = "",
-    trials: tuple[Trial, ...] = (),
-    bitwise: bool = False,
-) -> Verdict:
-    names = tuple(sorted(devices.items()))
-    return Verdict(verdict, level, reason, bitwise, trials, names, torch.__version__)

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from mha_lint.declared import Declared
-from mha_lint.findings import Relation, Trial, Verdict
+from mha_lint.findings import Expected, Relation, Trial, Verdict
 
 
 class TorchMissing(Exception):
@@ -23,12 +23,14 @@ class Job:
     """One candidate rewrite of one file, and the relation that it claims.
 
     ``symbols`` say where the edits lie ("Class.method", "function", "Outer.Inner.method"). ``flagged`` are rows of
-    ``before`` where, for *repaired*, the expected error is raised. ``added`` are the ``state_dict`` names, relative to
-    the class, that it gains under *extended*. ``identity`` are names that it has already and that trials put at the
-    identity in both texts, as they put the gained ones after: a matrix at ``eye``, a bias at zero. ``hints`` give
-    symbolic shapes of forward's parameters, such as ``{"x": ("b", "t", "self.embed_dim")}``; None stands for an
-    unknown size, and a parameter that is a number has one dim. ``declared`` are the user's harnesses for the file.
-    ``also`` names what must go on working where it does before: "compile", "export".
+    ``before`` where, for *repaired*, the ``expected`` error is raised, and which have to run for *corrected*. ``added``
+    are the ``state_dict`` names, relative to the class, that it gains under *extended*. ``identity`` are names that it
+    has already and that trials put at the identity in both texts, as they put the gained ones after: a matrix at
+    ``eye``, a bias at zero. ``hints`` give symbolic shapes of forward's parameters, such as ``{"x": ("b", "t",
+    "self.embed_dim")}``; None stands for an unknown size, and a parameter that is a number has one dim. ``declared``
+    are the user's harnesses for the file. ``also`` names what must go on working where it does before: "compile",
+    "export". Under *corrected*, ``before`` violates one of the ``probes``, and in the regime ``agree`` ("train",
+    "one token", "no dropout"; "" for none) both texts compute the same.
     """
 
     path: str
@@ -42,6 +44,9 @@ class Job:
     hints: Mapping[str, tuple[str | int | None, ...]] = field(default_factory=dict)
     declared: tuple[Declared, ...] = ()
     also: tuple[str, ...] = ()
+    probes: tuple[str, ...] = ()
+    agree: str = ""
+    expected: Expected = "view"
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +97,9 @@ def job_from_json(data: dict[str, Any]) -> Job:
         hints={name: tuple(shape) for name, shape in data["hints"].items()},
         declared=tuple(Declared(**each) for each in data["declared"]),
         also=tuple(data["also"]),
+        probes=tuple(data.get("probes", ())),  # evidence of earlier versions has none of these
+        agree=data.get("agree", ""),
+        expected=data.get("expected", "view"),
     )
 
 

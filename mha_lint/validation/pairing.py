@@ -25,8 +25,8 @@ class Refuted(Exception):
 class Sources:
     """The job's two texts as modules.
 
-    ``flagged`` are the statements of before where *repaired* expects the error; ``ran_before`` and ``ran_after`` the
-    changed ones that importing alone ran.
+    ``flagged`` are the statements of before where *repaired* expects the error, and that *corrected* wants to run;
+    ``ran_before`` and ``ran_after`` the changed ones that importing alone ran.
     """
 
     job: Job
@@ -83,7 +83,9 @@ def load_sources(job: Job) -> Sources:
             changed_before, changed_after = changed_statements(job.before, job.after)
             return Sources(
                 job,
-                statements_at(job.before, set(job.flagged)) if job.relation == "repaired" else frozenset(),
+                statements_at(job.before, set(job.flagged))
+                if job.relation in ("repaired", "corrected")
+                else frozenset(),
                 before,
                 after,
                 changed_before,
@@ -110,6 +112,7 @@ class Pair:
     before: Any
     after: Any
     gained: frozenset[str]
+    new: frozenset[str]  # those, and the buffers outside of the state_dict that only after has
     applied: frozenset[str]  # names at the identity in both, which only after uses
     ran_before: frozenset[Statement]  # changed statements that building and importing ran
     ran_after: frozenset[Statement]
@@ -139,11 +142,17 @@ def build_pair(sources: Sources, setup: Setup, meaning: Meaning, tell: Callable[
         before,
         after,
         gained,
+        gained | _unsaved(after) - _unsaved(before),
         applied,
         sources.ran_before | ran(sources.changed_before, rows, sources.before),
         sources.ran_after | ran(sources.changed_after, rows, sources.after),
         moved,
     )
+
+
+def _unsaved(module: Any) -> frozenset[str]:
+    """The buffers that are no part of the ``state_dict``."""
+    return frozenset(name for name, _ in module.named_buffers()) - frozenset(module.state_dict())
 
 
 def _announced(sources: Sources, before: Any, after: Any) -> tuple[frozenset[str], frozenset[str]]:

@@ -12,6 +12,7 @@ from mha_lint.validation import examine, harness, imports, pairing, stubs, targe
 from mha_lint.validation.construct import without_dropout
 from mha_lint.validation.coverage import Statement, statements_at, watch
 from mha_lint.validation.job import Reached, Reaching
+from mha_lint.validation.record import DTYPES
 from mha_lint.validation.setups import Setup, materialise
 from mha_lint.validation.specs import Assignment
 
@@ -68,7 +69,7 @@ def _shortcoming(loaded: imports.Loaded, setup: Setup, wanted: frozenset[Stateme
     materialise(module, setup, examine.as_it_is)
     trial.randomise(module, seed=11)
     positional = trial.positional_only(targets.signature_of(module))
-    conditions = trial.Conditions("cpu", examine.DTYPES["cpu"][0], True, seed=1000)
+    conditions = trial.Conditions("cpu", DTYPES["cpu"][0], True, seed=1000)
     assignment: Assignment = setup.assignments[0]
     inspected = setup.inspected
 

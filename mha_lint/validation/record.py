@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from mha_lint.findings import Trial
+import torch
+
+from mha_lint.findings import Trial, Verdict, VerdictName
 from mha_lint.validation import imports, isolation, stubs, trial
 from mha_lint.validation.coverage import Statement
+from mha_lint.validation.harness import Search
+from mha_lint.validation.job import Job
 from mha_lint.validation.pairing import Refuted, Sources
 
 NEEDED = 4  # distinct input shapes that a verdict needs on each device
+DTYPES = {
+    "cpu": (torch.float32, torch.float64),
+    "cuda": (torch.float32, torch.bfloat16, torch.float16),
+}
+UNSEEN = "the error itself was not seen, since no CUDA device ran: on cpu, both compute the same"
 
 
 @dataclass(slots=True)
@@ -68,6 +77,19 @@ class Noting:
         raise Refuted(self.counterexample(detail))
 
 
+def verdict_of(
+    verdict: VerdictName,
+    devices: dict[str, str],
+    level: str | None = None,
+    reason: str = "",
+    trials: tuple[Trial, ...] = (),
+    bitwise: bool = False,
+) -> Verdict:
+    """A verdict of this torch, on these devices."""
+    names = tuple(sorted(devices.items()))
+    return Verdict(verdict, level, reason, bitwise, trials, names, torch.__version__)
+
+
 def shortfall(record: Record, sources: Sources, devices: Iterable[str]) -> str:
     """Why the trials do not suffice for a verdict; "" when they do."""
     for device in sorted(devices):
@@ -94,9 +116,23 @@ def shortfall(record: Record, sources: Sources, devices: Iterable[str]) -> str:
     if record.rounded and exact != {"train", "eval"}:
         return "it rounds differently, and no float64 trial on cpu tells that from another meaning"
     silent = sorted(item.first for item in sources.flagged - record.met)
-    if sources.job.relation == "repaired" and (silent or not sources.flagged):
-        return f"the error was never raised at line {', '.join(map(str, silent))}" if silent else "no line is flagged"
+    if sources.job.relation == "repaired" and not sources.flagged:
+        return "no line is flagged"
+    if sources.job.relation == "repaired" and silent and not error_out_of_reach(sources.job, devices):
+        return f"the error was never raised at line {', '.join(map(str, silent))}"
     return ""
+
+
+def error_out_of_reach(job: Job, devices: Iterable[str]) -> bool:
+    """Whether a repair is about an error that none of these devices could raise."""
+    return job.relation == "repaired" and job.expected == "device" and "cuda" not in devices
+
+
+def unreached(search: Search, job: Job, devices: dict[str, str]) -> Verdict:
+    """The verdict where no way was found to run the changed lines."""
+    reason = f"no way was found to run the changed lines{search.notes.in_words()}"
+    stub = search.stub(imports.place_of(job.path).name.removeprefix("_mha_lint_subject_"))
+    return replace(verdict_of("not exercised", devices, reason=reason), stub=stub)
 
 
 def _bare(shape: str) -> str:

@@ -8,18 +8,55 @@ smaller as the unit in the last place is.
 from __future__ import annotations
 
 import contextlib
+import copy
 import math
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch.overrides import TorchFunctionMode
 
 from mha_lint.validation import trial
+from mha_lint.validation.setups import Setup
+from mha_lint.validation.specs import Assignment
+from mha_lint.validation.targets import signature_of
 
 # How far, relative to its largest value, *before* itself may be from the float64 run. What is further off was not the
 # same computation: other random numbers, or a cast that the run in float64 does not share.
 _CLOSE = {torch.float32: 1e-2, torch.float16: 1e-1, torch.bfloat16: 1e-1}
+
+
+def excuse(
+    setup: Setup,
+    module: Any,
+    assignment: Assignment,
+    conditions: trial.Conditions,
+    before: trial.Seen,
+    after: trial.Seen,
+) -> str:
+    """In words, how the two compare with a float64 run of before, which is ``module``; "" where that is no excuse."""
+    inspected, is_wide = setup.inspected, conditions.dtype == torch.float64
+    narrow = torch.float32 if is_wide else conditions.dtype
+    wide = replace(conditions, dtype=torch.float64, held=narrow)
+    positional = trial.positional_only(signature_of(module))
+
+    def make(at: trial.Conditions) -> Callable[[], trial.Inputs]:
+        return lambda: trial.make_inputs(setup.specs, assignment, inspected.sizes, inspected.vocabulary, at)
+
+    coarse = before
+    if is_wide:
+        at = replace(conditions, dtype=narrow, default=False)
+        coarse = trial.run(copy.deepcopy(module).to(narrow), make(at), positional, at)
+    subject = copy.deepcopy(module).to(torch.float64)
+    for default in (False, True):
+        context = dropping_alike(narrow)
+        reference = trial.run(subject, make(wide), positional, replace(wide, default=default), context, coarse)
+        if coarse.error is None and reference.error is None:
+            if is_wide:
+                return account_in_float64(before, after, coarse, reference)
+            return account(before, after, reference)
+    return ""
 
 
 def account(before: trial.Seen, after: trial.Seen, reference: trial.Seen) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -62,6 +62,63 @@ def materialise(module: Any, setup: Setup, meaning: Meaning) -> None:
         trial.seed_everything(0)
         with quiet(), torch.no_grad(), meaning():
             trial.call(module, inputs, trial.positional_only(signature_of(module)))
+
+
+def depends_on_inputs(
+    module: Any,
+    setup: Setup,
+    assignment: Assignment,
+    conditions: trial.Conditions,
+    positional: tuple[str, ...],
+    meaning: Meaning,
+) -> bool:
+    """For outputs that no gradient ties to the inputs (token ids, detached): other inputs must give other outputs."""
+    one, other = _for_two_inputs(module, setup, assignment, conditions, positional, meaning)
+    one.gradients, one.effects, other.gradients, other.effects = [], [], [], []
+    if one.error is not None or other.error is not None:
+        return False
+    tensors = [value for _, value in one.outputs if isinstance(value, torch.Tensor) and value.numel()]
+    finite = any(bool(torch.isfinite(value).any()) for value in tensors)
+    return finite and bool(trial.compare(one, other, frozenset()).difference)
+
+
+def unmoved_rows(
+    module: Any,
+    setup: Setup,
+    assignment: Assignment,
+    conditions: trial.Conditions,
+    positional: tuple[str, ...],
+    meaning: Meaning,
+) -> frozenset[tuple[int, int]]:
+    """Rows of the first output, (b, …, c), that are the same for other inputs, though others of their item are not.
+
+    Each is told by its item and its place in it.
+    """
+    seen = _for_two_inputs(module, setup, assignment, conditions, positional, meaning)
+    first, second = (next((item for _, item in each.outputs if isinstance(item, torch.Tensor)), None) for each in seen)
+    if first is None or second is None or first.dim() < 3 or first.shape != second.shape or not first.numel():
+        return frozenset()
+    same = (first == second).flatten(1, -2).all(-1)
+    partly = same & ~same.all(-1, keepdim=True)
+    return frozenset((int(item), int(row)) for item, row in partly.nonzero())
+
+
+def _for_two_inputs(
+    module: Any,
+    setup: Setup,
+    assignment: Assignment,
+    conditions: trial.Conditions,
+    positional: tuple[str, ...],
+    meaning: Meaning,
+) -> tuple[trial.Seen, trial.Seen]:
+    inspected = setup.inspected
+
+    def outputs(input_seed: int) -> trial.Seen:
+        drawn = replace(conditions, training=False, seed=input_seed)
+        made = trial.make_inputs(setup.specs, assignment, inspected.sizes, inspected.vocabulary, drawn)
+        return trial.run(module, lambda: made, positional, conditions, meaning())
+
+    return outputs(1), outputs(2)
 
 
 def workable(

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from mha_lint.declared import Declared
-from mha_lint.findings import Relation, Verdict
+from mha_lint.findings import Expected, Relation, Verdict
 from mha_lint.validation import Job, Validator
 
 Check = Callable[..., Verdict]
@@ -22,11 +22,21 @@ def validator() -> Iterator[Validator]:
         yield running
 
 
+@pytest.fixture(scope="session")
+def cuda_validator() -> Iterator[Validator]:
+    torch = pytest.importorskip("torch")
+    if not torch.cuda.is_available():
+        pytest.skip("needs a CUDA device")
+    with Validator(devices=("cpu", "cuda"), timeout=120.0) as running:
+        yield running
+
+
 @pytest.fixture
 def check(validator: Validator, tmp_path: Path) -> Check:
     """Validate the replacement of ``old`` by ``new`` in ``source``, which is written to a file as a project has it.
 
-    With ``alone``, the changed statements may be run alone where nothing else can be.
+    Lines that hold ``flagged``, or for *repaired* the first one of ``old``, are the flagged ones. With ``alone``, the
+    changed statements may be run alone where nothing else can be.
     """
 
     def run(
@@ -40,6 +50,10 @@ def check(validator: Validator, tmp_path: Path) -> Check:
         added: tuple[str, ...] = (),
         identity: tuple[str, ...] = (),
         declared: tuple[Declared, ...] = (),
+        probes: tuple[str, ...] = (),
+        agree: str = "",
+        expected: Expected = "view",
+        flagged: str = "",
         using: Validator | None = None,
         alone: bool = False,
     ) -> Verdict:
@@ -51,9 +65,12 @@ def check(validator: Validator, tmp_path: Path) -> Check:
         path = tmp_path / file
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(before)
-        rows = [row for row, line in enumerate(before.splitlines(), 1) if old.splitlines()[0] in line]
-        flagged = tuple(rows) if relation == "repaired" else ()
-        job = Job(str(path), before, after, (symbol,), relation, flagged, added, identity, declared=declared)
+        rows = [row for row, line in enumerate(before.splitlines(), 1) if (flagged or old.splitlines()[0]) in line]
+        rows = rows if relation == "repaired" or flagged else []
+        job = Job(
+            str(path), before, after, (symbol,), relation, tuple(rows), added, identity,
+            declared=declared, probes=probes, agree=agree, expected=expected,
+        )  # fmt: skip
         return (using or validator).validate(job)
 
     return run

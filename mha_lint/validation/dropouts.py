@@ -1,0 +1,70 @@
+"""Dropout rates, all of one value: of a way to run a module, and of the module once it is built."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from mha_lint.validation.plan import ConfigClass, OpenConfig, Plan
+from mha_lint.validation.setups import Setup
+from mha_lint.validation.specs import Constant
+from mha_lint.validation.vocabulary import role_of
+
+
+def at_rate(setup: Setup, thing: Any, rate: float) -> Setup:
+    """The setup with every rate that the constructor of ``thing``, or the call, takes at ``rate``."""
+    specs = dict(setup.specs)
+    if setup.target.is_class:
+        called = getattr(thing, setup.target.method or "forward", None)
+        setup = replace(setup, plan=_planned(setup.plan, thing, rate))
+    else:
+        called = thing
+    for name in _rates(called):
+        specs[name] = Constant(rate)
+    return replace(setup, specs=specs)
+
+
+def set_rate(module: Any, rate: float) -> None:
+    """Put every attribute of the built module, and of its parts, that conventionally holds a rate at ``rate``."""
+    for part in module.modules():
+        for name, value in vars(part).items():
+            if isinstance(value, float) and 0 <= value < 1 and role_of(name) == "rate":
+                setattr(part, name, rate)
+
+
+def _planned(plan: Plan, cls: Any, rate: float) -> Plan:
+    if plan.written or plan.factory:
+        return plan
+    return replace(plan, arguments=_arguments(plan.arguments, cls, rate))
+
+
+def _arguments(given: Mapping[str, Any], cls: Any, rate: float) -> dict[str, Any]:
+    changed = {**given, **dict.fromkeys(_rates(cls), rate)}
+    for name, value in given.items():
+        match value:
+            case OpenConfig():
+                overrides = {key: rate if role_of(key) == "rate" else item for key, item in value.overrides.items()}
+                changed[name] = replace(value, rate=rate, overrides=overrides)
+            case ConfigClass():
+                changed[name] = replace(value, arguments=_arguments(value.arguments, value.cls, rate))
+            case float() if role_of(name) == "rate":
+                changed[name] = rate
+    return changed
+
+
+def _rates(called: Any) -> list[str]:
+    """The parameters that hold a rate by their names, and a number by default."""
+    try:
+        parameters = inspect.signature(called).parameters.values()
+    except (ValueError, TypeError):
+        return []
+    return [
+        item.name
+        for item in parameters
+        if role_of(item.name) == "rate"
+        and isinstance(item.default, (int, float))
+        and not isinstance(item.default, bool)
+        and 0 <= item.default < 1
+    ]

@@ -1,0 +1,58 @@
+"""Properties that any attention must have, each tried on a module by running it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from mha_lint.validation.probes import (
+    batch,
+    causality,
+    constant_value,
+    determinism,
+    half,
+    permutation,
+    score_variance,
+)
+from mha_lint.validation.probes.observation import NotApplicable, Observation
+from mha_lint.validation.probes.subject import Subject, prepared
+from mha_lint.validation.probes.trace import Seen, traced
+from mha_lint.validation.stubs import StubTouched
+
+__all__ = ["PROBES", "Observation", "observe"]
+
+_PROBES: Mapping[str, Callable[[Subject, Seen | None, bool], Observation]] = {
+    each.NAME: each.observe
+    for each in (causality, permutation, constant_value, score_variance, determinism, batch, half)
+}
+PROBES: tuple[str, ...] = tuple(_PROBES)
+
+
+def observe(
+    probe: str, module: Callable[..., Any], inputs: Mapping[str, Any], *, seed: int = 0, insist: bool = False
+) -> Observation:
+    """Try one of :data:`PROBES` on ``module``, a module or a function, called with ``inputs``.
+
+    ``inputs`` are keyword arguments by name; positional ones stand under "0", "1", … They are copied, and put on the
+    device of the module's parameters and, floats, in their dtype. With ``insist`` the caller says that the property
+    must hold: no evidence is asked for that it is meant to. The module, its mode, its gradients and all random states
+    are afterwards as they were. Raises KeyError for an unknown probe; what the module raises is *not applicable*.
+    """
+    run = _PROBES[probe]
+    try:
+        with prepared(module, inputs, seed) as subject:
+            return run(subject, _followed(subject), insist)
+    except NotApplicable as reason:
+        return Observation(probe, "not applicable", str(reason))
+    except (Exception, StubTouched) as error:  # the user's code may raise anything
+        lines = str(error).strip().splitlines()
+        words = f"it raises {type(error).__name__}: {lines[0][:200] if lines else ''}"
+        return Observation(probe, "not applicable", words)
+
+
+def _followed(subject: Subject) -> Seen | None:
+    """What one call does, step by step; None where it does not run while it is watched."""
+    try:
+        return traced(subject)
+    except (Exception, StubTouched):  # some kernels and some subclasses of Tensor can't be watched
+        return None

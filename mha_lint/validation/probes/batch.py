@@ -1,0 +1,89 @@
+"""Batch independence: what comes out for one entry of the batch depends on that entry alone."""
+
+from __future__ import annotations
+
+import re
+
+import torch
+
+from mha_lint.validation.probes.observation import NotApplicable, Observation
+from mha_lint.validation.probes.sequence import differences, redrawn, rounding
+from mha_lint.validation.probes.subject import Subject
+from mha_lint.validation.probes.trace import Seen
+
+NAME = "batch independence"
+_ENTRIES = 3
+_NOT_ENTRIES = re.compile(r"mask|pos|freq|cos|sin|bias|table|rot")
+# Arguments and attributes that say how many entries of the batch belong together.
+_GROUPS = re.compile(r"(num_|n_)?(frames?|views?|groups?_size|windows?(_size)?|segments?|clips?|images?)|cu_seqlens\w*")
+
+
+def observe(subject: Subject, seen: Seen | None, insist: bool) -> Observation:
+    output = subject.run()
+    tolerance = rounding(output)
+    first: tuple[float, int, int] | None = None
+    for dim in (0, 1):
+        group = _group(subject, output, dim)
+        if not group:
+            continue
+        worst = _worst(subject, output, dim, group)
+        if worst[0] <= tolerance:
+            words = f"{min(_ENTRIES, output.shape[dim])} entries of dim {dim} were held, and all others changed"
+            return Observation(NAME, "holds", words)
+        first = first or (*worst, dim)
+    if first is None:
+        raise NotApplicable("no input has a batch of more than one entry that the output has too")
+    largest, entry, dim = first
+    if dim != 0 or all(value.dim() < 3 and value.is_floating_point() for value in _group(subject, output, 0).values()):
+        raise NotApplicable("it can't be told whether the first dim is a batch")
+    if not insist and (why := _together(subject, seen, output.shape[0])):
+        raise NotApplicable(why)
+    change = "from a number to NaN" if largest == float("inf") else f"by {largest:.3g}"
+    words = f"changing the other entries of the batch changes the output for entry {entry} {change}"
+    return Observation(NAME, "violated", words, largest)
+
+
+def _group(subject: Subject, output: torch.Tensor, dim: int) -> dict[str, torch.Tensor]:
+    """The inputs that share dim 0 with the output; or dim 1, where the first one is that of tokens, not of channels."""
+    if dim >= output.dim() or output.shape[dim] < 2 or (dim == 1 and output.dim() != 3):
+        return {}
+    return {
+        name: value
+        for name, value in subject.tensors.items()
+        if value.dim() > dim
+        and value.shape[dim] == output.shape[dim]
+        and value.dtype != torch.bool
+        and not _NOT_ENTRIES.search(name)
+        and (dim == 0 or value.dim() == 3)
+    }
+
+
+def _worst(subject: Subject, output: torch.Tensor, dim: int, group: dict[str, torch.Tensor]) -> tuple[float, int]:
+    """The largest change at an entry when all others change, and that entry."""
+    length = output.shape[dim]
+    worst = (0.0, 0)
+    for entry in sorted({0, length // 2, length - 1}):
+        others = [place for place in range(length) if place != entry]
+        changed = {
+            name: redrawn(value, dim, others, subject.seed + entry + 11 * count)
+            for count, (name, value) in enumerate(group.items())
+        }
+        change = float(differences(output, subject.with_inputs(changed).run(), dim)[entry])
+        worst = max(worst, (change, entry))
+    return worst
+
+
+def _together(subject: Subject, seen: Seen | None, size: int) -> str:
+    """What says that entries of the batch are meant to meet; "" where nothing does."""
+    names = [name for name, value in subject.inputs.items() if value is not None]
+    for part in subject.owner.modules() if subject.owner is not None else ():
+        names += [name for name, value in vars(part).items() if isinstance(value, int) and value > 1]
+    for name in names:
+        if _GROUPS.fullmatch(name.strip("_")):
+            return f"entries of the batch may belong together: {name}"
+    for before, after in seen.views if seen is not None else ():
+        if before and before[0] == size and len(after) > 1 and 1 < after[0] < size and size % after[0] == 0:
+            return f"it splits the first dim: {before} is viewed as {after}"
+    if seen is not None and seen.drawn:
+        return f"random numbers are drawn: {seen.drawn[0]} runs"
+    return ""

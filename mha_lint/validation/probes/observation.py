@@ -1,0 +1,25 @@
+"""What a probe answers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+Outcome = Literal["holds", "violated", "not applicable"]
+
+
+@dataclass(frozen=True, slots=True)
+class Observation:
+    """One property of one module. ``words`` are the counterexample, the reason why it is not asked, or what was tried.
+
+    ``size`` says how large the violation is, where it has a size: 0.106 for an output that changes by that much.
+    """
+
+    probe: str
+    outcome: Outcome
+    words: str = ""
+    size: float | None = None
+
+
+class NotApplicable(Exception):
+    """The property can't be asked of this module, called in this way; the message says why."""

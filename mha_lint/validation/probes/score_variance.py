@@ -1,0 +1,93 @@
+"""Unit score variance: with independent standard normal queries and keys, scores have variance 1 before the softmax."""
+
+from __future__ import annotations
+
+import math
+import re
+import statistics
+
+import torch
+
+from mha_lint.validation.probes.observation import NotApplicable, Observation
+from mha_lint.validation.probes.subject import Subject
+from mha_lint.validation.probes.trace import Scores, Seen, traced
+
+NAME = "unit score variance"
+# A wrong scale is off by the number of heads, the head width, or more: a factor of 2 at least, of 4 in practice.
+# The mean over runs has a standard error of 0.06 at most when it is judged, so that 1 lies within by 4 of them.
+_WITHIN = (0.7, 1.4)
+_SURE = 0.06
+_FEWEST, _MOST = 6, 48  # runs
+_NOT_ACTIVATIONS = re.compile(r"mask|bias|pos|cos|sin|freq|rot|scale|temperature")
+
+
+def observe(subject: Subject, seen: Seen | None, insist: bool) -> Observation:
+    if seen is None or not seen.softmaxes:
+        raise NotApplicable("no softmax of scores was seen")
+    runs: list[list[tuple[Scores, float]]] = []
+    for count in range(_MOST):
+        runs.append(_measured(subject, count))
+        means = [_mean(run, insist) for run in runs]
+        known = [value for value in means if value is not None]
+        if not known:
+            break
+        if len(known) >= _FEWEST and statistics.stdev(known) / math.sqrt(len(known)) <= _SURE * statistics.mean(known):
+            break
+    known = [value for run in runs if (value := _mean(run, insist)) is not None]
+    if not known:
+        raise NotApplicable(_why_not(runs[0]))
+    variance = statistics.mean(known)
+    error = statistics.stdev(known) / math.sqrt(len(known)) if len(known) > 1 else float("inf")
+    width = next(scores.width for scores, _ in runs[0] if insist or not scores.marks)
+    words = f"with standard-normal queries and keys of width {width} the scores have variance {variance:.3g}"
+    if _WITHIN[0] <= variance <= _WITHIN[1]:
+        return Observation(NAME, "holds", words)
+    if error > 2 * _SURE * variance:
+        raise NotApplicable(f"there are too few scores to measure their variance: {variance:.3g} ± {error:.2g}")
+    if not insist and (why := _meant(variance, width, runs[0], seen)):
+        raise NotApplicable(f"{words}, {why}")
+    return Observation(NAME, "violated", f"{words}, not 1", abs(variance - 1))
+
+
+def _measured(subject: Subject, count: int) -> list[tuple[Scores, float]]:
+    """The mean square of the scores that each softmax got, in one run; NaN where they were not followed."""
+    generator = torch.Generator().manual_seed(subject.seed + 101 * count + 5)
+    changed = {
+        name: torch.randn(value.shape, generator=generator, dtype=torch.float64).to(value.device, value.dtype)
+        for name, value in subject.tensors.items()
+        if value.is_floating_point() and value.dim() >= 2 and not _NOT_ACTIVATIONS.search(name)
+    }
+    found = traced(subject.with_inputs(changed), generator)
+    return [(scores, _mean_square(scores.plain)) for scores in found.softmaxes]
+
+
+def _mean_square(plain: torch.Tensor | None) -> float:
+    """Over pairs of different tokens: a token's own score is no product of independent values where q and k are one."""
+    if plain is None:
+        return float("nan")
+    square = plain.to(torch.float64).square()
+    if square.dim() >= 2 and square.shape[-1] == square.shape[-2] > 1:
+        own = torch.eye(square.shape[-1], dtype=torch.bool, device=square.device)
+        square = square[..., ~own]
+    square = square[torch.isfinite(square)]
+    return float(square.mean()) if square.numel() else float("nan")
+
+
+def _mean(run: list[tuple[Scores, float]], insist: bool) -> float | None:
+    """Of the first softmax that can be judged: those of further layers get no other scores."""
+    judged = [value for scores, value in run if value == value and (insist or not scores.marks)]
+    return judged[0] if judged else None
+
+
+def _why_not(run: list[tuple[Scores, float]]) -> str:
+    marks = sorted({mark for scores, _ in run for mark in scores.marks})
+    return f"its scores need not have variance 1: {', '.join(marks)}" if marks else "its scores can't be followed"
+
+
+def _meant(variance: float, width: int, run: list[tuple[Scores, float]], seen: Seen) -> str:
+    """What explains another variance; "" where nothing does."""
+    if width > 1 and 0.7 <= variance * width <= 1.4:
+        return "as a scale of one over the head width gives them, which is meant so for µP"
+    if 0.7 <= variance / width <= 1.4 and seen.biased:
+        return "as no scale gives them, which is meant so for T5, whose initial weights are small instead"
+    return ""

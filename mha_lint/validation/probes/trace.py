@@ -1,0 +1,508 @@
+"""Follows scores, weights and values through one call, below Python, whatever the code is made of.
+
+ATen's operations are watched by a ``TorchDispatchMode``: matmul, einsum, ``@``, ``F.linear`` and torch's own attention
+all arrive there as a few products, softmaxes and views. Fused attention is told to compute in plain steps meanwhile.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from mha_lint.validation import trial
+from mha_lint.validation.probes.masks import is_switch, is_triangular
+from mha_lint.validation.probes.subject import Subject
+
+VIEWS = frozenset(
+    "view _unsafe_view reshape _reshape_alias permute transpose t expand unsqueeze squeeze select slice split "
+    "split_with_sizes unbind clone _to_copy contiguous alias detach unflatten as_strided chunk narrow lift_fresh "
+    "diagonal expand_as unfold".split()
+)
+_CUTS = frozenset("select slice split split_with_sizes unbind narrow chunk index_select index gather".split())
+_ELEMENTWISE = frozenset("tanh clamp clamp_min clamp_max neg nan_to_num relu sigmoid exp softplus abs".split())
+_NORMS = frozenset(
+    "native_layer_norm native_group_norm linalg_vector_norm norm rsqrt _fused_rms_norm rms_norm "
+    "_weight_norm_interface std var var_mean".split()
+)
+_BATCH_NORMS = frozenset(
+    "native_batch_norm cudnn_batch_norm _native_batch_norm_legit _native_batch_norm_legit_no_training "
+    "_batch_norm_no_update".split()
+)
+_REDUCTIONS = frozenset("sum amax max mean norm linalg_vector_norm logsumexp std var var_mean".split())
+# Where the place of a token in its sequence matters.
+_PLACED = frozenset(
+    "arange cumsum cumprod roll flip sort topk argsort avg_pool1d avg_pool2d max_pool2d_with_indices avg_pool3d "
+    "_adaptive_avg_pool2d adaptive_max_pool2d upsample_bilinear2d upsample_nearest2d upsample_bicubic2d "
+    "upsample_nearest1d upsample_linear1d _upsample_bicubic2d_aa _upsample_bilinear2d_aa im2col _fft_r2c _fft_c2c "
+    "lstm gru rnn_tanh mkldnn_rnn_layer linspace tril triu tril_indices triu_indices grid_sampler_2d".split()
+)
+_CONVOLUTIONS = frozenset("convolution _convolution mkldnn_convolution cudnn_convolution".split())
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """Products of queries and keys. ``plain`` are they as scaled so far, before any mask or bias; None if not kept."""
+
+    width: int  # of a head: what the product sums over
+    plain: torch.Tensor | None = None
+    causal: bool = False  # a triangular mask was applied
+    masked: bool = False
+    marks: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """The softmax of scores, and what became of it since."""
+
+    scores: Scores
+    shape: tuple[int, ...]  # as the softmax left them
+    eps: float  # of the coarsest dtype so far
+    marks: frozenset[str] = frozenset()  # why their sum need not be one
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """What is known of a tensor."""
+
+    sources: frozenset[str] = frozenset()  # the inputs that took part in it
+    learned: bool = False  # a parameter took part
+    multiplied: bool = False  # it comes from a product
+    marks: frozenset[str] = frozenset()
+    scores: Scores | None = None
+    weights: Weights | None = None
+    weighted: tuple[Weights, torch.Tensor] | None = None  # values times weights, not summed yet; the weights alone
+
+    @property
+    def is_parameter(self) -> bool:
+        """Whether it is a parameter, or made of parameters with no product."""
+        return self.learned and not self.sources and not self.multiplied
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """Weights meeting their values: ``sums`` are what the weights add up to for each query."""
+
+    weights: Weights
+    sums: torch.Tensor
+    sources: frozenset[str]  # the inputs that queries, keys or values come from
+    queries: int
+    keys: int
+
+
+@dataclass(slots=True)
+class Seen:
+    """What one call did. ``softmaxes`` are the scores that each softmax of scores got."""
+
+    applied: list[Applied] = field(default_factory=list)
+    softmaxes: list[Scores] = field(default_factory=list)
+    drawn: list[str] = field(default_factory=list)  # operations that took random numbers
+    placed: list[str] = field(default_factory=list)  # operations to which places in the sequence matter
+    biased: bool = False  # something was added to scores
+    views: set[tuple[tuple[int, ...], tuple[int, ...]]] = field(default_factory=set)
+    cuts: set[int] = field(default_factory=set)  # sizes of dims of which a part was taken
+
+    @property
+    def lengths(self) -> frozenset[int]:
+        """How many queries, or keys, any weights are for."""
+        return frozenset(size for each in self.applied for size in (each.queries, each.keys))
+
+
+class Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's own has no types
+    """Watches one call. With ``generator``, what projections give is replaced by standard normal values."""
+
+    def __init__(
+        self, subject: Subject, arguments: Mapping[str, Any], generator: torch.Generator | None = None
+    ) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.seen = Seen()
+        self._generator = generator
+        self._facts: dict[int, tuple[torch.Tensor, Fact]] = {}  # the tensor is kept alive, so that its id stays its own
+        for part in subject.owner.modules() if subject.owner is not None else ():
+            for parameter in part._parameters.values():
+                if parameter is not None:
+                    self._set(parameter, Fact(learned=True))
+        for name, value in arguments.items():
+            for _, leaf in trial.flatten(value, name):
+                if isinstance(leaf, torch.Tensor):
+                    self._set(leaf, Fact(sources=frozenset({name})))
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        name = func.overloadpacket.__name__
+        out = args[0] if self._is_bias(name, args) else func(*args, **kwargs)
+        if self._generator is not None and self._projects(name, args):
+            out = self._drawn(out)
+        if torch.Tag.nondeterministic_seeded in func.tags:
+            self.seen.drawn.append(name)
+        written = name.endswith("_") and not name.endswith("__") and isinstance(args[0], torch.Tensor)
+        self._note(func, name[:-1] if written else name, args, kwargs, out)
+        if written:
+            self._spread(args[0])
+        return out
+
+    # --- facts
+
+    def fact(self, value: Any) -> Fact:
+        known = self._facts.get(id(value))
+        return known[1] if known is not None else Fact()
+
+    def _set(self, value: torch.Tensor, fact: Fact) -> None:
+        self._facts[id(value)] = value, fact
+
+    def _spread(self, written: torch.Tensor) -> None:
+        """What is written into a view is written into what it is a view of."""
+        base = written._base
+        if base is not None:
+            fact, own = self.fact(written), self.fact(base)
+            self._set(
+                base,
+                replace(
+                    own,
+                    sources=own.sources | fact.sources,
+                    learned=own.learned or fact.learned,
+                    multiplied=own.multiplied or fact.multiplied,
+                    marks=own.marks | fact.marks,
+                ),
+            )
+
+    def _note(self, func: Any, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any], out: Any) -> None:
+        operands = [*_tensors(args), *_tensors(tuple(kwargs.values()))]
+        facts = [self.fact(value) for value in operands]
+        results = [out] if isinstance(out, torch.Tensor) else [*_tensors((out,))]
+        if not results:
+            return
+        plain = Fact(
+            frozenset().union(*(fact.sources for fact in facts)),
+            any(fact.learned for fact in facts),
+            any(fact.multiplied for fact in facts),
+            frozenset().union(*(fact.marks for fact in facts)),
+        )
+        self._placed(name, args, operands)
+        if name in ("mm", "bmm", "addmm", "baddbmm"):
+            self._set(results[0], self._product(name, args, kwargs, results[0], plain))
+        elif name in ("_softmax", "_safe_softmax", "softmax"):
+            self._set(results[0], self._softmax(args, results[0], plain))
+        elif name in VIEWS or name in _CUTS:
+            self._viewed(func, name, args, kwargs, results, plain)
+        elif name in _CONVOLUTIONS:
+            marks = frozenset({"mixed by a parameter"})
+            self._set(results[0], _mixed(replace(plain, multiplied=True, marks=frozenset()), facts, marks))
+        elif name in _BATCH_NORMS and plain.sources:
+            self._set(results[0], replace(plain, multiplied=True, marks=frozenset()))
+        else:
+            if name in _NORMS:
+                plain = replace(plain, marks=plain.marks | {"normalised"})
+            self._set(results[0], self._pointwise(func, name, args, kwargs, results[0], plain))
+            for other in results[1:]:
+                self._set(other, plain)
+
+    def _placed(self, name: str, args: tuple[Any, ...], operands: list[torch.Tensor]) -> None:
+        if name in _PLACED:
+            self.seen.placed.append(name)
+        elif name in _CONVOLUTIONS and any(size > 1 for size in args[1].shape[2:]):
+            self.seen.placed.append("convolution")
+        elif name in ("view", "_unsafe_view", "reshape", "_reshape_alias"):
+            self.seen.views.add((tuple(operands[0].shape), tuple(int(size) for size in args[1])))
+
+    # --- products and softmax
+
+    def _product(
+        self, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any], out: torch.Tensor, plain: Fact
+    ) -> Fact:
+        left, right = args[-2:] if name in ("mm", "bmm") else args[1:3]
+        ours, theirs = self.fact(left), self.fact(right)
+        result = replace(plain, multiplied=True, marks=frozenset())
+        if ours.is_parameter or theirs.is_parameter:
+            return _mixed(result, [ours, theirs], frozenset({"mixed by a parameter"}))
+        if ours.weights is not None and theirs.weights is not None:
+            return result
+        for weights, value, dim in ((ours.weights, left, left.dim() - 1), (theirs.weights, right, right.dim() - 2)):
+            if weights is not None:
+                queries = value.shape[-2] if dim == value.dim() - 1 else value.shape[-1]
+                self._apply(weights, value, dim, plain.sources, queries)
+                return result
+        if ours.scores is not None or theirs.scores is not None:
+            return result
+        marks = ours.marks | theirs.marks
+        kept: torch.Tensor | None = None
+        if self._generator is not None:
+            alpha = kwargs.get("alpha", 1)
+            kept = (left @ right) * alpha
+        biased = name in ("addmm", "baddbmm") and kwargs.get("beta", 1) != 0
+        causal = biased and is_triangular(args[0])
+        return replace(result, scores=Scores(left.shape[-1], kept, causal, biased, marks))
+
+    def _softmax(self, args: tuple[Any, ...], out: torch.Tensor, plain: Fact) -> Fact:
+        scores = self.fact(args[0]).scores
+        if scores is None:
+            return replace(plain, multiplied=True, marks=frozenset())
+        self.seen.softmaxes.append(scores)
+        eps = max(torch.finfo(args[0].dtype).eps, torch.finfo(out.dtype).eps)
+        return replace(plain, marks=frozenset(), weights=Weights(scores, tuple(out.shape), eps))
+
+    def _apply(self, weights: Weights, value: torch.Tensor, dim: int, sources: frozenset[str], queries: int) -> None:
+        weights = replace(weights, eps=max(weights.eps, torch.finfo(value.dtype).eps))
+        sums = value.to(torch.float64).sum(dim)
+        self.seen.applied.append(Applied(weights, sums, sources, queries, value.shape[dim]))
+
+    # --- views
+
+    def _viewed(
+        self,
+        func: Any,
+        name: str,
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        results: list[torch.Tensor],
+        plain: Fact,
+    ) -> None:
+        value = args[0]
+        own = self.fact(value)
+        scores, weights = own.scores, own.weights
+        if name in _CUTS and any(result.numel() < value.numel() for result in results):
+            self.seen.cuts |= {
+                size
+                for size, *others in zip(value.shape, *(result.shape for result in results), strict=False)
+                if name in ("slice", "narrow", "split", "split_with_sizes", "select") and any(o != size for o in others)
+            }
+            if weights is not None and _cuts_normalised(value, results[0]):
+                weights = replace(weights, marks=weights.marks | {"cut after the softmax"})
+        planes: list[torch.Tensor | None] = [None] * len(results)
+        if scores is not None and scores.plain is not None and scores.plain.shape == value.shape:
+            moved = func(scores.plain, *args[1:], **kwargs)
+            planes = [moved] if isinstance(moved, torch.Tensor) else [*moved]
+        for result, plane in zip(results, planes, strict=True):
+            if weights is not None and result.is_floating_point():
+                weights = replace(weights, eps=max(weights.eps, torch.finfo(result.dtype).eps))
+            kept = None if scores is None else replace(scores, plain=plane)
+            weighted = own.weighted if result.shape == value.shape else None
+            self._set(result, replace(plain, scores=kept, weights=weights, weighted=weighted))
+
+    # --- everything else
+
+    def _pointwise(
+        self, func: Any, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any], out: torch.Tensor, plain: Fact
+    ) -> Fact:
+        operands = _tensors(args)
+        weighing = [value for value in operands if self.fact(value).weights is not None]
+        scoring = [value for value in operands if self.fact(value).scores is not None]
+        if name == "copy" and len(operands) == 2:
+            fact = self.fact(operands[1])
+            return fact if operands[0].shape == operands[1].shape else replace(fact, scores=None, weights=None)
+        if weighing:
+            return self._on_weights(name, args, operands, weighing, out, plain)
+        if scoring:
+            return replace(plain, scores=self._on_scores(func, name, args, kwargs, operands, scoring, out))
+        weighted = [self.fact(value).weighted for value in operands if self.fact(value).weighted is not None]
+        if name == "sum" and weighted and weighted[0] is not None and len(args) > 1 and len(args[1]) == 1:
+            weights, alone = weighted[0]
+            dim = args[1][0] % alone.dim()
+            self._apply(weights, alone, dim, plain.sources, alone.shape[dim - 1] if dim else 1)
+            return replace(plain, multiplied=True)
+        if name in ("mul", "div") and plain.sources and any(self.fact(value).is_parameter for value in operands):
+            return replace(plain, marks=plain.marks | {"learned scale"})
+        shifts = [value for value in operands if self.fact(value).is_parameter and value.dim() > 1]
+        if name in ("add", "sub") and plain.sources and shifts:
+            return replace(plain, marks=plain.marks | {"shifted"})
+        return plain
+
+    def _on_weights(
+        self,
+        name: str,
+        args: tuple[Any, ...],
+        operands: Sequence[torch.Tensor],
+        weighing: Sequence[torch.Tensor],
+        out: torch.Tensor,
+        plain: Fact,
+    ) -> Fact:
+        value = weighing[0]
+        weights = self.fact(value).weights
+        assert weights is not None
+        others = [other for other in operands if other is not value]
+        facts = [self.fact(other) for other in others]
+        if name in _REDUCTIONS:
+            return replace(plain, marks=plain.marks | {"of weights"})
+        own = all("of weights" in fact.marks for fact in facts)
+        marks: frozenset[str] = frozenset()
+        if len(weighing) > 1:
+            marks |= {"joined"}
+        if name in ("mul", "div") and others:
+            if out.shape != value.shape:
+                if name == "div" or facts[0].is_parameter:
+                    return plain
+                return replace(plain, weighted=(weights, value.expand(out.shape)))
+            if not own and any(fact.learned or fact.multiplied for fact in facts):
+                marks |= {"gated by what is computed"}
+            if is_triangular(others[0]):
+                weights = replace(weights, scores=replace(weights.scores, causal=True, masked=True))
+        elif name in ("add", "sub") and others:
+            marks |= {"joined"}
+        elif name not in (
+            "mul",
+            "div",
+            "add",
+            "sub",
+            "masked_fill",
+            "where",
+            "native_dropout",
+            "nan_to_num",
+            "dropout",
+        ):
+            if name not in ("cat", "stack", "clamp_min", "clamp"):
+                return plain
+            marks |= {"joined"}
+        return replace(plain, marks=frozenset(), weights=replace(weights, marks=weights.marks | marks))
+
+    def _on_scores(
+        self,
+        func: Any,
+        name: str,
+        args: tuple[Any, ...],
+        kwargs: Mapping[str, Any],
+        operands: Sequence[torch.Tensor],
+        scoring: Sequence[torch.Tensor],
+        out: torch.Tensor,
+    ) -> Scores | None:
+        value = scoring[0]
+        scores = self.fact(value).scores
+        assert scores is not None
+        others = [other for other in operands if other is not value]
+        facts = [self.fact(other) for other in others]
+        kept = scores.plain
+        here = kept is not None and kept.shape == value.shape
+
+        def same(*, changed: bool) -> torch.Tensor | None:
+            """``plain`` after this operation, or unchanged, in the shape of the result."""
+            if kept is None or not here:
+                return None
+            moved = func(*(kept if item is value else item for item in args), **kwargs) if changed else kept
+            return moved.expand(out.shape) if moved.dim() <= out.dim() else None
+
+        if len(scoring) > 1:
+            return replace(scores, plain=same(changed=False), marks=scores.marks | {"a sum of several products"})
+        if name in ("masked_fill", "where"):
+            mask = args[1] if name == "masked_fill" else args[0]
+            causal = scores.causal or is_triangular(mask)
+            return replace(scores, plain=same(changed=False), causal=causal, masked=True)
+        if name in ("add", "sub") and others:
+            causal = scores.causal or is_triangular(others[0] if name == "add" else -others[0])
+            self.seen.biased = True
+            return replace(scores, plain=same(changed=False), causal=causal, masked=True)
+        if name in ("mul", "div"):
+            if others and is_switch(others[0]):
+                causal = scores.causal or is_triangular(others[0])
+                return replace(scores, plain=same(changed=False), causal=causal, masked=True)
+            marks = set()
+            for fact in facts:
+                marks |= {"learned scale"} if fact.learned and not fact.sources else set()
+                marks |= {"normalised"} if "normalised" in fact.marks else set()
+                marks |= {"scaled by what is computed"} if fact.sources else set()
+            return replace(scores, plain=same(changed=True), marks=scores.marks | marks)
+        if name in ("add", "sub", "rsub", "native_dropout"):
+            return replace(scores, plain=same(changed=False))
+        if name in _ELEMENTWISE:
+            return replace(scores, plain=same(changed=True))
+        if name in ("cat", "stack"):
+            return replace(scores, plain=None, marks=scores.marks | {"joined"})
+        return None
+
+    # --- standard normal queries and keys
+
+    def _projects(self, name: str, args: tuple[Any, ...]) -> bool:
+        """Whether a parameter meets what is no parameter, in a product, a convolution or a batch norm."""
+        facts = [self.fact(value) for value in args[-2:] if isinstance(value, torch.Tensor)]
+        if name in ("addmm", "baddbmm"):
+            facts = [self.fact(value) for value in args[1:3]]
+        elif name in _BATCH_NORMS:
+            return bool(self.fact(args[0]).sources)
+        elif name in _CONVOLUTIONS:
+            facts = [self.fact(value) for value in args[:2]]
+        elif name not in ("mm", "bmm"):
+            return False
+        return any(fact.is_parameter for fact in facts) and not all(fact.is_parameter for fact in facts)
+
+    def _is_bias(self, name: str, args: tuple[Any, ...]) -> bool:
+        """With a generator: whether a layer's bias is added to values that were drawn for all of the layer."""
+        if self._generator is None or name not in ("add", "add_") or len(_tensors(args)) != 2:
+            return False
+        return args[1].dim() == 1 and self.fact(args[1]).is_parameter and self.fact(args[0]).multiplied
+
+    def _drawn(self, out: Any) -> Any:
+        if not isinstance(out, torch.Tensor):
+            return (self._drawn(out[0]), *out[1:])
+        if not out.is_floating_point():
+            return out
+        values = torch.randn(out.shape, generator=self._generator, dtype=torch.float64)
+        return values.to(out.device, out.dtype)
+
+
+def _mixed(result: Fact, facts: Sequence[Fact], marks: frozenset[str]) -> Fact:
+    """What a product with a parameter makes of scores or weights: talking heads."""
+    for fact in facts:
+        if fact.weights is not None:
+            return replace(result, weights=replace(fact.weights, marks=fact.weights.marks | marks))
+        if fact.scores is not None:
+            return replace(result, scores=replace(fact.scores, plain=None, marks=fact.scores.marks | marks))
+    return result
+
+
+def _cuts_normalised(value: torch.Tensor, part: torch.Tensor) -> bool:
+    """Whether ``part`` is cut from weights along the dim in which they add up to one."""
+    for dim in range(value.dim()):
+        shrinks = part.dim() < value.dim() or part.shape[dim] < value.shape[dim]
+        if shrinks and value.shape[dim] > 1:
+            sums = value.to(torch.float64).sum(dim)
+            if bool(((sums - 1).abs() < 1e-2).all()):
+                return True
+    return False
+
+
+def _tensors(values: tuple[Any, ...]) -> list[torch.Tensor]:
+    found: list[torch.Tensor] = []
+    for value in values:
+        if isinstance(value, torch.Tensor):
+            found.append(value)
+        elif isinstance(value, (tuple, list)):
+            found += _tensors(tuple(value))
+    return found
+
+
+def traced(subject: Subject, generator: torch.Generator | None = None) -> Seen:
+    """What one call does; whatever it raises passes through."""
+    arguments = subject.fresh()
+    trace = Trace(subject, arguments, generator)
+    try:
+        trial.seed_everything(subject.seed)
+        with plain_attention(), trace:
+            subject.call(arguments)
+    finally:
+        subject.state.restore()
+    return trace.seen
+
+
+@contextlib.contextmanager
+def plain_attention() -> Iterator[None]:
+    """Within, torch's own attention computes scores, softmax and products one after the other, not fused."""
+    cuda, mha = torch.backends.cuda, torch.backends.mha
+    switches = [
+        (getattr(cuda, f"enable_{kind}_sdp"), getattr(cuda, f"{kind}_sdp_enabled")())
+        for kind in ("flash", "mem_efficient", "cudnn", "math")
+        if hasattr(cuda, f"enable_{kind}_sdp")
+    ]
+    fast = mha.get_fastpath_enabled()
+    try:
+        for switch, _ in switches:
+            switch(switch is cuda.enable_math_sdp)
+        mha.set_fastpath_enabled(False)
+        yield
+    finally:
+        mha.set_fastpath_enabled(fast)
+        for switch, was in switches:
+            switch(was)
