@@ -34,7 +34,7 @@ def fix(hit: Hit, context: Context) -> Fix | str:
         edits = (
             places.replace(heads, places.source(tokens)),
             places.replace(tokens, places.source(heads)),
-            places.insert(after, ".transpose(-3, -2)"),
+            places.insert(after, f".{scramble.swap}"),
         )
         return Fix("unsafe", "corrected", "Split, then transpose", edits, probes=PROBES, agree="one token")
     match front:

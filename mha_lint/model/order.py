@@ -13,7 +13,8 @@ from mha_lint.model.sizes import ONE, Size, product
 class Scramble:
     """A reshape that mixes tokens: the sizes that it takes to be in another order.
 
-    ``folded`` where the heads share a dimension with ``batch``, (b*h, t, d).
+    ``folded`` where the heads share a dimension with ``batch``, (b*h, t, d); ``rank`` is that of the side on which the
+    heads come before the tokens.
     """
 
     heads: Size
@@ -21,6 +22,12 @@ class Scramble:
     width: Size
     batch: Size
     folded: bool
+    rank: int
+
+    @property
+    def swap(self) -> str:
+        """The call that exchanges heads and tokens, where the heads are a dimension of their own."""
+        return "transpose(1, 2)" if self.rank == 4 else "transpose(-3, -2)"
 
 
 def merged_across(seen: ViewSeen) -> Scramble | None:
@@ -38,7 +45,7 @@ def merged_across(seen: ViewSeen) -> Scramble | None:
         return None
     if batch == ONE and source[0] != heads and len(source) - len(seen.target) > 1:
         return None  # a batch among the heads: not all dimensions are what they seem
-    return Scramble(heads, tokens, width, batch, folded=heads not in source)
+    return Scramble(heads, tokens, width, batch, folded=heads not in source, rank=len(source))
 
 
 def split_across(seen: ViewSeen) -> Scramble | None:
@@ -56,7 +63,7 @@ def split_across(seen: ViewSeen) -> Scramble | None:
     batch = product(before)
     if product(front) != batch * heads:
         return None
-    return Scramble(heads, tokens, width, batch, folded=heads not in target)
+    return Scramble(heads, tokens, width, batch, folded=heads not in target, rank=len(target))
 
 
 def _split_of_unknown_rank(seen: ViewSeen) -> Scramble | None:
@@ -72,7 +79,7 @@ def _split_of_unknown_rank(seen: ViewSeen) -> Scramble | None:
     folded = heads not in front
     if batch is None or (folded and not (batch.symbol or "").endswith(".shape[0]")):
         return None
-    return Scramble(heads, tokens, width, batch, folded)
+    return Scramble(heads, tokens, width, batch, folded, len(target))
 
 
 def _unmatched(source: Shape, target: Shape) -> tuple[list[Size], list[Size]] | None:
