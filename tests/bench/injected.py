@@ -43,7 +43,8 @@ def main() -> int:
             _changes(by_form(found, options.limit, options.seed), options)
             return 0
         chosen = drawn(found, options.limit, options.seed)
-        outcomes = list(pool.map(measured, chosen, [options.fix] * len(chosen)))
+        chosen.sort(key=lambda site: (site.path, site.injection.rule))  # what a file's right text has is asked once
+        outcomes = list(pool.map(measured, chosen, [options.fix] * len(chosen), chunksize=4))
     print(HEAD)
     print("|" + "---|" * (HEAD.count("|") - 1))
     for rule in sorted(rules):

@@ -52,13 +52,16 @@ def _wrong_scale(scope: Scope) -> Iterator[Injection]:
             if reads is None:
                 continue
             width, inverse = found
+            how = "" if not reads or any(_multiplies(method, reads[0]) for method in scope.others) else ", handed on"
             for kind, other in (
                 ("model width", _at_hand(scope, node, _MODEL_WIDTHS)),
                 ("heads", _at_hand(scope, node, _HEADS)),
             ):
                 if other and other != scope.code.text(width) and not _is(scope, width, other, node):
-                    yield scope.injection("MHA104", kind, node, scope.code.replaced(width, other), reads=reads)
-            yield scope.injection("MHA104", "inverted", node, inverse, reads=reads)
+                    yield scope.injection(
+                        "MHA104", f"{kind}{how}", node, scope.code.replaced(width, other), reads=reads
+                    )
+            yield scope.injection("MHA104", f"inverted{how}", node, inverse, reads=reads)
         if isinstance(node, ast.BinOp):
             yield from _division(scope, node)
             yield from _left_out(scope, node)
@@ -92,35 +95,41 @@ def _scales_scores(scope: Scope, node: ast.expr) -> tuple[str, ...] | None:
     if not _SCALE.search(name):
         return None
     if name.startswith("self."):
-        return (name,) if any(_uses(method, name) for method in scope.others) else None
+        used = any(_multiplies(method, name) or _hands_on(method, name) for method in scope.others)
+        return (name,) if used else None
     return () if scope.attends else None
 
 
-def _uses(scope: Scope, name: str) -> bool:
-    """Whether a method multiplies by the attribute on its way to a softmax, or hands it on as the scale."""
-    for each in scope.nodes:
-        if isinstance(each, ast.Attribute) and isinstance(each.ctx, ast.Load) and name_of(each) == name:
-            up = list(_up(scope, each))
-            if any(isinstance(node, ast.keyword) and _is_use(scope, node) for node in up):
-                return True
-            if scope.weights and any(_is_use(scope, node) for node in up):
-                return True
-    return False
+def _multiplies(scope: Scope, name: str) -> bool:
+    """Whether a method that computes weights multiplies by the attribute."""
+    return bool(scope.weights) and any(
+        isinstance(up, (ast.BinOp, ast.AugAssign)) and isinstance(up.op, ast.Mult)
+        for read in _reads(scope, name)
+        for up in _up(scope, read)
+    )
+
+
+def _hands_on(scope: Scope, name: str) -> bool:
+    """Whether a method gives the attribute to what it calls, as the scale."""
+    return any(
+        isinstance(up, ast.keyword) and up.arg in ("scale", "scaling", "alpha", "softmax_scale")
+        for read in _reads(scope, name)
+        for up in _up(scope, read)
+    )
+
+
+def _reads(scope: Scope, name: str) -> list[ast.Attribute]:
+    return [
+        each
+        for each in scope.nodes
+        if isinstance(each, ast.Attribute) and isinstance(each.ctx, ast.Load) and name_of(each) == name
+    ]
 
 
 def _up(scope: Scope, node: ast.AST) -> Iterator[ast.AST]:
     while node in scope.parents and not isinstance(node, ast.stmt):
         node = scope.parents[node]
         yield node
-
-
-def _is_use(scope: Scope, node: ast.AST) -> bool:
-    """A multiplication, or an argument called scale."""
-    if isinstance(node, ast.keyword):
-        return node.arg in ("scale", "scaling", "alpha", "softmax_scale")
-    if isinstance(node, ast.AugAssign):
-        return isinstance(node.op, ast.Mult)
-    return isinstance(node, ast.BinOp) and isinstance(node.op, ast.Mult)
 
 
 def _number(node: ast.AST) -> float | None:

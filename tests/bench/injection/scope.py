@@ -182,8 +182,16 @@ class Scope:
 
     @cached_property
     def weights(self) -> list[ast.Call]:
-        """The softmaxes of scores."""
-        return [call for call in self.calls if self.is_weights(call)]
+        """The softmaxes of scores that go into a product, or are what the function gives back."""
+        used: list[ast.AST] = [each for node in self.nodes if is_product(node) for each in operands(node)]
+        used += [
+            each
+            for node in self.nodes
+            if isinstance(node, ast.Return) and node.value is not None
+            for each in (node.value.elts if isinstance(node.value, ast.Tuple) else [node.value])
+        ]
+        made = [call for call in self.calls if self.is_weights(call)]
+        return [call for call in made if any(self.leads(each, lambda node, call=call: node is call) for each in used)]
 
     @cached_property
     def sdpa(self) -> list[ast.Call]:
