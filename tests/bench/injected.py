@@ -10,8 +10,8 @@ Where a class has no mask or cache to get wrong, a right causal mask (or cache) 
 a wrong one: such sites are counted apart. A mistake is found when a finding of its rule, which the right text doesn't
 have, lies in the rows that changed, in their function, or in one that calls it or reads the attribute that it sets.
 
-With ``--fix``, classes that the harness can run are fixed, with that rule alone: shown wrong is what the evidence has a
-counterexample of, and back is what computes the same as the right text. One row a rule.
+With ``--fix``, what the harness can run, changed lines and all, is fixed with that rule alone: shown wrong is what the
+evidence has a counterexample of, and back is what computes the same as the right text. One row a rule.
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from tests.bench.injection.outcomes import Outcome, changes, measured
 from tests.bench.injection.sites import RULES, Site, by_form, drawn, sites
 
-HEAD = "| rule | sites | planted | classes | found | | runnable | shown wrong | fixed | back |"
+HEAD = "| rule | sites | planted | classes | found | | no difference | runnable | shown wrong | fixed | back |"
+NO_FIX = frozenset({"MHA107", "MHA109", "MHA112"})
 
 
 def main() -> int:
@@ -90,6 +91,9 @@ def _row(rule: str, here: list[Outcome]) -> str:
     runnable = [each for each in found if each.runnable]
     tallies = [sum(getattr(each, what) for each in runnable) for what in ("shown", "fixed", "back")]
     told = [f"{each} ({_percent(each, len(runnable))})" for each in tallies] if runnable else ["–"] * 3
+    if rule in NO_FIX:
+        told = ["no fix", "", ""]
+    same = sum(each.same for each in found)
     flagged = f"{sum(each.already for each in here)} right ones flagged" if any(each.already for each in here) else ""
     cells = [
         rule,
@@ -98,6 +102,7 @@ def _row(rule: str, here: list[Outcome]) -> str:
         classes,
         f"{len(found)} ({_percent(len(found), len(used))})",
         flagged,
+        same,
         len(runnable),
     ]
     return "| " + " | ".join(map(str, [*cells, *told])) + " |"
