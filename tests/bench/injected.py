@@ -114,7 +114,7 @@ def _percent(part: int, whole: int) -> str:
 
 def _forms(outcomes: list[Outcome]) -> Iterator[str]:
     tally: dict[tuple[str, str], list[bool]] = defaultdict(list)
-    for each in outcomes:
+    for each in (each for each in outcomes if not each.absent and not each.already):
         tally[each.site.injection.rule, each.site.injection.form].append(each.found)
     for (rule, form), hits in sorted(tally.items()):
         yield f"{rule} {form}: found {sum(hits)} of {len(hits)}"
