@@ -27,7 +27,10 @@ def fix(hit: Hit, context: Context) -> Fix | str:
     width = next((name for size, name in seen.names if size == scale.width), None) or _width_of_query(product, places)
     if width is None:
         return "the width of a head has no name here"
-    edit = _unscaled(product, width, places) if applied is None else _scaled(applied, width, places)
+    if seen.caller is not None:
+        edit = _handed_on(seen.caller, width, places)
+    else:
+        edit = _unscaled(product, width, places) if applied is None else _scaled(applied, width, places)
     if edit is None:
         return _NO_PLACE
     message = f"Scale by the width of a head, `{width} ** -0.5`"
@@ -76,6 +79,13 @@ def _scaled(applied: cst.CSTNode, width: str, places: Places) -> Edit | None:
             power = "0.5" if isinstance(sign, cst.DivideAssign) else "-0.5"
             return places.replace(value, f"{width} ** {power}")
     return None
+
+
+def _handed_on(call: cst.BaseExpression, width: str, places: Places) -> Edit | None:
+    """The scale that is handed to the function which computes the attention."""
+    args = call.args if isinstance(call, cst.Call) else ()
+    named = next((arg for arg in args if arg.keyword is not None and "scal" in arg.keyword.value), None)
+    return None if named is None else places.replace(named.value, f"{width} ** -0.5")
 
 
 def _is_number(node: cst.BaseExpression) -> bool:

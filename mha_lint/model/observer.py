@@ -93,10 +93,11 @@ class Observer:
         """Scores go into a softmax."""
         scale = scale.normal(state.definitions)
         found = self.scales.setdefault(scale.product or node, [])
-        if all(seen.scale != scale for seen in found):
+        method, caller = self.method, self._call_in_method
+        if all((seen.scale, seen.symbol, seen.caller) != (scale, method, caller) for seen in found):
             sizes = [*((f"self.{name}", size) for name, size in state.attributes.items()), *state.variables.items()]
             names = tuple((state.normal(value.size), name) for name, value in sizes if isinstance(value, Int))
-            found.append(ScaleSeen(scale, names, self._frames[-1].symbol))
+            found.append(ScaleSeen(scale, names, method, caller))
 
     def saw_value(self, node: cst.CSTNode, name: str, value: Value, state: State) -> None:
         """A name (or, under ``return``, nothing) is given a tensor."""
@@ -119,6 +120,16 @@ class Observer:
         """The method running, or the one that called the function running."""
         owner = next((frame.symbol for frame in reversed(self._frames) if "." in frame.symbol), None)
         return owner if owner is not None else self._frames[-1].symbol
+
+    @property
+    def _call_in_method(self) -> cst.BaseExpression | None:
+        """The call by which the method running came to the function running; None where it is running itself."""
+        called = None
+        for frame in reversed(self._frames):
+            if "." in frame.symbol:
+                return called
+            called = frame.caller
+        return None
 
     def saw_attention(self, *kinds: str) -> None:
         """Values were weighted by scores of queries and keys: in the method running, or in a function that it calls."""

@@ -51,6 +51,8 @@ def binary(run: Interpreter, sign: object, left: Value, right: Value, node: cst.
         if isinstance(sign, (cst.Divide, cst.DivideAssign)):
             return OPERATIONS["div"](call)
         if isinstance(sign, (cst.Multiply, cst.MultiplyAssign)):
+            if _rotates(run, left, right, node):
+                return torch_api.elementwise(call, left, right)
             return OPERATIONS["mul"](call)
         result = torch_api.elementwise(call, left, right)
         return _biased(run, result, node) if isinstance(result, Tensor) and result.scale is not None else result
@@ -72,6 +74,16 @@ def binary(run: Interpreter, sign: object, left: Value, right: Value, node: cst.
         return Number(_calculated(sign, left, right, state))  # 1 / d is a scale
     size = arithmetic(run, sign, state.normal(first), state.normal(second), node, state)
     return Number(_calculated(sign, left, right, state)) if size is None else Int(size)
+
+
+_ROTATION = re.compile(r"(?:^|[._])(?:cos|sin|freqs?)(?:$|[\W_])", re.IGNORECASE)
+
+
+def _rotates(run: Interpreter, left: Value, right: Value, node: cst.BaseExpression) -> bool:
+    """Whether a projection is multiplied by sines or cosines: a rotation scales nothing."""
+    if not isinstance(node, cst.BinaryOperation) or isinstance(left, (Int, Number)) or isinstance(right, (Int, Number)):
+        return False
+    return any(_ROTATION.search(run.text(each)) for each in (node.left, node.right))
 
 
 _BIAS = re.compile(r"bias|alibi|rel_?pos|relative|position", re.IGNORECASE)

@@ -32,8 +32,10 @@ class Scale:
     applied: cst.CSTNode | None = None
 
     def by(self, factor: Factor | None, applied: cst.CSTNode) -> Scale | None:
-        """The same, scaled once more; None where it is not known by what."""
-        return None if factor is None else replace(self, factor=self.factor * factor, applied=applied)
+        """The same, scaled once more. By what is not known: None for scores; a projection may have been rotated."""
+        if factor is None:
+            return self.unsure if self.product is None else None
+        return replace(self, factor=self.factor * factor, applied=applied)
 
     def normal(self, definitions: Mapping[str, Size]) -> Scale:
         """The same in terms of what is not defined by other sizes."""
@@ -49,11 +51,15 @@ class Scale:
 
 @dataclass(frozen=True, slots=True)
 class ScaleSeen:
-    """Scores on their way into a softmax; ``names`` are the local names of the sizes known there."""
+    """Scores on their way into a softmax; ``names`` are the local names of the sizes known there.
+
+    ``symbol`` is the method that computes them, and ``caller`` its call of the function that does it, where one does.
+    """
 
     scale: Scale
     names: tuple[tuple[Size, str], ...]
     symbol: str
+    caller: cst.BaseExpression | None = None
 
 
 def of_scores(left: Scale | None, right: Scale | None, width: Size | None, product: cst.CSTNode) -> Scale:
@@ -68,14 +74,16 @@ def of_scores(left: Scale | None, right: Scale | None, width: Size | None, produ
     return Scale(factor, whole, maps, width, product, applied)
 
 
+def is_right(scale: Scale) -> bool:
+    """Whether scores are known to be scaled by the root of the width of a head."""
+    right = None if scale.width is None else of_size(scale.width).power(-0.5)
+    return right is not None and scale.factor.same(right)
+
+
 def mistake(scale: Scale) -> str | None:
     """What is wrong with a scale, in words; None where it is right, or may be meant."""
     width = scale.width
-    if width is None or width == ONE:
-        return None
-    right = of_size(width).power(-0.5)
-    assert right is not None
-    if scale.factor.same(right):
+    if width is None or width == ONE or is_right(scale):
         return None
     heads = {each for whole in scale.maps if (each := whole.divide(width)) is not None and each != ONE}
     if scale.factor.same(UNIT):

@@ -250,6 +250,8 @@ def as_size(value: Value | None) -> Size | None:
             return size
         case Unknown(str(key)):
             return symbol(key)
+        case Method(Unknown(str(key)), name):  # config.dim, which is not called
+            return symbol(f"{key}.{name}")
         case Const(bool(flag)):
             return constant(int(flag))
         case _:
@@ -265,8 +267,9 @@ def as_factor(value: Value | None) -> Factor | None:
             return of_number(number)
         case Int(size):
             return of_size(size)
-        case Unknown(str(key)) if not key.startswith("<"):
-            return of_size(symbol(key))
+        case Unknown(str(key)) | Method(Unknown(str(key))) if not key.startswith("<"):
+            known = as_size(value)
+            return None if known is None else of_size(known)
         case _:
             return None
 

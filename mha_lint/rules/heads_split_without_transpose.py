@@ -80,10 +80,9 @@ class HeadsSplitWithoutTranspose(Rule):
 
     def check(self, model: FileModel, places: Places) -> Iterator[Hit]:
         for node, seen in model.views.items():
-            found = [split_across(view) if "projection" in view.tensor.roles else None for view in seen]
-            scrambles = [scramble for scramble in found if scramble is not None]
-            if scrambles and isinstance(node, cst.Call):
+            found = [split_across(view) for view in seen if "projection" in view.tensor.roles and view.target]
+            if any(found) and isinstance(node, cst.Call):
                 first = node.func.attr if isinstance(node.func, cst.Attribute) else node.func
-                where = "" if len(scrambles) == len(seen) else ", on one path through the code"
+                where = "" if all(found) else ", on one path through the code"
                 message = f"heads are split off before the tokens, across which their features lie{where}"
                 yield Hit(first, node, message, seen[0].symbol, evidence=agreed(found))

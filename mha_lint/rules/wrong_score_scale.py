@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import libcst as cst
 
-from mha_lint.model.scale import mistake
+from mha_lint.model.scale import is_right, mistake
 from mha_lint.rules.base import Hit, Rule
 
 if TYPE_CHECKING:
@@ -91,8 +91,13 @@ class WrongScoreScale(Rule):
     )
 
     def check(self, model: FileModel, places: Places) -> Iterator[Hit]:
-        for product, seen in model.scales.items():
-            mistakes = [mistake(each.scale) for each in seen]
-            if all(mistakes) and isinstance(product, cst.BaseExpression):
-                at = seen[0].scale.applied or product
-                yield Hit(at, at, f"scores are {mistakes[0]}", seen[0].symbol, evidence=seen[0])
+        for product, found in model.scales.items():
+            for symbol in dict.fromkeys(each.symbol for each in found):
+                seen = [each for each in found if each.symbol == symbol]
+                told = [(each, what) for each in seen if (what := mistake(each.scale)) is not None]
+                if not told or any(is_right(each.scale) for each in seen):
+                    continue
+                wrong, what = told[0]
+                at = wrong.caller or wrong.scale.applied or product
+                first = at.func if isinstance(at, cst.Call) and at is wrong.caller else at
+                yield Hit(first, first, f"scores are {what}", symbol, evidence=wrong)

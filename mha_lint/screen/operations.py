@@ -179,11 +179,12 @@ def _matmul(call: Call) -> Value:
     operands = [*map(fc.facets, call.args), *map(fc.facets, call.keywords.values())]
     if len(operands) > 1:
         weigh(call.look, operands[-2], operands[-1])
-    return reduce(fc.multiplied, operands, 0)
+    return reduce(fc.multiplied, operands) if operands else 0
 
 
 def _einsum(call: Call) -> Value:
-    result = reduce(fc.multiplied, map(fc.all_facets, call.args), 0) | fc.TRANSPOSED
+    operands = [fc.all_facets(arg) for arg in call.args[1:]]
+    result = (reduce(fc.multiplied, operands) if operands else 0) | fc.TRANSPOSED
     if result & CONTEXT:
         call.look.suspect("softmax")
     return result

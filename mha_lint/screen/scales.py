@@ -9,7 +9,7 @@ import ast
 import re
 
 _WIDTH_OF_HEAD = re.compile(
-    r"head_?(?:dim|size|width|ch|feat)|dim_?(?:per_)?head|per_(?:attention_)?head|(?:^|_)d_?(?:k|head|h|qk)$|key_dim|^hd$",
+    r"(?<!all_)head_?(?:dim|size|width|ch|feat)|dim_?(?:per_)?head|per_(?:attention_)?head|(?:^|_)d_?(?:k|head|h|qk)$|key_dim|^hd$",
     re.IGNORECASE,
 )
 

@@ -55,7 +55,8 @@ def _clone(call: Call) -> Value:
         strides = layout.contiguous_strides(tensor.shape) if plain and tensor.shape is not None else None
         return replace(tensor, strides=strides, contiguous=plain)
     copy = elementwise(call, tensor)
-    if isinstance(copy, Tensor) and copy.scale is not None and isinstance(call.node, cst.Call):
+    of_projection = isinstance(copy, Tensor) and copy.scale is not None and copy.scale.product is None
+    if of_projection and isinstance(copy, Tensor) and copy.scale and isinstance(call.node, cst.Call):
         match call.node.func:
             case cst.Attribute(attr=cst.Name("float" | "double" | "to" | "type")):
                 return replace(copy, scale=copy.scale.unsure)  # a cast to float32 expects large scores
@@ -136,7 +137,7 @@ def _like(tensor: Tensor) -> Tensor:
 def _meaning(tensors: list[Tensor], leading: Value) -> Tensor:
     """What the result of an elementwise operation is to attention: all that its operands are."""
     marked = next((tensor for tensor in tensors if tensor.width is not None), Tensor())
-    scaled = [tensor.scale for tensor in tensors if tensor.scale is not None]
+    scaled = {tensor.scale for tensor in tensors if tensor.scale is not None}
     normalised = {tensor.normalised for tensor in tensors if tensor.normalised is not None}
     return Tensor(
         assumed=any(tensor.assumed for tensor in tensors),
