@@ -58,12 +58,13 @@ def split_across(seen: ViewSeen) -> Scramble | None:
         return None
     (*before, tokens, wide), (*front, kept, width) = left
     heads = wide.divide(width)
+    if kept == product([*before, tokens]):  # rows and columns of an image
+        before, tokens = [], kept
     if heads is None or heads == ONE or ONE in (tokens, width) or kept != tokens:
         return None
-    batch = product(before)
-    if product(front) != batch * heads:
+    if product(front) != product(before) * heads:
         return None
-    return Scramble(heads, tokens, width, batch, folded=heads not in target, rank=len(target))
+    return Scramble(heads, tokens, width, product(before), folded=heads not in target, rank=len(target))
 
 
 def _split_of_unknown_rank(seen: ViewSeen) -> Scramble | None:
@@ -72,14 +73,26 @@ def _split_of_unknown_rank(seen: ViewSeen) -> Scramble | None:
     if len(tensor.suffix) != 1 or len(target) < 3 or tensor.lead is None:
         return None
     *front, tokens, width = target
-    heads, left_over = tensor.suffix[0].divide(width), tokens.symbol is not None and "@" in tokens.symbol
-    if heads is None or ONE in (heads, width) or not left_over:
+    heads = tensor.suffix[0].divide(width)
+    if heads is None or ONE in (heads, width):
         return None
+    if _is_left_over(front[-1]) and _is_dim(tokens, 1) and _is_dim(front[0], 0) and len(front) == 2:
+        return Scramble(heads, tokens, width, front[0], folded=False, rank=len(target))  # (b, -1, t, d)
     batch = product(front).divide(heads)
     folded = heads not in front
-    if batch is None or (folded and not (batch.symbol or "").endswith(".shape[0]")):
+    if not _is_left_over(tokens) or batch is None or (folded and not _is_dim(batch, 0)):
         return None
     return Scramble(heads, tokens, width, batch, folded, len(target))
+
+
+def _is_left_over(size: Size) -> bool:
+    """Whether a size was written as -1, and not solved."""
+    return size.symbol is not None and "@" in size.symbol
+
+
+def _is_dim(size: Size, dim: int) -> bool:
+    """Whether a size is that dimension of some tensor."""
+    return (size.symbol or "").endswith(f".shape[{dim}]")
 
 
 def _unmatched(source: Shape, target: Shape) -> tuple[list[Size], list[Size]] | None:
