@@ -23,10 +23,13 @@ class Scramble:
     batch: Size
     folded: bool
     rank: int
+    parts: int = 1  # the dimensions that the heads are: 2 for (b, 3, h, t, d)
 
     @property
     def swap(self) -> str:
-        """The call that exchanges heads and tokens, where the heads are a dimension of their own."""
+        """The call that brings the tokens behind the heads, where those are dimensions of their own."""
+        if self.parts > 1:
+            return f"movedim({-2 - self.parts}, -2)"
         return "transpose(1, 2)" if self.rank == 4 else "transpose(-3, -2)"
 
 
@@ -48,6 +51,12 @@ def merged_across(seen: ViewSeen) -> Scramble | None:
     return Scramble(heads, tokens, width, batch, folded=heads not in source, rank=len(source))
 
 
+def keeps_order(seen: ViewSeen) -> bool:
+    """Whether the reshape is known to split and merge neighbours alone."""
+    source = seen.tensor.shape
+    return source is not None and product(source) == product(seen.target) and _unmatched(source, seen.target) is None
+
+
 def split_across(seen: ViewSeen) -> Scramble | None:
     """(..., t, h*d) viewed as (..., h, t, d), which takes the tokens apart."""
     source, target = seen.tensor.shape, seen.target
@@ -64,7 +73,8 @@ def split_across(seen: ViewSeen) -> Scramble | None:
         return None
     if product(front) != product(before) * heads:
         return None
-    return Scramble(heads, tokens, width, product(before), folded=heads not in target, rank=len(target))
+    parts = _parts(target[:-2], heads)
+    return Scramble(heads, tokens, width, product(before), folded=not parts, rank=len(target), parts=parts or 1)
 
 
 def _split_of_unknown_rank(seen: ViewSeen) -> Scramble | None:
@@ -78,11 +88,15 @@ def _split_of_unknown_rank(seen: ViewSeen) -> Scramble | None:
         return None
     if _is_left_over(front[-1]) and _is_dim(tokens, 1) and _is_dim(front[0], 0) and len(front) == 2:
         return Scramble(heads, tokens, width, front[0], folded=False, rank=len(target))  # (b, -1, t, d)
-    batch = product(front).divide(heads)
-    folded = heads not in front
-    if not _is_left_over(tokens) or batch is None or (folded and not _is_dim(batch, 0)):
+    batch, parts = product(front).divide(heads), _parts(tuple(front), heads)
+    if not _is_left_over(tokens) or batch is None or not (parts or _is_dim(batch, 0)):
         return None
-    return Scramble(heads, tokens, width, batch, folded, len(target))
+    return Scramble(heads, tokens, width, batch, folded=not parts, rank=len(target), parts=parts or 1)
+
+
+def _parts(front: Shape, heads: Size) -> int:
+    """How many of the last dimensions are the heads; 0 where they share one with others."""
+    return next((count for count in range(1, len(front) + 1) if product(front[-count:]) == heads), 0)
 
 
 def _is_left_over(size: Size) -> bool:

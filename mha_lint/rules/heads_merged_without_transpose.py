@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, ClassVar
 
 import libcst as cst
 
-from mha_lint.model.order import Scramble, merged_across
+from mha_lint.model.order import Scramble, keeps_order, merged_across
 from mha_lint.rules.base import Hit, Rule
 
 if TYPE_CHECKING:
     from mha_lint.model.attention import FileModel
+    from mha_lint.model.paths import ViewSeen
     from mha_lint.model.places import Places
 
 
@@ -90,10 +91,10 @@ class HeadsMergedWithoutTranspose(Rule):
                 first = node.func.attr if isinstance(node.func, cst.Attribute) else node.func
                 where = "" if all(found) else ", on one path through the code"
                 message = f"heads are merged across the tokens that lie between them, with no transpose{where}"
-                yield Hit(first, node, message, seen[0].symbol, evidence=agreed(found))
+                yield Hit(first, node, message, seen[0].symbol, evidence=agreed(found, known))
 
 
-def agreed(found: list[Scramble | None]) -> Scramble | None:
+def agreed(found: list[Scramble | None], seen: list[ViewSeen]) -> Scramble | None:
     """What the paths on which the order is known agree on."""
-    kinds = {None if each is None else (each.folded, each.rank) for each in found}
-    return found[0] if len(kinds) == 1 else None
+    kinds = {(each.folded, each.rank): each for each in found if each is not None}
+    return None if len(kinds) != 1 or any(map(keeps_order, seen)) else next(iter(kinds.values()))

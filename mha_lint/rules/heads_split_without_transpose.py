@@ -80,9 +80,10 @@ class HeadsSplitWithoutTranspose(Rule):
 
     def check(self, model: FileModel, places: Places) -> Iterator[Hit]:
         for node, seen in model.views.items():
-            found = [split_across(view) for view in seen if "projection" in view.tensor.roles and view.target]
+            known = [view for view in seen if "projection" in view.tensor.roles and view.target]
+            found = [split_across(view) for view in known]
             if any(found) and isinstance(node, cst.Call):
                 first = node.func.attr if isinstance(node.func, cst.Attribute) else node.func
                 where = "" if all(found) else ", on one path through the code"
                 message = f"heads are split off before the tokens, across which their features lie{where}"
-                yield Hit(first, node, message, seen[0].symbol, evidence=agreed(found))
+                yield Hit(first, node, message, seen[0].symbol, evidence=agreed(found, known))

@@ -27,7 +27,7 @@ def _chunk(call: Call) -> Value:
     if tensor.shape is None or dim is None:
         last = tensor.last.divide(constant(count)) if tensor.last is not None and dim == -1 else None
         suffix = (*tensor.suffix[:-1], last) if last is not None else ()
-        part = Tensor(suffix=suffix, lead=tensor.lead if suffix else None, roles=tensor.roles)
+        part = Tensor(suffix=suffix, lead=tensor.lead if suffix else None, roles=tensor.roles, scale=tensor.scale)
         return Sequence(tuple(replace(part, key=f"{call.interpreter.key(call.node)}[{i}]") for i in range(count)))
     dim %= len(tensor.shape)
     whole = tensor.shape[dim]
@@ -77,7 +77,7 @@ def _unbind(call: Call) -> Value:
 
 
 def unbound(call: Call, tensor: Tensor, dim: int) -> Value:
-    part = without(tensor, dim % len(tensor.shape)) if tensor.shape else Tensor(roles=tensor.roles)
+    part = without(tensor, dim % len(tensor.shape)) if tensor.shape else Tensor(roles=tensor.roles, scale=tensor.scale)
     part = replace(part, part=call.node)
     count = tensor.shape[dim].constant if tensor.shape else None
     call.interpreter.saw_unbind(call.node, tensor, dim, call.state.inference)
