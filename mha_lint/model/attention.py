@@ -199,6 +199,9 @@ def _returned(
         else:
             keywords[name] = Unknown(name if in_init or name not in taken else f"{node.name.value}.{name}")
     bind(run, node, state, (), keywords)
+    run.given = (
+        frozenset() if in_init else frozenset(v.key for v in keywords.values() if isinstance(v, Unknown) and v.key)
+    )
     return run.run_function(node, state, named=run.defined_in.get(node, node.name.value))
 
 

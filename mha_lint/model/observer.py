@@ -33,6 +33,7 @@ class Observer:
         self.uses: dict[cst.CSTNode, set[str]] = {}  # a name → what its tensor is to attention, as later code tells
         self.kinds: dict[str, set[str]] = {}  # "Class.method" → "self-attention", "grouped-query", …
         self.added: set[ClassInfo] = set()  # modules whose merged heads are added to a residual as they come
+        self.given: frozenset[str] = frozenset()  # the keys of what the function was given with which the path began
         self._frames: list[Frame] = []
         self._caught = 0  # try statements around that catch a RuntimeError
         self._applied_at: dict[cst.CSTNode | None, set[ClassInfo]] = {}
@@ -66,7 +67,9 @@ class Observer:
         args = tuple(normal(arg, call.state) if isinstance(arg, Tensor) else arg for arg in call.args)
         frame, keywords = self._frames[-1], tuple(call.keywords.items())
         conditions = frozenset(call.state.conditions.items())
-        seen = OperationSeen(name, call.node, args, keywords, result, conditions, frame.symbol, frame.caller)
+        seen = OperationSeen(
+            name, call.node, args, keywords, result, conditions, frame.symbol, frame.caller, self.given
+        )
         if seen not in found:
             found.append(seen)
 

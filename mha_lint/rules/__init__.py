@@ -19,6 +19,7 @@ _OURS = {
     "MHA101": True,
     "MHA102": True,
     "MHA104": True,
+    "MHA103": True,
     "MHA105": True,
 }
 

@@ -9,6 +9,7 @@ from functools import reduce
 from typing import TYPE_CHECKING
 
 from mha_lint.screen import facets as fc
+from mha_lint.screen import flags
 from mha_lint.screen.facets import (
     CONTEXT,
     CONTIGUOUS,
@@ -167,6 +168,12 @@ def _elementwise(call: Call) -> Value:
     return result & ~fc.UNSCALED if call.name in ("mul", "multiply", "div", "divide", "true_divide") else result
 
 
+def _dropout(call: Call) -> Value:
+    if not call.is_method and flags.is_told_nothing(call.node):
+        call.look.suspect("dropout")
+    return _elementwise(call)
+
+
 def _allocated(call: Call) -> Value:
     return fc.allocated(*map(fc.all_facets, call.args), *map(fc.all_facets, call.keywords.values()))
 
@@ -219,6 +226,8 @@ def weigh(look: Look, left: Facets, right: Facets) -> None:
 def _attention(call: Call) -> Value:
     if "scale" in call.keywords and call.look.doubtful:
         call.look.suspect("scale")
+    if flags.may_drop_in_eval(call.node, is_method=call.is_method):
+        call.look.suspect("dropout")
     return KNOWN | CONTEXT | UNMOVED | call.tensor & SIZES | call.sizes
 
 
@@ -278,10 +287,11 @@ for _names, _operation in {
     "clone to type type_as float half double bfloat16 int long bool cuda cpu detach requires_grad_ data real alias":
         _same,
     "relu gelu silu sigmoid tanh exp log sqrt rsqrt abs neg square sin cos erf elu leaky_relu softplus relu6 mish "
-    "hardtanh hardswish dropout dropout1d dropout2d alpha_dropout feature_dropout clamp clamp_min clamp_max clip "
+    "hardtanh hardswish dropout1d dropout2d alpha_dropout feature_dropout clamp clamp_min clamp_max clip "
     "nan_to_num bernoulli round floor ceil sign zeros_like ones_like rand_like randn_like empty_like full_like "
     "normalize logical_not isnan isinf add sub mul div true_divide multiply divide subtract pow maximum minimum "
     "eq ne lt le gt ge logical_and logical_or where": _elementwise,
+    "dropout": _dropout,
     "stack": _stack,
     "masked_fill cat concat concatenate repeat tile repeat_interleave layer_norm zeros ones empty rand randn "
     "full new_zeros new_ones new_empty new_full": _allocated,

@@ -18,6 +18,7 @@ KINDS = {
     "MHA101": "merge",
     "MHA102": "split",
     "MHA104": "scale",
+    "MHA103": "dropout",
     "MHA105": "softmax",
 }
 

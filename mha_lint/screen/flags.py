@@ -1,0 +1,40 @@
+"""Arguments of attention and of dropout that may be wrong by what is written in the call."""
+
+from __future__ import annotations
+
+import ast
+
+
+def _given(node: ast.Call, index: int, *names: str) -> ast.expr | None:
+    """The argument at ``index`` of a function of torch, or under one of ``names``."""
+    if any(isinstance(arg, ast.Starred) for arg in node.args[: index + 1]):
+        return node.args[0]  # it may be anything
+    if index < len(node.args):
+        return node.args[index]
+    return next((keyword.value for keyword in node.keywords if keyword.arg in names), None)
+
+
+def may_drop_in_eval(node: ast.Call, *, is_method: bool) -> bool:
+    """Whether attention has a rate of dropout that is not plainly 0, or 0 unless ``training``."""
+    match None if is_method else _given(node, 4, "dropout_p"):
+        case None:
+            return False
+        case ast.Constant(value=value):
+            return bool(value)
+        case ast.IfExp(test=ast.Attribute(attr="training") | ast.Name(id="training"), orelse=ast.Constant(value=other)):
+            return bool(other)
+        case _:
+            return True
+
+
+def is_told_nothing(node: ast.Call) -> bool:
+    """Whether a dropout has no ``training``, or one that is True."""
+    match _given(node, 2, "training", "train"):
+        case None:
+            return True
+        case ast.Constant(value=value):
+            return bool(value)
+        case ast.Attribute(attr="training"):
+            return False
+        case _:
+            return True  # it may turn out to be True
