@@ -21,6 +21,8 @@ _OURS = {
     "MHA104": True,
     "MHA103": True,
     "MHA105": True,
+    "MHA109": True,
+    "MHA112": True,
 }
 
 

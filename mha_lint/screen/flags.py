@@ -27,6 +27,23 @@ def may_drop_in_eval(node: ast.Call, *, is_method: bool) -> bool:
             return True
 
 
+def may_be_causal(node: ast.Call, *, is_method: bool) -> bool:
+    """Whether attention has a causal flag that is not plainly off."""
+    match None if is_method else _given(node, 5, "is_causal"):
+        case None:
+            return False
+        case ast.Constant(value=value):
+            return bool(value)
+        case _:
+            return True
+
+
+def has_mask(node: ast.Call) -> bool:
+    """Whether attention is given something as a mask."""
+    mask = _given(node, 3, "attn_mask")
+    return mask is not None and not isinstance(mask, ast.Constant)
+
+
 def is_told_nothing(node: ast.Call) -> bool:
     """Whether a dropout has no ``training``, or one that is True."""
     match _given(node, 2, "training", "train"):

@@ -228,6 +228,10 @@ def _attention(call: Call) -> Value:
         call.look.suspect("scale")
     if flags.may_drop_in_eval(call.node, is_method=call.is_method):
         call.look.suspect("dropout")
+    if flags.may_be_causal(call.node, is_method=call.is_method):
+        call.look.suspect("causal flag")
+        if flags.has_mask(call.node):
+            call.look.suspect("mask and flag")
     return KNOWN | CONTEXT | UNMOVED | call.tensor & SIZES | call.sizes
 
 

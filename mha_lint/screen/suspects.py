@@ -20,6 +20,8 @@ KINDS = {
     "MHA104": "scale",
     "MHA103": "dropout",
     "MHA105": "softmax",
+    "MHA109": "causal flag",
+    "MHA112": "mask and flag",
 }
 
 
