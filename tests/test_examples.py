@@ -15,6 +15,7 @@ SHOWN = {
     "causal_flag_with_cache.py": [("MHA109", "CachedSelfAttention")],
     "dropout_active_in_eval.py": [("MHA103", "CausalSelfAttention"), ("MHA103", "Encoder")],
     "mask_and_causal_flag.py": [("MHA112", "PaddedSelfAttention")],
+    "mask_not_a_buffer.py": [("MHA110", "CausalSelfAttention"), ("MHA110", "DecoderAttention")],
     "missing_output_projection.py": [
         ("MHA003", "MultiHeadAttention"),
         ("MHA003", "MultiHeadWrapper"),

@@ -13,6 +13,7 @@ from mha_lint.model import assignment, einops_api, layers, torch_api
 from mha_lint.model.factors import of_number
 from mha_lint.model.sizes import Size
 from mha_lint.model.torch_api import OPERATIONS, Call
+from mha_lint.model.torch_api.devices import met
 from mha_lint.model.torch_api.joining import CACHE
 from mha_lint.model.values import (
     NONE,
@@ -120,6 +121,8 @@ def call_method(run: Interpreter, receiver: Value, name: str, call: Call) -> Val
             assert tensor is not None
             return operation(replace(call, args=(tensor, *call.args)))
         if name.endswith("_") and not name.startswith("__") and isinstance(receiver, Tensor):
+            if name != "copy_":  # which copies from any device
+                met(call, (receiver, *call.args))
             return _in_place(run, receiver, name, call)
     if isinstance(receiver, (Sequence, Repeated)) and name == "append" and len(call.args) == 1:
         return _append(run, receiver, call)

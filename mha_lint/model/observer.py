@@ -11,6 +11,7 @@ from mha_lint.model.names import ClassInfo
 from mha_lint.model.paths import ContiguousSeen, Frame, OperationSeen, UnbindSeen, ValueSeen, ViewSeen, WeightingSeen
 from mha_lint.model.scale import Scale, ScaleSeen
 from mha_lint.model.torch_api.call import Call, normal
+from mha_lint.model.torch_api.devices import Meeting
 from mha_lint.model.values import Int, Normalised, State, Tensor, Unknown, Value, tensors
 
 _MOST_SEEN = 64  # paths through one call that are told apart
@@ -27,6 +28,7 @@ class Observer:
         self.operations: dict[cst.BaseExpression, list[OperationSeen]] = {}
         self.weightings: dict[cst.BaseExpression, list[WeightingSeen]] = {}
         self.scales: dict[cst.CSTNode, list[ScaleSeen]] = {}
+        self.meetings: dict[cst.BaseExpression, list[Meeting]] = {}  # by the calls that made tensors elsewhere
         self.attended: set[cst.BaseExpression] = set()  # unbind calls two of whose parts are multiplied
         self.scored: set[str] = set()  # "Class.method" in which, or in a function called there, attention is computed
         self.trace: dict[cst.CSTNode, list[ValueSeen]] = {}
@@ -72,6 +74,17 @@ class Observer:
         )
         if seen not in found:
             found.append(seen)
+
+    def saw_meeting(self, homes: tuple[cst.BaseExpression, ...], call: Call, inputs: frozenset[str]) -> None:
+        """Tensors of the default device meet one of the module's own, which is computed from ``inputs``."""
+        if not self._frames:
+            return
+        frame, conditions = self._frames[-1], frozenset(call.state.conditions.items())
+        seen = Meeting(call.node, inputs, conditions, frame.symbol, frame.node)
+        for home in homes:
+            found = self.meetings.setdefault(home, [])
+            if seen not in found and len(found) < _MOST_SEEN:
+                found.append(seen)
 
     def saw_sum(self, left: Value, right: Value) -> None:
         """The merged heads of a module that the code holds are added to something else, as to a residual."""

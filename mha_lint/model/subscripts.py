@@ -113,7 +113,7 @@ def _index(run: Interpreter, node: cst.BaseSlice, state: State) -> Value:
 
 def indexed(run: Interpreter, tensor: Tensor, indices: list[Value], node: cst.BaseExpression, state: State) -> Value:
     """Basic indexing: integers select, slices cut, None inserts, an ellipsis fills."""
-    plain = Tensor(key=run.key(node), roles=tensor.roles, merge=tensor.merge, part=tensor.part)
+    plain = Tensor(key=run.key(node), roles=tensor.roles, merge=tensor.merge, part=tensor.part, homes=tensor.homes)
     if tensor.shape is None:
         return plain
     taken = sum(1 for index in indices if index not in (NONE, Const(...)))

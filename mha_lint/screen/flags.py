@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 
 
 def _given(node: ast.Call, index: int, *names: str) -> ast.expr | None:
@@ -25,6 +26,17 @@ def may_drop_in_eval(node: ast.Call, *, is_method: bool) -> bool:
             return bool(other)
         case _:
             return True
+
+
+_A_TYPE = re.compile(r"(?:^|\.)(?:dtype|bfloat16|float\d*|half|double|bool|u?int\d*|long|short)$")
+
+
+def moves(name: str, node: ast.Call) -> bool:
+    """Whether a conversion takes the tensor to the device of another, and doesn't only change its type."""
+    if name in ("type_as", "cuda", "cpu"):
+        return True
+    told = {keyword.arg for keyword in node.keywords} - {"dtype", "copy", "non_blocking"}
+    return name == "to" and (bool(told) or not all(_A_TYPE.search(ast.unparse(arg)) for arg in node.args))
 
 
 def may_be_causal(node: ast.Call, *, is_method: bool) -> bool:

@@ -155,9 +155,10 @@ def _squeeze(call: Call) -> Value:
 
 
 def _same(call: Call) -> Value:
+    tensor = call.tensor if not flags.moves(call.name, call.node) else call.tensor & ~fc.HOME
     if "memory_format" in call.keywords:
-        return fc.allocated(call.tensor)
-    return fc.elementwise(call.tensor)
+        return fc.allocated(tensor)
+    return fc.elementwise(tensor)
 
 
 def _elementwise(call: Call) -> Value:
@@ -176,6 +177,10 @@ def _dropout(call: Call) -> Value:
 
 def _allocated(call: Call) -> Value:
     return fc.allocated(*map(fc.all_facets, call.args), *map(fc.all_facets, call.keywords.values()))
+
+
+def _filled(call: Call) -> Value:
+    return joined(_allocated(call), 0 if call.is_method or "device" in call.keywords else fc.HOME)
 
 
 def _stack(call: Call) -> Value:
@@ -198,7 +203,8 @@ def _einsum(call: Call) -> Value:
 
 
 def _linear(call: Call) -> Value:
-    return fc.allocated(*map(fc.facets, call.args), keeps=SIZES) | UNMOVED | fc.UNSCALED
+    kept = fc.allocated(*map(fc.facets, call.args), keeps=SIZES | fc.HOME)
+    return kept | UNMOVED | fc.UNSCALED | fc.OWN
 
 
 def _softmax(call: Call) -> Value:
@@ -209,7 +215,7 @@ def _softmax(call: Call) -> Value:
             call.look.suspect("scale")
         if not is_last_dim(dims):
             call.look.suspect("softmax")
-    return fc.allocated(call.tensor, keeps=SIZES) | WEIGHTS
+    return fc.allocated(call.tensor, keeps=SIZES | fc.HOME) | WEIGHTS
 
 
 def is_last_dim(written: Sequence[ast.expr]) -> bool:
@@ -236,7 +242,7 @@ def _attention(call: Call) -> Value:
 
 
 def _padded(call: Call) -> Value:
-    return GIVEN | KNOWN | call.tensor & SIZES | call.sizes
+    return GIVEN | KNOWN | call.tensor & (SIZES | fc.HOME) | call.sizes
 
 
 def _asked(call: Call) -> Value:
@@ -245,7 +251,7 @@ def _asked(call: Call) -> Value:
 
 
 def _something(call: Call) -> Value:
-    return KNOWN
+    return KNOWN | call.tensor & fc.HOME
 
 
 def _is_number(written: Sequence[ast.expr]) -> bool:
@@ -296,9 +302,10 @@ for _names, _operation in {
     "normalize logical_not isnan isinf add sub mul div true_divide multiply divide subtract pow maximum minimum "
     "eq ne lt le gt ge logical_and logical_or where": _elementwise,
     "dropout": _dropout,
+    "zeros ones empty rand randn full": _filled,
     "stack": _stack,
-    "masked_fill cat concat concatenate repeat tile repeat_interleave layer_norm zeros ones empty rand randn "
-    "full new_zeros new_ones new_empty new_full": _allocated,
+    "masked_fill cat concat concatenate repeat tile repeat_interleave layer_norm "
+    "new_zeros new_ones new_empty new_full": _allocated,
     "matmul bmm mm baddbmm addmm": _matmul,
     "einsum": _einsum,
     "linear": _linear,
