@@ -232,6 +232,8 @@ def weigh(look: Look, left: Facets, right: Facets) -> None:
 def _attention(call: Call) -> Value:
     if "scale" in call.keywords and call.look.doubtful:
         call.look.suspect("scale")
+    if any(fc.all_facets(value) & fc.HOME for value in (*call.args, *call.keywords.values())):
+        call.look.suspect("device")
     if flags.may_drop_in_eval(call.node, is_method=call.is_method):
         call.look.suspect("dropout")
     if flags.may_be_causal(call.node, is_method=call.is_method):

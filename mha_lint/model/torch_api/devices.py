@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import libcst as cst
 
-from mha_lint.model.values import Sequence, Tensor, Unknown, Value, tensors
+from mha_lint.model.values import Sequence, Tensor, Unknown, Value, as_tensor, tensors
 
 if TYPE_CHECKING:
     from mha_lint.model.torch_api.call import Call, Transfer
@@ -56,6 +56,8 @@ def placed(name: str, transfer: Transfer) -> Transfer:
         operands = [tensor for value in (*call.args, *call.keywords.values()) for tensor in tensors(value)]
         if not any(tensor.homes for tensor in operands):
             return result
+        if name == "scaled_dot_product_attention":  # what attends is never made here
+            operands = [_own(value) for value in call.args[:3]] + operands
         if name in _MEETING:
             return _at(result, met(call, operands))
         if "device" in call.keywords or "**" in call.keywords or (name in MOVES and not _is_a_type(call)):
@@ -92,6 +94,11 @@ def _at(value: Value, homes: tuple[cst.BaseExpression, ...]) -> Value:
             return Sequence(tuple(_at(item, homes) for item in items))
         case _:
             return value
+
+
+def _own(value: Value) -> Tensor:
+    tensor = as_tensor(value) or Tensor()
+    return tensor if tensor.homes else tensor.having("projection")
 
 
 def _is_of_a_tensor(call: Call) -> bool:
