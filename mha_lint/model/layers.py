@@ -79,16 +79,17 @@ def apply(interpreter: Interpreter, layer: Layer, call: Call) -> Value:
         return value
     if layer.kind == "MultiheadAttention":
         masks = [value for value in (*call.args[3:], *call.keywords.values()) if isinstance(value, Tensor)]
-        met(call, [Tensor(roles=frozenset({"parameter"})), *masks])
+        if tensor is None or not tensor.homes:  # else all of it, the layer too, is on the default device
+            met(call, [Tensor(roles=frozenset({"parameter"})), *masks])
         result = Sequence((Tensor(roles=frozenset({"projection", "projected"})), NOTHING))
         interpreter.saw_operation("multi_head_attention", call, result)
         return result
     if tensor is None:
         return NOTHING
     if layer.kind in _LINEAR:
-        return torch_api.linear(call, tensor, layer.width_in, layer.width_out)
+        return replace(torch_api.linear(call, tensor, layer.width_in, layer.width_out), homes=tensor.homes)
     if layer.kind in _CONVOLUTIONS:
-        return _convolution(call, tensor, layer)
+        return replace(_convolution(call, tensor, layer), homes=tensor.homes)
     if layer.kind in _ELEMENTWISE:
         return torch_api.elementwise(call, tensor)
     if layer.kind == "LayerNorm":

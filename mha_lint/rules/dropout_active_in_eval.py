@@ -23,6 +23,7 @@ _ATTENTION = frozenset({"scores", "weights", "context", "merged", "projected"})
 _MODE = re.compile(r"train|eval|infer|determin|grad_enabled", re.IGNORECASE)  # what asks whether this is training
 _ON_PURPOSE = re.compile(r"mc_?drop|mcd(?:rop|\b)|monte|bayes|uncertain|always|forced?_|stochastic", re.IGNORECASE)
 _HALF = of_number(0.5)  # the rate of F.dropout where none is given
+_TRIED = re.compile(r"(?:^|_)(?:test|bench|benchmark|profile|measure)(?:_|$)")  # functions of no model
 _SETTINGS = re.compile(r"\b(?:config|cfg|conf|args|hparams|params|opts?|options)\b")
 
 
@@ -78,7 +79,7 @@ class DropoutActiveInEval(Rule):
       `p * self.training`, a property or a helper that asks, an `eval` or `train` method of the class.
     - The rate is 0 wherever the class sets it, or is not known to be a rate of the class: a parameter of the function,
       unless a caller in the file hands it such a rate.
-    - Names say that it is on purpose: Monte Carlo dropout, `always`, `force`.
+    - Names say that it is on purpose: Monte Carlo dropout, `always`, `force`; or that it is a test or a benchmark.
 
     ## References
 
@@ -222,6 +223,8 @@ def _is_on_purpose(node: cst.Call, model: FileModel, places: Places) -> bool:
     if any(_ON_PURPOSE.search(places.source(arg)) for arg in node.args):
         return True
     for parent in places.parents(node):
+        if isinstance(parent, cst.FunctionDef) and _TRIED.search(parent.name.value):
+            return True
         if isinstance(parent, (cst.FunctionDef, cst.ClassDef)) and _ON_PURPOSE.search(_spaced(parent.name.value)):
             return True
         if isinstance(parent, cst.If) and _ON_PURPOSE.search(places.source(parent.test)):

@@ -139,13 +139,13 @@ def _apply_layer(
             return value
         case "Linear" | "LazyLinear" | "NonDynamicallyQuantizableLinear":
             return (
-                fc.allocated(tensor, keeps=SIZES) | UNMOVED | fc.UNSCALED | fc.OWN | fc.facets(layer.items[0])
+                fc.allocated(tensor, keeps=SIZES | fc.HOME) | UNMOVED | fc.UNSCALED | fc.OWN | fc.facets(layer.items[0])
                 if layer.items
                 else 0
             )
         case "Conv1d" | "Conv2d" | "Conv3d":
             return (
-                tensor & SIZES
+                tensor & (SIZES | fc.HOME)
                 | GIVEN
                 | KNOWN
                 | UNMOVED

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 import libcst as cst
 
-from mha_lint.model.values import Sequence, Tensor, Unknown, Value, as_tensor, tensors
+from mha_lint.model.values import Repeated, Sequence, Tensor, Unknown, Value, as_tensor, tensors
 
 if TYPE_CHECKING:
     from mha_lint.model.torch_api.call import Call, Transfer
@@ -92,6 +92,8 @@ def _at(value: Value, homes: tuple[cst.BaseExpression, ...]) -> Value:
             return value if value.homes == homes else replace(value, homes=homes)
         case Sequence(items):
             return Sequence(tuple(_at(item, homes) for item in items))
+        case Repeated(item, count):
+            return Repeated(_at(item, homes), count)
         case _:
             return value
 

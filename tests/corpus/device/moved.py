@@ -7,6 +7,7 @@
 # run: Index(32, 4)(torch.randn(2, 5, 32))
 # run: LikeTheScores(32, 4)(torch.randn(2, 5, 32))
 # run: Around(32, 4)(torch.randn(2, 5, 32))
+# run: script()
 # run: Learned(32, 4)(torch.randn(2, 5, 32))
 """Tensors that come along, are asked where they are, or may stay behind."""
 import torch
@@ -130,3 +131,11 @@ class Learned(Base):
     def forward(self, x):
         scores, v = self.scores(x)
         return self.out(scores + self.bias, v)
+
+
+def script():
+    """All of it is on the default device."""
+    x = torch.randn(2, 5, 32)
+    q, k, v = nn.Linear(32, 96)(x).chunk(3, dim=-1)
+    scores = q @ k.mT * 32**-0.5 + torch.ones(5, 5).triu(1) * -1e4
+    return scores.softmax(dim=-1) @ v
