@@ -122,6 +122,7 @@ class Tensor:
     width: Size | None = None
     normalised: Normalised | None = None
     scale: Scale | None = None  # of a projection, or of scores
+    homes: tuple[cst.BaseExpression, ...] = ()  # the calls that made it on the default device, if it still is there
     origin: cst.CSTNode | None = field(default=None, compare=False)  # the name that it, or what it is a view of, had
     inputs: frozenset[str] = field(default=frozenset(), compare=False)  # the parameters that it is computed from
 

@@ -11,6 +11,7 @@ from mha_lint.model.factors import Factor
 from mha_lint.model.layout import Answer, Shape, Strides
 from mha_lint.model.sizes import ONE, Size, equate, symbol
 from mha_lint.model.torch_api.call import Call, normal, operation, register_all
+from mha_lint.model.torch_api.devices import met
 from mha_lint.model.values import (
     NONE,
     NOTHING,
@@ -92,7 +93,7 @@ def elementwise(call: Call, *values: Value) -> Value:
         return Tensor(key=call.interpreter.key(call.node)) if unnamed else NOTHING
     unknown = any(isinstance(value, Unknown) for value in values)
     _note_mask(call, values)
-    result = _meaning(tensors, values[0])
+    result = replace(_meaning(tensors, values[0]), homes=met(call, values))
     ranked = [tensor for tensor in tensors if tensor.shape is not None]
     key = call.interpreter.key(call.node)
     if len(tensors) == 1 and not ranked:
