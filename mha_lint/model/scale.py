@@ -87,7 +87,7 @@ def mistake(scale: Scale) -> str | None:
         return None
     heads = {each for whole in scale.maps if (each := whole.divide(width)) is not None and each != ONE}
     if scale.factor.same(UNIT):
-        return "not scaled at all" if scale.whole and heads else None
+        return "not scaled at all" if scale.whole and heads and scale.applied is None else None  # by 1: on purpose
     if scale.factor.same(of_size(width).power(0.5) or UNIT):
         return "multiplied by the root of the width of a head, by which they should be divided"
     for whole in scale.maps:

@@ -29,7 +29,7 @@ ELEMENTWISE = frozenset(
     "add sub mul div true_divide multiply divide subtract pow maximum minimum eq ne lt le gt ge logical_and logical_or "
     "where".split()
 )
-_ON_THE_MODULE = frozenset({"projection", "scores", "weights", "context", "merged", "projected", "parameter"})
+_ON_THE_MODULE = frozenset({"projection", "weights", "context", "merged", "projected", "parameter"})
 DTYPE = re.compile(r"(?:^|\.)(?:dtype|bfloat16|float\d*|half|double|bool|u?int\d*|long|short)$")  # of a type's name
 
 
@@ -78,7 +78,7 @@ def met(call: Call, values: Iterable[Value]) -> tuple[cst.BaseExpression, ...]:
     if not strays:
         return ()
     others = [tensor for tensor in operands if not tensor.homes]
-    own = [tensor for tensor in others if tensor.roles & _ON_THE_MODULE]
+    own = [tensor for tensor in others if tensor.roles & _ON_THE_MODULE or ("scores" in tensor.roles and tensor.inputs)]
     for stray in strays if own else ():
         call.interpreter.saw_meeting(stray.homes, call, frozenset().union(*(tensor.inputs for tensor in own)))
     if others or any(isinstance(value, Unknown) for value in values):
