@@ -24,7 +24,7 @@ def fix(hit: Hit, context: Context) -> Fix | str:
     assert isinstance(call, cst.Call)
     if scramble is None:
         return "the order of its dimensions differs between the paths through the code"
-    moves = "transpose(-3, -2)"
+    moves = scramble.swap
     if scramble.folded:
         batch = _batch(call, places)
         if batch is None:

@@ -28,21 +28,21 @@ def fix(hit: Hit, context: Context) -> Fix | str:
     *front, tokens, _ = sizes
     after = places.end(call)
     if not scramble.folded:
-        if len(front) < 2:
+        heads = front[-scramble.parts :]
+        if len(front) <= scramble.parts:
             return "the heads are not written as a size of their own"
-        heads = front[-1]
+        moved = [tokens, *heads]  # the texts move, what stands between them stays
         edits = (
-            places.replace(heads, places.source(tokens)),
-            places.replace(tokens, places.source(heads)),
-            places.insert(after, ".transpose(-3, -2)"),
+            *(places.replace(old, places.source(new)) for old, new in zip([*heads, tokens], moved, strict=True)),
+            places.insert(after, f".{scramble.swap}"),
         )
         return Fix("unsafe", "corrected", "Split, then transpose", edits, probes=PROBES, agree="one token")
     match front:
-        case [cst.BinaryOperation(left=batch, operator=cst.Multiply(), right=heads) as both]:
+        case [cst.BinaryOperation(left=batch, operator=cst.Multiply(), right=apart) as both]:
             folded, length = places.source(both), places.source(tokens)
             edits = (
                 places.replace(both, places.source(batch)),
-                places.replace(tokens, f"{length}, {places.source(heads)}"),
+                places.replace(tokens, f"{length}, {places.source(apart)}"),
                 places.insert(after, f".transpose(1, 2).reshape({folded}, {length}, {places.source(sizes[-1])})"),
             )
             return Fix("unsafe", "corrected", "Split, then transpose", edits, probes=PROBES, agree="one token")

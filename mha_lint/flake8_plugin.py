@@ -5,7 +5,8 @@ and ``per-file-ignores`` mean the same both ways; flake8's own ``select``, ``ign
 ``# noqa`` then apply to what is left. ``--mha-select`` (``mha-select`` in setup.cfg, tox.ini or .flake8) puts the
 selection of pyproject.toml aside, which is how a rule that is off by default is turned on for flake8 alone.
 A file that does not parse is flake8's business (E999). Comments silence what they silence on the command line,
-``# mha-lint: noqa`` among them, and all come back with ``--disable-noqa``.
+``# mha-lint: noqa`` among them, and all come back with ``--disable-noqa``. flake8 keeps nothing between runs; the
+plugin keeps its findings in the command line's ``.mha_lint_cache``, unless ``--mha-no-cache`` is given.
 """
 
 from __future__ import annotations
@@ -24,6 +25,9 @@ from mha_lint.settings import Settings, SettingsError, find_settings
 if TYPE_CHECKING:
     from flake8.options.manager import OptionManager
 
+    from mha_lint.cache import LintCache
+    from mha_lint.findings import Finding
+
 
 class Plugin:
     """What flake8 builds for each file. Its findings are ``(row, column from 0, "MHA001 message", type)``."""
@@ -32,6 +36,7 @@ class Plugin:
     version = mha_lint.__version__
     settings: ClassVar[Settings] = Settings()
     noqa: ClassVar[bool] = True
+    cache: ClassVar[LintCache | None] = None
 
     def __init__(self, tree: ast.AST, filename: str, lines: list[str]) -> None:
         self._tree = tree if isinstance(tree, ast.Module) else None
@@ -40,7 +45,7 @@ class Plugin:
 
     @staticmethod
     def add_options(manager: OptionManager) -> None:
-        """Register ``--mha-select``."""
+        """Register ``--mha-select`` and ``--mha-no-cache``."""
         manager.add_option(
             "--mha-select",
             default=None,
@@ -48,6 +53,12 @@ class Plugin:
             comma_separated_list=True,
             metavar="CODES",
             help="mha-lint rules to run instead of those that pyproject.toml selects (codes, prefixes or ALL)",
+        )
+        manager.add_option(
+            "--mha-no-cache",
+            action="store_true",
+            parse_from_config=True,
+            help="neither read nor write mha-lint's findings in .mha_lint_cache",
         )
 
     @classmethod
@@ -63,6 +74,7 @@ class Plugin:
             raise ExecutionError(f"mha-lint: {error}") from error
         cls.settings = settings
         cls.noqa = not options.disable_noqa
+        cls.cache = _cache(settings) if cls.noqa and not options.mha_no_cache else None
 
     def run(self) -> Iterator[tuple[int, int, str, type[Any]]]:
         """Yield the findings of the lines that flake8 read."""
@@ -70,11 +82,30 @@ class Plugin:
         source = Source(Path(self._filename), text, "utf-8", False, text.encode(errors="surrogatepass"))
         if not admits(source.data):
             return
-        from mha_lint.linter import lint
-
         try:
-            findings = lint(source, self.settings, noqa=self.noqa, tree=self._tree)
+            findings = self._findings(source)
         except SourceError:
             return
         for finding in findings:
             yield finding.location.row, finding.location.column - 1, f"{finding.code} {finding.message}", type(self)
+
+    def _findings(self, source: Source) -> tuple[Finding, ...]:
+        known = self.cache.load(source) if self.cache else None
+        if known is not None:
+            return known
+        from mha_lint.linter import lint
+
+        found = tuple(lint(source, self.settings, noqa=self.noqa, tree=self._tree))
+        if self.cache:
+            self.cache.store(source, found)
+        return found
+
+
+def _cache(settings: Settings) -> LintCache | None:
+    from mha_lint.cache import LintCache, prepare, trim
+
+    folder = prepare(settings.root)
+    if folder is None:
+        return None
+    trim(folder)
+    return LintCache(folder, settings)

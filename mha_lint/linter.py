@@ -244,7 +244,7 @@ def _candidate(rule: type[Rule], hit: Hit, context: Context) -> Fix | str | None
     from mha_lint.fixers import all_fixers
 
     fixer = all_fixers().get(rule.code)
-    return None if fixer is None else fixer(hit, context)
+    return rule.no_fix if fixer is None else fixer(hit, context)
 
 
 def _noqa_row(hit: Hit, places: Places) -> int:

@@ -12,6 +12,10 @@ from mha_lint.settings import Settings
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 SHOWN = {
+    "causal_flag_with_cache.py": [("MHA109", "CachedSelfAttention")],
+    "dropout_active_in_eval.py": [("MHA103", "CausalSelfAttention"), ("MHA103", "Encoder")],
+    "mask_and_causal_flag.py": [("MHA112", "PaddedSelfAttention")],
+    "mask_not_a_buffer.py": [("MHA110", "CausalSelfAttention"), ("MHA110", "DecoderAttention")],
     "missing_output_projection.py": [
         ("MHA003", "MultiHeadAttention"),
         ("MHA003", "MultiHeadWrapper"),
@@ -49,5 +53,9 @@ def test_fixing_the_examples_leaves_only_what_needs_unsafe_fixes(tmp_path: Path)
             fixed = fix_source(source, lint(source, Settings()), Settings(), validator)
             remaining += lint(decode(copy, fixed.text.encode()), Settings())
     assert [(finding.symbol.split(".")[0], finding.fix and finding.fix.applicability) for finding in remaining] == [
-        ("AttentionWithWeights", "unsafe")
+        ("CachedSelfAttention", None),
+        ("CausalSelfAttention", "unsafe"),
+        ("Encoder", "unsafe"),
+        ("PaddedSelfAttention", None),
+        ("AttentionWithWeights", "unsafe"),
     ]

@@ -116,6 +116,23 @@ def test_a_mistake_in_the_settings_is_one_line(file: str, text: str, message: st
     assert "Traceback" not in done.stdout + done.stderr
 
 
+def test_findings_are_kept_between_runs() -> None:
+    Path("a.py").write_text(BROKEN)
+    first = flake8("a.py").stdout
+    (kept,) = Path(".mha_lint_cache/lint").glob("*/*.json")
+    kept.write_text(kept.read_text().replace("no `.contiguous()` between", "what was kept"))
+    assert flake8("a.py").stdout == first.replace("no `.contiguous()` between", "what was kept")
+    assert flake8("--mha-no-cache", "a.py").stdout == first
+    Path("a.py").write_text(f"x = 1\n{BROKEN}")
+    assert [place[1] for place in places(flake8("a.py").stdout)] == [str(ROW + 1)]
+
+
+def test_without_a_cache_nothing_is_written() -> None:
+    Path("a.py").write_text(BROKEN)
+    flake8("--mha-no-cache", "a.py")
+    assert not Path(".mha_lint_cache").exists()
+
+
 def test_files_that_do_not_parse_are_left_to_flake8() -> None:
     Path("a.py").write_text("import torch\nx = (\n")
     done = flake8("a.py")

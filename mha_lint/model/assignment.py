@@ -99,7 +99,7 @@ def unpacked(run: Interpreter, tensor: Tensor, count: int | None, source: cst.Ba
     """Iterating over a tensor calls ``unbind(0)``."""
     tensor = torch_api.normal(tensor, state)
     if tensor.shape is None:
-        return Repeated(Tensor(roles=tensor.roles, merge=tensor.merge))
+        return Repeated(Tensor(roles=tensor.roles, merge=tensor.merge, scale=tensor.scale))
     parts = torch_api.unbound(Call(run, state, source, (tensor,), {}), tensor, 0)
     if isinstance(parts, Repeated) and count is not None and tensor.shape[0].constant is None:
         return Sequence((parts.item,) * count)

@@ -21,6 +21,8 @@ from mha_lint.model.paths import (
     ViewSeen,
     WeightingSeen,
 )
+from mha_lint.model.scale import ScaleSeen
+from mha_lint.model.torch_api.devices import Meeting
 from mha_lint.model.values import ClassValue, Self, State, Unknown, Value, joined
 from mha_lint.screen import tensor_work
 
@@ -53,6 +55,8 @@ class FileModel:
     unbinds: dict[cst.BaseExpression, list[UnbindSeen]]
     operations: dict[cst.BaseExpression, list[OperationSeen]]  # by their calls, in the order in which they were met
     weightings: dict[cst.BaseExpression, list[WeightingSeen]]  # by the softmax that made the weights
+    scales: dict[cst.CSTNode, list[ScaleSeen]]  # by the product of queries and keys
+    meetings: dict[cst.BaseExpression, list[Meeting]]  # calls that made tensors on another device than the module's
     attended: set[cst.BaseExpression]
     scored: set[str]  # "Class.method" (or "function") that computes attention, itself or in a function that it calls
     trace: dict[cst.CSTNode, list[ValueSeen]]
@@ -112,6 +116,8 @@ def analyse(
         unbinds=run.unbinds,
         operations=run.operations,
         weightings=run.weightings,
+        scales=run.scales,
+        meetings=run.meetings,
         attended=run.attended,
         scored=run.scored,
         trace=run.trace,
@@ -196,6 +202,9 @@ def _returned(
         else:
             keywords[name] = Unknown(name if in_init or name not in taken else f"{node.name.value}.{name}")
     bind(run, node, state, (), keywords)
+    run.given = (
+        frozenset() if in_init else frozenset(v.key for v in keywords.values() if isinstance(v, Unknown) and v.key)
+    )
     return run.run_function(node, state, named=run.defined_in.get(node, node.name.value))
 
 

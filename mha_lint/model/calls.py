@@ -13,6 +13,8 @@ from mha_lint.model import assignment, einops_api, layers, torch_api
 from mha_lint.model.factors import of_number
 from mha_lint.model.sizes import Size
 from mha_lint.model.torch_api import OPERATIONS, Call
+from mha_lint.model.torch_api.devices import met
+from mha_lint.model.torch_api.joining import CACHE
 from mha_lint.model.values import (
     NONE,
     NOTHING,
@@ -119,10 +121,21 @@ def call_method(run: Interpreter, receiver: Value, name: str, call: Call) -> Val
             assert tensor is not None
             return operation(replace(call, args=(tensor, *call.args)))
         if name.endswith("_") and not name.startswith("__") and isinstance(receiver, Tensor):
+            if name != "copy_":  # which copies from any device
+                met(call, (receiver, *call.args))
             return _in_place(run, receiver, name, call)
     if isinstance(receiver, (Sequence, Repeated)) and name == "append" and len(call.args) == 1:
         return _append(run, receiver, call)
+    if name == "update" and len(call.args) > 1 and _is_cache(run, call.node):
+        key = run.key(call.node)
+        return Sequence(tuple(Tensor(key=f"{key}.{part}", roles=frozenset({"cached"})) for part in (0, 1)))
     return Unknown(run.key(call.node))
+
+
+def _is_cache(run: Interpreter, node: cst.BaseExpression) -> bool:
+    """Whether what a method is called of is named as a cache of keys and values."""
+    function = node.func if isinstance(node, cst.Call) else None
+    return isinstance(function, cst.Attribute) and CACHE.search(run.text(function.value)) is not None
 
 
 def _in_place(run: Interpreter, receiver: Tensor, name: str, call: Call) -> Value:

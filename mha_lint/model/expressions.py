@@ -181,7 +181,7 @@ def _tensor_attribute(run: Interpreter, base: Tensor | Unknown, name: str, node:
     if name in ("T", "mT", "H", "mH", "data", "real", "ndim") and (isinstance(base, Tensor) or name != "real"):
         table = {"H": "T", "mH": "mT"}
         return OPERATIONS[table.get(name, name)](Call(run, state, node, (tensor,), {}))
-    if name in OPERATIONS or name.endswith("_") or isinstance(base, Tensor):
+    if name in OPERATIONS or name == "update" or name.endswith("_") or isinstance(base, Tensor):
         return Method(base, name)
     return Unknown(f"{base.key}.{name}" if base.key is not None else None)
 

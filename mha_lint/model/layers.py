@@ -12,6 +12,7 @@ import libcst as cst
 from mha_lint.model import einops_api, torch_api
 from mha_lint.model.sizes import Size, constant
 from mha_lint.model.torch_api import Call
+from mha_lint.model.torch_api.devices import met
 from mha_lint.model.values import (
     NOTHING,
     Const,
@@ -53,7 +54,9 @@ def build(name: str, node: cst.Call, args: tuple[Value, ...], keywords: Mapping[
         return Layer(name, items=args, node=node) if args else NOTHING  # an empty one is filled later
     if name in ("Parameter", "Buffer"):
         tensor = as_tensor(args[0]) if args else None
-        return Tensor(roles=frozenset({"parameter"})) if tensor is None else tensor.having("parameter")
+        return (
+            Tensor(roles=frozenset({"parameter"})) if tensor is None else replace(tensor.having("parameter"), homes=())
+        )
     if name in _LINEAR or name in _CONVOLUTIONS:
         names = ("in_features", "out_features") if name in _LINEAR else ("in_channels", "out_channels", "kernel_size")
         sizes = [as_size(value) for value in arguments(args, keywords, *names)]
@@ -75,21 +78,24 @@ def apply(interpreter: Interpreter, layer: Layer, call: Call) -> Value:
             value = interpreter.apply(item, replace(call, args=(value,), keywords={}))
         return value
     if layer.kind == "MultiheadAttention":
+        masks = [value for value in (*call.args[3:], *call.keywords.values()) if isinstance(value, Tensor)]
+        if tensor is None or not tensor.homes:  # else all of it, the layer too, is on the default device
+            met(call, [Tensor(roles=frozenset({"parameter"})), *masks])
         result = Sequence((Tensor(roles=frozenset({"projection", "projected"})), NOTHING))
         interpreter.saw_operation("multi_head_attention", call, result)
         return result
     if tensor is None:
         return NOTHING
     if layer.kind in _LINEAR:
-        return torch_api.linear(call, tensor, layer.width_in, layer.width_out)
+        return replace(torch_api.linear(call, tensor, layer.width_in, layer.width_out), homes=tensor.homes)
     if layer.kind in _CONVOLUTIONS:
-        return _convolution(call, tensor, layer)
+        return replace(_convolution(call, tensor, layer), homes=tensor.homes)
     if layer.kind in _ELEMENTWISE:
         return torch_api.elementwise(call, tensor)
     if layer.kind == "LayerNorm":
         return torch_api.OPERATIONS["layer_norm"](replace(call, args=(tensor,)))
     if layer.kind in _NORMS:
-        return replace(tensor, strides=None, contiguous=False)
+        return replace(tensor, strides=None, contiguous=False, roles=tensor.roles | {"normed"}, scale=None)
     match layer.kind:
         case "Identity":
             return tensor
@@ -132,7 +138,9 @@ def told_by_name(call: Call, unknown: Unknown) -> Value:
     if len(call.args) == 1 and _KEEPS_MEANING.search(name) and not _MAPS.search(name):
         same = torch_api.elementwise(call, tensor)
         if isinstance(same, Tensor):
-            return replace(same, strides=None, contiguous=False, assumed=False, key=key)
+            keeps = "drop" in name.lower()
+            roles, scale = (same.roles, same.scale) if keeps else (same.roles | {"normed"}, None)
+            return replace(same, strides=None, contiguous=False, assumed=False, key=key, roles=roles, scale=scale)
     about = tensor.roles & {"scores", "weights"}
     return Tensor(key=key, roles=about, inputs=tensor.inputs) if about else unknown
 

@@ -9,7 +9,9 @@ import libcst as cst
 from mha_lint.model.layout import Answer, Shape
 from mha_lint.model.names import ClassInfo
 from mha_lint.model.paths import ContiguousSeen, Frame, OperationSeen, UnbindSeen, ValueSeen, ViewSeen, WeightingSeen
+from mha_lint.model.scale import Scale, ScaleSeen
 from mha_lint.model.torch_api.call import Call, normal
+from mha_lint.model.torch_api.devices import Meeting
 from mha_lint.model.values import Int, Normalised, State, Tensor, Unknown, Value, tensors
 
 _MOST_SEEN = 64  # paths through one call that are told apart
@@ -25,12 +27,15 @@ class Observer:
         self.unbinds: dict[cst.BaseExpression, list[UnbindSeen]] = {}
         self.operations: dict[cst.BaseExpression, list[OperationSeen]] = {}
         self.weightings: dict[cst.BaseExpression, list[WeightingSeen]] = {}
+        self.scales: dict[cst.CSTNode, list[ScaleSeen]] = {}
+        self.meetings: dict[cst.BaseExpression, list[Meeting]] = {}  # by the calls that made tensors elsewhere
         self.attended: set[cst.BaseExpression] = set()  # unbind calls two of whose parts are multiplied
         self.scored: set[str] = set()  # "Class.method" in which, or in a function called there, attention is computed
         self.trace: dict[cst.CSTNode, list[ValueSeen]] = {}
         self.uses: dict[cst.CSTNode, set[str]] = {}  # a name → what its tensor is to attention, as later code tells
         self.kinds: dict[str, set[str]] = {}  # "Class.method" → "self-attention", "grouped-query", …
         self.added: set[ClassInfo] = set()  # modules whose merged heads are added to a residual as they come
+        self.given: frozenset[str] = frozenset()  # the keys of what the function was given with which the path began
         self._frames: list[Frame] = []
         self._caught = 0  # try statements around that catch a RuntimeError
         self._applied_at: dict[cst.CSTNode | None, set[ClassInfo]] = {}
@@ -64,9 +69,22 @@ class Observer:
         args = tuple(normal(arg, call.state) if isinstance(arg, Tensor) else arg for arg in call.args)
         frame, keywords = self._frames[-1], tuple(call.keywords.items())
         conditions = frozenset(call.state.conditions.items())
-        seen = OperationSeen(name, call.node, args, keywords, result, conditions, frame.symbol, frame.caller)
+        seen = OperationSeen(
+            name, call.node, args, keywords, result, conditions, frame.symbol, frame.caller, self.given
+        )
         if seen not in found:
             found.append(seen)
+
+    def saw_meeting(self, homes: tuple[cst.BaseExpression, ...], call: Call, inputs: frozenset[str]) -> None:
+        """Tensors of the default device meet one of the module's own, which is computed from ``inputs``."""
+        if not self._frames:
+            return
+        frame, conditions = self._frames[-1], frozenset(call.state.conditions.items())
+        seen = Meeting(call.node, inputs, conditions, frame.symbol, frame.node)
+        for home in homes:
+            found = self.meetings.setdefault(home, [])
+            if seen not in found and len(found) < _MOST_SEEN:
+                found.append(seen)
 
     def saw_sum(self, left: Value, right: Value) -> None:
         """The merged heads of a module that the code holds are added to something else, as to a residual."""
@@ -86,6 +104,16 @@ class Observer:
         seen = WeightingSeen(normalised, contracted, self._frames[-1].symbol)
         if seen not in found:
             found.append(seen)
+
+    def saw_scale(self, node: cst.BaseExpression, scale: Scale, state: State) -> None:
+        """Scores go into a softmax."""
+        scale = scale.normal(state.definitions)
+        found = self.scales.setdefault(scale.product or node, [])
+        method, caller = self.method, self._call_in_method
+        if all((seen.scale, seen.symbol, seen.caller) != (scale, method, caller) for seen in found):
+            sizes = [*((f"self.{name}", size) for name, size in state.attributes.items()), *state.variables.items()]
+            names = tuple((state.normal(value.size), name) for name, value in sizes if isinstance(value, Int))
+            found.append(ScaleSeen(scale, names, method, caller))
 
     def saw_value(self, node: cst.CSTNode, name: str, value: Value, state: State) -> None:
         """A name (or, under ``return``, nothing) is given a tensor."""
@@ -108,6 +136,16 @@ class Observer:
         """The method running, or the one that called the function running."""
         owner = next((frame.symbol for frame in reversed(self._frames) if "." in frame.symbol), None)
         return owner if owner is not None else self._frames[-1].symbol
+
+    @property
+    def _call_in_method(self) -> cst.BaseExpression | None:
+        """The call by which the method running came to the function running; None where it is running itself."""
+        called = None
+        for frame in reversed(self._frames):
+            if "." in frame.symbol:
+                return called
+            called = frame.caller
+        return None
 
     def saw_attention(self, *kinds: str) -> None:
         """Values were weighted by scores of queries and keys: in the method running, or in a function that it calls."""

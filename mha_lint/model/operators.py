@@ -5,6 +5,7 @@ from __future__ import annotations
 import operator
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import libcst as cst
@@ -49,7 +50,12 @@ def binary(run: Interpreter, sign: object, left: Value, right: Value, node: cst.
             run.saw_sum(left, right)
         if isinstance(sign, (cst.Divide, cst.DivideAssign)):
             return OPERATIONS["div"](call)
-        return torch_api.elementwise(call, left, right)
+        if isinstance(sign, (cst.Multiply, cst.MultiplyAssign)):
+            if _rotates(run, left, right, node):
+                return torch_api.elementwise(call, left, right)
+            return OPERATIONS["mul"](call)
+        result = torch_api.elementwise(call, left, right)
+        return _biased(run, result, node) if isinstance(result, Tensor) and result.scale is not None else result
     if isinstance(sign, (cst.MatrixMultiply, cst.MatrixMultiplyAssign)):
         return OPERATIONS["matmul"](Call(run, state, node, (left, right), {}))
     left, right = torch_api.expanded(left, state), torch_api.expanded(right, state)
@@ -68,6 +74,26 @@ def binary(run: Interpreter, sign: object, left: Value, right: Value, node: cst.
         return Number(_calculated(sign, left, right, state))  # 1 / d is a scale
     size = arithmetic(run, sign, state.normal(first), state.normal(second), node, state)
     return Number(_calculated(sign, left, right, state)) if size is None else Int(size)
+
+
+_ROTATION = re.compile(r"(?:^|[._])(?:cos|sin|freqs?)(?:$|[\W_])", re.IGNORECASE)
+
+
+def _rotates(run: Interpreter, left: Value, right: Value, node: cst.BaseExpression) -> bool:
+    """Whether a projection is multiplied by sines or cosines: a rotation scales nothing."""
+    if not isinstance(node, cst.BinaryOperation) or isinstance(left, (Int, Number)) or isinstance(right, (Int, Number)):
+        return False
+    return any(_ROTATION.search(run.text(each)) for each in (node.left, node.right))
+
+
+_BIAS = re.compile(r"bias|alibi|rel_?pos|relative|position", re.IGNORECASE)
+
+
+def _biased(run: Interpreter, result: Tensor, node: cst.BaseExpression) -> Tensor:
+    """Scores with a bias that is learned, to which they may be scaled."""
+    assert result.scale is not None
+    biased = not isinstance(node, cst.BinaryOperation) or _BIAS.search(run.text(node))
+    return replace(result, scale=result.scale.unsure) if biased else result
 
 
 def _calculated(sign: object, left: Value, right: Value, state: State) -> Factor | None:

@@ -13,7 +13,8 @@ from mha_lint.model.sizes import ONE, Size, product
 class Scramble:
     """A reshape that mixes tokens: the sizes that it takes to be in another order.
 
-    ``folded`` where the heads share a dimension with ``batch``, (b*h, t, d).
+    ``folded`` where the heads share a dimension with ``batch``, (b*h, t, d); ``rank`` is that of the side on which the
+    heads come before the tokens.
     """
 
     heads: Size
@@ -21,6 +22,15 @@ class Scramble:
     width: Size
     batch: Size
     folded: bool
+    rank: int
+    parts: int = 1  # the dimensions that the heads are: 2 for (b, 3, h, t, d)
+
+    @property
+    def swap(self) -> str:
+        """The call that brings the tokens behind the heads, where those are dimensions of their own."""
+        if self.parts > 1:
+            return f"movedim({-2 - self.parts}, -2)"
+        return "transpose(1, 2)" if self.rank == 4 else "transpose(-3, -2)"
 
 
 def merged_across(seen: ViewSeen) -> Scramble | None:
@@ -34,9 +44,17 @@ def merged_across(seen: ViewSeen) -> Scramble | None:
     if heads is None or heads == ONE or ONE in (tokens, width) or heads.divide(tokens) is not None:
         return None
     batch = product(before).divide(heads)
-    if batch is None or product(kept) != batch * tokens:
+    if batch is None or product(kept) != batch * tokens or heads == width:
         return None
-    return Scramble(heads, tokens, width, batch, folded=heads not in source)
+    if batch == ONE and source[0] != heads and len(source) - len(seen.target) > 1:
+        return None  # a batch among the heads: not all dimensions are what they seem
+    return Scramble(heads, tokens, width, batch, folded=heads not in source, rank=len(source))
+
+
+def keeps_order(seen: ViewSeen) -> bool:
+    """Whether the reshape is known to split and merge neighbours alone."""
+    source = seen.tensor.shape
+    return source is not None and product(source) == product(seen.target) and _unmatched(source, seen.target) is None
 
 
 def split_across(seen: ViewSeen) -> Scramble | None:
@@ -49,12 +67,14 @@ def split_across(seen: ViewSeen) -> Scramble | None:
         return None
     (*before, tokens, wide), (*front, kept, width) = left
     heads = wide.divide(width)
+    if kept == product([*before, tokens]):  # rows and columns of an image
+        before, tokens = [], kept
     if heads is None or heads == ONE or ONE in (tokens, width) or kept != tokens:
         return None
-    batch = product(before)
-    if product(front) != batch * heads:
+    if product(front) != product(before) * heads:
         return None
-    return Scramble(heads, tokens, width, batch, folded=heads not in target)
+    parts = _parts(target[:-2], heads)
+    return Scramble(heads, tokens, width, product(before), folded=not parts, rank=len(target), parts=parts or 1)
 
 
 def _split_of_unknown_rank(seen: ViewSeen) -> Scramble | None:
@@ -63,14 +83,30 @@ def _split_of_unknown_rank(seen: ViewSeen) -> Scramble | None:
     if len(tensor.suffix) != 1 or len(target) < 3 or tensor.lead is None:
         return None
     *front, tokens, width = target
-    heads, left_over = tensor.suffix[0].divide(width), tokens.symbol is not None and "@" in tokens.symbol
-    if heads is None or ONE in (heads, width) or not left_over:
+    heads = tensor.suffix[0].divide(width)
+    if heads is None or ONE in (heads, width):
         return None
-    batch = product(front).divide(heads)
-    folded = heads not in front
-    if batch is None or (folded and not (batch.symbol or "").endswith(".shape[0]")):
+    if _is_left_over(front[-1]) and _is_dim(tokens, 1) and _is_dim(front[0], 0) and len(front) == 2:
+        return Scramble(heads, tokens, width, front[0], folded=False, rank=len(target))  # (b, -1, t, d)
+    batch, parts = product(front).divide(heads), _parts(tuple(front), heads)
+    if not _is_left_over(tokens) or batch is None or not (parts or _is_dim(batch, 0)):
         return None
-    return Scramble(heads, tokens, width, batch, folded)
+    return Scramble(heads, tokens, width, batch, folded=not parts, rank=len(target), parts=parts or 1)
+
+
+def _parts(front: Shape, heads: Size) -> int:
+    """How many of the last dimensions are the heads; 0 where they share one with others."""
+    return next((count for count in range(1, len(front) + 1) if product(front[-count:]) == heads), 0)
+
+
+def _is_left_over(size: Size) -> bool:
+    """Whether a size was written as -1, and not solved."""
+    return size.symbol is not None and "@" in size.symbol
+
+
+def _is_dim(size: Size, dim: int) -> bool:
+    """Whether a size is that dimension of some tensor."""
+    return (size.symbol or "").endswith(f".shape[{dim}]")
 
 
 def _unmatched(source: Shape, target: Shape) -> tuple[list[Size], list[Size]] | None:

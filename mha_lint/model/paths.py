@@ -73,7 +73,8 @@ class OperationSeen:
     """A call of an operation of attention met on some path, and what was known there.
 
     ``name`` is torch's own ("softmax", "masked_fill", "mul" for ``*``). ``args`` begin with the tensor that it is a
-    method of; ``conditions`` are those taken on the way.
+    method of; ``conditions`` are those taken on the way. ``given`` are the keys of the parameters of the function with
+    which the path began: values of which only its callers, who are not known, could tell.
     """
 
     name: str
@@ -84,6 +85,7 @@ class OperationSeen:
     conditions: frozenset[tuple[str, bool]]
     symbol: str
     caller: cst.BaseExpression | None  # the call that led into the helper, where there is one
+    given: frozenset[str] = field(default=frozenset(), compare=False)
 
     def argument(self, index: int, *names: str) -> Value | None:
         """The argument at ``index`` or under one of ``names``; None where it was not given."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -30,6 +31,9 @@ from mha_lint.model.values import (
 
 if TYPE_CHECKING:
     from mha_lint.model.interpreter import Interpreter
+
+
+_ALLOCATED = re.compile(r"cached?(?![a-z])|(?<![a-z])cached?", re.IGNORECASE)
 
 
 def subscript(run: Interpreter, node: cst.Subscript, state: State) -> Value:
@@ -71,9 +75,18 @@ def subscript(run: Interpreter, node: cst.Subscript, state: State) -> Value:
         case ((Tensor() | Unknown()), _):
             indexable = as_tensor(base)
             assert indexable is not None
-            return indexed(run, torch_api.normal(indexable, state), indices, node, state)
+            taken = indexed(run, torch_api.normal(indexable, state), indices, node, state)
+            if isinstance(taken, Tensor) and _is_filled_part(run, node, indices):
+                return taken.having("cached")
+            return taken
         case _:
             return Unknown(run.key(node))
+
+
+def _is_filled_part(run: Interpreter, node: cst.Subscript, indices: list[Value]) -> bool:
+    """Whether this is what has been filled of a cache that was allocated whole: ``self.k_cache[:b, : start + t]``."""
+    cuts = any(isinstance(index, Slice) and index.stop is not None for index in indices)
+    return cuts and _ALLOCATED.search(run.text(node.value)) is not None
 
 
 def _leading(run: Interpreter, tensor: Tensor | None, left_out: int, node: cst.Subscript) -> Value:
@@ -101,6 +114,7 @@ def _index(run: Interpreter, node: cst.BaseSlice, state: State) -> Value:
 def indexed(run: Interpreter, tensor: Tensor, indices: list[Value], node: cst.BaseExpression, state: State) -> Value:
     """Basic indexing: integers select, slices cut, None inserts, an ellipsis fills."""
     plain = Tensor(key=run.key(node), roles=tensor.roles, merge=tensor.merge, part=tensor.part)
+    plain = replace(plain, homes=tensor.homes, scale=tensor.scale)
     if tensor.shape is None:
         return plain
     taken = sum(1 for index in indices if index not in (NONE, Const(...)))

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from mha_lint.model.factors import Factor, of_number, of_size
 from mha_lint.model.layout import Shape, Strides, contiguous_strides
+from mha_lint.model.scale import Scale
 from mha_lint.model.sizes import Size, constant, symbol
 
 if TYPE_CHECKING:
@@ -120,6 +121,8 @@ class Tensor:
     batch: Size | None = None
     width: Size | None = None
     normalised: Normalised | None = None
+    scale: Scale | None = None  # of a projection, or of scores
+    homes: tuple[cst.BaseExpression, ...] = ()  # the calls that made it on the default device, if it still is there
     origin: cst.CSTNode | None = field(default=None, compare=False)  # the name that it, or what it is a view of, had
     inputs: frozenset[str] = field(default=frozenset(), compare=False)  # the parameters that it is computed from
 
@@ -248,6 +251,8 @@ def as_size(value: Value | None) -> Size | None:
             return size
         case Unknown(str(key)):
             return symbol(key)
+        case Method(Unknown(str(key)), name):  # config.dim, which is not called
+            return symbol(f"{key}.{name}")
         case Const(bool(flag)):
             return constant(int(flag))
         case _:
@@ -263,8 +268,9 @@ def as_factor(value: Value | None) -> Factor | None:
             return of_number(number)
         case Int(size):
             return of_size(size)
-        case Unknown(str(key)) if not key.startswith("<"):
-            return of_size(symbol(key))
+        case Unknown(str(key)) | Method(Unknown(str(key))) if not key.startswith("<"):
+            known = as_size(value)
+            return None if known is None else of_size(known)
         case _:
             return None
 

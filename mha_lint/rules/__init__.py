@@ -18,7 +18,12 @@ _OURS = {
     "MHA005": False,
     "MHA101": True,
     "MHA102": True,
+    "MHA103": True,
+    "MHA104": True,
     "MHA105": True,
+    "MHA109": True,
+    "MHA110": True,
+    "MHA112": True,
 }
 
 

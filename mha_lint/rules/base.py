@@ -39,6 +39,7 @@ class Rule(ABC):
     severity: ClassVar[Severity]
     why: ClassVar[str]
     default: ClassVar[bool] = True
+    no_fix: ClassVar[str] = ""  # of a rule without a fixer: why there is none
     applicability: ClassVar[Applicability | None] = None
     relation: ClassVar[Relation | None] = None
     valid: ClassVar[tuple[str, ...]] = ()

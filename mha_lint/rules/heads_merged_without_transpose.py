@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, ClassVar
 
 import libcst as cst
 
-from mha_lint.model.order import Scramble, merged_across
+from mha_lint.model.order import Scramble, keeps_order, merged_across
 from mha_lint.rules.base import Hit, Rule
 
 if TYPE_CHECKING:
     from mha_lint.model.attention import FileModel
+    from mha_lint.model.paths import ViewSeen
     from mha_lint.model.places import Places
 
 
@@ -84,15 +85,16 @@ class HeadsMergedWithoutTranspose(Rule):
 
     def check(self, model: FileModel, places: Places) -> Iterator[Hit]:
         for node, seen in model.views.items():
-            found = [merged_across(view) if "context" in view.tensor.roles else None for view in seen]
-            scrambles = [scramble for scramble in found if scramble is not None]
-            if scrambles and isinstance(node, cst.Call):
+            known = [view for view in seen if "context" in view.tensor.roles and view.tensor.shape is not None]
+            found = [merged_across(view) for view in known]
+            if any(found) and isinstance(node, cst.Call):
                 first = node.func.attr if isinstance(node.func, cst.Attribute) else node.func
-                where = "" if len(scrambles) == len(seen) else ", on one path through the code"
+                where = "" if all(found) else ", on one path through the code"
                 message = f"heads are merged across the tokens that lie between them, with no transpose{where}"
-                yield Hit(first, node, message, seen[0].symbol, evidence=agreed(found))
+                yield Hit(first, node, message, seen[0].symbol, evidence=agreed(found, known))
 
 
-def agreed(found: list[Scramble | None]) -> Scramble | None:
-    """What all paths agree on."""
-    return found[0] if all(each == found[0] for each in found) else None
+def agreed(found: list[Scramble | None], seen: list[ViewSeen]) -> Scramble | None:
+    """What the paths on which the order is known agree on."""
+    kinds = {(each.folded, each.rank): each for each in found if each is not None}
+    return None if len(kinds) != 1 or any(map(keeps_order, seen)) else next(iter(kinds.values()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, ClassVar
 
@@ -14,6 +15,8 @@ from mha_lint.rules.heads_merged_without_transpose import agreed
 if TYPE_CHECKING:
     from mha_lint.model.attention import FileModel
     from mha_lint.model.places import Places
+
+_ATTENTION = re.compile(r"att(?:n|en|\b)|mha|(?:^|_)heads?|Heads?(?:$|[A-Z])", re.IGNORECASE)
 
 
 class HeadsSplitWithoutTranspose(Rule):
@@ -54,7 +57,7 @@ class HeadsSplitWithoutTranspose(Rule):
 
     - The features were moved before the tokens first, as `(b, h*d, t)`, or the batch lies between tokens and features.
     - The sizes are not known well enough to tell the order, or there is one token, or one head.
-    - What is viewed is not a projection.
+    - What is viewed is not a projection, or has nothing to do with attention.
 
     ## References
 
@@ -80,10 +83,16 @@ class HeadsSplitWithoutTranspose(Rule):
 
     def check(self, model: FileModel, places: Places) -> Iterator[Hit]:
         for node, seen in model.views.items():
-            found = [split_across(view) if "projection" in view.tensor.roles else None for view in seen]
-            scrambles = [scramble for scramble in found if scramble is not None]
-            if scrambles and isinstance(node, cst.Call):
+            known = [v for v in seen if "projection" in v.tensor.roles and v.target and _attends(v.symbol, model)]
+            found = [split_across(view) for view in known]
+            if any(found) and isinstance(node, cst.Call):
                 first = node.func.attr if isinstance(node.func, cst.Attribute) else node.func
-                where = "" if len(scrambles) == len(seen) else ", on one path through the code"
+                where = "" if all(found) else ", on one path through the code"
                 message = f"heads are split off before the tokens, across which their features lie{where}"
-                yield Hit(first, node, message, seen[0].symbol, evidence=agreed(found))
+                yield Hit(first, node, message, seen[0].symbol, evidence=agreed(found, known))
+
+
+def _attends(symbol: str, model: FileModel) -> bool:
+    """Whether a function belongs to an attention: it, or another of its class, computes one, or it is called so."""
+    owner = symbol.partition(".")[0]
+    return _ATTENTION.search(owner) is not None or any(other.partition(".")[0] == owner for other in model.scored)

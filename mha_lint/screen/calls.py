@@ -73,7 +73,9 @@ def _call_attribute(look: Look, node: ast.Call, function: ast.Attribute, env: En
         operation = OPERATIONS.get(name)
         if operation is not None:
             result = operation(Call(look, name, [receiver, *args], keywords, node))
+            _meet(look, [receiver, *args, *keywords.values()])
         elif name.endswith("_") and not name.startswith("__"):
+            _meet(look, [receiver, *args])
             result = fc.facets(receiver)
     callee = look.attribute(name, receiver)
     return joined(result, apply(look, callee, args, keywords, node, env))
@@ -136,17 +138,35 @@ def _apply_layer(
                 value = apply(look, item, [value], {}, node, env)
             return value
         case "Linear" | "LazyLinear" | "NonDynamicallyQuantizableLinear":
-            return fc.allocated(tensor, keeps=SIZES) | UNMOVED | fc.facets(layer.items[0]) if layer.items else 0
+            return (
+                fc.allocated(tensor, keeps=SIZES | fc.HOME) | UNMOVED | fc.UNSCALED | fc.OWN | fc.facets(layer.items[0])
+                if layer.items
+                else 0
+            )
         case "Conv1d" | "Conv2d" | "Conv3d":
-            return tensor & SIZES | GIVEN | KNOWN | UNMOVED | (fc.facets(layer.items[0]) if layer.items else 0)
+            return (
+                tensor & (SIZES | fc.HOME)
+                | GIVEN
+                | KNOWN
+                | UNMOVED
+                | fc.UNSCALED
+                | fc.OWN
+                | (fc.facets(layer.items[0]) if layer.items else 0)
+            )
         case "LayerNorm":
             return fc.allocated(tensor)
         case "Softmax":
-            if tensor & SCORES and not layer.items:
-                look.suspect("softmax")
-            return fc.allocated(tensor, keeps=SIZES) | WEIGHTS
+            if tensor & SCORES:
+                if tensor & fc.UNSCALED or look.doubtful:
+                    look.suspect("scale")
+                if not layer.items:
+                    look.suspect("softmax")
+            return fc.allocated(tensor, keeps=SIZES | fc.HOME) | WEIGHTS
         case "Identity":
             return tensor
+        case "MultiheadAttention":
+            _meet(look, [fc.OWN, *args[3:], *keywords.values()])
+            return fc.many(KNOWN | fc.OWN)
         case "Rearrange":
             return fc.transposed(tensor) | fc.reshaped(fc.transposed(tensor), LITERAL, copies=True)
         case kind if kind in _ELEMENTWISE_LAYERS:
@@ -168,6 +188,7 @@ def _call_qualified(
     if name.startswith(("torch.", "einops.")):
         operation = OPERATIONS.get(last)
         if operation is not None:
+            _meet(look, [*args, *keywords.values()])
             first = [keywords[n] for n in ("input", "tensor", "tensors", "x", "self") if n in keywords]
             return operation(Call(look, last, args or first, keywords, node))
         if last[:1].isupper():
@@ -186,7 +207,7 @@ def layer(look: Look, kind: str, args: list[Value], keywords: dict[str, Value], 
     if kind in ("ModuleList", "ParameterList"):
         return args[0] if args else fc.many(0)
     if kind in ("Parameter", "Buffer"):
-        return fc.facets(args[0]) | KNOWN if args else KNOWN
+        return fc.facets(args[0]) & ~fc.HOME | KNOWN | fc.OWN if args else KNOWN | fc.OWN
     if kind == "Sequential":
         return rich(Layer(kind, tuple(args)))
     if kind == "Softmax":
@@ -219,6 +240,12 @@ def _builtin(look: Look, name: str, args: list[Value], keywords: dict[str, Value
         case "max" | "min" | "sum":
             return fc.either(args)
     return told_by_name(name, args)
+
+
+def _meet(look: Look, values: list[Value]) -> None:
+    """Tensors of two devices may meet in an operation."""
+    if fc.may_meet(*map(fc.all_facets, values)):
+        look.suspect("device")
 
 
 def _is_plain_contiguous(node: ast.expr) -> bool:

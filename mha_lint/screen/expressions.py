@@ -67,6 +67,8 @@ def _attribute(look: Look, node: ast.Attribute, env: Env) -> Value:
         return fc.many(fc.facets(base) & SIZES | INTEGER)
     if name in ("T", "mT", "H", "mH"):
         return joined(fc.transposed(fc.facets(base)), 0 if isinstance(base, int) else look.attribute(name, base))
+    if name in ("weight", "bias"):
+        return joined(fc.OWN, look.attribute(name, base))
     if name in ("data", "real"):
         return joined(fc.facets(base), 0 if isinstance(base, int) else look.attribute(name, base))
     return look.attribute(name, base)
@@ -90,6 +92,8 @@ def _binary(look: Look, node: ast.BinOp, env: Env) -> Value:
 def binary(look: Look, sign: ast.operator, left: Value, right: Value) -> Value:
     first, second = fc.facets(left), fc.facets(right)
     if isinstance(sign, ast.MatMult):
+        if fc.may_meet(first, second):
+            look.suspect("device")
         weigh(look, first, second)
         return fc.multiplied(first, second)
     if not isinstance(left, int) and not isinstance(right, int):
@@ -98,7 +102,11 @@ def binary(look: Look, sign: ast.operator, left: Value, right: Value) -> Value:
         return fc.many(fc.element(left))
     if isinstance(sign, ast.Add) and (first | second) & CONTEXT:
         look.adds = True
+    if fc.may_meet(first, second):
+        look.suspect("device")
     result = fc.elementwise(first, second)
+    if isinstance(sign, (ast.Mult, ast.Div)):
+        result &= ~fc.UNSCALED
     if not (first | second) & TENSOR:
         result |= INTEGER
     return result | ONE if first & second & LITERAL and not result & TENSOR else result
@@ -123,6 +131,8 @@ def _compare(look: Look, node: ast.Compare, env: Env) -> Value:
         look.compares = True  # on one side of it, a size is known to be 1
     if any(fc.facets(value) & LITERAL for value in values):
         look.learns = True
+    if fc.may_meet(*map(fc.facets, values)):
+        look.suspect("device")
     return fc.elementwise(*map(fc.facets, values))
 
 

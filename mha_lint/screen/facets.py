@@ -16,10 +16,12 @@ ONE, LITERAL = 128, 256  # it may have a size that is 1, or one that is written 
 SCORES, WEIGHTS, CONTEXT = 512, 1024, 2048  # what it may be to attention; what softmax made counts as weights
 INTEGER = 4096  # it may be a size, or another integer that can be followed
 UNMOVED = 8192  # what a map or a product made, its dimensions not moved since, but for the last two
+UNSCALED = 32768  # no number has multiplied it since it was mapped, or it is the product of two such
+HOME, OWN = 1 << 20, 1 << 21  # it may be on the default device; it may be on the module's, as maps and parameters are
 ACROSS = 16384  # sizes, of which one that is not called heads may come last but one
 
 SIZES = ONE | LITERAL
-ROLES = SCORES | WEIGHTS | CONTEXT | UNMOVED
+ROLES = SCORES | WEIGHTS | CONTEXT | UNMOVED | UNSCALED | HOME | OWN
 DISORDERED = TRANSPOSED | GAPPED | GIVEN_TRANSPOSED | GIVEN_GAPPED
 TENSOR = CONTIGUOUS | DISORDERED | KNOWN
 _ABOUT = SIZES | ROLES | KNOWN  # what changes of layout leave alone
@@ -252,5 +254,12 @@ def allocated(*operands: Facets, keeps: Facets = SIZES | ROLES) -> Facets:
 def multiplied(left: Facets, right: Facets) -> Facets:
     """A matrix product of the two."""
     both = left | right
-    result = both & SIZES | CONTIGUOUS | KNOWN | SCORES | UNMOVED
+    result = both & (SIZES | HOME) | CONTIGUOUS | KNOWN | SCORES | UNMOVED | left & right & UNSCALED
     return result | CONTEXT | WEIGHTS if both & WEIGHTS else result
+
+
+def may_meet(*operands: Facets) -> bool:
+    """Whether one may be on the default device and another on the module's."""
+    return any(operand & HOME for operand in operands) and any(
+        operand & (OWN | SCORES | WEIGHTS | CONTEXT) for operand in operands
+    )

@@ -12,12 +12,14 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Sequence
+from functools import cached_property
 
 from mha_lint.screen import facets as fc
 from mha_lint.screen.callables import SELF, Env, Object
 from mha_lint.screen.expressions import EXPRESSIONS
 from mha_lint.screen.facets import CONTEXT, GIVEN, Value, joined, rich
 from mha_lint.screen.outline import Class, Function, Outline, mentioned, related
+from mha_lint.screen.scales import doubtful
 from mha_lint.screen.statements import STATEMENTS
 
 MAX_PASSES = 5
@@ -33,6 +35,7 @@ class Look:
     """One look at one file."""
 
     def __init__(self, tree: ast.Module) -> None:
+        self._tree = tree
         self.file = Outline(tree)
         self.wanted: set[str] = set()
         self.suspicious = False  # what is being run
@@ -54,6 +57,11 @@ class Look:
         self.begun: set[object] = set()  # those of the memo that were run as roots
         self.results: dict[Function, Value] = {}  # of functions that were wanted while they ran
         self.steps = 0
+
+    @cached_property
+    def doubtful(self) -> bool:
+        """Whether the file may scale by the root of something else than the width of a head."""
+        return doubtful(self._tree)
 
     def qualified(self, node: ast.expr, env: Env) -> str | None:
         rest = ""

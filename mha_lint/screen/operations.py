@@ -9,6 +9,7 @@ from functools import reduce
 from typing import TYPE_CHECKING
 
 from mha_lint.screen import facets as fc
+from mha_lint.screen import flags
 from mha_lint.screen.facets import (
     CONTEXT,
     CONTIGUOUS,
@@ -154,9 +155,10 @@ def _squeeze(call: Call) -> Value:
 
 
 def _same(call: Call) -> Value:
+    tensor = call.tensor if not flags.moves(call.name, call.node) else call.tensor & ~fc.HOME
     if "memory_format" in call.keywords:
-        return fc.allocated(call.tensor)
-    return fc.elementwise(call.tensor)
+        return fc.allocated(tensor)
+    return fc.elementwise(tensor)
 
 
 def _elementwise(call: Call) -> Value:
@@ -164,11 +166,21 @@ def _elementwise(call: Call) -> Value:
     result = fc.elementwise(*operands)
     if call.name == "add" and result & CONTEXT:
         call.look.adds = True
-    return result
+    return result & ~fc.UNSCALED if call.name in ("mul", "multiply", "div", "divide", "true_divide") else result
+
+
+def _dropout(call: Call) -> Value:
+    if not call.is_method and flags.is_told_nothing(call.node):
+        call.look.suspect("dropout")
+    return _elementwise(call)
 
 
 def _allocated(call: Call) -> Value:
     return fc.allocated(*map(fc.all_facets, call.args), *map(fc.all_facets, call.keywords.values()))
+
+
+def _filled(call: Call) -> Value:
+    return joined(_allocated(call), 0 if call.is_method or "device" in call.keywords else fc.HOME)
 
 
 def _stack(call: Call) -> Value:
@@ -179,26 +191,31 @@ def _matmul(call: Call) -> Value:
     operands = [*map(fc.facets, call.args), *map(fc.facets, call.keywords.values())]
     if len(operands) > 1:
         weigh(call.look, operands[-2], operands[-1])
-    return reduce(fc.multiplied, operands, 0)
+    return reduce(fc.multiplied, operands) if operands else 0
 
 
 def _einsum(call: Call) -> Value:
-    result = reduce(fc.multiplied, map(fc.all_facets, call.args), 0) | fc.TRANSPOSED
+    operands = [fc.all_facets(arg) for arg in call.args[1:]]
+    result = (reduce(fc.multiplied, operands) if operands else 0) | fc.TRANSPOSED
     if result & CONTEXT:
         call.look.suspect("softmax")
     return result
 
 
 def _linear(call: Call) -> Value:
-    return fc.allocated(*map(fc.facets, call.args), keeps=SIZES) | UNMOVED
+    kept = fc.allocated(*map(fc.facets, call.args), keeps=SIZES | fc.HOME)
+    return kept | UNMOVED | fc.UNSCALED | fc.OWN
 
 
 def _softmax(call: Call) -> Value:
     written = call.node.args if call.is_method else call.node.args[1:]
     dims = [*written, *(keyword.value for keyword in call.node.keywords if keyword.arg in ("dim", "axis"))]
-    if call.tensor & SCORES and not is_last_dim(dims):
-        call.look.suspect("softmax")
-    return fc.allocated(call.tensor, keeps=SIZES) | WEIGHTS
+    if call.tensor & SCORES:
+        if call.tensor & fc.UNSCALED or call.look.doubtful:
+            call.look.suspect("scale")
+        if not is_last_dim(dims):
+            call.look.suspect("softmax")
+    return fc.allocated(call.tensor, keeps=SIZES | fc.HOME) | WEIGHTS
 
 
 def is_last_dim(written: Sequence[ast.expr]) -> bool:
@@ -213,11 +230,21 @@ def weigh(look: Look, left: Facets, right: Facets) -> None:
 
 
 def _attention(call: Call) -> Value:
+    if "scale" in call.keywords and call.look.doubtful:
+        call.look.suspect("scale")
+    if any(fc.all_facets(value) & fc.HOME for value in (*call.args, *call.keywords.values())):
+        call.look.suspect("device")
+    if flags.may_drop_in_eval(call.node, is_method=call.is_method):
+        call.look.suspect("dropout")
+    if flags.may_be_causal(call.node, is_method=call.is_method):
+        call.look.suspect("causal flag")
+        if flags.has_mask(call.node):
+            call.look.suspect("mask and flag")
     return KNOWN | CONTEXT | UNMOVED | call.tensor & SIZES | call.sizes
 
 
 def _padded(call: Call) -> Value:
-    return GIVEN | KNOWN | call.tensor & SIZES | call.sizes
+    return GIVEN | KNOWN | call.tensor & (SIZES | fc.HOME) | call.sizes
 
 
 def _asked(call: Call) -> Value:
@@ -226,7 +253,7 @@ def _asked(call: Call) -> Value:
 
 
 def _something(call: Call) -> Value:
-    return KNOWN
+    return KNOWN | call.tensor & fc.HOME
 
 
 def _is_number(written: Sequence[ast.expr]) -> bool:
@@ -272,13 +299,15 @@ for _names, _operation in {
     "clone to type type_as float half double bfloat16 int long bool cuda cpu detach requires_grad_ data real alias":
         _same,
     "relu gelu silu sigmoid tanh exp log sqrt rsqrt abs neg square sin cos erf elu leaky_relu softplus relu6 mish "
-    "hardtanh hardswish dropout dropout1d dropout2d alpha_dropout feature_dropout clamp clamp_min clamp_max clip "
+    "hardtanh hardswish dropout1d dropout2d alpha_dropout feature_dropout clamp clamp_min clamp_max clip "
     "nan_to_num bernoulli round floor ceil sign zeros_like ones_like rand_like randn_like empty_like full_like "
     "normalize logical_not isnan isinf add sub mul div true_divide multiply divide subtract pow maximum minimum "
     "eq ne lt le gt ge logical_and logical_or where": _elementwise,
+    "dropout": _dropout,
+    "zeros ones empty rand randn full": _filled,
     "stack": _stack,
-    "masked_fill cat concat concatenate repeat tile repeat_interleave layer_norm zeros ones empty rand randn "
-    "full new_zeros new_ones new_empty new_full": _allocated,
+    "masked_fill cat concat concatenate repeat tile repeat_interleave layer_norm "
+    "new_zeros new_ones new_empty new_full": _allocated,
     "matmul bmm mm baddbmm addmm": _matmul,
     "einsum": _einsum,
     "linear": _linear,

@@ -17,7 +17,12 @@ KINDS = {
     "MHA005": "reshape",
     "MHA101": "merge",
     "MHA102": "split",
+    "MHA103": "dropout",
+    "MHA104": "scale",
     "MHA105": "softmax",
+    "MHA109": "causal flag",
+    "MHA110": "device",
+    "MHA112": "mask and flag",
 }
 
 

@@ -12,6 +12,7 @@ import libcst as cst
 from mha_lint.model import layout
 from mha_lint.model.layout import Shape
 from mha_lint.model.sizes import Size, constant, equate, product, symbol
+from mha_lint.model.torch_api.devices import placed
 from mha_lint.model.values import (
     NOTHING,
     Const,
@@ -109,7 +110,9 @@ def operation(*names: str) -> Callable[[Transfer], Transfer]:
 def register_all(names: Iterable[str], function: Transfer) -> None:
     """Enter a transfer function in the table; calls of what rules ask for are noted."""
     transfer = possible(function)
-    OPERATIONS.update({name: noted(name, transfer) if name in WATCHED else transfer for name in names})
+    for name in names:
+        followed = placed(name, transfer)
+        OPERATIONS[name] = noted(name, followed) if name in WATCHED else followed
 
 
 def noted(name: str, transfer: Transfer) -> Transfer:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 from mha_lint.model.layout import Shape
@@ -20,6 +21,8 @@ from mha_lint.model.values import (
     fresh,
     of_shape,
 )
+
+CACHE = re.compile(r"cache|past|(?<![a-z])kvs?(?![a-z])", re.IGNORECASE)  # names of caches of keys and values
 
 
 @operation("repeat", "tile")
@@ -40,6 +43,8 @@ def _repeat_interleave(call: Call) -> Value:
     tensor = call.tensor()
     _, times_value, dim_value = arguments(call.args, call.keywords, "input", "repeats", "dim")
     times, dim = as_size(times_value), as_int(dim_value)
+    if tensor is not None and tensor.shape is None and "cached" in tensor.roles:
+        return Tensor(key=call.interpreter.key(call.node), roles=frozenset({"cached", "repeated"}))
     if tensor is None or tensor.shape is None or times is None or dim is None:
         return NOTHING
     dim %= len(tensor.shape)
@@ -47,6 +52,7 @@ def _repeat_interleave(call: Call) -> Value:
         (*tensor.shape[:dim], tensor.shape[dim] * call.state.normal(times), *tensor.shape[dim + 1 :]),
         roles=tensor.roles | {"repeated"},
         inputs=tensor.inputs,
+        scale=tensor.scale,
     )
 
 
@@ -65,6 +71,8 @@ def _cat(call: Call) -> Value:
         case _:
             return NOTHING
     roles = frozenset().union(*(tensor.roles for tensor in tensors))
+    if len(tensors) == 2 and "projection" in roles and CACHE.search(call.interpreter.text(call.node)):
+        roles = roles | {"cached"}
     first = tensors[0]
     ranks = {tensor.rank for tensor in tensors if tensor.rank is not None}
     if dim is None or len(ranks) != 1:
@@ -81,6 +89,7 @@ def _cat(call: Call) -> Value:
         "merge": first.merge,
         "batch": first.batch,
         "width": first.width,
+        "scale": first.scale if all(tensor.scale == first.scale for tensor in tensors) else None,
         "inputs": frozenset().union(*(tensor.inputs for tensor in tensors)),
     }
     plain = len(shape) not in (4, 5) or all(map(_plain, tensors)) or any(map(_in_order, tensors))
@@ -111,11 +120,12 @@ def heads_joined(call: Call, item: Tensor, count: Size | None, dim: int | None) 
             roles=roles,
             merge=merge,
             key=call.interpreter.key(call.node),
+            scale=item.scale,
         )
     count = count if count is not None else call.fresh_size("heads")
     dim %= len(item.shape)
     shape = (*item.shape[:dim], item.shape[dim] * call.state.normal(count), *item.shape[dim + 1 :])
-    return _laid_out(item, shape)(shape, roles=roles, merge=merge)
+    return _laid_out(item, shape)(shape, roles=roles, merge=merge, scale=item.scale)
 
 
 def _laid_out(item: Tensor, shape: Shape) -> Callable[..., Tensor]:

@@ -27,7 +27,7 @@ def _chunk(call: Call) -> Value:
     if tensor.shape is None or dim is None:
         last = tensor.last.divide(constant(count)) if tensor.last is not None and dim == -1 else None
         suffix = (*tensor.suffix[:-1], last) if last is not None else ()
-        part = Tensor(suffix=suffix, lead=tensor.lead if suffix else None, roles=tensor.roles)
+        part = Tensor(suffix=suffix, lead=tensor.lead if suffix else None, roles=tensor.roles, scale=tensor.scale)
         return Sequence(tuple(replace(part, key=f"{call.interpreter.key(call.node)}[{i}]") for i in range(count)))
     dim %= len(tensor.shape)
     whole = tensor.shape[dim]
@@ -47,6 +47,8 @@ def _split(call: Call) -> Value:
     _, sizes_value, dim_value = arguments(call.args, call.keywords, "input", "split_size_or_sections", "dim")
     sizes_value = sizes_value if sizes_value is not None else call.keywords.get("split_size")
     dim = 0 if dim_value is None else as_int(dim_value)
+    if tensor is not None and dim == 2 and "projection" in tensor.roles and len(tensor.suffix) == 1:
+        tensor = call.interpreter.refine(call.state, tensor, 3)  # (b, t, h*d), a head at a time
     if tensor is None or tensor.shape is None or dim is None:
         return Repeated(NOTHING)
     dim %= len(tensor.shape)
@@ -62,7 +64,7 @@ def _split(call: Call) -> Value:
     count = tensor.shape[dim].divide(size)
     part = resized(tensor, dim, size)
     if count is None or count.constant is None or not 0 < count.constant < 64:
-        return Repeated(part)
+        return Repeated(part, count)
     return Sequence((part,) * count.constant)
 
 
@@ -75,7 +77,7 @@ def _unbind(call: Call) -> Value:
 
 
 def unbound(call: Call, tensor: Tensor, dim: int) -> Value:
-    part = without(tensor, dim % len(tensor.shape)) if tensor.shape else Tensor(roles=tensor.roles)
+    part = without(tensor, dim % len(tensor.shape)) if tensor.shape else Tensor(roles=tensor.roles, scale=tensor.scale)
     part = replace(part, part=call.node)
     count = tensor.shape[dim].constant if tensor.shape else None
     call.interpreter.saw_unbind(call.node, tensor, dim, call.state.inference)

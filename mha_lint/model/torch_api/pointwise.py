@@ -7,9 +7,11 @@ from dataclasses import replace
 import libcst as cst
 
 from mha_lint.model import layout
+from mha_lint.model.factors import Factor
 from mha_lint.model.layout import Answer, Shape, Strides
 from mha_lint.model.sizes import ONE, Size, equate, symbol
 from mha_lint.model.torch_api.call import Call, normal, operation, register_all
+from mha_lint.model.torch_api.devices import met
 from mha_lint.model.values import (
     NONE,
     NOTHING,
@@ -22,6 +24,7 @@ from mha_lint.model.values import (
     Unknown,
     Value,
     arguments,
+    as_factor,
     as_int,
     as_size,
     as_tensor,
@@ -52,7 +55,13 @@ def _clone(call: Call) -> Value:
         plain = call.keywords["memory_format"] == Qualified("torch.contiguous_format")
         strides = layout.contiguous_strides(tensor.shape) if plain and tensor.shape is not None else None
         return replace(tensor, strides=strides, contiguous=plain)
-    return elementwise(call, tensor)
+    copy = elementwise(call, tensor)
+    of_projection = isinstance(copy, Tensor) and copy.scale is not None and copy.scale.product is None
+    if of_projection and isinstance(copy, Tensor) and copy.scale and isinstance(call.node, cst.Call):
+        match call.node.func:
+            case cst.Attribute(attr=cst.Name("float" | "double" | "to" | "type")):
+                return replace(copy, scale=copy.scale.unsure)  # a cast to float32 expects large scores
+    return copy
 
 
 @operation("detach", "requires_grad_", "data", "real", "alias")
@@ -84,7 +93,7 @@ def elementwise(call: Call, *values: Value) -> Value:
         return Tensor(key=call.interpreter.key(call.node)) if unnamed else NOTHING
     unknown = any(isinstance(value, Unknown) for value in values)
     _note_mask(call, values)
-    result = _meaning(tensors, values[0])
+    result = replace(_meaning(tensors, values[0]), homes=met(call, values))
     ranked = [tensor for tensor in tensors if tensor.shape is not None]
     key = call.interpreter.key(call.node)
     if len(tensors) == 1 and not ranked:
@@ -129,6 +138,7 @@ def _like(tensor: Tensor) -> Tensor:
 def _meaning(tensors: list[Tensor], leading: Value) -> Tensor:
     """What the result of an elementwise operation is to attention: all that its operands are."""
     marked = next((tensor for tensor in tensors if tensor.width is not None), Tensor())
+    scaled = {tensor.scale for tensor in tensors if tensor.scale is not None}
     normalised = {tensor.normalised for tensor in tensors if tensor.normalised is not None}
     return Tensor(
         assumed=any(tensor.assumed for tensor in tensors),
@@ -138,6 +148,7 @@ def _meaning(tensors: list[Tensor], leading: Value) -> Tensor:
         batch=marked.batch,
         width=marked.width,
         normalised=normalised.pop() if len(normalised) == 1 else None,
+        scale=next(iter(scaled)) if len(scaled) == 1 else None,
         origin=leading.origin if isinstance(leading, Tensor) else None,
         inputs=frozenset().union(*(tensor.inputs for tensor in tensors)),
     )
@@ -166,19 +177,24 @@ def broadcast(state: State, shapes: list[Shape]) -> Shape:
     return tuple(result)
 
 
-def _unary(call: Call) -> Value:
+def _dropped(call: Call) -> Value:
     tensor = call.tensor(0, "input")
     return NOTHING if tensor is None else elementwise(call, tensor)
 
 
+def _unary(call: Call) -> Value:
+    result = _dropped(call)
+    return replace(result, scale=None) if isinstance(result, Tensor) else result
+
+
 _UNARY = """
     relu gelu silu sigmoid tanh exp log sqrt rsqrt abs neg square sin cos erf elu leaky_relu softplus relu6
-    mish hardtanh hardswish dropout dropout1d dropout2d alpha_dropout feature_dropout clamp clamp_min clamp_max clip
+    mish hardtanh hardswish clamp clamp_min clamp_max clip
     nan_to_num bernoulli round floor ceil sign zeros_like ones_like rand_like randn_like empty_like full_like
     logical_not isnan isinf
 """
 _BINARY = """
-    add sub mul multiply subtract pow maximum minimum eq ne lt le gt ge logical_and logical_or
+    add sub subtract pow maximum minimum eq ne lt le gt ge logical_and logical_or
 """
 
 
@@ -189,19 +205,43 @@ def _binary(call: Call) -> Value:
 def divided(call: Call) -> Value:
     """A quotient; weights that are divided by a tensor, such as their own sum, may sum to one along any dimension."""
     result = elementwise(call, *call.args[:2])
-    by_tensor = isinstance(result, Tensor) and len(call.args) > 1 and isinstance(call.args[1], (Tensor, Unknown))
-    return replace(result, normalised=None) if by_tensor and isinstance(result, Tensor) else result
+    if not isinstance(result, Tensor) or len(call.args) < 2:
+        return result
+    if isinstance(call.args[1], (Tensor, Unknown)) and result.normalised is not None:
+        result = replace(result, normalised=None)
+    factor = as_factor(call.args[1])
+    return scaled_by(call, result, None if factor is None else factor.power(-1.0))
+
+
+def times(call: Call) -> Value:
+    result = elementwise(call, *call.args[:2])
+    if not isinstance(result, Tensor) or len(call.args) < 2:
+        return result
+    first, second = call.args[:2]
+    return scaled_by(call, result, as_factor(second if isinstance(first, Tensor) else first))
+
+
+def scaled_by(call: Call, result: Tensor, factor: Factor | None) -> Tensor:
+    """The product with a number; with a tensor, or what is not known, no scale is known either."""
+    if result.scale is None:
+        return result
+    known = None if factor is None else factor.substitute(call.state.definitions)
+    return replace(result, scale=result.scale.by(known, call.node))
 
 
 register_all(_UNARY.split(), _unary)
+register_all("dropout dropout1d dropout2d alpha_dropout feature_dropout".split(), _dropped)
 register_all(_BINARY.split(), _binary)
 register_all(("div", "true_divide", "divide"), divided)
+register_all(("mul", "multiply"), times)
 
 
 @operation("normalize")
 def _normalize(call: Call) -> Value:
     result = _unary(call)
-    return replace(result, normalised=None) if isinstance(result, Tensor) else result
+    if not isinstance(result, Tensor):
+        return result
+    return replace(result, normalised=None, roles=result.roles | {"normed"})
 
 
 @operation("masked_fill")
@@ -226,6 +266,8 @@ def _softmax(call: Call) -> Value:
     tensor = call.tensor(0, "input")
     if tensor is None:
         return NOTHING
+    if tensor.scale is not None:
+        call.interpreter.saw_scale(call.node, tensor.scale, call.state)
     roles = frozenset({"weights"} if "scores" in tensor.roles else {"features"} if "projection" in tensor.roles else ())
     made = fresh(tensor.shape, roles=roles, inputs=tensor.inputs, normalised=_normalised(call, tensor))
     if tensor.shape is not None:
@@ -257,7 +299,8 @@ def _layer_norm(call: Call) -> Value:
     if tensor is None:
         return NOTHING
     strides = None if tensor.shape is None else layout.contiguous_strides(tensor.shape)
-    return replace(tensor, strides=strides, contiguous=True, assumed=False, part=None)
+    roles = tensor.roles | {"normed"}
+    return replace(tensor, strides=strides, contiguous=True, assumed=False, part=None, roles=roles, scale=None)
 
 
 @operation("is_contiguous")

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from mha_lint.model import layout
 from mha_lint.model.layout import Answer, Shape, Strides
+from mha_lint.model.scale import Scale, of_scores
 from mha_lint.model.sizes import ONE, Size, equate, product
 from mha_lint.model.torch_api.call import Call, normal, operation
 from mha_lint.model.torch_api.pointwise import broadcast
@@ -15,6 +16,7 @@ from mha_lint.model.values import (
     Sequence,
     Tensor,
     Value,
+    as_factor,
     as_tensor,
     fresh,
     of_shape,
@@ -49,14 +51,22 @@ def multiplied(call: Call, left: Tensor, right: Tensor) -> Value:
     attended(call, left, right, roles)
     if "context" in roles:
         weighted(call, left, right, -1, -2)
+    scale = _scale(call, left, right, left.last, roles)
     if shape is None:
         suffix = right.suffix[-1:] if "weights" in left.roles else ()
-        return Tensor(contiguous=True, key=key, suffix=suffix, roles=roles, inputs=inputs)
+        return Tensor(contiguous=True, key=key, suffix=suffix, roles=roles, inputs=inputs, scale=scale)
     contiguous = len(shape) >= 2 and not (right.rank is not None and left.rank is not None and left.rank < right.rank)
-    result = (fresh if contiguous else of_shape)(shape, roles=roles, inputs=inputs)
+    result = (fresh if contiguous else of_shape)(shape, roles=roles, inputs=inputs, scale=scale)
     if "context" in roles and len(shape) >= 3 and _of_projected(left, right):
         result = replace(result, batch=product(shape[:-2]), width=shape[width_at])
     return result
+
+
+def _scale(call: Call, left: Tensor, right: Tensor, width: Size | None, roles: frozenset[str]) -> Scale | None:
+    """The scale of scores, where queries or keys are projections as far as is known."""
+    if "scores" not in roles or "normed" in left.roles | right.roles or not (left.scale or right.scale):
+        return None
+    return of_scores(left.scale, right.scale, None if width is None else call.state.normal(width), call.node)
 
 
 def weighted(call: Call, left: Tensor, right: Tensor, of_left: int, of_right: int) -> None:
@@ -183,7 +193,8 @@ def _einsum(call: Call) -> Value:
     # A letter of size 1 changes the layout, and one of an operand whose shape is not known may well be that.
     sized = all(tensor.shape is not None and ONE not in tensor.shape for tensor in (left, right))
     strides = _einsum_strides(inputs, output, shape) if sized else None
-    result = Tensor(shape, strides, roles=roles, inputs=left.inputs | right.inputs)
+    scale = _scale(call, left, right, sizes.get(summed[0]) if len(summed) == 1 else None, roles)
+    result = Tensor(shape, strides, roles=roles, inputs=left.inputs | right.inputs, scale=scale)
     if result.strides is not None:
         result = replace(result, contiguous=layout.is_contiguous(shape, result.strides) is Answer.ALWAYS)
     if "context" in roles:
@@ -229,6 +240,11 @@ def _sdpa(call: Call) -> Value:
         call.interpreter.saw_use(tensor, role)
     grouped = ["grouped-query"] if call.keywords.get("enable_gqa") == Const(True) else []
     call.interpreter.saw_attention(*_kinds(query, key), *grouped)
+    factor = as_factor(call.keywords.get("scale"))
+    if factor is not None:
+        scale = of_scores(query.scale, key.scale, query.last, call.node).by(factor, call.node)
+        if scale is not None:
+            call.interpreter.saw_scale(call.node, scale, call.state)
     inputs = query.inputs | key.inputs | value.inputs
     known = query.shape or value.shape
     if known is None:
@@ -256,6 +272,7 @@ def linear(call: Call, tensor: Tensor, width_in: Size | None, width_out: Size | 
     """A learned map of the last dimension (..., c) -> (..., e); the result is newly allocated."""
     roles = mapped_roles(tensor.roles)
     width_out = width_out if width_out is not None else call.fresh_size("width")
+    scale = Scale(maps=frozenset({width_out, width_in or tensor.last or width_out}))
     if tensor.shape is None:
         lead = tensor.lead if tensor.suffix else tensor.key
         suffix = (*tensor.suffix[:-1], width_out)
@@ -266,8 +283,9 @@ def linear(call: Call, tensor: Tensor, width_in: Size | None, width_out: Size | 
             key=call.interpreter.key(call.node),
             roles=roles,
             inputs=tensor.inputs,
+            scale=scale,
         )
     if width_in is not None:
         equate(tensor.shape[-1], width_in, call.state.definitions)
     shape = (*tensor.shape[:-1], width_out)
-    return normal(fresh(shape, roles=roles, inputs=tensor.inputs), call.state)
+    return normal(fresh(shape, roles=roles, inputs=tensor.inputs, scale=scale), call.state)

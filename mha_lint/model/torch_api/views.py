@@ -37,7 +37,9 @@ def reshaped(call: Call, tensor: Tensor, sizes: list[Size | None] | None, *, cop
     if sizes is None:
         key = call.interpreter.key(call.node)
         known, assumed = tensor.contiguous or tensor.given, tensor.assumed or not tensor.contiguous
-        return Tensor(key=key, contiguous=known, assumed=assumed, roles=tensor.roles, merge=tensor.merge)
+        return Tensor(
+            key=key, contiguous=known, assumed=assumed, roles=tensor.roles, merge=tensor.merge, scale=tensor.scale
+        )
     shape = solve(call, tensor, sizes)
     tensor = normal(tensor, call.state)
     answer, strides = Answer.UNKNOWN, None
@@ -80,7 +82,7 @@ def reshaped_open(call: Call, tensor: Tensor, target: Leading, *, copies: bool) 
         roles, merge = tensor.roles, tensor.merge
         if "context" in roles and tensor.rank is not None and tensor.rank > 3 and len(target.items) == 1:
             roles, merge = roles | {"merged"}, call.node  # (b, t, h, d) -> (*x.shape[:-1], -1)
-        return Tensor(key=key, contiguous=known, assumed=tensor.assumed, roles=roles, merge=merge)
+        return Tensor(key=key, contiguous=known, assumed=tensor.assumed, roles=roles, merge=merge, scale=tensor.scale)
     width = tensor.suffix or (symbol(f"{tensor.key}.shape[-1]"),)
     suffix = solve(call, of_shape(width), sizes)
     return replace(tensor, suffix=suffix, lead=target.key, key=call.interpreter.key(call.node), contiguous=known)
@@ -200,7 +202,7 @@ def _transpose(call: Call) -> Value:
         tensor = call.interpreter.refine(call.state, tensor, 4)
         if tensor.shape is None:
             shape = (call.fresh_size("b"), call.fresh_size("t"), *tensor.suffix)
-            tensor = (fresh if tensor.contiguous else of_shape)(shape, roles=tensor.roles)
+            tensor = (fresh if tensor.contiguous else of_shape)(shape, roles=tensor.roles, scale=tensor.scale)
     if tensor.shape is None and first is not None and second is not None:
         suffix = list(tensor.suffix)
         if -len(suffix) <= min(first, second) and max(first, second) < 0:

@@ -1,0 +1,99 @@
+"""By what attention scores were scaled, from the projections of queries and keys to the softmax."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from mha_lint.model.factors import Factor, of_size
+from mha_lint.model.sizes import ONE, Size
+
+if TYPE_CHECKING:
+    import libcst as cst
+
+UNIT = Factor()
+
+
+@dataclass(frozen=True, slots=True)
+class Scale:
+    """What a projection, or the scores of two, has been multiplied by.
+
+    ``whole`` where nothing else has happened to it than views and that. ``maps`` are the widths that the projections
+    map from and to. Of scores, ``width`` is that of the queries and keys, ``product`` the expression that multiplies
+    them. ``applied`` is the expression that scaled last.
+    """
+
+    factor: Factor = UNIT
+    whole: bool = True
+    maps: frozenset[Size] = frozenset()
+    width: Size | None = None
+    product: cst.CSTNode | None = None
+    applied: cst.CSTNode | None = None
+
+    def by(self, factor: Factor | None, applied: cst.CSTNode) -> Scale | None:
+        """The same, scaled once more. By what is not known: None for scores; a projection may have been rotated."""
+        if factor is None:
+            return self.unsure if self.product is None else None
+        return replace(self, factor=self.factor * factor, applied=applied)
+
+    def normal(self, definitions: Mapping[str, Size]) -> Scale:
+        """The same in terms of what is not defined by other sizes."""
+        width = None if self.width is None else self.width.substitute(definitions)
+        maps = frozenset(size.substitute(definitions) for size in self.maps)
+        return replace(self, factor=self.factor.substitute(definitions), maps=maps, width=width)
+
+    @property
+    def unsure(self) -> Scale:
+        """The same, where something else has happened that is not known to scale."""
+        return replace(self, whole=False) if self.whole else self
+
+
+@dataclass(frozen=True, slots=True)
+class ScaleSeen:
+    """Scores on their way into a softmax; ``names`` are the local names of the sizes known there.
+
+    ``symbol`` is the method that computes them, and ``caller`` its call of the function that does it, where one does.
+    """
+
+    scale: Scale
+    names: tuple[tuple[Size, str], ...]
+    symbol: str
+    caller: cst.BaseExpression | None = None
+
+
+def of_scores(left: Scale | None, right: Scale | None, width: Size | None, product: cst.CSTNode) -> Scale:
+    """The scale of the product of two."""
+    known = [each for each in (left, right) if each is not None]
+    factor = UNIT
+    for each in known:
+        factor = factor * each.factor
+    whole = len(known) == 2 and all(each.whole for each in known)
+    applied = next((each.applied for each in known if each.applied is not None), None)
+    maps = frozenset().union(*(each.maps for each in known))
+    return Scale(factor, whole, maps, width, product, applied)
+
+
+def is_right(scale: Scale) -> bool:
+    """Whether scores are known to be scaled by the root of the width of a head."""
+    right = None if scale.width is None else of_size(scale.width).power(-0.5)
+    return right is not None and scale.factor.same(right)
+
+
+def mistake(scale: Scale) -> str | None:
+    """What is wrong with a scale, in words; None where it is right, or may be meant."""
+    width = scale.width
+    if width is None or width == ONE or is_right(scale):
+        return None
+    heads = {each for whole in scale.maps if (each := whole.divide(width)) is not None and each != ONE}
+    if scale.factor.same(UNIT):
+        return "not scaled at all" if scale.whole and heads and scale.applied is None else None  # by 1: on purpose
+    if scale.factor.same(of_size(width).power(0.5) or UNIT):
+        return "multiplied by the root of the width of a head, by which they should be divided"
+    for whole in scale.maps:
+        if whole != width and scale.factor.same(of_size(whole).power(-0.5) or UNIT):
+            return "scaled by the width of the model, not by that of a head"
+    for each in heads:
+        if scale.factor.same(of_size(each).power(-0.5) or UNIT):
+            return "scaled by the number of heads, not by the width of a head"
+    return None

@@ -1,0 +1,128 @@
+"""MHA109: the causal flag where the keys are longer than the queries."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, ClassVar
+
+import libcst as cst
+
+from mha_lint.model.values import Const, Tensor, Unknown, Value
+from mha_lint.rules.base import Hit, Rule
+from mha_lint.rules.dropout_active_in_eval import argument
+
+if TYPE_CHECKING:
+    from mha_lint.model.attention import FileModel
+    from mha_lint.model.paths import OperationSeen
+    from mha_lint.model.places import Places
+
+_CACHE = re.compile(r"cache|past|prev|history|(?<![a-z])mems?(?![a-z])", re.IGNORECASE)
+_COMPARED = re.compile(r"[<>]|[=!]=")  # lengths, as far as is known
+_STAGE = re.compile(r"prefill|prompt|decod|increment|first|empty|step|generat", re.IGNORECASE)
+
+
+class CausalFlagWithCache(Rule):
+    """# MHA109 causal-flag-with-cache
+
+    **warning** · no fix
+
+    ## What it does
+
+    Flags `scaled_dot_product_attention` with `is_causal=True` on a path on which the keys come from a cache, so that
+    they can be more than the queries, and nothing asks for the lengths.
+
+    ## Why it matters
+
+    The flag's mask is aligned at its top left: query 0 sees key 0 alone, whatever lies in the cache. With one new token
+    and a cache of a hundred, that token attends to the oldest key and to nothing else; nothing raises, and the text
+    that is generated repeats itself.
+
+    ## Example
+
+    ```python
+    k, v = torch.cat([past_k, k], dim=2), torch.cat([past_v, v], dim=2)
+    y = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+    ```
+
+    Use instead:
+
+    ```python
+    y = F.scaled_dot_product_attention(q, k, v, is_causal=q.shape[2] == k.shape[2])  # one token at a time, or no cache
+    y = F.scaled_dot_product_attention(q, k, v, attn_mask=causal_lower_right(q.shape[2], k.shape[2]))
+    ```
+
+    `causal_lower_right` is in `torch.nn.attention.bias`.
+
+    ## Fix
+
+    There is none: whether one token or several are decoded at a time, the code alone doesn't tell.
+
+    ## When it stays silent
+
+    - The flag, or the path, depends on the lengths, on whether there is a cache, or on the stage of decoding.
+    - The queries come from the cache too.
+    - What the flag is isn't known: a parameter of the function.
+
+    ## References
+
+    - [pytorch/pytorch#144858](https://github.com/pytorch/pytorch/issues/144858)
+    - [pytorch/pytorch#108108](https://github.com/pytorch/pytorch/issues/108108)
+    """
+
+    code = "MHA109"
+    name = "causal-flag-with-cache"
+    severity = "warning"
+    why = "The flag's mask is aligned top left: a new token sees the oldest keys of the cache, and not its own."
+    no_fix = "whether one token or several are decoded at a time, the code alone does not tell"
+    invalid: ClassVar = (
+        "import torch.nn.functional as F\ndef attend(q, k, v, cache):\n    k, v = cache.update(k, v)\n"
+        "    return F.scaled_dot_product_attention(q, k, v, is_causal=True)\n",
+    )
+    valid: ClassVar = (
+        "import torch.nn.functional as F\ndef attend(q, k, v, cache):\n    k, v = cache.update(k, v)\n"
+        "    return F.scaled_dot_product_attention(q, k, v, is_causal=q.shape[2] == k.shape[2])\n",
+        "import torch.nn.functional as F\ndef attend(q, k, v, cache=None):\n    causal = True\n"
+        "    if cache is not None:\n        k, v = cache.update(k, v)\n        causal = False\n"
+        "    return F.scaled_dot_product_attention(q, k, v, is_causal=causal)\n",
+    )
+
+    def check(self, model: FileModel, places: Places) -> Iterator[Hit]:
+        for node, seen in model.operations.items():
+            if not isinstance(node, cst.Call) or seen[0].name != "scaled_dot_product_attention":
+                continue
+            if not any(_hides_the_cache(each) for each in seen):
+                continue
+            function = places.function(node)
+            if function is not None and _CACHE.search(places.source(function)):
+                flag = argument(node, 5, "is_causal")
+                message = "`is_causal` is set although the keys come from a cache, and can be more than the queries"
+                yield Hit(node.func if flag is None else flag, node if flag is None else flag, message, seen[0].symbol)
+
+
+def _hides_the_cache(seen: OperationSeen) -> bool:
+    """Whether the flag may be set on this path, with keys from a cache and no question about their number."""
+    query, key = seen.argument(0, "query"), seen.argument(1, "key")
+    if not isinstance(key, Tensor) or "cached" not in key.roles:
+        return False
+    if isinstance(query, Tensor) and "cached" in query.roles:
+        return False
+    return _may_be_set(seen.argument(5, "is_causal"), seen) and not any(_is_guard(text) for text, _ in seen.conditions)
+
+
+def _may_be_set(flag: Value | None, seen: OperationSeen) -> bool:
+    """Whether the flag is True, or what the class was built with: nothing that asks for anything in the call."""
+    match flag:
+        case Const(True):
+            return True
+        case Unknown(str(key)):
+            return not key.startswith("<") and not any(key == name or key.startswith(f"{name}.") for name in seen.given)
+        case _:
+            return False
+
+
+def _is_guard(text: str) -> bool:
+    """Whether a condition compares lengths, or asks for the stage of decoding."""
+    if _STAGE.search(text):
+        return True
+    return _COMPARED.search(text) is not None and '"' not in text and "'" not in text

@@ -1,0 +1,244 @@
+"""MHA103: dropout of attention that nothing switches off in eval mode."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+import libcst as cst
+
+from mha_lint.model.factors import of_number
+from mha_lint.model.values import Const, Int, Layer, Method, Number, Tensor, Unknown, Value
+from mha_lint.rules.base import Hit, Rule
+
+if TYPE_CHECKING:
+    from mha_lint.model.attention import FileModel
+    from mha_lint.model.names import ClassInfo
+    from mha_lint.model.paths import OperationSeen
+    from mha_lint.model.places import Places
+
+_ATTENTION = frozenset({"scores", "weights", "context", "merged", "projected"})
+_MODE = re.compile(r"train|eval|infer|determin|grad_enabled", re.IGNORECASE)  # what asks whether this is training
+_ON_PURPOSE = re.compile(r"mc_?drop|mcd(?:rop|\b)|monte|bayes|uncertain|always|forced?_|stochastic", re.IGNORECASE)
+_HALF = of_number(0.5)  # the rate of F.dropout where none is given
+_TRIED = re.compile(r"(?:^|_)(?:test|bench|benchmark|profile|measure)(?:_|$)")  # functions of no model
+_SETTINGS = re.compile(r"\b(?:config|cfg|conf|args|hparams|params|opts?|options)\b")
+
+
+@dataclass(frozen=True, slots=True)
+class Ungated:
+    """A call that drops in both modes: the expression of its rate, where that is written; whether it is attention."""
+
+    call: cst.Call
+    rate: cst.BaseExpression | None
+    attends: bool  # scaled_dot_product_attention, which has no ``training`` to ask for
+
+
+class DropoutActiveInEval(Rule):
+    """# MHA103 dropout-active-in-eval
+
+    **error** · fix: unsafe, relation *corrected*
+
+    ## What it does
+
+    Flags dropout of an attention that is not switched off in eval mode: `scaled_dot_product_attention` with a
+    `dropout_p` that no `self.training` gates, and `F.dropout` of scores, weights or their context with no `training=`,
+    or with `training=True`.
+
+    ## Why it matters
+
+    `scaled_dot_product_attention` is a function and can't know the mode of the module that calls it: it drops whenever
+    `dropout_p` is above 0. So does `F.dropout`, whose `training` is True unless it is given. In eval mode such a module
+    gives another result in each call, all of them worse than they need be.
+
+    ## Example
+
+    ```python
+    y = F.scaled_dot_product_attention(q, k, v, dropout_p=self.dropout)
+    w = F.dropout(w, self.dropout)
+    ```
+
+    Use instead:
+
+    ```python
+    y = F.scaled_dot_product_attention(q, k, v, dropout_p=self.dropout if self.training else 0.0)
+    w = F.dropout(w, self.dropout, training=self.training)
+    ```
+
+    ## Fix
+
+    Asks `self.training`. It is *unsafe* because the module computes something else afterwards, in eval mode, on
+    purpose. Relation *corrected*: before, two calls in eval mode differ; after, they agree; in train mode both compute
+    the same from the same seed. Outside of the methods of a module there is no `self.training` to ask for.
+
+    ## When it stays silent
+
+    - The rate, or the call, is gated in any form: `self.p if self.training else 0.0`, `if not self.training: p = 0`,
+      `p * self.training`, a property or a helper that asks, an `eval` or `train` method of the class.
+    - The rate is 0 wherever the class sets it, or is not known to be a rate of the class: a parameter of the function,
+      unless a caller in the file hands it such a rate.
+    - Names say that it is on purpose: Monte Carlo dropout, `always`, `force`; or that it is a test or a benchmark.
+
+    ## References
+
+    - [karpathy/nanoGPT#240](https://github.com/karpathy/nanoGPT/pull/240)
+    - [huggingface/pytorch-image-models#1978](https://github.com/huggingface/pytorch-image-models/pull/1978)
+    - [pytorch/pytorch#124464](https://github.com/pytorch/pytorch/issues/124464)
+    """
+
+    code = "MHA103"
+    name = "dropout-active-in-eval"
+    severity = "error"
+    why = "These functions drop whenever the rate is above 0: in eval mode each call gives another, worse result."
+    applicability = "unsafe"
+    relation = "corrected"
+    invalid: ClassVar = (
+        "import torch.nn.functional as F\nclass Attention(torch.nn.Module):\n"
+        "    def __init__(self, p):\n        super().__init__()\n        self.p = p\n"
+        "    def forward(self, q, k, v):\n"
+        "        return F.scaled_dot_product_attention(q, k, v, dropout_p=self.p)\n",
+        "import torch.nn.functional as F\ndef attend(q, k, v):\n"
+        "    w = (q @ k.transpose(-2, -1)).softmax(-1)\n    return F.dropout(w, 0.1) @ v\n",
+    )
+    valid: ClassVar = (
+        "import torch.nn.functional as F\nclass Attention(torch.nn.Module):\n"
+        "    def __init__(self, p):\n        super().__init__()\n        self.p = p\n"
+        "    def forward(self, q, k, v):\n        p = self.p\n        if not self.training:\n            p = 0.0\n"
+        "        return F.scaled_dot_product_attention(q, k, v, dropout_p=p)\n",
+        "import torch.nn.functional as F\ndef attend(q, k, v, p):\n"
+        "    return F.scaled_dot_product_attention(q, k, v, dropout_p=p)\n",
+    )
+
+    def check(self, model: FileModel, places: Places) -> Iterator[Hit]:
+        for node, seen in model.operations.items():
+            if not isinstance(node, cst.Call) or not any(_drops_in_eval(each, model) for each in seen):
+                continue
+            if not _of_torch(node, model) or _is_on_purpose(node, model, places):
+                continue
+            attends = seen[0].name == "scaled_dot_product_attention"
+            if attends:
+                rate = argument(node, 4, "dropout_p")
+                first, what = rate or node.func, "`dropout_p` is not gated by `self.training`"
+            else:
+                rate = argument(node, 1, "p")
+                flag = argument(node, 2, "training", "train")
+                first = flag or node.func
+                what = "dropout with `training` always True" if flag else "dropout that is not told the mode"
+            last = first if attends and rate is not None else node
+            message = f"{what}: it drops in eval mode as well"
+            yield Hit(first, last, message, seen[0].symbol, evidence=Ungated(node, rate, attends))
+
+
+def argument(call: cst.Call, index: int, *names: str) -> cst.BaseExpression | None:
+    """The expression given at ``index`` or under one of ``names``."""
+    arg = given(call, index, *names)
+    return None if arg is None else arg.value
+
+
+def given(call: cst.Call, index: int, *names: str) -> cst.Arg | None:
+    """The argument at ``index`` or under one of ``names``."""
+    for at, arg in enumerate(call.args):
+        if arg.star:
+            return None
+        if arg.keyword.value in names if arg.keyword is not None else at == index:
+            return arg
+    return None
+
+
+def _drops_in_eval(seen: OperationSeen, model: FileModel) -> bool:
+    """Whether the call drops on this path, with a rate that is the class's own, whatever the mode."""
+    match seen.name:
+        case "scaled_dot_product_attention":
+            rate = seen.argument(4, "dropout_p")
+        case "dropout":
+            tensor, flag = seen.argument(0, "input"), seen.argument(2, "training", "train")
+            if not isinstance(tensor, Tensor) or not tensor.roles & _ATTENTION or flag not in (None, Const(True)):
+                return False
+            rate = seen.argument(1, "p")
+            if rate is None and "**" not in dict(seen.keywords):
+                rate = Number(_HALF)
+        case _:
+            return False
+    return rate is not None and not _is_gated(seen) and _is_rate(rate, seen, model)
+
+
+def _is_gated(seen: OperationSeen) -> bool:
+    """Whether the path is one that is only taken in train mode, or is chosen by something like it."""
+    return any(_MODE.search(text) and (taken or not _asks(text)) for text, taken in seen.conditions)
+
+
+def _asks(text: str) -> bool:
+    return text.rpartition(".")[2] == "training"
+
+
+def _is_rate(value: Value, seen: OperationSeen, model: FileModel) -> bool:
+    """Whether the value is a rate that the class was built with, or one that is written in the code, and not 0."""
+    match value:
+        case Number(factor):
+            if factor is None or factor.constant == 0:
+                return False
+            return all(_is_own(name, seen) for size, _ in factor.powers for name in size.symbols)
+        case Int(size):
+            return size.constant != 0 and all(_is_own(name, seen) for name in size.symbols)
+        case Method(Layer(kind=kind) as layer, "p"):
+            return "Dropout" in kind and not _is_zero(layer)
+        case Unknown(str(key)):
+            return _is_own(key, seen) or (key.startswith("<") and _is_attribute(value, seen, model))
+        case _:
+            return False
+
+
+def _is_zero(layer: Layer) -> bool:
+    match argument(layer.node, 0, "p") if layer.node is not None else None:
+        case cst.Float(text) | cst.Integer(text):
+            return float(text) == 0
+        case _:
+            return False
+
+
+def _is_own(key: str, seen: OperationSeen) -> bool:
+    """Whether the name is the class's own, or the module's: not a parameter of the function, nor made by a call."""
+    if key.startswith(("<", "(")) or _MODE.search(key) or _ON_PURPOSE.search(key):
+        return False
+    if key.startswith("self."):  # set by a base class that is not of this file; a property may ask for the mode
+        return _SETTINGS.search(key) is not None and "drop" in key.rpartition(".")[2].lower()
+    return not any(key == name or key.startswith((f"{name}.", f"{name}[")) for name in seen.given)
+
+
+def _is_attribute(value: Value, seen: OperationSeen, model: FileModel) -> bool:
+    """Whether the constructor of the class keeps this very value, whatever it got it from."""
+    built = (each.built for each in model.classes if each.cls.name == seen.symbol.partition(".")[0])
+    return any(value == kept for states in built for state in states for kept in state.attributes.values())
+
+
+def _of_torch(node: cst.Call, model: FileModel) -> bool:
+    """Whether the call is of torch's own function, not of a method that has its name."""
+    return isinstance(node.func, cst.Name) or (model.names.qualify(node.func) or "").startswith("torch.")
+
+
+def _is_on_purpose(node: cst.Call, model: FileModel, places: Places) -> bool:
+    """Whether names say that dropout stays on, or the class has a way of its own to switch it off."""
+    if any(_ON_PURPOSE.search(places.source(arg)) for arg in node.args):
+        return True
+    for parent in places.parents(node):
+        if isinstance(parent, cst.FunctionDef) and _TRIED.search(parent.name.value):
+            return True
+        if isinstance(parent, (cst.FunctionDef, cst.ClassDef)) and _ON_PURPOSE.search(_spaced(parent.name.value)):
+            return True
+        if isinstance(parent, cst.If) and _ON_PURPOSE.search(places.source(parent.test)):
+            return True
+        if isinstance(parent, cst.ClassDef):
+            cls = class_of(parent, model)
+            return cls is not None and (cls.method("eval") or cls.method("train")) is not None
+    return False
+
+
+def _spaced(name: str) -> str:
+    """``MCDropoutAttention`` as ``mc_dropout_attention``, so that words are told apart."""
+    return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()
+
+
+def class_of(node: cst.ClassDef, model: FileModel) -> ClassInfo | None:
+    return next((cls for cls in model.names.every_class if cls.node is node), None)

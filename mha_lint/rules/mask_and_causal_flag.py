@@ -1,0 +1,118 @@
+"""MHA112: a mask and the causal flag, which exclude each other."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, ClassVar
+
+import libcst as cst
+
+from mha_lint.model.values import Const, Tensor, Unknown
+from mha_lint.rules.base import Hit, Rule
+from mha_lint.rules.dropout_active_in_eval import argument
+
+if TYPE_CHECKING:
+    from mha_lint.model.attention import FileModel
+    from mha_lint.model.paths import OperationSeen
+    from mha_lint.model.places import Places
+
+
+class MaskAndCausalFlag(Rule):
+    """# MHA112 mask-and-causal-flag
+
+    **error** · no fix
+
+    ## What it does
+
+    Flags `scaled_dot_product_attention` that is given `attn_mask` together with `is_causal=True` where both can be set
+    at once.
+
+    ## Why it matters
+
+    The two exclude each other. The reference implementation raises a RuntimeError; some of the fused kernels run, with
+    no word about which of the two they apply. So the same call fails on the CPU and passes on a GPU, or changes its
+    meaning with the version of torch, the dtype, or whether the mask needs a gradient.
+
+    ## Example
+
+    ```python
+    y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=True)
+    ```
+
+    Use instead:
+
+    ```python
+    y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=mask is None)
+    ```
+
+    ## Fix
+
+    There is none: whether the mask holds the causal one already, or must be joined with it, is for its author to say.
+
+    ## When it stays silent
+
+    - The mask is None wherever the flag is set: `is_causal=mask is None`, a branch, an assertion.
+    - What the flag is isn't known: a parameter, or an attribute that the caller chooses.
+
+    ## References
+
+    - [The documentation](https://docs.pytorch.org/docs/stable/generated/torch.nn.functional.scaled_dot_product_attention.html):
+      "an error is thrown if both attn_mask and is_causal are set"
+    - [jingyaogong/minimind#382](https://github.com/jingyaogong/minimind/issues/382),
+      [nari-labs/dia#170](https://github.com/nari-labs/dia/pull/170)
+    """
+
+    code = "MHA112"
+    name = "mask-and-causal-flag"
+    severity = "error"
+    why = "The two exclude each other: torch raises a RuntimeError, or, in some kernels, drops one without a word."
+    no_fix = "whether the mask is causal already, or must be joined with one that is, its author knows"
+    invalid: ClassVar = (
+        "import torch.nn.functional as F\ndef attend(q, k, v, mask=None):\n"
+        "    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=True)\n",
+    )
+    valid: ClassVar = (
+        "import torch.nn.functional as F\ndef attend(q, k, v, mask=None):\n"
+        "    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=mask is None)\n",
+        "import torch.nn.functional as F\ndef attend(q, k, v, mask=None):\n"
+        "    if mask is not None:\n        return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)\n"
+        "    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=True)\n",
+    )
+
+    def check(self, model: FileModel, places: Places) -> Iterator[Hit]:
+        for node, seen in model.operations.items():
+            if not isinstance(node, cst.Call) or seen[0].name != "scaled_dot_product_attention":
+                continue
+            if any(_sets_both(each, _is_true(argument(node, 5, "is_causal"))) for each in seen):
+                mask = argument(node, 3, "attn_mask")
+                name = f"`{mask.value}`" if isinstance(mask, cst.Name) else "a mask"
+                message = f"{name} and `is_causal=True` can be set at once"
+                yield Hit(node.func, node, message, seen[0].symbol)
+
+
+def _is_true(flag: cst.BaseExpression | None) -> bool:
+    return isinstance(flag, cst.Name) and flag.value == "True"
+
+
+def _sets_both(seen: OperationSeen, always: bool) -> bool:
+    """Whether a mask is set on a path on which the flag is; ``always`` where the call itself says True.
+
+    Then whatever stands as the mask, if only the result of an unknown call, would have to be None in every call.
+    """
+    mask, flag = seen.argument(3, "attn_mask"), seen.argument(5, "is_causal")
+    if flag != Const(True) or any(_asks_for_mask(text, taken) for text, taken in seen.conditions):
+        return False
+    match mask:
+        case Tensor():
+            return True
+        case Unknown(str(key)):
+            return always or any(key == name or key.startswith((f"{name}.", f"{name}[")) for name in seen.given)
+        case Unknown():
+            return always
+        case _:
+            return False
+
+
+def _asks_for_mask(text: str, taken: bool) -> bool:
+    """Whether a condition may be about the mask's being there; one that says it is not None is no excuse."""
+    return "mask" in text.lower() and not (text.endswith(" is None") and not taken)

@@ -1,0 +1,160 @@
+"""MHA110: a mask, or another tensor, that stays behind when the module moves to a device."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+import libcst as cst
+
+from mha_lint.model.attention import is_module
+from mha_lint.rules.base import Hit, Rule
+from mha_lint.rules.dropout_active_in_eval import class_of
+
+if TYPE_CHECKING:
+    from mha_lint.model.attention import FileModel
+    from mha_lint.model.names import ClassInfo
+    from mha_lint.model.places import Places
+    from mha_lint.model.torch_api.devices import Meeting
+
+_DEVICE = re.compile(r"device|cuda|cpu|meta\b|\bmps\b", re.IGNORECASE)
+_BUILDING = re.compile(r"init|reset|build|setup|load", re.IGNORECASE)  # functions that run before a module moves
+_MOVED = r"\.{name}\s*(?::[^=\n]*)?=(?!=).*(?:device|\.to\(|cuda|type_as)"
+
+
+@dataclass(frozen=True, slots=True)
+class Stray:
+    """A call that makes a tensor on the default device; the attribute of the constructor that keeps it, if one does."""
+
+    call: cst.Call
+    attribute: str
+    meetings: tuple[Meeting, ...]
+
+
+class MaskNotABuffer(Rule):
+    """# MHA110 mask-not-a-buffer
+
+    **warning** · fix: safe, relation *repaired*
+
+    ## What it does
+
+    Flags a tensor, such as a causal mask, that the constructor keeps as a plain attribute, or that is made with no
+    `device=`, where it is used with scores, weights, projections or parameters.
+
+    ## Why it matters
+
+    `module.to("cuda")` moves parameters and buffers, nothing else. Such a tensor stays on the CPU, and the first
+    `masked_fill`, sum or product with one on the GPU raises "Expected all tensors to be on the same device". Tests that
+    run on the CPU never see it.
+
+    ## Example
+
+    ```python
+    self.mask = torch.tril(torch.ones(n, n))             # in __init__
+    future = torch.ones(t, t, dtype=torch.bool).triu(1)  # in forward
+    ```
+
+    Use instead:
+
+    ```python
+    self.register_buffer("mask", torch.tril(torch.ones(n, n)), persistent=False)
+    future = torch.ones(t, t, dtype=torch.bool, device=x.device).triu(1)
+    ```
+
+    ## Fix
+
+    Registers a buffer that is not part of the `state_dict`, so that old checkpoints load, or names the device of the
+    tensor that it is used with. Relation *repaired*: where before raises because of the device, after computes what
+    before would if the tensor had been moved; elsewhere both compute the same. Only a GPU can show the error; on the
+    CPU validation shows that nothing changes.
+
+    ## When it stays silent
+
+    - The tensor is moved, by `.to(…)`, `type_as`, `.cuda()`, on every path, or a condition asks for the device.
+    - It has no dimension, is only indexed by, or is only copied from: torch takes these from any device.
+    - The file sets a default device, or makes the tensor inside `with torch.device(…)`; the class has a `to`, `cuda` or
+      `_apply` of its own.
+
+    ## References
+
+    - [OpenNMT/OpenNMT-py#240](https://github.com/OpenNMT/OpenNMT-py/pull/240)
+    - [`register_buffer`](https://docs.pytorch.org/docs/stable/generated/torch.nn.Module.html#torch.nn.Module.register_buffer)
+    """
+
+    code = "MHA110"
+    name = "mask-not-a-buffer"
+    severity = "warning"
+    why = "It stays on the CPU when the module moves: the first operation with a tensor of the GPU raises."
+    applicability = "safe"
+    relation = "repaired"
+    invalid: ClassVar = (
+        "def attend(q, k, v):\n    t = q.shape[-2]\n    future = torch.ones(t, t, dtype=torch.bool).triu(1)\n"
+        "    w = (q @ k.transpose(-2, -1)).masked_fill(future, float('-inf')).softmax(-1)\n    return w @ v\n",
+    )
+    valid: ClassVar = (
+        "def attend(q, k, v):\n    t = q.shape[-2]\n"
+        "    future = torch.ones(t, t, dtype=torch.bool, device=q.device).triu(1)\n"
+        "    w = (q @ k.transpose(-2, -1)).masked_fill(future, float('-inf')).softmax(-1)\n    return w @ v\n",
+        "def attend(q, k, v):\n    t = q.shape[-2]\n    future = torch.ones(t, t).triu(1).bool().to(q.device)\n"
+        "    w = (q @ k.transpose(-2, -1)).masked_fill(future, float('-inf')).softmax(-1)\n    return w @ v\n",
+    )
+
+    def check(self, model: FileModel, places: Places) -> Iterator[Hit]:
+        if "set_default_device" in places.text or "set_default_tensor_type" in places.text:
+            return
+        for home, meetings in model.meetings.items():
+            raising = tuple(meeting for meeting in meetings if _raises(meeting))
+            if not raising or not isinstance(home, cst.Call) or _is_told_around(home, places):
+                continue
+            function, cls = places.function(home), _class_around(home, model, places)
+            if function is None or function.name.value != "__init__":
+                what = "a tensor is made on the default device, and used with one of the module's"
+                yield Hit(home.func, home, what, raising[0].symbol, evidence=Stray(home, "", raising))
+                continue
+            kept = kept_as(home, places)
+            if cls is None or not is_module(cls) or not kept or _moves_itself(cls, kept, places):
+                continue
+            statement = places.statement(home)
+            assert statement is not None
+            what = f"`self.{kept}` is no buffer: it stays where it is when the module moves"
+            symbol = f"{cls.name}.__init__"
+            yield Hit(statement.body[0], statement.body[0], what, symbol, evidence=Stray(home, kept, raising))
+
+
+def _raises(meeting: Meeting) -> bool:
+    """Whether it is one of a module that has moved, on a path on which nobody asks for the device."""
+    name = meeting.function.name.value if isinstance(meeting.function, cst.FunctionDef) else ""
+    return not _BUILDING.search(name) and not any(_DEVICE.search(text) for text, _ in meeting.conditions)
+
+
+def _is_told_around(home: cst.Call, places: Places) -> bool:
+    """Whether the call stands inside ``with torch.device(…)``."""
+    return any(
+        isinstance(parent, cst.With) and any(_DEVICE.search(places.source(item.item)) for item in parent.items)
+        for parent in places.parents(home)
+    )
+
+
+def _class_around(node: cst.CSTNode, model: FileModel, places: Places) -> ClassInfo | None:
+    return next((class_of(each, model) for each in places.parents(node) if isinstance(each, cst.ClassDef)), None)
+
+
+def kept_as(home: cst.Call, places: Places) -> str:
+    """The attribute that is assigned by the statement that makes the tensor; empty where it is no such statement."""
+    statement = places.statement(home)
+    match statement.body[0] if statement is not None and len(statement.body) == 1 else None:
+        case cst.Assign(targets=[cst.AssignTarget(target=cst.Attribute(value=cst.Name(), attr=cst.Name(name)))]):
+            return name
+        case cst.AnnAssign(target=cst.Attribute(value=cst.Name(), attr=cst.Name(name))):
+            return name
+        case _:
+            return ""
+
+
+def _moves_itself(cls: ClassInfo, name: str, places: Places) -> bool:
+    """Whether the class moves what it keeps in a way of its own, or someone in the file does it."""
+    if any(cls.method(method) is not None for method in ("to", "cuda", "_apply")):
+        return True
+    return re.search(_MOVED.replace("{name}", re.escape(name)), places.text) is not None

@@ -1,0 +1,250 @@
+"""MHA104: scores of the wrong scale."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+
+from tests.bench.injection.code import (
+    Edit,
+    Injection,
+    is_product,
+    last,
+    name_of,
+    operands,
+)
+from tests.bench.injection.scope import Scope
+
+_HEAD_WIDTH = re.compile(
+    r"(^|[._])(head_dims?|dim_heads?|d_head|head_size|attention_head_size|d_k|d_kv|dk|head_width|dim_per_head|key_dim|kv_dim"
+    r"|d_keys|hidden_size_per_attention_head|qk_head_dim|head_channels|head_features|per_head_dim)$"
+    r"|^\(?(q|k|query|key|queries|keys)\w*\.(size\(-1\)|shape\[-1\])\)?$"
+)
+_MODEL_WIDTHS = (
+    "embed_dim embed_dims hidden_size d_model n_embd dim hidden_dim inner_dim query_dim all_head_size all_head_dim"
+    " emb_dim n_feat in_channels channels model_dim embedding_dim attn_dim attention_dim n_state"
+).split()
+_HEADS = "num_heads n_heads heads num_attention_heads n_head nhead num_head".split()
+_SCALE = re.compile(r"(scal(e|ing)|norm_factor|norm_fact|temperature|softmax_scale|inv_sqrt\w*|factor)$")
+# What gives the scores a scale of their own: normalised queries and keys, learned scales, YaRN.
+_EXPLAINED = re.compile(
+    r"q_norm|k_norm|query_norm|key_norm|norm_q|norm_k|qk_norm|normalize\(|logit_scale|mscale|rsqrt|cosine|temperature|l2norm|norm_query"
+    r"|softcap|RMSNorm|sigmoid|relative_position_bias|compute_bias"
+)
+
+
+def injections(scope: Scope) -> Iterator[Injection]:
+    """The wrong scales that a function has room for."""
+    if not _EXPLAINED.search(scope.code.text(scope.unit)):
+        yield from _wrong_scale(scope)
+
+
+# --- MHA104
+
+
+def _wrong_scale(scope: Scope) -> Iterator[Injection]:
+    for node in scope.nodes:
+        found = _inverse_root(scope, node)
+        if found is not None:
+            assert isinstance(node, ast.BinOp)
+            reads = _scales_scores(scope, node)
+            if reads is None:
+                continue
+            width, inverse = found
+            how = "" if not reads or any(_multiplies(method, reads[0]) for method in scope.others) else ", handed on"
+            for kind, other in (
+                ("model width", _at_hand(scope, node, _MODEL_WIDTHS)),
+                ("heads", _at_hand(scope, node, _HEADS)),
+            ):
+                if other and other != scope.code.text(width) and not _is(scope, width, other, node):
+                    yield scope.injection(
+                        "MHA104", f"{kind}{how}", node, scope.code.replaced(width, other), reads=reads
+                    )
+            yield scope.injection("MHA104", f"inverted{how}", node, inverse, reads=reads)
+        if isinstance(node, ast.BinOp):
+            yield from _division(scope, node)
+            yield from _left_out(scope, node)
+
+
+def _inverse_root(scope: Scope, node: ast.AST) -> tuple[ast.expr, Edit] | None:
+    """The width in ``d ** -0.5`` or ``1 / sqrt(d)``, and the edit that makes ``d ** 0.5`` or ``sqrt(d)`` of it."""
+    code = scope.code
+    match node:
+        case ast.BinOp(left=width, op=ast.Pow(), right=power) if _number(power) == -0.5:
+            inverse = code.replaced(power, "0.5")
+        case ast.BinOp(left=one, op=ast.Div(), right=ast.Call(args=[width]) as root) if (
+            _number(one) == 1 and last(root) == "sqrt"
+        ):
+            inverse = code.replaced(node, code.text(root))
+        case _:
+            return None
+    return (width, inverse) if _HEAD_WIDTH.search(code.text(width)) else None
+
+
+def _scales_scores(scope: Scope, node: ast.expr) -> tuple[str, ...] | None:
+    """The attribute that an inverse root is put into, if it or the name it is put into scales scores; () for a name."""
+    statement = scope.statement(node)
+    around = {type(each) for each in scope.around(node)}
+    if around & {ast.IfExp, ast.BoolOp, ast.Compare, ast.Call, ast.If}:
+        # a configured scale may come first; ``torch.matmul(q * d ** -0.5, k)`` is no assignment of a scale
+        return None
+    if not isinstance(statement, ast.Assign) or statement.value is not node:
+        return None
+    name = name_of(statement.targets[0])
+    if not _SCALE.search(name):
+        return None
+    if name.startswith("self."):
+        used = any(_multiplies(method, name) or _hands_on(method, name) for method in scope.others)
+        return (name,) if used else None
+    return () if scope.attends else None
+
+
+def _multiplies(scope: Scope, name: str) -> bool:
+    """Whether a method that computes weights multiplies by the attribute."""
+    return bool(scope.weights) and any(
+        isinstance(up, (ast.BinOp, ast.AugAssign)) and isinstance(up.op, ast.Mult)
+        for read in _reads(scope, name)
+        for up in _up(scope, read)
+    )
+
+
+def _hands_on(scope: Scope, name: str) -> bool:
+    """Whether a method gives the attribute to what it calls, as the scale."""
+    return any(
+        isinstance(up, ast.keyword) and up.arg in ("scale", "scaling", "alpha", "softmax_scale")
+        for read in _reads(scope, name)
+        for up in _up(scope, read)
+    )
+
+
+def _reads(scope: Scope, name: str) -> list[ast.Attribute]:
+    return [
+        each
+        for each in scope.nodes
+        if isinstance(each, ast.Attribute) and isinstance(each.ctx, ast.Load) and name_of(each) == name
+    ]
+
+
+def _up(scope: Scope, node: ast.AST) -> Iterator[ast.AST]:
+    while node in scope.parents and not isinstance(node, ast.stmt):
+        node = scope.parents[node]
+        yield node
+
+
+def _number(node: ast.AST) -> float | None:
+    try:
+        value = ast.literal_eval(node)  # type: ignore[arg-type]
+    except (ValueError, TypeError):
+        return None
+    return float(value) if isinstance(value, (int, float)) else None
+
+
+def _at_hand(scope: Scope, at: ast.expr, names: list[str]) -> str:
+    """The first of the names that is bound here: an argument, a name of before, or an attribute of self."""
+    for name in names:
+        if name in scope.parameters or scope.values(name, at):
+            return name
+        if scope.function.name == "__init__" and scope.values(f"self.{name}", at):
+            return f"self.{name}"
+        if scope.function.name != "__init__" and _set_in_init(scope, name):
+            return f"self.{name}"
+    return ""
+
+
+def _set_in_init(scope: Scope, name: str) -> bool:
+    for method in scope.unit.body if isinstance(scope.unit, ast.ClassDef) else []:
+        if isinstance(method, ast.FunctionDef) and method.name == "__init__":
+            return any(
+                name_of(t) == f"self.{name}" for n in ast.walk(method) if isinstance(n, ast.Assign) for t in n.targets
+            )
+    return False
+
+
+def _is(scope: Scope, width: ast.expr, other: str, at: ast.expr) -> bool:
+    """Whether the head's width was set to that very name, as in single-head attention."""
+    return any(scope.code.text(value) == other for value, _ in scope.values(name_of(width), at))
+
+
+def _division(scope: Scope, node: ast.BinOp) -> Iterator[Injection]:
+    """``scores / math.sqrt(d)``: of another width, inverted, or left out."""
+    code = scope.code
+    match node:
+        case ast.BinOp(left=scaled, op=ast.Div(), right=ast.Call(args=[width]) as root) if last(root) == "sqrt":
+            pass
+        case ast.BinOp(left=scaled, op=ast.Div(), right=ast.BinOp(left=width, op=ast.Pow(), right=power) as root) if (
+            _number(power) == 0.5
+        ):
+            pass
+        case _:
+            return
+    if not _HEAD_WIDTH.search(code.text(width)) or not _scaled(scope, node, scaled):
+        return
+    for kind, names in (("model width", _MODEL_WIDTHS), ("heads", _HEADS)):
+        other = _at_hand(scope, node, names)
+        if other and other != code.text(width) and not _is(scope, width, other, node):
+            yield scope.injection("MHA104", kind, node, code.replaced(width, other))
+    slash = code.data.index(b"/", _closed(scope, scaled))
+    yield scope.injection("MHA104", "inverted", node, Edit(slash, slash + 1, "*"))
+    yield scope.injection("MHA104", "left out", node, _unscaled(scope, node, scaled))
+
+
+def _closed(scope: Scope, node: ast.expr) -> int:
+    """The end of an operand, with the brackets around it."""
+    data, at = scope.code.data, scope.code.end(node)
+    while data[at : at + 1] in (b")", b" ", b"\n"):
+        at += 1
+    while data[at - 1 : at] in (b" ", b"\n"):
+        at -= 1
+    return at
+
+
+def _scaled(scope: Scope, node: ast.expr, scaled: ast.expr) -> bool:
+    """Whether it is scores that are scaled, or a query on its way to them."""
+    if not scope.weights:
+        return False
+    return scope.leads(scaled, scope.is_scores) or _query(scope, node)
+
+
+def _query(scope: Scope, node: ast.expr) -> bool:
+    """Whether the value goes straight into a product as its first factor, or by the name of a query."""
+    parent = scope.parents[node]
+    if is_product(parent) and operands(parent)[:1] == [node]:
+        return True
+    statement = scope.statement(node)
+    named_query = isinstance(statement, ast.Assign) and bool(
+        re.match(r"q(uery)?(_\w+)?$", name_of(statement.targets[0]))
+    )
+    return named_query and parent is statement
+
+
+def _left_out(scope: Scope, node: ast.BinOp) -> Iterator[Injection]:
+    """``(q @ k.transpose(-2, -1)) * self.scale`` and ``q = q * self.scale`` without the scale."""
+    code = scope.code
+    match node:
+        case ast.BinOp(left=scaled, op=ast.Mult(), right=(ast.Name() | ast.Attribute()) as scale) if _SCALE.search(
+            code.text(scale)
+        ):
+            if _scaled(scope, node, scaled) and not _set_to_one(scope, scale):
+                yield scope.injection("MHA104", "left out", node, _unscaled(scope, node, scaled))
+
+
+def _unscaled(scope: Scope, node: ast.BinOp, scaled: ast.expr) -> Edit:
+    """Leaves out ``q = q * self.scale`` altogether, and the factor elsewhere."""
+    statement = scope.statement(node)
+    if (
+        isinstance(statement, ast.Assign)
+        and statement.value is node
+        and name_of(statement.targets[0]) == name_of(scaled) != ""
+    ):
+        return scope.code.line_deleted(statement)
+    return Edit(_closed(scope, scaled), scope.code.end(node), "")
+
+
+def _set_to_one(scope: Scope, scale: ast.expr) -> bool:
+    """Whether there may be no scale by the class's own defaults: then it proves nothing that it is missing."""
+    name = scope.code.text(scale)
+    text = scope.code.text(scope.unit)
+    return not name.startswith("self.") or bool(
+        re.search(rf"{re.escape(name)} = (1|1\.0|None|scale|scaling|scale_\w+|qk_scale.*)\n", text)
+    )

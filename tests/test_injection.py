@@ -1,0 +1,233 @@
+"""The injection bench writes exactly the mistakes that it names, and only where they are mistakes."""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from tests.bench.injection.sites import RULES, Site, drawn, sites_of
+
+HEAD = "import math\nimport torch\nfrom torch import nn\nimport torch.nn.functional as F\n\n\n"
+
+BY_HAND = """class Attention(nn.Module):
+    def __init__(self, dim, num_heads):
+        super().__init__()
+        self.num_heads = num_heads
+        self.head_dim = dim // num_heads
+        self.scale = self.head_dim**-0.5
+        self.register_buffer("mask", torch.tril(torch.ones(64, 64)))
+        self.to_q = nn.Linear(dim, dim)
+        self.to_k = nn.Linear(dim, dim)
+        self.to_v = nn.Linear(dim, dim)
+
+    def forward(self, x):
+        b, t, c = x.shape
+        q = self.to_q(x).view(b, t, self.num_heads, self.head_dim).transpose(1, 2)
+        k = self.to_k(x).view(b, t, self.num_heads, self.head_dim).transpose(1, 2)
+        v = self.to_v(x).view(b, t, self.num_heads, self.head_dim).transpose(1, 2)
+        scores = (q @ k.transpose(2, 3)) * self.scale  # a comment
+        scores = scores.masked_fill(self.mask[:t, :t] == 0, float("-inf"))
+        weights = F.softmax(scores, dim=-1)
+        weights = F.dropout(weights, 0.1, training=self.training)
+        return (weights @ v).transpose(1, 2).contiguous().view(b, t, c)
+"""
+
+FUSED = """class Attention(nn.Module):
+    def __init__(self, heads):
+        super().__init__()
+        self.heads = heads
+        self.p = 0.1
+
+    def forward(self, q, k, v, mask=None):
+        mask = mask.bool()
+        return F.scaled_dot_product_attention(
+            q, k, v,
+            attn_mask=mask,
+            dropout_p=self.p if self.training else 0.0,
+        )
+"""
+
+CACHED = """class Attention(nn.Module):
+    def forward(self, q, k, v, cache):
+        q_len = q.shape[-2]
+        k, v = cache.update(k, v)
+        is_causal = self.causal and q_len > 1
+        return F.scaled_dot_product_attention(q, k, v, is_causal=is_causal)
+"""
+
+UNMASKED = """class Attention(nn.Module):
+    def forward(self, x):
+        q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        scores = q @ k.transpose(-2, -1)
+        weights = scores.softmax(dim=-1)
+        return weights @ v
+"""
+
+UNMASKED_FUSED = """class Attention(nn.Module):
+    def forward(self, x):
+        q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        out = F.scaled_dot_product_attention(q, k, v)
+        return out
+"""
+
+MASKED_FORWARD = """def attention(q, k, v):
+    scores = q @ k.transpose(-2, -1)
+    mask = torch.ones(q.shape[-2], k.shape[-2], dtype=torch.bool, device=q.device).tril()
+    scores = scores.masked_fill(~mask, float("-inf"))
+    weights = scores.softmax(dim=-1)
+    return weights @ v
+"""
+
+
+def test_every_mistake_in_hand_written_attention_is_the_intended_text(tmp_path: Path) -> None:
+    found = written(tmp_path, BY_HAND)
+    split = "self.to_q(x).view(b, t, self.num_heads, self.head_dim).transpose(1, 2)"
+    assert found["MHA101", "in one chain"] == change(
+        "return (weights @ v).transpose(1, 2).contiguous().view(b, t, c)",
+        "return (weights @ v).contiguous().view(b, t, c)",
+    )
+    assert found["MHA101", "with its contiguous"] == change(
+        "return (weights @ v).transpose(1, 2).contiguous().view(b, t, c)", "return (weights @ v).view(b, t, c)"
+    )
+    assert found["MHA102", "in one chain"] == change(
+        f"q = {split}", "q = self.to_q(x).view(b, self.num_heads, t, self.head_dim)"
+    )
+    dropout = "weights = F.dropout(weights, 0.1, training=self.training)"
+    assert found["MHA103", "functional, no training"] == change(dropout, "weights = F.dropout(weights, 0.1)")
+    assert found["MHA103", "functional, True"] == change(dropout, "weights = F.dropout(weights, 0.1, training=True)")
+    scale = "self.scale = self.head_dim**-0.5"
+    assert found["MHA104", "model width"] == change(scale, "self.scale = dim**-0.5")
+    assert found["MHA104", "heads"] == change(scale, "self.scale = num_heads**-0.5")
+    assert found["MHA104", "inverted"] == change(scale, "self.scale = self.head_dim**0.5")
+    assert found["MHA104", "left out"] == change(
+        "scores = (q @ k.transpose(2, 3)) * self.scale  # a comment", "scores = (q @ k.transpose(2, 3))  # a comment"
+    )
+    softmax = "weights = F.softmax(scores, dim=-1)"
+    for dim in ("1", "2", "-2"):
+        assert found["MHA105", f"dim {dim}"] == change(softmax, f"weights = F.softmax(scores, dim={dim})")
+    assert found["MHA105", "no dim"] == change(softmax, "weights = F.softmax(scores)")
+    fill = 'scores = scores.masked_fill(self.mask[:t, :t] == 0, float("-inf"))'
+    assert found["MHA106", "fill"] == change(fill, fill.replace("== 0", "!= 0"))
+    assert found["MHA107", "fill moved"] == (
+        [fill],
+        ["weights = weights.masked_fill(self.mask[:t, :t] == 0, 0.0)"],
+    )
+    assert found["MHA108", "fill"] == change(fill, fill.replace('float("-inf")', "-1e9"))
+    assert found["MHA111", "tiny"] == change(fill, fill.replace('float("-inf")', "-1e-9"))
+    assert found["MHA111", "zero"] == change(fill, fill.replace('float("-inf")', "0"))
+    assert found["MHA110", "plain attribute"] == change(
+        'self.register_buffer("mask", torch.tril(torch.ones(64, 64)))', "self.mask = torch.tril(torch.ones(64, 64))"
+    )
+
+
+def test_every_mistake_about_fused_attention_is_the_intended_text(tmp_path: Path) -> None:
+    found = written(tmp_path, FUSED)
+    gated = "dropout_p=self.p if self.training else 0.0,"
+    assert found == {
+        ("MHA103", "sdpa"): change(gated, "dropout_p=self.p,"),
+        ("MHA112", "flag added"): change(gated, "dropout_p=self.p if self.training else 0.0, is_causal=True,"),
+        ("MHA113", "to float"): change("mask = mask.bool()", "mask = mask.float()"),
+    }
+    assert written(tmp_path, CACHED) == {
+        ("MHA109", "guard dropped"): change("is_causal = self.causal and q_len > 1", "is_causal = True"),
+    }
+
+
+def test_a_mask_that_is_made_where_it_is_used_loses_its_device_or_its_meaning(tmp_path: Path) -> None:
+    found = written(tmp_path, MASKED_FORWARD)
+    made = "mask = torch.ones(q.shape[-2], k.shape[-2], dtype=torch.bool, device=q.device).tril()"
+    assert found["MHA110", "no device"] == change(made, made.replace(", device=q.device", ""))
+    fill = 'scores = scores.masked_fill(~mask, float("-inf"))'
+    assert found["MHA106", "fill"] == change(fill, fill.replace("~mask", "mask"))
+
+
+@pytest.mark.parametrize("text", [UNMASKED, UNMASKED_FUSED], ids=["by hand", "fused"])
+def test_a_planted_mask_is_right_in_the_text_to_compare_with_and_wrong_in_the_other(tmp_path: Path, text: str) -> None:
+    """The right text attends to the past alone; each wrong one differs, but for what only CUDA or float16 show."""
+    torch = pytest.importorskip("torch")
+    torch.manual_seed(0)
+    x = torch.randn(2, 5, 8)
+    changed = x.clone()
+    changed[:, 4:] += 1
+    planted = [site for site in all_sites(tmp_path, text) if site.injection.planted]
+    assert {site.injection.rule for site in planted} >= {"MHA106", "MHA110"}
+    for site in planted:
+        rule = site.injection.rule
+        if rule == "MHA109":
+            continue  # a flag with a cache, which no call here gives
+        right = run(site.right, x)
+        seen = 2 if rule == "MHA112" else 4  # that one's mask is a window of two tokens to each side
+        assert torch.equal(right[:, :, :seen], run(site.right, changed)[:, :, :seen]), site.injection.form
+        if rule == "MHA112":
+            with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):  # others take both together
+                run(site.right, x)
+                with pytest.raises(RuntimeError, match="attn_mask should not be set when is_causal"):
+                    run(site.wrong, x)
+        elif rule in ("MHA108", "MHA110"):  # what float16 and CUDA show
+            assert torch.equal(right, run(site.wrong, x)), site.injection.form
+        else:
+            assert not torch.allclose(right, run(site.wrong, x), equal_nan=False), site.injection.form
+
+
+def test_a_draw_is_the_same_each_time_and_takes_two_sites_a_class(tmp_path: Path) -> None:
+    found = all_sites(tmp_path, BY_HAND)
+    chosen = drawn(found, 0, seed=3)
+    assert chosen == drawn(found, 0, seed=3)
+    counts = [sum(site.injection.rule == rule for site in chosen) for rule in RULES]
+    assert max(counts) == 2
+    assert not any(site.injection.planted for site in chosen if site.injection.rule in ("MHA106", "MHA111"))
+    assert any(drawn(found, 0, seed=3) != drawn(found, 0, seed=seed) for seed in range(4, 10))
+
+
+def test_attention_with_one_query_has_no_layout_to_get_wrong(tmp_path: Path) -> None:
+    text = BY_HAND.replace("view(b, t,", "view(b, 1,").replace("head_dim).transpose(1, 2)", "head_dim).transpose(1, 2)")
+    assert not {"MHA101", "MHA102"} & {rule for rule, _ in written(tmp_path, text)}
+
+
+def test_scores_with_a_scale_of_their_own_are_left_alone(tmp_path: Path) -> None:
+    text = BY_HAND.replace("self.to_q(x).view", "self.q_norm(self.to_q(x)).view")
+    assert "MHA104" not in {rule for rule, _ in written(tmp_path, text)}
+
+
+# --- what a site writes
+
+
+def all_sites(folder: Path, text: str) -> list[Site]:
+    path = folder / "attention.py"
+    path.write_text(HEAD + text)
+    return sites_of(path)
+
+
+def written(folder: Path, text: str) -> dict[tuple[str, str], tuple[list[str], list[str]]]:
+    """Rows that go and rows that come, stripped, by rule and form; of several sites of a form, the first."""
+    found: dict[tuple[str, str], tuple[list[str], list[str]]] = {}
+    for site in all_sites(folder, text):
+        ast.parse(site.wrong)
+        if not site.injection.planted:
+            rows = difflib.ndiff(site.right.decode().splitlines(), site.wrong.decode().splitlines())
+            both = [row for row in rows if row[:2] in ("- ", "+ ")]
+            gone, come = ([row[2:].strip() for row in both if row[0] == sign] for sign in "-+")
+            found.setdefault((site.injection.rule, site.injection.form), (gone, come))
+    return found
+
+
+def change(before: str, after: str) -> tuple[list[str], list[str]]:
+    return [before], [after]
+
+
+def run(text: bytes, x: object) -> object:
+    """The output of the class in the text, with one projection that splits into three times two heads of width 4."""
+    import torch
+
+    scope: dict[str, object] = {}
+    exec(text.decode(), scope)
+    module = scope["Attention"]()  # type: ignore[operator]
+    torch.manual_seed(1)
+    module.qkv, module.heads = torch.nn.Linear(8, 24), 2
+    return module.eval()(x)
