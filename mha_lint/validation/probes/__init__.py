@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from mha_lint.observation import Observation
 from mha_lint.validation.probes import (
     batch,
     causality,
@@ -14,8 +15,7 @@ from mha_lint.validation.probes import (
     permutation,
     score_variance,
 )
-from mha_lint.validation.probes.observation import NotApplicable, Observation
-from mha_lint.validation.probes.subject import Subject, prepared
+from mha_lint.validation.probes.subject import NotApplicable, Subject, prepared
 from mha_lint.validation.probes.trace import Seen, traced
 from mha_lint.validation.stubs import StubTouched
 

@@ -6,9 +6,9 @@ import re
 
 import torch
 
-from mha_lint.validation.probes.observation import NotApplicable, Observation
+from mha_lint.observation import Observation
 from mha_lint.validation.probes.sequence import Axis, axes, differences, rounding
-from mha_lint.validation.probes.subject import Subject
+from mha_lint.validation.probes.subject import NotApplicable, Subject
 from mha_lint.validation.probes.trace import Seen
 
 NAME = "permutation equivariance"

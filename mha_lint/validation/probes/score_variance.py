@@ -8,8 +8,8 @@ import statistics
 
 import torch
 
-from mha_lint.validation.probes.observation import NotApplicable, Observation
-from mha_lint.validation.probes.subject import Subject
+from mha_lint.observation import Observation
+from mha_lint.validation.probes.subject import NotApplicable, Subject
 from mha_lint.validation.probes.trace import Scores, Seen, traced
 
 NAME = "unit score variance"

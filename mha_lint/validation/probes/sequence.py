@@ -7,8 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from mha_lint.validation.probes.observation import NotApplicable
-from mha_lint.validation.probes.subject import Subject
+from mha_lint.validation.probes.subject import NotApplicable, Subject
 from mha_lint.validation.probes.trace import Seen
 
 _MOST = 16  # tokens that are changed, one after the other
