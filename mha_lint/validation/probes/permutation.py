@@ -33,8 +33,8 @@ def observe(subject: Subject, seen: Seen | None, insist: bool) -> Observation:
         difference = _difference(subject, axis, output)
         largest = float(difference.max())
         if largest > _SLACK * rounding(output) and (worst is None or largest > worst[0]):
-            what = "permute the output: it" if axis.output else "nothing: the output"
-            worst = largest, f"{what} differs by {largest:.3g} at place {int(difference.argmax())}", axis
+            at = f"does not just permute the output: at token {int(difference.argmax())} it differs"
+            worst = largest, f"{at if axis.output else 'changes the output'} by {largest:.3g}", axis
     if worst is None:
         return Observation(NAME, "holds", f"{(found or memory)[0].length} tokens were permuted")
     size, words, axis = worst
@@ -42,7 +42,7 @@ def observe(subject: Subject, seen: Seen | None, insist: bool) -> Observation:
     if not insist and (why := _positions(subject, seen, axis, tokens)):
         raise NotApplicable(why)
     names = ", ".join(axis.dims)
-    words = f"permuting the {axis.length} tokens of {names} does more than {words}, though nothing says where they are"
+    words = f"permuting the {axis.length} tokens of {names} {words}, though they have no positions and no mask"
     return Observation(NAME, "violated", words, size)
 
 
