@@ -133,7 +133,9 @@ def by_hand(text: str, old: str, new: str, code: str = "MHA103") -> Finding:
 def fixed(text: str, findings: list[Finding]) -> Fixed:
     Path("a.py").write_text(text)
     with Validator(devices=("cpu",), timeout=60.0) as validator:
-        return fix_source(read_source(Path("a.py").absolute()), findings, Settings(select=("MHA199",), unsafe_fixes=True), validator)
+        return fix_source(
+            read_source(Path("a.py").absolute()), findings, Settings(select=("MHA199",), unsafe_fixes=True), validator
+        )
 
 
 AFTERWARDS = "F.dropout(y, self.dropout)"
