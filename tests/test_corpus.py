@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 FILES = corpus()
 MARKED = [file for file in FILES if file.expected]
+# What is corrected computes something else, and a new layer draws from the generator, so that the weights differ.
+CHANGING = {rule.code for rule in all_rules() if rule.relation in ("corrected", "extended")}
 EXECUTED = [file for file in FILES if file.notes("run")]
 
 
@@ -197,7 +199,7 @@ def test_fixed_module_runs_and_computes_what_the_original_meant(file: CorpusFile
     for expression in file.notes("run"):
         before, after = execute(file, file.text, expression), execute(file, fixed.text, expression)
         assert after.refused <= file.excused
-        if "MHA003" in dict(file.expected):  # a new layer draws from the generator, so the weights differ
+        if CHANGING & dict(file.expected).keys():
             assert [tuple(t.shape) for t in tensors(after.value)] == [tuple(t.shape) for t in tensors(before.value)]
         else:
             torch.testing.assert_close(tensors(after.value), tensors(before.value), rtol=0, atol=0)

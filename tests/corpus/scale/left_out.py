@@ -1,0 +1,20 @@
+# run: Attention(64, 4)(torch.randn(2, 5, 64))
+# fix: unsafe
+import torch
+from torch import nn
+
+
+class Attention(nn.Module):
+    def __init__(self, dim, heads=4):
+        super().__init__()
+        self.heads, self.head_dim = heads, dim // heads
+        self.q, self.k, self.v = nn.Linear(dim, dim), nn.Linear(dim, dim), nn.Linear(dim, dim)
+        self.o = nn.Linear(dim, dim)
+
+    def forward(self, x):
+        b, t, c = x.shape
+        q = self.q(x).view(b, t, self.heads, self.head_dim).transpose(1, 2)
+        k = self.k(x).view(b, t, self.heads, self.head_dim).transpose(1, 2)
+        v = self.v(x).view(b, t, self.heads, self.head_dim).transpose(1, 2)
+        weights = torch.matmul(q, k.transpose(-2, -1)).softmax(dim=-1)  # expect: MHA104
+        return self.o((weights @ v).transpose(1, 2).reshape(b, t, c))
