@@ -61,6 +61,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             return _debug_model(options.debug_model)
         if options.replay:
             return _replay(options)
+        if options.probe:
+            return _probe(options)
         return _check(options)
     except SettingsError as error:
         complain(str(error))
@@ -208,6 +210,20 @@ def _replay(options: argparse.Namespace) -> int:
         return CLEAN if replay(options.replay, options.device, options.require_device) else FINDINGS
     except ReplayError as error:
         raise SettingsError(str(error)) from error
+
+
+def _probe(options: argparse.Namespace) -> int:
+    from mha_lint.probing import ProbingError, locate, probe, show
+
+    try:
+        subject = locate(options.probe)
+        settings = _settings(options, [subject.path])
+        probed = probe(subject, settings, options.device, options.require_device)
+        print(show(subject, probed, options.output_format))
+    except ProbingError as error:
+        raise SettingsError(str(error)) from error
+    violated = any(each.outcome == "violated" for seen in probed.observations.values() for each in seen)
+    return FINDINGS if violated and not options.exit_zero else CLEAN
 
 
 def _list_rules() -> int:

@@ -30,6 +30,7 @@ def parser() -> argparse.ArgumentParser:
         "paths", nargs="*", type=Path, metavar="PATHS", help="files or folders to lint, or - for stdin (default: .)"
     )
     _fixing(made.add_argument_group("Fixing (this executes the modules it fixes; linting alone never does)"))
+    _probing(made.add_argument_group("Probing (this executes the module; --device narrows where)"))
     _selection(made.add_argument_group("Rule selection"))
     _configuration(made.add_argument_group("Configuration"))
     _output(made.add_argument_group("Output"))
@@ -69,6 +70,15 @@ def _fixing(group: argparse._ArgumentGroup) -> None:
     )
     group.add_argument(
         "--replay", type=Path, metavar="FILE", help="execute the trials of an --evidence file again and exit"
+    )
+
+
+def _probing(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--probe",
+        metavar="MODULE:CLASS",
+        help="say which properties of attention hold in a class or function (pkg.mod:Class or path/file.py:Class): "
+        "causality, weights that add up to one, …, each violation with a counterexample; and exit",
     )
 
 

@@ -42,7 +42,7 @@ class Attention(nn.Module):
     def forward(self, x):
         b, t, c = x.shape
         q, k, v = self.split(self.q(x)), self.split(self.k(x)), self.split(self.v(x))
-        weights = (q @ k.transpose(-2, -1)).softmax(-1)
+        weights = (q @ k.transpose(-2, -1) / q.shape[-1] ** 0.5).softmax(-1)
         y = (weights @ v).transpose(1, 2).contiguous().view(b, t, c)
         return self.proj(y)
 """

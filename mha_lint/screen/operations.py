@@ -195,8 +195,9 @@ def _matmul(call: Call) -> Value:
 
 
 def _einsum(call: Call) -> Value:
-    operands = [fc.all_facets(arg) for arg in call.args[1:]]
-    result = (reduce(fc.multiplied, operands) if operands else 0) | fc.TRANSPOSED
+    listed = [other.values for arg in call.args[1:2] for other in fc.others(arg) if isinstance(other, fc.Items)]
+    operands = [fc.all_facets(arg) for arg in (listed[0] if listed else call.args[1:])] or [0]
+    result = reduce(fc.multiplied, operands[1:] or operands, operands[0]) | fc.TRANSPOSED
     if result & CONTEXT:
         call.look.suspect("softmax")
     return result

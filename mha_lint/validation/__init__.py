@@ -6,7 +6,26 @@ Importing this package costs nothing and imports no torch: torch lives in a serv
 
 from __future__ import annotations
 
-from mha_lint.validation.job import DeviceMissing, Environment, Job, Reached, Reaching, TorchMissing
+from mha_lint.validation.job import (
+    DeviceMissing,
+    Environment,
+    Job,
+    Probed,
+    Probing,
+    Reached,
+    Reaching,
+    TorchMissing,
+)
 from mha_lint.validation.validator import Validator
 
-__all__ = ["DeviceMissing", "Environment", "Job", "Reached", "Reaching", "TorchMissing", "Validator"]
+__all__ = [
+    "DeviceMissing",
+    "Environment",
+    "Job",
+    "Probed",
+    "Probing",
+    "Reached",
+    "Reaching",
+    "TorchMissing",
+    "Validator",
+]

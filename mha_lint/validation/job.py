@@ -8,6 +8,7 @@ from typing import Any
 
 from mha_lint.declared import Declared
 from mha_lint.findings import Expected, Relation, Trial, Verdict
+from mha_lint.observation import Observation
 
 
 class TorchMissing(Exception):
@@ -72,6 +73,36 @@ class Reached:
 
 
 @dataclass(frozen=True, slots=True)
+class Probing:
+    """The question which properties of attention the class or function ``target`` of a file has, as it is.
+
+    ``symbols`` are its methods ("Class.method"), or the function; ``hints`` and ``declared`` as for a :class:`Job`.
+    """
+
+    path: str
+    text: str
+    target: str
+    symbols: tuple[str, ...]
+    hints: Mapping[str, tuple[str | int | None, ...]] = field(default_factory=dict)
+    declared: tuple[Declared, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Probed:
+    """The answer: what was seen on each device, by its kind. ``reason`` says why nothing was, with a harness ``stub``.
+
+    ``how`` is the call that was made, ``shapes`` its inputs, ``level`` which way to run it served.
+    """
+
+    observations: Mapping[str, tuple[Observation, ...]] = field(default_factory=dict)
+    how: str = ""
+    shapes: tuple[str, ...] = ()
+    level: str = ""
+    reason: str = ""
+    stub: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Environment:
     """Where trials run: ``devices`` maps "cpu" and "cuda" to the hardware's name."""
 
@@ -101,6 +132,24 @@ def job_from_json(data: dict[str, Any]) -> Job:
         agree=data.get("agree", ""),
         expected=data.get("expected", "view"),
     )
+
+
+def probing_from_json(data: dict[str, Any]) -> Probing:
+    return Probing(
+        path=data["path"],
+        text=data["text"],
+        target=data["target"],
+        symbols=tuple(data["symbols"]),
+        hints={name: tuple(shape) for name, shape in data["hints"].items()},
+        declared=tuple(Declared(**each) for each in data["declared"]),
+    )
+
+
+def probed_from_json(data: dict[str, Any]) -> Probed:
+    observations = {
+        device: tuple(Observation(**each) for each in listed) for device, listed in data["observations"].items()
+    }
+    return Probed(**{**data, "observations": observations, "shapes": tuple(data["shapes"])})
 
 
 def verdict_to_json(verdict: Verdict) -> dict[str, Any]:

@@ -26,10 +26,13 @@ from mha_lint.validation.job import (
     DeviceMissing,
     Environment,
     Job,
+    Probed,
+    Probing,
     Reached,
     Reaching,
     TorchMissing,
     job_to_json,
+    probed_from_json,
     verdict_from_json,
 )
 from mha_lint.validation.journal import Journal
@@ -202,6 +205,21 @@ class Validator:
             except (OSError, EOFError):
                 self._stop_server()  # the next question gets a fresh one
                 return Reached("", reason="the validation server died while it ran this code")
+
+    def probe(self, asked: Probing) -> Probed:
+        """Build and call what is asked for in an isolated child, and try every property of attention on it.
+
+        Raises what :meth:`environment` raises.
+        """
+        devices = self.environment().devices
+        request = {"ask": "probe", "asked": asdict(asked), "devices": devices, "timeout": self._timeout}
+        with self._lock:
+            try:
+                self._greet()
+                return probed_from_json(self._ask(request))
+            except (OSError, EOFError):
+                self._stop_server()  # the next question gets a fresh one
+                return Probed(reason="the validation server died while it ran this code")
 
     def close(self) -> None:
         """End the server and whatever it runs, and the journal. Harmless when closed."""

@@ -18,7 +18,7 @@ from typing import Any
 from mha_lint.findings import Verdict
 from mha_lint.validation.channel import receive, send
 from mha_lint.validation.children import in_child, remove
-from mha_lint.validation.job import job_from_json, verdict_to_json
+from mha_lint.validation.job import Probed, Reached, job_from_json, verdict_to_json
 from mha_lint.validation.warm import Packages
 
 
@@ -44,7 +44,7 @@ def _run(sock: socket.socket) -> None:
     import torch.overrides
     import torch.utils._pytree
 
-    from mha_lint.validation import examine, reach  # noqa: F401
+    from mha_lint.validation import examine, probed, reach  # noqa: F401
 
     send(sock, {"torch": torch.__version__})  # said first: the caller need not wait for the rest
     for needed in ("torch.fx.experimental.symbolic_shapes", "numpy.random"):  # every child would import them
@@ -70,10 +70,12 @@ def _serve(sock: socket.socket, request: dict[str, Any], packages: Packages) -> 
         ended = in_child(_name_cuda, sock, float(request["timeout"]))
         answer = ended.answer or {"cuda": None, "why": f"looking for it failed: {ended.reason}"}
         return {"torch": torch.__version__, **answer}
-    if request["ask"] == "reach":
+    if request["ask"] in ("reach", "probe"):
         ended = packages.run(request, request["asked"]["path"], request["asked"]["text"], sock)
         reason = f"{ended.reason} while running {ended.phase or 'nothing yet'}"
-        return ended.answer or {"level": "", "how": "", "reason": reason}
+        return ended.answer or asdict(
+            Reached("", reason=reason) if request["ask"] == "reach" else Probed(reason=reason)
+        )
     ended = packages.run(request, request["job"]["path"], request["job"]["before"], sock)
     if ended.answer is not None:
         return ended.answer
@@ -96,11 +98,13 @@ def _name_cuda(tell: Callable[[str], None]) -> dict[str, Any]:
 
 def _work(request: dict[str, Any], tell: Callable[[str], None]) -> dict[str, Any]:
     """What a child does: confine itself, then answer."""
-    from mha_lint.validation import examine, isolation, reach
+    from mha_lint.validation import examine, isolation, probed, reach
 
     deadline = time.monotonic() + 0.8 * float(request["timeout"])
     isolation.confine(os.getcwd(), float(request["timeout"]))
     if request["ask"] == "reach":
         return asdict(reach.answer(request, deadline, tell))
+    if request["ask"] == "probe":
+        return asdict(probed.answer(request, deadline, tell))
     verdict = examine.examine(job_from_json(request["job"]), request["devices"], deadline, tell)
     return verdict_to_json(verdict)

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import torch
+
+from mha_lint.observation import Observation
 from mha_lint.validation.probes import (
     batch,
     causality,
@@ -14,12 +17,11 @@ from mha_lint.validation.probes import (
     permutation,
     score_variance,
 )
-from mha_lint.validation.probes.observation import NotApplicable, Observation
-from mha_lint.validation.probes.subject import Subject, prepared
+from mha_lint.validation.probes.subject import NotApplicable, Subject, prepared
 from mha_lint.validation.probes.trace import Seen, traced
 from mha_lint.validation.stubs import StubTouched
 
-__all__ = ["PROBES", "Observation", "observe"]
+__all__ = ["PROBES", "Observation", "arguments_of", "observe", "observe_all"]
 
 _PROBES: Mapping[str, Callable[[Subject, Seen | None, bool], Observation]] = {
     each.NAME: each.observe
@@ -56,3 +58,30 @@ def _followed(subject: Subject) -> Seen | None:
         return traced(subject)
     except (Exception, StubTouched):  # some kernels and some subclasses of Tensor can't be watched
         return None
+
+
+def observe_all(module: Callable[..., Any], inputs: Any = None, *, seed: int = 0) -> tuple[Observation, ...]:
+    """Try all of :data:`PROBES`. ``inputs`` may be a mapping, a tuple, one tensor, or None, to be searched for.
+
+    Raises ValueError where they are not found.
+    """
+    arguments = arguments_of(module, inputs)
+    return tuple(observe(name, module, arguments, seed=seed) for name in PROBES)
+
+
+def arguments_of(module: Callable[..., Any], inputs: Any) -> Mapping[str, Any]:
+    """The inputs of one call as :func:`observe` takes them. Raises ValueError where None are given and none found."""
+    if inputs is None:
+        from mha_lint.validation.probed import NoInputs, found_inputs
+
+        if not isinstance(module, torch.nn.Module):
+            raise ValueError("no inputs are given, and they can be found for a torch.nn.Module only")
+        try:
+            return found_inputs(module)
+        except NoInputs as error:
+            raise ValueError(f"{error}; give them as the second argument") from error
+    if isinstance(inputs, Mapping):
+        return inputs
+    if isinstance(inputs, (tuple, list)):
+        return {str(place): value for place, value in enumerate(inputs)}
+    return {"0": inputs}

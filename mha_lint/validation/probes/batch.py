@@ -6,9 +6,9 @@ import re
 
 import torch
 
-from mha_lint.validation.probes.observation import NotApplicable, Observation
+from mha_lint.observation import Observation
 from mha_lint.validation.probes.sequence import differences, redrawn, rounding
-from mha_lint.validation.probes.subject import Subject
+from mha_lint.validation.probes.subject import NotApplicable, Subject
 from mha_lint.validation.probes.trace import Seen
 
 NAME = "batch independence"
@@ -65,10 +65,10 @@ def _worst(subject: Subject, output: torch.Tensor, dim: int, group: dict[str, to
     for entry in sorted({0, length // 2, length - 1}):
         others = [place for place in range(length) if place != entry]
         changed = {
-            name: redrawn(value, dim, others, subject.seed + entry + 11 * count)
+            name: redrawn(value, (dim,), others, subject.seed + entry + 11 * count)
             for count, (name, value) in enumerate(group.items())
         }
-        change = float(differences(output, subject.with_inputs(changed).run(), dim)[entry])
+        change = float(differences(output, subject.with_inputs(changed).run(), (dim,))[entry])
         worst = max(worst, (change, entry))
     return worst
 

@@ -7,10 +7,10 @@ import re
 
 import torch
 
+from mha_lint.observation import Observation
 from mha_lint.validation.probes.masks import is_triangular
-from mha_lint.validation.probes.observation import NotApplicable, Observation
 from mha_lint.validation.probes.sequence import Axis, axes, influence, mixes, rounding
-from mha_lint.validation.probes.subject import Subject
+from mha_lint.validation.probes.subject import NotApplicable, Subject
 from mha_lint.validation.probes.trace import Seen
 
 NAME = "causality"

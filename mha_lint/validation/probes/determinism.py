@@ -6,8 +6,8 @@ from typing import Any
 
 import torch
 
+from mha_lint.observation import Observation
 from mha_lint.validation import trial
-from mha_lint.validation.probes.observation import Observation
 from mha_lint.validation.probes.subject import Subject, output_of
 from mha_lint.validation.probes.trace import Seen
 

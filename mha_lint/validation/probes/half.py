@@ -9,9 +9,9 @@ from typing import Any
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from mha_lint.observation import Observation
 from mha_lint.validation import trial
-from mha_lint.validation.probes.observation import NotApplicable, Observation
-from mha_lint.validation.probes.subject import State, Subject, moved
+from mha_lint.validation.probes.subject import NotApplicable, State, Subject, moved
 from mha_lint.validation.probes.trace import Seen
 
 NAME = "half safety"

@@ -6,9 +6,9 @@ import re
 
 import torch
 
-from mha_lint.validation.probes.observation import NotApplicable, Observation
-from mha_lint.validation.probes.sequence import Axis, axes, differences, rounding
-from mha_lint.validation.probes.subject import Subject
+from mha_lint.observation import Observation
+from mha_lint.validation.probes.sequence import Axis, axes, differences, flat, rounding
+from mha_lint.validation.probes.subject import NotApplicable, Subject
 from mha_lint.validation.probes.trace import Seen
 
 NAME = "permutation equivariance"
@@ -25,24 +25,37 @@ def observe(subject: Subject, seen: Seen | None, insist: bool) -> Observation:
     if not bool(torch.isfinite(output).any()):
         raise NotApplicable("the output is not finite")
     found = axes(subject, output, seen)
-    if not found:
+    memory = _memory(subject, found, seen)
+    if not found and not memory:
         raise NotApplicable("no input has a dim of tokens that the output has too")
-    tolerance = _SLACK * rounding(output)
-    worst: tuple[float, int, Axis] | None = None
-    for axis in found[:1] if output.dim() != 3 else found:
+    worst: tuple[float, str, Axis] | None = None
+    for axis in [*found, *memory]:
         difference = _difference(subject, axis, output)
         largest = float(difference.max())
-        if largest > tolerance and (worst is None or largest > worst[0]):
-            worst = largest, int(difference.argmax()), axis
+        if largest > _SLACK * rounding(output) and (worst is None or largest > worst[0]):
+            at = f"does not just permute the output: at token {int(difference.argmax())} it differs"
+            worst = largest, f"{at if axis.output else 'changes the output'} by {largest:.3g}", axis
     if worst is None:
-        return Observation(NAME, "holds", f"{found[0].length} tokens were permuted")
-    if not insist and (why := _positions(subject, seen, worst[2])):
+        return Observation(NAME, "holds", f"{(found or memory)[0].length} tokens were permuted")
+    size, words, axis = worst
+    tokens = {name for each in [*found, *memory] for name in each.dims}
+    if not insist and (why := _positions(subject, seen, axis, tokens)):
         raise NotApplicable(why)
-    words = (
-        f"permuting the {worst[2].length} tokens does more than permute the output: "
-        f"it differs by {worst[0]:.3g} at token {worst[1]}, though there are no positions and no mask"
-    )
-    return Observation(NAME, "violated", words, worst[0])
+    names = ", ".join(axis.dims)
+    words = f"permuting the {axis.length} tokens of {names} {words}, though they have no positions and no mask"
+    return Observation(NAME, "violated", words, size)
+
+
+def _memory(subject: Subject, found: list[Axis], seen: Seen | None) -> list[Axis]:
+    """The inputs whose tokens are attended to by others alone, in any order: they have another length."""
+    lengths = {each.keys for each in seen.applied} if seen is not None else set()
+    known = {name for axis in found for name in axis.dims}
+    grouped: dict[int, Axis] = {}
+    for name, value in subject.tensors.items():
+        if name not in known and value.dim() == 3 and value.is_floating_point() and value.shape[1] in lengths - {1}:
+            length = value.shape[1]
+            grouped.setdefault(length, Axis({}, (), length)).dims[name] = (1,)
+    return list(grouped.values())
 
 
 def _difference(subject: Subject, axis: Axis, output: torch.Tensor) -> torch.Tensor:
@@ -50,15 +63,18 @@ def _difference(subject: Subject, axis: Axis, output: torch.Tensor) -> torch.Ten
     order = torch.randperm(axis.length, generator=generator)
     if bool((order == torch.arange(axis.length)).all()):
         order = order.flip(0)
-    changed = {
-        name: subject.tensors[name].index_select(dim, order.to(subject.tensors[name].device))
-        for name, dim in axis.dims.items()
-    }
+    changed = {name: _permuted(subject.tensors[name], dims, order) for name, dims in axis.dims.items()}
     after = subject.with_inputs(changed).run()
-    return differences(after, output.index_select(axis.output, order.to(output.device)), axis.output)
+    if not axis.output:
+        return differences(after, output, tuple(range(output.dim())))
+    return differences(after, _permuted(output, axis.output, order), axis.output)
 
 
-def _positions(subject: Subject, seen: Seen | None, axis: Axis) -> str:
+def _permuted(value: torch.Tensor, dims: tuple[int, ...], order: torch.Tensor) -> torch.Tensor:
+    return flat(value, dims).index_select(dims[0], order.to(value.device)).reshape(value.shape)
+
+
+def _positions(subject: Subject, seen: Seen | None, axis: Axis, tokens: set[str]) -> str:
     """What says that places in the sequence, or the batch, are meant to matter; "" where nothing does."""
     if seen is None or not seen.applied:
         return "it can't be seen whether places matter: no weights were seen"
@@ -69,16 +85,15 @@ def _positions(subject: Subject, seen: Seen | None, axis: Axis) -> str:
     for each in seen.softmaxes:
         if each.masked:
             return "a mask or bias is applied to the scores"
-    if any(axis.length not in (each.queries, each.keys) for each in seen.applied):
+    if axis.output and any(axis.length not in (each.queries, each.keys) for each in seen.applied):
         return "not every attention is over all tokens"
     if axis.length in seen.cuts:
         return "some tokens are treated apart from others"
-    if axis.output == 0 and any(_splits(before, after, axis.length) for before, after in seen.views):
+    if axis.output == (0,) and any(_splits(before, after, axis.length) for before, after in seen.views):
         return "it splits the dim into parts"
-    for name in subject.inputs:
-        if name not in axis.dims and (
-            _POSITIONS.search(name.lower()) or isinstance(subject.inputs[name], torch.Tensor)
-        ):
+    for name, value in subject.inputs.items():
+        told = isinstance(value, torch.Tensor) or _POSITIONS.search(name.lower())
+        if name not in tokens and value is not None and value is not False and told:
             return f"it is called with {name}"
     for part in subject.owner.modules() if subject.owner is not None else ():
         tensors = {**part._parameters, **part._buffers, **vars(part)}

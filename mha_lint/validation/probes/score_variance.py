@@ -8,8 +8,8 @@ import statistics
 
 import torch
 
-from mha_lint.validation.probes.observation import NotApplicable, Observation
-from mha_lint.validation.probes.subject import Subject
+from mha_lint.observation import Observation
+from mha_lint.validation.probes.subject import NotApplicable, Subject
 from mha_lint.validation.probes.trace import Scores, Seen, traced
 
 NAME = "unit score variance"
@@ -44,7 +44,7 @@ def observe(subject: Subject, seen: Seen | None, insist: bool) -> Observation:
         return Observation(NAME, "holds", words)
     if error > 2 * _SURE * variance:
         raise NotApplicable(f"there are too few scores to measure their variance: {variance:.3g} ± {error:.2g}")
-    if not insist and (why := _meant(variance, width, runs[0], seen)):
+    if not insist and (why := _meant(subject, variance, width, seen)):
         raise NotApplicable(f"{words}, {why}")
     return Observation(NAME, "violated", f"{words}, not 1", abs(variance - 1))
 
@@ -69,7 +69,7 @@ def _mean_square(plain: torch.Tensor | None) -> float:
     if square.dim() >= 2 and square.shape[-1] == square.shape[-2] > 1:
         own = torch.eye(square.shape[-1], dtype=torch.bool, device=square.device)
         square = square[..., ~own]
-    square = square[torch.isfinite(square)]
+    square = square[torch.isfinite(square) & (square != 0)]  # keys that are padding are zeros
     return float(square.mean()) if square.numel() else float("nan")
 
 
@@ -84,10 +84,22 @@ def _why_not(run: list[tuple[Scores, float]]) -> str:
     return f"its scores need not have variance 1: {', '.join(marks)}" if marks else "its scores can't be followed"
 
 
-def _meant(variance: float, width: int, run: list[tuple[Scores, float]], seen: Seen) -> str:
+def _meant(subject: Subject, variance: float, width: int, seen: Seen) -> str:
     """What explains another variance; "" where nothing does."""
+    counts = {count for value in subject.tensors.values() for count in _token_counts(value)}
+    batches = {value.shape[0] for value in subject.tensors.values() if value.dim()}
+    sides = {side for each in seen.applied for side in (each.queries, each.keys)}
+    if width in counts and width not in sides and not sides & batches:
+        return "as channels get them that attend to each other, whose products sum over tokens"
     if width > 1 and 0.7 <= variance * width <= 1.4:
         return "as a scale of one over the head width gives them, which is meant so for µP"
     if 0.7 <= variance / width <= 1.4 and seen.biased:
         return "as no scale gives them, which is meant so for T5, whose initial weights are small instead"
     return ""
+
+
+def _token_counts(value: torch.Tensor) -> list[int]:
+    """How many tokens a sequence (b, t, c) or an image (b, c, H, W) or (b, H, W, c) has."""
+    if value.dim() == 4:
+        return [math.prod(value.shape[2:]), math.prod(value.shape[1:3])]
+    return [value.shape[1]] if value.dim() == 3 else []

@@ -1,26 +1,34 @@
-"""Which dim of an input is that of tokens, or of the batch, and what changes in the output when tokens change."""
+"""Which dims of an input are those of tokens, and what changes in the output when tokens change."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 
-from mha_lint.validation.probes.observation import NotApplicable
-from mha_lint.validation.probes.subject import Subject
+from mha_lint.validation.probes.subject import NotApplicable, Subject
 from mha_lint.validation.probes.trace import Seen
 
 _MOST = 16  # tokens that are changed, one after the other
-_ORDER = {1: (0,), 2: (1, 0), 3: (1, 0, 2), 4: (2, 1, 3)}  # dims that may be those of tokens, the likeliest first
+# Dims that may be those of the tokens, the likeliest first: of a sequence, (b, t, c), or with heads, (b, h, t, d);
+# of an image, (b, c, H, W) or (b, H, W, c), whose rows follow each other.
+_PLACES: dict[int, tuple[tuple[int, ...], ...]] = {
+    1: ((0,),),
+    2: ((1,), (0,)),
+    3: ((1,), (0,), (2,)),
+    4: ((2,), (1,), (2, 3), (1, 2)),
+    5: ((2, 3, 4), (1, 2, 3)),
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Axis:
-    """``dims`` say for each of the inputs which dim has the tokens; ``output`` which one of the output has them."""
+    """``dims`` say for each of the inputs which adjacent dims have the tokens; ``output`` which ones of the output."""
 
-    dims: dict[str, int]
-    output: int
+    dims: dict[str, tuple[int, ...]]
+    output: tuple[int, ...]
     length: int
 
 
@@ -32,47 +40,53 @@ def rounding(value: torch.Tensor) -> float:
 
 
 def axes(subject: Subject, output: torch.Tensor, seen: Seen | None) -> list[Axis]:
-    """Dims that may be those of the tokens, the likeliest first: inputs and output share the length.
+    """What may be the tokens, the likeliest first: inputs and output have as many of them.
 
     Where it was seen how many queries and keys there are, tokens are as many.
     """
     lengths = seen.lengths if seen is not None else frozenset()
-    found: list[Axis] = []
+    found: list[tuple[int, Axis]] = []
     for name, value in subject.tensors.items():
-        order = _ORDER.get(value.dim(), ())
+        places = _PLACES.get(value.dim(), ())
         if value.dim() == 2 and value.is_floating_point():
-            order = (0, 1)
-        for dim in order:
-            size = value.shape[dim]
-            if size < 2 or (lengths and size not in lengths) or value.dtype == torch.bool:
+            places = places[::-1]
+        if value.dtype == torch.bool or value.is_complex():
+            continue
+        for rank, dims in enumerate(places if lengths else places[:1]):
+            size = math.prod(value.shape[dim] for dim in dims)
+            place = _matching(output, [value.shape[dim] for dim in dims], dims)
+            if size < 2 or (lengths and size not in lengths) or place is None:
                 continue
-            if not lengths and dim != order[0]:
-                continue
-            out = _matching(output, size, dim)
-            if out is None:
-                continue
-            at = next((axis for axis in found if (axis.length, axis.output) == (size, out)), None)
-            if at is None:
-                found.append(Axis({name: dim}, out, size))
+            known = next((axis for _, axis in found if (axis.length, axis.output) == (size, place)), None)
+            if known is None:
+                found.append((rank, Axis({name: dims}, place, size)))
             else:
-                at.dims.setdefault(name, dim)
-    rank = {1: 0, 0: 1, 2: 2, 3: 3}
-    return sorted(found, key=lambda axis: rank.get(min(axis.dims.values()), 4) if output.dim() < 4 else 0)
+                known.dims.setdefault(name, dims)
+    return [axis for _, axis in sorted(found, key=lambda item: item[0])]
 
 
-def _matching(output: torch.Tensor, size: int, dim: int) -> int | None:
-    if dim < output.dim() and output.shape[dim] == size:
-        return dim
-    places = [at for at, length in enumerate(output.shape) if length == size]
+def _matching(output: torch.Tensor, sizes: list[int], dims: tuple[int, ...]) -> tuple[int, ...] | None:
+    """The dims of the output that have these sizes: the same ones, or the only ones; an image may be flat there."""
+    if dims[-1] < output.dim() and [output.shape[dim] for dim in dims] == sizes:
+        return dims
+    runs = [tuple(range(at, at + len(sizes))) for at in range(output.dim() - len(sizes) + 1)]
+    places = [run for run in runs if [output.shape[dim] for dim in run] == sizes]
+    if not places and len(sizes) > 1:
+        places = [(dim,) for dim in range(output.dim()) if output.shape[dim] == math.prod(sizes)]
     return places[0] if len(places) == 1 else None
 
 
-def redrawn(value: torch.Tensor, dim: int, at: Sequence[int], seed: int) -> torch.Tensor:
-    """``value`` with other values at these places of ``dim``: of the same spread, or other ones of its integers."""
+def flat(value: torch.Tensor, dims: tuple[int, ...]) -> torch.Tensor:
+    """``value`` with these adjacent dims made one, at the place of the first."""
+    return value.flatten(dims[0], dims[-1])
+
+
+def redrawn(value: torch.Tensor, dims: tuple[int, ...], at: Sequence[int], seed: int) -> torch.Tensor:
+    """``value`` with other values at these places: of the same spread, or others of its own integers."""
     generator = torch.Generator().manual_seed(seed)
-    changed = value.clone()
+    changed, dim = flat(value, dims).clone(), dims[0]
     index = torch.tensor(list(at), device=value.device)
-    old = value.index_select(dim, index)
+    old = changed.index_select(dim, index)
     if value.is_floating_point():
         wide = value.to(torch.float64)
         finite = wide[torch.isfinite(wide)]
@@ -80,39 +94,35 @@ def redrawn(value: torch.Tensor, dim: int, at: Sequence[int], seed: int) -> torc
         mean = float(finite.mean()) if finite.numel() else 0.0
         drawn = torch.randn(old.shape, generator=generator, dtype=torch.float64) * (spread or 1.0) + mean
         new = drawn.to(value.device, value.dtype)
-    elif value.dtype == torch.bool or value.is_complex():
-        return changed
     else:
         known = torch.tensor(sorted(set(value.flatten().tolist())), dtype=value.dtype, device=value.device)
         if len(known) < 2:
-            return changed
+            return value
         steps = torch.randint(1, len(known), old.shape, generator=generator).to(value.device)
         new = known[(torch.searchsorted(known, old) + steps) % len(known)]
-    return changed.index_copy_(dim, index, new)
+    return changed.index_copy_(dim, index, new).reshape(value.shape)
 
 
-def differences(one: torch.Tensor, other: torch.Tensor, dim: int) -> torch.Tensor:
-    """The largest difference at each place of ``dim``; infinite where only one of the two is NaN."""
+def differences(one: torch.Tensor, other: torch.Tensor, dims: tuple[int, ...]) -> torch.Tensor:
+    """The largest difference at each place of these dims; infinite where only one of the two is NaN."""
     if one.shape != other.shape:
         raise NotApplicable(f"the output's shape depends on the values: {tuple(one.shape)} and {tuple(other.shape)}")
-    wide = one.to(torch.float64), other.to(torch.float64)
-    distance = (wide[0] - wide[1]).abs()
+    distance = (one.to(torch.float64) - other.to(torch.float64)).abs()
     same = (one == other) | (one.isnan() & other.isnan())
     distance = torch.where(same, torch.zeros_like(distance), distance)
     distance = torch.where(distance.isnan(), torch.full_like(distance, torch.inf), distance)
-    return distance.movedim(dim, 0).reshape(one.shape[dim], -1).amax(1)
+    by_place = flat(distance, dims).movedim(dims[0], 0)
+    return by_place.reshape(by_place.shape[0], -1).amax(1)
 
 
-def influence(subject: Subject, axis: Axis, output: torch.Tensor, names: Sequence[str] = ()) -> dict[int, torch.Tensor]:
+def influence(subject: Subject, axis: Axis, output: torch.Tensor) -> dict[int, torch.Tensor]:
     """For each of up to 16 places: how much the output changes at every place when the inputs change at this one."""
     step = max(1, -(-axis.length // _MOST))
-    places = sorted({*range(0, axis.length, step), axis.length - 1})
     found: dict[int, torch.Tensor] = {}
-    for place in places:
+    for place in sorted({*range(0, axis.length, step), axis.length - 1}):
         changed = {
-            name: redrawn(subject.tensors[name], dim, [place], subject.seed + 7 * place + 1)
-            for name, dim in axis.dims.items()
-            if not names or name in names
+            name: redrawn(subject.tensors[name], dims, [place], subject.seed + 7 * place + 31 * count + 1)
+            for count, (name, dims) in enumerate(axis.dims.items())
         }
         found[place] = differences(output, subject.with_inputs(changed).run(), axis.output)
     return found

@@ -14,9 +14,12 @@ from typing import Any
 import torch
 
 from mha_lint.validation import trial
-from mha_lint.validation.probes.observation import NotApplicable
 
 _DEPTH = 4  # of containers and plain objects within attributes whose contents are put back
+
+
+class NotApplicable(Exception):
+    """The property can't be asked of this module, called in this way; the message says why."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,6 +41,7 @@ _PLACED = frozenset(
     "upsample_nearest1d upsample_linear1d _upsample_bicubic2d_aa _upsample_bilinear2d_aa im2col _fft_r2c _fft_c2c "
     "lstm gru rnn_tanh mkldnn_rnn_layer linspace tril triu tril_indices triu_indices grid_sampler_2d".split()
 )
+_FILLS = frozenset("bernoulli fill zero uniform normal random exponential".split())
 _CONVOLUTIONS = frozenset("convolution _convolution mkldnn_convolution cudnn_convolution".split())
 
 
@@ -105,11 +106,12 @@ class Seen:
     biased: bool = False  # something was added to scores
     views: set[tuple[tuple[int, ...], tuple[int, ...]]] = field(default_factory=set)
     cuts: set[int] = field(default_factory=set)  # sizes of dims of which a part was taken
+    sides: set[int] = field(default_factory=set)  # of the matrices of scores that a softmax got
 
     @property
     def lengths(self) -> frozenset[int]:
         """How many queries, or keys, any weights are for."""
-        return frozenset(size for each in self.applied for size in (each.queries, each.keys))
+        return frozenset(size for each in self.applied for size in (each.queries, each.keys)) | self.sides
 
 
 class Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's own has no types
@@ -184,6 +186,8 @@ class Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's own 
             any(fact.multiplied for fact in facts),
             frozenset().union(*(fact.marks for fact in facts)),
         )
+        if name in _FILLS or name.endswith("_like") or name.startswith("new_"):  # of the values, nothing is left
+            plain = Fact()
         self._placed(name, args, operands)
         if name in ("mm", "bmm", "addmm", "baddbmm"):
             self._set(results[0], self._product(name, args, kwargs, results[0], plain))
@@ -244,6 +248,7 @@ class Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's own 
         if scores is None:
             return replace(plain, multiplied=True, marks=frozenset())
         self.seen.softmaxes.append(scores)
+        self.seen.sides |= set(out.shape[-2:])
         eps = max(torch.finfo(args[0].dtype).eps, torch.finfo(out.dtype).eps)
         return replace(plain, marks=frozenset(), weights=Weights(scores, tuple(out.shape), eps))
 

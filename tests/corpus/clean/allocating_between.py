@@ -23,7 +23,7 @@ class NormalisedHeads(nn.Module):
         k = self.k(x).view(b, t, self.heads, self.d).transpose(1, 2)
         v = self.v(x).view(b, t, self.heads, self.d).transpose(1, 2)
         q = self.mix(q).view(b * self.heads, t, self.d)
-        scores = torch.bmm(q, k.reshape(b * self.heads, t, self.d).transpose(1, 2))
+        scores = torch.bmm(q, k.reshape(b * self.heads, t, self.d).transpose(1, 2)) * self.d**-0.5
         w = scores.view(b, self.heads, t, t).softmax(dim=-1)
         y = self.head_norm((w @ v).transpose(1, 2))
         return self.o(y.view(b, t, c))

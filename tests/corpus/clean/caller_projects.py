@@ -37,7 +37,7 @@ class Head(nn.Module):
         self.q, self.k, self.v = nn.Linear(dim, width), nn.Linear(dim, width), nn.Linear(dim, width)
 
     def forward(self, x):
-        return torch.softmax(self.q(x) @ self.k(x).transpose(1, 2), dim=-1) @ self.v(x)
+        return torch.softmax(self.q(x) @ self.k(x).transpose(1, 2) * self.q.out_features**-0.5, dim=-1) @ self.v(x)
 
 
 class StackedHeads(nn.Module):

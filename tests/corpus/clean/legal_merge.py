@@ -39,6 +39,6 @@ class FoldedHeads(nn.Module):
         q = self.q(x).view(b, t, self.heads, d).transpose(1, 2).contiguous()
         k = self.k(x).view(b, t, self.heads, d).transpose(1, 2).contiguous()
         k_t = k.mT.view(b * self.heads, d, t)  # batch and heads are still neighbours
-        w = torch.bmm(q.view(b * self.heads, t, d), k_t).softmax(-1)
+        w = torch.bmm(q.view(b * self.heads, t, d), k_t / d**0.5).softmax(-1)
         y = torch.bmm(w, q.view(b * self.heads, t, d))
         return self.o(y.view(b, self.heads, t, d).transpose(1, 2).flatten(2))

@@ -37,5 +37,5 @@ class AttentionWithGivenOutput(nn.Module):
     def forward(self, x):
         b, t, c = x.shape
         q = self.q(x).view(b, t, self.num_heads, -1).transpose(1, 2)
-        w = torch.softmax(q @ q.transpose(-1, -2), dim=-1)
+        w = torch.softmax(q @ q.transpose(-1, -2) * q.shape[-1] ** -0.5, dim=-1)
         return self.out_layer((w @ q).transpose(1, 2).reshape(b, t, c))

@@ -15,7 +15,7 @@ class Pool(nn.Module):
     def forward(self, x):
         B, N, C = x.shape
         q, k, v = self.qkv(x).view(B, N, 3, self.heads, C // self.heads).permute(2, 0, 3, 1, 4).contiguous().chunk(3)
-        att = (q[0] @ k[0].transpose(-2, -1)).softmax(-1)
+        att = (q[0] @ k[0].transpose(-2, -1) * q.shape[-1] ** -0.5).softmax(-1)
         if self.causal:
             att = att.contiguous()  # expect: MHA004
         return self.proj((att @ v[0]).transpose(1, 2).reshape(B, N, C))

@@ -16,6 +16,6 @@ class Attention(nn.Module):
     def forward(self, x):
         b, t, c = x.shape
         q, k, v = self.qkv(x).reshape(b, t, 3, self.heads, c // self.heads).unbind(2)
-        att = torch.einsum("bthd,bshd->bhts", q, k).softmax(-1)
+        att = torch.einsum("bthd,bshd->bhts", q, k / q.shape[-1] ** 0.5).softmax(-1)
         y = (att @ v.transpose(1, 2)).transpose(1, 2).contiguous().reshape(b, t, c)  # expect: MHA004
         return self.proj(y)

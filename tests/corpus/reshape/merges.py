@@ -18,7 +18,7 @@ class Attention(nn.Module):
         q = q.reshape(b * self.heads, t, self.width)  # expect: MHA005
         k = k.reshape(b * self.heads, t, self.width)  # expect: MHA005
         v = v.reshape(b * self.heads, t, self.width)  # expect: MHA005
-        y = torch.bmm(torch.bmm(q, k.transpose(1, 2)).softmax(-1), v)
+        y = torch.bmm(torch.bmm(q, k.transpose(1, 2) / q.shape[-1] ** 0.5).softmax(-1), v)
         y = y.reshape(b, self.heads, t, self.width)
         y = (
             y.transpose(1, 2)

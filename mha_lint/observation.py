@@ -1,4 +1,4 @@
-"""What a probe answers."""
+"""What a probe answers: whether a property of attention holds, with the counterexample where it does not."""
 
 from __future__ import annotations
 
@@ -19,7 +19,3 @@ class Observation:
     outcome: Outcome
     words: str = ""
     size: float | None = None
-
-
-class NotApplicable(Exception):
-    """The property can't be asked of this module, called in this way; the message says why."""
