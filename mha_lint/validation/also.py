@@ -13,6 +13,7 @@ import torch
 
 from mha_lint.validation import stubs, trial
 from mha_lint.validation.imports import in_one_line, quiet
+from mha_lint.validation.plan import in_eval
 
 
 def prepare() -> None:
@@ -36,9 +37,9 @@ def run(kind: str, module: Any, inputs: trial.Inputs, positional: tuple[str, ...
         with quiet(), torch.no_grad():
             captured: Callable[..., Any]
             if kind == "compile":
-                captured = torch.compile(module.eval(), backend="eager", fullgraph=True)
+                captured = torch.compile(in_eval(module), backend="eager", fullgraph=True)
             else:
-                captured = torch.export.export(module.eval(), places, named).module()
+                captured = torch.export.export(in_eval(module), places, named).module()
             seen.outputs = trial.flatten(captured(*places, **named), "output")
     except (Exception, stubs.StubTouched) as error:
         seen.error = error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -24,6 +25,7 @@ _SHAPES = 6  # input shapes a configuration is run with, where the module takes 
 _SETUPS = 4
 _RATE = 0.25  # of every dropout, where dropout is what is wrong
 _OTHERS, _ELSEWHERE = 6, 3.0  # other settings, and the seconds to find them, where the first show nothing wrong
+_HEADS = re.compile(r"^(?:n|num)?_?(?:attention_|attn_)?heads?$")  # the argument that counts them
 _TOKENS = ("t", "s", "H", "W")  # the symbols of dims that count tokens
 
 
@@ -117,7 +119,9 @@ class Correction:
             self._try_at(setup, device, None)
         if self.job.agree == "no dropout":
             thing = targets.lookup(self.sources.before.module, setup.target.name)
-            self._try_at(dropouts.at_rate(setup, thing, 0.0), device, 0.0)
+            self._try_at(dropouts.at_rate(setup, thing, 0.0), device, 0.0, "no dropout")
+        if self.job.agree == "one token" and device not in self.agreed and (single := self._of_one_head(setup)):
+            self._try_at(single, device, None, "one token")
 
     def _dropping(self, setup: Setup) -> Setup | None:
         """The setup with every dropout at work; None where the class does not take that."""
@@ -131,8 +135,23 @@ class Correction:
             return None
         return active if workable(active, built, _as_it_is, targets.signature_of(built), 1) else None
 
-    def _try_at(self, setup: Setup, device: str, rate: float | None) -> None:
-        """All trials of one setup, with every dropout at ``rate``: at 0, both must agree."""
+    def _of_one_head(self, setup: Setup) -> Setup | None:
+        """The setup with a single head, where heads and tokens have no order: for what takes so many tokens alone."""
+        heads = [n for n, v in setup.plan.arguments.items() if _HEADS.search(n) and isinstance(v, int) and v > 1]
+        plan = setup.plan
+        for name in heads:
+            plan = plan.with_argument(name, 1)
+        single = replace(setup, plan=plan)
+        try:
+            built = targets.instantiate(setup.target, plan, self.sources.before.module, seed=7)
+            materialise(built, single, _as_it_is)
+        except (Exception, stubs.StubTouched):  # whatever a constructor raises
+            return None
+        works = heads and workable(single, built, _as_it_is, targets.signature_of(built), 1)
+        return single if works else None
+
+    def _try_at(self, setup: Setup, device: str, rate: float | None, regime: str = "") -> None:
+        """All trials of one setup, with every dropout at ``rate``; ``regime`` is one in which both must agree."""
         pair = build_pair(self.sources, setup, _as_it_is, self.tell)
         if rate is not None:
             for module in (pair.before, pair.after):
@@ -156,7 +175,7 @@ class Correction:
                     if time.monotonic() > self.deadline:
                         raise TimeoutError
                     conditions = trial.Conditions(device, dtype, training, seed=1000 + 17 * count)
-                    case = Case(setup, pair, copies, assignment, conditions, silent=rate == 0.0)
+                    case = Case(setup, pair, copies, assignment, conditions, regime)
                     self._trial(case, arrived, first=count == 0)
                 if lost := sorted(arrived.before - arrived.after):
                     where = f"{str(dtype).removeprefix('torch.')} on {device}, {'train' if training else 'eval'} mode"
@@ -174,7 +193,7 @@ class Correction:
             self.tell(f"after: {where}")
             after = trial.run(case.copies[1], case.make, case.positional, conditions)
             works = before.error is None and after.error is None
-            if works and not conditions.training and not case.silent:
+            if works and not conditions.training and not case.regime:
                 seen = [observed(case, probe, self.tell) for probe in self.job.probes]
         wide = conditions.dtype == torch.float64 and not conditions.default
         if before.error is not None and after.error is not None and wide:
@@ -242,7 +261,7 @@ class Correction:
         pair = build_pair(self.sources, setup, _as_it_is, self.tell)
         conditions = trial.Conditions("cpu", torch.float32, training=False, seed=1000)
         copies = Pristine(pair.before), Pristine(pair.after)
-        case = Case(setup, pair, copies, setup.assignments[0], conditions, silent=False)
+        case = Case(setup, pair, copies, setup.assignments[0], conditions, "")
         self.tell(f"before: torch.{kind}")
         _, unable = also.run(kind, pair.before, case.make(), case.positional)
         self.tell(f"after: torch.{kind}")
@@ -274,13 +293,13 @@ def _is_one_token(setup: Setup, assignment: Assignment) -> bool:
 
 
 def _must_agree(regime: str, case: Case) -> bool:
+    if case.regime:
+        return case.regime == regime
     match regime:
         case "train":
             return case.conditions.training
         case "one token":
             return _is_one_token(case.setup, case.assignment)
-        case "no dropout":
-            return case.silent
     return False
 
 

@@ -21,7 +21,7 @@ from mha_lint.validation.coverage import Statement, watch
 from mha_lint.validation.imports import Loaded, quiet
 from mha_lint.validation.inspection import inspect_module
 from mha_lint.validation.obstacles import Obstacles
-from mha_lint.validation.plan import Answers, Plan
+from mha_lint.validation.plan import Answers, Plan, in_eval
 from mha_lint.validation.setups import Meaning, Setup, workable
 from mha_lint.validation.specs import (
     Constant,
@@ -236,7 +236,7 @@ class Search:
             plan = setup.plan.with_argument(name, not value)
             try:
                 with watch(self.loaded.pseudo) as rows:
-                    module = instantiate(setup.target, plan, self.loaded.module, seed=0).eval()
+                    module = in_eval(instantiate(setup.target, plan, self.loaded.module, seed=0))
                     other = replace(setup, plan=plan, inspected=inspect_module(module, plan.sizing))
                     works = workable(other, module, self.meaning, signature_of(module), 1)
                     covered = all(item.ran(rows.of(self.loaded.pseudo)) for item in setup.covered)
@@ -247,7 +247,7 @@ class Search:
 
     def _flags_flipped(self, setup: Setup, deadline: float) -> Iterator[Setup]:
         """The call of ``setup`` with one boolean argument the other way round."""
-        module = instantiate(setup.target, setup.plan, self.loaded.module, seed=0).eval()
+        module = in_eval(instantiate(setup.target, setup.plan, self.loaded.module, seed=0))
         signature = signature_of(module)
         flags = {item.name: item.default for item in signature.parameters.values() if isinstance(item.default, bool)}
         flags |= {name: spec.value for name, spec in setup.specs.items() if spec in (Constant(False), Constant(True))}

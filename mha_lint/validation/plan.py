@@ -47,6 +47,12 @@ class ConfigClass:
         return cls(**{name: _fresh(value, module) for name, value in self.arguments.items()})
 
 
+def in_eval(module: Any) -> Any:
+    """The module in eval mode; a ``train`` of the class's own may return nothing."""
+    module.eval()
+    return module
+
+
 @dataclass(frozen=True, slots=True)
 class Part:
     """A module of the user's file that another one takes as an argument: built anew for each text."""
@@ -56,7 +62,7 @@ class Part:
 
     def build(self, module: types.ModuleType) -> Any:
         made = getattr(module, self.cls)(**{name: _fresh(value, module) for name, value in self.arguments.items()})
-        return made.eval()
+        return in_eval(made)
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from mha_lint.validation import examine, harness, imports, isolation, obstacles,
 from mha_lint.validation.calling import Aim, Calling
 from mha_lint.validation.coverage import watch
 from mha_lint.validation.job import Probed, Probing, probing_from_json
-from mha_lint.validation.plan import Plan
+from mha_lint.validation.plan import Plan, in_eval
 from mha_lint.validation.probes import PROBES, observe
 from mha_lint.validation.reach import BUDGET, scoring_statements
 from mha_lint.validation.setups import Setup, materialise, workable
@@ -140,7 +140,7 @@ def found_inputs(module: torch.nn.Module) -> dict[str, Any]:
     notes = obstacles.Obstacles(loaded)
     aim = Aim(loaded, frozenset(), False, examine.as_it_is, set(), {})
     with watch(loaded.pseudo) as rows:
-        calling = Calling(aim, target, Plan(SIZINGS[0], {}), copy.deepcopy(module).eval(), rows, {}, notes)
+        calling = Calling(aim, target, Plan(SIZINGS[0], {}), in_eval(copy.deepcopy(module)), rows, {}, notes)
         setup = calling.find(time.monotonic() + BUDGET, *_CALLS)
     if setup is None:
         raise NoInputs(f"no arguments were found to call {cls.__qualname__} with{notes.in_words()}")

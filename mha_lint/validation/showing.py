@@ -24,14 +24,17 @@ from mha_lint.validation.specs import Assignment
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """What one trial runs. ``copies`` are of before and after; with ``silent``, every dropout is at zero."""
+    """What one trial runs. ``copies`` are of before and after.
+
+    ``regime`` is one in which both must agree, where the setup is made so: every dropout at zero, or a single head.
+    """
 
     setup: Setup
     pair: Pair
     copies: tuple[Pristine, Pristine]
     assignment: Assignment
     conditions: trial.Conditions
-    silent: bool
+    regime: str
 
     @property
     def positional(self) -> tuple[str, ...]:

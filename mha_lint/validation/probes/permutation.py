@@ -1,14 +1,20 @@
-"""Permutation equivariance: with no mask and no positions, permuted tokens give the output permuted alike."""
+"""Permutation equivariance: with no mask and no positions, permuted tokens give the output permuted alike.
+
+Who insists may have positions that are learned: they are then put at zero, for the time of the probe.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import re
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 
 import torch
 
 from mha_lint.observation import Observation
 from mha_lint.validation.probes.sequence import Axis, axes, differences, flat, rounding
-from mha_lint.validation.probes.subject import NotApplicable, Subject
+from mha_lint.validation.probes.subject import NotApplicable, State, Subject
 from mha_lint.validation.probes.trace import Seen
 
 NAME = "permutation equivariance"
@@ -21,6 +27,42 @@ _POSITIONS = re.compile(
 
 
 def observe(subject: Subject, seen: Seen | None, insist: bool) -> Observation:
+    found = _observed(subject, seen, insist)
+    learned = _learned_positions(subject) if insist and found.outcome == "violated" else {}
+    if not learned:
+        return found
+    with _at_zero(subject, learned.values()) as placeless:
+        again = _observed(placeless, seen, insist)
+    return replace(again, words=f"{again.words} (with {', '.join(learned)} at zero)")
+
+
+def _learned_positions(subject: Subject) -> dict[str, torch.Tensor]:
+    """Parameters, by name, that tell places apart: tables of biases, embeddings of positions."""
+    found: dict[str, torch.Tensor] = {}
+    for path, part in subject.owner.named_modules() if subject.owner is not None else ():
+        if type(part).__module__.startswith("torch.nn."):
+            continue
+        for name, value in part._parameters.items():
+            if value is not None and value.dim() > 1 and (_POSITIONS.search(name) or "bias" in name):
+                found[f"{path}.{name}" if path else name] = value
+    return found
+
+
+@contextlib.contextmanager
+def _at_zero(subject: Subject, tensors: Iterable[torch.Tensor]) -> Iterator[Subject]:
+    values = [(each, each.detach().clone()) for each in tensors]
+    try:
+        with torch.no_grad():
+            for each, _ in values:
+                each.zero_()
+        yield replace(subject, state=State(subject.owner))
+    finally:
+        with torch.no_grad():
+            for each, value in values:
+                each.copy_(value)
+
+
+def _observed(subject: Subject, seen: Seen | None, insist: bool) -> Observation:
     output = subject.run()
     if not bool(torch.isfinite(output).any()):
         raise NotApplicable("the output is not finite")
