@@ -43,7 +43,7 @@ class Attention(nn.Module):
 # With positions, and every token seen: neither property of the probes is one that it means to have.
 PLACED = TWICE_WRONG.replace("dim=1)", "dim=-1)")
 PLACED = PLACED.replace(
-    "        self.proj =", "        self.position = nn.Parameter(torch.randn(1, 64, dim))\n        self.proj ="
+    "        self.proj =", "        self.register_buffer('position', torch.randn(1, 64, dim))\n        self.proj ="
 )
 PLACED = PLACED.replace("        q = self.query", "        x = x + self.position[:, :t]\n        q = self.query")
 WRONG = ["--unsafe-fixes", "--device", "cpu"]
