@@ -40,7 +40,12 @@ class Attention(nn.Module):
         y = y.reshape(b, t, c)
         return self.proj(y)
 """
-POOLED = TWICE_WRONG.replace("dim=1)", "dim=-1)").replace("self.proj(y)", "self.proj(y).mean(1)")
+# With positions, and every token seen: neither property of the probes is one that it means to have.
+PLACED = TWICE_WRONG.replace("dim=1)", "dim=-1)")
+PLACED = PLACED.replace(
+    "        self.proj =", "        self.register_buffer('position', torch.randn(1, 64, dim))\n        self.proj ="
+)
+PLACED = PLACED.replace("        q = self.query", "        x = x + self.position[:, :t]\n        q = self.query")
 WRONG = ["--unsafe-fixes", "--device", "cpu"]
 
 
@@ -96,26 +101,28 @@ def test_evidence_from_the_cache_keeps_the_counterexample(capsys: pytest.Capture
     assert list(Path(".mha_lint_cache/evidence").glob("*.json"))
 
 
-@pytest.mark.parametrize(("option", "status"), [("--fix", 1), ("--diff", 0)])
-def test_what_could_not_be_shown_wrong_is_a_warning_that_says_so(
-    option: str, status: int, capsys: pytest.CaptureFixture[str]
-) -> None:
-    Path("pooled.py").write_text(POOLED)
-    assert main(["pooled.py", "--output-format", "github"]) == 1
+def test_what_could_not_be_shown_wrong_is_a_warning_that_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("placed.py").write_text(PLACED)
+    assert main(["placed.py", "--output-format", "github"]) == 1
     assert capsys.readouterr().out.startswith("::error title=mha-lint (MHA101)")
-    assert main([option, *WRONG, "--output-format", "full", "--output-file", "full.txt", "pooled.py"]) == status
-    if option == "--fix":  # with --diff, the report is the diff
-        full = Path("full.txt").read_text()
-        assert "MHA101 warning: " in full
-        assert "= not exercised: validation ran it and could not show it wrong: " in full
-    assert main([option, *WRONG, "--output-format", "json", "--output-file", "report.json", "pooled.py"]) == status
-    (entry,) = json.loads(Path("report.json").read_text())
-    assert (entry["severity"], entry["validation"]["unshown"]) == ("warning", True)
-    assert main([option, *WRONG, "--output-format", "github", "--output-file", "github.txt", "pooled.py"]) == status
-    command = Path("github.txt").read_text()
+    assert main(["--fix", *WRONG, "--output-format", "full", "placed.py"]) == 1
+    full = capsys.readouterr().out
+    assert "MHA101 warning: " in full
+    assert "= not exercised: validation ran it and could not show it wrong: " in full
+    assert main(["--fix", *WRONG, "--output-format", "github", "placed.py"]) == 1
+    command = capsys.readouterr().out
     assert command.startswith("::warning title=mha-lint (MHA101)")
     assert "%0Avalidation ran it and could not show it wrong: " in command
-    assert Path("pooled.py").read_text() == POOLED
+    assert Path("placed.py").read_text() == PLACED
+
+
+@pytest.mark.parametrize(("option", "status"), [("--fix", 1), ("--diff", 0)])
+def test_programs_are_told_that_nothing_was_shown_wrong(option: str, status: int) -> None:
+    Path("placed.py").write_text(PLACED)
+    assert main([option, *WRONG, "--output-format", "json", "--output-file", "report.json", "placed.py"]) == status
+    (entry,) = json.loads(Path("report.json").read_text())
+    assert (entry["severity"], entry["validation"]["unshown"]) == ("warning", True)
+    assert entry["validation"]["counterexample"] == ""
 
 
 def by_hand(text: str, old: str, new: str, code: str = "MHA103") -> Finding:

@@ -200,6 +200,9 @@ def test_json_has_the_promised_schema_and_nothing_else() -> None:
             "harness": "module",
             "reason": "",
             "stub": "",
+            "counterexample": "",
+            "unshown": False,
+            "caveat": "",
             "trials": [
                 {
                     "device": device,
@@ -365,3 +368,12 @@ def test_colours_paint_the_text_and_change_no_word() -> None:
     painted = text.full([entry], colour=True)
     assert "\x1b[" in painted
     assert re.sub(r"\x1b\[[0-9;]*m", "", painted) == text.full([entry])
+
+
+def test_a_caveat_stands_beside_what_was_validated_and_a_counterexample_on_a_line_of_its_own() -> None:
+    repaired = replace(VALIDATED, caveat="the error itself was not seen")
+    shown = text.full([Entry(finding(verdict=repaired), SOURCE)])
+    assert "= validated: module · cpu 3/3 · cuda 2/2 · bitwise · the error itself was not seen" in shown
+    refuted = replace(REFUTED, counterexample="token 5 moves token 0")
+    assert "= shown wrong: token 5 moves token 0" in text.full([Entry(finding(verdict=refuted), SOURCE)])
+    assert "%0Ashown wrong: token 5 moves token 0" in github.render([Entry(finding(verdict=refuted), SOURCE)])

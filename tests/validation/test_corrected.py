@@ -24,8 +24,8 @@ from .corrected_modules import (
 pytest.importorskip("torch")
 
 
-def dropping(check: Check, new: str, source: str = DROPPING, old: str = UNGATED) -> Verdict:
-    return check(source, old, new, "Attention.forward", "corrected", probes=("eval determinism",), agree="train")
+def dropping(check: Check, new: str, source: str = DROPPING, old: str = UNGATED, agree: str = "train") -> Verdict:
+    return check(source, old, new, "Attention.forward", "corrected", probes=("eval determinism",), agree=agree)
 
 
 def merged(check: Check, new: str, agree: str = "one token", using: Validator | None = None) -> Verdict:
@@ -137,6 +137,16 @@ def test_a_mask_that_leaves_the_first_token_nothing_to_see_is_refuted(check: Che
     verdict = inverted(check, "attn_mask=mask", "attn_mask=mask.mT")
     assert verdict.verdict == "refuted", verdict
     assert "in after alone, the output at token 0 does not depend on the inputs" in verdict.reason
+
+
+def test_with_every_dropout_at_zero_both_must_agree(check: Check) -> None:
+    verdict = dropping(check, GATED, agree="no dropout")
+    assert verdict.verdict == "validated", verdict.reason
+    alike = [trial for trial in verdict.trials if "both agree (no dropout)" in trial.detail]
+    assert {trial.mode for trial in alike} == {"train", "eval"}
+    other = dropping(check, f"{GATED}, scale=1.0", agree="no dropout")
+    assert other.verdict == "refuted"
+    assert "where both must agree (no dropout)" in other.reason
 
 
 def test_what_cannot_be_shown_wrong_is_not_exercised_and_says_so(check: Check) -> None:
