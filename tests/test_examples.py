@@ -14,6 +14,14 @@ EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 SHOWN = {
     "causal_flag_with_cache.py": [("MHA109", "CachedSelfAttention")],
     "dropout_active_in_eval.py": [("MHA103", "CausalSelfAttention"), ("MHA103", "Encoder")],
+    "heads_merged_without_transpose.py": [("MHA101", "MultiHeadSelfAttention"), ("MHA101", "CausalSelfAttention")],
+    "heads_split_without_transpose.py": [
+        ("MHA102", "FieldSelfAttention"),
+        ("MHA102", "FieldSelfAttention"),
+        ("MHA102", "FieldSelfAttention"),
+        ("MHA101", "FieldSelfAttention"),
+        ("MHA102", "Decoder"),
+    ],
     "mask_and_causal_flag.py": [("MHA112", "PaddedSelfAttention")],
     "mask_not_a_buffer.py": [("MHA110", "CausalSelfAttention"), ("MHA110", "DecoderAttention")],
     "missing_output_projection.py": [
@@ -22,9 +30,11 @@ SHOWN = {
         ("MHA003", "AttentionWithWeights"),
     ],
     "needless_contiguous.py": [("MHA004", "GroupedQueryAttention"), ("MHA004", "GroupedQueryAttention")],
+    "softmax_over_wrong_dim.py": [("MHA105", "CrossAttention"), ("MHA105", "MultiHeadAttention")],
     "tiny_gpt.py": [("MHA002", "CausalSelfAttention"), ("MHA001", "CausalSelfAttention")],
     "unbind_qkv.py": [("MHA002", "Attention"), ("MHA002", "TeacherAttention")],
     "view_of_transposed.py": [("MHA001", "CausalSelfAttention"), ("MHA001", "CrossAttention")],
+    "wrong_score_scale.py": [("MHA104", "Head"), ("MHA104", "SetAttention"), ("MHA104", "LatentAttention")],
     "vit.py": [("MHA003", "Attention"), ("MHA002", "Attention")],
 }
 
@@ -39,23 +49,21 @@ def test_example_shows_its_smells_among_clean_code(name: str) -> None:
     assert [(finding.code, finding.symbol.split(".")[0]) for finding in findings] == SHOWN[name]
 
 
-def test_fixing_the_examples_leaves_only_what_needs_unsafe_fixes(tmp_path: Path) -> None:
+@pytest.mark.parametrize("unsafe", [False, True], ids=["safe", "unsafe"])
+def test_fixing_the_examples_leaves_only_what_was_not_asked_for(tmp_path: Path, unsafe: bool) -> None:
     pytest.importorskip("torch")
     from mha_lint.fixing import fix_source
     from mha_lint.validation import Validator
 
+    settings = Settings(unsafe_fixes=unsafe)
     remaining = []
     with Validator(devices=("cpu",)) as validator:
         for name in SHOWN:
             copy = tmp_path / name
             copy.write_bytes((EXAMPLES / name).read_bytes())
             source = read_source(copy)
-            fixed = fix_source(source, lint(source, Settings()), Settings(), validator)
-            remaining += lint(decode(copy, fixed.text.encode()), Settings())
-    assert [(finding.symbol.split(".")[0], finding.fix and finding.fix.applicability) for finding in remaining] == [
-        ("CachedSelfAttention", None),
-        ("CausalSelfAttention", "unsafe"),
-        ("Encoder", "unsafe"),
-        ("PaddedSelfAttention", None),
-        ("AttentionWithWeights", "unsafe"),
-    ]
+            fixed = fix_source(source, lint(source, settings), settings, validator)
+            remaining += lint(decode(copy, fixed.text.encode()), settings)
+    left = {(finding.code, finding.fix and finding.fix.applicability) for finding in remaining}
+    asked_for = {("MHA003", "unsafe"), *((f"MHA10{digit}", "unsafe") for digit in range(1, 6))}
+    assert left == {("MHA109", None), ("MHA112", None)} | (set() if unsafe else asked_for)

@@ -23,7 +23,17 @@ from mha_lint.model.values import (
 )
 
 
-@operation("matmul", "bmm", "mm")
+@operation("bmm")
+def _bmm(call: Call) -> Value:
+    """Both are of three dimensions, which tells the rank where it was not known."""
+    left, right = call.tensor(0, "input"), call.tensor(1, "mat2")
+    if left is None or right is None:
+        return NOTHING
+    left, right = (call.interpreter.refine(call.state, tensor, 3) for tensor in (left, right))
+    return multiplied(call, left, right)
+
+
+@operation("matmul", "mm")
 def _matmul(call: Call) -> Value:
     left, right = call.tensor(0, "input"), call.tensor(1, "other", "mat2")
     if left is None or right is None:
