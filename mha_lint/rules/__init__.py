@@ -23,6 +23,7 @@ _OURS = {
     "MHA105": True,
     "MHA109": True,
     "MHA110": True,
+    "MHA111": True,
     "MHA112": True,
 }
 

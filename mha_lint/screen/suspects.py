@@ -22,6 +22,7 @@ KINDS = {
     "MHA105": "softmax",
     "MHA109": "causal flag",
     "MHA110": "device",
+    "MHA111": "vain",
     "MHA112": "mask and flag",
 }
 
