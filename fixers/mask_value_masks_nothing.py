@@ -25,5 +25,7 @@ def fix(hit: Hit, context: Context) -> Fix | str:
     if value is None:
         reason: str = why_not(filling, context)
         return reason
-    edit = context.places.replace(filling.value, value)
-    return Fix("unsafe", "corrected", f"Mask with `{value}`", (edit,), probes=PROBES)
+    places = context.places
+    flagged = places.rows(places.statement(filling.value) or filling.value)
+    edit = places.replace(filling.value, value)
+    return Fix("unsafe", "corrected", f"Mask with `{value}`", (edit,), flagged, probes=PROBES)

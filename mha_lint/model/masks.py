@@ -125,7 +125,7 @@ def mask_after(name: str, call: Call) -> Mask | Positions | None:
         return _chosen(where, None if value is None else constant(*value), known) if isinstance(known, Mask) else None
     if name == "where":
         parts = [mask_of(value, run) for value in chosen(call)]
-        return _chosen(*parts) if len(parts) == 3 else None
+        return _chosen(*parts[:3]) if len(parts) >= 3 else None
     if isinstance(known, Positions):
         return _positions(name, call, known)
     if not isinstance(known, Mask):
@@ -174,10 +174,12 @@ def _pair(call: Call) -> tuple[Value | None, Value | None]:
 
 
 def chosen(call: Call) -> tuple[Value, ...]:
+    return where_parts(call.args, method=call.interpreter.is_method(call.node))
+
+
+def where_parts(args: tuple[Value, ...], *, method: bool) -> tuple[Value, ...]:
     """Condition, what is taken where it holds, and what elsewhere: of ``torch.where`` or the method."""
-    if len(call.args) == 3 and call.interpreter.is_method(call.node):
-        return call.args[1], call.args[0], call.args[2]
-    return call.args[:3]
+    return (args[1], args[0], *args[2:]) if method and len(args) > 1 else args
 
 
 def second(call: Call, name: str) -> Value | None:
