@@ -94,7 +94,8 @@ def normal(tensor: Tensor, state: State) -> Tensor:
 
 # Operations whose calls rules ask for.
 WATCHED = frozenset(
-    "softmax masked_fill where dropout scaled_dot_product_attention multi_head_attention add mul matmul bmm einsum sum".split()
+    "softmax masked_fill where dropout scaled_dot_product_attention multi_head_attention "
+    "add mul matmul bmm einsum sum".split()
 )
 
 Transfer = Callable[[Call], Value]
