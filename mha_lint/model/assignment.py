@@ -21,6 +21,7 @@ from mha_lint.model.values import (
     Tensor,
     Unknown,
     Value,
+    as_factor,
     as_tensor,
 )
 
@@ -68,10 +69,38 @@ def assign(
         case cst.Attribute(value=cst.Name(owner), attr=cst.Name(name)) if isinstance(state.variables.get(owner), Self):
             state.attributes[name] = value
             state.forget_conditions_on(f"{owner}.{name}")
+        case cst.Subscript(value=base):
+            _assign_items(run, target, run.evaluate(base, state), value, state)
         case cst.Tuple(elements=elements) | cst.List(elements=elements):
             parts = _parts(run, elements, value, source or target, state)
             for element_node, part in zip(elements, parts, strict=True):
                 assign(run, element_node.value, part, state)
+
+
+def overwrite(run: Interpreter, target: cst.BaseExpression, value: Tensor, state: State) -> None:
+    """What a name holds was changed in place; of what a part of it holds, nothing is known as a mask."""
+    match target:
+        case cst.Name() | cst.Attribute(value=cst.Name()):
+            if isinstance(run.evaluate(target, state), Tensor):
+                assign(run, target, value, state)
+        case cst.Subscript(value=base) | cst.Call(func=cst.Attribute(value=base)):
+            held = run.evaluate(base, state) if isinstance(base, (cst.Name, cst.Attribute)) else None
+            if isinstance(held, Tensor) and held.mask is not None:
+                overwrite(run, base, replace(held, mask=None), state)
+
+
+def _assign_items(run: Interpreter, target: cst.Subscript, held: Value, value: Value, state: State) -> None:
+    """``scores[mask] = value`` fills; of a mask of which a part is changed, no more is known."""
+    if not isinstance(held, Tensor):
+        return
+    index = target.slice[0].slice if len(target.slice) == 1 else None
+    if isinstance(index, cst.Index) and as_factor(value) is not None and held.roles & {"scores", "weights"}:
+        call = Call(run, state, target, (held, run.evaluate(index.value, state), value), {})
+        filled = torch_api.OPERATIONS["masked_fill"](call)
+        if isinstance(filled, Tensor):
+            overwrite(run, target.value, replace(held, masked=filled.masked), state)
+    elif held.mask is not None:
+        overwrite(run, target.value, replace(held, mask=None), state)
 
 
 def _parts(run: Interpreter, elements: Any, value: Value, source: cst.BaseExpression, state: State) -> list[Value]:

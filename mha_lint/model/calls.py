@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 import libcst as cst
 
-from mha_lint.model import assignment, einops_api, layers, torch_api
+from mha_lint.model import assignment, einops_api, layers, masks, torch_api
 from mha_lint.model.factors import of_number
+from mha_lint.model.marks import Mask
 from mha_lint.model.sizes import Size
 from mha_lint.model.torch_api import OPERATIONS, Call
 from mha_lint.model.torch_api.devices import met
@@ -120,6 +121,9 @@ def call_method(run: Interpreter, receiver: Value, name: str, call: Call) -> Val
             tensor = as_tensor(receiver)
             assert tensor is not None
             return operation(replace(call, args=(tensor, *call.args)))
+        if name == "astype" and isinstance(receiver, Tensor) and receiver.mask is not None:
+            call = replace(call, args=(receiver, *call.args))
+            return replace(receiver, mask=masks.mask_after(name, call))
         if name.endswith("_") and not name.startswith("__") and isinstance(receiver, Tensor):
             if name != "copy_":  # which copies from any device
                 met(call, (receiver, *call.args))
@@ -139,18 +143,29 @@ def _is_cache(run: Interpreter, node: cst.BaseExpression) -> bool:
 
 
 def _in_place(run: Interpreter, receiver: Tensor, name: str, call: Call) -> Value:
-    """``x.div_(y)``: the same memory, with what ``x / y`` means."""
+    """``x.div_(y)``: the same memory, with what ``x / y`` means; so for what is known of a mask, or was masked."""
     operation = OPERATIONS.get(name[:-1])
     node = call.node
-    if operation is None or name[:-1] not in _ARITHMETIC:
+    arithmetic = operation is not None and name[:-1] in _ARITHMETIC
+    masks_it = (receiver.mask is not None or receiver.masked or name == "masked_fill_") and name != "requires_grad_"
+    if not arithmetic and not masks_it:
         return receiver
-    result = operation(replace(call, args=(receiver, *call.args)))
-    if not isinstance(result, Tensor):
-        return receiver
-    result = replace(receiver, roles=result.roles, normalised=result.normalised)
+    made = operation(replace(call, args=(receiver, *call.args))) if operation is not None else None
+    result = replace(receiver, mask=None)
+    if isinstance(made, Tensor):
+        result = replace(receiver, mask=made.mask, masked=made.masked)
+        if arithmetic:
+            result = replace(result, roles=made.roles, normalised=made.normalised)
     if result != receiver and isinstance(node, cst.Call) and isinstance(node.func, cst.Attribute):
-        assignment.assign(run, node.func.value, result, call.state)
+        assignment.overwrite(run, node.func.value, result, call.state)
     return result
+
+
+def register_buffer(call: Call) -> None:
+    """``self.register_buffer("mask", tensor)``, of what is known to be a mask."""
+    match call.args:
+        case (Const(str(name)), Tensor(mask=Mask(uniform=False)) as tensor, *_):
+            call.state.attributes[name] = replace(tensor, homes=())
 
 
 def _append(run: Interpreter, receiver: Sequence | Repeated, call: Call) -> Value:
@@ -174,6 +189,10 @@ def call_qualified(run: Interpreter, name: str, call: Call) -> Value:
     default = _default_of_a_table(run, name.rpartition(".")[2], call) if name != "builtins.getattr" else None
     if default is not None:
         return default
+    if name.startswith("numpy.") or name in ("torch.from_numpy", "torch.as_tensor", "torch.tensor"):
+        array = masks.of_array(name, call)
+        if array is not None:
+            return array
     if name in _BUILTINS:
         return _BUILTINS[name](run, call)
     if name in ("einops.rearrange", "einops.einops.rearrange"):

@@ -63,7 +63,9 @@ def _module_name(run: Interpreter, name: str) -> Value:
         return Qualified(names.imports[name])
     if name in names.constants:
         value = names.constants[name]
-        if isinstance(value, (cst.Integer, cst.Float, cst.SimpleString, cst.Name, cst.BinaryOperation)):
+        if isinstance(
+            value, (cst.Integer, cst.Float, cst.SimpleString, cst.Name, cst.BinaryOperation, cst.UnaryOperation)
+        ):
             return run.evaluate(value, State())
         return Function(value) if isinstance(value, cst.Lambda) else Unknown(name)
     return Qualified(f"builtins.{name}")

@@ -62,23 +62,10 @@ class Interpreter(Observer):
         self.steps = 0
         self._limit = MAX_STEPS
         self._trail = Trail()
-        self._numbers: dict[cst.CSTNode, int] = {}
-        self._texts: dict[cst.CSTNode, str] = {}
         self._mentions = Mentions()
         self._called: dict[Hashable, list[tuple[State, list[cst.CSTNode | None], list[tuple[State, Value]]]]] = {}
 
     # --- what the transfer functions need ------------------------------------------------------------------------
-
-    def number(self, node: cst.CSTNode) -> int:
-        return self._numbers.setdefault(node, len(self._numbers))
-
-    def key(self, node: cst.CSTNode) -> str:
-        return f"<{self.number(node)}>"
-
-    def text(self, node: cst.CSTNode) -> str:
-        if node not in self._texts:
-            self._texts[node] = " ".join(cst.Module([]).code_for_node(node).split())
-        return self._texts[node]
 
     def is_method(self, node: cst.BaseExpression) -> bool:
         """Whether the call is written ``x.op()``, not ``torch.op(x)``."""
@@ -273,6 +260,9 @@ class Interpreter(Observer):
                 return calls.call_method(self, receiver, name, call)
             case Qualified(name):
                 return calls.call_qualified(self, name, call)
+            case Unknown("self.register_buffer"):
+                calls.register_buffer(call)
+                return NONE
             case _:
                 return Unknown(self.key(call.node))
 

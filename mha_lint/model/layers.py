@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import libcst as cst
 
-from mha_lint.model import einops_api, torch_api
+from mha_lint.model import einops_api, masking, torch_api
 from mha_lint.model.sizes import Size, constant
 from mha_lint.model.torch_api import Call
 from mha_lint.model.torch_api.devices import met
@@ -54,6 +54,8 @@ def build(name: str, node: cst.Call, args: tuple[Value, ...], keywords: Mapping[
         return Layer(name, items=args, node=node) if args else NOTHING  # an empty one is filled later
     if name in ("Parameter", "Buffer"):
         tensor = as_tensor(args[0]) if args else None
+        if tensor is not None and keywords.get("requires_grad") != Const(False):
+            tensor = replace(tensor, mask=None)  # its numbers are learnt
         return (
             Tensor(roles=frozenset({"parameter"})) if tensor is None else replace(tensor.having("parameter"), homes=())
         )
@@ -142,7 +144,8 @@ def told_by_name(call: Call, unknown: Unknown) -> Value:
             roles, scale = (same.roles, same.scale) if keeps else (same.roles | {"normed"}, None)
             return replace(same, strides=None, contiguous=False, assumed=False, key=key, roles=roles, scale=scale)
     about = tensor.roles & {"scores", "weights"}
-    return Tensor(key=key, roles=about, inputs=tensor.inputs) if about else unknown
+    masked = masking.through_unknown(tensor, call.node)
+    return Tensor(key=key, roles=about, masked=masked, inputs=tensor.inputs) if about else unknown
 
 
 def _convolution(call: Call, tensor: Tensor, layer: Layer) -> Tensor:

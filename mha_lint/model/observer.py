@@ -8,6 +8,7 @@ import libcst as cst
 
 from mha_lint.model.layout import Answer, Shape
 from mha_lint.model.names import ClassInfo
+from mha_lint.model.numbering import Numbering
 from mha_lint.model.paths import ContiguousSeen, Frame, OperationSeen, UnbindSeen, ValueSeen, ViewSeen, WeightingSeen
 from mha_lint.model.scale import Scale, ScaleSeen
 from mha_lint.model.torch_api.call import Call, normal
@@ -17,10 +18,11 @@ from mha_lint.model.values import Int, Normalised, State, Tensor, Unknown, Value
 _MOST_SEEN = 64  # paths through one call that are told apart
 
 
-class Observer:
+class Observer(Numbering):
     """Collects what the interpreter and the transfer functions tell it, with the function being run."""
 
     def __init__(self) -> None:
+        super().__init__()
         self.views: dict[cst.BaseExpression, list[ViewSeen]] = {}
         self.copies: dict[cst.BaseExpression, set[ContiguousSeen]] = {}
         self.would_stay_views: set[cst.BaseExpression] = set()  # reshapes of contiguous copies that views would do for

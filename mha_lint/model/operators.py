@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import libcst as cst
 
-from mha_lint.model import torch_api
+from mha_lint.model import masking, torch_api
 from mha_lint.model.factors import Factor, of_number
 from mha_lint.model.sizes import ONE, Size, constant, equate, symbol
 from mha_lint.model.torch_api import OPERATIONS, Call
@@ -41,7 +41,43 @@ def binary_operation(run: Interpreter, node: cst.BinaryOperation, state: State) 
     return binary(run, node.operator, left, right, node, state)
 
 
-def binary(run: Interpreter, sign: object, left: Value, right: Value, node: cst.BaseExpression, state: State) -> Value:
+_NAMES: dict[type[cst.CSTNode], str] = {
+    cst.Add: "add",
+    cst.AddAssign: "add",
+    cst.Subtract: "sub",
+    cst.SubtractAssign: "sub",
+    cst.Multiply: "mul",
+    cst.MultiplyAssign: "mul",
+    cst.Divide: "div",
+    cst.DivideAssign: "div",
+    cst.BitAnd: "logical_and",
+    cst.BitAndAssign: "logical_and",
+    cst.BitOr: "logical_or",
+    cst.BitOrAssign: "logical_or",
+    cst.Equal: "eq",
+    cst.NotEqual: "ne",
+    cst.LessThan: "lt",
+    cst.LessThanEqual: "le",
+    cst.GreaterThan: "gt",
+    cst.GreaterThanEqual: "ge",
+}  # torch's names for what the operators do to tensors
+
+
+def binary(
+    run: Interpreter, sign: cst.CSTNode, left: Value, right: Value, node: cst.BaseExpression, state: State
+) -> Value:
+    result = _binary(run, sign, masking.bare(left), masking.bare(right), node, state)
+    name = _NAMES.get(type(sign), "")
+    if not name or (not isinstance(left, Tensor) and not isinstance(right, Tensor)):
+        return result
+    call = Call(run, state, node, (left, right), {})
+    result = masking.marked(name, call, result)
+    if name == "add":
+        run.saw_operation(name, call, result)
+    return result
+
+
+def _binary(run: Interpreter, sign: object, left: Value, right: Value, node: cst.BaseExpression, state: State) -> Value:
     if isinstance(left, Tensor) or isinstance(right, Tensor):
         call = Call(run, state, node, (left, right), {})
         if isinstance(sign, (cst.MatrixMultiply, cst.MatrixMultiplyAssign)):
@@ -155,6 +191,13 @@ def divided(left: Size, right: Size, state: State, *, by_text: str) -> Size:
 
 def unary_operation(run: Interpreter, node: cst.UnaryOperation, state: State) -> Value:
     value = run.evaluate(node.expression, state)
+    if isinstance(value, Tensor) and isinstance(node.operator, (cst.Minus, cst.BitInvert)):
+        name = "neg" if isinstance(node.operator, cst.Minus) else "logical_not"
+        return masking.marked(name, Call(run, state, node, (value,), {}), _unary(run, node, masking.bare(value), state))
+    return _unary(run, node, value, state)
+
+
+def _unary(run: Interpreter, node: cst.UnaryOperation, value: Value, state: State) -> Value:
     match node.operator:
         case cst.Minus():
             if isinstance(value, Int):
@@ -194,20 +237,30 @@ def comparison(run: Interpreter, node: cst.Comparison, state: State) -> Value:
         return Unknown(run.key(node))
     target = node.comparisons[0]
     right = run.evaluate(target.comparator, state)
-    match target.operator:
+    result = _compared(run, node, target.operator, masking.bare(left), masking.bare(right), state)
+    name = _NAMES.get(type(target.operator), "")
+    if name and (isinstance(left, Tensor) or isinstance(right, Tensor)):
+        return masking.marked(name, Call(run, state, node, (left, right), {}), result)
+    return result
+
+
+def _compared(
+    run: Interpreter, node: cst.Comparison, sign: cst.BaseCompOp, left: Value, right: Value, state: State
+) -> Value:
+    match sign:
         case cst.Is() | cst.IsNot() if right == NONE:
             known = is_none(left)
-            negated = isinstance(target.operator, cst.IsNot)
+            negated = isinstance(sign, cst.IsNot)
             return Unknown(run.key(node)) if known is None else Const(known != negated)
         case cst.Equal() | cst.NotEqual():
             if isinstance(left, Const) and isinstance(right, Const):
-                return Const((left == right) == isinstance(target.operator, cst.Equal))
+                return Const((left == right) == isinstance(sign, cst.Equal))
             first, second = as_size(left), as_size(right)
             if first is not None and second is not None:
-                return _compare_sizes(run, target.operator, state.normal(first), state.normal(second), node)
+                return _compare_sizes(run, sign, state.normal(first), state.normal(second), node)
         case cst.LessThan() | cst.GreaterThan() | cst.LessThanEqual() | cst.GreaterThanEqual():
             if (low := as_int(left)) is not None and (high := as_int(right)) is not None:
-                return Const(_ORDERS[type(target.operator)](low, high))
+                return Const(_ORDERS[type(sign)](low, high))
     if isinstance(left, Tensor) or isinstance(right, Tensor):
         return torch_api.elementwise(Call(run, state, node, (left, right), {}), left, right)
     return Unknown(run.key(node))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import libcst as cst
 
-from mha_lint.model import torch_api
+from mha_lint.model import masking, masks, torch_api
 from mha_lint.model.sizes import ONE, Size, symbol
 from mha_lint.model.values import (
     NONE,
@@ -39,6 +39,10 @@ _ALLOCATED = re.compile(r"cached?(?![a-z])|(?<![a-z])cached?", re.IGNORECASE)
 def subscript(run: Interpreter, node: cst.Subscript, state: State) -> Value:
     base = run.evaluate(node.value, state)
     indices = [_index(run, item.slice, state) for item in node.slice]
+    return masks.indexed(run, base, indices, _item(run, masking.bare(base), indices, node, state), node)
+
+
+def _item(run: Interpreter, base: Value, indices: list[Value], node: cst.Subscript, state: State) -> Value:
     if isinstance(base, ShapeOf):
         base = torch_api.shape_of(torch_api.normal(as_tensor(base.tensor) or Tensor(), state))
     elif isinstance(base, Leading):

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from mha_lint.model.factors import Factor, of_number, of_size
 from mha_lint.model.layout import Shape, Strides, contiguous_strides
+from mha_lint.model.marks import Mask, Masking, Positions
 from mha_lint.model.scale import Scale
 from mha_lint.model.sizes import Size, constant, symbol
 
@@ -123,6 +124,9 @@ class Tensor:
     normalised: Normalised | None = None
     scale: Scale | None = None  # of a projection, or of scores
     homes: tuple[cst.BaseExpression, ...] = ()  # the calls that made it on the default device, if it still is there
+    mask: Mask | Positions | None = None  # what its numbers are, if it is a mask
+    masked: frozenset[Masking] = frozenset()  # of scores or weights: in which ways they were masked
+    single: bool = False  # it was cast to float32
     origin: cst.CSTNode | None = field(default=None, compare=False)  # the name that it, or what it is a view of, had
     inputs: frozenset[str] = field(default=frozenset(), compare=False)  # the parameters that it is computed from
 

@@ -21,9 +21,14 @@ _OURS = {
     "MHA103": True,
     "MHA104": True,
     "MHA105": True,
+    "MHA106": True,
+    "MHA107": True,
+    "MHA108": True,
     "MHA109": True,
     "MHA110": True,
+    "MHA111": True,
     "MHA112": True,
+    "MHA113": True,
 }
 
 

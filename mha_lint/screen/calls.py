@@ -6,6 +6,7 @@ import ast
 from typing import TYPE_CHECKING
 
 from mha_lint.screen import facets as fc
+from mha_lint.screen import fills
 from mha_lint.screen.callables import SELF, Closure, Env, Layer, Mapped, Object, Perhaps, Qualified, perhaps
 from mha_lint.screen.facets import (
     GIVEN,
@@ -68,12 +69,16 @@ def _call_attribute(look: Look, node: ast.Call, function: ast.Attribute, env: En
     if name == "reshape" and _is_plain_contiguous(function.value):
         look.suspect("contiguous")
     of_self = SELF in fc.others(receiver)
+    if of_self and name == "register_buffer" and len(args) > 1 and isinstance(node.args[0], ast.Constant):
+        look.set_attribute(str(node.args[0].value), args[1])
     result: Value = 0
     if not of_self:
         operation = OPERATIONS.get(name)
-        if operation is not None:
+        if operation is not None or name == "masked_fill_":
+            operation = operation or OPERATIONS["masked_fill"]
             result = operation(Call(look, name, [receiver, *args], keywords, node))
             _meet(look, [receiver, *args, *keywords.values()])
+            result = joined(result, fc.facets(receiver)) if name == "masked_fill_" else result
         elif name.endswith("_") and not name.startswith("__"):
             _meet(look, [receiver, *args])
             result = fc.facets(receiver)
@@ -165,6 +170,7 @@ def _apply_layer(
         case "Identity":
             return tensor
         case "MultiheadAttention":
+            fills.attention(look, *args[3:], *keywords.values())
             _meet(look, [fc.OWN, *args[3:], *keywords.values()])
             return fc.many(KNOWN | fc.OWN)
         case "Rearrange":
@@ -194,6 +200,8 @@ def _call_qualified(
         if last[:1].isupper():
             return layer(look, last, args, keywords, node)
         return 0
+    if name in ("numpy.tril", "numpy.triu"):
+        return KNOWN | fc.MARKED | fc.TRIANGULAR
     if name.startswith("builtins."):
         return _builtin(look, last, args, keywords, node, env)
     if last in ("deepcopy", "copy") and args:

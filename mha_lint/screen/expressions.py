@@ -6,7 +6,7 @@ import ast
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from mha_lint.screen import calls, sequences, statements
+from mha_lint.screen import calls, fills, sequences, statements
 from mha_lint.screen import facets as fc
 from mha_lint.screen.callables import Closure, Env, Qualified
 from mha_lint.screen.facets import (
@@ -96,6 +96,10 @@ def binary(look: Look, sign: ast.operator, left: Value, right: Value) -> Value:
             look.suspect("device")
         weigh(look, first, second)
         return fc.multiplied(first, second)
+    if isinstance(sign, ast.Mult):
+        fills.product(look, left, right)
+    if isinstance(sign, (ast.Add, ast.Sub)):
+        fills.total(look, left, right)
     if not isinstance(left, int) and not isinstance(right, int):
         return sequences.concatenated(left, right)
     if not isinstance(left, int) and isinstance(sign, ast.Mult):
@@ -133,7 +137,8 @@ def _compare(look: Look, node: ast.Compare, env: Env) -> Value:
         look.learns = True
     if fc.may_meet(*map(fc.facets, values)):
         look.suspect("device")
-    return fc.elementwise(*map(fc.facets, values))
+    of_positions = sum(bool(fc.facets(value) & fc.POSITIONS) for value in values) > 1
+    return fc.elementwise(*map(fc.facets, values)) | fc.MARKED | (fc.TRIANGULAR if of_positions else 0)
 
 
 def _conditional(look: Look, node: ast.IfExp, env: Env) -> Value:

@@ -19,9 +19,10 @@ UNMOVED = 8192  # what a map or a product made, its dimensions not moved since, 
 UNSCALED = 32768  # no number has multiplied it since it was mapped, or it is the product of two such
 HOME, OWN = 1 << 20, 1 << 21  # it may be on the default device; it may be on the module's, as maps and parameters are
 ACROSS = 16384  # sizes, of which one that is not called heads may come last but one
+MARKED, TRIANGULAR, POSITIONS = 1 << 22, 1 << 23, 1 << 24  # it may be a mask, a causal one, or made of positions
 
 SIZES = ONE | LITERAL
-ROLES = SCORES | WEIGHTS | CONTEXT | UNMOVED | UNSCALED | HOME | OWN
+ROLES = SCORES | WEIGHTS | CONTEXT | UNMOVED | UNSCALED | HOME | OWN | MARKED | TRIANGULAR | POSITIONS
 DISORDERED = TRANSPOSED | GAPPED | GIVEN_TRANSPOSED | GIVEN_GAPPED
 TENSOR = CONTIGUOUS | DISORDERED | KNOWN
 _ABOUT = SIZES | ROLES | KNOWN  # what changes of layout leave alone

@@ -9,7 +9,7 @@ from functools import reduce
 from typing import TYPE_CHECKING
 
 from mha_lint.screen import facets as fc
-from mha_lint.screen import flags
+from mha_lint.screen import fills, flags
 from mha_lint.screen.facets import (
     CONTEXT,
     CONTIGUOUS,
@@ -158,7 +158,7 @@ def _same(call: Call) -> Value:
     tensor = call.tensor if not flags.moves(call.name, call.node) else call.tensor & ~fc.HOME
     if "memory_format" in call.keywords:
         return fc.allocated(tensor)
-    return fc.elementwise(tensor)
+    return fc.elementwise(tensor) | (fc.MARKED if call.name in ("bool", "to", "type") else 0)
 
 
 def _elementwise(call: Call) -> Value:
@@ -166,6 +166,12 @@ def _elementwise(call: Call) -> Value:
     result = fc.elementwise(*operands)
     if call.name == "add" and result & CONTEXT:
         call.look.adds = True
+    if call.name in ("mul", "multiply") and len(call.args) > 1:
+        fills.product(call.look, *call.args[:2])
+    if call.name in ("add", "sub", "subtract") and len(call.args) > 1:
+        fills.total(call.look, *call.args[:2])
+    if call.name in ("eq", "ne", "lt", "le", "gt", "ge", "logical_not", "logical_and", "logical_or"):
+        result |= fc.MARKED | (fc.TRIANGULAR if all(part & fc.POSITIONS for part in operands) else 0)
     return result & ~fc.UNSCALED if call.name in ("mul", "multiply", "div", "divide", "true_divide") else result
 
 
@@ -173,6 +179,27 @@ def _dropout(call: Call) -> Value:
     if not call.is_method and flags.is_told_nothing(call.node):
         call.look.suspect("dropout")
     return _elementwise(call)
+
+
+def _masked(call: Call) -> Value:
+    """``masked_fill(mask, value)`` and ``where``, as methods or functions."""
+    tensors = call.args if len(call.args) > 1 else [*call.args, *call.keywords.values()]
+    written = [*call.node.args, *(keyword.value for keyword in call.node.keywords)]
+    tensor, mask = fc.either(tensors), fc.either(tensors[1:] if call.name != "where" else tensors)
+    fills.fill(call.look, tensor, mask, written)
+    return _elementwise(call) if call.name == "where" else _allocated(call)
+
+
+def _triangle(call: Call) -> Value:
+    return KNOWN | fc.MARKED | fc.TRIANGULAR | call.tensor & fc.HOME
+
+
+def _range(call: Call) -> Value:
+    return KNOWN | fc.POSITIONS
+
+
+def _array(call: Call) -> Value:
+    return call.tensor & ROLES
 
 
 def _allocated(call: Call) -> Value:
@@ -241,6 +268,7 @@ def _attention(call: Call) -> Value:
         call.look.suspect("causal flag")
         if flags.has_mask(call.node):
             call.look.suspect("mask and flag")
+    fills.attention(call.look, *call.args[3:4], call.keywords.get("attn_mask", 0))
     return KNOWN | CONTEXT | UNMOVED | call.tensor & SIZES | call.sizes
 
 
@@ -303,11 +331,15 @@ for _names, _operation in {
     "hardtanh hardswish dropout1d dropout2d alpha_dropout feature_dropout clamp clamp_min clamp_max clip "
     "nan_to_num bernoulli round floor ceil sign zeros_like ones_like rand_like randn_like empty_like full_like "
     "normalize logical_not isnan isinf add sub mul div true_divide multiply divide subtract pow maximum minimum "
-    "eq ne lt le gt ge logical_and logical_or where": _elementwise,
+    "eq ne lt le gt ge logical_and logical_or": _elementwise,
+    "masked_fill where": _masked,
+    "tril triu": _triangle,
+    "arange": _range,
+    "from_numpy as_tensor tensor astype": _array,
     "dropout": _dropout,
     "zeros ones empty rand randn full": _filled,
     "stack": _stack,
-    "masked_fill cat concat concatenate repeat tile repeat_interleave layer_norm "
+    "cat concat concatenate repeat tile repeat_interleave layer_norm "
     "new_zeros new_ones new_empty new_full": _allocated,
     "matmul bmm mm baddbmm addmm": _matmul,
     "einsum": _einsum,
@@ -316,6 +348,6 @@ for _names, _operation in {
     "scaled_dot_product_attention": _attention,
     "pad": _padded,
     "size dim ndimension ndim numel nelement": _asked,
-    "sum mean amax amin logsumexp cumsum tril triu flip roll gather index_select norm std var": _something,
+    "sum mean amax amin logsumexp cumsum flip roll gather index_select norm std var": _something,
 }.items():  # fmt: skip
     OPERATIONS.update(dict.fromkeys(_names.split(), _operation))

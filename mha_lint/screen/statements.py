@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from mha_lint.screen import expressions, sequences
+from mha_lint.screen import expressions, fills, sequences
 from mha_lint.screen import facets as fc
 from mha_lint.screen.callables import Closure, Env, Mapped
 from mha_lint.screen.facets import LITERAL, TENSOR, Value, joined, rich
@@ -27,6 +27,9 @@ def _return(look: Look, statement: ast.Return, env: Env) -> None:
 
 def _assign(look: Look, statement: ast.Assign, env: Env) -> None:
     value = look.value(statement.value, env)
+    for target in statement.targets:
+        if isinstance(target, ast.Subscript):
+            fills.fill(look, look.value(target.value, env), look.value(target.slice, env), [statement.value])
     target = statement.targets[0]
     if isinstance(target, (ast.Tuple, ast.List)) and len(statement.targets) == 1:
         _unpacking(look, target.elts, statement.value, value)

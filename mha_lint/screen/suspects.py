@@ -20,9 +20,14 @@ KINDS = {
     "MHA103": "dropout",
     "MHA104": "scale",
     "MHA105": "softmax",
+    "MHA106": "polarity",
+    "MHA107": "late",
+    "MHA108": "half",
     "MHA109": "causal flag",
     "MHA110": "device",
+    "MHA111": "vain",
     "MHA112": "mask and flag",
+    "MHA113": "number",
 }
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import libcst as cst
 
-from mha_lint.model import layout
+from mha_lint.model import layout, masking
 from mha_lint.model.layout import Shape
 from mha_lint.model.sizes import Size, constant, equate, product, symbol
 from mha_lint.model.torch_api.devices import placed
@@ -93,7 +93,10 @@ def normal(tensor: Tensor, state: State) -> Tensor:
 
 
 # Operations whose calls rules ask for.
-WATCHED = frozenset("softmax masked_fill where dropout scaled_dot_product_attention multi_head_attention".split())
+WATCHED = frozenset(
+    "softmax masked_fill where dropout scaled_dot_product_attention multi_head_attention "
+    "add mul matmul bmm einsum sum".split()
+)
 
 Transfer = Callable[[Call], Value]
 OPERATIONS: dict[str, Transfer] = {}
@@ -111,8 +114,18 @@ def register_all(names: Iterable[str], function: Transfer) -> None:
     """Enter a transfer function in the table; calls of what rules ask for are noted."""
     transfer = possible(function)
     for name in names:
-        followed = placed(name, transfer)
+        followed = marking(name, placed(name, transfer))
         OPERATIONS[name] = noted(name, followed) if name in WATCHED else followed
+
+
+def marking(name: str, transfer: Transfer) -> Transfer:
+    """The same function, its result marked with what is known of it as a mask, or of what masked it."""
+
+    @wraps(transfer)
+    def followed(call: Call) -> Value:
+        return masking.marked(name, call, transfer(replace(call, args=tuple(map(masking.bare, call.args)))))
+
+    return followed
 
 
 def noted(name: str, transfer: Transfer) -> Transfer:

@@ -11,6 +11,7 @@ from mha_lint.model.values import (
     Sequence,
     ShapeOf,
     Tensor,
+    Unknown,
     Value,
     fresh,
     integer,
@@ -85,3 +86,8 @@ def _filled(call: Call) -> Value:
 def _somehow(call: Call) -> Value:
     """Operations whose result's shape nobody has asked for so far."""
     return Tensor()
+
+
+@operation("arange")
+def _arange(call: Call) -> Value:
+    return Unknown(call.interpreter.key(call.node))

@@ -14,6 +14,7 @@ from mha_lint.validation.probes import (
     constant_value,
     determinism,
     half,
+    masked_key,
     permutation,
     score_variance,
 )
@@ -28,19 +29,20 @@ _PROBES: Mapping[str, Callable[[Subject, Seen | None, bool], Observation]] = {
     for each in (causality, permutation, constant_value, score_variance, determinism, batch, half)
 }
 PROBES: tuple[str, ...] = tuple(_PROBES)
+_ALL = {**_PROBES, masked_key.NAME: masked_key.observe}  # with what only a correction asks
 
 
 def observe(
     probe: str, module: Callable[..., Any], inputs: Mapping[str, Any], *, seed: int = 0, insist: bool = False
 ) -> Observation:
-    """Try one of :data:`PROBES` on ``module``, a module or a function, called with ``inputs``.
+    """Try one of :data:`PROBES`, or "masked key", on ``module``, a module or a function, called with ``inputs``.
 
     ``inputs`` are keyword arguments by name; positional ones stand under "0", "1", … They are copied, and put on the
     device of the module's parameters and, floats, in their dtype. With ``insist`` the caller says that the property
     must hold: no evidence is asked for that it is meant to. The module, its mode, its gradients and all random states
     are afterwards as they were. Raises KeyError for an unknown probe; what the module raises is *not applicable*.
     """
-    run = _PROBES[probe]
+    run = _ALL[probe]
     try:
         with prepared(module, inputs, seed) as subject:
             return run(subject, _followed(subject), insist)

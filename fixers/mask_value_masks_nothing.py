@@ -1,0 +1,31 @@
+"""MHA111: fill with the smallest number there is."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from mha_lint.findings import Fix
+from mha_lint.fixers.mask_value import masking_value, why_not
+
+if TYPE_CHECKING:
+    from mha_lint.fixers import Context
+    from mha_lint.rules import Hit
+    from mha_lint.rules.mask_value_masks_nothing import Unmasked
+
+PROBES = ("causality", "masked key")
+
+
+def fix(hit: Hit, context: Context) -> Fix | str:
+    """One edit: the value."""
+    evidence: Unmasked = hit.evidence
+    filling = evidence.filling
+    if filling is None:
+        return "fill the scores at the masked entries instead of multiplying them"
+    value: str | None = masking_value(filling, context.model.operations.get(evidence.node, []), context)
+    if value is None:
+        reason: str = why_not(filling, context)
+        return reason
+    places = context.places
+    flagged = places.rows(places.statement(filling.value) or filling.value)
+    edit = places.replace(filling.value, value)
+    return Fix("unsafe", "corrected", f"Mask with `{value}`", (edit,), flagged, probes=PROBES)

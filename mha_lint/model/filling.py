@@ -1,0 +1,55 @@
+"""How filling scores at masked entries is written: ``masked_fill``, ``where``, ``scores[mask] = value``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import libcst as cst
+
+if TYPE_CHECKING:
+    from mha_lint.model.names import ModuleNames
+    from mha_lint.model.places import Places
+
+
+@dataclass(frozen=True, slots=True)
+class Filling:
+    """The expressions of one fill. ``kept`` says that the mask is of the entries that keep their scores."""
+
+    scores: cst.BaseExpression
+    mask: cst.BaseExpression
+    value: cst.BaseExpression
+    kept: bool = False
+
+
+def argument(call: cst.Call, index: int, *names: str) -> cst.BaseExpression | None:
+    """The argument that is written at ``index``, or under one of ``names``."""
+    positional = [arg.value for arg in call.args if arg.keyword is None and not arg.star]
+    if index < len(positional):
+        return positional[index]
+    return next((arg.value for arg in call.args if arg.keyword is not None and arg.keyword.value in names), None)
+
+
+def filling(node: cst.CSTNode, names: ModuleNames, places: Places) -> Filling | None:
+    """The parts of a fill; None where they are not all written there."""
+    match node:
+        case cst.Subscript(value=scores, slice=[cst.SubscriptElement(slice=cst.Index(value=mask))]):
+            assigned = next((parent for parent in places.parents(node) if isinstance(parent, cst.Assign)), None)
+            return None if assigned is None else Filling(scores, mask, assigned.value)
+        case cst.Call(func=function):
+            qualified = names.qualify(function)
+            name = function.attr.value if isinstance(function, cst.Attribute) else (qualified or "").rpartition(".")[2]
+            owner = function.value if isinstance(function, cst.Attribute) and qualified is None else None
+            shift = 0 if owner is None else 1
+            if name.startswith("masked_fill"):
+                of = owner or argument(node, 0, "input")
+                where, number = argument(node, 1 - shift, "mask"), argument(node, 2 - shift, "value")
+                return Filling(of, where, number) if of and where and number else None
+            if name == "where":
+                condition = argument(node, 0, "condition")
+                yes, no = owner or argument(node, 1, "input"), argument(node, 2 - shift, "other")
+                if not (condition and yes and no):
+                    return None
+                numeric = isinstance(yes, (cst.Float, cst.Integer, cst.UnaryOperation))
+                return Filling(no, condition, yes) if numeric else Filling(yes, condition, no, kept=True)
+    return None

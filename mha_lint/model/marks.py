@@ -1,0 +1,131 @@
+"""What is known of the numbers in masks, and of what scores were masked by."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import libcst as cst
+
+from mha_lint.model.sizes import Size
+
+Numbers = frozenset[float] | None  # what each number may be; None where that is not known
+MOST_NUMBERS = 4
+YES_OR_NO, ZERO, ONES = frozenset({0.0, 1.0}), frozenset({0.0}), frozenset({1.0})
+
+
+@dataclass(frozen=True, slots=True)
+class Mask:
+    """A tensor over queries t and keys s whose numbers are told by where they stand.
+
+    ``inside`` are those where s <= t + ``diagonal``, ``outside`` those elsewhere; where ``diagonal`` is None, inside
+    is where some condition holds. A tensor of ones everywhere has the same inside and outside. ``boolean`` is None
+    where the type is not known. ``sizes`` are those of the two dimensions, where they were written.
+    """
+
+    inside: Numbers
+    outside: Numbers
+    boolean: bool | None
+    diagonal: int | None = None
+    sizes: tuple[Size, Size] | None = None
+
+    @property
+    def numbers(self) -> Numbers:
+        return None if self.inside is None or self.outside is None else self.inside | self.outside
+
+    @property
+    def marks(self) -> bool:
+        """Whether it says yes or no: a boolean, or a number that is 0 or 1, and is not the same everywhere."""
+        return (self.boolean is True and not self.uniform) or self.numbers == YES_OR_NO
+
+    @property
+    def uniform(self) -> bool:
+        """Whether the same number stands everywhere."""
+        return self.inside == self.outside and self.inside is not None and len(self.inside) == 1
+
+    def changed(self, function: Callable[[float], float], *, boolean: bool | None) -> Mask:
+        """The mask with each number changed; sets of them stay small."""
+        return Mask(_each(self.inside, function), _each(self.outside, function), boolean, self.diagonal, self.sizes)
+
+    def transposed(self) -> Mask:
+        """The same with queries and keys swapped: s <= t + d becomes t <= s + d, or not s <= t - d - 1."""
+        sizes = None if self.sizes is None else self.sizes[::-1]
+        if self.diagonal is None:
+            return Mask(self.inside, self.outside, self.boolean, None, sizes)
+        return Mask(self.outside, self.inside, self.boolean, -self.diagonal - 1, sizes)
+
+    def somewhere(self) -> Mask:
+        """The same with no knowledge of where which numbers stand."""
+        return Mask(self.inside, self.outside, self.boolean)
+
+
+@dataclass(frozen=True, slots=True)
+class Positions:
+    """``torch.arange(...)``: the positions of keys, or, once they stand in a column, of queries."""
+
+    column: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Masking:
+    """One way in which scores or weights were masked, and where: ``numbers`` are those that scores were filled with.
+
+    *fill*: filled at the marked entries. *times*: multiplied by a mask. *add*: something was added. *unknown*: handed
+    to code that is not known. *before*: of weights, the scores were masked in some way. *zero*: of weights, filled
+    with 0 or multiplied by a mask. *settled*: of weights, normalised again, or changed in another way.
+    """
+
+    kind: str
+    node: cst.BaseExpression | None = None
+    numbers: Numbers = None
+
+
+GIVEN = Mask(frozenset({1.0}), frozenset({0.0}), boolean=True)  # where some condition holds
+NOT_KNOWN = Mask(None, None, boolean=None)
+BEFORE, SETTLED = Masking("before"), Masking("settled")
+
+
+def constant(number: float, *, boolean: bool | None = False, sizes: tuple[Size, Size] | None = None) -> Mask:
+    """The same number everywhere."""
+    return Mask(frozenset({float(number)}), frozenset({float(number)}), boolean, None, sizes)
+
+
+def triangle(diagonal: int | None) -> Mask:
+    """1 where s <= t + diagonal."""
+    return Mask(frozenset({1.0}), frozenset({0.0}), True, diagonal)
+
+
+def combined(
+    function: Callable[[float, float], float],
+    left: Mask,
+    right: Mask,
+    *,
+    boolean: bool | None,
+    absorbing: Numbers = None,
+) -> Mask:
+    """Two masks elementwise. ``absorbing`` numbers decide the result whatever the other is: 0 of a product."""
+    sizes = left.sizes if left.sizes is not None else right.sizes
+    diagonal = left.diagonal if left.diagonal is not None else right.diagonal
+    if right.uniform or (left.diagonal is not None and right.diagonal is None):
+        diagonal, parts = left.diagonal, ((left.inside, right.numbers), (left.outside, right.numbers))
+    elif left.uniform or (right.diagonal is not None and left.diagonal is None):
+        diagonal, parts = right.diagonal, ((left.numbers, right.inside), (left.numbers, right.outside))
+    elif left.diagonal == right.diagonal is not None:
+        parts = ((left.inside, right.inside), (left.outside, right.outside))
+    else:  # two conditions, or triangles of two kinds, such as a window
+        diagonal, parts = None, ((left.numbers, right.numbers),) * 2
+    inside, outside = (_pairs(function, *part, absorbing) for part in parts)
+    return Mask(inside, outside, boolean, diagonal, sizes)
+
+
+def _each(numbers: Numbers, function: Callable[[float], float]) -> Numbers:
+    return None if numbers is None else frozenset(map(function, numbers))
+
+
+def _pairs(function: Callable[[float, float], float], left: Numbers, right: Numbers, absorbing: Numbers) -> Numbers:
+    if left is not None and right is not None:
+        found = frozenset(function(first, second) for first in left for second in right)
+        return None if len(found) > MOST_NUMBERS or any(map(math.isnan, found)) else found
+    known = left if left is not None else right
+    return known if known is not None and known == absorbing else None

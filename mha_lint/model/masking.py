@@ -1,0 +1,151 @@
+"""What scores and weights are masked by, and where operations are marked with it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import libcst as cst
+
+from mha_lint.model.marks import BEFORE, SETTLED, ZERO, Masking, Positions
+from mha_lint.model.masks import CAST, COMPARED, FILLED, chosen, mask_after, mask_of, number_of, second, third
+from mha_lint.model.values import Const, Int, Number, Qualified, Tensor, Unknown, Value
+
+if TYPE_CHECKING:
+    from mha_lint.model.interpreter import Interpreter
+    from mha_lint.model.torch_api.call import Call
+
+_ENDS = frozenset("matmul bmm mm baddbmm addmm einsum linear scaled_dot_product_attention sum mean cumsum norm".split())
+_CALCULATES = frozenset("add sub subtract mul multiply div divide true_divide".split())
+_LOWER_PRECISION = re.compile(r"float16|half|bfloat16|dtype|type_as")
+
+
+def marked(name: str, call: Call, result: Value) -> Value:
+    """The result of an operation, with what it is as a mask, and what it was masked by."""
+    values = (*call.args, *call.keywords.values())
+    watched = name in FILLED or name in ("full", "new_full", "arange", "masked_fill", "where") or name in COMPARED
+    about = isinstance(result, Tensor) and result.roles & {"scores", "weights"}
+    watched = watched or name in CAST or name in ("to", "type", "bool") or bool(about)
+    if not watched and not _tracked(values):
+        return result
+    mask = None if about else mask_after(name, call)
+    if not isinstance(result, Tensor):
+        unknown = isinstance(result, Unknown) or (isinstance(result, (Int, Number)) and _tracked(values))
+        return Tensor(key=call.interpreter.key(call.node), mask=mask) if mask is not None and unknown else result
+    masked, single = _masked(name, call, result), _single(name, call)
+    if (result.mask, result.masked, result.single) == (mask, masked, single):
+        return result
+    return replace(result, mask=mask, masked=masked, single=single)
+
+
+def bare(value: Value) -> Value:
+    """Positions as the layout model knows them: as nothing."""
+    if isinstance(value, Tensor) and isinstance(value.mask, Positions) and value.shape is None:
+        return Unknown(value.key)
+    return value
+
+
+def _tracked(values: tuple[Value, ...]) -> bool:
+    return any(isinstance(v, Tensor) and (v.mask is not None or v.masked or v.single) for v in values)
+
+
+def _masked(name: str, call: Call, result: Tensor) -> frozenset[Masking]:
+    tensors = [value for value in (*call.args, *call.keywords.values()) if isinstance(value, Tensor)]
+    told = [tensor for tensor in tensors if tensor.roles & {"scores", "weights"}] or tensors
+    known = frozenset[Masking]().union(*(tensor.masked for tensor in told))
+    if name in ("softmax", "log_softmax"):
+        return frozenset({BEFORE}) if known else known
+    if name == "baddbmm" and "scores" in result.roles:
+        return frozenset({Masking("add", call.node)})
+    if name in _ENDS or name in COMPARED:
+        return frozenset()
+    if name == "masked_fill":
+        return known | _filling(call, call.args[0] if call.args else None, second(call, "mask"), third(call, "value"))
+    if name == "where" and len(call.args) == 3:
+        where, yes, no = chosen(call)
+        of, value = (no, yes) if isinstance(no, Tensor) and (no.roles or not isinstance(yes, Tensor)) else (yes, no)
+        return known | _filling(call, of, where, value)
+    if name == "normalize" and "weights" in result.roles:
+        return known | {SETTLED}
+    if name in _CALCULATES and len(call.args) > 1 and result.roles & {"scores", "weights"}:
+        return known | _calculated(name, call)
+    return known
+
+
+def _filling(call: Call, filled: Value | None, where: Value | None, value: Value | None) -> set[Masking]:
+    run = call.interpreter
+    numbers = number_of(value, run)
+    if isinstance(filled, Tensor) and "weights" in filled.roles:
+        return {Masking("zero", call.node)} if numbers == ZERO and _marks_keys(where, run) else set()
+    about_mask = isinstance(filled, Tensor) and filled.mask is not None
+    return set() if about_mask else {Masking("fill", call.node, numbers)}
+
+
+def _calculated(name: str, call: Call) -> set[Masking]:
+    """What a sum, product or quotient does to scores or weights."""
+    run = call.interpreter
+    left, right = call.args[:2]
+    about, other = (left, right) if isinstance(left, Tensor) and left.roles & {"scores", "weights"} else (right, left)
+    if not isinstance(about, Tensor) or isinstance(other, (Int, Number, Const)):
+        return set()
+    roles = other.roles if isinstance(other, Tensor) else frozenset[str]()
+    weights = "weights" in about.roles
+    if "mul" in name:
+        mask = mask_of(other, run)
+        if mask is None or not mask.marks or roles & {"scores", "weights"}:
+            return set()
+        if weights:
+            return {Masking("zero", call.node)} if _marks_keys(other, run) else set()
+        return {Masking("times", call.node)}
+    if weights:
+        return {SETTLED}
+    if "div" in name or roles & {"scores", "parameter"}:
+        return set()
+    return {Masking("add", call.node, None)}
+
+
+_OF_ROWS = re.compile(r"rand|bernoulli|drop|nan|inf|quer|row|head|gate|\.all\(|\.any\(|keepdim|[tT]hresh|topk")
+_COLUMN = re.compile(r"unsqueeze\(-1\)|\[\.\.\., None\]|, None\]$")
+
+
+def _marks_keys(where: Value | None, run: Interpreter) -> bool:
+    """Whether a mask tells keys apart, as far as is known: not whole rows, nor what the weights themselves are like."""
+    mask = mask_of(where, run)
+    if mask is not None and mask.diagonal is not None:
+        return True
+    if isinstance(where, Tensor) and where.roles:
+        return False
+    key = where.key if isinstance(where, (Tensor, Unknown)) else None
+    node = None if key is None else run.node(key)
+    text = key or "" if node is None else run.text(node)
+    return not (_OF_ROWS.search(text) or _COLUMN.search(text))
+
+
+def _single(name: str, call: Call) -> bool:
+    """Whether the result is float32 because the code says so."""
+    tensors = [value for value in call.args if isinstance(value, Tensor)]
+    if name == "float":
+        return True
+    if name in ("to", "type"):
+        kinds = [value for word, value in call.keywords.items() if word == "dtype"] or list(call.args[1:])
+        if any(
+            kind in (Qualified("torch.float32"), Qualified("torch.float"), Qualified("torch.float64")) for kind in kinds
+        ):
+            return True
+        lowered = any(
+            _LOWER_PRECISION.search(kind.name if isinstance(kind, Qualified) else kind.key or "")
+            for kind in kinds
+            if isinstance(kind, (Qualified, Unknown))
+        )
+        return (
+            not lowered and not any(isinstance(kind, Tensor) for kind in kinds) and any(t.single for t in tensors[:1])
+        )
+    if name in ("half", "bfloat16", "type_as") or name in COMPARED:
+        return False
+    return any(tensor.single for tensor in tensors)
+
+
+def through_unknown(tensor: Tensor, node: cst.BaseExpression) -> frozenset[Masking]:
+    """Scores or weights that code which is not known was handed: it may have masked them."""
+    return tensor.masked | {Masking("unknown", node)}

@@ -1,0 +1,113 @@
+"""MHA107: attention weights that are masked, of scores that are not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, ClassVar
+
+import libcst as cst
+
+from mha_lint.model.values import Sequence, Tensor
+from mha_lint.rules.base import Hit, Rule
+
+if TYPE_CHECKING:
+    from mha_lint.model.attention import FileModel
+    from mha_lint.model.paths import OperationSeen
+    from mha_lint.model.places import Places
+
+_PRODUCTS = frozenset({"matmul", "bmm", "einsum"})
+
+
+class MaskAfterSoftmax(Rule):
+    """# MHA107 mask-after-softmax
+
+    **error** · no fix
+
+    ## What it does
+
+    Flags attention weights that are masked after the softmax, by a fill with 0 or a product with a mask, and are
+    then multiplied with the values, although the scores were not masked before the softmax.
+
+    ## Why it matters
+
+    The softmax has shared out the weight among all keys, the masked ones included. To zero these afterwards leaves
+    rows that sum to less than one: the result shrinks with the number of masked keys, a query with much padding gets
+    hardly anything, and what is left still depends on the scores of the masked keys: a decoder sees the future.
+
+    ## Example
+
+    ```python
+    weights = scores.softmax(dim=-1)
+    weights = weights * mask
+    y = weights @ v
+    ```
+
+    Use instead:
+
+    ```python
+    scores = scores.masked_fill(mask == 0, torch.finfo(scores.dtype).min)
+    weights = scores.softmax(dim=-1)
+    y = weights @ v
+    ```
+
+    ## Fix
+
+    None: where the mask belongs, and what of it, is for a reader to say.
+
+    ## When it stays silent
+
+    - The scores were masked before the softmax as well, or something was added to them, which may be a mask.
+    - The weights are normalised again: divided by their sum, or by anything else.
+    - The weights are multiplied by what is not known to be a mask: a gate, a mask of heads, dropout.
+    - The mask is of whole rows, or is told by the weights themselves (the largest few, NaN).
+
+    ## References
+
+    - [huggingface/pytorch-image-models#2236](https://github.com/huggingface/pytorch-image-models/pull/2236)
+    - [lucidrains/memory-compressed-attention#2](https://github.com/lucidrains/memory-compressed-attention/issues/2)
+    """
+
+    code = "MHA107"
+    name = "mask-after-softmax"
+    severity = "error"
+    why = "The softmax has shared out the weight among the masked keys too: what is left sums to less than one."
+    invalid: ClassVar = (
+        "def attend(q, k, v, mask):\n    w = (q @ k.transpose(-2, -1)).softmax(-1)\n"
+        "    w = w.masked_fill(mask == 0, 0.0)\n    return w @ v\n",
+        "def attend(q, k, v):\n    w = (q @ k.transpose(-2, -1)).softmax(-1)\n"
+        "    w = w * torch.ones(w.shape[-2:]).tril()\n    return w @ v\n",
+    )
+    valid: ClassVar = (
+        "def attend(q, k, v, mask):\n    s = q @ k.transpose(-2, -1)\n"
+        "    w = s.masked_fill(mask == 0, -1e4).softmax(-1)\n"
+        "    w = w.masked_fill(mask == 0, 0.0)\n    return w @ v\n",
+        "def attend(q, k, v, mask):\n    w = (q @ k.transpose(-2, -1)).softmax(-1) * (mask == 0)\n"
+        "    w = w / w.sum(-1, keepdim=True)\n    return w @ v\n",
+    )
+
+    def check(self, model: FileModel, places: Places) -> Iterator[Hit]:
+        found: dict[cst.BaseExpression, bool] = {}
+        summed: set[cst.BaseExpression] = set()
+        for seen in model.operations.values():
+            for operation in seen:
+                for weights in _weights(operation):
+                    zeroed = [masking.node for masking in weights.masked if masking.kind == "zero" and masking.node]
+                    if operation.name == "sum":
+                        summed.update(zeroed)
+                    for node in zeroed:
+                        found[node] = found.get(node, True) and len(zeroed) == len(weights.masked)
+        for node, alone in found.items():
+            if alone and node not in summed:
+                symbol = next((operation.symbol for operation in model.operations.get(node, ())), "")
+                message = "the weights are masked after the softmax and the scores are not: rows no longer sum to one"
+                yield Hit(node, node, message, symbol)
+
+
+def _weights(operation: OperationSeen) -> Iterator[Tensor]:
+    """The weights among the operands of a product or of a sum."""
+    if operation.name not in _PRODUCTS and operation.name != "sum":
+        return
+    for value in operation.args:
+        for each in value.items if isinstance(value, Sequence) else (value,):
+            if isinstance(each, Tensor) and "weights" in each.roles:
+                yield each

@@ -1,0 +1,134 @@
+"""MHA111: scores that are filled with about 0 where they are masked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+import libcst as cst
+
+from mha_lint.model.filling import Filling, filling
+from mha_lint.model.marks import Masking
+from mha_lint.model.values import Tensor
+from mha_lint.rules.base import Hit, Rule
+
+if TYPE_CHECKING:
+    from mha_lint.model.attention import FileModel
+    from mha_lint.model.places import Places
+
+TINY = 1e-3  # scores of trained attention are far larger; what is filled with this is not masked
+
+
+@dataclass(frozen=True, slots=True)
+class Unmasked:
+    """The evidence: how the fill is written; None where scores are multiplied by the mask."""
+
+    node: cst.BaseExpression
+    filling: Filling | None
+
+
+class MaskValueMasksNothing(Rule):
+    """# MHA111 mask-value-masks-nothing
+
+    **error** · fix: unsafe, relation *corrected*
+
+    ## What it does
+
+    Flags attention scores that are filled, where they are masked, with 0 or with a tiny number such as `-1e-9` before
+    they go through a softmax. Also scores that are multiplied by a mask of zeros and ones.
+
+    ## Why it matters
+
+    The softmax takes the exponential: a score of 0 has weight 1 before normalisation, that of an average key. The
+    masked keys are attended to like any other: padding leaks into the result, and a decoder sees the future.
+    `-1e-9` is `-1e9` with a slip of one character. The model trains all the same.
+
+    ## Example
+
+    ```python
+    scores = scores.masked_fill(mask == 0, -1e-9)
+    weights = scores.softmax(dim=-1)
+    ```
+
+    Use instead:
+
+    ```python
+    scores = scores.masked_fill(mask == 0, torch.finfo(scores.dtype).min)
+    weights = scores.softmax(dim=-1)
+    ```
+
+    ## Fix
+
+    Fills with `torch.finfo(scores.dtype).min`, or with `float("-inf")` where the scores have no name there and the
+    mask is the causal one, which leaves no row without a key. It is *unsafe* because the module computes something
+    else afterwards, on purpose. Relation *corrected*: before, a token that is masked changes the result; after, it
+    does not.
+
+    ## When it stays silent
+
+    - Scores that are filled with 0 were masked in another way as well: by a fill, by something that is added to them,
+      or in code of another file.
+    - What is filled does not come to a softmax: similarities, features, attention by a sigmoid or a linear one.
+    - The value is not known.
+
+    ## References
+
+    - [awslabs/gluonts#1401](https://github.com/awslabs/gluonts/pull/1401): `-1e-9` for `-1e9`
+    - [georg-wolflein/good-features#1](https://github.com/georg-wolflein/good-features/pull/1): scores times a mask
+    """
+
+    code = "MHA111"
+    name = "mask-value-masks-nothing"
+    severity = "error"
+    why = "The softmax gives a score of about 0 the weight of an average key: what is filled with it is not masked."
+    applicability = "unsafe"
+    relation = "corrected"
+    invalid: ClassVar = (
+        "def attend(q, k, v, mask):\n    s = q @ k.transpose(-2, -1)\n    s = s.masked_fill(mask == 0, -1e-9)\n"
+        "    return s.softmax(-1) @ v\n",
+        "def attend(q, k, v, mask):\n    s = q @ k.transpose(-2, -1)\n    s = s.masked_fill(mask, 0)\n"
+        "    return s.softmax(-1) @ v\n",
+    )
+    valid: ClassVar = (
+        "def attend(q, k, v, mask):\n    s = q @ k.transpose(-2, -1)\n    s = s.masked_fill(mask == 0, -1e9)\n"
+        "    return s.softmax(-1) @ v\n",
+        "def attend(q, k, v, mask, bias):\n    s = q @ k.transpose(-2, -1)\n    s = s.masked_fill(mask, 0) + bias\n"
+        "    return s.softmax(-1) @ v\n",
+    )
+
+    def check(self, model: FileModel, places: Places) -> Iterator[Hit]:
+        found: dict[cst.BaseExpression, list[tuple[Masking, bool]]] = {}
+        for seen in model.operations.values():
+            for operation in seen:
+                scores = operation.args[0] if operation.name == "softmax" and operation.args else None
+                if not isinstance(scores, Tensor):
+                    continue
+                for masking in scores.masked:
+                    alone = len(scores.masked) == 1 and "scores" in scores.roles
+                    if masking.node is not None:
+                        found.setdefault(masking.node, []).append((masking, alone))
+        for node, maskings in found.items():
+            if all(_masks_nothing(masking, alone=alone) for masking, alone in maskings):
+                yield _hit(node, maskings[0][0], model, places)
+
+
+def _masks_nothing(masking: Masking, *, alone: bool) -> bool:
+    if masking.kind == "times":
+        return alone
+    if masking.kind != "fill" or masking.numbers is None:
+        return False
+    return all(abs(number) <= TINY and (alone or number) for number in masking.numbers)
+
+
+def _hit(node: cst.BaseExpression, masking: Masking, model: FileModel, places: Places) -> Hit:
+    seen = model.operations.get(node)
+    symbol = seen[0].symbol if seen else ""
+    written = filling(node, model.names, places) if masking.kind == "fill" else None
+    if masking.numbers is None:
+        message = "scores are multiplied by a mask before the softmax: a score of 0 is not masked"
+    else:
+        (number,) = masking.numbers
+        message = f"scores are masked with {number:g}, which the softmax gives the weight of an average key"
+    place = node if written is None else written.value
+    return Hit(place, place, message, symbol, evidence=Unmasked(node, written))

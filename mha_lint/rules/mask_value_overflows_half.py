@@ -1,0 +1,127 @@
+"""MHA108: scores filled with a number that float16 can't hold."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, ClassVar
+
+import libcst as cst
+
+from mha_lint.model.filling import filling
+from mha_lint.model.values import Tensor, as_factor
+from mha_lint.rules.base import Hit, Rule
+
+if TYPE_CHECKING:
+    from mha_lint.model.attention import FileModel
+    from mha_lint.model.paths import OperationSeen
+    from mha_lint.model.places import Places
+
+HALF_MAX = 65504.0  # of float16; bfloat16 reaches as far as float32
+_TOLD_BY_TYPE = re.compile(r"dtype|half|fp16|float16|float32|bf16|precision|autocast", re.IGNORECASE)
+
+
+class MaskValueOverflowsHalf(Rule):
+    """# MHA108 mask-value-overflows-half
+
+    **warning** · fix: safe, relation *repaired*
+
+    ## What it does
+
+    Flags `masked_fill(mask, -1e9)`, and any other finite number beyond ±65504, of attention scores before a softmax.
+
+    ## Why it matters
+
+    float16 ends at 65504. `masked_fill` doesn't round: it raises `RuntimeError: value cannot be converted to type
+    at::Half without overflow` as soon as the module runs in half precision or under autocast, where the product of
+    queries and keys is float16. Code that was only ever tested in float32 or bfloat16 fails at its first user who
+    turns on mixed precision.
+
+    ## Example
+
+    ```python
+    scores = scores.masked_fill(mask == 0, -1e9)
+    ```
+
+    Use instead:
+
+    ```python
+    scores = scores.masked_fill(mask == 0, torch.finfo(scores.dtype).min)
+    ```
+
+    ## Fix
+
+    Fills with `torch.finfo(scores.dtype).min`; where the scores have no name there and the mask is the causal one,
+    which leaves no row without a key, with `float("-inf")`. Relation *repaired*: wherever the code ran before, it
+    computes the same; in float16, where it raised, it computes what a fill with the smallest number means.
+
+    ## When it stays silent
+
+    - The scores were cast to float32 on the way (`.float()`, `.to(torch.float32)`).
+    - The value is chosen by dtype: `torch.finfo`, a conditional on it; or the code asserts which dtype it takes.
+    - `scores[mask] = -1e9`, `torch.where(mask, scores, -1e9)` and sums with `-1e9 * mask`: these round to minus
+      infinity in float16, and raise nothing.
+    - What is filled does not come to a softmax.
+
+    ## References
+
+    - [facebookresearch/fairseq#3575](https://github.com/facebookresearch/fairseq/issues/3575)
+    - [NVIDIA/apex#1052](https://github.com/NVIDIA/apex/issues/1052)
+    """
+
+    code = "MHA108"
+    name = "mask-value-overflows-half"
+    severity = "warning"
+    why = "float16 ends at 65504: in half precision, or under autocast, the fill raises a RuntimeError."
+    applicability = "safe"
+    relation = "repaired"
+    invalid: ClassVar = (
+        "def attend(q, k, v, mask):\n    s = q @ k.transpose(-2, -1)\n    s = s.masked_fill(mask == 0, -1e9)\n"
+        "    return s.softmax(-1) @ v\n",
+    )
+    valid: ClassVar = (
+        "def attend(q, k, v, mask):\n    s = q @ k.transpose(-2, -1)\n    s = s.masked_fill(mask == 0, -1e4)\n"
+        "    return s.softmax(-1) @ v\n",
+        "def attend(q, k, v, mask):\n    s = (q @ k.transpose(-2, -1)).float()\n"
+        "    s = s.masked_fill(mask == 0, -1e9)\n    return s.softmax(-1) @ v\n",
+    )
+
+    def check(self, model: FileModel, places: Places) -> Iterator[Hit]:
+        normalised = _come_to_a_softmax(model)
+        for node, seen in model.operations.items():
+            fills = [fill for fill in seen if fill.name == "masked_fill" and isinstance(node, cst.Call)]
+            overflowing = [fill for fill in fills if _overflows(fill)]
+            if not overflowing or node not in normalised:
+                continue
+            written = filling(node, model.names, places)
+            place = node if written is None else written.value
+            number = _number(overflowing[0])
+            message = f"scores are filled with {number:g}, which float16 can't hold: its numbers end at {HALF_MAX:g}"
+            yield Hit(place, node, message, overflowing[0].symbol, evidence=(written, tuple(fills)))
+
+
+def _come_to_a_softmax(model: FileModel) -> set[cst.BaseExpression]:
+    """The fills whose results do."""
+    return {
+        masking.node
+        for seen in model.operations.values()
+        for operation in seen
+        if operation.name == "softmax" and operation.args and isinstance(operation.args[0], Tensor)
+        for masking in operation.args[0].masked
+        if masking.node is not None
+    }
+
+
+def _number(fill: OperationSeen) -> float | None:
+    factor = as_factor(fill.argument(2, "value"))
+    return None if factor is None else factor.constant
+
+
+def _overflows(fill: OperationSeen) -> bool:
+    number = _number(fill)
+    if number is None or not HALF_MAX < abs(number) < math.inf:
+        return False
+    scores = fill.args[0] if fill.args else None
+    single = isinstance(scores, Tensor) and scores.single
+    return not single and not any(_TOLD_BY_TYPE.search(text) for text, _ in fill.conditions)

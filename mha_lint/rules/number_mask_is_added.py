@@ -1,0 +1,129 @@
+"""MHA113: masks of zeros and ones that are added to the scores."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+import libcst as cst
+
+from mha_lint.model.filling import argument
+from mha_lint.model.marks import ONES, YES_OR_NO, ZERO, Mask
+from mha_lint.model.values import Tensor, Value
+from mha_lint.rules.base import Hit, Rule
+
+if TYPE_CHECKING:
+    from mha_lint.model.attention import FileModel
+    from mha_lint.model.places import Places
+
+_ATTENDS = "scaled_dot_product_attention"
+_ARGUMENTS = {_ATTENDS: ((3, "attn_mask"),), "multi_head_attention": ((5, "attn_mask"), (3, "key_padding_mask"))}
+
+
+@dataclass(frozen=True, slots=True)
+class Added:
+    """The evidence: the mask as it is written, and whether True over what 1 marks is right; None if not known."""
+
+    mask: cst.BaseExpression
+    right: bool | None
+
+
+class NumberMaskIsAdded(Rule):
+    """# MHA113 number-mask-is-added
+
+    **error** · fix: unsafe, relation *corrected*
+
+    ## What it does
+
+    Flags masks of zeros and ones, of a floating or integer type, given to `scaled_dot_product_attention` as
+    `attn_mask`, or to `nn.MultiheadAttention` as `attn_mask` or `key_padding_mask`.
+
+    ## Why it matters
+
+    A mask that is not boolean is added to the scores. A 1 instead of a 0 makes a key a little more likely, and masks
+    nothing: the model attends to padding, or to the future. A mask of integers raises.
+
+    ## Example
+
+    ```python
+    mask = torch.tril(torch.ones(t, t))
+    y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+    ```
+
+    Use instead:
+
+    ```python
+    mask = torch.tril(torch.ones(t, t))
+    y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask.bool())
+    ```
+
+    ## Fix
+
+    For a causal mask, `mask.bool()`, or `mask == 0` where what it marks is what the function leaves out with True.
+    For another the code doesn't say which of the two is meant, and none is written. It is *unsafe* because the module
+    computes something else afterwards, on purpose. Relation *corrected*: before, a masked token changes the result;
+    after, it does not.
+
+    ## When it stays silent
+
+    - The mask is boolean; it was multiplied by a large negative number, or filled with one: that is meant to be added.
+    - The numbers in it are not known to be 0 and 1: a mask that is given, a learned bias.
+
+    ## References
+
+    - [`scaled_dot_product_attention`](https://docs.pytorch.org/docs/stable/generated/torch.nn.functional.scaled_dot_product_attention.html):
+      a float mask is added to the attention score
+    - [`nn.MultiheadAttention`](https://docs.pytorch.org/docs/stable/generated/torch.nn.MultiheadAttention.html)
+    """
+
+    code = "MHA113"
+    name = "number-mask-is-added"
+    severity = "error"
+    why = "A mask that is not boolean is added to the scores: a 1 in it makes a key more likely, and masks nothing."
+    applicability = "unsafe"
+    relation = "corrected"
+    invalid: ClassVar = (
+        "import torch.nn.functional as F\n\n\ndef attend(q, k, v):\n    t = q.shape[-2]\n"
+        "    mask = torch.tril(torch.ones(t, t))\n"
+        "    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)\n",
+        "import torch.nn.functional as F\n\n\ndef attend(q, k, v, lengths):\n"
+        "    mask = (torch.arange(k.shape[-2]) < lengths[:, None, None, None]).float()\n"
+        "    return F.scaled_dot_product_attention(q, k, v, mask)\n",
+    )
+    valid: ClassVar = (
+        "import torch.nn.functional as F\n\n\ndef attend(q, k, v):\n    t = q.shape[-2]\n"
+        "    mask = (1 - torch.tril(torch.ones(t, t))) * -1e4\n"
+        "    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)\n",
+        "import torch.nn.functional as F\n\n\ndef attend(q, k, v, mask):\n"
+        "    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask == 1)\n",
+    )
+
+    def check(self, model: FileModel, places: Places) -> Iterator[Hit]:
+        for node, seen in model.operations.items():
+            if not isinstance(node, cst.Call) or seen[0].name not in _ARGUMENTS:
+                continue
+            for index, name in _ARGUMENTS[seen[0].name]:
+                masks = [_number_mask(operation.argument(index, name)) for operation in seen]
+                found = [mask for mask in masks if mask is not None]
+                written = argument(node, index, name)
+                if not found or written is None:
+                    continue
+                rights = {_means_true(mask, seen[0].name) for mask in masks}
+                evidence = Added(written, rights.pop() if len(rights) == 1 else None)
+                message = f"`{name}` is a mask of zeros and ones: it is added to the scores, and masks nothing"
+                yield Hit(written, written, message, seen[0].symbol, evidence=evidence)
+
+
+def _number_mask(value: Value | None) -> Mask | None:
+    mask = value.mask if isinstance(value, Tensor) else None
+    return mask if isinstance(mask, Mask) and mask.boolean is False and mask.numbers == YES_OR_NO else None
+
+
+def _means_true(mask: Mask | None, name: str) -> bool | None:
+    """Whether its ones should become True, where a causal mask is meant; None where that is not known."""
+    if mask is None or mask.diagonal != 0:
+        return None
+    if mask.outside == ZERO:
+        return name == _ATTENDS
+    return name != _ATTENDS if mask.outside == ONES and mask.inside == ZERO else None

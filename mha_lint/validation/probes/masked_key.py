@@ -1,0 +1,87 @@
+"""Masked key: a key whose score is masked gets no weight."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch.overrides import TorchFunctionMode
+
+from mha_lint.observation import Observation
+from mha_lint.validation.probes.subject import NotApplicable, Subject
+from mha_lint.validation.probes.trace import Seen
+
+NAME = "masked key"
+
+
+class _Watch(TorchFunctionMode):
+    """Follows which scores were filled where a mask says so, up to the softmax."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.filled: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}  # by id: the scores (kept alive), and where
+        self.weights: list[tuple[torch.Tensor, torch.Tensor]] = []
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        name = getattr(func, "__name__", "").rstrip("_")
+        if name == "__setitem__" and len(args) == 3 and _is_boolean(args[1]) and not isinstance(args[2], torch.Tensor):
+            out, name, args = args[0], "masked_fill", args[:2]
+            self._note(name, args, {}, out)
+            return None
+        if isinstance(out, torch.Tensor) and out.is_floating_point():
+            self._note(name, args, kwargs or {}, out)
+        return out
+
+    def _note(self, name: str, args: tuple[Any, ...], kwargs: dict[str, Any], out: torch.Tensor) -> None:
+        values = [value for value in (*args, *kwargs.values()) if isinstance(value, torch.Tensor)]
+        known = [self.filled[id(value)][1] for value in values if id(value) in self.filled]
+        known = [where for where in known if where.shape == out.shape]
+        if name == "masked_fill":
+            mask = args[1] if len(args) > 1 else kwargs.get("mask")
+            if isinstance(mask, torch.Tensor) and _is_boolean(mask):
+                known.append(mask.expand(out.shape))
+        if not known:
+            return
+        where = torch.stack(known).any(0)
+        if name == "softmax":
+            self.weights.append((out.detach().clone(), where))
+        else:
+            self.filled[id(out)] = out, where
+
+
+def _is_boolean(value: object) -> bool:
+    return isinstance(value, torch.Tensor) and value.dtype == torch.bool
+
+
+def observe(subject: Subject, seen: Seen | None, insist: bool) -> Observation:
+    """Looks at rows that have a key which is not masked: the others have nothing else to attend to."""
+    watch = _Watch()
+    with watch:
+        subject.run()
+    looked_at = 0
+    worst: tuple[float, tuple[int, ...]] | None = None
+    for weights, where in watch.weights:
+        hidden = where & ~where.all(-1, keepdim=True)
+        looked_at += int(hidden.sum())
+        given = torch.where(hidden, weights, torch.zeros_like(weights)).nan_to_num()
+        largest = float(given.max()) if given.numel() else 0.0
+        if largest > torch.finfo(weights.dtype).eps and (worst is None or largest > worst[0]):
+            worst = largest, _place(int(given.argmax()), tuple(given.shape))
+    if not looked_at:
+        raise NotApplicable("no score was filled under a mask before a softmax")
+    if worst is None:
+        return Observation(NAME, "holds", f"each of {looked_at} masked keys has no weight")
+    value, place = worst
+    query = f"query {place[-2]}" if len(place) > 1 else "the query"
+    words = f"{query} gives a weight of {value:.3g} to key {place[-1]}, which is masked"
+    return Observation(NAME, "violated", words, value)
+
+
+def _place(flat: int, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """The indices of an element, of which only its number in order is known."""
+    indices: list[int] = []
+    for size in reversed(shape):
+        flat, index = divmod(flat, size)
+        indices.append(index)
+    return tuple(reversed(indices))
