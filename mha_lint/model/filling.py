@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import libcst as cst
 
+from mha_lint.model.values import Tensor
+
 if TYPE_CHECKING:
     from mha_lint.model.names import ModuleNames
+    from mha_lint.model.paths import OperationSeen
     from mha_lint.model.places import Places
 
 
@@ -53,3 +57,15 @@ def filling(node: cst.CSTNode, names: ModuleNames, places: Places) -> Filling | 
                 numeric = isinstance(yes, (cst.Float, cst.Integer, cst.UnaryOperation))
                 return Filling(no, condition, yes) if numeric else Filling(yes, condition, no, kept=True)
     return None
+
+
+def softmaxed(operations: Mapping[cst.BaseExpression, Iterable[OperationSeen]]) -> set[cst.BaseExpression]:
+    """The places that mask scores which come to a softmax: fills, sums and products."""
+    return {
+        masking.node
+        for seen in operations.values()
+        for operation in seen
+        if operation.name == "softmax" and operation.args and isinstance(operation.args[0], Tensor)
+        for masking in operation.args[0].masked
+        if masking.node is not None
+    }

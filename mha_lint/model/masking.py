@@ -78,6 +78,8 @@ def _filling(call: Call, filled: Value | None, where: Value | None, value: Value
     numbers = number_of(value, run)
     if isinstance(filled, Tensor) and "weights" in filled.roles:
         return {Masking("zero", call.node)} if numbers == ZERO and _marks_keys(where, run) else set()
+    if numbers == ZERO and not _marks_keys(where, run):
+        numbers = None
     about_mask = isinstance(filled, Tensor) and filled.mask is not None
     return set() if about_mask else {Masking("fill", call.node, numbers)}
 
@@ -100,7 +102,7 @@ def _calculated(name: str, call: Call) -> set[Masking]:
         return {Masking("times", call.node)}
     if weights:
         return {SETTLED}
-    if "div" in name or roles & {"scores", "parameter"}:
+    if "div" in name or roles & {"scores", "parameter", "projection"}:  # learned biases mask nothing
         return set()
     return {Masking("add", call.node, None)}
 

@@ -24,6 +24,7 @@ from mha_lint.model.values import (
     NONE,
     Const,
     Int,
+    Method,
     Number,
     Qualified,
     Sequence,
@@ -262,7 +263,7 @@ def _cast(call: Call, mask: Mask) -> Mask:
                 return mask.changed(bool, boolean=True)
             case Qualified(name) if name == "builtins.bool":
                 return mask.changed(bool, boolean=True)
-            case Qualified() | Tensor():
+            case Qualified() | Tensor() | Method(name="dtype"):
                 boolean = False
             case Unknown(str(key)) if key.endswith("dtype") or _written(call, key).endswith("dtype"):
                 boolean = False

@@ -56,7 +56,8 @@ class MaskAfterSoftmax(Rule):
 
     ## When it stays silent
 
-    - The scores were masked before the softmax as well, or something was added to them, which may be a mask.
+    - The scores were masked before the softmax as well on every path through the code, or something was added to
+      them, which may be a mask.
     - The weights are normalised again: divided by their sum, or by anything else.
     - The weights are multiplied by what is not known to be a mask: a gate, a mask of heads, dropout.
     - The mask is of whole rows, or is told by the weights themselves (the largest few, NaN).
@@ -95,7 +96,7 @@ class MaskAfterSoftmax(Rule):
                     if operation.name == "sum":
                         summed.update(zeroed)
                     for node in zeroed:
-                        found[node] = found.get(node, True) and len(zeroed) == len(weights.masked)
+                        found[node] = found.get(node, False) or len(zeroed) == len(weights.masked)
         for node, alone in found.items():
             if alone and node not in summed:
                 symbol = next((operation.symbol for operation in model.operations.get(node, ())), "")

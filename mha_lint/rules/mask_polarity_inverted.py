@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import libcst as cst
 
-from mha_lint.model.filling import argument, filling
+from mha_lint.model.filling import argument, filling, softmaxed
 from mha_lint.model.marks import ONES, ZERO, Mask
 from mha_lint.model.masks import where_parts
 from mha_lint.model.values import Tensor, Value, as_factor
@@ -72,6 +72,7 @@ class MaskPolarityInverted(Rule):
 
     - It isn't known which region the mask marks: a mask that is given, or a window.
     - The diagonal is on the other side: a token that sees itself and the future is attention backward, on purpose.
+    - Scores that don't come to a softmax: pairs of which one half is not asked for.
     - The mask was transposed or inverted on the way; that is followed.
 
     ## References
@@ -104,7 +105,10 @@ class MaskPolarityInverted(Rule):
     )
 
     def check(self, model: FileModel, places: Places) -> Iterator[Hit]:
+        attends = softmaxed(model.operations)
         for node, seen in model.operations.items():
+            if seen[0].name in ("masked_fill", "where", "add") and node not in attends:
+                continue  # such as scores of pairs, of which one half is not asked for
             told = [(operation, _inverted(operation, node, model)) for operation in seen]
             wrong = [(operation, mask) for operation, mask in told if mask is not None]
             if not wrong:

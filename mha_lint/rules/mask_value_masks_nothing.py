@@ -67,8 +67,9 @@ class MaskValueMasksNothing(Rule):
 
     ## When it stays silent
 
-    - Scores that are filled with 0 were masked in another way as well: by a fill, by something that is added to them,
-      or in code of another file.
+    - Scores that are filled with 0 were masked in another way as well, on every path through the code: by a fill, by
+      something that is added to them, or in code of another file.
+    - The mask is of whole rows, or told by the scores themselves, such as NaN.
     - What is filled does not come to a softmax: similarities, features, attention by a sigmoid or a linear one.
     - The value is not known.
 
@@ -109,7 +110,8 @@ class MaskValueMasksNothing(Rule):
                     if masking.node is not None:
                         found.setdefault(masking.node, []).append((masking, alone))
         for node, maskings in found.items():
-            if all(_masks_nothing(masking, alone=alone) for masking, alone in maskings):
+            tiny = all(_masks_nothing(masking, alone=True) for masking, _ in maskings)
+            if tiny and any(_masks_nothing(masking, alone=alone) for masking, alone in maskings):
                 yield _hit(node, maskings[0][0], model, places)
 
 

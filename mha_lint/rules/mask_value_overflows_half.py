@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import libcst as cst
 
-from mha_lint.model.filling import filling
+from mha_lint.model.filling import filling, softmaxed
 from mha_lint.model.values import Tensor, as_factor
 from mha_lint.rules.base import Hit, Rule
 
@@ -88,7 +88,7 @@ class MaskValueOverflowsHalf(Rule):
     )
 
     def check(self, model: FileModel, places: Places) -> Iterator[Hit]:
-        normalised = _come_to_a_softmax(model)
+        normalised = softmaxed(model.operations)
         for node, seen in model.operations.items():
             fills = [fill for fill in seen if fill.name == "masked_fill" and isinstance(node, cst.Call)]
             overflowing = [fill for fill in fills if _overflows(fill)]
@@ -99,18 +99,6 @@ class MaskValueOverflowsHalf(Rule):
             number = _number(overflowing[0])
             message = f"scores are filled with {number:g}, which float16 can't hold: its numbers end at {HALF_MAX:g}"
             yield Hit(place, node, message, overflowing[0].symbol, evidence=(written, tuple(fills)))
-
-
-def _come_to_a_softmax(model: FileModel) -> set[cst.BaseExpression]:
-    """The fills whose results do."""
-    return {
-        masking.node
-        for seen in model.operations.values()
-        for operation in seen
-        if operation.name == "softmax" and operation.args and isinstance(operation.args[0], Tensor)
-        for masking in operation.args[0].masked
-        if masking.node is not None
-    }
 
 
 def _number(fill: OperationSeen) -> float | None:

@@ -149,6 +149,8 @@ def _meaning(tensors: list[Tensor], leading: Value) -> Tensor:
         width=marked.width,
         normalised=normalised.pop() if len(normalised) == 1 else None,
         scale=next(iter(scaled)) if len(scaled) == 1 else None,
+        masked=frozenset().union(*(t.masked for t in tensors if t.roles & {"scores", "weights"})),
+        single=any(tensor.single for tensor in tensors),
         origin=leading.origin if isinstance(leading, Tensor) else None,
         inputs=frozenset().union(*(tensor.inputs for tensor in tensors)),
     )
