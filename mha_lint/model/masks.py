@@ -212,7 +212,7 @@ def _made(name: str, call: Call) -> Mask | Positions | None:
         if fill is None:
             return None
         (number,) = fill
-        sizes, boolean = sizes[:1], boolean or (kind is None and isinstance(args[-1], Const))
+        sizes, boolean = sizes[:1], boolean or (kind is None and bool(args) and isinstance(args[-1], Const))
     known = [as_size(value) for value in _sizes(sizes)]
     last = known[-2:] if len(known) > 1 and None not in known[-2:] else []
     normal = tuple(call.state.normal(size) for size in last if size is not None)

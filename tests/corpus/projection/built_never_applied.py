@@ -21,7 +21,7 @@ class MultiHeadAttention(nn.Module):  # expect: MHA003
     def scaled_dot_product_attention(self, Q, K, V, mask=None):
         attn_scores = torch.matmul(Q, K.transpose(-2, -1)) / math.sqrt(self.d_k)
         if mask is not None:
-            attn_scores = attn_scores.masked_fill(mask == 0, -1e9)
+            attn_scores = attn_scores.masked_fill(mask == 0, torch.finfo(attn_scores.dtype).min)
         attn_probs = torch.softmax(attn_scores, dim=-1)
         return torch.matmul(attn_probs, V)
 

@@ -29,7 +29,7 @@ class SelfAttention(nn.Module):  # expect: MHA003
 
         energy = torch.einsum("nqhd,nkhd->nhqk", [queries, keys])
         if mask is not None:
-            energy = energy.masked_fill(mask == 0, float("-1e20"))
+            energy = energy.masked_fill(mask == 0, float("-inf"))
         attention = torch.softmax(energy / (self.head_dim ** (1 / 2)), dim=3)
 
         out = torch.einsum("nhql,nlhd->nqhd", [attention, values]).reshape(

@@ -31,7 +31,7 @@ class SelfAttention(nn.Module):
         v = v.transpose(1, 2)
 
         scores = torch.matmul(q, k.transpose(2, 3)) / hs ** 0.5
-        scores = scores.masked_fill(self.mask[:, :, :t, :t] == 0, -1e10)
+        scores = scores.masked_fill(self.mask[:, :, :t, :t] == 0, float("-inf"))
         weights = self.drop(F.softmax(scores, dim=-1))
 
         y = torch.matmul(weights, v)
