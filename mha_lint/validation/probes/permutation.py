@@ -80,7 +80,8 @@ def _observed(subject: Subject, seen: Seen | None, insist: bool) -> Observation:
     if worst is None:
         return Observation(NAME, "holds", f"{(found or memory)[0].length} tokens were permuted")
     size, words, axis = worst
-    tokens = {name for each in [*found, *memory] for name in each.dims}
+    alike = [each for each in found if not axis.output or each.output == axis.output]
+    tokens = {name for each in [*alike, *memory] for name in each.dims}
     if not insist and (why := _positions(subject, seen, axis, tokens)):
         raise NotApplicable(why)
     names = ", ".join(axis.dims)

@@ -313,10 +313,18 @@ class Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's own 
             return replace(plain, multiplied=True)
         if name in ("mul", "div") and plain.sources and any(self.fact(value).is_parameter for value in operands):
             return replace(plain, marks=plain.marks | {"learned scale"})
+        if name in ("mul", "div") and plain.multiplied and any(map(self._scales_as_given, operands)):
+            return replace(plain, marks=plain.marks | {"scaled by an input"})
         shifts = [value for value in operands if self.fact(value).is_parameter and value.dim() > 1]
         if name in ("add", "sub") and plain.sources and shifts:
             return replace(plain, marks=plain.marks | {"shifted"})
         return plain
+
+    def _scales_as_given(self, value: torch.Tensor) -> bool:
+        """Whether it is an input, or made of some with no product, and no rotation by zero or mask of ones."""
+        fact = self.fact(value)
+        given = bool(fact.sources) and not fact.multiplied and value.is_floating_point()
+        return given and not bool((value == 0).all()) and not bool((value == 1).all())
 
     def _on_weights(
         self,
