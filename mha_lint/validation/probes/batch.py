@@ -7,9 +7,9 @@ import re
 import torch
 
 from mha_lint.observation import Observation
+from mha_lint.validation.probes.facts import Seen
 from mha_lint.validation.probes.sequence import differences, redrawn, rounding
 from mha_lint.validation.probes.subject import NotApplicable, Subject
-from mha_lint.validation.probes.trace import Seen
 
 NAME = "batch independence"
 _ENTRIES = 3

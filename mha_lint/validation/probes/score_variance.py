@@ -10,8 +10,9 @@ from typing import Any
 import torch
 
 from mha_lint.observation import Observation
+from mha_lint.validation.probes.facts import Scores, Seen
 from mha_lint.validation.probes.subject import NotApplicable, Subject
-from mha_lint.validation.probes.trace import Scores, Seen, traced
+from mha_lint.validation.probes.trace import traced
 
 NAME = "unit score variance"
 # A wrong scale is off by the number of heads, the head width, or more: a factor of 2 at least, of 4 in practice.
