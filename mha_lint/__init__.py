@@ -19,8 +19,6 @@ def probe(module: Callable[..., Any], inputs: Any = None, *, seed: int = 0) -> t
     they are searched for. The module is called in eval mode, many times, and left as it was. ``docs/probes.md`` says
     what each property is. Raises ValueError where no inputs are found.
     """
-    from importlib import import_module
+    from mha_lint.validation.probes import observe_all  # torch is imported here, not with mha_lint
 
-    # By its name: importing this package, as linting does, must not lead to torch.
-    seen: tuple[Observation, ...] = import_module("mha_lint.validation.probes").observe_all(module, inputs, seed=seed)
-    return seen
+    return observe_all(module, inputs, seed=seed)
