@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
-
+TYPE_CHECKING = False  # as type checkers know it; importing typing would slow the console script down
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Any
 
     from mha_lint.observation import Observation
 

@@ -166,7 +166,7 @@ def test_the_fixture_passes_and_fails_with_the_counterexample(pytester: pytest.P
                 attention_probe(Attention(), X, holds=["beauty"])
         """
     )
-    result = pytester.runpytest_subprocess("-p", "no:cacheprovider", "-p", "mha_lint.pytest_plugin")
+    result = pytester.runpytest_subprocess("-p", "no:cacheprovider")
     result.assert_outcomes(passed=3, failed=2)
     result.stdout.re_match_lines_random(
         [

@@ -18,8 +18,9 @@ from mha_lint.validation.probes import (
     permutation,
     score_variance,
 )
+from mha_lint.validation.probes.facts import Seen
 from mha_lint.validation.probes.subject import NotApplicable, Subject, prepared
-from mha_lint.validation.probes.trace import Seen, traced
+from mha_lint.validation.probes.trace import traced
 from mha_lint.validation.stubs import StubTouched
 
 __all__ = ["PROBES", "Observation", "arguments_of", "observe", "observe_all"]

@@ -7,9 +7,9 @@ import re
 import torch
 
 from mha_lint.observation import Observation
+from mha_lint.validation.probes.facts import Seen
 from mha_lint.validation.probes.sequence import differences, redrawn, rounding
 from mha_lint.validation.probes.subject import NotApplicable, Subject
-from mha_lint.validation.probes.trace import Seen
 
 NAME = "batch independence"
 _ENTRIES = 3
@@ -36,6 +36,9 @@ def observe(subject: Subject, seen: Seen | None, insist: bool) -> Observation:
     largest, entry, dim = first
     if dim != 0 or all(value.dim() < 3 and value.is_floating_point() for value in _group(subject, output, 0).values()):
         raise NotApplicable("it can't be told whether the first dim is a batch")
+    attended = seen.lengths if seen is not None else frozenset()
+    if output.shape[0] in attended and not insist:
+        raise NotApplicable("it can't be told whether the first dim is a batch or tokens: as many are attended to")
     if not insist and (why := _together(subject, seen, output.shape[0])):
         raise NotApplicable(why)
     change = "from a number to NaN" if largest == float("inf") else f"by {largest:.3g}"
@@ -44,17 +47,16 @@ def observe(subject: Subject, seen: Seen | None, insist: bool) -> Observation:
 
 
 def _group(subject: Subject, output: torch.Tensor, dim: int) -> dict[str, torch.Tensor]:
-    """The inputs that share dim 0 with the output; or dim 1, where the first one is that of tokens, not of channels."""
+    """The inputs that share this dim with the output; where it is 1, the first one may be that of tokens."""
     if dim >= output.dim() or output.shape[dim] < 2 or (dim == 1 and output.dim() != 3):
         return {}
     return {
         name: value
         for name, value in subject.tensors.items()
-        if value.dim() > dim
+        if value.dim() > 2 * dim
         and value.shape[dim] == output.shape[dim]
         and value.dtype != torch.bool
         and not _NOT_ENTRIES.search(name)
-        and (dim == 0 or value.dim() == 3)
     }
 
 

@@ -8,10 +8,10 @@ import re
 import torch
 
 from mha_lint.observation import Observation
+from mha_lint.validation.probes.facts import Seen
 from mha_lint.validation.probes.masks import is_triangular
 from mha_lint.validation.probes.sequence import Axis, axes, influence, mixes, rounding
 from mha_lint.validation.probes.subject import NotApplicable, Subject
-from mha_lint.validation.probes.trace import Seen
 
 NAME = "causality"
 _FLAG = re.compile(r"(is_|use_)?causal(_mask(ing)?|_attention|_attn)?")

@@ -7,8 +7,8 @@ import math
 import torch
 
 from mha_lint.observation import Observation
+from mha_lint.validation.probes.facts import Applied, Seen
 from mha_lint.validation.probes.subject import NotApplicable, Subject
-from mha_lint.validation.probes.trace import Applied, Seen
 
 NAME = "constant value"
 

@@ -8,8 +8,8 @@ import torch
 
 from mha_lint.observation import Observation
 from mha_lint.validation import trial
+from mha_lint.validation.probes.facts import Seen
 from mha_lint.validation.probes.subject import Subject, output_of
-from mha_lint.validation.probes.trace import Seen
 
 NAME = "eval determinism"
 

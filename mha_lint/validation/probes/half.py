@@ -11,8 +11,8 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from mha_lint.observation import Observation
 from mha_lint.validation import trial
+from mha_lint.validation.probes.facts import Seen
 from mha_lint.validation.probes.subject import NotApplicable, State, Subject, moved
-from mha_lint.validation.probes.trace import Seen
 
 NAME = "half safety"
 _OVERFLOW = re.compile(r"overflow|out of range|cannot be converted", re.IGNORECASE)

@@ -8,8 +8,8 @@ import torch
 from torch.overrides import TorchFunctionMode
 
 from mha_lint.observation import Observation
+from mha_lint.validation.probes.facts import Seen
 from mha_lint.validation.probes.subject import NotApplicable, Subject
-from mha_lint.validation.probes.trace import Seen
 
 NAME = "masked key"
 

@@ -13,9 +13,9 @@ from dataclasses import replace
 import torch
 
 from mha_lint.observation import Observation
+from mha_lint.validation.probes.facts import Seen
 from mha_lint.validation.probes.sequence import Axis, axes, differences, flat, rounding
 from mha_lint.validation.probes.subject import NotApplicable, State, Subject
-from mha_lint.validation.probes.trace import Seen
 
 NAME = "permutation equivariance"
 _SLACK = 8  # a permuted sum rounds otherwise, in every layer
@@ -70,22 +70,27 @@ def _observed(subject: Subject, seen: Seen | None, insist: bool) -> Observation:
     memory = _memory(subject, found, seen)
     if not found and not memory:
         raise NotApplicable("no input has a dim of tokens that the output has too")
-    worst: tuple[float, str, Axis] | None = None
-    for axis in [*found, *memory]:
-        difference = _difference(subject, axis, output)
-        largest = float(difference.max())
-        if largest > _SLACK * rounding(output) and (worst is None or largest > worst[0]):
-            at = f"does not just permute the output: at token {int(difference.argmax())} it differs"
-            worst = largest, f"{at if axis.output else 'changes the output'} by {largest:.3g}", axis
+    changes = {axis: _difference(subject, axis, output) for axis in [*found, *memory]}
+    wrong = [axis for axis, change in changes.items() if float(change.max()) > _SLACK * rounding(output)]
+    judged = found  # dims of one length: any may be that of the tokens
+    if insist and output.dim() == 3:  # neither tokens nor the entries of a batch may be mixed up
+        judged = [axis for axis in found if axis.output != (2,)] or found
+    if (not insist or output.dim() != 3) and not set(judged) <= set(wrong):
+        judged = []
+    wrong = [axis for axis in wrong if axis in judged or axis in memory]
+    worst = max(wrong, key=lambda axis: float(changes[axis].max()), default=None)
     if worst is None:
         return Observation(NAME, "holds", f"{(found or memory)[0].length} tokens were permuted")
-    size, words, axis = worst
-    tokens = {name for each in [*found, *memory] for name in each.dims}
-    if not insist and (why := _positions(subject, seen, axis, tokens)):
+    alike = [each for each in found if not worst.output or each.output == worst.output]
+    tokens = {name for each in [*alike, *memory] for name in each.dims}
+    if not insist and (why := _positions(subject, seen, worst, tokens)):
         raise NotApplicable(why)
-    names = ", ".join(axis.dims)
-    words = f"permuting the {axis.length} tokens of {names} {words}, though they have no positions and no mask"
-    return Observation(NAME, "violated", words, size)
+    size = float(changes[worst].max())
+    what = f"does not just permute the output: at token {int(changes[worst].argmax())} it differs by {size:.3g}"
+    if not worst.output:
+        what = f"changes the output by {size:.3g}"
+    words = f"permuting the {worst.length} tokens of {', '.join(worst.dims)} {what}"
+    return Observation(NAME, "violated", f"{words}, though they have no positions and no mask", size)
 
 
 def _memory(subject: Subject, found: list[Axis], seen: Seen | None) -> list[Axis]:

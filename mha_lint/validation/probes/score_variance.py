@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 import re
 import statistics
+from typing import Any
 
 import torch
 
 from mha_lint.observation import Observation
+from mha_lint.validation.probes.facts import Scores, Seen
 from mha_lint.validation.probes.subject import NotApplicable, Subject
-from mha_lint.validation.probes.trace import Scores, Seen, traced
+from mha_lint.validation.probes.trace import traced
 
 NAME = "unit score variance"
 # A wrong scale is off by the number of heads, the head width, or more: a factor of 2 at least, of 4 in practice.
@@ -18,6 +20,8 @@ NAME = "unit score variance"
 _WITHIN = (0.7, 1.4)
 _SURE = 0.06
 _FEWEST, _MOST = 6, 48  # runs
+_TURN = re.compile(r"(?<![a-z])(cos|sin)(?![a-z])")
+_SCALE = re.compile(r"scal|multiplier|norm_factor")
 _NOT_ACTIVATIONS = re.compile(r"mask|bias|pos|cos|sin|freq|rot|scale|temperature")
 
 
@@ -52,13 +56,28 @@ def observe(subject: Subject, seen: Seen | None, insist: bool) -> Observation:
 def _measured(subject: Subject, count: int) -> list[tuple[Scores, float]]:
     """The mean square of the scores that each softmax got, in one run; NaN where they were not followed."""
     generator = torch.Generator().manual_seed(subject.seed + 101 * count + 5)
-    changed = {
+    changed: dict[str, Any] = {
         name: torch.randn(value.shape, generator=generator, dtype=torch.float64).to(value.device, value.dtype)
         for name, value in subject.tensors.items()
         if value.is_floating_point() and value.dim() >= 2 and not _NOT_ACTIVATIONS.search(name)
     }
+    changed |= {name: turn for name, value in subject.inputs.items() if (turn := _unturned(name, value)) is not None}
     found = traced(subject.with_inputs(changed), generator)
     return [(scores, _mean_square(scores.plain)) for scores in found.softmaxes]
+
+
+def _unturned(name: str, value: Any) -> Any:
+    """In place of the cosines and sines of a rotary embedding, those that turn nothing; None for anything else.
+
+    Where they are drawn at random, they are no rotation. Which of the two comes first makes no difference.
+    """
+    if isinstance(value, (tuple, list)) and len(value) == 2 and all(isinstance(item, torch.Tensor) for item in value):
+        one, other = value
+        if one.shape == other.shape and one.is_floating_point() and other.is_floating_point():
+            return (torch.ones_like(one), torch.zeros_like(other))
+    if isinstance(value, torch.Tensor) and value.is_floating_point() and (found := _TURN.search(name)):
+        return torch.ones_like(value) if found[1] == "cos" else torch.zeros_like(value)
+    return None
 
 
 def _mean_square(plain: torch.Tensor | None) -> float:
@@ -93,8 +112,13 @@ def _meant(subject: Subject, variance: float, width: int, seen: Seen) -> str:
         return "as channels get them that attend to each other, whose products sum over tokens"
     if width > 1 and 0.7 <= variance * width <= 1.4:
         return "as a scale of one over the head width gives them, which is meant so for µP"
-    if 0.7 <= variance / width <= 1.4 and seen.biased:
-        return "as no scale gives them, which is meant so for T5, whose initial weights are small instead"
+    if 0.7 <= variance / width <= 1.4:
+        if seen.biased:
+            return "as no scale gives them, which is meant so for T5, whose initial weights are small instead"
+        for part in subject.owner.modules() if subject.owner is not None else ():
+            for name, value in vars(part).items():
+                if _SCALE.search(name) and (value is False or (isinstance(value, (int, float)) and value == 1)):
+                    return f"as no scale gives them, which its attribute {name} = {value} asks for"
     return ""
 
 

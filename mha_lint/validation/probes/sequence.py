@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import torch
 
+from mha_lint.validation.probes.facts import Seen
 from mha_lint.validation.probes.subject import NotApplicable, Subject
-from mha_lint.validation.probes.trace import Seen
 
 _MOST = 16  # tokens that are changed, one after the other
 # Dims that may be those of the tokens, the likeliest first: of a sequence, (b, t, c), or with heads, (b, h, t, d);
@@ -23,7 +23,7 @@ _PLACES: dict[int, tuple[tuple[int, ...], ...]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Axis:
     """``dims`` say for each of the inputs which adjacent dims have the tokens; ``output`` which ones of the output."""
 
@@ -57,11 +57,12 @@ def axes(subject: Subject, output: torch.Tensor, seen: Seen | None) -> list[Axis
             place = _matching(output, [value.shape[dim] for dim in dims], dims)
             if size < 2 or (lengths and size not in lengths) or place is None:
                 continue
-            known = next((axis for _, axis in found if (axis.length, axis.output) == (size, place)), None)
+            alike = (axis for _, axis in found if (axis.length, axis.output) == (size, place) and name not in axis.dims)
+            known = next(alike, None)
             if known is None:
                 found.append((rank, Axis({name: dims}, place, size)))
             else:
-                known.dims.setdefault(name, dims)
+                known.dims[name] = dims
     return [axis for _, axis in sorted(found, key=lambda item: item[0])]
 
 

@@ -37,7 +37,7 @@ class Subject:
         """The inputs that are tensors themselves."""
         return {name: value for name, value in self.inputs.items() if isinstance(value, torch.Tensor)}
 
-    def with_inputs(self, changed: Mapping[str, torch.Tensor]) -> Subject:
+    def with_inputs(self, changed: Mapping[str, Any]) -> Subject:
         return replace(self, inputs={**self.inputs, **changed})
 
     def fresh(self) -> dict[str, Any]:

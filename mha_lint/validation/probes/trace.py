@@ -8,110 +8,27 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from mha_lint.validation import trial
+from mha_lint.validation.probes.facts import Applied, Fact, Scores, Seen, Weights
 from mha_lint.validation.probes.masks import is_switch, is_triangular
+from mha_lint.validation.probes.operations import (
+    BATCH_NORMS,
+    CONVOLUTIONS,
+    CUTS,
+    ELEMENTWISE,
+    FILLS,
+    NORMS,
+    PLACED,
+    REDUCTIONS,
+    VIEWS,
+)
 from mha_lint.validation.probes.subject import Subject
-
-VIEWS = frozenset(
-    "view _unsafe_view reshape _reshape_alias permute transpose t expand unsqueeze squeeze select slice split "
-    "split_with_sizes unbind clone _to_copy contiguous alias detach unflatten as_strided chunk narrow lift_fresh "
-    "diagonal expand_as unfold".split()
-)
-_CUTS = frozenset("select slice split split_with_sizes unbind narrow chunk index_select index gather".split())
-_ELEMENTWISE = frozenset("tanh clamp clamp_min clamp_max neg nan_to_num relu sigmoid exp softplus abs".split())
-_NORMS = frozenset(
-    "native_layer_norm native_group_norm linalg_vector_norm norm rsqrt _fused_rms_norm rms_norm "
-    "_weight_norm_interface std var var_mean".split()
-)
-_BATCH_NORMS = frozenset(
-    "native_batch_norm cudnn_batch_norm _native_batch_norm_legit _native_batch_norm_legit_no_training "
-    "_batch_norm_no_update".split()
-)
-_REDUCTIONS = frozenset("sum amax max mean norm linalg_vector_norm logsumexp std var var_mean".split())
-# Where the place of a token in its sequence matters.
-_PLACED = frozenset(
-    "arange cumsum cumprod roll flip sort topk argsort avg_pool1d avg_pool2d max_pool2d_with_indices avg_pool3d "
-    "_adaptive_avg_pool2d adaptive_max_pool2d upsample_bilinear2d upsample_nearest2d upsample_bicubic2d "
-    "upsample_nearest1d upsample_linear1d _upsample_bicubic2d_aa _upsample_bilinear2d_aa im2col _fft_r2c _fft_c2c "
-    "lstm gru rnn_tanh mkldnn_rnn_layer linspace tril triu tril_indices triu_indices grid_sampler_2d".split()
-)
-_FILLS = frozenset("bernoulli fill zero uniform normal random exponential".split())
-_CONVOLUTIONS = frozenset("convolution _convolution mkldnn_convolution cudnn_convolution".split())
-
-
-@dataclass(frozen=True, slots=True)
-class Scores:
-    """Products of queries and keys. ``plain`` are they as scaled so far, before any mask or bias; None if not kept."""
-
-    width: int  # of a head: what the product sums over
-    plain: torch.Tensor | None = None
-    causal: bool = False  # a triangular mask was applied
-    masked: bool = False
-    marks: frozenset[str] = frozenset()
-
-
-@dataclass(frozen=True, slots=True)
-class Weights:
-    """The softmax of scores, and what became of it since."""
-
-    scores: Scores
-    shape: tuple[int, ...]  # as the softmax left them
-    eps: float  # of the coarsest dtype so far
-    marks: frozenset[str] = frozenset()  # why their sum need not be one
-
-
-@dataclass(frozen=True, slots=True)
-class Fact:
-    """What is known of a tensor."""
-
-    sources: frozenset[str] = frozenset()  # the inputs that took part in it
-    learned: bool = False  # a parameter took part
-    multiplied: bool = False  # it comes from a product
-    marks: frozenset[str] = frozenset()
-    scores: Scores | None = None
-    weights: Weights | None = None
-    weighted: tuple[Weights, torch.Tensor] | None = None  # values times weights, not summed yet; the weights alone
-
-    @property
-    def is_parameter(self) -> bool:
-        """Whether it is a parameter, or made of parameters with no product."""
-        return self.learned and not self.sources and not self.multiplied
-
-
-@dataclass(frozen=True, slots=True)
-class Applied:
-    """Weights meeting their values: ``sums`` are what the weights add up to for each query."""
-
-    weights: Weights
-    sums: torch.Tensor
-    sources: frozenset[str]  # the inputs that queries, keys or values come from
-    queries: int
-    keys: int
-
-
-@dataclass(slots=True)
-class Seen:
-    """What one call did. ``softmaxes`` are the scores that each softmax of scores got."""
-
-    applied: list[Applied] = field(default_factory=list)
-    softmaxes: list[Scores] = field(default_factory=list)
-    drawn: list[str] = field(default_factory=list)  # operations that took random numbers
-    placed: list[str] = field(default_factory=list)  # operations to which places in the sequence matter
-    biased: bool = False  # something was added to scores
-    views: set[tuple[tuple[int, ...], tuple[int, ...]]] = field(default_factory=set)
-    cuts: set[int] = field(default_factory=set)  # sizes of dims of which a part was taken
-    sides: set[int] = field(default_factory=set)  # of the matrices of scores that a softmax got
-
-    @property
-    def lengths(self) -> frozenset[int]:
-        """How many queries, or keys, any weights are for."""
-        return frozenset(size for each in self.applied for size in (each.queries, each.keys)) | self.sides
 
 
 class Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's own has no types
@@ -186,31 +103,31 @@ class Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's own 
             any(fact.multiplied for fact in facts),
             frozenset().union(*(fact.marks for fact in facts)),
         )
-        if name in _FILLS or name.endswith("_like") or name.startswith("new_"):  # of the values, nothing is left
+        if name in FILLS or name.endswith("_like") or name.startswith("new_"):  # of the values, nothing is left
             plain = Fact()
         self._placed(name, args, operands)
         if name in ("mm", "bmm", "addmm", "baddbmm"):
             self._set(results[0], self._product(name, args, kwargs, results[0], plain))
         elif name in ("_softmax", "_safe_softmax", "softmax"):
             self._set(results[0], self._softmax(args, results[0], plain))
-        elif name in VIEWS or name in _CUTS:
+        elif name in VIEWS or name in CUTS:
             self._viewed(func, name, args, kwargs, results, plain)
-        elif name in _CONVOLUTIONS:
+        elif name in CONVOLUTIONS:
             marks = frozenset({"mixed by a parameter"})
             self._set(results[0], _mixed(replace(plain, multiplied=True, marks=frozenset()), facts, marks))
-        elif name in _BATCH_NORMS and plain.sources:
+        elif name in BATCH_NORMS and plain.sources:
             self._set(results[0], replace(plain, multiplied=True, marks=frozenset()))
         else:
-            if name in _NORMS:
+            if name in NORMS:
                 plain = replace(plain, marks=plain.marks | {"normalised"})
             self._set(results[0], self._pointwise(func, name, args, kwargs, results[0], plain))
             for other in results[1:]:
                 self._set(other, plain)
 
     def _placed(self, name: str, args: tuple[Any, ...], operands: list[torch.Tensor]) -> None:
-        if name in _PLACED:
+        if name in PLACED:
             self.seen.placed.append(name)
-        elif name in _CONVOLUTIONS and any(size > 1 for size in args[1].shape[2:]):
+        elif name in CONVOLUTIONS and any(size > 1 for size in args[1].shape[2:]):
             self.seen.placed.append("convolution")
         elif name in ("view", "_unsafe_view", "reshape", "_reshape_alias"):
             self.seen.views.add((tuple(operands[0].shape), tuple(int(size) for size in args[1])))
@@ -271,7 +188,7 @@ class Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's own 
         value = args[0]
         own = self.fact(value)
         scores, weights = own.scores, own.weights
-        if name in _CUTS and any(result.numel() < value.numel() for result in results):
+        if name in CUTS and any(result.numel() < value.numel() for result in results):
             self.seen.cuts |= {
                 size
                 for size, *others in zip(value.shape, *(result.shape for result in results), strict=False)
@@ -313,10 +230,18 @@ class Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's own 
             return replace(plain, multiplied=True)
         if name in ("mul", "div") and plain.sources and any(self.fact(value).is_parameter for value in operands):
             return replace(plain, marks=plain.marks | {"learned scale"})
+        if name in ("mul", "div") and plain.multiplied and any(map(self._scales_as_given, operands)):
+            return replace(plain, marks=plain.marks | {"scaled by an input"})
         shifts = [value for value in operands if self.fact(value).is_parameter and value.dim() > 1]
         if name in ("add", "sub") and plain.sources and shifts:
             return replace(plain, marks=plain.marks | {"shifted"})
         return plain
+
+    def _scales_as_given(self, value: torch.Tensor) -> bool:
+        """Whether it is an input, or made of some with no product, and no rotation by zero or mask of ones."""
+        fact = self.fact(value)
+        given = bool(fact.sources) and not fact.multiplied and value.is_floating_point()
+        return given and not bool((value == 0).all()) and not bool((value == 1).all())
 
     def _on_weights(
         self,
@@ -332,7 +257,7 @@ class Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's own 
         assert weights is not None
         others = [other for other in operands if other is not value]
         facts = [self.fact(other) for other in others]
-        if name in _REDUCTIONS:
+        if name in REDUCTIONS:
             return replace(plain, marks=plain.marks | {"of weights"})
         own = all("of weights" in fact.marks for fact in facts)
         marks: frozenset[str] = frozenset()
@@ -388,7 +313,10 @@ class Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's own 
             if kept is None or not here:
                 return None
             moved = func(*(kept if item is value else item for item in args), **kwargs) if changed else kept
-            return moved.expand(out.shape) if moved.dim() <= out.dim() else None
+            fits = moved.dim() <= out.dim() and all(
+                one in (1, size) for one, size in zip(moved.shape[::-1], out.shape[::-1], strict=False)
+            )
+            return moved.expand(out.shape) if fits else None
 
         if len(scoring) > 1:
             return replace(scores, plain=same(changed=False), marks=scores.marks | {"a sum of several products"})
@@ -412,8 +340,9 @@ class Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's own 
             return replace(scores, plain=same(changed=True), marks=scores.marks | marks)
         if name in ("add", "sub", "rsub", "native_dropout"):
             return replace(scores, plain=same(changed=False))
-        if name in _ELEMENTWISE:
-            return replace(scores, plain=same(changed=True))
+        if name in ELEMENTWISE:
+            marks = {"capped"} if name == "tanh" else set()
+            return replace(scores, plain=same(changed=True), marks=scores.marks | marks)
         if name in ("cat", "stack"):
             return replace(scores, plain=None, marks=scores.marks | {"joined"})
         return None
@@ -425,9 +354,9 @@ class Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's own 
         facts = [self.fact(value) for value in args[-2:] if isinstance(value, torch.Tensor)]
         if name in ("addmm", "baddbmm"):
             facts = [self.fact(value) for value in args[1:3]]
-        elif name in _BATCH_NORMS:
+        elif name in BATCH_NORMS:
             return bool(self.fact(args[0]).sources)
-        elif name in _CONVOLUTIONS:
+        elif name in CONVOLUTIONS:
             facts = [self.fact(value) for value in args[:2]]
         elif name not in ("mm", "bmm"):
             return False

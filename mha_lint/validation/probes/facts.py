@@ -1,0 +1,76 @@
+"""What is known of the tensors of one call, and what the call was seen to do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """Products of queries and keys. ``plain`` are they as scaled so far, before any mask or bias; None if not kept."""
+
+    width: int  # of a head: what the product sums over
+    plain: torch.Tensor | None = None
+    causal: bool = False  # a triangular mask was applied
+    masked: bool = False
+    marks: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """The softmax of scores, and what became of it since."""
+
+    scores: Scores
+    shape: tuple[int, ...]  # as the softmax left them
+    eps: float  # of the coarsest dtype so far
+    marks: frozenset[str] = frozenset()  # why their sum need not be one
+
+
+@dataclass(frozen=True, slots=True)
+class Fact:
+    """What is known of a tensor."""
+
+    sources: frozenset[str] = frozenset()  # the inputs that took part in it
+    learned: bool = False  # a parameter took part
+    multiplied: bool = False  # it comes from a product
+    marks: frozenset[str] = frozenset()
+    scores: Scores | None = None
+    weights: Weights | None = None
+    weighted: tuple[Weights, torch.Tensor] | None = None  # values times weights, not summed yet; the weights alone
+
+    @property
+    def is_parameter(self) -> bool:
+        """Whether it is a parameter, or made of parameters with no product."""
+        return self.learned and not self.sources and not self.multiplied
+
+
+@dataclass(frozen=True, slots=True)
+class Applied:
+    """Weights meeting their values: ``sums`` are what the weights add up to for each query."""
+
+    weights: Weights
+    sums: torch.Tensor
+    sources: frozenset[str]  # the inputs that queries, keys or values come from
+    queries: int
+    keys: int
+
+
+@dataclass(slots=True)
+class Seen:
+    """What one call did. ``softmaxes`` are the scores that each softmax of scores got."""
+
+    applied: list[Applied] = field(default_factory=list)
+    softmaxes: list[Scores] = field(default_factory=list)
+    drawn: list[str] = field(default_factory=list)  # operations that took random numbers
+    placed: list[str] = field(default_factory=list)  # operations to which places in the sequence matter
+    biased: bool = False  # something was added to scores
+    views: set[tuple[tuple[int, ...], tuple[int, ...]]] = field(default_factory=set)
+    cuts: set[int] = field(default_factory=set)  # sizes of dims of which a part was taken
+    sides: set[int] = field(default_factory=set)  # of the matrices of scores that a softmax got
+
+    @property
+    def lengths(self) -> frozenset[int]:
+        """How many queries, or keys, any weights are for."""
+        return frozenset(size for each in self.applied for size in (each.queries, each.keys)) | self.sides
