@@ -42,9 +42,11 @@ def rounding(value: torch.Tensor) -> float:
 def axes(subject: Subject, output: torch.Tensor, seen: Seen | None) -> list[Axis]:
     """What may be the tokens, the likeliest first: inputs and output have as many of them.
 
-    Where it was seen how many queries and keys there are, tokens are as many.
+    Where it was seen how many queries there are, what comes out are as many.
     """
-    lengths = seen.lengths if seen is not None else frozenset()
+    lengths: frozenset[int] = frozenset()
+    if seen is not None:
+        lengths = frozenset(each.queries for each in seen.applied) or seen.lengths
     found: list[tuple[int, Axis]] = []
     for name, value in subject.tensors.items():
         places = _PLACES.get(value.dim(), ())
