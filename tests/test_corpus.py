@@ -240,6 +240,11 @@ def marks(findings: Iterable[Finding]) -> list[tuple[str, int]]:
     return [(finding.code, finding.location.row) for finding in findings]
 
 
+def means_another(fixed: Fixed) -> bool:
+    """Whether a fix changes, on purpose, what the module computes on any input."""
+    return any(f.fix is not None and f.fix.relation == "corrected" and not f.fix.agree for f in fixed.fixed)
+
+
 def told(finding: Finding) -> str:
     """One line that says why a finding was left, for the failure message."""
     verdict = finding.verdict

@@ -8,6 +8,7 @@ import pytest
 
 from mha_lint.files import decode, read_source
 from mha_lint.linter import lint
+from mha_lint.rules import all_rules
 from mha_lint.settings import Settings
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
@@ -22,8 +23,12 @@ SHOWN = {
         ("MHA101", "FieldSelfAttention"),
         ("MHA102", "Decoder"),
     ],
+    "mask_after_softmax.py": [("MHA107", "PatchAttention")],
     "mask_and_causal_flag.py": [("MHA112", "PaddedSelfAttention")],
     "mask_not_a_buffer.py": [("MHA110", "CausalSelfAttention"), ("MHA110", "DecoderAttention")],
+    "mask_polarity_inverted.py": [("MHA106", "FusedCausalAttention"), ("MHA106", "ClassicCausalAttention")],
+    "mask_value_masks_nothing.py": [("MHA111", "InterpretableAttention")],
+    "mask_value_overflows_half.py": [("MHA108", "DecoderSelfAttention")],
     "missing_output_projection.py": [
         ("MHA003", "MultiHeadAttention"),
         ("MHA003", "MultiHeadWrapper"),
@@ -31,6 +36,7 @@ SHOWN = {
     ],
     "needless_contiguous.py": [("MHA004", "GroupedQueryAttention"), ("MHA004", "GroupedQueryAttention")],
     "softmax_over_wrong_dim.py": [("MHA105", "CrossAttention"), ("MHA105", "MultiHeadAttention")],
+    "number_mask_is_added.py": [("MHA113", "CausalAttention")],
     "tiny_gpt.py": [("MHA002", "CausalSelfAttention"), ("MHA001", "CausalSelfAttention")],
     "unbind_qkv.py": [("MHA002", "Attention"), ("MHA002", "TeacherAttention")],
     "view_of_transposed.py": [("MHA001", "CausalSelfAttention"), ("MHA001", "CrossAttention")],
@@ -65,5 +71,6 @@ def test_fixing_the_examples_leaves_only_what_was_not_asked_for(tmp_path: Path, 
             fixed = fix_source(source, lint(source, settings), settings, validator)
             remaining += lint(decode(copy, fixed.text.encode()), settings)
     left = {(finding.code, finding.fix and finding.fix.applicability) for finding in remaining}
-    asked_for = {("MHA003", "unsafe"), *((f"MHA10{digit}", "unsafe") for digit in range(1, 6))}
-    assert left == {("MHA109", None), ("MHA112", None)} | (set() if unsafe else asked_for)
+    not_mended = {(code, None) for code in ("MHA107", "MHA109", "MHA112")}
+    corrections = {(rule.code, "unsafe") for rule in all_rules() if rule.applicability == "unsafe"}
+    assert left == not_mended | (set() if unsafe else corrections | {("MHA003", "unsafe")})
