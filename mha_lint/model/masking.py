@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import libcst as cst
 
+from mha_lint.model.filling import argument
 from mha_lint.model.marks import BEFORE, SETTLED, ZERO, Masking, Positions
-from mha_lint.model.masks import CAST, COMPARED, FILLED, chosen, mask_after, mask_of, number_of, second, third
+from mha_lint.model.masks import CAST, COMPARED, FILLED, RANDOM, chosen, mask_after, mask_of, number_of, second, third
 from mha_lint.model.values import Const, Int, Number, Qualified, Tensor, Unknown, Value
 
 if TYPE_CHECKING:
@@ -24,7 +25,14 @@ _LOWER_PRECISION = re.compile(r"float16|half|bfloat16|dtype|type_as")
 def marked(name: str, call: Call, result: Value) -> Value:
     """The result of an operation, with what it is as a mask, and what it was masked by."""
     values = (*call.args, *call.keywords.values())
-    watched = name in FILLED or name in ("full", "new_full", "arange", "masked_fill", "where") or name in COMPARED
+    watched = (
+        name in FILLED
+        or name in RANDOM
+        or name in ("full", "new_full", "arange", "masked_fill", "where")
+        or name in COMPARED
+    )
+    if name.endswith("_like") and isinstance(result, Tensor):
+        result = replace(result, roles=frozenset(), masked=frozenset())  # its own numbers
     about = isinstance(result, Tensor) and result.roles & {"scores", "weights"}
     watched = watched or name in CAST or name in ("to", "type", "bool") or bool(about)
     if not watched and not _tracked(values):
@@ -61,11 +69,12 @@ def _masked(name: str, call: Call, result: Tensor) -> frozenset[Masking]:
     if name in _ENDS or name in COMPARED:
         return frozenset()
     if name == "masked_fill":
-        return known | _filling(call, call.args[0] if call.args else None, second(call, "mask"), third(call, "value"))
+        filled = call.args[0] if call.args else None
+        return known | _filling(call, filled, second(call, "mask"), third(call, "value"), _written(call, 1, "mask"))
     if name == "where" and len(call.args) == 3:
         where, yes, no = chosen(call)
         of, value = (no, yes) if isinstance(no, Tensor) and (no.roles or not isinstance(yes, Tensor)) else (yes, no)
-        return known | _filling(call, of, where, value)
+        return known | _filling(call, of, where, value, _written(call, 0, "condition"))
     if name == "normalize" and "weights" in result.roles:
         return known | {SETTLED}
     if name in _CALCULATES and len(call.args) > 1 and result.roles & {"scores", "weights"}:
@@ -73,12 +82,25 @@ def _masked(name: str, call: Call, result: Tensor) -> frozenset[Masking]:
     return known
 
 
-def _filling(call: Call, filled: Value | None, where: Value | None, value: Value | None) -> set[Masking]:
+def _written(call: Call, index: int, name: str) -> cst.BaseExpression | None:
+    """The mask as it is written, where the call shows it."""
+    node = call.node
+    if isinstance(node, cst.Subscript) and isinstance(node.slice[0].slice, cst.Index):
+        return node.slice[0].slice.value
+    if not isinstance(node, cst.Call):
+        return None
+    return argument(node, max(index - call.interpreter.is_method(node), 0), name)
+
+
+def _filling(
+    call: Call, filled: Value | None, where: Value | None, value: Value | None, written: cst.BaseExpression | None
+) -> set[Masking]:
+    """What filling scores, weights or others with a value does to them."""
     run = call.interpreter
     numbers = number_of(value, run)
     if isinstance(filled, Tensor) and "weights" in filled.roles:
-        return {Masking("zero", call.node)} if numbers == ZERO and _marks_keys(where, run) else set()
-    if numbers == ZERO and not _marks_keys(where, run):
+        return {Masking("zero", call.node)} if numbers == ZERO and _marks_keys(where, written, run) else set()
+    if numbers == ZERO and not _marks_keys(where, written, run):
         numbers = None
     about_mask = isinstance(filled, Tensor) and filled.mask is not None
     return set() if about_mask else {Masking("fill", call.node, numbers)}
@@ -98,7 +120,9 @@ def _calculated(name: str, call: Call) -> set[Masking]:
         if mask is None or not mask.marks or roles & {"scores", "weights"}:
             return set()
         if weights:
-            return {Masking("zero", call.node)} if _marks_keys(other, run) else set()
+            node = call.node
+            written = (node.right if about is left else node.left) if isinstance(node, cst.BinaryOperation) else None
+            return {Masking("zero", call.node)} if _marks_keys(other, written, run) else set()
         return {Masking("times", call.node)}
     if weights:
         return {SETTLED}
@@ -111,17 +135,17 @@ _OF_ROWS = re.compile(r"rand|bernoulli|drop|nan|inf|quer|row|head|gate|\.all\(|\
 _COLUMN = re.compile(r"unsqueeze\(-1\)|\[\.\.\., None\]|, None\]$")
 
 
-def _marks_keys(where: Value | None, run: Interpreter) -> bool:
+def _marks_keys(where: Value | None, written: cst.BaseExpression | None, run: Interpreter) -> bool:
     """Whether a mask tells keys apart, as far as is known: not whole rows, nor what the weights themselves are like."""
     mask = mask_of(where, run)
     if mask is not None and mask.diagonal is not None:
         return True
-    if isinstance(where, Tensor) and where.roles:
+    if (isinstance(where, Tensor) and where.roles) or (mask is not None and mask.numbers is None):
         return False
     key = where.key if isinstance(where, (Tensor, Unknown)) else None
-    node = None if key is None else run.node(key)
-    text = key or "" if node is None else run.text(node)
-    return not (_OF_ROWS.search(text) or _COLUMN.search(text))
+    made = None if key is None else run.node(key)
+    texts = [key or "", *(run.text(node) for node in (made, written) if node is not None)]
+    return not any(_OF_ROWS.search(text) or _COLUMN.search(text) for text in texts)
 
 
 def _single(name: str, call: Call) -> bool:

@@ -64,6 +64,7 @@ _JOINED: dict[str, tuple[Callable[[float, float], bool], Numbers]] = {
 CAST = frozenset("float half double bfloat16 int long".split())
 _SAME = frozenset("clone contiguous detach cuda cpu requires_grad_ data alias".split())
 _SPREAD = frozenset("expand expand_as broadcast_to repeat tile".split())
+RANDOM = frozenset("rand randn rand_like randn_like bernoulli".split())
 FILLED = {"ones": 1.0, "new_ones": 1.0, "ones_like": 1.0, "zeros": 0.0, "new_zeros": 0.0, "zeros_like": 0.0}
 
 
@@ -78,10 +79,18 @@ def mask_of(value: Value | None, run: Interpreter) -> Mask | None:
             factor = as_factor(value)
             number = None if factor is None else factor.constant
             return None if number is None else constant(number, boolean=None)
-        case Unknown(str(key)):
-            return GIVEN if isinstance(run.node(key), cst.Comparison) else None
+        case Unknown(str(key)) | Tensor(shape=None, mask=None, key=str(key)):
+            return GIVEN if _is_comparison(run.node(key)) else None
         case _:
             return None
+
+
+def _is_comparison(node: cst.CSTNode | None) -> bool:
+    """Whether a node compares numbers, elementwise if they are tensors."""
+    return isinstance(node, cst.Comparison) and isinstance(
+        node.comparisons[0].operator,
+        (cst.Equal, cst.NotEqual, cst.LessThan, cst.LessThanEqual, cst.GreaterThan, cst.GreaterThanEqual),
+    )
 
 
 def of_array(name: str, call: Call) -> Value | None:
@@ -108,9 +117,11 @@ def number_of(value: Value | None, run: Interpreter) -> Numbers:
 def mask_after(name: str, call: Call) -> Mask | Positions | None:
     run = call.interpreter
     first = call.args[0] if call.args else None
-    known = first.mask if isinstance(first, Tensor) else mask_of(first, run)
+    known = first.mask if isinstance(first, Tensor) and first.mask is not None else mask_of(first, run)
     if name in FILLED or name in ("full", "new_full", "arange"):
         return _made(name, call)
+    if name in RANDOM:
+        return NOT_KNOWN
     if name in COMPARED:
         return _compared(name, call)
     if name in _JOINED or name in _CALCULATED:
@@ -249,6 +260,8 @@ def _compared(name: str, call: Call) -> Mask:
         lower = triangle(0 if name in ("ge", "lt") else -1)
         return lower if name in ("ge", "gt") else lower.changed(operator.not_, boolean=True)
     one, other = mask_of(left, call.interpreter), mask_of(right, call.interpreter)
+    if NOT_KNOWN in (one, other):
+        return replace(NOT_KNOWN, boolean=True)
     if one is None or other is None or not (one.uniform or other.uniform):
         return GIVEN
     return combined(COMPARED[name], one, other, boolean=True)
@@ -344,9 +357,9 @@ def _keeps_grid(indices: list[Value], mask: Mask) -> bool:
     """Whether a subscript leaves both dimensions, and queries and keys start where they did, or queries later."""
     if mask.diagonal is None:
         return True
-    if indices and indices[-1] == NONE:
-        return False
     taken = [index for index in indices if index != NONE]
+    if taken and indices[-1] == NONE:
+        return False
     for index in taken:
         if isinstance(index, Slice):
             start = None if index.start is None else as_int(index.start)

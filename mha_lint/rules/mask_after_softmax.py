@@ -71,6 +71,7 @@ class MaskAfterSoftmax(Rule):
     code = "MHA107"
     name = "mask-after-softmax"
     severity = "error"
+    no_fix = "which of the masked keys the scores should leave out, and where, its author knows"
     why = "The softmax has shared out the weight among the masked keys too: what is left sums to less than one."
     invalid: ClassVar = (
         "def attend(q, k, v, mask):\n    w = (q @ k.transpose(-2, -1)).softmax(-1)\n"

@@ -114,9 +114,9 @@ class MaskPolarityInverted(Rule):
             if not wrong:
                 continue
             operation, mask = wrong[0]
-            written = _written(operation, node, model, places)
+            written = None if _hides(mask) else _written(operation, node, model, places)
             evidence = Inverted(written, mask.boolean is True, len(wrong) == len(told))
-            place = node if written is None else written
+            place = written or _written(operation, node, model, places) or node
             yield Hit(place, place, _message(operation, mask), operation.symbol, evidence=evidence)
 
 

@@ -11,13 +11,13 @@ from collections.abc import Mapping
 _TENSORS = re.compile(rb"\b(?:torch|einops)\b")
 _VIEW = re.compile(rb"\b(?:view|contiguous)\b")
 _UNBIND = re.compile(rb"\b(?:unbind|reshape|rearrange|Rearrange|unflatten|stack|chunk|permute|movedim|moveaxis)\b")
-_ATTENTION = re.compile(rb"[sS]oftmax|scaled_dot_product_attention")
+_ATTENTION = re.compile(rb"[sS]oftmax|scaled_dot_product_attention|MultiheadAttention")
 
 # What attention, or a change of layout, can't be written without. It may say too much, never too little.
 _TENSOR_WORK = re.compile(
     r"\b(?:view|contiguous|unbind|(?:un)?flatten|transpose|t|T|mT|swap(?:axes|dims)|permute|movedim|moveaxis|stack|chunk"
-    r"|cat|concat|concatenate|einsum|bmm|baddbmm|matmul|scaled_dot_product_attention)\b|reshape|[rR]earrange|[sS]oftmax"
-    r"|[\w)\]] *@"
+    r"|cat|concat|concatenate|einsum|bmm|baddbmm|matmul|scaled_dot_product_attention|MultiheadAttention)\b"
+    r"|reshape|[rR]earrange|[sS]oftmax|[\w)\]] *@"
 )
 
 

@@ -1,0 +1,32 @@
+# run: Lengths(32, 4)(torch.randn(2, 5, 32), torch.tensor([3, 5]))
+# run: Layer(32, 4)(torch.randn(2, 5, 32), torch.tensor([[4, 5, 6, 0, 0], [1, 2, 3, 4, 5]]))
+# fix: none (the code does not tell whether 1 marks what is padding)
+"""Padding masks of zeros and ones that are added to the scores."""
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+
+
+class Lengths(nn.Module):
+    def __init__(self, dim, heads):
+        super().__init__()
+        self.heads = heads
+        self.qkv, self.out = nn.Linear(dim, 3 * dim), nn.Linear(dim, dim)
+
+    def forward(self, x, lengths):
+        b, t, c = x.shape
+        q, k, v = self.qkv(x).view(b, t, 3, self.heads, c // self.heads).permute(0, 2, 3, 1, 4).unbind(1)
+        mask = (torch.arange(t, device=x.device)[None, :] < lengths[:, None]).float()
+        mask = mask.view(b, 1, 1, t)
+        y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)  # expect: MHA113
+        return self.out(y.transpose(1, 2).flatten(2))
+
+
+class Layer(nn.Module):
+    def __init__(self, dim, heads):
+        super().__init__()
+        self.attention = nn.MultiheadAttention(dim, heads, batch_first=True)
+
+    def forward(self, x, tokens):
+        padding = (tokens == 0).to(x.dtype)
+        return self.attention(x, x, x, key_padding_mask=padding)[0]  # expect: MHA113
