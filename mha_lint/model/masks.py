@@ -74,11 +74,11 @@ def mask_of(value: Value | None, run: Interpreter) -> Mask | None:
         case Tensor(mask=Mask() as mask):
             return mask
         case Const(bool(flag)):
-            return constant(flag, boolean=None)
+            return constant(flag, boolean=True)
         case Int() | Number() | Const(float()):
             factor = as_factor(value)
             number = None if factor is None else factor.constant
-            return None if number is None else constant(number, boolean=None)
+            return None if number is None else constant(number)
         case Unknown(str(key)) | Tensor(shape=None, mask=None, key=str(key)):
             return GIVEN if _is_comparison(run.node(key)) else None
         case _:
@@ -209,7 +209,8 @@ def _sizes(values: tuple[Value, ...]) -> tuple[Value, ...]:
 def _made(name: str, call: Call) -> Mask | Positions | None:
     """``torch.ones(t, s)`` and its like, on their own or as methods; ``torch.arange(n)``."""
     if name == "arange":
-        return Positions() if len(call.args) <= 2 else None
+        start = as_int(call.args[0]) if len(call.args) == 2 else 0
+        return Positions() if start in (0, None) and len(call.args) <= 2 else None  # or as far along as a cache is long
     args = call.args
     like = name.endswith("_like") or name.startswith("new_") or (bool(args) and isinstance(args[0], Tensor))
     sizes = args[1:] if like else args
@@ -219,11 +220,12 @@ def _made(name: str, call: Call) -> Mask | Positions | None:
     boolean = kind == Qualified("torch.bool")
     number: float | None = FILLED.get(name)
     if number is None:
-        fill = number_of(sizes[1] if len(sizes) > 1 else call.keywords.get("fill_value"), call.interpreter)
+        value = sizes[1] if len(sizes) > 1 else call.keywords.get("fill_value")
+        fill = number_of(value, call.interpreter)
         if fill is None:
             return None
         (number,) = fill
-        sizes, boolean = sizes[:1], boolean or (kind is None and bool(args) and isinstance(args[-1], Const))
+        sizes, boolean = sizes[:1], boolean or (kind is None and isinstance(value, Const))
     known = [as_size(value) for value in _sizes(sizes)]
     last = known[-2:] if len(known) > 1 and None not in known[-2:] else []
     normal = tuple(call.state.normal(size) for size in last if size is not None)

@@ -134,6 +134,11 @@ class Observer(Numbering):
             self.uses.setdefault(tensor.origin, set()).add(role)
 
     @property
+    def in_method(self) -> bool:
+        """Whether what runs is itself a method: what it multiplies lives where its object does."""
+        return "." in self._frames[-1].symbol
+
+    @property
     def method(self) -> str:
         """The method running, or the one that called the function running."""
         owner = next((frame.symbol for frame in reversed(self._frames) if "." in frame.symbol), None)

@@ -78,7 +78,11 @@ def met(call: Call, values: Iterable[Value]) -> tuple[cst.BaseExpression, ...]:
     if not strays:
         return ()
     others = [tensor for tensor in operands if not tensor.homes]
-    own = [tensor for tensor in others if tensor.roles & _ON_THE_MODULE or ("scores" in tensor.roles and tensor.inputs)]
+    own = [
+        tensor
+        for tensor in others
+        if tensor.roles & _ON_THE_MODULE or ("scores" in tensor.roles and (tensor.inputs or call.interpreter.in_method))
+    ]
     for stray in strays if own else ():
         call.interpreter.saw_meeting(stray.homes, call, frozenset().union(*(tensor.inputs for tensor in own)))
     if others or any(isinstance(value, Unknown) for value in values):
