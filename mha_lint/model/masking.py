@@ -11,7 +11,7 @@ import libcst as cst
 from mha_lint.model.filling import argument
 from mha_lint.model.marks import BEFORE, SETTLED, ZERO, Masking, Positions
 from mha_lint.model.masks import CAST, COMPARED, FILLED, RANDOM, chosen, mask_after, mask_of, number_of, second, third
-from mha_lint.model.values import Const, Int, Number, Qualified, Tensor, Unknown, Value
+from mha_lint.model.values import Const, Int, Method, Number, Qualified, Tensor, Unknown, Value
 
 if TYPE_CHECKING:
     from mha_lint.model.interpreter import Interpreter
@@ -126,11 +126,20 @@ def _calculated(name: str, call: Call) -> set[Masking]:
         return {Masking("times", call.node)}
     if weights:
         return {SETTLED}
+    if about is left and "sub" in name and _is_largest(call):
+        return set()
     if "div" in name or roles & {"scores", "parameter", "projection"}:  # learned biases mask nothing
         return set()
     return {Masking("add", call.node, None)}
 
 
+def _is_largest(call: Call) -> bool:
+    """Whether the largest score is taken off, which a softmax does not see."""
+    node = call.node
+    return isinstance(node, cst.BinaryOperation) and bool(_LARGEST.search(call.interpreter.text(node.right)))
+
+
+_LARGEST = re.compile(r"\b(?:a?max|logsumexp)\(")
 _OF_ROWS = re.compile(r"rand|bernoulli|drop|nan|inf|quer|row|head|gate|\.all\(|\.any\(|keepdim|[tT]hresh|topk")
 _COLUMN = re.compile(r"unsqueeze\(-1\)|\[\.\.\., None\]|, None\]$")
 
@@ -155,21 +164,25 @@ def _single(name: str, call: Call) -> bool:
         return True
     if name in ("to", "type"):
         kinds = [value for word, value in call.keywords.items() if word == "dtype"] or list(call.args[1:])
-        if any(
-            kind in (Qualified("torch.float32"), Qualified("torch.float"), Qualified("torch.float64")) for kind in kinds
-        ):
-            return True
-        lowered = any(
-            _LOWER_PRECISION.search(kind.name if isinstance(kind, Qualified) else kind.key or "")
-            for kind in kinds
-            if isinstance(kind, (Qualified, Unknown))
-        )
-        return (
-            not lowered and not any(isinstance(kind, Tensor) for kind in kinds) and any(t.single for t in tensors[:1])
-        )
+        return _cast_to_single(kinds, before=any(tensor.single for tensor in tensors[:1]))
     if name in ("half", "bfloat16", "type_as") or name in COMPARED:
         return False
     return any(tensor.single for tensor in tensors)
+
+
+def _cast_to_single(kinds: list[Value], *, before: bool) -> bool:
+    """Whether ``.to(…)`` gives float32: what is told of the type, or of a tensor that has it."""
+    for kind in kinds:
+        match kind:
+            case Qualified(name) if name in ("torch.float32", "torch.float", "torch.float64", "torch.double"):
+                return True
+            case Method(receiver=receiver, name="dtype"):
+                return isinstance(receiver, Tensor) and receiver.single
+            case Tensor(single=single):
+                return single
+            case Qualified(name) | Unknown(str(name)) if _LOWER_PRECISION.search(name):
+                return False
+    return before
 
 
 def through_unknown(tensor: Tensor, node: cst.BaseExpression) -> frozenset[Masking]:
