@@ -241,6 +241,9 @@ def _builtin(look: Look, name: str, args: list[Value], keywords: dict[str, Value
             return INTEGER | SIZES
         case "tuple" | "list" | "int" | "reversed" | "sorted" | "iter" | "next":
             return args[0] if args else 0
+        case "float" if node.args and args:
+            numbers = fc.facets(args[0]) & fc.NUMBERS | fills.number_of_text(node.args[0])
+            return joined(told_by_name(name, args), numbers)
         case "getattr" if args:
             return GIVEN
         case "super":

@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 
 def _literal(look: Look, node: ast.Constant, env: Env) -> Value:
     if type(node.value) is int:
-        return (SIZES if node.value == 1 else LITERAL) | INTEGER
-    return 0
+        return (SIZES if node.value == 1 else LITERAL) | INTEGER | fills.number(node.value)
+    return fills.number(node.value) if isinstance(node.value, (bool, float)) else 0
 
 
 def _name(look: Look, node: ast.Name, env: Env) -> Value:
@@ -113,13 +113,16 @@ def binary(look: Look, sign: ast.operator, left: Value, right: Value) -> Value:
         result &= ~fc.UNSCALED
     if not (first | second) & TENSOR:
         result |= INTEGER
+        if first & SIZES and second & SIZES and not (first | second) & GIVEN:
+            result |= fc.NUMBERS  # such as 2**32
     return result | ONE if first & second & LITERAL and not result & TENSOR else result
 
 
 def _unary(look: Look, node: ast.UnaryOp, env: Env) -> Value:
     value = look.value(node.operand, env)
     if isinstance(node.op, ast.USub) and isinstance(node.operand, ast.Constant):
-        return INTEGER if type(node.operand.value) is int else 0
+        known = look.value(node.operand, env)
+        return fc.facets(known) & (INTEGER | fc.NUMBERS)
     return fc.elementwise(fc.facets(value))
 
 
@@ -138,7 +141,7 @@ def _compare(look: Look, node: ast.Compare, env: Env) -> Value:
     if fc.may_meet(*map(fc.facets, values)):
         look.suspect("device")
     of_positions = sum(bool(fc.facets(value) & fc.POSITIONS) for value in values) > 1
-    return fc.elementwise(*map(fc.facets, values)) | fc.MARKED | (fc.TRIANGULAR if of_positions else 0)
+    return fc.elementwise(*map(fc.facets, values)) & ~fc.NUMBERS | fc.MARKED | (fc.TRIANGULAR if of_positions else 0)
 
 
 def _conditional(look: Look, node: ast.IfExp, env: Env) -> Value:

@@ -20,8 +20,10 @@ UNSCALED = 32768  # no number has multiplied it since it was mapped, or it is th
 HOME, OWN = 1 << 20, 1 << 21  # it may be on the default device; it may be on the module's, as maps and parameters are
 ACROSS = 16384  # sizes, of which one that is not called heads may come last but one
 MARKED, TRIANGULAR, POSITIONS = 1 << 22, 1 << 23, 1 << 24  # it may be a mask, a causal one, or made of positions
+HUGE, TINY, NOUGHT = 1 << 25, 1 << 26, 1 << 27  # it may be, or hold, a number beyond float16, about 0, or 0
 
 SIZES = ONE | LITERAL
+NUMBERS = HUGE | TINY | NOUGHT
 ROLES = SCORES | WEIGHTS | CONTEXT | UNMOVED | UNSCALED | HOME | OWN | MARKED | TRIANGULAR | POSITIONS
 DISORDERED = TRANSPOSED | GAPPED | GIVEN_TRANSPOSED | GIVEN_GAPPED
 TENSOR = CONTIGUOUS | DISORDERED | KNOWN

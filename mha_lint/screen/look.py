@@ -5,7 +5,8 @@ the file are followed with what their arguments may be, attributes are told apar
 follows what the layout model follows, and where it knows less it assumes more.
 
 Known to be lost: sizes found to be 1 where no code of the same function compares them, methods of tensors kept as
-values, a cut along dimension -1 that takes all there is, a sum with a tensor of more dimensions than the first.
+values, a cut along dimension -1 that takes all there is, a sum with a tensor of more dimensions than the first, numbers
+that arithmetic makes of others of another size.
 """
 
 from __future__ import annotations

@@ -158,7 +158,16 @@ def _same(call: Call) -> Value:
     tensor = call.tensor if not flags.moves(call.name, call.node) else call.tensor & ~fc.HOME
     if "memory_format" in call.keywords:
         return fc.allocated(tensor)
-    return fc.elementwise(tensor) | (fc.MARKED if call.name in ("bool", "to", "type") else 0)
+    boolean = call.name == "bool" or any(_last(value) == "bool" for value in _types(call.node))
+    return fc.elementwise(tensor) | (fc.MARKED if boolean else 0)
+
+
+def _types(node: ast.Call) -> list[ast.expr]:
+    return [*node.args, *(keyword.value for keyword in node.keywords if keyword.arg == "dtype")]
+
+
+def _last(node: ast.expr) -> str:
+    return node.attr if isinstance(node, ast.Attribute) else node.id if isinstance(node, ast.Name) else ""
 
 
 def _elementwise(call: Call) -> Value:
@@ -171,7 +180,9 @@ def _elementwise(call: Call) -> Value:
     if call.name in ("add", "sub", "subtract") and len(call.args) > 1:
         fills.total(call.look, *call.args[:2])
     if call.name in ("eq", "ne", "lt", "le", "gt", "ge", "logical_not", "logical_and", "logical_or"):
-        result |= fc.MARKED | (fc.TRIANGULAR if all(part & fc.POSITIONS for part in operands) else 0)
+        result = result & ~fc.NUMBERS | fc.MARKED
+        result |= fc.TRIANGULAR if all(part & fc.POSITIONS for part in operands) else 0
+    result |= _numbers(call)
     return result & ~fc.UNSCALED if call.name in ("mul", "multiply", "div", "divide", "true_divide") else result
 
 
@@ -183,11 +194,16 @@ def _dropout(call: Call) -> Value:
 
 def _masked(call: Call) -> Value:
     """``masked_fill(mask, value)`` and ``where``, as methods or functions."""
-    tensors = call.args if len(call.args) > 1 else [*call.args, *call.keywords.values()]
-    written = [*call.node.args, *(keyword.value for keyword in call.node.keywords)]
-    tensor, mask = fc.either(tensors), fc.either(tensors[1:] if call.name != "where" else tensors)
-    fills.fill(call.look, tensor, mask, written)
-    return _elementwise(call) if call.name == "where" else _allocated(call)
+    if call.name == "where":
+        every = [*call.args, *call.keywords.values()]
+        fills.fill(call.look, fc.either(every), fc.either(every), every)
+        return _elementwise(call)
+    tensor, mask, value = (
+        call.args[index] if index < len(call.args) else call.keywords.get(name, 0)
+        for index, name in enumerate(("input", "mask", "value"))
+    )
+    fills.fill(call.look, tensor, mask, [value], raises=True)
+    return _allocated(call)
 
 
 def _triangle(call: Call) -> Value:
@@ -199,11 +215,19 @@ def _range(call: Call) -> Value:
 
 
 def _array(call: Call) -> Value:
-    return call.tensor & ROLES
+    return call.tensor & (ROLES | fc.NUMBERS)
 
 
 def _allocated(call: Call) -> Value:
-    return fc.allocated(*map(fc.all_facets, call.args), *map(fc.all_facets, call.keywords.values()))
+    return _numbers(call) | fc.allocated(*map(fc.all_facets, call.args), *map(fc.all_facets, call.keywords.values()))
+
+
+def _numbers(call: Call) -> Facets:
+    """The number that a new tensor is filled with."""
+    if "zeros" in call.name:
+        return fc.NOUGHT
+    given = fc.either((*call.args, *call.keywords.values())) if "full" in call.name else 0
+    return fc.facets(given) & fc.NUMBERS
 
 
 def _filled(call: Call) -> Value:

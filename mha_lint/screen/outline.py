@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Sequence
-from functools import cached_property
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
 
@@ -43,7 +42,6 @@ class Outline:
     """The names of a module, those inside ``if`` and ``try`` at the top level included."""
 
     def __init__(self, tree: ast.Module) -> None:
-        self.tree = tree
         self.body = tree.body
         self.imports: dict[str, str] = {}
         self.classes: dict[str, Class] = {}  # the last definition of a name wins
@@ -93,33 +91,6 @@ class Outline:
                     self._collect(statement.orelse)
                 case _:
                     self.constants.update(_constant(statement))
-
-    def values_of(self, name: str) -> list[ast.expr] | None:
-        """What a name or attribute is given anywhere in the file; None for a parameter, which may be anything."""
-        if name in self._parameters:
-            return None
-        return self._values.get(name, [])
-
-    @cached_property
-    def _parameters(self) -> frozenset[str]:
-        return frozenset(node.arg for node in ast.walk(self.tree) if isinstance(node, ast.arg))
-
-    @cached_property
-    def _values(self) -> dict[str, list[ast.expr]]:
-        found: dict[str, list[ast.expr]] = {}
-        for node in ast.walk(self.tree):
-            targets: Sequence[ast.expr] = ()
-            if isinstance(node, ast.Assign):
-                targets = node.targets
-            elif isinstance(node, (ast.AnnAssign, ast.NamedExpr)):
-                targets = [node.target]
-            for target in targets:
-                for leaf in target.elts if isinstance(target, (ast.Tuple, ast.List)) else (target,):
-                    name = leaf.id if isinstance(leaf, ast.Name) else getattr(leaf, "attr", None)
-                    value: ast.expr | None = getattr(node, "value", None)
-                    if name is not None and value is not None:
-                        found.setdefault(name, []).append(value)
-        return found
 
     def add_import(self, statement: ast.Import | ast.ImportFrom) -> None:
         for alias in statement.names:

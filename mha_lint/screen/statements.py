@@ -29,7 +29,7 @@ def _assign(look: Look, statement: ast.Assign, env: Env) -> None:
     value = look.value(statement.value, env)
     for target in statement.targets:
         if isinstance(target, ast.Subscript):
-            fills.fill(look, look.value(target.value, env), look.value(target.slice, env), [statement.value])
+            fills.fill(look, look.value(target.value, env), look.value(target.slice, env), [value])
     target = statement.targets[0]
     if isinstance(target, (ast.Tuple, ast.List)) and len(statement.targets) == 1:
         _unpacking(look, target.elts, statement.value, value)
