@@ -24,8 +24,8 @@ class _Watch(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         out = func(*args, **(kwargs or {}))
-        name = getattr(func, "__name__", "").rstrip("_")
-        if name == "__setitem__" and len(args) == 3 and _is_boolean(args[1]) and not isinstance(args[2], torch.Tensor):
+        name = getattr(func, "__name__", "").rstrip("_")  # in place as well
+        if name == "__setitem" and len(args) == 3 and _is_boolean(args[1]) and not isinstance(args[2], torch.Tensor):
             out, name, args = args[0], "masked_fill", args[:2]
             self._note(name, args, {}, out)
             return None
