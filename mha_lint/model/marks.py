@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import libcst as cst
 
@@ -29,6 +29,7 @@ class Mask:
     boolean: bool | None
     diagonal: int | None = None
     sizes: tuple[Size, Size] | None = None
+    random: bool = False  # drawn, or told by what was
 
     @property
     def numbers(self) -> Numbers:
@@ -46,7 +47,8 @@ class Mask:
 
     def changed(self, function: Callable[[float], float], *, boolean: bool | None) -> Mask:
         """The mask with each number changed; sets of them stay small."""
-        return Mask(_each(self.inside, function), _each(self.outside, function), boolean, self.diagonal, self.sizes)
+        inside, outside = _each(self.inside, function), _each(self.outside, function)
+        return replace(self, inside=inside, outside=outside, boolean=boolean)
 
     def transposed(self) -> Mask:
         """The same with queries and keys swapped: s <= t + d becomes t <= s + d, or not s <= t - d - 1."""
@@ -57,7 +59,7 @@ class Mask:
 
     def somewhere(self) -> Mask:
         """The same with no knowledge of where which numbers stand."""
-        return Mask(self.inside, self.outside, self.boolean)
+        return replace(self, diagonal=None, sizes=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +85,7 @@ class Masking:
 
 GIVEN = Mask(frozenset({1.0}), frozenset({0.0}), boolean=True)  # where some condition holds
 NOT_KNOWN = Mask(None, None, boolean=None)
+DRAWN = Mask(None, None, boolean=False, random=True)
 BEFORE, SETTLED = Masking("before"), Masking("settled")
 
 
@@ -116,7 +119,7 @@ def combined(
     else:  # two conditions, or triangles of two kinds, such as a window
         diagonal, parts = None, ((left.numbers, right.numbers),) * 2
     inside, outside = (_pairs(function, *part, absorbing) for part in parts)
-    return Mask(inside, outside, boolean, diagonal, sizes)
+    return Mask(inside, outside, boolean, diagonal, sizes, left.random or right.random)
 
 
 def _each(numbers: Numbers, function: Callable[[float], float]) -> Numbers:

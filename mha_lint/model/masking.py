@@ -140,7 +140,9 @@ def _is_largest(call: Call) -> bool:
 
 
 _LARGEST = re.compile(r"\b(?:a?max|logsumexp)\(")
-_OF_ROWS = re.compile(r"rand|bernoulli|drop|nan|inf|quer|row|head|gate|\.all\(|\.any\(|keepdim|[tT]hresh|topk")
+_OF_ROWS = re.compile(
+    r"rand|bernoulli|drop|isnan|isinf|isfinite|quer|row|heads?_?mask|\bgat(?:e|ing)|\.all\(|\.any\(|keepdim|[tT]hresh|topk"
+)
 _COLUMN = re.compile(r"unsqueeze\(-1\)|\[\.\.\., None\]|, None\]$")
 
 
@@ -149,7 +151,7 @@ def _marks_keys(where: Value | None, written: cst.BaseExpression | None, run: In
     mask = mask_of(where, run)
     if mask is not None and mask.diagonal is not None:
         return True
-    if (isinstance(where, Tensor) and where.roles) or (mask is not None and mask.numbers is None):
+    if (isinstance(where, Tensor) and where.roles) or (mask is not None and mask.random):
         return False
     key = where.key if isinstance(where, (Tensor, Unknown)) else None
     made = None if key is None else run.node(key)

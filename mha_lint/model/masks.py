@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import libcst as cst
 
 from mha_lint.model.marks import (
+    DRAWN,
     GIVEN,
     NOT_KNOWN,
     Mask,
@@ -121,7 +122,7 @@ def mask_after(name: str, call: Call) -> Mask | Positions | None:
     if name in FILLED or name in ("full", "new_full", "arange"):
         return _made(name, call)
     if name in RANDOM:
-        return NOT_KNOWN
+        return DRAWN
     if name in COMPARED:
         return _compared(name, call)
     if name in _JOINED or name in _CALCULATED:
@@ -262,8 +263,8 @@ def _compared(name: str, call: Call) -> Mask:
         lower = triangle(0 if name in ("ge", "lt") else -1)
         return lower if name in ("ge", "gt") else lower.changed(operator.not_, boolean=True)
     one, other = mask_of(left, call.interpreter), mask_of(right, call.interpreter)
-    if NOT_KNOWN in (one, other):
-        return replace(NOT_KNOWN, boolean=True)
+    if any(mask is not None and mask.random for mask in (one, other)):
+        return replace(DRAWN, boolean=True)
     if one is None or other is None or not (one.uniform or other.uniform):
         return GIVEN
     return combined(COMPARED[name], one, other, boolean=True)
