@@ -24,7 +24,12 @@ def fix(hit: Hit, context: Context) -> Fix | str:
     scale = seen.scale
     product, applied = scale.product, scale.applied
     assert product is not None and scale.width is not None
-    width = next((name for size, name in seen.names if size == scale.width), None) or _width_of_query(product, places)
+    names = [name for size, name in seen.names if size == scale.width]
+    query = _query(product)
+    if seen.caller is not None:  # local names are those of the function that is called
+        names = [name for name in names if name.startswith("self.")]
+        query = None if query is None else _handed_over(query, product, seen.caller, places)
+    width = next(iter(names), None if query is None else f"{query}.shape[-1]")
     if width is None:
         return "the width of a head has no name here"
     if seen.caller is not None:
@@ -37,15 +42,35 @@ def fix(hit: Hit, context: Context) -> Fix | str:
     return Fix("unsafe", "corrected", message, (edit,), probes=("unit score variance",))
 
 
-def _width_of_query(product: cst.CSTNode, places: Places) -> str | None:
-    """``q.shape[-1]``, where the product is that of a name."""
+def _query(product: cst.CSTNode) -> str | None:
+    """The name of the queries, where the product is that of a name whose last dimension it sums over."""
     match product:
         case cst.BinaryOperation(left=cst.Name(name)):
-            return f"{name}.shape[-1]"
+            return name
         case cst.Call(func=cst.Attribute(attr=cst.Name("matmul" | "bmm")), args=[cst.Arg(value=cst.Name(name)), _]):
-            return f"{name}.shape[-1]"
+            return name
+        case cst.Call(
+            func=cst.Attribute(attr=cst.Name("einsum")) | cst.Name("einsum"),
+            args=[cst.Arg(value=cst.SimpleString() as equation), cst.Arg(value=cst.Name(name)), _],
+        ):
+            sides, _, output = equation.raw_value.replace(" ", "").partition("->")
+            left, _, right = sides.partition(",")
+            return name if left[-1:] in right and left[-1:] not in output else None
         case _:
             return None
+
+
+def _handed_over(name: str, product: cst.CSTNode, call: cst.BaseExpression, places: Places) -> str | None:
+    """The name that a call gives for a parameter of the function which computes the product."""
+    function = places.function(product)
+    if function is None or not isinstance(call, cst.Call) or any(arg.star for arg in call.args[:-1]):
+        return None
+    parameters = [parameter.name.value for parameter in function.params.params]
+    for index, arg in enumerate(call.args):
+        keyword = parameters[index : index + 1] if arg.keyword is None and not arg.star else []
+        if keyword == [name] or (arg.keyword is not None and arg.keyword.value == name):
+            return arg.value.value if isinstance(arg.value, cst.Name) else None
+    return None
 
 
 def _unscaled(product: cst.CSTNode, width: str, places: Places) -> Edit | None:

@@ -112,6 +112,8 @@ def _parts(run: Interpreter, elements: Any, value: Value, source: cst.BaseExpres
         value = torch_api.shape_of(known) if known.shape is not None else NOTHING
     if isinstance(value, Tensor) and not starred:
         value = unpacked(run, value, count, source, state)
+    if isinstance(value, Unknown) and isinstance(source, cst.Tuple):
+        value = _shape_and_more(run, source, count, starred, state)
     if isinstance(value, Sequence):
         items = list(value.items)
         if len(starred) == 1 and len(items) >= count - 1:
@@ -122,6 +124,23 @@ def _parts(run: Interpreter, elements: Any, value: Value, source: cst.BaseExpres
     if isinstance(value, Repeated) and not starred:
         return [value.item] * count
     return [Unknown(f"{run.key(source)}.{index}") for index in range(count)]
+
+
+def _shape_and_more(run: Interpreter, source: cst.Tuple, count: int, starred: list[int], state: State) -> Value:
+    """``b, n, _, h = *x.shape, self.heads``: the targets tell the rank of ``x``; ``*_, n, h`` only the last sizes."""
+    first, *rest = source.elements
+    sizes = run.evaluate(first.value, state) if isinstance(first, cst.StarredElement) else NOTHING
+    tensor = as_tensor(sizes.tensor) if isinstance(sizes, ShapeOf) else None
+    if tensor is None or any(isinstance(element, cst.StarredElement) for element in rest):
+        return NOTHING
+    dims = count - len(rest) - len(starred)
+    last = [run.evaluate(element.value, state) for element in rest]
+    if not starred and dims > 0:
+        known = torch_api.shape_of(run.refine(state, torch_api.normal(tensor, state), dims))
+        return Sequence((*known.items, *last)) if isinstance(known, Sequence) else NOTHING
+    if starred == [0] and dims >= 0:
+        return Sequence((NOTHING, *(torch_api.dimension(tensor, at) for at in range(-dims, 0)), *last))
+    return NOTHING
 
 
 def unpacked(run: Interpreter, tensor: Tensor, count: int | None, source: cst.BaseExpression, state: State) -> Value:

@@ -12,7 +12,7 @@ import libcst as cst
 from mha_lint.model import assignment, einops_api, layers, masks, torch_api
 from mha_lint.model.factors import of_number
 from mha_lint.model.marks import Mask
-from mha_lint.model.sizes import Size
+from mha_lint.model.sizes import Size, symbol
 from mha_lint.model.torch_api import OPERATIONS, Call
 from mha_lint.model.torch_api.devices import met
 from mha_lint.model.torch_api.joining import CACHE
@@ -155,7 +155,7 @@ def _in_place(run: Interpreter, receiver: Tensor, name: str, call: Call) -> Valu
     if isinstance(made, Tensor):
         result = replace(receiver, mask=made.mask, masked=made.masked)
         if arithmetic:
-            result = replace(result, roles=made.roles, normalised=made.normalised)
+            result = replace(result, roles=made.roles, normalised=made.normalised, scale=made.scale)
     if result != receiver and isinstance(node, cst.Call) and isinstance(node.func, cst.Attribute):
         assignment.overwrite(run, node.func.value, result, call.state)
     return result
@@ -277,6 +277,12 @@ def _first(run: Interpreter, call: Call) -> Value:
     return call.args[0] if call.args else Sequence(())
 
 
+def _int(run: Interpreter, call: Call) -> Value:
+    """``int(ratio * width)`` and ``round(…)``: some whole number."""
+    size = as_size(call.args[0]) if call.args else None
+    return Int(size if size is not None else symbol(run.key(call.node)))
+
+
 def _size_class(run: Interpreter, call: Call) -> Value:
     return call.args[0] if call.args else NOTHING
 
@@ -337,7 +343,8 @@ _BUILTINS: dict[str, Callable[[Interpreter, Call], Value]] = {
     "builtins.len": _len,
     "builtins.tuple": _first,
     "builtins.list": _first,
-    "builtins.int": _first,
+    "builtins.int": _int,
+    "builtins.round": _int,
     "builtins.float": _float,
     "builtins.getattr": _getattr,
     "math.sqrt": _square_root,

@@ -25,16 +25,17 @@ def parse(side: str) -> Groups | None:
 
 def rearrange(call: Call) -> Value:
     """``rearrange(tensor, pattern, **sizes)``."""
-    sides = _sides(call)
     tensor = call.tensor(0, "tensor")
-    if sides is None or tensor is None:
-        roles = tensor.roles if tensor is not None else frozenset()
-        return Tensor(roles=roles - {"context"}, merge=tensor.merge if tensor else None)
+    if tensor is None:
+        return Tensor()
+    sides = _sides(call, tensor.rank)
+    if sides is None:
+        return replace(_unlaid(tensor), scale=tensor.scale, inputs=tensor.inputs)
     left, right = sides
     if tensor.shape is None:
         tensor = call.interpreter.refine(call.state, tensor, len(left))
     if tensor.shape is None or len(tensor.shape) != len(left):
-        return Tensor(roles=tensor.roles - {"context"}, merge=tensor.merge)
+        return _unlaid(tensor)
     sizes = _axis_sizes(call, tensor, left)
     tensor = normal(tensor, call.state)
     sizes = {name: call.state.normal(size) for name, size in sizes.items()}
@@ -46,10 +47,19 @@ def rearrange(call: Call) -> Value:
                                  [axes.index(name) for name in wanted]), right, sizes)  # fmt: skip
 
 
-def _sides(call: Call) -> tuple[Groups, Groups] | None:
+def _unlaid(tensor: Tensor) -> Tensor:
+    """What is known of the tensor however its axes are moved."""
+    return Tensor(roles=tensor.roles - {"context"}, merge=tensor.merge)
+
+
+def _sides(call: Call, rank: int | None) -> tuple[Groups, Groups] | None:
+    """The two sides of the pattern, with a name for each axis of ``...``."""
     pattern = call.args[1] if len(call.args) > 1 else call.keywords.get("pattern")
     match pattern:
         case Const(str(text)) if text.count("->") == 1:
+            groups = parse(text.split("->")[0].replace("...", " "))
+            if "..." in text and rank is not None and groups is not None and 0 <= (extra := rank - len(groups)) < 8:
+                text = text.replace("...", " ".join(f"_{index}" for index in range(extra)))
             left, right = (parse(side) for side in text.split("->"))
             return None if left is None or right is None else (left, right)
         case _:
@@ -102,7 +112,7 @@ def _merge(call: Call, tensor: Tensor, groups: Groups, sizes: dict[str, Size]) -
 
 def repeat(call: Call) -> Value:
     """``repeat(tensor, pattern, **sizes)``: the shape only."""
-    sides = _sides(call)
+    sides = _sides(call, None)
     if sides is None:
         return NOTHING
     sizes = {name: size for name, value in call.keywords.items() if (size := as_size(value)) is not None}

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import libcst as cst
 
 from mha_lint.model import einops_api, masking, torch_api
+from mha_lint.model.scale import Scale
 from mha_lint.model.sizes import Size, constant
 from mha_lint.model.torch_api import Call
 from mha_lint.model.torch_api.devices import met
@@ -121,6 +122,9 @@ def apply(interpreter: Interpreter, layer: Layer, call: Call) -> Value:
 
 
 _KEEPS_MEANING = re.compile(r"norm|drop|layer_?scale|^ls_?\d*$", re.IGNORECASE)
+_PROJECTS = re.compile(
+    r"^(?:add_)?(?:(?:to|w|proj|fc)_?)?(?:q|k|v|qkv|kv|qk|query|key|value|queries|keys|values)(?:_?(?:proj|lin|linear))?$"
+)  # names of the linear layers of an attention that is handed over: ``attn.to_q(x)``
 _MAPS = re.compile(r"proj|linear|dense|conv|mlp|ffn|fc|attn|attention", re.IGNORECASE)
 
 
@@ -130,12 +134,17 @@ def told_by_name(call: Call, unknown: Unknown) -> Value:
     A norm, a dropout or a layer scale keeps the shape, and what the tensor is to attention; something that scores or
     weights are handed to gives masked, biased or dropped ones.
     """
-    tensor = call.args[0] if call.args else None
-    if not isinstance(tensor, Tensor):
-        return unknown
     function = call.node.func if isinstance(call.node, cst.Call) else None
     name = function.value if isinstance(function, cst.Name) else ""
     name = function.attr.value if isinstance(function, cst.Attribute) else name
+    if len(call.args) == 1 and isinstance(function, cst.Attribute) and _PROJECTS.search(name):
+        given = as_tensor(torch_api.expanded(call.args[0], call.state))
+        if given is not None:
+            made = torch_api.linear(call, given, None, None)
+            return replace(made, scale=made.scale.unsure if made.scale else None)
+    tensor = call.args[0] if call.args else None
+    if not isinstance(tensor, Tensor):
+        return unknown
     key = call.interpreter.key(call.node)
     if len(call.args) == 1 and _KEEPS_MEANING.search(name) and not _MAPS.search(name):
         same = torch_api.elementwise(call, tensor)
@@ -151,15 +160,17 @@ def told_by_name(call: Call, unknown: Unknown) -> Value:
 def _convolution(call: Call, tensor: Tensor, layer: Layer) -> Tensor:
     """(b, c, ...) -> (b, e, ...); the memory format follows the input's."""
     roles = torch_api.mapped_roles(tensor.roles)
+    width: Size = layer.width_out if layer.width_out is not None else call.fresh_size("channels")
+    scale = Scale(whole=False, maps=frozenset({width, layer.width_in or width}))  # image attention may do without
+    tensor = call.interpreter.refine(call.state, tensor, int(layer.kind[4]) + 2)
     if tensor.shape is None or len(tensor.shape) < 3:
         known = tensor.contiguous or tensor.given
-        return Tensor(key=call.interpreter.key(call.node), contiguous=known, assumed=known, roles=roles)
+        return Tensor(key=call.interpreter.key(call.node), contiguous=known, assumed=known, roles=roles, scale=scale)
     keeps = layer.items == (Const(True),)
-    width: Size = layer.width_out if layer.width_out is not None else call.fresh_size("channels")
     sizes = [size if keeps else call.fresh_size(f"n{index}") for index, size in enumerate(tensor.shape[2:])]
     shape = (tensor.shape[0], call.state.normal(width), *sizes)
     # Weights in channels-last format would make the result channels-last.
-    return (fresh if tensor.contiguous or tensor.given else of_shape)(shape, roles=roles, assumed=True)
+    return (fresh if tensor.contiguous or tensor.given else of_shape)(shape, roles=roles, assumed=True, scale=scale)
 
 
 def rearrange_layer(node: cst.Call, args: tuple[Value, ...], keywords: Mapping[str, Value]) -> Value:

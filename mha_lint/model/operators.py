@@ -285,9 +285,8 @@ def is_none(value: Value) -> bool | None:
             return False
 
 
-_XLA = re.compile(
-    r"(?<![a-z])(?:tpu|xla)(?![a-z])", re.IGNORECASE
-)  # tensors there have no strides: nothing is said of code for them alone
+# Tensors of XLA have no strides, those in channels-last format others: nothing is said of code for them alone.
+_OTHER_STRIDES = re.compile(r"(?<![a-z])(?:tpu|xla)(?![a-z])|^(?:self\.)?channels_last$", re.IGNORECASE)
 
 
 def decide(run: Interpreter, test: cst.BaseExpression, state: State) -> bool:
@@ -339,7 +338,7 @@ def _decide_atom(run: Interpreter, test: cst.BaseExpression, text: str, state: S
     known = truth(run.evaluate(test, state))
     if known is not None:
         return known != negated
-    if _XLA.search(text):
+    if _OTHER_STRIDES.search(text):
         return False
     if text in state.conditions:
         return state.conditions[text]

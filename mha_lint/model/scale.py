@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from mha_lint.model.factors import Factor, of_size
-from mha_lint.model.sizes import ONE, Size
+from mha_lint.model.sizes import ONE, Size, constant
 
 if TYPE_CHECKING:
     import libcst as cst
@@ -85,15 +85,24 @@ def mistake(scale: Scale) -> str | None:
     width = scale.width
     if width is None or width == ONE or is_right(scale):
         return None
-    heads = {each for whole in scale.maps if (each := whole.divide(width)) is not None and each != ONE}
+    wholes = scale.maps | {
+        part for whole in scale.maps for n in (2, 3) if (part := whole.divide(constant(n)))
+    }  # packed
+    heads = {each for whole in wholes if (each := whole.divide(width)) is not None and each != ONE}
     if scale.factor.same(UNIT):
         return "not scaled at all" if scale.whole and heads and scale.applied is None else None  # by 1: on purpose
     if scale.factor.same(of_size(width).power(0.5) or UNIT):
         return "multiplied by the root of the width of a head, by which they should be divided"
-    for whole in scale.maps:
-        if whole != width and scale.factor.same(of_size(whole).power(-0.5) or UNIT):
+    for whole in wholes:
+        told = whole.divide(width) is not None or (scale.whole and whole in scale.maps and not _is_left_over(width))
+        if told and whole != width and scale.factor.same(of_size(whole).power(-0.5) or UNIT):
             return "scaled by the width of the model, not by that of a head"
     for each in heads:
         if scale.factor.same(of_size(each).power(-0.5) or UNIT):
             return "scaled by the number of heads, not by the width of a head"
     return None
+
+
+def _is_left_over(size: Size) -> bool:
+    """Whether a size was not told by the code, and not solved: it may be any other."""
+    return size.symbol is not None and ("@" in size.symbol or "<" in size.symbol)

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import libcst as cst
 
-from mha_lint.model import masking, masks, torch_api
-from mha_lint.model.sizes import ONE, Size, symbol
+from mha_lint.model import masking, masks, operators, torch_api
+from mha_lint.model.sizes import ONE, Size, constant, symbol
 from mha_lint.model.values import (
     NONE,
     NOTHING,
@@ -27,6 +27,7 @@ from mha_lint.model.values import (
     as_int,
     as_size,
     as_tensor,
+    integer,
 )
 
 if TYPE_CHECKING:
@@ -137,7 +138,8 @@ def indexed(run: Interpreter, tensor: Tensor, indices: list[Value], node: cst.Ba
                 tensor = torch_api.without(tensor, dim)
             case Slice(start, stop, step):
                 assert tensor.shape is not None
-                cut = _cut(run, tensor.shape[dim], start, stop, step, node, state)
+                feature = dim == len(tensor.shape) - 1 and tensor.scale is not None and tensor.scale.product is None
+                cut = _cut(run, tensor.shape[dim], start, stop, step, node, state, within=feature)
                 if cut is None:
                     return plain
                 tensor = torch_api.resized(tensor, dim, cut)
@@ -154,13 +156,18 @@ def indexed(run: Interpreter, tensor: Tensor, indices: list[Value], node: cst.Ba
 
 def _cut(
     run: Interpreter, whole: Size, start: Value | None, stop: Value | None, step: Value | None,
-    node: cst.BaseExpression, state: State,
+    node: cst.BaseExpression, state: State, *, within: bool,
 ) -> Size | None:  # fmt: skip
-    """The size of ``[start:stop:step]`` of a dimension of size ``whole``; a new symbol where it depends."""
+    """The size of ``[start:stop:step]`` of a dimension of size ``whole``; a new symbol where it depends.
+
+    The ends lie ``within`` the dimension where it holds the features of a head, which code never cuts past its end.
+    """
     if start is None and stop is None and step is None:
         return whole
     first = ONE - ONE if start is None else as_size(start)
     last = whole if stop is None else as_size(stop)
+    if within and as_int(step) == 2 and last == whole and start in (None, integer(0), integer(1)):
+        return operators.divided(whole, constant(2), state, by_text=f"({whole} // 2)")
     if step is not None or first is None or last is None:
         return symbol(f"cut{run.key(node)}")
     first, last = state.normal(first), state.normal(last)
@@ -168,8 +175,10 @@ def _cut(
         first = whole + first
     if last.constant is not None and last.constant < 0:
         last = whole + last
-    if last != whole and not (
-        whole.constant is not None and last.constant is not None and last.constant <= whole.constant
+    if (
+        last != whole
+        and not within
+        and not (whole.constant is not None and last.constant is not None and last.constant <= whole.constant)
     ):
         # x[:, :n] may take all there is: the size is n at most.
         return symbol(f"cut{run.key(node)}") if stop is None or (whole - last).sign() != 1 else last - first

@@ -74,6 +74,7 @@ class MaskNotABuffer(Rule):
 
     - The tensor is moved, by `.to(…)`, `type_as`, `.cuda()`, on every path, or a condition asks for the device.
     - It has no dimension, is only indexed by, or is only copied from: torch takes these from any device.
+    - A function outside of a module computes no attention, or makes all its tensors itself, as tests do.
     - The file sets a default device, or makes the tensor inside `with torch.device(…)`; the class has a `to`, `cuda` or
       `_apply` of its own.
 
@@ -105,7 +106,7 @@ class MaskNotABuffer(Rule):
         if "set_default_device" in places.text or "set_default_tensor_type" in places.text:
             return
         for home, meetings in model.meetings.items():
-            raising = tuple(meeting for meeting in meetings if _raises(meeting))
+            raising = tuple(each for each in meetings if _raises(each) and _is_of_a_module(each, model, places))
             if not raising or not isinstance(home, cst.Call) or _is_told_around(home, places):
                 continue
             function, cls = places.function(home), _class_around(home, model, places)
@@ -127,6 +128,14 @@ def _raises(meeting: Meeting) -> bool:
     """Whether it is one of a module that has moved, on a path on which nobody asks for the device."""
     name = meeting.function.name.value if isinstance(meeting.function, cst.FunctionDef) else ""
     return not _BUILDING.search(name) and not any(_DEVICE.search(text) for text, _ in meeting.conditions)
+
+
+def _is_of_a_module(meeting: Meeting, model: FileModel, places: Places) -> bool:
+    """Whether the other tensor is one of a module, or is given to a function that attends: both may be on a GPU."""
+    cls = _class_around(meeting.function, model, places)
+    if cls is not None:
+        return is_module(cls)
+    return bool(meeting.inputs) and meeting.symbol in model.scored
 
 
 def _is_told_around(home: cst.Call, places: Places) -> bool:

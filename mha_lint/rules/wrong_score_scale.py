@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import libcst as cst
 
-from mha_lint.model.scale import is_right, mistake
+from mha_lint.model.scale import Scale, is_right, mistake
 from mha_lint.rules.base import Hit, Rule
 
 if TYPE_CHECKING:
@@ -59,6 +59,7 @@ class WrongScoreScale(Rule):
     - Queries or keys are normalised (cosine attention, QK-norm), or cast to float32 before the product.
     - Not scaled: a bias is added to the scores (T5 folds the scale into its initialisation), there is one head, or
       queries and keys are not linear maps, with nothing but a change of layout between.
+    - On another path through the code something scales as well, so that the two go together.
     - The widths are not known.
 
     ## References
@@ -98,6 +99,13 @@ class WrongScoreScale(Rule):
                 if not told or any(is_right(each.scale) for each in seen):
                     continue
                 wrong, what = told[0]
+                if any(_is_meant(each.scale, wrong.scale) for each in seen):
+                    continue
                 at = wrong.caller or wrong.scale.applied or product
                 first = at.func if isinstance(at, cst.Call) and at is wrong.caller else at
                 yield Hit(first, first, f"scores are {what}", symbol, evidence=wrong)
+
+
+def _is_meant(scale: Scale, wrong: Scale) -> bool:
+    """Whether a path on which something else scales as well explains a scale that would be wrong without it."""
+    return wrong.whole and not scale.whole and not scale.factor.same(wrong.factor) and mistake(scale) is None

@@ -83,11 +83,14 @@ class Shown:
             detail = f"after {'still ' if wrong else ''}violates {probe}: {after.words}"
             note("differ", None, detail)
             raise Refuted(note.counterexample(detail))
-        self.words[probe] = f"{before.outcome} ({before.words})" if before.words else before.outcome
+        if probe not in self.words or before.outcome != "not applicable":  # to one token, most are not
+            self.words[probe] = f"{before.outcome} ({before.words})" if before.words else before.outcome
         if wrong and after.outcome == "holds":
             self._pending.setdefault(probe, (case.conditions.device, note.counterexample(before.words)))
             return f"before violates {probe}: {before.words}"
-        return f"{probe}: {self.words[probe]}" + (f"; after: {after.outcome} ({after.words})" if wrong else "")
+        return f"{probe}: {before.outcome} ({before.words})" + (
+            f"; after: {after.outcome} ({after.words})" if wrong else ""
+        )
 
     def close(self) -> None:
         """The trials of one setup on one device are over: what was shown counts, unless after failed it elsewhere."""

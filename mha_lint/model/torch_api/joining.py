@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable
 
 from mha_lint.model.layout import Shape
+from mha_lint.model.scale import Scale
 from mha_lint.model.sizes import ONE, Size, constant
 from mha_lint.model.torch_api.call import Call, normal, operation, target_sizes
 from mha_lint.model.values import (
@@ -75,8 +76,9 @@ def _cat(call: Call) -> Value:
         roles = roles | {"cached"}
     first = tensors[0]
     ranks = {tensor.rank for tensor in tensors if tensor.rank is not None}
+    scale = joined_scale([tensor.scale for tensor in tensors])
     if dim is None or len(ranks) != 1:
-        return Tensor(roles=roles, merge=first.merge)
+        return Tensor(roles=roles, merge=first.merge, scale=scale)
     rank = ranks.pop()
     model = next(tensor.shape for tensor in tensors if tensor.shape is not None)
     sizes = [tensor.shape[dim] if tensor.shape is not None else None for tensor in tensors]
@@ -89,11 +91,22 @@ def _cat(call: Call) -> Value:
         "merge": first.merge,
         "batch": first.batch,
         "width": first.width,
-        "scale": first.scale if all(tensor.scale == first.scale for tensor in tensors) else None,
+        "scale": scale,
         "inputs": frozenset().union(*(tensor.inputs for tensor in tensors)),
     }
     plain = len(shape) not in (4, 5) or all(map(_plain, tensors)) or any(map(_in_order, tensors))
     return (fresh if plain else of_shape)(shape, **known)
+
+
+def joined_scale(scales: list[Scale | None]) -> Scale | None:
+    """The scale of parts laid side by side: unsure where one comes from elsewhere, as cached keys and sinks do."""
+    known = {scale for scale in scales if scale is not None}
+    if len(known) > 1:
+        known = {scale.unsure for scale in known}
+    if len(known) != 1:
+        return None
+    scale = known.pop()
+    return scale.unsure if None in scales else scale
 
 
 def _in_order(tensor: Tensor) -> bool:

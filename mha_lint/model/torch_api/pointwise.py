@@ -139,6 +139,8 @@ def _meaning(tensors: list[Tensor], leading: Value) -> Tensor:
     """What the result of an elementwise operation is to attention: all that its operands are."""
     marked = next((tensor for tensor in tensors if tensor.width is not None), Tensor())
     scaled = {tensor.scale for tensor in tensors if tensor.scale is not None}
+    if len(scaled) > 1:  # a bias that is learned is added to scores
+        scaled = {scale.unsure for scale in scaled if scale.product is not None}
     normalised = {tensor.normalised for tensor in tensors if tensor.normalised is not None}
     return Tensor(
         assumed=any(tensor.assumed for tensor in tensors),
@@ -189,11 +191,16 @@ def _unary(call: Call) -> Value:
     return replace(result, scale=None) if isinstance(result, Tensor) else result
 
 
+def _clamped(call: Call) -> Value:
+    """Nearly all numbers stay what they are."""
+    result = _dropped(call)
+    return replace(result, scale=result.scale.unsure) if isinstance(result, Tensor) and result.scale else result
+
+
 _UNARY = """
     relu gelu silu sigmoid tanh exp log sqrt rsqrt abs neg square sin cos erf elu leaky_relu softplus relu6
-    mish hardtanh hardswish clamp clamp_min clamp_max clip
-    nan_to_num bernoulli round floor ceil sign zeros_like ones_like rand_like randn_like empty_like full_like
-    logical_not isnan isinf
+    mish hardtanh hardswish bernoulli round floor ceil sign
+    zeros_like ones_like rand_like randn_like empty_like full_like logical_not isnan isinf
 """
 _BINARY = """
     add sub subtract pow maximum minimum eq ne lt le gt ge logical_and logical_or
@@ -232,6 +239,7 @@ def scaled_by(call: Call, result: Tensor, factor: Factor | None) -> Tensor:
 
 
 register_all(_UNARY.split(), _unary)
+register_all("clamp clamp_min clamp_max clip nan_to_num".split(), _clamped)
 register_all("dropout dropout1d dropout2d alpha_dropout feature_dropout".split(), _dropped)
 register_all(_BINARY.split(), _binary)
 register_all(("div", "true_divide", "divide"), divided)

@@ -82,7 +82,8 @@ def _scale(call: Call, left: Tensor, right: Tensor, width: Size | None, roles: f
 def weighted(call: Call, left: Tensor, right: Tensor, of_left: int, of_right: int) -> None:
     """Note along which dimension, from the end, weights are summed over the values."""
     weights, contracted = (left, of_left) if left.normalised is not None else (right, of_right)
-    if weights.normalised is not None and "weights" in weights.roles:
+    values = right if weights is left else left
+    if weights.normalised is not None and "weights" in weights.roles and not values.roles & {"scores", "weights"}:
         call.interpreter.saw_weighting(weights.normalised, contracted)
 
 
@@ -178,32 +179,40 @@ def _einsum(call: Call) -> Value:
     tensors = [as_tensor(value) for value in operands]
     sides = equation.replace(" ", "").split("->")
     inputs = sides[0].split(",")
-    if len(tensors) != 2 or len(sides) != 2 or len(inputs) != 2 or "." in equation or None in tensors:
+    if len(tensors) != 2 or len(sides) != 2 or len(inputs) != 2 or None in tensors:
         roles = (
             mapped_roles(frozenset()) if any(t is not None and "parameter" in t.roles for t in tensors) else frozenset()
         )
         return Tensor(key=call.interpreter.key(call.node), roles=roles)
     left, right = (normal(tensor, call.state) for tensor in tensors if tensor is not None)
+    inputs, output = _letters(inputs, sides[1], (left, right))
     sizes: dict[str, Size] = {}
     for letters, tensor in zip(inputs, (left, right), strict=True):
         if tensor.shape is None or len(tensor.shape) != len(letters):
             continue
         for letter, size in zip(letters, tensor.shape, strict=True):
             if letter in sizes and sizes[letter] != size:
+                if letter.isdigit() and ONE in (size, sizes[letter]):  # an ellipsis broadcasts
+                    sizes[letter] = size if sizes[letter] == ONE else sizes[letter]
+                    continue
                 equate(size, sizes[letter], call.state.definitions)
             sizes[letter] = call.state.normal(size)
     call.interpreter.saw_product(left, right)
+    summed = [letter for letter in inputs[0] if letter in inputs[1] and letter not in output and letter != "."]
     roles, _ = product_roles(left, right)
+    if not summed and "scores" in roles:
+        roles = frozenset()  # an outer product, such as that of positions and frequencies
     attended(call, left, right, roles)
-    output = sides[1]
-    summed = [letter for letter in inputs[0] if letter in inputs[1] and letter not in output]
-    if "context" in roles and len(summed) == 1:
+    if "context" in roles and len(summed) == 1 and not any("." in side.partition(summed[0])[2] for side in inputs):
         weighted(call, left, right, *(side.index(summed[0]) - len(side) for side in inputs))
+    scale = _scale(call, left, right, _contracted(summed, inputs, (left, right), sizes), roles)
+    if "." in "".join(inputs):
+        key = call.interpreter.key(call.node)
+        return Tensor(key=key, roles=roles, inputs=left.inputs | right.inputs, scale=scale)
     shape = tuple(sizes[letter] if letter in sizes else call.fresh_size(letter) for letter in output)
     # A letter of size 1 changes the layout, and one of an operand whose shape is not known may well be that.
     sized = all(tensor.shape is not None and ONE not in tensor.shape for tensor in (left, right))
     strides = _einsum_strides(inputs, output, shape) if sized else None
-    scale = _scale(call, left, right, sizes.get(summed[0]) if len(summed) == 1 else None, roles)
     result = Tensor(shape, strides, roles=roles, inputs=left.inputs | right.inputs, scale=scale)
     if result.strides is not None:
         result = replace(result, contiguous=layout.is_contiguous(shape, result.strides) is Answer.ALWAYS)
@@ -218,6 +227,34 @@ def _einsum(call: Call) -> Value:
                 batch=product(shape[output.index(letter)] for letter in shared),
             )
     return result
+
+
+def _letters(inputs: list[str], output: str, tensors: tuple[Tensor, Tensor]) -> tuple[list[str], str]:
+    """The sides of an equation with digits in place of ``...``; where a rank is not known, one point stays for it."""
+    extra = [
+        None if tensor.rank is None else tensor.rank - len(side.replace("...", ""))
+        for side, tensor in zip(inputs, tensors, strict=True)
+        if "..." in side
+    ]
+    if not extra:
+        return inputs, output
+    counts = [count for count in extra if count is not None]
+    if len(counts) < len(extra) or not 0 <= min(counts) <= max(counts) < 10 or "..." not in output:
+        return [side.replace("...", ".") for side in inputs], output.replace("...", ".")
+    digits = "9876543210"
+    given = iter(counts)
+    filled = [side.replace("...", digits[10 - next(given) :]) if "..." in side else side for side in inputs]
+    return filled, output.replace("...", digits[10 - max(counts) :])
+
+
+def _contracted(
+    summed: list[str], inputs: list[str], tensors: tuple[Tensor, Tensor], sizes: dict[str, Size]
+) -> Size | None:
+    """The size of the one letter that is summed, where it is known; that of a last dimension is without the rank."""
+    if len(summed) != 1:
+        return None
+    lasts = (tensor.last for side, tensor in zip(inputs, tensors, strict=True) if side.endswith(summed[0]))
+    return sizes.get(summed[0]) or next((last for last in lasts if last is not None), None)
 
 
 def _einsum_strides(inputs: list[str], output: str, shape: Shape) -> Strides | None:

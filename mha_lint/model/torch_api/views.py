@@ -273,7 +273,8 @@ def _squeeze(call: Call) -> Value:
 def _unsqueeze(call: Call) -> Value:
     tensor, dim = call.tensor(), call.integer(1, "dim")
     if tensor is None or tensor.shape is None or dim is None:
-        return NOTHING if tensor is None else Tensor(roles=tensor.roles, merge=tensor.merge)
+        key = call.interpreter.key(call.node)
+        return NOTHING if tensor is None else Tensor(roles=tensor.roles, merge=tensor.merge, key=key)
     return inserted(tensor, dim % (len(tensor.shape) + 1))
 
 
@@ -306,6 +307,8 @@ def resized(tensor: Tensor, dim: int, size: Size) -> Tensor:
     """A part of the tensor along ``dim``: the size changes, the strides stay."""
     assert tensor.shape is not None
     shape = (*tensor.shape[:dim], size, *tensor.shape[dim + 1 :])
+    if tensor.normalised is not None and tensor.normalised.dim % len(shape) == dim and tensor.shape[dim] != size:
+        tensor = replace(tensor, normalised=None)
     contiguous = tensor.strides is not None and layout.is_contiguous(shape, tensor.strides) is Answer.ALWAYS
     return replace(tensor, shape=shape, contiguous=contiguous, key=None)
 

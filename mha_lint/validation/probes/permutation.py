@@ -90,7 +90,9 @@ def _observed(subject: Subject, seen: Seen | None, insist: bool) -> Observation:
     if not worst.output:
         what = f"changes the output by {size:.3g}"
     words = f"permuting the {worst.length} tokens of {', '.join(worst.dims)} {what}"
-    return Observation(NAME, "violated", f"{words}, though they have no positions and no mask", size)
+    more = subject.tensors.keys() - worst.dims.keys()
+    why = "all that is given of them is permuted alike" if more else "they have no positions and no mask"
+    return Observation(NAME, "violated", f"{words}, though {why}", size)
 
 
 def _memory(subject: Subject, found: list[Axis], seen: Seen | None) -> list[Axis]:
@@ -111,10 +113,26 @@ def _difference(subject: Subject, axis: Axis, output: torch.Tensor) -> torch.Ten
     if bool((order == torch.arange(axis.length)).all()):
         order = order.flip(0)
     changed = {name: _permuted(subject.tensors[name], dims, order) for name, dims in axis.dims.items()}
+    if axis.output:
+        changed |= _masks(subject, axis, order, output.shape[0])
     after = subject.with_inputs(changed).run()
     if not axis.output:
         return differences(after, output, tuple(range(output.dim())))
     return differences(after, _permuted(output, axis.output, order), axis.output)
+
+
+def _masks(subject: Subject, axis: Axis, order: torch.Tensor, batch: int) -> dict[str, torch.Tensor]:
+    """What is given of each token, or of each pair of tokens, besides the tokens themselves, permuted as they are."""
+    changed: dict[str, torch.Tensor] = {}
+    for name, value in subject.tensors.items():
+        dims = [dim for dim, size in enumerate(value.shape) if size == axis.length]
+        if 0 in dims and axis.output != (0,) and axis.length == batch:
+            dims.remove(0)
+        if dims and (len(dims) > 1 if name in axis.dims else value.dtype == torch.bool):
+            for dim in dims:
+                value = value.index_select(dim, order.to(value.device))
+            changed[name] = value
+    return changed
 
 
 def _permuted(value: torch.Tensor, dims: tuple[int, ...], order: torch.Tensor) -> torch.Tensor:

@@ -33,10 +33,13 @@ class Axis:
 
 
 def rounding(value: torch.Tensor) -> float:
-    """Differences up to this may be rounding: 32 units in the last place of the largest finite magnitude."""
+    """Differences up to this may be rounding: 32 units in the last place of the largest finite magnitude.
+
+    In float64 those of float32 count, in which many modules take the softmax, whatever they are given.
+    """
     finite = value[torch.isfinite(value)]
     largest = float(finite.abs().max()) if finite.numel() else 0.0
-    return 32 * torch.finfo(value.dtype).eps * largest
+    return 32 * max(torch.finfo(value.dtype).eps, torch.finfo(torch.float32).eps) * largest
 
 
 def axes(subject: Subject, output: torch.Tensor, seen: Seen | None) -> list[Axis]:

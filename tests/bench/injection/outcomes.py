@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import atexit
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
 from functools import cache, lru_cache
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from mha_lint.validation import Job, Validator
 from tests.bench.injection.sites import Site
 
 ELSEWHERE = frozenset({"MHA108", "MHA110"})  # what only float16 and CUDA show
+ROUNDING = 1e-5  # a quotient by a root rounds otherwise than the product with its inverse
 TIMEOUT = 60.0  # seconds for one job, imports included
 
 
@@ -25,7 +27,8 @@ class Outcome:
     """``already``: the right text has such a finding at that place. ``absent``: there is no such rule yet.
 
     ``runnable`` is what the harness can run with the lines that change; ``same`` that they make no difference there (a
-    scale that only a branch reads which didn't run, no dropout); ``shown`` the counterexample in the evidence, ``back``
+    scale that only a branch reads which didn't run, no dropout), or that what was planted as right is not, in a class
+    that mixes its tokens elsewhere; ``shown`` the counterexample in the evidence, ``back``
     that the fixed text computes what the right one does.
     """
 
@@ -70,6 +73,8 @@ def measured(site: Site, fix: bool) -> Outcome:
     told, why = changes(site)
     if told == "not run":
         return Outcome(site, found=True, reason=why)
+    if site.injection.planted and (unfit := _unfit(site)):
+        return Outcome(site, found=True, same=True, reason=unfit)
     if told == "the same" and rule not in ELSEWHERE:
         return Outcome(site, found=True, same=True, reason=why)
     fixed = fix_source(decode(site.path, site.wrong), there, _settings(rule), _validator())
@@ -94,12 +99,23 @@ def changes(site: Site) -> tuple[str, str]:
     return told, verdict.reason
 
 
+def _unfit(site: Site) -> str:
+    """Why even the right mask makes nothing causal, where tokens meet outside of the attention too; "" elsewhere."""
+    told = _job(site, site.wrong, site.right)
+    rows = tuple(row for rows in site.rows for row in rows)
+    verdict = _validator().validate(replace(told, relation="corrected", probes=("causality",), flagged=rows))
+    return verdict.reason if "after still violates" in verdict.reason else ""
+
+
 def _same(site: Site, one: bytes, other: bytes) -> str:
     """Why two texts don't compute the same; "" where they do."""
     if one == other:
         return ""
     verdict = _validator().validate(_job(site, one, other))
-    return "" if verdict.verdict == "validated" else f"{verdict.verdict}: {verdict.reason}"
+    apart = re.search(r"differs by up to (\S+)", verdict.reason)
+    if verdict.verdict == "validated" or (site.injection.rule == "MHA104" and apart and float(apart[1]) < ROUNDING):
+        return ""
+    return f"{verdict.verdict}: {verdict.reason}"
 
 
 def _job(site: Site, one: bytes, other: bytes) -> Job:

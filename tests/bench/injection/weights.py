@@ -44,6 +44,9 @@ def _ungated_dropout(scope: Scope) -> Iterator[Injection]:
         training = named(call, "training")
         if training is None or "training" not in ast.unparse(training.value):
             continue
+        rate = keyword(call, "p") or (call.args[1] if len(call.args) > 1 else None)
+        if isinstance(rate, ast.Name) and rate.id in scope.parameters:
+            continue  # whoever calls the function may have gated it
         yield scope.injection("MHA103", "functional, no training", call, scope.code.without_argument(call, training))
         yield scope.injection("MHA103", "functional, True", call, scope.code.replaced(training.value, "True"))
 
