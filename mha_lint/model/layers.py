@@ -161,7 +161,7 @@ def _convolution(call: Call, tensor: Tensor, layer: Layer) -> Tensor:
     """(b, c, ...) -> (b, e, ...); the memory format follows the input's."""
     roles = torch_api.mapped_roles(tensor.roles)
     width: Size = layer.width_out if layer.width_out is not None else call.fresh_size("channels")
-    scale = Scale(whole=False, maps=frozenset({width, layer.width_in or width}))  # image attention may do without
+    scale = Scale(whole=False, maps=frozenset({width}))  # attention over images may do without, or by another width
     tensor = call.interpreter.refine(call.state, tensor, int(layer.kind[4]) + 2)
     if tensor.shape is None or len(tensor.shape) < 3:
         known = tensor.contiguous or tensor.given

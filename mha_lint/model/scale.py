@@ -94,7 +94,7 @@ def mistake(scale: Scale) -> str | None:
     if scale.factor.same(of_size(width).power(0.5) or UNIT):
         return "multiplied by the root of the width of a head, by which they should be divided"
     for whole in wholes:
-        told = whole.divide(width) is not None or (scale.whole and whole in scale.maps and not _is_left_over(width))
+        told = whole.divide(width) is not None or (whole in scale.maps and not _is_left_over(width))
         if told and whole != width and scale.factor.same(of_size(whole).power(-0.5) or UNIT):
             return "scaled by the width of the model, not by that of a head"
     for each in heads:

@@ -9,6 +9,7 @@ import contextlib
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
+from typing import Any
 
 import torch
 
@@ -70,6 +71,8 @@ def _observed(subject: Subject, seen: Seen | None, insist: bool) -> Observation:
     memory = _memory(subject, found, seen)
     if not found and not memory:
         raise NotApplicable("no input has a dim of tokens that the output has too")
+    if len({axis.output for axis in found}) > 1 and _others(subject, {name for axis in found for name in axis.dims}):
+        raise NotApplicable("the input has as many tokens as sequences, which what else is given can't tell apart")
     changes = {axis: _difference(subject, axis, output) for axis in [*found, *memory]}
     wrong = [axis for axis, change in changes.items() if float(change.max()) > _SLACK * rounding(output)]
     judged = found  # dims of one length: any may be that of the tokens
@@ -90,7 +93,7 @@ def _observed(subject: Subject, seen: Seen | None, insist: bool) -> Observation:
     if not worst.output:
         what = f"changes the output by {size:.3g}"
     words = f"permuting the {worst.length} tokens of {', '.join(worst.dims)} {what}"
-    more = subject.tensors.keys() - worst.dims.keys()
+    more = _others(subject, set(worst.dims))
     why = "all that is given of them is permuted alike" if more else "they have no positions and no mask"
     return Observation(NAME, "violated", f"{words}, though {why}", size)
 
@@ -112,6 +115,7 @@ def _difference(subject: Subject, axis: Axis, output: torch.Tensor) -> torch.Ten
     order = torch.randperm(axis.length, generator=generator)
     if bool((order == torch.arange(axis.length)).all()):
         order = order.flip(0)
+    changed: dict[str, Any]
     changed = {name: _permuted(subject.tensors[name], dims, order) for name, dims in axis.dims.items()}
     if axis.output:
         changed |= _masks(subject, axis, order, output.shape[0])
@@ -121,18 +125,32 @@ def _difference(subject: Subject, axis: Axis, output: torch.Tensor) -> torch.Ten
     return differences(after, _permuted(output, axis.output, order), axis.output)
 
 
-def _masks(subject: Subject, axis: Axis, order: torch.Tensor, batch: int) -> dict[str, torch.Tensor]:
+def _others(subject: Subject, tokens: set[str]) -> bool:
+    """Whether tensors are given besides the tokens."""
+    return any(isinstance(v, (torch.Tensor, tuple, list)) for n, v in subject.inputs.items() if n not in tokens)
+
+
+def _masks(subject: Subject, axis: Axis, order: torch.Tensor, batch: int) -> dict[str, Any]:
     """What is given of each token, or of each pair of tokens, besides the tokens themselves, permuted as they are."""
-    changed: dict[str, torch.Tensor] = {}
-    for name, value in subject.tensors.items():
+
+    def permuted(value: Any, least: int) -> Any:
+        if isinstance(value, (tuple, list)) and type(value) in (tuple, list):  # sines and cosines
+            return type(value)(permuted(each, 1) for each in value)
+        if not isinstance(value, torch.Tensor) or value.is_complex():
+            return value
         dims = [dim for dim, size in enumerate(value.shape) if size == axis.length]
         if 0 in dims and axis.output != (0,) and axis.length == batch:
             dims.remove(0)
-        if dims and (len(dims) > 1 if name in axis.dims else value.dtype == torch.bool):
-            for dim in dims:
-                value = value.index_select(dim, order.to(value.device))
-            changed[name] = value
-    return changed
+        for dim in dims if len(dims) >= least else ():
+            value = value.index_select(dim, order.to(value.device))
+        return value
+
+    changed: dict[str, Any] = {}
+    for name, value in subject.inputs.items():
+        whole = isinstance(value, (tuple, list)) or (isinstance(value, torch.Tensor) and value.dtype == torch.bool)
+        if name in axis.dims or whole:
+            changed[name] = permuted(value, 2 if name in axis.dims else 1)
+    return {name: value for name, value in changed.items() if value is not subject.inputs[name]}
 
 
 def _permuted(value: torch.Tensor, dims: tuple[int, ...], order: torch.Tensor) -> torch.Tensor:
