@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, ClassVar
 
@@ -70,6 +71,10 @@ class MaskAndCausalFlag(Rule):
     invalid: ClassVar = (
         "import torch.nn.functional as F\ndef attend(q, k, v, mask=None):\n"
         "    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=True)\n",
+        "import torch.nn.functional as F\ndef attend(q, k, v, mask=None):\n    both = None\n"
+        "    if mask is not None:\n        if mask.dim() == 2:\n            both = mask.bool()[:, None, None]\n"
+        "        else:\n            both = mask.bool()[:, None]\n"
+        "    return F.scaled_dot_product_attention(q, k, v, attn_mask=both, is_causal=True)\n",
     )
     valid: ClassVar = (
         "import torch.nn.functional as F\ndef attend(q, k, v, mask=None):\n"
@@ -115,4 +120,6 @@ def _sets_both(seen: OperationSeen, always: bool) -> bool:
 
 def _asks_for_mask(text: str, taken: bool) -> bool:
     """Whether a condition may be about the mask's being there; one that says it is not None is no excuse."""
+    if re.search(r"\.(?:n?dim|shape|size|dtype)\b", text):
+        return False  # what it looks like, where it is there
     return "mask" in text.lower() and not (text.endswith(" is None") and not taken)

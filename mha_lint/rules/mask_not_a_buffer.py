@@ -98,6 +98,8 @@ class MaskNotABuffer(Rule):
         "def attend(q, k, v):\n    t = q.shape[-2]\n"
         "    future = torch.ones(t, t, dtype=torch.bool, device=q.device).triu(1)\n"
         "    w = (q @ k.transpose(-2, -1)).masked_fill(future, float('-inf')).softmax(-1)\n    return w @ v\n",
+        "def shares(ids, allowed):\n    seen = torch.zeros(4, 4)\n    seen.scatter_(1, ids, 1.0)\n"
+        "    return seen @ allowed @ seen.T\n",
         "def attend(q, k, v):\n    t = q.shape[-2]\n    future = torch.ones(t, t).triu(1).bool().to(q.device)\n"
         "    w = (q @ k.transpose(-2, -1)).masked_fill(future, float('-inf')).softmax(-1)\n    return w @ v\n",
     )
@@ -133,9 +135,8 @@ def _raises(meeting: Meeting) -> bool:
 def _is_of_a_module(meeting: Meeting, model: FileModel, places: Places) -> bool:
     """Whether the other tensor is one of a module, or is given to a function that attends: both may be on a GPU."""
     cls = _class_around(meeting.function, model, places)
-    if cls is not None:
-        return is_module(cls)
-    return bool(meeting.inputs) and meeting.symbol in model.scored
+    attends = bool(meeting.inputs) and meeting.symbol in model.scored
+    return attends or (cls is not None and is_module(cls))
 
 
 def _is_told_around(home: cst.Call, places: Places) -> bool:

@@ -57,6 +57,25 @@ def test_layout_of_a_contraction_is_torchs(equation: str) -> None:
     assert tuple(map(value, told.strides)) == real.stride()
 
 
+@pytest.mark.parametrize(
+    ("equation", "shapes"),
+    [
+        ("... i d, ... j d -> ... i j", ((2, 3, 4, 5), (2, 3, 6, 5))),
+        ("b i ..., b j ... -> b i j ...", ((2, 3, 4, 5), (2, 6, 4, 5))),
+        ("...d,...d->...", ((2, 3, 4), (3, 4))),
+        ("... i d, j d -> ... i j", ((2, 3, 4), (5, 4))),
+    ],
+)
+def test_an_ellipsis_stands_for_what_is_left(equation: str, shapes: tuple[tuple[int, ...], ...]) -> None:
+    sizes = "".join(f"        x{i} = torch.zeros({', '.join(map(str, shape))})\n" for i, shape in enumerate(shapes))
+    source = "import torch\n\n\nclass Contraction(torch.nn.Module):\n    def forward(self):\n" + sizes
+    source += f"        return torch.einsum({equation!r}, x0, x1)\n"
+    ((_, told),) = analyse(cst.parse_module(source), every=True).classes[0].returns
+    assert isinstance(told, Tensor) and told.shape is not None
+    real = torch.einsum(equation, *(torch.zeros(shape) for shape in shapes))
+    assert [str(size) for size in told.shape] == [str(size) for size in real.shape]
+
+
 class _Symbols(dict[str, object]):
     """Reads ``x.shape[1]`` in a printed size off the known sizes."""
 

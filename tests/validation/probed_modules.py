@@ -122,3 +122,29 @@ def attend(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, scale: float | Non
     """Attention as a function of (b, h, t, d)."""
     scores = torch.matmul(q, k.transpose(-1, -2)) * (q.shape[-1] ** -0.5 if scale is None else scale)
     return torch.matmul(F.softmax(scores, dim=-1), v)
+
+
+class Placed(torch.nn.Module):
+    """Attention whose positions and mask are given: cosines and sines of each token, and pairs that may attend.
+
+    The softmax is taken in float32, whatever comes in; with ``scrambled``, heads are split across tokens.
+    """
+
+    def __init__(self, scrambled: bool = False) -> None:
+        super().__init__()
+        self.scrambled = scrambled
+        self.qkv, self.out = torch.nn.Linear(WIDTH, 3 * WIDTH), torch.nn.Linear(WIDTH, WIDTH)
+
+    def forward(self, x: Any, rotary: Any, mask: Any = None) -> Any:
+        b, t, _ = x.shape
+        q, k, v = self.qkv(x).chunk(3, dim=-1)
+        q, k = (each * rotary[0] + each.flip(-1) * rotary[1] for each in (q, k))
+        shape = (b, HEADS, t, -1) if self.scrambled else (b, t, HEADS, -1)
+        q, k, v = (each.reshape(shape) for each in (q, k, v))
+        if not self.scrambled:
+            q, k, v = (each.transpose(1, 2) for each in (q, k, v))
+        scores = q @ k.transpose(-2, -1) * q.shape[-1] ** -0.5
+        if mask is not None:
+            scores = scores.masked_fill(~mask, float("-inf"))
+        weights = scores.softmax(-1, dtype=torch.float32).to(x.dtype)
+        return self.out((weights @ v).transpose(1, 2).reshape(b, t, -1))

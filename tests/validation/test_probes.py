@@ -16,7 +16,7 @@ torch = pytest.importorskip("torch")
 from mha_lint.observation import Observation  # noqa: E402
 from mha_lint.validation.probes import PROBES, observe  # noqa: E402
 
-from .probed_modules import HEADS, WIDTH, Attention, Cross, Fused, Stateful, attend  # noqa: E402
+from .probed_modules import HEADS, WIDTH, Attention, Cross, Fused, Placed, Stateful, attend  # noqa: E402
 
 BUGS = {
     "mask never applied": "causality",
@@ -339,3 +339,23 @@ def test_what_cannot_be_asked_says_why() -> None:
     assert alone.outcome == "not applicable" and "batch" in alone.words
     with pytest.raises(KeyError):
         observe("beauty", Attention(), {"x": tokens()})
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("length", [7, 6])
+@pytest.mark.parametrize("scrambled", [False, True])
+def test_what_is_given_of_each_token_is_permuted_with_it(scrambled: bool, length: int, dtype: Any) -> None:
+    module = Placed(scrambled).to(dtype)
+    angles = torch.randn(1, length, WIDTH, dtype=dtype)
+    pairs = torch.ones(length, length, dtype=torch.bool).tril() | (torch.rand(length, length) > 0.5)
+    inputs = {"x": tokens(3, length).to(dtype), "rotary": (angles.cos(), angles.sin()), "mask": pairs}
+    seen = observe("permutation equivariance", module, inputs, insist=True)
+    assert seen.outcome == ("violated" if scrambled else "holds"), seen.words
+    assert ("all that is given of them" in seen.words) == scrambled
+
+
+def test_tokens_are_not_told_from_sequences_where_there_are_as_many() -> None:
+    angles = torch.randn(4, WIDTH)
+    inputs = {"x": tokens(4, 4), "rotary": (angles.cos(), angles.sin())}
+    seen = observe("permutation equivariance", Placed(), inputs, insist=True)
+    assert seen.outcome == "not applicable" and "as many tokens as sequences" in seen.words
