@@ -31,6 +31,7 @@ from mha_lint.model.values import (
     fresh,
     of_shape,
 )
+from mha_lint.screen.operations import PROJECTS
 
 if TYPE_CHECKING:
     from mha_lint.model.interpreter import Interpreter
@@ -122,9 +123,6 @@ def apply(interpreter: Interpreter, layer: Layer, call: Call) -> Value:
 
 
 _KEEPS_MEANING = re.compile(r"norm|drop|layer_?scale|^ls_?\d*$", re.IGNORECASE)
-_PROJECTS = re.compile(
-    r"^(?:add_)?(?:(?:to|w|proj|fc)_?)?(?:q|k|v|qkv|kv|qk|query|key|value|queries|keys|values)(?:_?(?:proj|lin|linear))?$"
-)  # names of the linear layers of an attention that is handed over: ``attn.to_q(x)``
 _MAPS = re.compile(r"proj|linear|dense|conv|mlp|ffn|fc|attn|attention", re.IGNORECASE)
 
 
@@ -137,7 +135,7 @@ def told_by_name(call: Call, unknown: Unknown) -> Value:
     function = call.node.func if isinstance(call.node, cst.Call) else None
     name = function.value if isinstance(function, cst.Name) else ""
     name = function.attr.value if isinstance(function, cst.Attribute) else name
-    if len(call.args) == 1 and isinstance(function, cst.Attribute) and _PROJECTS.search(name):
+    if len(call.args) == 1 and isinstance(function, cst.Attribute) and PROJECTS.search(name):
         given = as_tensor(torch_api.expanded(call.args[0], call.state))
         if given is not None:
             made = torch_api.linear(call, given, None, None)

@@ -67,6 +67,8 @@ def split_across(seen: ViewSeen) -> Scramble | None:
         return None
     (*before, tokens, wide), (*front, kept, width) = left
     heads = wide.divide(width)
+    if heads is None and len(source) == 3 and _is_told_by_name(source[-1], target):
+        return Scramble(target[1], target[2], target[3], target[0], folded=False, rank=4)
     if kept == product([*before, tokens]):  # rows and columns of an image
         before, tokens = [], kept
     if heads is None or heads == ONE or ONE in (tokens, width) or kept != tokens:
@@ -84,6 +86,8 @@ def _split_of_unknown_rank(seen: ViewSeen) -> Scramble | None:
         return None
     *front, tokens, width = target
     heads = tensor.suffix[0].divide(width)
+    if heads is None and _is_told_by_name(tensor.suffix[0], target):
+        return Scramble(target[1], tokens, width, target[0], folded=False, rank=4)
     if heads is None or ONE in (heads, width):
         return None
     if _is_left_over(front[-1]) and _is_dim(tokens, 1) and _is_dim(front[0], 0) and len(front) == 2:
@@ -92,6 +96,14 @@ def _split_of_unknown_rank(seen: ViewSeen) -> Scramble | None:
     if not _is_left_over(tokens) or batch is None or not (parts or _is_dim(batch, 0)):
         return None
     return Scramble(heads, tokens, width, batch, folded=not parts, rank=len(target), parts=parts or 1)
+
+
+def _is_told_by_name(wide: Size, target: Shape) -> bool:
+    """Whether a linear layer of unknown width is split as (b, heads, -1, width // heads)."""
+    if len(target) != 4 or not (wide.symbol or "").startswith("width@") or not _is_left_over(target[2]):
+        return False
+    _, heads, _, width = target
+    return heads.symbol is not None and (width.symbol or "").endswith(f" // {heads.symbol})")
 
 
 def _parts(front: Shape, heads: Size) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import reduce
@@ -326,9 +327,16 @@ def _is_other_dim(written: Sequence[ast.expr]) -> bool:
 _KEEPS = ("norm", "drop", "layerscale", "layer_scale", "ls")
 
 
+PROJECTS = re.compile(
+    r"^(?:add_)?(?:(?:to|w|proj|fc)_?)?(?:q|k|v|qkv|kv|qk|query|key|value|queries|keys|values)(?:_?(?:proj|lin|linear))?$"
+)  # names of the linear layers of an attention that is handed over: ``attn.to_q(x)``
+
+
 def told_by_name(name: str, args: Sequence[Value]) -> Value:
-    """What something unknown may give: scores or weights of such, and what a norm or a dropout keeps."""
+    """What something unknown may give: scores or weights of such, what a norm or a dropout keeps, projections."""
     first = tensor(args)
+    if len(args) == 1 and PROJECTS.search(name):
+        return fc.allocated(first, keeps=SIZES | fc.HOME) | KNOWN | UNMOVED | fc.UNSCALED | fc.OWN
     about = first & (SCORES | WEIGHTS)
     low = name.lower()
     if len(args) == 1 and any(word in low for word in _KEEPS):
