@@ -6,6 +6,7 @@ import ast
 import difflib
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -225,9 +226,9 @@ def run(text: bytes, x: object) -> object:
     """The output of the class in the text, with one projection that splits into three times two heads of width 4."""
     import torch
 
-    scope: dict[str, object] = {}
+    scope: dict[str, Any] = {}
     exec(text.decode(), scope)
-    module = scope["Attention"]()  # type: ignore[operator]
+    module = scope["Attention"]()
     torch.manual_seed(1)
     module.qkv, module.heads = torch.nn.Linear(8, 24), 2
     return module.eval()(x)

@@ -30,7 +30,7 @@ def rearrange(call: Call) -> Value:
         return Tensor()
     sides = _sides(call, tensor.rank)
     if sides is None:
-        return replace(_unlaid(tensor), scale=tensor.scale, inputs=tensor.inputs)
+        return _unlaid(tensor)
     left, right = sides
     if tensor.shape is None:
         tensor = call.interpreter.refine(call.state, tensor, len(left))
@@ -49,7 +49,8 @@ def rearrange(call: Call) -> Value:
 
 def _unlaid(tensor: Tensor) -> Tensor:
     """What is known of the tensor however its axes are moved."""
-    return Tensor(roles=tensor.roles - {"context"}, merge=tensor.merge)
+    roles = tensor.roles - {"context"}
+    return Tensor(roles=roles, merge=tensor.merge, scale=tensor.scale, inputs=tensor.inputs)
 
 
 def _sides(call: Call, rank: int | None) -> tuple[Groups, Groups] | None:

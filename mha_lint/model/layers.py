@@ -43,9 +43,11 @@ _ELEMENTWISE = frozenset(
 _NORMS = frozenset(
     "LayerNorm RMSNorm GroupNorm BatchNorm1d BatchNorm2d BatchNorm3d InstanceNorm1d InstanceNorm2d".split()
 )
-_CONVOLUTIONS = frozenset("Conv1d Conv2d Conv3d".split())
+_CONVOLUTIONS = {"Conv1d": 3, "Conv2d": 4, "Conv3d": 5}  # and the dims of what they take
 _LINEAR = frozenset("Linear LazyLinear NonDynamicallyQuantizableLinear".split())
-_KNOWN = _ELEMENTWISE | _NORMS | _CONVOLUTIONS | _LINEAR | {"Identity", "Softmax", "MultiheadAttention", "Embedding"}
+_KNOWN = (
+    _ELEMENTWISE | _NORMS | _CONVOLUTIONS.keys() | _LINEAR | {"Identity", "Softmax", "MultiheadAttention", "Embedding"}
+)
 
 
 def build(name: str, node: cst.Call, args: tuple[Value, ...], keywords: Mapping[str, Value], state: State) -> Value:
@@ -160,7 +162,7 @@ def _convolution(call: Call, tensor: Tensor, layer: Layer) -> Tensor:
     roles = torch_api.mapped_roles(tensor.roles)
     width: Size = layer.width_out if layer.width_out is not None else call.fresh_size("channels")
     scale = Scale(whole=False, maps=frozenset({width}))  # attention over images may do without, or by another width
-    tensor = call.interpreter.refine(call.state, tensor, int(layer.kind[4]) + 2)
+    tensor = call.interpreter.refine(call.state, tensor, _CONVOLUTIONS[layer.kind])
     if tensor.shape is None or len(tensor.shape) < 3:
         known = tensor.contiguous or tensor.given
         return Tensor(key=call.interpreter.key(call.node), contiguous=known, assumed=known, roles=roles, scale=scale)

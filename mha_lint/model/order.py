@@ -90,17 +90,17 @@ def _split_of_unknown_rank(seen: ViewSeen) -> Scramble | None:
         return Scramble(target[1], tokens, width, target[0], folded=False, rank=4)
     if heads is None or ONE in (heads, width):
         return None
-    if _is_left_over(front[-1]) and _is_dim(tokens, 1) and _is_dim(front[0], 0) and len(front) == 2:
+    if front[-1].left_over and _is_dim(tokens, 1) and _is_dim(front[0], 0) and len(front) == 2:
         return Scramble(heads, tokens, width, front[0], folded=False, rank=len(target))  # (b, -1, t, d)
     batch, parts = product(front).divide(heads), _parts(tuple(front), heads)
-    if not _is_left_over(tokens) or batch is None or not (parts or _is_dim(batch, 0)):
+    if not tokens.left_over or batch is None or not (parts or _is_dim(batch, 0)):
         return None
     return Scramble(heads, tokens, width, batch, folded=not parts, rank=len(target), parts=parts or 1)
 
 
 def _is_told_by_name(wide: Size, target: Shape) -> bool:
     """Whether a linear layer of unknown width is split as (b, heads, -1, width // heads)."""
-    if len(target) != 4 or not (wide.symbol or "").startswith("width@") or not _is_left_over(target[2]):
+    if len(target) != 4 or not (wide.symbol or "").startswith("width@") or not target[2].left_over:
         return False
     _, heads, _, width = target
     return heads.symbol is not None and (width.symbol or "").endswith(f" // {heads.symbol})")
@@ -109,11 +109,6 @@ def _is_told_by_name(wide: Size, target: Shape) -> bool:
 def _parts(front: Shape, heads: Size) -> int:
     """How many of the last dimensions are the heads; 0 where they share one with others."""
     return next((count for count in range(1, len(front) + 1) if product(front[-count:]) == heads), 0)
-
-
-def _is_left_over(size: Size) -> bool:
-    """Whether a size was written as -1, and not solved."""
-    return size.symbol is not None and "@" in size.symbol
 
 
 def _is_dim(size: Size, dim: int) -> bool:

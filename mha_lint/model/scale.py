@@ -85,16 +85,15 @@ def mistake(scale: Scale) -> str | None:
     width = scale.width
     if width is None or width == ONE or is_right(scale):
         return None
-    wholes = scale.maps | {
-        part for whole in scale.maps for n in (2, 3) if (part := whole.divide(constant(n)))
-    }  # packed
+    packed = {whole.divide(constant(parts)) for whole in scale.maps for parts in (2, 3)}
+    wholes = scale.maps | {whole for whole in packed if whole is not None}
     heads = {each for whole in wholes if (each := whole.divide(width)) is not None and each != ONE}
     if scale.factor.same(UNIT):
         return "not scaled at all" if scale.whole and heads and scale.applied is None else None  # by 1: on purpose
     if scale.factor.same(of_size(width).power(0.5) or UNIT):
         return "multiplied by the root of the width of a head, by which they should be divided"
     for whole in wholes:
-        told = whole.divide(width) is not None or (whole in scale.maps and not _is_left_over(width))
+        told = whole.divide(width) is not None or (whole in scale.maps and _is_told(width))
         if told and whole != width and scale.factor.same(of_size(whole).power(-0.5) or UNIT):
             return "scaled by the width of the model, not by that of a head"
     for each in heads:
@@ -103,6 +102,6 @@ def mistake(scale: Scale) -> str | None:
     return None
 
 
-def _is_left_over(size: Size) -> bool:
-    """Whether a size was not told by the code, and not solved: it may be any other."""
-    return size.symbol is not None and ("@" in size.symbol or "<" in size.symbol)
+def _is_told(width: Size) -> bool:
+    """Whether the code says how wide heads are: what is left over, or what a call gave, may be any other size."""
+    return not width.left_over and "<" not in (width.symbol or "")

@@ -36,6 +36,11 @@ class Size:
         return None
 
     @property
+    def left_over(self) -> bool:
+        """Whether it was written as -1, or not at all, and could not be solved: a new symbol, called "label@number"."""
+        return "@" in (self.symbol or "")
+
+    @property
     def symbols(self) -> frozenset[str]:
         return frozenset(name for monomial, _ in self.terms for name in monomial)
 

@@ -118,8 +118,11 @@ def _sets_both(seen: OperationSeen, always: bool) -> bool:
             return False
 
 
+_LIKE = re.compile(r"\.(?:n?dim|shape|size|dtype)\b")  # asks what a mask is like, where it is there
+
+
 def _asks_for_mask(text: str, taken: bool) -> bool:
     """Whether a condition may be about the mask's being there; one that says it is not None is no excuse."""
-    if re.search(r"\.(?:n?dim|shape|size|dtype)\b", text):
-        return False  # what it looks like, where it is there
+    if _LIKE.search(text):
+        return False
     return "mask" in text.lower() and not (text.endswith(" is None") and not taken)

@@ -84,13 +84,11 @@ class Shown:
             note("differ", None, detail)
             raise Refuted(note.counterexample(detail))
         if probe not in self.words or before.outcome != "not applicable":  # to one token, most are not
-            self.words[probe] = f"{before.outcome} ({before.words})" if before.words else before.outcome
+            self.words[probe] = _told(before)
         if wrong and after.outcome == "holds":
             self._pending.setdefault(probe, (case.conditions.device, note.counterexample(before.words)))
             return f"before violates {probe}: {before.words}"
-        return f"{probe}: {before.outcome} ({before.words})" + (
-            f"; after: {after.outcome} ({after.words})" if wrong else ""
-        )
+        return f"{probe}: {_told(before)}" + (f"; after: {_told(after)}" if wrong else "")
 
     def close(self) -> None:
         """The trials of one setup on one device are over: what was shown counts, unless after failed it elsewhere."""
@@ -100,6 +98,10 @@ class Shown:
                 self.counterexample = self.counterexample or counterexample
         self._pending.clear()
         self._void.clear()
+
+
+def _told(seen: Observation) -> str:
+    return f"{seen.outcome} ({seen.words})" if seen.words else seen.outcome
 
 
 def observed(

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from mha_lint.findings import Verdict
@@ -105,12 +107,12 @@ def test_what_stayed_on_the_cpu_is_brought_to_the_device_of_the_others() -> None
     ],
     ids=["masked_fill", "full", "fill_", "new_full"],
 )
-def test_a_value_beyond_the_range_means_the_least_there_is(call: object, expected: list[float]) -> None:
+def test_a_value_beyond_the_range_means_the_least_there_is(call: Any, expected: list[float]) -> None:
     from mha_lint.validation.coverage import Statement
     from mha_lint.validation.intentions import intended
 
-    row = call.__code__.co_firstlineno  # type: ignore[attr-defined]
+    row = call.__code__.co_firstlineno
     met: set[Statement] = set()
     with intended("half overflow", __file__, frozenset([Statement(row, row)]), met):
-        assert call().tolist() == expected  # type: ignore[operator]
+        assert call().tolist() == expected
     assert met == {Statement(row, row)}

@@ -115,10 +115,7 @@ def test_a_validator_whose_server_died_starts_another(tmp_path: Path) -> None:
 
 
 @pytest.mark.cuda
-def test_cuda_runs_in_three_dtypes_and_a_difference_there_alone_refutes(tmp_path: Path) -> None:
-    torch = pytest.importorskip("torch")
-    if not torch.cuda.is_available():
-        pytest.skip("no CUDA device")  # continuous integration has none: run it where there is one
+def test_cuda_runs_in_three_dtypes_and_a_difference_there_alone_refutes(cuda: None, tmp_path: Path) -> None:
     with Validator(require=("cuda",)) as validator:
         good = validator.validate(job(tmp_path / "a.py"))
         assert good.verdict == "validated", good.reason

@@ -76,7 +76,7 @@ def _cat(call: Call) -> Value:
         roles = roles | {"cached"}
     first = tensors[0]
     ranks = {tensor.rank for tensor in tensors if tensor.rank is not None}
-    scale = joined_scale([tensor.scale for tensor in tensors])
+    scale = _joined_scale([tensor.scale for tensor in tensors])
     if dim is None or len(ranks) != 1:
         return Tensor(roles=roles, merge=first.merge, scale=scale)
     rank = ranks.pop()
@@ -98,7 +98,7 @@ def _cat(call: Call) -> Value:
     return (fresh if plain else of_shape)(shape, **known)
 
 
-def joined_scale(scales: list[Scale | None]) -> Scale | None:
+def _joined_scale(scales: list[Scale | None]) -> Scale | None:
     """The scale of parts laid side by side: unsure where one comes from elsewhere, as cached keys and sinks do."""
     known = {scale for scale in scales if scale is not None}
     if len(known) > 1:

@@ -93,7 +93,8 @@ def _flag(subject: Subject) -> str:
 
 
 def _takes_mask(subject: Subject) -> bool:
-    function = subject.owner.forward if isinstance(subject.module, torch.nn.Module) else subject.module  # type: ignore[union-attr]
+    module = subject.module
+    function = module.forward if isinstance(module, torch.nn.Module) else module
     try:
         parameters = inspect.signature(function).parameters.values()
     except (TypeError, ValueError):

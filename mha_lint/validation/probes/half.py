@@ -22,7 +22,7 @@ class _Last(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's own 
     """Remembers the operation that ran last."""
 
     def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()  # type: ignore[no-untyped-call]  # nor has its constructor
         self.name = ""
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -62,7 +62,7 @@ def _outputs(subject: Subject, dtype: torch.dtype) -> tuple[list[torch.Tensor], 
     if owner is not None:
         try:
             own = copy.deepcopy(owner)
-        except (TypeError, RuntimeError, NotImplementedError) as error:
+        except (TypeError, RuntimeError) as error:  # of locks and generators, of tensors that are no leaves
             raise NotApplicable(f"the module can't be copied: {_told(error)}") from error
         module = own if module is owner else getattr(own, module.__name__)
         owner, state = own.to(dtype), State(None)

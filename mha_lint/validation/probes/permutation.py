@@ -118,7 +118,7 @@ def _difference(subject: Subject, axis: Axis, output: torch.Tensor) -> torch.Ten
     changed: dict[str, Any]
     changed = {name: _permuted(subject.tensors[name], dims, order) for name, dims in axis.dims.items()}
     if axis.output:
-        changed |= _masks(subject, axis, order, output.shape[0])
+        changed |= _alike(subject, axis, order, output.shape[0])
     after = subject.with_inputs(changed).run()
     if not axis.output:
         return differences(after, output, tuple(range(output.dim())))
@@ -130,11 +130,11 @@ def _others(subject: Subject, tokens: set[str]) -> bool:
     return any(isinstance(v, (torch.Tensor, tuple, list)) for n, v in subject.inputs.items() if n not in tokens)
 
 
-def _masks(subject: Subject, axis: Axis, order: torch.Tensor, batch: int) -> dict[str, Any]:
-    """What is given of each token, or of each pair of tokens, besides the tokens themselves, permuted as they are."""
+def _alike(subject: Subject, axis: Axis, order: torch.Tensor, batch: int) -> dict[str, Any]:
+    """Masks and positions: what is given of each token, or of each pair of them, permuted as the tokens are."""
 
     def permuted(value: Any, least: int) -> Any:
-        if isinstance(value, (tuple, list)) and type(value) in (tuple, list):  # sines and cosines
+        if type(value) in (tuple, list):  # sines and cosines
             return type(value)(permuted(each, 1) for each in value)
         if not isinstance(value, torch.Tensor) or value.is_complex():
             return value
@@ -147,7 +147,7 @@ def _masks(subject: Subject, axis: Axis, order: torch.Tensor, batch: int) -> dic
 
     changed: dict[str, Any] = {}
     for name, value in subject.inputs.items():
-        whole = isinstance(value, (tuple, list)) or (isinstance(value, torch.Tensor) and value.dtype == torch.bool)
+        whole = type(value) in (tuple, list) or (isinstance(value, torch.Tensor) and value.dtype == torch.bool)
         if name in axis.dims or whole:
             changed[name] = permuted(value, 2 if name in axis.dims else 1)
     return {name: value for name, value in changed.items() if value is not subject.inputs[name]}

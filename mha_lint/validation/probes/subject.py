@@ -144,7 +144,7 @@ def cloned(value: Any) -> Any:
             return {key: cloned(item) for key, item in value.items()}
     try:
         return copy.deepcopy(value)
-    except (TypeError, RuntimeError, NotImplementedError):  # an object that can't be copied is handed over itself
+    except (TypeError, RuntimeError):  # of locks, generators, tensors that are no leaves: handed over itself
         return value
 
 

@@ -37,7 +37,7 @@ class Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's own 
     def __init__(
         self, subject: Subject, arguments: Mapping[str, Any], generator: torch.Generator | None = None
     ) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()  # type: ignore[no-untyped-call]  # nor has its constructor
         self.seen = Seen()
         self._generator = generator
         self._facts: dict[int, tuple[torch.Tensor, Fact]] = {}  # the tensor is kept alive, so that its id stays its own

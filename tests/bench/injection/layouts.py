@@ -6,7 +6,7 @@ import ast
 import re
 from collections.abc import Iterator
 
-from tests.bench.injection.code import Edit, Injection, integer, name_of
+from tests.bench.injection.code import Edit, Injection, integer, last, name_of
 from tests.bench.injection.scope import Scope
 
 _SPLITS = re.compile(r"_shape|shape_?heads|transpose_for_scores|split_heads|reshape_for|separate_heads|to_batch_dim")
@@ -108,11 +108,13 @@ def _direct_split(scope: Scope, move: ast.Call) -> Iterator[Injection]:
     if across is not None:
         form = f"over two statements{', helper' * (form == 'helper')}"
     statement = scope.statement(move)
-    plain = isinstance(statement, ast.Assign) and statement.value is move
-    if across is not None and plain and name_of(statement.targets[0]) == name_of(move.func.value):  # type: ignore[attr-defined]
-        unmoved = scope.code.line_deleted(statement)
-    else:
-        unmoved = scope.code.link(move)
+    match statement:
+        case ast.Assign(targets=[target], value=ast.Call(func=ast.Attribute(value=moved))) if (
+            across is not None and statement.value is move and name_of(target) == name_of(moved)
+        ):
+            unmoved = scope.code.line_deleted(statement)
+        case _:
+            unmoved = scope.code.link(move)
     yield scope.injection("MHA102", form, split, *swapped, unmoved)
 
 
@@ -175,7 +177,7 @@ def _late_batch_split(scope: Scope, split: ast.Call) -> Iterator[Injection]:
     if len(sizes) != 3 or not isinstance(sizes[1], ast.BinOp) or not isinstance(sizes[1].op, ast.Mult):
         return
     move = _next_link(scope, split)
-    if move is None or move.func.attr != "transpose" or {integer(each) for each in move.args} != {0, 1}:  # type: ignore[attr-defined]
+    if move is None or last(move) != "transpose" or {integer(each) for each in move.args} != {0, 1}:
         return
     if not scope.attends:
         return

@@ -73,7 +73,7 @@ def measured(site: Site, fix: bool) -> Outcome:
     told, why = changes(site)
     if told == "not run":
         return Outcome(site, found=True, reason=why)
-    if site.injection.planted and (unfit := _unfit(site)):
+    if site.injection.planted and rule not in ELSEWHERE and (unfit := _unfit(site)):
         return Outcome(site, found=True, same=True, reason=unfit)
     if told == "the same" and rule not in ELSEWHERE:
         return Outcome(site, found=True, same=True, reason=why)

@@ -134,7 +134,7 @@ def _up(scope: Scope, node: ast.AST) -> Iterator[ast.AST]:
 
 def _number(node: ast.AST) -> float | None:
     try:
-        value = ast.literal_eval(node)  # type: ignore[arg-type]
+        value = ast.literal_eval(node)
     except (ValueError, TypeError):
         return None
     return float(value) if isinstance(value, (int, float)) else None
