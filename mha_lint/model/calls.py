@@ -199,6 +199,8 @@ def call_qualified(run: Interpreter, name: str, call: Call) -> Value:
         return einops_api.rearrange(call)
     if name in ("einops.repeat", "einops.einops.repeat"):
         return einops_api.repeat(call)
+    if name in ("einops.einsum", "einops.einops.einsum"):
+        return einops_api.einsum(call)
     if name == "einops.layers.torch.Rearrange":
         return layers.rearrange_layer(_as_call(call), call.args, call.keywords)
     if name.startswith("torch.nn.") and name.count(".") == 2 and name.rpartition(".")[2][:1].isupper():

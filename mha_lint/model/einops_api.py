@@ -1,17 +1,19 @@
-"""einops ``rearrange`` and ``repeat``: split, permute and merge named axes."""
+"""einops ``rearrange`` and ``repeat``: split, permute and merge named axes; its ``einsum``."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import replace
+from string import ascii_letters
 
 from mha_lint.model import layout
 from mha_lint.model.layout import Answer
 from mha_lint.model.sizes import ONE, Size, equate, product
-from mha_lint.model.torch_api import Call, merged, normal, permuted
+from mha_lint.model.torch_api import OPERATIONS, Call, merged, normal, permuted
 from mha_lint.model.values import NOTHING, Const, Tensor, Value, as_size, of_shape
 
 _AXIS = re.compile(r"\(([^()]*)\)|(\S+)")
+_NAME = re.compile(r"\w+")
 Groups = list[list[str]]
 
 
@@ -121,3 +123,17 @@ def repeat(call: Call) -> Value:
     if tensor is not None and tensor.shape is not None and len(tensor.shape) == len(sides[0]):
         sizes |= _axis_sizes(call, tensor, sides[0])
     return of_shape(tuple(product(sizes.get(name, call.fresh_size(name)) for name in group) for group in sides[1]))
+
+
+def einsum(call: Call) -> Value:
+    """``einsum(q, k, "b i d, b j d -> b i j")``: as torch's, with a letter for each name."""
+    *tensors, pattern = call.args or (NOTHING,)
+    text = pattern.value if isinstance(pattern, Const) else None
+    if not isinstance(text, str):
+        return NOTHING
+    names = sorted(set(_NAME.findall(text)))
+    if len(names) > len(ascii_letters) or "(" in text:
+        return NOTHING
+    letters = dict(zip(names, ascii_letters, strict=False))
+    equation = _NAME.sub(lambda name: letters[name.group()], text)
+    return OPERATIONS["einsum"](replace(call, args=(Const(equation), *tensors), keywords={}))

@@ -277,7 +277,10 @@ class Interpreter(Observer):
                 break
             frame.read_later = outside | read_later
             after: list[State] = []
-            for state in states:
+            for index, state in enumerate(states):
+                if 2 * self.steps > self._limit and len(states) > index + 1:
+                    after += self._run_statement(statement, joined(states[index:]))  # or the end is never reached
+                    break
                 after += self._run_statement(statement, state)
             states = self._distinct(after)
         frame.read_later = outside

@@ -142,7 +142,7 @@ def told_by_name(call: Call, unknown: Unknown) -> Value:
         if given is not None:
             made = torch_api.linear(call, given, None, None)
             return replace(made, scale=made.scale.unsure if made.scale else None)
-    tensor = call.args[0] if call.args else None
+    tensor = torch_api.expanded(call.args[0], call.state) if call.args else None
     if not isinstance(tensor, Tensor):
         return unknown
     key = call.interpreter.key(call.node)
@@ -170,7 +170,9 @@ def _convolution(call: Call, tensor: Tensor, layer: Layer) -> Tensor:
     sizes = [size if keeps else call.fresh_size(f"n{index}") for index, size in enumerate(tensor.shape[2:])]
     shape = (tensor.shape[0], call.state.normal(width), *sizes)
     # Weights in channels-last format would make the result channels-last.
-    return (fresh if tensor.contiguous or tensor.given else of_shape)(shape, roles=roles, assumed=True, scale=scale)
+    new = fresh if tensor.contiguous or tensor.given else of_shape
+    result = new(shape, roles=roles, assumed=True, scale=scale)
+    return torch_api.talking_heads(tensor, result, 1 - len(shape)) if keeps and layer.width_in == width else result
 
 
 def rearrange_layer(node: cst.Call, args: tuple[Value, ...], keywords: Mapping[str, Value]) -> Value:

@@ -61,11 +61,13 @@ def _tracked(values: tuple[Value, ...]) -> bool:
 def _masked(name: str, call: Call, result: Tensor) -> frozenset[Masking]:
     tensors = [value for value in (*call.args, *call.keywords.values()) if isinstance(value, Tensor)]
     told = [tensor for tensor in tensors if tensor.roles & {"scores", "weights"}] or tensors
+    if "sub" in name and _is_largest(call):
+        told = tensors[:1]
     known = frozenset[Masking]().union(*(tensor.masked for tensor in told))
     if name in ("softmax", "log_softmax"):
         return frozenset({BEFORE}) if known else known
     if name == "baddbmm" and "scores" in result.roles:
-        return frozenset({Masking("add", call.node)})
+        return frozenset() if _adds_nothing(call) else frozenset({Masking("add", call.node)})
     if name in _ENDS or name in COMPARED:
         return frozenset()
     if name == "masked_fill":
@@ -126,11 +128,17 @@ def _calculated(name: str, call: Call) -> set[Masking]:
         return {Masking("times", call.node)}
     if weights:
         return {SETTLED}
-    if about is left and "sub" in name and _is_largest(call):
+    if "sub" in name and _is_largest(call):
         return set()
     if "div" in name or roles & {"scores", "parameter", "projection"}:  # learned biases mask nothing
         return set()
     return {Masking("add", call.node, None)}
+
+
+def _adds_nothing(call: Call) -> bool:
+    """Whether ``torch.baddbmm(buffer, q, k)`` takes 0 times a buffer, or one of zeros."""
+    run = call.interpreter
+    return ZERO in (number_of(call.keywords.get("beta"), run), number_of(call.args[0], run))
 
 
 def _is_largest(call: Call) -> bool:
@@ -141,7 +149,7 @@ def _is_largest(call: Call) -> bool:
 
 _LARGEST = re.compile(r"\b(?:a?max|logsumexp)\(")
 _OF_ROWS = re.compile(
-    r"rand|bernoulli|drop|isnan|isinf|isfinite|quer|row|heads?_?mask|\bgat(?:e|ing)|\.all\(|\.any\(|keepdim|[tT]hresh|topk"
+    r"rand|bernoulli|drop|isnan|isinf|isfinite|quer(?!\w*len|\w*\.s)|row|heads?_?mask|\bgat(?:e|ing)|\.all\(|\.any\(|keepdim|[tT]hresh|topk"
 )
 _COLUMN = re.compile(r"unsqueeze\(-1\)|\[\.\.\., None\]|, None\]$")
 

@@ -93,7 +93,8 @@ def _split_of_unknown_rank(seen: ViewSeen) -> Scramble | None:
     if front[-1].left_over and _is_dim(tokens, 1) and _is_dim(front[0], 0) and len(front) == 2:
         return Scramble(heads, tokens, width, front[0], folded=False, rank=len(target))  # (b, -1, t, d)
     batch, parts = product(front).divide(heads), _parts(tuple(front), heads)
-    if not tokens.left_over or batch is None or not (parts or _is_dim(batch, 0)):
+    told = tokens.left_over or (_is_dim(tokens, 1) and batch is not None and _is_dim(batch, 0))
+    if not told or batch is None or not (parts or _is_dim(batch, 0)):
         return None
     return Scramble(heads, tokens, width, batch, folded=not parts, rank=len(target), parts=parts or 1)
 

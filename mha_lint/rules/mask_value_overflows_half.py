@@ -112,4 +112,5 @@ def _overflows(fill: OperationSeen) -> bool:
         return False
     scores = fill.args[0] if fill.args else None
     single = isinstance(scores, Tensor) and scores.single
-    return not single and not any(_TOLD_BY_TYPE.search(text) for text, _ in fill.conditions)
+    told = [text for text, taken in fill.conditions if not (taken and text.endswith(" is None"))]  # a type is given
+    return not single and not any(map(_TOLD_BY_TYPE.search, told))

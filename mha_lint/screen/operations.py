@@ -248,7 +248,9 @@ def _matmul(call: Call) -> Value:
 
 def _einsum(call: Call) -> Value:
     listed = [other.values for arg in call.args[1:2] for other in fc.others(arg) if isinstance(other, fc.Items)]
-    operands = [fc.all_facets(arg) for arg in (listed[0] if listed else call.args[1:])] or [0]
+    last = not listed and len(call.node.args) > 2 and isinstance(call.node.args[-1], ast.Constant)  # as einops has it
+    written = call.args[:-1] if last else call.args[1:]
+    operands = [fc.all_facets(arg) for arg in (listed[0] if listed else written)] or [0]
     result = reduce(fc.multiplied, operands[1:] or operands, operands[0]) | fc.TRANSPOSED
     if result & CONTEXT:
         call.look.suspect("softmax")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from mha_lint.model.sizes import constant, equate
+from mha_lint.model.sizes import Size, constant, equate
 from mha_lint.model.torch_api.call import Call, normal, operation
 from mha_lint.model.torch_api.views import resized, without
 from mha_lint.model.values import (
@@ -26,9 +26,7 @@ def _chunk(call: Call) -> Value:
         return Repeated(NOTHING)
     if tensor.shape is None or dim is None:
         last = tensor.last.divide(constant(count)) if tensor.last is not None and dim == -1 else None
-        suffix = (*tensor.suffix[:-1], last) if last is not None else ()
-        part = Tensor(suffix=suffix, lead=tensor.lead if suffix else None, roles=tensor.roles, scale=tensor.scale)
-        return Sequence(tuple(replace(part, key=f"{call.interpreter.key(call.node)}[{i}]") for i in range(count)))
+        return _last_parts(call, tensor, [last] * count)
     dim %= len(tensor.shape)
     whole = tensor.shape[dim]
     size = whole.divide(constant(count))
@@ -41,6 +39,16 @@ def _chunk(call: Call) -> Value:
     return Sequence((resized(tensor, dim, call.state.normal(size)),) * count)
 
 
+def _last_parts(call: Call, tensor: Tensor, sizes: list[Size | None]) -> Sequence:
+    """Parts of a tensor of unknown rank, cut along its last dimension into parts of these sizes."""
+    key, parts = call.interpreter.key(call.node), []
+    for index, size in enumerate(sizes):
+        suffix = () if size is None else (*tensor.suffix[:-1], call.state.normal(size))
+        lead = tensor.lead if suffix else None
+        parts.append(Tensor(suffix=suffix, lead=lead, roles=tensor.roles, scale=tensor.scale, key=f"{key}[{index}]"))
+    return Sequence(tuple(parts))
+
+
 @operation("split", "split_with_sizes")
 def _split(call: Call) -> Value:
     tensor = call.tensor()
@@ -49,11 +57,13 @@ def _split(call: Call) -> Value:
     dim = 0 if dim_value is None else as_int(dim_value)
     if tensor is not None and dim == 2 and "projection" in tensor.roles and len(tensor.suffix) == 1:
         tensor = call.interpreter.refine(call.state, tensor, 3)  # (b, t, h*d), a head at a time
+    sizes = [as_size(item) for item in sizes_value.items] if isinstance(sizes_value, Sequence) else None
+    if tensor is not None and tensor.shape is None and dim == -1 and sizes is not None:
+        return _last_parts(call, tensor, sizes)
     if tensor is None or tensor.shape is None or dim is None:
         return Repeated(NOTHING)
     dim %= len(tensor.shape)
-    if isinstance(sizes_value, Sequence):
-        sizes = [as_size(item) for item in sizes_value.items]
+    if sizes is not None:
         return Sequence(
             tuple(resized(tensor, dim, call.state.normal(size)) if size is not None else NOTHING for size in sizes)
         )

@@ -335,4 +335,14 @@ def linear(call: Call, tensor: Tensor, width_in: Size | None, width_out: Size | 
     if width_in is not None:
         equate(tensor.shape[-1], width_in, call.state.definitions)
     shape = (*tensor.shape[:-1], width_out)
-    return normal(fresh(shape, roles=roles, inputs=tensor.inputs, scale=scale), call.state)
+    result = fresh(shape, roles=roles, inputs=tensor.inputs, scale=scale)
+    return normal(talking_heads(tensor, result, -1) if width_in == width_out else result, call.state)
+
+
+def talking_heads(before: Tensor, after: Tensor, dim: int) -> Tensor:
+    """Scores or weights of heads that a map along ``dim`` has mixed: they still are scores or weights."""
+    about = before.roles & {"scores", "weights"}
+    if not about:
+        return after
+    normalised = None if before.normalised is None or before.normalised.dim == dim else before.normalised
+    return replace(after, roles=about, masked=before.masked, normalised=normalised, scale=None)
