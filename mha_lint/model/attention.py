@@ -50,7 +50,7 @@ class FileModel:
     names: ModuleNames
     classes: list[ClassModel]
     views: dict[cst.BaseExpression, list[ViewSeen]]
-    copies: dict[cst.BaseExpression, set[ContiguousSeen]]
+    copies: dict[cst.BaseExpression, list[ContiguousSeen]]
     would_stay_views: set[cst.BaseExpression]
     unbinds: dict[cst.BaseExpression, list[UnbindSeen]]
     operations: dict[cst.BaseExpression, list[OperationSeen]]  # by their calls, in the order in which they were met

@@ -16,7 +16,7 @@ import libcst as cst
 from mha_lint.model import assignment, binding, calls, expressions, layers, operators, torch_api
 from mha_lint.model.mentions import Mentions
 from mha_lint.model.names import ClassInfo, ModuleNames, collect_small, dotted
-from mha_lint.model.observer import Observer
+from mha_lint.model.observer import MAX_STEPS, Observer
 from mha_lint.model.paths import Frame, OutOfSteps, Trail
 from mha_lint.model.sizes import Size, symbol
 from mha_lint.model.torch_api import Call
@@ -44,7 +44,7 @@ MAX_STATES = 16  # at one place; what is beyond is joined into one that knows wh
 MAX_OUTCOMES = 6  # of a call
 MAX_RETURNS = 64  # of a function that nothing calls here
 MAX_DEPTH = 10
-MAX_STEPS = 8_000
+SPARE_STEPS = 4_000  # more than MAX_STEPS, to come to the end of a method
 MAX_STEPS_OF_A_PART = 1_500  # in one call of a module that another class holds; it is run on its own as well
 
 WORTH_REMEMBERING = 20  # steps: a shorter call is made again
@@ -59,8 +59,7 @@ class Interpreter(Observer):
         self.defined_in = defined_in  # function → "Class.method"
         self.visited: set[cst.CSTNode] = set()
         self.truncated = False
-        self.steps = 0
-        self._limit = MAX_STEPS
+        self._limit = MAX_STEPS + SPARE_STEPS
         self._trail = Trail()
         self._mentions = Mentions()
         self._called: dict[Hashable, list[tuple[State, list[cst.CSTNode | None], list[tuple[State, Value]]]]] = {}
@@ -194,6 +193,8 @@ class Interpreter(Observer):
         origins = [value.origin for value in state.variables.values() if isinstance(value, Tensor)]
         known = self._called.setdefault((node, caller, self.method, self._caught > 0), [])
         outcomes = next((given for before, origin, given in known if origin == origins and before == state), None)
+        if outcomes is None and self.steps >= MAX_STEPS:
+            return [(state, NOTHING)]
         if outcomes is None:
             before, steps = state.copy(), self.steps
             run = partial(self.run_function, node, state, named=named, caller=caller)
@@ -208,7 +209,7 @@ class Interpreter(Observer):
     ) -> list[tuple[State, Value]]:
         """What a call gives, or something unknown where it takes too many steps."""
         limit = self._limit
-        self._limit = min(limit, self.steps + steps)
+        self._limit = min(limit, MAX_STEPS, self.steps + steps)
         try:
             return run()
         except OutOfSteps:
@@ -242,7 +243,8 @@ class Interpreter(Observer):
         """The value of calling ``function`` with the call's arguments."""
         self.step()
         value = self._applied(function, call)
-        return layers.told_by_name(call, value) if isinstance(value, Unknown) else value
+        blank = isinstance(value, Unknown) or (isinstance(value, Tensor) and value.blank)
+        return layers.told_by_name(call, value) if blank else value
 
     def _applied(self, function: Value, call: Call) -> Value:
         match function:
@@ -278,8 +280,9 @@ class Interpreter(Observer):
             frame.read_later = outside | read_later
             after: list[State] = []
             for index, state in enumerate(states):
-                if 2 * self.steps > self._limit and len(states) > index + 1:
-                    after += self._run_statement(statement, joined(states[index:]))  # or the end is never reached
+                if self.hurries and len(states) > index + 1:
+                    self.truncated = True
+                    after += self._run_statement(statement, joined(states[index:]))
                     break
                 after += self._run_statement(statement, state)
             states = self._distinct(after)

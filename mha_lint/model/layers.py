@@ -31,7 +31,7 @@ from mha_lint.model.values import (
     fresh,
     of_shape,
 )
-from mha_lint.screen.operations import PROJECTS
+from mha_lint.screen.operations import PROJECTS, ROTATES
 
 if TYPE_CHECKING:
     from mha_lint.model.interpreter import Interpreter
@@ -125,36 +125,56 @@ def apply(interpreter: Interpreter, layer: Layer, call: Call) -> Value:
 
 
 _KEEPS_MEANING = re.compile(r"norm|drop|layer_?scale|^ls_?\d*$", re.IGNORECASE)
+_AS_ANOTHER = frozenset("to type_as expand_as".split())  # mask.expand_as(scores) is still a mask
 _MAPS = re.compile(r"proj|linear|dense|conv|mlp|ffn|fc|attn|attention", re.IGNORECASE)
 
 
-def told_by_name(call: Call, unknown: Unknown) -> Value:
-    """What is known of the result of something unknown that is applied to a tensor.
+def told_by_name(call: Call, blank: Value) -> Value:
+    """What is known of the result of something that is applied to a tensor.
 
-    A norm, a dropout or a layer scale keeps the shape, and what the tensor is to attention; something that scores or
-    weights are handed to gives masked, biased or dropped ones.
+    A norm, a dropout or a layer scale keeps the shape, and what the tensor is to attention, and so does a rotation of
+    queries, or of queries and keys; something that scores or weights are handed to gives masked, biased or dropped
+    ones.
     """
     function = call.node.func if isinstance(call.node, cst.Call) else None
     name = function.value if isinstance(function, cst.Name) else ""
     name = function.attr.value if isinstance(function, cst.Attribute) else name
-    if len(call.args) == 1 and isinstance(function, cst.Attribute) and PROJECTS.search(name):
+    unknown, single = isinstance(blank, Unknown), len(call.args) == 1
+    if unknown and single and isinstance(function, cst.Attribute) and PROJECTS.search(name):
         given = as_tensor(torch_api.expanded(call.args[0], call.state))
         if given is not None:
             made = torch_api.linear(call, given, None, None)
             return replace(made, scale=made.scale.unsure if made.scale else None)
     tensor = torch_api.expanded(call.args[0], call.state) if call.args else None
     if not isinstance(tensor, Tensor):
-        return unknown
+        return blank
+    if ROTATES.search(name) and "projection" in tensor.roles:
+        other = call.args[1] if len(call.args) > 1 else None
+        rotated = _rotated(call, tensor)
+        if isinstance(other, Tensor) and "projection" in other.roles:
+            return Sequence((rotated, _rotated(call, other)))
+        return rotated
+    if not unknown:
+        return blank
     key = call.interpreter.key(call.node)
-    if len(call.args) == 1 and _KEEPS_MEANING.search(name) and not _MAPS.search(name):
+    if single and _KEEPS_MEANING.search(name) and not _MAPS.search(name):
         same = torch_api.elementwise(call, tensor)
         if isinstance(same, Tensor):
             keeps = "drop" in name.lower()
             roles, scale = (same.roles, same.scale) if keeps else (same.roles | {"normed"}, None)
             return replace(same, strides=None, contiguous=False, assumed=False, key=key, roles=roles, scale=scale)
-    about = tensor.roles & {"scores", "weights"}
+    about = frozenset() if name in _AS_ANOTHER else tensor.roles & {"scores", "weights"}
     masked = masking.through_unknown(tensor, call.node)
-    return Tensor(key=key, roles=about, masked=masked, inputs=tensor.inputs) if about else unknown
+    return Tensor(key=key, roles=about, masked=masked, inputs=tensor.inputs) if about else blank
+
+
+def _rotated(call: Call, tensor: Tensor) -> Value:
+    """Queries or keys that were rotated by code that is not known: laid out anew, as long as before if nothing else."""
+    same = torch_api.elementwise(call, tensor)
+    if not isinstance(same, Tensor):
+        return same
+    scale = same.scale.unsure if same.scale else None
+    return replace(same, strides=None, contiguous=False, assumed=False, scale=scale)
 
 
 def _convolution(call: Call, tensor: Tensor, layer: Layer) -> Tensor:

@@ -64,6 +64,8 @@ def _masked(name: str, call: Call, result: Tensor) -> frozenset[Masking]:
     if "sub" in name and _is_largest(call):
         told = tensors[:1]
     known = frozenset[Masking]().union(*(tensor.masked for tensor in told))
+    if name == "add" and sum("scores" in tensor.roles for tensor in told) > 1:
+        known = frozenset(masking for masking in known if masking.kind != "times")  # the other addend has them all
     if name in ("softmax", "log_softmax"):
         return frozenset({BEFORE}) if known else known
     if name == "baddbmm" and "scores" in result.roles:

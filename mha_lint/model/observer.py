@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TypeVar
 
 import libcst as cst
 
@@ -15,7 +16,11 @@ from mha_lint.model.torch_api.call import Call, normal
 from mha_lint.model.torch_api.devices import Meeting
 from mha_lint.model.values import Int, Normalised, State, Tensor, Unknown, Value, tensors
 
+MAX_STEPS = 8_000  # in a method and what it calls; then its end is looked for on one path, with no call followed
 _MOST_SEEN = 64  # paths through one call that are told apart
+
+Node = TypeVar("Node", bound=cst.CSTNode)
+Seen = TypeVar("Seen")
 
 
 class Observer(Numbering):
@@ -23,8 +28,9 @@ class Observer(Numbering):
 
     def __init__(self) -> None:
         super().__init__()
+        self.steps = 0
         self.views: dict[cst.BaseExpression, list[ViewSeen]] = {}
-        self.copies: dict[cst.BaseExpression, set[ContiguousSeen]] = {}
+        self.copies: dict[cst.BaseExpression, list[ContiguousSeen]] = {}
         self.would_stay_views: set[cst.BaseExpression] = set()  # reshapes of contiguous copies that views would do for
         self.unbinds: dict[cst.BaseExpression, list[UnbindSeen]] = {}
         self.operations: dict[cst.BaseExpression, list[OperationSeen]] = {}
@@ -39,8 +45,26 @@ class Observer(Numbering):
         self.added: set[ClassInfo] = set()  # modules whose merged heads are added to a residual as they come
         self.given: frozenset[str] = frozenset()  # the keys of what the function was given with which the path began
         self._frames: list[Frame] = []
+        self._seen_in_a_hurry: set[tuple[int, cst.CSTNode]] = set()
         self._caught = 0  # try statements around that catch a RuntimeError
         self._applied_at: dict[cst.CSTNode | None, set[ClassInfo]] = {}
+
+    @property
+    def hurries(self) -> bool:
+        return self.steps > MAX_STEPS
+
+    def _found(self, table: dict[Node, list[Seen]], node: Node) -> list[Seen]:
+        """What was seen at a node so far. What a hurried path sees counts only where no other path comes along."""
+        found = table.setdefault(node, [])
+        if not self.hurries:
+            if (id(table), node) in self._seen_in_a_hurry:
+                self._seen_in_a_hurry.remove((id(table), node))
+                found.clear()
+        elif found and (id(table), node) not in self._seen_in_a_hurry:
+            return []
+        else:
+            self._seen_in_a_hurry.add((id(table), node))
+        return found
 
     def saw_view(
         self, node: cst.BaseExpression, answer: Answer, tensor: Tensor, target: Shape, *, copies: bool
@@ -49,23 +73,25 @@ class Observer(Numbering):
             answer = Answer.UNKNOWN  # the code expects it to raise
         frame = self._frames[-1]
         seen = ViewSeen(node, answer, tensor, target, frame.node, frame.symbol, frame.caller, copies)
-        found = self.views.setdefault(node, [])
+        found = self._found(self.views, node)
         if seen not in found:
             found.append(seen)
 
     def saw_contiguous(self, node: cst.BaseExpression, tensor: Tensor) -> None:
         frame = self._frames[-1]
         needless = tensor.contiguous and not tensor.assumed
-        self.copies.setdefault(node, set()).add(ContiguousSeen(node, needless, frame.symbol, frame.caller))
+        found, seen = self._found(self.copies, node), ContiguousSeen(node, needless, frame.symbol, frame.caller)
+        if seen not in found:
+            found.append(seen)
 
     def saw_unbind(self, node: cst.BaseExpression, tensor: Tensor, dim: int, inference: bool) -> None:
-        found = self.unbinds.setdefault(node, [])
+        found = self._found(self.unbinds, node)
         seen = UnbindSeen(node, tensor, dim, inference, self._frames[-1].symbol)
         if seen not in found:
             found.append(seen)
 
     def saw_operation(self, name: str, call: Call, result: Value) -> None:
-        found = self.operations.setdefault(call.node, [])
+        found = self._found(self.operations, call.node)
         if not self._frames or len(found) == _MOST_SEEN:
             return
         args = tuple(normal(arg, call.state) if isinstance(arg, Tensor) else arg for arg in call.args)
@@ -84,7 +110,7 @@ class Observer(Numbering):
         frame, conditions = self._frames[-1], frozenset(call.state.conditions.items())
         seen = Meeting(call.node, inputs, conditions, frame.symbol, frame.node)
         for home in homes:
-            found = self.meetings.setdefault(home, [])
+            found = self._found(self.meetings, home)
             if seen not in found and len(found) < _MOST_SEEN:
                 found.append(seen)
 
@@ -102,7 +128,7 @@ class Observer(Numbering):
 
     def saw_weighting(self, normalised: Normalised, contracted: int) -> None:
         """Weights that a softmax made are summed over values along a dimension."""
-        found = self.weightings.setdefault(normalised.node, [])
+        found = self._found(self.weightings, normalised.node)
         seen = WeightingSeen(normalised, contracted, self._frames[-1].symbol)
         if seen not in found:
             found.append(seen)
@@ -110,7 +136,7 @@ class Observer(Numbering):
     def saw_scale(self, node: cst.BaseExpression, scale: Scale, state: State) -> None:
         """Scores go into a softmax."""
         scale = scale.normal(state.definitions)
-        found = self.scales.setdefault(scale.product or node, [])
+        found = self._found(self.scales, scale.product or node)
         method, caller = self.method, self._call_in_method
         if all((seen.scale, seen.symbol, seen.caller) != (scale, method, caller) for seen in found):
             sizes = [*((f"self.{name}", size) for name, size in state.attributes.items()), *state.variables.items()]
@@ -119,7 +145,7 @@ class Observer(Numbering):
 
     def saw_value(self, node: cst.CSTNode, name: str, value: Value, state: State) -> None:
         """A name (or, under ``return``, nothing) is given a tensor."""
-        found = self.trace.setdefault(node, [])
+        found = self._found(self.trace, node)
         seen = ValueSeen(name, value, self._frames[-1].symbol if self._frames else "")
         if isinstance(value, Tensor) and seen not in found:
             named = [

@@ -145,6 +145,11 @@ class Tensor:
         """Whether this is a parameter or an attribute as it came, not a result: how it lies in memory is not known."""
         return self.key is not None and not self.key.startswith("<") and self.strides is None
 
+    @property
+    def blank(self) -> bool:
+        """Whether nothing is known of its shape, nor of what it is to attention."""
+        return self.shape is None and not self.suffix and not self.roles and self.mask is None
+
     def normalised_at(self, dim: int | None) -> Tensor:
         """The same, where the dimension along which it sums to one is now at ``dim`` from the end; None if nowhere."""
         if self.normalised is None or self.normalised.dim == dim:

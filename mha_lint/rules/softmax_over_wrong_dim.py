@@ -55,6 +55,7 @@ class SoftmaxOverWrongDim(Rule):
 
     - The weights are normalised again afterwards, as in slot attention, which lets slots compete for inputs.
     - The same weights are used along two dimensions, one of which the softmax was over.
+    - Two softmaxes mirror each other: each is over the dimension along which the weights of the other are used.
     - What the softmax is of is no product of queries and keys: linear attention, routing by a learned map.
     - Where the keys lie is not known.
 
@@ -80,13 +81,21 @@ class SoftmaxOverWrongDim(Rule):
         "    return torch.einsum('bijh,bjhd->bihd', w, v)\n",
         "def slots(q, k, v):\n    b, n, d = k.shape\n    w = (k @ q.transpose(1, 2)).softmax(dim=-1)\n"
         "    w = w / w.sum(dim=1, keepdim=True)\n    return w.transpose(1, 2) @ v\n",
+        "import torch\n\n\ndef both(q, k, v, u):\n    s = torch.einsum('bid,bjd->bij', q, k)\n"
+        "    x = torch.einsum('bij,bjd->bid', s.softmax(dim=1), v)\n"
+        "    return x, torch.einsum('bij,bid->bjd', s.softmax(dim=2), u)\n",
         "def attend(q, k, v):\n    b, t, d = q.shape\n    w = (k @ q.transpose(1, 2)).softmax(dim=1)\n"
         "    return w.transpose(1, 2) @ v\n",
     )
 
     def check(self, model: FileModel, places: Places) -> Iterator[Hit]:
+        everywhere = {
+            (use.symbol, use.normalised.dim, use.contracted) for seen in model.weightings.values() for use in seen
+        }
         for node, seen in model.weightings.items():
             if any(use.normalised.dim == use.contracted for use in seen) or not isinstance(node, cst.Call):
+                continue
+            if any((use.symbol, use.contracted, use.normalised.dim) in everywhere for use in seen):
                 continue
             use = seen[0]
             first = node.func.attr if isinstance(node.func, cst.Attribute) else node.func

@@ -332,6 +332,7 @@ _KEEPS = ("norm", "drop", "layerscale", "layer_scale", "ls")
 PROJECTS = re.compile(
     r"^(?:add_)?(?:(?:to|w|proj|fc)_?)?(?:q|k|v|qkv|kv|qk|query|key|value|queries|keys|values)(?:_?(?:proj|lin|linear))?$"
 )  # names of the linear layers of an attention that is handed over: ``attn.to_q(x)``
+ROTATES = re.compile(r"apply_\w*(?:rope|rotary|rot_emb)(?!\w*inplace)", re.IGNORECASE)  # queries, or queries and keys
 
 
 def told_by_name(name: str, args: Sequence[Value]) -> Value:
@@ -339,6 +340,9 @@ def told_by_name(name: str, args: Sequence[Value]) -> Value:
     first = tensor(args)
     if len(args) == 1 and PROJECTS.search(name):
         return fc.allocated(first, keeps=SIZES | fc.HOME) | KNOWN | UNMOVED | fc.UNSCALED | fc.OWN
+    if ROTATES.search(name):
+        kept = first & (SIZES | ROLES) | KNOWN | fc.UNSCALED
+        return joined(kept, fc.many(kept))
     about = first & (SCORES | WEIGHTS)
     low = name.lower()
     if len(args) == 1 and any(word in low for word in _KEEPS):
@@ -371,7 +375,7 @@ for _names, _operation in {
     "arange": _range,
     "from_numpy as_tensor tensor astype": _array,
     "dropout": _dropout,
-    "zeros ones empty rand randn full": _filled,
+    "zeros ones empty rand randn full eye": _filled,
     "stack": _stack,
     "cat concat concatenate repeat tile repeat_interleave layer_norm "
     "new_zeros new_ones new_empty new_full": _allocated,

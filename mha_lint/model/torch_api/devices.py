@@ -19,7 +19,7 @@ from mha_lint.model.values import Repeated, Sequence, Tensor, Unknown, Value, as
 if TYPE_CHECKING:
     from mha_lint.model.torch_api.call import Call, Transfer
 
-FACTORIES = frozenset("zeros ones empty rand randn full".split())
+FACTORIES = frozenset("zeros ones empty rand randn full eye".split())
 MOVES = frozenset("to type_as cuda cpu".split())
 _MEETING = frozenset(
     "matmul bmm mm baddbmm addmm einsum cat concat concatenate stack masked_fill linear "

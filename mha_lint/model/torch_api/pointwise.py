@@ -139,8 +139,10 @@ def _meaning(tensors: list[Tensor], leading: Value) -> Tensor:
     """What the result of an elementwise operation is to attention: all that its operands are."""
     marked = next((tensor for tensor in tensors if tensor.width is not None), Tensor())
     scaled = {tensor.scale for tensor in tensors if tensor.scale is not None}
-    if len(scaled) > 1:  # a bias that is learned is added to scores
-        scaled = {scale.unsure for scale in scaled if scale.product is not None}
+    if len(scaled) > 1:  # a bias that is learned is added to scores, or scores of positions, scaled alike
+        products = [t.scale.unsure for t in tensors if t.scale is not None and t.scale.product is not None]
+        alike = len({(scale.factor, scale.width) for scale in products}) == 1
+        scaled = set(products[:1] if alike else products)
     normalised = {tensor.normalised for tensor in tensors if tensor.normalised is not None}
     return Tensor(
         assumed=any(tensor.assumed for tensor in tensors),

@@ -9,7 +9,7 @@ from mha_lint.model.layout import Answer, Shape, Strides
 from mha_lint.model.scale import Scale, of_scores
 from mha_lint.model.sizes import ONE, Size, equate, product
 from mha_lint.model.torch_api.call import Call, normal, operation
-from mha_lint.model.torch_api.pointwise import broadcast
+from mha_lint.model.torch_api.pointwise import broadcast, scaled_by
 from mha_lint.model.values import (
     NOTHING,
     Const,
@@ -43,8 +43,11 @@ def _matmul(call: Call) -> Value:
 
 @operation("baddbmm", "addmm")
 def _baddbmm(call: Call) -> Value:
-    left, right = call.tensor(1, "batch1"), call.tensor(2, "batch2")
-    return NOTHING if left is None or right is None else multiplied(call, left, right)
+    left, right, alpha = call.tensor(1, "batch1"), call.tensor(2, "batch2"), call.keywords.get("alpha")
+    if left is None or right is None:
+        return NOTHING
+    result = multiplied(call, left, right)
+    return scaled_by(call, result, as_factor(alpha)) if alpha is not None and isinstance(result, Tensor) else result
 
 
 def multiplied(call: Call, left: Tensor, right: Tensor) -> Value:

@@ -13,6 +13,7 @@ from mha_lint.model.values import (
     Tensor,
     Unknown,
     Value,
+    as_size,
     fresh,
     integer,
 )
@@ -86,6 +87,13 @@ def _filled(call: Call) -> Value:
 def _somehow(call: Call) -> Value:
     """Operations whose result's shape nobody has asked for so far."""
     return Tensor()
+
+
+@operation("eye")
+def _eye(call: Call) -> Value:
+    sizes = [as_size(value) for value in call.args[:2]]
+    shape = tuple(call.fresh_size("n") if size is None else size for size in (sizes * 2)[:2])
+    return fresh(shape) if shape else NOTHING
 
 
 @operation("arange")

@@ -128,6 +128,15 @@ def _reshape(call: Call) -> Value:
     return NOTHING if tensor is None else laid_out(call, tensor, values, copies=True)
 
 
+@operation("view_as", "reshape_as")
+def _view_as(call: Call) -> Value:
+    tensor, other = call.tensor(), call.tensor(1, "other")
+    if tensor is None or other is None:
+        return NOTHING
+    kept = replace(tensor, strides=None, contiguous=False, suffix=(), lead=None, key=None, normalised=None)
+    return replace(kept, shape=normal(other, call.state).shape)
+
+
 @operation("flatten")
 def _flatten(call: Call) -> Value:
     tensor = call.tensor()

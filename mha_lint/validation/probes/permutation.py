@@ -139,7 +139,9 @@ def _alike(subject: Subject, axis: Axis, order: torch.Tensor, batch: int) -> dic
         if not isinstance(value, torch.Tensor) or value.is_complex():
             return value
         dims = [dim for dim, size in enumerate(value.shape) if size == axis.length]
-        if 0 in dims and axis.output != (0,) and axis.length == batch:
+        if axis.length == batch and value.dim() > 2:  # as many tokens as sequences: one of the two at a time
+            dims = [dim for dim in dims if dim != (1 if axis.output == (0,) else 0)]
+        elif 0 in dims and axis.output != (0,) and axis.length == batch:
             dims.remove(0)
         for dim in dims if len(dims) >= least else ():
             value = value.index_select(dim, order.to(value.device))

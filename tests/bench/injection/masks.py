@@ -161,6 +161,8 @@ def _no_device(scope: Scope) -> Iterator[Injection]:
         if last(call) not in _BUILDERS or device is None or not call.args or "device" not in ast.unparse(device.value):
             continue
         assert isinstance(call.func, ast.Attribute)
+        if last(call) == "tensor" and not isinstance(call.args[0], ast.List):
+            continue  # a number may lie on the CPU
         targets = [name for name, _, at in scope.assignments if at is scope.statement(call)]
         if not is_library(call.func.value) or not any("mask" in name or "causal" in name for name in targets):
             continue
@@ -182,7 +184,7 @@ def _moved_behind(scope: Scope) -> Iterator[Injection]:
             continue
         for value, statement in scope.values(of.id, call):
             mask = _masking(scope, of.id, value, statement)
-            if mask is None:
+            if mask is None or _masked_before(scope, value):
                 continue
             outer = scope.parents[statement]
             guarded = isinstance(outer, ast.If) and len(outer.body) == 1 and not outer.orelse
@@ -194,6 +196,17 @@ def _moved_behind(scope: Scope) -> Iterator[Injection]:
             form = "fill moved" if isinstance(value, ast.Call) else "additive mask, zeroed"
             yield scope.injection("MHA107", form, softmax, code.line_deleted(whole), code.lines_after(softmax, *lines))
             break
+
+
+def _masked_before(scope: Scope, masking: ast.expr) -> bool:
+    """Whether scores go through another fill, before or after this one: the rule is silent then, as RULES.md has it."""
+    fills = [call for call, *_ in _fills(scope)]
+    chosen = [
+        call
+        for call in scope.calls
+        if last(call) == "where" and any(scope.leads(arg, scope.is_scores) for arg in call.args)
+    ]
+    return any(call is not masking for call in fills + chosen)
 
 
 def _masking(scope: Scope, name: str, value: ast.expr, statement: ast.stmt) -> str | None:

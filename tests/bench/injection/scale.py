@@ -30,7 +30,7 @@ _SCALE = re.compile(r"(scal(e|ing)|norm_factor|norm_fact|temperature|softmax_sca
 # What gives the scores a scale of their own: normalised queries and keys, learned scales, YaRN.
 _EXPLAINED = re.compile(
     r"q_norm|k_norm|query_norm|key_norm|norm_q|norm_k|qk_norm|normalize\(|logit_scale|mscale|rsqrt|cosine|temperature|l2norm|norm_query"
-    r"|softcap|RMSNorm|sigmoid|relative_position_bias|compute_bias"
+    r"|softcap|RMSNorm|BatchNorm|WithBN|sigmoid|relative_position_bias|compute_bias"
 )
 
 
@@ -186,7 +186,26 @@ def _division(scope: Scope, node: ast.BinOp) -> Iterator[Injection]:
             yield scope.injection("MHA104", kind, node, code.replaced(width, other))
     slash = code.data.index(b"/", _closed(scope, scaled))
     yield scope.injection("MHA104", "inverted", node, Edit(slash, slash + 1, "*"))
-    yield scope.injection("MHA104", "left out", node, _unscaled(scope, node, scaled))
+    if not _is_by_design(scope):
+        yield scope.injection("MHA104", "left out", node, _unscaled(scope, node, scaled))
+
+
+def _is_by_design(scope: Scope) -> bool:
+    """Whether attention with no scale may be meant: one head, or, as in T5, a bias beside the scores."""
+    if not re.search(r"head", scope.code.text(scope.unit), re.IGNORECASE):
+        return True
+    for node in scope.nodes:
+        match node:
+            case (
+                ast.BinOp(left=left, op=ast.Add(), right=right) | ast.AugAssign(target=left, op=ast.Add(), value=right)
+            ):
+                pair = (left, right)
+            case _:
+                continue
+        scores = [scope.leads(each, scope.is_scores) for each in pair]
+        if any(scores) and not any("mask" in scope.code.text(each) for each in pair):
+            return True
+    return False
 
 
 def _closed(scope: Scope, node: ast.expr) -> int:
@@ -225,7 +244,7 @@ def _left_out(scope: Scope, node: ast.BinOp) -> Iterator[Injection]:
         case ast.BinOp(left=scaled, op=ast.Mult(), right=(ast.Name() | ast.Attribute()) as scale) if _SCALE.search(
             code.text(scale)
         ):
-            if _scaled(scope, node, scaled) and not _set_to_one(scope, scale):
+            if _scaled(scope, node, scaled) and not _set_to_one(scope, scale) and not _is_by_design(scope):
                 yield scope.injection("MHA104", "left out", node, _unscaled(scope, node, scaled))
 
 
