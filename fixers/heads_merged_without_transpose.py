@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from mha_lint.model.places import Places
     from mha_lint.rules import Hit
 
-PROBES = ("causality", "permutation equivariance")
+PROBES = ("causality", "permutation equivariance", "equal tokens")
 
 
 def fix(hit: Hit, context: Context) -> Fix | str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import libcst as cst
+import libcst.matchers as m
 
 from mha_lint.model.marks import ONES, ZERO, Mask
 from mha_lint.model.names import dotted
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from mha_lint.model.paths import OperationSeen
 
 INFINITE = 'float("-inf")'
+_IN_SINGLE = m.Call(func=m.Attribute(attr=m.Name("float")), args=[])  # scores.float()
 
 
 def masking_value(filling: Filling, seen: list[OperationSeen], context: Context) -> str | None:
@@ -27,6 +29,8 @@ def masking_value(filling: Filling, seen: list[OperationSeen], context: Context)
     scores = dotted(filling.scores)
     if scores is not None and torch is not None:
         return f"{torch}.finfo({scores}.dtype).min"
+    if torch is not None and m.matches(filling.scores, _IN_SINGLE):
+        return f"{torch}.finfo({torch}.float32).min"
     return INFINITE if seen and all(is_causal(operation) for operation in seen) else None
 
 

@@ -52,7 +52,8 @@ class HeadsMergedWithoutTranspose(Rule):
     Transposes heads and tokens first. It is *unsafe* because the module computes something else afterwards, on
     purpose: weights that were trained with the scrambled order must be trained again. Relation *corrected*: before,
     a change of a later token reaches an earlier one through a causal mask, or a permutation of the tokens does more
-    than permute the result; after, it does not; with one token both compute the same.
+    than permute the result, or tokens that are all alike become different ones; after, none of it; with one token, or
+    one head, both compute the same.
 
     ## When it stays silent
 

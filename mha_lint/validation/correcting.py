@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 import re
 import time
 from collections.abc import Callable
@@ -137,8 +138,9 @@ class Correction:
 
     def _of_one_head(self, setup: Setup) -> Setup | None:
         """The setup with a single head, where heads and tokens have no order: for what takes so many tokens alone."""
-        heads = [n for n, v in setup.plan.arguments.items() if _HEADS.search(n) and isinstance(v, int) and v > 1]
         plan = setup.plan
+        known = _defaults(targets.lookup(self.sources.before.module, setup.target.name)) | dict(plan.arguments)
+        heads = [n for n, v in known.items() if _HEADS.search(n) and isinstance(v, int) and v > 1]
         for name in heads:
             plan = plan.with_argument(name, 1)
         single = replace(setup, plan=plan)
@@ -290,6 +292,13 @@ def _is_one_token(setup: Setup, assignment: Assignment) -> bool:
     dims = [str(dim) for spec in setup.specs.values() if isinstance(spec, TensorSpec) for dim in spec.dims]
     used = [symbol for symbol in _TOKENS if any(symbol in dim.split("*") for dim in dims)]
     return bool(used) and all(assignment.sizes.get(symbol) == 1 for symbol in used)
+
+
+def _defaults(thing: Any) -> dict[str, Any]:
+    """What a class or function is called with where nothing is given; nothing where it does not say."""
+    with contextlib.suppress(ValueError, TypeError):
+        return {name: each.default for name, each in inspect.signature(thing).parameters.items()}
+    return {}
 
 
 def _must_agree(regime: str, case: Case) -> bool:

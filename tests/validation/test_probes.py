@@ -359,3 +359,55 @@ def test_tokens_are_not_told_from_sequences_where_there_are_as_many() -> None:
     inputs = {"x": tokens(4, 4), "rotary": (angles.cos(), angles.sin())}
     seen = observe("permutation equivariance", Placed(), inputs, insist=True)
     assert seen.outcome == "not applicable" and "as many tokens as sequences" in seen.words
+
+
+@pytest.mark.parametrize("bug", ["", "heads merged without transpose", "heads split without transpose"])
+@pytest.mark.parametrize("stride", [1, 2])
+def test_equal_tokens_stay_equal_under_biases_that_nothing_learns(bug: str, stride: int) -> None:
+    """What permutations can't show: places matter to the weights, and every second token alone asks."""
+    module = Biased(bug, stride)
+    x = tokens()
+    seen = observe("equal tokens", module, {"x": x}, insist=True)
+    assert seen.outcome == ("violated" if bug else "holds"), seen.words
+    assert ("the same" in seen.words) == bool(bug)
+    again = observe("permutation equivariance", module, {"x": x}, insist=True)
+    assert again.outcome == "violated", again.words  # bug or not
+
+
+def test_equal_tokens_need_not_stay_equal_where_positions_are_added() -> None:
+    module = torch.nn.Sequential(Added(), Attention())
+    assert observe("equal tokens", module, {"0": tokens()}, insist=True).outcome == "violated"
+    assert observe("equal tokens", module, {"0": tokens()}).outcome == "not applicable"
+    assert "equal tokens" not in PROBES  # nobody is asked for it: only who corrects a layout
+
+
+@pytest.mark.parametrize("insist", [False, True])
+def test_as_many_sequences_as_tokens_are_permuted_one_of_the_two_at_a_time(insist: bool) -> None:
+    assert observe("permutation equivariance", Attention(), {"x": tokens(5, 5)}, insist=insist).outcome == "holds"
+    wrong = Attention("heads merged without transpose")
+    assert observe("permutation equivariance", wrong, {"x": tokens(5, 5)}, insist=True).outcome == "violated"
+
+
+class Biased(Attention):
+    """Attention whose scores have a bias by distance, for every ``stride``-th token."""
+
+    def __init__(self, bug: str, stride: int) -> None:
+        super().__init__(bug)
+        self.stride = stride
+
+    def forward(self, x: Any) -> Any:
+        b, n, c = x.shape
+        q, k, v = (each.reshape(b, n, HEADS, -1).transpose(1, 2) for each in self.qkv(x).chunk(3, dim=-1))
+        if self.bug == "heads split without transpose":
+            v = self.qkv(x).chunk(3, dim=-1)[2].reshape(b, HEADS, n, -1)
+        q = q[:, :, :: self.stride]
+        apart = torch.arange(n)[:: self.stride, None] - torch.arange(n)
+        y = (q @ k.mT * q.shape[-1] ** -0.5 + torch.sin(apart)).softmax(dim=-1) @ v
+        if self.bug != "heads merged without transpose":
+            y = y.transpose(1, 2)
+        return self.proj(y.reshape(b, -1, c))
+
+
+class Added(torch.nn.Module):
+    def forward(self, x: Any) -> Any:
+        return x + torch.arange(x.shape[1])[:, None]

@@ -13,6 +13,7 @@ from mha_lint.validation.probes import (
     causality,
     constant_value,
     determinism,
+    equal_tokens,
     half,
     masked_key,
     permutation,
@@ -25,25 +26,26 @@ from mha_lint.validation.stubs import StubTouched
 
 __all__ = ["PROBES", "Observation", "arguments_of", "observe", "observe_all"]
 
-_PROBES: Mapping[str, Callable[[Subject, Seen | None, bool], Observation]] = {
+Probe = Callable[[Subject, Seen | None, bool], Observation]
+_PROBES: Mapping[str, Probe] = {
     each.NAME: each.observe
     for each in (causality, permutation, constant_value, score_variance, determinism, batch, half)
 }
 PROBES: tuple[str, ...] = tuple(_PROBES)
-_ALL = {**_PROBES, masked_key.NAME: masked_key.observe}  # with what only a correction asks
+_OF_CORRECTIONS: Mapping[str, Probe] = {each.NAME: each.observe for each in (masked_key, equal_tokens)}
 
 
 def observe(
     probe: str, module: Callable[..., Any], inputs: Mapping[str, Any], *, seed: int = 0, insist: bool = False
 ) -> Observation:
-    """Try one of :data:`PROBES`, or "masked key", on ``module``, a module or a function, called with ``inputs``.
+    """Try one of :data:`PROBES`, "masked key" or "equal tokens" on ``module``, called with ``inputs``.
 
-    ``inputs`` are keyword arguments by name; positional ones stand under "0", "1", … They are copied, and put on the
-    device of the module's parameters and, floats, in their dtype. With ``insist`` the caller says that the property
-    must hold: no evidence is asked for that it is meant to. The module, its mode, its gradients and all random states
+    ``module`` may be a function. ``inputs`` are keyword arguments by name; positional ones stand under "0", "1", …
+    They are copied, and put on the device of the module's parameters and, floats, in their dtype. With ``insist`` the
+    caller says that the property must hold: no evidence is asked for that it is meant to. The module, its mode, its gradients and all random states
     are afterwards as they were. Raises KeyError for an unknown probe; what the module raises is *not applicable*.
     """
-    run = _ALL[probe]
+    run = {**_PROBES, **_OF_CORRECTIONS}[probe]
     try:
         with prepared(module, inputs, seed) as subject:
             return run(subject, _followed(subject), insist)

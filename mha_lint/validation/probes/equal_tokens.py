@@ -1,0 +1,66 @@
+"""Equal tokens: from tokens that are all alike, whatever attends to them makes tokens that are all alike.
+
+Asked by corrections alone. It holds with masks, windows and relative positions, which change the weights: values that
+are all the same have the same mean under any. It does not hold where positions are added to the tokens.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+
+from mha_lint.observation import Observation
+from mha_lint.validation.probes.facts import Seen
+from mha_lint.validation.probes.sequence import Axis, axes, differences, flat, rounding
+from mha_lint.validation.probes.subject import NotApplicable, Subject
+
+NAME = "equal tokens"
+_SLACK = 8  # sums over tokens round otherwise from row to row, in every layer
+
+
+def observe(subject: Subject, seen: Seen | None, insist: bool) -> Observation:
+    if not insist:
+        raise NotApplicable("its tokens may have positions")
+    output = subject.run()
+    found = [axis for axis in axes(subject, output, seen) if axis.output != (2,)] or _in_rows(subject, output)
+    if not found:
+        raise NotApplicable("no input has a dim of tokens")
+    apart = {axis: _apart(subject, axis) for axis in found}
+    worst = max(found, key=lambda axis: float(apart[axis].max()))
+    size, names = float(apart[worst].max()), ", ".join(worst.dims)
+    if size <= _SLACK * rounding(output):
+        return Observation(NAME, "holds", f"{worst.length} equal tokens gave equal ones")
+    what = f"what becomes of token {int(apart[worst].argmax())} differs by {size:.3g} from token 0"
+    return Observation(NAME, "violated", f"all {worst.length} tokens of {names} are the same, but {what}", size)
+
+
+def _in_rows(subject: Subject, output: torch.Tensor) -> list[Axis]:
+    """Sequences (b, t, c), of which come others of another length."""
+    dims: dict[str, tuple[int, ...]] = {n: (1,) for n, value in subject.tensors.items() if _is_sequence(value)}
+    lengths = [subject.tensors[name].shape[1] for name in dims]
+    return [Axis(dims, (1,), lengths[0])] if dims and output.dim() == 3 and output.shape[1] > 1 else []
+
+
+def _is_sequence(value: torch.Tensor) -> bool:
+    return value.dim() == 3 and value.is_floating_point() and value.shape[1] > 1
+
+
+def _apart(subject: Subject, axis: Axis) -> torch.Tensor:
+    """How far each token of the output is from the first, once all tokens that go in are alike."""
+    places: dict[str, tuple[int, ...]] = {n: (1,) for n, value in subject.tensors.items() if _is_sequence(value)}
+    places |= axis.dims
+    alike = {name: _alike(subject.tensors[name], dims) for name, dims in places.items()}
+    output = subject.with_inputs(alike).run()
+    if not bool(torch.isfinite(output).all()):
+        raise NotApplicable("the output is not finite")
+    return differences(output, _alike(output, axis.output), axis.output)
+
+
+def _alike(value: torch.Tensor, dims: tuple[int, ...]) -> torch.Tensor:
+    """The first token in the place of each; of masks and indices, which tell tokens apart, nothing is changed."""
+    if not value.is_floating_point():
+        return value
+    tokens, sizes = flat(value, dims), math.prod(value.shape[dim] for dim in dims)
+    first = tokens.narrow(dims[0], 0, 1)
+    return first.repeat_interleave(sizes, dim=dims[0]).reshape(value.shape)
