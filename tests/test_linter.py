@@ -192,3 +192,46 @@ class CrossCovariance(nn.Module):
         return (weights @ v).permute(0, 3, 1, 2).reshape(b, n, c)
 """
     assert "MHA003" in [finding.code for finding in findings(text)]
+
+
+def many_ways(value: str) -> str:
+    """Attention with more ways through it than can be followed, and a fill at its end."""
+    switches = range(30)
+    given = ", ".join(f"switch_{n}" for n in switches)
+    kept = "".join(f"        self.switch_{n} = switch_{n}\n" for n in switches)
+    turns = "".join(
+        f"        if number > {n}:\n            q = q.view(q.shape) * {n + 2}\n        else:\n            k = k + {n}\n"
+        for n in range(4)
+    )
+    ways = "".join(
+        f"        if self.switch_{n}:\n            told = self.told(q, k, {n})\n        else:\n            q = q + 1\n"
+        for n in switches
+    )
+    return f"""
+import torch
+from torch import nn
+
+
+class Attention(nn.Module):
+    def __init__(self, dim, heads, {given}):
+        super().__init__()
+        self.heads, self.qkv = heads, nn.Linear(dim, 3 * dim)
+{kept}
+    def told(self, q, k, number):
+{turns}        return q @ k.transpose(-2, -1)
+
+    def forward(self, x, mask):
+        b, t, c = x.shape
+        q, k, v = self.qkv(x).view(b, t, 3, self.heads, c // self.heads).permute(2, 0, 3, 1, 4)
+        scores = q @ k.transpose(-2, -1) * (c // self.heads) ** -0.5
+        told = None
+{ways}
+        scores = scores.masked_fill(mask == 0, {value})
+        return (scores.softmax(dim=-1) @ v).transpose(1, 2).reshape(b, t, c), told
+"""
+
+
+@pytest.mark.parametrize(("value", "codes"), [("-1e-9", ["MHA111"]), ("-1e4", [])])
+def test_the_end_of_long_code_is_reached_on_one_path(value: str, codes: list[str]) -> None:
+    source = decode(Path("m.py"), many_ways(value).encode())
+    assert [finding.code for finding in lint(source, Settings().with_selection(("MHA1",), (), ()))] == codes

@@ -42,8 +42,9 @@ def observe(
 
     ``module`` may be a function. ``inputs`` are keyword arguments by name; positional ones stand under "0", "1", …
     They are copied, and put on the device of the module's parameters and, floats, in their dtype. With ``insist`` the
-    caller says that the property must hold: no evidence is asked for that it is meant to. The module, its mode, its gradients and all random states
-    are afterwards as they were. Raises KeyError for an unknown probe; what the module raises is *not applicable*.
+    caller says that the property must hold: no evidence is asked for that it is meant to. The module, its mode, its
+    gradients and all random states are afterwards as they were. Raises KeyError for an unknown probe; what the module
+    raises is *not applicable*.
     """
     run = {**_PROBES, **_OF_CORRECTIONS}[probe]
     try:
