@@ -37,6 +37,8 @@ def fix(hit: Hit, context: Context) -> Fix | str:
             places.insert(after, f".{scramble.swap}"),
         )
         return Fix("unsafe", "corrected", "Split, then transpose", edits, probes=PROBES, agree="one token")
+    if scramble.time_first:
+        return "the tokens come first: view as (tokens, batch * heads, width), then `.transpose(0, 1)`"
     match front:
         case [cst.BinaryOperation(left=batch, operator=cst.Multiply(), right=apart) as both]:
             folded, length = places.source(both), places.source(tokens)

@@ -24,6 +24,7 @@ class Scramble:
     folded: bool
     rank: int
     parts: int = 1  # the dimensions that the heads are: 2 for (b, 3, h, t, d)
+    time_first: bool = False  # split off (t, b, h*d)
 
     @property
     def swap(self) -> str:
@@ -58,7 +59,7 @@ def keeps_order(seen: ViewSeen) -> bool:
 
 
 def split_across(seen: ViewSeen) -> Scramble | None:
-    """(..., t, h*d) viewed as (..., h, t, d), which takes the tokens apart."""
+    """(..., t, h*d) viewed as (..., h, t, d), or (t, b, h*d) as (b*h, t, d), which takes the tokens apart."""
     source, target = seen.tensor.shape, seen.target
     if source is None:
         return _split_of_unknown_rank(seen)
@@ -71,7 +72,11 @@ def split_across(seen: ViewSeen) -> Scramble | None:
         return Scramble(target[1], target[2], target[3], target[0], folded=False, rank=4)
     if kept == product([*before, tokens]):  # rows and columns of an image
         before, tokens = [], kept
-    if heads is None or heads == ONE or ONE in (tokens, width) or kept != tokens:
+    if heads is None or heads == ONE or ONE in (tokens, width):
+        return None
+    if [kept] == before and front == [tokens * heads] and kept != ONE:
+        return Scramble(heads, kept, width, tokens, folded=True, rank=len(target), time_first=True)
+    if kept != tokens:
         return None
     if product(front) != product(before) * heads:
         return None

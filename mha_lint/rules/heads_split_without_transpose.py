@@ -26,7 +26,8 @@ class HeadsSplitWithoutTranspose(Rule):
 
     ## What it does
 
-    Flags a projection of shape `(b, t, h*d)` that is viewed or reshaped straight to `(b, h, t, d)` or `(b*h, t, d)`.
+    Flags a projection of shape `(b, t, h*d)` that is viewed or reshaped straight to `(b, h, t, d)` or `(b*h, t, d)`,
+    and one of `(t, b, h*d)` that is to `(b*h, t, d)`.
 
     ## Why it matters
 
@@ -52,11 +53,11 @@ class HeadsSplitWithoutTranspose(Rule):
     that were trained with the scrambled order must be trained again. Relation *corrected*: before, a change of a
     later token reaches an earlier one through a causal mask, or a permutation of the tokens does more than permute the
     result, or tokens that are all alike become different ones; after, none of it; with one token, or one head, both
-    compute the same.
+    compute the same. None is written for `(t, b, h*d)`.
 
     ## When it stays silent
 
-    - The features were moved before the tokens first, as `(b, h*d, t)`, or the batch lies between tokens and features.
+    - The features were moved before the tokens first, as `(b, h*d, t)`, or the batch stays there: `(t, b*h, d)`.
     - The sizes are not known well enough to tell the order, or there is one token, or one head.
     - What is viewed is not a projection, or has nothing to do with attention.
 

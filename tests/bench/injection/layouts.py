@@ -105,6 +105,8 @@ def _direct_split(scope: Scope, move: ast.Call) -> Iterator[Injection]:
     if not swapped:
         return
     form = "helper" if _SPLITS.search(scope.function.name) else "in one chain"
+    if form == "helper" and not _is_called(scope):
+        return  # left over from what the class was copied from
     if across is not None:
         form = f"over two statements{', helper' * (form == 'helper')}"
     statement = scope.statement(move)
@@ -169,6 +171,12 @@ def _shape_name(scope: Scope, split: ast.Call) -> tuple[str | None, list[ast.exp
         ):
             return (scope.code.text(size) if integer(upper) == -1 else None), [h, d]
     return None, []
+
+
+def _is_called(scope: Scope) -> bool:
+    """Whether another method of the class calls this one."""
+    name = scope.function.name
+    return any(last(call) == name for other in scope.others for call in other.calls)
 
 
 def _late_batch_split(scope: Scope, split: ast.Call) -> Iterator[Injection]:
