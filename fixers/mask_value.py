@@ -21,7 +21,7 @@ _IN_SINGLE = m.Call(func=m.Attribute(attr=m.Name("float")), args=[])  # scores.f
 
 
 def masking_value(filling: Filling, seen: list[OperationSeen], context: Context) -> str | None:
-    """The smallest number of the scores' own dtype, or minus infinity behind a causal mask; None where neither can be.
+    """The smallest number of the scores' dtype, or minus infinity behind a causal mask; None where neither can be told.
 
     The causal mask leaves each query a key: its own. Behind another, a row may be masked as a whole, and become NaN.
     """

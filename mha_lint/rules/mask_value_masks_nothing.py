@@ -60,10 +60,10 @@ class MaskValueMasksNothing(Rule):
 
     ## Fix
 
-    Fills with `torch.finfo(scores.dtype).min`, or with `float("-inf")` where the scores have no name there and the
-    mask is the causal one, which leaves no row without a key. It is *unsafe* because the module computes something
-    else afterwards, on purpose. Relation *corrected*: before, a token that is masked changes the result; after, it
-    does not.
+    Fills with `torch.finfo(scores.dtype).min`, of `torch.float32` where they are cast to it there, or with
+    `float("-inf")` where they have no name and the mask is the causal one, which leaves no row without a key. It is
+    *unsafe* because the module computes something else afterwards, on purpose. Relation *corrected*: before, a token
+    that is masked changes the result; after, it does not.
 
     ## When it stays silent
 

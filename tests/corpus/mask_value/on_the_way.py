@@ -2,6 +2,7 @@
 # run: Buffered(32, 4)(torch.randn(2, 5, 32), torch.ones(2, 1, 1, 5))
 # run: Steadied(32, 4)(torch.randn(2, 5, 32), torch.ones(2, 5))
 # run: Sliced(32, 4)(torch.randn(2, 5, 32))
+# run: Cast(32, 4)(torch.randn(2, 5, 32), torch.ones(2, 1, 1, 5))
 # fix: unsafe
 """Scores that are mixed across heads, added to an empty buffer, or steadied, before they are filled with too little."""
 import torch
@@ -68,3 +69,11 @@ class Sliced(Base):
         past = self.past[:, :, key_length - query_length : key_length, :key_length]
         scores = scores.masked_fill(past == 0, 0.0)  # expect: MHA111
         return self.merge(scores, v)
+
+
+class Cast(Base):
+    def forward(self, x, mask):
+        q, k, v = self.split(x)
+        scores = q @ k.mT * q.shape[-1] ** -0.5
+        scores = scores.float().masked_fill_(mask == 0, -1e-9)  # expect: MHA111
+        return self.merge(scores.to(v.dtype), v)
