@@ -174,6 +174,9 @@ def _class_model(run: Interpreter, cls: ClassInfo) -> ClassModel:
                     attributes=dict(state.attributes), definitions=dict(state.definitions), ranks=dict(state.ranks)
                 )
                 model.returns += _returned(run, forward, start, cls)
+                if run.hurries:  # it would take as long for each of the other ways of building it
+                    run.truncated = True
+                    break
     except OutOfSteps:
         model.complete = False
     model.complete = model.complete and not run.truncated

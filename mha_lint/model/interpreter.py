@@ -44,7 +44,7 @@ MAX_STATES = 16  # at one place; what is beyond is joined into one that knows wh
 MAX_OUTCOMES = 6  # of a call
 MAX_RETURNS = 64  # of a function that nothing calls here
 MAX_DEPTH = 10
-SPARE_STEPS = 4_000  # more than MAX_STEPS, to come to the end of a method
+SPARE_STEPS = 1_000  # more than MAX_STEPS, to come to the end of a method
 MAX_STEPS_OF_A_PART = 1_500  # in one call of a module that another class holds; it is run on its own as well
 
 WORTH_REMEMBERING = 20  # steps: a shorter call is made again
@@ -193,7 +193,8 @@ class Interpreter(Observer):
         origins = [value.origin for value in state.variables.values() if isinstance(value, Tensor)]
         known = self._called.setdefault((node, caller, self.method, self._caught > 0), [])
         outcomes = next((given for before, origin, given in known if origin == origins and before == state), None)
-        if outcomes is None and self.steps >= MAX_STEPS:
+        if outcomes is None and self.hurries:
+            self.truncated = True
             return [(state, NOTHING)]
         if outcomes is None:
             before, steps = state.copy(), self.steps

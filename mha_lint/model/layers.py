@@ -125,6 +125,7 @@ def apply(interpreter: Interpreter, layer: Layer, call: Call) -> Value:
 
 
 _KEEPS_MEANING = re.compile(r"norm|drop|layer_?scale|^ls_?\d*$", re.IGNORECASE)
+_KEYS = re.compile(r"(?:^|[._x])k(?:$|[_0-9])|key", re.IGNORECASE)
 _AS_ANOTHER = frozenset("to type_as expand_as".split())  # mask.expand_as(scores) is still a mask
 _MAPS = re.compile(r"proj|linear|dense|conv|mlp|ffn|fc|attn|attention", re.IGNORECASE)
 
@@ -148,12 +149,8 @@ def told_by_name(call: Call, blank: Value) -> Value:
     tensor = torch_api.expanded(call.args[0], call.state) if call.args else None
     if not isinstance(tensor, Tensor):
         return blank
-    if ROTATES.search(name) and "projection" in tensor.roles:
-        other = call.args[1] if len(call.args) > 1 else None
-        rotated = _rotated(call, tensor)
-        if isinstance(other, Tensor) and "projection" in other.roles:
-            return Sequence((rotated, _rotated(call, other)))
-        return rotated
+    if ROTATES.search(name) and "projection" in tensor.roles and (tensor.rank or 0) > 3:
+        return _turned(call, tensor)
     if not unknown:
         return blank
     key = call.interpreter.key(call.node)
@@ -168,8 +165,21 @@ def told_by_name(call: Call, blank: Value) -> Value:
     return Tensor(key=key, roles=about, masked=masked, inputs=tensor.inputs) if about else blank
 
 
+def _turned(call: Call, tensor: Tensor) -> Value:
+    """What a rotation gives: queries, or queries and keys where it is given those."""
+    assert isinstance(call.node, cst.Call)
+    named = {name: value for name, value in call.keywords.items() if _KEYS.search(name)}
+    keys = call.args[1] if len(call.args) > 1 else next(iter(named.values()), None)
+    written = call.interpreter.text(call.node.args[1].value) if len(call.args) > 1 else ""
+    if isinstance(keys, Tensor) and "projection" in keys.roles:
+        return Sequence((_rotated(call, tensor), _rotated(call, keys)))
+    return Sequence((_rotated(call, tensor), NOTHING)) if named or _KEYS.search(written) else _rotated(call, tensor)
+
+
 def _rotated(call: Call, tensor: Tensor) -> Value:
     """Queries or keys that were rotated by code that is not known: laid out anew, as long as before if nothing else."""
+    if (tensor.rank or 0) < 4:
+        return NOTHING  # heads may be split off there
     same = torch_api.elementwise(call, tensor)
     if not isinstance(same, Tensor):
         return same
@@ -192,7 +202,7 @@ def _convolution(call: Call, tensor: Tensor, layer: Layer) -> Tensor:
     # Weights in channels-last format would make the result channels-last.
     new = fresh if tensor.contiguous or tensor.given else of_shape
     result = new(shape, roles=roles, assumed=True, scale=scale)
-    return torch_api.talking_heads(tensor, result, 1 - len(shape)) if keeps and layer.width_in == width else result
+    return torch_api.mixed(tensor, result) if keeps and layer.width_in == width else result
 
 
 def rearrange_layer(node: cst.Call, args: tuple[Value, ...], keywords: Mapping[str, Value]) -> Value:

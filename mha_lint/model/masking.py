@@ -138,9 +138,14 @@ def _calculated(name: str, call: Call) -> set[Masking]:
 
 
 def _adds_nothing(call: Call) -> bool:
-    """Whether ``torch.baddbmm(buffer, q, k)`` takes 0 times a buffer, or one of zeros."""
-    run = call.interpreter
-    return ZERO in (number_of(call.keywords.get("beta"), run), number_of(call.args[0], run))
+    """Whether ``torch.baddbmm(buffer, q, k)`` takes 0 times the buffer, or one of zeros that nothing else has seen."""
+    run, node = call.interpreter, call.node
+    if number_of(call.keywords.get("beta"), run) == ZERO:
+        return True
+    buffer = call.args[0] if call.args else call.keywords.get("input")
+    written = argument(node, 0, "input") if isinstance(node, cst.Call) else None
+    alone = isinstance(written, cst.Name) and run.mentioned(written.value) == 2  # where it is made, and here
+    return alone and number_of(buffer, run) == ZERO
 
 
 def _is_largest(call: Call) -> bool:

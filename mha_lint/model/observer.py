@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import TypeVar
 
@@ -65,6 +66,10 @@ class Observer(Numbering):
         else:
             self._seen_in_a_hurry.add((id(table), node))
         return found
+
+    def mentioned(self, name: str) -> int:
+        """How often the function running says a name."""
+        return len(re.findall(rf"\b{re.escape(name)}\b", self.text(self._frames[-1].node)))
 
     def saw_view(
         self, node: cst.BaseExpression, answer: Answer, tensor: Tensor, target: Shape, *, copies: bool

@@ -332,7 +332,9 @@ _KEEPS = ("norm", "drop", "layerscale", "layer_scale", "ls")
 PROJECTS = re.compile(
     r"^(?:add_)?(?:(?:to|w|proj|fc)_?)?(?:q|k|v|qkv|kv|qk|query|key|value|queries|keys|values)(?:_?(?:proj|lin|linear))?$"
 )  # names of the linear layers of an attention that is handed over: ``attn.to_q(x)``
-ROTATES = re.compile(r"apply_\w*(?:rope|rotary|rot_emb)(?!\w*inplace)", re.IGNORECASE)  # queries, or queries and keys
+ROTATES = re.compile(  # queries, or queries and keys
+    r"(?<![a-z])apply_(?:\w*_)?(?:rope|rotary|rot_emb(?:ed)?)(?![a-z])(?!\w*inplace)", re.IGNORECASE
+)
 
 
 def told_by_name(name: str, args: Sequence[Value]) -> Value:
@@ -363,7 +365,8 @@ for _names, _operation in {
     "expand broadcast_to expand_as": _expand,
     "unsqueeze": _unsqueeze,
     "squeeze": _squeeze,
-    "clone to type type_as float half double bfloat16 int long bool cuda cpu detach requires_grad_ data real alias":
+    "clone to type type_as float half double bfloat16 int long bool cuda cpu detach requires_grad_ data real alias "
+    "view_as reshape_as":
         _same,
     "relu gelu silu sigmoid tanh exp log sqrt rsqrt abs neg square sin cos erf elu leaky_relu softplus relu6 mish "
     "hardtanh hardswish dropout1d dropout2d alpha_dropout feature_dropout clamp clamp_min clamp_max clip "

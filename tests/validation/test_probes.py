@@ -388,6 +388,19 @@ def test_as_many_sequences_as_tokens_are_permuted_one_of_the_two_at_a_time(insis
     assert observe("permutation equivariance", wrong, {"x": tokens(5, 5)}, insist=True).outcome == "violated"
 
 
+def test_pairs_of_tokens_are_permuted_alike_where_the_tokens_come_first() -> None:
+    pairs = (torch.rand(3, 5, 5) > 0.5) | torch.eye(5, dtype=torch.bool)
+    seen = observe("permutation equivariance", TimeFirst(), {"x": torch.randn(5, 3, WIDTH), "mask": pairs}, insist=True)
+    assert seen.outcome == "holds", seen.words
+
+
+class TimeFirst(Attention):
+    def forward(self, x: Any, mask: Any) -> Any:
+        q, k, v = self.qkv(x.transpose(0, 1)).chunk(3, dim=-1)
+        scores = (q @ k.mT * q.shape[-1] ** -0.5).masked_fill(~mask, float("-inf"))
+        return self.proj(scores.softmax(dim=-1) @ v).transpose(0, 1)
+
+
 class Biased(Attention):
     """Attention whose scores have a bias by distance, for every ``stride``-th token."""
 

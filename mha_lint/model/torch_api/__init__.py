@@ -9,7 +9,7 @@ from mha_lint.model.torch_api import joining, parts, pointwise, products, questi
 from mha_lint.model.torch_api.call import OPERATIONS, Call, Transfer, expanded, normal, possible
 from mha_lint.model.torch_api.parts import unbound
 from mha_lint.model.torch_api.pointwise import elementwise
-from mha_lint.model.torch_api.products import linear, mapped_roles, talking_heads
+from mha_lint.model.torch_api.products import linear, mapped_roles, mixed
 from mha_lint.model.torch_api.questions import dimension, shape_of
 from mha_lint.model.torch_api.views import inserted, merged, permuted, resized, without
 
@@ -25,6 +25,7 @@ __all__ = [
     "linear",
     "mapped_roles",
     "merged",
+    "mixed",
     "normal",
     "parts",
     "permuted",
@@ -34,7 +35,6 @@ __all__ = [
     "questions",
     "resized",
     "shape_of",
-    "talking_heads",
     "unbound",
     "views",
     "without",

@@ -80,8 +80,8 @@ def _cat(call: Call) -> Value:
     if not ranks and dim == -1 and first.suffix and len({tensor.suffix[:-1] for tensor in tensors}) == 1:
         last = [tensor.last for tensor in tensors if tensor.last is not None]
         suffix = (*first.suffix[:-1], sum(last[1:], last[0])) if len(last) == len(tensors) else ()
-        key = call.interpreter.key(call.node)
-        return Tensor(suffix=suffix, lead=first.lead if suffix else None, key=key, roles=roles, scale=scale)
+        key, lead = call.interpreter.key(call.node), first.lead if suffix else None
+        return Tensor(suffix=suffix, lead=lead, key=key, roles=roles, merge=first.merge, scale=scale)
     if dim is None or len(ranks) != 1:
         return Tensor(roles=roles, merge=first.merge, scale=scale)
     rank = ranks.pop()

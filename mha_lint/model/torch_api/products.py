@@ -339,13 +339,10 @@ def linear(call: Call, tensor: Tensor, width_in: Size | None, width_out: Size | 
         equate(tensor.shape[-1], width_in, call.state.definitions)
     shape = (*tensor.shape[:-1], width_out)
     result = fresh(shape, roles=roles, inputs=tensor.inputs, scale=scale)
-    return normal(talking_heads(tensor, result, -1) if width_in == width_out else result, call.state)
+    return normal(mixed(tensor, result) if width_in == width_out else result, call.state)
 
 
-def talking_heads(before: Tensor, after: Tensor, dim: int) -> Tensor:
-    """Scores or weights of heads that a map along ``dim`` has mixed: they still are scores or weights."""
+def mixed(before: Tensor, after: Tensor) -> Tensor:
+    """Scores or weights that a map from one dim to as many mixes, as talking heads do: they still are such."""
     about = before.roles & {"scores", "weights"}
-    if not about:
-        return after
-    normalised = None if before.normalised is None or before.normalised.dim == dim else before.normalised
-    return replace(after, roles=about, masked=before.masked, normalised=normalised, scale=None)
+    return replace(after, roles=about, masked=before.masked, scale=None) if about else after

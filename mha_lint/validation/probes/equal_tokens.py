@@ -1,7 +1,8 @@
 """Equal tokens: from tokens that are all alike, whatever attends to them makes tokens that are all alike.
 
 Asked by corrections alone. It holds with masks, windows and relative positions, which change the weights: values that
-are all the same have the same mean under any. It does not hold where positions are added to the tokens.
+are all the same have the same mean under any. For the same reason it is blind to queries and keys in the wrong order.
+It does not hold where positions are added to the tokens.
 """
 
 from __future__ import annotations

@@ -118,7 +118,7 @@ def _difference(subject: Subject, axis: Axis, output: torch.Tensor) -> torch.Ten
     changed: dict[str, Any]
     changed = {name: _permuted(subject.tensors[name], dims, order) for name, dims in axis.dims.items()}
     if axis.output:
-        changed |= _alike(subject, axis, order, output.shape[0])
+        changed |= _alike(subject, axis, order, (*output.shape, 0)[:2])
     after = subject.with_inputs(changed).run()
     if not axis.output:
         return differences(after, output, tuple(range(output.dim())))
@@ -130,7 +130,7 @@ def _others(subject: Subject, tokens: set[str]) -> bool:
     return any(isinstance(v, (torch.Tensor, tuple, list)) for n, v in subject.inputs.items() if n not in tokens)
 
 
-def _alike(subject: Subject, axis: Axis, order: torch.Tensor, batch: int) -> dict[str, Any]:
+def _alike(subject: Subject, axis: Axis, order: torch.Tensor, sizes: tuple[int, ...]) -> dict[str, Any]:
     """Masks and positions: what is given of each token, or of each pair of them, permuted as the tokens are."""
 
     def permuted(value: Any, least: int) -> Any:
@@ -139,10 +139,9 @@ def _alike(subject: Subject, axis: Axis, order: torch.Tensor, batch: int) -> dic
         if not isinstance(value, torch.Tensor) or value.is_complex():
             return value
         dims = [dim for dim, size in enumerate(value.shape) if size == axis.length]
-        if axis.length == batch and value.dim() > 2:  # as many tokens as sequences: one of the two at a time
-            dims = [dim for dim in dims if dim != (1 if axis.output == (0,) else 0)]
-        elif 0 in dims and axis.output != (0,) and axis.length == batch:
-            dims.remove(0)
+        sequences = 1 if axis.output == (0,) else 0
+        if sizes[sequences] == axis.length and (value.dim() > 2 or not sequences):
+            dims = [dim for dim in dims if dim != sequences]  # as many tokens as sequences: one of the two at a time
         for dim in dims if len(dims) >= least else ():
             value = value.index_select(dim, order.to(value.device))
         return value
