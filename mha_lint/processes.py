@@ -40,9 +40,9 @@ def map_in_processes(work: Callable[[Item], Result], items: Sequence[Item], jobs
     chunks = [items[start : start + _CHUNK] for start in range(0, len(items), _CHUNK)]
     while chunks:
         pool = ProcessPoolExecutor(min(jobs, len(chunks)), _CONTEXT, initializer=_start_worker, initargs=(work,))
+        finished = 0
         try:
             futures = [pool.submit(_work, chunk) for chunk in chunks]
-            finished = 0
             for future in futures:
                 try:
                     results = future.result()
@@ -51,7 +51,8 @@ def map_in_processes(work: Callable[[Item], Result], items: Sequence[Item], jobs
                 finished += 1
                 yield from results
         finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+            # Left to itself at the end of the interpreter, the pool may write to a pipe that it has closed.
+            pool.shutdown(wait=finished == len(chunks), cancel_futures=True)
         suspects, chunks = chunks[finished : finished + jobs], chunks[finished + jobs :]
         if suspects:
             yield from _one_by_one(work, [item for chunk in suspects for item in chunk])
