@@ -193,10 +193,10 @@ class Interpreter(Observer):
         origins = [value.origin for value in state.variables.values() if isinstance(value, Tensor)]
         known = self._called.setdefault((node, caller, self.method, self._caught > 0), [])
         outcomes = next((given for before, origin, given in known if origin == origins and before == state), None)
-        if outcomes is None and self.hurries:
-            self.truncated = True
-            return [(state, NOTHING)]
         if outcomes is None:
+            if self.hurries:
+                self.truncated = True
+                return [(state, NOTHING)]
             before, steps = state.copy(), self.steps
             run = partial(self.run_function, node, state, named=named, caller=caller)
             outcomes = self._within(limit, run, before)

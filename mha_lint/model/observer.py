@@ -52,6 +52,7 @@ class Observer(Numbering):
 
     @property
     def hurries(self) -> bool:
+        """Whether so many steps were taken that nothing but the end of the method is looked for."""
         return self.steps > MAX_STEPS
 
     def _found(self, table: dict[Node, list[Seen]], node: Node) -> list[Seen]:

@@ -112,5 +112,5 @@ def _overflows(fill: OperationSeen) -> bool:
         return False
     scores = fill.args[0] if fill.args else None
     single = isinstance(scores, Tensor) and scores.single
-    known = [text for text, taken in fill.conditions if not (taken and text.endswith(" is None"))]  # where one is given
-    return not single and not any(map(_TOLD_BY_TYPE.search, known))
+    asked = [text for text, taken in fill.conditions if not (taken and text.endswith(" is None"))]  # no type is given
+    return not single and not any(map(_TOLD_BY_TYPE.search, asked))

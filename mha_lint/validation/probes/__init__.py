@@ -46,7 +46,7 @@ def observe(
     gradients and all random states are afterwards as they were. Raises KeyError for an unknown probe; what the module
     raises is *not applicable*.
     """
-    run = {**_PROBES, **_OF_CORRECTIONS}[probe]
+    run = _PROBES.get(probe) or _OF_CORRECTIONS[probe]
     try:
         with prepared(module, inputs, seed) as subject:
             return run(subject, _followed(subject), insist)

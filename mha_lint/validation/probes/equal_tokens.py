@@ -7,8 +7,6 @@ It does not hold where positions are added to the tokens.
 
 from __future__ import annotations
 
-import math
-
 import torch
 
 from mha_lint.observation import Observation
@@ -38,20 +36,20 @@ def observe(subject: Subject, seen: Seen | None, insist: bool) -> Observation:
 
 def _in_rows(subject: Subject, output: torch.Tensor) -> list[Axis]:
     """Sequences (b, t, c), of which come others of another length."""
-    dims: dict[str, tuple[int, ...]] = {n: (1,) for n, value in subject.tensors.items() if _is_sequence(value)}
-    lengths = [subject.tensors[name].shape[1] for name in dims]
-    return [Axis(dims, (1,), lengths[0])] if dims and output.dim() == 3 and output.shape[1] > 1 else []
+    dims = _sequences(subject)
+    length = subject.tensors[next(iter(dims))].shape[1] if dims else 0
+    return [Axis(dims, (1,), length)] if dims and output.dim() == 3 and output.shape[1] > 1 else []
 
 
-def _is_sequence(value: torch.Tensor) -> bool:
-    return value.dim() == 3 and value.is_floating_point() and value.shape[1] > 1
+def _sequences(subject: Subject) -> dict[str, tuple[int, ...]]:
+    """The dim of tokens of each input (b, t, c)."""
+    sequences = (n for n, value in subject.tensors.items() if value.dim() == 3 and value.is_floating_point())
+    return {name: (1,) for name in sequences if subject.tensors[name].shape[1] > 1}
 
 
 def _apart(subject: Subject, axis: Axis) -> torch.Tensor:
     """How far each token of the output is from the first, once all tokens that go in are alike."""
-    places: dict[str, tuple[int, ...]] = {n: (1,) for n, value in subject.tensors.items() if _is_sequence(value)}
-    places |= axis.dims
-    alike = {name: _alike(subject.tensors[name], dims) for name, dims in places.items()}
+    alike = {n: _alike(subject.tensors[n], dims) for n, dims in (_sequences(subject) | axis.dims).items()}
     output = subject.with_inputs(alike).run()
     if not bool(torch.isfinite(output).all()):
         raise NotApplicable("the output is not finite")
@@ -62,6 +60,5 @@ def _alike(value: torch.Tensor, dims: tuple[int, ...]) -> torch.Tensor:
     """The first token in the place of each; of masks and indices, which tell tokens apart, nothing is changed."""
     if not value.is_floating_point():
         return value
-    tokens, sizes = flat(value, dims), math.prod(value.shape[dim] for dim in dims)
-    first = tokens.narrow(dims[0], 0, 1)
-    return first.repeat_interleave(sizes, dim=dims[0]).reshape(value.shape)
+    tokens = flat(value, dims)
+    return tokens.narrow(dims[0], 0, 1).expand_as(tokens).reshape(value.shape)

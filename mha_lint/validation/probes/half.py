@@ -18,11 +18,11 @@ NAME = "half safety"
 _OVERFLOW = re.compile(r"overflow|out of range|cannot be converted", re.IGNORECASE)
 
 
-class _Last(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's own has no types
+class _Last(TorchDispatchMode):
     """Remembers the operation that ran last."""
 
     def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]  # nor has its constructor
+        TorchDispatchMode.__init__(self)
         self.name = ""
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

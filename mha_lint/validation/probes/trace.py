@@ -31,13 +31,13 @@ from mha_lint.validation.probes.operations import (
 from mha_lint.validation.probes.subject import Subject
 
 
-class Trace(TorchDispatchMode):  # type: ignore[no-untyped-call]  # torch's own has no types
+class Trace(TorchDispatchMode):
     """Watches one call. With ``generator``, what projections give is replaced by standard normal values."""
 
     def __init__(
         self, subject: Subject, arguments: Mapping[str, Any], generator: torch.Generator | None = None
     ) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]  # nor has its constructor
+        TorchDispatchMode.__init__(self)
         self.seen = Seen()
         self._generator = generator
         self._facts: dict[int, tuple[torch.Tensor, Fact]] = {}  # the tensor is kept alive, so that its id stays its own
