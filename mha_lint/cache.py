@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import platform
 import tempfile
 import time
-from dataclasses import asdict
-from functools import cached_property
+from dataclasses import dataclass
+from functools import lru_cache
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
+
+import msgspec
 
 import mha_lint
 from mha_lint.files import Source
-from mha_lint.findings import Edit, Finding, Fix, Position
+from mha_lint.findings import Finding
 from mha_lint.settings import Settings
 
 FOLDER = ".mha_lint_cache"
@@ -42,70 +43,88 @@ def prepare(root: Path) -> Path | None:
     return folder
 
 
+Findings = tuple[Finding, ...]
+
+
 class LintCache:
-    """Findings by content, path, settings, rules and version. Whatever is broken in it counts as absent."""
+    """Findings by content, path, settings, rules and version. An entry that cannot be read counts as absent."""
 
-    def __init__(self, folder: Path, settings: Settings) -> None:
+    def __init__(self, folder: Path) -> None:
         self._folder = folder / "lint"
-        self._settings = settings
 
-    @cached_property
-    def _prefix(self) -> bytes:
-        return repr((_tool(), self._settings)).encode(errors="surrogatepass")
-
-    def _file(self, source: Source) -> Path:
-        digest = blake2b(self._prefix, digest_size=20)
+    def _file(self, source: Source, settings: Settings) -> Path:
+        digest = blake2b(_prefix(settings), digest_size=20)
         for part in (os.fsencode(os.path.abspath(source.path)), source.data):
             digest.update(b"%d:" % len(part) + part)
         name = digest.hexdigest()
         return self._folder / name[:2] / f"{name[2:]}.json"
 
-    def load(self, source: Source) -> tuple[Finding, ...] | None:
+    def load(self, source: Source, settings: Settings) -> Findings | None:
         """The findings of a run on the very same bytes, or None."""
-        try:
-            records = json.loads(self._file(source).read_bytes())
-            if not isinstance(records, list):
-                return None
-            return tuple(_finding(record) for record in records)
-        except (OSError, ValueError, TypeError, KeyError, AttributeError):
-            return None
+        return _read(self._file(source, settings), Findings)
 
-    def store(self, source: Source, findings: tuple[Finding, ...]) -> None:
-        """Keep the findings; a cache that cannot be written is no error."""
-        file = self._file(source)
-        with contextlib.suppress(OSError):
-            _write(file, [asdict(finding) for finding in findings])
+    def store(self, source: Source, settings: Settings, findings: Findings) -> None:
+        """Keep the findings; a cache that cannot be written is no error, nor are names that are not Unicode."""
+        with contextlib.suppress(OSError, UnicodeEncodeError):
+            _write(self._file(source, settings), findings)
+
+
+@dataclass(frozen=True, slots=True)
+class Stamp:
+    """The size, the times and the inode of a file: while none of them changes, the file is taken to be the same."""
+
+    size: int
+    modified: int
+    changed: int
+    inode: int
+
+    @classmethod
+    def of(cls, status: os.stat_result) -> Stamp:
+        """The stamp of a file of this status."""
+        return cls(status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """The findings of a file when it had this stamp."""
+
+    stamp: Stamp
+    findings: Findings
 
 
 class Index:
-    """The findings of files whose size, times and inode have not changed: one file, read at the start of a run.
+    """The findings of files whose stamp has not changed: one file for each settings, read at the start of a run.
 
     Whoever writes last wins; what another run has learnt in the meantime is learnt again. A file that changed within
     the last moments is left out, since it may change again without its time telling.
     """
 
     def __init__(self, folder: Path, settings: Settings) -> None:
-        prefix = repr((_tool(), settings)).encode(errors="surrogatepass")
-        self._file = folder / "lint" / f"index-{blake2b(prefix, digest_size=20).hexdigest()}.json"
+        name = blake2b(_prefix(settings), digest_size=20).hexdigest()
+        self._file = folder / "lint" / f"index-{name}.json"
+        self._entries = _read(self._file, dict[str, Known]) or {}
         self._changed = False
-        self._entries: dict[str, Any] = {}
-        with contextlib.suppress(OSError, ValueError):
-            entries = json.loads(self._file.read_bytes())
-            if isinstance(entries, dict):
-                self._entries = entries
 
-    def load(self, path: str, status: os.stat_result) -> tuple[Finding, ...] | None:
+    def load(self, path: str, status: os.stat_result) -> Findings | None:
         """The findings of the file as it was when it had this status, or None."""
-        try:
-            stamp, records = self._entries[path]
-            return tuple(_finding(record) for record in records) if stamp == _stamp(status) else None
-        except (KeyError, ValueError, TypeError, AttributeError):
-            return None
+        known = self._entries.get(path)
+        return known.findings if known and known.stamp == Stamp.of(status) else None
 
-    def store(self, path: str, status: os.stat_result, findings: tuple[Finding, ...]) -> None:
+    def store(self, path: str, status: os.stat_result, findings: Findings) -> None:
         """Remember the findings; ``status`` was taken before the file was read."""
-        if time.time_ns() - max(status.st_mtime_ns, status.st_ctime_ns) > SETTLED:
-            self._entries[path] = [_stamp(status), [asdict(finding) for finding in findings]]
+        if time.time_ns() - max(status.st_mtime_ns, status.st_ctime_ns) <= SETTLED:
+            return
+        known = Known(Stamp.of(status), findings)
+        try:
+            msgspec.json.encode({path: known})
+        except UnicodeEncodeError:  # a name that is not Unicode; JSON has no room for it
+            return
+        self._entries[path] = known
+        self._changed = True
+
+    def forget(self, path: str) -> None:
+        """Drop what is known of a file, so that its bytes are looked at again."""
+        if self._entries.pop(path, None):
             self._changed = True
 
     def save(self) -> None:
@@ -113,18 +132,51 @@ class Index:
         if self._changed:
             with contextlib.suppress(OSError):
                 _write(self._file, dict(list(self._entries.items())[-MOST_FILES:]))
+            self._changed = False
 
 
-def _stamp(status: os.stat_result) -> list[int]:
-    return [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino]
+class Memory:
+    """What earlier runs found, in one cache folder: by content, and by the stamps of files for each settings."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.by_content = LintCache(folder)
+        self._indexes: dict[str, Index] = {}
+
+    def index(self, settings: Settings) -> Index:
+        """The findings of unchanged files under these settings."""
+        name = repr(settings)
+        if name not in self._indexes:
+            self._indexes[name] = Index(self._folder, settings)
+        return self._indexes[name]
+
+    def save(self) -> None:
+        """Write the indexes that have changed."""
+        for index in self._indexes.values():
+            index.save()
+
+    def trim(self) -> None:
+        """Keep the folder below its limit."""
+        trim(self._folder)
+
+
+Content = TypeVar("Content")
+
+
+def _read(file: Path, kind: type[Content]) -> Content | None:
+    """What the file holds, or None where it is missing or holds something else."""
+    try:
+        return msgspec.json.decode(file.read_bytes(), type=kind)
+    except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
+        return None
 
 
 def _write(file: Path, content: object) -> None:
     file.parent.mkdir(parents=True, exist_ok=True)
     descriptor, temporary = tempfile.mkstemp(dir=file.parent)
     try:
-        with os.fdopen(descriptor, "w", encoding="ascii") as out:
-            out.write(json.dumps(content))  # json.dump would not use the fast encoder
+        with os.fdopen(descriptor, "wb") as out:
+            out.write(msgspec.json.encode(content))
         os.replace(temporary, file)
     except BaseException:
         os.unlink(temporary)
@@ -151,30 +203,22 @@ def trim(folder: Path, limit: int = LIMIT) -> None:
             total -= size
 
 
+def _prefix(settings: Settings) -> bytes:
+    """What findings depend on besides the file, as bytes to be hashed."""
+    return f"{mha_lint.__version__}{_tool()!r}{settings!r}".encode(errors="surrogatepass")
+
+
+@lru_cache(maxsize=1)
 def _tool() -> tuple[object, ...]:
-    """What else findings depend on: the tool's version, its files (it may be installed editable), and all rules."""
+    """The tool's files (it may be installed editable), the interpreter, and all rules and fixers."""
     from importlib.metadata import entry_points  # slow to import, and only needed when a file is looked up
 
     package = Path(mha_lint.__file__).parent
     folders = [package, package.parent / "fixers"]
     stamps = [os.stat(file).st_mtime_ns for folder in folders for file in folder.rglob("*.py")]
-    rules = sorted(
-        (point.name, point.value, point.dist.version if point.dist else "")
-        for point in entry_points(group="mha_lint.rules")
+    installed = sorted(
+        (point.group, point.name, point.value, point.dist.version if point.dist else "")
+        for group in ("mha_lint.rules", "mha_lint.fixers")
+        for point in entry_points(group=group)
     )
-    return mha_lint.__version__, platform.python_version(), len(stamps), max(stamps), rules
-
-
-def _finding(record: dict[str, Any]) -> Finding:
-    for key in ("location", "end_location"):
-        record[key] = Position(**record[key])
-    if record["fix"] is not None:
-        record["fix"] = _fix(record["fix"])
-    return Finding(**record)
-
-
-def _fix(record: dict[str, Any]) -> Fix:
-    edits = tuple(Edit(Position(**e["start"]), Position(**e["end"]), e["content"]) for e in record["edits"])
-    tuples = {key: tuple(record[key]) for key in ("flagged", "added", "identity", "probes")}
-    hints = tuple((name, tuple(shape)) for name, shape in record["hints"])
-    return Fix(**{**record, **tuples, "edits": edits, "hints": hints})
+    return platform.python_version(), len(stamps), max(stamps), installed

@@ -11,9 +11,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
+from mha_lint.configuration import Configuration, Overrides, read_settings
+from mha_lint.findings import SEVERITIES
 from mha_lint.options import parser
-from mha_lint.output import complain, open_report, show, write_bytes
-from mha_lint.settings import Settings, SettingsError, close_match, find_settings, read_settings
+from mha_lint.output import complain, open_report, say, show, warn, write_bytes
+from mha_lint.settings import Settings, SettingsError, close_match, resolved
+from mha_lint.shortcut import INTERRUPTION
 
 if TYPE_CHECKING:
     from mha_lint.files import Source, SourceError
@@ -30,13 +33,16 @@ def entry() -> None:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # file names need not be valid text, nor terminals UTF-8
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))  # leave through the same doors as Ctrl-C
+    status = FAILED
     try:
         status = main()
         write_bytes(b"")
     except BrokenPipeError:  # `mha-lint | head`: the reader has seen enough
         status = PIPE_CLOSED
         _silence(sys.stdout, sys.stderr)
-    except SettingsError:  # a full disk behind stdout: main() has said so, or stderr is as full
+    except SettingsError as error:  # what was printed does not fit on the disk behind stdout
+        if status != FAILED:  # else main() has said so
+            complain(str(error))
         status = FAILED
         _silence(sys.stdout)
     sys.exit(status)
@@ -68,8 +74,29 @@ def main(argv: Sequence[str] | None = None) -> int:
         complain(str(error))
         return FAILED
     except KeyboardInterrupt:
-        print("interrupted: each file is either as it was or wholly fixed", file=sys.stderr)
-        return INTERRUPTED
+        return _interrupted()
+    except BrokenPipeError:
+        raise
+    except Exception as error:  # a bug of ours: it must not end as "findings remain" does
+        return _crashed(error, options.verbose)
+
+
+def _interrupted() -> int:
+    print(INTERRUPTION, file=sys.stderr)
+    return INTERRUPTED
+
+
+def _crashed(error: Exception, verbose: bool) -> int:
+    from traceback import print_exc
+
+    from mha_lint.runner import crash, is_interrupt
+
+    if is_interrupt(error):
+        return _interrupted()
+    if verbose:
+        print_exc()
+    complain(crash("running", error))
+    return FAILED
 
 
 def _check(options: argparse.Namespace) -> int:
@@ -84,17 +111,17 @@ def _check(options: argparse.Namespace) -> int:
     from_stdin = _STDIN in paths
     if from_stdin and len(paths) > 1:
         raise SettingsError("- (stdin) cannot be combined with other paths")
-    settings = _settings(options, paths)
-    plan = _plan(options, settings, from_stdin)
+    configuration = _configuration(options)
+    plan = _plan(options, configuration.within(_start(options, paths)), from_stdin)
     if options.evidence and plan.fix == "no":
         raise SettingsError("--evidence needs --fix or --diff: linting alone executes nothing")
     report_file = open_report(options.output_file) if options.output_file else None  # before anything is written
     stdin = sys.stdin.buffer.read() if from_stdin else b""
-    items = _given(options, settings, stdin) if from_stdin else _found(paths, settings, options)
+    items = _given(options, configuration, stdin) if from_stdin else _found(paths, configuration, options)
     filtering = from_stdin and options.fix and not options.diff  # stdout is the fixed source
     try:
         with Progress(enabled=in_terminal() and not options.quiet) as progress:
-            outcome = run(items, settings, plan, progress)
+            outcome = run(items, configuration, plan, progress)
     except RunError as error:
         complain(str(error))
         if filtering:
@@ -104,18 +131,20 @@ def _check(options: argparse.Namespace) -> int:
         from mha_lint.files import encode
 
         write_bytes(next((encode(source, text) for source, text in outcome.rewritten), stdin))
+    status = _status(options, outcome, configuration)
     if from_stdin and not options.stdin_filename:
         outcome.entries = [replace(e, finding=replace(e.finding, filename=str(_STDIN))) for e in outcome.entries]
-    show(options, settings, plan, outcome, report_file, report_to=sys.stderr if filtering else sys.stdout)
-    return _status(options, outcome)
+    show(options, plan, outcome, report_file, report_to=sys.stderr if filtering else sys.stdout)
+    return status
 
 
-def _given(options: argparse.Namespace, settings: Settings, data: bytes) -> list[Source | SourceError]:
+def _given(options: argparse.Namespace, configuration: Configuration, data: bytes) -> list[Source | SourceError]:
     """What came through stdin."""
-    from mha_lint.files import SourceError, decode, matches
+    from mha_lint.discovery import excludes
+    from mha_lint.files import SourceError, decode
 
     path: Path = options.stdin_filename or _STDIN
-    if options.force_exclude and matches(Path(os.path.abspath(path)), settings.excluded, settings.root):
+    if options.force_exclude and excludes(path, configuration):
         return []
     try:
         return [decode(path, data)]
@@ -123,33 +152,49 @@ def _given(options: argparse.Namespace, settings: Settings, data: bytes) -> list
         return [error]
 
 
-def _found(paths: Sequence[Path], settings: Settings, options: argparse.Namespace) -> list[Path | SourceError]:
-    from mha_lint.files import discover
+def _found(
+    paths: Sequence[Path], configuration: Configuration, options: argparse.Namespace
+) -> list[Path | SourceError]:
+    from mha_lint.discovery import discover
 
-    items = discover(paths, settings.excluded, settings.root, force_exclude=options.force_exclude)
+    notebooks = [path for path in paths if path.suffix == ".ipynb" and path.is_file()]
+    if notebooks and len(notebooks) == len(paths):
+        raise SettingsError(f"{notebooks[0]}: notebooks cannot be linted yet, and nothing else was named")
+    for notebook in notebooks:
+        warn(f"{notebook}: skipped, since notebooks cannot be linted yet")
+    others = [path for path in paths if path not in notebooks]
+    items = discover(others, configuration, force_exclude=options.force_exclude)
     if not items and not options.force_exclude and not options.quiet:
-        print("warning: no Python files found under the given paths", file=sys.stderr)
+        warn("no Python files found under the given paths")
     return items
 
 
-def _settings(options: argparse.Namespace, paths: Sequence[Path]) -> Settings:
-    if options.isolated:
-        settings = Settings()
-    elif options.config:
-        settings = read_settings(options.config)
-    else:
-        settings = find_settings(_start(options, paths))
-    select = tuple(options.select) if options.select is not None else None
-    settings = settings.with_selection(select, tuple(options.extend_select), tuple(options.ignore))
-    if options.unsafe_fixes is not None:
-        settings = replace(settings, unsafe_fixes=options.unsafe_fixes)
-    return settings if options.also is None else replace(settings, also=options.also)
+def _configuration(options: argparse.Namespace) -> Configuration:
+    """What the settings files and the options say. Raises :class:`SettingsError`."""
+
+    def codes(name: str) -> tuple[str, ...] | None:
+        given = getattr(options, name)
+        return None if given is None else resolved(given, f"--{name.replace('_', '-')}")
+
+    overrides = Overrides(
+        select=codes("select"),
+        extend_select=codes("extend_select") or (),
+        ignore=codes("ignore") or (),
+        fixable=codes("fixable"),
+        extend_fixable=codes("extend_fixable") or (),
+        unfixable=codes("unfixable"),
+        unsafe_fixes=options.unsafe_fixes,
+        also=options.also,
+        exit_severity=options.exit_severity,
+    )
+    fixed = Settings() if options.isolated else read_settings(options.config) if options.config else None
+    return Configuration(fixed, overrides)
 
 
 def _start(options: argparse.Namespace, paths: Sequence[Path]) -> Path:
-    """The folder that all paths share: from there upwards pyproject.toml is looked for."""
+    """The folder that all paths share: the cache lies where the settings are that hold there."""
     if _STDIN in paths:
-        paths = [options.stdin_filename or Path.cwd() / "stdin"]
+        paths = [options.stdin_filename or _STDIN]
     absolute = [os.path.abspath(path) for path in paths]
     try:
         shared = Path(os.path.commonpath(absolute))
@@ -176,16 +221,21 @@ def _plan(options: argparse.Namespace, settings: Settings, from_stdin: bool) -> 
     )
 
 
-def _status(options: argparse.Namespace, outcome: Outcome) -> int:
+def _status(options: argparse.Namespace, outcome: Outcome, configuration: Configuration) -> int:
+    """The exit status. A finding counts from the severity on that the settings of its file name."""
     if outcome.errors:
         return FAILED
     if options.exit_zero:
         return CLEAN
-    if options.diff:
-        return FINDINGS if outcome.rewritten else CLEAN
-    fixed = any(entry.fixed for entry in outcome.entries)
-    remaining = any(not entry.fixed for entry in outcome.entries)
-    return FINDINGS if remaining or (fixed and options.exit_non_zero_on_fix) else CLEAN
+    fixed = [entry.finding for entry in outcome.entries if entry.fixed]
+    remaining = [entry.finding for entry in outcome.entries if not entry.fixed]
+    if options.exit_non_zero_on_fix and fixed and not options.diff:
+        return FINDINGS
+    for finding in fixed if options.diff else remaining:
+        least = configuration.of(Path(finding.filename)).exit_severity
+        if SEVERITIES.index(finding.severity) >= SEVERITIES.index(least):
+            return FINDINGS
+    return CLEAN
 
 
 # --- questions about a file and about rules
@@ -197,7 +247,7 @@ def _debug_model(path: Path) -> int:
     from mha_lint.model.description import debug_model
 
     try:
-        print(debug_model(*modelled(read_source(path))), end="")
+        say(debug_model(*modelled(read_source(path))).removesuffix("\n"))
     except SourceError as error:
         raise SettingsError(str(error)) from error
     return CLEAN
@@ -217,9 +267,9 @@ def _probe(options: argparse.Namespace) -> int:
 
     try:
         subject = locate(options.probe)
-        settings = _settings(options, [subject.path])
+        settings = _configuration(options).of(subject.path)
         probed = probe(subject, settings, options.device, options.require_device)
-        print(show(subject, probed, options.output_format))
+        say(show(subject, probed, options.output_format))
     except ProbingError as error:
         raise SettingsError(str(error)) from error
     violated = any(each.outcome == "violated" for seen in probed.observations.values() for each in seen)
@@ -234,7 +284,7 @@ def _list_rules() -> int:
         rows.append((rule.code, rule.name, rule.severity, rule.applicability or "-", "on" if rule.default else "off"))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
-        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+        say("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
     return CLEAN
 
 
@@ -249,5 +299,5 @@ def _explain(wanted: str) -> int:
         raise SettingsError(f"--explain: unknown rule code {wanted!r}{close_match(wanted.upper(), rules)}")
     title = f"# {rule.code} {rule.name}"
     page = cleandoc(rule.__doc__ or "")
-    print(page if page.startswith(title) else f"{title}\n\n{page}")  # a rule of others may be documented otherwise
+    say(page if page.startswith(title) else f"{title}\n\n{page}")  # a rule of others may be documented otherwise
     return CLEAN

@@ -1,4 +1,4 @@
-"""Which files to lint, how to read them, and how to write them back without ever leaving half a file."""
+"""How files are read, and written back without ever leaving half a file; globs that fit their names."""
 
 from __future__ import annotations
 
@@ -7,15 +7,11 @@ import contextlib
 import os
 import re
 import stat
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import translate
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    import pathspec
 
 # Folders that hold no source of the user's; much the same list as ruff's.
 DEFAULT_EXCLUDE = (
@@ -24,8 +20,6 @@ DEFAULT_EXCLUDE = (
     ".venv", ".vscode", "__pypackages__", "_build", "buck-out", "dist", "node_modules", "site-packages",
     "build", "venv",
 )  # fmt: skip
-
-SUFFIXES = (".py", ".pyi")
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +47,15 @@ class SourceError(Exception):
         return f"{place}: {self.message}"
 
 
+class SyntaxProblem(SourceError):
+    """A text that is not Python, at ``row`` and ``column``, both counted from 1."""
+
+    def __init__(self, path: Path, message: str, row: int, column: int) -> None:
+        super().__init__(path, message, row)
+        self.row: int = row
+        self.column = column
+
+
 # --- reading
 
 
@@ -61,7 +64,7 @@ def read_source(path: Path) -> Source:
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise SourceError(path, f"cannot be read: {_reason(error)}") from error
+        raise SourceError(path, f"cannot be read: {reason(error)}") from error
     return decode(path, data)
 
 
@@ -126,7 +129,8 @@ def _undecodable(path: Path, data: bytes, encoding: str, start: int | None = Non
     return SourceError(path, f"is not valid {encoding} (byte 0x{data[start]:02x}){hint}", row)
 
 
-def _reason(error: OSError) -> str:
+def reason(error: OSError) -> str:
+    """Why the system refused, in its own words."""
     return (error.strerror or type(error).__name__).lower()
 
 
@@ -185,7 +189,7 @@ def write_source(source: Source, text: str) -> None:
                 os.unlink(temporary)
             raise
     except OSError as error:
-        raise SourceError(source.path, f"cannot be written: {_reason(error)}; left alone") from error
+        raise SourceError(source.path, f"cannot be written: {reason(error)}; left alone") from error
 
 
 def _overwrite(target: Path, new: bytes, old: bytes) -> None:
@@ -214,7 +218,7 @@ def _keep_owner(temporary: str, status: os.stat_result) -> None:
                 os.chmod(temporary, stat.S_IMODE(status.st_mode))
 
 
-# --- finding files
+# --- globs
 
 
 def matches(path: Path, patterns: Sequence[str], root: Path) -> bool:
@@ -229,154 +233,17 @@ def fits(path: Path, patterns: Sequence[str], root: Path) -> bool:
     """
     if not patterns:
         return False
-    return _fits(path.name, path.as_posix(), _compile(tuple(patterns)), f"{root.as_posix().rstrip('/')}/")
+    return fits_any(path.name, path.as_posix(), compiled(tuple(patterns)), f"{root.as_posix().rstrip('/')}/")
 
 
-def _fits(name: str, absolute: str, globs: re.Pattern[str], root: str) -> bool:
+def fits_any(name: str, absolute: str, globs: re.Pattern[str], root: str) -> bool:
     """:func:`fits` without the price of paths; ``root`` ends in a slash."""
     match = globs.match
     return bool(match(name) or match(absolute) or (absolute.startswith(root) and match(absolute[len(root) :])))
 
 
 @lru_cache(maxsize=64)
-def _compile(patterns: tuple[str, ...]) -> re.Pattern[str]:
+def compiled(patterns: tuple[str, ...]) -> re.Pattern[str]:
+    """One expression for globs, for :func:`fits_any`."""
     cleaned = (pattern.removeprefix("./").rstrip("/") for pattern in patterns)
     return re.compile("|".join(f"(?:{translate(pattern)})" for pattern in cleaned))
-
-
-def discover(
-    paths: Sequence[Path], exclude: Sequence[str], root: Path, *, force_exclude: bool = False
-) -> list[Path | SourceError]:
-    """The files to lint, each once, in a stable order; a :class:`SourceError` for a path that cannot be walked.
-
-    Files given by name are always taken, and folders given by name always walked, for ``*.py`` and ``*.pyi``,
-    without following links to folders, without what ``exclude`` (globs relative to ``root``) or a ``.gitignore`` names.
-    With ``force_exclude``, ``exclude`` holds for what is given by name as well. Of several names of one file the first
-    with the fewest symbolic links in it is taken.
-    """
-    found: dict[str, Path | SourceError] = {}
-    for given in paths:
-        if force_exclude and matches(Path(os.path.abspath(given)), exclude, root):
-            continue
-        walking = given.is_dir()
-        real: dict[str, str] = {}  # folder to the folder that it is
-        for item in _walk(given, exclude, root) if walking else _named(given):
-            identity = _identity(item, real) if isinstance(item, Path) else f"error {item}"
-            known = found.get(identity)
-            if isinstance(item, Path) and isinstance(known, Path) and _links(item) < _links(known):
-                del found[identity]  # so that the file takes its place under its own name
-            found.setdefault(identity, item)
-    return list(found.values())
-
-
-def _identity(path: Path, real: dict[str, str]) -> str:
-    """The path without symbolic links."""
-    if path.is_symlink():
-        return os.path.realpath(path)
-    folder, name = os.path.split(path)
-    if folder not in real:
-        real[folder] = os.path.realpath(folder)
-    return os.path.join(real[folder], name)
-
-
-def _links(path: Path) -> int:
-    """How many symbolic links a path goes through."""
-    return sum(place.is_symlink() for place in (path, *path.parents))
-
-
-def _named(path: Path) -> Iterator[Path | SourceError]:
-    try:
-        path.stat()
-    except OSError as error:
-        missing = isinstance(error, FileNotFoundError)
-        message = "broken symbolic link" if missing and path.is_symlink() else _reason(error)
-        yield SourceError(path, message)
-    else:
-        yield path
-
-
-def _walk(folder: Path, exclude: Sequence[str], root: Path) -> Iterator[Path | SourceError]:
-    ignored = Gitignore(folder)
-    excluding = _compile(tuple(exclude)) if exclude else None
-    top = f"{root.as_posix().rstrip('/')}/"
-    pending = [folder]
-    while pending:
-        here = pending.pop()
-        try:
-            entries = sorted(os.scandir(here), key=lambda entry: entry.name)
-        except OSError as error:
-            yield SourceError(here, f"cannot be read: {_reason(error)}")
-            continue
-        ignored.enter(here, any(entry.name == ".gitignore" for entry in entries))
-        absolute = Path(os.path.abspath(here)).as_posix().rstrip("/")
-        folders = []
-        for entry in entries:
-            is_folder = entry.is_dir(follow_symlinks=False)
-            if not is_folder and not entry.name.endswith(SUFFIXES):
-                continue
-            if excluding and _fits(entry.name, f"{absolute}/{entry.name}", excluding, top):
-                continue
-            path = here / entry.name
-            if ignored.covers(path, is_folder):
-                continue
-            if is_folder:
-                folders.append(path)
-            elif (
-                path.is_file() if entry.is_symlink() else entry.is_file()
-            ):  # not a broken link (an editor's lock file, say), a link to a folder, or a pipe
-                yield path
-        pending.extend(reversed(folders))
-
-
-class Gitignore:
-    """The ``.gitignore`` files from the repository's root down to the folders being walked."""
-
-    def __init__(self, folder: Path) -> None:
-        self._specs: dict[str, pathspec.GitIgnoreSpec] = {}
-        top = os.path.abspath(folder)
-        above = [top, *map(str, Path(top).parents)]
-        repository = next((place for place in above if os.path.exists(os.path.join(place, ".git"))), None)
-        if repository is not None:
-            self._read(repository, os.path.join(repository, ".git", "info", "exclude"))
-            for place in reversed(above[1 : above.index(repository) + 1]):
-                self._read(place, os.path.join(place, ".gitignore"))
-            if self.covers(folder, is_folder=True):  # named on purpose, so what ignores it does not count
-                self._specs.clear()
-
-    def enter(self, folder: Path, has_gitignore: bool) -> None:
-        """Read the ``.gitignore`` of a folder on the way down."""
-        if has_gitignore:
-            place = os.path.abspath(folder)
-            self._read(place, os.path.join(place, ".gitignore"))
-
-    def _read(self, place: str, file: str) -> None:
-        try:
-            with open(file, encoding="utf-8", errors="surrogateescape") as lines:
-                patterns = lines.read().splitlines()
-        except OSError:
-            return
-        import pathspec
-
-        try:
-            spec = pathspec.GitIgnoreSpec.from_lines(patterns)
-        except ValueError:  # git skips patterns that make no sense; so do we, with the whole file
-            return
-        self._specs[place] = self._specs[place] + spec if place in self._specs else spec
-
-    def covers(self, path: Path, is_folder: bool) -> bool:
-        """Whether git ignores ``path``; the nearest ``.gitignore`` that has a say decides."""
-        if not self._specs:
-            return False
-        full = os.path.abspath(path)
-        place = os.path.dirname(full)
-        while True:
-            spec = self._specs.get(place)
-            if spec is not None:
-                relative = os.path.relpath(full, place).replace(os.sep, "/") + ("/" if is_folder else "")
-                verdict = spec.check_file(relative).include
-                if verdict is not None:
-                    return verdict
-            parent = os.path.dirname(place)
-            if parent == place:
-                return False
-            place = parent

@@ -9,6 +9,8 @@ Severity = Literal["error", "warning", "info"]
 Applicability = Literal["safe", "unsafe"]
 Relation = Literal["equivalent", "repaired", "extended", "corrected"]
 VerdictName = Literal["validated", "refuted", "not exercised", "unavailable"]
+SEVERITIES: tuple[Severity, ...] = ("info", "warning", "error")  # the least first
+SYNTAX_ERROR = "MHA000"  # the code of a finding that says where a text is not Python
 Expected = Literal["view", "half overflow", "device"]
 
 
@@ -107,6 +109,11 @@ class Finding:
     no_fix_reason: str = ""  # why there is no fix, where a reader would expect one
     verdict: Verdict | None = field(default=None, compare=False)
 
+    @property
+    def refuted(self) -> bool:
+        """Its fix was tried on these very bytes, and changed what it must not."""
+        return self.verdict is not None and self.verdict.verdict == "refuted"
+
     def fixable(self, *, unsafe: bool = False) -> bool:
-        """Whether ``--fix`` would try its fix: alone, or with ``--unsafe-fixes``."""
-        return self.fix is not None and (unsafe or self.fix.applicability == "safe")
+        """``--fix`` tries its fix, alone or with ``--unsafe-fixes``; what was refuted is not tried again."""
+        return self.fix is not None and not self.refuted and (unsafe or self.fix.applicability == "safe")

@@ -57,7 +57,9 @@ def fix_source(source: Source, findings: list[Finding], settings: Settings, vali
             kept = {_place(finding): finding for finding in failed}
             remaining = [kept.get(_place(finding), finding) for finding in remaining]
             break
-        remaining = _with_verdicts(_relint(source, settings), failed, [e for f in done if f.fix for e in f.fix.edits])
+        edits = _edits(done)
+        unrefuted = [finding for finding in failed if not finding.refuted]  # the text has changed: try those once more
+        remaining = _with_verdicts(_relint(source, settings), unrefuted, edits)
     return Fixed(source.text, tuple(fixed), tuple(map(_downgraded, remaining)))
 
 

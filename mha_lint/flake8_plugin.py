@@ -1,9 +1,9 @@
 """The flake8 plugin: the same findings at the same positions as the command line.
 
-It reads ``[tool.mha-lint]`` of the pyproject.toml nearest to the working directory, so that ``select``, ``ignore``
-and ``per-file-ignores`` mean the same both ways; flake8's own ``select``, ``ignore``, ``per-file-ignores`` and
-``# noqa`` then apply to what is left. ``--mha-select`` (``mha-select`` in setup.cfg, tox.ini or .flake8) puts the
-selection of pyproject.toml aside, which is how a rule that is off by default is turned on for flake8 alone.
+For each file it reads the nearest settings file above it, as the command does, so that ``select``, ``ignore`` and
+``per-file-ignores`` mean the same both ways; flake8's own ``select``, ``ignore``, ``per-file-ignores`` and
+``# noqa`` then apply to what is left. ``--mha-select`` (``mha-select`` in setup.cfg, tox.ini or .flake8) puts their
+selection aside, which is how a rule that is off by default is turned on for flake8 alone.
 A file that does not parse is flake8's business (E999). Comments silence what they silence on the command line,
 ``# mha-lint: noqa`` among them, and all come back with ``--disable-noqa``. flake8 keeps nothing between runs; the
 plugin keeps its findings in the command line's ``.mha_lint_cache``, unless ``--mha-no-cache`` is given.
@@ -14,13 +14,16 @@ from __future__ import annotations
 import argparse
 import ast
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import mha_lint
+from mha_lint.configuration import Configuration, Overrides
 from mha_lint.files import Source, SourceError
+from mha_lint.findings import SYNTAX_ERROR
 from mha_lint.screen import admits
-from mha_lint.settings import Settings, SettingsError, find_settings
+from mha_lint.settings import SettingsError, resolved
 
 if TYPE_CHECKING:
     from flake8.options.manager import OptionManager
@@ -34,7 +37,7 @@ class Plugin:
 
     name = "mha-lint"
     version = mha_lint.__version__
-    settings: ClassVar[Settings] = Settings()
+    configuration: ClassVar[Configuration] = Configuration()
     noqa: ClassVar[bool] = True
     cache: ClassVar[LintCache | None] = None
 
@@ -51,8 +54,8 @@ class Plugin:
             default=None,
             parse_from_config=True,
             comma_separated_list=True,
-            metavar="CODES",
-            help="mha-lint rules to run instead of those that pyproject.toml selects (codes, prefixes or ALL)",
+            metavar="RULES",
+            help="mha-lint rules to run instead of those that the settings select (codes, names, prefixes or ALL)",
         )
         manager.add_option(
             "--mha-no-cache",
@@ -63,18 +66,13 @@ class Plugin:
 
     @classmethod
     def parse_options(cls, options: argparse.Namespace) -> None:
-        """Read pyproject.toml once. A mistake in it ends flake8 with one line that names it."""
-        try:
-            settings = find_settings(Path.cwd())
-            if options.mha_select:
-                settings = settings.with_selection(tuple(options.mha_select), (), ())
-        except SettingsError as error:
-            from flake8.exceptions import ExecutionError
-
-            raise ExecutionError(f"mha-lint: {error}") from error
-        cls.settings = settings
+        """Read the settings of the working directory. A mistake in them ends flake8 with one line that names it."""
+        with _mistakes_as_flake8_errors():
+            select = resolved(options.mha_select, "--mha-select") if options.mha_select else None
+            cls.configuration = Configuration(overrides=Overrides(select=select))
+            root = cls.configuration.within(Path.cwd()).root
         cls.noqa = not options.disable_noqa
-        cls.cache = _cache(settings) if cls.noqa and not options.mha_no_cache else None
+        cls.cache = _cache(root) if cls.noqa and not options.mha_no_cache else None
 
     def run(self) -> Iterator[tuple[int, int, str, type[Any]]]:
         """Yield the findings of the lines that flake8 read."""
@@ -87,25 +85,40 @@ class Plugin:
         except SourceError:
             return
         for finding in findings:
+            if finding.code == SYNTAX_ERROR:  # of the command's cache; flake8 has said so itself (E999)
+                continue
             yield finding.location.row, finding.location.column - 1, f"{finding.code} {finding.message}", type(self)
 
     def _findings(self, source: Source) -> tuple[Finding, ...]:
-        known = self.cache.load(source) if self.cache else None
+        with _mistakes_as_flake8_errors():
+            settings = self.configuration.of(source.path)
+        known = self.cache.load(source, settings) if self.cache else None
         if known is not None:
             return known
         from mha_lint.linter import lint
 
-        found = tuple(lint(source, self.settings, noqa=self.noqa, tree=self._tree))
+        found = tuple(lint(source, settings, noqa=self.noqa, tree=self._tree))
         if self.cache:
-            self.cache.store(source, found)
+            self.cache.store(source, settings, found)
         return found
 
 
-def _cache(settings: Settings) -> LintCache | None:
+@contextmanager
+def _mistakes_as_flake8_errors() -> Iterator[None]:
+    """Mistakes in a settings file, told as flake8 tells its own."""
+    try:
+        yield
+    except SettingsError as error:
+        from flake8.exceptions import ExecutionError
+
+        raise ExecutionError(f"mha-lint: {error}") from error
+
+
+def _cache(root: Path) -> LintCache | None:
     from mha_lint.cache import LintCache, prepare, trim
 
-    folder = prepare(settings.root)
+    folder = prepare(root)
     if folder is None:
         return None
     trim(folder)
-    return LintCache(folder, settings)
+    return LintCache(folder)

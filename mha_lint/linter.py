@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 import sys
+import warnings
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from mha_lint import screen
-from mha_lint.files import Source, SourceError
-from mha_lint.findings import Finding, Fix
+from mha_lint.files import Source, SourceError, SyntaxProblem
+from mha_lint.findings import SYNTAX_ERROR, Finding, Fix, Position
 from mha_lint.noqa import suppressed
 from mha_lint.screen.part import Part
 from mha_lint.screen.suspects import KINDS, suspects
@@ -31,7 +32,6 @@ DEEPEST_TREE = 1500  # levels of the syntax tree; a chain of n method calls has 
 
 _BRACKET = re.compile(rb"[()\[\]{}]")
 _LONG_LINE = re.compile(rb"[^\n]{5000}")
-_PLACE = re.compile(r"^error at \d+:\d+: ")
 _BARE_END = re.compile(r"(?:(?<=\n)|(?<=\r)(?!\n))\s+\Z")  # blank lines at the end of the file
 _FORM_FEEDS = re.compile(r"^[ \t]*\f[ \t\f]*$", re.MULTILINE)  # alone on a line, as editors leave them
 
@@ -50,10 +50,17 @@ def lint(
     finds the same, more slowly.
 
     Raises:
-        SourceError: the text is not Python; ``row`` says where.
+        SyntaxProblem: the text is not Python.
+        SourceError: the text is nested too deeply, or the parser does not give it back as it is.
     """
     if screened and not screen.admits(source.data):
         return []
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Python's own, of the user's code: of "\d", say
+        return _lint(source, settings, noqa, tree, screened)
+
+
+def _lint(source: Source, settings: Settings, noqa: bool, tree: ast.Module | None, screened: bool) -> list[Finding]:
     codes = settings.enabled(source.path)
     if not codes:
         return []
@@ -202,10 +209,42 @@ def parse(source: Source, text: str | None = None) -> cst.Module:
     try:
         module = cst.parse_module(_plain(source.text if text is None else text))
     except cst.ParserSyntaxError as error:
-        what = error.message.removeprefix("parser error: ").removeprefix("tokenizer error: ")
-        what = _PLACE.sub("", what)
-        raise SourceError(source.path, f"syntax error: {what}", error.raw_line) from None
+        raise _syntax_problem(source, error) from None
     return module
+
+
+def _syntax_problem(source: Source, error: cst.ParserSyntaxError) -> SyntaxProblem:
+    """What is wrong, in Python's words: LibCST lists all tokens that could have followed."""
+    import ast
+
+    try:
+        ast.parse(source.text)
+    except SyntaxError as told:
+        row, column, message = told.lineno or error.raw_line, told.offset or 1, f"syntax error: {told.msg}"
+    except (ValueError, RecursionError, MemoryError) as told:
+        row, column, message = error.raw_line, 1, f"syntax error: {told}"
+    else:
+        row, column = error.raw_line, error.raw_column + 1
+        message = "LibCST cannot read this, though this Python can; update LibCST, or report it to its project"
+    rows = source.text.count("\n") + 1
+    return SyntaxProblem(source.path, message, min(row, rows), max(column, 1))
+
+
+def told(problem: SyntaxProblem) -> Finding:
+    """A syntax error as a finding, which no setting and no comment silences."""
+    place = Position(problem.row, problem.column)
+    return Finding(
+        code=SYNTAX_ERROR,
+        name="syntax-error",
+        severity="error",
+        message=problem.message,
+        why="Python cannot read this file, and so nothing in it was looked at.",
+        filename=str(problem.path.absolute()),
+        location=place,
+        end_location=Position(problem.row, problem.column + 1),
+        symbol="",
+        noqa_row=problem.row,
+    )
 
 
 def _check_round_trip(module: cst.Module, source: Source, text: str) -> None:
@@ -235,9 +274,14 @@ def _finding(rule: type[Rule], hit: Hit, source: Source, context: Context) -> Fi
         symbol=hit.symbol,
         noqa_row=_noqa_row(hit, places),
     )
-    if isinstance(fix, Fix):
-        return replace(finding, fix=replace(fix, hints=tuple(input_hints(context.model, hit.symbol).items())))
-    return replace(finding, no_fix_reason=fix or "")
+    if not isinstance(fix, Fix):
+        return replace(finding, no_fix_reason=fix or "")
+    settings = context.settings
+    if not settings.may_fix(rule.code):
+        return replace(finding, no_fix_reason=f"the settings make {rule.code} unfixable")
+    hints = tuple(input_hints(context.model, hit.symbol).items())
+    safety = settings.applicability(rule.code, fix.applicability)
+    return replace(finding, fix=replace(fix, applicability=safety, hints=hints))
 
 
 def _candidate(rule: type[Rule], hit: Hit, context: Context) -> Fix | str | None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import get_args
 
 import mha_lint
+from mha_lint.findings import SEVERITIES
 from mha_lint.settings import Also
 
 FORMATS = ("full", "concise", "json", "github")
@@ -45,6 +46,13 @@ def _fixing(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--unsafe-fixes", action="store_true", default=None, help="also try fixes that change the result on purpose"
     )
+    group.add_argument(
+        "--fixable", type=_codes, action="extend", metavar="RULES", help="try fixes of these rules alone"
+    )
+    group.add_argument(
+        "--extend-fixable", type=_codes, action="extend", metavar="RULES", help="try fixes of these rules as well"
+    )
+    group.add_argument("--unfixable", type=_codes, action="extend", metavar="RULES", help="try no fix of these rules")
     group.add_argument(
         "--device",
         type=_devices,
@@ -83,21 +91,24 @@ def _probing(group: argparse._ArgumentGroup) -> None:
 
 
 def _selection(group: argparse._ArgumentGroup) -> None:
-    group.add_argument("--select", type=_codes, action="extend", metavar="CODES", help="run these rules alone")
     group.add_argument(
-        "--extend-select", type=_codes, action="extend", default=[], metavar="CODES", help="run these rules as well"
+        "--select", type=_codes, action="extend", metavar="RULES", help="run these rules alone (codes, prefixes, names)"
     )
-    group.add_argument(
-        "--ignore", type=_codes, action="extend", default=[], metavar="CODES", help="leave these rules out"
-    )
+    group.add_argument("--extend-select", type=_codes, action="extend", metavar="RULES", help="run these rules as well")
+    group.add_argument("--ignore", type=_codes, action="extend", metavar="RULES", help="leave these rules out")
     group.add_argument("--list-rules", action="store_true", help="list all rules and exit")
-    group.add_argument("--explain", metavar="CODE", help="print the page of a rule and exit")
+    group.add_argument("--explain", metavar="RULE", help="print the page of a rule and exit")
 
 
 def _configuration(group: argparse._ArgumentGroup) -> None:
     either = group.add_mutually_exclusive_group()
-    either.add_argument("--config", type=Path, metavar="FILE", help="read [tool.mha-lint] from this pyproject.toml")
-    either.add_argument("--isolated", action="store_true", help="read no pyproject.toml")
+    either.add_argument(
+        "--config",
+        type=Path,
+        metavar="FILE",
+        help="read the settings of all files from this pyproject.toml or mha-lint.toml",
+    )
+    either.add_argument("--isolated", action="store_true", help="read no settings files")
     group.add_argument(
         "--force-exclude", action="store_true", help="pass by what is excluded even where it is given by name"
     )
@@ -116,6 +127,11 @@ def _output(group: argparse._ArgumentGroup) -> None:
 
 def _exit(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--exit-zero", action="store_true", help="exit with 0 even when findings remain")
+    group.add_argument(
+        "--exit-severity",
+        choices=SEVERITIES,
+        help="exit with 1 only when findings of this severity or a graver one remain (default: info)",
+    )
     group.add_argument("--exit-non-zero-on-fix", action="store_true", help="exit with 1 also when all was fixed")
 
 
@@ -136,9 +152,9 @@ def _split(value: str) -> list[str]:
 
 
 def _codes(value: str) -> list[str]:
-    codes = [code.upper() for code in _split(value)]
+    codes = _split(value)
     if not codes:
-        raise argparse.ArgumentTypeError("no rule code named")
+        raise argparse.ArgumentTypeError("no rule named")
     return codes
 
 

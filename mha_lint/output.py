@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, TextIO
 
-from mha_lint.settings import Settings, SettingsError
+from mha_lint.settings import SettingsError
 
 if TYPE_CHECKING:
     from mha_lint.report import Entry
@@ -28,7 +28,6 @@ def open_report(path: Path) -> BinaryIO:
 
 def show(
     options: argparse.Namespace,
-    settings: Settings,
     plan: Plan,
     outcome: Outcome,
     report_file: BinaryIO | None,
@@ -39,13 +38,17 @@ def show(
     All else goes to stderr. Raises :class:`SettingsError` when the report file cannot be written after all.
     """
     if options.verbose:
-        print(f"settings: {settings.file or 'defaults'}", file=sys.stderr)
+        print(f"settings: {', '.join(map(str, outcome.settings)) or 'defaults'}", file=sys.stderr)
         print(f"files: {outcome.files}, of which {outcome.cached} from the cache", file=sys.stderr)
         for detail in outcome.details:
             print(detail, file=sys.stderr, end="")
     showing_diff = options.diff and options.output_format != "json"
     if report_file or options.quiet < 2:
-        report = _diff(outcome) if showing_diff else _report(options, outcome.entries, report_to)
+        report = (
+            _diff(outcome, colour=not report_file and _colour(report_to))
+            if showing_diff
+            else _report(options, outcome.entries, report_to)
+        )
     if report_file:
         _write_file(report_file, report, options.output_file)
     if options.quiet < 2:
@@ -56,7 +59,7 @@ def show(
         if showing_diff:
             from mha_lint.report.text import unfixed
 
-            for line in unfixed(outcome.entries, unsafe=settings.unsafe_fixes):
+            for line in unfixed(outcome.entries):
                 print(line, file=sys.stderr)
     if not options.quiet:
         from mha_lint.report.summary import summary
@@ -65,7 +68,6 @@ def show(
             outcome.entries,
             fixing=plan.fix != "no",
             diff=options.diff,
-            unsafe=settings.unsafe_fixes,
             errors=len(outcome.errors),
         )
         for_people = options.output_format in ("full", "concise") and not options.diff and not options.output_file
@@ -101,11 +103,11 @@ def _colour(stream: TextIO) -> bool:
     return bool(os.environ.get("FORCE_COLOR")) or (stream.isatty() and os.environ.get("TERM") != "dumb")
 
 
-def _diff(outcome: Outcome) -> bytes:
+def _diff(outcome: Outcome, colour: bool) -> bytes:
     """A unified diff that ``patch -p0`` applies: each file in its own encoding, with its own newlines."""
     from difflib import unified_diff
 
-    from mha_lint.report.text import shown_path
+    from mha_lint.report.text import paint_diff, shown_path
 
     chunks = []
     for source, text in outcome.rewritten:
@@ -113,7 +115,8 @@ def _diff(outcome: Outcome) -> bytes:
         before, after = (re.findall(r"[^\n]*\n|[^\n]+", version) for version in (source.text, text))
         for line in unified_diff(before, after, name, name):
             ended = line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n"
-            chunks.append(ended.encode(source.encoding, "backslashreplace"))
+            shown = paint_diff(ended) if colour else ended
+            chunks.append(shown.encode(source.encoding, "backslashreplace"))
     return b"".join(chunks)
 
 
@@ -146,9 +149,19 @@ def write_bytes(data: bytes, stream: TextIO | None = None) -> None:
     except BrokenPipeError:
         raise
     except OSError as error:
-        raise _unwritable(stream.name, error) from error
+        raise _unwritable("stdout" if stream is sys.stdout else stream.name, error) from error
+
+
+def say(text: str) -> None:
+    """Write a text and a newline to stdout. Raises as :func:`write_bytes` does."""
+    write_bytes(f"{text}\n".encode(sys.stdout.encoding or "utf-8", "backslashreplace"))
 
 
 def complain(message: str) -> None:
-    """One line on stderr."""
+    """One line on stderr about what failed."""
     print(f"error: {message}", file=sys.stderr)
+
+
+def warn(message: str) -> None:
+    """One line on stderr about what was left out."""
+    print(f"warning: {message}", file=sys.stderr)

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import multiprocessing
 import signal
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from typing import Any, Generic, TypeVar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-_CHUNK = 4  # items; a worker finishes its chunk before Ctrl-C ends the run
+_CHUNK = 4  # items
 
 # Spawned, not forked: by the time processes start, this one may have threads (the progress display).
 _CONTEXT = multiprocessing.get_context("spawn")
@@ -39,6 +40,7 @@ def map_in_processes(work: Callable[[Item], Result], items: Sequence[Item], jobs
     """
     chunks = [items[start : start + _CHUNK] for start in range(0, len(items), _CHUNK)]
     while chunks:
+        others = set(multiprocessing.active_children())
         pool = ProcessPoolExecutor(min(jobs, len(chunks)), _CONTEXT, initializer=_start_worker, initargs=(work,))
         finished = 0
         try:
@@ -51,11 +53,19 @@ def map_in_processes(work: Callable[[Item], Result], items: Sequence[Item], jobs
                 finished += 1
                 yield from results
         finally:
+            done = finished == len(chunks)
+            if not done:  # a process died, or nobody wants the rest: nothing waits for the chunks under way
+                _kill(set(multiprocessing.active_children()) - others)
             # Left to itself at the end of the interpreter, the pool may write to a pipe that it has closed.
-            pool.shutdown(wait=finished == len(chunks), cancel_futures=True)
+            pool.shutdown(wait=done, cancel_futures=True)
         suspects, chunks = chunks[finished : finished + jobs], chunks[finished + jobs :]
         if suspects:
             yield from _one_by_one(work, [item for chunk in suspects for item in chunk])
+
+
+def _kill(processes: Iterable[BaseProcess]) -> None:
+    for process in processes:
+        process.kill()
 
 
 _worker: Callable[[Any], Any]

@@ -10,15 +10,17 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+import mha_lint
 from mha_lint import screen
-from mha_lint.files import Source, SourceError, encode, read_source, write_source
+from mha_lint.configuration import Configuration
+from mha_lint.files import Source, SourceError, SyntaxProblem, encode, read_source, write_source
 from mha_lint.findings import Finding
 from mha_lint.progress import Progress
 from mha_lint.report import Entry
 from mha_lint.settings import Settings
 
 if TYPE_CHECKING:
-    from mha_lint.cache import Index, LintCache
+    from mha_lint.cache import Index, LintCache, Memory
     from mha_lint.fixing import Fixed
     from mha_lint.validation import Validator
 
@@ -51,6 +53,7 @@ class Outcome:
     entries: list[Entry] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
     details: list[str] = field(default_factory=list)  # tracebacks of crashes, shown with -v
+    settings: list[Path] = field(default_factory=list)  # the files that settings were read from
     rewritten: list[tuple[Source, str]] = field(default_factory=list)
     files: int = 0
     cached: int = 0
@@ -68,8 +71,15 @@ class Linted:
     cached: bool = False
 
 
-def run(items: Iterable[Path | Source | SourceError], settings: Settings, plan: Plan, progress: Progress) -> Outcome:
-    """Lint every item; with ``plan.fix``, validate and apply the fixes. Raises :class:`RunError`."""
+def run(
+    items: Iterable[Path | Source | SourceError], configuration: Configuration, plan: Plan, progress: Progress
+) -> Outcome:
+    """Lint every item; with ``plan.fix``, validate and apply the fixes.
+
+    Raises:
+        RunError: validation cannot run as it was asked to.
+        SettingsError: a settings file has a mistake.
+    """
     outcome = Outcome()
     sources: list[Path | Source] = []
     for item in items:
@@ -79,44 +89,72 @@ def run(items: Iterable[Path | Source | SourceError], settings: Settings, plan: 
             sources.append(item)
     outcome.files = len(sources)
     progress.total = len(sources)
+    memory = _memory(plan)
     validator = _validator(plan) if plan.fix != "no" else None
     try:
         if validator and plan.require:
             validator.start()
         linted = []
-        for result in _lint_all(sources, settings, plan):
+        for result in _lint_all(sources, configuration, plan, memory):
             progress.linted(result.path)
-            if validator and _fixes(result, settings):
+            if validator and _fixes(result, configuration):
                 validator.start()  # torch is imported there while linting goes on here
             _note(result, outcome)
             linted.append(result)
-        progress.fixes = sum(_fixes(result, settings) for result in linted)
+        progress.fixes = sum(_fixes(result, configuration) for result in linted)
         if validator and (plan.require or progress.fixes):
             _require(validator)
         for result in linted:
             if result.source is None:
                 continue
-            if validator and (fixes := _fixes(result, settings)):
+            settings = configuration.of(result.path)
+            fixes = _fixes(result, configuration)
+            if validator and fixes:
                 progress.validating(result.path, fixes)
-                _fix(result.source, result.findings, settings, plan, validator, outcome)
+                _fix(result.source, result.findings, settings, plan, validator, memory, outcome)
             else:
-                outcome.entries += [Entry(finding, result.source.text) for finding in result.findings]
+                outcome.entries += _unfixed(result.source.text, result.findings, settings)
     finally:
         if validator:
             try:
                 validator.close()
             except OSError as error:
                 outcome.errors.append(f"{plan.evidence}: cannot be written: {(error.strerror or str(error)).lower()}")
-    if plan.cache and outcome.cached < outcome.files:
-        from mha_lint.cache import trim
-
-        trim(plan.cache)
+    if memory:
+        _remember(memory, outcome)
+    outcome.settings = configuration.files
     return outcome
 
 
-def _fixes(result: Linted, settings: Settings) -> int:
+def _memory(plan: Plan) -> Memory | None:
+    if plan.cache is None:
+        return None
+    from mha_lint.cache import Memory
+
+    return Memory(plan.cache)
+
+
+def _remember(memory: Memory, outcome: Outcome) -> None:
+    """Write what this run has learnt. A bug there costs the next run some time, and this run no finding."""
+    try:
+        memory.save()
+        if outcome.cached < outcome.files:
+            memory.trim()
+    except Exception as error:
+        outcome.errors.append(crash("writing its cache", error))
+        outcome.details.append(_traceback())
+
+
+def _fixes(result: Linted, configuration: Configuration) -> int:
     """How many fixes this run may try."""
-    return sum(finding.fixable(unsafe=settings.unsafe_fixes) for finding in result.findings)
+    if not result.findings:
+        return 0
+    unsafe = configuration.of(result.path).unsafe_fixes
+    return sum(finding.fixable(unsafe=unsafe) for finding in result.findings)
+
+
+def _unfixed(text: str, findings: Sequence[Finding], settings: Settings) -> list[Entry]:
+    return [Entry(f, text, offered=f.fixable(unsafe=settings.unsafe_fixes)) for f in findings]
 
 
 def _note(result: Linted, outcome: Outcome) -> None:
@@ -130,34 +168,50 @@ def _note(result: Linted, outcome: Outcome) -> None:
 # --- linting
 
 
-def lint_one(item: Path | Source, settings: Settings, cache: LintCache | None) -> Linted:
-    """Lint one file. Never raises: whatever goes wrong with a file is its ``error``."""
+def lint_one(item: Path | Source, configuration: Configuration, cache: LintCache | None) -> Linted:
+    """Lint one file. Never raises: whatever goes wrong with a file is its ``error``, or a finding of its own."""
     path = item.path if isinstance(item, Source) else item
     try:
         source = item if isinstance(item, Source) else read_source(item)
         if not screen.admits(source.data):  # faster than a look into the cache, or than importing what lints
             return Linted(path)
-        findings = cache.load(source) if cache else None
-        cached = findings is not None
-        if findings is None:
-            from mha_lint.linter import lint
-
-            findings = tuple(lint(source, settings))
-            if cache:
-                cache.store(source, findings)
-        return Linted(path, findings, source if findings else None, cached=cached)
+        settings = configuration.of(path)
+        findings = cache.load(source, settings) if cache else None
+        if findings is not None:
+            return Linted(path, findings, source if findings else None, cached=True)
+        findings = _linted(source, settings)
     except SourceError as error:
         return Linted(path, error=str(error))
     except Exception as error:  # a bug in a rule must cost one file, not the run
-        return Linted(path, error=_crash(path, error, "linting"), detail=_traceback())
+        return Linted(path, error=crash("linting this file", error, path), detail=_traceback())
+    result = Linted(path, findings, source if findings else None)
+    try:
+        if cache:
+            cache.store(source, settings, findings)
+    except Exception as error:  # a bug in the cache must not cost the findings
+        return replace(result, error=crash("caching what it found", error, path), detail=_traceback())
+    return result
 
 
-def _crash(path: Path, error: Exception, activity: str) -> str:
-    _raise_if_interrupted(error)
+def _linted(source: Source, settings: Settings) -> tuple[Finding, ...]:
+    from mha_lint.linter import lint, told
+
+    try:
+        return tuple(lint(source, settings))
+    except SyntaxProblem as problem:
+        return (told(problem),)
+
+
+def crash(activity: str, error: Exception, path: Path | None = None) -> str:
+    """One line about a bug of ours, which asks for a report. Raises KeyboardInterrupt where that was the cause."""
+    if is_interrupt(error):
+        raise KeyboardInterrupt from error
     from textwrap import shorten
 
-    told = shorten(f"{type(error).__name__}: {error}", 200)
-    return f"{path}: mha-lint failed while {activity} this file ({told}); please report it at {ISSUES}"
+    what = shorten(f"{type(error).__name__}: {error}", 200)
+    place = f"{path}: " if path else ""
+    version = mha_lint.__version__
+    return f"{place}mha-lint {version} failed while {activity} ({what}); please report it at {ISSUES} with what -v adds"
 
 
 def _traceback() -> str:
@@ -166,26 +220,31 @@ def _traceback() -> str:
     return traceback.format_exc()
 
 
-def _raise_if_interrupted(error: BaseException) -> None:
-    """Ctrl-C in the middle of a library's clean-up can come out as an error of that clean-up's own."""
+def is_interrupt(error: BaseException) -> bool:
+    """Ctrl-C is the cause: in the middle of a library's clean-up it can come out as an error of that clean-up's own."""
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, KeyboardInterrupt):
-            raise cause
+            return True
         cause = cause.__context__
+    return False
 
 
-def _lint_all(items: Sequence[Path | Source], settings: Settings, plan: Plan) -> Iterator[Linted]:
+def _lint_all(
+    items: Sequence[Path | Source], configuration: Configuration, plan: Plan, memory: Memory | None
+) -> Iterator[Linted]:
     """Lint in order; what has not changed since it was linted is not even read."""
-    if not plan.cache:
-        yield from _lint_fresh(items, settings, plan, None)
+    if memory is None:
+        yield from _lint_fresh(items, configuration, plan, None)
         return
-    from mha_lint.cache import Index, LintCache
-
-    index = Index(plan.cache, settings)
     status = {item: _status(item) for item in items if isinstance(item, Path)}
-    known = {item: found for item, at in status.items() if at and (found := _unchanged(item, at, index))}
-    fresh = _lint_fresh([item for item in items if item not in known], settings, plan, LintCache(plan.cache, settings))
+    known: dict[Path | Source, Linted] = {}
+    for path, at in status.items():
+        found = _unchanged(path, at, memory.index(configuration.of(path))) if at else None
+        if found:
+            known[path] = found
+    unknown = [item for item in items if item not in known]
+    fresh = _lint_fresh(unknown, configuration, plan, memory.by_content)
     for item in items:
         if item in known:
             yield known[item]
@@ -193,9 +252,8 @@ def _lint_all(items: Sequence[Path | Source], settings: Settings, plan: Plan) ->
         result = next(fresh)
         at = status.get(item) if isinstance(item, Path) else None
         if at and not result.error:
-            index.store(os.path.abspath(result.path), at, result.findings)
+            memory.index(configuration.of(result.path)).store(os.path.abspath(result.path), at, result.findings)
         yield result
-    index.save()
 
 
 def _status(path: Path) -> os.stat_result | None:
@@ -216,7 +274,7 @@ def _unchanged(path: Path, status: os.stat_result, index: Index) -> Linted | Non
 
 
 def _lint_fresh(
-    items: Sequence[Path | Source], settings: Settings, plan: Plan, cache: LintCache | None
+    items: Sequence[Path | Source], configuration: Configuration, plan: Plan, cache: LintCache | None
 ) -> Iterator[Linted]:
     """Lint in order: alone for a moment, then, if much is left, in ``plan.jobs`` processes."""
     begun = time.perf_counter()
@@ -224,17 +282,17 @@ def _lint_fresh(
         elapsed = time.perf_counter() - begun
         expected = elapsed / max(done, 1) * (len(items) - done)
         if plan.jobs > 1 and done and elapsed > _ALONE_SECONDS and expected > 2 * _ALONE_SECONDS:
-            yield from _lint_in_processes(items[done:], settings, cache, plan.jobs)
+            yield from _lint_in_processes(items[done:], configuration, cache, plan.jobs)
             return
-        yield lint_one(item, settings, cache)
+        yield lint_one(item, configuration, cache)
 
 
 def _lint_in_processes(
-    items: Sequence[Path | Source], settings: Settings, cache: LintCache | None, jobs: int
+    items: Sequence[Path | Source], configuration: Configuration, cache: LintCache | None, jobs: int
 ) -> Iterator[Linted]:
     from mha_lint.processes import Died, map_in_processes
 
-    work = partial(lint_one, settings=settings, cache=cache)
+    work = partial(lint_one, configuration=configuration, cache=cache)
     for item, result in zip(items, map_in_processes(work, items, jobs), strict=True):
         path = item.path if isinstance(item, Source) else item
         if isinstance(result, Died):
@@ -272,46 +330,72 @@ def _validator(plan: Plan) -> Validator:
 
 
 def _fix(
-    source: Source, findings: Sequence[Finding], settings: Settings, plan: Plan, validator: Validator, outcome: Outcome
+    source: Source,
+    findings: Sequence[Finding],
+    settings: Settings,
+    plan: Plan,
+    validator: Validator,
+    memory: Memory | None,
+    outcome: Outcome,
 ) -> None:
     """Fix one file and add what came of it to ``outcome``. The file is written here or not at all."""
     from mha_lint.fixing import fix_source
 
-    unfixed = [Entry(finding, source.text) for finding in findings]
     try:
         fixed = fix_source(source, list(findings), settings, validator)
         if fixed.text != source.text:
-            encode(source, fixed.text)  # a diff must not promise what could not be written
+            data = encode(source, fixed.text)  # a diff must not promise what could not be written
             if plan.fix == "write":
                 write_source(source, fixed.text)
             outcome.rewritten.append((source, fixed.text))
+        if memory and (plan.fix == "write" or fixed.text == source.text):
+            now = source if fixed.text == source.text else replace(source, text=fixed.text, data=data)
+            _note_refusals(now, fixed, settings, memory)
     except SourceError as error:
         outcome.errors.append(str(error))
-        outcome.entries += unfixed
+        outcome.entries += _unfixed(source.text, findings, settings)
         return
     except Exception as error:  # a bug in a fixer must cost one file, not the run
-        outcome.errors.append(_crash(source.path, error, "fixing"))
+        outcome.errors.append(crash("fixing this file", error, source.path))
         outcome.details.append(_traceback())
-        outcome.entries += unfixed
+        outcome.entries += _unfixed(source.text, findings, settings)
         return
     outcome.entries += sorted(
-        _entries(source, findings, fixed, plan), key=lambda entry: (entry.finding.location, entry.finding.code)
+        _entries(source, findings, fixed, settings, plan),
+        key=lambda entry: (entry.finding.location, entry.finding.code),
     )
 
 
-def _entries(source: Source, findings: Sequence[Finding], fixed: Fixed, plan: Plan) -> Iterator[Entry]:
+def _note_refusals(source: Source, fixed: Fixed, settings: Settings, memory: Memory) -> None:
+    """Remember which fixes were refuted for these bytes: they are not offered again."""
+    refuted = {(f.code, f.location): f.verdict for f in fixed.remaining if f.refuted}
+    if not refuted:
+        return
+    findings = _linted(source, settings)
+    verdicts = [refuted.get((finding.code, finding.location)) for finding in findings]
+    kept = [
+        replace(finding, verdict=replace(verdict, trials=(), cached=True)) if verdict else finding
+        for finding, verdict in zip(findings, verdicts, strict=True)
+    ]
+    memory.by_content.store(source, settings, tuple(kept))
+    memory.index(settings).forget(os.path.abspath(source.path))
+
+
+def _entries(
+    source: Source, findings: Sequence[Finding], fixed: Fixed, settings: Settings, plan: Plan
+) -> Iterator[Entry]:
     """Fixed findings at their places in the old text; remaining ones where they stand in the file as it is now."""
     for finding in fixed.fixed:  # a later round may have fixed what the first revealed, in a text that is gone
         yield Entry(finding, source.text if finding in findings else "", fixed=True)
     if plan.fix == "write":
-        yield from (Entry(finding, fixed.text) for finding in fixed.remaining)
+        yield from _unfixed(fixed.text, fixed.remaining, settings)
         return
     judged = list(fixed.remaining)
-    for finding in findings:
-        if finding not in fixed.fixed:
-            told = (finding.code, finding.symbol, finding.message)
-            same = next((f for f in judged if (f.code, f.symbol, f.message) == told), None)
-            if same:
-                judged.remove(same)
-                finding = replace(finding, verdict=same.verdict, severity=same.severity)
-            yield Entry(finding, source.text)
+    remaining = [finding for finding in findings if finding not in fixed.fixed]
+    for place, finding in enumerate(remaining):
+        told = (finding.code, finding.symbol, finding.message)
+        same = next((f for f in judged if (f.code, f.symbol, f.message) == told), None)
+        if same:
+            judged.remove(same)
+            remaining[place] = replace(finding, verdict=same.verdict, severity=same.severity)
+    yield from _unfixed(source.text, remaining, settings)

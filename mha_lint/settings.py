@@ -1,17 +1,17 @@
-"""What a run is asked to do: ``[tool.mha-lint]`` in pyproject.toml, merged with the options of the command line."""
+"""The choices that hold for a file: which rules run, which fixes may be tried, and how they are written."""
 
 from __future__ import annotations
 
-import sys
+import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal, get_args, get_type_hints
+from typing import Literal
 
-from mha_lint import declared
 from mha_lint.declared import Declared
 from mha_lint.files import DEFAULT_EXCLUDE, matches
+from mha_lint.findings import Applicability, Severity
 
 ViewFix = Literal["contiguous", "reshape"]
 QkvSplit = Literal["auto", "index"]
@@ -25,10 +25,10 @@ class SettingsError(Exception):
 
 @dataclass(frozen=True)
 class Settings:
-    """Every choice that can change a finding or a fix. Codes may be prefixes (``MHA0``) or ``ALL``.
+    """Every choice that can change a finding, a fix or the exit status. Codes may be prefixes (``MHA0``) or ``ALL``.
 
     ``select`` of None means the rules that are on by default. Globs are relative to ``root``, the folder of the
-    pyproject.toml in use, or the working directory.
+    ``file`` that the settings were read from, or the working directory.
     """
 
     select: tuple[str, ...] | None = None
@@ -40,11 +40,17 @@ class Settings:
     view_fix: ViewFix = "contiguous"
     qkv_split: QkvSplit = "auto"
     out_proj_init: OutProjInit = "identity"
+    fixable: tuple[str, ...] = ("ALL",)
+    extend_fixable: tuple[str, ...] = ()
+    unfixable: tuple[str, ...] = ()
+    extend_safe_fixes: tuple[str, ...] = ()
+    extend_unsafe_fixes: tuple[str, ...] = ()
     unsafe_fixes: bool = False
+    exit_severity: Severity = "info"  # the least severity of a remaining finding that makes a run fail
     also: tuple[Also, ...] = ()  # what a fix must not break
     harness: tuple[Declared, ...] = ()
     root: Path = field(default_factory=Path.cwd)
-    file: Path | None = None  # the pyproject.toml that was read
+    file: Path | None = None
 
     def enabled(self, path: Path) -> frozenset[str]:
         """The codes of the rules to run on ``path``.
@@ -54,9 +60,24 @@ class Settings:
         """
         chosen = _enabled(self.select, self.extend_select, self.ignore)
         for pattern, prefixes in self.per_file_ignores.items():
-            if matches(path.absolute(), (pattern,), self.root):
+            if matches(Path(os.path.abspath(path)), (pattern,), self.root):
                 chosen = frozenset(code for code in chosen if _strength(code, prefixes) < 0)
         return chosen
+
+    def may_fix(self, code: str) -> bool:
+        """A rule's fixes may be tried: the longest matching prefix decides, as in :meth:`enabled`."""
+        return _strength(code, (*self.fixable, *self.extend_fixable)) > _strength(code, self.unfixable)
+
+    def applicability(self, code: str, declared: Applicability) -> Applicability:
+        """How safe the settings say that a rule's fixes are, else as the fixer ``declared``.
+
+        The longest matching prefix decides; of two that are as long, the one in ``extend-unsafe-fixes``, as in ruff.
+        """
+        safe = _strength(code, self.extend_safe_fixes)
+        unsafe = _strength(code, self.extend_unsafe_fixes)
+        if safe < 0 and unsafe < 0:
+            return declared
+        return "safe" if safe > unsafe else "unsafe"
 
     @property
     def excluded(self) -> tuple[str, ...]:
@@ -68,10 +89,9 @@ class Settings:
     ) -> Settings:
         """These settings under the command line's selection, which is the stronger.
 
-        ``--select`` puts the file's whole selection aside; the other two add to it.
+        ``--select`` puts the file's whole selection aside; the other two add to it. All three are codes, as
+        :func:`resolved` gives them.
         """
-        for option, codes in (("--select", select or ()), ("--extend-select", extend_select), ("--ignore", ignore)):
-            check_codes(codes, option)
         if select is not None:
             return replace(self, select=select, extend_select=extend_select, ignore=ignore)
         kept = tuple(code for code in self.ignore if code not in extend_select)
@@ -103,11 +123,33 @@ def known_codes() -> tuple[str, ...]:
     return tuple(sorted({point.name for point in entry_points(group="mha_lint.rules")}))
 
 
-def check_codes(codes: Iterable[str], place: str) -> None:
-    """Raise :class:`SettingsError` for a code that is no rule's and no prefix of one."""
-    for code in codes:
-        if code != "ALL" and not (code and any(known.startswith(code) for known in known_codes())):
-            raise SettingsError(f"{place}: unknown rule code {code!r}{close_match(code.upper(), known_codes())}")
+def resolved(selectors: Iterable[str], place: str) -> tuple[str, ...]:
+    """Rule codes, prefixes of codes and names of rules, as codes and prefixes.
+
+    Raises:
+        SettingsError: one of them is none of these; the message begins with ``place``.
+    """
+    return tuple(_resolved(selector, place) for selector in selectors)
+
+
+def _resolved(selector: str, place: str) -> str:
+    code = selector.upper()
+    if code == "ALL" or (code and any(known.startswith(code) for known in known_codes())):
+        return code
+    names = _names() if "-" in selector else {}  # importing the rules for a mistake in a code would be slow
+    if selector.lower() in names:
+        return names[selector.lower()]
+    if names:
+        raise SettingsError(f"{place}: unknown rule {selector!r}{close_match(selector.lower(), names)}")
+    raise SettingsError(f"{place}: unknown rule code {selector!r}{close_match(code, known_codes())}")
+
+
+@lru_cache(maxsize=1)
+def _names() -> dict[str, str]:
+    """The code of each installed rule, by the rule's name."""
+    from mha_lint.rules import all_rules
+
+    return {rule.name: rule.code for rule in all_rules()}
 
 
 def close_match(word: str, known: Iterable[str]) -> str:
@@ -117,128 +159,3 @@ def close_match(word: str, known: Iterable[str]) -> str:
     known = tuple(known)
     near = get_close_matches(word, known, n=1, cutoff=0.5)
     return f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(known)}"
-
-
-# --- reading pyproject.toml
-
-
-def find_settings(start: Path) -> Settings:
-    """The settings of the nearest pyproject.toml with a ``[tool.mha-lint]`` table, from ``start`` upwards.
-
-    One file serves the whole run: the CLI starts at the folder that all its paths share. Without such a table, the
-    root is the folder of the nearest pyproject.toml, or else the working directory.
-    Raises :class:`SettingsError`.
-    """
-    start = start.absolute()
-    nearest = None
-    for folder in (start, *start.parents):
-        file = folder / "pyproject.toml"
-        if file.is_file():
-            nearest = nearest or folder
-            table = _table(file)
-            if table is not None:
-                return parse_settings(table, file)
-    return Settings(root=nearest or Path.cwd())
-
-
-def read_settings(file: Path) -> Settings:
-    """The settings in ``file``. Raises :class:`SettingsError`, also when it has no ``[tool.mha-lint]``."""
-    table = _table(file)
-    if table is None:
-        raise SettingsError(f"{file}: has no [tool.mha-lint] table")
-    return parse_settings(table, file.absolute())
-
-
-def _table(file: Path) -> dict[str, Any] | None:
-    try:
-        data = file.read_bytes()
-    except OSError as error:
-        raise SettingsError(f"{file}: cannot be read: {(error.strerror or str(error)).lower()}") from error
-    if b"mha-lint" not in data:  # parsing TOML costs more than linting most files
-        return None
-    if sys.version_info >= (3, 11):
-        import tomllib
-    else:
-        import tomli as tomllib
-
-    try:
-        tables = tomllib.loads(data.decode("utf-8"))
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{file}: is not valid TOML: {error}") from error
-    tool = tables.get("tool", {})
-    table = tool.get("mha-lint") if isinstance(tool, dict) else None
-    if table is not None and not isinstance(table, dict):
-        raise SettingsError(f"{file}: [tool.mha-lint] must be a table, not {_kind(table)}")
-    return table
-
-
-def parse_settings(table: Mapping[str, Any], file: Path) -> Settings:
-    """Check each key and value of ``[tool.mha-lint]``. Raises :class:`SettingsError` naming file and key."""
-    hints = get_type_hints(Settings)
-    keys = {f.name.replace("_", "-"): f.name for f in fields(Settings) if f.name not in ("root", "file")}
-    values: dict[str, Any] = {}
-    for key, value in table.items():
-        if key not in keys:
-            raise SettingsError(f"{file}: [tool.mha-lint]: unknown key {key!r}{close_match(key, keys)}")
-        if key == "harness":
-            values["harness"] = _harnesses(value, f"{file}: [tool.mha-lint.harness]")
-            continue
-        values[keys[key]] = _checked(value, hints[keys[key]], f"{file}: [tool.mha-lint] {key}")
-        if key in ("select", "extend-select", "ignore"):
-            check_codes(values[keys[key]], f"{file}: [tool.mha-lint] {key}")
-        elif key == "per-file-ignores":
-            for pattern, codes in value.items():
-                check_codes(codes, f"{file}: [tool.mha-lint] {key}: {pattern!r}")
-    return Settings(**values, root=file.parent, file=file)
-
-
-def _harnesses(value: object, place: str) -> tuple[Declared, ...]:
-    if not isinstance(value, dict):
-        raise SettingsError(f"{place}: expected a table, not {_kind(value)}")
-    try:
-        return tuple(declared.parse(name, entry) for name, entry in value.items())
-    except declared.DeclarationError as error:
-        raise SettingsError(f"{place}: {error}") from None
-
-
-def _checked(value: object, hint: Any, place: str) -> object:
-    if choices := _choices(hint):
-        _check_choice(value, choices, place)
-        return value
-    if hint is bool:
-        if not isinstance(value, bool):
-            raise SettingsError(f"{place}: expected true or false, not {_kind(value)}")
-        return value
-    if hint == Mapping[str, tuple[str, ...]]:
-        if not isinstance(value, dict):
-            raise SettingsError(f"{place}: expected a table of globs and codes, not {_kind(value)}")
-        return {pattern: _strings(codes, f"{place}: {pattern!r}") for pattern, codes in value.items()}
-    strings = _strings(value, place)
-    if choices := _choices(get_args(hint)[0]):
-        for each in strings:
-            _check_choice(each, choices, place)
-    return strings
-
-
-def _choices(hint: Any) -> tuple[str, ...]:
-    """What a ``Literal`` of strings allows; nothing for another type."""
-    return tuple(choice for choice in get_args(hint) if isinstance(choice, str))
-
-
-def _check_choice(value: object, choices: tuple[str, ...], place: str) -> None:
-    if value not in choices:
-        expected = " or ".join(f'"{choice}"' for choice in choices)
-        raise SettingsError(f"{place}: expected {expected}, not {value!r}")
-
-
-def _strings(value: object, place: str) -> tuple[str, ...]:
-    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
-        wrong = next((item for item in value if not isinstance(item, str)), None) if isinstance(value, list) else value
-        within = "a list that holds " if isinstance(value, list) else ""
-        raise SettingsError(f"{place}: expected a list of strings, not {within}{_kind(wrong)}")
-    return tuple(value)
-
-
-def _kind(value: object) -> str:
-    names: dict[type, str] = {bool: "a boolean", int: "a number", float: "a number", str: "a string", list: "a list"}
-    return f"{names.get(type(value), 'a table')} ({value!r})"

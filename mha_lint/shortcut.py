@@ -15,16 +15,37 @@ from mha_lint.screen import admits
 _HARMLESS = frozenset(
     {"--isolated", "--no-cache", "--force-exclude", "--fix", "--exit-non-zero-on-fix", "-q", "--quiet"}
 )
+_SETTINGS = (".mha-lint.toml", "mha-lint.toml")
+INTERRUPTION = "interrupted: each file is either as it was or wholly fixed"
 _BOM = b"\xef\xbb\xbf"
 _PASSED = b"All checks passed.\n"
 
 
 def entry() -> None:
     """Run the command and exit with its status."""
-    if not passed(sys.argv[1:]):
-        from mha_lint.cli import entry as run
+    _open_closed_streams()
+    try:
+        if not passed(sys.argv[1:]):
+            from mha_lint.cli import entry as run
 
-        run()
+            run()
+    except KeyboardInterrupt:  # before the command was there to answer it
+        print(INTERRUPTION, file=sys.stderr)
+        sys.exit(130)
+
+
+def _open_closed_streams() -> None:
+    """Give each standard stream that the caller closed (``>&-``) a file, lest a file of ours takes its number.
+
+    Writing to such a stdout fails, and is told; what goes to such a stderr is lost, as was asked.
+    """
+    streams = (("stdin", os.O_RDONLY, "r"), ("stdout", os.O_RDONLY, "w"), ("stderr", os.O_WRONLY, "w"))
+    for number, (name, flags, mode) in enumerate(streams):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, flags)  # takes the lowest number that is free, which is this one
+            setattr(sys, name, os.fdopen(number, mode, closefd=False))
 
 
 def passed(arguments: list[str]) -> bool:
@@ -55,11 +76,13 @@ def _is_plain(path: str) -> bool:
 
 
 def _are_configured(paths: list[str]) -> bool:
-    """Whether a pyproject.toml above a path, or above the working directory, may have settings to check."""
+    """Whether a settings file above a path, or above the working directory, may have settings to check."""
     seen: set[str] = set()
     for folder in {os.getcwd(), *(os.path.dirname(os.path.abspath(path)) for path in paths)}:
         while folder not in seen:
             seen.add(folder)
+            if any(os.path.lexists(os.path.join(folder, name)) for name in _SETTINGS):
+                return True
             file = os.path.join(folder, "pyproject.toml")
             if os.path.lexists(file):
                 with open(file, "rb") as stream:

@@ -38,10 +38,10 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_findings_come_back_as_they_were(folder: Path) -> None:
-    cache = LintCache(folder, SETTINGS)
-    assert cache.load(SOURCE) is None
-    cache.store(SOURCE, FINDINGS)
-    assert LintCache(folder, SETTINGS).load(SOURCE) == FINDINGS
+    cache = LintCache(folder)
+    assert cache.load(SOURCE, SETTINGS) is None
+    cache.store(SOURCE, SETTINGS, FINDINGS)
+    assert LintCache(folder).load(SOURCE, SETTINGS) == FINDINGS
 
 
 @pytest.mark.parametrize(
@@ -55,14 +55,14 @@ def test_findings_come_back_as_they_were(folder: Path) -> None:
     ],
 )
 def test_other_bytes_paths_and_settings_are_told_apart(folder: Path, source: Source, settings: Settings) -> None:
-    LintCache(folder, SETTINGS).store(SOURCE, FINDINGS)
-    assert LintCache(folder, settings).load(source) is None
+    LintCache(folder).store(SOURCE, SETTINGS, FINDINGS)
+    assert LintCache(folder).load(source, settings) is None
 
 
 def test_another_version_of_the_tool_starts_afresh(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    LintCache(folder, SETTINGS).store(SOURCE, FINDINGS)
+    LintCache(folder).store(SOURCE, SETTINGS, FINDINGS)
     monkeypatch.setattr("mha_lint.__version__", "999")
-    assert LintCache(folder, SETTINGS).load(SOURCE) is None
+    assert LintCache(folder).load(SOURCE, SETTINGS) is None
 
 
 def test_the_oldest_entries_go_when_the_folder_grows_beyond_its_limit(folder: Path) -> None:
@@ -83,9 +83,9 @@ def test_a_full_disk_is_no_error(folder: Path, monkeypatch: pytest.MonkeyPatch) 
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("mha_lint.cache.os.replace", replace_fails)
-    LintCache(folder, SETTINGS).store(SOURCE, FINDINGS)
+    LintCache(folder).store(SOURCE, SETTINGS, FINDINGS)
     monkeypatch.undo()
-    assert LintCache(folder, SETTINGS).load(SOURCE) is None
+    assert LintCache(folder).load(SOURCE, SETTINGS) is None
     assert not [name for _, _, names in os.walk(folder / "lint") for name in names], "no temporary file stays behind"
 
 

@@ -55,7 +55,9 @@ def test_findings_end_with_1_and_none_with_0(capsys: pytest.CaptureFixture[str])
     out = capsys.readouterr().out
     assert re.search(rf"^broken\.py:{ROW}:\d+: MHA001 error: ", out)
     assert "\n  = why: " not in out.splitlines()[0]
-    assert out.endswith("Found 1 finding.\n1 may be fixed with --fix (each is validated by execution first).\n")
+    assert out.endswith(
+        "Found 1 finding (1 error).\n1 may be fixed with --fix (each is validated by execution first).\n"
+    )
 
 
 def test_full_underlines_the_flagged_source(capsys: pytest.CaptureFixture[str]) -> None:
@@ -79,15 +81,15 @@ def test_concise_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_json_is_all_that_stdout_gets(capsys: pytest.CaptureFixture[str]) -> None:
     path = write("broken.py")
-    write("syntax.py", SYNTAX_ERROR)
-    assert main(["--output-format", "json"]) == 2
+    write("gone.py").unlink()
+    assert main(["broken.py", "gone.py", "--output-format", "json"]) == 2
     captured = capsys.readouterr()
     (finding,) = json.loads(captured.out)
     assert finding["filename"] == str(path.resolve())
     assert finding["symbol"] == "Attention.forward"
     assert finding["fix"]["applicability"] == "safe"
     assert finding["validation"] is None
-    assert "Found 1 finding." in captured.err
+    assert "Found 1 finding (1 error)." in captured.err
 
 
 def test_the_edits_in_json_make_the_fixed_file(capsys: pytest.CaptureFixture[str]) -> None:
@@ -107,7 +109,7 @@ def test_github_writes_workflow_commands(capsys: pytest.CaptureFixture[str]) -> 
     assert main(["--output-format", "github"]) == 1
     captured = capsys.readouterr()
     assert re.fullmatch(rf"::error title=mha-lint \(MHA001\),file=broken\.py,line={ROW},.*::.*\n", captured.out)
-    assert "Found 1 finding." in captured.err
+    assert "Found 1 finding (1 error)." in captured.err
 
 
 def test_statistics_count(capsys: pytest.CaptureFixture[str]) -> None:
@@ -119,11 +121,10 @@ def test_statistics_count(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_quiet_prints_findings_only_and_twice_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     write("broken.py")
-    write("syntax.py", SYNTAX_ERROR)
     assert main(["-q", "broken.py"]) == 1
     captured = capsys.readouterr()
     assert "Found" not in captured.out + captured.err
-    assert main(["-qq"]) == 2
+    assert main(["-qq", "broken.py", "gone.py"]) == 2
     assert capsys.readouterr() == ("", "")
 
 
@@ -168,8 +169,38 @@ def test_a_file_with_two_names_is_reported_under_its_own(capsys: pytest.CaptureF
 def test_exit_zero_hides_findings_but_not_failures(capsys: pytest.CaptureFixture[str]) -> None:
     write("broken.py")
     assert main(["--exit-zero"]) == 0
-    write("syntax.py", SYNTAX_ERROR)
-    assert main(["--exit-zero"]) == 2
+    assert main(["--exit-zero", "gone.py"]) == 2
+
+
+@pytest.mark.parametrize(
+    ("severity", "status"),
+    [(None, 1), ("info", 1), ("warning", 0), ("error", 0)],
+    ids=["-", "info", "warning", "error"],
+)
+def test_findings_below_the_exit_severity_let_a_run_pass(severity: str | None, status: int) -> None:
+    write("info.py", BROKEN.replace("transpose(1, 2).view", "transpose(1, 2).contiguous().reshape"))
+    option = ["--exit-severity", severity] if severity else []
+    assert main(["--select", "MHA004", *option]) == status
+    assert main(["--select", "MHA004", *option, "info.py"]) == status
+    write("pyproject.toml", f'[tool.mha-lint]\nexit-severity = "{severity or "info"}"\n')
+    assert main(["--select", "MHA004"]) == status
+    assert main(["--select", "MHA004", "--exit-severity", "info"]) == 1
+    write("error.py")
+    assert main(["--select", "MHA001,MHA004"]) == 1
+
+
+def test_a_notebook_is_said_to_be_skipped(capsys: pytest.CaptureFixture[str]) -> None:
+    write("clean.py", CLEAN)
+    write("a.ipynb", "{}")
+    assert main(["a.ipynb", "clean.py"]) == 0
+    assert capsys.readouterr().err == "warning: a.ipynb: skipped, since notebooks cannot be linted yet\n"
+    assert main(["a.ipynb"]) == 2
+    assert capsys.readouterr() == (
+        "",
+        "error: a.ipynb: notebooks cannot be linted yet, and nothing else was named\n",
+    )
+    assert main(["."]) == 0
+    assert capsys.readouterr().err == ""
 
 
 def test_colours_are_for_terminals_or_on_demand(
@@ -199,6 +230,9 @@ def test_no_python_files_is_a_warning(capsys: pytest.CaptureFixture[str]) -> Non
     [
         (["--select", "MHA001"], 1),
         (["--select", "mha001"], 1),
+        (["--select", "view-of-transposed"], 1),
+        (["--select", "unbind-qkv,Missing-Output-Projection"], 0),
+        (["--ignore", "view-of-transposed"], 0),
         (["--select", "MHA002,MHA003"], 0),
         (["--select", "MHA002", "--select", "MHA0"], 1),
         (["--ignore", "MHA001"], 0),
@@ -228,6 +262,56 @@ def test_per_file_ignores_and_exclude_hold(capsys: pytest.CaptureFixture[str]) -
     main(["--output-format", "json"])
     (finding,) = json.loads(capsys.readouterr().out)
     assert finding["filename"].endswith("/src/broken.py")
+
+
+def test_a_file_s_findings_do_not_depend_on_which_other_paths_are_named(capsys: pytest.CaptureFixture[str]) -> None:
+    write("a/broken.py")
+    write("a/pyproject.toml", '[tool.mha-lint]\nignore = ["MHA001"]\n')
+    write("b/broken.py")
+    write("b/mha-lint.toml", 'exclude = ["x.py"]\n')
+    write("b/x.py")
+    write("b/deep/.mha-lint.toml", 'per-file-ignores = { "quiet.py" = ["ALL"] }\n')
+    write("b/deep/quiet.py")
+    write("b/deep/broken.py")
+
+    def found(*paths: str) -> list[str]:
+        main(["--output-format", "json", *paths])
+        return [str(Path(f["filename"]).relative_to(Path.cwd())) for f in json.loads(capsys.readouterr().out)]
+
+    assert found() == ["b/broken.py", "b/deep/broken.py"]
+    assert found("a", "b") == ["b/broken.py", "b/deep/broken.py"]
+    assert found("b/deep") == ["b/deep/broken.py"]
+    assert found("a/broken.py", "b/deep/quiet.py") == []
+    assert found("b/x.py") == ["b/x.py"], "it was given by name"
+    os.chdir("b/deep")
+    assert main(["quiet.py", "../../a"]) == 0
+    assert main(["../broken.py"]) == 1
+
+
+def test_a_mistake_in_a_nested_settings_file_ends_with_2_and_names_it(capsys: pytest.CaptureFixture[str]) -> None:
+    write("broken.py")
+    write("deep/mha-lint.toml", "selct = []\n")
+    assert main([]) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert captured.err.endswith("deep/mha-lint.toml: unknown key 'selct'; did you mean 'select'?\n")
+    assert captured.err.count("\n") == 1
+
+
+def test_exclude_replaces_the_defaults_and_still_enters_no_virtual_environment(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    write("pyproject.toml", '[tool.mha-lint]\nexclude = ["third_party"]\n')
+    write("third_party/broken.py")
+    write("build/broken.py")
+    write("env/pyvenv.cfg", "")
+    write("env/lib/broken.py")
+    write("lib/site-packages/broken.py")
+    write(".git/hooks/broken.py")
+    main(["--output-format", "concise", "-q"])
+    assert [line.partition(":")[0] for line in capsys.readouterr().out.splitlines()] == ["build/broken.py"]
+    for named in ("env", "lib/site-packages", ".git/hooks"):
+        assert main([named]) == 1, "it was given by name"
 
 
 def test_a_mistake_in_pyproject_ends_with_2_and_one_line(capsys: pytest.CaptureFixture[str]) -> None:
@@ -284,20 +368,51 @@ def test_list_rules_and_explain(capsys: pytest.CaptureFixture[str]) -> None:
     assert "unknown rule code 'MHA00'; did you mean 'MHA00" in capsys.readouterr().err
 
 
+# --- syntax errors
+
+
+def test_a_syntax_error_is_a_finding_in_words_at_its_place(capsys: pytest.CaptureFixture[str]) -> None:
+    write("syntax.py", SYNTAX_ERROR)
+    for options in ([], ["--select", "MHA003"], ["--exit-severity", "error"], ["--fix"]):
+        assert main(["--no-cache", "--output-format", "concise", "-q", *options]) == 1
+        assert capsys.readouterr() == ("syntax.py:3:7: MHA000 syntax error: '(' was never closed\n", "")
+    assert main(["--output-format", "json"]) == 1
+    (finding,) = json.loads(capsys.readouterr().out)
+    assert (finding["code"], finding["severity"], finding["location"]) == ("MHA000", "error", {"row": 3, "column": 7})
+    assert main(["--output-format", "github"]) == 1
+    assert "file=syntax.py,line=3,col=7" in capsys.readouterr().out
+    assert main([]) == 1
+    assert "x.view(" in capsys.readouterr().out
+
+
+def test_a_comment_does_not_silence_a_syntax_error(capsys: pytest.CaptureFixture[str]) -> None:
+    write("syntax.py", "# mha-lint: noqa\n" + SYNTAX_ERROR)
+    assert main(["-q", "--output-format", "concise"]) == 1
+    assert capsys.readouterr().out.startswith("syntax.py:4:7: MHA000 ")
+
+
+@pytest.mark.filterwarnings("error")
+def test_python_s_warnings_about_the_user_s_code_are_not_ours_to_print(capsys: pytest.CaptureFixture[str]) -> None:
+    write("escape.py", BROKEN.replace("import torch\n", 'import torch\nPATTERN = "\\d" "\\w"\nx = 1 is 1\n', 1))
+    write("syntax.py", 'PATTERN = "\\d"\n' + SYNTAX_ERROR)
+    assert main(["-q", "--no-cache"]) == 1
+    assert capsys.readouterr().err == ""
+
+
 # --- files that lie about being Python
 
 
 def test_each_unreadable_file_is_named_once_and_the_run_goes_on(capsys: pytest.CaptureFixture[str]) -> None:
     contents: dict[str, bytes] = {
         "binary.py": b"import torch\n\0\x01\x02",
-        "syntax.py": SYNTAX_ERROR.encode(),
         "undecodable.py": b"import torch # \xe9\n",
         "codec.py": b"# coding: klingon\nimport torch\n",
-        "python2.py": b"import torch\nprint 'view'\n",
     }
     for name, data in contents.items():
         write(name, data)
     fine = {
+        "syntax.py": SYNTAX_ERROR.encode(),
+        "python2.py": b"import torch\nprint 'view'\n",
         "empty.py": b"",
         "latin1.py": ("# coding: latin-1\n# é\n" + BROKEN).encode("latin-1"),
         "crlf.py": BROKEN.replace("\n", "\r\n").encode(),
@@ -314,6 +429,8 @@ def test_each_unreadable_file_is_named_once_and_the_run_goes_on(capsys: pytest.C
     captured = capsys.readouterr()
     found = {Path(f["filename"]).name: f["location"]["row"] for f in json.loads(captured.out)}
     assert found == {
+        "syntax.py": 3,
+        "python2.py": 2,
         "latin1.py": ROW + 2,
         "crlf.py": ROW,
         "bom.py": ROW,
@@ -346,10 +463,46 @@ def test_a_crash_in_a_rule_costs_one_file_and_asks_for_a_report(
     captured = capsys.readouterr()
     assert codes(captured.out) == ["MHA001"]
     assert (
-        "error: a.py: mha-lint failed while linting this file (RuntimeError: a bug); please report it" in captured.err
+        "error: a.py: mha-lint 0.1.0 failed while linting this file (RuntimeError: a bug); please report it"
+        in captured.err
     )
     assert "Traceback" not in captured.err
     assert main(["-v", "--no-cache"]) == 2
+    assert "Traceback" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "place", ["mha_lint.cache.Index.save", "mha_lint.cache.trim", "mha_lint.cache.LintCache.store"]
+)
+def test_a_crash_in_the_cache_costs_no_finding(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    def crash(*_: object) -> None:
+        raise TypeError("a bug")
+
+    monkeypatch.setattr(place, crash)
+    write("broken.py")
+    assert main(["--output-format", "json"]) == 2
+    captured = capsys.readouterr()
+    assert codes(captured.out) == ["MHA001"]
+    assert re.search(r"^error: (broken\.py: )?mha-lint 0\.1\.0 failed while .* \(TypeError: a bug\); ", captured.err)
+    assert "Traceback" not in captured.err
+
+
+def test_a_crash_of_the_command_is_one_line_and_2(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def crash(*_: object, **__: object) -> None:
+        raise TypeError("a bug")
+
+    monkeypatch.setattr("mha_lint.cli.show", crash)
+    write("broken.py")
+    assert main([]) == 2
+    captured = capsys.readouterr()
+    line = "error: mha-lint 0.1.0 failed while running (TypeError: a bug); please report it at "
+    assert captured.err.startswith(line)
+    assert captured.err.count("\n") == 1
+    assert main(["-v"]) == 2
     assert "Traceback" in capsys.readouterr().err
 
 

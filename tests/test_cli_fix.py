@@ -50,7 +50,7 @@ def test_fix_writes_what_was_validated_and_ends_with_0(capsys: pytest.CaptureFix
     assert sorted(os.listdir(project)) == [".mha_lint_cache", "broken.py"]
     assert re.search(rf"^broken\.py:{ROW}:\d+: MHA001 error: \[fixed\] ", out)
     assert re.search(r"^ +=  ?validated: module · cpu (\d+)/\1 · bitwise$", out, re.MULTILINE)
-    assert out.endswith("Found 1 finding: 1 fixed (validated on cpu).\n")
+    assert out.endswith("Found 1 finding (1 error): 1 fixed (validated on cpu).\n")
     assert main(["--fix"]) == 0
     assert path.read_text() == FIXED
 
@@ -70,7 +70,7 @@ def test_json_after_a_fix_holds_the_evidence(capsys: pytest.CaptureFixture[str])
     assert (validation["verdict"], validation["harness"]) == ("validated", "module")
     assert len(validation["trials"]) >= 8
     assert {trial["device"] for trial in validation["trials"]} == {"cpu"}
-    assert "Found 1 finding: 1 fixed (validated on cpu)." in captured.err
+    assert "Found 1 finding (1 error): 1 fixed (validated on cpu)." in captured.err
 
 
 # Statements that write to an attribute can't be run alone.
@@ -102,7 +102,7 @@ def test_diff_says_on_stderr_why_a_finding_stays(capsys: pytest.CaptureFixture[s
     assert "unimportable" not in captured.out
     assert len(lines) == 2
     assert re.match(rf"unimportable\.py:{ROW + 1}:\d+: MHA001 would not be fixed: not exercised: .*KeyError", lines[0])
-    assert lines[1] == "Found 2 findings: 1 would be fixed, 1 not exercised (validated on cpu)."
+    assert lines[1] == "Found 2 findings (2 errors): 1 would be fixed, 1 not exercised (validated on cpu)."
 
 
 def test_an_output_file_that_cannot_be_opened_stops_the_run_before_anything_is_fixed(
@@ -119,7 +119,7 @@ def test_diff_validates_prints_a_patch_and_writes_nothing(capsys: pytest.Capture
     assert main(["--diff", "--device", "cpu"]) == 1
     captured = capsys.readouterr()
     assert path.read_text() == BROKEN
-    assert captured.err == "Found 1 finding: 1 would be fixed (validated on cpu).\n"
+    assert captured.err == "Found 1 finding (1 error): 1 would be fixed (validated on cpu).\n"
     subprocess.run(["patch", "-p0"], input=captured.out, text=True, check=True, capture_output=True)
     assert path.read_text() == FIXED
     assert main(["--diff"]) == 0
@@ -204,12 +204,12 @@ def test_stdin_that_cannot_be_fixed_comes_back_unchanged(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, project: Path
 ) -> None:
     without_torch(monkeypatch, project)
-    for given in (BROKEN, SYNTAX_ERROR):
+    for given, status, told in ((BROKEN, 2, "error: "), (SYNTAX_ERROR, 1, "-:3:7: MHA000 error: syntax error: ")):
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(given.encode())))
-        assert main(["--fix", "-"]) == 2
+        assert main(["--fix", "-"]) == status
         captured = capsys.readouterr()
         assert captured.out == given
-        assert captured.err.startswith("error: ")
+        assert captured.err.startswith(told)
 
 
 def test_a_crash_in_a_fixer_costs_one_file(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -226,7 +226,10 @@ def test_a_crash_in_a_fixer_costs_one_file(capsys: pytest.CaptureFixture[str], m
     first, second = write("a.py"), write("b.py")
     assert main(["--fix", "--device", "cpu"]) == 2
     captured = capsys.readouterr()
-    assert "error: a.py: mha-lint failed while fixing this file (RuntimeError: a bug); please report it" in captured.err
+    assert (
+        "error: a.py: mha-lint 0.1.0 failed while fixing this file (RuntimeError: a bug); please report it"
+        in captured.err
+    )
     assert (first.read_text(), second.read_text()) == (BROKEN, FIXED)
 
 
@@ -237,7 +240,7 @@ def test_a_file_that_cannot_be_written_is_named_and_the_others_are_fixed(capsys:
     captured = capsys.readouterr()
     assert captured.err == "error: a.py: is read-only; left alone\n"
     assert (locked.read_text(), free.read_text()) == (BROKEN, FIXED)
-    assert captured.out.endswith("Found 2 findings: 1 fixed, 1 not written (validated on cpu).\n")
+    assert captured.out.endswith("Found 2 findings (2 errors): 1 fixed, 1 not written (validated on cpu).\n")
 
 
 @pytest.mark.slow

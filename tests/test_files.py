@@ -11,11 +11,14 @@ from pathlib import Path
 import pytest
 
 from mha_lint import files
-from mha_lint.files import DEFAULT_EXCLUDE, SourceError, decode, discover, read_source, write_source
+from mha_lint.configuration import Configuration
+from mha_lint.discovery import discover
+from mha_lint.files import DEFAULT_EXCLUDE, SourceError, decode, read_source, write_source
+from mha_lint.settings import Settings
 
 
 def found(*paths: Path, root: Path, exclude: tuple[str, ...] = DEFAULT_EXCLUDE) -> list[str]:
-    items = list(discover(paths, exclude, root))
+    items = discover(paths, Configuration(Settings(exclude=exclude, root=root)))
     return [str(item) if isinstance(item, SourceError) else item.relative_to(root).as_posix() for item in items]
 
 
@@ -121,8 +124,9 @@ def test_a_file_with_several_names_is_taken_under_its_own(tmp_path: Path) -> Non
 def test_force_exclude_holds_for_what_is_given_by_name_too(tmp_path: Path) -> None:
     make(tmp_path, "gen/deep/a.py", "b.py", "c.py")
     given = [tmp_path / name for name in ("gen/deep/a.py", "gen/deep", "b.py", "c.py")]
-    assert discover(given, ("gen", "c.*"), tmp_path, force_exclude=True) == [tmp_path / "b.py"]
-    assert len(discover(given, ("gen", "c.*"), tmp_path)) == 3
+    configuration = Configuration(Settings(exclude=("gen", "c.*"), root=tmp_path))
+    assert discover(given, configuration, force_exclude=True) == [tmp_path / "b.py"]
+    assert len(discover(given, configuration)) == 3
 
 
 @pytest.mark.parametrize(("name", "message"), [("none.py", "no such file"), ("broken.py", "broken symbolic link")])

@@ -149,7 +149,11 @@ def test_a_small_diff_holds_the_changed_rows_alone(edits: list[Edit], expected: 
 
 def test_concise_is_one_line_a_finding_and_marks_what_fix_would_try() -> None:
     unsafe = replace(FIX, applicability="unsafe")
-    entries = [Entry(finding(), SOURCE), Entry(finding(fix=None), SOURCE), Entry(finding(fix=unsafe), SOURCE)]
+    entries = [
+        Entry(finding(), SOURCE, offered=True),
+        Entry(finding(fix=None), SOURCE),
+        Entry(finding(fix=unsafe), SOURCE),
+    ]
     entries.append(Entry(finding(), SOURCE, fixed=True))
     message = "`.view` cannot express this layout"
     assert text.concise(entries).splitlines() == [
@@ -252,7 +256,7 @@ def test_github_does_not_annotate_what_was_fixed() -> None:
 
 def test_statistics_count_by_rule() -> None:
     other = finding(code="MHA003", name="missing-output-projection", fix=None)
-    entries = [Entry(f, SOURCE) for f in (other, finding(), finding())]
+    entries = [Entry(f, SOURCE, offered=f.fixable()) for f in (other, finding(), finding())]
     assert text.statistics(entries).splitlines() == [
         "2  MHA001  [*] view-of-transposed",
         "1  MHA003  [ ] missing-output-projection",
@@ -266,7 +270,7 @@ def test_statistics_count_by_rule() -> None:
 
 
 def entries(*pairs: tuple[Verdict | None, bool]) -> list[Entry]:
-    return [Entry(finding(verdict=verdict), SOURCE, fixed=fixed) for verdict, fixed in pairs]
+    return [Entry(finding(verdict=verdict), SOURCE, fixed=fixed, offered=not fixed) for verdict, fixed in pairs]
 
 
 UNSAFE = Entry(finding(fix=replace(FIX, applicability="unsafe")), SOURCE)
@@ -280,44 +284,45 @@ NO_FIX = Entry(finding(fix=None), SOURCE)
         ([], {"fixing": True}, "All checks passed."),
         ([], {"fixing": False, "errors": 1}, "No findings, but 1 error."),
         ([], {"fixing": False, "errors": 2}, "No findings, but 2 errors."),
-        ([NO_FIX], {"fixing": False}, "Found 1 finding."),
+        ([NO_FIX], {"fixing": False}, "Found 1 finding (1 error)."),
         (
             entries((None, False)),
             {"fixing": False},
-            "Found 1 finding.\n1 may be fixed with --fix (each is validated by execution first).",
+            "Found 1 finding (1 error).\n1 may be fixed with --fix (each is validated by execution first).",
         ),
         (
             [*entries((None, False), (None, False)), UNSAFE],
             {"fixing": False},
-            "Found 3 findings.\n2 may be fixed with --fix (each is validated by execution first); "
+            "Found 3 findings (3 errors).\n2 may be fixed with --fix (each is validated by execution first); "
             "1 more with --unsafe-fixes.",
         ),
         (
             [UNSAFE],
             {"fixing": False},
-            "Found 1 finding.\n1 may be fixed with --fix --unsafe-fixes (each is validated by execution first).",
+            "Found 1 finding (1 error).\n"
+            "1 may be fixed with --fix --unsafe-fixes (each is validated by execution first).",
         ),
         (
-            [*entries((None, False)), UNSAFE],
-            {"fixing": False, "unsafe": True},
-            "Found 2 findings.\n2 may be fixed with --fix (each is validated by execution first).",
+            [*entries((None, False)), replace(UNSAFE, offered=True)],
+            {"fixing": False},
+            "Found 2 findings (2 errors).\n2 may be fixed with --fix (each is validated by execution first).",
         ),
         (
             entries((VALIDATED, True), (VALIDATED, True), (REFUTED, False), (NOT_EXERCISED, False)),
             {"fixing": True},
-            "Found 4 findings: 2 fixed, 1 refuted, 1 not exercised (validated on cpu, cuda: NVIDIA H100).",
+            "Found 4 findings (4 errors): 2 fixed, 1 refuted, 1 not exercised (validated on cpu, cuda: NVIDIA H100).",
         ),
-        (entries((NOT_EXERCISED, False)), {"fixing": True}, "Found 1 finding: 1 not exercised."),
+        (entries((NOT_EXERCISED, False)), {"fixing": True}, "Found 1 finding (1 error): 1 not exercised."),
         (
             [*entries((VALIDATED, True)), UNSAFE, NO_FIX],
             {"fixing": True, "diff": True},
-            "Found 3 findings: 1 would be fixed, 1 fixable only with --unsafe-fixes, 1 without a fix "
+            "Found 3 findings (3 errors): 1 would be fixed, 1 fixable only with --unsafe-fixes, 1 without a fix "
             "(validated on cpu, cuda: NVIDIA H100).",
         ),
         (
             entries((REFUTED, False)),
             {"fixing": True},
-            "Found 1 finding: 1 refuted (executed on cpu).",
+            "Found 1 finding (1 error): 1 refuted (executed on cpu).",
         ),
     ],
 )
@@ -325,6 +330,24 @@ def test_the_summary_says_what_became_of_the_findings(
     found: list[Entry], options: dict[str, Any], expected: str
 ) -> None:
     assert summary(found, **options) == expected
+
+
+def test_the_summary_counts_findings_by_severity() -> None:
+    found = [Entry(finding(severity=each, fix=None), SOURCE) for each in ("info", "warning", "error", "info", "error")]
+    assert summary(found, fixing=False) == "Found 5 findings (2 errors, 1 warning, 2 info)."
+    assert summary(found[:1], fixing=True) == "Found 1 finding (1 info): 1 without a fix."
+
+
+def test_a_fix_that_was_refuted_is_neither_shown_nor_counted_nor_given_to_programs() -> None:
+    refused = Entry(finding(verdict=REFUTED), SOURCE)
+    assert not refused.finding.fixable(unsafe=True)
+    assert summary([refused], fixing=False) == "Found 1 finding (1 error)."
+    shown = text.full([refused])
+    assert "= refuted: outputs differ by 0.5" in shown
+    assert "fix (" not in shown
+    assert ".contiguous()" not in shown
+    (record,) = json.loads(json_report.render([refused]))
+    assert (record["fix"], record["validation"]["verdict"]) == (None, "refuted")
 
 
 def test_the_summary_says_what_helps_where_no_way_to_run_the_code_was_found() -> None:
@@ -341,7 +364,7 @@ def test_the_summary_says_what_helps_where_no_way_to_run_the_code_was_found() ->
 
 
 @pytest.mark.parametrize(
-    ("made", "unsafe", "reason"),
+    ("made", "offered", "reason"),
     [
         (finding(verdict=REFUTED), False, "refuted: outputs differ by 0.5 on x: (3, 5, 24)"),
         (finding(verdict=NOT_EXERCISED), False, "not exercised: the changed lines never ran"),
@@ -349,18 +372,18 @@ def test_the_summary_says_what_helps_where_no_way_to_run_the_code_was_found() ->
         (finding(fix=None), False, "there is no fix"),
         (UNSAFE.finding, False, "its fix is unsafe (--unsafe-fixes allows it)"),
         (UNSAFE.finding, True, "not tried"),
-        (finding(), False, "not tried"),
+        (finding(), True, "not tried"),
         (finding(verdict=VALIDATED), False, "validated, but the file cannot be rewritten"),
     ],
 )
-def test_each_finding_that_stays_has_a_line_with_the_reason(made: Finding, unsafe: bool, reason: str) -> None:
-    (line,) = text.unfixed([Entry(finding(), SOURCE, fixed=True), Entry(made, SOURCE)], unsafe=unsafe)
+def test_each_finding_that_stays_has_a_line_with_the_reason(made: Finding, offered: bool, reason: str) -> None:
+    (line,) = text.unfixed([Entry(finding(), SOURCE, fixed=True), Entry(made, SOURCE, offered=offered)])
     assert line == f"a.py:2:{START}: MHA001 would not be fixed: {reason}"
 
 
 def test_the_summary_names_no_device_on_which_nothing_ran() -> None:
     verdict = replace(VALIDATED, trials=(trial(), trial("cuda", "skipped")))
-    assert summary(entries((verdict, True)), fixing=True) == "Found 1 finding: 1 fixed (validated on cpu)."
+    assert summary(entries((verdict, True)), fixing=True) == "Found 1 finding (1 error): 1 fixed (validated on cpu)."
 
 
 def test_colours_paint_the_text_and_change_no_word() -> None:

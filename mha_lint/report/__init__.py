@@ -9,11 +9,15 @@ from mha_lint.findings import Finding
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One finding to report, the ``text`` that its positions refer to ("" when unknown), and whether it was fixed."""
+    """One finding to report, the ``text`` that its positions refer to ("" when unknown), and whether it was fixed.
+
+    ``offered`` says that ``--fix`` tries its fix under the settings that hold for the file.
+    """
 
     finding: Finding
     text: str
     fixed: bool = False
+    offered: bool = False
 
 
 def url(finding: Finding) -> str:

@@ -33,7 +33,7 @@ def _finding(finding: Finding) -> dict[str, Any]:
         "symbol": finding.symbol,
         "noqa_row": finding.noqa_row,
         "url": url(finding),
-        "fix": _fix(finding.fix) if finding.fix else None,
+        "fix": _fix(finding.fix) if finding.fix and not finding.refuted else None,
         "validation": _validation(finding.verdict) if finding.verdict else None,
     }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
+from mha_lint.findings import SEVERITIES
 from mha_lint.report import Entry
 
 _FIRST = "each is validated by execution first"
@@ -16,18 +17,16 @@ _HARNESS = (
 )
 
 
-def summary(
-    entries: Sequence[Entry], *, fixing: bool, diff: bool = False, unsafe: bool = False, errors: int = 0
-) -> str:
+def summary(entries: Sequence[Entry], *, fixing: bool, diff: bool = False, errors: int = 0) -> str:
     """The summary of a run that only linted, fixed (``fixing``), or showed what it would fix (``diff``)."""
     if not entries:
         if errors:
             return f"No findings, but {_count(errors, 'error')}."
         return "All checks passed."
-    total = f"Found {_count(len(entries), 'finding')}"
+    total = f"Found {_count(len(entries), 'finding')}{_severities(entries)}"
     if not fixing:
-        return _hinted(f"{total}.", entries, unsafe)
-    fates = Counter(_fate(entry, diff, unsafe) for entry in entries)
+        return _hinted(f"{total}.", entries)
+    fates = Counter(_fate(entry, diff) for entry in entries)
     listed = ", ".join(f"{fates[fate]} {fate}" for fate in _order(diff) if fates[fate])
     found = f"{total}: {listed}{_devices(entries)}."
     stubs = dict.fromkeys(e.finding.verdict.stub for e in entries if e.finding.verdict and e.finding.verdict.stub)
@@ -40,11 +39,17 @@ def _count(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
-def _hinted(total: str, entries: Sequence[Entry], unsafe: bool) -> str:
-    safe = sum(entry.finding.fixable() for entry in entries)
-    risky = sum(entry.finding.fix is not None for entry in entries) - safe
-    if unsafe:
-        safe, risky = safe + risky, 0
+def _severities(entries: Sequence[Entry]) -> str:
+    """How many findings there are of each severity, the gravest first."""
+    counts = Counter(entry.finding.severity for entry in entries)
+    present = [severity for severity in reversed(SEVERITIES) if counts[severity]]
+    listed = [f"{counts[each]} info" if each == "info" else _count(counts[each], each) for each in present]
+    return f" ({', '.join(listed)})"
+
+
+def _hinted(total: str, entries: Sequence[Entry]) -> str:
+    safe = sum(entry.offered for entry in entries)
+    risky = sum(entry.finding.fixable(unsafe=True) and not entry.offered for entry in entries)
     hints = []
     if safe:
         hints.append(f"{safe} may be fixed with --fix ({_FIRST})")
@@ -67,13 +72,13 @@ def _order(diff: bool) -> tuple[str, ...]:
     )
 
 
-def _fate(entry: Entry, diff: bool, unsafe: bool) -> str:
+def _fate(entry: Entry, diff: bool) -> str:
     finding = entry.finding
     if entry.fixed:
         return _order(diff)[0]
     if finding.fix is None:
         return "without a fix"
-    if finding.fix.applicability == "unsafe" and not unsafe:
+    if finding.verdict is None and not entry.offered:
         return "fixable only with --unsafe-fixes"
     if finding.verdict is None or finding.verdict.verdict == "validated":
         return "not written"

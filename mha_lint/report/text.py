@@ -28,8 +28,15 @@ def paint(text: str, style: str, colour: bool) -> str:
     return f"\x1b[{_STYLES[style]}m{text}\x1b[0m" if colour and text else text
 
 
+def paint_diff(row: str) -> str:
+    """One row of a unified diff, its newline included, in the colours that git uses."""
+    text = row.rstrip("\r\n")
+    style = "bold" if text.startswith(("---", "+++")) else {"-": "minus", "+": "green", "@": "cyan"}.get(text[:1])
+    return f"{paint(text, style, colour=True)}{row[len(text) :]}" if style else row
+
+
 def concise(entries: Sequence[Entry], *, colour: bool = False) -> str:
-    """One line a finding: ``path:row:column: CODE [*] message``; ``[*]`` marks what ``--fix`` would try."""
+    """One line a finding: ``path:row:column: CODE [*] message``; ``[*]`` marks what ``--fix`` tries."""
     lines = []
     for entry in entries:
         code = paint(entry.finding.code, "red", colour)
@@ -44,21 +51,21 @@ def full(entries: Sequence[Entry], *, colour: bool = False) -> str:
     return "\n\n".join(_full(entry, colour) for entry in entries)
 
 
-def unfixed(entries: Sequence[Entry], *, unsafe: bool) -> list[str]:
-    """One line for each finding that no diff shows, with the reason; ``unsafe`` fixes may have been allowed."""
+def unfixed(entries: Sequence[Entry]) -> list[str]:
+    """One line for each finding that no diff shows, with the reason."""
     return [
-        f"{_place(entry.finding, colour=False)}: {entry.finding.code} would not be fixed: {_obstacle(entry, unsafe)}"
+        f"{_place(entry.finding, colour=False)}: {entry.finding.code} would not be fixed: {_obstacle(entry)}"
         for entry in entries
         if not entry.fixed
     ]
 
 
-def _obstacle(entry: Entry, unsafe: bool) -> str:
+def _obstacle(entry: Entry) -> str:
     finding = entry.finding
     if finding.fix is None:
         return printable(finding.no_fix_reason) or "there is no fix"
     if finding.verdict is None:
-        return "not tried" if unsafe or finding.fixable() else "its fix is unsafe (--unsafe-fixes allows it)"
+        return "not tried" if entry.offered else "its fix is unsafe (--unsafe-fixes allows it)"
     if finding.verdict.verdict == "validated":
         return "validated, but the file cannot be rewritten"
     return f"{finding.verdict.verdict}: {verdict_line(finding.verdict)}"
@@ -79,7 +86,7 @@ def statistics_json(entries: Sequence[Entry]) -> str:
 
 def _counts(entries: Sequence[Entry]) -> list[tuple[str, str, bool, int]]:
     counts = Counter((entry.finding.code, entry.finding.name) for entry in entries)
-    fixable = {entry.finding.code for entry in entries if entry.finding.fixable()}
+    fixable = {entry.finding.code for entry in entries if entry.offered}
     ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     return [(code, name, code in fixable, count) for (code, name), count in ordered]
 
@@ -92,7 +99,7 @@ def _place(finding: Finding, colour: bool) -> str:
 def _mark(entry: Entry, colour: bool) -> str:
     if entry.fixed:
         return paint("[fixed]", "green", colour) + " "
-    return paint("[*]", "cyan", colour) + " " if entry.finding.fixable() else ""
+    return paint("[*]", "cyan", colour) + " " if entry.offered else ""
 
 
 def _full(entry: Entry, colour: bool) -> str:
@@ -101,7 +108,8 @@ def _full(entry: Entry, colour: bool) -> str:
     lines = [f"{_place(finding, colour)}: {code}: {_mark(entry, colour)}{printable(finding.message)}"]
 
     span = underline(entry.text, finding.location, finding.end_location) if entry.text else None
-    changes = small_diff(entry.text, finding.fix.edits) if finding.fix and entry.text else []
+    fix = None if finding.refuted else finding.fix  # what was refuted is not shown as something to do
+    changes = small_diff(entry.text, fix.edits) if fix and entry.text else []
     width = max(len(str(row)) for row in (finding.location.row, *(change.row for change in changes)))
 
     def gutter(label: object = "", mark: str = "|") -> str:
@@ -111,9 +119,9 @@ def _full(entry: Entry, colour: bool) -> str:
         lines += [gutter(), f"{gutter(finding.location.row)} {span.source}"]
         lines.append(f"{gutter()} {paint(span.carets, _SEVERITY_STYLE[finding.severity], colour)}")
     lines.append(f"{gutter(mark='=')} {paint('why:', 'bold', colour)} {printable(finding.why)}")
-    if finding.fix:
-        kind = paint(f"fix ({finding.fix.applicability}, {finding.fix.relation}):", "bold", colour)
-        lines.append(f"{gutter(mark='=')} {kind} {printable(finding.fix.message)}")
+    if fix:
+        kind = paint(f"fix ({fix.applicability}, {fix.relation}):", "bold", colour)
+        lines.append(f"{gutter(mark='=')} {kind} {printable(fix.message)}")
         for change in changes:
             row = f"{change.sign} {change.source}".rstrip()
             lines.append(f"{gutter(change.row)} {paint(row, 'minus' if change.sign == '-' else 'green', colour)}")

@@ -19,7 +19,9 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from mha_lint.files import SourceError, discover, read_source
+from mha_lint.configuration import Configuration
+from mha_lint.discovery import discover
+from mha_lint.files import SourceError, read_source
 from mha_lint.findings import Verdict
 from mha_lint.fixing import fix_source
 from mha_lint.linter import lint
@@ -68,7 +70,7 @@ def main() -> None:
     parser.add_argument("--fixes", type=int, default=300)
     parser.add_argument("--device", default="cpu")
     options = parser.parse_args()
-    found = discover(options.paths, (), Path.cwd())
+    found = discover(options.paths, Configuration(Settings(exclude=())))
     jobs = jobs_of([file for file in found if isinstance(file, Path)])
     if not jobs:
         parser.error("nothing in these paths has a safe fix")
