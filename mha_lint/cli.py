@@ -33,9 +33,12 @@ def entry() -> None:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="backslashreplace")  # file names need not be valid text, nor terminals UTF-8
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))  # leave through the same doors as Ctrl-C
-    status = FAILED
+    status: int | str | None = FAILED
     try:
-        status = main()
+        try:
+            status = main()
+        except SystemExit as leaving:  # argparse has printed what was asked for
+            status = leaving.code
         write_bytes(b"")
     except BrokenPipeError:  # `mha-lint | head`: the reader has seen enough
         status = PIPE_CLOSED

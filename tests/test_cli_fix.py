@@ -126,6 +126,20 @@ def test_diff_validates_prints_a_patch_and_writes_nothing(capsys: pytest.Capture
     assert capsys.readouterr().out == ""
 
 
+def test_a_diff_is_coloured_where_colours_are_wanted(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write("broken.py")
+    main(["--diff", "--device", "cpu", "-q"])
+    plain = capsys.readouterr().out
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    main(["--diff", "--device", "cpu", "-q"])
+    painted = capsys.readouterr().out
+    assert "\x1b[32m+        y = (weights" in painted
+    assert re.sub(r"\x1b\[[0-9;]*m", "", painted) == plain
+    assert "\x1b" not in plain
+
+
 @pytest.mark.parametrize(
     ("before", "encoding"),
     [

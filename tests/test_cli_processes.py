@@ -31,6 +31,18 @@ def write(name: str, text: str = BROKEN) -> None:
     path.write_text(text)
 
 
+def add_rule(project: Path, check: str) -> None:
+    """Make a rule of somebody else's, to be found through PYTHONPATH."""
+    write(
+        "rules/deadly.py",
+        "import os, signal\nfrom mha_lint.rules import Rule\n\n\n"
+        "class Deadly(Rule):\n"
+        f"    code, name, severity, why = 'MHX001', 'deadly', 'error', 'why'\n\n{check}",
+    )
+    write("rules/deadly-1.dist-info/METADATA", "Metadata-Version: 2.1\nName: deadly\nVersion: 1\n")
+    write("rules/deadly-1.dist-info/entry_points.txt", "[mha_lint.rules]\nMHX001 = deadly:Deadly\n")
+
+
 def test_two_processes_report_what_one_reports(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -48,18 +60,13 @@ def test_a_file_that_kills_its_process_is_named_and_the_others_are_linted(projec
     for number in range(24):
         write(f"m{number:02}.py", f"# {number}\n" + BROKEN)
     write("m05.py", BROKEN.replace("Attention", "Deadly"))
-    write(
-        "rules/deadly.py",
-        "import os, signal\nfrom mha_lint.rules import Rule\n\n\n"
-        "class Deadly(Rule):\n"
-        "    code, name, severity, why = 'MHX001', 'deadly', 'error', 'why'\n\n"
+    add_rule(
+        project,
         "    def check(self, model, places):\n"
         "        if 'Deadly' in places.text:\n"
         "            os.kill(os.getpid(), signal.SIGSEGV)\n"
         "        return iter(())\n",
     )
-    write("rules/deadly-1.dist-info/METADATA", "Metadata-Version: 2.1\nName: deadly\nVersion: 1\n")
-    write("rules/deadly-1.dist-info/entry_points.txt", "[mha_lint.rules]\nMHX001 = deadly:Deadly\n")
     script = (
         "import glob, sys\nfrom mha_lint import cli, runner\nrunner._ALONE_SECONDS = 0.0\n"
         "sys.exit(cli.main(['-j2', '--no-cache', '--output-format', 'json', *sorted(glob.glob('m*.py'))]))"
@@ -131,6 +138,68 @@ def test_ctrl_c_ends_with_130_and_one_line() -> None:
     out, err = process.communicate(timeout=20)
     assert (process.returncode, out) == (130, "")
     assert err == "interrupted: each file is either as it was or wholly fixed\n"
+
+
+def test_ctrl_c_waits_for_no_file_that_is_being_linted(project: Path) -> None:
+    for number in range(8):
+        write(f"m{number}.py")
+    add_rule(
+        project,
+        "    def check(self, model, places):\n"
+        "        import pathlib, time\n"
+        "        pathlib.Path('begun').touch()\n"
+        "        time.sleep(300)\n"
+        "        return iter(())\n",
+    )
+    script = (
+        "from mha_lint import cli, runner\n"
+        "real = runner.lint_one\n"
+        "runner._ALONE_SECONDS = -1.0\n"
+        "runner._lint_fresh = lambda items, configuration, plan, cache: "
+        "runner._lint_in_processes(items, configuration, cache, 2)\n"
+        "import sys; sys.argv = ['mha-lint', '--no-cache', '.']; cli.entry()"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", script],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(project / "rules")},
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    deadline = time.monotonic() + 60
+    while not Path("begun").exists():
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out, err) == (130, "", "interrupted: each file is either as it was or wholly fixed\n")
+
+
+@pytest.mark.parametrize("arguments", ["broken.py", "plain.py", "--list-rules", "--explain MHA001", "--version"])
+def test_a_closed_stdout_is_one_line_and_2(arguments: str) -> None:
+    write("broken.py")
+    write("plain.py", "x = 1\n")
+    script = f'"{sys.executable}" -m mha_lint {arguments} >&-'
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (2, "error: stdout: the report cannot be written: bad file descriptor\n")
+
+
+def test_nothing_is_missed_on_a_closed_stdout_when_nothing_is_printed() -> None:
+    write("broken.py")
+    for arguments, redirection, status in (("-qq broken.py", ">&-", 1), ("-qq broken.py", "2>&- <&-", 1)):
+        script = f'"{sys.executable}" -m mha_lint --no-cache {arguments} {redirection}'
+        done = subprocess.run(["bash", "-c", script], capture_output=True, text=True)
+        assert (done.returncode, done.stdout, done.stderr) == (status, "", "")
+
+
+def test_a_closed_stderr_takes_no_file_of_the_user() -> None:
+    write("broken.py")
+    script = f'"{sys.executable}" -m mha_lint --no-cache broken.py gone.py -v 2>&-'
+    done = subprocess.run(["bash", "-c", script], capture_output=True, text=True)
+    assert done.returncode == 2
+    assert "MHA001" in done.stdout
+    assert Path("broken.py").read_text() == BROKEN
 
 
 def test_a_working_directory_that_is_gone_is_one_line(project: Path) -> None:
