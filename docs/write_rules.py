@@ -6,6 +6,7 @@ from inspect import cleandoc
 from pathlib import Path
 
 from mha_lint.rules import all_rules
+from mha_lint.syntax_error import NAME, PAGE
 
 FOLDER = Path(__file__).parent / "rules"
 
@@ -18,7 +19,7 @@ def pages() -> dict[str, str]:
         f"| [{r.code}]({r.name}.md) | {r.name} | {r.severity} | {r.applicability or 'none'} | {r.why} |" for r in rules
     ]
     head = ["# Rules", "", "| code | name | severity | fix | why |", "|---|---|---|---|---|"]
-    return {**texts, "README.md": "\n".join([*head, *rows]) + "\n"}
+    return {**texts, f"{NAME}.md": PAGE, "README.md": "\n".join([*head, *rows]) + "\n"}
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
 from mha_lint.configuration import Configuration, Overrides, read_settings
-from mha_lint.findings import SEVERITIES
+from mha_lint.findings import SEVERITIES, SYNTAX_ERROR
 from mha_lint.options import parser
 from mha_lint.output import complain, open_report, say, show, warn, write_bytes
 from mha_lint.settings import Settings, SettingsError, close_match, resolved
@@ -295,7 +295,11 @@ def _explain(wanted: str) -> int:
     from inspect import cleandoc
 
     from mha_lint.rules import all_rules
+    from mha_lint.syntax_error import NAME, PAGE
 
+    if wanted.upper() == SYNTAX_ERROR or wanted.lower() == NAME:
+        say(PAGE.rstrip())
+        return CLEAN
     rules = {rule.code: rule for rule in all_rules()}
     rule = rules.get(wanted.upper()) or next((rule for rule in rules.values() if rule.name == wanted.lower()), None)
     if rule is None:

@@ -10,12 +10,13 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from mha_lint import screen
-from mha_lint.files import Source, SourceError, SyntaxProblem
-from mha_lint.findings import SYNTAX_ERROR, Finding, Fix, Position
+from mha_lint.files import Source, SourceError
+from mha_lint.findings import Finding, Fix
 from mha_lint.noqa import suppressed
 from mha_lint.screen.part import Part
 from mha_lint.screen.suspects import KINDS, suspects
 from mha_lint.settings import Settings
+from mha_lint.syntax_error import problem
 
 if TYPE_CHECKING:
     import ast
@@ -209,42 +210,8 @@ def parse(source: Source, text: str | None = None) -> cst.Module:
     try:
         module = cst.parse_module(_plain(source.text if text is None else text))
     except cst.ParserSyntaxError as error:
-        raise _syntax_problem(source, error) from None
+        raise problem(source, error) from None
     return module
-
-
-def _syntax_problem(source: Source, error: cst.ParserSyntaxError) -> SyntaxProblem:
-    """What is wrong, in Python's words: LibCST lists all tokens that could have followed."""
-    import ast
-
-    try:
-        ast.parse(source.text)
-    except SyntaxError as told:
-        row, column, message = told.lineno or error.raw_line, told.offset or 1, f"syntax error: {told.msg}"
-    except (ValueError, RecursionError, MemoryError) as told:
-        row, column, message = error.raw_line, 1, f"syntax error: {told}"
-    else:
-        row, column = error.raw_line, error.raw_column + 1
-        message = "LibCST cannot read this, though this Python can; update LibCST, or report it to its project"
-    rows = source.text.count("\n") + 1
-    return SyntaxProblem(source.path, message, min(row, rows), max(column, 1))
-
-
-def told(problem: SyntaxProblem) -> Finding:
-    """A syntax error as a finding, which no setting and no comment silences."""
-    place = Position(problem.row, problem.column)
-    return Finding(
-        code=SYNTAX_ERROR,
-        name="syntax-error",
-        severity="error",
-        message=problem.message,
-        why="Python cannot read this file, and so nothing in it was looked at.",
-        filename=str(problem.path.absolute()),
-        location=place,
-        end_location=Position(problem.row, problem.column + 1),
-        symbol="",
-        noqa_row=problem.row,
-    )
 
 
 def _check_round_trip(module: cst.Module, source: Source, text: str) -> None:

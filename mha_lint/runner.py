@@ -194,7 +194,8 @@ def lint_one(item: Path | Source, configuration: Configuration, cache: LintCache
 
 
 def _linted(source: Source, settings: Settings) -> tuple[Finding, ...]:
-    from mha_lint.linter import lint, told
+    from mha_lint.linter import lint
+    from mha_lint.syntax_error import told
 
     try:
         return tuple(lint(source, settings))
