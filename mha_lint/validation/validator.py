@@ -19,7 +19,7 @@ from typing import IO, Any
 
 import mha_lint
 from mha_lint.findings import Verdict
-from mha_lint.validation import evidence
+from mha_lint.validation import eager, evidence
 from mha_lint.validation.channel import receive, send
 from mha_lint.validation.children import FOLDER_PREFIX
 from mha_lint.validation.job import (
@@ -50,10 +50,10 @@ _FIXED = {
     "CUBLAS_WORKSPACE_CONFIG": ":4096:8",  # what deterministic cuBLAS asks for
     "NVIDIA_TF32_OVERRIDE": "0",
     "PYTORCH_NVML_BASED_CUDA_CHECK": "1",  # asking whether there is CUDA must not start it: children are forked later
-    "TORCH_COMPILE_DISABLE": "1",  # compiled code would need a compiler process; its eager meaning is what is compared
     "PYTHONHASHSEED": "0",
     "HF_HUB_OFFLINE": "1",
     "TRANSFORMERS_VERBOSITY": "error",
+    **eager.ENVIRONMENT,
 }
 _BOOT = "import sys; sys.path.append(sys.argv[1]); from mha_lint.validation.worker import main; main(int(sys.argv[2]))"
 

@@ -44,7 +44,9 @@ def _run(sock: socket.socket) -> None:
     import torch.overrides
     import torch.utils._pytree
 
-    from mha_lint.validation import examine, probed, reach  # noqa: F401
+    from mha_lint.validation import eager, examine, probed, reach  # noqa: F401
+
+    eager.leave_compilation_out()
 
     send(sock, {"torch": torch.__version__})  # said first: the caller need not wait for the rest
     for needed in ("torch.fx.experimental.symbolic_shapes", "numpy.random"):  # every child would import them
