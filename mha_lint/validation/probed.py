@@ -18,7 +18,7 @@ from mha_lint.observation import Observation
 from mha_lint.validation import examine, harness, imports, isolation, obstacles, pairing, stubs, targets, trial
 from mha_lint.validation.calling import Aim, Calling
 from mha_lint.validation.coverage import watch
-from mha_lint.validation.job import Probed, Probing, probing_from_json
+from mha_lint.validation.job import Probed, Probing
 from mha_lint.validation.plan import Plan, in_eval
 from mha_lint.validation.probes import PROBES, observe
 from mha_lint.validation.reach import BUDGET, scoring_statements
@@ -121,10 +121,6 @@ def _suited(assignments: list[Assignment]) -> Assignment | None:
         )
 
     return max(assignments, key=rank, default=None)
-
-
-def answer(request: dict[str, Any], deadline: float, tell: Callable[[str], None]) -> Probed:
-    return probe(probing_from_json(request["asked"]), request["devices"], deadline, tell)
 
 
 def found_inputs(module: torch.nn.Module) -> dict[str, Any]:
