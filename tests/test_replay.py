@@ -140,9 +140,9 @@ def test_the_verdict_on_a_job_is_found_again_and_that_on_no_other_one() -> None:
     environment = Environment("3.11", "2.7", {"cpu": "an x86", "cuda": "a card"})
     job = Job("a.py", "before\n", "after\n", ("f",), "equivalent", hints={"x": ("b", "t"), "y": ("b",)})
     same = replace(job, hints={"y": ("b",), "x": ("b", "t")})
-    evidence.record(Path("cache"), job, environment, Verdict("validated", "module"))
-    known = evidence.recall(Path("cache"), same, environment)
-    assert known == Verdict("validated", "module", cached=True)
+    verdict = Verdict("validated", "module", trials=(Trial("cpu", "float32", "eval", (), 0.0, "agree"),))
+    evidence.record(Path("cache"), job, environment, verdict)
+    assert evidence.recall(Path("cache"), same, environment) == replace(verdict, cached=True)
     for other in (replace(job, after="other\n"), replace(job, flagged=(1,)), replace(job, hints={"x": ("b", "s")})):
         assert evidence.recall(Path("cache"), other, environment) is None
     (file,) = Path("cache/evidence").iterdir()

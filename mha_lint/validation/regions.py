@@ -16,6 +16,7 @@ from dataclasses import dataclass, field, replace
 import torch
 
 from mha_lint.validation.job import Job
+from mha_lint.validation.liveness import live_after
 from mha_lint.validation.region_shapes import TAKES_SIZES, shapes_of
 
 RELATIONS = ("equivalent", "repaired")  # what the statements alone can show
@@ -128,12 +129,9 @@ def _lift(job: Job, old: _Function, new: _Function, imports: Mapping[str, str], 
     statements, changed = block[first:end], new_block[first:new_end]
     if any(_branches(node) for item in (*statements, *changed) for node in ast.walk(item)):
         raise NoRegion("it branches, and only the code around it knows which ways are taken")
-    inside = {id(node) for statement in statements for node in ast.walk(statement)}
-    read = {
-        node.id for node in ast.walk(old) if isinstance(node, ast.Name) and _is_read(node) and id(node) not in inside
-    }
+    live = live_after(old, block, end)
     both = _bound(statements) | _bound(changed)
-    if (both & read) - (_bound(statements) & _bound(changed)):
+    if (both & live) - (_bound(statements) & _bound(changed)):
         raise NoRegion("it binds other names before and after")
     if both & {name for node in ast.walk(old) if isinstance(node, (ast.Global, ast.Nonlocal)) for name in node.names}:
         raise NoRegion("it binds names of other code")
@@ -141,7 +139,7 @@ def _lift(job: Job, old: _Function, new: _Function, imports: Mapping[str, str], 
     names = _Names(local, own, imports)
     for body in (statements, changed):
         _Lifter(names).text(body, (), old.args)  # what is bound after it was read may come around again in a loop
-    outputs = sorted((both & (read | set(names.parameters))) | _written(statements))
+    outputs = sorted((both & live) | (_written(statements) - (both - live)))
     left, right = _Lifter(names), _Lifter(names)
     texts = [lifter.text(body, outputs, old.args) for lifter, body in ((left, statements), (right, changed))]
     if left.opaque.keys() != right.opaque.keys() or left.read != right.read:

@@ -48,7 +48,7 @@ def _serve(sock: socket.socket) -> None:
     from mha_lint.validation import eager, examine, probed, reach  # noqa: F401
 
     eager.leave_compilation_out()
-    send(sock, Hello(torch=torch.__version__))  # said first: the caller need not wait for the rest
+    send(sock, Hello(torch=str(torch.__version__)))  # said first: the caller need not wait for the rest
     for needed in ("torch.fx.experimental.symbolic_shapes", "numpy.random"):  # every child would import them
         with contextlib.suppress(ImportError):
             importlib.import_module(needed)
@@ -102,7 +102,7 @@ def _answer(work: Work, ended: Ended) -> str:
                 harness="module" if died else None,
                 reason=reason,
                 device_names=tuple(sorted(work.devices.items())),
-                torch_version=torch.__version__,
+                torch_version=str(torch.__version__),
             )
             return typed_json.dumped(verdict)
 
