@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import copy
 import inspect
 import sys
@@ -15,6 +14,7 @@ from typing import Any
 import torch
 
 from mha_lint.observation import Observation
+from mha_lint.parsing import parse
 from mha_lint.validation import examine, harness, imports, isolation, obstacles, pairing, stubs, targets, trial
 from mha_lint.validation.calling import Aim, Calling
 from mha_lint.validation.coverage import watch
@@ -128,7 +128,7 @@ def found_inputs(module: torch.nn.Module) -> dict[str, Any]:
     cls = type(module)
     try:
         source = Path(inspect.getsourcefile(cls) or "").read_text(encoding="utf-8")
-        tree = ast.parse(source)
+        tree = parse(source)
     except (OSError, TypeError, SyntaxError, UnicodeDecodeError) as error:
         raise NoInputs(f"the source of {cls.__qualname__} can't be read") from error
     loaded = imports.Loaded(sys.modules[cls.__module__], inspect.getsourcefile(cls) or "", source, tree)

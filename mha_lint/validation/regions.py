@@ -15,6 +15,7 @@ from dataclasses import dataclass, field, replace
 
 import torch
 
+from mha_lint.parsing import parse
 from mha_lint.validation.job import Job
 from mha_lint.validation.liveness import live_after
 from mha_lint.validation.region_shapes import TAKES_SIZES, shapes_of
@@ -46,7 +47,7 @@ def lifted(job: Job, more: int) -> tuple[Job, ...]:
     Raise NoRegion where that is impossible, or where there are no more statements.
     """
     try:
-        before, after = ast.parse(job.before), ast.parse(job.after)
+        before, after = parse(job.before), parse(job.after)
     except (SyntaxError, ValueError) as error:
         raise NoRegion(f"it cannot be parsed: {error}") from error
     pairs = _changed_functions(before, after)
@@ -223,7 +224,7 @@ def _rows(statements: Sequence[ast.stmt], text: str) -> dict[int, set[int]]:
 
 
 def _function(text: str) -> ast.FunctionDef:
-    return next(node for node in ast.parse(text).body if isinstance(node, ast.FunctionDef))
+    return next(node for node in parse(text).body if isinstance(node, ast.FunctionDef))
 
 
 def _statements(statement: ast.stmt) -> Iterator[ast.stmt]:
