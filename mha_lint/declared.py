@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import ast
 import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from mha_lint.parsing import parse_expression
 
 LETTERS = ("b", "t", "s", "h", "d", "H", "W")
 
@@ -81,7 +82,7 @@ def parse(name: str, value: object) -> Declared:
 
 def _check(expression: str, place: str) -> None:
     try:
-        ast.parse(expression, mode="eval")
+        parse_expression(expression)
     except (SyntaxError, ValueError) as error:
         raise DeclarationError(f"{place} is not valid Python: {getattr(error, 'msg', error)}") from None
 

@@ -34,7 +34,8 @@ _Validate = Callable[[list[Finding], list[Finding]], Verdict | None]  # of a gro
 class Fixed:
     """``fixed`` findings were validated and are gone from ``text``; ``remaining`` ones are still in it.
 
-    Both carry the verdict of the validation that was tried. Positions of ``fixed`` are those of the text in which the
+    Both carry the verdict of the validation that was tried. That of a ``remaining`` one is on its fix alone, never on
+    a group, in which another fix may have been the wrong one. Positions of ``fixed`` are those of the text in which the
     finding was made, of ``remaining`` those in ``text``.
     """
 

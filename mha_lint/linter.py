@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from mha_lint import screen
+from mha_lint import parsing, screen
 from mha_lint.files import Source, SourceError
 from mha_lint.findings import Finding, Fix
 from mha_lint.noqa import suppressed
@@ -155,7 +155,7 @@ def _too_deep(data: bytes) -> bool:
     import ast
 
     try:
-        tree = ast.parse(data)
+        tree = parsing.parse(data)
     except (RecursionError, MemoryError):
         return True
     except (SyntaxError, ValueError) as error:

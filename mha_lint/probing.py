@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from mha_lint.files import Source, SourceError, read_source
+from mha_lint.parsing import parse
 from mha_lint.settings import Settings, close_match
 from mha_lint.validation import DeviceMissing, Probed, Probing, TorchMissing, Validator
 
@@ -110,7 +111,7 @@ def _defined(path: Path, target: str, hops: int) -> Named:
     """Where ``target`` is defined: in the file itself, or in the one that it is imported from."""
     try:
         source = read_source(path)
-        tree = ast.parse(source.text)
+        tree = parse(source.text)
     except SourceError as error:
         raise ProbingError(str(error)) from error
     except (SyntaxError, ValueError) as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -170,3 +171,17 @@ def test_two_dropouts_are_put_right_beside_a_wrong_correction_of_another_rule() 
     pair = [by_hand(DROPPING_TWICE, UNGATED, GATED), by_hand(DROPPING_TWICE, AFTERWARDS, AFTERWARDS_GATED)]
     done = fixed(DROPPING_TWICE, [*pair, wrong])
     assert done.text == DROPPING_TWICE.replace(UNGATED, GATED).replace(AFTERWARDS, AFTERWARDS_GATED)
+
+
+def test_what_refutes_a_group_is_held_against_no_fix_but_the_wrong_one() -> None:
+    first, second = "self.proj(y", "self.qkv(x)"
+    right = by_hand(DROPPING_TWICE, second, "self.qkv(x * 1)", "MHA198")
+    wrong = by_hand(DROPPING_TWICE, first, "self.proj(2 * y", "MHA199")
+    pair = [
+        replace(each, fix=replace(each.fix, relation="equivalent", flagged=())) for each in (right, wrong) if each.fix
+    ]
+    done = fixed(DROPPING_TWICE, pair)
+    assert done.text == DROPPING_TWICE.replace(second, "self.qkv(x * 1)")
+    assert [(each.code, each.verdict and each.verdict.verdict) for each in done.fixed] == [("MHA198", "validated")]
+    alone = fixed(DROPPING_TWICE, pair[1:])
+    assert [(each.code, each.verdict and each.verdict.verdict) for each in alone.remaining] == [("MHA199", "refuted")]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import ast
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import libcst as cst
 
+from mha_lint import parsing
 from mha_lint.model import assignment, calls, operators, subscripts, torch_api
 from mha_lint.model.factors import of_number
 from mha_lint.model.torch_api import OPERATIONS, Call
@@ -71,7 +71,7 @@ def _module_name(run: Interpreter, name: str) -> Value:
     return Qualified(f"builtins.{name}")
 
 
-_literal = lru_cache(maxsize=4096)(ast.literal_eval)
+_literal = lru_cache(maxsize=4096)(parsing.literal)
 
 
 def _integer(run: Interpreter, node: cst.Integer, state: State) -> Value:
@@ -83,7 +83,11 @@ def _float(run: Interpreter, node: cst.Float, state: State) -> Value:
 
 
 def _string(run: Interpreter, node: cst.SimpleString | cst.ConcatenatedString, state: State) -> Value:
-    value = _literal(node.value) if isinstance(node, cst.SimpleString) else node.evaluated_value
+    if isinstance(node, cst.SimpleString):
+        value = _literal(node.value)
+    else:
+        with parsing.silently():
+            value = node.evaluated_value
     return Const(value) if isinstance(value, str) else NOTHING
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Collection
 
+from mha_lint.parsing import parse
 from mha_lint.screen.look import Endless, Look
 from mha_lint.screen.part import Suspects
 
@@ -39,7 +40,7 @@ def suspects(text: str, codes: Collection[str], tree: ast.Module | None = None) 
     if not KINDS.keys() >= set(codes):
         return None
     try:
-        look = Look(ast.parse(text) if tree is None else tree)
+        look = Look(parse(text) if tree is None else tree)
         roots = look.finds({KINDS[code] for code in codes})
         return Suspects(look.file, text, roots, look.holders, look.calls, look.kinds, look.likely)
     except (SyntaxError, ValueError, RecursionError, MemoryError, Endless):

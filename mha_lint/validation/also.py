@@ -5,23 +5,18 @@ The graphs are captured and run as they are, with no code generated for them: wh
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from typing import Any
 
 import torch
 
-from mha_lint.validation import stubs, trial
+from mha_lint.validation import eager, stubs, trial
 from mha_lint.validation.imports import in_one_line, quiet
 from mha_lint.validation.plan import in_eval
 
 
 def prepare() -> None:
     """Use what captures graphs once: it replaces functions of torch, which code under trial must not be blamed for."""
-    os.environ.pop("TORCH_COMPILE_DISABLE", None)
-    import torch._dynamo
-
-    torch._dynamo.config.disable = False  # the file may have had it imported while it was off
     for kind in ("compile", "export"):
         run(kind, torch.nn.Linear(1, 1), trial.Inputs({"input": torch.zeros(1, 1)}), ())
 
@@ -32,12 +27,12 @@ def run(kind: str, module: Any, inputs: trial.Inputs, positional: tuple[str, ...
     named = dict(inputs.arguments)
     places = tuple(named.pop(name) for name in positional if name in named)
     trial.seed_everything(0)
-    torch._dynamo.reset()
     try:
-        with quiet(), torch.no_grad():
+        with eager.compilation() as compiled, quiet(), torch.no_grad():
+            torch._dynamo.reset()
             captured: Callable[..., Any]
             if kind == "compile":
-                captured = torch.compile(in_eval(module), backend="eager", fullgraph=True)
+                captured = compiled(in_eval(module), backend="eager", fullgraph=True)
             else:
                 captured = torch.export.export(in_eval(module), places, named).module()
             seen.outputs = trial.flatten(captured(*places, **named), "output")

@@ -8,7 +8,7 @@ import inspect
 import itertools
 import time
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -36,7 +36,10 @@ Family = tuple[Assignment, ...]
 
 @dataclass(frozen=True, slots=True)
 class Aim:
-    """What calls are made for. ``wanted`` statements are to run; with ``any_of``, one of them suffices."""
+    """What calls are made for. ``wanted`` statements are to run; with ``any_of``, one of them suffices.
+
+    ``trained`` collects setups that run more of them in train mode; None asks for none.
+    """
 
     loaded: Loaded
     wanted: frozenset[Statement]
@@ -44,6 +47,7 @@ class Aim:
     meaning: Meaning
     met: set[Statement]  # where ``meaning`` notes what it met
     hints: Mapping[str, tuple[str | int | None, ...]]
+    trained: list[Setup] | None = None
 
     def suffices(self, covered: frozenset[Statement]) -> bool:
         return covered >= self.wanted or (self.any_of and bool(covered))
@@ -126,8 +130,29 @@ class Calling:
             sketch = None if self.target.method else (self.target, self.plan, dict(specs))
             self.notes.note(words, reached, self.ran_last, sketch)
             return None
-        covered = frozenset(item for item in self.aim.wanted if item in self.built or item.ran(self.rows))
-        return Setup(self.target, self.plan, dict(specs), family, inspected, covered, frozenset(self.aim.met))
+        setup = Setup(self.target, self.plan, dict(specs), family, inspected, self._covered(), frozenset(self.aim.met))
+        if self.aim.trained is not None and not self.aim.suffices(setup.covered):
+            self._train(setup, inputs)
+        return setup
+
+    def _covered(self) -> frozenset[Statement]:
+        return frozenset(item for item in self.aim.wanted if item in self.built or item.ran(self.rows))
+
+    def _train(self, setup: Setup, inputs: trial.Inputs) -> None:
+        """Keep the setup where it runs more in train mode than any that is kept."""
+        assert self.aim.trained is not None
+        known = frozenset[Statement]().union(*(each.covered for each in self.aim.trained))
+        if self.aim.suffices(known):
+            return
+        try:
+            trial.seed_everything(0)
+            with quiet(), torch.no_grad(), self.aim.meaning():
+                trial.call(self.fresh.lend(training=True), inputs, self.positional)
+        except (Exception, StubTouched):
+            return  # it works in eval mode, which is enough
+        covered = self._covered()
+        if covered - known - setup.covered:
+            self.aim.trained.append(replace(setup, covered=covered))
 
     def _learnt(self, deadline: float, lessons: int) -> Iterator[Setup | None]:
         """What comes of changing what an exception blames, from the call that ran furthest."""

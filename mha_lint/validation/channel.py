@@ -2,25 +2,34 @@
 
 from __future__ import annotations
 
-import json
 import socket
 import struct
-from typing import Any
+from typing import TypeVar
+
+from mha_lint.validation import typed_json
 
 _HEADER = struct.Struct("!Q")
+Kind = TypeVar("Kind")
 
 
-def send(sock: socket.socket, message: dict[str, Any]) -> None:
-    """Raise OSError when the other side is gone."""
-    body = json.dumps(message).encode()
+def send(sock: socket.socket, message: object) -> None:
+    """Send a dataclass. Raise OSError when the other side is gone."""
+    send_text(sock, typed_json.dumped(message))
+
+
+def send_text(sock: socket.socket, text: str) -> None:
+    """Send what is JSON already. Raise OSError when the other side is gone."""
+    body = text.encode("ascii")
     sock.sendall(_HEADER.pack(len(body)) + body)
 
 
-def receive(sock: socket.socket) -> dict[str, Any]:
-    """Block until a whole message is there. Raise EOFError when the other side is gone."""
+def receive(sock: socket.socket, kind: type[Kind]) -> Kind:
+    """Block until a whole message is there.
+
+    Raise EOFError when the other side is gone, and Malformed when it said something other than ``kind``.
+    """
     (size,) = _HEADER.unpack(_exactly(sock, _HEADER.size))
-    message: dict[str, Any] = json.loads(_exactly(sock, size))
-    return message
+    return typed_json.loaded(_exactly(sock, size), kind)
 
 
 def _exactly(sock: socket.socket, size: int) -> bytes:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import json
 import os
 import select
 import shutil
@@ -17,6 +16,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from mha_lint.validation import typed_json
+
 FOLDER_PREFIX = "mha-lint-"  # of the folder that a server runs in
 _ANSWER_LIMIT = 64 << 20  # bytes; no honest answer comes near
 _PR_SET_PDEATHSIG = 1
@@ -24,14 +25,14 @@ _PR_SET_PDEATHSIG = 1
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """How a child ended: its answer, or None and the reason. ``phase`` is the last one that it announced."""
+    """How a child ended: the JSON of its answer, or None and the reason. ``phase`` is the last that it announced."""
 
-    answer: dict[str, Any] | None
+    answer: str | None
     phase: str
     reason: str
 
 
-def in_child(work: Callable[[Callable[[str], None]], dict[str, Any]], sock: socket.socket, timeout: float) -> Ended:
+def in_child(work: Callable[[Callable[[str], None]], object], sock: socket.socket, timeout: float) -> Ended:
     """Run ``work`` in a forked child with a folder of its own, and kill its process group at ``timeout`` seconds.
 
     The child reports over a private pipe: lines that announce phases, then one line of JSON.
@@ -51,7 +52,7 @@ def in_child(work: Callable[[Callable[[str], None]], dict[str, Any]], sock: sock
 
             answer = work(tell)
             with os.fdopen(writing, "wb", closefd=False) as stream:
-                stream.write(b"answer " + json.dumps(answer).encode() + b"\n")
+                stream.write(b"answer " + typed_json.dumped(answer).encode("ascii") + b"\n")
             status = 0
         except BaseException as error:
             with contextlib.suppress(BaseException):
@@ -143,10 +144,11 @@ def how_it_ended(status: int) -> str:
     return f"left with exit status {os.WEXITSTATUS(status)}"
 
 
-def _parse(received: bytes) -> tuple[dict[str, Any] | None, str, str]:
-    answer: dict[str, Any] | None = None
+def _parse(received: bytes) -> tuple[str | None, str, str]:
+    answer: str | None = None
     phase = failed = ""
-    for line in received.split(b"\n"):
+    *lines, _ = received.split(b"\n")  # the last one was not finished
+    for line in lines:
         kind, _, rest = line.partition(b" ")
         match kind:
             case b"phase":
@@ -154,8 +156,7 @@ def _parse(received: bytes) -> tuple[dict[str, Any] | None, str, str]:
             case b"failed":
                 failed = rest.decode("utf-8", "replace")
             case b"answer":
-                with contextlib.suppress(ValueError):
-                    answer = json.loads(rest)
+                answer = rest.decode("ascii", "replace")
     return answer, phase, failed
 
 

@@ -57,9 +57,11 @@ class Correction:
         wanted = (self.sources.changed_before | self.sources.flagged) - self.sources.ran_before
         budget = min(self.deadline, time.monotonic() + min(10.0, 0.4 * (self.deadline - time.monotonic())))
         search = harness.Search(
-            self.sources.before, wanted, _as_it_is, self.job.hints, budget, declared=self.job.declared
+            self.sources.before, wanted, _as_it_is, self.job.hints, budget, declared=self.job.declared, as_handed=True
         )
         setups = search.find(self.job.symbols)[:_SETUPS]
+        missing = wanted.difference(*(setup.covered for setup in setups))
+        setups += [setup for setup in search.trained if setup.covered & missing][:1]
         if not setups:
             return unreached(search, self.job, self.devices)
         self.level = setups[0].level
@@ -81,7 +83,7 @@ class Correction:
             return self._finish("not exercised", f"time ran out after {len(self.record.trials)} trials")
         if not reason:
             return self._finish("validated", "; ".join(described))
-        unshown = bool(self.shown.words) and not self.shown.counterexample
+        unshown = self._shows_nothing()
         return replace(self._finish("not exercised", reason), unshown=unshown)
 
     def _finish(self, verdict: VerdictName, reason: str) -> Verdict:
@@ -90,7 +92,7 @@ class Correction:
 
     def _lacking(self) -> str:
         """Why the trials do not suffice; "" where they do."""
-        if self.shown.words and not self.shown.counterexample:
+        if self._shows_nothing():
             return f"validation ran it and could not show it wrong: {self.shown.in_words()}"
         if reason := shortfall(self.record, self.sources, self.devices):
             return reason
@@ -102,6 +104,10 @@ class Correction:
         if self.job.agree and (unmet := sorted(set(self.devices) - self.agreed)):
             return f"the regime in which both must agree ({self.job.agree}) never ran on {', '.join(unmet)}"
         return ""
+
+    def _shows_nothing(self) -> bool:
+        """Whether probes were asked of it, and none found anything wrong."""
+        return bool(self.shown.words) and not self.shown.counterexample
 
     def _elsewhere(self, device: str, search: harness.Search, setup: Setup) -> None:
         """Other flags and sizes, for what is wrong under some settings alone."""
@@ -131,7 +137,7 @@ class Correction:
         try:
             built = targets.instantiate(setup.target, active.plan, module, seed=7)
             materialise(built, active, _as_it_is)
-            dropouts.set_rate(built, _RATE)
+            dropouts.set_rate(built, _RATE, active.plan)
         except (Exception, stubs.StubTouched):  # whatever a constructor raises
             return None
         return active if workable(active, built, _as_it_is, targets.signature_of(built), 1) else None
@@ -157,7 +163,7 @@ class Correction:
         pair = build_pair(self.sources, setup, _as_it_is, self.tell)
         if rate is not None:
             for module in (pair.before, pair.after):
-                dropouts.set_rate(module, rate)
+                dropouts.set_rate(module, rate, setup.plan)
         self.tell("before: choosing input shapes")
         assignments = workable(setup, pair.before, _as_it_is, targets.signature_of(pair.before), _SHAPES)
         if self.job.agree == "one token":
@@ -233,6 +239,9 @@ class Correction:
         ]
         if not all(covered):
             note("not covered", difference.largest, "the changed lines did not run")
+            ran_elsewhere = self.record.met >= self.sources.flagged
+            if ran_elsewhere and self.record.ran_before >= self.sources.changed_before:
+                self.shown.pass_by(seen)
             return
         details = [self._agreement(case, before, after, difference, note)] if _must_agree(self.job.agree, case) else []
         details += [self.shown.judge(case, each, note) for each in seen]

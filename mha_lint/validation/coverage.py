@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from types import CodeType, FrameType
 from typing import Any
 
+from mha_lint.parsing import parse
+
 
 @dataclass(frozen=True, slots=True, order=True)
 class Statement:
@@ -38,7 +40,7 @@ def changed_statements(before: str, after: str) -> tuple[frozenset[Statement], f
 def statements_at(source: str, rows: set[int]) -> frozenset[Statement]:
     """The innermost statements that these rows belong to; docstrings and bare constants never run and do not count."""
     found: set[Statement] = set()
-    spans = sorted(_spans(ast.parse(source)), key=lambda statement: statement.last - statement.first)
+    spans = sorted(_spans(parse(source)), key=lambda statement: statement.last - statement.first)
     for row in rows:
         for statement in spans:
             if statement.first <= row <= statement.last:

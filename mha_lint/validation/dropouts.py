@@ -26,11 +26,16 @@ def at_rate(setup: Setup, thing: Any, rate: float) -> Setup:
     return replace(setup, specs=specs)
 
 
-def set_rate(module: Any, rate: float) -> None:
-    """Put every attribute of the built module, and of its parts, that conventionally holds a rate at ``rate``."""
+def set_rate(module: Any, rate: float, plan: Plan) -> None:
+    """Put every attribute of the built module, and of its parts, that conventionally holds a rate at ``rate``.
+
+    One that is zero though the arguments that ``plan`` names have a rate is zero for good, and stays so.
+    """
+    settled = rate > 0 and not plan.written and not plan.factory
     for part in module.modules():
         for name, value in vars(part).items():
-            if isinstance(value, float) and 0 <= value < 1 and role_of(name) == "rate":
+            is_rate = isinstance(value, float) and 0 <= value < 1 and role_of(name) == "rate"
+            if is_rate and not (settled and value == 0):
                 setattr(part, name, rate)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import tempfile
 from dataclasses import replace
@@ -11,28 +10,28 @@ from pathlib import Path
 
 import mha_lint
 from mha_lint.findings import Verdict
-from mha_lint.validation.job import Environment, Job, job_to_json, verdict_from_json, verdict_to_json
+from mha_lint.validation import typed_json
+from mha_lint.validation.job import Environment, Job
 
 
 def key(job: Job, environment: Environment) -> str:
     """What the outcome depends on, hashed: both texts, the claim, the interpreter, torch, the hardware, this tool."""
     facts = {
-        "job": job_to_json(job),
+        "job": job,
         "python": environment.python,
         "torch": environment.torch_version,
         "devices": environment.devices,
         "tool": mha_lint.__version__,
         "harness": _own_source_digest(),
     }
-    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(typed_json.dumped(facts, sort=True).encode()).hexdigest()
 
 
 def recall(cache_dir: Path, job: Job, environment: Environment) -> Verdict | None:
     """The stored verdict, marked as cached; None when there is none or its file is damaged."""
     try:
-        data = json.loads(_file(cache_dir, job, environment).read_text("utf-8"))
-        verdict = verdict_from_json(data)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        verdict = typed_json.loaded(_file(cache_dir, job, environment).read_bytes(), Verdict)
+    except (OSError, typed_json.Malformed):
         return None
     return replace(verdict, cached=True) if _is_kept(verdict) else None
 
@@ -46,8 +45,8 @@ def record(cache_dir: Path, job: Job, environment: Environment, verdict: Verdict
         target.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=".new-")
         try:
-            with os.fdopen(handle, "w", encoding="utf-8") as stream:
-                json.dump(verdict_to_json(verdict), stream)
+            with os.fdopen(handle, "w", encoding="ascii") as stream:
+                stream.write(typed_json.dumped(verdict))
             os.replace(temporary, target)
         except BaseException:
             os.unlink(temporary)
@@ -57,7 +56,10 @@ def record(cache_dir: Path, job: Job, environment: Environment, verdict: Verdict
 
 
 def _is_kept(verdict: Verdict) -> bool:
-    return verdict.verdict in ("validated", "refuted") or verdict.unshown
+    """Whether the verdict is evidence. Nothing is validated without trials: a record that lacks them was damaged."""
+    if verdict.verdict == "validated":
+        return bool(verdict.trials)
+    return verdict.verdict == "refuted" or verdict.unshown
 
 
 def _file(cache_dir: Path, job: Job, environment: Environment) -> Path:

@@ -36,6 +36,7 @@ from mha_lint.validation.targets import (
     Target,
     has_forward,
     instantiate,
+    is_handed_its_arguments,
     lookup,
     signature_of,
     targets,
@@ -63,9 +64,11 @@ class Search:
     deadline: float
     met: set[Statement] = field(default_factory=set)  # where ``meaning`` notes what it met
     methods: bool = True  # whether a method alone is as good as the module
+    as_handed: bool = False  # whether what the file calls itself counts only with the arguments that it is handed there
     any_of: bool = False  # whether one wanted statement is as good as all of them
     declared: tuple[Declared, ...] = ()
     failed_plans: int = 0  # instances that were built and could not be called
+    trained: list[Setup] = field(default_factory=list)  # with ``as_handed``: what reaches more in train mode alone
     notes: Obstacles = field(init=False)
 
     def __post_init__(self) -> None:
@@ -94,7 +97,7 @@ class Search:
     def setups(self, symbols: tuple[str, ...]) -> Iterator[Setup]:
         """Setups, each of which reaches statements that the ones before it did not; with ``any_of``, any of them."""
         missing = set(self.wanted)
-        choices = [each for each in targets(self.loaded, symbols) if self.methods or not each.method]
+        choices = [each for each in targets(self.loaded, symbols) if self._counts(each)]
         reaching = {target.name for target in choices}
         for declared in self.declared:
             if lookup(self.loaded.module, declared.target) is not None and declared.target not in reaching:
@@ -115,6 +118,12 @@ class Search:
                 missing -= setup.covered
                 if not missing and not self.any_of:
                     return
+
+    def _counts(self, target: Target) -> bool:
+        """Whether what is seen of the target, called with arguments that are made up, says something of the code."""
+        if target.method and not self.methods:
+            return False
+        return not (self.as_handed and is_handed_its_arguments(self.loaded.tree, target))
 
     def _as_declared(self, declared: Declared, wanted: frozenset[Statement]) -> Iterator[Setup]:
         """The setup that the user declared, completed where it leaves something open."""
@@ -294,7 +303,8 @@ class Search:
                 self.notes.note(f"{target.name} has no forward")
                 return None
             module.eval()
-            aim = Aim(self.loaded, wanted, self.any_of, self.meaning, self.met, self.hints)
+            trained = self.trained if self.as_handed else None
+            aim = Aim(self.loaded, wanted, self.any_of, self.meaning, self.met, self.hints, trained)
             try:
                 signature_of(module)
             except (ValueError, TypeError):

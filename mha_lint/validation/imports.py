@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from mha_lint.parsing import parse, silently
 from mha_lint.validation.stubs import StubModule
 
 _ROOT_MARKS = ("pyproject.toml", "setup.py", "setup.cfg", ".git")
@@ -71,8 +72,9 @@ def load(place: Place, label: str, source: str) -> Loaded:
     """Execute ``source`` as the module at ``place``. Raise CannotLoad with the reason where it cannot be."""
     pseudo = f"{place.path}#{label}"
     try:
-        tree = ast.parse(source)
-        code = compile(source, pseudo, "exec", dont_inherit=True)
+        tree = parse(source)
+        with silently():
+            code = compile(source, pseudo, "exec", dont_inherit=True)
     except (SyntaxError, ValueError) as error:
         raise CannotLoad(f"the text {label} does not compile: {error}") from error
     # No modification time: linecache then keeps the lines, for inspect.getsource and torch.jit.script.
@@ -174,7 +176,8 @@ class _AnnotationsUnread:
 class _TextLoader(importlib.machinery.SourceFileLoader):
     def get_code(self, fullname: str) -> types.CodeType:
         flags = __future__.annotations.compiler_flag
-        code: types.CodeType = compile(self.get_data(self.path), self.path, "exec", flags, dont_inherit=True)
+        with silently():
+            code: types.CodeType = compile(self.get_data(self.path), self.path, "exec", flags, dont_inherit=True)
         return code
 
 
@@ -200,7 +203,7 @@ class LazyPackage(types.ModuleType):
         assert self.__file__ is not None
         with open(self.__file__, "rb") as stream:
             source = stream.read()
-        tree = ast.parse(source)
+        tree = parse(source)
         for node in tree.body:
             match node:
                 case ast.Assign(targets=[ast.Name(target)], value=ast.Constant(value=constant)) if target == name:
@@ -211,7 +214,9 @@ class LazyPackage(types.ModuleType):
                 self.__dict__[name] = found
                 return found
         self.__dict__["_initialised"] = True
-        exec(compile(source, self.__file__, "exec", dont_inherit=True), self.__dict__)
+        with silently():
+            code = compile(source, self.__file__, "exec", dont_inherit=True)
+        exec(code, self.__dict__)
         return getattr(sys.modules[self.__name__], name)
 
 
@@ -321,7 +326,7 @@ def _is_guarded(frame: types.FrameType | None) -> bool:
 def _guards(file: str) -> tuple[tuple[int, int, bool], ...]:
     """Rows of ``try`` bodies that catch ImportError: first, last, and whether they catch everything else too."""
     try:
-        tree = ast.parse("".join(linecache.getlines(file)))
+        tree = parse("".join(linecache.getlines(file)))
     except (SyntaxError, ValueError):
         return ()
     guards: list[tuple[int, int, bool]] = []

@@ -1,13 +1,12 @@
-"""What is asked of validation, and how question and answer travel between processes as JSON."""
+"""What is asked of validation, and what it answers."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import dataclass, field
 
 from mha_lint.declared import Declared
-from mha_lint.findings import Expected, Relation, Trial, Verdict
+from mha_lint.findings import Expected, Relation
 from mha_lint.observation import Observation
 
 
@@ -109,55 +108,3 @@ class Environment:
     python: str
     torch_version: str
     devices: dict[str, str]
-
-
-def job_to_json(job: Job) -> dict[str, Any]:
-    return {**asdict(job), "hints": {name: list(shape) for name, shape in job.hints.items()}}
-
-
-def job_from_json(data: dict[str, Any]) -> Job:
-    return Job(
-        path=data["path"],
-        before=data["before"],
-        after=data["after"],
-        symbols=tuple(data["symbols"]),
-        relation=data["relation"],
-        flagged=tuple(data["flagged"]),
-        added=tuple(data["added"]),
-        identity=tuple(data["identity"]),
-        hints={name: tuple(shape) for name, shape in data["hints"].items()},
-        declared=tuple(Declared(**each) for each in data["declared"]),
-        also=tuple(data["also"]),
-        probes=tuple(data.get("probes", ())),  # evidence of earlier versions has none of these
-        agree=data.get("agree", ""),
-        expected=data.get("expected", "view"),
-    )
-
-
-def probing_from_json(data: dict[str, Any]) -> Probing:
-    return Probing(
-        path=data["path"],
-        text=data["text"],
-        target=data["target"],
-        symbols=tuple(data["symbols"]),
-        hints={name: tuple(shape) for name, shape in data["hints"].items()},
-        declared=tuple(Declared(**each) for each in data["declared"]),
-    )
-
-
-def probed_from_json(data: dict[str, Any]) -> Probed:
-    observations = {
-        device: tuple(Observation(**each) for each in listed) for device, listed in data["observations"].items()
-    }
-    return Probed(**{**data, "observations": observations, "shapes": tuple(data["shapes"])})
-
-
-def verdict_to_json(verdict: Verdict) -> dict[str, Any]:
-    return asdict(verdict)
-
-
-def verdict_from_json(data: dict[str, Any]) -> Verdict:
-    """Raise KeyError, TypeError or ValueError where ``data`` is not a verdict."""
-    trials = tuple(Trial(**{**trial, "shapes": tuple(trial["shapes"])}) for trial in data["trials"])
-    names = tuple((str(kind), str(name)) for kind, name in data["device_names"])
-    return Verdict(**{**data, "trials": trials, "device_names": names})

@@ -2,18 +2,35 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
 import mha_lint
 from mha_lint.findings import Verdict
-from mha_lint.validation.job import Environment, Job, job_from_json, job_to_json, verdict_from_json, verdict_to_json
+from mha_lint.validation import typed_json
+from mha_lint.validation.job import Environment, Job
 
 
 class JournalError(Exception):
     """A file that holds no evidence; the message names it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One rewrite that was tried."""
+
+    job: Job
+    verdict: Verdict
+    environment: Environment | None = None  # replaying takes the one that is there
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """The whole file."""
+
+    records: tuple[Record, ...]
+    tool: str = ""
 
 
 class Journal:
@@ -26,13 +43,8 @@ class Journal:
         stream.write(f'{{"tool": "mha-lint {mha_lint.__version__}", "records": [')
 
     def add(self, job: Job, environment: Environment, verdict: Verdict) -> None:
-        record = {
-            "environment": asdict(environment),
-            "job": job_to_json(job),
-            "verdict": verdict_to_json(verdict),
-        }
         try:
-            self._stream.write(self._between + json.dumps(record))
+            self._stream.write(self._between + typed_json.dumped(Record(job, verdict, environment)))
         except OSError as error:
             self._failure = error
         self._between = ",\n"
@@ -50,9 +62,9 @@ class Journal:
 def read(path: Path) -> list[tuple[Job, Verdict]]:
     """The records of a file that ``--evidence`` wrote. Raises :class:`JournalError`."""
     try:
-        records = json.loads(path.read_text("utf-8"))["records"]
-        return [(job_from_json(record["job"]), verdict_from_json(record["verdict"])) for record in records]
+        document = typed_json.loaded(path.read_bytes(), Document)
     except OSError as error:
         raise JournalError(f"{path}: cannot be read: {(error.strerror or str(error)).lower()}") from error
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except typed_json.Malformed as error:
         raise JournalError(f"{path}: is no evidence that mha-lint wrote, or not all of it") from error
+    return [(record.job, record.verdict) for record in document.records]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import copy
 import inspect
 import sys
@@ -15,10 +14,11 @@ from typing import Any
 import torch
 
 from mha_lint.observation import Observation
+from mha_lint.parsing import parse
 from mha_lint.validation import examine, harness, imports, isolation, obstacles, pairing, stubs, targets, trial
 from mha_lint.validation.calling import Aim, Calling
 from mha_lint.validation.coverage import watch
-from mha_lint.validation.job import Probed, Probing, probing_from_json
+from mha_lint.validation.job import Probed, Probing
 from mha_lint.validation.plan import Plan, in_eval
 from mha_lint.validation.probes import PROBES, observe
 from mha_lint.validation.reach import BUDGET, scoring_statements
@@ -123,16 +123,12 @@ def _suited(assignments: list[Assignment]) -> Assignment | None:
     return max(assignments, key=rank, default=None)
 
 
-def answer(request: dict[str, Any], deadline: float, tell: Callable[[str], None]) -> Probed:
-    return probe(probing_from_json(request["asked"]), request["devices"], deadline, tell)
-
-
 def found_inputs(module: torch.nn.Module) -> dict[str, Any]:
     """Arguments with which ``module``, as it is, can be called: found by what exceptions teach. Raises NoInputs."""
     cls = type(module)
     try:
         source = Path(inspect.getsourcefile(cls) or "").read_text(encoding="utf-8")
-        tree = ast.parse(source)
+        tree = parse(source)
     except (OSError, TypeError, SyntaxError, UnicodeDecodeError) as error:
         raise NoInputs(f"the source of {cls.__qualname__} can't be read") from error
     loaded = imports.Loaded(sys.modules[cls.__module__], inspect.getsourcefile(cls) or "", source, tree)

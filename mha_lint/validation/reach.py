@@ -6,7 +6,6 @@ import ast
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import Any
 
 from mha_lint.validation import examine, harness, imports, pairing, stubs, targets, trial
 from mha_lint.validation.construct import without_dropout
@@ -121,9 +120,3 @@ def _scores(node: ast.expr) -> bool:
                 name in _SCORING or "softmax" in name.lower() or "attention" in name.lower() or "attn" in name.lower()
             )
     return False
-
-
-def answer(request: dict[str, Any], deadline: float, tell: Callable[[str], None]) -> Reached:
-    data = request["asked"]
-    hints = {name: tuple(shape) for name, shape in data["hints"].items()}
-    return reach(Reaching(data["path"], data["text"], tuple(data["symbols"]), hints), deadline, tell)

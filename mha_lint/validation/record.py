@@ -87,7 +87,7 @@ def verdict_of(
 ) -> Verdict:
     """A verdict of this torch, on these devices."""
     names = tuple(sorted(devices.items()))
-    return Verdict(verdict, level, reason, bitwise, trials, names, torch.__version__)
+    return Verdict(verdict, level, reason, bitwise, trials, names, str(torch.__version__))
 
 
 def shortfall(record: Record, sources: Sources, devices: Iterable[str]) -> str:

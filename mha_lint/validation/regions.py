@@ -15,7 +15,9 @@ from dataclasses import dataclass, field, replace
 
 import torch
 
+from mha_lint.parsing import parse
 from mha_lint.validation.job import Job
+from mha_lint.validation.liveness import live_after
 from mha_lint.validation.region_shapes import TAKES_SIZES, shapes_of
 
 RELATIONS = ("equivalent", "repaired")  # what the statements alone can show
@@ -45,7 +47,7 @@ def lifted(job: Job, more: int) -> tuple[Job, ...]:
     Raise NoRegion where that is impossible, or where there are no more statements.
     """
     try:
-        before, after = ast.parse(job.before), ast.parse(job.after)
+        before, after = parse(job.before), parse(job.after)
     except (SyntaxError, ValueError) as error:
         raise NoRegion(f"it cannot be parsed: {error}") from error
     pairs = _changed_functions(before, after)
@@ -128,12 +130,9 @@ def _lift(job: Job, old: _Function, new: _Function, imports: Mapping[str, str], 
     statements, changed = block[first:end], new_block[first:new_end]
     if any(_branches(node) for item in (*statements, *changed) for node in ast.walk(item)):
         raise NoRegion("it branches, and only the code around it knows which ways are taken")
-    inside = {id(node) for statement in statements for node in ast.walk(statement)}
-    read = {
-        node.id for node in ast.walk(old) if isinstance(node, ast.Name) and _is_read(node) and id(node) not in inside
-    }
+    live = live_after(old, block, end)
     both = _bound(statements) | _bound(changed)
-    if (both & read) - (_bound(statements) & _bound(changed)):
+    if (both & live) - (_bound(statements) & _bound(changed)):
         raise NoRegion("it binds other names before and after")
     if both & {name for node in ast.walk(old) if isinstance(node, (ast.Global, ast.Nonlocal)) for name in node.names}:
         raise NoRegion("it binds names of other code")
@@ -141,7 +140,7 @@ def _lift(job: Job, old: _Function, new: _Function, imports: Mapping[str, str], 
     names = _Names(local, own, imports)
     for body in (statements, changed):
         _Lifter(names).text(body, (), old.args)  # what is bound after it was read may come around again in a loop
-    outputs = sorted((both & (read | set(names.parameters))) | _written(statements))
+    outputs = sorted((both & live) | (_written(statements) - (both - live)))
     left, right = _Lifter(names), _Lifter(names)
     texts = [lifter.text(body, outputs, old.args) for lifter, body in ((left, statements), (right, changed))]
     if left.opaque.keys() != right.opaque.keys() or left.read != right.read:
@@ -225,7 +224,7 @@ def _rows(statements: Sequence[ast.stmt], text: str) -> dict[int, set[int]]:
 
 
 def _function(text: str) -> ast.FunctionDef:
-    return next(node for node in ast.parse(text).body if isinstance(node, ast.FunctionDef))
+    return next(node for node in parse(text).body if isinstance(node, ast.FunctionDef))
 
 
 def _statements(statement: ast.stmt) -> Iterator[ast.stmt]:

@@ -11,7 +11,6 @@ import types
 from typing import Any
 
 import torch
-import torch._compile
 import torch.overrides
 import torch.utils._python_dispatch
 
@@ -34,6 +33,8 @@ _OWNERS: tuple[tuple[str, Any], ...] = (
     ("torch.overrides", torch.overrides),
     ("torch.random", torch.random),
 )
+_UNUSED = frozenset({("torch", "compile")})  # by trials; code that wants none of it replaces it
+_COMPILER = tuple(os.path.join(os.path.dirname(torch.__file__), name) for name in ("_compile.py", "_dynamo" + os.sep))
 Snapshot = list[tuple[str, Any, dict[str, Any]]]
 
 
@@ -41,7 +42,7 @@ def snapshot() -> Snapshot:
     """Every function, class and module that trials and comparisons look up by name, as it is now."""
     own = [(name, module) for name, module in list(sys.modules.items()) if name.partition(".")[0] == "mha_lint"]
     kept = [
-        (title, owner, {name: value for name, value in _attributes(owner).items() if _is_relied_on(value)})
+        (title, owner, {name: value for name, value in _attributes(owner).items() if _is_relied_on(title, name, value)})
         for title, owner in [*_OWNERS, *own]
     ]
     modules = {title: owner for title, owner in _OWNERS if isinstance(owner, types.ModuleType)}
@@ -66,7 +67,7 @@ def replaced(earlier: Snapshot) -> str:
     for title, owner, names in earlier:
         now = sys.modules if title == "sys.modules" else _attributes(owner)
         for name, value in names.items():
-            if now.get(name) is not value and not _is_wrapped_by_dynamo(name, value, now.get(name)):
+            if now.get(name) is not value and not _is_wrapped_by_compiler(value, now.get(name)):
                 return f"{title}.{name}"
     overrides: Any = torch.overrides
     modes = [
@@ -77,8 +78,10 @@ def replaced(earlier: Snapshot) -> str:
     return f"every operation of torch, by the mode {foreign[0]}" if foreign else ""
 
 
-def _is_relied_on(value: Any) -> bool:
+def _is_relied_on(title: str, name: str, value: Any) -> bool:
     """Functions, classes, properties, modules, dtypes; settings and lists of devices change in the course of things."""
+    if (title, name) in _UNUSED:
+        return False
     return callable(value) or hasattr(type(value), "__get__") or isinstance(value, (types.ModuleType, torch.dtype))
 
 
@@ -89,8 +92,13 @@ def _attributes(owner: Any) -> dict[str, Any]:
     return {name: value for cls in reversed(owner.__mro__) for name, value in vars(cls).items()}
 
 
-def _is_wrapped_by_dynamo(name: str, original: Any, value: Any) -> bool:
-    """Importing ``torch._dynamo`` wraps ``torch.manual_seed`` in a function of torch's own that calls it."""
-    if name != "manual_seed" or getattr(value, "__wrapped__", None) is not original:
+def _is_wrapped_by_compiler(original: Any, value: Any) -> bool:
+    """Tell whether ``value`` is a function of torch's compiler that calls ``original``.
+
+    Importing and using it wraps ``torch.manual_seed`` and ``torch.nn.Module.__init__`` like that.
+    """
+    if not isinstance(value, types.FunctionType):
         return False
-    return str(value.__code__.co_filename) == torch._compile._disable_dynamo.__code__.co_filename
+    file = value.__code__.co_filename
+    held = [getattr(value, "__wrapped__", None), *(cell.cell_contents for cell in value.__closure__ or ())]
+    return file.startswith(_COMPILER) and any(each is original for each in held)

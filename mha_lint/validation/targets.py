@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import inspect
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -95,7 +95,10 @@ def has_forward(module: Any) -> bool:
 
 
 def targets(loaded: Loaded, symbols: tuple[str, ...]) -> list[Target]:
-    """What to try: the class or function itself, its subclasses, what uses it in this file, then a method alone."""
+    """What to try: the class or function itself, its subclasses, what uses it in this file, then a method alone.
+
+    A function is used by the functions that mention it as well, and by what mentions those.
+    """
     found: list[Target] = []
     methods: list[Target] = []
     for symbol in symbols:
@@ -117,7 +120,9 @@ def targets(loaded: Loaded, symbols: tuple[str, ...]) -> list[Target]:
         for _ in range(2):
             users = [name for name, _ in _classes(loaded) if _mentions(loaded.tree, name, names)]
             found += [Target(name, True) for name in users]
-            names = set(users) | names
+            callers = [] if isinstance(thing, type) else _callers(loaded.tree, names)
+            found += [Target(caller.name, False) for caller in callers]
+            names = {*users, *(caller.name for caller in callers), *names}
     ordered = sorted(dict.fromkeys(found), key=lambda target: not target.is_class and len(found) > 1)
     return [*ordered, *dict.fromkeys(methods)]
 
@@ -149,6 +154,57 @@ def _mentions(tree: ast.Module, class_name: str, names: set[str]) -> bool:
     for node in tree.body:
         if isinstance(node, ast.ClassDef) and node.name == class_name and class_name not in names:
             return any(isinstance(inner, ast.Name) and inner.id in names for inner in nodes_of(node))
+    return False
+
+
+def is_handed_its_arguments(tree: ast.Module, target: Target) -> bool:
+    """Tell whether the method or function is called with what other code of the file, or a subclass, hands it.
+
+    A class, and a method or function that nobody in the file mentions, get their arguments from outside, as a test
+    may hand them.
+    """
+    if target.method:
+        inner = target.method.startswith("_") and not target.method.startswith("__")
+        return inner or any(_reads_attribute(node, target.method) for node in _outside(tree, target.method))
+    if target.is_class:
+        return False
+    in_classes = [node for node in tree.body if isinstance(node, ast.ClassDef)]
+    return bool(_callers(tree, {target.name})) or any(_reads_name(node, target.name) for node in in_classes)
+
+
+def _callers(tree: ast.Module, names: set[str]) -> list[ast.FunctionDef]:
+    """The functions of the file that mention one of ``names``.
+
+    One without parameters is a script or a test, and hands over examples alone.
+    """
+    functions = [node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name not in names]
+    return [
+        node
+        for node in functions
+        if (node.args.posonlyargs or node.args.args or node.args.kwonlyargs or node.args.vararg or node.args.kwarg)
+        and any(_reads_name(node, name) for name in names)
+    ]
+
+
+def _outside(tree: ast.Module, method: str) -> Iterator[ast.AST]:
+    """The functions and methods of the file but those named ``method``: an overridden one hands on what it got."""
+    for node in nodes_of(tree):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)) and node.name != method:
+            yield node
+
+
+def _reads_name(node: ast.AST, name: str) -> bool:
+    return any(isinstance(inner, ast.Name) and inner.id == name for inner in nodes_of(node))
+
+
+def _reads_attribute(node: ast.AST, name: str) -> bool:
+    """Tell whether an attribute of this name is read, perhaps by ``getattr``."""
+    for inner in nodes_of(node):
+        match inner:
+            case ast.Attribute(attr=attr) if attr == name:
+                return True
+            case ast.Call(func=ast.Name("getattr"), args=[_, ast.Constant(value=str(given)), *_]) if given == name:
+                return True
     return False
 
 

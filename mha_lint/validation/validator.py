@@ -12,14 +12,13 @@ import sys
 import tempfile
 import threading
 from collections.abc import Mapping
-from dataclasses import asdict
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any
+from typing import IO, TypeVar
 
 import mha_lint
 from mha_lint.findings import Verdict
-from mha_lint.validation import evidence
+from mha_lint.validation import eager, evidence
 from mha_lint.validation.channel import receive, send
 from mha_lint.validation.children import FOLDER_PREFIX
 from mha_lint.validation.job import (
@@ -31,13 +30,14 @@ from mha_lint.validation.job import (
     Reached,
     Reaching,
     TorchMissing,
-    job_to_json,
-    probed_from_json,
-    verdict_from_json,
 )
 from mha_lint.validation.journal import Journal
+from mha_lint.validation.messages import Devices, Hello, Look, Probe, Reach, Request, Validate
+from mha_lint.validation.typed_json import Malformed
 
+Kind = TypeVar("Kind")
 INSTALL = 'validation needs PyTorch, which this Python cannot import: pip install "mha-lint[torch]"'
+_SILENT = (OSError, EOFError, Malformed)  # the server is gone, or says what makes no sense
 NEEDS_POSIX = "validation is unavailable: it needs a POSIX system, where processes can be forked"
 
 # What a forked child may see of the caller's environment: what finding Python, libraries and the GPU needs, no secrets.
@@ -50,10 +50,10 @@ _FIXED = {
     "CUBLAS_WORKSPACE_CONFIG": ":4096:8",  # what deterministic cuBLAS asks for
     "NVIDIA_TF32_OVERRIDE": "0",
     "PYTORCH_NVML_BASED_CUDA_CHECK": "1",  # asking whether there is CUDA must not start it: children are forked later
-    "TORCH_COMPILE_DISABLE": "1",  # compiled code would need a compiler process; its eager meaning is what is compared
     "PYTHONHASHSEED": "0",
     "HF_HUB_OFFLINE": "1",
     "TRANSFORMERS_VERBOSITY": "error",
+    **eager.ENVIRONMENT,
 }
 _BOOT = "import sys; sys.path.append(sys.argv[1]); from mha_lint.validation.worker import main; main(int(sys.argv[2]))"
 
@@ -84,7 +84,7 @@ class Validator:
         self._socket: socket.socket | None = None
         self._home: tempfile.TemporaryDirectory[str] | None = None
         self._environment: Environment | None = None
-        self._greeted = False
+        self._torch_version = ""  # once the server has said it
         self._complaints: IO[bytes] | None = None  # what the server prints to its standard error
         self._failure = ""  # why the server cannot be started
 
@@ -124,7 +124,7 @@ class Validator:
                 return
             self._failure = ""
             self._socket = ours
-            self._greeted = False
+            self._torch_version = ""
 
     def environment(self) -> Environment:
         """Wait for torch. Raise TorchMissing where it or ``fork`` is missing, DeviceMissing where a named device is."""
@@ -138,24 +138,21 @@ class Validator:
             if unknown:
                 raise DeviceMissing(f"unknown device {unknown[0]!r}: validation knows auto, cpu and cuda")
             look_for_cuda = "auto" in self._devices or "cuda" in wanted
-            self._greet()
+            torch_version = self._greet()
             try:
-                answer = self._ask({"ask": "devices", "cuda": look_for_cuda, "timeout": max(self._timeout, 60.0)})
-            except (OSError, EOFError) as error:
+                found = self._ask(Look(look_for_cuda, max(self._timeout, 60.0)), Devices)
+            except _SILENT as error:
                 raise TorchMissing(
                     f"validation is unavailable: its server died before it knew the devices{self._last_words()}"
                 ) from error
-            cuda = answer.get("cuda")
-            if cuda is None and "cuda" in wanted:
-                raise DeviceMissing(
-                    f"device cuda was asked for, but {answer.get('why') or 'torch sees no CUDA device'}"
-                )
+            if found.cuda is None and "cuda" in wanted:
+                raise DeviceMissing(f"device cuda was asked for, but {found.why or 'torch sees no CUDA device'}")
             devices: dict[str, str] = {}
             if "auto" in self._devices or "cpu" in wanted:
                 devices["cpu"] = _cpu_name()
-            if cuda is not None and ("auto" in self._devices or "cuda" in wanted):
-                devices["cuda"] = str(cuda)
-            self._environment = Environment(platform.python_version(), str(answer["torch"]), devices)
+            if found.cuda is not None and ("auto" in self._devices or "cuda" in wanted):
+                devices["cuda"] = found.cuda
+            self._environment = Environment(platform.python_version(), torch_version, devices)
             return self._environment
 
     def validate(self, job: Job) -> Verdict:
@@ -174,18 +171,11 @@ class Validator:
             known = evidence.recall(self._cache_dir, job, environment)
             if known is not None:
                 return known
-        request = {
-            "ask": "validate",
-            "job": job_to_json(job),
-            "devices": environment.devices,
-            "torch": environment.torch_version,
-            "timeout": self._timeout,
-        }
         with self._lock:
             try:
                 self._greet()
-                verdict = verdict_from_json(self._ask(request))
-            except (OSError, EOFError, TorchMissing):
+                verdict = self._ask(Validate(job, environment.devices, self._timeout), Verdict)
+            except (*_SILENT, TorchMissing):
                 self._stop_server()  # the next job gets a fresh one
                 return Verdict("not exercised", reason="the validation server died while it ran this rewrite")
         if self._cache_dir is not None:
@@ -200,9 +190,8 @@ class Validator:
         with self._lock:
             try:
                 self._greet()
-                answer = self._ask({"ask": "reach", "asked": asdict(asked), "timeout": self._timeout})
-                return Reached(**answer)
-            except (OSError, EOFError):
+                return self._ask(Reach(asked, self._timeout), Reached)
+            except _SILENT:
                 self._stop_server()  # the next question gets a fresh one
                 return Reached("", reason="the validation server died while it ran this code")
 
@@ -212,12 +201,11 @@ class Validator:
         Raises what :meth:`environment` raises.
         """
         devices = self.environment().devices
-        request = {"ask": "probe", "asked": asdict(asked), "devices": devices, "timeout": self._timeout}
         with self._lock:
             try:
                 self._greet()
-                return probed_from_json(self._ask(request))
-            except (OSError, EOFError):
+                return self._ask(Probe(asked, devices, self._timeout), Probed)
+            except _SILENT:
                 self._stop_server()  # the next question gets a fresh one
                 return Probed(reason="the validation server died while it ran this code")
 
@@ -229,30 +217,30 @@ class Validator:
             if journal is not None:
                 journal.close()
 
-    def _greet(self) -> None:
-        """Wait until the server says that torch is there."""
+    def _greet(self) -> str:
+        """Wait until the server says that torch is there; torch's version."""
         if self._server is None:
             self.start()
-        if self._greeted:
-            return
+        if self._torch_version:
+            return self._torch_version
         if self._socket is None:
             raise TorchMissing(self._failure)
         try:
-            hello = receive(self._socket)
-        except (OSError, EOFError) as error:
+            hello = receive(self._socket, Hello)
+        except _SILENT as error:
             raise TorchMissing(
                 f"validation is unavailable: its server died at its start{self._last_words()}"
             ) from error
-        if "failure" in hello:
-            detail = str(hello["failure"])
-            missing = detail == "No module named 'torch'"
-            raise TorchMissing(INSTALL if missing else f"{INSTALL} ({detail})")
-        self._greeted = True
+        if hello.failure:
+            missing = hello.failure == "No module named 'torch'"
+            raise TorchMissing(INSTALL if missing else f"{INSTALL} ({hello.failure})")
+        self._torch_version = hello.torch
+        return hello.torch
 
-    def _ask(self, request: dict[str, Any]) -> dict[str, Any]:
+    def _ask(self, request: Request, kind: type[Kind]) -> Kind:
         assert self._socket is not None
         send(self._socket, request)
-        return receive(self._socket)
+        return receive(self._socket, kind)
 
     def _last_words(self) -> str:
         """How the server ended and the last line that it printed, in brackets; "" where there is neither."""

@@ -16,16 +16,16 @@ import sys
 import tempfile
 import threading
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, cast
 
 from mha_lint.validation import children, imports
 from mha_lint.validation.channel import receive, send
 from mha_lint.validation.children import Ended
+from mha_lint.validation.messages import Imported, Work, file_of
+from mha_lint.validation.typed_json import Malformed
 
-Work = Callable[[dict[str, Any], Callable[[str], None]], dict[str, Any]]
-_IMPORTED = {"imported": True}
-_COLD = "cold"  # the answer of a process that nothing should be forked from
+Run = Callable[[Work, Callable[[str], None]], object]  # confines its process, then does the work
 
 
 @dataclass(slots=True)
@@ -39,25 +39,25 @@ class _Running:
 class Packages:
     """The server's side: keeps the process of the package that was worked on last."""
 
-    def __init__(self, work: Work) -> None:
-        self._work = work
+    def __init__(self, run: Run) -> None:
+        self._run = run
         self._running: _Running | None = None
         self._cold: set[str] = set()  # files whose import must not be shared
 
-    def run(self, request: dict[str, Any], path: str, text: str, asker: socket.socket) -> Ended:
-        """Run one job on the file at ``path``, in a process forked from that of its package wherever that will do."""
-        timeout = float(request["timeout"])
+    def run(self, work: Work, asker: socket.socket) -> Ended:
+        """Do one piece of work, in a process forked from that of its file's package wherever that will do."""
+        path, _ = file_of(work)
         package = _package_of(path)
         if path not in self._cold:
             if self._running is None or self._running.package != package:
                 self.stop()
                 self._running = self._start(package, asker)
-            ended = self._ask({"request": request, "path": path, "text": text}, timeout, asker)
-            if ended.reason != _COLD:
+            ended = self._ask(work, asker)
+            if ended is not None:
                 return ended
             self.stop()
             self._cold.add(path)
-        return children.in_child(lambda tell: self._work(request, tell), asker, timeout)
+        return children.in_child(lambda tell: self._run(work, tell), asker, work.timeout)
 
     def _start(self, package: str, asker: socket.socket) -> _Running:
         folder = tempfile.mkdtemp(prefix="package-", dir=os.getcwd())
@@ -68,34 +68,40 @@ class Packages:
                 ours.close()
                 asker.close()
                 children.settle(folder)
-                _serve_package(theirs, folder, self._work)
+                _serve_package(theirs, folder, self._run)
             finally:
                 os._exit(0)
         theirs.close()
         return _Running(package, child, ours, folder)
 
-    def _ask(self, message: dict[str, Any], timeout: float, asker: socket.socket) -> Ended:
-        """First the imports, then the answer, each within ``timeout`` seconds."""
+    def _ask(self, work: Work, asker: socket.socket) -> Ended | None:
+        """First the imports, then the answer, each in time. None: nothing should be forked from that process."""
         running = self._running
         assert running is not None
         importing = "the import of the file"
         try:
-            send(running.sock, message)
-            for limit in (timeout, timeout + 5.0):
-                ready, _, _ = select.select([running.sock, asker], [], [], limit)
-                if not ready:
-                    self.stop()
-                    return Ended(None, importing, f"the child process took longer than {limit:.0f} s and was killed")
-                if asker in ready:
-                    self.stop()
-                    children.leave_if_closed(asker)
-                    return Ended(None, importing, "the child process was overtaken by another request")
-                answer = receive(running.sock)
-                if answer != _IMPORTED:
-                    return Ended(**answer)
-        except (EOFError, OSError, ValueError):
+            send(running.sock, work)
+            if reason := self._waited_in_vain(running.sock, work.timeout, asker):
+                return Ended(None, importing, reason)
+            if not receive(running.sock, Imported).shared:
+                return None
+            if reason := self._waited_in_vain(running.sock, work.timeout + 5.0, asker):
+                return Ended(None, importing, reason)
+            return receive(running.sock, Ended)
+        except (EOFError, OSError, Malformed):
             return Ended(None, importing, f"the child process {children.how_it_ended(self.stop())}")
-        raise AssertionError("two messages were received, and neither is the answer")
+
+    def _waited_in_vain(self, sock: socket.socket, limit: float, asker: socket.socket) -> str:
+        """Wait for a message on ``sock``, at most ``limit`` seconds. Why there is none; "" where there is one."""
+        ready, _, _ = select.select([sock, asker], [], [], limit)
+        if not ready:
+            self.stop()
+            return f"the child process took longer than {limit:.0f} s and was killed"
+        if asker in ready:
+            self.stop()
+            children.leave_if_closed(asker)
+            return "the child process was overtaken by another request"
+        return ""
 
     def stop(self) -> int:
         """End the process of the package and whatever it runs; its wait status."""
@@ -116,7 +122,7 @@ def _package_of(path: str) -> str:
 # --- inside the process of a package -----------------------------------------------------------------------------
 
 
-def _serve_package(sock: socket.socket, folder: str, work: Work) -> None:
+def _serve_package(sock: socket.socket, folder: str, run: Run) -> None:
     from mha_lint.validation import isolation, tampering
 
     tampering.remember()
@@ -124,23 +130,22 @@ def _serve_package(sock: socket.socket, folder: str, work: Work) -> None:
     imported: dict[tuple[str, str], bool] = {}
     worked: list[imports.Way] = []
     while True:
-        message = receive(sock)
-        file = (message["path"], message["text"])
+        work: Work = receive(sock, cast("type[Work]", Work))
+        file = file_of(work)
         if file not in imported:
             imported[file] = _import_once(*file, worked)
             os.chdir(folder)
-        if not imported[file] or not _can_be_forked():
-            send(sock, asdict(Ended(None, "", _COLD)))
-            continue
-        send(sock, _IMPORTED)
-        send(sock, asdict(_in_child(work, message["request"], sock)))
+        shared = imported[file] and _can_be_forked()
+        send(sock, Imported(shared))
+        if shared:
+            send(sock, _in_child(run, work, sock))
 
 
-def _in_child(work: Work, request: dict[str, Any], sock: socket.socket) -> Ended:
+def _in_child(run: Run, work: Work, sock: socket.socket) -> Ended:
     from mha_lint.validation import isolation
 
     with isolation.permitted():
-        return children.in_child(lambda tell: work(request, tell), sock, float(request["timeout"]))
+        return children.in_child(lambda tell: run(work, tell), sock, work.timeout)
 
 
 def _import_once(path: str, text: str, worked: list[imports.Way]) -> bool:

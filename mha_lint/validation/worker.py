@@ -12,13 +12,14 @@ import os
 import socket
 import time
 from collections.abc import Callable
-from dataclasses import asdict
-from typing import Any
+from typing import cast
 
 from mha_lint.findings import Verdict
-from mha_lint.validation.channel import receive, send
-from mha_lint.validation.children import in_child, remove
-from mha_lint.validation.job import Probed, Reached, job_from_json, verdict_to_json
+from mha_lint.validation import typed_json
+from mha_lint.validation.channel import receive, send, send_text
+from mha_lint.validation.children import Ended, in_child, remove
+from mha_lint.validation.job import Probed, Reached
+from mha_lint.validation.messages import Devices, Hello, Look, Probe, Reach, Request, Validate, Work
 from mha_lint.validation.warm import Packages
 
 
@@ -29,82 +30,93 @@ def main(descriptor: int) -> None:
     home = os.getcwd()
     try:
         with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):  # nobody is there any more
-            _run(sock)
+            _serve(sock)
     finally:
         remove(home)
 
 
-def _run(sock: socket.socket) -> None:
+def _serve(sock: socket.socket) -> None:
     try:
         import torch
     except Exception as error:  # a broken installation may raise anything
-        send(sock, {"failure": str(error).splitlines()[0] if str(error) else type(error).__name__})
+        send(sock, Hello(failure=str(error).splitlines()[0] if str(error) else type(error).__name__))
         return
     # What every child needs, imported once; importing runs no torch operation.
     import torch.overrides
     import torch.utils._pytree
 
-    from mha_lint.validation import examine, probed, reach  # noqa: F401
+    from mha_lint.validation import eager, examine, probed, reach  # noqa: F401
 
-    send(sock, {"torch": torch.__version__})  # said first: the caller need not wait for the rest
+    eager.leave_compilation_out()
+    send(sock, Hello(torch=str(torch.__version__)))  # said first: the caller need not wait for the rest
     for needed in ("torch.fx.experimental.symbolic_shapes", "numpy.random"):  # every child would import them
         with contextlib.suppress(ImportError):
             importlib.import_module(needed)
     gc.collect()
     gc.freeze()  # keeps the pages of torch shared with the children
-    packages = Packages(_work)
+    packages = Packages(_confined)
     try:
         while True:
-            request = receive(sock)
-            send(sock, _serve(sock, request, packages))
+            request: Request = receive(sock, cast("type[Request]", Request))
+            if isinstance(request, Look):
+                send_text(sock, _devices(request, sock))
+            else:
+                send_text(sock, _answer(request, packages.run(request, sock)))
     finally:
         packages.stop()
 
 
-def _serve(sock: socket.socket, request: dict[str, Any], packages: Packages) -> dict[str, Any]:
-    import torch
-
-    if request["ask"] == "devices":
-        if not request["cuda"]:
-            return {"torch": torch.__version__, "cuda": None}
-        ended = in_child(_name_cuda, sock, float(request["timeout"]))
-        answer = ended.answer or {"cuda": None, "why": f"looking for it failed: {ended.reason}"}
-        return {"torch": torch.__version__, **answer}
-    if request["ask"] in ("reach", "probe"):
-        ended = packages.run(request, request["asked"]["path"], request["asked"]["text"], sock)
-        reason = f"{ended.reason} while running {ended.phase or 'nothing yet'}"
-        return ended.answer or asdict(
-            Reached("", reason=reason) if request["ask"] == "reach" else Probed(reason=reason)
-        )
-    ended = packages.run(request, request["job"]["path"], request["job"]["before"], sock)
-    if ended.answer is not None:
-        return ended.answer
-    # A death while only *after* ran, where *before* had just run under the same conditions, is a counterexample.
-    died = ended.phase.startswith("after:")
-    reason = f"{ended.reason} while running {ended.phase or 'nothing yet'}"
-    verdict = Verdict("refuted" if died else "not exercised", harness="module" if died else None, reason=reason)
-    names = tuple(sorted(request["devices"].items()))
-    return {**verdict_to_json(verdict), "device_names": names, "torch_version": torch.__version__}
+def _devices(look: Look, sock: socket.socket) -> str:
+    if not look.cuda:
+        return typed_json.dumped(Devices())
+    ended = in_child(_name_cuda, sock, look.timeout)
+    return ended.answer or typed_json.dumped(Devices(why=f"looking for it failed: {ended.reason}"))
 
 
-def _name_cuda(tell: Callable[[str], None]) -> dict[str, Any]:
+def _name_cuda(tell: Callable[[str], None]) -> Devices:
     import torch
 
     if not torch.cuda.is_available():
         built = torch.version.cuda is not None
-        return {"cuda": None, "why": "torch sees no CUDA device" if built else "this torch is built without CUDA"}
-    return {"cuda": torch.cuda.get_device_name(0)}
+        return Devices(why="torch sees no CUDA device" if built else "this torch is built without CUDA")
+    return Devices(cuda=torch.cuda.get_device_name(0))
 
 
-def _work(request: dict[str, Any], tell: Callable[[str], None]) -> dict[str, Any]:
-    """What a child does: confine itself, then answer."""
+def _answer(work: Work, ended: Ended) -> str:
+    """The JSON of what the child answered, or of what its end says."""
+    if ended.answer is not None:
+        return ended.answer
+    import torch
+
+    reason = f"{ended.reason} while running {ended.phase or 'nothing yet'}"
+    match work:
+        case Reach():
+            return typed_json.dumped(Reached("", reason=reason))
+        case Probe():
+            return typed_json.dumped(Probed(reason=reason))
+        case Validate():
+            # A death while only *after* ran, where *before* had just run alike, is a counterexample.
+            died = ended.phase.startswith("after:")
+            verdict = Verdict(
+                "refuted" if died else "not exercised",
+                harness="module" if died else None,
+                reason=reason,
+                device_names=tuple(sorted(work.devices.items())),
+                torch_version=str(torch.__version__),
+            )
+            return typed_json.dumped(verdict)
+
+
+def _confined(work: Work, tell: Callable[[str], None]) -> Verdict | Reached | Probed:
+    """Confine this process, which is a child's, then do the work."""
     from mha_lint.validation import examine, isolation, probed, reach
 
-    deadline = time.monotonic() + 0.8 * float(request["timeout"])
-    isolation.confine(os.getcwd(), float(request["timeout"]))
-    if request["ask"] == "reach":
-        return asdict(reach.answer(request, deadline, tell))
-    if request["ask"] == "probe":
-        return asdict(probed.answer(request, deadline, tell))
-    verdict = examine.examine(job_from_json(request["job"]), request["devices"], deadline, tell)
-    return verdict_to_json(verdict)
+    deadline = time.monotonic() + 0.8 * work.timeout
+    isolation.confine(os.getcwd(), work.timeout)
+    match work:
+        case Reach(asked=reaching):
+            return reach.reach(reaching, deadline, tell)
+        case Probe(asked=probing, devices=devices):
+            return probed.probe(probing, devices, deadline, tell)
+        case Validate(job=job, devices=devices):
+            return examine.examine(job, devices, deadline, tell)

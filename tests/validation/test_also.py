@@ -56,3 +56,14 @@ def test_what_did_not_work_before_cannot_be_broken(validator: Validator, tmp_pat
     verdict = validator.validate(_job(tmp_path, "q, k, v = qkv[0], qkv[1], qkv[2]", source))
     assert verdict.verdict == "validated", verdict.reason
     assert any("torch.compile: before does not work" in trial.detail for trial in verdict.trials)
+
+
+def test_also_compile_works_on_code_that_is_compiled_already(validator: Validator, tmp_path: Path) -> None:
+    source = VIT.replace("    def forward(self, x", "    @torch.compile(fullgraph=True)\n    def forward(self, x", 1)
+    assert source != VIT
+    verdict = validator.validate(_job(tmp_path, "q, k, v = qkv[0], qkv[1], qkv[2]", source))
+    assert verdict.verdict == "validated", verdict.reason
+    assert "torch.compile works as before" in verdict.reason
+    broken = validator.validate(_job(tmp_path, SPLIT + "; __import__('torch')._dynamo.graph_break()", source))
+    assert broken.verdict == "refuted"
+    assert "torch.compile: only after raises" in broken.reason

@@ -11,6 +11,7 @@ import venv
 from dataclasses import replace
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from mha_lint.validation import DeviceMissing, Job, TorchMissing, Validator
@@ -61,6 +62,8 @@ def test_where_processes_cannot_be_forked_linting_works_and_validation_says_what
 
 def test_without_torch_the_message_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     venv.create(tmp_path / "bare", with_pip=False, symlinks=True)
+    (site,) = (tmp_path / "bare").glob("lib/python*/site-packages")
+    (site / "msgspec").symlink_to(Path(msgspec.__file__).parent)  # mha-lint's own, which comes with it
     monkeypatch.setattr(sys, "executable", str(tmp_path / "bare" / "bin" / "python"))
     with Validator() as validator, pytest.raises(TorchMissing, match=r'^[^\n]*pip install "mha-lint\[torch\]"[^\n]*$'):
         validator.environment()
