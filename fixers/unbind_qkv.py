@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import libcst as cst
 
 from mha_lint.findings import Edit, Fix
+from mha_lint.fixers.arguments import with_keyword
 from mha_lint.model import usage
 
 if TYPE_CHECKING:
@@ -164,7 +165,7 @@ def _unbind_at(unbinding: Unbinding, dim: int, places: Places) -> list[Edit]:
         if arg.value is not unbinding.packed:
             return [places.replace(arg.value, str(dim))]
     if call.args:  # torch.unbind(packed): dim defaults to 0
-        return [places.insert(places.end(call.args[-1].value), f", dim={dim}")]
+        return [*with_keyword(call, "dim", str(dim), places)]
     return [Edit(places.end(call.func), places.end(call), f"({dim})")]
 
 
@@ -189,8 +190,7 @@ def _index(unbinding: Unbinding, context: Context) -> Fix | str:
         parts = _parts(unbinding.packed.value, len(unbinding.targets))
         return Fix("safe", "equivalent", message, (places.replace(unbinding.call, parts),))
     name = _free_name(unbinding, context)
-    packed = places.source(unbinding.packed)
-    packed = f"({packed})" if unbinding.packed.lpar else packed
+    packed = places.whole(unbinding.packed)
     edit = Edit(places.start(statement), places.end(statement.body[0]), f"{name} = {packed}")
     line = f"{', '.join(unbinding.targets)} = {_parts(name, len(unbinding.targets))}"
     return Fix("safe", "equivalent", message, (edit, places.lines_after(statement, [line])))

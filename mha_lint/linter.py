@@ -222,7 +222,7 @@ def _finding(rule: type[Rule], hit: Hit, source: Source, context: Context) -> Fi
     from mha_lint.model.hints import input_hints
 
     places = context.places
-    fix = _candidate(rule, hit, context)
+    fix = _candidate(rule, hit, source, context)
     finding = Finding(
         code=rule.code,
         name=rule.name,
@@ -236,15 +236,21 @@ def _finding(rule: type[Rule], hit: Hit, source: Source, context: Context) -> Fi
         noqa_row=_noqa_row(hit, places),
     )
     if isinstance(fix, Fix):
-        return replace(finding, fix=replace(fix, hints=tuple(input_hints(context.model, hit.symbol).items())))
+        hints = fix.hints or tuple(input_hints(context.model, hit.symbol).items())
+        return replace(finding, fix=replace(fix, hints=hints))
     return replace(finding, no_fix_reason=fix or "")
 
 
-def _candidate(rule: type[Rule], hit: Hit, context: Context) -> Fix | str | None:
+def _candidate(rule: type[Rule], hit: Hit, source: Source, context: Context) -> Fix | str | None:
+    """The fix of a hit, which is known to parse; or why there is none."""
     from mha_lint.fixers import all_fixers
+    from mha_lint.fixers.completing import completed
 
     fixer = all_fixers().get(rule.code)
-    return rule.no_fix if fixer is None else fixer(hit, context)
+    if fixer is None:
+        return rule.no_fix
+    fix = fixer(hit, context)
+    return completed(fix, source.text, source.path.name, rule.code) if isinstance(fix, Fix) else fix
 
 
 def _noqa_row(hit: Hit, places: Places) -> int:

@@ -97,5 +97,5 @@ class HeadsMergedWithoutTranspose(Rule):
 
 def agreed(found: list[Scramble | None], seen: list[ViewSeen]) -> Scramble | None:
     """What the paths on which the order is known agree on."""
-    kinds = {(each.folded, each.rank): each for each in found if each is not None}
+    kinds = {(each.folded, each.rank, each.time_first): each for each in found if each is not None}
     return None if len(kinds) != 1 or any(map(keeps_order, seen)) else next(iter(kinds.values()))
