@@ -28,7 +28,9 @@ def fix(hit: Hit, context: Context) -> Fix | str:
     if evidence.attends:
         if evidence.rate is None:
             return "the rate is not written in this call"
-        edits = (places.replace(evidence.rate, f"{_operand(evidence.rate, places)} if {training} else 0.0"),)
+        edits: tuple[Edit, ...] = (
+            places.replace(evidence.rate, f"{_operand(evidence.rate, places)} if {training} else 0.0"),
+        )
         message = f"Drop only where `{training}` is set"
     else:
         edits = _told(evidence.call, training, places)
@@ -62,4 +64,5 @@ def _told(call: cst.Call, training: str, places: Places) -> tuple[Edit, ...]:
         return (places.replace(flag, training),)
     qualified = places.source(call.func)
     name = "train" if qualified in ("torch.dropout",) else "training"
-    return with_keyword(call, name, training, places)
+    edits: tuple[Edit, ...] = with_keyword(call, name, training, places)
+    return edits

@@ -7,6 +7,7 @@ import tokenize
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import libcst as cst
@@ -163,7 +164,9 @@ class _Layout:
                     yield from self._fitting(*bounds, list(elements), opening="(", closing=")")
         calls = [node for node in nodes if isinstance(node, cst.Call) and self._opens_here(node)]
         outermost = [call for call in calls if not any(self._is_within(call, other) for other in calls)]
-        for call in sorted(outermost, key=self._width, reverse=True):
+        inner = [call for call in calls if call not in outermost]
+        wide = sorted(outermost, key=self._width, reverse=True) + sorted(inner, key=self._width, reverse=True)
+        for call in wide:
             start, end = self._brackets(call)
             yield from self._fitting(start, end, list(call.args))
 
@@ -190,7 +193,7 @@ class _Layout:
             yield ends
         if len(parts) == 1 or max(len(inner) + to - at + 1 for at, to in spans) > self.limit:
             return
-        between = [_Change(to, at, f",{newline}{inner}") for (_, to), (at, _) in zip(spans, spans[1:], strict=False)]
+        between = [_Change(to, at, f",{newline}{inner}") for (_, to), (at, _) in pairwise(spans)]
         yield [ends[0], *between, _Change(last, end, f",{newline}{base}{closing}")]
 
     def _at(self, place: Position) -> int:

@@ -1,7 +1,7 @@
 """Imports that an edit makes unused, and the edits that delete them.
 
-What an ``__init__.py`` imports, what ``__all__`` names and what is imported ``as`` its own name are there for others. An
-import that is alone in its block stays, since an empty block is no Python.
+What an ``__init__.py`` imports, what ``__all__`` names and what is imported ``as`` its own name are there for others.
+An import that is alone in its block stays, since an empty block is no Python.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def _parsed(text: str) -> _Module | None:
 def _lies_in(edit: Edit, statement: _Statement) -> bool:
     """Whether an edit is on the rows of a statement, and on no others but the start of the next."""
     end = statement.end_lineno or statement.lineno
-    return statement.lineno <= edit.start.row <= end and edit.end <= Position(end + 1, 1)
+    return statement.lineno <= edit.start.row <= end and edit.end <= Position(end + 2, 1)
 
 
 def _imported(tree: ast.Module) -> Iterator[_Imported]:
@@ -142,7 +142,11 @@ def _without(indices: list[int], statement: _Statement, lines: list[str]) -> lis
         around = lines[start.row - 1][: start.column - 1] + lines[end.row - 1][end.column - 1 :]
         if around.strip() and not around.strip().startswith("#"):
             return []  # another statement stands on that line
-        return [Edit(Position(start.row, 1), Position(end.row + 1, 1), "")]
+        below = end.row + 1
+        blank_above = start.row == 1 or not lines[start.row - 2].strip()
+        if blank_above and below <= len(lines) and not lines[below - 1].strip():
+            below += 1  # one of the two blank lines that it stood between
+        return [Edit(Position(start.row, 1), Position(below, 1), "")]
     if any(line.count("#") for line in lines[start.row - 1 : end.row]):
         return []  # a comment may speak of one of the names
     found: list[Edit] = []

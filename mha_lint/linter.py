@@ -250,7 +250,10 @@ def _candidate(rule: type[Rule], hit: Hit, source: Source, context: Context) -> 
     if fixer is None:
         return rule.no_fix
     fix = fixer(hit, context)
-    return completed(fix, source.text, source.path.name, rule.code) if isinstance(fix, Fix) else fix
+    if not isinstance(fix, Fix):
+        return fix
+    offered: Fix | str = completed(fix, source.text, source.path.name, rule.code)
+    return offered
 
 
 def _noqa_row(hit: Hit, places: Places) -> int:
