@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING
 
 import libcst as cst
 
+from mha_lint.findings import Edit
 from mha_lint.model.names import dotted
 from mha_lint.model.scale import ScaleSeen
 from mha_lint.model.usage import walk
+from mha_lint.rules.dropout_active_in_eval import class_of
 
 if TYPE_CHECKING:
-    from mha_lint.findings import Edit
+    from mha_lint.fixers import Context
+    from mha_lint.model.names import ClassInfo
     from mha_lint.model.places import Places
 
 _SPACED, _CLOSE = re.compile(r"\w \*\* "), re.compile(r"\w\*\*-?\w")
@@ -44,53 +47,84 @@ def power(width: str, exponent: float, places: Places) -> str:
     return f"{width}**{exponent}" if close else f"{width} ** {exponent}"
 
 
-def unread(node: cst.BaseExpression, kept: str, places: Places) -> Iterator[Edit]:
+def unread(node: cst.BaseExpression, kept: str, context: Context) -> Iterator[Edit]:
     """Delete the assignments of what an expression reads and nothing else does, once it is replaced by ``kept``."""
     gone: set[cst.CSTNode] = {node}
-    deleted: list[cst.SimpleStatementLine] = []
     pending = [node]
     while pending:
         for read in walk(pending.pop()):
             name = dotted(read) if isinstance(read, (cst.Name, cst.Attribute)) else None
             if name is None or re.search(rf"\b{re.escape(name)}\b", kept):
                 continue
-            statement = _sole_assignment(read, gone, places)
-            if statement is None or statement in deleted:
+            target = _sole_target(read, gone, context)
+            found = None if target is None else _without_target(target, context.places)
+            if target is None or found is None:
                 continue
-            deleted.append(statement)
-            gone.add(statement)
-            assigned = statement.body[0]
-            assert isinstance(assigned, cst.Assign)
-            pending.append(assigned.value)
-    yield from (places.without_statement(statement) for statement in deleted)
+            value, edits = found
+            gone |= {target, value}
+            pending.append(value)
+            yield from edits
 
 
-def _sole_assignment(read: cst.CSTNode, gone: set[cst.CSTNode], places: Places) -> cst.SimpleStatementLine | None:
-    """The statement that assigns what ``read`` reads, where nothing reads it but what is gone."""
-    scope: cst.CSTNode | None = places.function(read)
-    if isinstance(read, cst.Attribute):
-        if (
-            not isinstance(read.value, cst.Name)
-            or read.value.value != "self"
-            or is_spelled_out(read.attr.value, places)
-        ):
-            return None
-        scope = places.module
-        same = [each for each in walk(scope) if isinstance(each, cst.Attribute) and each.attr.value == read.attr.value]
+def accesses(read: cst.Attribute, context: Context) -> list[cst.Attribute]:
+    """Where the file sets or reads the attribute: in its class and those akin, or of an object that is not known."""
+    own = class_around(read, context)
+    found: list[cst.Attribute] = []
+    for node in walk(context.places.module):
+        if not isinstance(node, cst.Attribute) or node.attr.value != read.attr.value:
+            continue
+        cls = class_around(node, context)
+        of_another = own is not None and cls is not None and own not in cls.lineage and cls not in own.lineage
+        if not (of_another and dotted(node.value) == "self"):
+            found.append(node)
+    return found
+
+
+def class_around(node: cst.CSTNode, context: Context) -> ClassInfo | None:
+    owner = next((parent for parent in context.places.parents(node) if isinstance(parent, cst.ClassDef)), None)
+    return None if owner is None else class_of(owner, context.model)
+
+
+def _sole_target(read: cst.CSTNode, gone: set[cst.CSTNode], context: Context) -> cst.CSTNode | None:
+    """The only other mention of what ``read`` reads, but for what is gone."""
+    places = context.places
+    scope = places.function(read)
+    same: list[cst.CSTNode] = []
+    if isinstance(read, cst.Attribute) and dotted(read.value) == "self" and not is_spelled_out(read.attr.value, places):
+        same = [*accesses(read, context)]
     elif isinstance(read, cst.Name) and scope is not None:
         same = [each for each in walk(scope) if isinstance(each, cst.Name) and each.value == read.value]
-    else:
-        return None
     rest = [each for each in same if each not in gone and not any(parent in gone for parent in places.parents(each))]
-    if len(rest) != 1:
-        return None
-    statement = places.statement(rest[0])
+    return rest[0] if len(rest) == 1 else None
+
+
+def _without_target(target: cst.CSTNode, places: Places) -> tuple[cst.BaseExpression, list[Edit]] | None:
+    """What a name or an attribute is set to, and the edits that delete the assignment, alone or one of several."""
+    statement = places.statement(target)
     match statement:
-        case cst.SimpleStatementLine(body=[cst.Assign(targets=[cst.AssignTarget(target=target)], value=value)]) if (
-            target is rest[0] and len(places.block(statement)) > 1 and _is_pure(value)
-        ):
-            return statement
-    return None
+        case cst.SimpleStatementLine(body=[cst.Assign(targets=[cst.AssignTarget(target=whole)], value=value)]):
+            pass
+        case _:
+            return None
+    if whole is target:
+        alone = len(places.block(statement)) == 1
+        return None if alone or not _is_pure(value) else (value, [places.without_statement(statement)])
+    if not isinstance(whole, cst.Tuple) or not isinstance(value, cst.Tuple):
+        return None
+    targets, values = [each.value for each in whole.elements], [each.value for each in value.elements]
+    starred = any(isinstance(each, cst.StarredElement) for each in (*whole.elements, *value.elements))
+    if starred or len(targets) != len(values) or not isinstance(target, (cst.Name, cst.Attribute)):
+        return None
+    index = next((index for index, each in enumerate(targets) if each is target), None)
+    if index is None or not _is_pure(values[index]):
+        return None
+    return values[index], [_without_element(targets, index, places), _without_element(values, index, places)]
+
+
+def _without_element(elements: list[cst.BaseExpression], index: int, places: Places) -> Edit:
+    if index:
+        return Edit(places.end_of_whole(elements[index - 1]), places.end_of_whole(elements[index]), "")
+    return Edit(places.start_of_whole(elements[0]), places.start_of_whole(elements[1]), "")
 
 
 def is_spelled_out(name: str, places: Places) -> bool:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import libcst as cst
 
 from mha_lint.findings import Edit, Fix
-from mha_lint.fixers.scale_definition import mended_where_set
+from mha_lint.fixers.scale_definition import may_be_given, mended_where_set
 from mha_lint.fixers.scaling_number import Number, number_of, power, unread
 from mha_lint.model.scale import ScaleSeen
 
@@ -37,22 +37,24 @@ def fix(hit: Hit, context: Context) -> Fix | str:
     mended = None if number is None else mended_where_set(seen, number, width, context)
     if mended is not None:
         message = f"Scale by the width of a head: `{mended.name} = {mended.value}`"
-        return Fix("unsafe", "corrected", message, (mended.edit,), probes=PROBES)
+        return Fix("unsafe", "corrected", message, mended.edits, probes=PROBES)
     if width is None:
         return "the width of a head has no name here"
+    if number is not None and may_be_given(number.node, context):
+        return "the scale may be handed to the constructor, whose own choice can't be told apart there"
     edits: tuple[Edit, ...] = ()
     if number is not None:
-        edits = _mended_where_used(number, width, places)
+        edits = _mended_where_used(number, width, context)
     elif applied is None and seen.caller is None:
         edits = _unscaled(product, width, places)
     message = f"Scale by the width of a head, `{power(width, -0.5, places)}`"
     return Fix("unsafe", "corrected", message, edits, probes=PROBES) if edits else _NO_PLACE
 
 
-def _mended_where_used(number: Number, width: str, places: Places) -> tuple[Edit, ...]:
+def _mended_where_used(number: Number, width: str, context: Context) -> tuple[Edit, ...]:
     """The number replaced by the right one; what was computed for it alone goes."""
-    edit = places.replace(number.node, power(width, number.exponent, places))
-    return (edit, *unread(number.node, width, places))
+    right: str = power(width, number.exponent, context.places)
+    return (context.places.replace(number.node, right), *unread(number.node, right, context))
 
 
 def _query(product: cst.CSTNode) -> str | None:

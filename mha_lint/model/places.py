@@ -102,6 +102,10 @@ class Places:
         start, end = self._with_parentheses(node)
         return self._lines[0][start:end].decode("utf-8", "surrogatepass")
 
+    def start_of_whole(self, node: cst.CSTNode) -> Position:
+        """Where an expression starts, before the parentheses around it."""
+        return self._position(self._with_parentheses(node)[0])
+
     def end_of_whole(self, node: cst.CSTNode) -> Position:
         """Where an expression ends, behind the parentheses around it."""
         return self._position(self._with_parentheses(node)[1])
