@@ -77,7 +77,7 @@ def _of_the_function(number: Number, read: cst.Name, width: str, context: Contex
 def _sole_value(read: cst.Attribute, init: cst.FunctionDef, context: Context) -> cst.BaseExpression | None:
     """What the constructor sets an attribute to, which nothing else sets."""
     places = context.places
-    stores = [node for node in accesses(read, context) if _is_set(node, places)]
+    stores = [node for node in accesses(read, context) or () if _is_set(node, places)]
     if len(stores) != 1 or places.function(stores[0]) is not init or dotted(stores[0].value) != _receiver(init):
         return None
     parents = places.parents(stores[0])
@@ -140,7 +140,7 @@ def _all_agree(seen: ScaleSeen, number: Number, read: cst.Attribute, context: Co
             wrong.add(used.node)
         elif not (alike and given and not is_right(each.scale)):
             other.add(used.node)
-    reads = [node for node in accesses(read, context) if not _is_set(node, context.places)]
+    reads = [node for node in accesses(read, context) or () if not _is_set(node, context.places)]
     return all(node in wrong and node not in other for node in reads)
 
 

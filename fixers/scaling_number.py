@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import libcst as cst
 
+from mha_lint.edits import row_starts, without_warnings
 from mha_lint.findings import Edit
 from mha_lint.model.names import dotted
 from mha_lint.model.scale import ScaleSeen
@@ -66,17 +68,49 @@ def unread(node: cst.BaseExpression, kept: str, context: Context) -> Iterator[Ed
             yield from edits
 
 
-def accesses(read: cst.Attribute, context: Context) -> list[cst.Attribute]:
-    """Where the file sets or reads the attribute: in its class and those akin, or of an object that is not known."""
-    own = class_around(read, context)
+def accesses(read: cst.Attribute, context: Context) -> list[cst.Attribute] | None:
+    """Where the file sets or reads the attribute: in its class and those akin, or of an object that is not known.
+
+    None where it does so in code that the linter had no reason to look at.
+    """
+    own, name = class_around(read, context), read.attr.value
     found: list[cst.Attribute] = []
+    looked_at: set[tuple[int, int]] = set()
     for node in walk(context.places.module):
-        if not isinstance(node, cst.Attribute) or node.attr.value != read.attr.value:
+        if not isinstance(node, cst.Attribute) or node.attr.value != name:
             continue
+        end = context.places.end(node)
+        looked_at.add((end.row, end.column))
         cls = class_around(node, context)
         of_another = own is not None and cls is not None and own not in cls.lineage and cls not in own.lineage
         if not (of_another and dotted(node.value) == "self"):
             found.append(node)
+    akin = frozenset() if own is None else frozenset(cls.name for cls in own.lineage)
+    return None if any(at not in looked_at for at in _mentions(context.places.text, name, akin)) else found
+
+
+def _mentions(text: str, name: str, akin: frozenset[str]) -> set[tuple[int, int]]:
+    """Where accesses of an attribute end in the whole file, but for those that other classes make of their own."""
+    try:
+        with without_warnings():
+            tree = ast.parse(text)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return {(0, 0)}  # it may be anywhere
+    starts = [*row_starts(text), len(text)]
+    found: set[tuple[int, int]] = set()
+    pending: list[tuple[ast.AST, bool]] = [(tree, False)]
+    while pending:
+        node, of_another = pending.pop()
+        if isinstance(node, ast.ClassDef):
+            bases = {each.id for base in node.bases for each in ast.walk(base) if isinstance(each, ast.Name)}
+            of_another = bool(akin) and akin.isdisjoint({node.name, *bases})
+        if isinstance(node, ast.Attribute) and node.attr == name:
+            own = isinstance(node.value, ast.Name) and node.value.id == "self"
+            if not (own and of_another):
+                row = node.end_lineno or node.lineno
+                line = text[starts[row - 1] : starts[row]].encode("utf-8", "surrogatepass")
+                found.add((row, len(line[: node.end_col_offset].decode("utf-8", "ignore")) + 1))
+        pending += [(child, of_another) for child in ast.iter_child_nodes(node)]
     return found
 
 
@@ -91,7 +125,7 @@ def _sole_target(read: cst.CSTNode, gone: set[cst.CSTNode], context: Context) ->
     scope = places.function(read)
     same: list[cst.CSTNode] = []
     if isinstance(read, cst.Attribute) and dotted(read.value) == "self" and not is_spelled_out(read.attr.value, places):
-        same = [*accesses(read, context)]
+        same = [*(accesses(read, context) or ())]
     elif isinstance(read, cst.Name) and scope is not None:
         same = [each for each in walk(scope) if isinstance(each, cst.Name) and each.value == read.value]
     rest = [each for each in same if each not in gone and not any(parent in gone for parent in places.parents(each))]
