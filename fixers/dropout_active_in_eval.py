@@ -8,6 +8,7 @@ import libcst as cst
 
 from mha_lint.findings import Edit, Fix
 from mha_lint.fixers.arguments import with_keyword
+from mha_lint.fixers.unread import unread
 from mha_lint.model.attention import is_module
 from mha_lint.rules.dropout_active_in_eval import argument, class_of
 
@@ -33,7 +34,7 @@ def fix(hit: Hit, context: Context) -> Fix | str:
         )
         message = f"Drop only where `{training}` is set"
     else:
-        edits = _told(evidence.call, training, places)
+        edits = _told(evidence.call, training, context)
         message = f"Hand `training={training}` to the dropout"
     return Fix("unsafe", "corrected", message, edits, probes=("eval determinism",), agree="train")
 
@@ -57,11 +58,12 @@ def _operand(rate: cst.BaseExpression, places: Places) -> str:
     return f"({text})" if isinstance(rate, (cst.IfExp, cst.Lambda, cst.NamedExpr)) else text
 
 
-def _told(call: cst.Call, training: str, places: Places) -> tuple[Edit, ...]:
+def _told(call: cst.Call, training: str, context: Context) -> tuple[Edit, ...]:
     """The dropout, told the mode: in the place of what it was told before, or behind its last argument."""
+    places = context.places
     flag = argument(call, 2, "training", "train")
     if flag is not None:
-        return (places.replace(flag, training),)
+        return places.replace(flag, training), *unread(flag, training, context)
     qualified = places.source(call.func)
     name = "train" if qualified in ("torch.dropout",) else "training"
     edits: tuple[Edit, ...] = with_keyword(call, name, training, places)

@@ -9,7 +9,8 @@ import libcst as cst
 
 from mha_lint.findings import Edit
 from mha_lint.fixers.constructor import known_before, quotients
-from mha_lint.fixers.scaling_number import Number, accesses, class_around, is_spelled_out, number_of, power, unread
+from mha_lint.fixers.scaling_number import Number, number_of, power
+from mha_lint.fixers.unread import accesses, class_around, is_spelled_out, unread
 from mha_lint.model.names import dotted
 from mha_lint.model.scale import ScaleSeen, is_right, mistake
 from mha_lint.model.usage import walk

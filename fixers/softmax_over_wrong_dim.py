@@ -8,6 +8,7 @@ import libcst as cst
 
 from mha_lint.findings import Fix
 from mha_lint.fixers.arguments import with_keyword
+from mha_lint.fixers.unread import unread
 
 if TYPE_CHECKING:
     from mha_lint.fixers import Context
@@ -31,5 +32,5 @@ def fix(hit: Hit, context: Context) -> Fix | str:
         return "the dimension may be among the arguments that are handed over with a star"
     edits = with_keyword(call, "dim", str(dim), places)
     if written is not None:
-        edits = (places.replace(written.value, str(dim)),)
+        edits = (places.replace(written.value, str(dim)), *unread(written.value, str(dim), context))
     return Fix("unsafe", "corrected", "Normalise over the keys", edits, probes=("constant value",))

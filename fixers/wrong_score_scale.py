@@ -8,7 +8,8 @@ import libcst as cst
 
 from mha_lint.findings import Edit, Fix
 from mha_lint.fixers.scale_definition import may_be_given, mended_where_set
-from mha_lint.fixers.scaling_number import Number, number_of, power, unread
+from mha_lint.fixers.scaling_number import Number, number_of, power
+from mha_lint.fixers.unread import unread
 from mha_lint.model.scale import ScaleSeen
 
 if TYPE_CHECKING:
