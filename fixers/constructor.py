@@ -84,8 +84,8 @@ def _assigned(function: cst.FunctionDef, places: Places) -> dict[str, list[int]]
     for node in walk(function.body):
         targets: list[cst.BaseExpression] = []
         match node:
-            case cst.Assign(targets=each):
-                targets = [target.target for target in each]
+            case cst.Assign(targets=several):
+                targets = [each.target for each in several]
             case cst.AnnAssign(target=target) | cst.AugAssign(target=target) | cst.For(target=target):
                 targets = [target]
             case cst.NamedExpr(target=target):

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from mha_lint.model.places import Places
 
 _LIMITS = (79, 88, 100, 120)  # PEP 8, black, and what many write
-_SHORT = 70  # a file with no longer line does not tell how long its lines may be
+_LONG, _SEVERAL = 70, 3  # so many lines of that length tell that a file keeps to 79
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,9 +50,10 @@ def laid_out(text: str, edits: Iterable[Edit]) -> tuple[Edit, ...]:
 @lru_cache(maxsize=1)
 def _limit(text: str) -> int:
     """The shortest usual length of a line that no code of the file exceeds."""
-    longest = max(_code_lengths(text).values(), default=0)
-    if longest < _SHORT:
-        return 88
+    lengths = _code_lengths(text).values()
+    longest = max(lengths, default=0)
+    if sum(length >= _LONG for length in lengths) < _SEVERAL:
+        longest = max(longest, _LIMITS[0] + 1)
     return next((limit for limit in _LIMITS if longest <= limit), longest)
 
 

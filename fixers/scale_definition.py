@@ -174,11 +174,11 @@ def _mended(value: cst.BaseExpression, name: str, width: str, exponent: float, c
             return _mended(orelse if isinstance(body, cst.Name) else body, name, width, exponent, context)
         case cst.Name() | cst.BooleanOperation() | cst.IfExp():
             return None
-    right: str = power(width, exponent, context.places)
+    mended: str = power(width, exponent, context.places)
     base = _under_the_root(value, exponent)
-    replaced, content = (value, right) if base is None else (base, width)
+    replaced, content = (value, mended) if base is None else (base, width)
     edits = (context.places.replace(replaced, content), *unread(replaced, content, context))
-    return Mended(edits, name, right)
+    return Mended(edits, name, mended)
 
 
 def _under_the_root(value: cst.BaseExpression, exponent: float) -> cst.BaseExpression | None:

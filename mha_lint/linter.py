@@ -249,7 +249,7 @@ def _candidate(rule: type[Rule], hit: Hit, source: Source, context: Context) -> 
     fixer = all_fixers().get(rule.code)
     if fixer is None:
         return rule.no_fix
-    fix = fixer(hit, context)
+    fix: Fix | str = fixer(hit, context)
     if not isinstance(fix, Fix):
         return fix
     offered: Fix | str = completed(fix, source.text, source.path.name, rule.code)

@@ -362,7 +362,7 @@ def test_fixed_files_parse_and_ruff_finds_nothing_unused_or_undefined_in_them_th
 def long(call: str, filler: int = 88) -> str:
     """A function whose mask is made by a call, in a file whose longest line of code has so many characters."""
     line = "WIDE = "
-    return masked(call) + f"\n\n{line}{'1' * (filler - len(line))}\n"
+    return masked(call) + "\n\n" + 3 * f"{line}{'1' * (filler - len(line))}\n"
 
 
 @pytest.mark.parametrize(
@@ -405,10 +405,10 @@ def test_a_broken_call_keeps_its_meaning_and_a_row_that_cannot_be_broken_stays(
 ) -> None:
     from mha_lint.fixers.long_lines import laid_out
 
-    text = f"WIDE = {'1' * 72}\n{before}\n"
-    at = Position(2, before.index("a") + 2)
+    text = 3 * f"WIDE = {'1' * 72}\n" + f"{before}\n"
+    at = Position(4, before.index("a") + 2)
     edits = laid_out(text, [Edit(at, at, f", {content}")])
-    assert apply(text, edits).partition("\n")[2] == after.replace("CONTENT", content) + "\n"
+    assert apply(text, edits).split("\n", 3)[3] == after.replace("CONTENT", content) + "\n"
 
 
 def test_parts_of_an_assignment_that_a_fix_makes_too_long_get_a_line_each() -> None:
