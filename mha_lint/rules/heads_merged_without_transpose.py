@@ -49,11 +49,11 @@ class HeadsMergedWithoutTranspose(Rule):
 
     ## Fix
 
-    Transposes heads and tokens first; where the tokens come first in the result, `(t, b, h*d)`, all three. It is *unsafe* because the module computes something else afterwards, on
-    purpose: weights that were trained with the scrambled order must be trained again. Relation *corrected*: before,
-    a change of a later token reaches an earlier one through a causal mask, or a permutation of the tokens does more
-    than permute the result, or tokens that are all alike become different ones; after, none of it; with one token, or
-    one head, both compute the same.
+    Transposes heads and tokens first; where the tokens come first in the result, `(t, b, h*d)`, it brings all three in
+    order. It is *unsafe* because the module computes something else afterwards, on purpose: weights that were trained
+    with the scrambled order must be trained again. Relation *corrected*: before, a change of a later token reaches an
+    earlier one through a causal mask, or a permutation of the tokens does more than permute the result, or tokens that
+    are all alike become different ones; after, none of it; with one token, or one head, both compute the same.
 
     ## When it stays silent
 
