@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import libcst as cst
 
 from mha_lint.findings import Edit, Fix
+from mha_lint.fixers.arguments import with_keyword
+from mha_lint.fixers.unread import unread
 from mha_lint.model.attention import is_module
 from mha_lint.rules.dropout_active_in_eval import argument, class_of
 
@@ -27,12 +29,14 @@ def fix(hit: Hit, context: Context) -> Fix | str:
     if evidence.attends:
         if evidence.rate is None:
             return "the rate is not written in this call"
-        edit = places.replace(evidence.rate, f"{_operand(evidence.rate, places)} if {training} else 0.0")
+        edits: tuple[Edit, ...] = (
+            places.replace(evidence.rate, f"{_operand(evidence.rate, places)} if {training} else 0.0"),
+        )
         message = f"Drop only where `{training}` is set"
     else:
-        edit = _told(evidence.call, training, places)
+        edits = _told(evidence.call, training, context)
         message = f"Hand `training={training}` to the dropout"
-    return Fix("unsafe", "corrected", message, (edit,), probes=("eval determinism",), agree="train")
+    return Fix("unsafe", "corrected", message, edits, probes=("eval determinism",), agree="train")
 
 
 def _receiver(call: cst.Call, context: Context) -> str | None:
@@ -49,16 +53,18 @@ def _receiver(call: cst.Call, context: Context) -> str | None:
 
 
 def _operand(rate: cst.BaseExpression, places: Places) -> str:
-    """The rate as it can stand before ``if``."""
+    """The rate as it can stand before ``if``; parentheses that are around it will be around all of it."""
     text = places.source(rate)
-    return f"({text})" if isinstance(rate, (cst.IfExp, cst.Lambda, cst.NamedExpr)) and not rate.lpar else text
+    return f"({text})" if isinstance(rate, (cst.IfExp, cst.Lambda, cst.NamedExpr)) else text
 
 
-def _told(call: cst.Call, training: str, places: Places) -> Edit:
+def _told(call: cst.Call, training: str, context: Context) -> tuple[Edit, ...]:
     """The dropout, told the mode: in the place of what it was told before, or behind its last argument."""
+    places = context.places
     flag = argument(call, 2, "training", "train")
     if flag is not None:
-        return places.replace(flag, training)
+        return places.replace(flag, training), *unread(flag, training, context)
     qualified = places.source(call.func)
     name = "train" if qualified in ("torch.dropout",) else "training"
-    return places.insert(places.end(call.args[-1].value), f", {name}={training}")
+    edits: tuple[Edit, ...] = with_keyword(call, name, training, places)
+    return edits

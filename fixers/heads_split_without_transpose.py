@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import libcst as cst
 
 from mha_lint.findings import Fix
-from mha_lint.fixers.heads_merged_without_transpose import PROBES
+from mha_lint.fixers.heads_merged_without_transpose import PROBES, hints_of, is_of_torch, written_sizes
 from mha_lint.model.order import Scramble
 
 if TYPE_CHECKING:
@@ -22,8 +22,8 @@ def fix(hit: Hit, context: Context) -> Fix | str:
     assert isinstance(call, cst.Call)
     if scramble is None:
         return "the order of its dimensions differs between the paths through the code"
-    sizes = _sizes(call, context)
-    if len(sizes) < 3:
+    sizes = written_sizes(call, of_torch=is_of_torch(call, context))
+    if sizes is None or len(sizes) < 3:
         return "the sizes are not written one by one"
     *front, tokens, _ = sizes
     after = places.end(call)
@@ -37,8 +37,16 @@ def fix(hit: Hit, context: Context) -> Fix | str:
             places.insert(after, f".{scramble.swap}"),
         )
         return Fix("unsafe", "corrected", "Split, then transpose", edits, probes=PROBES, agree="one token")
-    if scramble.time_first:
-        return "the tokens come first: view as (tokens, batch * heads, width), then `.transpose(0, 1)`"
+    if scramble.time_first:  # (t, b, h*d) is viewed as (t, b*h, d)
+        if len(front) != 1:
+            return "the batch and the heads are not written as one size"
+        edits = (
+            places.replace(front[0], places.source(tokens)),
+            places.replace(tokens, places.source(front[0])),
+            places.insert(after, ".transpose(0, 1)"),
+        )
+        hints = hints_of(scramble, hit, context)
+        return Fix("unsafe", "corrected", "Split, then transpose", edits, hints=hints, probes=PROBES, agree="one token")
     match front:
         case [cst.BinaryOperation(left=batch, operator=cst.Multiply(), right=apart) as both]:
             folded, length = places.source(both), places.source(tokens)
@@ -50,12 +58,3 @@ def fix(hit: Hit, context: Context) -> Fix | str:
             return Fix("unsafe", "corrected", "Split, then transpose", edits, probes=PROBES, agree="one token")
         case _:
             return "the batch and the heads share a dimension, and can't be told apart in the code's own terms"
-
-
-def _sizes(call: cst.Call, context: Context) -> list[cst.BaseExpression]:
-    args: list[cst.BaseExpression] = [arg.value for arg in call.args]
-    if not isinstance(call.func, cst.Attribute) or (context.model.names.qualify(call.func) or "").startswith("torch."):
-        args = args[1:]
-    if len(args) == 1 and isinstance(args[0], (cst.Tuple, cst.List)):
-        return [element.value for element in args[0].elements]
-    return args

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import libcst as cst
 
 from mha_lint.findings import Fix
+from mha_lint.fixers.arguments import with_keyword
 from mha_lint.rules.dropout_active_in_eval import class_of
 
 if TYPE_CHECKING:
@@ -45,6 +46,8 @@ def _registered(stray: Stray, flagged: tuple[int, ...], context: Context) -> Fix
     if cls is None or any(name in each.constants for each in cls.lineage):
         return f"the class has an attribute `{name}` of its own, which no buffer can replace"
     value = places.source(assigned.value)
+    if "\n" in places.whole(assigned.value):
+        value = places.whole(assigned.value)  # a comment may stand beside the parentheses
     edit = places.replace(assigned, f'{receiver}.register_buffer("{name}", {value}, persistent=False)')
     message = f"Register `{receiver}.{name}` as a buffer that is not part of the state_dict"
     return Fix("safe", "repaired", message, (edit,), flagged=flagged, expected="device")
@@ -59,9 +62,9 @@ def _told(stray: Stray, flagged: tuple[int, ...], context: Context) -> Fix | str
         if meeting.function == function:
             name = _beside(meeting, stray.call, function, places)
             if name:
-                edit = places.insert(places.end(stray.call.args[-1].value), f", device={name}.device")
+                edits = with_keyword(stray.call, "device", f"{name}.device", places)
                 message = f"Make it on the device of `{name}`"
-                return Fix("safe", "repaired", message, (edit,), flagged=flagged, expected="device")
+                return Fix("safe", "repaired", message, edits, flagged=flagged, expected="device")
     return "no tensor is known where it is made whose device could be named: let the caller hand the device in"
 
 

@@ -43,10 +43,11 @@ def inverted(mask: cst.BaseExpression, places: Places, *, boolean: bool) -> str:
     """The opposite of a mask, as short as it can be written."""
     match mask:
         case cst.UnaryOperation(operator=cst.BitInvert(), expression=inner):
-            return places.source(inner)
+            whole: str = places.whole(inner)
+            return whole if "\n" in whole else places.source(inner)
         case cst.Comparison(left=left, comparisons=[cst.ComparisonTarget(operator=sign, comparator=right)]):
             if type(sign) in _OPPOSITE:
-                return f"{places.source(left)} {_OPPOSITE[type(sign)]} {places.source(right)}"
+                return f"{places.whole(left)} {_OPPOSITE[type(sign)]} {places.whole(right)}"
     text = places.source(mask)
     plain = isinstance(mask, (cst.Name, cst.Attribute, cst.Call, cst.Subscript))
     if not boolean:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from mha_lint.findings import Fix
 from mha_lint.fixers.mask_value import masking_value, why_not
+from mha_lint.fixers.unread import unread
 
 if TYPE_CHECKING:
     from mha_lint.fixers import Context
@@ -27,5 +28,5 @@ def fix(hit: Hit, context: Context) -> Fix | str:
         return reason
     places = context.places
     flagged = places.rows(places.statement(filling.value) or filling.value)
-    edit = places.replace(filling.value, value)
-    return Fix("unsafe", "corrected", f"Mask with `{value}`", (edit,), flagged, probes=PROBES)
+    edits = (places.replace(filling.value, value), *unread(filling.value, value, context))
+    return Fix("unsafe", "corrected", f"Mask with `{value}`", edits, flagged, probes=PROBES)

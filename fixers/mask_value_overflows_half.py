@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import libcst as cst
+
 from mha_lint.findings import Fix
-from mha_lint.fixers.mask_value import masking_value, why_not
+from mha_lint.fixers.mask_value import INFINITE, masking_value, why_not
+from mha_lint.fixers.unread import unread
+from mha_lint.model.filling import masked_beside
 
 if TYPE_CHECKING:
     from mha_lint.fixers import Context
@@ -23,5 +27,19 @@ def fix(hit: Hit, context: Context) -> Fix | str:
         return reason
     places = context.places
     flagged = places.rows(places.statement(hit.last) or hit.last)
-    edit = places.replace(filling.value, value)
-    return Fix("safe", "repaired", f"Mask with `{value}`", (edit,), flagged, expected="half overflow")
+    edits = (places.replace(filling.value, value), *unread(filling.value, value, context))
+    message = f"Mask with `{value}`"
+    if not _alone(hit.last, value, context):
+        message += "; beside the other mask, rows that are masked as a whole may come out otherwise"
+        return Fix("unsafe", "repaired", message, edits, flagged, expected="half overflow")
+    return Fix("safe", "repaired", message, edits, flagged, expected="half overflow")
+
+
+def _alone(fill: cst.CSTNode, value: str, context: Context) -> bool:
+    """Whether nothing else masks the scores that would tell one small number from another.
+
+    Two that are added may be minus infinity together, and a row of that is NaN; so is a row that the causal mask and
+    another leave no key.
+    """
+    kinds = {masking.kind for masking in masked_beside(context.model.operations, fill)}
+    return not (kinds & {"add", "times", "unknown"} or (kinds and value == INFINITE))

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import libcst as cst
 
 from mha_lint.findings import Edit, Fix
+from mha_lint.fixers.constructor import in_constructor_terms
 from mha_lint.model import usage
-from mha_lint.model.sizes import Size, symbol
-from mha_lint.model.values import Int, Layer, State, Unknown, as_size
+from mha_lint.model.values import Layer, State
 
 if TYPE_CHECKING:
     from mha_lint.fixers import Context
@@ -32,7 +31,7 @@ def fix(hit: Hit, context: Context) -> Fix | str:
         return "the class has no `__init__` to build the projection in"
     if len(evidence.widths) != 1:
         return "the width of the merged heads is not known"
-    width = _in_constructor_terms(evidence.widths[0], evidence.sizes, init)
+    width = in_constructor_terms(evidence.widths[0], evidence.sizes, init)
     if width is None:
         return f"the merged width {evidence.widths[0]} can't be told in the constructor's own terms"
     nn = _nn_name(context)
@@ -56,7 +55,7 @@ def fix(hit: Hit, context: Context) -> Fix | str:
     added = (f"{name}.weight",) if habits.bias == "False" else (f"{name}.weight", f"{name}.bias")
     message = f"Add the output projection `{layer}`; new parameters: {', '.join(added)}"
     edits = (context.places.lines_after(last, lines), *applied)
-    return Fix("safe", "extended", message, edits, added=added)
+    return Fix("unsafe", "extended", message, edits, added=added)
 
 
 def _apply_existing(evidence: Unprojected, name: str, context: Context) -> Fix | str:
@@ -127,62 +126,6 @@ def _only_wraps(value: cst.BaseExpression, merge: cst.BaseExpression) -> bool:
 def _last_line(init: cst.FunctionDef) -> cst.CSTNode | None:
     body = init.body
     return body.body[-1] if isinstance(body, cst.IndentedBlock) and body.body else None
-
-
-def _in_constructor_terms(width: Size, state: State, init: cst.FunctionDef) -> str | None:
-    """The width as an expression that holds at the end of ``__init__``; the shortest name there is for it."""
-    width = state.normal(width)
-    if width.constant is not None:
-        return str(width.constant)
-    known = dict(_named_sizes(state, init))
-    for text, size in known.items():
-        if size == width:
-            return text
-    for text, size in known.items():
-        rest = width.divide(size)
-        if rest is None or (rest.constant is not None and rest.constant < 1):
-            continue
-        if rest.constant is not None:
-            return f"{rest.constant} * {text}"
-        for other, other_size in known.items():
-            if other_size == rest:
-                return f"{text} * {other}"
-    return None
-
-
-def _named_sizes(state: State, init: cst.FunctionDef) -> Iterator[tuple[str, Size]]:
-    """Parameters, then locals, then attributes, then what the constructor reads off its parameters."""
-    receiver = init.params.params[0].name.value if init.params.params else "self"
-    for name, value in state.variables.items():
-        size = as_size(value)
-        if size is not None and isinstance(value, (Int, Unknown)) and size.constant is None and "<" not in str(size):
-            yield name, state.normal(size)
-    for name, value in state.attributes.items():
-        if isinstance(value, (Int, Unknown)):
-            size = as_size(value)
-            if size is not None and "<" not in str(size):
-                yield f"{receiver}.{name}", state.normal(size)
-    for name, value in state.variables.items():
-        if isinstance(value, Unknown) and value.key == name:
-            for text in sorted(_read_off(name, state)):
-                yield text, state.normal(symbol(text))
-
-
-def _read_off(name: str, state: State) -> set[str]:
-    """``config.n_embd`` or ``cfg['emb_dim']``: sizes known by an expression on a parameter."""
-    sizes = [size for value in [*state.variables.values(), *state.attributes.values()] for size in _sizes_in(value)]
-    names = {n for size in sizes for n in size.symbols} | set(state.definitions)
-    return {n for n in names if n.startswith((f"{name}.", f"{name}[")) and ".shape[" not in n and "(" not in n}
-
-
-def _sizes_in(value: object) -> Iterator[Size]:
-    match value:
-        case Int(size):
-            yield size
-        case Layer(width_in=width_in, width_out=width_out):
-            yield from (size for size in (width_in, width_out) if size is not None)
-        case Unknown(str(key)):
-            yield symbol(key)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 import libcst as cst
 
 from mha_lint.findings import Fix
+from mha_lint.fixers.arguments import with_keyword
+from mha_lint.fixers.unread import unread
 
 if TYPE_CHECKING:
     from mha_lint.fixers import Context
@@ -26,11 +28,9 @@ def fix(hit: Hit, context: Context) -> Fix | str:
     positional = [arg for arg in call.args if arg.keyword is None]
     at = 0 if layer or not of_torch else 1
     written = keyword or (positional[at] if len(positional) > at else None)
+    if any(arg.star for arg in call.args):
+        return "the dimension may be among the arguments that are handed over with a star"
+    edits = with_keyword(call, "dim", str(dim), places)
     if written is not None:
-        edit = places.replace(written.value, str(dim))
-    elif call.args:
-        edit = places.insert(places.end(call.args[-1].value), f", dim={dim}")
-    else:
-        opening = places.end(call)
-        edit = places.insert(type(opening)(opening.row, opening.column - 1), f"dim={dim}")
-    return Fix("unsafe", "corrected", "Normalise over the keys", (edit,), probes=("constant value",))
+        edits = (places.replace(written.value, str(dim)), *unread(written.value, str(dim), context))
+    return Fix("unsafe", "corrected", "Normalise over the keys", edits, probes=("constant value",))

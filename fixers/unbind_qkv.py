@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 
 import libcst as cst
 
-from mha_lint.findings import Edit, Fix
+from mha_lint.findings import Edit, Fix, Position
+from mha_lint.fixers.arguments import with_keyword
+from mha_lint.fixers.shape_comments import Comment, comments_above, comments_on
 from mha_lint.model import usage
 
 if TYPE_CHECKING:
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     from mha_lint.rules.unbind_qkv import Unbinding
 
 _OPTION = 'set `qkv-split = "index"` to index instead, which is slower in training'
+_PACKED = {3: frozenset({"3", "three", "qkv"}), 2: frozenset({"2", "two", "kv", "qk"})}  # as comments call the dim
 _VIEWS = frozenset({"view", "reshape", "unflatten"})
 
 
@@ -70,12 +73,60 @@ def _unbind_first(unbinding: Unbinding, context: Context) -> Fix | str:
         return f"the view that makes the packed dimension is not visible here; {_OPTION}"
     edits = [*edits, *_unbind_at(unbinding, inline.packed, places)]
     step = _reorder_text(inline.rest)
+    false, late = _comments_that_change(inline, unbinding, context)
     if step is not None:
         assert unbinding.statement is not None
         names = ", ".join(unbinding.targets)
         line = f"{names} = {', '.join(f'{name}{step}' for name in unbinding.targets)}"
+        line = "  ".join([line, *(comment.text for comment in late)])
+        edits += [comment.dropped() for comment in late]
         edits.append(places.lines_after(unbinding.statement, [line]))
-    return Fix("safe", "equivalent", f"Unbind at dimension {inline.packed}, before permuting", tuple(edits))
+    message = f"Unbind at dimension {inline.packed}, before permuting"
+    if false:
+        message += f"; drop the comment {' and '.join(f'`{each.text}`' for each in false)}, which no longer holds"
+    return Fix("safe", "equivalent", message, _without_comments(false, edits, inline, places))
+
+
+def _comments_that_change(
+    found: _Reordering, unbinding: Unbinding, context: Context
+) -> tuple[list[Comment], list[Comment]]:
+    """The comments that tell the shape of the permuted tensor, which is no more, and those that tell its parts'.
+
+    The parts have their shape one statement later than before.
+    """
+    places, unbound = context.places, unbinding.statement
+    assert unbound is not None
+    permuted = places.statement(found.call) or unbound
+    packed = _PACKED.get(len(unbinding.targets), frozenset())
+    rows = dict.fromkeys((*places.rows(permuted), *places.rows(unbound)))
+    near = [*comments_on(rows, places), *comments_above(places.start(permuted).row, places)]
+    if unbound is not permuted:
+        near += comments_above(places.start(unbound).row, places)
+    rank = len(found.order)
+    false = [each for each in near if any(len(sizes) == rank and sizes[0] in packed for sizes in each.shapes())]
+    behind = comments_on([places.end(unbound).row], places)
+    late = [each for each in behind if each not in false and any(len(sizes) == rank - 1 for sizes in each.shapes())]
+    return false, late
+
+
+def _without_comments(
+    comments: list[Comment], edits: list[Edit], found: _Reordering, places: Places
+) -> tuple[Edit, ...]:
+    """The edits and those that drop comments; one that loses what it stood behind goes with its line."""
+    for comment in comments:
+        row = comment.start.row
+        statement = [edit for edit in edits if edit.start.row == row and edit.end > comment.start]
+        if statement:  # it is deleted up to the comment
+            edits = [edit for edit in edits if edit not in statement]
+            edits.append(Edit(Position(row, 1), Position(row + 1, 1), ""))
+            continue
+        edits.append(comment.dropped())
+        assert isinstance(found.call.func, cst.Attribute)
+        start, end = places.end_of_receiver(found.call.func), places.end(found.call)
+        if start.row == row and end == comment.start and not places.line(row)[: start.column - 1].strip():
+            above = places.line(row - 1).rstrip("\r\n")
+            edits.append(Edit(Position(row - 1, len(above) + 1), start, ""))
+    return tuple(edits)
 
 
 def _reordering(node: cst.BaseExpression) -> _Reordering | None:
@@ -164,7 +215,7 @@ def _unbind_at(unbinding: Unbinding, dim: int, places: Places) -> list[Edit]:
         if arg.value is not unbinding.packed:
             return [places.replace(arg.value, str(dim))]
     if call.args:  # torch.unbind(packed): dim defaults to 0
-        return [places.insert(places.end(call.args[-1].value), f", dim={dim}")]
+        return [*with_keyword(call, "dim", str(dim), places)]
     return [Edit(places.end(call.func), places.end(call), f"({dim})")]
 
 
@@ -189,8 +240,7 @@ def _index(unbinding: Unbinding, context: Context) -> Fix | str:
         parts = _parts(unbinding.packed.value, len(unbinding.targets))
         return Fix("safe", "equivalent", message, (places.replace(unbinding.call, parts),))
     name = _free_name(unbinding, context)
-    packed = places.source(unbinding.packed)
-    packed = f"({packed})" if unbinding.packed.lpar else packed
+    packed = places.whole(unbinding.packed)
     edit = Edit(places.start(statement), places.end(statement.body[0]), f"{name} = {packed}")
     line = f"{', '.join(unbinding.targets)} = {_parts(name, len(unbinding.targets))}"
     return Fix("safe", "equivalent", message, (edit, places.lines_after(statement, [line])))

@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING
 import libcst as cst
 
 from mha_lint.findings import Edit, Fix
+from mha_lint.fixers.scale_definition import may_be_given, mended_where_set
+from mha_lint.fixers.scaling_number import Number, number_of, power
+from mha_lint.fixers.unread import unread
 from mha_lint.model.scale import ScaleSeen
 
 if TYPE_CHECKING:
@@ -14,6 +17,7 @@ if TYPE_CHECKING:
     from mha_lint.model.places import Places
     from mha_lint.rules import Hit
 
+PROBES = ("unit score variance",)
 _NO_PLACE = "the scale is applied in a way that this fixer does not rewrite"
 
 
@@ -30,16 +34,28 @@ def fix(hit: Hit, context: Context) -> Fix | str:
         names = [name for name in names if name.startswith("self.")]
         query = None if query is None else _handed_over(query, product, seen.caller, places)
     width = next(iter(names), None if query is None else f"{query}.shape[-1]")
+    number = None if applied is None and seen.caller is None else number_of(seen, places)
+    mended = None if number is None else mended_where_set(seen, number, width, context)
+    if mended is not None:
+        message = f"Scale by the width of a head: `{mended.name} = {mended.value}`"
+        return Fix("unsafe", "corrected", message, mended.edits, probes=PROBES)
     if width is None:
         return "the width of a head has no name here"
-    if seen.caller is not None:
-        edit = _handed_on(seen.caller, width, places)
-    else:
-        edit = _unscaled(product, width, places) if applied is None else _scaled(applied, width, places)
-    if edit is None:
-        return _NO_PLACE
-    message = f"Scale by the width of a head, `{width} ** -0.5`"
-    return Fix("unsafe", "corrected", message, (edit,), probes=("unit score variance",))
+    if number is not None and may_be_given(number.node, context):
+        return "the scale may be handed to the constructor, whose own choice can't be told apart there"
+    edits: tuple[Edit, ...] = ()
+    if number is not None:
+        edits = _mended_where_used(number, width, context)
+    elif applied is None and seen.caller is None:
+        edits = _unscaled(product, width, places)
+    message = f"Scale by the width of a head, `{power(width, -0.5, places)}`"
+    return Fix("unsafe", "corrected", message, edits, probes=PROBES) if edits else _NO_PLACE
+
+
+def _mended_where_used(number: Number, width: str, context: Context) -> tuple[Edit, ...]:
+    """The number replaced by the right one; what was computed for it alone goes."""
+    right: str = power(width, number.exponent, context.places)
+    return (context.places.replace(number.node, right), *unread(number.node, right, context))
 
 
 def _query(product: cst.CSTNode) -> str | None:
@@ -73,54 +89,10 @@ def _handed_over(name: str, product: cst.CSTNode, call: cst.BaseExpression, plac
     return None
 
 
-def _unscaled(product: cst.CSTNode, width: str, places: Places) -> Edit | None:
+def _unscaled(product: cst.CSTNode, width: str, places: Places) -> tuple[Edit, ...]:
     if not isinstance(product, cst.BaseExpression):
-        return None
-    text = f"{places.source(product)} * {width} ** -0.5"
-    chained = isinstance(product, cst.Call) and isinstance(next(places.parents(product)), cst.Attribute)
-    return places.replace(product, f"({text})" if chained else text)
-
-
-def _scaled(applied: cst.CSTNode, width: str, places: Places) -> Edit | None:
-    """Replace the number of the last scaling, on whichever side it stands."""
-    match applied:
-        case cst.BinaryOperation(left=left, operator=cst.Multiply(), right=right):
-            number = left if _is_number(left) else right
-            return places.replace(number, f"{width} ** -0.5")
-        case cst.BinaryOperation(operator=cst.Divide(), right=right):
-            return places.replace(right, f"{width} ** 0.5")
-        case cst.Call(func=cst.Attribute(attr=cst.Name("mul" | "mul_" | "multiply")), args=[*_, cst.Arg(value=number)]):
-            return places.replace(number, f"{width} ** -0.5")
-        case cst.Call(func=cst.Attribute(attr=cst.Name("div" | "div_")), args=[*_, cst.Arg(value=number)]):
-            return places.replace(number, f"{width} ** 0.5")
-        case cst.Call(args=args):
-            named = next((arg for arg in args if arg.keyword is not None and arg.keyword.value == "scale"), None)
-            return None if named is None else places.replace(named.value, f"{width} ** -0.5")
-    statement = places.statement(applied)
-    match statement:
-        case cst.SimpleStatementLine(body=[cst.AugAssign(target=target, operator=sign, value=value)]) if (
-            target is applied
-        ):
-            power = "0.5" if isinstance(sign, cst.DivideAssign) else "-0.5"
-            return places.replace(value, f"{width} ** {power}")
-    return None
-
-
-def _handed_on(call: cst.BaseExpression, width: str, places: Places) -> Edit | None:
-    """The scale that is handed to the function which computes the attention."""
-    args = call.args if isinstance(call, cst.Call) else ()
-    named = next((arg for arg in args if arg.keyword is not None and "scal" in arg.keyword.value), None)
-    return None if named is None else places.replace(named.value, f"{width} ** -0.5")
-
-
-def _is_number(node: cst.BaseExpression) -> bool:
-    """Whether an operand is rather the scale than what is scaled."""
-    match node:
-        case cst.Float() | cst.Integer():
-            return True
-        case cst.Attribute(attr=cst.Name(name)) | cst.Name(name):
-            return "scal" in name.lower() or "norm" in name.lower()
-        case cst.BinaryOperation(operator=cst.Power() | cst.Divide()):
-            return True
-        case _:
-            return False
+        return ()
+    text = f"{places.source(product)} * {power(width, -0.5, places)}"
+    binding = (cst.Attribute, cst.Subscript, cst.Call, cst.UnaryOperation)  # tighter than a product
+    chained = isinstance(product, cst.Call) and isinstance(next(places.parents(product)), binding)
+    return (places.replace(product, f"({text})" if chained else text),)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_right
 from collections.abc import Iterable
 
 from mha_lint.findings import Edit, Position
+from mha_lint.parsing import silently
 
 _NEWLINE = re.compile(r"\r\n|\r|\n")
 
@@ -18,17 +20,10 @@ def apply(text: str, edits: Iterable[Edit]) -> str:
     Raises:
         ValueError: two edits overlap.
     """
-    starts = [0, *(match.end() for match in _NEWLINE.finditer(text))]
-    spans = sorted(
-        (
-            (_offset(starts, edit.start), _offset(starts, edit.end), index, edit.content)
-            for index, edit in enumerate(edits)
-        ),
-        key=lambda span: span[:3],
-    )
+    starts = row_starts(text)
     parts: list[str] = []
     done = 0
-    for start, end, _, content in spans:
+    for start, end, _, content in spans(starts, edits):
         if start < done:
             raise ValueError(f"edits overlap at offset {start}")
         parts += [text[done:start], content]
@@ -36,8 +31,26 @@ def apply(text: str, edits: Iterable[Edit]) -> str:
     return "".join([*parts, text[done:]])
 
 
-def _offset(starts: list[int], position: Position) -> int:
+def spans(starts: list[int], edits: Iterable[Edit]) -> list[tuple[int, int, int, str]]:
+    """Start, end, index and content of the edits in the order of their places; ``starts`` are those of the rows."""
+    found = (
+        (offset(starts, edit.start), offset(starts, edit.end), index, edit.content) for index, edit in enumerate(edits)
+    )
+    return sorted(found, key=lambda span: span[:3])
+
+
+def row_starts(text: str) -> list[int]:
+    """The offset at which each row begins."""
+    return [0, *(match.end() for match in _NEWLINE.finditer(text))]
+
+
+def offset(starts: list[int], position: Position) -> int:
     return starts[position.row - 1] + position.column - 1
+
+
+def position(starts: list[int], at: int) -> Position:
+    row = bisect_right(starts, at)
+    return Position(row, at - starts[row - 1] + 1)
 
 
 def row_after(row: int, edits: Iterable[Edit]) -> int:
@@ -45,3 +58,13 @@ def row_after(row: int, edits: Iterable[Edit]) -> int:
     return row + sum(
         len(_NEWLINE.findall(edit.content)) - (edit.end.row - edit.start.row) for edit in edits if edit.start.row < row
     )
+
+
+def compiles(text: str) -> bool:
+    """Whether a text is Python for the interpreter that runs; nothing of it is executed, and no warning is shown."""
+    with silently():
+        try:
+            compile(text, "<candidate>", "exec", dont_inherit=True)
+        except (SyntaxError, ValueError, RecursionError, MemoryError):
+            return False
+    return True

@@ -52,13 +52,14 @@ def fix_source(source: Source, findings: list[Finding], settings: Settings, vali
         tried = [f for f in remaining if f.fixable(unsafe=settings.unsafe_fixes) and f.verdict is None]
         if not tried:
             break
+        before = source
         source, done, failed = _round(source, tried, settings, validator)
         fixed += done
         if not done:
             kept = {_place(finding): finding for finding in failed}
             remaining = [kept.get(_place(finding), finding) for finding in remaining]
             break
-        edits = _edits(done)
+        edits = _edits(done, before)
         unrefuted = [finding for finding in failed if not finding.refuted]  # the text has changed: try those once more
         remaining = _with_verdicts(_relint(source, settings), unrefuted, edits)
     return Fixed(source.text, tuple(fixed), tuple(map(_downgraded, remaining)))
@@ -73,10 +74,10 @@ def _round(
 
     def validate(group: list[Finding], others: list[Finding]) -> Verdict | None:
         """The verdict on a group on top of what was applied, and of ``others``; None where their edits overlap."""
-        accepted = [*_edits(done), *_edits(others)]
         try:
+            accepted = _edits([*done, *others], source)
             before = editing.apply(source.text, accepted)
-            after = editing.apply(source.text, [*accepted, *_edits(group)])
+            after = editing.apply(source.text, _edits([*done, *others, *group], source))
         except ValueError:
             return None
         return validator.validate(_job(source, before, after, group, accepted, settings))
@@ -94,7 +95,7 @@ def _round(
         if verdict is None:
             continue  # overlaps with an accepted edit: the next round sees the new text
         (done if verdict.verdict == "validated" else failed).append(replace(group[0], verdict=verdict))
-    text = editing.apply(source.text, _edits(done))
+    text = editing.apply(source.text, _edits(done, source))
     return replace(source, text=text, data=text.encode("utf-8", "surrogatepass")), done, failed
 
 
@@ -148,8 +149,12 @@ def _downgraded(finding: Finding) -> Finding:
     return replace(finding, severity="warning") if unshown and finding.severity == "error" else finding
 
 
-def _edits(findings: list[Finding]) -> list[Edit]:
-    return [edit for finding in findings if finding.fix for edit in finding.fix.edits]
+def _edits(findings: list[Finding], source: Source) -> list[Edit]:
+    """The edits of several fixes, and what they make unused together; ValueError where they overlap."""
+    from mha_lint.fixers.unused_imports import tidied
+
+    edits = [edit for finding in findings if finding.fix for edit in finding.fix.edits]
+    return [*tidied(source.text, edits, source.path.name)]
 
 
 def _job(

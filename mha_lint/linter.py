@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import sys
-import warnings
 from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -56,12 +55,6 @@ def lint(
     """
     if screened and not screen.admits(source.data):
         return []
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Python's own, of the user's code: of "\d", say
-        return _lint(source, settings, noqa, tree, screened)
-
-
-def _lint(source: Source, settings: Settings, noqa: bool, tree: ast.Module | None, screened: bool) -> list[Finding]:
     codes = settings.enabled(source.path)
     if not codes:
         return []
@@ -228,7 +221,7 @@ def _finding(rule: type[Rule], hit: Hit, source: Source, context: Context) -> Fi
     from mha_lint.model.hints import input_hints
 
     places = context.places
-    fix = _candidate(rule, hit, context)
+    fix = _candidate(rule, hit, source, context)
     finding = Finding(
         code=rule.code,
         name=rule.name,
@@ -246,16 +239,24 @@ def _finding(rule: type[Rule], hit: Hit, source: Source, context: Context) -> Fi
     settings = context.settings
     if not settings.may_fix(rule.code):
         return replace(finding, no_fix_reason=f"the settings make {rule.code} unfixable")
-    hints = tuple(input_hints(context.model, hit.symbol).items())
+    hints = fix.hints or tuple(input_hints(context.model, hit.symbol).items())
     safety = settings.applicability(rule.code, fix.applicability)
     return replace(finding, fix=replace(fix, applicability=safety, hints=hints))
 
 
-def _candidate(rule: type[Rule], hit: Hit, context: Context) -> Fix | str | None:
+def _candidate(rule: type[Rule], hit: Hit, source: Source, context: Context) -> Fix | str | None:
+    """The fix of a hit, which is known to parse; or why there is none."""
     from mha_lint.fixers import all_fixers
+    from mha_lint.fixers.completing import completed
 
     fixer = all_fixers().get(rule.code)
-    return rule.no_fix if fixer is None else fixer(hit, context)
+    if fixer is None:
+        return rule.no_fix
+    fix: Fix | str = fixer(hit, context)
+    if not isinstance(fix, Fix):
+        return fix
+    offered: Fix | str = completed(fix, source.text, source.path.name, rule.code)
+    return offered
 
 
 def _noqa_row(hit: Hit, places: Places) -> int:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import ast
 from typing import TYPE_CHECKING
 
 from mha_lint.files import Source, SyntaxProblem
 from mha_lint.findings import SYNTAX_ERROR, Finding, Position
+from mha_lint.parsing import parse
 
 if TYPE_CHECKING:
     import libcst as cst
@@ -36,7 +36,7 @@ A file without tensor work is never parsed. No setting and no comment silences a
 def problem(source: Source, error: cst.ParserSyntaxError) -> SyntaxProblem:
     """What is wrong with a text that LibCST refused, in Python's words: LibCST lists all tokens that could follow."""
     try:
-        ast.parse(source.text)
+        parse(source.text)
     except SyntaxError as refusal:
         row, column = refusal.lineno or error.raw_line, refusal.offset or 1
         message = f"syntax error: {refusal.msg}"

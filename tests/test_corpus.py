@@ -30,6 +30,7 @@ FILES = corpus()
 MARKED = [file for file in FILES if file.expected]
 # What is corrected computes something else, and a new layer draws from the generator, so that the weights differ.
 CHANGING = {rule.code for rule in all_rules() if rule.relation in ("corrected", "extended")}
+SAFE = {rule.code for rule in all_rules() if rule.applicability == "safe"}
 EXECUTED = [file for file in FILES if file.notes("run")]
 
 
@@ -176,9 +177,11 @@ def test_unsafe_fixes_are_not_applied_unless_asked_for(file: CorpusFile, validat
     copy = tmp_path / file.path.name
     copy.write_text(file.text, encoding="utf-8")
     fixed = fix(read_source(copy), Settings(), validator)
-    assert fixed.text == file.text
-    assert sorted(marks(fixed.remaining)) == sorted(file.expected)
+    safe = [(code, row) for code, row in file.expected if code in SAFE]
+    assert sorted(code for code, _ in marks(fixed.fixed)) == sorted(code for code, _ in safe)
+    assert len(fixed.remaining) == len(file.expected) - len(safe) > 0
     assert all(finding.fix is not None and finding.fix.applicability == "unsafe" for finding in fixed.remaining)
+    assert safe or fixed.text == file.text
 
 
 @each(TO_FIX)
@@ -206,9 +209,13 @@ def test_fixed_module_runs_and_computes_what_the_original_meant(file: CorpusFile
 
 
 @each(TO_FIX)
-def test_comments_survive_a_fix_in_order(file: CorpusFile, fixed_files: FixedFiles) -> None:
+def test_comments_survive_a_fix_but_those_that_it_says_no_longer_hold(
+    file: CorpusFile, fixed_files: FixedFiles
+) -> None:
     _, fixed = fixed_files(file)
-    assert comments(fixed.text) == comments(file.text)
+    messages = " ".join(finding.fix.message for finding in fixed.fixed if finding.fix is not None)
+    kept = [comment for comment in comments(file.text) if f"`{comment}`" not in messages]
+    assert sorted(comments(fixed.text)) == sorted(kept)
 
 
 @each(TO_FIX)
@@ -219,7 +226,8 @@ def test_a_fix_touches_nothing_outside_the_class_or_function_it_mends(
     mended = set()
     for node in ast.parse(file.text).body:
         rows = range(node.lineno, (node.end_lineno or node.lineno) + 1)
-        if any(row in rows for _, row in file.expected):
+        imports = isinstance(node, ast.Import | ast.ImportFrom)  # they go where nothing else uses them
+        if imports or any(row in rows for _, row in file.expected):
             mended.update(rows)
     assert touched_rows(file.text, fixed.text) <= mended
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,6 +11,7 @@ import libcst as cst
 from mha_lint.model.values import Tensor
 
 if TYPE_CHECKING:
+    from mha_lint.model.marks import Masking
     from mha_lint.model.names import ModuleNames
     from mha_lint.model.paths import OperationSeen
     from mha_lint.model.places import Places
@@ -61,11 +62,22 @@ def filling(node: cst.CSTNode, names: ModuleNames, places: Places) -> Filling | 
 
 def softmaxed(operations: Mapping[cst.BaseExpression, Iterable[OperationSeen]]) -> set[cst.BaseExpression]:
     """The places that mask scores which come to a softmax: fills, sums and products."""
-    return {
-        masking.node
-        for seen in operations.values()
-        for operation in seen
-        if operation.name == "softmax" and operation.args and isinstance(operation.args[0], Tensor)
-        for masking in operation.args[0].masked
-        if masking.node is not None
-    }
+    nodes = (masking.node for together in _normalised(operations) for masking in together)
+    return {node for node in nodes if node is not None}
+
+
+def masked_beside(operations: Mapping[cst.BaseExpression, Iterable[OperationSeen]], node: cst.CSTNode) -> set[Masking]:
+    """In which other ways the scores are masked that ``node`` masks, where they come to a softmax."""
+    found: set[Masking] = set()
+    for together in _normalised(operations):
+        if any(masking.node is node for masking in together):
+            found |= {masking for masking in together if masking.node is not node}
+    return found
+
+
+def _normalised(operations: Mapping[cst.BaseExpression, Iterable[OperationSeen]]) -> Iterator[frozenset[Masking]]:
+    """How scores were masked, for each softmax that some are given."""
+    for seen in operations.values():
+        for operation in seen:
+            if operation.name == "softmax" and operation.args and isinstance(operation.args[0], Tensor):
+                yield operation.args[0].masked

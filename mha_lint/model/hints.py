@@ -12,27 +12,29 @@ Hint = tuple[str | int, ...]
 _LETTERS = ("b", "t", "s", "h", "d")
 
 
-def input_hints(model: FileModel, symbol_name: str) -> dict[str, Hint]:
+def input_hints(model: FileModel, symbol_name: str, *, tokens: Size | None = None) -> dict[str, Hint]:
     """Parameter to shape, for the ``forward`` of the class in ``Class.method``.
 
     A dimension is a number, ``self.attribute`` (or ``self.layer.in_features``) whose value it has, or a letter: the
-    same letter, the same size, and what comes first is taken to be the batch. Parameters of which nothing but the
-    rank is known are left out.
+    same letter, the same size, and what comes first is taken to be the batch, ``tokens`` where that is their number.
+    Parameters of which nothing but the rank is known are left out.
     """
     name = symbol_name.partition(".")[0]
     for each in model.classes:
         if each.cls.name == name and each.returns:
-            return _hints(each)
+            return _hints(each, tokens)
     return {}
 
 
-def _hints(model: ClassModel) -> dict[str, Hint]:
+def _hints(model: ClassModel, tokens: Size | None) -> dict[str, Hint]:
     forward = model.cls.method("forward")
     if forward is None:
         return {}
     built, (state, _) = model.built[0], max(model.returns, key=lambda outcome: len(outcome[0].definitions))
     known = {state.normal(size): text for text, size in reversed(list(_named(built)))}
     letters: dict[Size, str] = {}
+    time_first = tokens is not None and (state.normal(tokens).symbol or "").endswith(".shape[0]")
+    in_front, behind = ("t", "b") if time_first else ("b", "t")
     hints: dict[str, Hint] = {}
     for parameter in [*forward.params.params[1:], *forward.params.kwonly_params]:
         key = parameter.name.value
@@ -42,8 +44,9 @@ def _hints(model: ClassModel) -> dict[str, Hint]:
         for dim in range(rank):
             size = state.normal(symbol(f"{key}.shape[{dim}]"))
             if size not in known and size.constant is None and size not in letters:
-                used = len(set(letters.values()))
-                letters[size] = _LETTERS[0 if dim == 0 else min(max(used, 1), len(_LETTERS) - 1)]
+                used = max(len(set(letters.values())), 1)
+                later = behind if used == 1 else _LETTERS[min(used, len(_LETTERS) - 1)]
+                letters[size] = in_front if dim == 0 else later
             part = size.constant if size.constant is not None else known.get(size, letters.get(size))
             if part is None:
                 break

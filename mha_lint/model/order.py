@@ -24,7 +24,7 @@ class Scramble:
     folded: bool
     rank: int
     parts: int = 1  # the dimensions that the heads are: 2 for (b, 3, h, t, d)
-    time_first: bool = False  # split off (t, b, h*d)
+    time_first: bool = False  # split off (t, b, h*d), or merged to it
 
     @property
     def swap(self) -> str:
@@ -49,7 +49,8 @@ def merged_across(seen: ViewSeen) -> Scramble | None:
         return None
     if batch == ONE and source[0] != heads and len(source) - len(seen.target) > 1:
         return None  # a batch among the heads: not all dimensions are what they seem
-    return Scramble(heads, tokens, width, batch, folded=heads not in source, rank=len(source))
+    folded, time_first = heads not in source, kept == [tokens, batch] != [batch, tokens]
+    return Scramble(heads, tokens, width, batch, folded, len(source), time_first=time_first)
 
 
 def keeps_order(seen: ViewSeen) -> bool:

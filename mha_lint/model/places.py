@@ -97,6 +97,26 @@ class Places:
         start, end = self._spans[node]
         return self._lines[0][start:end].decode("utf-8", "surrogatepass")
 
+    def whole(self, node: cst.CSTNode) -> str:
+        """The text of an expression with the parentheses around it, which ``source`` leaves out."""
+        start, end = self._with_parentheses(node)
+        return self._lines[0][start:end].decode("utf-8", "surrogatepass")
+
+    def start_of_whole(self, node: cst.CSTNode) -> Position:
+        """Where an expression starts, before the parentheses around it."""
+        return self._position(self._with_parentheses(node)[0])
+
+    def end_of_whole(self, node: cst.CSTNode) -> Position:
+        """Where an expression ends, behind the parentheses around it."""
+        return self._position(self._with_parentheses(node)[1])
+
+    def _with_parentheses(self, node: cst.CSTNode) -> tuple[int, int]:
+        start, end = self._spans[node]
+        opening, closing = getattr(node, "lpar", ()), getattr(node, "rpar", ())
+        if opening and closing:
+            return self._spans[opening[0]][0], self._spans[closing[-1]][1]
+        return start, end
+
     def line(self, row: int) -> str:
         data, starts = self._lines
         return data[starts[row - 1] : starts[row] if row < len(starts) else len(data)].decode("utf-8", "surrogatepass")

@@ -53,7 +53,7 @@ class HeadsSplitWithoutTranspose(Rule):
     that were trained with the scrambled order must be trained again. Relation *corrected*: before, a change of a
     later token reaches an earlier one through a causal mask, or a permutation of the tokens does more than permute the
     result, or tokens that are all alike become different ones; after, none of it; with one token, or one head, both
-    compute the same. None is written for `(t, b, h*d)`.
+    compute the same. Where the tokens come first, `(t, b, h*d)` is viewed as `(t, b*h, d)`, then transposed.
 
     ## When it stays silent
 

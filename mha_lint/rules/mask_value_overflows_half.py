@@ -54,7 +54,9 @@ class MaskValueOverflowsHalf(Rule):
 
     Fills with `torch.finfo(scores.dtype).min`; where the scores have no name there and the mask is the causal one,
     which leaves no row without a key, with `float("-inf")`. Relation *repaired*: wherever the code ran before, it
-    computes the same; in float16, where it raised, it computes what a fill with the smallest number means.
+    computes the same; in float16, where it raised, it computes what a fill with the smallest number means. It is
+    *unsafe* where another mask is added to the same scores, or leaves a row that is causal no key: rows that are
+    masked as a whole may come out otherwise.
 
     ## When it stays silent
 

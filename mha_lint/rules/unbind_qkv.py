@@ -70,7 +70,8 @@ class UnbindQkv(Rule):
     Option `qkv-split`. `"auto"` (the default) rewrites to unbind-before-permute where the view and the permute are
     visible and nothing else uses the permuted tensor, and to indexing in code that runs under `torch.no_grad` or
     `torch.inference_mode`; elsewhere it reports, says why it keeps the line, and names the option. `"index"` always
-    rewrites to indexing. Relation *equivalent*: the same outputs and gradients to the last bit.
+    rewrites to indexing. A comment that tells the shape of the permuted tensor goes, one that tells the shape of the
+    parts moves to where they have it. Relation *equivalent*: the same outputs and gradients to the last bit.
 
     ## When it stays silent
 

@@ -48,7 +48,8 @@ class WrongScoreScale(Rule):
 
     ## Fix
 
-    Scales the product by `d ** -0.5`, with d as the code names it where it does. It is *unsafe* because the module
+    Scales the product by `d ** -0.5`, with d as the code names it where it does: where `self.scale` is set if all that
+    read it need the same, else where it is used, and what nothing reads then goes. It is *unsafe* because the module
     computes something else afterwards, on purpose: weights that were trained with the other scale expect it. Relation
     *corrected*: before, with standard-normal queries and keys the scores have another variance than 1; after, they
     have that.

@@ -1,3 +1,4 @@
+# fix: unsafe
 # run: Attention(dim=20, heads=4)(torch.randn(2, 5, 20))
 import torch
 import torch.nn as nn

@@ -1,3 +1,4 @@
+# fix: unsafe
 # run: EncoderSelfAttention(24, 4)(torch.randn(2, 5, 24))
 """Encoder attention that packs its projections and forgets the last one."""
 import torch

@@ -1,3 +1,4 @@
+# fix: unsafe
 # run: GatedMultiHead(24, 4)(torch.randn(2, 5, 24))
 """Two attentions of one class, local and global, merged by the same helper and never mixed."""
 import torch

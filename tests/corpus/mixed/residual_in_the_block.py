@@ -1,3 +1,4 @@
+# fix: unsafe
 # run: Block(24, 4)(torch.randn(2, 5, 24))
 """The block adds the merged heads to the residual stream as they are; its MLP is no output projection."""
 import torch

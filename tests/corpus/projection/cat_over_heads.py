@@ -1,3 +1,4 @@
+# fix: unsafe
 # run: MultiHeadAttentionWrapper(12, 4, 6, 0.0, num_heads=3)(torch.randn(2, 5, 12))
 """Several causal heads stacked side by side."""
 import torch

@@ -1,3 +1,4 @@
+# fix: unsafe
 # run: FactoryAttention(16, 4)(torch.randn(2, 5, 16))
 # run: FactoryAttention(16, 4, bias=False, dtype=torch.float64)(torch.randn(2, 5, 16, dtype=torch.float64))
 """Takes device and dtype as PyTorch's own modules do."""

@@ -1,3 +1,4 @@
+# fix: unsafe
 # run: Attention(24, heads=3, dim_head=10)(torch.randn(2, 5, 24))
 import torch
 from torch import nn, einsum

@@ -1,3 +1,4 @@
+# fix: unsafe
 # run: SelfAttention(24, 4)(torch.randn(2, 5, 24), torch.randn(2, 5, 24), torch.randn(2, 5, 24))
 # run: SelfAttention(24, 4)(*[torch.randn(2, 5, 24)] * 3, mask=torch.ones(2, 1, 5, 5))
 import torch

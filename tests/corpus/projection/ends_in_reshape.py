@@ -1,3 +1,4 @@
+# fix: unsafe
 # run: MultiHeadAttention(24, 4)(torch.randn(2, 5, 24))
 """Multi-head attention as in a course's first notebook."""
 import torch

@@ -1,3 +1,4 @@
+# fix: unsafe
 # run: CrossModalAttention(16, 12, heads=4)(torch.randn(2, 5, 16), torch.randn(2, 7, 12))
 from __future__ import annotations
 

@@ -1,3 +1,4 @@
+# fix: unsafe
 # run: MultiHead(n_embd=16, num_heads=4)(torch.randn(2, 5, 16))
 import torch
 from torch import nn

@@ -1,3 +1,4 @@
+# fix: unsafe
 # run: ScaledBlock(24, 4, qk_norm=True)(torch.randn(2, 5, 24))
 """The block's class is handed the attention's; norms, a layer scale and a drop path stand between it and the sum."""
 import torch

@@ -1,3 +1,4 @@
+# fix: unsafe
 # run: EfficientAttention(32, 4)(torch.randn(2, 6, 32))
 import torch
 from torch import nn

@@ -1,3 +1,4 @@
+# fix: unsafe
 # run: AttentionPooling(24, num_heads=4)(torch.randn(2, 7, 24))
 """Pools a sequence with one learned query per head."""
 import torch

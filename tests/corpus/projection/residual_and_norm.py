@@ -1,3 +1,4 @@
+# fix: unsafe
 # run: AttentionSublayer(24, 4)(torch.randn(2, 5, 24))
 import torch
 import torch.nn as nn

@@ -1,3 +1,4 @@
+# fix: unsafe
 # run: VisualizableAttention(18, 3)(torch.randn(2, 5, 18))
 """Attention that hands out its weights for plotting."""
 from typing import Tuple

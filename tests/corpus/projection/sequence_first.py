@@ -1,3 +1,4 @@
+# fix: unsafe
 # run: TimeFirstAttention(20, 4)(torch.randn(7, 2, 20))
 """(time, batch, channels) with the heads folded into the batch; ends where they are unfolded."""
 import torch

@@ -1,5 +1,5 @@
 # run: Attention(32, 4)(torch.randn(6, 3, 32))
-# fix: none (the tokens come first)
+# fix: unsafe
 """Fairseq's layout: time, batch, features; heads are split off into the batch."""
 import torch
 from torch import nn

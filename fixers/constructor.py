@@ -1,0 +1,133 @@
+"""Sizes in a constructor's own terms: its parameters, its locals and the attributes that it has set."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import libcst as cst
+
+from mha_lint.model.operators import divided
+from mha_lint.model.sizes import Size, symbol
+from mha_lint.model.usage import walk
+from mha_lint.model.values import Int, Layer, State, Unknown, as_size
+
+if TYPE_CHECKING:
+    from mha_lint.model.places import Places
+
+
+def in_constructor_terms(width: Size, state: State, init: cst.FunctionDef) -> str | None:
+    """The width as an expression that holds at the end of ``__init__``; the shortest name there is for it."""
+    width = state.normal(width)
+    if width.constant is not None:
+        return str(width.constant)
+    known = dict(_named_sizes(state, init))
+    for text, size in known.items():
+        if size == width:
+            return text
+    for text, size in known.items():
+        rest = width.divide(size)
+        if rest is None or (rest.constant is not None and rest.constant < 1):
+            continue
+        if rest.constant is not None:
+            return f"{rest.constant} * {text}"
+        for other, other_size in known.items():
+            if other_size == rest:
+                return f"{text} * {other}"
+    return None
+
+
+def quotients(width: Size, state: State, init: cst.FunctionDef) -> Iterator[str]:
+    """Names of the width, then quotients of two sizes that are it: ``head_dim``, ``dim // heads``."""
+    width = state.normal(width)
+    known = [(text, size) for text, size in dict(_named_sizes(state, init)).items()]
+    yield from (text for text, size in known if size == width)
+    for text, whole in known:
+        for other, parts in known:
+            if other == text or whole == parts:
+                continue
+            quotient = divided(whole, parts, state.copy(), by_text=f"({whole} // {parts})")
+            if quotient == width or (parts * width).substitute(state.definitions) == whole:
+                yield f"{text} // {other}"
+
+
+def known_before(text: str, row: int, function: cst.FunctionDef, places: Places) -> bool:
+    """Whether an expression has in that row the value that it has at the end of a function.
+
+    Each name is a parameter that is never assigned, or is assigned once, above the row; so is each attribute.
+    """
+    expression = cst.parse_expression(text)
+    parameters = function.params
+    given = {each.name.value for each in (*parameters.posonly_params, *parameters.params, *parameters.kwonly_params)}
+    assigned = _assigned(function, places)
+    pending: list[cst.CSTNode] = [expression]
+    while pending:
+        node = pending.pop()
+        match node:
+            case cst.Attribute(value=cst.Name(receiver), attr=cst.Name(name)):
+                wanted = [f"{receiver}.{name}"] if assigned.get(f"{receiver}.{name}") else [receiver]
+            case cst.Name(name):
+                wanted = [name]
+            case _:
+                pending += node.children
+                continue
+        for each in wanted:
+            rows = assigned.get(each, [])
+            if not (rows == [] and each in given) and not (len(rows) == 1 and rows[0] < row):
+                return False
+    return True
+
+
+def _assigned(function: cst.FunctionDef, places: Places) -> dict[str, list[int]]:
+    """The rows in which each name, and each attribute of one, is assigned."""
+    rows: dict[str, list[int]] = {}
+    for node in walk(function.body):
+        targets: list[cst.BaseExpression] = []
+        match node:
+            case cst.Assign(targets=several):
+                targets = [each.target for each in several]
+            case cst.AnnAssign(target=target) | cst.AugAssign(target=target) | cst.For(target=target):
+                targets = [target]
+            case cst.NamedExpr(target=target):
+                targets = [target]
+        for target in targets:
+            elements = target.elements if isinstance(target, (cst.Tuple, cst.List)) else ()
+            for each in (target, *(element.value for element in elements)):
+                if isinstance(each, (cst.Name, cst.Attribute)):
+                    rows.setdefault(places.source(each), []).append(places.start(each).row)
+    return rows
+
+
+def _named_sizes(state: State, init: cst.FunctionDef) -> Iterator[tuple[str, Size]]:
+    """Parameters, then locals, then attributes, then what the constructor reads off its parameters."""
+    receiver = init.params.params[0].name.value if init.params.params else "self"
+    for name, value in state.variables.items():
+        size = as_size(value)
+        if size is not None and isinstance(value, (Int, Unknown)) and size.constant is None and "<" not in str(size):
+            yield name, state.normal(size)
+    for name, value in state.attributes.items():
+        if isinstance(value, (Int, Unknown)):
+            size = as_size(value)
+            if size is not None and "<" not in str(size):
+                yield f"{receiver}.{name}", state.normal(size)
+    for name, value in state.variables.items():
+        if isinstance(value, Unknown) and value.key == name:
+            for text in sorted(_read_off(name, state)):
+                yield text, state.normal(symbol(text))
+
+
+def _read_off(name: str, state: State) -> set[str]:
+    """``config.n_embd`` or ``cfg['emb_dim']``: sizes known by an expression on a parameter."""
+    sizes = [size for value in [*state.variables.values(), *state.attributes.values()] for size in _sizes_in(value)]
+    names = {n for size in sizes for n in size.symbols} | set(state.definitions)
+    return {n for n in names if n.startswith((f"{name}.", f"{name}[")) and ".shape[" not in n and "(" not in n}
+
+
+def _sizes_in(value: object) -> Iterator[Size]:
+    match value:
+        case Int(size):
+            yield size
+        case Layer(width_in=width_in, width_out=width_out):
+            yield from (size for size in (width_in, width_out) if size is not None)
+        case Unknown(str(key)):
+            yield symbol(key)

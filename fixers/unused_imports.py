@@ -1,0 +1,176 @@
+"""Imports that an edit makes unused, and the edits that delete them.
+
+What an ``__init__.py`` imports, what ``__all__`` names and what is imported ``as`` its own name are there for others.
+An import that is alone in its block stays, since an empty block is no Python.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+
+from mha_lint.edits import apply, row_starts
+from mha_lint.findings import Edit, Position
+from mha_lint.parsing import silently
+
+_Statement = ast.Import | ast.ImportFrom
+
+
+@dataclass(frozen=True, slots=True)
+class _Imported:
+    """One name of an import statement."""
+
+    bound: str
+    index: int  # among the names of the statement
+    statement: _Statement
+    alone: bool  # in its block
+
+
+@dataclass(frozen=True, slots=True)
+class _Module:
+    used: frozenset[str]
+    imported: tuple[_Imported, ...]
+    statements: tuple[_Statement, ...]
+
+
+def tidied(text: str, edits: Iterable[Edit], filename: str) -> tuple[Edit, ...]:
+    """The edits, and those that delete the imports which ``text`` uses and which nothing uses once the edits are made.
+
+    Several fixes may make an import unused together: what each deletes of the imports is worked out anew for all.
+    """
+    edits = tuple(edits)
+    if not edits or filename == "__init__.py":
+        return edits
+    before = _parsed(text)
+    if before is None:
+        return edits
+    made = tuple(edit for edit in edits if edit.content or not any(_lies_in(edit, each) for each in before.statements))
+    after = _parsed(apply(text, made))
+    if after is None:
+        return edits
+    lost = before.used - after.used
+    gone = [each for each in before.imported if each.bound in lost and not each.alone]
+    starts = row_starts(text)
+    lines = [text[start:end] for start, end in zip(starts, [*starts[1:], len(text)], strict=True)]
+    for statement in dict.fromkeys(each.statement for each in gone):
+        made += tuple(_without([each.index for each in gone if each.statement is statement], statement, lines))
+    return made
+
+
+@lru_cache(maxsize=4)
+def _parsed(text: str) -> _Module | None:
+    """What a module imports and uses; None where it is no Python for this interpreter."""
+    try:
+        with silently():
+            tree = ast.parse(text)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None
+    statements = tuple(node for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom))
+    return _Module(frozenset(_used(tree)), tuple(_imported(tree)), statements)
+
+
+def _lies_in(edit: Edit, statement: _Statement) -> bool:
+    """Whether an edit is on the rows of a statement, and on no others but the start of the next."""
+    end = statement.end_lineno or statement.lineno
+    return statement.lineno <= edit.start.row <= end and edit.end <= Position(end + 2, 1)
+
+
+def _imported(tree: ast.Module) -> Iterator[_Imported]:
+    """All names that the module imports, unless they are meant for others."""
+    public = _public(tree)
+    for block in _blocks(tree):
+        for statement in block:
+            if not isinstance(statement, ast.Import | ast.ImportFrom) or _is_of_the_future(statement):
+                continue
+            for index, name in enumerate(statement.names):
+                bound = name.asname or name.name.partition(".")[0]
+                if bound not in public and name.asname != name.name and name.name != "*":
+                    yield _Imported(bound, index, statement, alone=len(block) == 1)
+
+
+def _is_of_the_future(statement: _Statement) -> bool:
+    return isinstance(statement, ast.ImportFrom) and statement.module == "__future__"
+
+
+def _blocks(tree: ast.Module) -> Iterator[list[ast.stmt]]:
+    for node in ast.walk(tree):
+        for field in ("body", "orelse", "finalbody"):
+            block = getattr(node, field, None)
+            if isinstance(block, list):
+                yield block
+
+
+def _public(tree: ast.Module) -> set[str]:
+    """The names in ``__all__``, however it is put together."""
+    names: set[str] = set()
+    for statement in tree.body:
+        if not isinstance(statement, ast.Assign | ast.AugAssign | ast.AnnAssign | ast.Expr):
+            continue
+        if any(isinstance(node, ast.Name) and node.id == "__all__" for node in ast.walk(statement)):
+            names |= set(_strings(statement))
+    return names
+
+
+def _used(tree: ast.AST) -> set[str]:
+    """The names that are read somewhere, annotations in quotes included."""
+    names: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name):
+            names.add(node.id)
+        annotation = getattr(node, "annotation", None) or getattr(node, "returns", None)
+        for quoted in () if annotation is None else _strings(annotation):
+            try:
+                with silently():
+                    names |= _used(ast.parse(quoted, mode="eval"))
+            except (SyntaxError, ValueError):
+                continue
+    return names
+
+
+def _strings(node: ast.AST) -> Iterator[str]:
+    for each in ast.walk(node):
+        if isinstance(each, ast.Constant) and isinstance(each.value, str):
+            yield each.value
+
+
+def _without(indices: list[int], statement: _Statement, lines: list[str]) -> list[Edit]:
+    """The edits that delete some names of an import statement, or all of it."""
+    start, end = _position(statement, lines), _end(statement, lines)
+    names = statement.names
+    if len(indices) == len(names):
+        around = lines[start.row - 1][: start.column - 1] + lines[end.row - 1][end.column - 1 :]
+        if around.strip() and not around.strip().startswith("#"):
+            return []  # another statement stands on that line
+        below = end.row + 1
+        blank_above = start.row == 1 or not lines[start.row - 2].strip()
+        if blank_above and below <= len(lines) and not lines[below - 1].strip():
+            below += 1  # one of the two blank lines that it stood between
+        return [Edit(Position(start.row, 1), Position(below, 1), "")]
+    if any(line.count("#") for line in lines[start.row - 1 : end.row]):
+        return []  # a comment may speak of one of the names
+    found: list[Edit] = []
+    kept_before = False
+    for index, name in enumerate(names):
+        if index not in indices:
+            kept_before = True
+        elif kept_before:
+            found.append(Edit(_end(names[index - 1], lines), _end(name, lines), ""))
+        else:
+            found.append(Edit(_position(name, lines), _position(names[index + 1], lines), ""))
+    return found
+
+
+def _position(node: ast.stmt | ast.alias, lines: list[str]) -> Position:
+    return Position(node.lineno, _column(lines[node.lineno - 1], node.col_offset))
+
+
+def _end(node: ast.stmt | ast.alias, lines: list[str]) -> Position:
+    row = node.end_lineno or node.lineno
+    return Position(row, _column(lines[row - 1], node.end_col_offset or 0))
+
+
+def _column(line: str, offset: int) -> int:
+    """The column, from 1 and in characters, of an offset in bytes."""
+    return len(line.encode()[:offset].decode(errors="ignore")) + 1
