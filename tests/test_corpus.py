@@ -34,8 +34,9 @@ EXECUTED = [file for file in FILES if file.notes("run")]
 
 
 def each(files: list[CorpusFile]) -> pytest.MarkDecorator:
-    """Parametrise a test over corpus files."""
-    return pytest.mark.parametrize("file", files, ids=lambda file: file.name)
+    """Parametrise a test over corpus files. All tests of a file run in one worker, which fixes it once."""
+    group = pytest.mark.xdist_group
+    return pytest.mark.parametrize("file", [pytest.param(file, id=file.name, marks=group(file.name)) for file in files])
 
 
 # --- the marks themselves
