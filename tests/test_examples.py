@@ -70,6 +70,7 @@ def validator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Validator]:
 
 
 @pytest.mark.parametrize("name", SHOWN)
+@pytest.mark.slow
 def test_fixing_an_example_leaves_only_what_was_not_asked_for(name: str, validator: Validator, tmp_path: Path) -> None:
     from mha_lint.fixing import fix_source
 

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from corpus_files import corpus
+from corpus_files import CorpusFile, corpus, one_of_each_folder
 from mutants import changed
 
 from mha_lint.files import Source, SourceError, read_source
@@ -67,8 +67,14 @@ def same(file: Source) -> int:
 # --- nothing is lost
 
 
-@pytest.mark.parametrize("file", corpus(), ids=lambda file: file.name)
-def test_corpus_and_its_mutants_have_the_same_findings_with_and_without_the_screen(file) -> None:
+QUICK = one_of_each_folder(corpus())
+
+
+@pytest.mark.parametrize(
+    "file",
+    [pytest.param(file, id=file.name, marks=[] if file.name in QUICK else pytest.mark.slow) for file in corpus()],
+)
+def test_corpus_and_its_mutants_have_the_same_findings_with_and_without_the_screen(file: CorpusFile) -> None:
     for text in dict.fromkeys(changed(file.text)):
         same(source(text))
 

@@ -285,12 +285,16 @@ VIT_ADDED_UP = VIT.replace("class Attention", f"{ADDED_UP}class Attention").repl
 )
 
 # AXIAL with a sum over the channels, which begins at the other end where its operand lies strided in memory.
-AXIAL_ADDED_UP = AXIAL.replace("class AxialAttention", f"{ADDED_UP}class AxialAttention").replace(
-    "        mixed, _",
-    "        channels = cols.unbind(-1)\n"
-    "        total = added_up(channels if cols.is_contiguous() else channels[::-1])\n"
-    "        mixed, _",
-).replace("return x + mixed", "mixed = mixed + total[..., None]\n        return x + mixed")
+AXIAL_ADDED_UP = (
+    AXIAL.replace("class AxialAttention", f"{ADDED_UP}class AxialAttention")
+    .replace(
+        "        mixed, _",
+        "        channels = cols.unbind(-1)\n"
+        "        total = added_up(channels if cols.is_contiguous() else channels[::-1])\n"
+        "        mixed, _",
+    )
+    .replace("return x + mixed", "mixed = mixed + total[..., None]\n        return x + mixed")
+)
 
 UNUSED_PROJECTION = """
 import torch

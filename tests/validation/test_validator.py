@@ -59,6 +59,7 @@ def test_where_processes_cannot_be_forked_linting_works_and_validation_says_what
     assert "needs a POSIX system" in done.stdout
 
 
+@pytest.mark.slow
 def test_without_torch_the_message_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     venv.create(tmp_path / "bare", with_pip=False, symlinks=True)
     monkeypatch.setattr(sys, "executable", str(tmp_path / "bare" / "bin" / "python"))
@@ -66,6 +67,7 @@ def test_without_torch_the_message_says_what_to_install(tmp_path: Path, monkeypa
         validator.environment()
 
 
+@pytest.mark.slow
 def test_a_device_that_is_not_there_is_an_error_that_names_it() -> None:
     torch = pytest.importorskip("torch")
     with Validator(devices=("tpu",)) as validator, pytest.raises(DeviceMissing, match="tpu"):
@@ -95,6 +97,7 @@ def test_the_same_bytes_run_once_and_damaged_evidence_is_ignored(tmp_path: Path)
         assert validator.validate(refuted).cached
 
 
+@pytest.mark.slow
 def test_what_was_not_exercised_is_asked_again(tmp_path: Path) -> None:
     pytest.importorskip("torch")
     with Validator(devices=("cpu",), cache_dir=tmp_path / "cache") as validator:
@@ -104,6 +107,7 @@ def test_what_was_not_exercised_is_asked_again(tmp_path: Path) -> None:
             assert (verdict.verdict, verdict.cached) == ("not exercised", False)
 
 
+@pytest.mark.slow
 def test_a_validator_whose_server_died_starts_another(tmp_path: Path) -> None:
     pytest.importorskip("torch")
     with Validator(devices=("cpu",)) as validator:
@@ -158,6 +162,7 @@ def test_a_server_that_dies_of_something_else_does_not_ask_for_torch_but_tells_i
 
 
 @pytest.mark.parametrize("busy", [False, True], ids=["idle", "in a trial"])
+@pytest.mark.slow
 def test_a_linter_that_is_killed_leaves_no_folder_behind(tmp_path: Path, busy: bool) -> None:
     pytest.importorskip("torch")
     subject = tmp_path / "subject.py"
