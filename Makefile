@@ -7,11 +7,14 @@ BIN := .venv/bin
 .PHONY: test test-fast lint demo clean
 .DELETE_ON_ERROR:
 
+# One worker a core. Tests of one group share what one of them has made, and so one worker.
+PYTEST := $(BIN)/python -m pytest --numprocesses logical --maxprocesses 16 --dist loadgroup
+
 test: .venv/installed
-	$(BIN)/python -m pytest
+	$(PYTEST)
 
 test-fast: .venv/installed
-	$(BIN)/python -m pytest -m "not slow"
+	$(PYTEST) -m "not slow"
 
 lint: .venv/installed-dev
 	$(BIN)/ruff format --check .

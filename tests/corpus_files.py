@@ -58,6 +58,14 @@ def corpus() -> list[CorpusFile]:
     return [_read(path) for path in sorted(CORPUS.rglob("*.py"))]
 
 
+def one_of_each_folder(files: list[CorpusFile]) -> frozenset[str]:
+    """The names of the first file of each folder, and so of each rule: what a quick look at the corpus looks at."""
+    first: dict[Path, str] = {}
+    for file in files:
+        first.setdefault(file.path.parent, file.name)
+    return frozenset(first.values())
+
+
 def _read(path: Path) -> CorpusFile:
     text = path.read_text(encoding="utf-8")
     lines = text.splitlines()

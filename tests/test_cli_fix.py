@@ -260,7 +260,11 @@ def test_a_file_that_cannot_be_written_is_named_and_the_others_are_fixed(capsys:
 @pytest.mark.slow
 def test_interrupted_at_any_instant_each_file_is_wholly_old_or_wholly_new(project: Path) -> None:
     names = [f"m{number}.py" for number in range(6)]
-    for delay in (0.3, 1.5, 3.0, 4.0, 5.0, 6.0):
+
+    def fixed() -> int:
+        return sum(Path(name).read_text() == f"# {name}\n{FIXED}" for name in names)
+
+    for seconds, files in ((0.3, 0), (1.5, 0), (0.0, 1), (0.0, 2), (0.0, 5)):
         for name in names:
             write(name, f"# {name}\n{BROKEN}")
         process = subprocess.Popen(
@@ -270,7 +274,9 @@ def test_interrupted_at_any_instant_each_file_is_wholly_old_or_wholly_new(projec
             text=True,
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # as in a terminal
         )
-        time.sleep(delay)
+        time.sleep(seconds)
+        while fixed() < files and process.poll() is None:
+            time.sleep(0.01)
         process.send_signal(signal.SIGINT)
         _, err = process.communicate(timeout=60)
         if process.returncode == 130:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import libcst as cst
 import pytest
-from corpus_files import CorpusFile, corpus, execute
+from corpus_files import CorpusFile, corpus, execute, one_of_each_folder
 
 from mha_lint.files import Source, decode, read_source
 from mha_lint.findings import Finding
@@ -34,9 +34,18 @@ SAFE = {rule.code for rule in all_rules() if rule.applicability == "safe"}
 EXECUTED = [file for file in FILES if file.notes("run")]
 
 
-def each(files: list[CorpusFile]) -> pytest.MarkDecorator:
-    """Parametrise a test over corpus files."""
-    return pytest.mark.parametrize("file", files, ids=lambda file: file.name)
+def each(files: list[CorpusFile], *, quick: frozenset[str] | None = None) -> pytest.MarkDecorator:
+    """Parametrise a test over corpus files. All tests of a file run in one worker, which fixes it once.
+
+    Where not all are quick, ``quick`` holds the names of those that are to run among the quick tests.
+    """
+    parameters = []
+    for file in files:
+        marks = [pytest.mark.xdist_group(file.name)]
+        if quick is not None and file.name not in quick:
+            marks.append(pytest.mark.slow)
+        parameters.append(pytest.param(file, id=file.name, marks=marks))
+    return pytest.mark.parametrize("file", parameters)
 
 
 # --- the marks themselves
@@ -142,9 +151,11 @@ def is_left_alone(file: CorpusFile) -> bool:
 
 
 TO_FIX = [file for file in MARKED if not is_left_alone(file)]
+LEFT_ALONE = [file for file in MARKED if is_left_alone(file)]
+QUICK = one_of_each_folder(TO_FIX) | one_of_each_folder(LEFT_ALONE)
 
 
-@each(TO_FIX)
+@each(TO_FIX, quick=QUICK)
 def test_every_fix_is_validated_and_leaves_nothing_to_report(file: CorpusFile, fixed_files: FixedFiles) -> None:
     source, fixed = fixed_files(file)
     assert [told(finding) for finding in fixed.remaining] == []
@@ -157,7 +168,7 @@ def test_every_fix_is_validated_and_leaves_nothing_to_report(file: CorpusFile, f
     assert marks(lint(again, settings_for(file))) == []
 
 
-@each([file for file in MARKED if is_left_alone(file)])
+@each(LEFT_ALONE, quick=QUICK)
 def test_what_is_left_alone_says_why_and_changes_nothing(file: CorpusFile, fixed_files: FixedFiles) -> None:
     source, fixed = fixed_files(file)
     assert fixed.text == source.text
@@ -172,7 +183,7 @@ def test_what_is_left_alone_says_why_and_changes_nothing(file: CorpusFile, fixed
             assert finding.no_fix_reason
 
 
-@each([file for file in TO_FIX if "unsafe" in file.notes("fix")])
+@each([file for file in TO_FIX if "unsafe" in file.notes("fix")], quick=QUICK)
 def test_unsafe_fixes_are_not_applied_unless_asked_for(file: CorpusFile, validator: Validator, tmp_path: Path) -> None:
     copy = tmp_path / file.path.name
     copy.write_text(file.text, encoding="utf-8")
@@ -184,7 +195,7 @@ def test_unsafe_fixes_are_not_applied_unless_asked_for(file: CorpusFile, validat
     assert safe or fixed.text == file.text
 
 
-@each(TO_FIX)
+@each(TO_FIX, quick=QUICK)
 def test_a_second_fix_changes_nothing(file: CorpusFile, fixed_files: FixedFiles) -> None:
     source, fixed = fixed_files(file)
     again = decode(source.path, fixed.text.encode())
@@ -195,7 +206,7 @@ def test_a_second_fix_changes_nothing(file: CorpusFile, fixed_files: FixedFiles)
         source.path.write_text(file.text, encoding="utf-8")
 
 
-@each([file for file in TO_FIX if file.notes("run")])
+@each([file for file in TO_FIX if file.notes("run")], quick=QUICK)
 def test_fixed_module_runs_and_computes_what_the_original_meant(file: CorpusFile, fixed_files: FixedFiles) -> None:
     torch = pytest.importorskip("torch")
     _, fixed = fixed_files(file)
@@ -208,7 +219,7 @@ def test_fixed_module_runs_and_computes_what_the_original_meant(file: CorpusFile
             torch.testing.assert_close(tensors(after.value), tensors(before.value), rtol=0, atol=0)
 
 
-@each(TO_FIX)
+@each(TO_FIX, quick=QUICK)
 def test_comments_survive_a_fix_but_those_that_it_says_no_longer_hold(
     file: CorpusFile, fixed_files: FixedFiles
 ) -> None:
@@ -218,7 +229,7 @@ def test_comments_survive_a_fix_but_those_that_it_says_no_longer_hold(
     assert sorted(comments(fixed.text)) == sorted(kept)
 
 
-@each(TO_FIX)
+@each(TO_FIX, quick=QUICK)
 def test_a_fix_touches_nothing_outside_the_class_or_function_it_mends(
     file: CorpusFile, fixed_files: FixedFiles
 ) -> None:
@@ -232,7 +243,7 @@ def test_a_fix_touches_nothing_outside_the_class_or_function_it_mends(
     assert touched_rows(file.text, fixed.text) <= mended
 
 
-@each([file for file in TO_FIX if {code for code, _ in file.expected} == {"MHA001"}])
+@each([file for file in TO_FIX if {code for code, _ in file.expected} == {"MHA001"}], quick=QUICK)
 def test_a_view_fix_touches_the_flagged_rows_or_puts_a_line_before_one(
     file: CorpusFile, fixed_files: FixedFiles
 ) -> None:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from mha_lint.files import decode, read_source
 from mha_lint.linter import lint
-from mha_lint.rules import all_rules
 from mha_lint.settings import Settings
+
+if TYPE_CHECKING:
+    from mha_lint.validation import Validator
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 SHOWN = {
@@ -55,22 +59,29 @@ def test_example_shows_its_smells_among_clean_code(name: str) -> None:
     assert [(finding.code, finding.symbol.split(".")[0]) for finding in findings] == SHOWN[name]
 
 
-@pytest.mark.parametrize("unsafe", [False, True], ids=["safe", "unsafe"])
-def test_fixing_the_examples_leaves_only_what_was_not_asked_for(tmp_path: Path, unsafe: bool) -> None:
+@pytest.fixture(scope="module")
+def validator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Validator]:
+    """A validator that keeps its evidence: safe fixes are validated once."""
     pytest.importorskip("torch")
-    from mha_lint.fixing import fix_source
     from mha_lint.validation import Validator
 
-    settings = Settings(unsafe_fixes=unsafe)
-    remaining = []
-    with Validator(devices=("cpu",)) as validator:
-        for name in SHOWN:
-            copy = tmp_path / name
-            copy.write_bytes((EXAMPLES / name).read_bytes())
-            source = read_source(copy)
-            fixed = fix_source(source, lint(source, settings), settings, validator)
-            remaining += lint(decode(copy, fixed.text.encode()), settings)
-    left = {(finding.code, finding.fix and finding.fix.applicability) for finding in remaining}
-    not_mended = {(code, None) for code in ("MHA107", "MHA109", "MHA112")}
-    corrections = {(rule.code, "unsafe") for rule in all_rules() if rule.applicability == "unsafe"}
-    assert left == not_mended | (set() if unsafe else corrections | {("MHA003", "unsafe")})
+    with Validator(devices=("cpu",), cache_dir=tmp_path_factory.mktemp("evidence")) as running:
+        yield running
+
+
+@pytest.mark.parametrize("name", SHOWN)
+@pytest.mark.slow
+def test_fixing_an_example_leaves_only_what_was_not_asked_for(name: str, validator: Validator, tmp_path: Path) -> None:
+    from mha_lint.fixing import fix_source
+
+    copy = tmp_path / name
+    copy.write_bytes((EXAMPLES / name).read_bytes())
+    source = read_source(copy)
+    found = lint(source, Settings())
+    not_mended = [finding.code for finding in found if finding.fix is None]
+    assert set(not_mended) <= {"MHA107", "MHA109", "MHA112"}
+    left_if_safe = [finding.code for finding in found if finding.fix is None or finding.fix.applicability == "unsafe"]
+    for settings, left in ((Settings(), left_if_safe), (Settings(unsafe_fixes=True), not_mended)):
+        fixed = fix_source(source, found, settings, validator)
+        remaining = lint(decode(copy, fixed.text.encode()), settings)
+        assert [finding.code for finding in remaining] == left

@@ -11,6 +11,8 @@ import pytest
 from checkout import ROOT, commit_all, copy_to
 from samples import BROKEN, CLEAN, FIXED
 
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("pre-commit")]  # one home for all, made once
+
 
 @pytest.fixture(scope="module")
 def hooks(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -48,7 +50,6 @@ def try_repo(hooks: Path, home: Path, project: Path, hook: str) -> subprocess.Co
     return subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True, timeout=900)
 
 
-@pytest.mark.slow
 def test_the_check_hook_fails_on_findings_and_passes_without(hooks: Path, home: Path, project: Path) -> None:
     done = try_repo(hooks, home, project, "mha-lint")
     assert done.returncode == 1, done.stdout + done.stderr
@@ -60,7 +61,6 @@ def test_the_check_hook_fails_on_findings_and_passes_without(hooks: Path, home: 
     assert done.returncode == 0, done.stdout + done.stderr
 
 
-@pytest.mark.slow
 def test_the_fix_hook_fixes_validates_and_fails_so_that_the_change_is_seen(
     hooks: Path, home: Path, project: Path
 ) -> None:

@@ -65,7 +65,7 @@ def test_no_process_is_left_when_the_reader_stops_early(work: Callable[[int], in
     results = map_in_processes(work, range(40), 2)
     assert [next(results) for _ in range(7)] == [2 * item for item in range(7)]
     results.close()
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 120
     while multiprocessing.active_children():
         assert time.monotonic() < deadline
         time.sleep(0.05)

@@ -247,7 +247,7 @@ class Heads(nn.Module):
         return out
 """
 
-# Where batch or height is 1 the view works on strided storage, which the products behind it then add up otherwise.
+# Where batch or height is 1, the view works on strided storage.
 AXIAL = """
 import torch
 from torch import nn
@@ -266,6 +266,35 @@ class AxialAttention(nn.Module):
         mixed, _ = self.columns(cols, cols, cols)
         return x + mixed.reshape(b, w, h, c).permute(0, 2, 1, 3)
 """
+
+# Sums that round differently for one reason alone, the order of their additions. Matrix products hide that order: it is
+# the processor that chooses it.
+ADDED_UP = """
+def added_up(terms):
+    total = terms[0]
+    for term in terms[1:]:
+        total = total + term
+    return total
+
+
+"""
+
+# VIT with the product of weights and values written out, token by token.
+VIT_ADDED_UP = VIT.replace("class Attention", f"{ADDED_UP}class Attention").replace(
+    "(attn @ v)", "added_up((attn[..., None] * v[..., None, :, :]).unbind(-2))"
+)
+
+# AXIAL with a sum over the channels, which begins at the other end where its operand lies strided in memory.
+AXIAL_ADDED_UP = (
+    AXIAL.replace("class AxialAttention", f"{ADDED_UP}class AxialAttention")
+    .replace(
+        "        mixed, _",
+        "        channels = cols.unbind(-1)\n"
+        "        total = added_up(channels if cols.is_contiguous() else channels[::-1])\n"
+        "        mixed, _",
+    )
+    .replace("return x + mixed", "mixed = mixed + total[..., None]\n        return x + mixed")
+)
 
 UNUSED_PROJECTION = """
 import torch

@@ -12,6 +12,8 @@ from .modules import VIT
 
 pytest.importorskip("torch")
 
+pytestmark = pytest.mark.slow
+
 SPLIT = "q, k, v = qkv.unbind(0)"
 
 

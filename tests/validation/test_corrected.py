@@ -111,6 +111,7 @@ def test_a_wrong_gate_of_dropout_is_refuted(check: Check, new: str) -> None:
         "undefined",
     ],
 )
+@pytest.mark.slow
 def test_a_correction_that_destroys_what_it_corrects_is_refuted(check: Check, new: str) -> None:
     verdict = merged(check, new)
     assert verdict.verdict == "refuted", verdict
@@ -119,6 +120,7 @@ def test_a_correction_that_destroys_what_it_corrects_is_refuted(check: Check, ne
 @pytest.mark.parametrize(
     "new", ["y.new_zeros(b, t, c) + self.proj.bias * 0", "x", "v.transpose(1, 2).reshape(b, t, c)"]
 )
+@pytest.mark.slow
 def test_it_is_refuted_even_where_no_regime_is_left_to_compare(check: Check, new: str) -> None:
     verdict = merged(check, new, agree="")
     assert verdict.verdict == "refuted", verdict
@@ -139,6 +141,7 @@ def test_a_mask_that_leaves_the_first_token_nothing_to_see_is_refuted(check: Che
     assert "in after alone, the output at token 0 does not depend on the inputs" in verdict.reason
 
 
+@pytest.mark.slow
 def test_with_every_dropout_at_zero_both_must_agree(check: Check) -> None:
     verdict = dropping(check, GATED, agree="no dropout")
     assert verdict.verdict == "validated", verdict.reason
@@ -149,6 +152,7 @@ def test_with_every_dropout_at_zero_both_must_agree(check: Check) -> None:
     assert "where both must agree (no dropout)" in other.reason
 
 
+@pytest.mark.slow
 def test_what_cannot_be_shown_wrong_is_not_exercised_and_says_so(check: Check) -> None:
     gated = DROPPING.replace(UNGATED, GATED)
     verdict = dropping(check, "dropout_p=self.training * self.dropout", gated, GATED)
@@ -158,6 +162,7 @@ def test_what_cannot_be_shown_wrong_is_not_exercised_and_says_so(check: Check) -
     assert "validation ran it and could not show it wrong: eval determinism: holds" in verdict.reason
 
 
+@pytest.mark.slow
 def test_a_property_that_the_code_does_not_mean_to_have_shows_nothing(check: Check) -> None:
     right = MERGED.replace(WITHOUT_TRANSPOSE, WITH_TRANSPOSE)
     verdict = check(right, "dim=-1) @ v", "dim=-1).matmul(v)", "Attention.forward", "corrected", probes=("causality",))
@@ -171,6 +176,7 @@ def test_code_that_no_way_was_found_to_run_is_not_called_unshown(check: Check) -
     assert "no way was found" in verdict.reason
 
 
+@pytest.mark.slow
 def test_one_dropout_of_two_is_no_correction_and_both_are(check: Check) -> None:
     assert dropping(check, GATED, DROPPING_TWICE).verdict == "refuted"
     once = DROPPING_TWICE.replace("F.dropout(y, self.dropout)", "F.dropout(y, self.dropout, self.training)")
@@ -198,6 +204,7 @@ def test_a_correction_is_shown_on_cuda_too(check: Check, cuda_validator: Validat
     }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_each_setting_of_a_module_may_be_shown_wrong_by_another_probe(check: Check) -> None:
     probes = ("permutation equivariance", "causality")
     for source in (SWITCHED, SWITCHED.replace("causal: bool = False", "causal: bool = True")):

@@ -10,6 +10,8 @@ from .conftest import Check
 
 pytest.importorskip("torch")
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize(
     ("role", "names"),

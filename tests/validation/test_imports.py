@@ -11,6 +11,8 @@ from .modules import VIT
 
 pytest.importorskip("torch")
 
+pytestmark = pytest.mark.slow
+
 SPLIT = "q, k, v = qkv.unbind(0)"
 INDEXED = "q, k, v = qkv[0], qkv[1], qkv[2]"
 SYMBOL = "Attention.forward"

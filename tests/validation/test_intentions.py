@@ -51,6 +51,7 @@ def test_a_mask_value_that_does_not_overflow_shows_no_repair(check: Check) -> No
     assert "never raised" in verdict.reason
 
 
+@pytest.mark.slow
 def test_a_view_that_fails_is_not_the_error_of_another_repair(check: Check) -> None:
     source = HUGE.replace("reshape(b, t, c))", "view(b, t, c))").replace("-1e9", "-1e4")
     line = "return self.proj(y.transpose(1, 2).view(b, t, c))"

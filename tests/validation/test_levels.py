@@ -12,6 +12,8 @@ from .conftest import Check
 
 pytest.importorskip("torch")
 
+pytestmark = pytest.mark.slow
+
 UNRUNNABLE = """
 import torch
 from torch import nn

@@ -141,6 +141,7 @@ def test_fused_attention_is_judged_like_any_other(module: Any, violated: set[str
         ),
     ],
 )
+@pytest.mark.slow
 def test_attention_as_people_write_it_is_not_misjudged(module: Any, inputs: dict[str, Any]) -> None:
     seen = [observe(probe, module, inputs) for probe in PROBES]
     assert not [each for each in seen if each.outcome == "violated"]
@@ -166,6 +167,7 @@ def test_cross_attention_is_not_taken_for_self_attention(length: int) -> None:
     assert observe("unit score variance", Cross(), inputs).outcome == "holds"
 
 
+@pytest.mark.slow
 def test_a_decoder_is_asked_of_its_own_tokens_alone() -> None:
     """Its memory has as many tokens, and every output depends on all of them."""
     layer = torch.nn.TransformerDecoderLayer(WIDTH, HEADS, batch_first=True)

@@ -5,7 +5,19 @@ from __future__ import annotations
 import pytest
 
 from .conftest import Check
-from .modules import AXIAL, BERT, CACHE, CROSS, GPT, PLAIN_HEADS, SPATIAL, UNUSED_PROJECTION, VIT, WINDOW
+from .modules import (
+    AXIAL,
+    AXIAL_ADDED_UP,
+    BERT,
+    CACHE,
+    CROSS,
+    GPT,
+    PLAIN_HEADS,
+    SPATIAL,
+    UNUSED_PROJECTION,
+    VIT,
+    WINDOW,
+)
 
 pytest.importorskip("torch")
 
@@ -212,7 +224,7 @@ COPIED = VIEW.replace(".view", ".contiguous().view")
 
 
 def test_where_strided_storage_only_rounds_otherwise_a_repair_is_validated_but_not_called_bitwise(check: Check) -> None:
-    verdict = check(AXIAL, VIEW, COPIED, "AxialAttention.forward", "repaired")
+    verdict = check(AXIAL_ADDED_UP, VIEW, COPIED, "AxialAttention.forward", "repaired")
     assert verdict.verdict == "validated", verdict.reason
     assert not verdict.bitwise
     apart = [trial for trial in verdict.trials if "contiguous copies" in trial.detail]

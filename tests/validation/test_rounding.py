@@ -7,21 +7,23 @@ import pytest
 from mha_lint.validation import rounding
 
 from .conftest import Check
-from .modules import VIT
+from .modules import VIT, VIT_ADDED_UP
 
 torch = pytest.importorskip("torch")
 
 SYMBOL = "Attention.forward"
 SPLIT = "q, k, v = qkv.unbind(0)"
 PRODUCT = "(attn @ v)"
-# The same sums in another order, in float32 alone.
-BACKWARDS = "((attn.flip(-1) @ v.flip(-2)) if x.dtype == torch.float32 else (attn @ v))"
-WIDER = "(attn.double() @ v.double()).to(v.dtype)"
+# In VIT_ADDED_UP: the product as it is, added up in another order, and added up in float64.
+FORWARDS = "added_up((attn[..., None] * v[..., None, :, :]).unbind(-2))"
+BACKWARDS = FORWARDS.replace(".unbind(-2)", ".unbind(-2)[::-1]")
+BACKWARDS_IN_FLOAT32 = f"({BACKWARDS} if x.dtype == torch.float32 else {FORWARDS})"
+WIDER = FORWARDS.replace("attn[", "attn.double()[").replace("v[", "v.double()[") + ".to(v.dtype)"
 
 
-@pytest.mark.parametrize("new", [BACKWARDS, WIDER], ids=["another order", "wider sums"])
+@pytest.mark.parametrize("new", [BACKWARDS_IN_FLOAT32, WIDER], ids=["another order", "wider sums"])
 def test_sums_in_another_order_are_validated_within_the_bound_but_not_called_bitwise(check: Check, new: str) -> None:
-    verdict = check(VIT, PRODUCT, new, SYMBOL)
+    verdict = check(VIT_ADDED_UP, FORWARDS, new, SYMBOL)
     assert verdict.verdict == "validated", verdict.reason
     assert not verdict.bitwise
     rounded = [trial for trial in verdict.trials if "within rounding" in trial.detail]
@@ -32,7 +34,7 @@ def test_sums_in_another_order_are_validated_within_the_bound_but_not_called_bit
 
 
 def test_another_order_of_sums_in_float64_is_measured_by_what_before_is_off_in_float32(check: Check) -> None:
-    verdict = check(VIT, PRODUCT, "(attn.flip(-1) @ v.flip(-2))", SYMBOL)
+    verdict = check(VIT_ADDED_UP, FORWARDS, BACKWARDS, SYMBOL)
     assert verdict.verdict == "validated", verdict.reason
     assert not verdict.bitwise
     wide = [trial for trial in verdict.trials if trial.dtype == "float64" and "within rounding" in trial.detail]
@@ -80,8 +82,8 @@ def test_a_subtle_change_of_meaning_is_no_rounding(check: Check, old: str, new: 
 
 
 def test_rounding_is_no_excuse_where_float64_never_ran(check: Check) -> None:
-    source = VIT.replace("B, N, C = x.shape", "assert x.dtype == torch.float32; B, N, C = x.shape")
-    verdict = check(source, PRODUCT, BACKWARDS, SYMBOL)
+    source = VIT_ADDED_UP.replace("B, N, C = x.shape", "assert x.dtype == torch.float32; B, N, C = x.shape")
+    verdict = check(source, FORWARDS, BACKWARDS, SYMBOL)
     assert verdict.verdict != "validated"
 
 

@@ -10,6 +10,7 @@ from mha_lint.validation import Job, Validator
 
 from .wrong_fixes import Rewrite, controls, rewrites
 
+pytestmark = pytest.mark.slow
 SOURCE = "packed"
 
 

@@ -7,22 +7,22 @@ import re
 from typing import Any
 
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from mha_lint.observation import Observation
 from mha_lint.validation import trial
 from mha_lint.validation.probes.facts import Seen
 from mha_lint.validation.probes.subject import NotApplicable, State, Subject, moved
+from mha_lint.validation.probes.watching import Watching
 
 NAME = "half safety"
 _OVERFLOW = re.compile(r"overflow|out of range|cannot be converted", re.IGNORECASE)
 
 
-class _Last(TorchDispatchMode):
+class _Last(Watching):
     """Remembers the operation that ran last."""
 
     def __init__(self) -> None:
-        TorchDispatchMode.__init__(self)
+        Watching.__init__(self)
         self.name = ""
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

@@ -12,7 +12,6 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from mha_lint.validation import trial
 from mha_lint.validation.probes.facts import Applied, Fact, Scores, Seen, Weights
@@ -29,15 +28,16 @@ from mha_lint.validation.probes.operations import (
     VIEWS,
 )
 from mha_lint.validation.probes.subject import Subject
+from mha_lint.validation.probes.watching import Watching
 
 
-class Trace(TorchDispatchMode):
+class Trace(Watching):
     """Watches one call. With ``generator``, what projections give is replaced by standard normal values."""
 
     def __init__(
         self, subject: Subject, arguments: Mapping[str, Any], generator: torch.Generator | None = None
     ) -> None:
-        TorchDispatchMode.__init__(self)
+        Watching.__init__(self)
         self.seen = Seen()
         self._generator = generator
         self._facts: dict[int, tuple[torch.Tensor, Fact]] = {}  # the tensor is kept alive, so that its id stays its own
