@@ -192,7 +192,7 @@ def _returned(
 ) -> list[tuple[State, Value]]:
     """Run a function with arguments of which only the names are known."""
     in_init = node.name.value == "__init__"
-    taken = set(state.attributes)
+    taken = state.own_names
     parameters = [*node.params.posonly_params, *node.params.params, *node.params.kwonly_params]
     static = any(isinstance(d.decorator, cst.Name) and d.decorator.value == "staticmethod" for d in node.decorators)
     keywords: dict[str, Value] = {}

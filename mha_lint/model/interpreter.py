@@ -139,12 +139,13 @@ class Interpreter(Observer):
             if named.rpartition(".")[2] != "__init__" or self._frames:  # nobody asks for local variables any more
                 after.variables = {}
             if self._frames:
+                after.passed = after.taken
                 after.conditions = {t: taken for t, taken in after.conditions.items() if t.startswith("self.")}
             same = next((one for one, known in unique if value == known and one.knows_the_same(after, ())), None)
             if same is None:
                 unique.append((after, value))
             else:
-                same.conditions = dict(same.conditions.items() & after.conditions.items())
+                same.agree(after)
         most = MAX_RETURNS if not self._frames else MAX_OUTCOMES
         if len(unique) > most:
             self.truncated = self.truncated or not self._frames
@@ -164,6 +165,8 @@ class Interpreter(Observer):
             {} if own_state else {t: v for t, v in call.state.conditions.items() if t.startswith("self.")},
             dict(call.state.ranks),
             call.state.inference,
+            call.state.taken,
+            {t: v for t, v in call.state.facts.items() if not (own_state and t.startswith("self."))},
         )
         receiver: tuple[Value, ...] = () if owner is None else (Self(owner.cls),)
         binding.bind(self, node, inner, (*receiver, *call.args), call.keywords)
@@ -175,9 +178,13 @@ class Interpreter(Observer):
             return NOTHING  # every path raises
         after, value = outcomes[self.choose(len(outcomes))]
         call.state.definitions, call.state.ranks = after.definitions, after.ranks
-        if not own_state:
+        call.state.passed |= after.passed - call.state.taken
+        if own_state:
+            call.state.facts |= {t: v for t, v in after.facts.items() if not t.startswith("self.")}
+        else:
             call.state.attributes = after.attributes
             call.state.conditions |= after.conditions
+            call.state.facts = after.facts
         self.saw_result(call.node, value)
         return binding.retagged(value, call.node)
 
@@ -299,7 +306,7 @@ class Interpreter(Observer):
             if same is None:
                 unique.append(state)
             else:  # what the paths were told apart by no longer matters
-                same.conditions = dict(same.conditions.items() & state.conditions.items())
+                same.agree(state)
         if len(unique) > MAX_STATES:
             unique = [*unique[: MAX_STATES - 1], joined(unique[MAX_STATES - 1 :])]
         return unique
@@ -465,7 +472,7 @@ class Interpreter(Observer):
         """Whatever the code below ``node`` assigns is unknown from here on."""
         for name in self._mentions.assigned(node):
             variables, bare = (state.attributes, name[5:]) if name.startswith("self.") else (state.variables, name)
-            if bare in variables:
+            if bare in variables or bare != name:
                 variables[bare] = Unknown(f"{self.key(node)}{name}")
             state.forget_conditions_on(name)
 

@@ -102,7 +102,7 @@ class Observer(Numbering):
             return
         args = tuple(normal(arg, call.state) if isinstance(arg, Tensor) else arg for arg in call.args)
         frame, keywords = self._frames[-1], tuple(call.keywords.items())
-        conditions = frozenset(call.state.conditions.items())
+        conditions = call.state.taken
         seen = OperationSeen(
             name, call.node, args, keywords, result, conditions, frame.symbol, frame.caller, self.given
         )
@@ -113,7 +113,7 @@ class Observer(Numbering):
         """Tensors of the default device meet one of the module's own, which is computed from ``inputs``."""
         if not self._frames:
             return
-        frame, conditions = self._frames[-1], frozenset(call.state.conditions.items())
+        frame, conditions = self._frames[-1], call.state.taken
         seen = Meeting(call.node, inputs, conditions, frame.symbol, frame.node)
         for home in homes:
             found = self._found(self.meetings, home)

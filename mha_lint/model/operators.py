@@ -334,6 +334,31 @@ def _learn(run: Interpreter, test: cst.Comparison, holds: bool, state: State) ->
             equate(left, ONE, state.definitions)
 
 
+def _fact(run: Interpreter, test: cst.BaseExpression, text: str, state: State) -> str:
+    """A condition on one value that was given, in terms of that value, which other functions know by other names.
+
+    Empty where the condition is on anything else.
+    """
+    asked: cst.BaseExpression = test
+    if isinstance(test, cst.Comparison):
+        asked = test.left
+        if not all(_is_plain(each.comparator) for each in test.comparisons):
+            return ""
+    if not isinstance(asked, (cst.Name, cst.Attribute)):
+        return ""
+    value = run.evaluate(asked, state)
+    if not isinstance(value, Unknown) or value.key is None or value.key.startswith("<"):
+        return ""
+    return value.key + text.removeprefix(run.text(asked))
+
+
+def _is_plain(node: cst.BaseExpression) -> bool:
+    """Return True for a literal, which says the same in every function."""
+    if isinstance(node, cst.Name):
+        return node.value in ("None", "True", "False")
+    return isinstance(node, (cst.Integer, cst.Float, cst.SimpleString))
+
+
 def _decide_atom(run: Interpreter, test: cst.BaseExpression, text: str, state: State, *, negated: bool = False) -> bool:
     known = truth(run.evaluate(test, state))
     if known is not None:
@@ -342,8 +367,14 @@ def _decide_atom(run: Interpreter, test: cst.BaseExpression, text: str, state: S
         return False
     if text in state.conditions:
         return state.conditions[text]
+    fact = _fact(run, test, text, state)
+    if fact in state.facts:
+        state.conditions[text] = taken = state.facts[fact]
+        return taken
     taken = run.choose(2) == 0
     state.conditions[text] = taken
+    if fact:
+        state.facts[fact] = taken
     if isinstance(test, cst.Comparison):
         _learn(run, test, taken != negated, state)
     if taken and text.endswith(" is None"):

@@ -328,7 +328,13 @@ def truth(value: Value) -> bool | None:
 
 @dataclass(slots=True)
 class State:
-    """What is known at one point of one path: local variables, attributes of self, sizes, conditions taken."""
+    """What is known at one point of one path: local variables, attributes of self, sizes, conditions taken.
+
+    ``conditions`` are those taken in the function running, by their text, as long as what they name stays the same.
+    ``passed`` are those of the functions around it, and of the calls that have returned: their names mean nothing
+    here, but the path would not be here without them. ``facts`` are the same decisions by the values that they are
+    about, which are the same in every function.
+    """
 
     variables: dict[str, Value] = field(default_factory=dict)
     attributes: dict[str, Value] = field(default_factory=dict)
@@ -336,6 +342,8 @@ class State:
     conditions: dict[str, bool] = field(default_factory=dict)
     ranks: dict[str, int] = field(default_factory=dict)  # of tensors whose rank was learnt after they were used
     inference: bool = False  # inside torch.no_grad() or torch.inference_mode()
+    passed: frozenset[tuple[str, bool]] = frozenset()
+    facts: dict[str, bool] = field(default_factory=dict)
 
     def copy(self) -> State:
         return State(
@@ -345,7 +353,26 @@ class State:
             dict(self.conditions),
             dict(self.ranks),
             self.inference,
+            self.passed,
+            dict(self.facts),
         )
+
+    @property
+    def taken(self) -> frozenset[tuple[str, bool]]:
+        """Every condition that led here, in whatever function it was taken."""
+        return self.passed.union(self.conditions.items())
+
+    @property
+    def own_names(self) -> frozenset[str]:
+        """The names under which the object keeps something, and those of what it was built with."""
+        keys = (value.key for value in self.attributes.values() if isinstance(value, Unknown) and value.key)
+        return frozenset(self.attributes).union(keys)
+
+    def agree(self, other: State) -> None:
+        """Keep the conditions that led to both: the others no longer tell the two paths apart."""
+        self.conditions = dict(self.conditions.items() & other.conditions.items())
+        self.facts = dict(self.facts.items() & other.facts.items())
+        self.passed &= other.passed
 
     def knows_the_same(self, other: State, names: Collection[str]) -> bool:
         """Whether the two differ in nothing but the conditions that led there, and variables besides ``names``."""
@@ -384,7 +411,7 @@ def joined(states: list[State]) -> State:
                     mine[name] = NOTHING
         result.definitions = {n: size for n, size in result.definitions.items() if other.definitions.get(n) == size}
         result.ranks = {n: rank for n, rank in result.ranks.items() if other.ranks.get(n) == rank}
-        result.conditions = {t: taken for t, taken in result.conditions.items() if other.conditions.get(t) == taken}
+        result.agree(other)
         result.inference = result.inference and other.inference
     return result
 
