@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 def _name(run: Interpreter, node: cst.Name, state: State) -> Value:
     name = node.value
     if name in state.variables:
-        return state.variables[name]
+        return state.unless_none(state.variables[name])
     if name in ("None", "True", "False"):
         return Const({"None": None, "True": True, "False": False}[name])
     return _module_name(run, name)
@@ -124,7 +124,7 @@ def _attribute(run: Interpreter, node: cst.Attribute, state: State) -> Value:
     if qualified is not None and not _shadowed(node, state):
         return Qualified(qualified)
     base = run.evaluate(node.value, state)
-    return attribute(run, base, name, node, state)
+    return state.unless_none(attribute(run, base, name, node, state))
 
 
 def _shadowed(node: cst.Attribute, state: State) -> bool:
@@ -196,7 +196,7 @@ def _conditional(run: Interpreter, node: cst.IfExp, state: State) -> Value:
 
 
 def _lambda(run: Interpreter, node: cst.Lambda, state: State) -> Value:
-    return Function(node, None, tuple(state.variables.items()))
+    return run.nested(node, tuple(state.variables.items()))
 
 
 def _walrus(run: Interpreter, node: cst.NamedExpr, state: State) -> Value:

@@ -152,6 +152,23 @@ class Interpreter(Observer):
             unique = [*unique[: most - 1], (joined([state for state, _ in unique[most - 1 :]]), NOTHING)]
         return unique
 
+    def nested(self, node: cst.FunctionDef | cst.Lambda, closure: tuple[tuple[str, Value], ...]) -> Function:
+        """Make a function inside of the one that runs, whose variables it may read at any time from now on."""
+        if not closure:  # a default, or an attribute of a class: nothing is around it
+            return Function(node)
+        frame = self._frames[-1]
+        frame.read_inside |= self._mentions.within(node)
+        return Function(node, None, closure, frame.node)
+
+    def _variables_around(self, function: Function, state: State) -> dict[str, Value]:
+        """The variables that a nested function can read when it is called."""
+        around = dict(function.closure)
+        for frame in self._frames:
+            if frame.node is function.around:
+                current = state if frame is self._frames[-1] else frame.calling
+                around |= {} if current is None else current.variables
+        return around
+
     def call_function(self, function: Function, call: Call) -> Value:
         """Follow a call into a function of this file, on one of the ways that it can return."""
         node = function.node
@@ -159,7 +176,7 @@ class Interpreter(Observer):
         owner = function.owner
         own_state = isinstance(owner, Instance)
         inner = State(
-            dict(function.closure),
+            self._variables_around(function, call.state),
             dict(owner.attributes) if isinstance(owner, Instance) else dict(call.state.attributes),
             dict(call.state.definitions),
             {} if own_state else {t: v for t, v in call.state.conditions.items() if t.startswith("self.")},
@@ -173,7 +190,10 @@ class Interpreter(Observer):
         inner_calls = call.node if isinstance(call.node, cst.BaseExpression) else None
         named = named or self._frames[-1].symbol
         limit = MAX_STEPS_OF_A_PART if own_state else MAX_STEPS
+        frame = self._frames[-1]
+        suspended, frame.calling = frame.calling, call.state
         outcomes = self._outcomes(node, inner, named, inner_calls, limit)
+        frame.calling = suspended
         if not outcomes:
             return NOTHING  # every path raises
         after, value = outcomes[self.choose(len(outcomes))]
@@ -299,7 +319,7 @@ class Interpreter(Observer):
 
     def _distinct(self, states: list[State]) -> list[State]:
         """The states that differ in what later code reads."""
-        read_later = self._frames[-1].read_later
+        read_later = self._frames[-1].read_later | self._frames[-1].read_inside
         unique: list[State] = []
         for state in states:
             same = next((other for other in unique if other.knows_the_same(state, read_later)), None)
@@ -352,7 +372,7 @@ class Interpreter(Observer):
                 return self._run_try(statement, state)
             case cst.FunctionDef(name=cst.Name(name)):
                 closure = tuple((n, v) for n, v in state.variables.items() if n != name)
-                state.variables[name] = Function(statement, None, closure)
+                state.variables[name] = self.nested(statement, closure)
                 return [state]
             case cst.Match(cases=cases):
                 for taken in cases:

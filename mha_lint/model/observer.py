@@ -100,9 +100,11 @@ class Observer(Numbering):
         found = self._found(self.operations, call.node)
         if not self._frames or len(found) == _MOST_SEEN:
             return
-        args = tuple(normal(arg, call.state) if isinstance(arg, Tensor) else arg for arg in call.args)
-        frame, keywords = self._frames[-1], tuple(call.keywords.items())
-        conditions = call.state.taken
+        state = call.state
+        args = tuple(normal(a, state) if isinstance(a, Tensor) else state.unless_none(a) for a in call.args)
+        frame = self._frames[-1]
+        keywords = tuple((name, state.unless_none(value)) for name, value in call.keywords.items())
+        conditions = state.taken
         seen = OperationSeen(
             name, call.node, args, keywords, result, conditions, frame.symbol, frame.caller, self.given
         )

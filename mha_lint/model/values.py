@@ -216,11 +216,16 @@ class ClassValue:
 
 @dataclass(frozen=True, slots=True)
 class Function:
-    """A function, method or lambda of this file. ``closure`` holds the variables around a nested one."""
+    """A function, method or lambda of this file.
+
+    ``closure`` holds the variables around a nested one as they were where it was made, and ``around`` is the function
+    that made it: as long as that runs, its variables are read when the nested function is called.
+    """
 
     node: cst.FunctionDef | cst.Lambda
     owner: Self | Instance | None = None
     closure: tuple[tuple[str, Value], ...] = ()
+    around: cst.CSTNode | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -361,6 +366,12 @@ class State:
     def taken(self) -> frozenset[tuple[str, bool]]:
         """Every condition that led here, in whatever function it was taken."""
         return self.passed.union(self.conditions.items())
+
+    def unless_none(self, value: Value) -> Value:
+        """Give the value, or None where a condition on this path has told, in whatever function, that it is None."""
+        if self.facts and isinstance(value, Unknown) and self.facts.get(f"{value.key} is None"):
+            return NONE
+        return value
 
     @property
     def own_names(self) -> frozenset[str]:
