@@ -119,12 +119,16 @@ def _sequence(run: Interpreter, node: cst.Tuple | cst.List, state: State) -> Val
 
 
 def _attribute(run: Interpreter, node: cst.Attribute, state: State) -> Value:
+    return attribute_of(run, node, state, called=False)
+
+
+def attribute_of(run: Interpreter, node: cst.Attribute, state: State, *, called: bool) -> Value:
     name = node.attr.value
     qualified = run.names.qualify(node)
     if qualified is not None and not _shadowed(node, state):
         return Qualified(qualified)
     base = run.evaluate(node.value, state)
-    return state.unless_none(attribute(run, base, name, node, state))
+    return state.unless_none(attribute(run, base, name, node, state, called=called))
 
 
 def _shadowed(node: cst.Attribute, state: State) -> bool:
@@ -134,7 +138,7 @@ def _shadowed(node: cst.Attribute, state: State) -> bool:
     return isinstance(head, cst.Name) and head.value in state.variables
 
 
-def attribute(run: Interpreter, base: Value, name: str, node: cst.Attribute, state: State) -> Value:
+def attribute(run: Interpreter, base: Value, name: str, node: cst.Attribute, state: State, *, called: bool) -> Value:
     match base:
         case Self(cls) | Instance(cls):
             found = state.attributes.get(name) if isinstance(base, Self) else dict(base.attributes).get(name)
@@ -167,23 +171,33 @@ def attribute(run: Interpreter, base: Value, name: str, node: cst.Attribute, sta
                 weight = (base.width_out, base.width_in)
             return of_shape(weight, roles=frozenset({"parameter"}))
         case Tensor() | Unknown():
-            return _tensor_attribute(run, base, name, node, state)
+            return _tensor_attribute(run, base, name, node, state, called=called)
         case Function() | ClassValue():
             return Unknown(run.key(node))
         case _:
             return Method(base, name)
 
 
-def _tensor_attribute(run: Interpreter, base: Tensor | Unknown, name: str, node: cst.Attribute, state: State) -> Value:
+def _tensor_attribute(
+    run: Interpreter, base: Tensor | Unknown, name: str, node: cst.Attribute, state: State, *, called: bool
+) -> Value:
+    """An attribute of a tensor, or of something unknown that may be one.
+
+    Settings have attributes that are called as tensors' methods are: ``config.dropout`` is one only where it is called.
+    What a constructor is given has no transposes either: ``config.T`` and ``config.H`` are numbers.
+    """
+    given = isinstance(base, Unknown)
+    if given and run.constructing and not called and name != "shape":
+        return Unknown(f"{base.key}.{name}" if base.key is not None else None)
     tensor = as_tensor(base)
     assert tensor is not None
     tensor = torch_api.normal(tensor, state)
     if name == "shape":
         return torch_api.shape_of(tensor)
-    if name in ("T", "mT", "H", "mH", "data", "real", "ndim") and (isinstance(base, Tensor) or name != "real"):
+    if name in ("T", "mT", "H", "mH", "data", "real", "ndim") and not (given and name == "real"):
         table = {"H": "T", "mH": "mT"}
         return OPERATIONS[table.get(name, name)](Call(run, state, node, (tensor,), {}))
-    if name in OPERATIONS or name == "update" or name.endswith("_") or isinstance(base, Tensor):
+    if not given or (called and (name in OPERATIONS or name == "update" or name.endswith("_"))):
         return Method(base, name)
     return Unknown(f"{base.key}.{name}" if base.key is not None else None)
 

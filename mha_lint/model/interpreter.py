@@ -110,6 +110,13 @@ class Interpreter(Observer):
         handler = expressions.EVALUATORS.get(type(node))
         return Unknown(self.key(node)) if handler is None else handler(self, node, state)
 
+    def callee(self, node: cst.BaseExpression, state: State) -> Value:
+        """The abstract value of what is called: an attribute of an unknown object is a method there, if it can be."""
+        if not isinstance(node, cst.Attribute):
+            return self.evaluate(node, state)
+        self.step()
+        return expressions.attribute_of(self, node, state, called=True)
+
     # --- running functions ---------------------------------------------------------------------------------------
 
     def run_function(

@@ -168,6 +168,11 @@ class Observer(Numbering):
             self.uses.setdefault(tensor.origin, set()).add(role)
 
     @property
+    def constructing(self) -> bool:
+        """Whether what runs is a constructor: what it is given are settings, not tensors."""
+        return bool(self._frames) and self._frames[-1].symbol.rpartition(".")[2] == "__init__"
+
+    @property
     def in_method(self) -> bool:
         """Whether what runs is itself a method: what it multiplies lives where its object does."""
         return "." in self._frames[-1].symbol

@@ -20,6 +20,7 @@ from mha_lint.model.values import (
     Const,
     Int,
     Leading,
+    Method,
     Number,
     Sequence,
     State,
@@ -106,10 +107,18 @@ def _binary(run: Interpreter, sign: object, left: Value, right: Value, node: cst
     first, second = as_size(left), as_size(right)
     if first is None or second is None:
         return NOTHING
-    if isinstance(sign, cst.Divide) and first.constant is not None and second.constant is None:
-        return Number(_calculated(sign, left, right, state))  # 1 / d is a scale
-    size = arithmetic(run, sign, state.normal(first), state.normal(second), node, state)
+    first, second = state.normal(first), state.normal(second)
+    if isinstance(sign, (cst.Divide, cst.DivideAssign)) and first.constant is not None:
+        return _quotient(first.constant, second) or Number(_calculated(sign, left, right, state))
+    size = arithmetic(run, sign, first, second, node, state)
     return Number(_calculated(sign, left, right, state)) if size is None else Int(size)
+
+
+def _quotient(number: int, by: Size) -> Int | None:
+    """``8 / 2``: a whole number, which the code may go on to use as a size; ``1 / 2`` and ``1 / d`` are none."""
+    if not by.constant or number % by.constant:
+        return None
+    return Int(constant(number // by.constant))
 
 
 _ROTATION = re.compile(r"(?:^|[._])(?:cos|sin|freqs?)(?:$|[\W_])", re.IGNORECASE)
@@ -279,7 +288,7 @@ def is_none(value: Value) -> bool | None:
     match value:
         case Const(None):
             return True
-        case Unknown():
+        case Unknown() | Method():
             return None
         case _:
             return False

@@ -230,7 +230,7 @@ class Function:
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """A method of a tensor or of an unknown object, not called yet."""
+    """A method of an unknown object that is called, or any attribute of a tensor or of another known object."""
 
     receiver: Value
     name: str
@@ -265,8 +265,6 @@ def as_size(value: Value | None) -> Size | None:
             return size
         case Unknown(str(key)):
             return symbol(key)
-        case Method(Unknown(str(key)), name):  # config.dim, which is not called
-            return symbol(f"{key}.{name}")
         case Const(bool(flag)):
             return constant(int(flag))
         case _:
@@ -282,7 +280,7 @@ def as_factor(value: Value | None) -> Factor | None:
             return of_number(number)
         case Int(size):
             return of_size(size)
-        case Unknown(str(key)) | Method(Unknown(str(key))) if not key.startswith("<"):
+        case Unknown(str(key)) if not key.startswith("<"):
             known = as_size(value)
             return None if known is None else of_size(known)
         case _:
