@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import libcst as cst
 
-from mha_lint.model import assignment, calls, operators, subscripts, torch_api
+from mha_lint.model import assignment, calls, keeping, operators, subscripts, torch_api
 from mha_lint.model.factors import of_number
 from mha_lint.model.torch_api import OPERATIONS, Call
 from mha_lint.model.values import (
@@ -60,7 +60,9 @@ def _module_name(run: Interpreter, name: str) -> Value:
     if name in names.functions:
         return Function(names.functions[name])
     if name in names.imports:
-        return Qualified(names.imports[name])
+        return Qualified(names.imports[name], name in names.changes.rebound)
+    if name in names.changes.rebound:
+        return Unknown(name)
     if name in names.constants:
         value = names.constants[name]
         if isinstance(
@@ -142,7 +144,7 @@ def attribute(run: Interpreter, base: Value, name: str, node: cst.Attribute, sta
     match base:
         case Self(cls) | Instance(cls):
             found = state.attributes.get(name) if isinstance(base, Self) else dict(base.attributes).get(name)
-            if found is not None:
+            if found is not None and not cls.is_property(name):
                 return found
             method = cls.method(name)
             if method is not None:
@@ -152,8 +154,11 @@ def attribute(run: Interpreter, base: Value, name: str, node: cst.Attribute, sta
                 return bound
             for info in cls.lineage:
                 if name in info.constants:
-                    value = run.evaluate(info.constants[name], State())
-                    return value if isinstance(value, (Int, Const, Number)) else Unknown(f"self.{name}")
+                    if name not in info.rebound | info.fields:
+                        value = keeping.perhaps(run, cls, name, run.evaluate(info.constants[name], State()))
+                        if isinstance(value, (Int, Const, Number)):
+                            return value
+                    break
             return Unknown(f"self.{name}") if isinstance(base, Self) else Unknown(run.key(node))
         case Super(cls):
             method = cls.parent.method(name) if cls.parent is not None else None

@@ -14,6 +14,7 @@ from functools import partial
 import libcst as cst
 
 from mha_lint.model import assignment, binding, calls, expressions, layers, operators, torch_api
+from mha_lint.model.keeping import kept
 from mha_lint.model.mentions import Mentions
 from mha_lint.model.names import ClassInfo, ModuleNames, collect_small, dotted
 from mha_lint.model.observer import MAX_STEPS, Observer
@@ -272,7 +273,7 @@ class Interpreter(Observer):
             return NOTHING
         after, _ = outcomes[self.choose(len(outcomes))]
         call.state.definitions, call.state.ranks = after.definitions, after.ranks
-        return Instance(cls, tuple(after.attributes.items()))
+        return Instance(cls, tuple(kept(self, cls, after.attributes).items()))
 
     def apply(self, function: Value, call: Call) -> Value:
         """The value of calling ``function`` with the call's arguments."""

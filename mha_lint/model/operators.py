@@ -18,10 +18,13 @@ from mha_lint.model.values import (
     NONE,
     NOTHING,
     Const,
+    Instance,
     Int,
+    Layer,
     Leading,
     Method,
     Number,
+    Qualified,
     Sequence,
     State,
     Tensor,
@@ -289,6 +292,8 @@ def is_none(value: Value) -> bool | None:
         case Const(None):
             return True
         case Unknown() | Method():
+            return None
+        case Layer(optional=True) | Instance(optional=True) | Qualified(optional=True):
             return None
         case _:
             return False

@@ -180,6 +180,7 @@ class Layer:
     width_out: Size | None = None
     items: tuple[Value, ...] = ()
     node: cst.Call | None = None
+    optional: bool = False  # it may be None as well
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +189,7 @@ class Instance:
 
     cls: ClassInfo
     attributes: tuple[tuple[str, Value], ...] = ()
+    optional: bool = False  # it may be None as well
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,6 +209,7 @@ class Qualified:
     """A name imported from elsewhere, in full: ``torch.nn.functional.softmax``."""
 
     name: str
+    optional: bool = False  # the module binds the name a second time, such as to None where the import fails
 
 
 @dataclass(frozen=True, slots=True)
@@ -323,6 +326,8 @@ def truth(value: Value) -> bool | None:
             return None if size.constant is None else bool(size.constant)
         case Sequence(items):
             return bool(items)
+        case Layer(optional=True) | Instance(optional=True):
+            return None
         case Layer() | Instance() | Self() | Function() | ClassValue():
             return True
         case _:
