@@ -35,7 +35,7 @@ class Unprojected:
 class MissingOutputProjection(Rule):
     """# MHA003 missing-output-projection
 
-    **warning** · fix: safe (*unsafe* where a projection exists that was never applied), relation *extended*
+    **warning** · fix: unsafe, relation *extended*
 
     ## What it does
 
@@ -76,8 +76,11 @@ class MissingOutputProjection(Rule):
     Relation *extended*: with the new parameters at the identity, outputs and gradients are the same, `state_dict`
     gains exactly the announced keys, and gradients reach the new parameters. Option `out-proj-init = "default"`
     leaves PyTorch's initialisation (validated with the identity loaded). Where a projection was built but never
-    applied, the fix applies that one; it is *unsafe*, because weights that old checkpoints carry unused begin to
-    act.
+    applied, the fix applies that one, and weights that old checkpoints carry unused begin to act.
+
+    It is *unsafe* because more than results counts: a strict `load_state_dict` of an old checkpoint fails, the state of
+    an optimizer no longer fits, and the random numbers that are drawn after the new parameters are others. To have it
+    applied by `--fix` alone, set `extend-safe-fixes = ["MHA003"]`.
 
     ## When it stays silent
 
@@ -95,7 +98,7 @@ class MissingOutputProjection(Rule):
     name = "missing-output-projection"
     severity = "warning"
     why = "Without an output projection no head's result can be mixed with another's: Concat(heads) lacks its W^O."
-    applicability = "safe"
+    applicability = "unsafe"
     relation = "extended"
     invalid: ClassVar = (
         "import torch\nfrom torch import nn\n\n\nclass Attention(nn.Module):\n"
