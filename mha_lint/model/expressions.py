@@ -68,7 +68,11 @@ def _module_name(run: Interpreter, name: str) -> Value:
         if isinstance(
             value, (cst.Integer, cst.Float, cst.SimpleString, cst.Name, cst.BinaryOperation, cst.UnaryOperation)
         ):
-            return run.evaluate(value, State())
+            del names.constants[name]  # while it is evaluated: ``float = float`` is the builtin
+            try:
+                return run.evaluate(value, State())
+            finally:
+                names.constants[name] = value
         return Function(value) if isinstance(value, cst.Lambda) else Unknown(name)
     return Qualified(f"builtins.{name}")
 
