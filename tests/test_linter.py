@@ -238,7 +238,7 @@ def test_the_end_of_long_code_is_reached_on_one_path(value: str, codes: list[str
     assert [finding.code for finding in lint(source, Settings().with_selection(("MHA1",), (), ()))] == codes
 
 
-PACKED = "def f(qkv, order):\n    b, n, c = qkv.shape\n    q, k, v = {packed}.unbind(0)\n    return q, k, v\n"
+PACKED = "def f(qkv, order, b, n, c):\n    q, k, v = {packed}.unbind(0)\n    return q, k, v\n"
 
 
 @pytest.mark.parametrize(

@@ -132,7 +132,7 @@ def _hit(node: cst.BaseExpression, masking: Masking, model: FileModel, places: P
         message = "scores are multiplied by a mask before the softmax: a score of 0 is not masked"
     else:
         (number,) = masking.numbers
-        shown = number_text(number, written and written.value, places)
+        shown = number_text(number, None if written is None else written.value, places)
         message = f"scores are masked with {shown}, which the softmax gives the weight of an average key"
     place = node if written is None else written.value
     return Hit(place, place, message, symbol, evidence=Unmasked(node, written))

@@ -99,7 +99,7 @@ class MaskValueOverflowsHalf(Rule):
             place = node if written is None else written.value
             number = _number(overflowing[0])
             assert number is not None  # it overflows
-            shown = number_text(number, written and written.value, places)
+            shown = number_text(number, None if written is None else written.value, places)
             message = f"scores are filled with {shown}, which float16 can't hold: its numbers end at {HALF_MAX:g}"
             yield Hit(place, node, message, overflowing[0].symbol, evidence=(written, tuple(fills)))
 
