@@ -12,6 +12,7 @@ from mha_lint import edits as editing
 from mha_lint.files import SourceError, decode
 from mha_lint.findings import Finding
 from mha_lint.linter import lint
+from mha_lint.rules import all_rules
 from mha_lint.settings import Settings
 
 HEAD = "import torch\nfrom torch import nn\n\n\n"
@@ -235,3 +236,65 @@ class Attention(nn.Module):
 def test_the_end_of_long_code_is_reached_on_one_path(value: str, codes: list[str]) -> None:
     source = decode(Path("m.py"), many_ways(value).encode())
     assert [finding.code for finding in lint(source, Settings().with_selection(("MHA1",), (), ()))] == codes
+
+
+PACKED = "def f(qkv, order, b, n, c):\n    q, k, v = {packed}.unbind(0)\n    return q, k, v\n"
+
+
+@pytest.mark.parametrize(
+    ("packed", "reason"),
+    [
+        (
+            "qkv.reshape(b, n, 3, 8, c // 24).permute(2, 0, 3, 1, 4).contiguous()",
+            "`.contiguous()` stands between `permute`, which reorders the dimensions, and the unbinding",
+        ),
+        ("qkv.reshape(b, n, 3, 8, c // 24).permute(2, 0, *order)", "how `permute` reorders the dimensions is not told"),
+        ("qkv", "the permute that brings the packed dimension to the front is not visible here"),
+    ],
+    ids=["behind another call", "by an order that is given", "nowhere"],
+)
+def test_a_permute_is_called_invisible_only_where_none_is_written(packed: str, reason: str) -> None:
+    (found,) = findings(HEAD + PACKED.format(packed=packed), select=frozenset({"MHA002"}))
+    assert found.fix is None
+    assert reason in (found.no_fix_reason)
+
+
+def test_no_message_recommends_to_index_which_is_slower() -> None:
+    (found,) = findings(HEAD + PACKED.format(packed="qkv"), select=frozenset({"MHA002"}))
+    assert (
+        'indexing instead (`qkv-split = "index"`) is no faster forward, and slower in training' in found.no_fix_reason
+    )
+
+
+def test_a_contiguous_before_reshape_is_not_said_to_mend_nothing() -> None:
+    (found,) = findings(merge("return y.transpose(1, 2).contiguous().reshape(b, t, h * d)"))
+    assert found.code == "MHA004"
+    assert "needs mending" not in found.why
+    assert "`.reshape()` copies where no view is possible" in found.why
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        ("-1e-9", "-1e-9"),
+        ("-1E-9", "-1E-9"),
+        ("-0.000000001", "-0.000000001"),
+        ("-1e9", "-1e9"),
+        ("-1e+09", "-1e+09"),
+        ("-1_000_000", "-1_000_000"),
+        ("NEGATIVE", "-1e9"),
+        ('float("-1e-09")', "-1e-9"),
+        ("-1e10", "-1e10"),
+    ],
+)
+def test_numbers_are_shown_as_they_are_written(value: str, shown: str) -> None:
+    text = HEAD + "NEGATIVE = -1e9\n\n\ndef f(q, k, v, mask):\n    s = (q @ k.transpose(2, 3)).masked_fill(mask, {})\n"
+    text = text.format(value) + "    return s.softmax(-1) @ v\n"
+    (found,) = [finding for finding in findings(text) if finding.code in ("MHA108", "MHA111")]
+    assert f" with {shown}, " in found.message
+
+
+def test_a_new_projection_is_announced_as_unsafe() -> None:
+    (rule,) = [rule for rule in all_rules() if rule.code == "MHA003"]
+    assert rule.applicability == "unsafe"
+    assert "fix: unsafe" in (rule.__doc__ or "")

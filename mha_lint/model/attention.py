@@ -10,6 +10,7 @@ import libcst as cst
 
 from mha_lint.model.binding import bind
 from mha_lint.model.interpreter import Interpreter
+from mha_lint.model.keeping import kept
 from mha_lint.model.layout import Answer
 from mha_lint.model.names import TORCH_BASES, ClassInfo, ModuleNames, collect
 from mha_lint.model.paths import (
@@ -171,7 +172,9 @@ def _class_model(run: Interpreter, cls: ClassInfo) -> ClassModel:
             for state in model.built:
                 run.steps = 0
                 start = State(
-                    attributes=dict(state.attributes), definitions=dict(state.definitions), ranks=dict(state.ranks)
+                    attributes=kept(run, cls, state.attributes),
+                    definitions=dict(state.definitions),
+                    ranks=dict(state.ranks),
                 )
                 model.returns += _returned(run, forward, start, cls)
                 if run.hurries:  # it would take as long for each of the other ways of building it
@@ -192,7 +195,7 @@ def _returned(
 ) -> list[tuple[State, Value]]:
     """Run a function with arguments of which only the names are known."""
     in_init = node.name.value == "__init__"
-    taken = set(state.attributes)
+    taken = state.own_names
     parameters = [*node.params.posonly_params, *node.params.params, *node.params.kwonly_params]
     static = any(isinstance(d.decorator, cst.Name) and d.decorator.value == "staticmethod" for d in node.decorators)
     keywords: dict[str, Value] = {}
@@ -213,6 +216,7 @@ def _returned(
 
 def _alone(run: Interpreter, node: cst.FunctionDef, state: State, cls: ClassInfo | None) -> None:
     run.steps = 0
-    start = State(attributes=state.attributes, definitions=state.definitions, ranks=state.ranks)
+    attributes = state.attributes if cls is None else kept(run, cls, state.attributes)
+    start = State(attributes=attributes, definitions=state.definitions, ranks=state.ranks)
     with suppress(OutOfSteps):
         _returned(run, node, start, cls)

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
+from math import isfinite
 from typing import TYPE_CHECKING
 
 import libcst as cst
 
 from mha_lint.model import assignment, einops_api, layers, masks, torch_api
-from mha_lint.model.factors import of_number
+from mha_lint.model.factors import Factor, of_number
 from mha_lint.model.marks import Mask
 from mha_lint.model.sizes import Size, symbol
 from mha_lint.model.torch_api import OPERATIONS, Call
@@ -56,7 +57,7 @@ def call(run: Interpreter, node: cst.Call, state: State) -> Value:
         owner = run_owner(state)
         assert owner is not None
         return Super(owner.cls)
-    function = run.evaluate(node.func, state)
+    function = run.callee(node.func, state)
     args: list[Value] = []
     keywords: dict[str, Value] = {}
     for arg in node.args:
@@ -280,9 +281,22 @@ def _first(run: Interpreter, call: Call) -> Value:
 
 
 def _int(run: Interpreter, call: Call) -> Value:
-    """``int(ratio * width)`` and ``round(…)``: some whole number."""
-    size = as_size(call.args[0]) if call.args else None
-    return Int(size if size is not None else symbol(run.key(call.node)))
+    return _whole(run, call, int)
+
+
+def _round(run: Interpreter, call: Call) -> Value:
+    return _whole(run, call, round)
+
+
+def _whole(run: Interpreter, call: Call, convert: Callable[[float], int]) -> Value:
+    """``int(ratio * width)`` and ``round(…)``: some whole number, which is known where the argument is."""
+    match call.args[:1]:
+        case (Number(Factor(constant=float(number))),) if isfinite(number):
+            return integer(convert(number))
+        case (value,) if (size := as_size(value)) is not None:
+            return Int(size)
+        case _:
+            return Int(symbol(run.key(call.node)))
 
 
 def _size_class(run: Interpreter, call: Call) -> Value:
@@ -346,7 +360,7 @@ _BUILTINS: dict[str, Callable[[Interpreter, Call], Value]] = {
     "builtins.tuple": _first,
     "builtins.list": _first,
     "builtins.int": _int,
-    "builtins.round": _int,
+    "builtins.round": _round,
     "builtins.float": _float,
     "builtins.getattr": _getattr,
     "math.sqrt": _square_root,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import libcst as cst
 
 from mha_lint import parsing
-from mha_lint.model import assignment, calls, operators, subscripts, torch_api
+from mha_lint.model import assignment, calls, keeping, operators, subscripts, torch_api
 from mha_lint.model.factors import of_number
 from mha_lint.model.torch_api import OPERATIONS, Call
 from mha_lint.model.values import (
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 def _name(run: Interpreter, node: cst.Name, state: State) -> Value:
     name = node.value
     if name in state.variables:
-        return state.variables[name]
+        return state.unless_none(state.variables[name])
     if name in ("None", "True", "False"):
         return Const({"None": None, "True": True, "False": False}[name])
     return _module_name(run, name)
@@ -60,13 +60,19 @@ def _module_name(run: Interpreter, name: str) -> Value:
     if name in names.functions:
         return Function(names.functions[name])
     if name in names.imports:
-        return Qualified(names.imports[name])
+        return Qualified(names.imports[name], name in names.changes.rebound)
+    if name in names.changes.rebound:
+        return Unknown(name)
     if name in names.constants:
         value = names.constants[name]
         if isinstance(
             value, (cst.Integer, cst.Float, cst.SimpleString, cst.Name, cst.BinaryOperation, cst.UnaryOperation)
         ):
-            return run.evaluate(value, State())
+            del names.constants[name]  # while it is evaluated: ``float = float`` is the builtin
+            try:
+                return run.evaluate(value, State())
+            finally:
+                names.constants[name] = value
         return Function(value) if isinstance(value, cst.Lambda) else Unknown(name)
     return Qualified(f"builtins.{name}")
 
@@ -123,12 +129,16 @@ def _sequence(run: Interpreter, node: cst.Tuple | cst.List, state: State) -> Val
 
 
 def _attribute(run: Interpreter, node: cst.Attribute, state: State) -> Value:
+    return attribute_of(run, node, state, called=False)
+
+
+def attribute_of(run: Interpreter, node: cst.Attribute, state: State, *, called: bool) -> Value:
     name = node.attr.value
     qualified = run.names.qualify(node)
     if qualified is not None and not _shadowed(node, state):
         return Qualified(qualified)
     base = run.evaluate(node.value, state)
-    return attribute(run, base, name, node, state)
+    return state.unless_none(attribute(run, base, name, node, state, called=called))
 
 
 def _shadowed(node: cst.Attribute, state: State) -> bool:
@@ -138,11 +148,11 @@ def _shadowed(node: cst.Attribute, state: State) -> bool:
     return isinstance(head, cst.Name) and head.value in state.variables
 
 
-def attribute(run: Interpreter, base: Value, name: str, node: cst.Attribute, state: State) -> Value:
+def attribute(run: Interpreter, base: Value, name: str, node: cst.Attribute, state: State, *, called: bool) -> Value:
     match base:
         case Self(cls) | Instance(cls):
             found = state.attributes.get(name) if isinstance(base, Self) else dict(base.attributes).get(name)
-            if found is not None:
+            if found is not None and not cls.is_property(name):
                 return found
             method = cls.method(name)
             if method is not None:
@@ -152,8 +162,11 @@ def attribute(run: Interpreter, base: Value, name: str, node: cst.Attribute, sta
                 return bound
             for info in cls.lineage:
                 if name in info.constants:
-                    value = run.evaluate(info.constants[name], State())
-                    return value if isinstance(value, (Int, Const, Number)) else Unknown(f"self.{name}")
+                    if name not in info.rebound | info.fields:
+                        value = keeping.perhaps(run, cls, name, run.evaluate(info.constants[name], State()))
+                        if isinstance(value, (Int, Const, Number)):
+                            return value
+                    break
             return Unknown(f"self.{name}") if isinstance(base, Self) else Unknown(run.key(node))
         case Super(cls):
             method = cls.parent.method(name) if cls.parent is not None else None
@@ -171,23 +184,33 @@ def attribute(run: Interpreter, base: Value, name: str, node: cst.Attribute, sta
                 weight = (base.width_out, base.width_in)
             return of_shape(weight, roles=frozenset({"parameter"}))
         case Tensor() | Unknown():
-            return _tensor_attribute(run, base, name, node, state)
+            return _tensor_attribute(run, base, name, node, state, called=called)
         case Function() | ClassValue():
             return Unknown(run.key(node))
         case _:
             return Method(base, name)
 
 
-def _tensor_attribute(run: Interpreter, base: Tensor | Unknown, name: str, node: cst.Attribute, state: State) -> Value:
+def _tensor_attribute(
+    run: Interpreter, base: Tensor | Unknown, name: str, node: cst.Attribute, state: State, *, called: bool
+) -> Value:
+    """An attribute of a tensor, or of something unknown that may be one.
+
+    Settings have attributes that are called as tensors' methods are: ``config.dropout`` is one only where it is called.
+    What a constructor is given has no transposes either: ``config.T`` and ``config.H`` are numbers.
+    """
+    given = isinstance(base, Unknown)
+    if given and run.constructing and not called and name != "shape":
+        return Unknown(f"{base.key}.{name}" if base.key is not None else None)
     tensor = as_tensor(base)
     assert tensor is not None
     tensor = torch_api.normal(tensor, state)
     if name == "shape":
         return torch_api.shape_of(tensor)
-    if name in ("T", "mT", "H", "mH", "data", "real", "ndim") and (isinstance(base, Tensor) or name != "real"):
+    if name in ("T", "mT", "H", "mH", "data", "real", "ndim") and not (given and name == "real"):
         table = {"H": "T", "mH": "mT"}
         return OPERATIONS[table.get(name, name)](Call(run, state, node, (tensor,), {}))
-    if name in OPERATIONS or name == "update" or name.endswith("_") or isinstance(base, Tensor):
+    if not given or (called and (name in OPERATIONS or name == "update" or name.endswith("_"))):
         return Method(base, name)
     return Unknown(f"{base.key}.{name}" if base.key is not None else None)
 
@@ -200,7 +223,7 @@ def _conditional(run: Interpreter, node: cst.IfExp, state: State) -> Value:
 
 
 def _lambda(run: Interpreter, node: cst.Lambda, state: State) -> Value:
-    return Function(node, None, tuple(state.variables.items()))
+    return run.nested(node, tuple(state.variables.items()))
 
 
 def _walrus(run: Interpreter, node: cst.NamedExpr, state: State) -> Value:

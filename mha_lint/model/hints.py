@@ -38,7 +38,7 @@ def _hints(model: ClassModel, tokens: Size | None) -> dict[str, Hint]:
     hints: dict[str, Hint] = {}
     for parameter in [*forward.params.params[1:], *forward.params.kwonly_params]:
         key = parameter.name.value
-        key = f"forward.{key}" if key in built.attributes else key
+        key = f"forward.{key}" if key in built.own_names else key
         rank = sum(f"{key}.shape[{-dim}]" in state.definitions for dim in range(1, 7))
         dims: list[str | int] = []
         for dim in range(rank):

@@ -14,6 +14,7 @@ from functools import partial
 import libcst as cst
 
 from mha_lint.model import assignment, binding, calls, expressions, layers, operators, torch_api
+from mha_lint.model.keeping import kept
 from mha_lint.model.mentions import Mentions
 from mha_lint.model.names import ClassInfo, ModuleNames, collect_small, dotted
 from mha_lint.model.observer import MAX_STEPS, Observer
@@ -110,6 +111,13 @@ class Interpreter(Observer):
         handler = expressions.EVALUATORS.get(type(node))
         return Unknown(self.key(node)) if handler is None else handler(self, node, state)
 
+    def callee(self, node: cst.BaseExpression, state: State) -> Value:
+        """The abstract value of what is called: an attribute of an unknown object is a method there, if it can be."""
+        if not isinstance(node, cst.Attribute):
+            return self.evaluate(node, state)
+        self.step()
+        return expressions.attribute_of(self, node, state, called=True)
+
     # --- running functions ---------------------------------------------------------------------------------------
 
     def run_function(
@@ -139,17 +147,35 @@ class Interpreter(Observer):
             if named.rpartition(".")[2] != "__init__" or self._frames:  # nobody asks for local variables any more
                 after.variables = {}
             if self._frames:
+                after.passed = after.taken
                 after.conditions = {t: taken for t, taken in after.conditions.items() if t.startswith("self.")}
             same = next((one for one, known in unique if value == known and one.knows_the_same(after, ())), None)
             if same is None:
                 unique.append((after, value))
             else:
-                same.conditions = dict(same.conditions.items() & after.conditions.items())
+                same.agree(after)
         most = MAX_RETURNS if not self._frames else MAX_OUTCOMES
         if len(unique) > most:
             self.truncated = self.truncated or not self._frames
             unique = [*unique[: most - 1], (joined([state for state, _ in unique[most - 1 :]]), NOTHING)]
         return unique
+
+    def nested(self, node: cst.FunctionDef | cst.Lambda, closure: tuple[tuple[str, Value], ...]) -> Function:
+        """Make a function inside of the one that runs, whose variables it may read at any time from now on."""
+        if not closure:  # a default, or an attribute of a class: nothing is around it
+            return Function(node)
+        frame = self._frames[-1]
+        frame.read_inside |= self._mentions.within(node)
+        return Function(node, None, closure, frame.node)
+
+    def _variables_around(self, function: Function, state: State) -> dict[str, Value]:
+        """The variables that a nested function can read when it is called."""
+        around = dict(function.closure)
+        for frame in self._frames:
+            if frame.node is function.around:
+                current = state if frame is self._frames[-1] else frame.calling
+                around |= {} if current is None else current.variables
+        return around
 
     def call_function(self, function: Function, call: Call) -> Value:
         """Follow a call into a function of this file, on one of the ways that it can return."""
@@ -158,26 +184,35 @@ class Interpreter(Observer):
         owner = function.owner
         own_state = isinstance(owner, Instance)
         inner = State(
-            dict(function.closure),
+            self._variables_around(function, call.state),
             dict(owner.attributes) if isinstance(owner, Instance) else dict(call.state.attributes),
             dict(call.state.definitions),
             {} if own_state else {t: v for t, v in call.state.conditions.items() if t.startswith("self.")},
             dict(call.state.ranks),
             call.state.inference,
+            call.state.taken,
+            {t: v for t, v in call.state.facts.items() if not (own_state and t.startswith("self."))},
         )
         receiver: tuple[Value, ...] = () if owner is None else (Self(owner.cls),)
         binding.bind(self, node, inner, (*receiver, *call.args), call.keywords)
         inner_calls = call.node if isinstance(call.node, cst.BaseExpression) else None
         named = named or self._frames[-1].symbol
         limit = MAX_STEPS_OF_A_PART if own_state else MAX_STEPS
+        frame = self._frames[-1]
+        suspended, frame.calling = frame.calling, call.state
         outcomes = self._outcomes(node, inner, named, inner_calls, limit)
+        frame.calling = suspended
         if not outcomes:
             return NOTHING  # every path raises
         after, value = outcomes[self.choose(len(outcomes))]
         call.state.definitions, call.state.ranks = after.definitions, after.ranks
-        if not own_state:
+        call.state.passed |= after.passed - call.state.taken
+        if own_state:
+            call.state.facts |= {t: v for t, v in after.facts.items() if not t.startswith("self.")}
+        else:
             call.state.attributes = after.attributes
             call.state.conditions |= after.conditions
+            call.state.facts = after.facts
         self.saw_result(call.node, value)
         return binding.retagged(value, call.node)
 
@@ -238,7 +273,7 @@ class Interpreter(Observer):
             return NOTHING
         after, _ = outcomes[self.choose(len(outcomes))]
         call.state.definitions, call.state.ranks = after.definitions, after.ranks
-        return Instance(cls, tuple(after.attributes.items()))
+        return Instance(cls, tuple(kept(self, cls, after.attributes).items()))
 
     def apply(self, function: Value, call: Call) -> Value:
         """The value of calling ``function`` with the call's arguments."""
@@ -292,14 +327,14 @@ class Interpreter(Observer):
 
     def _distinct(self, states: list[State]) -> list[State]:
         """The states that differ in what later code reads."""
-        read_later = self._frames[-1].read_later
+        read_later = self._frames[-1].read_later | self._frames[-1].read_inside
         unique: list[State] = []
         for state in states:
             same = next((other for other in unique if other.knows_the_same(state, read_later)), None)
             if same is None:
                 unique.append(state)
             else:  # what the paths were told apart by no longer matters
-                same.conditions = dict(same.conditions.items() & state.conditions.items())
+                same.agree(state)
         if len(unique) > MAX_STATES:
             unique = [*unique[: MAX_STATES - 1], joined(unique[MAX_STATES - 1 :])]
         return unique
@@ -345,7 +380,7 @@ class Interpreter(Observer):
                 return self._run_try(statement, state)
             case cst.FunctionDef(name=cst.Name(name)):
                 closure = tuple((n, v) for n, v in state.variables.items() if n != name)
-                state.variables[name] = Function(statement, None, closure)
+                state.variables[name] = self.nested(statement, closure)
                 return [state]
             case cst.Match(cases=cases):
                 for taken in cases:
@@ -465,7 +500,7 @@ class Interpreter(Observer):
         """Whatever the code below ``node`` assigns is unknown from here on."""
         for name in self._mentions.assigned(node):
             variables, bare = (state.attributes, name[5:]) if name.startswith("self.") else (state.variables, name)
-            if bare in variables:
+            if bare in variables or bare != name:
                 variables[bare] = Unknown(f"{self.key(node)}{name}")
             state.forget_conditions_on(name)
 

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 
 import libcst as cst
 
+from mha_lint.model.changes import ANY, Changes, read, rebound_in
+
 TORCH_BASES = frozenset({"torch.nn.Module", "torch.nn.modules.module.Module", "lightning.LightningModule"})
 
 
@@ -19,6 +21,8 @@ class ClassInfo:
     methods: dict[str, cst.FunctionDef] = field(default_factory=dict)
     constants: dict[str, cst.BaseExpression] = field(default_factory=dict)
     parent: ClassInfo | None = None  # the first base that is a class of this file
+    rebound: frozenset[str] = frozenset()  # the names that its body binds more than once
+    fields: frozenset[str] = frozenset()  # the names whose values are defaults of its constructor, if it has such
 
     @property
     def lineage(self) -> list[ClassInfo]:
@@ -48,6 +52,15 @@ class ModuleNames:
     every_class: list[ClassInfo] = field(default_factory=list)
     functions: dict[str, cst.FunctionDef] = field(default_factory=dict)
     constants: dict[str, cst.BaseExpression] = field(default_factory=dict)
+    changes: Changes = field(default_factory=Changes)
+
+    def changes_of(self, cls: ClassInfo, name: str) -> list[cst.BaseExpression | None]:
+        """The values that code outside of constructors may give to an attribute of the class's objects."""
+        changes = [*self.changes.attributes.get(name, ()), *self.changes.attributes.get(ANY, ())]
+        if not changes:
+            return []
+        related = [other.node for other in self.every_class if other in cls.lineage or cls in other.lineage]
+        return [change.value for change in changes if change.owner is None or change.owner in related]
 
     def qualify(self, node: cst.BaseExpression) -> str | None:
         """The full name of a dotted expression whose first name is imported, else None."""
@@ -75,7 +88,7 @@ def dotted(node: cst.BaseExpression) -> str | None:
 
 def collect(module: cst.Module) -> ModuleNames:
     """Read the names of a module, those inside ``if`` and ``try`` at the top level included."""
-    names = ModuleNames()
+    names = ModuleNames(changes=read(module))
     _collect_block(module.body, names)
     for cls in names.every_class:
         cls.parent = next((names.classes[base] for base in cls.bases if base in names.classes), None)
@@ -128,7 +141,7 @@ def collect_small(part: cst.CSTNode, names: ModuleNames) -> None:
 
 def _class(node: cst.ClassDef, names: ModuleNames) -> ClassInfo:
     bases = tuple(names.qualify(base.value) or dotted(base.value) or "" for base in node.bases if base.star == "")
-    info = ClassInfo(node.name.value, node, bases)
+    info = ClassInfo(node.name.value, node, bases, rebound=rebound_in(node.body))
     for statement in node.body.body:
         match statement:
             case cst.FunctionDef(name=cst.Name(name)):
@@ -140,4 +153,15 @@ def _class(node: cst.ClassDef, names: ModuleNames) -> ClassInfo:
                             info.constants[name] = value
                         case cst.AnnAssign(target=cst.Name(name), value=value) if value is not None:
                             info.constants[name] = value
+                            if _is_field(node, part):
+                                info.fields |= {name}
     return info
+
+
+def _is_field(cls: cst.ClassDef, node: cst.AnnAssign) -> bool:
+    """Return True where a decorator, or a base that is no module of torch, may make a parameter of an annotation."""
+    kind = node.annotation.annotation
+    kind = kind.value if isinstance(kind, cst.Subscript) else kind
+    if (dotted(kind) or "").rpartition(".")[2] in ("ClassVar", "Final"):
+        return False
+    return bool(cls.decorators) or not any((dotted(base.value) or "").endswith("Module") for base in cls.bases)

@@ -100,9 +100,11 @@ class Observer(Numbering):
         found = self._found(self.operations, call.node)
         if not self._frames or len(found) == _MOST_SEEN:
             return
-        args = tuple(normal(arg, call.state) if isinstance(arg, Tensor) else arg for arg in call.args)
-        frame, keywords = self._frames[-1], tuple(call.keywords.items())
-        conditions = frozenset(call.state.conditions.items())
+        state = call.state
+        args = tuple(normal(a, state) if isinstance(a, Tensor) else state.unless_none(a) for a in call.args)
+        frame = self._frames[-1]
+        keywords = tuple((name, state.unless_none(value)) for name, value in call.keywords.items())
+        conditions = state.taken
         seen = OperationSeen(
             name, call.node, args, keywords, result, conditions, frame.symbol, frame.caller, self.given
         )
@@ -113,7 +115,7 @@ class Observer(Numbering):
         """Tensors of the default device meet one of the module's own, which is computed from ``inputs``."""
         if not self._frames:
             return
-        frame, conditions = self._frames[-1], frozenset(call.state.conditions.items())
+        frame, conditions = self._frames[-1], call.state.taken
         seen = Meeting(call.node, inputs, conditions, frame.symbol, frame.node)
         for home in homes:
             found = self._found(self.meetings, home)
@@ -164,6 +166,11 @@ class Observer(Numbering):
     def saw_use(self, tensor: Tensor | None, role: str) -> None:
         if tensor is not None and tensor.origin is not None:
             self.uses.setdefault(tensor.origin, set()).add(role)
+
+    @property
+    def constructing(self) -> bool:
+        """Whether what runs is a constructor: what it is given are settings, not tensors."""
+        return bool(self._frames) and self._frames[-1].symbol.rpartition(".")[2] == "__init__"
 
     @property
     def in_method(self) -> bool:

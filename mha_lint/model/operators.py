@@ -18,9 +18,13 @@ from mha_lint.model.values import (
     NONE,
     NOTHING,
     Const,
+    Instance,
     Int,
+    Layer,
     Leading,
+    Method,
     Number,
+    Qualified,
     Sequence,
     State,
     Tensor,
@@ -106,10 +110,18 @@ def _binary(run: Interpreter, sign: object, left: Value, right: Value, node: cst
     first, second = as_size(left), as_size(right)
     if first is None or second is None:
         return NOTHING
-    if isinstance(sign, cst.Divide) and first.constant is not None and second.constant is None:
-        return Number(_calculated(sign, left, right, state))  # 1 / d is a scale
-    size = arithmetic(run, sign, state.normal(first), state.normal(second), node, state)
+    first, second = state.normal(first), state.normal(second)
+    if isinstance(sign, (cst.Divide, cst.DivideAssign)) and first.constant is not None:
+        return _quotient(first.constant, second) or Number(_calculated(sign, left, right, state))
+    size = arithmetic(run, sign, first, second, node, state)
     return Number(_calculated(sign, left, right, state)) if size is None else Int(size)
+
+
+def _quotient(number: int, by: Size) -> Int | None:
+    """``8 / 2``: a whole number, which the code may go on to use as a size; ``1 / 2`` and ``1 / d`` are none."""
+    if not by.constant or number % by.constant:
+        return None
+    return Int(constant(number // by.constant))
 
 
 _ROTATION = re.compile(r"(?:^|[._])(?:cos|sin|freqs?)(?:$|[\W_])", re.IGNORECASE)
@@ -279,7 +291,9 @@ def is_none(value: Value) -> bool | None:
     match value:
         case Const(None):
             return True
-        case Unknown():
+        case Unknown() | Method():
+            return None
+        case Layer(optional=True) | Instance(optional=True) | Qualified(optional=True):
             return None
         case _:
             return False
@@ -334,6 +348,31 @@ def _learn(run: Interpreter, test: cst.Comparison, holds: bool, state: State) ->
             equate(left, ONE, state.definitions)
 
 
+def _fact(run: Interpreter, test: cst.BaseExpression, text: str, state: State) -> str:
+    """A condition on one value that was given, in terms of that value, which other functions know by other names.
+
+    Empty where the condition is on anything else.
+    """
+    asked: cst.BaseExpression = test
+    if isinstance(test, cst.Comparison):
+        asked = test.left
+        if not all(_is_plain(each.comparator) for each in test.comparisons):
+            return ""
+    if not isinstance(asked, (cst.Name, cst.Attribute)):
+        return ""
+    value = run.evaluate(asked, state)
+    if not isinstance(value, Unknown) or value.key is None or value.key.startswith("<"):
+        return ""
+    return value.key + text.removeprefix(run.text(asked))
+
+
+def _is_plain(node: cst.BaseExpression) -> bool:
+    """Return True for a literal, which says the same in every function."""
+    if isinstance(node, cst.Name):
+        return node.value in ("None", "True", "False")
+    return isinstance(node, (cst.Integer, cst.Float, cst.SimpleString))
+
+
 def _decide_atom(run: Interpreter, test: cst.BaseExpression, text: str, state: State, *, negated: bool = False) -> bool:
     known = truth(run.evaluate(test, state))
     if known is not None:
@@ -342,8 +381,14 @@ def _decide_atom(run: Interpreter, test: cst.BaseExpression, text: str, state: S
         return False
     if text in state.conditions:
         return state.conditions[text]
+    fact = _fact(run, test, text, state)
+    if fact in state.facts:
+        state.conditions[text] = taken = state.facts[fact]
+        return taken
     taken = run.choose(2) == 0
     state.conditions[text] = taken
+    if fact:
+        state.facts[fact] = taken
     if isinstance(test, cst.Comparison):
         _learn(run, test, taken != negated, state)
     if taken and text.endswith(" is None"):

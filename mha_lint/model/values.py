@@ -180,6 +180,7 @@ class Layer:
     width_out: Size | None = None
     items: tuple[Value, ...] = ()
     node: cst.Call | None = None
+    optional: bool = False  # it may be None as well
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +189,7 @@ class Instance:
 
     cls: ClassInfo
     attributes: tuple[tuple[str, Value], ...] = ()
+    optional: bool = False  # it may be None as well
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,6 +209,7 @@ class Qualified:
     """A name imported from elsewhere, in full: ``torch.nn.functional.softmax``."""
 
     name: str
+    optional: bool = False  # the module binds the name a second time, such as to None where the import fails
 
 
 @dataclass(frozen=True, slots=True)
@@ -216,16 +219,21 @@ class ClassValue:
 
 @dataclass(frozen=True, slots=True)
 class Function:
-    """A function, method or lambda of this file. ``closure`` holds the variables around a nested one."""
+    """A function, method or lambda of this file.
+
+    ``closure`` holds the variables around a nested one as they were where it was made, and ``around`` is the function
+    that made it: as long as that runs, its variables are read when the nested function is called.
+    """
 
     node: cst.FunctionDef | cst.Lambda
     owner: Self | Instance | None = None
     closure: tuple[tuple[str, Value], ...] = ()
+    around: cst.CSTNode | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Method:
-    """A method of a tensor or of an unknown object, not called yet."""
+    """A method of an unknown object that is called, or any attribute of a tensor or of another known object."""
 
     receiver: Value
     name: str
@@ -260,8 +268,6 @@ def as_size(value: Value | None) -> Size | None:
             return size
         case Unknown(str(key)):
             return symbol(key)
-        case Method(Unknown(str(key)), name):  # config.dim, which is not called
-            return symbol(f"{key}.{name}")
         case Const(bool(flag)):
             return constant(int(flag))
         case _:
@@ -277,7 +283,7 @@ def as_factor(value: Value | None) -> Factor | None:
             return of_number(number)
         case Int(size):
             return of_size(size)
-        case Unknown(str(key)) | Method(Unknown(str(key))) if not key.startswith("<"):
+        case Unknown(str(key)) if not key.startswith("<"):
             known = as_size(value)
             return None if known is None else of_size(known)
         case _:
@@ -320,6 +326,8 @@ def truth(value: Value) -> bool | None:
             return None if size.constant is None else bool(size.constant)
         case Sequence(items):
             return bool(items)
+        case Layer(optional=True) | Instance(optional=True):
+            return None
         case Layer() | Instance() | Self() | Function() | ClassValue():
             return True
         case _:
@@ -328,7 +336,13 @@ def truth(value: Value) -> bool | None:
 
 @dataclass(slots=True)
 class State:
-    """What is known at one point of one path: local variables, attributes of self, sizes, conditions taken."""
+    """What is known at one point of one path: local variables, attributes of self, sizes, conditions taken.
+
+    ``conditions`` are those taken in the function running, by their text, as long as what they name stays the same.
+    ``passed`` are those of the functions around it, and of the calls that have returned: their names mean nothing
+    here, but the path would not be here without them. ``facts`` are the same decisions by the values that they are
+    about, which are the same in every function.
+    """
 
     variables: dict[str, Value] = field(default_factory=dict)
     attributes: dict[str, Value] = field(default_factory=dict)
@@ -336,6 +350,8 @@ class State:
     conditions: dict[str, bool] = field(default_factory=dict)
     ranks: dict[str, int] = field(default_factory=dict)  # of tensors whose rank was learnt after they were used
     inference: bool = False  # inside torch.no_grad() or torch.inference_mode()
+    passed: frozenset[tuple[str, bool]] = frozenset()
+    facts: dict[str, bool] = field(default_factory=dict)
 
     def copy(self) -> State:
         return State(
@@ -345,7 +361,32 @@ class State:
             dict(self.conditions),
             dict(self.ranks),
             self.inference,
+            self.passed,
+            dict(self.facts),
         )
+
+    @property
+    def taken(self) -> frozenset[tuple[str, bool]]:
+        """Every condition that led here, in whatever function it was taken."""
+        return self.passed.union(self.conditions.items())
+
+    def unless_none(self, value: Value) -> Value:
+        """Give the value, or None where a condition on this path has told, in whatever function, that it is None."""
+        if self.facts and isinstance(value, Unknown) and self.facts.get(f"{value.key} is None"):
+            return NONE
+        return value
+
+    @property
+    def own_names(self) -> frozenset[str]:
+        """The names under which the object keeps something, and those of what it was built with."""
+        keys = (value.key for value in self.attributes.values() if isinstance(value, Unknown) and value.key)
+        return frozenset(self.attributes).union(keys)
+
+    def agree(self, other: State) -> None:
+        """Keep the conditions that led to both: the others no longer tell the two paths apart."""
+        self.conditions = dict(self.conditions.items() & other.conditions.items())
+        self.facts = dict(self.facts.items() & other.facts.items())
+        self.passed &= other.passed
 
     def knows_the_same(self, other: State, names: Collection[str]) -> bool:
         """Whether the two differ in nothing but the conditions that led there, and variables besides ``names``."""
@@ -384,7 +425,7 @@ def joined(states: list[State]) -> State:
                     mine[name] = NOTHING
         result.definitions = {n: size for n, size in result.definitions.items() if other.definitions.get(n) == size}
         result.ranks = {n: rank for n, rank in result.ranks.items() if other.ranks.get(n) == rank}
-        result.conditions = {t: taken for t, taken in result.conditions.items() if other.conditions.get(t) == taken}
+        result.agree(other)
         result.inference = result.inference and other.inference
     return result
 

@@ -12,6 +12,7 @@ from mha_lint.model.filling import Filling, filling
 from mha_lint.model.marks import Masking
 from mha_lint.model.values import Tensor
 from mha_lint.rules.base import Hit, Rule
+from mha_lint.rules.numbers import number_text
 
 if TYPE_CHECKING:
     from mha_lint.model.attention import FileModel
@@ -131,6 +132,7 @@ def _hit(node: cst.BaseExpression, masking: Masking, model: FileModel, places: P
         message = "scores are multiplied by a mask before the softmax: a score of 0 is not masked"
     else:
         (number,) = masking.numbers
-        message = f"scores are masked with {number:g}, which the softmax gives the weight of an average key"
+        shown = number_text(number, None if written is None else written.value, places)
+        message = f"scores are masked with {shown}, which the softmax gives the weight of an average key"
     place = node if written is None else written.value
     return Hit(place, place, message, symbol, evidence=Unmasked(node, written))

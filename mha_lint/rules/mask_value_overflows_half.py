@@ -12,6 +12,7 @@ import libcst as cst
 from mha_lint.model.filling import filling, softmaxed
 from mha_lint.model.values import Tensor, as_factor
 from mha_lint.rules.base import Hit, Rule
+from mha_lint.rules.numbers import number_text
 
 if TYPE_CHECKING:
     from mha_lint.model.attention import FileModel
@@ -99,7 +100,9 @@ class MaskValueOverflowsHalf(Rule):
             written = filling(node, model.names, places)
             place = node if written is None else written.value
             number = _number(overflowing[0])
-            message = f"scores are filled with {number:g}, which float16 can't hold: its numbers end at {HALF_MAX:g}"
+            assert number is not None  # it overflows
+            shown = number_text(number, None if written is None else written.value, places)
+            message = f"scores are filled with {shown}, which float16 can't hold: its numbers end at {HALF_MAX:g}"
             yield Hit(place, node, message, overflowing[0].symbol, evidence=(written, tuple(fills)))
 
 

@@ -75,10 +75,12 @@ class MissingOutputProjection(Rule):
     until it is trained, and old checkpoints load with `strict=False`. Applies it to the merged tensor in `forward`.
     Relation *extended*: with the new parameters at the identity, outputs and gradients are the same, `state_dict`
     gains exactly the announced keys, and gradients reach the new parameters. Option `out-proj-init = "default"`
-    leaves PyTorch's initialisation (validated with the identity loaded). It is *unsafe* because a strict
-    `load_state_dict` of an old checkpoint fails, as does an optimizer's state, and other random numbers are drawn
-    after it under the same seed. Where a projection was built but never applied, the fix applies that one: weights
-    that old checkpoints carry unused begin to act.
+    leaves PyTorch's initialisation (validated with the identity loaded). Where a projection was built but never
+    applied, the fix applies that one, and weights that old checkpoints carry unused begin to act.
+
+    It is *unsafe* because more than results counts: a strict `load_state_dict` of an old checkpoint fails, the state of
+    an optimizer no longer fits, and the random numbers that are drawn after the new parameters are others. To have it
+    applied by `--fix` alone, set `extend-safe-fixes = ["MHA003"]`.
 
     ## When it stays silent
 

@@ -40,8 +40,9 @@ class NeedlessContiguous(Rule):
 
     ## Why it matters
 
-    It costs little where the tensor is contiguous, but it claims that the layout needs mending: a reader looks for the
-    transpose that isn't there, and copies the habit to places where it does cost a copy.
+    Where the tensor is contiguous it costs little, but it claims that the layout needs mending: a reader looks for the
+    transpose that isn't there, and copies the habit to places where it does cost a copy. Before `.reshape(...)` the
+    copy is made once, with it or without it: where no view is possible, `.reshape` makes it.
 
     ## Example
 
@@ -79,7 +80,7 @@ class NeedlessContiguous(Rule):
     code = "MHA004"
     name = "needless-contiguous"
     severity = "info"
-    why = "`.contiguous()` says that the layout needs mending here; it does not."
+    why = "The code does the same without it, and copies no more: `.reshape()` copies where no view is possible."
     applicability = "safe"
     relation = "equivalent"
     invalid: ClassVar = (

@@ -113,12 +113,16 @@ def _blanked(file: Outline, text: str, roots: Sequence[Function], calls: Calls) 
     for line in bytes(data).splitlines(keepends=True):
         starts.append(starts[-1] + len(line))
     for statement in file.body:
-        if isinstance(statement, ast.ClassDef) and statement in kept:
+        if isinstance(statement, ast.ClassDef) and (statement in kept or _changes_others(statement)):
             for method in statement.body:
                 if _is_left_out(method, reached):
                     first, last = method.body[0], method.body[-1]
                     _blank(data, _start(first, data, starts), _end(last, starts))
-        elif statement not in kept and isinstance(statement, (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
+        elif isinstance(statement, ast.ClassDef) or (
+            isinstance(statement, (ast.FunctionDef, ast.AsyncFunctionDef))
+            and statement not in kept
+            and not _changes_others(statement)
+        ):
             _blank(data, _start(statement, data, starts), _end(statement, starts))
     return data.decode("utf-8", "surrogatepass")
 
@@ -168,7 +172,37 @@ def _is_left_out(method: ast.stmt, reached: Collection[Function]) -> TypeGuard[a
         and method.name != "__init__"
         and method not in reached
         and method.body[0].lineno > method.lineno
+        and not any(map(_changed, ast.walk(method)))
     )
+
+
+_SETTING = frozenset({"setattr", "__setattr__", "append", "extend", "insert", "update", "pop", "clear"})
+
+
+def _changed(node: ast.AST) -> bool:
+    """Whether the code sets an attribute, or a name of the module, that other code may take to be constant."""
+    match node:
+        case ast.Attribute(ctx=ast.Store() | ast.Del()) | ast.Global():
+            return True
+        case ast.Subscript(value=ast.Attribute() | ast.Call(), ctx=ast.Store() | ast.Del()):
+            return True
+        case ast.Call(func=ast.Name(id=name) | ast.Attribute(attr=name)):
+            return name in _SETTING
+        case _:
+            return False
+
+
+def _changes_others(statement: ast.stmt) -> bool:
+    """Whether a class or function sets an attribute of anything but its own object, or a name of the module."""
+    return any(_changed(node) and not _is_of_self(node) for node in ast.walk(statement))
+
+
+def _is_of_self(node: ast.AST) -> bool:
+    while isinstance(node, (ast.Attribute, ast.Subscript, ast.Call)):
+        node = node.func if isinstance(node, ast.Call) else node.value
+        if isinstance(node, ast.Name):
+            return node.id == "self"
+    return False
 
 
 def _mentioned(statement: ast.stmt, reached: Collection[Function]) -> list[str]:

@@ -6,7 +6,9 @@ Known to be lost: a width that is called that of a head and is none.
 from __future__ import annotations
 
 import ast
+import operator
 import re
+from collections.abc import Callable
 
 _WIDTH_OF_HEAD = re.compile(
     r"(?<!all_)head_?(?:dim|size|width|ch|feat)|dim_?(?:per_)?head|per_(?:attention_)?head|(?:^|_)d_?(?:k|head|h|qk)$|key_dim|^hd$",
@@ -42,14 +44,34 @@ def doubtful(tree: ast.Module) -> bool:
 def _root(node: ast.expr) -> tuple[bool, ast.expr] | None:
     """Of a square root, whether it is not inverted, and what it is of."""
     match node:
-        case ast.BinOp(left=base, op=ast.Pow(), right=ast.Constant(value=0.5)):
-            return True, base
-        case ast.BinOp(left=base, op=ast.Pow(), right=ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=0.5))):
-            return False, base
+        case ast.BinOp(left=base, op=ast.Pow(), right=exponent) if (power := _number(exponent)) in (0.5, -0.5):
+            return power == 0.5, base
         case ast.Call(func=ast.Attribute(attr="sqrt" | "rsqrt" as name) | ast.Name(id="sqrt" | "rsqrt" as name)):
             return (name == "sqrt", node.args[0]) if node.args else (name == "sqrt", node.func)
         case ast.BinOp(left=ast.Constant(), op=ast.Div(), right=right) if (inner := _root(right)) is not None:
             return not inner[0], inner[1]
+    return None
+
+
+_ARITHMETIC: dict[type[ast.operator], Callable[[float, float], float]] = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.Div: operator.truediv,
+}
+
+
+def _number(node: ast.expr) -> float | None:
+    """The number that an expression of literals is, such as ``-(1 / 2)``."""
+    match node:
+        case ast.Constant(value=int() | float() as value):
+            return value
+        case ast.UnaryOp(op=ast.USub(), operand=operand) if (inner := _number(operand)) is not None:
+            return -inner
+        case ast.BinOp(left=left, op=sign, right=right) if type(sign) in _ARITHMETIC:
+            first, second = _number(left), _number(right)
+            if first is not None and second is not None and (second or not isinstance(sign, ast.Div)):
+                return _ARITHMETIC[type(sign)](first, second)
     return None
 
 
