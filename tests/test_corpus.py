@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import difflib
 import io
+import re
 import tokenize
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -284,8 +285,10 @@ def touched_rows(before: str, after: str) -> set[int]:
 
 
 def comments(text: str) -> list[str]:
+    """The comments of a text; two that share a line count as two."""
     tokens = tokenize.generate_tokens(io.StringIO(text).readline)
-    return [token.string for token in tokens if token.type == tokenize.COMMENT]
+    found = [token.string for token in tokens if token.type == tokenize.COMMENT]
+    return [part.strip() for comment in found for part in re.findall("#[^#]*", comment)]
 
 
 def tensors(value: Any) -> list[Any]:

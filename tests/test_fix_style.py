@@ -574,3 +574,82 @@ def test_a_fix_where_a_scale_is_used_leaves_no_dead_wrong_one() -> None:
             tree = ast.walk(ast.parse(after))
             contexts = [type(node.ctx) for node in tree if isinstance(node, ast.Attribute) and node.attr == name]
             assert ast.Load in contexts, f"{path}: {name} is set and never read"
+
+
+# --- the tokens first
+
+
+TIME_FIRST = """import torch
+from torch import nn
+
+
+class Attention(nn.Module):
+    def __init__(self, embed_dim, num_heads):
+        super().__init__()
+        self.num_heads, self.head_dim = num_heads, embed_dim // num_heads
+        self.q_proj, self.k_proj, self.v_proj, self.out_proj = (nn.Linear(embed_dim, embed_dim) for _ in range(4))
+
+    def forward(self, query):
+        tgt_len, bsz, embed_dim = query.size()
+        q = self.q_proj(query) * self.head_dim**-0.5
+        SPLIT
+        k = self.k_proj(query).view(-1, bsz * self.num_heads, self.head_dim).transpose(0, 1)
+        v = self.v_proj(query).view(-1, bsz * self.num_heads, self.head_dim).transpose(0, 1)
+        attn = torch.bmm(torch.bmm(q, k.transpose(1, 2)).softmax(dim=-1), v)
+        MERGE
+        return self.out_proj(attn)
+"""
+SPLIT = "q = q.view(tgt_len, bsz * self.num_heads, self.head_dim).transpose(0, 1)"
+MERGE = "attn = attn.transpose(0, 1).reshape(tgt_len, bsz, embed_dim)"
+
+
+def time_first(split: str = SPLIT, merge: str = MERGE) -> str:
+    return TIME_FIRST.replace("SPLIT", split).replace("MERGE", merge)
+
+
+@pytest.mark.parametrize(
+    ("code", "before", "after"),
+    [
+        ("MHA101", time_first(merge="attn = attn.reshape(tgt_len, bsz, embed_dim)"), time_first()),
+        (
+            "MHA101",
+            time_first(merge="attn = attn.contiguous().view(tgt_len, bsz, embed_dim)"),
+            time_first(merge="attn = attn.transpose(0, 1).contiguous().view(tgt_len, bsz, embed_dim)"),
+        ),
+        (
+            "MHA101",
+            time_first(merge="attn = torch.reshape(attn, (tgt_len, bsz, embed_dim))"),
+            time_first(merge="attn = torch.reshape(attn.transpose(0, 1), (tgt_len, bsz, embed_dim))"),
+        ),
+        ("MHA102", time_first("q = q.view(bsz * self.num_heads, tgt_len, self.head_dim)"), time_first()),
+    ],
+)
+def test_where_the_tokens_come_first_the_fix_keeps_them_first_and_is_validated(
+    tmp_path: Path, code: str, before: str, after: str
+) -> None:
+    assert fixed(before, code) == after
+    pytest.importorskip("torch")
+    from mha_lint.fixing import fix_source
+    from mha_lint.validation import Validator
+
+    path = tmp_path / "attention.py"
+    path.write_text(before)
+    source, settings = decode(path, path.read_bytes()), Settings(select=(code,), unsafe_fixes=True)
+    with Validator(devices=("cpu",)) as validator:
+        result = fix_source(source, lint(source, settings), settings, validator)
+    assert result.text == after
+    assert [finding.verdict and finding.verdict.verdict for finding in result.fixed] == ["validated"]
+    namespace: dict[str, object] = {}
+    exec(before, namespace)
+    import torch
+
+    torch.manual_seed(0)
+    module = namespace["Attention"](16, 4)  # type: ignore[operator]
+    exec(after, namespace)
+    right = namespace["Attention"](16, 4)  # type: ignore[operator]
+    right.load_state_dict(module.state_dict())
+    x = torch.randn(5, 3, 16)
+    order = torch.tensor([3, 1, 4, 0, 2])
+    torch.testing.assert_close(right(x[order]), right(x)[order])
+    torch.testing.assert_close(right(x[:, :1]), right(x)[:, :1])
+    assert not torch.allclose(module(x[order]), module(x)[order])
