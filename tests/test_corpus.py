@@ -109,7 +109,7 @@ def validator() -> Iterator[Validator]:
     pytest.importorskip("torch")
     from mha_lint.validation import Validator
 
-    with Validator(devices=("cpu",)) as running:
+    with Validator(devices=("cpu",), timeout=600.0) as running:  # other tests run beside this one
         yield running
 
 

@@ -65,7 +65,7 @@ def validator(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Validator]:
     pytest.importorskip("torch")
     from mha_lint.validation import Validator
 
-    with Validator(devices=("cpu",), cache_dir=tmp_path_factory.mktemp("evidence")) as running:
+    with Validator(devices=("cpu",), timeout=600.0, cache_dir=tmp_path_factory.mktemp("evidence")) as running:
         yield running
 
 

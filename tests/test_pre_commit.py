@@ -5,10 +5,11 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
-from checkout import ROOT, commit_all, copy_to
+from checkout import commit_all, copy_to
 from samples import BROKEN, CLEAN, FIXED
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("pre-commit")]  # one home for all, made once
@@ -39,37 +40,56 @@ def project(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def try_repo(hooks: Path, home: Path, project: Path, hook: str) -> subprocess.CompletedProcess[str]:
+@pytest.fixture(scope="module")
+def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the torch of this environment as a wheel, which only points to it: the real one fills a disk."""
+    torch = pytest.importorskip("torch")
+    folder = tmp_path_factory.mktemp("wheels")
+    version = f"{torch.__version__.partition('+')[0]}+here"
+    info = f"torch-{version}.dist-info"
+    with zipfile.ZipFile(folder / f"torch-{version}-py3-none-any.whl", "w") as wheel:
+        wheel.writestr("torch_of_the_tests.pth", f"{Path(torch.__file__).parents[1]}\n")
+        wheel.writestr(f"{info}/METADATA", f"Metadata-Version: 2.1\nName: torch\nVersion: {version}\n")
+        wheel.writestr(f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+        wheel.writestr(f"{info}/RECORD", "")
+    (folder / "constraints.txt").write_text(f"torch=={version}\n")
+    return folder
+
+
+def try_repo(hooks: Path, home: Path, wheels: Path, project: Path, hook: str) -> subprocess.CompletedProcess[str]:
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     environment |= {
         "PRE_COMMIT_HOME": str(home),
-        "PIP_CONSTRAINT": str(ROOT / "constraints.txt"),  # the torch that is tested here
+        "PIP_FIND_LINKS": str(wheels),
+        "PIP_CONSTRAINT": str(wheels / "constraints.txt"),  # the torch that is tested here
         "CUDA_VISIBLE_DEVICES": "",
     }
     command = [sys.executable, "-m", "pre_commit", "try-repo", str(hooks), hook, "--all-files", "--verbose"]
     return subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True, timeout=900)
 
 
-def test_the_check_hook_fails_on_findings_and_passes_without(hooks: Path, home: Path, project: Path) -> None:
-    done = try_repo(hooks, home, project, "mha-lint")
+def test_the_check_hook_fails_on_findings_and_passes_without(
+    hooks: Path, home: Path, wheels: Path, project: Path
+) -> None:
+    done = try_repo(hooks, home, wheels, project, "mha-lint")
     assert done.returncode == 1, done.stdout + done.stderr
     assert "broken.py:" in done.stdout
     assert "MHA001" in done.stdout
     assert "vendored.py" not in done.stdout
     (project / "broken.py").write_text(FIXED)
-    done = try_repo(hooks, home, project, "mha-lint")
+    done = try_repo(hooks, home, wheels, project, "mha-lint")
     assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_the_fix_hook_fixes_validates_and_fails_so_that_the_change_is_seen(
-    hooks: Path, home: Path, project: Path
+    hooks: Path, home: Path, wheels: Path, project: Path
 ) -> None:
-    done = try_repo(hooks, home, project, "mha-lint-fix")
+    done = try_repo(hooks, home, wheels, project, "mha-lint-fix")
     assert done.returncode == 1, done.stdout + done.stderr
     assert "files were modified by this hook" in done.stdout
     assert "1 fixed (validated on cpu)" in done.stdout
     assert (project / "broken.py").read_text() == FIXED
     assert (project / "clean.py").read_text() == CLEAN
     assert (project / "vendored.py").read_text() == BROKEN
-    done = try_repo(hooks, home, project, "mha-lint-fix")
+    done = try_repo(hooks, home, wheels, project, "mha-lint-fix")
     assert done.returncode == 0, done.stdout + done.stderr

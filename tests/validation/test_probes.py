@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import copy
+import os
 import random
+import subprocess
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -279,6 +282,17 @@ def test_random_numbers_drawn_for_nothing_are_told() -> None:
 
     seen = observe("eval determinism", wasteful, {"x": tokens()})
     assert seen.outcome == "violated" and "advances the random state" in seen.words and "rand" in seen.words
+
+
+def test_watching_operations_does_not_import_torchs_compiler_where_nothing_is_compiled() -> None:
+    code = (
+        "import sys, torch\nfrom mha_lint.validation.probes import observe\n"
+        "seen = observe('half safety', torch.nn.Linear(4, 4), {'input': torch.ones(2, 4)})\n"
+        "print(seen.outcome, 'torch._dynamo' in sys.modules)\n"
+    )
+    environment = {**os.environ, "TORCH_COMPILE_DISABLE": "1"}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout == "holds False\n"
 
 
 def _everything(module: Any, inputs: dict[str, Any]) -> list[Any]:

@@ -14,6 +14,9 @@ class Watching(TorchDispatchMode):
     seconds in every child. Where nothing is compiled, there is nothing to guard against.
     """
 
+    def __init__(self) -> None:
+        TorchDispatchMode.__init__(self)
+
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
         return os.environ.get("TORCH_COMPILE_DISABLE") != "1"
