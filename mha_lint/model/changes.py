@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import libcst as cst
+
+from mha_lint.model.places import children
 
 MUTATING = frozenset("append extend insert remove pop clear add discard update setdefault".split())
 ANY = "*"  # in place of a name: the code computes which attribute it sets
@@ -29,54 +32,81 @@ class Changes:
     """What a module binds more than once, and what it changes in its objects."""
 
     rebound: frozenset[str] = frozenset()  # names of the module, of which no one value is known
+    rebound_in: dict[cst.ClassDef | None, frozenset[str]] = field(default_factory=dict)  # names of a class's body
     attributes: dict[str, list[Change]] = field(default_factory=dict)
 
 
 def read(module: cst.Module) -> Changes:
     """Read the changes of a whole module."""
     reader = _Reader()
-    module.visit(reader)
-    twice = {name for name, count in reader.bound.items() if count > 1}
-    return Changes(frozenset(twice | reader.rebound), reader.attributes)
+    reader.block(module.body)
+    twice = {name for name, count in reader.bound[None].items() if count > 1}
+    return Changes(
+        frozenset(twice | reader.rebound),
+        {cls: frozenset(name for name, count in bound.items() if count > 1) for cls, bound in reader.bound.items()},
+        reader.attributes,
+    )
 
 
-def rebound_in(body: cst.BaseSuite) -> frozenset[str]:
-    """The names that the body of a class binds more than once."""
-    reader = _Reader()
-    body.visit(reader)
-    return frozenset(name for name, count in reader.bound.items() if count > 1)
+class _Reader:
+    """Counts the bindings of the module and of each class, and collects the changes of attributes.
 
-
-class _Reader(cst.CSTVisitor):
-    """Counts bindings at the top level, and collects changes of attributes at any level."""
+    It goes from statement to statement: LibCST's visitors take as long as the parser for all that is in expressions.
+    """
 
     def __init__(self) -> None:
-        self.bound: Counter[str] = Counter()
+        self.bound: defaultdict[cst.ClassDef | None, Counter[str]] = defaultdict(Counter)
         self.rebound: set[str] = set()
         self.attributes: dict[str, list[Change]] = {}
-        self._around: list[cst.ClassDef | cst.FunctionDef | cst.Lambda] = []
+        self._around: list[cst.ClassDef | cst.FunctionDef] = []
 
     # --- where the code stands -----------------------------------------------------------------------------------
 
-    def visit_ClassDef(self, node: cst.ClassDef) -> None:
-        self._binds(node.name.value)
-        self._around.append(node)
+    def block(self, body: Sequence[cst.CSTNode]) -> None:
+        for statement in body:
+            self._statement(statement)
 
-    def leave_ClassDef(self, original_node: cst.ClassDef) -> None:
-        self._around.pop()
+    def _statement(self, statement: cst.CSTNode) -> None:
+        match statement:
+            case cst.SimpleStatementLine(body=parts) | cst.SimpleStatementSuite(body=parts):
+                for part in parts:
+                    self._small(part)
+                return
+            case cst.ClassDef():
+                self._binds(statement.name.value)
+                self._within(statement)
+                return
+            case cst.FunctionDef():
+                if not any(_is_named(each.decorator, "overload") for each in statement.decorators):
+                    self._binds(statement.name.value)
+                self._within(statement)
+                return
+            case cst.For(target=target):
+                self._target(target, None)
+            case cst.If(test=test) | cst.While(test=test):
+                self._expression(test)
+            case cst.With(items=items):
+                for item in items:
+                    if item.asname is not None:
+                        self._target(item.asname.name, None)
+            case cst.ExceptHandler(name=cst.AsName(name=name)):
+                self._target(name, None)
+            case cst.MatchCase(pattern=pattern):
+                self._pattern(pattern)
+        self._inside(statement)
 
-    def visit_FunctionDef(self, node: cst.FunctionDef) -> None:
-        if not any(_is_named(each.decorator, "overload") for each in node.decorators):
-            self._binds(node.name.value)
-        self._around.append(node)
+    def _inside(self, statement: cst.CSTNode) -> None:
+        """Read the blocks of a compound statement."""
+        for name in ("body", "handlers", "orelse", "finalbody", "cases"):
+            part = getattr(statement, name, None)
+            if isinstance(part, (list, tuple)):
+                self.block(part)
+            elif isinstance(part, cst.CSTNode):
+                self._statement(part)
 
-    def leave_FunctionDef(self, original_node: cst.FunctionDef) -> None:
-        self._around.pop()
-
-    def visit_Lambda(self, node: cst.Lambda) -> None:
-        self._around.append(node)
-
-    def leave_Lambda(self, original_node: cst.Lambda) -> None:
+    def _within(self, statement: cst.ClassDef | cst.FunctionDef) -> None:
+        self._around.append(statement)
+        self._inside(statement)
         self._around.pop()
 
     def _method(self) -> tuple[cst.ClassDef, cst.FunctionDef] | None:
@@ -84,7 +114,7 @@ class _Reader(cst.CSTVisitor):
         match self._around:
             case [*_, cst.ClassDef() as owner, cst.FunctionDef() as method]:
                 return owner, method
-            case [*_, cst.ClassDef() as owner, cst.FunctionDef() as method, cst.FunctionDef() | cst.Lambda()]:
+            case [*_, cst.ClassDef() as owner, cst.FunctionDef() as method, cst.FunctionDef()]:
                 return owner, method  # a function made in it
             case _:
                 return None
@@ -100,8 +130,58 @@ class _Reader(cst.CSTVisitor):
     # --- bindings ------------------------------------------------------------------------------------------------
 
     def _binds(self, name: str) -> None:
-        if not self._around:
-            self.bound[name] += 1
+        match self._around:
+            case []:
+                self.bound[None][name] += 1
+            case [*_, cst.ClassDef() as cls]:
+                self.bound[cls][name] += 1
+
+    def _small(self, part: cst.BaseSmallStatement) -> None:
+        match part:
+            case cst.Assign(targets=targets, value=value):
+                for target in targets:
+                    self._target(target.target, value)
+                if not self._around:
+                    self._expression(value)
+            case cst.AnnAssign(target=only, value=value) if value is not None:
+                self._target(only, value)
+            case cst.AugAssign(target=only):
+                self._target(only, None)
+                self._target(only, None)  # it had a value before
+            case cst.Del(target=only):
+                self._target(only, None)
+            case cst.Import(names=aliases) | cst.ImportFrom(names=[*aliases]):
+                for alias in aliases:
+                    name = alias.name if alias.asname is None else alias.asname.name
+                    if isinstance(name, cst.Name):
+                        self._binds(name.value)
+            case cst.ImportFrom(names=cst.ImportStar()) if not self._around:
+                self.rebound |= self.bound[None].keys()  # it may hold any of the names that were bound before
+            case cst.Global(names=names):
+                self.rebound |= {item.name.value for item in names}
+            case cst.Expr(value=value):
+                self._expression(value)
+
+    def _expression(self, node: cst.BaseExpression) -> None:
+        """Read the calls and bindings that an expression, which is not assigned, may be there for."""
+        pending: list[cst.CSTNode] = [node]
+        while pending:
+            current = pending.pop()
+            match current:
+                case cst.Call():
+                    self._call(current)
+                case cst.NamedExpr(target=target, value=value):
+                    self._target(target, value)
+            pending += children(current)
+
+    def _pattern(self, node: cst.CSTNode) -> None:
+        """``case {"name": value}`` binds what it names."""
+        pending = [node]
+        while pending:
+            current = pending.pop()
+            if isinstance(current, cst.MatchAs) and current.name is not None:
+                self._binds(current.name.value)
+            pending += children(current)
 
     def _target(self, node: cst.BaseExpression, value: cst.BaseExpression | None) -> None:
         match node:
@@ -123,52 +203,6 @@ class _Reader(cst.CSTVisitor):
             case [cst.SubscriptElement(slice=cst.Index(value=cst.SimpleString() as name))]:
                 self.rebound.add(str(name.evaluated_value))
 
-    def visit_Assign(self, node: cst.Assign) -> None:
-        for target in node.targets:
-            self._target(target.target, node.value)
-
-    def visit_AnnAssign(self, node: cst.AnnAssign) -> None:
-        if node.value is not None:
-            self._target(node.target, node.value)
-
-    def visit_AugAssign(self, node: cst.AugAssign) -> None:
-        self._target(node.target, None)
-        if isinstance(node.target, cst.Name) and not self._around:
-            self.rebound.add(node.target.value)
-
-    def visit_NamedExpr(self, node: cst.NamedExpr) -> None:
-        self._target(node.target, node.value)
-
-    def visit_For(self, node: cst.For) -> None:
-        self._target(node.target, None)
-
-    def visit_AsName(self, node: cst.AsName) -> None:
-        self._target(node.name, None)
-
-    def visit_Del(self, node: cst.Del) -> None:
-        self._target(node.target, None)
-
-    def visit_MatchAs(self, node: cst.MatchAs) -> None:
-        if node.name is not None:
-            self._target(node.name, None)
-
-    def visit_Import(self, node: cst.Import) -> None:
-        for alias in node.names:
-            if alias.asname is None and isinstance(alias.name, cst.Name):
-                self._binds(alias.name.value)
-
-    def visit_ImportFrom(self, node: cst.ImportFrom) -> None:
-        if isinstance(node.names, cst.ImportStar):
-            if not self._around:
-                self.rebound |= self.bound.keys()  # it may hold any of the names that were bound before
-            return
-        for alias in node.names:
-            if alias.asname is None and isinstance(alias.name, cst.Name):
-                self._binds(alias.name.value)
-
-    def visit_Global(self, node: cst.Global) -> None:
-        self.rebound |= {item.name.value for item in node.names}
-
     # --- changes of attributes -----------------------------------------------------------------------------------
 
     def _changes(self, of: cst.BaseExpression, name: str, value: cst.BaseExpression | None) -> None:
@@ -179,7 +213,7 @@ class _Reader(cst.CSTVisitor):
         owner = method[0] if own and method is not None else None
         self.attributes.setdefault(name, []).append(Change(name, owner, value))
 
-    def visit_Call(self, node: cst.Call) -> None:
+    def _call(self, node: cst.Call) -> None:
         match node.func:
             case cst.Name("setattr") | cst.Attribute(attr=cst.Name("__setattr__")):
                 self._sets(node)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import libcst as cst
 
-from mha_lint.model.changes import ANY, Changes, read, rebound_in
+from mha_lint.model.changes import ANY, Changes, read
 
 TORCH_BASES = frozenset({"torch.nn.Module", "torch.nn.modules.module.Module", "lightning.LightningModule"})
 
@@ -141,7 +141,7 @@ def collect_small(part: cst.CSTNode, names: ModuleNames) -> None:
 
 def _class(node: cst.ClassDef, names: ModuleNames) -> ClassInfo:
     bases = tuple(names.qualify(base.value) or dotted(base.value) or "" for base in node.bases if base.star == "")
-    info = ClassInfo(node.name.value, node, bases, rebound=rebound_in(node.body))
+    info = ClassInfo(node.name.value, node, bases, rebound=names.changes.rebound_in.get(node, frozenset()))
     for statement in node.body.body:
         match statement:
             case cst.FunctionDef(name=cst.Name(name)):
