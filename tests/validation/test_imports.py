@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -133,6 +134,7 @@ def test_a_class_that_a_missing_package_decorates_is_there_but_never_built(check
     assert (verdict.verdict, "is decorated by missing.strict" in verdict.reason) == ("not exercised", True)
 
 
+@pytest.mark.skipif(find_spec("regex") is not None, reason="needs a package that is missing")
 def test_names_are_worked_on_with_what_the_standard_library_has_of_a_missing_package(check: Check) -> None:
     source = importing("import regex\nNAME = ', '.join([regex.compile('[aeiou]').sub('', 'attention')])")
     verdict = check(source.replace("* self.scale", "* self.scale * len('ttntn') / len(NAME)"), SPLIT, INDEXED, SYMBOL)
