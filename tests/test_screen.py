@@ -122,7 +122,7 @@ def test_the_whole_of_torch_nn_has_the_same_findings_with_and_without_the_screen
         # what a review of the screen found
         *("def f(v):\n    b, h, t, d = v.shape\n    v = v.contiguous()\n" + body for body in (
             "    y = v[:, -1].transpose(1, 2)\n    return y.view(b, t * d)\n",
-            "    y = v.transpose(1, 2)\n    merge = lambda: y.view(b, t, h * d)\n    y = y.contiguous()\n"
+            "    y = v\n    merge = lambda: y.view(b, t, h * d)\n    y = y.transpose(1, 2)\n"
             "    return merge()\n",
             "    return g(v)[v.transpose(1, 2).view(b, t, h * d)]\n",
         )),
