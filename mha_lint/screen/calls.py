@@ -107,7 +107,9 @@ def apply(look: Look, callee: Value, args: list[Value], keywords: dict[str, Valu
                 value = apply(look, rich(inner), args, keywords, node, env)
                 result = joined(result, fc.unproved(value))
             case Closure(function=inner, env=outer):
-                result = joined(result, look.run(inner, args, keywords, outer))
+                # It may have been made here: then it reads the variables as they are now.
+                now = {name: joined(value, env.get(name, 0)) for name, value in outer.items()}
+                result = joined(result, look.run(inner, args, keywords, env | now))
             case Class():
                 init = other.method("__init__")
                 if init is not None:

@@ -349,3 +349,24 @@ def test_a_guard_that_another_function_has_holds(text: str) -> None:
 @pytest.mark.parametrize("code", UNGUARDED)
 def test_what_another_function_does_not_guard_is_found(code: str) -> None:
     assert code in codes(UNGUARDED[code])
+
+
+NESTED = """def f(v):
+    b, h, t, d = v.shape
+    v = v.contiguous()
+    y = {before}
+{merge}
+    y = {after}
+    return merge()
+"""
+
+
+@pytest.mark.parametrize(
+    "merge",
+    ["    merge = lambda: y.view(b, t, h * d)\n", "    def merge():\n        return y.view(b, t, h * d)\n"],
+    ids=["lambda", "nested function"],
+)
+def test_a_nested_function_reads_the_variables_as_they_are_when_it_is_called(merge: str) -> None:
+    head = "import torch\n"
+    assert codes(head + NESTED.format(before="v", merge=merge, after="y.transpose(1, 2)")) == ["MHA001"]
+    assert codes(head + NESTED.format(before="v.transpose(1, 2)", merge=merge, after="y.contiguous()")) == []
