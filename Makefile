@@ -7,8 +7,8 @@ BIN := .venv/bin
 .PHONY: test test-fast lint demo clean
 .DELETE_ON_ERROR:
 
-# One worker a core. Tests of one group share what one of them has made, and so one worker.
-PYTEST := $(BIN)/python -m pytest --numprocesses logical --maxprocesses 16 --dist loadgroup
+# One worker a core; tests/conftest.py says how tests are spread over them.
+PYTEST := $(BIN)/python -m pytest --numprocesses logical --maxprocesses 16
 
 test: .venv/installed
 	$(PYTEST)

@@ -36,16 +36,11 @@ EXECUTED = [file for file in FILES if file.notes("run")]
 
 
 def each(files: list[CorpusFile], *, quick: frozenset[str] | None = None) -> pytest.MarkDecorator:
-    """Parametrise a test over corpus files. All tests of a file run in one worker, which fixes it once.
-
-    Where not all are quick, ``quick`` holds the names of those that are to run among the quick tests.
-    """
+    """Parametrise a test over corpus files, of which those in ``quick`` run among the quick tests; None for all."""
     parameters = []
     for file in files:
-        marks = [pytest.mark.xdist_group(file.name)]
-        if quick is not None and file.name not in quick:
-            marks.append(pytest.mark.slow)
-        parameters.append(pytest.param(file, id=file.name, marks=marks))
+        is_quick = quick is None or file.name in quick
+        parameters.append(pytest.param(file, id=file.name, marks=() if is_quick else pytest.mark.slow))
     return pytest.mark.parametrize("file", parameters)
 
 

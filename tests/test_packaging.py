@@ -61,7 +61,6 @@ def test_every_rule_and_fixer_file_has_its_entry_point() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("wheel")
 def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
@@ -78,7 +77,6 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.xdist_group("wheel")
 def test_wheel_and_editable_installation_both_work_without_torch(wheel: Path, checkout: Path, tmp_path: Path) -> None:
     venv.create(tmp_path / "env", with_pip=True)
     python = str(tmp_path / "env/bin/python")

@@ -12,7 +12,7 @@ import pytest
 from checkout import commit_all, copy_to
 from samples import BROKEN, CLEAN, FIXED
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("pre-commit")]  # one home for all, made once
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")

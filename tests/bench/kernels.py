@@ -55,7 +55,7 @@ def run(restriction: dict[str, str], arguments: list[str]) -> tuple[str, list[st
     with tempfile.TemporaryDirectory() as folder:
         (Path(folder) / "sitecustomize.py").write_text(f"import os\nos.environ.update({restriction!r})\n")
         path = os.pathsep.join(filter(None, [folder, os.environ.get("PYTHONPATH")]))
-        command = [sys.executable, "-m", "pytest", "-q", "--dist", "loadgroup", "-p", "no:cacheprovider", *arguments]
+        command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments]
         environment = {**os.environ, "PYTHONPATH": path}
         done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
     lines = done.stdout.strip().splitlines() or [done.stderr.strip()]
