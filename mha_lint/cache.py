@@ -145,10 +145,9 @@ class Memory:
 
     def index(self, settings: Settings) -> Index:
         """The findings of unchanged files under these settings."""
-        name = repr(settings)
-        if name not in self._indexes:
-            self._indexes[name] = Index(self._folder, settings)
-        return self._indexes[name]
+        if settings.told not in self._indexes:
+            self._indexes[settings.told] = Index(self._folder, settings)
+        return self._indexes[settings.told]
 
     def save(self) -> None:
         """Write the indexes that have changed."""
@@ -205,7 +204,7 @@ def trim(folder: Path, limit: int = LIMIT) -> None:
 
 def _prefix(settings: Settings) -> bytes:
     """What findings depend on besides the file, as bytes to be hashed."""
-    return f"{mha_lint.__version__}{_tool()!r}{settings!r}".encode(errors="surrogatepass")
+    return f"{mha_lint.__version__}{_tool()!r}{settings.told}".encode(errors="surrogatepass")
 
 
 @lru_cache(maxsize=1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import Literal
 
@@ -63,6 +63,11 @@ class Settings:
             if matches(Path(os.path.abspath(path)), (pattern,), self.root):
                 chosen = frozenset(code for code in chosen if _strength(code, prefixes) < 0)
         return chosen
+
+    @cached_property
+    def told(self) -> str:
+        """All of the settings as one text, to tell them from others; made once, since each file asks for it."""
+        return repr(self)
 
     def may_fix(self, code: str) -> bool:
         """A rule's fixes may be tried: the longest matching prefix decides, as in :meth:`enabled`."""
