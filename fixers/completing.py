@@ -1,4 +1,4 @@
-"""What every candidate goes through before it is offered, whoever wrote the fixer."""
+"""Every candidate goes through this before it is offered, whoever wrote the fixer."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def completed(fix: Fix, text: str, filename: str, code: str) -> Fix | str:
 
 
 def _parses(after: str, before: str) -> bool:
-    """Whether a text parses: by this interpreter or, where that can't read what it was before either, by LibCST."""
+    """A text parses: by this interpreter or, where that can't read what it was before either, by LibCST."""
     if compiles(after):
         return True
     if compiles(before):

@@ -52,7 +52,7 @@ def quotients(width: Size, state: State, init: cst.FunctionDef) -> Iterator[str]
 
 
 def known_before(text: str, row: int, function: cst.FunctionDef, places: Places) -> bool:
-    """Whether an expression has in that row the value that it has at the end of a function.
+    """An expression has in that row the value that it has at the end of a function.
 
     Each name is a parameter that is never assigned, or is assigned once, above the row; so is each attribute.
     """

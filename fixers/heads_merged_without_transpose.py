@@ -79,7 +79,7 @@ def _before(method: cst.Attribute, moves: str, places: Places) -> Edit:
 
 
 def is_of_torch(call: cst.Call, context: Context) -> bool:
-    """Whether a call is ``torch.reshape(x, …)``, no method of a tensor."""
+    """A call is ``torch.reshape(x, …)``, no method of a tensor."""
     return not isinstance(call.func, cst.Attribute) or (context.model.names.qualify(call.func) or "").startswith(
         "torch."
     )

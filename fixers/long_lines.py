@@ -175,7 +175,7 @@ class _Layout:
     def _fitting(
         self, start: int, end: int, parts: list[cst.Arg] | list[cst.BaseElement], opening: str = "", closing: str = ""
     ) -> Iterator[list[_Change]]:
-        """What stands between two offsets on a line of its own, or each of its parts on one."""
+        """The text between two offsets is put on a line of its own, or each of its parts is."""
         newline, line = self.places.newline, self._line()
         base = line[: len(line) - len(line.lstrip())]
         inner = base + self.unit
@@ -216,7 +216,7 @@ class _Layout:
         return bool(call.args) and self.places.end_of_whole(call.func).row == self.row
 
     def _is_within(self, call: cst.Call, other: cst.Call) -> bool:
-        """Whether a call stands among the arguments of another."""
+        """A call stands among the arguments of another."""
         start, end = self._brackets(other)
         return call is not other and start <= self._at(self.places.start(call)) and self._brackets(call)[1] < end
 

@@ -36,7 +36,7 @@ def fix(hit: Hit, context: Context) -> Fix | str:
 
 
 def _alone(fill: cst.CSTNode, value: str, context: Context) -> bool:
-    """Whether nothing else masks the scores that would tell one small number from another.
+    """Nothing else masks the scores that would tell one small number from another.
 
     Two that are added may be minus infinity together, and a row of that is NaN; so is a row that the causal mask and
     another leave no key.

@@ -76,7 +76,7 @@ def _of_the_function(number: Number, read: cst.Name, width: str, context: Contex
 
 
 def _sole_value(read: cst.Attribute, init: cst.FunctionDef, context: Context) -> cst.BaseExpression | None:
-    """What the constructor sets an attribute to, which nothing else sets."""
+    """Return what the constructor sets an attribute to, where nothing else sets it."""
     places = context.places
     stores = [node for node in accesses(read, context) or () if _is_set(node, places)]
     if len(stores) != 1 or places.function(stores[0]) is not init or dotted(stores[0].value) != _receiver(init):
@@ -94,7 +94,7 @@ def _sole_value(read: cst.Attribute, init: cst.FunctionDef, context: Context) ->
 def _value_for(
     wanted: cst.Attribute, target: cst.BaseExpression, value: cst.BaseExpression
 ) -> cst.BaseExpression | None:
-    """What an assignment gives one of its targets; None where that is not written."""
+    """Return what an assignment gives one of its targets; None where that is not written."""
     if target is wanted:
         return value
     if not isinstance(target, (cst.Tuple, cst.List)) or not isinstance(value, (cst.Tuple, cst.List)):
@@ -112,7 +112,7 @@ def _receiver(init: cst.FunctionDef) -> str:
 
 
 def may_be_given(read: cst.BaseExpression, context: Context) -> bool:
-    """Whether a scale is one that whoever builds the module may hand in: ``self.scale = scale or dim ** -0.5``."""
+    """A scale is one that whoever builds the module may hand in: ``self.scale = scale or dim ** -0.5``."""
     cls = class_around(read, context)
     init = None if cls is None else cls.methods.get("__init__")
     if init is None or not isinstance(read, cst.Attribute):
@@ -126,7 +126,7 @@ def _may_be_given(value: cst.BaseExpression) -> bool:
 
 
 def _all_agree(seen: ScaleSeen, number: Number, read: cst.Attribute, context: Context, *, given: bool) -> bool:
-    """Whether all that read an attribute scale scores by it, wrongly, and need the same scale.
+    """All that read an attribute scale scores by it, wrongly, and need the same scale.
 
     A scale that may be ``given`` is not known where it is.
     """

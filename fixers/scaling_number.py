@@ -76,7 +76,7 @@ def _handed_on(call: cst.BaseExpression) -> Number | None:
 
 
 def _is_number(node: cst.BaseExpression) -> bool:
-    """Whether an operand is rather the scale than what is scaled."""
+    """An operand is rather the scale than what is scaled."""
     match node:
         case cst.Float() | cst.Integer():
             return True

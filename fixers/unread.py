@@ -1,4 +1,4 @@
-"""What was computed for an expression alone, which goes with it when it is replaced."""
+"""Statements that served a replaced expression alone go with it."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def _sole_target(read: cst.CSTNode, gone: set[cst.CSTNode], context: Context) ->
 
 
 def _without_target(target: cst.CSTNode, places: Places) -> tuple[cst.BaseExpression, list[Edit]] | None:
-    """What a name or an attribute is set to, and the edits that delete the assignment, alone or one of several."""
+    """The value of a name or an attribute, and the edits that delete its assignment, alone or one of several."""
     statement = places.statement(target)
     match statement:
         case cst.SimpleStatementLine(body=[cst.Assign(targets=[cst.AssignTarget(target=whole)], value=value)]):
@@ -135,12 +135,12 @@ def _without_element(elements: list[cst.BaseExpression], index: int, places: Pla
 
 
 def is_spelled_out(name: str, places: Places) -> bool:
-    """Whether the file spells a name in a string, as for ``getattr``."""
+    """The file spells a name in a string, as for ``getattr``."""
     return f'"{name}"' in places.text or f"'{name}'" in places.text
 
 
 def _is_pure(value: cst.BaseExpression) -> bool:
-    """Whether nothing is lost with a value but the number that it is."""
+    """Nothing is lost with a value but the number that it is."""
     calls = [node for node in walk(value) if isinstance(node, cst.Call)]
     return all(
         (dotted(call.func) or "").rpartition(".")[2] in ("sqrt", "size", "float", "int", "len") for call in calls

@@ -61,7 +61,7 @@ def tidied(text: str, edits: Iterable[Edit], filename: str) -> tuple[Edit, ...]:
 
 @lru_cache(maxsize=4)
 def _parsed(text: str) -> _Module | None:
-    """What a module imports and uses; None where it is no Python for this interpreter."""
+    """Collect what a module imports and uses; None where it is no Python for this interpreter."""
     try:
         with silently():
             tree = ast.parse(text)
@@ -72,7 +72,7 @@ def _parsed(text: str) -> _Module | None:
 
 
 def _lies_in(edit: Edit, statement: _Statement) -> bool:
-    """Whether an edit is on the rows of a statement, and on no others but the start of the next."""
+    """An edit is on the rows of a statement, and on no others but the start of the next."""
     end = statement.end_lineno or statement.lineno
     return statement.lineno <= edit.start.row <= end and edit.end <= Position(end + 2, 1)
 

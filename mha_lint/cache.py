@@ -136,7 +136,7 @@ class Index:
 
 
 class Memory:
-    """What earlier runs found, in one cache folder: by content, and by the stamps of files for each settings."""
+    """Keeps what earlier runs found, in one cache folder: by content, and by the stamps of files for each settings."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -163,7 +163,7 @@ Content = TypeVar("Content")
 
 
 def _read(file: Path, kind: type[Content]) -> Content | None:
-    """What the file holds, or None where it is missing or holds something else."""
+    """Return what the file holds, or None where it is missing or holds something else."""
     try:
         return msgspec.json.decode(file.read_bytes(), type=kind)
     except (OSError, msgspec.MsgspecError, UnicodeDecodeError):
@@ -203,7 +203,7 @@ def trim(folder: Path, limit: int = LIMIT) -> None:
 
 
 def _prefix(settings: Settings) -> bytes:
-    """What findings depend on besides the file, as bytes to be hashed."""
+    """Findings depend on this besides the file; it is hashed."""
     return f"{mha_lint.__version__}{_tool()!r}{settings.told}".encode(errors="surrogatepass")
 
 

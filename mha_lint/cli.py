@@ -173,7 +173,7 @@ def _found(
 
 
 def _configuration(options: argparse.Namespace) -> Configuration:
-    """What the settings files and the options say. Raises :class:`SettingsError`."""
+    """Read the settings files and the options. Raises :class:`SettingsError`."""
 
     def codes(name: str) -> tuple[str, ...] | None:
         given = getattr(options, name)

@@ -25,7 +25,7 @@ _CODES = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class Overrides:
-    """What the command line says, which is stronger than any file. None leaves a setting as the file has it."""
+    """The settings that the command line gives. They are stronger than any file; None leaves what the file has."""
 
     select: tuple[str, ...] | None = None
     extend_select: tuple[str, ...] = ()

@@ -156,7 +156,7 @@ class Gitignore:
         self._specs[place] = self._specs[place] + spec if place in self._specs else spec
 
     def covers(self, path: Path, is_folder: bool) -> bool:
-        """Whether git ignores ``path``; the nearest ``.gitignore`` that has a say decides."""
+        """Git ignores ``path``; the nearest ``.gitignore`` that has a say decides."""
         if not self._specs:
             return False
         full = os.path.abspath(path)

@@ -61,7 +61,7 @@ def row_after(row: int, edits: Iterable[Edit]) -> int:
 
 
 def compiles(text: str) -> bool:
-    """Whether a text is Python for the interpreter that runs; nothing of it is executed, and no warning is shown."""
+    """A text is Python for the interpreter that runs; nothing of it is executed, and no warning is shown."""
     with silently():
         try:
             compile(text, "<candidate>", "exec", dont_inherit=True)

@@ -74,7 +74,7 @@ class Settings:
         return _strength(code, (*self.fixable, *self.extend_fixable)) > _strength(code, self.unfixable)
 
     def applicability(self, code: str, declared: Applicability) -> Applicability:
-        """How safe the settings say that a rule's fixes are, else as the fixer ``declared``.
+        """The settings decide how safe a rule's fixes are; where they say nothing, the fixer has ``declared`` it.
 
         The longest matching prefix decides; of two that are as long, the one in ``extend-unsafe-fixes``, as in ruff.
         """

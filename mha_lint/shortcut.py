@@ -76,7 +76,7 @@ def _is_plain(path: str) -> bool:
 
 
 def _are_configured(paths: list[str]) -> bool:
-    """Whether a settings file above a path, or above the working directory, may have settings to check."""
+    """A settings file above a path, or above the working directory, may have settings to check."""
     seen: set[str] = set()
     for folder in {os.getcwd(), *(os.path.dirname(os.path.abspath(path)) for path in paths)}:
         while folder not in seen:

@@ -29,7 +29,7 @@ class Change:
 
 @dataclass(slots=True)
 class Changes:
-    """What a module binds more than once, and what it changes in its objects."""
+    """Names that a module binds more than once, and attributes that it changes in its objects."""
 
     rebound: frozenset[str] = frozenset()  # names of the module, of which no one value is known
     rebound_in: dict[cst.ClassDef | None, frozenset[str]] = field(default_factory=dict)  # names of a class's body

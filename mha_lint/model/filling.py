@@ -76,7 +76,7 @@ def masked_beside(operations: Mapping[cst.BaseExpression, Iterable[OperationSeen
 
 
 def _normalised(operations: Mapping[cst.BaseExpression, Iterable[OperationSeen]]) -> Iterator[frozenset[Masking]]:
-    """How scores were masked, for each softmax that some are given."""
+    """Masks of the scores that each softmax is given."""
     for seen in operations.values():
         for operation in seen:
             if operation.name == "softmax" and operation.args and isinstance(operation.args[0], Tensor):

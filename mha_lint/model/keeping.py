@@ -1,4 +1,4 @@
-"""What an object still keeps of its constructor's values when one of its methods is called."""
+"""The values of its constructor that an object still keeps when one of its methods is called."""
 
 from __future__ import annotations
 

@@ -169,7 +169,7 @@ class Observer(Numbering):
 
     @property
     def constructing(self) -> bool:
-        """Whether what runs is a constructor: what it is given are settings, not tensors."""
+        """What runs is a constructor: what it is given are settings, not tensors."""
         return bool(self._frames) and self._frames[-1].symbol.rpartition(".")[2] == "__init__"
 
     @property

@@ -40,7 +40,7 @@ def _count(number: int, noun: str) -> str:
 
 
 def _severities(entries: Sequence[Entry]) -> str:
-    """How many findings there are of each severity, the gravest first."""
+    """The number of findings of each severity, the gravest first."""
     counts = Counter(entry.finding.severity for entry in entries)
     present = [severity for severity in reversed(SEVERITIES) if counts[severity]]
     listed = [f"{counts[each]} info" if each == "info" else _count(counts[each], each) for each in present]

@@ -180,7 +180,7 @@ _SETTING = frozenset({"setattr", "__setattr__", "append", "extend", "insert", "u
 
 
 def _changed(node: ast.AST) -> bool:
-    """Whether the code sets an attribute, or a name of the module, that other code may take to be constant."""
+    """The code sets an attribute, or a name of the module, that other code may take to be constant."""
     match node:
         case ast.Attribute(ctx=ast.Store() | ast.Del()) | ast.Global():
             return True
@@ -193,7 +193,7 @@ def _changed(node: ast.AST) -> bool:
 
 
 def _changes_others(statement: ast.stmt) -> bool:
-    """Whether a class or function sets an attribute of anything but its own object, or a name of the module."""
+    """A class or function sets an attribute of anything but its own object, or a name of the module."""
     return any(_changed(node) and not _is_of_self(node) for node in ast.walk(statement))
 
 

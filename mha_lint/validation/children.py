@@ -25,7 +25,7 @@ _PR_SET_PDEATHSIG = 1
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """How a child ended: the JSON of its answer, or None and the reason. ``phase`` is the last that it announced."""
+    """A child has ended: the JSON of its answer, or None and the reason. ``phase`` is the last that it announced."""
 
     answer: str | None
     phase: str

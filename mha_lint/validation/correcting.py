@@ -106,7 +106,7 @@ class Correction:
         return ""
 
     def _shows_nothing(self) -> bool:
-        """Whether probes were asked of it, and none found anything wrong."""
+        """Probes were asked of it, and none found anything wrong."""
         return bool(self.shown.words) and not self.shown.counterexample
 
     def _elsewhere(self, device: str, search: harness.Search, setup: Setup) -> None:

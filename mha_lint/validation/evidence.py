@@ -56,7 +56,7 @@ def record(cache_dir: Path, job: Job, environment: Environment, verdict: Verdict
 
 
 def _is_kept(verdict: Verdict) -> bool:
-    """Whether the verdict is evidence. Nothing is validated without trials: a record that lacks them was damaged."""
+    """The verdict is evidence. Nothing is validated without trials: a record that lacks them was damaged."""
     if verdict.verdict == "validated":
         return bool(verdict.trials)
     return verdict.verdict == "refuted" or verdict.unshown

@@ -120,7 +120,7 @@ class Search:
                     return
 
     def _counts(self, target: Target) -> bool:
-        """Whether what is seen of the target, called with arguments that are made up, says something of the code."""
+        """What is seen of the target, called with arguments that are made up, says something of the code."""
         if target.method and not self.methods:
             return False
         return not (self.as_handed and is_handed_its_arguments(self.loaded.tree, target))

@@ -1,4 +1,4 @@
-"""What is asked of validation, and what it answers."""
+"""The questions that validation is asked, and its answers."""
 
 from __future__ import annotations
 

@@ -94,7 +94,7 @@ class _Walk:
         return after | _reads(node)
 
     def _loop(self, node: ast.While | ast.For | ast.AsyncFor, after: Names, exits: _Exits) -> Names:
-        """What one turn hands to the next is live at its end: turns are repeated until nothing is added."""
+        """A variable that one turn hands to the next is live at its end: turns are repeated until nothing is added."""
         each = _reads(node.test) if isinstance(node, ast.While) else _NONE
         bound = _NONE if isinstance(node, ast.While) else _bound([node.target])
         over = self.block(node.orelse, after, exits)

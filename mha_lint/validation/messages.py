@@ -1,4 +1,4 @@
-"""What the linter, the validation server and the processes of packages say to each other."""
+"""Messages between the linter, the validation server and the processes of packages."""
 
 from __future__ import annotations
 

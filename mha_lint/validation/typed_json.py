@@ -1,4 +1,4 @@
-"""What is asked and answered, as JSON: frozen dataclasses become text and back, checked against their types.
+"""Questions and answers as JSON: frozen dataclasses become text and back, checked against their types.
 
 msgspec checks and converts. The text itself is the standard encoder's: it keeps infinite differences, and names of
 files that are not UTF-8, which msgspec's own encoder does not.
