@@ -34,7 +34,7 @@ A file without tensor work is never parsed. No setting and no comment silences a
 
 
 def problem(source: Source, error: cst.ParserSyntaxError) -> SyntaxProblem:
-    """Say what is wrong with a text that LibCST refused, in Python's words: LibCST lists all tokens that could follow."""
+    """Say in Python's words what is wrong with a text that LibCST refused; LibCST lists all possible tokens."""
     try:
         parse(source.text)
     except SyntaxError as refusal:

@@ -169,7 +169,7 @@ class Observer(Numbering):
 
     @property
     def constructing(self) -> bool:
-        """What runs is a constructor: what it is given are settings, not tensors."""
+        """A constructor runs: its arguments are settings, not tensors."""
         return bool(self._frames) and self._frames[-1].symbol.rpartition(".")[2] == "__init__"
 
     @property
