@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
 from mha_lint.findings import Verdict
+from mha_lint.output import say
 from mha_lint.report.text import verdict_line
 from mha_lint.validation import DeviceMissing, TorchMissing, Validator
 from mha_lint.validation.journal import JournalError, read
@@ -31,13 +31,12 @@ def replay(path: Path, devices: tuple[str, ...], require: tuple[str, ...]) -> bo
                 same += agrees
                 was = "as recorded" if agrees else f"recorded as {recorded.verdict}{_wrong(recorded)}"
                 where = f"{job.path}: {', '.join(job.symbols)}: {job.relation}"
-                print(f"{where}: {verdict.verdict}, {was} ({verdict_line(verdict)})")
+                say(f"{where}: {verdict.verdict}, {was} ({verdict_line(verdict)})")
                 if verdict.counterexample:
-                    print(f"  shown wrong: {verdict.counterexample}")
-                sys.stdout.flush()
+                    say(f"  shown wrong: {verdict.counterexample}")
     except (JournalError, TorchMissing, DeviceMissing) as error:
         raise ReplayError(str(error)) from error
-    print(f"{same} of {len(records)} verdicts are as recorded.")
+    say(f"{same} of {len(records)} verdicts are as recorded.")
     return same == len(records)
 
 
