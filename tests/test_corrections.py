@@ -56,6 +56,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_each_correction_of_a_class_is_applied_with_a_counterexample_of_its_own(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -77,6 +78,7 @@ def test_each_correction_of_a_class_is_applied_with_a_counterexample_of_its_own(
     assert replayed.count("  shown wrong: ") == len(records)
 
 
+@pytest.mark.slow
 def test_a_counterexample_that_is_not_found_again_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     Path("wrong.py").write_text(TWICE_WRONG.replace("dim=1)", "dim=-1)"))
     main(["--diff", *WRONG, "--evidence", "evidence.json", "wrong.py"])
@@ -102,6 +104,7 @@ def test_evidence_from_the_cache_keeps_the_counterexample(capsys: pytest.Capture
     assert list(Path(".mha_lint_cache/evidence").glob("*.json"))
 
 
+@pytest.mark.slow
 def test_what_could_not_be_shown_wrong_is_a_warning_that_says_so(capsys: pytest.CaptureFixture[str]) -> None:
     Path("placed.py").write_text(PLACED)
     assert main(["placed.py", "--output-format", "github"]) == 1
@@ -118,6 +121,7 @@ def test_what_could_not_be_shown_wrong_is_a_warning_that_says_so(capsys: pytest.
 
 
 @pytest.mark.parametrize(("option", "status"), [("--fix", 1), ("--diff", 0)])
+@pytest.mark.slow
 def test_programs_are_told_that_nothing_was_shown_wrong(option: str, status: int) -> None:
     Path("placed.py").write_text(PLACED)
     assert main([option, *WRONG, "--output-format", "json", "--output-file", "report.json", "placed.py"]) == status
@@ -158,6 +162,7 @@ def test_two_dropouts_are_put_right_together_since_neither_is_without_the_other(
     assert all(each.verdict and each.verdict.counterexample for each in done.fixed)
 
 
+@pytest.mark.slow
 def test_a_correction_nothing_called_for_does_not_pass_in_the_company_of_one_that_was() -> None:
     once = DROPPING_TWICE.replace(AFTERWARDS, AFTERWARDS_GATED)
     needless = by_hand(once, AFTERWARDS_GATED, "F.dropout(y, self.dropout, bool(self.training))")
@@ -166,6 +171,7 @@ def test_a_correction_nothing_called_for_does_not_pass_in_the_company_of_one_tha
     assert [each.message for each in done.fixed] == [f"{UNGATED} at work"]
 
 
+@pytest.mark.slow
 def test_two_dropouts_are_put_right_beside_a_wrong_correction_of_another_rule() -> None:
     wrong = by_hand(DROPPING_TWICE, "transpose(1, 2).reshape", "reshape", "MHA199")
     pair = [by_hand(DROPPING_TWICE, UNGATED, GATED), by_hand(DROPPING_TWICE, AFTERWARDS, AFTERWARDS_GATED)]
