@@ -16,7 +16,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from mha_lint.validation import typed_json
+from mha_lint.validation import dependencies, typed_json
+from mha_lint.validation.dependencies import Dependency
 
 FOLDER_PREFIX = "mha-lint-"  # of the folder that a server runs in
 _ANSWER_LIMIT = 64 << 20  # bytes; no honest answer comes near
@@ -25,11 +26,16 @@ _PR_SET_PDEATHSIG = 1
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """How a child ended: the JSON of its answer, or None and the reason. ``phase`` is the last that it announced."""
+    """How a child ended: the JSON of its answer, or None and the reason. ``phase`` is the last that it announced.
+
+    ``files`` is the JSON of what it had imported and read by then; it is ``cut`` where this side ended it.
+    """
 
     answer: str | None
     phase: str
     reason: str
+    files: str = ""
+    cut: bool = False
 
 
 def in_child(work: Callable[[Callable[[str], None]], object], sock: socket.socket, timeout: float) -> Ended:
@@ -47,8 +53,15 @@ def in_child(work: Callable[[Callable[[str], None]], object], sock: socket.socke
             sock.close()
             settle(folder)
 
+            told: list[Dependency] = []
+
             def tell(phase: str) -> None:
-                os.write(writing, b"phase " + phase.encode() + b"\n")
+                """Announce a phase, and what was imported and read where that is more than was said before."""
+                files = dependencies.found()
+                if len(files) > len(told):
+                    told[:] = files
+                    _write(writing, b"files " + typed_json.dumped(files).encode("ascii") + b"\n")
+                _write(writing, b"phase " + phase.encode("utf-8", "replace").replace(b"\n", b" ") + b"\n")
 
             answer = work(tell)
             with os.fdopen(writing, "wb", closefd=False) as stream:
@@ -66,6 +79,12 @@ def in_child(work: Callable[[Callable[[str], None]], object], sock: socket.socke
     finally:
         os.close(reading)
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _write(descriptor: int, data: bytes) -> None:
+    """Write all of it: a pipe takes a long message in parts."""
+    while data:
+        data = data[os.write(descriptor, data) :]
 
 
 def settle(folder: str) -> None:
@@ -127,14 +146,14 @@ def _listen(child: int, reading: int, sock: socket.socket, timeout: float) -> En
             cut = "was overtaken by another request"
             break
     status = kill(child)
-    answer, phase, failed = _parse(bytes(received))
+    answer, phase, failed, files = _parse(bytes(received))
     if answer is not None and not cut:
-        return Ended(answer, phase, "")
+        return Ended(answer, phase, "", files)
     if cut:
-        return Ended(None, phase, f"the child process {cut}")
+        return Ended(None, phase, f"the child process {cut}", files, cut=True)
     if failed:
-        return Ended(None, phase, f"the child process failed ({failed})")
-    return Ended(None, phase, f"the child process {how_it_ended(status)}")
+        return Ended(None, phase, f"the child process failed ({failed})", files)
+    return Ended(None, phase, f"the child process {how_it_ended(status)}", files)
 
 
 def how_it_ended(status: int) -> str:
@@ -144,20 +163,23 @@ def how_it_ended(status: int) -> str:
     return f"left with exit status {os.WEXITSTATUS(status)}"
 
 
-def _parse(received: bytes) -> tuple[str | None, str, str]:
+def _parse(received: bytes) -> tuple[str | None, str, str, str]:
+    """The answer, the last phase, the note of a failure and the files."""
     answer: str | None = None
-    phase = failed = ""
+    phase = failed = files = ""
     *lines, _ = received.split(b"\n")  # the last one was not finished
     for line in lines:
         kind, _, rest = line.partition(b" ")
         match kind:
             case b"phase":
                 phase = rest.decode("utf-8", "replace")
+            case b"files":
+                files = rest.decode("ascii", "replace")
             case b"failed":
                 failed = rest.decode("utf-8", "replace")
             case b"answer":
                 answer = rest.decode("ascii", "replace")
-    return answer, phase, failed
+    return answer, phase, failed, files
 
 
 def kill(child: int) -> int:

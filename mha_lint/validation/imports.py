@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from mha_lint.parsing import parse, silently
+from mha_lint.validation import dependencies
 from mha_lint.validation.stubs import StubModule
 
 _ROOT_MARKS = ("pyproject.toml", "setup.py", "setup.cfg", ".git")
@@ -278,7 +279,9 @@ class StandInFinder:
             found = importlib.machinery.PathFinder.find_spec(name, self._folders)
             if found is not None:
                 return found
-        elif top not in self._missing:
+            dependencies.note_absent(self._folders, name)
+        dependencies.note_absent(sys.path if path is None else path, name.rpartition(".")[2])
+        if rest and top not in self._missing:
             return None  # a submodule that a real package does not have is an error of the code
         if self._probing or _is_guarded(sys._getframe(1)):
             return None

@@ -32,7 +32,7 @@ from mha_lint.validation.job import (
     TorchMissing,
 )
 from mha_lint.validation.journal import Journal
-from mha_lint.validation.messages import Devices, Hello, Look, Probe, Reach, Request, Validate
+from mha_lint.validation.messages import Devices, Hello, Judged, Look, Probe, Reach, Request, Validate
 from mha_lint.validation.typed_json import Malformed
 
 Kind = TypeVar("Kind")
@@ -174,13 +174,13 @@ class Validator:
         with self._lock:
             try:
                 self._greet()
-                verdict = self._ask(Validate(job, environment.devices, self._timeout), Verdict)
+                judged = self._ask(Validate(job, environment.devices, self._timeout), Judged)
             except (*_SILENT, TorchMissing):
                 self._stop_server()  # the next job gets a fresh one
                 return Verdict("not exercised", reason="the validation server died while it ran this rewrite")
         if self._cache_dir is not None:
-            evidence.record(self._cache_dir, job, environment, verdict)
-        return verdict
+            evidence.record(self._cache_dir, job, environment, judged.verdict, judged.files)
+        return judged.verdict
 
     def reach(self, asked: Reaching) -> Reached:
         """Find out, in an isolated child, whether the code can be run forward and backward on the CPU.

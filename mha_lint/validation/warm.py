@@ -36,6 +36,11 @@ class _Running:
     folder: str
 
 
+@dataclass(frozen=True, slots=True)
+class _Stale:
+    """A process that has imported a file which has changed since."""
+
+
 class Packages:
     """The server's side: keeps the process of the package that was worked on last."""
 
@@ -49,15 +54,23 @@ class Packages:
         path, _ = file_of(work)
         package = _package_of(path)
         if path not in self._cold:
-            if self._running is None or self._running.package != package:
-                self.stop()
-                self._running = self._start(package, asker)
-            ended = self._ask(work, asker)
+            ended = self._ask_package(package, work, asker)
             if ended is not None:
                 return ended
             self.stop()
             self._cold.add(path)
         return children.in_child(lambda tell: self._run(work, tell), asker, work.timeout)
+
+    def _ask_package(self, package: str, work: Work, asker: socket.socket) -> Ended | None:
+        """Have the process of the package do the work; a fresh one where a file that it has imported has changed."""
+        if self._running is not None and self._running.package == package:
+            asked = self._ask(work, asker)
+            if not isinstance(asked, _Stale):
+                return asked
+        self.stop()
+        self._running = self._start(package, asker)
+        asked = self._ask(work, asker)
+        return None if isinstance(asked, _Stale) else asked
 
     def _start(self, package: str, asker: socket.socket) -> _Running:
         folder = tempfile.mkdtemp(prefix="package-", dir=os.getcwd())
@@ -74,7 +87,7 @@ class Packages:
         theirs.close()
         return _Running(package, child, ours, folder)
 
-    def _ask(self, work: Work, asker: socket.socket) -> Ended | None:
+    def _ask(self, work: Work, asker: socket.socket) -> Ended | _Stale | None:
         """First the imports, then the answer, each in time. None: nothing should be forked from that process."""
         running = self._running
         assert running is not None
@@ -83,7 +96,10 @@ class Packages:
             send(running.sock, work)
             if reason := self._waited_in_vain(running.sock, work.timeout, asker):
                 return Ended(None, importing, reason)
-            if not receive(running.sock, Imported).shared:
+            imported = receive(running.sock, Imported)
+            if imported.stale:
+                return _Stale()
+            if not imported.shared:
                 return None
             if reason := self._waited_in_vain(running.sock, work.timeout + 5.0, asker):
                 return Ended(None, importing, reason)
@@ -123,14 +139,18 @@ def _package_of(path: str) -> str:
 
 
 def _serve_package(sock: socket.socket, folder: str, run: Run) -> None:
-    from mha_lint.validation import isolation, tampering
+    from mha_lint.validation import dependencies, isolation, tampering
 
     tampering.remember()
+    dependencies.watch(folder)
     isolation.confine(folder, None)
     imported: dict[tuple[str, str], bool] = {}
     worked: list[imports.Way] = []
     while True:
         work: Work = receive(sock, cast("type[Work]", Work))
+        if not dependencies.seem_unchanged():
+            send(sock, Imported(shared=False, stale=True))
+            continue
         file = file_of(work)
         if file not in imported:
             imported[file] = _import_once(*file, worked)
