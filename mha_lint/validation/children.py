@@ -127,7 +127,7 @@ def _listen(child: int, reading: int, sock: socket.socket, timeout: float) -> En
     while True:
         left = deadline - time.monotonic()
         if left <= 0:
-            cut = f"took longer than {timeout:.0f} s and was killed"
+            cut = took_too_long(timeout)
             break
         watched: list[Any] = [reading, sock]
         ready, _, _ = select.select(watched, [], [], left)
@@ -154,6 +154,11 @@ def _listen(child: int, reading: int, sock: socket.socket, timeout: float) -> En
     if failed:
         return Ended(None, phase, f"the child process failed ({failed})", files)
     return Ended(None, phase, f"the child process {how_it_ended(status)}", files)
+
+
+def took_too_long(limit: float) -> str:
+    """The words for a child that was killed after ``limit`` seconds."""
+    return f"took longer than {limit:g} s and was killed"
 
 
 def how_it_ended(status: int) -> str:

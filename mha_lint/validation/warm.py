@@ -25,6 +25,7 @@ from mha_lint.validation.children import Ended
 from mha_lint.validation.messages import Imported, Work, file_of
 from mha_lint.validation.typed_json import Malformed
 
+_IMPORTING = "the import of the file"
 Run = Callable[[Work, Callable[[str], None]], object]  # confines its process, then does the work
 
 
@@ -48,11 +49,15 @@ class Packages:
         self._run = run
         self._running: _Running | None = None
         self._cold: set[str] = set()  # files whose import must not be shared
+        self._endless: dict[tuple[str, str], Ended] = {}  # files, as path and text, whose import took too long
 
     def run(self, work: Work, asker: socket.socket) -> Ended:
         """Do one piece of work, in a process forked from that of its file's package wherever that will do."""
-        path, _ = file_of(work)
+        file = file_of(work)
+        path, _ = file
         package = _package_of(path)
+        if file in self._endless:
+            return self._endless[file]
         if path not in self._cold:
             ended = self._ask_package(package, work, asker)
             if ended is not None:
@@ -91,28 +96,29 @@ class Packages:
         """First the imports, then the answer, each in time. None: nothing should be forked from that process."""
         running = self._running
         assert running is not None
-        importing = "the import of the file"
         try:
             send(running.sock, work)
             if reason := self._waited_in_vain(running.sock, work.timeout, asker):
-                return Ended(None, importing, reason)
+                ended = Ended(None, _IMPORTING, reason, cut=True)
+                self._endless[file_of(work)] = ended  # a fix that is tried later would wait for the same
+                return ended
             imported = receive(running.sock, Imported)
             if imported.stale:
                 return _Stale()
             if not imported.shared:
                 return None
             if reason := self._waited_in_vain(running.sock, work.timeout + 5.0, asker):
-                return Ended(None, importing, reason)
+                return Ended(None, "", reason, cut=True)
             return receive(running.sock, Ended)
         except (EOFError, OSError, Malformed):
-            return Ended(None, importing, f"the child process {children.how_it_ended(self.stop())}")
+            return Ended(None, _IMPORTING, f"the child process {children.how_it_ended(self.stop())}")
 
     def _waited_in_vain(self, sock: socket.socket, limit: float, asker: socket.socket) -> str:
         """Wait for a message on ``sock``, at most ``limit`` seconds. Why there is none; "" where there is one."""
         ready, _, _ = select.select([sock, asker], [], [], limit)
         if not ready:
             self.stop()
-            return f"the child process took longer than {limit:.0f} s and was killed"
+            return f"the child process {children.took_too_long(limit)}"
         if asker in ready:
             self.stop()
             children.leave_if_closed(asker)
