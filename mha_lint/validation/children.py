@@ -43,6 +43,7 @@ def in_child(work: Callable[[Callable[[str], None]], object], sock: socket.socke
 
     The child reports over a private pipe: lines that announce phases, then one line of JSON.
     """
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # ignored, by our caller or an import, no child could be waited for
     folder = tempfile.mkdtemp(prefix="trial-", dir=os.getcwd())
     reading, writing = os.pipe()
     child = os.fork()
@@ -69,7 +70,7 @@ def in_child(work: Callable[[Callable[[str], None]], object], sock: socket.socke
             status = 0
         except BaseException as error:
             with contextlib.suppress(BaseException):
-                note = f"{type(error).__name__}: {error}".splitlines()[0][:300]
+                note = f"{type(error).__name__}: {error}".splitlines()[0][:300].removesuffix(": ")
                 os.write(writing, b"failed " + note.encode("utf-8", "replace") + b"\n")
         finally:
             os._exit(status)  # no atexit handler of the user's code runs

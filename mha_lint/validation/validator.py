@@ -33,6 +33,7 @@ from mha_lint.validation.job import (
 )
 from mha_lint.validation.journal import Journal
 from mha_lint.validation.messages import Devices, Hello, Judged, Look, Probe, Reach, Request, Validate
+from mha_lint.validation.printable import printable
 from mha_lint.validation.typed_json import Malformed
 
 Kind = TypeVar("Kind")
@@ -227,7 +228,7 @@ class Validator:
         if self._socket is None:
             raise TorchMissing(self._failure)
         try:
-            hello = receive(self._socket, Hello)
+            hello = receive(self._socket, Hello, to_show=True)
         except _SILENT as error:
             raise TorchMissing(
                 f"validation is unavailable: its server died at its start{self._last_words()}"
@@ -241,7 +242,7 @@ class Validator:
     def _ask(self, request: Request, kind: type[Kind]) -> Kind:
         assert self._socket is not None
         send(self._socket, request)
-        return receive(self._socket, kind)
+        return receive(self._socket, kind, to_show=True)
 
     def _last_words(self) -> str:
         """How the server ended and the last line that it printed, in brackets; "" where there is neither."""
@@ -253,7 +254,7 @@ class Validator:
         if self._complaints is not None:
             self._complaints.seek(max(0, self._complaints.seek(0, os.SEEK_END) - 4096))
             said += self._complaints.read().decode("utf-8", "replace").strip().splitlines()[-1:]
-        return f" ({': '.join(said)[:300]})" if said else ""
+        return f" ({printable(': '.join(said)[:300])})" if said else ""
 
     def _stop_server(self) -> None:
         if self._socket is not None:

@@ -9,6 +9,7 @@ import contextlib
 import gc
 import importlib
 import os
+import signal
 import socket
 import time
 from collections.abc import Callable
@@ -26,6 +27,7 @@ from mha_lint.validation.warm import Packages
 
 def main(descriptor: int) -> None:
     """Serve requests from the socket ``descriptor`` until the other side closes it, or dies."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # our caller's caller may have it ignored, and that is inherited
     sock = socket.socket(fileno=descriptor)
     sock.set_inheritable(False)
     home = os.getcwd()
