@@ -221,6 +221,7 @@ def _plan(options: argparse.Namespace, settings: Settings, from_stdin: bool) -> 
         jobs=options.jobs,
         cache=cache,
         evidence=options.evidence,
+        timeout=options.timeout,
     )
 
 
@@ -260,7 +261,7 @@ def _replay(options: argparse.Namespace) -> int:
     from mha_lint.replay import ReplayError, replay
 
     try:
-        return CLEAN if replay(options.replay, options.device, options.require_device) else FINDINGS
+        return CLEAN if replay(options.replay, options.device, options.require_device, options.timeout) else FINDINGS
     except ReplayError as error:
         raise SettingsError(str(error)) from error
 
@@ -271,7 +272,7 @@ def _probe(options: argparse.Namespace) -> int:
     try:
         subject = locate(options.probe)
         settings = _configuration(options).of(subject.path)
-        probed = probe(subject, settings, options.device, options.require_device)
+        probed = probe(subject, settings, options.device, options.require_device, options.timeout)
         say(show(subject, probed, options.output_format))
     except ProbingError as error:
         raise SettingsError(str(error)) from error

@@ -14,6 +14,7 @@ from mha_lint.settings import Also
 
 FORMATS = ("full", "concise", "json", "github")
 DEVICES = ("auto", "cpu", "cuda")
+_LONGEST = 86_400  # seconds
 
 
 def parser() -> argparse.ArgumentParser:
@@ -72,6 +73,13 @@ def _fixing(group: argparse._ArgumentGroup) -> None:
         type=_also,
         metavar="WHAT",
         help="refuse fixes that break what works before them: compile (torch.compile with one graph), export",
+    )
+    group.add_argument(
+        "--timeout",
+        type=_seconds,
+        default=30.0,
+        metavar="SECONDS",
+        help="how long the import of a file, and then each fix in it, may take to be executed (default: 30)",
     )
     group.add_argument(
         "--evidence", type=Path, metavar="FILE", help="write every trial of this run to a JSON file, for --replay"
@@ -187,6 +195,16 @@ def _jobs(value: str) -> int:
     if not value.isdecimal() or int(value) < 1:
         raise argparse.ArgumentTypeError(f"expected a positive number, not {value!r}")
     return int(value)
+
+
+def _seconds(value: str) -> float:
+    try:
+        seconds = float(value)
+    except ValueError:
+        seconds = 0.0
+    if not 0.0 < seconds <= _LONGEST:
+        raise argparse.ArgumentTypeError(f"expected a number of seconds above 0, at most {_LONGEST}, not {value!r}")
+    return seconds
 
 
 def _processors() -> int:

@@ -44,8 +44,13 @@ def locate(name: str) -> Named:
     return _defined(path, target, _HOPS)
 
 
-def probe(named: Named, settings: Settings, devices: tuple[str, ...], require: tuple[str, ...]) -> Probed:
-    """Execute it in an isolated process, on the devices. Raises ProbingError where no way to run it was found."""
+def probe(
+    named: Named, settings: Settings, devices: tuple[str, ...], require: tuple[str, ...], timeout: float
+) -> Probed:
+    """Execute it in an isolated process, on the devices, for ``timeout`` seconds at most.
+
+    Raises ProbingError where no way to run it was found.
+    """
     node = named.node
     inner = node.body if isinstance(node, ast.ClassDef) else []
     methods = [item.name for item in inner if isinstance(item, ast.FunctionDef) and item.name != "__init__"]
@@ -60,7 +65,7 @@ def probe(named: Named, settings: Settings, devices: tuple[str, ...], require: t
         declared=tuple(each for each in settings.harness if each.belongs_to(path)),
     )
     try:
-        with Validator(devices=devices, require=require) as validator:
+        with Validator(devices=devices, require=require, timeout=timeout) as validator:
             probed = validator.probe(asked)
     except (TorchMissing, DeviceMissing) as error:
         raise ProbingError(str(error)) from error

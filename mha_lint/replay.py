@@ -15,15 +15,16 @@ class ReplayError(Exception):
     """The evidence cannot be run again; the message says why."""
 
 
-def replay(path: Path, devices: tuple[str, ...], require: tuple[str, ...]) -> bool:
+def replay(path: Path, devices: tuple[str, ...], require: tuple[str, ...], timeout: float) -> bool:
     """Run every recorded rewrite, print a line for each, and return whether all verdicts are the recorded ones.
 
+    Each may take ``timeout`` seconds.
     Raises :class:`ReplayError`.
     """
     try:
         records = read(path)
         same = 0
-        with Validator(devices=devices, require=require) as validator:
+        with Validator(devices=devices, require=require, timeout=timeout) as validator:
             validator.environment()
             for job, recorded in records:
                 verdict = validator.validate(job)

@@ -44,6 +44,7 @@ class Plan:
     jobs: int = 1
     cache: Path | None = None
     evidence: Path | None = None
+    timeout: float = 30.0  # seconds for each fix
 
 
 @dataclass
@@ -327,7 +328,9 @@ def _validator(plan: Plan) -> Validator:
         except OSError as error:
             why = (error.strerror or str(error)).lower()
             raise RunError(f"{plan.evidence}: cannot be written: {why}") from error
-    return Validator(devices=plan.devices, require=plan.require, cache_dir=plan.cache, journal=journal)
+    return Validator(
+        devices=plan.devices, require=plan.require, cache_dir=plan.cache, timeout=plan.timeout, journal=journal
+    )
 
 
 def _fix(

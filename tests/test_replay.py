@@ -141,7 +141,7 @@ def test_the_verdict_on_a_job_is_found_again_and_that_on_no_other_one() -> None:
     job = Job("a.py", "before\n", "after\n", ("f",), "equivalent", hints={"x": ("b", "t"), "y": ("b",)})
     same = replace(job, hints={"y": ("b",), "x": ("b", "t")})
     verdict = Verdict("validated", "module", trials=(Trial("cpu", "float32", "eval", (), 0.0, "agree"),))
-    evidence.record(Path("cache"), job, environment, verdict)
+    evidence.record(Path("cache"), job, environment, verdict, ())
     assert evidence.recall(Path("cache"), same, environment) == replace(verdict, cached=True)
     for other in (replace(job, after="other\n"), replace(job, flagged=(1,)), replace(job, hints={"x": ("b", "s")})):
         assert evidence.recall(Path("cache"), other, environment) is None

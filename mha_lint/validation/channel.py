@@ -23,13 +23,13 @@ def send_text(sock: socket.socket, text: str) -> None:
     sock.sendall(_HEADER.pack(len(body)) + body)
 
 
-def receive(sock: socket.socket, kind: type[Kind]) -> Kind:
-    """Block until a whole message is there.
+def receive(sock: socket.socket, kind: type[Kind], *, to_show: bool = False) -> Kind:
+    """Block until a whole message is there. With ``to_show``, texts in it can be printed, whoever wrote them.
 
     Raise EOFError when the other side is gone, and Malformed when it said something other than ``kind``.
     """
     (size,) = _HEADER.unpack(_exactly(sock, _HEADER.size))
-    return typed_json.loaded(_exactly(sock, size), kind)
+    return typed_json.loaded(_exactly(sock, size), kind, to_show=to_show)
 
 
 def _exactly(sock: socket.socket, size: int) -> bytes:

@@ -16,7 +16,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from mha_lint.validation import typed_json
+from mha_lint.validation import dependencies, typed_json
+from mha_lint.validation.dependencies import Dependency
 
 FOLDER_PREFIX = "mha-lint-"  # of the folder that a server runs in
 _ANSWER_LIMIT = 64 << 20  # bytes; no honest answer comes near
@@ -25,11 +26,16 @@ _PR_SET_PDEATHSIG = 1
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """A child has ended: the JSON of its answer, or None and the reason. ``phase`` is the last that it announced."""
+    """A child has ended: the JSON of its answer, or None and the reason. ``phase`` is the last that it announced.
+
+    ``files`` is the JSON of what it had imported and read by then; it is ``cut`` where this side ended it.
+    """
 
     answer: str | None
     phase: str
     reason: str
+    files: str = ""
+    cut: bool = False
 
 
 def in_child(work: Callable[[Callable[[str], None]], object], sock: socket.socket, timeout: float) -> Ended:
@@ -37,6 +43,7 @@ def in_child(work: Callable[[Callable[[str], None]], object], sock: socket.socke
 
     The child reports over a private pipe: lines that announce phases, then one line of JSON.
     """
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # ignored, by our caller or an import, no child could be waited for
     folder = tempfile.mkdtemp(prefix="trial-", dir=os.getcwd())
     reading, writing = os.pipe()
     child = os.fork()
@@ -47,8 +54,15 @@ def in_child(work: Callable[[Callable[[str], None]], object], sock: socket.socke
             sock.close()
             settle(folder)
 
+            told: list[Dependency] = []
+
             def tell(phase: str) -> None:
-                os.write(writing, b"phase " + phase.encode() + b"\n")
+                """Announce a phase, and what was imported and read where that is more than was said before."""
+                files = dependencies.found()
+                if len(files) > len(told):
+                    told[:] = files
+                    _write(writing, b"files " + typed_json.dumped(files).encode("ascii") + b"\n")
+                _write(writing, b"phase " + phase.encode("utf-8", "replace").replace(b"\n", b" ") + b"\n")
 
             answer = work(tell)
             with os.fdopen(writing, "wb", closefd=False) as stream:
@@ -56,7 +70,7 @@ def in_child(work: Callable[[Callable[[str], None]], object], sock: socket.socke
             status = 0
         except BaseException as error:
             with contextlib.suppress(BaseException):
-                note = f"{type(error).__name__}: {error}".splitlines()[0][:300]
+                note = f"{type(error).__name__}: {error}".splitlines()[0][:300].removesuffix(": ")
                 os.write(writing, b"failed " + note.encode("utf-8", "replace") + b"\n")
         finally:
             os._exit(status)  # no atexit handler of the user's code runs
@@ -66,6 +80,12 @@ def in_child(work: Callable[[Callable[[str], None]], object], sock: socket.socke
     finally:
         os.close(reading)
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _write(descriptor: int, data: bytes) -> None:
+    """Write all of it: a pipe takes a long message in parts."""
+    while data:
+        data = data[os.write(descriptor, data) :]
 
 
 def settle(folder: str) -> None:
@@ -108,7 +128,7 @@ def _listen(child: int, reading: int, sock: socket.socket, timeout: float) -> En
     while True:
         left = deadline - time.monotonic()
         if left <= 0:
-            cut = f"took longer than {timeout:.0f} s and was killed"
+            cut = took_too_long(timeout)
             break
         watched: list[Any] = [reading, sock]
         ready, _, _ = select.select(watched, [], [], left)
@@ -127,14 +147,19 @@ def _listen(child: int, reading: int, sock: socket.socket, timeout: float) -> En
             cut = "was overtaken by another request"
             break
     status = kill(child)
-    answer, phase, failed = _parse(bytes(received))
+    answer, phase, failed, files = _parse(bytes(received))
     if answer is not None and not cut:
-        return Ended(answer, phase, "")
+        return Ended(answer, phase, "", files)
     if cut:
-        return Ended(None, phase, f"the child process {cut}")
+        return Ended(None, phase, f"the child process {cut}", files, cut=True)
     if failed:
-        return Ended(None, phase, f"the child process failed ({failed})")
-    return Ended(None, phase, f"the child process {how_it_ended(status)}")
+        return Ended(None, phase, f"the child process failed ({failed})", files)
+    return Ended(None, phase, f"the child process {how_it_ended(status)}", files)
+
+
+def took_too_long(limit: float) -> str:
+    """The words for a child that was killed after ``limit`` seconds."""
+    return f"took longer than {limit:g} s and was killed"
 
 
 def how_it_ended(status: int) -> str:
@@ -144,20 +169,23 @@ def how_it_ended(status: int) -> str:
     return f"left with exit status {os.WEXITSTATUS(status)}"
 
 
-def _parse(received: bytes) -> tuple[str | None, str, str]:
+def _parse(received: bytes) -> tuple[str | None, str, str, str]:
+    """The answer, the last phase, the note of a failure and the files."""
     answer: str | None = None
-    phase = failed = ""
+    phase = failed = files = ""
     *lines, _ = received.split(b"\n")  # the last one was not finished
     for line in lines:
         kind, _, rest = line.partition(b" ")
         match kind:
             case b"phase":
                 phase = rest.decode("utf-8", "replace")
+            case b"files":
+                files = rest.decode("ascii", "replace")
             case b"failed":
                 failed = rest.decode("utf-8", "replace")
             case b"answer":
                 answer = rest.decode("ascii", "replace")
-    return answer, phase, failed
+    return answer, phase, failed, files
 
 
 def kill(child: int) -> int:

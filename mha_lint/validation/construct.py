@@ -24,10 +24,13 @@ from mha_lint.validation.reading import (
     nodes_of,
     nullable_names,
     optional_names,
+    section_names,
 )
 from mha_lint.validation.stubs import Stub, StubTouched
 from mha_lint.validation.vocabulary import SIZINGS, Sizing, parts_of, role_of, value_of
 
+# Sizes by default beyond which tables and masks of them take too much memory: a mask of 8192 by 8192 takes 256 MB.
+_EXCESSIVE = {"length": 4096, "vocab": 65536, "space": 1024, "batch": 64, "layers": 64}
 _LARGE = 256  # a default width beyond this is a production size; the same code runs at a small one
 
 
@@ -181,7 +184,35 @@ def _parameters(cls: Any) -> list[inspect.Parameter]:
 
 
 def _sized(parameters: list[inspect.Parameter], sizing: Sizing, context: _Context) -> list[Plan]:
-    """One plan for this sizing, which gives way to the head count and head width that the class itself defaults to."""
+    """Plans for this sizing, the likeliest first.
+
+    With one head, much that is wrong with several is right: where that is the default, several are tried first. A size
+    by default that would take gigabytes comes after a small one.
+    """
+    by_default = {item.name: item.default for item in parameters if _is_whole(item.default)}
+    several = {name: sizing.heads for name, value in by_default.items() if role_of(name) == "heads" and value == 1}
+    small = {
+        name: value_of(role_of(name), sizing)
+        for name, value in by_default.items()
+        if value > _EXCESSIVE.get(role_of(name), value)
+    }
+    changes = [{**several, **small}, small if several else {}, {}]
+    different = [change for at, change in enumerate(changes) if change not in changes[:at]]
+    return [_plan_of(parameters, sizing, context, change) for change in different]
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _plan_of(
+    parameters: list[inspect.Parameter], sizing: Sizing, context: _Context, changed: Mapping[str, int]
+) -> Plan:
+    """The plan for this sizing, which gives way to the head count and head width that the class itself defaults to.
+
+    The defaults of some parameters are ``changed``.
+    """
+    parameters = [item.replace(default=changed.get(item.name, item.default)) for item in parameters]
     numbers = [item for item in parameters if isinstance(item.default, int) and not isinstance(item.default, bool)]
     defaults = {role_of(item.name): item.default for item in numbers}
     large = any(defaults.get(role, 0) > _LARGE for role in ("width", "mlp"))
@@ -207,7 +238,7 @@ def _sized(parameters: list[inspect.Parameter], sizing: Sizing, context: _Contex
             arguments[item.name] = 0
         elif role == "layers" and isinstance(item.default, int):
             arguments[item.name] = min(item.default, 2)
-    return [Plan(sizing, arguments)]
+    return Plan(sizing, {**arguments, **changed})
 
 
 def _required(item: inspect.Parameter, role: str, sizing: Sizing, context: _Context) -> Any:
@@ -243,7 +274,8 @@ def _required(item: inspect.Parameter, role: str, sizing: Sizing, context: _Cont
 
 
 def _open_config(sizing: Sizing, context: _Context) -> OpenConfig:
-    return OpenConfig(sizing, absent=optional_names(context.tree), nullable=nullable_names(context.tree))
+    tree = context.tree
+    return OpenConfig(sizing, absent=optional_names(tree), nullable=nullable_names(tree), sections=section_names(tree))
 
 
 def _own_instance(cls: type, sizing: Sizing, context: _Context) -> Any:
@@ -347,7 +379,7 @@ def _modules_for(item: inspect.Parameter, sizing: Sizing, context: _Context) -> 
         if not alike and name not in _text(item.annotation):
             continue
         parameters = _parameters(value)
-        (plan,) = _sized(parameters, sizing, context)
+        plan, *_ = _sized(parameters, sizing, context)
         found.append(Part(name, plan.arguments))
         for inner in parameters:
             if inner.default is inner.empty and role_of(inner.name) in ("window", "space", "kernel", "length"):

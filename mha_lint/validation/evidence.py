@@ -5,13 +5,22 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import mha_lint
 from mha_lint.findings import Verdict
-from mha_lint.validation import typed_json
+from mha_lint.validation import dependencies, typed_json
+from mha_lint.validation.dependencies import Dependency
 from mha_lint.validation.job import Environment, Job
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """A verdict, and the files that the executed code was made of besides the text of the job."""
+
+    verdict: Verdict
+    files: tuple[Dependency, ...]
 
 
 def key(job: Job, environment: Environment) -> str:
@@ -28,17 +37,27 @@ def key(job: Job, environment: Environment) -> str:
 
 
 def recall(cache_dir: Path, job: Job, environment: Environment) -> Verdict | None:
-    """The stored verdict, marked as cached; None when there is none or its file is damaged."""
+    """The stored verdict, marked as cached.
+
+    None when there is none, its file is damaged, or a file that was imported or read is no longer what it was.
+    """
     try:
-        verdict = typed_json.loaded(_file(cache_dir, job, environment).read_bytes(), Verdict)
+        known = typed_json.loaded(_file(cache_dir, job, environment).read_bytes(), Evidence)
     except (OSError, typed_json.Malformed):
         return None
-    return replace(verdict, cached=True) if _is_kept(verdict) else None
+    if not _is_kept(known.verdict) or not dependencies.are_unchanged(known.files):
+        return None
+    return replace(known.verdict, cached=True)
 
 
-def record(cache_dir: Path, job: Job, environment: Environment, verdict: Verdict) -> None:
-    """Store what was executed. A verdict that nothing was executed for is not evidence and is not kept."""
-    if not _is_kept(verdict):
+def record(
+    cache_dir: Path, job: Job, environment: Environment, verdict: Verdict, files: tuple[Dependency, ...] | None
+) -> None:
+    """Store what was executed. A verdict that nothing was executed for is not evidence and is not kept.
+
+    ``files`` are those that the child imported and read. None says that they are not known: nothing is stored.
+    """
+    if files is None or not _is_kept(verdict):
         return
     target = _file(cache_dir, job, environment)
     try:
@@ -46,7 +65,7 @@ def record(cache_dir: Path, job: Job, environment: Environment, verdict: Verdict
         handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=".new-")
         try:
             with os.fdopen(handle, "w", encoding="ascii") as stream:
-                stream.write(typed_json.dumped(verdict))
+                stream.write(typed_json.dumped(Evidence(verdict, files)))
             os.replace(temporary, target)
         except BaseException:
             os.unlink(temporary)

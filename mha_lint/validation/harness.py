@@ -108,7 +108,9 @@ class Search:
             if self.notes.broken or (not missing and not self.any_of):
                 return
         if not choices:
-            self.notes.note(f"{', '.join(symbols) or 'the changed place'} is no class or function that can be found")
+            what = ", ".join(symbols) or "the changed place"
+            left = f": importing the file ends at line {self.loaded.left} with SystemExit" if self.loaded.left else ""
+            self.notes.note(f"{what} is no class or function that can be found{left}")
         for count, target in enumerate(choices):
             if time.monotonic() > self.deadline:
                 break

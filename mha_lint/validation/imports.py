@@ -14,6 +14,7 @@ import linecache
 import os
 import re
 import sys
+import traceback
 import types
 import warnings
 from collections.abc import Collection, Iterator, Sequence
@@ -22,6 +23,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from mha_lint.parsing import parse, silently
+from mha_lint.validation import dependencies, torch_settings
 from mha_lint.validation.stubs import StubModule
 
 _ROOT_MARKS = ("pyproject.toml", "setup.py", "setup.cfg", ".git")
@@ -44,12 +46,17 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """One text of the file, executed. ``pseudo`` is the file name that its code objects carry."""
+    """One text of the file, executed. ``pseudo`` is the file name that its code objects carry.
+
+    A script may leave (``sys.exit``, or ``parse_args`` that lacks arguments): ``left`` is the row where it did, below
+    which nothing ran; 0 where it ran to its end.
+    """
 
     module: types.ModuleType
     pseudo: str
     source: str
     tree: ast.Module
+    left: int = 0
 
 
 def place_of(path: str) -> Place:
@@ -88,12 +95,23 @@ def load(place: Place, label: str, source: str) -> Loaded:
     if is_package:
         module.__path__ = [str(Path(place.path).parent)]
     sys.modules[place.name] = module
+    left = 0
     try:
-        with quiet():
+        with quiet(), torch_settings.kept():
             exec(code, module.__dict__)
     except Exception as error:
         raise CannotLoad(f"importing the text {label} raised {in_one_line(error)}") from error
-    return Loaded(module, pseudo, source, tree)
+    except SystemExit as error:
+        rows = [frame.lineno or 0 for frame in traceback.extract_tb(error.__traceback__) if frame.filename == pseudo]
+        left = rows[0] if rows else 1
+        if not _defines_anything(module):
+            raise CannotLoad(f"importing the text {label} ends at line {left} with {in_one_line(error)}") from error
+    return Loaded(module, pseudo, source, tree, left)
+
+
+def _defines_anything(module: types.ModuleType) -> bool:
+    """Tell whether the module has a class or function of its own."""
+    return any(getattr(value, "__module__", "") == module.__name__ for value in vars(module).values())
 
 
 def in_one_line(error: BaseException) -> str:
@@ -138,16 +156,23 @@ def prepare(place: Place, way: Way) -> None:
     if way == "with annotations unread":
         sys.meta_path.insert(0, _AnnotationsUnread(place.packages[0]))
     importlib.invalidate_caches()
+    sys.argv = [place.path]  # what a script may read when it is imported
     if way == "after all":
-        with quiet():
-            importlib.import_module(place.packages[-1])
+        _import_package(place.packages[-1])
         return
     if way == "after the root":
-        with quiet():
-            importlib.import_module(place.packages[0])
+        _import_package(place.packages[0])
     for name in place.packages:
         if name not in sys.modules:
             sys.modules[name] = LazyPackage(name, os.path.join(place.root, *name.split(".")))
+
+
+def _import_package(name: str) -> None:
+    try:
+        with quiet(), torch_settings.kept():
+            importlib.import_module(name)
+    except SystemExit as error:
+        raise CannotLoad(f"importing its package ends with {in_one_line(error)}") from error
 
 
 def forget(place: Place, earlier: Collection[str] = ()) -> None:
@@ -278,7 +303,9 @@ class StandInFinder:
             found = importlib.machinery.PathFinder.find_spec(name, self._folders)
             if found is not None:
                 return found
-        elif top not in self._missing:
+            dependencies.note_absent(self._folders, name)
+        dependencies.note_absent(sys.path if path is None else path, name.rpartition(".")[2])
+        if rest and top not in self._missing:
             return None  # a submodule that a real package does not have is an error of the code
         if self._probing or _is_guarded(sys._getframe(1)):
             return None

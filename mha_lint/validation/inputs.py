@@ -53,6 +53,16 @@ def candidates(
     is_tensor = "Tensor" in text
     hinted = [_hinted(hint, module)] if hint else []
     specs: list[Spec] = [spec for spec in hinted if spec is not None]
+    is_plain = not own.is_calculated_with and not own.fed_to
+    is_boolean = own.is_boolean and is_plain and kind in ("mask", "tensor", "context")
+    if is_boolean:
+        shapes = [spec.dims for spec in specs if isinstance(spec, TensorSpec)] or _of_rank(own.ranks)
+        absent = Constant(None)
+        likely: list[Spec] = [TensorSpec(dims, "bool") for dims in dict.fromkeys([*shapes, *_MASKS])]
+        return [absent, *likely] if parameter.default is None or own.optional else [*likely, absent]
+    is_index = own.is_index and is_plain and (is_tensor or text == _UNANNOTATED)
+    if is_index and kind in ("tensor", "context", "ids", "positions"):
+        return [*_indices(own.ranks), *specs, Constant(0), Constant(None)]
     is_number = text in ("int", "<class 'int'>")
     if not is_tensor and not own.is_used_as_tensor and not (is_number and specs) and (sizes := _sizes(parameter.name)):
         return [*sizes, *specs]
@@ -117,6 +127,21 @@ def candidates(
     if own.parts == 2:
         specs += [TupleSpec((TensorSpec(dims), TensorSpec(dims))) for dims in _ROTARY]
     return list(dict.fromkeys([*specs, Constant(None)]))
+
+
+_UNANNOTATED = str(inspect.Parameter.empty)
+_PLACES: tuple[tuple[Dim, ...], ...] = (("t",), ("b", "t"), ("t", "t"), ("b", "t", "t"), ("t", "s"), ("b",), ("b", "s"))
+
+
+def _of_rank(ranks: list[int]) -> list[tuple[Dim, ...]]:
+    """The shapes of masks with as many dims as the code unpacks."""
+    return [dims for dims in _MASKS if len(dims) in ranks]
+
+
+def _indices(ranks: list[int]) -> list[Spec]:
+    """Whole numbers that lie within a length: places first, which lie within any table of that length."""
+    ordered = sorted(_PLACES, key=lambda dims: bool(ranks) and len(dims) not in ranks)
+    return [TensorSpec(dims, kind) for kind in ("positions", "ids") for dims in ordered]
 
 
 def _likeliest(parts: list[list[Spec]], count: int) -> list[tuple[Spec, ...]]:

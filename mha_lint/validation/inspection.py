@@ -20,6 +20,9 @@ class Evidence:
     parts: int = 0  # how many parts the parameter itself is unpacked into
     optional: bool = False  # compared with None
     is_tensor: bool = False  # asked for its shape
+    is_boolean: bool = False  # negated, held against 0 or 1, or what another one is masked or filled by
+    is_calculated_with: bool = False
+    is_index: bool = False  # into another one
     keys: dict[str, str] = field(default_factory=dict)  # by which it is subscripted, and the names of what that gives
 
     @property
@@ -38,6 +41,7 @@ def read_forward(function: ast.FunctionDef | None) -> dict[str, Evidence]:
             case ast.Subscript(value=ast.Name(holder), slice=ast.Constant(str(key))) if holder in found:
                 if key.isidentifier():
                     found[holder].keys.setdefault(key, key)
+                    found.setdefault(key, Evidence())
     for node in ast.walk(function):
         match node:
             case ast.Assign(
@@ -45,6 +49,7 @@ def read_forward(function: ast.FunctionDef | None) -> dict[str, Evidence]:
             ) if holder in found and key in found[holder].keys:
                 found[holder].keys[key] = part
                 found.setdefault(part, Evidence())
+    _read_uses(function, found)
     for node in ast.walk(function):
         match node:
             case ast.Assign(targets=[ast.Tuple(elts=elements)], value=value):
@@ -70,6 +75,68 @@ def read_forward(function: ast.FunctionDef | None) -> dict[str, Evidence]:
             case ast.BoolOp(values=[ast.Name(name), *_]) if name in found:
                 found[name].optional = True
     return found
+
+
+# Calls that another value than a boolean one, or an index, cannot be handed to: which arguments they are.
+_BY_BOOLEAN = {"masked_fill": -2, "masked_fill_": -2, "where": 0, "logical_not": 0, "masked_select": -1}
+_BY_INDEX = {"gather": -1, "index_select": -1, "take_along_dim": 1, "embedding": 0, "take": -1}
+_RESHAPING = frozenset(
+    "unsqueeze view reshape expand expand_as view_as transpose permute repeat squeeze flatten contiguous t T mT".split()
+)
+
+
+def _read_uses(function: ast.FunctionDef, found: dict[str, Evidence]) -> None:
+    """Note which parameters, and entries of them, are used as masks and as indices."""
+
+    def of(value: ast.expr) -> Evidence:
+        return found.get(_viewed(value, found), Evidence())
+
+    for node in ast.walk(function):
+        match node:
+            case ast.UnaryOp(op=ast.Invert(), operand=value):
+                of(value).is_boolean = True
+            case ast.Compare(left=value, ops=[ast.Eq() | ast.NotEq()], comparators=[ast.Constant(value=0 | 1)]):
+                of(value).is_boolean = True
+            case ast.BinOp(left=left, op=ast.Add() | ast.Sub() | ast.Mult(), right=right):
+                of(left).is_calculated_with = of(right).is_calculated_with = True
+            case ast.AugAssign(value=value):
+                of(value).is_calculated_with = True
+            case ast.Call(func=ast.Attribute(value=owner, attr=name), args=arguments):
+                if name == "logical_not":
+                    of(owner).is_boolean = True
+                for table, kind in ((_BY_BOOLEAN, "is_boolean"), (_BY_INDEX, "is_index")):
+                    at = table.get(name, len(arguments))
+                    if -len(arguments) <= at < len(arguments):
+                        setattr(of(arguments[at]), kind, True)
+            case ast.Subscript(value=table, slice=place) if not _is_entry(node, found):
+                for value in place.elts if isinstance(place, ast.Tuple) else [place]:
+                    of(value).is_index = True
+
+
+def _is_entry(node: ast.expr, found: Mapping[str, Evidence]) -> str:
+    """The name under which an entry of a parameter, ``tables["index"]``, is known; "" where it is none."""
+    match node:
+        case ast.Subscript(value=ast.Name(holder), slice=ast.Constant(str(key))) if holder in found:
+            return found[holder].keys.get(key, "")
+    return ""
+
+
+def _viewed(value: ast.expr, found: Mapping[str, Evidence]) -> str:
+    """The parameter, or entry of one, that ``value`` is a view of, such as ``mask`` of ``mask[:, None]``; or ""."""
+    while True:
+        if isinstance(value, ast.Name):
+            return value.id
+        if entry := _is_entry(value, found):
+            return entry
+        match value:
+            case ast.Call(func=ast.Attribute(value=inner, attr=name)) if name in _RESHAPING:
+                value = inner
+            case ast.Attribute(value=inner, attr=name) if name in _RESHAPING:
+                value = inner
+            case ast.Subscript(value=inner):
+                value = inner
+            case _:
+                return ""
 
 
 def _shape_of(value: ast.expr) -> str | None:

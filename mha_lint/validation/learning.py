@@ -11,7 +11,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from mha_lint.validation.reading import nodes_of
-from mha_lint.validation.specs import Assignment, Constant, Dim, Spec, TensorSpec, TupleSpec, families, size_of
+from mha_lint.validation.specs import (
+    Assignment,
+    Constant,
+    DictSpec,
+    Dim,
+    Spec,
+    TensorSpec,
+    TupleSpec,
+    families,
+    size_of,
+)
 
 _NUMBER = re.compile(r"\d+")
 _ABSENT = re.compile(r"NoneType|must be Tensor, not|\bNone\b")
@@ -21,7 +31,17 @@ _RANK = re.compile(
 _SIDES = re.compile(r"(\d+) ?(?:\*|x|×|, ?) ?(\d+)")  # of an image
 _WRITTEN_SIDES = re.compile(r"(\d+) ?[*x×] ?(\d+)")
 _LACKING = re.compile(r"missing \d+ required (?:positional|keyword-only) arguments?: '(\w+)'")
-_KINDS = {"scalar types: Long": ("ids",), "tensors used as indices must be": ("bool", "ids")}
+_KINDS = {
+    "scalar types: Long": ("ids",),
+    "tensors used as indices must be": ("ids", "positions", "bool"),
+    "only supports boolean masks": ("bool",),
+    "condition to be a boolean tensor": ("bool",),
+    "expected BoolTensor for mask": ("bool",),
+    "only implemented on integer and Boolean": ("bool",),
+    "not implemented for 'Float'": ("bool", "ids"),
+    "for index": ("positions", "ids"),
+    "dtype of indices should be Long": ("positions", "ids"),
+}
 _SHORTEST, _LONGEST = 4, 256  # lengths that a module may insist on
 _WIDEST = 32  # the side of an image
 _MISMATCH = re.compile(r"size of tensor a \((\d+)\) must match the size of tensor b \((\d+)\)")
@@ -132,9 +152,8 @@ def others(
         return
     for kind in next((kinds for words, kinds in _KINDS.items() if words in text), ()):
         for name in present:
-            spec = specs[name]
-            if isinstance(spec, TensorSpec) and spec.kind == "float":
-                yield name, replace(spec, kind=kind)
+            for spec in of_kind(specs[name], kind):
+                yield name, spec
     rank = next((int(number) for found in _RANK.finditer(text) for number in found.groups() if number), 0)
     for name in present if rank else ():
         for spec in options.get(name, []):
@@ -145,6 +164,21 @@ def others(
             yield name, spec
     yield from _alternatives(present, specs, options, 8)
     yield from _alternatives(absent, specs, options, 4)
+
+
+def of_kind(spec: Spec, kind: str) -> Iterator[Spec]:
+    """The argument with its float tensor of another kind: in a dictionary each by itself, in a tuple all of them."""
+    match spec:
+        case TensorSpec(kind="float"):
+            yield replace(spec, kind=kind)
+            if kind in ("ids", "positions"):  # a table of places has no width
+                yield TensorSpec(("t",), kind)
+        case DictSpec(items):
+            for at, (key, inner) in enumerate(items):
+                for other in of_kind(inner, kind):
+                    yield DictSpec((*items[:at], (key, other), *items[at + 1 :]))
+        case TupleSpec(items) if any(item.kind == "float" for item in items):
+            yield TupleSpec(tuple(replace(item, kind=kind) for item in items))
 
 
 def other_sides(error: BaseException) -> Iterator[tuple[Assignment, ...]]:

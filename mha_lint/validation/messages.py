@@ -6,6 +6,8 @@ from collections.abc import Mapping
 
 import msgspec
 
+from mha_lint.findings import Verdict
+from mha_lint.validation.dependencies import Dependency
 from mha_lint.validation.job import Job, Probing, Reaching
 
 
@@ -53,10 +55,21 @@ class Devices(msgspec.Struct, frozen=True):
     why: str = ""
 
 
+class Judged(msgspec.Struct, frozen=True):
+    """The answer to :class:`Validate`. ``files`` are those that were imported and read; None: they are not known."""
+
+    verdict: Verdict
+    files: tuple[Dependency, ...] | None = None
+
+
 class Imported(msgspec.Struct, frozen=True):
-    """The imports of a file have run. ``shared`` says that a job on it may be forked from the process they ran in."""
+    """The imports of a file have run. ``shared`` says that a job on it may be forked from the process they ran in.
+
+    It is ``stale`` where a file that the process imported has changed since: nothing ran, and it must start afresh.
+    """
 
     shared: bool
+    stale: bool = False
 
 
 def file_of(work: Work) -> tuple[str, str]:

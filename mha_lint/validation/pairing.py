@@ -80,6 +80,8 @@ def load_sources(job: Job) -> Sources:
                 except (imports.CannotLoad, stubs.StubTouched) as error:
                     imports.load(place, "before", job.before)  # some files cannot be imported twice: CannotLoad then
                     raise AfterBroken(str(error)) from error
+                if after.left and not before.left:
+                    raise AfterBroken(f"importing the text after ends at line {after.left} with SystemExit")
             changed_before, changed_after = changed_statements(job.before, job.after)
             return Sources(
                 job,

@@ -74,6 +74,7 @@ class OpenConfig:
     absent: frozenset[str] = frozenset()
     nullable: frozenset[str] = frozenset()  # names that the file compares with None
     rate: float = 0.1  # of each dropout
+    sections: frozenset[str] = frozenset()  # names of parts that are configurations themselves
 
     def build(self, module: types.ModuleType) -> Any:
         return Answers(self)
@@ -111,13 +112,17 @@ class Answers:
         return isinstance(name, str) and name not in self.__dict__["_spec"].absent
 
     def get(self, name: str, default: Any = None) -> Any:
-        return getattr(self, name) if role_of(name) in SIZES else default
+        spec: OpenConfig = self.__dict__["_spec"]
+        return getattr(self, name) if role_of(name) in SIZES or name in spec.sections else default
 
     def update(self, values: Mapping[str, Any]) -> None:
         self.__dict__.update(values)
 
     def asked(self) -> dict[str, Any]:
-        return {name: value for name, value in self.__dict__.items() if name != "_spec"}
+        """What was asked for, also of the parts of the configuration that are configurations themselves."""
+        answers = {name: value for name, value in self.__dict__.items() if name != "_spec"}
+        parts = [value for value in answers.values() if isinstance(value, Answers)]
+        return {name: value for part in parts for name, value in part.asked().items()} | answers
 
 
 def _answer(name: str, spec: OpenConfig) -> Any:
@@ -126,7 +131,7 @@ def _answer(name: str, spec: OpenConfig) -> Any:
     if name in _CONFIG_ANSWERS:
         return _CONFIG_ANSWERS[name]
     role = role_of(name)
-    if role == "config":
+    if role == "config" or name in spec.sections:
         return Answers(spec)
     if role == "rate":
         return spec.rate

@@ -100,3 +100,36 @@ def nullable_names(tree: ast.Module) -> frozenset[str]:
             case ast.Assign(targets=[ast.Attribute(attr=kept)], value=ast.Attribute(attr=name)) if kept in found:
                 found.add(name)
     return frozenset(found)
+
+
+@functools.cache
+def section_names(tree: ast.Module) -> frozenset[str]:
+    """Names of parts of a configuration that are configurations themselves: ``model`` of ``cfg.model.num_heads``."""
+    methods = {id(node.func) for node in nodes_of(tree) if isinstance(node, ast.Call)}
+    aliases: dict[str, str] = {}
+    found: set[str] = set()
+    for node in nodes_of(tree):
+        match node:
+            case ast.Assign(targets=[ast.Name(alias)], value=value) if name := _setting(value):
+                aliases[alias] = name
+    for node in nodes_of(tree):
+        match node:
+            case ast.Attribute(value=value, attr=attr) if attr == "get" or id(node) not in methods:
+                is_tensor_like = attr in ("shape", "dtype", "device")
+            case ast.Subscript(value=value, slice=ast.Constant(str())):
+                is_tensor_like = False
+            case _:
+                continue
+        name = aliases.get(value.id, "") if isinstance(value, ast.Name) else _setting(value)
+        if name and not is_tensor_like:
+            found.add(name)
+    return frozenset(found)
+
+
+def _setting(value: ast.expr) -> str:
+    """The name of what is read from a configuration, or from a part of one; "" where the value is nothing such."""
+    match value:
+        case ast.Attribute(value=holder, attr=name) | ast.Subscript(value=holder, slice=ast.Constant(str(name))):
+            last = ast.unparse(holder).rpartition(".")[2] if isinstance(holder, (ast.Name, ast.Attribute)) else ""
+            return name if role_of(last) == "config" or _setting(holder) else ""
+    return ""

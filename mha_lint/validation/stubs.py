@@ -30,15 +30,36 @@ def arm() -> None:
     _armed = True
 
 
+# Packages that are light and often used, and how pip calls them. Of other names nothing is advised: what pip would find
+# under the name of a module of the user's own may be anything.
+_PIP_NAMES = {
+    "cv2": "opencv-python-headless", "einops": "einops", "einx": "einx", "fairscale": "fairscale",
+    "fvcore": "fvcore", "hydra": "hydra-core", "jaxtyping": "jaxtyping", "beartype": "beartype",
+    "loguru": "loguru", "matplotlib": "matplotlib", "ml_collections": "ml-collections", "numpy": "numpy",
+    "omegaconf": "omegaconf", "opt_einsum": "opt-einsum", "pandas": "pandas", "PIL": "pillow",
+    "regex": "regex", "rotary_embedding_torch": "rotary-embedding-torch", "safetensors": "safetensors",
+    "scipy": "scipy", "skimage": "scikit-image", "sklearn": "scikit-learn", "tensorboard": "tensorboard",
+    "timm": "timm", "torchvision": "torchvision", "tqdm": "tqdm", "transformers": "transformers",
+    "x_transformers": "x-transformers", "yacs": "yacs", "yaml": "pyyaml",
+}  # fmt: skip
+
+
+def _not_installed(what: object) -> str:
+    """The words that say so, with the way to install it where that is sure."""
+    package = _PIP_NAMES.get(str(what).partition(".")[0])
+    return f"{what}, which is not installed" + (f" (pip install {package})" if package else "")
+
+
 def _touch(stub: object) -> None:
     if _armed:
-        raise StubTouched(f"it needs {stub!r}, which is not installed")
+        raise StubTouched(f"it needs {_not_installed(stub)}")
 
 
 def _absent(*args: object, **kwargs: object) -> NoReturn:
     raise StubTouched("it needs a function of a package that is not installed")
 
 
+_METACLASS = re.compile(r"(?i:meta(class)?)$|\.type$")  # that a base is a metaclass, its name alone tells
 # What is copied from one function to another while a file is imported.
 _OF_FUNCTIONS = frozenset(
     "__code__ __globals__ __name__ __qualname__ __defaults__ __closure__ __kwdefaults__ __annotations__".split()
@@ -48,11 +69,43 @@ _OF_FUNCTIONS = frozenset(
 class StubBase:
     """What a class inherits that names a stand-in as its base; no instance of it can be made."""
 
-    def __new__(cls, *args: object, **kwargs: object) -> NoReturn:
-        raise StubTouched(f"{cls.__name__} inherits from a package that is not installed")
+    _stub_name = "a package"
+
+    def __new__(cls, *args: object, **kwargs: object) -> Any:
+        if issubclass(cls, type):  # a metaclass that has another base as well: see `StubMeta`
+            return _never_built(type.__new__(cls, *args), cls._stub_name)
+        raise StubTouched(f"{cls.__name__} inherits from {_not_installed(cls._stub_name)}")
 
     def __init_subclass__(cls, **kwargs: object) -> None:
         super().__init_subclass__()
+
+
+class StubMeta(type):
+    """What a metaclass inherits that names a stand-in as its base; of its classes no instance can be made."""
+
+    _stub_name = "a package"
+
+    def __new__(cls, name: str, bases: tuple[type, ...], namespace: dict[str, Any], **kwargs: object) -> Any:
+        return _never_built(super().__new__(cls, name, bases, namespace), cls._stub_name)
+
+    def __init__(cls, name: str, bases: tuple[type, ...], namespace: dict[str, Any], **kwargs: object) -> None:
+        super().__init__(name, bases, namespace)
+
+
+def _never_built(cls: type, stub_name: str) -> type:
+    """The class, whose metaclass is not there: it keeps its place among the classes, but is never instantiated."""
+
+    def absent(inner: type, *args: object, **kwargs: object) -> NoReturn:
+        raise StubTouched(f"the metaclass of {inner.__name__} inherits from {_not_installed(stub_name)}")
+
+    type.__setattr__(cls, "__new__", absent)
+    return cls
+
+
+def _base_of(stub_name: str) -> type:
+    """A base of its own for each class that inherits a stand-in: two of them are no duplicates, in whatever order."""
+    kind = StubMeta if _METACLASS.search(stub_name) else StubBase
+    return type.__new__(type, kind.__name__, (kind,), {"_stub_name": stub_name})
 
 
 class Stub:
@@ -83,13 +136,27 @@ class Stub:
     def __getitem__(self, key: object) -> Stub:
         return self._derive(f"{self!r}[...]")
 
-    def __or__(self, other: object) -> Stub:
+    def _combine(self, *others: object) -> Stub:
+        """The result of an operator, whatever stands on its other side."""
         return self._derive(f"{self!r}")
 
-    __ror__ = __or__
+    __or__ = __ror__ = __and__ = __rand__ = __xor__ = __rxor__ = _combine
+    __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __matmul__ = __rmatmul__ = _combine
+    __truediv__ = __rtruediv__ = __floordiv__ = __rfloordiv__ = __mod__ = __rmod__ = __pow__ = __rpow__ = _combine
+    __lshift__ = __rlshift__ = __rshift__ = __rrshift__ = _combine
+    __neg__ = __pos__ = __invert__ = __abs__ = _combine
+
+    def __format__(self, format_spec: str) -> str:
+        return repr(self)
+
+    def __setitem__(self, key: object, value: object) -> None:
+        _touch(self)
+
+    def __delitem__(self, key: object) -> None:
+        _touch(self)
 
     def __mro_entries__(self, bases: tuple[object, ...]) -> tuple[type, ...]:
-        return (StubBase,)
+        return (_base_of(repr(self)),)
 
     def __instancecheck__(self, instance: object) -> bool:
         _touch(self)
@@ -156,7 +223,7 @@ def _decorated(cls: type, stub: Stub) -> type:
     _touch(stub)
 
     def absent(inner: type, *args: object, **kwargs: object) -> NoReturn:
-        raise StubTouched(f"{inner.__name__} is decorated by {stub!r}, which is not installed")
+        raise StubTouched(f"{inner.__name__} is decorated by {_not_installed(stub)}")
 
     try:
         return type(cls)(
@@ -169,7 +236,7 @@ def _decorated(cls: type, stub: Stub) -> type:
 class StubModule(types.ModuleType):
     """A missing package or one of its submodules; every public name is there."""
 
-    __version__ = "0.0.0"
+    __version__ = "9999.0.0"  # code that asks wants a version that is new enough
 
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__") and name.endswith("__"):

@@ -11,6 +11,8 @@ from typing import TypeVar
 
 import msgspec
 
+from mha_lint.validation.printable import all_printable
+
 Kind = TypeVar("Kind")
 
 
@@ -23,14 +25,15 @@ def dumped(value: object, *, sort: bool = False) -> str:
     return json.dumps(msgspec.to_builtins(value), sort_keys=sort)
 
 
-def loaded(text: str | bytes, kind: type[Kind]) -> Kind:
+def loaded(text: str | bytes, kind: type[Kind], *, to_show: bool = False) -> Kind:
     """The value of a text that :func:`dumped` wrote, perhaps in another version.
 
-    Fields that the text lacks take their defaults, and fields that ``kind`` lacks are dropped. Raise Malformed where
-    the text is no JSON, or its values have other types than ``kind`` says.
+    Fields that the text lacks take their defaults, and fields that ``kind`` lacks are dropped. With ``to_show``, texts
+    in it can be printed. Raise Malformed where the text is no JSON, or its values have other types than ``kind`` says.
     """
     try:
-        value: Kind = msgspec.convert(json.loads(text), kind)
+        plain = json.loads(text)
+        value: Kind = msgspec.convert(all_printable(plain) if to_show else plain, kind)
     except (ValueError, RecursionError, msgspec.ValidationError) as error:
         raise Malformed(str(error)) from error
     return value

@@ -32,12 +32,14 @@ from mha_lint.validation.job import (
     TorchMissing,
 )
 from mha_lint.validation.journal import Journal
-from mha_lint.validation.messages import Devices, Hello, Look, Probe, Reach, Request, Validate
+from mha_lint.validation.messages import Devices, Hello, Judged, Look, Probe, Reach, Request, Validate
+from mha_lint.validation.printable import printable
 from mha_lint.validation.typed_json import Malformed
 
 Kind = TypeVar("Kind")
 INSTALL = 'validation needs PyTorch, which this Python cannot import: pip install "mha-lint[torch]"'
 _SILENT = (OSError, EOFError, Malformed)  # the server is gone, or says what makes no sense
+TIMEOUT = 30.0  # seconds for a job, unless said otherwise
 NEEDS_POSIX = "validation is unavailable: it needs a POSIX system, where processes can be forked"
 
 # What a forked child may see of the caller's environment: what finding Python, libraries and the GPU needs, no secrets.
@@ -71,7 +73,7 @@ class Validator:
         devices: tuple[str, ...] = ("auto",),
         require: tuple[str, ...] = (),
         cache_dir: Path | None = None,
-        timeout: float = 120.0,
+        timeout: float = TIMEOUT,
         journal: Journal | None = None,
     ) -> None:
         self._journal = journal
@@ -174,13 +176,13 @@ class Validator:
         with self._lock:
             try:
                 self._greet()
-                verdict = self._ask(Validate(job, environment.devices, self._timeout), Verdict)
+                judged = self._ask(Validate(job, environment.devices, self._timeout), Judged)
             except (*_SILENT, TorchMissing):
                 self._stop_server()  # the next job gets a fresh one
                 return Verdict("not exercised", reason="the validation server died while it ran this rewrite")
         if self._cache_dir is not None:
-            evidence.record(self._cache_dir, job, environment, verdict)
-        return verdict
+            evidence.record(self._cache_dir, job, environment, judged.verdict, judged.files)
+        return judged.verdict
 
     def reach(self, asked: Reaching) -> Reached:
         """Find out, in an isolated child, whether the code can be run forward and backward on the CPU.
@@ -226,7 +228,7 @@ class Validator:
         if self._socket is None:
             raise TorchMissing(self._failure)
         try:
-            hello = receive(self._socket, Hello)
+            hello = receive(self._socket, Hello, to_show=True)
         except _SILENT as error:
             raise TorchMissing(
                 f"validation is unavailable: its server died at its start{self._last_words()}"
@@ -240,7 +242,7 @@ class Validator:
     def _ask(self, request: Request, kind: type[Kind]) -> Kind:
         assert self._socket is not None
         send(self._socket, request)
-        return receive(self._socket, kind)
+        return receive(self._socket, kind, to_show=True)
 
     def _last_words(self) -> str:
         """How the server ended and the last line that it printed, in brackets; "" where there is neither."""
@@ -252,7 +254,7 @@ class Validator:
         if self._complaints is not None:
             self._complaints.seek(max(0, self._complaints.seek(0, os.SEEK_END) - 4096))
             said += self._complaints.read().decode("utf-8", "replace").strip().splitlines()[-1:]
-        return f" ({': '.join(said)[:300]})" if said else ""
+        return f" ({printable(': '.join(said)[:300])})" if said else ""
 
     def _stop_server(self) -> None:
         if self._socket is not None:

@@ -25,6 +25,7 @@ from mha_lint.validation.children import Ended
 from mha_lint.validation.messages import Imported, Work, file_of
 from mha_lint.validation.typed_json import Malformed
 
+_IMPORTING = "the import of the file"
 Run = Callable[[Work, Callable[[str], None]], object]  # confines its process, then does the work
 
 
@@ -36,6 +37,11 @@ class _Running:
     folder: str
 
 
+@dataclass(frozen=True, slots=True)
+class _Stale:
+    """A process that has imported a file which has changed since."""
+
+
 class Packages:
     """The server's side: keeps the process of the package that was worked on last."""
 
@@ -43,21 +49,33 @@ class Packages:
         self._run = run
         self._running: _Running | None = None
         self._cold: set[str] = set()  # files whose import must not be shared
+        self._endless: dict[tuple[str, str], Ended] = {}  # files, as path and text, whose import took too long
 
     def run(self, work: Work, asker: socket.socket) -> Ended:
         """Do one piece of work, in a process forked from that of its file's package wherever that will do."""
-        path, _ = file_of(work)
+        file = file_of(work)
+        path, _ = file
         package = _package_of(path)
+        if file in self._endless:
+            return self._endless[file]
         if path not in self._cold:
-            if self._running is None or self._running.package != package:
-                self.stop()
-                self._running = self._start(package, asker)
-            ended = self._ask(work, asker)
+            ended = self._ask_package(package, work, asker)
             if ended is not None:
                 return ended
             self.stop()
             self._cold.add(path)
         return children.in_child(lambda tell: self._run(work, tell), asker, work.timeout)
+
+    def _ask_package(self, package: str, work: Work, asker: socket.socket) -> Ended | None:
+        """Have the process of the package do the work; a fresh one where a file that it has imported has changed."""
+        if self._running is not None and self._running.package == package:
+            asked = self._ask(work, asker)
+            if not isinstance(asked, _Stale):
+                return asked
+        self.stop()
+        self._running = self._start(package, asker)
+        asked = self._ask(work, asker)
+        return None if isinstance(asked, _Stale) else asked
 
     def _start(self, package: str, asker: socket.socket) -> _Running:
         folder = tempfile.mkdtemp(prefix="package-", dir=os.getcwd())
@@ -74,29 +92,33 @@ class Packages:
         theirs.close()
         return _Running(package, child, ours, folder)
 
-    def _ask(self, work: Work, asker: socket.socket) -> Ended | None:
+    def _ask(self, work: Work, asker: socket.socket) -> Ended | _Stale | None:
         """First the imports, then the answer, each in time. None: nothing should be forked from that process."""
         running = self._running
         assert running is not None
-        importing = "the import of the file"
         try:
             send(running.sock, work)
             if reason := self._waited_in_vain(running.sock, work.timeout, asker):
-                return Ended(None, importing, reason)
-            if not receive(running.sock, Imported).shared:
+                ended = Ended(None, _IMPORTING, reason, cut=True)
+                self._endless[file_of(work)] = ended  # a fix that is tried later would wait for the same
+                return ended
+            imported = receive(running.sock, Imported)
+            if imported.stale:
+                return _Stale()
+            if not imported.shared:
                 return None
             if reason := self._waited_in_vain(running.sock, work.timeout + 5.0, asker):
-                return Ended(None, importing, reason)
+                return Ended(None, "", reason, cut=True)
             return receive(running.sock, Ended)
         except (EOFError, OSError, Malformed):
-            return Ended(None, importing, f"the child process {children.how_it_ended(self.stop())}")
+            return Ended(None, _IMPORTING, f"the child process {children.how_it_ended(self.stop())}")
 
     def _waited_in_vain(self, sock: socket.socket, limit: float, asker: socket.socket) -> str:
         """Wait for a message on ``sock``, at most ``limit`` seconds. Why there is none; "" where there is one."""
         ready, _, _ = select.select([sock, asker], [], [], limit)
         if not ready:
             self.stop()
-            return f"the child process took longer than {limit:.0f} s and was killed"
+            return f"the child process {children.took_too_long(limit)}"
         if asker in ready:
             self.stop()
             children.leave_if_closed(asker)
@@ -123,14 +145,18 @@ def _package_of(path: str) -> str:
 
 
 def _serve_package(sock: socket.socket, folder: str, run: Run) -> None:
-    from mha_lint.validation import isolation, tampering
+    from mha_lint.validation import dependencies, isolation, tampering
 
     tampering.remember()
+    dependencies.watch(folder)
     isolation.confine(folder, None)
     imported: dict[tuple[str, str], bool] = {}
     worked: list[imports.Way] = []
     while True:
         work: Work = receive(sock, cast("type[Work]", Work))
+        if not dependencies.seem_unchanged():
+            send(sock, Imported(shared=False, stale=True))
+            continue
         file = file_of(work)
         if file not in imported:
             imported[file] = _import_once(*file, worked)

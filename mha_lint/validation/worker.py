@@ -9,6 +9,7 @@ import contextlib
 import gc
 import importlib
 import os
+import signal
 import socket
 import time
 from collections.abc import Callable
@@ -18,13 +19,15 @@ from mha_lint.findings import Verdict
 from mha_lint.validation import typed_json
 from mha_lint.validation.channel import receive, send, send_text
 from mha_lint.validation.children import Ended, in_child, remove
+from mha_lint.validation.dependencies import Dependency
 from mha_lint.validation.job import Probed, Reached
-from mha_lint.validation.messages import Devices, Hello, Look, Probe, Reach, Request, Validate, Work
+from mha_lint.validation.messages import Devices, Hello, Judged, Look, Probe, Reach, Request, Validate, Work
 from mha_lint.validation.warm import Packages
 
 
 def main(descriptor: int) -> None:
     """Serve requests from the socket ``descriptor`` until the other side closes it, or dies."""
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # our caller's caller may have it ignored, and that is inherited
     sock = socket.socket(fileno=descriptor)
     sock.set_inheritable(False)
     home = os.getcwd()
@@ -104,13 +107,23 @@ def _answer(work: Work, ended: Ended) -> str:
                 device_names=tuple(sorted(work.devices.items())),
                 torch_version=str(torch.__version__),
             )
-            return typed_json.dumped(verdict)
+            files = None if ended.cut else _files(ended.files)  # with more time it may end otherwise
+            return typed_json.dumped(Judged(verdict, files))
 
 
-def _confined(work: Work, tell: Callable[[str], None]) -> Verdict | Reached | Probed:
+def _files(noted: str) -> tuple[Dependency, ...] | None:
+    """The files that a child had imported and read before it ended."""
+    try:
+        return typed_json.loaded(noted, tuple[Dependency, ...]) if noted else None
+    except typed_json.Malformed:
+        return None
+
+
+def _confined(work: Work, tell: Callable[[str], None]) -> Judged | Reached | Probed:
     """Confine this process, which is a child's, then do the work."""
-    from mha_lint.validation import examine, isolation, probed, reach
+    from mha_lint.validation import dependencies, examine, isolation, probed, reach
 
+    dependencies.watch(os.getcwd())
     deadline = time.monotonic() + 0.8 * work.timeout
     isolation.confine(os.getcwd(), work.timeout)
     match work:
@@ -119,4 +132,5 @@ def _confined(work: Work, tell: Callable[[str], None]) -> Verdict | Reached | Pr
         case Probe(asked=probing, devices=devices):
             return probed.probe(probing, devices, deadline, tell)
         case Validate(job=job, devices=devices):
-            return examine.examine(job, devices, deadline, tell)
+            verdict = examine.examine(job, devices, deadline, tell)
+            return Judged(verdict, dependencies.found())
