@@ -54,7 +54,7 @@ class Correction:
 
     def verdict(self) -> Verdict:
         self.tell("the search for a way to run it")
-        wanted = (self.sources.changed_before | self.sources.flagged) - self.sources.ran_before
+        wanted = (self.sources.changed_before | self.sources.flagged) - self.sources.ran_at_import
         budget = min(self.deadline, time.monotonic() + min(10.0, 0.4 * (self.deadline - time.monotonic())))
         search = harness.Search(
             self.sources.before, wanted, _as_it_is, self.job.hints, budget, declared=self.job.declared, as_handed=True
@@ -231,7 +231,7 @@ class Correction:
             _refute(note, difference.largest, why)
         ran_before = pair.ran_before | ran(sources.changed_before, rows, sources.before)
         ran_after = pair.ran_after | ran(sources.changed_after, rows, sources.after)
-        met = ran(sources.flagged, rows, sources.before) | (pair.ran_before & sources.flagged)
+        met = pair.ran_flagged | ran(sources.flagged, rows, sources.before)
         covered = [
             ran_before or not sources.changed_before,
             ran_after or not sources.changed_after,

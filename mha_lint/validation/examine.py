@@ -168,7 +168,7 @@ class _Examination:
     def verdict(self) -> Verdict:
         self.tell("the search for a way to run it")
         sources = self.sources
-        wanted = (sources.changed_before | sources.flagged) - sources.ran_before
+        wanted = (sources.changed_before | sources.flagged) - sources.ran_at_import
         budget = min(self.deadline, time.monotonic() + min(10.0, 0.4 * (self.deadline - time.monotonic())))
         search = harness.Search(
             sources.before, wanted, self._meaning, self.job.hints, budget, self.met_now, declared=self.job.declared
