@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import contextlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from types import CodeType, FrameType
 from typing import Any
@@ -62,6 +62,14 @@ def span_of(node: ast.stmt) -> Statement:
         inner = min([body[0].lineno, *(item.lineno for item in getattr(body[0], "decorator_list", []))])
         return Statement(node.lineno, max(node.lineno, inner - 1))
     return Statement(node.lineno, node.end_lineno or node.lineno)
+
+
+def in_words(missing: Iterable[Statement]) -> str:
+    """Changed lines by their numbers; a part of a line as it is written."""
+    ordered = sorted(missing)
+    lines = ", ".join(str(item.first) for item in ordered if not item.words)
+    parts = [f"the part `{item.words}` of line {item.first}" for item in ordered if item.words]
+    return ", ".join([f"the changed lines {lines}", *parts] if lines else parts)
 
 
 @dataclass(slots=True)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
 from mha_lint.validation import imports, relations, stubs, targets, trial
 from mha_lint.validation.arms import Change, change_of
-from mha_lint.validation.coverage import Rows, Statement, statements_at, watch
+from mha_lint.validation.coverage import Rows, Statement, in_words, statements_at, watch
 from mha_lint.validation.job import Job
 from mha_lint.validation.setups import Meaning, Setup, materialise
 
@@ -41,9 +41,24 @@ class Sources:
     ran_flagged: frozenset[Statement]
 
     @property
-    def ran_at_import(self) -> frozenset[Statement]:
-        """What need not be reached in before any more."""
-        return self.ran_before | self.ran_flagged
+    def wanted(self) -> frozenset[Statement]:
+        """All that is to be reached in before, but for what importing alone ran.
+
+        The rows of a part are wanted as well: other inputs than those of the search may reach the part from there.
+        """
+        changed = self.changed_before - self.ran_before
+        rows = frozenset(Statement(item.first, item.last) for item in changed if item.words)
+        return changed | rows | (self.flagged - self.ran_flagged)
+
+    def missed(self, ran_before: Collection[Statement], ran_after: Collection[Statement]) -> str:
+        """In words, what did not run of a text of which nothing ran that changed; "" where there is no such text."""
+        for text, changed, covered in (
+            ("before", self.changed_before, ran_before),
+            ("after", self.changed_after, ran_after),
+        ):
+            if changed and not covered:
+                return f"in the text {text}, {in_words(changed)} never ran"
+        return ""
 
 
 def load_alone(path: str, text: str) -> imports.Loaded:

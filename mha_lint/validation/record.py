@@ -9,7 +9,7 @@ import torch
 
 from mha_lint.findings import Trial, Verdict, VerdictName
 from mha_lint.validation import imports, isolation, stubs, trial
-from mha_lint.validation.coverage import Statement
+from mha_lint.validation.coverage import Statement, in_words
 from mha_lint.validation.harness import Search
 from mha_lint.validation.job import Job
 from mha_lint.validation.pairing import Refuted, Sources
@@ -110,7 +110,7 @@ def shortfall(record: Record, sources: Sources, devices: Iterable[str]) -> str:
         ("after", sources.changed_after, record.ran_after),
     ):
         if missing := wanted - covered:
-            return f"in the text {text}, {_in_words(missing)} never ran"
+            return f"in the text {text}, {in_words(missing)} never ran"
     exact = {item.mode for item in record.agreeing("cpu") if item.dtype == "float64"}
     if record.rounded and exact != {"train", "eval"}:
         return "it rounds differently, and no float64 trial on cpu tells that from another meaning"
@@ -120,13 +120,6 @@ def shortfall(record: Record, sources: Sources, devices: Iterable[str]) -> str:
     if sources.job.relation == "repaired" and silent and not error_out_of_reach(sources.job, devices):
         return f"the error was never raised at line {', '.join(map(str, silent))}"
     return ""
-
-
-def _in_words(missing: Iterable[Statement]) -> str:
-    """Changed lines by their numbers; a part of a line as it is written."""
-    lines = [str(item.first) for item in sorted(missing) if not item.words]
-    parts = [f"the part `{item.words}` of line {item.first}" for item in sorted(missing) if item.words]
-    return ", ".join([f"the changed lines {', '.join(lines)}"] * bool(lines) + parts)
 
 
 def error_out_of_reach(job: Job, devices: Iterable[str]) -> bool:
