@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import ast
 import difflib
+import re
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -61,7 +62,7 @@ def change_of(before: str, after: str) -> Change:
     """Compare two texts, arm by arm. Raise what :func:`ast.parse` raises."""
     trees = parse(before), parse(after)
     ours, theirs = _changed(trees[0], trees[1], before, after)
-    old, new = _statements(trees[0], ours), _statements(trees[1], theirs)
+    old, new = _statements(ours, before), _statements(theirs, after)
     _mark(trees[0], ours)
     _mark(trees[1], theirs)
     return Change(old, new, trees[0], trees[1])
@@ -81,7 +82,6 @@ class _Arm:
     index: int | None
     depth: int
     row: int  # of its mark
-    shares_row: bool  # another statement begins on its row
 
     @property
     def first(self) -> int:
@@ -99,9 +99,12 @@ class _Arm:
         """All that is its own: where it stands and what it says, but for the arms ``inner`` to it."""
         return f"{self.depth} {type(self.parent).__name__}.{self.field} {_said(self.node, inner)}"
 
-    def words(self) -> str:
-        if isinstance(self.node, ast.stmt) and not self.shares_row:
-            return ""  # its row says it
+    def words(self, lines: Sequence[str]) -> str:
+        """The arm as it is written; "" for a statement that begins its row, which the number of the row tells."""
+        if isinstance(self.node, ast.stmt):
+            line = lines[self.node.lineno - 1].encode()
+            if not line[: self.node.col_offset].strip():
+                return ""
         text = " ".join(ast.unparse(self.node).split())
         text = f"case {text}" if isinstance(self.node, ast.pattern) else text
         return text if len(text) <= _SHOWN else f"{text[: _SHOWN - 3]}..."
@@ -116,17 +119,15 @@ def _arms(tree: ast.Module) -> list[_Arm]:
     """All arms in the order of the text. No recursion: expressions may be nested deeply."""
     found: list[_Arm] = []
     row = _rows(tree)
-    occupied = 0  # the last row of the statement before
     pending: list[tuple[ast.AST, ast.AST, str, int | None, int]] = list(reversed(list(_children(tree, 0))))
     while pending:
         node, parent, field, index, depth = pending.pop()
         row += 1
         if isinstance(node, ast.stmt):
             if counts(node):
-                found.append(_Arm(node, parent, field, index, depth, row, node.lineno <= occupied))
-            occupied = span_of(node).last
+                found.append(_Arm(node, parent, field, index, depth, row))
         elif _is_conditional(parent, field, index):
-            found.append(_Arm(node, parent, field, index, 0, row, False))
+            found.append(_Arm(node, parent, field, index, 0, row))
         pending += reversed(list(_children(node, depth)))
     return found
 
@@ -177,9 +178,14 @@ def _said(node: ast.AST, inner: Collection[ast.AST]) -> str:
     return " ".join(filter(None, words))
 
 
+def _rows_of(source: str) -> list[str]:
+    """The rows as Python counts them: a form feed, which ``str.splitlines`` heeds, begins none."""
+    return re.split("\r\n|\r|\n", source)
+
+
 def _changed(old: ast.Module, new: ast.Module, before: str, after: str) -> tuple[list[_Arm], list[_Arm]]:
     """The arms of each text that the other one lacks."""
-    ours, theirs = _between(_arms(old), _arms(new), before.splitlines(), after.splitlines())
+    ours, theirs = _between(_arms(old), _arms(new), _rows_of(before), _rows_of(after))
     matcher = difflib.SequenceMatcher(None, _keys(ours), _keys(theirs), autojunk=False)
     removed: list[_Arm] = []
     added: list[_Arm] = []
@@ -213,8 +219,9 @@ def _between(
     )
 
 
-def _statements(tree: ast.Module, arms: Sequence[_Arm]) -> frozenset[Statement]:
-    return frozenset(Statement(_row(arm.node), arm.last, mark=arm.row, words=arm.words()) for arm in arms)
+def _statements(arms: Sequence[_Arm], source: str) -> frozenset[Statement]:
+    lines = _rows_of(source)
+    return frozenset(Statement(_row(arm.node), arm.last, mark=arm.row, words=arm.words(lines)) for arm in arms)
 
 
 def _mark(tree: ast.Module, arms: Sequence[_Arm]) -> None:

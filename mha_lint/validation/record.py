@@ -129,7 +129,8 @@ def error_out_of_reach(job: Job, devices: Iterable[str]) -> bool:
 
 def unreached(search: Search, job: Job, devices: dict[str, str]) -> Verdict:
     """The verdict where no way was found to run the changed lines."""
-    reason = f"no way was found to run the changed lines{search.notes.in_words()}"
+    what = in_words(item for item in search.wanted if item.mark) or "the changed lines"
+    reason = f"no way was found to run {what}{search.notes.in_words()}"
     stub = search.stub(imports.place_of(job.path).name.removeprefix("_mha_lint_subject_"))
     return replace(verdict_of("not exercised", devices, reason=reason), stub=stub)
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import ast
-
 import pytest
-
-from mha_lint.validation.arms import change_of
 
 from .conftest import Check
 
 pytest.importorskip("torch")
+
+pytestmark = pytest.mark.slow
 
 ATTENTION = """
 import torch
@@ -36,37 +34,57 @@ class Attention(nn.Module):
         return y
 """
 
-UNREACHED = [  # what stands at the comment, what it becomes, and the part that is told
-    ("if t > 1000: y = y * 2", "if t > 1000: y = y * 3", "y = y * 3"),
-    ("if t > 1000: y = y * 2", "if t > 1000: pass", "pass"),
-    ("y = y * 2 if t > 1000 else y", "y = y * 3 if t > 1000 else y", "y * 3"),
-    ("y = y if t < 1000 else y * 2", "y = y if t < 1000 else y * 3", "y * 3"),
-    ("y = y if t < 1000 or self.long > 1 else -y", "y = y if t < 1000 or self.short > 1 else -y", "self.short > 1"),
-    ("y = -y if t > 1000 and self.long else y", "y = -y if t > 1000 and self.short else y", "self.short"),
-    ("y = -y if 1000 < t < 2000 else y", "y = -y if 1000 < t < 3000 else y", "3000"),
-    ("late = lambda: y * 2; y = late() if t > 1000 else y", "late = lambda: y * 3; y = late() if t > 1000 else y", "y * 3"),
-    ("y = y + sum([2.0 for i in range(t) if i > 1000])", "y = y + sum([3.0 for i in range(t) if i > 1000])", "3.0"),
-    ("y = y + len({i: 2 for i in range(t - 1000)})", "y = y + len({2: i for i in range(t - 1000)})", "2"),
-    ("y = y + sum(1 for i in range(t - 999) if i > 3)", "y = y + sum(1 for i in range(t - 999) if i > 4)", "i > 4"),
-    ("y = y + sum(1 for i in range(t - 999) for j in range(2))", "y = y + sum(1 for i in range(t - 999) for j in range(3))", "for j in range(3)"),
-    ("for i in range(t - 1000): y = y * 2", "for i in range(t - 1000): y = y * 3", "y = y * 3"),
-    ("while t > 1000: t, y = t // 2, y * 2", "while t > 1000: t, y = t // 2, y * 3", "t, y = (t // 2, y * 3)"),
-    ("assert t < 1000, f'{t} is long'", "assert t < 1000, y.fill_(0)", "y.fill_(0)"),
-    ("def late(y): return y * 2\n        y = late(y) if t > 1000 else y", "def late(y): return y * 3\n        y = late(y) if t > 1000 else y", "return y * 3"),
-    ("try: y = y * 2\n        except KeyError: pass", "try: y = y * 2\n        except LookupError: pass", "LookupError"),
-    ("match t:\n            case 1001: y = y * 2", "match t:\n            case 1001: y = y * 3", "y = y * 3"),
-    ("match t:\n            case 1001: y = y * 2", "match t:\n            case 1002: y = y * 2", "case 1002"),
-    ("match t:\n            case 1001 if self.long: y = -y", "match t:\n            case 1001 if self.short: y = -y", "self.short"),
-    ("y = (\n            y\n            if t < 1000 else y * 2)", "y = (\n            y\n            if t < 1000 else y * 3)", "y * 3"),
-]  # fmt: skip
+UNREACHED = [  # what stands at the comment, what it becomes, and the part of the first that is told
+    ("if t > 1000: y = y * 2", "if t > 1000: y = y * 3", "y = y * 2"),
+    ("if t > 1000: y = y * 2", "if t > 1000: pass", "y = y * 2"),
+    ("y = y * 2 if t > 1000 else y", "y = y * 3 if t > 1000 else y", "y * 2"),
+    ("y = y if t < 1000 else y * 2", "y = y if t < 1000 else y * 3", "y * 2"),
+    ("y = y if t < 1000 or self.long > 1 else -y", "y = y if t < 1000 or self.short > 1 else -y", "self.long > 1"),
+    ("y = -y if t > 1000 and self.long else y", "y = -y if t > 1000 and self.short else y", "self.long"),
+    ("y = -y if 1000 < t < 2000 else y", "y = -y if 1000 < t < 3000 else y", "2000"),
+    ("f = lambda: y * 2; y = f() if t > 1000 else y", "f = lambda: y * 3; y = f() if t > 1000 else y", "y * 2"),
+    ("y = y + sum([2.0 for i in range(t) if i > 1000])", "y = y + sum([3.0 for i in range(t) if i > 1000])", "2.0"),
+    ("y = y + len({i: 2 for i in range(t - 1000)})", "y = y + len({2: i for i in range(t - 1000)})", "i"),
+    ("y = y + sum(1 for i in range(t - 999) if i > 3)", "y = y + sum(1 for i in range(t - 999) if i > 4)", "i > 3"),
+    (
+        "y = y + sum(1 for i in range(t - 999) for j in range(2))",
+        "y = y + sum(1 for i in range(t - 999) for j in range(3))",
+        "for j in range(2)",
+    ),
+    ("for i in range(t - 1000): y = y * 2", "for i in range(t - 1000): y = y * 3", "y = y * 2"),
+    ("while t > 1000: t, y = t - 2, y * 2", "while t > 1000: t, y = t - 2, y * 3", "t, y = (t - 2, y * 2)"),
+    ("assert t < 1000, y.fill_(1)", "assert t < 1000, y.fill_(0)", "y.fill_(1)"),
+    (
+        "def late(y): return y * 2\n        y = late(y) if t > 1000 else y",
+        "def late(y): return y * 3\n        y = late(y) if t > 1000 else y",
+        "return y * 2",
+    ),
+    (
+        "try: y = y * 2\n        except KeyError: pass",
+        "try: y = y * 2\n        except LookupError: pass",
+        "KeyError",
+    ),
+    ("match t:\n            case 1001: y = y * 2", "match t:\n            case 1001: y = y * 3", "y = y * 2"),
+    ("match t:\n            case 1001: y = y * 2", "match t:\n            case 1002: y = y * 2", "case 1001"),
+    (
+        "match t:\n            case 1001 if self.long: y = -y",
+        "match t:\n            case 1001 if self.short: y = -y",
+        "self.long",
+    ),
+    (
+        "y = (\n            y\n            if t < 1000 else y * 2)",
+        "y = (\n            y\n            if t < 1000 else y * 3)",
+        "y * 2",
+    ),
+]
 
 
-@pytest.mark.parametrize(("old", "new", "part"), UNREACHED, ids=[f"{old} -> {part}" for old, _, part in UNREACHED])
+@pytest.mark.parametrize(("old", "new", "part"), UNREACHED, ids=[new for _, new, _ in UNREACHED])
 def test_a_changed_arm_that_never_ran_is_not_exercised(check: Check, old: str, new: str, part: str) -> None:
     verdict = check(ATTENTION.replace("# here", old), old, new, "Attention")
     assert verdict.verdict == "not exercised", verdict.reason
-    assert "never ran" in verdict.reason
-    assert f"the part `{part}` of line 2" in verdict.reason or "changed lines" in verdict.reason
+    row = 23 if old.startswith("y = (") else 22 if "\n" in old and "late" not in old else 21
+    assert f"the part `{part}` of line {row}" in verdict.reason
 
 
 def test_the_body_of_a_one_line_method_that_is_never_called_is_not_exercised(check: Check) -> None:
@@ -90,8 +108,11 @@ REACHED = [
     ("y = y + sum([i * 2 for i in range(t) if i > 0])", "y = y + sum([2 * i for i in range(t) if 0 < i])"),
     ("for i in range(2): y = y * 2", "for i in range(2): y = 2 * y"),
     ("y = self.double(y)", "y = 2 * y"),
-    ("match t:\n            case 1: y = y * 2\n            case _: y = y * 4", "match t:\n            case 1: y = 2 * y\n            case _: y = 4 * y"),
-]  # fmt: skip
+    (
+        "match t:\n            case 1: y = y * 2\n            case _: y = y * 4",
+        "match t:\n            case 1: y = 2 * y\n            case _: y = 4 * y",
+    ),
+]
 
 
 @pytest.mark.parametrize(("old", "new"), REACHED, ids=[old for old, _ in REACHED])
@@ -118,49 +139,3 @@ def test_a_wrong_arm_that_only_the_rewrite_has_is_refuted(check: Check) -> None:
     source = ATTENTION.replace("# here", "y = y + 1")
     verdict = check(source, "y = y + 1", "y = y + 1 if mask is None else y + 2", "Attention")
     assert verdict.verdict == "refuted", verdict.reason
-
-
-def test_only_arms_whose_text_differs_have_changed() -> None:
-    change = change_of("x = a if c else b\n", "x = a if c else d\n")
-    assert [item.words for item in change.before] == ["b"]
-    assert [item.words for item in change.after] == ["d"]
-    assert change_of("x = (a if c  # why\n  else b)\n", "x = a if c else b\n").after == frozenset()
-
-
-def test_arms_that_change_places_have_changed() -> None:
-    change = change_of("x = a if c else b\n", "x = b if c else a\n")
-    assert {item.words for item in change.after} == {"a", "b"}
-    moved = change_of("if a:\n    if b:\n        f()\n        g()\n", "if a:\n    if b:\n        f()\n    g()\n")
-    assert [item.first for item in moved.after] == [4]
-
-
-def test_a_branch_that_another_one_is_put_before_has_not_changed() -> None:
-    change = change_of("if a:\n    f()\nelif b:\n    g()\n", "if a:\n    f()\nelif c:\n    h()\nelif b:\n    g()\n")
-    assert change.before == frozenset()
-    assert sorted(item.first for item in change.after) == [3, 4]
-
-
-def test_a_changed_decorator_has_changed() -> None:
-    change = change_of("@a\ndef f(): return 1\n", "@b\ndef f(): return 1\n")
-    assert [item.first for item in change.after] == [2]
-
-
-def test_marks_keep_rows_docstrings_and_meaning() -> None:
-    before = (
-        'from __future__ import annotations\ndef f(x):\n    """Text."""\n    return [x and 1, x or 2, x if x else 0]\n'
-    )
-    after = (
-        before.replace("and 1", "and 7").replace("return", "y = 5\n    return").replace("else 0", "else (lambda: 3)()")
-    )
-    marked = change_of(before, after).marked_after
-    assert marked is not None
-    names: dict[str, object] = {}
-    exec(compile(marked, "marked", "exec"), names)
-    function = names["f"]
-    assert callable(function)
-    assert (function(0), function(4)) == ([0, 2, 3], [7, 4, 4])
-    assert function.__doc__ == "Text."
-    rows = {node.lineno for node in ast.walk(ast.parse(after)) if isinstance(node, ast.expr)}
-    marked_rows = {node.lineno for node in ast.walk(marked) if isinstance(node, ast.expr)}
-    assert rows <= marked_rows
-    assert min(marked_rows - rows) > len(after.splitlines())
