@@ -38,7 +38,7 @@ Family = tuple[Assignment, ...]
 class Aim:
     """What calls are made for. ``wanted`` statements are to run; with ``any_of``, one of them suffices.
 
-    ``trained`` collects setups that run more of them in train mode; None asks for none.
+    ``trained`` collects setups that run more of them in train mode; None counts what runs in either mode.
     """
 
     loaded: Loaded
@@ -131,28 +131,34 @@ class Calling:
             self.notes.note(words, reached, self.ran_last, sketch)
             return None
         setup = Setup(self.target, self.plan, dict(specs), family, inspected, self._covered(), frozenset(self.aim.met))
-        if self.aim.trained is not None and not self.aim.suffices(setup.covered):
-            self._train(setup, inputs)
+        if not self.aim.suffices(setup.covered):
+            return self._train(setup, inputs)
         return setup
 
     def _covered(self) -> frozenset[Statement]:
         return frozenset(item for item in self.aim.wanted if item in self.built or item.ran(self.rows))
 
-    def _train(self, setup: Setup, inputs: trial.Inputs) -> None:
-        """Keep the setup where it runs more in train mode than any that is kept."""
-        assert self.aim.trained is not None
-        known = frozenset[Statement]().union(*(each.covered for each in self.aim.trained))
+    def _train(self, setup: Setup, inputs: trial.Inputs) -> Setup:
+        """The setup with what it runs in train mode.
+
+        Where those that run more in train mode are collected, it stays as it is, and a copy is kept there.
+        """
+        kept = self.aim.trained or []
+        known = frozenset[Statement]().union(*(each.covered for each in kept))
         if self.aim.suffices(known):
-            return
+            return setup
         try:
             trial.seed_everything(0)
             with quiet(), torch.no_grad(), self.aim.meaning():
                 trial.call(self.fresh.lend(training=True), inputs, self.positional)
         except (Exception, StubTouched):
-            return  # it works in eval mode, which is enough
+            return setup  # it works in eval mode, which is enough
         covered = self._covered()
+        if self.aim.trained is None:
+            return replace(setup, covered=setup.covered | covered)
         if covered - known - setup.covered:
             self.aim.trained.append(replace(setup, covered=covered))
+        return setup
 
     def _learnt(self, deadline: float, lessons: int) -> Iterator[Setup | None]:
         """What comes of changing what an exception blames, from the call that ran furthest."""

@@ -14,6 +14,7 @@ import torch
 
 from mha_lint.findings import Verdict, VerdictName
 from mha_lint.validation import also, dropouts, harness, imports, isolation, rounding, stubs, targets, trial
+from mha_lint.validation.added import reaching_added
 from mha_lint.validation.coverage import watch
 from mha_lint.validation.pairing import Pair, Refuted, Sources, build_pair, ran
 from mha_lint.validation.pristine import Pristine
@@ -54,7 +55,7 @@ class Correction:
 
     def verdict(self) -> Verdict:
         self.tell("the search for a way to run it")
-        wanted = (self.sources.changed_before | self.sources.flagged) - self.sources.ran_before
+        wanted = self.sources.wanted
         budget = min(self.deadline, time.monotonic() + min(10.0, 0.4 * (self.deadline - time.monotonic())))
         search = harness.Search(
             self.sources.before, wanted, _as_it_is, self.job.hints, budget, declared=self.job.declared, as_handed=True
@@ -74,6 +75,9 @@ class Correction:
                     self._try_setup(setup, device)
                 if not self.shown.on((device,)):
                     self._elsewhere(device, search, setups[0])
+            missing = self.sources.changed_after - self.record.ran_after
+            for setup in reaching_added(self.sources, missing, search, self.deadline):
+                self._try_setup(setup, "cpu")
             reason = self._lacking()
             for kind in self.job.also if not reason else ():
                 described.append(self._also(kind, setups[0]))
@@ -231,14 +235,10 @@ class Correction:
             _refute(note, difference.largest, why)
         ran_before = pair.ran_before | ran(sources.changed_before, rows, sources.before)
         ran_after = pair.ran_after | ran(sources.changed_after, rows, sources.after)
-        met = ran(sources.flagged, rows, sources.before) | (pair.ran_before & sources.flagged)
-        covered = [
-            ran_before or not sources.changed_before,
-            ran_after or not sources.changed_after,
-            met or not sources.flagged,
-        ]
-        if not all(covered):
-            note("not covered", difference.largest, "the changed lines did not run")
+        met = pair.ran_flagged | ran(sources.flagged, rows, sources.before)
+        missed = sources.missed(ran_before, ran_after)
+        if missed or (sources.flagged and not met):
+            note("not covered", difference.largest, missed or "the flagged lines did not run")
             ran_elsewhere = self.record.met >= self.sources.flagged
             if ran_elsewhere and self.record.ran_before >= self.sources.changed_before:
                 self.shown.pass_by(seen)

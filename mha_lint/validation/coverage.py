@@ -1,12 +1,11 @@
-"""Which statements a rewrite changed, and which rows of a text ran."""
+"""Which rows of a text ran, and which statements they belong to."""
 
 from __future__ import annotations
 
 import ast
 import contextlib
-import difflib
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from types import CodeType, FrameType
 from typing import Any
@@ -16,31 +15,27 @@ from mha_lint.parsing import parse
 
 @dataclass(frozen=True, slots=True, order=True)
 class Statement:
-    """A simple statement, or the header of a compound one, by its first and last row (from 1)."""
+    """A simple statement, or the header of a compound one, by its first and last row (from 1).
+
+    With ``mark``, the row of a mark tells that it ran: it may then be a part of a row, which ``words`` quotes.
+    """
 
     first: int
     last: int
+    mark: int = 0
+    words: str = ""
 
     def ran(self, rows: set[int]) -> bool:
+        if self.mark:
+            return self.mark in rows
         return any(row in rows for row in range(self.first, self.last + 1))
-
-
-def changed_statements(before: str, after: str) -> tuple[frozenset[Statement], frozenset[Statement]]:
-    """The innermost statements that differ, of both texts. Comments and blank lines are nobody's statement."""
-    old, new = before.splitlines(), after.splitlines()
-    old_rows: set[int] = set()
-    new_rows: set[int] = set()
-    for tag, first, last, new_first, new_last in difflib.SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
-        if tag != "equal":
-            old_rows.update(row + 1 for row in range(first, last) if _is_code(old[row]))
-            new_rows.update(row + 1 for row in range(new_first, new_last) if _is_code(new[row]))
-    return statements_at(before, old_rows), statements_at(after, new_rows)
 
 
 def statements_at(source: str, rows: set[int]) -> frozenset[Statement]:
     """The innermost statements that these rows belong to; docstrings and bare constants never run and do not count."""
     found: set[Statement] = set()
-    spans = sorted(_spans(parse(source)), key=lambda statement: statement.last - statement.first)
+    nodes = [node for node in ast.walk(parse(source)) if isinstance(node, ast.stmt)]
+    spans = sorted((span_of(node) for node in nodes if counts(node)), key=lambda span: span.last - span.first)
     for row in rows:
         for statement in spans:
             if statement.first <= row <= statement.last:
@@ -49,27 +44,32 @@ def statements_at(source: str, rows: set[int]) -> frozenset[Statement]:
     return frozenset(found)
 
 
-def _is_code(line: str) -> bool:
-    stripped = line.strip()
-    return bool(stripped) and not stripped.startswith("#")
+def counts(node: ast.stmt) -> bool:
+    """Whether running the statement does anything: docstrings, bare constants and declarations do nothing."""
+    if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+        return False
+    if isinstance(node, ast.ImportFrom) and node.module == "__future__":
+        return False
+    return not isinstance(node, (ast.Global, ast.Nonlocal))
 
 
-def _spans(tree: ast.Module) -> Iterator[Statement]:
-    for node in ast.walk(tree):
-        if not isinstance(node, ast.stmt):
-            continue
-        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
-            continue
-        if isinstance(node, (ast.Global, ast.Nonlocal)):
-            continue
-        last = node.end_lineno or node.lineno
-        body: list[ast.stmt] = getattr(node, "body", [])
-        if isinstance(node, ast.Match):
-            last = node.cases[0].pattern.lineno - 1
-        elif body:
-            inner = min([body[0].lineno, *(item.lineno for item in getattr(body[0], "decorator_list", []))])
-            last = max(node.lineno, inner - 1)  # the header alone
-        yield Statement(node.lineno, last)
+def span_of(node: ast.stmt) -> Statement:
+    """The rows of a simple statement, or of the header alone of a compound one."""
+    body: list[ast.stmt] = getattr(node, "body", [])
+    if isinstance(node, ast.Match):
+        return Statement(node.lineno, node.cases[0].pattern.lineno - 1)
+    if body:
+        inner = min([body[0].lineno, *(item.lineno for item in getattr(body[0], "decorator_list", []))])
+        return Statement(node.lineno, max(node.lineno, inner - 1))
+    return Statement(node.lineno, node.end_lineno or node.lineno)
+
+
+def in_words(missing: Iterable[Statement]) -> str:
+    """Changed lines by their numbers; a part of a line as it is written."""
+    ordered = sorted(missing)
+    lines = ", ".join(str(item.first) for item in ordered if not item.words)
+    parts = [f"the part `{item.words}` of line {item.first}" for item in ordered if item.words]
+    return ", ".join([f"the changed lines {lines}", *parts] if lines else parts)
 
 
 @dataclass(slots=True)

@@ -25,6 +25,7 @@ from mha_lint.validation import (
     targets,
     trial,
 )
+from mha_lint.validation.added import reaching_added
 from mha_lint.validation.construct import without_dropout
 from mha_lint.validation.coverage import Statement, watch
 from mha_lint.validation.job import Job
@@ -168,10 +169,15 @@ class _Examination:
     def verdict(self) -> Verdict:
         self.tell("the search for a way to run it")
         sources = self.sources
-        wanted = (sources.changed_before | sources.flagged) - sources.ran_before
         budget = min(self.deadline, time.monotonic() + min(10.0, 0.4 * (self.deadline - time.monotonic())))
         search = harness.Search(
-            sources.before, wanted, self._meaning, self.job.hints, budget, self.met_now, declared=self.job.declared
+            sources.before,
+            sources.wanted,
+            self._meaning,
+            self.job.hints,
+            budget,
+            self.met_now,
+            declared=self.job.declared,
         )
         setups = search.find(self.job.symbols)[:_SETUPS]
         if self.level == "region":  # a constant in place of what the code computes may hide what it means
@@ -191,6 +197,8 @@ class _Examination:
                     if not any(item.mode == "train" for item in self.record.agreeing(device)):
                         self._try_setup(replace(setup, plan=without_dropout(setup.plan)), device)
             self._try_flags(search, setups[0])
+            if self.level != "region":
+                self._try_added(search)
             reason = shortfall(self.record, sources, self.devices)
             for kind in self.job.also if not reason else ():  # it makes up for nothing that is lacking
                 self._try_also(kind, setups[0])
@@ -205,6 +213,13 @@ class _Examination:
         with contextlib.suppress(TimeoutError):
             for flipped in search.flipped(setup, min(self.deadline, time.monotonic() + _FLIPPED)):
                 self._try_setup(flipped, "cpu", dtypes=(torch.float32,), shapes=2)
+
+    def _try_added(self, search: harness.Search) -> None:
+        """Few trials of what only the text after has, where no trial has run it yet."""
+        missing = self.sources.changed_after - self.record.ran_after
+        for setup in reaching_added(self.sources, missing, search, self.deadline):
+            self.described.append(setup.describe())
+            self._try_setup(setup, "cpu", dtypes=(torch.float32,), shapes=2)
 
     def _try_also(self, kind: str, setup: Setup) -> None:
         """One trial of what must go on working, on the CPU in float32 and eval mode."""
@@ -355,10 +370,8 @@ class _Examination:
             if self.job.relation == "equivalent":  # code after it could tell
                 raise Refuted(note.counterexample(apart))
             return
-        reached_before = ran_before or not sources.changed_before
-        reached_after = ran_after or not sources.changed_after
-        if not reached_before or not reached_after:
-            note("not covered", difference.largest, "the changed lines did not run")
+        if missed := sources.missed(ran_before, ran_after):
+            note("not covered", difference.largest, missed)
             return
         self.record.ran_before |= ran_before
         self.record.ran_after |= ran_after

@@ -234,7 +234,7 @@ class Search:
                 yield tried[0]
 
     def flipped(self, setup: Setup, deadline: float) -> Iterator[Setup]:
-        """The class of ``setup`` built with one boolean argument the other way round, where that runs what it ran."""
+        """The class of ``setup`` built with one boolean argument the other way round, where some of the same runs."""
         if not setup.target.is_class or setup.plan.written or setup.plan.factory:
             return
         signature = inspect.signature(lookup(self.loaded.module, setup.target.name))
@@ -250,11 +250,21 @@ class Search:
                     module = in_eval(instantiate(setup.target, plan, self.loaded.module, seed=0))
                     other = replace(setup, plan=plan, inspected=inspect_module(module, plan.sizing))
                     works = workable(other, module, self.meaning, signature_of(module), 1)
-                    covered = all(item.ran(rows.of(self.loaded.pseudo)) for item in setup.covered)
-                if works and covered:
+                    ran = any(item.ran(rows.of(self.loaded.pseudo)) for item in setup.covered)
+                if works and (ran or not setup.covered):
                     yield other
             except (Exception, StubTouched):
                 continue
+
+    def takes(self, setup: Setup) -> bool:
+        """Tell whether the text builds, and accepts a call, as a setup that another text gave."""
+        if lookup(self.loaded.module, setup.target.name) is None:
+            return False
+        try:
+            module = in_eval(instantiate(setup.target, setup.plan, self.loaded.module, seed=0))
+            return bool(workable(setup, module, self.meaning, signature_of(module), 1))
+        except (Exception, StubTouched):
+            return False
 
     def _flags_flipped(self, setup: Setup, deadline: float) -> Iterator[Setup]:
         """The call of ``setup`` with one boolean argument the other way round."""

@@ -75,13 +75,16 @@ def place_of(path: str) -> Place:
     return Place(str(file), ".".join(parts), str(folder), names)
 
 
-def load(place: Place, label: str, source: str) -> Loaded:
-    """Execute ``source`` as the module at ``place``. Raise CannotLoad with the reason where it cannot be."""
+def load(place: Place, label: str, source: str, marked: ast.Module | None = None) -> Loaded:
+    """Execute ``source`` as the module at ``place``. Raise CannotLoad with the reason where it cannot be.
+
+    With ``marked``, that tree of the same text is what runs.
+    """
     pseudo = f"{place.path}#{label}"
     try:
         tree = parse(source)
         with silently():
-            code = compile(source, pseudo, "exec", dont_inherit=True)
+            code = compile(marked or source, pseudo, "exec", dont_inherit=True)
     except (SyntaxError, ValueError) as error:
         raise CannotLoad(f"the text {label} does not compile: {error}") from error
     # No modification time: linecache then keeps the lines, for inspect.getsource and torch.jit.script.

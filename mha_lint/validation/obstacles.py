@@ -32,7 +32,7 @@ class Obstacles:
         if self.missing_package:
             return f": {self.missing_package}"
         if self.ran_without_reaching:
-            return f": they did not run in {self.ran_without_reaching}"
+            return f": {self.ran_without_reaching} does not reach that"
         if self.broken:
             return f"; as declared for {self.broken}, {self.furthest[2]}"
         return f"; the attempt that got furthest: {self.furthest[2]}" if self.furthest[2] else ""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Any
 
 from mha_lint.validation import imports, relations, stubs, targets, trial
-from mha_lint.validation.coverage import Rows, Statement, changed_statements, statements_at, watch
+from mha_lint.validation.arms import Change, change_of
+from mha_lint.validation.coverage import Rows, Statement, in_words, statements_at, watch
 from mha_lint.validation.job import Job
 from mha_lint.validation.setups import Meaning, Setup, materialise
 
@@ -26,7 +27,7 @@ class Sources:
     """The job's two texts as modules.
 
     ``flagged`` are the statements of before where *repaired* expects the error, and that *corrected* wants to run;
-    ``ran_before`` and ``ran_after`` the changed ones that importing alone ran.
+    ``ran_before`` and ``ran_after`` the changed ones, and ``ran_flagged`` the flagged, that importing alone ran.
     """
 
     job: Job
@@ -37,6 +38,27 @@ class Sources:
     changed_after: frozenset[Statement]
     ran_before: frozenset[Statement]
     ran_after: frozenset[Statement]
+    ran_flagged: frozenset[Statement]
+
+    @property
+    def wanted(self) -> frozenset[Statement]:
+        """All that is to be reached in before, but for what importing alone ran.
+
+        The rows of a part are wanted as well: other inputs than those of the search may reach the part from there.
+        """
+        changed = self.changed_before - self.ran_before
+        rows = frozenset(Statement(item.first, item.last) for item in changed if item.words)
+        return changed | rows | (self.flagged - self.ran_flagged)
+
+    def missed(self, ran_before: Collection[Statement], ran_after: Collection[Statement]) -> str:
+        """In words, what did not run of a text of which nothing ran that changed; "" where there is no such text."""
+        for text, changed, covered in (
+            ("before", self.changed_before, ran_before),
+            ("after", self.changed_after, ran_after),
+        ):
+            if changed and not covered:
+                return f"in the text {text}, {in_words(changed)} never ran"
+        return ""
 
 
 def load_alone(path: str, text: str) -> imports.Loaded:
@@ -62,13 +84,14 @@ def load_sources(job: Job) -> Sources:
     """Import both texts. Raise CannotLoad where before cannot be imported, AfterBroken where after alone cannot."""
     place = imports.place_of(job.path)
     failure: imports.CannotLoad | None = None
+    change = _change_of(job)
     for way in imports.ways(place):
         try:
             with contextlib.ExitStack() as stack:
                 rows = stack.enter_context(watch(f"{place.path}#before", f"{place.path}#after"))
                 try:
                     imports.prepare(place, way)
-                    before = imports.load(place, "before", job.before)
+                    before = imports.load(place, "before", job.before, change.marked_before)
                 except stubs.StubTouched as error:
                     raise imports.CannotLoad(f"importing the file needs more than a stand-in: {error}") from error
                 except imports.CannotLoad:
@@ -76,30 +99,39 @@ def load_sources(job: Job) -> Sources:
                 except Exception as error:
                     raise imports.CannotLoad(f"importing its package raised {imports.in_one_line(error)}") from error
                 try:
-                    after = imports.load(place, "after", job.after)
+                    after = imports.load(place, "after", job.after, change.marked_after)
                 except (imports.CannotLoad, stubs.StubTouched) as error:
                     imports.load(place, "before", job.before)  # some files cannot be imported twice: CannotLoad then
                     raise AfterBroken(str(error)) from error
                 if after.left and not before.left:
                     raise AfterBroken(f"importing the text after ends at line {after.left} with SystemExit")
-            changed_before, changed_after = changed_statements(job.before, job.after)
+            flagged: frozenset[Statement] = frozenset()
+            if job.relation in ("repaired", "corrected"):
+                flagged = statements_at(job.before, set(job.flagged))
             return Sources(
                 job,
-                statements_at(job.before, set(job.flagged))
-                if job.relation in ("repaired", "corrected")
-                else frozenset(),
+                flagged,
                 before,
                 after,
-                changed_before,
-                changed_after,
-                ran(changed_before, rows, before),
-                ran(changed_after, rows, after),
+                change.before,
+                change.after,
+                ran(change.before, rows, before),
+                ran(change.after, rows, after),
+                ran(flagged, rows, before),
             )
         except imports.CannotLoad as error:
             failure = failure or error
             imports.forget(place)
     assert failure is not None
     raise failure
+
+
+def _change_of(job: Job) -> Change:
+    """The changed arms; none where a text does not parse, which loading it will tell."""
+    try:
+        return change_of(job.before, job.after)
+    except (SyntaxError, ValueError):
+        return Change(frozenset(), frozenset(), None, None)
 
 
 def ran(statements: frozenset[Statement], rows: Rows, loaded: imports.Loaded) -> frozenset[Statement]:
@@ -118,6 +150,7 @@ class Pair:
     applied: frozenset[str]  # names at the identity in both, which only after uses
     ran_before: frozenset[Statement]  # changed statements that building and importing ran
     ran_after: frozenset[Statement]
+    ran_flagged: frozenset[Statement]
     moved: bool  # what after gained did not start at the identity
 
 
@@ -148,6 +181,7 @@ def build_pair(sources: Sources, setup: Setup, meaning: Meaning, tell: Callable[
         applied,
         sources.ran_before | ran(sources.changed_before, rows, sources.before),
         sources.ran_after | ran(sources.changed_after, rows, sources.after),
+        sources.ran_flagged | ran(sources.flagged, rows, sources.before),
         moved,
     )
 

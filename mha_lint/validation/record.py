@@ -9,7 +9,7 @@ import torch
 
 from mha_lint.findings import Trial, Verdict, VerdictName
 from mha_lint.validation import imports, isolation, stubs, trial
-from mha_lint.validation.coverage import Statement
+from mha_lint.validation.coverage import Statement, in_words
 from mha_lint.validation.harness import Search
 from mha_lint.validation.job import Job
 from mha_lint.validation.pairing import Refuted, Sources
@@ -109,9 +109,8 @@ def shortfall(record: Record, sources: Sources, devices: Iterable[str]) -> str:
         ("before", sources.changed_before, record.ran_before),
         ("after", sources.changed_after, record.ran_after),
     ):
-        missing = sorted(item.first for item in wanted - covered)
-        if missing:
-            return f"changed lines that never ran, in the text {text}: {', '.join(map(str, missing))}"
+        if missing := wanted - covered:
+            return f"in the text {text}, {in_words(missing)} never ran"
     exact = {item.mode for item in record.agreeing("cpu") if item.dtype == "float64"}
     if record.rounded and exact != {"train", "eval"}:
         return "it rounds differently, and no float64 trial on cpu tells that from another meaning"
@@ -130,7 +129,8 @@ def error_out_of_reach(job: Job, devices: Iterable[str]) -> bool:
 
 def unreached(search: Search, job: Job, devices: dict[str, str]) -> Verdict:
     """The verdict where no way was found to run the changed lines."""
-    reason = f"no way was found to run the changed lines{search.notes.in_words()}"
+    what = in_words(item for item in search.wanted if item.mark) or "the changed lines"
+    reason = f"no way was found to run {what}{search.notes.in_words()}"
     stub = search.stub(imports.place_of(job.path).name.removeprefix("_mha_lint_subject_"))
     return replace(verdict_of("not exercised", devices, reason=reason), stub=stub)
 

@@ -15,7 +15,7 @@ import msgspec
 import pytest
 
 from mha_lint.validation import DeviceMissing, Job, TorchMissing, Validator
-from mha_lint.validation.coverage import changed_statements
+from mha_lint.validation.arms import change_of
 
 from .modules import VIT
 
@@ -135,9 +135,9 @@ def test_cuda_runs_in_three_dtypes_and_a_difference_there_alone_refutes(cuda: No
 def test_comments_and_blank_lines_are_no_changed_statements() -> None:
     before = "def f(x):\n    # old\n    y = g(\n        x,\n        1,\n    )\n    return y\n"
     after = before.replace("# old", "# new\n").replace("        1,", "        2,  # two")
-    changed_before, changed_after = changed_statements(before, after)
-    assert {(item.first, item.last) for item in changed_before} == {(3, 6)}
-    assert {(item.first, item.last) for item in changed_after} == {(4, 7)}
+    change = change_of(before, after)
+    assert {(item.first, item.last) for item in change.before} == {(3, 6)}
+    assert {(item.first, item.last) for item in change.after} == {(4, 7)}
 
 
 def test_a_server_that_cannot_be_started_is_one_line_that_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
