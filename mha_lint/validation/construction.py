@@ -146,7 +146,9 @@ def changed_form(before: Any, after: Any, own: tuple[str, str]) -> str:
         for name in ("__init__", *(name for name in dir(cls) if not name.startswith("_"))):
             ours, theirs = (inspect.getattr_static(each, name, None) for each in (cls, type(other)))
             if type(ours) is not type(theirs):
-                return f"{cls.__qualname__}.{name} is a {type(ours).__name__} before and a {type(theirs).__name__} after"
+                return (
+                    f"{cls.__qualname__}.{name} is a {type(ours).__name__} before and a {type(theirs).__name__} after"
+                )
             if _signature(ours) != _signature(theirs):
                 return f"the signature of {cls.__qualname__}.{name} differs"
     if (why := _unprintable(after)) and not _unprintable(before):

@@ -208,6 +208,11 @@ def _unsaved(module: Any) -> frozenset[str]:
     return frozenset(name for name, _ in module.named_buffers()) - frozenset(module.state_dict())
 
 
+def owners_of(sources: Sources) -> frozenset[str]:
+    """The classes that the edits lie in, by their qualified names."""
+    return frozenset(targets.owner_of(sources.before.module, symbol) or symbol for symbol in sources.job.symbols)
+
+
 def _announced(sources: Sources, before: Any, after: Any) -> tuple[frozenset[str], frozenset[str]]:
     """Compare the ``state_dict`` of both; what after has more must be exactly what was announced.
 
@@ -217,8 +222,7 @@ def _announced(sources: Sources, before: Any, after: Any) -> tuple[frozenset[str
     announced: frozenset[str] = frozenset()
     applied: frozenset[str] = frozenset()
     if sources.job.relation == "extended":
-        names = {targets.owner_of(sources.before.module, symbol) or symbol for symbol in sources.job.symbols}
-        owners = frozenset(names)
+        owners = owners_of(sources)
         announced = relations.names_within(after, owners, sources.job.added)
         applied = relations.names_within(after, owners, sources.job.identity)
         if applied - set(new):
