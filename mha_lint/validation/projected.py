@@ -22,7 +22,7 @@ _ROWS = 4096  # of which each is held against each
 
 @dataclass(slots=True)
 class _Call:
-    """One call of a class that gains a projection: its arguments, the random state, and what the projection was given."""
+    """One call of a class that gains a projection: its arguments, the random state, and what the layer was given."""
 
     args: tuple[Any, ...]
     kwargs: Mapping[str, Any]

@@ -1,7 +1,7 @@
 """A module used otherwise than once, by keyword and to learn: without gradients, by place, and many times in a row.
 
-These are few calls on the smallest inputs, beside the trials. What they return is held to the same values up to rounding:
-whether it agrees to the last bit is for the trials to say.
+These are few calls beside the trials. What they return is held to the same values up to rounding: whether it agrees to
+the last bit is for the trials to say.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import inspect
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch

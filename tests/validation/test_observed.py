@@ -89,6 +89,22 @@ def test_a_plain_attribute_may_become_a_buffer_of_the_same_value(check: Check, v
     assert verdict.verdict == wanted, verdict.reason
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "wanted"),
+    [
+        ("self.scale = (dim // num_heads) ** -0.5", "self.scale = 1.0", "refuted"),
+        ("self.scale", "self.factor", "validated"),
+        ("self.told = dim", "self._told = dim", "refuted"),
+    ],
+    ids=["another value", "another name for own use", "read by others alone"],
+)
+def test_an_attribute_goes_only_where_the_files_own_use_of_it_goes(
+    check: Check, old: str, new: str, wanted: str
+) -> None:
+    source = VIT.replace("self.num_heads = num_heads", "self.num_heads = num_heads\n        self.told = dim")
+    assert check(source, old, new, "Attention.forward").verdict == wanted
+
+
 # The projection is followed by layers that draw random numbers in the constructor.
 LAYERED = PLAIN_HEADS.replace(
     "        # room for the projection",
@@ -173,13 +189,20 @@ class Attention(nn.Module):
 @pytest.mark.parametrize(
     ("old", "new"),
     [
-        ("mask = self.mask(n)", "mask = self.mask(n)\n        self.masks[n] = mask.fill_(False).logical_or_(mask.mT.new_ones(n, n).tril(1)) if self.calls else mask"),
+        (
+            "mask = self.mask(n)",
+            "mask = self.mask(n)\n        mask = mask.logical_or_(~mask) if self.calls else mask",
+        ),
         ("self.last = weights.detach()", "self.last = weights.detach() + 1"),
         ("self.last = weights.detach()", "pass"),
         ("self.calls += 1", "self.calls += 1 + (self.calls == 2)"),
         ("self.calls += 1", "self.calls += 1\n        self.seen = x.detach()"),
-        ("mask = self.mask(n)", "mask = self.mask(n) if not self.calls else self.mask(self.calls * 0 + n).clone().fill_(True)"),
-        ("y = (weights @ v)", "self.kept = getattr(self, 'kept', None) if hasattr(self, 'kept') else v\n        y = (weights @ (self.kept if self.kept.shape == v.shape else v))"),
+        ("mask = self.mask(n)", "mask = self.mask(n) if not self.calls else self.mask(n) | True"),
+        (
+            "y = (weights @ v)",
+            "self._v = v if getattr(self, '_v', None) is None else self._v\n"
+            "        y = (weights @ (self._v if self._v.shape == v.shape else v))",
+        ),
         ("y = (weights @ v)", "y = (weights @ (v if self.qkv.weight.grad is None else -v))"),
         ("self.calls += 1", "self.calls += 1\n        self.qkv.weight.requires_grad_(self.calls < 3)"),
     ],
@@ -197,7 +220,7 @@ def test_a_module_is_called_again_and_what_it_keeps_is_compared(check: Check, ol
         (".unbind(0)", "[:]"),
         ("self.last = weights.detach()", "self.last = weights.data.detach()"),
         ("self.calls += 1", "self.calls = self.calls + 1"),
-        ("if n not in self.masks:\n            self.masks[n] =", "if self.masks.get(n) is None:\n            self.masks[n] ="),
+        ("if n not in self.masks:\n", "if self.masks.get(n) is None:\n"),
     ],
 )  # fmt: skip
 def test_a_module_that_keeps_the_same_stays_validated(check: Check, old: str, new: str) -> None:
@@ -227,7 +250,10 @@ def test_calls_without_gradients_and_with_frozen_parameters_are_compared(check: 
 
 def test_code_that_asks_whether_gradients_are_wanted_stays_validated(check: Check) -> None:
     old = "attn = self.attn_drop(attn.softmax(dim=-1))"
-    new = "attn = attn.softmax(dim=-1)\n        if torch.is_grad_enabled() and self.training:\n            attn = self.attn_drop(attn)"
+    new = (
+        "attn = attn.softmax(dim=-1)\n"
+        "        if torch.is_grad_enabled() and self.training:\n            attn = self.attn_drop(attn)"
+    )
     verdict = check(VIT, old, new, "Attention.forward")
     assert verdict.verdict == "validated", verdict.reason
 
@@ -276,16 +302,26 @@ class Attention(nn.Module):
         ("num_heads: int = 4, *, drop", "num_heads: int = 8, *, drop"),
         ("def split(self, x, parts=3)", "def split(self, x, parts=2)"),
         ('kind = "self"', 'sort = "self"'),
-        ("self.num_heads = num_heads", "self.num_heads = self._heads = num_heads\n        del self.num_heads\n        self.__class__.num_heads = property(lambda own: own._heads)"),
-        ("        self.proj = nn.Linear(dim, dim)\n        self.drop = nn.Dropout(drop)", "        self.drop = nn.Dropout(drop)\n        self.proj = nn.Linear(dim, dim)\n        self.qkv = self.qkv\n        self._modules['qkv'] = self._modules.pop('qkv')"),
-        ('self.register_buffer("one", torch.ones(()))\n        self.register_buffer("two", torch.ones(()))', 'self.register_buffer("two", torch.ones(()))\n        self.register_buffer("one", torch.ones(()))'),
+        (
+            "self.num_heads = num_heads",
+            "self._heads = num_heads\n        self.__class__.num_heads = property(lambda own: own._heads)",
+        ),
+        (
+            "self.drop = nn.Dropout(drop)",
+            "self.drop = nn.Dropout(drop)\n        self._modules['qkv'] = self._modules.pop('qkv')",
+        ),
+        (
+            'self.register_buffer("two", torch.ones(()))',
+            'self.register_buffer("two", torch.ones(()))\n        self._buffers["one"] = self._buffers.pop("one")',
+        ),
         ("self.qkv.register_forward_hook(lambda module, args, result: None)", "pass"),
         ("self.qkv.register_forward_hook(", "self.proj.register_forward_hook("),
         ('    kind = "self"\n', '    kind = "self"\n    extra_repr = lambda self: self.absent\n'),
         ('    kind = "self"\n', '    kind = property(lambda self: "self")\n'),
     ],
-    ids=["order", "default", "keyword only", "place in init", "default of init", "default of a method", "class attribute",
-         "read only", "order of parameters", "order of buffers", "hook lost", "hook elsewhere", "repr", "property"],
+    ids=["order", "default", "keyword only", "place in init", "default of init", "default of a method",
+         "class attribute", "read only", "order of parameters", "order of buffers", "hook lost", "hook elsewhere",
+         "repr", "property"],
 )  # fmt: skip
 def test_signatures_names_order_hooks_and_repr_are_compared(check: Check, old: str, new: str) -> None:
     verdict = check(NAMED, old, new, "Attention.forward")
