@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from mha_lint.validation import imports, relations, stubs, targets, trial
+from mha_lint.validation import construction, imports, relations, stubs, targets, trial
 from mha_lint.validation.arms import Change, change_of
 from mha_lint.validation.coverage import Rows, Statement, in_words, statements_at, watch
 from mha_lint.validation.job import Job
 from mha_lint.validation.setups import Meaning, Setup, materialise
+
+_SEED = 7  # under which both texts build their modules
 
 
 class AfterBroken(Exception):
@@ -156,16 +158,25 @@ class Pair:
 
 def build_pair(sources: Sources, setup: Setup, meaning: Meaning, tell: Callable[[str], None]) -> Pair:
     """Build the target from both texts. Raise Refuted where only after fails, or gains what nobody announced."""
+    without = construction.given_up(sources.before.tree, sources.after.tree)
     with watch(sources.before.pseudo, sources.after.pseudo) as rows:
-        before = targets.instantiate(setup.target, setup.plan, sources.before.module, seed=7)
+        before = targets.instantiate(setup.target, setup.plan, sources.before.module, seed=_SEED)
+        ours = construction.inventory(before, without)
         materialise(before, setup, meaning)
         tell(f"after: building {setup.target}")
         try:
-            after = targets.instantiate(setup.target, setup.plan, sources.after.module, seed=7)
+            after = targets.instantiate(setup.target, setup.plan, sources.after.module, seed=_SEED)
+            theirs = construction.inventory(after)
             materialise(after, setup, contextlib.nullcontext)
         except (Exception, stubs.StubTouched) as error:
             raise Refuted(f"building {setup.describe()} raised only after: {imports.in_one_line(error)}") from error
     gained, applied = _announced(sources, before, after)
+    built_before = ran(sources.changed_before, rows, sources.before)
+    built_after = ran(sources.changed_after, rows, sources.after)
+    _check_construction(sources, setup, (ours, theirs), gained, is_announced=bool(built_before | built_after))
+    own = sources.before.module.__name__, sources.after.module.__name__
+    if why := construction.changed_form(before, after, own, without):
+        raise Refuted(f"{why} ({setup.describe()})")
     trial.randomise(before, seed=11)
     outcome = after.load_state_dict(before.state_dict(), strict=not gained)
     if gained and (set(outcome.missing_keys) != gained or outcome.unexpected_keys):
@@ -179,16 +190,64 @@ def build_pair(sources: Sources, setup: Setup, meaning: Meaning, tell: Callable[
         gained,
         gained | _unsaved(after) - _unsaved(before),
         applied,
-        sources.ran_before | ran(sources.changed_before, rows, sources.before),
-        sources.ran_after | ran(sources.changed_after, rows, sources.after),
+        sources.ran_before | built_before,
+        sources.ran_after | built_after,
         sources.ran_flagged | ran(sources.flagged, rows, sources.before),
         moved,
     )
 
 
+def _check_construction(
+    sources: Sources,
+    setup: Setup,
+    built: tuple[construction.Constructed, construction.Constructed],
+    gained: frozenset[str],
+    *,
+    is_announced: bool,
+) -> None:
+    """Raise Refuted where both constructors, under one seed, leave other values, modes, hooks or random states.
+
+    With ``is_announced``, a changed line ran while they did: then a correction, and a repair of a value, may mean to
+    change what they compute, but neither the parameters nor the random numbers. What is not the same either when a text
+    builds it once more, such as a count of all instances, is no difference.
+    """
+
+    def make(loaded: imports.Loaded, seed: int = _SEED) -> Any:
+        return targets.instantiate(setup.target, setup.plan, loaded.module, seed=seed)
+
+    ours, theirs = built
+    without = construction.given_up(sources.before.tree, sources.after.tree)
+    unlike: set[str] = set()
+    if gained:
+        theirs, is_told = construction.built_without_draws(lambda: make(sources.after), gained)
+        if not is_told:  # what was drawn at random may come after what the new parameters drew
+            other = construction.inventory(make(sources.before, _SEED + 1))
+            drawn, _ = construction.built_without_draws(lambda: make(sources.after, _SEED + 1), gained)
+            at_random = construction.differences(ours, other, frozenset()).keys()
+            unlike |= at_random & construction.differences(theirs, drawn, gained).keys()
+    job = sources.job
+    if is_announced and (job.relation == "corrected" or job.expected == "half overflow"):
+        ours = replace(ours, saved={}, held={})
+    found = construction.differences(ours, theirs, gained)
+    if not found.keys() - unlike:
+        return
+    again = construction.inventory(make(sources.before), without)
+    once_more, _ = construction.built_without_draws(lambda: make(sources.after), gained)
+    unlike |= construction.differences(ours, again, frozenset()).keys()
+    lasting = construction.differences(again, once_more, gained).keys()
+    for key, words in found.items():
+        if key in lasting and key not in unlike:
+            raise Refuted(f"{words} ({setup.describe()})")
+
+
 def _unsaved(module: Any) -> frozenset[str]:
     """The buffers that are no part of the ``state_dict``."""
     return frozenset(name for name, _ in module.named_buffers()) - frozenset(module.state_dict())
+
+
+def owners_of(sources: Sources) -> frozenset[str]:
+    """The classes that the edits lie in, by their qualified names."""
+    return frozenset(targets.owner_of(sources.before.module, symbol) or symbol for symbol in sources.job.symbols)
 
 
 def _announced(sources: Sources, before: Any, after: Any) -> tuple[frozenset[str], frozenset[str]]:
@@ -200,8 +259,7 @@ def _announced(sources: Sources, before: Any, after: Any) -> tuple[frozenset[str
     announced: frozenset[str] = frozenset()
     applied: frozenset[str] = frozenset()
     if sources.job.relation == "extended":
-        names = {targets.owner_of(sources.before.module, symbol) or symbol for symbol in sources.job.symbols}
-        owners = frozenset(names)
+        owners = owners_of(sources)
         announced = relations.names_within(after, owners, sources.job.added)
         applied = relations.names_within(after, owners, sources.job.identity)
         if applied - set(new):
