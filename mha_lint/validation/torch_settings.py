@@ -10,11 +10,11 @@ import contextlib
 from collections.abc import Callable, Iterator
 from typing import Any
 
-import torch
-
 
 def _pairs() -> list[tuple[Callable[[], Any], Callable[[Any], object]]]:
     """How each setting is read and written."""
+    import torch  # the server imports this file before it knows that torch is there
+
     anything: Any = torch
     matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
 
@@ -39,6 +39,8 @@ def _pairs() -> list[tuple[Callable[[], Any], Callable[[Any], object]]]:
 
 
 def _restore_device(context: Any) -> None:
+    import torch
+
     torch.set_default_device(context.device if context is not None else None)
 
 
