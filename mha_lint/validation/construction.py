@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import inspect
 import random
@@ -36,8 +37,11 @@ class Constructed:
     random: dict[str, Any] = field(default_factory=dict)
 
 
-def inventory(module: Any) -> Constructed:
-    """Copy what the module and its parts hold now, and the state of the random generators."""
+def inventory(module: Any, without: frozenset[tuple[str, str]] = frozenset()) -> Constructed:
+    """Copy what the module and its parts hold now, and the states of random numbers.
+
+    Attributes ``without``, each of a class, are left out.
+    """
     found = Constructed()
     state = module.state_dict(keep_vars=True)
     tied: dict[int, str] = {}
@@ -50,6 +54,7 @@ def inventory(module: Any) -> Constructed:
             found.saved[name] = _copied(value)
     for path, part in module.named_modules(remove_duplicate=False):
         before = f"{path}." if path else ""
+        left_out = _left_out(part, without)
         found.form[f"`{before}training`"] = part.training
         for name, value in part._buffers.items():
             if before + name not in found.saved:
@@ -57,7 +62,7 @@ def inventory(module: Any) -> Constructed:
         for name, value in vars(part).items():
             if name.endswith("_hooks") and isinstance(value, dict):
                 found.form[f"the number of `{before}{name}`"] = len(value)
-            elif name not in _OWN and "hooks" not in name:
+            elif name not in _OWN and name not in left_out and "hooks" not in name:
                 found.held.update(_leaves(value, before + name))
     found.random["the random state of torch"] = torch.get_rng_state()
     found.random["the random state of Python"] = random.getstate()
@@ -120,11 +125,50 @@ def differences(before: Constructed, after: Constructed, gained: frozenset[str])
     return found
 
 
-def changed_form(before: Any, after: Any, own: tuple[str, str]) -> str:
+def given_up(before: ast.Module, after: ast.Module) -> frozenset[tuple[str, str]]:
+    """Classes and the attributes that they read before, and that nothing mentions after which could mean theirs.
+
+    Nothing but this file can have needed what it keeps for its own use: who ends the use may end the keeping.
+    """
+    remaining = {node.name: node for node in ast.walk(after) if isinstance(node, ast.ClassDef)}
+    elsewhere = {name for name, is_own in _mentioned(after) if not is_own}
+    found: set[tuple[str, str]] = set()
+    for cls in ast.walk(before):
+        if not isinstance(cls, ast.ClassDef) or cls.name not in remaining:
+            continue
+        read = {
+            node.attr for node in ast.walk(cls) if isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Load)
+        }
+        related = [node for node in remaining.values() if node.name == cls.name or _names(node.bases, cls.name)]
+        kept = elsewhere.union(*({name for name, _ in _mentioned(node)} for node in related))
+        found.update((cls.name, name) for name in read - kept)
+    return frozenset(found)
+
+
+def _mentioned(tree: ast.AST) -> Iterator[tuple[str, bool]]:
+    """The attributes and strings in some code; the second is true for attributes of ``self``."""
+    for node in ast.walk(tree):
+        match node:
+            case ast.Attribute(value=ast.Name("self"), attr=name):
+                yield name, True
+            case ast.Attribute(attr=name) | ast.Constant(value=str(name)):
+                yield name, False
+
+
+def _names(nodes: list[ast.expr], name: str) -> bool:
+    return any(isinstance(node, ast.Name) and node.id == name for each in nodes for node in ast.walk(each))
+
+
+def _left_out(part: Any, without: frozenset[tuple[str, str]]) -> frozenset[str]:
+    classes = {cls.__name__ for cls in type(part).__mro__}
+    return frozenset(name for owner, name in without if owner in classes)
+
+
+def changed_form(before: Any, after: Any, own: tuple[str, str], without: frozenset[tuple[str, str]]) -> str:
     """In words, what code that uses the class could tell apart by name; "" where there is nothing.
 
-    These are the signatures of public methods, the public names, and a ``repr`` that works. ``own`` are the names of the
-    two texts' modules: of what other files define, both texts have the same.
+    These are the signatures of public methods, public names but those ``without``, and a ``repr`` that works. ``own``
+    are the names of the two texts' modules: of what other files define, both texts have the same.
     """
     parts = dict(after.named_modules(remove_duplicate=False))
     known: set[type] = set()
@@ -138,15 +182,19 @@ def changed_form(before: Any, after: Any, own: tuple[str, str]) -> str:
         if other is None or cls in known or cls.__module__ != own[0]:
             continue
         known.add(cls)
-        if type(other).__qualname__ != cls.__qualname__ or type(other).__module__ != own[1]:
+        told = type(other)
+        if (told.__qualname__, told.__module__) != (cls.__qualname__, own[1]):
             return f"{path or 'the module'} is a {cls.__qualname__} before and a {type(other).__qualname__} after"
-        lost = sorted(name for name in set(dir(part)) - set(dir(other)) if not name.startswith("_"))
+        names = set(dir(part)) - set(dir(other)) - _left_out(part, without)
+        lost = sorted(name for name in names if not name.startswith("_"))
         if lost:
             return f"{cls.__qualname__} has no {lost[0]} any more"
         for name in ("__init__", *(name for name in dir(cls) if not name.startswith("_"))):
             ours, theirs = (inspect.getattr_static(each, name, None) for each in (cls, type(other)))
             if type(ours) is not type(theirs):
-                return f"{cls.__qualname__}.{name} is a {type(ours).__name__} before and a {type(theirs).__name__} after"
+                return (
+                    f"{cls.__qualname__}.{name} is a {type(ours).__name__} before and a {type(theirs).__name__} after"
+                )
             if _signature(ours) != _signature(theirs):
                 return f"the signature of {cls.__qualname__}.{name} differs"
     if (why := _unprintable(after)) and not _unprintable(before):
@@ -183,7 +231,7 @@ def _unprintable(module: Any) -> str:
 
 
 class _Drawing(TorchFunctionMode):
-    """Notes the results of what draws random numbers; draws whose place is in ``apart`` leave the random state alone."""
+    """Notes the results of random draws. Draws whose place is in ``apart`` leave the random state alone."""
 
     def __init__(self, apart: frozenset[int]) -> None:
         super().__init__()

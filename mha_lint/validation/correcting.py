@@ -215,7 +215,7 @@ class Correction:
             note.errors(before.error, after.error)
             return
         difference = trial.compare(before, after, pair.new)
-        if why := _other_form(before, after):
+        if why := _other_form(before, after) or trial.handed_on(before, after, "corrected"):
             _refute(note, None, why)
         if first:
             again = trial.run(pair.before, case.make, case.positional, conditions)

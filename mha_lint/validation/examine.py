@@ -17,6 +17,7 @@ from mha_lint.validation import (
     imports,
     intentions,
     isolation,
+    projected,
     regions,
     relations,
     rounding,
@@ -24,11 +25,12 @@ from mha_lint.validation import (
     tampering,
     targets,
     trial,
+    uses,
 )
 from mha_lint.validation.construct import without_dropout
 from mha_lint.validation.coverage import Statement, watch
 from mha_lint.validation.job import Job
-from mha_lint.validation.pairing import AfterBroken, Pair, Refuted, Sources, build_pair, load_sources, ran
+from mha_lint.validation.pairing import AfterBroken, Pair, Refuted, Sources, build_pair, load_sources, owners_of, ran
 from mha_lint.validation.pristine import Pristine
 from mha_lint.validation.record import (
     DTYPES,
@@ -289,6 +291,34 @@ class _Examination:
                     conditions = trial.Conditions(device, dtype, training, seed=1000 + 17 * count)
                     positional = trial.positional_only(signature)
                     self._trial(setup, pair, copies, assignment, conditions, positional, count == 0)
+            if device == "cpu" and dtype == torch.float32 and assignments and not dtypes and self.level != "region":
+                self._try_uses(setup, pair, assignments)
+
+    def _try_uses(self, setup: Setup, pair: Pair, assignments: list[Assignment]) -> None:
+        """Few calls as others may make them: without gradients, by place, and many of one copy."""
+        self.tell(f"after: {setup.target} called again")
+        used = uses.Uses(setup, pair, assignments, self._meaning, self.job.relation)
+        found = used.difference() or self._misapplied(pair, used)
+        if found is None:
+            return
+        words, conditions, assignment = found
+        inspected = setup.inspected
+        inputs = trial.make_inputs(setup.specs, assignment, inspected.sizes, inspected.vocabulary, conditions)
+        note = Noting(self.record, conditions, inputs.shapes)
+        note("differ", None, words)
+        raise Refuted(note.counterexample(words))
+
+    def _misapplied(self, pair: Pair, used: uses.Uses) -> tuple[str, trial.Conditions, Assignment] | None:
+        """What a projection that is gained, or newly applied, does wrong with weights other than the identity."""
+        names = (*self.job.added, *self.job.identity)
+        if self.job.relation != "extended":
+            return None
+        for training, learns in ((True, True), (False, True), (False, False)):
+            run = used.ran(training, learns)
+            words = projected.misapplied(pair.before, pair.after, owners_of(self.sources), names, run)
+            if words:
+                return words, uses.conditions(training=training), used.assignments[0]
+        return None
 
     def _trial(
         self,
@@ -344,6 +374,9 @@ class _Examination:
         if differs and not rounded:
             note("differ", difference.largest, difference.difference)
             raise Refuted(note.counterexample(difference.difference))
+        if why := trial.handed_on(before, after, self.job.relation) if self.level != "region" else "":
+            note("differ", difference.largest, why)
+            raise Refuted(note.counterexample(why))
         _check_gradients_reach(pair, before, after, note)
         if not trial.says_something(before, "input " if setup.specs else "") and not depends_on_inputs(
             pair.before, setup, assignment, conditions, positional, self._meaning

@@ -12,7 +12,6 @@ from mha_lint.validation.coverage import Rows, Statement, changed_statements, st
 from mha_lint.validation.job import Job
 from mha_lint.validation.setups import Meaning, Setup, materialise
 
-
 _SEED = 7  # under which both texts build their modules
 
 
@@ -124,9 +123,10 @@ class Pair:
 
 def build_pair(sources: Sources, setup: Setup, meaning: Meaning, tell: Callable[[str], None]) -> Pair:
     """Build the target from both texts. Raise Refuted where only after fails, or gains what nobody announced."""
+    without = construction.given_up(sources.before.tree, sources.after.tree)
     with watch(sources.before.pseudo, sources.after.pseudo) as rows:
         before = targets.instantiate(setup.target, setup.plan, sources.before.module, seed=_SEED)
-        ours = construction.inventory(before)
+        ours = construction.inventory(before, without)
         materialise(before, setup, meaning)
         tell(f"after: building {setup.target}")
         try:
@@ -140,7 +140,7 @@ def build_pair(sources: Sources, setup: Setup, meaning: Meaning, tell: Callable[
     built_after = ran(sources.changed_after, rows, sources.after)
     _check_construction(sources, setup, (ours, theirs), gained, is_announced=bool(built_before | built_after))
     own = sources.before.module.__name__, sources.after.module.__name__
-    if why := construction.changed_form(before, after, own):
+    if why := construction.changed_form(before, after, own, without):
         raise Refuted(f"{why} ({setup.describe()})")
     trial.randomise(before, seed=11)
     outcome = after.load_state_dict(before.state_dict(), strict=not gained)
@@ -180,6 +180,7 @@ def _check_construction(
         return targets.instantiate(setup.target, setup.plan, loaded.module, seed=seed)
 
     ours, theirs = built
+    without = construction.given_up(sources.before.tree, sources.after.tree)
     unlike: set[str] = set()
     if gained:
         theirs, is_told = construction.built_without_draws(lambda: make(sources.after), gained)
@@ -194,7 +195,7 @@ def _check_construction(
     found = construction.differences(ours, theirs, gained)
     if not found.keys() - unlike:
         return
-    again = construction.inventory(make(sources.before))
+    again = construction.inventory(make(sources.before), without)
     once_more, _ = construction.built_without_draws(lambda: make(sources.after), gained)
     unlike |= construction.differences(ours, again, frozenset()).keys()
     lasting = construction.differences(again, once_more, gained).keys()
@@ -208,6 +209,11 @@ def _unsaved(module: Any) -> frozenset[str]:
     return frozenset(name for name, _ in module.named_buffers()) - frozenset(module.state_dict())
 
 
+def owners_of(sources: Sources) -> frozenset[str]:
+    """The classes that the edits lie in, by their qualified names."""
+    return frozenset(targets.owner_of(sources.before.module, symbol) or symbol for symbol in sources.job.symbols)
+
+
 def _announced(sources: Sources, before: Any, after: Any) -> tuple[frozenset[str], frozenset[str]]:
     """Compare the ``state_dict`` of both; what after has more must be exactly what was announced.
 
@@ -217,8 +223,7 @@ def _announced(sources: Sources, before: Any, after: Any) -> tuple[frozenset[str
     announced: frozenset[str] = frozenset()
     applied: frozenset[str] = frozenset()
     if sources.job.relation == "extended":
-        names = {targets.owner_of(sources.before.module, symbol) or symbol for symbol in sources.job.symbols}
-        owners = frozenset(names)
+        owners = owners_of(sources)
         announced = relations.names_within(after, owners, sources.job.added)
         applied = relations.names_within(after, owners, sources.job.identity)
         if applied - set(new):

@@ -6,11 +6,12 @@ import contextlib
 import copy
 import dataclasses
 import inspect
+import itertools
 import random
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 
@@ -63,7 +64,31 @@ class Seen:
     outputs: list[tuple[str, Any]] = field(default_factory=list)
     gradients: list[tuple[str, Any]] = field(default_factory=list)
     effects: list[tuple[str, Any]] = field(default_factory=list)  # inputs, buffers and random states afterwards
+    form: Any = None  # the kinds of the containers and tensors that were returned
+    shared: dict[str, tuple[str, ...]] = field(default_factory=dict)  # outputs, and what they share memory with
     error: BaseException | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """How a module is called. Without ``learns`` it is under ``no_grad``, and no input needs a gradient.
+
+    With ``frozen``, no parameter learns. With ``by_place``, arguments are given by their place as far as they can be.
+    """
+
+    learns: bool = True
+    inference: bool = False
+    frozen: bool = False
+    backward: bool = True
+    by_place: tuple[str, ...] = ()
+
+    def places(self, inputs: Inputs, positional: tuple[str, ...]) -> tuple[str, ...]:
+        """The names of the arguments that are given by their place."""
+        given = tuple(itertools.takewhile(lambda name: name in inputs.arguments, self.by_place))
+        return given if len(given) > len(positional) else positional
+
+
+TRAINED = Way()
 
 
 def make_inputs(
@@ -192,13 +217,22 @@ def seed_everything(seed: int) -> None:
         numpy.random.seed(seed)
 
 
+class Lends(Protocol):
+    """Hands out a module for one call, in train or eval mode."""
+
+    def lend(self, training: bool = False) -> Any:
+        """The module."""
+        ...
+
+
 def run(
-    module: Any,
+    module: torch.nn.Module | Lends,
     make: Callable[[], Inputs],
     positional: tuple[str, ...],
     conditions: Conditions,
     meaning: contextlib.AbstractContextManager[None] | None = None,
     like: Seen | None = None,
+    way: Way = TRAINED,
 ) -> Seen:
     """Forward and backward on a copy of ``module``, or one that it lends.
 
@@ -211,15 +245,21 @@ def run(
     try:
         if conditions.default:
             torch.set_default_dtype(conditions.dtype)
-        copies = module if isinstance(module, Pristine) else Pristine(module)
+        copies = Pristine(module) if isinstance(module, torch.nn.Module) else module
         subject = copies.lend(conditions.training)
-        inputs = make()
+        with torch.set_grad_enabled(way.learns):
+            inputs = make()
+        if way.frozen:
+            subject.requires_grad_(False)
         seed_everything(conditions.seed)
-        with quiet(), torch.enable_grad():
+        with quiet(), torch.inference_mode(way.inference), torch.set_grad_enabled(way.learns):
             with meaning or contextlib.nullcontext():
-                result = call(subject, inputs, positional)
+                result = call(subject, inputs, way.places(inputs, positional))
             seen.outputs = flatten(result, "output")
-            _backward(seen, subject, inputs, conditions, like or seen)
+            seen.form = form_of(result)
+            seen.shared = _sharing(seen.outputs, subject, inputs)
+            if way.backward:
+                _backward(seen, subject, inputs, conditions, like or seen)
         seen.effects += flatten(inputs.arguments, "input")
         seen.effects += [(f"buffer {name}", value) for name, value in subject.named_buffers()]
         seen.effects.append(("random state", torch.get_rng_state()))
@@ -313,6 +353,72 @@ def _compare(before: Seen, after: Seen, gained: frozenset[str], applied: frozens
     return Comparison(first, largest)
 
 
+def form_of(value: Any, depth: int = 0) -> Any:
+    """The kinds of nested containers and of the tensors in them, by name."""
+    kind = type(value).__qualname__
+    if isinstance(value, Mapping):
+        return kind, [form_of(item, depth + 1) for item in value.values()]
+    if isinstance(value, (tuple, list)):
+        return kind, [form_of(item, depth + 1) for item in value]
+    if dataclasses.is_dataclass(value) and not isinstance(value, type) and depth < 4:
+        return kind, [form_of(getattr(value, item.name), depth + 1) for item in dataclasses.fields(value)]
+    return kind
+
+
+def _sharing(outputs: list[tuple[str, Any]], subject: Any, inputs: Inputs) -> dict[str, tuple[str, ...]]:
+    """The inputs, parameters, buffers and earlier outputs that each output shares memory with."""
+    held = [*flatten(inputs.arguments, "input"), *subject.named_parameters(), *subject.named_buffers()]
+    found: dict[str, tuple[str, ...]] = {}
+    for path, value in outputs:
+        if (at := _storage(value)) is not None:
+            found[path] = tuple(name for name, item in held if _storage(item) == at)
+            held.append((path, value))
+    return found
+
+
+def _storage(value: Any) -> int | None:
+    """Where the memory of a tensor begins; None for what has none."""
+    if not isinstance(value, torch.Tensor) or torch.nn.parameter.is_lazy(value) or value.layout is not torch.strided:
+        return None
+    return value.untyped_storage().data_ptr() or None
+
+
+def handed_on(before: Seen, after: Seen, relation: str) -> str:
+    """In words, what code that takes the results could tell apart though their values agree; "" where nothing.
+
+    These are the kinds of containers, the memory that results share, and strides which allow fewer views than before.
+    What is repaired or extended may copy where before did not; what is corrected may lie in memory as it likes.
+    """
+    if before.form != after.form:
+        return f"the results are {_kinds(before.form)} before and {_kinds(after.form)} after"
+    if relation == "corrected":
+        return ""
+    with torch._C.DisableTorchFunctionSubclass():
+        for (path, left), (_, right) in zip(before.outputs, after.outputs, strict=False):
+            ours, theirs = set(before.shared.get(path, ())), set(after.shared.get(path, ()))
+            if theirs - ours or (ours != theirs and relation == "equivalent"):
+                names = [", ".join(sorted(each)) or "nothing" for each in (ours, theirs)]
+                return f"{path} shares memory with {names[0]} before and with {names[1]} after"
+            tensors = isinstance(left, torch.Tensor) and isinstance(right, torch.Tensor)
+            if relation == "equivalent" and tensors and _views(left) - _views(right):
+                return f"{path} has strides {tuple(left.stride())} before and {tuple(right.stride())} after"
+    return ""
+
+
+def _kinds(form: Any) -> str:
+    return f"{form[0]}({', '.join(_kinds(item) for item in form[1])})" if isinstance(form, tuple) else str(form)
+
+
+def _views(value: torch.Tensor) -> frozenset[int]:
+    """The dims that a view can merge with the next one of more than one element."""
+    if value.layout is not torch.strided or not value.numel():
+        return frozenset()
+    dims = [place for place, size in enumerate(value.shape) if size > 1]
+    sizes, strides = value.shape, value.stride()
+    merged = {one for one, two in itertools.pairwise(dims) if strides[one] == strides[two] * sizes[two]}
+    return frozenset(merged | ({-1} if dims and strides[dims[-1]] == 1 else set()))
+
+
 def laid_apart(before: Seen, after: Seen) -> str:
     """In words, the first output that lies otherwise in memory, or shares it with other inputs; "" where none does."""
     for (path, left), (_, right) in zip(before.outputs, after.outputs, strict=True):
@@ -324,12 +430,12 @@ def laid_apart(before: Seen, after: Seen) -> str:
         ]
         if strides[0] != strides[1]:
             return f"{path} has strides {tuple(left.stride())} before and {tuple(right.stride())} after"
-        if _sharing(left, before) != _sharing(right, after):
+        if _shared_with(left, before) != _shared_with(right, after):
             return f"{path} shares memory with its inputs in one of the two only"
     return ""
 
 
-def _sharing(value: torch.Tensor, seen: Seen) -> list[str]:
+def _shared_with(value: torch.Tensor, seen: Seen) -> list[str]:
     own = value.untyped_storage().data_ptr()
     others = [(path, item) for path, item in seen.effects if isinstance(item, torch.Tensor)]
     return [path for path, item in others if item.untyped_storage().data_ptr() == own]
