@@ -160,11 +160,18 @@ def _beyond_rounding(left: Any, right: Any) -> str:
 
 
 def _left(start: list[construction.Constructed], ended: list[construction.Constructed], gained: frozenset[str]) -> str:
-    """How what the calls left in both modules differs, in words; names that only one had before the calls are none."""
-    tables = [{**each.parameters, **each.saved, **each.held, **each.form} for each in ended]
-    known = [{*each.parameters, *each.saved, *each.held, *each.form} for each in start]
-    ours = {name: value for name, value in tables[0].items() if name not in known[0] - known[1]}
-    theirs = {name: value for name, value in tables[1].items() if name not in known[1] - known[0]}
-    if odd := sorted(ours.keys() ^ theirs.keys()):
-        return f"{odd[0]} is left by {'before' if odd[0] in ours else 'after'} alone"
-    return apart(sorted(ours.items()), [(name, theirs[name]) for name in sorted(ours)])
+    """How what the calls left in both modules differs, in words; what differed before the calls is left out."""
+    first, second = (_all_of(each) for each in start)
+    odd = set(first.keys() ^ second.keys())
+    odd |= {name for name in first.keys() & second.keys() if _beyond_rounding(first[name], second[name])}
+    ours, theirs = (
+        {name: value for name, value in _all_of(each).items() if name not in odd | gained} for each in ended
+    )
+    if alone := sorted(ours.keys() ^ theirs.keys()):
+        return f"{alone[0]} is left by {'before' if alone[0] in ours else 'after'} alone"
+    names = sorted(ours)
+    return apart([(name, ours[name]) for name in names], [(name, theirs[name]) for name in names])
+
+
+def _all_of(found: construction.Constructed) -> dict[str, Any]:
+    return {**found.parameters, **found.saved, **found.held, **found.form}
