@@ -77,9 +77,9 @@ def _fixing(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--timeout",
         type=_seconds,
-        default=30.0,
+        default=120.0,
         metavar="SECONDS",
-        help="how long the import of a file, and then each fix in it, may take to be executed (default: 30)",
+        help="how long the import of a file, and then each fix in it, may take to be executed (default: 120)",
     )
     group.add_argument(
         "--evidence", type=Path, metavar="FILE", help="write every trial of this run to a JSON file, for --replay"

@@ -44,7 +44,7 @@ class Plan:
     jobs: int = 1
     cache: Path | None = None
     evidence: Path | None = None
-    timeout: float = 30.0  # seconds for each fix
+    timeout: float = 120.0  # seconds for each fix
 
 
 @dataclass

@@ -15,7 +15,7 @@ from mha_lint.validation.validator import TIMEOUT
 
 
 def test_without_the_option_the_limit_is_the_same_everywhere() -> None:
-    assert parser().parse_args([]).timeout == Plan().timeout == TIMEOUT == 30.0
+    assert parser().parse_args([]).timeout == Plan().timeout == TIMEOUT == 120.0
 
 
 @pytest.mark.parametrize("value", ["0", "-3", "nan", "inf", "soon", "", "1e9"])

@@ -39,7 +39,7 @@ from mha_lint.validation.typed_json import Malformed
 Kind = TypeVar("Kind")
 INSTALL = 'validation needs PyTorch, which this Python cannot import: pip install "mha-lint[torch]"'
 _SILENT = (OSError, EOFError, Malformed)  # the server is gone, or says what makes no sense
-TIMEOUT = 30.0  # seconds for a job, unless said otherwise
+TIMEOUT = 120.0  # seconds for a job, unless said otherwise
 NEEDS_POSIX = "validation is unavailable: it needs a POSIX system, where processes can be forked"
 
 # What a forked child may see of the caller's environment: what finding Python, libraries and the GPU needs, no secrets.
