@@ -81,6 +81,7 @@ SECRETIVE = ATTACHED.replace("heads: int = 4) -> None:", "heads: int = 4, *, key
 )
 
 
+@pytest.mark.slow
 def test_what_the_summary_advises_where_nothing_ran_does_help(capsys: pytest.CaptureFixture[str]) -> None:
     path = write("secretive.py", SECRETIVE)
     assert main(["--fix", "--device", "cpu"]) == 1
@@ -151,6 +152,7 @@ def test_a_diff_is_coloured_where_colours_are_wanted(
     ],
     ids=["crlf", "bom", "latin-1", "tabs", "no final newline"],
 )
+@pytest.mark.slow
 def test_bytes_that_the_fix_does_not_touch_survive(
     before: str, encoding: str, capsysbinary: pytest.CaptureFixture[bytes]
 ) -> None:

@@ -74,7 +74,7 @@ def test_findings_are_exactly_the_marks(file: CorpusFile) -> None:
     assert sorted(marks(findings), key=lambda mark: mark[::-1]) == sorted(file.expected, key=lambda mark: mark[::-1])
 
 
-@each(FILES)
+@each(FILES, quick=one_of_each_folder(FILES))
 def test_what_is_not_interpreted_has_no_findings(file: CorpusFile) -> None:
     module = cst.parse_module(file.text)
     places = Places(module, file.text)
@@ -148,7 +148,9 @@ def is_left_alone(file: CorpusFile) -> bool:
 
 TO_FIX = [file for file in MARKED if not is_left_alone(file)]
 LEFT_ALONE = [file for file in MARKED if is_left_alone(file)]
-QUICK = one_of_each_folder(TO_FIX) | one_of_each_folder(LEFT_ALONE)
+# One fix of each relation; the rest of those tests is what validation costs.
+_QUICK_FOLDERS = {"dropout", "mask_half", "projection", "unbind", "view"}
+QUICK = one_of_each_folder([file for file in TO_FIX if file.path.parent.name in _QUICK_FOLDERS])
 
 
 @each(TO_FIX, quick=QUICK)

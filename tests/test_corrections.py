@@ -91,6 +91,7 @@ def test_a_counterexample_that_is_not_found_again_is_told(capsys: pytest.Capture
     assert "not exercised, recorded as validated, shown wrong" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_evidence_from_the_cache_keeps_the_counterexample(capsys: pytest.CaptureFixture[str]) -> None:
     Path("wrong.py").write_text(TWICE_WRONG.replace("dim=1)", "dim=-1)"))
     reports = []

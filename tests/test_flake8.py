@@ -77,6 +77,7 @@ def test_the_plugin_is_on_without_any_option() -> None:
     ],
     ids=["inline", "tight", "last row", "file", "file with code"],
 )
+@pytest.mark.slow
 def test_noqa_silences_as_on_the_command_line_until_it_is_disabled(text: str) -> None:
     Path("a.py").write_text(text)
     assert main(["-qq", "--no-cache"]) == 0

@@ -70,7 +70,13 @@ def test_a_class_that_is_right_has_every_property_that_applies(run: Run) -> None
     assert set(seen.values()) == {"holds"} and len(seen) == 6
 
 
-@pytest.mark.parametrize("name", ["pkg.wrong:Attention", "pkg/wrong.py:Attention", "pkg:Wrong"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "pkg.wrong:Attention",
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ("pkg/wrong.py:Attention", "pkg:Wrong")),
+    ],
+)
 def test_a_violation_is_shown_with_its_counterexample(run: Run, name: str) -> None:
     status, out, _ = run("--probe", name)
     assert status == 1
@@ -78,11 +84,13 @@ def test_a_violation_is_shown_with_its_counterexample(run: Run, name: str) -> No
     assert "changing token 4 changes the output at token 3 by " in out
 
 
+@pytest.mark.slow
 def test_a_name_that_is_handed_on_by_a_star_is_followed(run: Run) -> None:
     status, out, _ = run("--probe", "pkg:attend")
     assert status == 0 and out.startswith("pkg/right.py: attend(")
 
 
+@pytest.mark.slow
 def test_json_has_every_observation(run: Run) -> None:
     status, out, _ = run("--probe", "pkg.right:Fused", "--output-format", "json")
     report = json.loads(out)
@@ -106,6 +114,7 @@ def test_a_name_that_leads_nowhere_fails_in_one_line(run: Run, name: str, words:
     assert words in err
 
 
+@pytest.mark.slow
 def test_where_no_way_is_found_to_run_it_a_harness_is_sketched_and_serves(run: Run, tmp_path: Path) -> None:
     status, _, err = run("--probe", "pkg.needy:Needy")
     assert status == 2 and "no way was found to run it" in err

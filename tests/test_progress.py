@@ -49,6 +49,7 @@ def test_a_long_run_shows_how_far_it_is_and_cleans_up(tmp_path: Path) -> None:
     assert shown.rstrip().endswith("\x1b[2K"), "the line is erased at the end"
 
 
+@pytest.mark.slow
 def test_fixes_are_counted_while_they_are_validated(tmp_path: Path) -> None:
     pytest.importorskip("torch")
     for name in ("one.py", "two.py"):

@@ -39,6 +39,7 @@ def test_recorded_trials_are_run_again(capsys: pytest.CaptureFixture[str]) -> No
     assert told.endswith("1 of 1 verdicts are as recorded.\n")
 
 
+@pytest.mark.slow
 def test_a_record_that_does_not_hold_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--diff", "--device", "cpu", "--evidence", "evidence.json", "broken.py"]) == 1
     recorded = json.loads(Path("evidence.json").read_text())

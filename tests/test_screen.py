@@ -210,6 +210,7 @@ def test_broken_code_is_still_an_error() -> None:
         lint(source(FINE + "\ndef broken(:\n"), ALL)
 
 
+@pytest.mark.slow
 def test_code_that_takes_too_long_to_look_at_is_left_to_the_model() -> None:
     loops = "".join("    " * (depth + 1) + f"for i{depth} in x:\n" for depth in range(18))
     text = f"import torch\n\n\ndef f(x):\n{loops}{'    ' * 19}x = x.view(-1)\n"
