@@ -7,10 +7,10 @@ import json
 import subprocess
 import sys
 import warnings
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from textwrap import dedent, indent
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from corpus_files import CORPUS, corpus
@@ -296,7 +296,7 @@ def test_one_name_of_an_import_goes_and_the_others_stay(before: str, after: str 
         (lambda text: text.replace("import math\n", "try:\n    import math\nexcept ImportError:\n    pass\n"), "a.py"),
     ],
 )
-def test_an_import_that_is_there_for_others_stays(change, name: str) -> None:  # type: ignore[no-untyped-def]
+def test_an_import_that_is_there_for_others_stays(change: Callable[[str], str], name: str) -> None:
     assert "import math" in fixed(change(SCALED), "MHA104", name)
 
 
@@ -639,14 +639,14 @@ def test_where_the_tokens_come_first_the_fix_keeps_them_first_and_is_validated(
         result = fix_source(source, lint(source, settings), settings, validator)
     assert result.text == after
     assert [finding.verdict and finding.verdict.verdict for finding in result.fixed] == ["validated"]
-    namespace: dict[str, object] = {}
+    namespace: dict[str, Any] = {}
     exec(before, namespace)
     import torch
 
     torch.manual_seed(0)
-    module = namespace["Attention"](16, 4)  # type: ignore[operator]
+    module = namespace["Attention"](16, 4)
     exec(after, namespace)
-    right = namespace["Attention"](16, 4)  # type: ignore[operator]
+    right = namespace["Attention"](16, 4)
     right.load_state_dict(module.state_dict())
     x = torch.randn(5, 3, 16)
     order = torch.tensor([3, 1, 4, 0, 2])

@@ -208,8 +208,10 @@ def test_two_runs_at_once(day: Day) -> None:
     command = [sys.executable, "-m", "mha_lint", "."]
     for _ in range(3):
         shutil.rmtree(day.folder / ".mha_lint_cache", ignore_errors=True)
-        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
-        runs = [subprocess.Popen(command, cwd=day.folder, **pipes) for _ in range(3)]  # type: ignore[call-overload]
+        runs = [
+            subprocess.Popen(command, cwd=day.folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+            for _ in range(3)
+        ]
         for run in runs:
             assert (*run.communicate(timeout=300), run.returncode) == (expected, "", 1)
     day.same_again()
