@@ -8,7 +8,7 @@ from mha_lint.findings import Verdict
 from mha_lint.output import say
 from mha_lint.report.text import verdict_line
 from mha_lint.validation import DeviceMissing, TorchMissing, Validator
-from mha_lint.validation.journal import JournalError, read
+from mha_lint.validation.evidence.journal import JournalError, read
 
 
 class ReplayError(Exception):

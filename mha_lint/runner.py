@@ -321,7 +321,7 @@ def _validator(plan: Plan) -> Validator:
 
     journal = None
     if plan.evidence is not None:
-        from mha_lint.validation.journal import Journal
+        from mha_lint.validation.evidence.journal import Journal
 
         try:
             journal = Journal(open(plan.evidence, "w", encoding="utf-8"))  # noqa: SIM115  # as long as the run

@@ -13,8 +13,9 @@ from samples import BROKEN, FIXED
 from mha_lint.cli import main
 from mha_lint.declared import Declared
 from mha_lint.findings import Trial, Verdict
-from mha_lint.validation import Environment, Job, evidence
-from mha_lint.validation.journal import Journal, read
+from mha_lint.validation import Environment, Job
+from mha_lint.validation.evidence import store
+from mha_lint.validation.evidence.journal import Journal, read
 
 pytest.importorskip("torch")
 
@@ -142,11 +143,11 @@ def test_the_verdict_on_a_job_is_found_again_and_that_on_no_other_one() -> None:
     job = Job("a.py", "before\n", "after\n", ("f",), "equivalent", hints={"x": ("b", "t"), "y": ("b",)})
     same = replace(job, hints={"y": ("b",), "x": ("b", "t")})
     verdict = Verdict("validated", "module", trials=(Trial("cpu", "float32", "eval", (), 0.0, "agree"),))
-    evidence.record(Path("cache"), job, environment, verdict, ())
-    assert evidence.recall(Path("cache"), same, environment) == replace(verdict, cached=True)
+    store.record(Path("cache"), job, environment, verdict, ())
+    assert store.recall(Path("cache"), same, environment) == replace(verdict, cached=True)
     for other in (replace(job, after="other\n"), replace(job, flagged=(1,)), replace(job, hints={"x": ("b", "s")})):
-        assert evidence.recall(Path("cache"), other, environment) is None
+        assert store.recall(Path("cache"), other, environment) is None
     (file,) = Path("cache/evidence").iterdir()
     for damaged in ("", "[]", '{"verdict": "perhaps"}', '{"verdict": "validated", "trials": [{}]}'):
         file.write_text(damaged)
-        assert evidence.recall(Path("cache"), job, environment) is None
+        assert store.recall(Path("cache"), job, environment) is None

@@ -1,7 +1,7 @@
 """Validation by execution: run the module before and after a rewrite, and say what was seen.
 
 Importing this package costs nothing and imports no torch: torch lives in a server process of its own
-(:mod:`mha_lint.validation.worker`), and the user's code runs only in children forked from that server.
+(:mod:`mha_lint.validation.child.server`), and the user's code runs only in children forked from that server.
 """
 
 from __future__ import annotations

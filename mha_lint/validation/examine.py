@@ -10,30 +10,28 @@ from dataclasses import replace
 import torch
 
 from mha_lint.findings import Verdict, VerdictName
-from mha_lint.validation import (
-    also,
-    correcting,
-    harness,
-    imports,
-    intentions,
-    isolation,
-    projected,
-    regions,
-    relations,
-    rounding,
-    stubs,
-    tampering,
-    targets,
-    trial,
-    uses,
-)
-from mha_lint.validation.added import reaching_added
-from mha_lint.validation.construct import without_dropout
-from mha_lint.validation.coverage import Statement, watch
+from mha_lint.validation.child import imports, isolation, stubs, tampering
 from mha_lint.validation.job import Job
-from mha_lint.validation.pairing import AfterBroken, Pair, Refuted, Sources, build_pair, load_sources, owners_of, ran
-from mha_lint.validation.pristine import Pristine
-from mha_lint.validation.record import (
+from mha_lint.validation.relations import correcting, holding, intentions, projected, rounding
+from mha_lint.validation.search import harness, targets
+from mha_lint.validation.search.added import reaching_added
+from mha_lint.validation.search.construct import without_dropout
+from mha_lint.validation.search.setups import Setup, depends_on_inputs, workable
+from mha_lint.validation.search.specs import Assignment, Constant
+from mha_lint.validation.trials import also, regions, trial, uses
+from mha_lint.validation.trials.coverage import Statement, watch
+from mha_lint.validation.trials.pairing import (
+    AfterBroken,
+    Pair,
+    Refuted,
+    Sources,
+    build_pair,
+    load_sources,
+    owners_of,
+    ran,
+)
+from mha_lint.validation.trials.pristine import Pristine
+from mha_lint.validation.trials.record import (
     DTYPES,
     NEEDED,
     UNSEEN,
@@ -44,8 +42,6 @@ from mha_lint.validation.record import (
     unreached,
     verdict_of,
 )
-from mha_lint.validation.setups import Setup, depends_on_inputs, workable
-from mha_lint.validation.specs import Assignment, Constant
 
 _SHAPES = 6  # input shapes a configuration is run with, where the module takes that many
 _SETUPS = 4
@@ -430,8 +426,8 @@ class _Examination:
         """
         if self.job.relation != "repaired" or self.job.expected != "view":
             return False
-        copies = relations.Copies()
-        meaning = relations.copied_views(self.sources.before.pseudo, self.sources.flagged, copies)
+        copies = holding.Copies()
+        meaning = holding.copied_views(self.sources.before.pseudo, self.sources.flagged, copies)
         seen = trial.run(pair.before, make, positional, conditions, meaning)
         return seen.error is None and copies.stand_apart() and not trial.compare(seen, after, pair.new).difference
 

@@ -18,9 +18,14 @@ from typing import IO, TypeVar
 
 import mha_lint
 from mha_lint.findings import Verdict
-from mha_lint.validation import eager, evidence
-from mha_lint.validation.channel import receive, send
-from mha_lint.validation.children import FOLDER_PREFIX
+from mha_lint.validation.child import eager
+from mha_lint.validation.child.channel import receive, send
+from mha_lint.validation.child.children import FOLDER_PREFIX
+from mha_lint.validation.child.messages import Devices, Hello, Judged, Look, Probe, Reach, Request, Validate
+from mha_lint.validation.evidence import store
+from mha_lint.validation.evidence.journal import Journal
+from mha_lint.validation.evidence.printable import printable
+from mha_lint.validation.evidence.typed_json import Malformed
 from mha_lint.validation.job import (
     DeviceMissing,
     Environment,
@@ -31,10 +36,6 @@ from mha_lint.validation.job import (
     Reaching,
     TorchMissing,
 )
-from mha_lint.validation.journal import Journal
-from mha_lint.validation.messages import Devices, Hello, Judged, Look, Probe, Reach, Request, Validate
-from mha_lint.validation.printable import printable
-from mha_lint.validation.typed_json import Malformed
 
 Kind = TypeVar("Kind")
 INSTALL = 'validation needs PyTorch, which this Python cannot import: pip install "mha-lint[torch]"'
@@ -57,7 +58,10 @@ _FIXED = {
     "TRANSFORMERS_VERBOSITY": "error",
     **eager.ENVIRONMENT,
 }
-_BOOT = "import sys; sys.path.append(sys.argv[1]); from mha_lint.validation.worker import main; main(int(sys.argv[2]))"
+_BOOT = (
+    "import sys; sys.path.append(sys.argv[1]); "
+    "from mha_lint.validation.child.server import main; main(int(sys.argv[2]))"
+)
 
 
 class Validator:
@@ -170,7 +174,7 @@ class Validator:
 
     def _verdict(self, job: Job, environment: Environment) -> Verdict:
         if self._cache_dir is not None:
-            known = evidence.recall(self._cache_dir, job, environment)
+            known = store.recall(self._cache_dir, job, environment)
             if known is not None:
                 return known
         with self._lock:
@@ -181,7 +185,7 @@ class Validator:
                 self._stop_server()  # the next job gets a fresh one
                 return Verdict("not exercised", reason="the validation server died while it ran this rewrite")
         if self._cache_dir is not None:
-            evidence.record(self._cache_dir, job, environment, judged.verdict, judged.files)
+            store.record(self._cache_dir, job, environment, judged.verdict, judged.files)
         return judged.verdict
 
     def reach(self, asked: Reaching) -> Reached:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 
-from mha_lint.validation.arms import change_of
+from mha_lint.validation.trials.arms import change_of
 
 
 def test_only_arms_whose_text_differs_have_changed() -> None:

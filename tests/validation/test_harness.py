@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mha_lint.validation.vocabulary import role_of
+from mha_lint.validation.search.vocabulary import role_of
 
 from .conftest import Check
 
@@ -451,7 +451,7 @@ def test_a_base_class_without_a_forward_is_no_way_to_run_anything(check: Check) 
 def test_a_copy_is_made_afresh_only_after_a_call_that_changed_it() -> None:
     import torch
 
-    from mha_lint.validation.pristine import Pristine
+    from mha_lint.validation.trials.pristine import Pristine
 
     class Counting(torch.nn.Module):
         def __init__(self) -> None:

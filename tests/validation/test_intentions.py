@@ -90,7 +90,7 @@ def test_on_cuda_the_error_is_seen(check: Check, cuda_validator: Validator) -> N
 
 
 def test_what_stayed_on_the_cpu_is_brought_to_the_device_of_the_others() -> None:
-    from mha_lint.validation.intentions import INTENTIONS
+    from mha_lint.validation.relations.intentions import INTENTIONS
 
     there, here = torch.ones(2, device="meta"), torch.ones(2)
     meant = INTENTIONS["device"].meant
@@ -109,8 +109,8 @@ def test_what_stayed_on_the_cpu_is_brought_to_the_device_of_the_others() -> None
     ids=["masked_fill", "full", "fill_", "new_full"],
 )
 def test_a_value_beyond_the_range_means_the_least_there_is(call: Any, expected: list[float]) -> None:
-    from mha_lint.validation.coverage import Statement
-    from mha_lint.validation.intentions import intended
+    from mha_lint.validation.relations.intentions import intended
+    from mha_lint.validation.trials.coverage import Statement
 
     row = call.__code__.co_firstlineno
     met: set[Statement] = set()

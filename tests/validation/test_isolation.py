@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from mha_lint.validation import Validator, landlock
+from mha_lint.validation import Validator
+from mha_lint.validation.child import landlock
 
 from .conftest import Check
 from .modules import VIT

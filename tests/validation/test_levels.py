@@ -6,7 +6,8 @@ import textwrap
 
 import pytest
 
-from mha_lint.validation import Job, regions
+from mha_lint.validation import Job
+from mha_lint.validation.trials import regions
 
 from .conftest import Check
 

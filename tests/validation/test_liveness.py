@@ -7,7 +7,7 @@ import textwrap
 
 import pytest
 
-from mha_lint.validation.liveness import live_after
+from mha_lint.validation.trials.liveness import live_after
 
 from .conftest import Check
 

@@ -106,7 +106,7 @@ def test_a_part_of_a_configuration_may_have_a_name_of_its_own(check: Check) -> N
 
 
 def test_a_setting_that_only_has_methods_is_no_part() -> None:
-    from mha_lint.validation.reading import section_names  # it needs torch
+    from mha_lint.validation.search.reading import section_names  # it needs torch
 
     text = "a = config.hidden_act.lower()\nb = config.weight.shape\nc = config.model.width\nd = x.model.width"
     assert section_names(ast.parse(text)) == {"model"}

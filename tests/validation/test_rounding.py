@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mha_lint.validation import rounding
+from mha_lint.validation.relations import rounding
 
 from .conftest import Check
 from .modules import VIT, VIT_ADDED_UP

@@ -33,7 +33,7 @@ def after_imports(source: str, statements: str) -> str:
         ("import builtins; builtins.bool = lambda a: False", "builtins.bool"),
         ("vars(torch).pop('isfinite', None)", "torch.isfinite"),
         ("import sys; import types; sys.modules['random'] = types", "sys.modules.random"),
-        ("import mha_lint.validation.trial as t; t.compare = lambda *a: t.Comparison('', 0.0)", "trial.compare"),
+        ("import mha_lint.validation.trials.trial as t; t.compare = lambda *a: t.Comparison('', 0.0)", "trial.compare"),
     ],
 )
 def test_a_file_that_replaces_what_comparing_relies_on_is_not_exercised(

@@ -15,7 +15,7 @@ import msgspec
 import pytest
 
 from mha_lint.validation import DeviceMissing, Job, TorchMissing, Validator
-from mha_lint.validation.arms import change_of
+from mha_lint.validation.trials.arms import change_of
 
 from .modules import VIT
 
@@ -47,7 +47,8 @@ for name in ("resource", "fcntl", "pwd", "grp", "termios"):
 def test_where_processes_cannot_be_forked_linting_works_and_validation_says_what_it_needs() -> None:
     code = WINDOWS + (
         "import mha_lint.cli, mha_lint.fixing\n"
-        "from mha_lint.validation import TorchMissing, Validator, isolation, landlock, worker\n"
+        "from mha_lint.validation import TorchMissing, Validator\n"
+        "from mha_lint.validation.child import isolation, landlock, server\n"
         "try:\n"
         "    with Validator() as validator:\n"
         "        validator.environment()\n"

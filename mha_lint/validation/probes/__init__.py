@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from mha_lint.observation import Observation
+from mha_lint.validation.child.stubs import StubTouched
 from mha_lint.validation.probes import (
     batch,
     causality,
@@ -22,7 +23,6 @@ from mha_lint.validation.probes import (
 from mha_lint.validation.probes.facts import Seen
 from mha_lint.validation.probes.subject import NotApplicable, Subject, prepared
 from mha_lint.validation.probes.trace import traced
-from mha_lint.validation.stubs import StubTouched
 
 __all__ = ["PROBES", "Observation", "arguments_of", "observe", "observe_all"]
 
@@ -78,7 +78,7 @@ def observe_all(module: Callable[..., Any], inputs: Any = None, *, seed: int = 0
 def arguments_of(module: Callable[..., Any], inputs: Any) -> Mapping[str, Any]:
     """The inputs of one call as :func:`observe` takes them. Raises ValueError where None are given and none found."""
     if inputs is None:
-        from mha_lint.validation.probed import NoInputs, found_inputs
+        from mha_lint.validation.probes.probed import NoInputs, found_inputs
 
         if not isinstance(module, torch.nn.Module):
             raise ValueError("no inputs are given, and they can be found for a torch.nn.Module only")

@@ -7,9 +7,9 @@ from typing import Any
 import torch
 
 from mha_lint.observation import Observation
-from mha_lint.validation import trial
 from mha_lint.validation.probes.facts import Seen
 from mha_lint.validation.probes.subject import Subject, output_of
+from mha_lint.validation.trials import trial
 
 NAME = "eval determinism"
 

@@ -9,10 +9,10 @@ from typing import Any
 import torch
 
 from mha_lint.observation import Observation
-from mha_lint.validation import trial
 from mha_lint.validation.probes.facts import Seen
 from mha_lint.validation.probes.subject import NotApplicable, State, Subject, moved
 from mha_lint.validation.probes.watching import Watching
+from mha_lint.validation.trials import trial
 
 NAME = "half safety"
 _OVERFLOW = re.compile(r"overflow|out of range|cannot be converted", re.IGNORECASE)

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from mha_lint.validation import trial
+from mha_lint.validation.trials import trial
 
 _DEPTH = 4  # of containers and plain objects within attributes whose contents are put back
 

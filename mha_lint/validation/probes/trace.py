@@ -13,7 +13,6 @@ from typing import Any
 
 import torch
 
-from mha_lint.validation import trial
 from mha_lint.validation.probes.facts import Applied, Fact, Scores, Seen, Weights
 from mha_lint.validation.probes.masks import is_switch, is_triangular
 from mha_lint.validation.probes.operations import (
@@ -29,6 +28,7 @@ from mha_lint.validation.probes.operations import (
 )
 from mha_lint.validation.probes.subject import Subject
 from mha_lint.validation.probes.watching import Watching
+from mha_lint.validation.trials import trial
 
 
 class Trace(Watching):

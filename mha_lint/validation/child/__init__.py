@@ -1,0 +1,1 @@
+"""The processes that run the user's code, and what they may do."""

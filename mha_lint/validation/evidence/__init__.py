@@ -1,0 +1,1 @@
+"""The record of what was executed: its store, its journal, the files it depends on."""

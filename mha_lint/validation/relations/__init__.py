@@ -1,0 +1,1 @@
+"""What each relation asks of before and after."""

@@ -1,0 +1,143 @@
+"""What the probes of a correction have shown: before wrong, after right, or neither.
+
+A probe is asked to insist, since it is the fix that says what must hold. Where after violates it all the same, the
+probe is asked once more, whether the property is one that the code means to have: if it is, after is refuted; if it is
+not, the probe says nothing about this code.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
+
+import torch
+
+from mha_lint.validation.child import imports
+from mha_lint.validation.probes import Observation, observe
+from mha_lint.validation.search import targets
+from mha_lint.validation.search.setups import Setup
+from mha_lint.validation.search.specs import Assignment
+from mha_lint.validation.trials import trial
+from mha_lint.validation.trials.pairing import Pair, Refuted
+from mha_lint.validation.trials.pristine import Pristine
+from mha_lint.validation.trials.record import Noting
+
+_OF_EVAL = "eval determinism"  # the probe of what eval mode alone has to have
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """What one trial runs. ``copies`` are of before and after.
+
+    ``regime`` is one in which both must agree, where the setup is made so: every dropout at zero, or a single head.
+    """
+
+    setup: Setup
+    pair: Pair
+    copies: tuple[Pristine, Pristine]
+    assignment: Assignment
+    conditions: trial.Conditions
+    regime: str
+
+    @property
+    def positional(self) -> tuple[str, ...]:
+        return trial.positional_only(targets.signature_of(self.pair.before))
+
+    def make(self) -> trial.Inputs:
+        inspected = self.setup.inspected
+        return trial.make_inputs(
+            self.setup.specs, self.assignment, inspected.sizes, inspected.vocabulary, self.conditions
+        )
+
+    def with_default_dtype(self) -> Case:
+        return replace(self, conditions=replace(self.conditions, default=True))
+
+
+@dataclass(slots=True)
+class Shown:
+    """What was seen, by probe: the devices on which before was shown wrong and after right, and what before did."""
+
+    devices: dict[str, set[str]] = field(default_factory=dict)
+    words: dict[str, str] = field(default_factory=dict)
+    counterexample: str = ""
+    _pending: dict[str, tuple[str, str]] = field(default_factory=dict)  # device and counterexample, of one setup
+    _void: set[str] = field(default_factory=set)  # probes of what the code does not mean to have under that setup
+
+    def on(self, devices: Iterable[str]) -> bool:
+        """Whether one probe has shown on all of them that before is wrong, and after right."""
+        return any(seen >= set(devices) for seen in self.devices.values())
+
+    def in_words(self) -> str:
+        return "; ".join(f"{probe}: {words}" for probe, words in self.words.items())
+
+    def judge(self, case: Case, seen: tuple[Observation, Observation], note: Noting) -> str:
+        """Keep what one probe says of both texts, and say it in words. Raise Refuted where after violates it."""
+        before, after = seen
+        probe = before.probe
+        wrong = before.outcome == "violated"
+        if after.outcome == "violated":
+            meant = observed(case, probe, insist=False)
+            if not any(each.outcome == "violated" for each in meant):
+                self._void.add(probe)
+                self.words.setdefault(probe, f"neither text has it, nor means to ({meant[1].words})")
+                return f"{probe}: {self.words[probe]}"
+            if wrong:
+                self.counterexample = self.counterexample or note.counterexample(before.words)
+            detail = f"after {'still ' if wrong else ''}violates {probe}: {after.words}"
+            note("differ", None, detail)
+            raise Refuted(note.counterexample(detail))
+        if probe not in self.words or before.outcome != "not applicable":  # to one token, most are not
+            self.words[probe] = _told(before)
+        if wrong and after.outcome == "holds":
+            self._pending.setdefault(probe, (case.conditions.device, note.counterexample(before.words)))
+            return f"before violates {probe}: {before.words}"
+        return f"{probe}: {_told(before)}" + (f"; after: {_told(after)}" if wrong else "")
+
+    def pass_by(self, seen: Iterable[tuple[Observation, Observation]]) -> None:
+        """Keep that nothing is wrong in eval mode where the flagged lines, which run in train mode, do not run.
+
+        That says nothing of a property that code has to have in train mode too.
+        """
+        for before, _ in seen:
+            if before.probe == _OF_EVAL and before.outcome == "holds":
+                self.words.setdefault(before.probe, f"{_told(before)}; the flagged lines do not run there")
+
+    def close(self) -> None:
+        """The trials of one setup on one device are over: what was shown counts, unless after failed it elsewhere."""
+        for probe, (device, counterexample) in self._pending.items():
+            if probe not in self._void:
+                self.devices.setdefault(probe, set()).add(device)
+                self.counterexample = self.counterexample or counterexample
+        self._pending.clear()
+        self._void.clear()
+
+
+def _told(seen: Observation) -> str:
+    return f"{seen.outcome} ({seen.words})" if seen.words else seen.outcome
+
+
+def observed(
+    case: Case, probe: str, tell: Callable[[str], None] = lambda _: None, *, insist: bool = True
+) -> tuple[Observation, Observation]:
+    """What the probe says of before and of after."""
+    found: list[Observation] = []
+    for text, copies in zip(("before", "after"), case.copies, strict=True):
+        tell(f"{text}: probing {probe} on {case.conditions.device}")
+        arguments = case.make().arguments
+        places = {name: str(place) for place, name in enumerate(name for name in case.positional if name in arguments)}
+        named = {places.get(name, name): value for name, value in arguments.items()}
+        with _default_dtype(case.conditions), imports.quiet():
+            found.append(observe(probe, copies.lend(training=False), named, seed=case.conditions.seed, insist=insist))
+    return found[0], found[1]
+
+
+@contextlib.contextmanager
+def _default_dtype(conditions: trial.Conditions) -> Iterator[None]:
+    usual = torch.get_default_dtype()
+    try:
+        if conditions.default:
+            torch.set_default_dtype(conditions.dtype)
+        yield
+    finally:
+        torch.set_default_dtype(usual)

@@ -1,0 +1,36 @@
+"""Setups that reach what only the text after has: an arm that a rewrite adds can't be searched for in before."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator
+from dataclasses import replace
+
+from mha_lint.validation.search.harness import Search
+from mha_lint.validation.search.setups import Setup
+from mha_lint.validation.trials.coverage import Statement
+from mha_lint.validation.trials.pairing import Sources
+
+_SECONDS = 3.0  # for the search
+_SETUPS = 2
+
+
+def reaching_added(sources: Sources, missing: frozenset[Statement], search: Search, deadline: float) -> Iterator[Setup]:
+    """Ways to run ``missing`` statements of after which before takes as well; ``search`` is the one through before."""
+    if not missing:
+        return
+    until = min(deadline, time.monotonic() + _SECONDS)
+    through_after = replace(
+        search,
+        loaded=sources.after,
+        wanted=missing,
+        meaning=contextlib.nullcontext,
+        deadline=until,
+        met=set(),
+        failed_plans=0,
+        trained=[],
+    )
+    for setup in through_after.find(sources.job.symbols)[:_SETUPS]:
+        if search.takes(setup):
+            yield setup

@@ -1,0 +1,148 @@
+"""A way to run the user's code, once it is found: what is built, and what it is called with."""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+
+from mha_lint.validation.child.imports import quiet
+from mha_lint.validation.child.stubs import StubTouched
+from mha_lint.validation.search.inspection import Inspected
+from mha_lint.validation.search.plan import Plan
+from mha_lint.validation.search.specs import Assignment, Spec, describe, families
+from mha_lint.validation.search.targets import Target, signature_of
+from mha_lint.validation.trials import trial
+from mha_lint.validation.trials.coverage import Statement
+
+Meaning = Callable[[], Any]  # makes the context in which before runs
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """A way to run it that works on *before*."""
+
+    target: Target
+    plan: Plan
+    specs: Mapping[str, Spec]
+    assignments: tuple[Assignment, ...]
+    inspected: Inspected
+    covered: frozenset[Statement]
+    met: frozenset[Statement] = frozenset()  # flagged statements at which before was seen to raise
+    declared: bool = False  # by the user
+
+    @property
+    def level(self) -> str:
+        """How much of the code around the changed statements runs."""
+        if self.declared:
+            return "declared"
+        if self.target.method:
+            return "method"
+        return "module" if self.target.is_class else "function"
+
+    def describe(self) -> str:
+        arguments = ", ".join(f"{name}={describe(spec)}" for name, spec in self.specs.items())
+        if not self.target.is_class:
+            return f"{self.target.name}({arguments})"
+        if self.target.method:
+            return f"{self.target.name}({self.plan.describe()}).{self.target.method}({arguments})"
+        return f"{self.target.name}({self.plan.describe()}) called with ({arguments})"
+
+
+def materialise(module: Any, setup: Setup, meaning: Meaning) -> None:
+    """Let lazy layers take their sizes from one call; whatever that raises passes through."""
+    if any(torch.nn.parameter.is_lazy(value) for value in module.parameters()):
+        conditions = trial.Conditions("cpu", torch.float32, False, seed=0)
+        inspected = setup.inspected
+        inputs = trial.make_inputs(setup.specs, setup.assignments[0], inspected.sizes, inspected.vocabulary, conditions)
+        trial.seed_everything(0)
+        with quiet(), torch.no_grad(), meaning():
+            trial.call(module, inputs, trial.positional_only(signature_of(module)))
+
+
+def depends_on_inputs(
+    module: Any,
+    setup: Setup,
+    assignment: Assignment,
+    conditions: trial.Conditions,
+    positional: tuple[str, ...],
+    meaning: Meaning,
+) -> bool:
+    """For outputs that no gradient ties to the inputs (token ids, detached): other inputs must give other outputs."""
+    one, other = _for_two_inputs(module, setup, assignment, conditions, positional, meaning)
+    one.gradients, one.effects, other.gradients, other.effects = [], [], [], []
+    if one.error is not None or other.error is not None:
+        return False
+    tensors = [value for _, value in one.outputs if isinstance(value, torch.Tensor) and value.numel()]
+    finite = any(bool(torch.isfinite(value).any()) for value in tensors)
+    return finite and bool(trial.compare(one, other, frozenset()).difference)
+
+
+def unmoved_rows(
+    module: Any,
+    setup: Setup,
+    assignment: Assignment,
+    conditions: trial.Conditions,
+    positional: tuple[str, ...],
+    meaning: Meaning,
+) -> frozenset[tuple[int, int]]:
+    """Rows of the first output, (b, …, c), that are the same for other inputs, though others of their item are not.
+
+    Each is told by its item and its place in it.
+    """
+    seen = _for_two_inputs(module, setup, assignment, conditions, positional, meaning)
+    first, second = (next((item for _, item in each.outputs if isinstance(item, torch.Tensor)), None) for each in seen)
+    if first is None or second is None or first.dim() < 3 or first.shape != second.shape or not first.numel():
+        return frozenset()
+    same = (first == second).flatten(1, -2).all(-1)
+    partly = same & ~same.all(-1, keepdim=True)
+    return frozenset((int(item), int(row)) for item, row in partly.nonzero())
+
+
+def _for_two_inputs(
+    module: Any,
+    setup: Setup,
+    assignment: Assignment,
+    conditions: trial.Conditions,
+    positional: tuple[str, ...],
+    meaning: Meaning,
+) -> tuple[trial.Seen, trial.Seen]:
+    inspected = setup.inspected
+
+    def outputs(input_seed: int) -> trial.Seen:
+        drawn = replace(conditions, training=False, seed=input_seed)
+        made = trial.make_inputs(setup.specs, assignment, inspected.sizes, inspected.vocabulary, drawn)
+        return trial.run(module, lambda: made, positional, conditions, meaning())
+
+    return outputs(1), outputs(2)
+
+
+def workable(
+    setup: Setup, module: Any, meaning: Meaning, signature: inspect.Signature, wanted: int
+) -> list[Assignment]:
+    """Assignments that *before* accepts, at most ``wanted``, with shapes that differ wherever they can."""
+    conditions = trial.Conditions("cpu", torch.float32, False, seed=0)
+    inspected = setup.inspected
+    accepted: list[Assignment] = []
+    known: set[tuple[str, ...]] = set()
+    first = setup.assignments[0]
+    batches = [Assignment({**first.sizes, "b": size}, "contiguous") for size in (1, 2, 5, 4, 6, 8)]
+    for assignment in [*setup.assignments, *families(())[0], *batches]:
+        if len(accepted) >= wanted:
+            break
+        try:
+            inputs = trial.make_inputs(setup.specs, assignment, inspected.sizes, inspected.vocabulary, conditions)
+            if inputs.shapes in known:
+                continue
+            trial.seed_everything(0)
+            with quiet(), torch.no_grad(), meaning():
+                trial.call(copy.deepcopy(module), inputs, trial.positional_only(signature))
+        except (Exception, StubTouched):
+            continue
+        known.add(inputs.shapes)
+        accepted.append(assignment)
+    return accepted

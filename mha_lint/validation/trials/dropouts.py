@@ -1,0 +1,75 @@
+"""Dropout rates, all of one value: of a way to run a module, and of the module once it is built."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from mha_lint.validation.search.plan import ConfigClass, OpenConfig, Plan
+from mha_lint.validation.search.setups import Setup
+from mha_lint.validation.search.specs import Constant
+from mha_lint.validation.search.vocabulary import role_of
+
+
+def at_rate(setup: Setup, thing: Any, rate: float) -> Setup:
+    """The setup with every rate that the constructor of ``thing``, or the call, takes at ``rate``."""
+    specs = dict(setup.specs)
+    if setup.target.is_class:
+        called = getattr(thing, setup.target.method or "forward", None)
+        setup = replace(setup, plan=_planned(setup.plan, thing, rate))
+    else:
+        called = thing
+    for name in _rates(called):
+        specs[name] = Constant(rate)
+    return replace(setup, specs=specs)
+
+
+def set_rate(module: Any, rate: float, plan: Plan) -> None:
+    """Put every attribute of the built module, and of its parts, that conventionally holds a rate at ``rate``.
+
+    One that is zero though the arguments that ``plan`` names have a rate is zero for good, and stays so.
+    """
+    settled = rate > 0 and not plan.written and not plan.factory
+    for part in module.modules():
+        for name, value in vars(part).items():
+            is_rate = isinstance(value, float) and 0 <= value < 1 and role_of(name) == "rate"
+            if is_rate and not (settled and value == 0):
+                setattr(part, name, rate)
+
+
+def _planned(plan: Plan, cls: Any, rate: float) -> Plan:
+    if plan.written or plan.factory:
+        return plan
+    return replace(plan, arguments=_arguments(plan.arguments, cls, rate))
+
+
+def _arguments(given: Mapping[str, Any], cls: Any, rate: float) -> dict[str, Any]:
+    changed = {**given, **dict.fromkeys(_rates(cls), rate)}
+    for name, value in given.items():
+        match value:
+            case OpenConfig():
+                overrides = {key: rate if role_of(key) == "rate" else item for key, item in value.overrides.items()}
+                changed[name] = replace(value, rate=rate, overrides=overrides)
+            case ConfigClass():
+                changed[name] = replace(value, arguments=_arguments(value.arguments, value.cls, rate))
+            case float() if role_of(name) == "rate":
+                changed[name] = rate
+    return changed
+
+
+def _rates(called: Any) -> list[str]:
+    """The parameters that hold a rate by their names, and a number by default."""
+    try:
+        parameters = inspect.signature(called).parameters.values()
+    except (ValueError, TypeError):
+        return []
+    return [
+        item.name
+        for item in parameters
+        if role_of(item.name) == "rate"
+        and isinstance(item.default, (int, float))
+        and not isinstance(item.default, bool)
+        and 0 <= item.default < 1
+    ]

@@ -1,0 +1,505 @@
+"""One execution of a module under one (device, dtype, shapes, mode), and the comparison of two of them."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import dataclasses
+import inspect
+import itertools
+import random
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import torch
+
+from mha_lint.validation.child.imports import quiet
+from mha_lint.validation.search import factories
+from mha_lint.validation.search.specs import (
+    Assignment,
+    Constant,
+    DictSpec,
+    MadeSpec,
+    ObjectSpec,
+    SizeSpec,
+    Spec,
+    TensorSpec,
+    TupleSpec,
+    WrittenSpec,
+    size_of,
+)
+from mha_lint.validation.trials.pristine import Pristine
+
+
+@dataclass(frozen=True, slots=True)
+class Conditions:
+    """``held`` is the dtype whose values the inputs take, where ``dtype`` is wider than that; None for ``dtype``.
+
+    With ``default``, tensors that the code makes without naming a dtype get this one.
+    """
+
+    device: str
+    dtype: torch.dtype
+    training: bool
+    seed: int
+    held: torch.dtype | None = None
+    default: bool = False
+
+
+@dataclass(slots=True)
+class Inputs:
+    """Arguments for one call. ``leaves`` are where gradients arrive; ``shapes`` say it in words."""
+
+    arguments: dict[str, Any] = field(default_factory=dict)
+    leaves: dict[str, torch.Tensor] = field(default_factory=dict)
+    shapes: tuple[str, ...] = ()
+
+
+@dataclass(slots=True)
+class Seen:
+    """What one execution left behind; ``error`` instead, where it raised."""
+
+    outputs: list[tuple[str, Any]] = field(default_factory=list)
+    gradients: list[tuple[str, Any]] = field(default_factory=list)
+    effects: list[tuple[str, Any]] = field(default_factory=list)  # inputs, buffers and random states afterwards
+    form: Any = None  # the kinds of the containers and tensors that were returned
+    shared: dict[str, tuple[str, ...]] = field(default_factory=dict)  # outputs, and what they share memory with
+    error: BaseException | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """How a module is called. Without ``learns`` it is under ``no_grad``, and no input needs a gradient.
+
+    With ``frozen``, no parameter learns. With ``by_place``, arguments are given by their place as far as they can be.
+    """
+
+    learns: bool = True
+    inference: bool = False
+    frozen: bool = False
+    backward: bool = True
+    by_place: tuple[str, ...] = ()
+
+    def places(self, inputs: Inputs, positional: tuple[str, ...]) -> tuple[str, ...]:
+        """The names of the arguments that are given by their place."""
+        given = tuple(itertools.takewhile(lambda name: name in inputs.arguments, self.by_place))
+        return given if len(given) > len(positional) else positional
+
+
+TRAINED = Way()
+
+
+def make_inputs(
+    specs: Mapping[str, Spec],
+    assignment: Assignment,
+    symbols: Mapping[str, int],
+    vocabulary: int,
+    conditions: Conditions,
+) -> Inputs:
+    """Draw the arguments: always the same ones for the same seed, drawn on the CPU in float64."""
+    generator = torch.Generator().manual_seed(conditions.seed)
+    sizes = {**symbols, **assignment.sizes}
+    made = Inputs()
+    words: list[str] = []
+
+    def tensor(name: str, spec: TensorSpec) -> torch.Tensor:
+        shape = tuple(size_of(dim, sizes) for dim in spec.dims)
+        stored, note = shape, ""
+        if assignment.layout == "transposed" and len(shape) >= 2 and shape[-1] > 1 and shape[-2] > 1:
+            stored, note = (*shape[:-2], shape[-1], shape[-2]), " transposed storage"
+        elif assignment.layout == "expanded" and spec.dims[:1] == ("b",) and shape[0] > 1:
+            stored, note = (1, *shape[1:]), " expanded batch"
+
+        def laid(value: torch.Tensor) -> torch.Tensor:
+            value = value.transpose(-1, -2) if "transposed" in note else value
+            return value.expand(shape) if "expanded" in note else value
+
+        if spec.kind == "bool":
+            drawn = torch.rand(stored, generator=generator) < 0.7
+            if len(shape) >= 2:
+                drawn |= torch.eye(stored[-2], stored[-1], dtype=torch.bool)
+            value = laid(drawn)
+        elif spec.kind == "ids":
+            value = laid(torch.randint(0, max(1, vocabulary), stored, generator=generator))
+        elif spec.kind == "positions":
+            value = torch.arange(shape[-1]).expand(shape).clone()
+        elif spec.kind == "lengths":
+            value = torch.randint(1, sizes["t"] + 1, shape, generator=generator)
+        elif spec.kind == "cumulative":
+            value = torch.tensor([0, shape[0]], dtype=torch.int32)
+        elif spec.kind == "complex":
+            angle = torch.rand(shape, generator=generator, dtype=torch.float64)
+            value = torch.polar(torch.ones_like(angle), angle).to(torch.complex64)
+        else:
+            drawn = torch.randn(stored, generator=generator, dtype=torch.float64)
+            held = drawn.to(conditions.device, conditions.held or conditions.dtype)
+            leaf = held.to(conditions.dtype).requires_grad_()
+            made.leaves[name] = leaf
+            value = laid(leaf.clone())  # no leaf itself, so that the code may write into it
+        words.append(f"{name}: {tuple(shape)}{note}")
+        return value.to(conditions.device)
+
+    def argument(name: str, spec: Spec) -> Any:
+        match spec:
+            case TensorSpec():
+                return tensor(name, spec)
+            case TupleSpec(items):
+                return tuple(tensor(f"{name}[{index}]", item) for index, item in enumerate(items))
+            case DictSpec(named):
+                return {key: argument(f"{name}[{key!r}]", item) for key, item in named}
+            case SizeSpec(dims, single):
+                values = tuple(size_of(dim, sizes) for dim in dims)
+                return values[0] if single else values
+            case Constant(value):
+                return value
+            case ObjectSpec(prototype):
+                return copy.deepcopy(prototype)
+            case WrittenSpec(text):
+                with _seeded(conditions.seed):
+                    value = eval(text, {"torch": torch, **sizes})
+                return placed(name, value)
+            case MadeSpec(factory, target, key):
+                with _seeded(conditions.seed), quiet():
+                    arguments = factories.made(factory, target, sizes)[1] or {}
+                return placed(name, arguments[key])
+
+    def placed(name: str, value: Any) -> Any:
+        """A value that the user wrote, its tensors on the device, floats in the trial's dtype."""
+        match value:
+            case torch.Tensor():
+                words.append(f"{name}: {tuple(value.shape)}")
+                if not value.is_floating_point():
+                    return value.to(conditions.device)
+                held = value.detach().to(conditions.device, conditions.held or conditions.dtype)
+                made.leaves[name] = held.to(conditions.dtype).requires_grad_()
+                return made.leaves[name].clone()
+            case tuple() | list():
+                return type(value)(placed(f"{name}[{index}]", item) for index, item in enumerate(value))
+            case dict():
+                return {key: placed(f"{name}[{key!r}]", item) for key, item in value.items()}
+            case _:
+                return value
+
+    made.arguments.update({name: argument(name, spec) for name, spec in specs.items()})
+    made.shapes = tuple(words)
+    return made
+
+
+@contextlib.contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        yield
+
+
+def call(module: Any, inputs: Inputs, positional: tuple[str, ...]) -> Any:
+    """Call the module; parameters that only take positions get them."""
+    named = dict(inputs.arguments)
+    places = [named.pop(name) for name in positional if name in named]
+    return module(*places, **named)
+
+
+def positional_only(signature: inspect.Signature) -> tuple[str, ...]:
+    kind = inspect.Parameter.POSITIONAL_ONLY
+    return tuple(item.name for item in signature.parameters.values() if item.kind is kind)
+
+
+def seed_everything(seed: int) -> None:
+    torch.default_generator.manual_seed(seed)  # torch.manual_seed also records a stack for a CUDA that may never start
+    cuda: Any = torch.cuda
+    if cuda.is_initialized():
+        torch.cuda.manual_seed_all(seed)
+    random.seed(seed)
+    numpy = sys.modules.get("numpy")
+    if numpy is not None:
+        numpy.random.seed(seed)
+
+
+class Lends(Protocol):
+    """Hands out a module for one call, in train or eval mode."""
+
+    def lend(self, training: bool = False) -> Any:
+        """The module."""
+        ...
+
+
+def run(
+    module: torch.nn.Module | Lends,
+    make: Callable[[], Inputs],
+    positional: tuple[str, ...],
+    conditions: Conditions,
+    meaning: contextlib.AbstractContextManager[None] | None = None,
+    like: Seen | None = None,
+    way: Way = TRAINED,
+) -> Seen:
+    """Forward and backward on a copy of ``module``, or one that it lends.
+
+    Exceptions, StubTouched too, become part of what is seen.
+
+    The cotangents take the values that they took in ``like``, whose outputs may have narrower dtypes.
+    """
+    seen = Seen()
+    usual = torch.get_default_dtype()
+    try:
+        if conditions.default:
+            torch.set_default_dtype(conditions.dtype)
+        copies = Pristine(module) if isinstance(module, torch.nn.Module) else module
+        subject = copies.lend(conditions.training)
+        with torch.set_grad_enabled(way.learns):
+            inputs = make()
+        if way.frozen:
+            subject.requires_grad_(False)
+        seed_everything(conditions.seed)
+        with quiet(), torch.inference_mode(way.inference), torch.set_grad_enabled(way.learns):
+            with meaning or contextlib.nullcontext():
+                result = call(subject, inputs, way.places(inputs, positional))
+            seen.outputs = flatten(result, "output")
+            seen.form = form_of(result)
+            seen.shared = _sharing(seen.outputs, subject, inputs)
+            if way.backward:
+                _backward(seen, subject, inputs, conditions, like or seen)
+        seen.effects += flatten(inputs.arguments, "input")
+        seen.effects += [(f"buffer {name}", value) for name, value in subject.named_buffers()]
+        seen.effects.append(("random state", torch.get_rng_state()))
+        seen.effects.append(("Python's random state", random.getstate()))
+        if conditions.device == "cuda":
+            seen.effects.append(("CUDA random state", torch.cuda.get_rng_state()))
+            torch.cuda.synchronize()
+    except (KeyboardInterrupt, SystemExit) as error:
+        seen.error = RuntimeError(f"raised {type(error).__name__}")
+    except BaseException as error:
+        seen.error = error
+    finally:
+        torch.set_default_dtype(usual)
+    return seen
+
+
+def _backward(seen: Seen, subject: Any, inputs: Inputs, conditions: Conditions, like: Seen) -> None:
+    """Gradients of inputs and parameters for random cotangents, the same for every run with this seed."""
+    generator = torch.Generator().manual_seed(conditions.seed + 1)
+    roots: list[torch.Tensor] = []
+    cotangents: list[torch.Tensor] = []
+    for (_, value), (_, model) in zip(seen.outputs, like.outputs, strict=True):
+        if isinstance(value, torch.Tensor) and value.requires_grad:
+            drawn = torch.randn(value.shape, generator=generator, dtype=torch.float64)
+            roots.append(value)
+            cotangents.append(drawn.to(value.device, model.dtype).to(value.dtype))
+    if roots:
+        torch.autograd.backward(roots, cotangents)
+    seen.gradients += [(f"gradient of input {name}", leaf.grad) for name, leaf in inputs.leaves.items()]
+    seen.gradients += [(f"gradient of {name}", value.grad) for name, value in subject.named_parameters()]
+
+
+def flatten(value: Any, path: str) -> list[tuple[str, Any]]:
+    """The leaves of nested outputs, with where each was: tuples, lists, mappings, dataclasses."""
+    if isinstance(value, Mapping):
+        return [leaf for key, item in value.items() for leaf in flatten(item, f"{path}[{key!r}]")] or [(path, "empty")]
+    if isinstance(value, (tuple, list)):
+        return [leaf for at, item in enumerate(value) for leaf in flatten(item, f"{path}[{at}]")] or [(path, "empty")]
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = dataclasses.fields(value)
+        return [leaf for item in fields for leaf in flatten(getattr(value, item.name), f"{path}.{item.name}")]
+    if isinstance(value, torch.Tensor) or value is None or isinstance(value, (int, float, str, bool, complex)):
+        return [(path, value)]
+    kind = (path, type(value).__qualname__)
+    if callable(value) or path.count(".") > 3:  # nested deeper, an object may well contain itself
+        return [kind]
+    attributes = getattr(value, "__dict__", {})
+    return [kind, *(leaf for name, item in attributes.items() for leaf in flatten(item, f"{path}.{name}"))]
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """``difference`` is empty where everything agrees, to the last bit; ``largest`` is over outputs and gradients."""
+
+    difference: str
+    largest: float
+
+
+def compare(before: Seen, after: Seen, gained: frozenset[str], applied: frozenset[str] = frozenset()) -> Comparison:
+    """Everything that the two executions left, where names in ``gained`` exist in after alone.
+
+    Parameters in ``applied`` exist in both, and only after gives them a gradient. What a subclass of Tensor makes of
+    an operation has no say in this.
+    """
+    with torch._C.DisableTorchFunctionSubclass():
+        return _compare(before, after, gained, applied)
+
+
+def _compare(before: Seen, after: Seen, gained: frozenset[str], applied: frozenset[str]) -> Comparison:
+    largest = 0.0
+    first = ""
+    expected = {f"gradient of {name}" for name in gained | applied}
+    unused = {f"gradient of {name}" for name in applied}
+    sides = (
+        ("outputs", before.outputs, after.outputs),
+        (
+            "gradients",
+            [item for item in before.gradients if item[0] not in unused],
+            [item for item in after.gradients if item[0] not in expected],
+        ),
+        ("effects", before.effects, [item for item in after.effects if item[0].removeprefix("buffer ") not in gained]),
+    )
+    for kind, ours, theirs in sides:
+        if [path for path, _ in ours] != [path for path, _ in theirs]:
+            return Comparison(first or f"the structure of the {kind} differs", float("inf"))
+        for (path, left), (_, right) in zip(ours, theirs, strict=True):
+            problem, distance = differ(left, right)
+            if kind != "effects":
+                largest = max(largest, distance)
+            first = first or (f"{path} {problem}" if problem else "")
+    return Comparison(first, largest)
+
+
+def form_of(value: Any, depth: int = 0) -> Any:
+    """The kinds of nested containers and of the tensors in them, by name."""
+    kind = type(value).__qualname__
+    if isinstance(value, Mapping):
+        return kind, [form_of(item, depth + 1) for item in value.values()]
+    if isinstance(value, (tuple, list)):
+        return kind, [form_of(item, depth + 1) for item in value]
+    if dataclasses.is_dataclass(value) and not isinstance(value, type) and depth < 4:
+        return kind, [form_of(getattr(value, item.name), depth + 1) for item in dataclasses.fields(value)]
+    return kind
+
+
+def _sharing(outputs: list[tuple[str, Any]], subject: Any, inputs: Inputs) -> dict[str, tuple[str, ...]]:
+    """The inputs, parameters, buffers and earlier outputs that each output shares memory with."""
+    held = [*flatten(inputs.arguments, "input"), *subject.named_parameters(), *subject.named_buffers()]
+    found: dict[str, tuple[str, ...]] = {}
+    for path, value in outputs:
+        if (at := _storage(value)) is not None:
+            found[path] = tuple(name for name, item in held if _storage(item) == at)
+            held.append((path, value))
+    return found
+
+
+def _storage(value: Any) -> int | None:
+    """Where the memory of a tensor begins; None for what has none."""
+    if not isinstance(value, torch.Tensor) or torch.nn.parameter.is_lazy(value) or value.layout is not torch.strided:
+        return None
+    return value.untyped_storage().data_ptr() or None
+
+
+def handed_on(before: Seen, after: Seen, relation: str) -> str:
+    """In words, what code that takes the results could tell apart though their values agree; "" where nothing.
+
+    These are the kinds of containers, the memory that results share, and strides which allow fewer views than before.
+    What is repaired or extended may copy where before did not; what is corrected may lie in memory as it likes.
+    """
+    if before.form != after.form:
+        return f"the results are {_kinds(before.form)} before and {_kinds(after.form)} after"
+    if relation == "corrected":
+        return ""
+    with torch._C.DisableTorchFunctionSubclass():
+        for (path, left), (_, right) in zip(before.outputs, after.outputs, strict=False):
+            ours, theirs = set(before.shared.get(path, ())), set(after.shared.get(path, ()))
+            if theirs - ours or (ours != theirs and relation == "equivalent"):
+                names = [", ".join(sorted(each)) or "nothing" for each in (ours, theirs)]
+                return f"{path} shares memory with {names[0]} before and with {names[1]} after"
+            tensors = isinstance(left, torch.Tensor) and isinstance(right, torch.Tensor)
+            if relation == "equivalent" and tensors and _views(left) - _views(right):
+                return f"{path} has strides {tuple(left.stride())} before and {tuple(right.stride())} after"
+    return ""
+
+
+def _kinds(form: Any) -> str:
+    return f"{form[0]}({', '.join(_kinds(item) for item in form[1])})" if isinstance(form, tuple) else str(form)
+
+
+def _views(value: torch.Tensor) -> frozenset[int]:
+    """The dims that a view can merge with the next one of more than one element."""
+    if value.layout is not torch.strided or not value.numel():
+        return frozenset()
+    dims = [place for place, size in enumerate(value.shape) if size > 1]
+    sizes, strides = value.shape, value.stride()
+    merged = {one for one, two in itertools.pairwise(dims) if strides[one] == strides[two] * sizes[two]}
+    return frozenset(merged | ({-1} if dims and strides[dims[-1]] == 1 else set()))
+
+
+def laid_apart(before: Seen, after: Seen) -> str:
+    """In words, the first output that lies otherwise in memory, or shares it with other inputs; "" where none does."""
+    for (path, left), (_, right) in zip(before.outputs, after.outputs, strict=True):
+        if not isinstance(left, torch.Tensor) or not isinstance(right, torch.Tensor):
+            continue
+        strides = [
+            tuple(stride for size, stride in zip(value.shape, value.stride(), strict=True) if size > 1)
+            for value in (left, right)
+        ]
+        if strides[0] != strides[1]:
+            return f"{path} has strides {tuple(left.stride())} before and {tuple(right.stride())} after"
+        if _shared_with(left, before) != _shared_with(right, after):
+            return f"{path} shares memory with its inputs in one of the two only"
+    return ""
+
+
+def _shared_with(value: torch.Tensor, seen: Seen) -> list[str]:
+    own = value.untyped_storage().data_ptr()
+    others = [(path, item) for path, item in seen.effects if isinstance(item, torch.Tensor)]
+    return [path for path, item in others if item.untyped_storage().data_ptr() == own]
+
+
+def differ(left: Any, right: Any) -> tuple[str, float]:
+    """How two values differ, in words ("" where they are the same to the last bit), and by how much at most."""
+    if not isinstance(left, torch.Tensor) or not isinstance(right, torch.Tensor):
+        same = type(left) is type(right) and (left == right or (left != left and right != right))
+        return ("", 0.0) if same else (f"is {_short(left)} before and {_short(right)} after", float("inf"))
+    for name in ("shape", "dtype", "device"):
+        if getattr(left, name) != getattr(right, name):
+            return f"has {name} {getattr(left, name)} before and {getattr(right, name)} after", float("inf")
+    if left.requires_grad != right.requires_grad:
+        return "requires a gradient in one of the two only", float("inf")
+    left, right = left.detach(), right.detach()
+    if torch.equal(left, right):
+        return "", 0.0
+    unequal = (left != right) & ~((left != left) & (right != right))
+    if not bool(unequal.any()):
+        return "", 0.0
+    wide = torch.complex128 if left.is_complex() else torch.float64
+    distance = float((left.to(wide) - right.to(wide))[unequal].abs().max())
+    return f"differs by up to {distance:.3g}", distance if distance == distance else float("inf")
+
+
+def _short(value: Any) -> str:
+    return "a tensor" if isinstance(value, torch.Tensor) else repr(value)[:60]
+
+
+def sized(module: Any) -> list[torch.Tensor]:
+    """The parameters whose size is known: those of lazy layers have none before the first call."""
+    return [value for value in module.parameters() if not torch.nn.parameter.is_lazy(value)]
+
+
+def says_something(seen: Seen, source: str) -> bool:
+    """Whether an execution can tell right from wrong: finite somewhere, and depending on its inputs.
+
+    ``source`` begins the names of what counts as an input: "input ", or "" where there are parameters alone.
+    """
+    tensors = [value for _, value in seen.outputs if isinstance(value, torch.Tensor) and value.numel()]
+    floats = [value for value in tensors if value.is_floating_point() or value.is_complex()]
+    if not tensors or (floats and not any(bool(torch.isfinite(value).any()) for value in floats)):
+        return False
+    arrived = [value for name, value in seen.gradients if name.startswith(f"gradient of {source}")]
+    gradients = [value for value in arrived if isinstance(value, torch.Tensor)]
+    return any(bool((torch.isfinite(value) & (value != 0)).any()) for value in gradients)
+
+
+def randomise(module: Any, seed: int) -> None:
+    """Move float parameters and persistent float buffers off special values: zeros and ones hide differences.
+
+    Masks (buffers of zeros, ones and infinities only) and integer buffers keep their meaning. What was allocated and
+    never filled, which is NaN in deterministic mode, is filled.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    persistent = set(module.state_dict(keep_vars=True))
+    with torch.no_grad():
+        for name, value in [*module.named_parameters(), *module.named_buffers()]:
+            if not value.is_floating_point() or name not in persistent or value.numel() == 0:
+                continue
+            is_parameter = isinstance(value, torch.nn.Parameter)
+            if not is_parameter and bool(((value == 0) | (value == 1) | value.isinf()).all()) and value.dim() >= 2:
+                continue
+            noise = torch.randn(value.shape, generator=generator, dtype=torch.float64).to(value.dtype)
+            moved = value.masked_fill(value.isnan(), 0.0) + 0.2 * noise
+            value.copy_(moved.abs() + 0.1 if name.endswith("running_var") else moved)

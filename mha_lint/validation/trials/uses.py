@@ -1,0 +1,179 @@
+"""A module used otherwise than once, by keyword and to learn: without gradients, by place, and many times in a row.
+
+These are few calls beside the trials. What they return is held to the same values up to rounding: whether it agrees to
+the last bit is for the trials to say.
+"""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+
+from mha_lint.validation.child import isolation, stubs
+from mha_lint.validation.child.imports import in_one_line
+from mha_lint.validation.search import targets
+from mha_lint.validation.search.setups import Meaning, Setup
+from mha_lint.validation.search.specs import Assignment
+from mha_lint.validation.trials import construction, trial
+from mha_lint.validation.trials.pairing import Pair
+
+_ROUNDING = 1024  # units in the last place of the largest value, within which two results are the same
+_NO_ANSWER = (stubs.StubTouched, isolation.Refused, MemoryError)
+
+
+@dataclass(slots=True)
+class Lasting:
+    """Lends one and the same module for each call, in the state that the last call left it in."""
+
+    module: Any
+
+    def lend(self, training: bool = False) -> Any:
+        """The module, in train or eval mode."""
+        self.module.train(training)
+        return self.module
+
+
+@dataclass(frozen=True, slots=True)
+class Uses:
+    """What is used, and with which inputs; ``meaning`` is the context in which before means what it means."""
+
+    setup: Setup
+    pair: Pair
+    assignments: list[Assignment]
+    meaning: Meaning
+    relation: str
+
+    def difference(self) -> tuple[str, trial.Conditions, Assignment] | None:
+        """The first use in which both differ, in words; None where they agree in all."""
+        for way, words in self._ways():
+            at = conditions(training=False), self.assignments[0]
+            found = self._without_gradients(way, at)
+            if found and self._without_gradients(way, at, alone=True) == "":
+                return f"{words}, {found}", *at
+        lasting = self._in_a_row()
+        if lasting and self._in_a_row() and not self._in_a_row(alone=True):
+            return lasting
+        return None
+
+    def ran(self, training: bool, learns: bool) -> Callable[[Any], trial.Seen]:
+        """A function that calls what is lent to it once, on the smallest inputs."""
+        way = trial.Way(learns=learns, backward=False)
+        return lambda lent: self._run(lent, (conditions(training=training), self.assignments[0]), way, as_meant=False)
+
+    def _ways(self) -> Iterator[tuple[trial.Way, str]]:
+        signature = targets.signature_of(self.pair.before)
+        kinds = inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD
+        names = tuple(each.name for each in signature.parameters.values() if each.kind in kinds)
+        yield trial.Way(learns=False, backward=False, by_place=names), "under no_grad, called by place"
+        frozen = trial.Way(learns=False, inference=True, frozen=True, backward=False)
+        yield frozen, "in inference mode, with frozen parameters"
+
+    def _run(
+        self, module: Any, at: tuple[trial.Conditions, Assignment], way: trial.Way, *, as_meant: bool
+    ) -> trial.Seen:
+        drawn, assignment = at
+        inspected = self.setup.inspected
+
+        def make() -> trial.Inputs:
+            return trial.make_inputs(self.setup.specs, assignment, inspected.sizes, inspected.vocabulary, drawn)
+
+        positional = trial.positional_only(targets.signature_of(self.pair.before))
+        meaning = self.meaning() if as_meant and self.relation == "repaired" else None
+        return trial.run(module, make, positional, drawn, meaning, way=way)
+
+    def _without_gradients(
+        self, way: trial.Way, at: tuple[trial.Conditions, Assignment], *, alone: bool = False
+    ) -> str:
+        """How one call of each differs, in words; ``alone``, how two calls of before do."""
+        before = self._run(self.pair.before, at, way, as_meant=True)
+        other = self.pair.before if alone else self.pair.after
+        return self._apart(before, self._run(other, at, way, as_meant=alone))
+
+    def _apart(self, before: trial.Seen, after: trial.Seen) -> str:
+        """How two executions differ beyond rounding, in words. Where before raises, nothing is asked of after."""
+        if before.error is not None or isinstance(after.error, _NO_ANSWER):
+            return ""
+        if after.error is not None:
+            return f"only after raises {in_one_line(after.error)}"
+        gained = self.pair.new | self.pair.applied
+        theirs = [item for item in after.effects if item[0].removeprefix("buffer ") not in gained]
+        ours = [item for item in before.effects if item[0].removeprefix("buffer ") not in gained]
+        if found := apart([*before.outputs, *ours], [*after.outputs, *theirs]):
+            return found
+        return trial.handed_on(before, after, self.relation)
+
+    def _in_a_row(self, *, alone: bool = False) -> tuple[str, trial.Conditions, Assignment] | None:
+        """How both differ when one copy of each is called for shapes A, B and A, and around a ``backward``."""
+        modules = [copy.deepcopy(self.pair.before), copy.deepcopy(self.pair.before if alone else self.pair.after)]
+        start = [construction.inventory(each) for each in modules]
+        at = conditions(training=False), self.assignments[0]
+        for place, (at, way) in enumerate(self._calls(), 1):
+            seen = [self._run(Lasting(module), at, way, as_meant=alone or module is modules[0]) for module in modules]
+            if seen[0].error is not None:
+                return None
+            if found := self._apart(*seen):
+                return f"in call {place} of one copy, {found}", *at
+        ended = [construction.inventory(each) for each in modules]
+        found = _left(start, ended, self.pair.gained)
+        return (f"after {place} calls of one copy, {found}", *at) if found else None
+
+    def _calls(self) -> Iterator[tuple[tuple[trial.Conditions, Assignment], trial.Way]]:
+        first = self.assignments[0]
+        lengths = [each for each in self.assignments if each.sizes.get("t") != first.sizes.get("t")]
+        second = (lengths or self.assignments[1:] or [first])[0]
+        plain = trial.Way(backward=False)
+        for place, each in enumerate((first, second, first)):
+            yield (conditions(training=False, seed=place), each), plain
+        yield (conditions(training=True, seed=3), first), trial.TRAINED
+        yield (conditions(training=False, seed=4), first), plain
+
+
+def conditions(*, training: bool, seed: int = 0) -> trial.Conditions:
+    return trial.Conditions("cpu", torch.float32, training, seed=3000 + seed)
+
+
+def apart(before: Iterable[tuple[str, Any]], after: Iterable[tuple[str, Any]]) -> str:
+    """The first of the named values that differs beyond rounding, in words; "" where none does."""
+    ours, theirs = list(before), list(after)
+    if [name for name, _ in ours] != [name for name, _ in theirs]:
+        return "the structure of what it leaves differs"
+    with torch._C.DisableTorchFunctionSubclass():
+        for (name, left), (_, right) in zip(ours, theirs, strict=True):
+            if problem := _beyond_rounding(left, right):
+                return f"{name} {problem}"
+    return ""
+
+
+def _beyond_rounding(left: Any, right: Any) -> str:
+    problem, distance = trial.differ(left, right)
+    if not problem or not isinstance(left, torch.Tensor) or not isinstance(right, torch.Tensor):
+        return problem
+    if left.shape != right.shape or left.dtype != right.dtype or left.requires_grad != right.requires_grad:
+        return problem
+    if not left.is_floating_point() or not bool(torch.equal(left.isfinite(), right.isfinite())):
+        return problem
+    largest = float(left.detach().masked_fill(~left.isfinite(), 0.0).abs().max())
+    return "" if distance <= _ROUNDING * torch.finfo(left.dtype).eps * largest else problem
+
+
+def _left(start: list[construction.Constructed], ended: list[construction.Constructed], gained: frozenset[str]) -> str:
+    """How what the calls left in both modules differs, in words; what differed before the calls is left out."""
+    first, second = (_all_of(each) for each in start)
+    odd = set(first.keys() ^ second.keys())
+    odd |= {name for name in first.keys() & second.keys() if _beyond_rounding(first[name], second[name])}
+    ours, theirs = (
+        {name: value for name, value in _all_of(each).items() if name not in odd | gained} for each in ended
+    )
+    if alone := sorted(ours.keys() ^ theirs.keys()):
+        return f"{alone[0]} is left by {'before' if alone[0] in ours else 'after'} alone"
+    names = sorted(ours)
+    return apart([(name, ours[name]) for name in names], [(name, theirs[name]) for name in names])
+
+
+def _all_of(found: construction.Constructed) -> dict[str, Any]:
+    return {**found.parameters, **found.saved, **found.held, **found.form}
