@@ -48,7 +48,7 @@ def _serve(sock: socket.socket) -> None:
     import torch.overrides
     import torch.utils._pytree
 
-    from mha_lint.validation import examine  # noqa: F401
+    from mha_lint.validation import engine  # noqa: F401
     from mha_lint.validation.child import eager
     from mha_lint.validation.probes import probed  # noqa: F401
     from mha_lint.validation.search import reach  # noqa: F401
@@ -124,7 +124,7 @@ def _files(noted: str) -> tuple[Dependency, ...] | None:
 
 def _confined(work: Work, tell: Callable[[str], None]) -> Judged | Reached | Probed:
     """Confine this process, which is a child's, then do the work."""
-    from mha_lint.validation import examine
+    from mha_lint.validation import engine
     from mha_lint.validation.child import isolation
     from mha_lint.validation.evidence import dependencies
     from mha_lint.validation.probes import probed
@@ -139,5 +139,5 @@ def _confined(work: Work, tell: Callable[[str], None]) -> Judged | Reached | Pro
         case Probe(asked=probing, devices=devices):
             return probed.probe(probing, devices, deadline, tell)
         case Validate(job=job, devices=devices):
-            verdict = examine.examine(job, devices, deadline, tell)
+            verdict = engine.examine(job, devices, deadline, tell)
             return Judged(verdict, dependencies.found())

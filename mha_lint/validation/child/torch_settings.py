@@ -11,6 +11,17 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 
+def make_deterministic() -> None:
+    """Have torch compute the same each time: one thread, deterministic kernels, no TF32."""
+    import torch
+
+    torch.set_num_threads(1)
+    torch.set_deterministic_debug_mode("warn")  # the same setting, without importing the compiler stack
+    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cudnn.allow_tf32 = False
+    torch.backends.cudnn.benchmark = False
+
+
 def _pairs() -> list[tuple[Callable[[], Any], Callable[[Any], object]]]:
     """How each setting is read and written."""
     import torch  # the server imports this file before it knows that torch is there

@@ -15,15 +15,14 @@ import torch
 
 from mha_lint.observation import Observation
 from mha_lint.parsing import parse
-from mha_lint.validation import examine
-from mha_lint.validation.child import imports, isolation, stubs
+from mha_lint.validation.child import imports, isolation, stubs, torch_settings
 from mha_lint.validation.job import Probed, Probing
 from mha_lint.validation.probes import PROBES, observe
 from mha_lint.validation.search import harness, obstacles, targets
 from mha_lint.validation.search.calling import Aim, Calling
 from mha_lint.validation.search.plan import Plan, in_eval
 from mha_lint.validation.search.reach import BUDGET, scoring_statements
-from mha_lint.validation.search.setups import Setup, materialise, workable
+from mha_lint.validation.search.setups import Setup, as_it_is, materialise, workable
 from mha_lint.validation.search.specs import Assignment
 from mha_lint.validation.search.vocabulary import SIZINGS
 from mha_lint.validation.trials import pairing, trial
@@ -40,7 +39,7 @@ class NoInputs(Exception):
 
 def probe(asked: Probing, devices: Mapping[str, str], deadline: float, tell: Callable[[str], None]) -> Probed:
     """What is seen of ``asked``; where it can't be built and called, the reason."""
-    examine.make_deterministic()
+    torch_settings.make_deterministic()
     tell("the import of the file")
     try:
         loaded = pairing.load_alone(asked.path, asked.text)
@@ -51,7 +50,7 @@ def probe(asked: Probing, devices: Mapping[str, str], deadline: float, tell: Cal
     search = harness.Search(
         loaded,
         scoring_statements(loaded.source, loaded.tree, asked.symbols),
-        examine.as_it_is,
+        as_it_is,
         asked.hints,
         min(deadline, time.monotonic() + BUDGET),
         methods=False,
@@ -86,9 +85,9 @@ def _observed(
 ) -> tuple[tuple[Observation, ...], tuple[str, ...]]:
     """What each probe sees on one device; parameters are drawn anew, so that gates that start at zero hide nothing."""
     own = targets.instantiate(setup.target, setup.plan, loaded.module, seed=7)
-    materialise(own, setup, examine.as_it_is)
+    materialise(own, setup, as_it_is)
     own.eval()
-    assignment = _suited(workable(setup, own, examine.as_it_is, targets.signature_of(own), 8)) or setup.assignments[0]
+    assignment = _suited(workable(setup, own, as_it_is, targets.signature_of(own), 8)) or setup.assignments[0]
     moved = copy.deepcopy(own)
     trial.randomise(moved, seed=11)
     inputs, shapes = _inputs(setup, own, assignment, device)
@@ -137,12 +136,12 @@ def found_inputs(module: torch.nn.Module) -> dict[str, Any]:
     loaded = imports.Loaded(sys.modules[cls.__module__], inspect.getsourcefile(cls) or "", source, tree)
     target = targets.Target(cls.__qualname__, True)
     notes = obstacles.Obstacles(loaded)
-    aim = Aim(loaded, frozenset(), False, examine.as_it_is, set(), {})
+    aim = Aim(loaded, frozenset(), False, as_it_is, set(), {})
     with watch(loaded.pseudo) as rows:
         calling = Calling(aim, target, Plan(SIZINGS[0], {}), in_eval(copy.deepcopy(module)), rows, {}, notes)
         setup = calling.find(time.monotonic() + BUDGET, *_CALLS)
     if setup is None:
         raise NoInputs(f"no arguments were found to call {cls.__qualname__} with{notes.in_words()}")
     signature = targets.signature_of(module)
-    assignment = _suited(workable(setup, module, examine.as_it_is, signature, 8)) or setup.assignments[0]
+    assignment = _suited(workable(setup, module, as_it_is, signature, 8)) or setup.assignments[0]
     return _inputs(setup, module, assignment, "cpu")[0]

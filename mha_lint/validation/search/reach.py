@@ -7,12 +7,11 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
-from mha_lint.validation import examine
-from mha_lint.validation.child import imports, stubs
+from mha_lint.validation.child import imports, stubs, torch_settings
 from mha_lint.validation.job import Reached, Reaching
 from mha_lint.validation.search import harness, targets
 from mha_lint.validation.search.construct import without_dropout
-from mha_lint.validation.search.setups import Setup, materialise
+from mha_lint.validation.search.setups import Setup, as_it_is, materialise
 from mha_lint.validation.search.specs import Assignment
 from mha_lint.validation.trials import pairing, trial
 from mha_lint.validation.trials.coverage import Statement, statements_at, watch
@@ -25,7 +24,7 @@ _SCORING = frozenset("matmul bmm baddbmm einsum softmax scaled_dot_product_atten
 
 def reach(asked: Reaching, deadline: float, tell: Callable[[str], None]) -> Reached:
     """Run what ``asked`` names. It counts once a scoring statement of it ran and a gradient came back."""
-    examine.make_deterministic()
+    torch_settings.make_deterministic()
     tell("the import of the file")
     try:
         loaded = pairing.load_alone(asked.path, asked.text)
@@ -36,7 +35,7 @@ def reach(asked: Reaching, deadline: float, tell: Callable[[str], None]) -> Reac
     search = harness.Search(
         loaded,
         wanted,
-        examine.as_it_is,
+        as_it_is,
         asked.hints,
         min(deadline, time.monotonic() + BUDGET),
         set(),
@@ -68,7 +67,7 @@ def _level(loaded: imports.Loaded, target: targets.Target, owners: set[str]) -> 
 def _shortcoming(loaded: imports.Loaded, setup: Setup, wanted: frozenset[Statement]) -> str:
     """Why a run forward and backward, in train mode, shows nothing of the wanted statements; "" where it does."""
     module = targets.instantiate(setup.target, setup.plan, loaded.module, seed=7)
-    materialise(module, setup, examine.as_it_is)
+    materialise(module, setup, as_it_is)
     trial.randomise(module, seed=11)
     positional = trial.positional_only(targets.signature_of(module))
     conditions = trial.Conditions("cpu", DTYPES["cpu"][0], True, seed=1000)

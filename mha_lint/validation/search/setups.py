@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import inspect
 from collections.abc import Callable, Mapping
@@ -20,6 +21,11 @@ from mha_lint.validation.trials import trial
 from mha_lint.validation.trials.coverage import Statement
 
 Meaning = Callable[[], Any]  # makes the context in which before runs
+
+
+def as_it_is() -> contextlib.AbstractContextManager[None]:
+    """The meaning of code that runs: its own."""
+    return contextlib.nullcontext()
 
 
 @dataclass(frozen=True, slots=True)

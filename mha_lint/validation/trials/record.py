@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
+from typing import NoReturn
 
 import torch
 
@@ -58,6 +59,15 @@ class Noting:
         mode = "train" if at.training else "eval"
         name = str(at.dtype).removeprefix("torch.")
         return f"{detail} ({', '.join(self.shapes)}; {name} on {at.device}, {mode} mode, seed {at.seed})"
+
+    def refute(self, detail: str, largest: float | None = None) -> NoReturn:
+        """Note a difference, and raise Refuted with it."""
+        self("differ", largest, detail)
+        raise Refuted(self.counterexample(detail))
+
+    def skipped(self, error: BaseException) -> None:
+        """Note that before itself does not run."""
+        self("skipped", None, f"before raises {imports.in_one_line(error)}")
 
     def errors(self, before: BaseException | None, after: BaseException | None) -> None:
         """Both raise alike: nothing learnt. A stand-in touched: nothing ran. Only one raises: a counterexample."""

@@ -9,49 +9,18 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 import torch
 
 from mha_lint.validation.child import imports
 from mha_lint.validation.probes import Observation, observe
-from mha_lint.validation.search import targets
-from mha_lint.validation.search.setups import Setup
-from mha_lint.validation.search.specs import Assignment
 from mha_lint.validation.trials import trial
-from mha_lint.validation.trials.pairing import Pair, Refuted
-from mha_lint.validation.trials.pristine import Pristine
+from mha_lint.validation.trials.case import Case
+from mha_lint.validation.trials.pairing import Refuted
 from mha_lint.validation.trials.record import Noting
 
 _OF_EVAL = "eval determinism"  # the probe of what eval mode alone has to have
-
-
-@dataclass(frozen=True, slots=True)
-class Case:
-    """What one trial runs. ``copies`` are of before and after.
-
-    ``regime`` is one in which both must agree, where the setup is made so: every dropout at zero, or a single head.
-    """
-
-    setup: Setup
-    pair: Pair
-    copies: tuple[Pristine, Pristine]
-    assignment: Assignment
-    conditions: trial.Conditions
-    regime: str
-
-    @property
-    def positional(self) -> tuple[str, ...]:
-        return trial.positional_only(targets.signature_of(self.pair.before))
-
-    def make(self) -> trial.Inputs:
-        inspected = self.setup.inspected
-        return trial.make_inputs(
-            self.setup.specs, self.assignment, inspected.sizes, inspected.vocabulary, self.conditions
-        )
-
-    def with_default_dtype(self) -> Case:
-        return replace(self, conditions=replace(self.conditions, default=True))
 
 
 @dataclass(slots=True)

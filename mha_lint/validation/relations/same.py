@@ -1,0 +1,204 @@
+"""The relations under which results stay: equivalent, repaired and extended."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+
+from mha_lint.findings import Verdict
+from mha_lint.validation.relations import holding, intentions, projected, rounding
+from mha_lint.validation.relations.claim import Extra, Misuse, Outcome, Ran, Variant
+from mha_lint.validation.search.construct import without_dropout
+from mha_lint.validation.search.harness import Search
+from mha_lint.validation.search.setups import Setup, as_it_is, depends_on_inputs
+from mha_lint.validation.search.specs import Assignment
+from mha_lint.validation.trials import trial, uses
+from mha_lint.validation.trials.case import Case, Tried
+from mha_lint.validation.trials.coverage import Statement
+from mha_lint.validation.trials.pairing import Pair, Sources, owners_of
+from mha_lint.validation.trials.record import DTYPES, NEEDED, UNSEEN, Noting, Record, error_out_of_reach
+
+_ELSEWHERE = 3.0  # seconds for sizes other than the first that ran
+_FLIPPED = 2.0  # seconds for the constructor's flags, the other way round
+
+
+@dataclass(slots=True)
+class Same:
+    """The claim that after gives what before gives, or means to give where it raises (*repaired*).
+
+    With ``alone``, the texts are the changed statements alone.
+    """
+
+    sources: Sources
+    record: Record
+    devices: dict[str, str]
+    deadline: float
+    alone: bool
+    as_handed: bool = False
+    results_stay: bool = True
+    met: set[Statement] = field(default_factory=set)
+
+    def meaning(self) -> contextlib.AbstractContextManager[None]:
+        job = self.sources.job
+        if job.relation != "repaired":
+            return as_it_is()
+        return intentions.intended(job.expected, self.sources.before.pseudo, self.sources.flagged, self.met)
+
+    def further(self, search: Search, setups: list[Setup]) -> list[Setup]:
+        """Setups of other sizes, where the first ones raised no error or take no inputs whose shapes could vary."""
+        if not setups:
+            return []
+        silent = self.sources.flagged.difference(*(setup.met for setup in setups))
+        if self.sources.job.expected != "view":  # that is for the dtype, or for the device
+            silent = frozenset()
+        wanted = 0 if setups[0].specs else NEEDED - len(setups)
+        found: list[Setup] = []
+        if silent or wanted > 0:
+            for setup in search.elsewhere(setups[0], min(self.deadline, time.monotonic() + _ELSEWHERE)):
+                if setup.met & silent or len(found) < wanted:
+                    found.append(setup)
+                    silent -= setup.met
+                if not silent and len(found) >= wanted:
+                    break
+        return found
+
+    def variants(self, setup: Setup, device: str) -> Iterator[Variant]:
+        yield Variant(setup)
+        if not any(item.mode == "train" for item in self.record.agreeing(device)):  # some code can't train with dropout
+            yield Variant(replace(setup, plan=without_dropout(setup.plan)))
+
+    def elsewhere(self, search: Search, setup: Setup, device: str, deadline: float) -> Iterator[Extra]:
+        """Each flag of the constructor the other way round."""
+        if device == "cpu":
+            for flipped in search.flipped(setup, min(deadline, time.monotonic() + _FLIPPED)):
+                yield Extra(flipped, (torch.float32,), shapes=2, needed=False)
+
+    def dtypes(self, device: str) -> tuple[torch.dtype, ...]:
+        overflows = self.sources.job.relation == "repaired" and self.sources.job.expected == "half overflow"
+        return (*DTYPES["cpu"], torch.float16) if overflows and device == "cpu" else DTYPES[device]
+
+    def assignments(self, variant: Variant, pair: Pair, found: list[Assignment]) -> list[Assignment]:
+        return found
+
+    def execute(self, case: Case, tell: Callable[[str], None]) -> tuple[trial.Seen, trial.Seen]:
+        where = f"{case.setup.target} on {case.conditions.device}"
+        self.met.clear()
+        tell(f"before: {where}")
+        before = trial.run(case.copies[0], case.make, case.positional, case.conditions)
+        if before.error is not None and self._is_expected(before.error):
+            before = trial.run(case.copies[0], case.make, case.positional, case.conditions, self.meaning())
+        tell(f"after: {where}")
+        return before, trial.run(case.copies[1], case.make, case.positional, case.conditions)
+
+    def errors(self, note: Noting, before: BaseException | None, after: BaseException | None) -> None:
+        note.errors(before, after)
+
+    def judge(self, tried: Tried, ran: Ran) -> Outcome:
+        case, note, difference = tried.case, tried.note, tried.comparison
+        copied = bool(difference.difference) and self._equals_copied(tried)
+        differs = bool(difference.difference) and not copied
+        repeats = 3 if differs else 1 if tried.first else 0  # chance must not pass for a counterexample
+        if not all(self._is_repeated(tried) for _ in range(repeats)):
+            return Outcome("skipped", "before is not reproducible: two runs with the same seed differ")
+        rounded = ""
+        if differs and self.sources.job.relation == "equivalent":
+            rounded = rounding.excuse(
+                case.setup, case.pair.before, case.assignment, case.conditions, tried.before, tried.after
+            )
+        if differs and not rounded:
+            note.refute(difference.difference, difference.largest)
+        if not self.alone and (why := trial.handed_on(tried.before, tried.after, self.sources.job.relation)):
+            note.refute(why, difference.largest)
+        _check_gradients_reach(case.pair, tried)
+        says = trial.says_something(tried.before, "input " if case.setup.specs else "")
+        if not says and not depends_on_inputs(
+            case.pair.before, case.setup, case.assignment, case.conditions, case.positional, self.meaning
+        ):
+            return Outcome("skipped", "the outputs are not finite, or do not depend on the inputs")
+        if self.alone and (apart := trial.laid_apart(tried.before, tried.after)):
+            if self.sources.job.relation == "equivalent":  # code after it could tell
+                note.refute(apart, difference.largest)
+            return Outcome("skipped", apart)
+        if missed := self.sources.missed(ran.before, ran.after):
+            return Outcome("not covered", missed)
+        raised = "before raised at the flagged line" if self.met else ""
+        apart = f"equal to before on contiguous copies; with its own strides {difference.difference}" if copied else ""
+        details = "; ".join(filter(None, (raised, apart, rounded)))
+        return Outcome("agree", details, frozenset(self.met), apart=bool(copied or rounded), rounded=bool(rounded))
+
+    def end(self, variant: Variant) -> None: ...
+
+    def misused(self, variant: Variant, pair: Pair, assignments: list[Assignment]) -> Misuse | None:
+        """Few calls as others may make them: without gradients, by place, and many of one copy."""
+        if self.alone:
+            return None
+        used = uses.Uses(variant.setup, pair, assignments, self.meaning, self.sources.job.relation)
+        return used.difference() or self._misapplied(pair, used)
+
+    def lacking(self) -> str:
+        return ""
+
+    def finish(self, verdict: Verdict, *, in_time: bool) -> Verdict:
+        if verdict.verdict != "validated":
+            return verdict
+        if self.record.moved:
+            moved = "the new parameters do not start at the identity and were put there"
+            verdict = replace(verdict, reason=f"{verdict.reason}; {moved}")
+        return replace(verdict, caveat=UNSEEN) if error_out_of_reach(self.sources.job, self.devices) else verdict
+
+    def _is_repeated(self, tried: Tried) -> bool:
+        """Before, run once more, gives the same."""
+        case = tried.case
+        again = trial.run(case.pair.before, case.make, case.positional, case.conditions, self.meaning())
+        return again.error is None and not trial.compare(tried.before, again, frozenset()).difference
+
+    def _is_expected(self, error: BaseException) -> bool:
+        """This is the error that a repair is about, raised where it was flagged."""
+        at = self.sources
+        return at.job.relation == "repaired" and intentions.raises_expected(
+            at.job.expected, error, at.before.pseudo, at.flagged
+        )
+
+    def _equals_copied(self, tried: Tried) -> bool:
+        """After equals, to the last bit, before with contiguous copies under the flagged views.
+
+        Where somebody writes into what such a view shares, the copy has another meaning, and this one does not count.
+        """
+        case, job = tried.case, self.sources.job
+        if job.relation != "repaired" or job.expected != "view":
+            return False
+        copies = holding.Copies()
+        meaning = holding.copied_views(self.sources.before.pseudo, self.sources.flagged, copies)
+        seen = trial.run(case.pair.before, case.make, case.positional, case.conditions, meaning)
+        if seen.error is not None or not copies.stand_apart():
+            return False
+        return not trial.compare(seen, tried.after, case.pair.new).difference
+
+    def _misapplied(self, pair: Pair, used: uses.Uses) -> Misuse | None:
+        """What a projection that is gained, or newly applied, does wrong with weights other than the identity."""
+        names = (*self.sources.job.added, *self.sources.job.identity)
+        if self.sources.job.relation != "extended":
+            return None
+        for training, learns in ((True, True), (False, True), (False, False)):
+            run = used.ran(training, learns)
+            words = projected.misapplied(pair.before, pair.after, owners_of(self.sources), names, run)
+            if words:
+                return words, uses.conditions(training=training), used.assignments[0]
+        return None
+
+
+def _check_gradients_reach(pair: Pair, tried: Tried) -> None:
+    """Raise Refuted where new parameters, or newly applied ones, would never learn."""
+    gradients, earlier = dict(tried.after.gradients), dict(tried.before.gradients)
+    for name in sorted(pair.applied):
+        if earlier.get(f"gradient of {name}") is not None:
+            tried.note.refute(f"before applies {name} already")
+    for name in sorted(pair.gained | pair.applied):
+        gradient: Any = gradients.get(f"gradient of {name}")
+        if gradient is None or not bool((gradient != 0).any()):
+            tried.note.refute(f"no gradient reaches {name}")

@@ -1,0 +1,58 @@
+"""What one trial runs, and what it left."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from mha_lint.validation.search import targets
+from mha_lint.validation.search.setups import Setup
+from mha_lint.validation.search.specs import Assignment
+from mha_lint.validation.trials import trial
+from mha_lint.validation.trials.pairing import Pair
+from mha_lint.validation.trials.pristine import Pristine
+from mha_lint.validation.trials.record import Noting
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """What one trial runs. ``copies`` are of before and after.
+
+    ``regime`` is one in which both must agree, where the setup is made so: every dropout at zero, or a single head.
+    """
+
+    setup: Setup
+    pair: Pair
+    copies: tuple[Pristine, Pristine]
+    assignment: Assignment
+    conditions: trial.Conditions
+    regime: str = ""
+
+    @property
+    def positional(self) -> tuple[str, ...]:
+        return trial.positional_only(targets.signature_of(self.pair.before))
+
+    def make(self) -> trial.Inputs:
+        inspected = self.setup.inspected
+        return trial.make_inputs(
+            self.setup.specs, self.assignment, inspected.sizes, inspected.vocabulary, self.conditions
+        )
+
+    def shapes(self) -> tuple[str, ...]:
+        """The shapes of the inputs; of the parameters where there are no inputs."""
+        parameters = self.pair.before.named_parameters()
+        return self.make().shapes or tuple(f"{name}: {tuple(value.shape)}" for name, value in parameters)
+
+    def with_default_dtype(self) -> Case:
+        return replace(self, conditions=replace(self.conditions, default=True))
+
+
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """A trial in which neither text raised. ``first`` is set for the first trials of a setup in each dtype and mode."""
+
+    case: Case
+    note: Noting
+    before: trial.Seen
+    after: trial.Seen
+    comparison: trial.Comparison
+    first: bool
