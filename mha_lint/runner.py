@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -20,6 +21,8 @@ from mha_lint.report import Entry
 from mha_lint.settings import Settings
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future
+
     from mha_lint.cache import Index, LintCache, Memory
     from mha_lint.fixing import Fixed
     from mha_lint.validation import Validator
@@ -105,16 +108,16 @@ def run(
         progress.fixes = sum(_fixes(result, configuration) for result in linted)
         if validator and (plan.require or progress.fixes):
             _require(validator)
-        for result in linted:
-            if result.source is None:
-                continue
-            settings = configuration.of(result.path)
-            fixes = _fixes(result, configuration)
-            if validator and fixes:
-                progress.validating(result.path, fixes)
-                _fix(result.source, result.findings, settings, plan, validator, memory, outcome)
-            else:
-                outcome.entries += _unfixed(result.source.text, result.findings, settings)
+        with _fixing(linted, configuration, validator) as fixing:
+            for place, result in enumerate(linted):
+                if result.source is None:
+                    continue
+                settings = configuration.of(result.path)
+                if place in fixing:
+                    progress.validating(result.path, _fixes(result, configuration))
+                    _note_fixed(result, fixing[place], settings, plan, memory, outcome)
+                else:
+                    outcome.entries += _unfixed(result.source.text, result.findings, settings)
     finally:
         if validator:
             try:
@@ -329,24 +332,50 @@ def _validator(plan: Plan) -> Validator:
             why = (error.strerror or str(error)).lower()
             raise RunError(f"{plan.evidence}: cannot be written: {why}") from error
     return Validator(
-        devices=plan.devices, require=plan.require, cache_dir=plan.cache, timeout=plan.timeout, journal=journal
+        devices=plan.devices,
+        require=plan.require,
+        cache_dir=plan.cache,
+        timeout=plan.timeout,
+        journal=journal,
+        lanes=plan.jobs,
     )
 
 
-def _fix(
-    source: Source,
-    findings: Sequence[Finding],
-    settings: Settings,
-    plan: Plan,
-    validator: Validator,
-    memory: Memory | None,
-    outcome: Outcome,
-) -> None:
-    """Fix one file and add what came of it to ``outcome``. The file is written here or not at all."""
+@contextlib.contextmanager
+def _fixing(
+    linted: Sequence[Linted], configuration: Configuration, validator: Validator | None
+) -> Iterator[dict[int, Future[Fixed]]]:
+    """Validate the fixes of several files at the same time; the fixes of a file are found at its place in ``linted``.
+
+    After an error, none that is under way is waited for.
+    """
+    if validator is None or not any(_fixes(result, configuration) for result in linted):
+        yield {}
+        return
+    from concurrent.futures import ThreadPoolExecutor
+
     from mha_lint.fixing import fix_source
 
+    pool = ThreadPoolExecutor(max_workers=validator.lanes)
+    futures: dict[int, Future[Fixed]] = {}
     try:
-        fixed = fix_source(source, list(findings), settings, validator)
+        for place, result in enumerate(linted):
+            if result.source is not None and _fixes(result, configuration):
+                settings = configuration.of(result.path)
+                futures[place] = pool.submit(fix_source, result.source, list(result.findings), settings, validator)
+        yield futures
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _note_fixed(
+    result: Linted, fixing: Future[Fixed], settings: Settings, plan: Plan, memory: Memory | None, outcome: Outcome
+) -> None:
+    """Wait for the fixes of one file and add what came of them to ``outcome``. It is written here or not at all."""
+    source, findings = result.source, result.findings
+    assert source is not None
+    try:
+        fixed = fixing.result()
         if fixed.text != source.text:
             data = encode(source, fixed.text)  # a diff must not promise what could not be written
             if plan.fix == "write":

@@ -32,14 +32,25 @@ _BEFORE = 4  # statements before the changed ones that may be run with them
 _REGION = 8.0  # seconds for them
 
 
-def examine(job: Job, devices: dict[str, str], deadline: float, tell: Callable[[str], None]) -> Verdict:
-    """The verdict on ``job`` for these devices. ``tell`` announces what is about to run, lest it kill this process."""
+def examine(
+    job: Job,
+    devices: dict[str, str],
+    deadline: float,
+    tell: Callable[[str], None],
+    known: list[Setup] | None = None,
+) -> Verdict:
+    """The verdict on ``job`` for these devices. ``tell`` announces what is about to run, lest it kill this process.
+
+    ``known`` are ways in which other texts of the same file were run; those of this one join them.
+    """
+    known = [] if known is None else known
+    stubs.disarm()
     torch_settings.make_deterministic()
     originals = tampering.earliest()
     if job.also and not tampering.replaced(originals):
         also.prepare()
         originals = tampering.snapshot()
-    verdict = _whole(job, devices, deadline, tell, originals)
+    verdict = _whole(job, devices, deadline, tell, originals, known)
     if found := tampering.replaced(originals):  # the trials, and what compared them, may have run on anything
         return _untrusted(f"running the code replaces {found}", devices)
     settled = verdict.verdict != "not exercised" or bool(verdict.trials) or bool(job.declared)
@@ -55,7 +66,12 @@ def examine(job: Job, devices: dict[str, str], deadline: float, tell: Callable[[
 
 
 def _whole(
-    job: Job, devices: dict[str, str], deadline: float, tell: Callable[[str], None], originals: tampering.Snapshot
+    job: Job,
+    devices: dict[str, str],
+    deadline: float,
+    tell: Callable[[str], None],
+    originals: tampering.Snapshot,
+    known: list[Setup],
 ) -> Verdict:
     """The verdict of the module, or function, that the changed statements are in."""
     tell("the import of the file")
@@ -68,7 +84,7 @@ def _whole(
     if found := tampering.replaced(originals):
         return _untrusted(f"importing the file replaces {found}", devices)
     stubs.arm()
-    return Examination(sources, devices, deadline, tell).verdict()
+    return Examination(sources, devices, deadline, tell, known=known).verdict()
 
 
 def _alone(job: Job, devices: dict[str, str], deadline: float, tell: Callable[[str], None]) -> Verdict:
@@ -125,6 +141,7 @@ class Examination:
         tell: Callable[[str], None],
         *,
         alone: bool = False,
+        known: list[Setup] | None = None,
     ) -> None:
         self.sources = sources
         self.job = sources.job
@@ -132,6 +149,7 @@ class Examination:
         self.deadline = deadline
         self.tell = tell
         self.alone = alone
+        self.known = [] if known is None else known
         self.record = Record()
         self.claim: Claim = (
             Corrected(sources, self.record, devices)
@@ -181,10 +199,12 @@ class Examination:
             self.claim.met,
             declared=self.job.declared,
             as_handed=self.claim.as_handed,
+            known=tuple(self.known),
         )
 
     def _setups(self, search: harness.Search) -> list[Setup]:
         found = search.find(self.job.symbols)[:_SETUPS]
+        self.known += [setup for setup in found if setup not in self.known and setup.can_be_used_again]
         if self.alone:  # a constant in place of what the code computes may hide what it means
             found = [each for each in found if not any(isinstance(spec, Constant) for spec in each.specs.values())]
         return [*found, *self.claim.further(search, found)]

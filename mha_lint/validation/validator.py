@@ -6,12 +6,14 @@ import contextlib
 import os
 import platform
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
 import threading
 from collections.abc import Mapping
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, Pipe
+from multiprocessing.reduction import send_handle
 from pathlib import Path
 from types import TracebackType
 from typing import IO, TypeVar
@@ -21,7 +23,7 @@ from mha_lint.findings import Verdict
 from mha_lint.validation.child import eager
 from mha_lint.validation.child.channel import receive, send
 from mha_lint.validation.child.children import FOLDER_PREFIX
-from mha_lint.validation.child.messages import Devices, Hello, Judged, Look, Probe, Reach, Request, Validate
+from mha_lint.validation.child.messages import Devices, Hello, Judged, Lane, Look, Probe, Reach, Validate, Work, file_of
 from mha_lint.validation.evidence import store
 from mha_lint.validation.evidence.journal import Journal
 from mha_lint.validation.evidence.printable import printable
@@ -41,6 +43,7 @@ Kind = TypeVar("Kind")
 INSTALL = 'validation needs PyTorch, which this Python cannot import: pip install "mha-lint[torch]"'
 _SILENT = (OSError, EOFError, Malformed)  # the server is gone, or says what makes no sense
 TIMEOUT = 120.0  # seconds for a job, unless said otherwise
+_LEAST_MEMORY = 1 << 30  # bytes for a job, however many run at the same time
 NEEDS_POSIX = "validation is unavailable: it needs a POSIX system, where processes can be forked"
 
 # What a forked child may see of the caller's environment: what finding Python, libraries and the GPU needs, no secrets.
@@ -64,11 +67,20 @@ _BOOT = (
 )
 
 
+@dataclass(slots=True)
+class _Lane:
+    """A process of the server that does one piece of work at a time; ``file`` is the one that it worked on last."""
+
+    connection: Connection
+    file: str = ""
+
+
 class Validator:
-    """Validates rewrites by executing them; a context manager. Safe to call from several threads, one job at a time.
+    """Validates rewrites by executing them; a context manager. Safe to call from several threads.
 
     ``devices`` is ("auto",) or names out of "cpu" and "cuda". What is named there, or in ``require``, must exist.
-    ``timeout`` is in seconds and holds for one job. ``journal`` gets every job and its verdict.
+    ``timeout`` is in seconds and holds for one job. ``journal`` gets every job and its verdict. At most ``lanes`` jobs
+    run at the same time.
     """
 
     def __init__(
@@ -79,15 +91,21 @@ class Validator:
         cache_dir: Path | None = None,
         timeout: float = TIMEOUT,
         journal: Journal | None = None,
+        lanes: int = 1,
     ) -> None:
         self._journal = journal
         self._devices = devices
         self._require = require
         self._cache_dir = cache_dir
         self._timeout = timeout
-        self._lock = threading.RLock()
+        self.lanes = lanes
+        self._memory = _memory_of(lanes)
+        self._lock = threading.RLock()  # of all that follows
+        self._places = threading.BoundedSemaphore(lanes)
+        self._free: list[_Lane] = []
+        self._is_closed = False
         self._server: subprocess.Popen[bytes] | None = None
-        self._socket: socket.socket | None = None
+        self._orders: Connection | None = None
         self._home: tempfile.TemporaryDirectory[str] | None = None
         self._environment: Environment | None = None
         self._torch_version = ""  # once the server has said it
@@ -106,13 +124,14 @@ class Validator:
     def start(self) -> None:
         """Start the server and return at once; it imports torch while the caller goes on. Harmless when started."""
         with self._lock:
+            self._is_closed = False
             if self._server is not None or not hasattr(os, "fork"):
                 return
             package_root = str(Path(mha_lint.__file__).resolve().parent.parent)
             try:
                 self._home = tempfile.TemporaryDirectory(prefix=FOLDER_PREFIX, ignore_cleanup_errors=True)
                 self._complaints = tempfile.TemporaryFile()  # noqa: SIM115  # as long as the server
-                ours, theirs = socket.socketpair()
+                ours, theirs = Pipe()
                 with theirs:
                     self._server = subprocess.Popen(
                         [sys.executable, "-c", _BOOT, package_root, str(theirs.fileno())],
@@ -129,7 +148,7 @@ class Validator:
                 self._stop_server()
                 return
             self._failure = ""
-            self._socket = ours
+            self._orders = ours
             self._torch_version = ""
 
     def environment(self) -> Environment:
@@ -143,14 +162,15 @@ class Validator:
             unknown = sorted(set(wanted) - {"auto", "cpu", "cuda"})
             if unknown:
                 raise DeviceMissing(f"unknown device {unknown[0]!r}: validation knows auto, cpu and cuda")
-            look_for_cuda = "auto" in self._devices or "cuda" in wanted
             torch_version = self._greet()
-            try:
-                found = self._ask(Look(look_for_cuda, max(self._timeout, 60.0)), Devices)
-            except _SILENT as error:
-                raise TorchMissing(
-                    f"validation is unavailable: its server died before it knew the devices{self._last_words()}"
-                ) from error
+            found = Devices()
+            if "auto" in self._devices or "cuda" in wanted:
+                try:
+                    found = self._ask(Look(max(self._timeout, 60.0)), Devices)
+                except _SILENT as error:
+                    raise TorchMissing(
+                        f"validation is unavailable: its server died before it knew the devices{self._last_words()}"
+                    ) from error
             if found.cuda is None and "cuda" in wanted:
                 raise DeviceMissing(f"device cuda was asked for, but {found.why or 'torch sees no CUDA device'}")
             devices: dict[str, str] = {}
@@ -169,7 +189,8 @@ class Validator:
         environment = self.environment()
         verdict = self._verdict(job, environment)
         if self._journal is not None:
-            self._journal.add(job, environment, verdict)
+            with self._lock:
+                self._journal.add(job, environment, verdict)
         return verdict
 
     def _verdict(self, job: Job, environment: Environment) -> Verdict:
@@ -177,13 +198,10 @@ class Validator:
             known = store.recall(self._cache_dir, job, environment)
             if known is not None:
                 return known
-        with self._lock:
-            try:
-                self._greet()
-                judged = self._ask(Validate(job, environment.devices, self._timeout), Judged)
-            except (*_SILENT, TorchMissing):
-                self._stop_server()  # the next job gets a fresh one
-                return Verdict("not exercised", reason="the validation server died while it ran this rewrite")
+        try:
+            judged = self._ask(Validate(job, environment.devices, self._timeout, self._memory), Judged)
+        except (*_SILENT, TorchMissing):
+            return Verdict("not exercised", reason="the validation server died while it ran this rewrite")
         if self._cache_dir is not None:
             store.record(self._cache_dir, job, environment, judged.verdict, judged.files)
         return judged.verdict
@@ -193,13 +211,10 @@ class Validator:
 
         Raises TorchMissing where torch or ``fork`` is missing.
         """
-        with self._lock:
-            try:
-                self._greet()
-                return self._ask(Reach(asked, self._timeout), Reached)
-            except _SILENT:
-                self._stop_server()  # the next question gets a fresh one
-                return Reached("", reason="the validation server died while it ran this code")
+        try:
+            return self._ask(Reach(asked, self._timeout, self._memory), Reached)
+        except _SILENT:
+            return Reached("", reason="the validation server died while it ran this code")
 
     def probe(self, asked: Probing) -> Probed:
         """Build and call what is asked for in an isolated child, and try every property of attention on it.
@@ -207,32 +222,33 @@ class Validator:
         Raises what :meth:`environment` raises.
         """
         devices = self.environment().devices
-        with self._lock:
-            try:
-                self._greet()
-                return self._ask(Probe(asked, devices, self._timeout), Probed)
-            except _SILENT:
-                self._stop_server()  # the next question gets a fresh one
-                return Probed(reason="the validation server died while it ran this code")
+        try:
+            return self._ask(Probe(asked, devices, self._timeout, self._memory), Probed)
+        except _SILENT:
+            return Probed(reason="the validation server died while it ran this code")
 
     def close(self) -> None:
         """End the server and whatever it runs, and the journal. Harmless when closed."""
         with self._lock:
+            self._is_closed = True  # whoever is under way in another thread must not start it again
             self._stop_server()
             journal, self._journal = self._journal, None
             if journal is not None:
                 journal.close()
 
     def _greet(self) -> str:
-        """Wait until the server says that torch is there; torch's version."""
-        if self._server is None:
+        """Wait until the server says that torch is there; torch's version. Starts it where it has died."""
+        if self._is_closed:
+            raise TorchMissing("validation is over")
+        if self._server is None or (self._torch_version and self._server.poll() is not None):
+            self._stop_server()
             self.start()
         if self._torch_version:
             return self._torch_version
-        if self._socket is None:
+        if self._orders is None:
             raise TorchMissing(self._failure)
         try:
-            hello = receive(self._socket, Hello, to_show=True)
+            hello = receive(self._orders, Hello, to_show=True)
         except _SILENT as error:
             raise TorchMissing(
                 f"validation is unavailable: its server died at its start{self._last_words()}"
@@ -243,10 +259,39 @@ class Validator:
         self._torch_version = hello.torch
         return hello.torch
 
-    def _ask(self, request: Request, kind: type[Kind]) -> Kind:
-        assert self._socket is not None
-        send(self._socket, request)
-        return receive(self._socket, kind, to_show=True)
+    def _ask(self, work: Work, kind: type[Kind]) -> Kind:
+        """Have a free lane do the work. One that fails, or is given up, is closed: the next work gets a fresh one."""
+        with self._places:
+            lane = self._taken(file_of(work)[0])
+            try:
+                send(lane.connection, work)
+                answer = receive(lane.connection, kind, to_show=True)
+            except BaseException:
+                lane.connection.close()  # the lane takes this as the order to end what it runs, and leave
+                raise
+            with self._lock:
+                self._free.append(lane)
+            return answer
+
+    def _taken(self, file: str) -> _Lane:
+        """A free lane, the one that worked on the file last if there is one; a new one where none is free."""
+        with self._lock:
+            self._greet()
+            assert self._orders is not None
+            assert self._server is not None
+            for lane in reversed(self._free):
+                if lane.file == file:
+                    self._free.remove(lane)
+                    return lane
+            if self._free:
+                lane = self._free.pop(0)
+                lane.file = file
+                return lane
+            ours, theirs = Pipe()
+            with theirs:
+                send(self._orders, Lane())
+                send_handle(self._orders, theirs.fileno(), self._server.pid)
+            return _Lane(ours, file)
 
     def _last_words(self) -> str:
         """How the server ended and the last line that it printed, in brackets; "" where there is neither."""
@@ -261,9 +306,12 @@ class Validator:
         return f" ({printable(': '.join(said)[:300])})" if said else ""
 
     def _stop_server(self) -> None:
-        if self._socket is not None:
-            self._socket.close()  # the server takes this as the order to kill its child and leave
-            self._socket = None
+        for lane in self._free:
+            lane.connection.close()
+        self._free.clear()
+        if self._orders is not None:
+            self._orders.close()  # the server takes this as the order to leave, and its lanes leave with it
+            self._orders = None
         if self._server is not None:
             try:
                 self._server.wait(timeout=2.0)
@@ -278,6 +326,15 @@ class Validator:
         if self._home is not None:
             self._home.cleanup()
             self._home = None
+
+
+def _memory_of(lanes: int) -> int:
+    """The bytes that a job may have where so many run at the same time; 0 where the machine doesn't say."""
+    try:
+        physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError, OSError):  # such as on Windows
+        return 0
+    return max(physical // (1 + lanes), _LEAST_MEMORY)
 
 
 def _scrubbed(environment: Mapping[str, str]) -> dict[str, str]:

@@ -1,115 +1,207 @@
-"""Child processes that run the user's code: forked with a folder of their own, heard over a pipe, killed as a group."""
+"""Child processes that run the user's code: forked with a folder of their own, killed as a group.
+
+A child works on one file. It serves one piece of work after another, as long as each ends well: after a refusal, a
+crash or anything else that may leave traces in the process, the next piece gets a fresh child.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
 import os
-import select
 import shutil
 import signal
-import socket
 import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection, Pipe, wait
+from typing import cast
 
+from mha_lint.validation.child import channel
+from mha_lint.validation.child.messages import (
+    Answered,
+    Ended,
+    Failed,
+    Noted,
+    Outdated,
+    Phase,
+    Said,
+    Work,
+    file_of,
+)
 from mha_lint.validation.evidence import dependencies, typed_json
 from mha_lint.validation.evidence.dependencies import Dependency
+from mha_lint.validation.evidence.typed_json import Malformed
 
 FOLDER_PREFIX = "mha-lint-"  # of the folder that a server runs in
-_ANSWER_LIMIT = 64 << 20  # bytes; no honest answer comes near
 _PR_SET_PDEATHSIG = 1
+Tell = Callable[[str], None]  # announces what is about to run
+Run = Callable[[Work, Tell], Answered]  # confines its process, the first time, then does the work
 
 
-@dataclass(frozen=True, slots=True)
-class Ended:
-    """A child has ended: the JSON of its answer, or None and the reason. ``phase`` is the last that it announced.
+@dataclass(slots=True)
+class Child:
+    """A process that works on the file at ``path``; None where it has not been started, or has ended."""
 
-    ``files`` is the JSON of what it had imported and read by then; it is ``cut`` where this side ended it.
-    """
+    run: Run
+    path: str = ""
+    _pid: int = 0
+    _folder: str = ""
+    _connection: Connection | None = None
 
-    answer: str | None
-    phase: str
-    reason: str
-    files: str = ""
-    cut: bool = False
+    def is_ready_for(self, work: Work) -> bool:
+        """Tell whether it runs already, and works on the same file."""
+        return self._connection is not None and self.path == file_of(work)[0]
 
+    def ask(self, work: Work, asker: Connection) -> Ended:
+        """Have the work done within its time. Whatever becomes readable at ``asker`` cuts it short."""
+        heard = _Heard(is_outdated=True)
+        while heard.is_outdated:  # a fresh one is not
+            if not self.is_ready_for(work):
+                self.end()
+                self._start(work, asker)
+            heard = _Heard()
+            ended = self._listen(work, asker, heard)
+            if ended is not None:
+                return ended
+            if heard.is_outdated:
+                self.end()
+        if heard.answer is None or not heard.again:
+            self.end()
+        if heard.answer is not None:
+            return Ended(heard.answer, heard.phase, "", heard.files)
+        return Ended(None, heard.phase, f"the child process failed ({heard.failure})", heard.files)
 
-def in_child(work: Callable[[Callable[[str], None]], object], sock: socket.socket, timeout: float) -> Ended:
-    """Run ``work`` in a forked child with a folder of its own, and kill its process group at ``timeout`` seconds.
+    def end(self) -> int:
+        """End the process and whatever it started; its wait status."""
+        if self._connection is None:
+            return 0
+        self._connection.close()
+        self._connection = None
+        status = kill(self._pid)
+        shutil.rmtree(self._folder, ignore_errors=True)
+        return status
 
-    The child reports over a private pipe: lines that announce phases, then one line of JSON.
-    """
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # ignored, by our caller or an import, no child could be waited for
-    folder = tempfile.mkdtemp(prefix="trial-", dir=os.getcwd())
-    reading, writing = os.pipe()
-    child = os.fork()
-    if child == 0:
-        status = 1
+    def _start(self, work: Work, asker: Connection) -> None:
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # ignored, by a caller or an import, no child can be waited for
+        self.path, _ = file_of(work)
+        self._folder = tempfile.mkdtemp(prefix="trial-", dir=os.getcwd())
+        self._connection, theirs = Pipe()
+        self._pid = os.fork()
+        if self._pid == 0:
+            try:
+                self._connection.close()
+                asker.close()
+                settle(self._folder)
+                _serve(theirs, self.run)
+            finally:
+                os._exit(1)  # no atexit handler of the user's code runs
+        theirs.close()
+
+    def _listen(self, work: Work, asker: Connection, heard: _Heard) -> Ended | None:
+        """Hear what the child says until its work is over; the end where it did not come to that by itself."""
+        assert self._connection is not None
+        deadline = time.monotonic() + work.timeout
         try:
-            os.close(reading)
-            sock.close()
-            settle(folder)
+            channel.send(self._connection, work)
+            while not heard.is_over:
+                left = deadline - time.monotonic()
+                ready = wait([self._connection, asker], left) if left > 0 else []
+                if not ready:
+                    return self._cut(took_too_long(work.timeout), heard)
+                if asker in ready:
+                    return self._cut("was overtaken by another request", heard)
+                heard.note(channel.receive(self._connection, cast("type[Said]", Said)))
+        except (EOFError, OSError):
+            words = f"the child process {how_it_ended(self.end())}"
+            return Ended(None, heard.phase, words, heard.files)
+        except Malformed:
+            self.end()
+            return Ended(None, heard.phase, "the child process said what makes no sense", heard.files)
+        return None
 
-            told: list[Dependency] = []
+    def _cut(self, why: str, heard: _Heard) -> Ended:
+        self.end()
+        return Ended(None, heard.phase, f"the child process {why}", heard.files, cut=True)
 
-            def tell(phase: str) -> None:
-                """Announce a phase, and what was imported and read where that is more than was said before."""
-                files = dependencies.found()
-                if len(files) > len(told):
-                    told[:] = files
-                    _write(writing, b"files " + typed_json.dumped(files).encode("ascii") + b"\n")
-                _write(writing, b"phase " + phase.encode("utf-8", "replace").replace(b"\n", b" ") + b"\n")
 
-            answer = work(tell)
-            with os.fdopen(writing, "wb", closefd=False) as stream:
-                stream.write(b"answer " + typed_json.dumped(answer).encode("ascii") + b"\n")
-            status = 0
+@dataclass(slots=True)
+class _Heard:
+    """All that a child has said of the work under way."""
+
+    answer: str | None = None
+    again: bool = False
+    phase: str = ""
+    failure: str = ""
+    files: str = ""
+    is_outdated: bool = False
+    is_over: bool = False
+
+    def note(self, said: Said) -> None:
+        match said:
+            case Phase(words):
+                self.phase = words
+            case Noted(files):
+                self.files = files
+            case Failed(note):
+                self.failure, self.is_over = note, True
+            case Outdated():
+                self.is_outdated = self.is_over = True
+            case Answered(text, again):
+                self.answer, self.again, self.is_over = text, again, True
+
+
+@dataclass(slots=True)
+class _Telling:
+    """Announces phases to the process that listens, and what was imported and read where that is more than before."""
+
+    connection: Connection
+    told: list[Dependency] = field(default_factory=list)
+
+    def __call__(self, phase: str) -> None:
+        files = dependencies.found()
+        if len(files) > len(self.told):
+            self.told[:] = files
+            channel.send(self.connection, Noted(typed_json.dumped(files)))
+        channel.send(self.connection, Phase(phase))
+
+
+def _serve(connection: Connection, run: Run) -> None:
+    """Do one piece of work after another, in the child. Leaves the process at the end."""
+    again = is_fresh = True
+    while again:
+        work: Work = channel.receive(connection, cast("type[Work]", Work))
+        if not is_fresh and not dependencies.seem_unchanged():
+            channel.send(connection, Outdated())
+            return
+        is_fresh = False
+        try:
+            answered = run(work, _Telling(connection))
         except BaseException as error:
-            with contextlib.suppress(BaseException):
-                note = f"{type(error).__name__}: {error}".splitlines()[0][:300].removesuffix(": ")
-                os.write(writing, b"failed " + note.encode("utf-8", "replace") + b"\n")
-        finally:
-            os._exit(status)  # no atexit handler of the user's code runs
-    os.close(writing)
-    try:
-        return _listen(child, reading, sock, timeout)
-    finally:
-        os.close(reading)
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _write(descriptor: int, data: bytes) -> None:
-    """Write all of it: a pipe takes a long message in parts."""
-    while data:
-        data = data[os.write(descriptor, data) :]
+            note = f"{type(error).__name__}: {error}".splitlines()[0][:300].removesuffix(": ")
+            channel.send(connection, Failed(note))
+            return
+        channel.send(connection, answered)
+        again = answered.again
+    os._exit(0)
 
 
 def settle(folder: str) -> None:
     """Make this process, just forked, one of its own that lives in ``folder`` and dies with its parent."""
     os.setsid()
-    if sys.platform.startswith("linux"):
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    die_with_parent()
     with open(os.devnull, "wb") as sink:
         os.dup2(sink.fileno(), 2)
     os.chdir(folder)
     _point_to(folder)
 
 
-def leave_if_closed(asker: socket.socket) -> None:
-    """End this process where nobody is waiting for its answers any more."""
-    if not asker.recv(1, socket.MSG_PEEK):
-        remove(os.getcwd())
-        os._exit(0)
-
-
-def remove(home: str) -> None:
-    """Remove the folder that the linter made for this server: killed, the linter cannot."""
-    if os.path.basename(home).startswith(FOLDER_PREFIX):
-        shutil.rmtree(home, ignore_errors=True)
+def die_with_parent() -> None:
+    """Have the kernel end this process when the one that forked it ends."""
+    if sys.platform.startswith("linux"):
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
 
 def _point_to(folder: str) -> None:
@@ -119,42 +211,6 @@ def _point_to(folder: str) -> None:
         os.environ[name] = folder
     tempfile.tempdir = folder
     sys.dont_write_bytecode = True
-
-
-def _listen(child: int, reading: int, sock: socket.socket, timeout: float) -> Ended:
-    deadline = time.monotonic() + timeout
-    received = bytearray()
-    cut = ""
-    while True:
-        left = deadline - time.monotonic()
-        if left <= 0:
-            cut = took_too_long(timeout)
-            break
-        watched: list[Any] = [reading, sock]
-        ready, _, _ = select.select(watched, [], [], left)
-        if sock in ready and not sock.recv(1, socket.MSG_PEEK):
-            kill(child)
-            leave_if_closed(sock)
-        if reading in ready:
-            part = os.read(reading, 1 << 16)
-            if not part:
-                break
-            received += part
-            if len(received) > _ANSWER_LIMIT:
-                cut = "wrote more than an answer can hold"
-                break
-        elif ready:
-            cut = "was overtaken by another request"
-            break
-    status = kill(child)
-    answer, phase, failed, files = _parse(bytes(received))
-    if answer is not None and not cut:
-        return Ended(answer, phase, "", files)
-    if cut:
-        return Ended(None, phase, f"the child process {cut}", files, cut=True)
-    if failed:
-        return Ended(None, phase, f"the child process failed ({failed})", files)
-    return Ended(None, phase, f"the child process {how_it_ended(status)}", files)
 
 
 def took_too_long(limit: float) -> str:
@@ -167,25 +223,6 @@ def how_it_ended(status: int) -> str:
     if os.WIFSIGNALED(status):
         return f"died of {signal.Signals(os.WTERMSIG(status)).name}"
     return f"left with exit status {os.WEXITSTATUS(status)}"
-
-
-def _parse(received: bytes) -> tuple[str | None, str, str, str]:
-    """The answer, the last phase, the note of a failure and the files."""
-    answer: str | None = None
-    phase = failed = files = ""
-    *lines, _ = received.split(b"\n")  # the last one was not finished
-    for line in lines:
-        kind, _, rest = line.partition(b" ")
-        match kind:
-            case b"phase":
-                phase = rest.decode("utf-8", "replace")
-            case b"files":
-                files = rest.decode("ascii", "replace")
-            case b"failed":
-                failed = rest.decode("utf-8", "replace")
-            case b"answer":
-                answer = rest.decode("ascii", "replace")
-    return answer, phase, failed, files
 
 
 def kill(child: int) -> int:

@@ -189,6 +189,11 @@ def forget(place: Place, earlier: Collection[str] = ()) -> None:
             del sys.modules[name]
 
 
+def leave(place: Place) -> None:
+    """Forget the text that was loaded last as the module at ``place``; what it imported stays."""
+    sys.modules.pop(place.name, None)
+
+
 class _AnnotationsUnread:
     """Finds the files of one package, and has them compiled with their annotations as text."""
 
@@ -261,6 +266,7 @@ def _origins(tree: ast.Module, name: str) -> Iterator[tuple[str, str]]:
 
 
 _real_version = importlib.metadata.version
+_real_find_spec = importlib.util.find_spec
 _REQUIREMENT = re.compile(r"([\w.-]+)\s*(?:\[[^]]*\])?\s*(?:(?:==|>=|~=|<=)\s*([\w.]+).*)?")
 
 
@@ -289,7 +295,6 @@ class StandInFinder:
         self._folders = _source_folders(place)
         self._missing: set[str] = set()
         self._probing = False
-        self._real_find_spec = importlib.util.find_spec
         importlib.util.find_spec = self._probe
         importlib.metadata.version = _version
 
@@ -297,7 +302,7 @@ class StandInFinder:
         """``importlib.util.find_spec``, by which libraries ask what is installed, must not see stand-ins."""
         self._probing = True
         try:
-            return self._real_find_spec(name, package)
+            return _real_find_spec(name, package)
         finally:
             self._probing = False
 

@@ -47,10 +47,10 @@ def permitted() -> Iterator[None]:
         _permitted = False
 
 
-def confine(folder: str, seconds: float | None) -> None:
-    """Bound time, memory and files of this process, and refuse writes outside ``folder``, network and new processes.
+def confine(folder: str, memory: int = 0) -> None:
+    """Bound memory and files of this process, and refuse writes outside ``folder``, network and new processes.
 
-    With ``seconds`` None the processor time is not bounded.
+    ``memory`` is in bytes; 0 stands for half of what there is. See :func:`bound_time` for the processor's time.
     """
     global _permitted
     _permitted = False
@@ -60,11 +60,9 @@ def confine(folder: str, seconds: float | None) -> None:
     landlock.allow_writing_only(root, "/dev", "/proc")  # CUDA writes to its devices and names its threads in /proc
     physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     _limit(resource.RLIMIT_CORE, 0)
-    if seconds is not None:
-        _limit(resource.RLIMIT_CPU, int(seconds) + 5)
     _limit(resource.RLIMIT_FSIZE, 256 << 20)
     # Data, not address space: CUDA reserves far more addresses than it uses. See `release_memory`.
-    _limit(resource.RLIMIT_DATA, min(12 * _GIB, physical // 2), soft_only=True)
+    _limit(resource.RLIMIT_DATA, min(12 * _GIB, memory or physical // 2), soft_only=True)
 
     def inside(path: Any) -> bool:
         if isinstance(path, int):
@@ -99,6 +97,14 @@ def confine(folder: str, seconds: float | None) -> None:
             raise Refused(f"a trial may not do {event} on {arguments[0]!r}")
 
     sys.addaudithook(audit)
+
+
+def bound_time(seconds: float) -> None:
+    """Let this process compute for so many seconds more, and few beyond."""
+    import resource
+
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    _limit(resource.RLIMIT_CPU, int(used.ru_utime + used.ru_stime + seconds) + 5, soft_only=True)
 
 
 def release_memory() -> None:

@@ -12,10 +12,10 @@ from mha_lint.validation.job import Job, Probing, Reaching
 
 
 class Look(msgspec.Struct, frozen=True, tag=True):
-    """The question what there is to run on; ``cuda`` asks for a CUDA device too."""
+    """The question what the CUDA device is."""
 
-    cuda: bool
     timeout: float  # seconds, as in all of these
+    memory: int = 0  # bytes, as in all of these; 0 where there is no bound
 
 
 class Validate(msgspec.Struct, frozen=True, tag=True):
@@ -24,21 +24,27 @@ class Validate(msgspec.Struct, frozen=True, tag=True):
     job: Job
     devices: dict[str, str]
     timeout: float
+    memory: int = 0
 
 
 class Reach(msgspec.Struct, frozen=True, tag=True):
     asked: Reaching
     timeout: float
+    memory: int = 0
 
 
 class Probe(msgspec.Struct, frozen=True, tag=True):
     asked: Probing
     devices: Mapping[str, str]
     timeout: float
+    memory: int = 0
 
 
-Work = Validate | Reach | Probe  # what runs the user's code
-Request = Look | Work
+Work = Look | Validate | Reach | Probe  # what a lane of the server is asked, and a child of it
+
+
+class Lane(msgspec.Struct, frozen=True):
+    """The order to serve the connection that comes with it, in a process of its own."""
 
 
 class Hello(msgspec.Struct, frozen=True):
@@ -62,6 +68,51 @@ class Judged(msgspec.Struct, frozen=True):
     files: tuple[Dependency, ...] | None = None
 
 
+class Phase(msgspec.Struct, frozen=True, tag=True):
+    """A child is about to run something, named in words."""
+
+    words: str
+
+
+class Noted(msgspec.Struct, frozen=True, tag=True):
+    """The JSON of all the files that a child has imported and read so far."""
+
+    files: str
+
+
+class Failed(msgspec.Struct, frozen=True, tag=True):
+    """The work raised an error, told in one line, and the child ends."""
+
+    note: str
+
+
+class Answered(msgspec.Struct, frozen=True, tag=True):
+    """The JSON of a child's answer. With ``again``, it can be given more work on the same file."""
+
+    text: str
+    again: bool = False
+
+
+class Outdated(msgspec.Struct, frozen=True, tag=True):
+    """A file that the child has imported has changed since: nothing ran, and the work is for a fresh one."""
+
+
+Said = Phase | Noted | Failed | Answered | Outdated  # all that a child says
+
+
+class Ended(msgspec.Struct, frozen=True):
+    """A piece of work has ended: the JSON of its answer, or None and the reason. ``phase`` is the last announced.
+
+    ``files`` is the JSON of what had been imported and read by then; it is ``cut`` where it was not left to end.
+    """
+
+    answer: str | None
+    phase: str
+    reason: str
+    files: str = ""
+    cut: bool = False
+
+
 class Imported(msgspec.Struct, frozen=True):
     """The imports of a file have run. ``shared`` says that a job on it may be forked from the process they ran in.
 
@@ -73,7 +124,10 @@ class Imported(msgspec.Struct, frozen=True):
 
 
 def file_of(work: Work) -> tuple[str, str]:
-    """The path and the text of the file that ``work`` is about."""
-    if isinstance(work, Validate):
-        return work.job.path, work.job.before
+    """The path and the text of the file that ``work`` is about; "" where it is about none."""
+    match work:
+        case Look():
+            return "", ""
+        case Validate():
+            return work.job.path, work.job.before
     return work.asked.path, work.asked.text

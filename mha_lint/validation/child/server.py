@@ -1,6 +1,6 @@
-"""The server that imports torch once and forks an isolated child for each job.
+"""The server that imports torch once and forks lanes, each of which forks isolated children for its work.
 
-It never runs a torch operation and never initialises CUDA itself: a forked child could use neither afterwards.
+Neither runs a torch operation or initialises CUDA itself: a forked child could use neither afterwards.
 """
 
 from __future__ import annotations
@@ -9,40 +9,64 @@ import contextlib
 import gc
 import importlib
 import os
+import shutil
 import signal
-import socket
+import tempfile
 import time
-from collections.abc import Callable
-from typing import cast
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
+from multiprocessing.reduction import recv_handle
+from typing import TYPE_CHECKING, cast
 
 from mha_lint.findings import Verdict
+from mha_lint.validation.child import children, imports
 from mha_lint.validation.child.channel import receive, send, send_text
-from mha_lint.validation.child.children import Ended, in_child, remove
-from mha_lint.validation.child.messages import Devices, Hello, Judged, Look, Probe, Reach, Request, Validate, Work
-from mha_lint.validation.child.warm import Packages
+from mha_lint.validation.child.children import FOLDER_PREFIX, Tell
+from mha_lint.validation.child.messages import (
+    Answered,
+    Devices,
+    Ended,
+    Hello,
+    Judged,
+    Lane,
+    Look,
+    Probe,
+    Reach,
+    Validate,
+    Work,
+    file_of,
+)
+from mha_lint.validation.child.packages import Packages
 from mha_lint.validation.evidence import typed_json
 from mha_lint.validation.evidence.dependencies import Dependency
 from mha_lint.validation.job import Probed, Reached
 
+if TYPE_CHECKING:
+    from mha_lint.validation.search.setups import Setup  # it imports torch
+
+
+_PATIENCE = 1.0  # seconds for lanes to leave
+
 
 def main(descriptor: int) -> None:
-    """Serve requests from the socket ``descriptor`` until the other side closes it, or dies."""
+    """Serve orders from the connection ``descriptor`` until the other side closes it, or dies."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # our caller's caller may have it ignored, and that is inherited
-    sock = socket.socket(fileno=descriptor)
-    sock.set_inheritable(False)
+    os.set_inheritable(descriptor, False)
     home = os.getcwd()
     try:
-        with contextlib.suppress(EOFError, BrokenPipeError, ConnectionResetError):  # nobody is there any more
-            _serve(sock)
+        with contextlib.suppress(EOFError, OSError):  # nobody is there any more
+            _serve(Connection(descriptor))
+        _wait_for_lanes()
     finally:
-        remove(home)
+        if os.path.basename(home).startswith(FOLDER_PREFIX):  # killed, the linter cannot remove it
+            shutil.rmtree(home, ignore_errors=True)
 
 
-def _serve(sock: socket.socket) -> None:
+def _serve(orders: Connection) -> None:
     try:
         import torch
     except Exception as error:  # a broken installation may raise anything
-        send(sock, Hello(failure=str(error).splitlines()[0] if str(error) else type(error).__name__))
+        send(orders, Hello(failure=str(error).splitlines()[0] if str(error) else type(error).__name__))
         return
     # What every child needs, imported once; importing runs no torch operation.
     import torch.overrides
@@ -54,32 +78,53 @@ def _serve(sock: socket.socket) -> None:
     from mha_lint.validation.search import reach  # noqa: F401
 
     eager.leave_compilation_out()
-    send(sock, Hello(torch=str(torch.__version__)))  # said first: the caller need not wait for the rest
-    for needed in ("torch.fx.experimental.symbolic_shapes", "numpy.random"):  # every child would import them
-        with contextlib.suppress(ImportError):
-            importlib.import_module(needed)
+    send(orders, Hello(torch=str(torch.__version__)))  # said first: the caller need not wait for the rest
+    with contextlib.suppress(ImportError):
+        importlib.import_module("numpy.random")  # every child would import it
     gc.collect()
     gc.freeze()  # keeps the pages of torch shared with the children
-    packages = Packages(_confined)
+    while True:
+        receive(orders, Lane)
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(-1, os.WNOHANG)  # a lane may have ended
+        _fork_lane(Connection(recv_handle(orders)), orders)
+
+
+def _fork_lane(asker: Connection, orders: Connection) -> None:
+    """Fork a process that does one piece of work after another, as ``asker`` asks for it."""
+    if os.fork():
+        asker.close()
+        return
+    try:
+        orders.close()
+        children.die_with_parent()
+        os.chdir(tempfile.mkdtemp(prefix="lane-", dir=os.getcwd()))
+        with contextlib.suppress(EOFError, OSError):  # nobody asks any more
+            _work(asker)
+    finally:
+        os._exit(0)
+
+
+def _wait_for_lanes() -> None:
+    """Let the lanes, whose connections are closed by now, end what they run and leave."""
+    until = time.monotonic() + _PATIENCE
+    with contextlib.suppress(ChildProcessError):
+        while time.monotonic() < until:
+            if os.waitpid(-1, os.WNOHANG) == (0, 0):
+                time.sleep(0.005)
+
+
+def _work(asker: Connection) -> None:
+    packages = Packages(_Worker())
     try:
         while True:
-            request: Request = receive(sock, cast("type[Request]", Request))
-            if isinstance(request, Look):
-                send_text(sock, _devices(request, sock))
-            else:
-                send_text(sock, _answer(request, packages.run(request, sock)))
+            work: Work = receive(asker, cast("type[Work]", Work))
+            send_text(asker, _answer(work, packages.run(work, asker)))
     finally:
         packages.stop()
 
 
-def _devices(look: Look, sock: socket.socket) -> str:
-    if not look.cuda:
-        return typed_json.dumped(Devices())
-    ended = in_child(_name_cuda, sock, look.timeout)
-    return ended.answer or typed_json.dumped(Devices(why=f"looking for it failed: {ended.reason}"))
-
-
-def _name_cuda(tell: Callable[[str], None]) -> Devices:
+def _name_cuda() -> Devices:
     import torch
 
     if not torch.cuda.is_available():
@@ -96,6 +141,8 @@ def _answer(work: Work, ended: Ended) -> str:
 
     reason = f"{ended.reason} while running {ended.phase or 'nothing yet'}"
     match work:
+        case Look():
+            return typed_json.dumped(Devices(why=f"looking for it failed: {ended.reason}"))
         case Reach():
             return typed_json.dumped(Reached("", reason=reason))
         case Probe():
@@ -122,22 +169,36 @@ def _files(noted: str) -> tuple[Dependency, ...] | None:
         return None
 
 
-def _confined(work: Work, tell: Callable[[str], None]) -> Judged | Reached | Probed:
-    """Confine this process, which is a child's, then do the work."""
-    from mha_lint.validation import engine
-    from mha_lint.validation.child import isolation
-    from mha_lint.validation.evidence import dependencies
-    from mha_lint.validation.probes import probed
-    from mha_lint.validation.search import reach
+@dataclass(slots=True)
+class _Worker:
+    """Does the work in a child. What it knows of the file and its classes serves the work that follows."""
 
-    dependencies.watch(os.getcwd())
-    deadline = time.monotonic() + 0.8 * work.timeout
-    isolation.confine(os.getcwd(), work.timeout)
-    match work:
-        case Reach(asked=reaching):
-            return reach.reach(reaching, deadline, tell)
-        case Probe(asked=probing, devices=devices):
-            return probed.probe(probing, devices, deadline, tell)
-        case Validate(job=job, devices=devices):
-            verdict = engine.examine(job, devices, deadline, tell)
-            return Judged(verdict, dependencies.found())
+    is_confined: bool = False
+    known: list[Setup] = field(default_factory=list)
+
+    def __call__(self, work: Work, tell: Tell) -> Answered:
+        from mha_lint.validation import engine
+        from mha_lint.validation.child import isolation, torch_settings
+        from mha_lint.validation.evidence import dependencies
+        from mha_lint.validation.probes import probed
+        from mha_lint.validation.search import reach
+
+        if isinstance(work, Look):
+            return Answered(typed_json.dumped(_name_cuda()))
+        if not self.is_confined:
+            dependencies.watch(os.getcwd())
+            isolation.confine(os.getcwd(), work.memory)
+            self.is_confined = True
+        isolation.bound_time(work.timeout)
+        deadline = time.monotonic() + 0.8 * work.timeout
+        match work:
+            case Reach(asked=reaching):
+                return Answered(typed_json.dumped(reach.reach(reaching, deadline, tell)))
+            case Probe(asked=probing, devices=devices):
+                return Answered(typed_json.dumped(probed.probe(probing, devices, deadline, tell)))
+            case Validate(job=job, devices=devices):
+                with torch_settings.kept():
+                    verdict = engine.examine(job, devices, deadline, tell, self.known)
+                imports.leave(imports.place_of(file_of(work)[0]))
+                judged = Judged(verdict, dependencies.found())
+                return Answered(typed_json.dumped(judged), again=verdict.verdict == "validated")

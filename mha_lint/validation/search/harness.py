@@ -68,6 +68,7 @@ class Search:
     as_handed: bool = False  # whether what the file calls itself counts only with the arguments that it is handed there
     any_of: bool = False  # whether one wanted statement is as good as all of them
     declared: tuple[Declared, ...] = ()
+    known: tuple[Setup, ...] = ()  # ways in which another text of the file was run
     failed_plans: int = 0  # instances that were built and could not be called
     trained: list[Setup] = field(default_factory=list)  # with ``as_handed``: what reaches more in train mode alone
     notes: Obstacles = field(init=False)
@@ -172,6 +173,11 @@ class Search:
 
     def _of_target(self, target: Target, wanted: frozenset[Statement], deadline: float) -> Iterator[Setup]:
         missing = set(wanted)
+        for known in self._known_of(target, wanted):
+            yield known
+            missing -= known.covered
+            if not missing:
+                return
         fruitless = 0
         thing = lookup(self.loaded.module, target.name)
         ways = plans(thing, self.loaded.module, self.loaded.tree) if target.is_class else iter([Plan(SIZINGS[0], {})])
@@ -214,6 +220,20 @@ class Search:
                     break
                 again = self._try(target, other, frozenset(missing), deadline)
                 setup = again[0] if again is not None else None
+
+    def _known_of(self, target: Target, wanted: frozenset[Statement]) -> Iterator[Setup]:
+        """Known setups of the target that run all that is wanted, or the first of those that run it together."""
+        for setup in self.known:
+            if setup.target != target:
+                continue
+            self.met.clear()
+            with watch(self.loaded.pseudo) as rows:
+                works = self.takes(setup)
+            seen = rows.of(self.loaded.pseudo)
+            covered = frozenset(item for item in wanted if item.ran(seen))
+            if works and covered:
+                yield replace(setup, covered=covered, met=frozenset(self.met))
+                wanted -= covered
 
     def elsewhere(self, setup: Setup, deadline: float) -> Iterator[Setup]:
         """The same target with flags off their defaults, or of other sizes, for what the first setup did not show."""

@@ -14,8 +14,18 @@ import torch
 from mha_lint.validation.child.imports import quiet
 from mha_lint.validation.child.stubs import StubTouched
 from mha_lint.validation.search.inspection import Inspected
-from mha_lint.validation.search.plan import Plan
-from mha_lint.validation.search.specs import Assignment, Spec, describe, families
+from mha_lint.validation.search.plan import ConfigClass, OpenConfig, Part, Plan
+from mha_lint.validation.search.specs import (
+    Assignment,
+    Constant,
+    DictSpec,
+    SizeSpec,
+    Spec,
+    TensorSpec,
+    TupleSpec,
+    describe,
+    families,
+)
 from mha_lint.validation.search.targets import Target, signature_of
 from mha_lint.validation.trials import trial
 from mha_lint.validation.trials.coverage import Statement
@@ -50,6 +60,12 @@ class Setup:
             return "method"
         return "module" if self.target.is_class else "function"
 
+    @property
+    def can_be_used_again(self) -> bool:
+        """For another text of the same file: nothing in it was made by the code of this one."""
+        plain = all(_is_plain(value) for value in self.plan.arguments.values())
+        return plain and not self.plan.written and not self.plan.factory and all(map(_is_drawn, self.specs.values()))
+
     def describe(self) -> str:
         arguments = ", ".join(f"{name}={describe(spec)}" for name, spec in self.specs.items())
         if not self.target.is_class:
@@ -57,6 +73,26 @@ class Setup:
         if self.target.method:
             return f"{self.target.name}({self.plan.describe()}).{self.target.method}({arguments})"
         return f"{self.target.name}({self.plan.describe()}) called with ({arguments})"
+
+
+def _is_plain(value: Any) -> bool:
+    match value:
+        case tuple() | list():
+            return all(map(_is_plain, value))
+        case ConfigClass() | Part():
+            return all(map(_is_plain, value.arguments.values()))
+        case type():
+            return value.__module__.partition(".")[0] == "torch"
+    return value is None or type(value) in (bool, int, float, str, OpenConfig)
+
+
+def _is_drawn(spec: Spec) -> bool:
+    match spec:
+        case Constant(value):
+            return _is_plain(value)
+        case DictSpec(items):
+            return all(_is_drawn(item) for _, item in items)
+    return isinstance(spec, (TensorSpec, TupleSpec, SizeSpec))
 
 
 def materialise(module: Any, setup: Setup, meaning: Meaning) -> None:

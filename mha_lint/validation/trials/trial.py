@@ -287,9 +287,18 @@ def _backward(seen: Seen, subject: Any, inputs: Inputs, conditions: Conditions, 
             roots.append(value)
             cotangents.append(drawn.to(value.device, model.dtype).to(value.dtype))
     if roots:
-        torch.autograd.backward(roots, cotangents)
+        _run_backward(roots, cotangents)
     seen.gradients += [(f"gradient of input {name}", leaf.grad) for name, leaf in inputs.leaves.items()]
     seen.gradients += [(f"gradient of {name}", value.grad) for name, value in subject.named_parameters()]
+
+
+def _run_backward(roots: list[torch.Tensor], cotangents: list[torch.Tensor]) -> None:
+    """Do what ``torch.autograd.backward`` does, whose checks of the shapes import sympy: half a second in each child."""
+    run = getattr(torch.autograd.graph, "_engine_run_backward", None)
+    if run is None:  # torch before 2.2
+        torch.autograd.backward(roots, cotangents)
+    else:
+        run(tuple(roots), tuple(cotangents), False, False, (), allow_unreachable=True, accumulate_grad=True)
 
 
 def flatten(value: Any, path: str) -> list[tuple[str, Any]]:

@@ -1,6 +1,6 @@
-"""A process for one package, in which its imports have run; each job on the package is forked from it.
+"""A process for one package, in which its imports have run; the children that work on its files are forked from it.
 
-Importing a large package takes seconds, and every fix in it would pay for that. The process is confined like any child
+Importing a large package takes seconds, and every file in it would pay for that. The process is confined like any child
 that runs the user's code, computes nothing itself, and is dropped where forking from it would not be the same as
 starting afresh: threads run, CUDA has started, or an import replaced what trials rely on.
 """
@@ -9,31 +9,28 @@ from __future__ import annotations
 
 import contextlib
 import os
-import select
 import shutil
-import socket
 import sys
 import tempfile
 import threading
-from collections.abc import Callable
 from dataclasses import dataclass
+from multiprocessing.connection import Connection, Pipe, wait
 from typing import Any, cast
 
 from mha_lint.validation.child import children, imports
 from mha_lint.validation.child.channel import receive, send
-from mha_lint.validation.child.children import Ended
-from mha_lint.validation.child.messages import Imported, Work, file_of
+from mha_lint.validation.child.children import Child, Run
+from mha_lint.validation.child.messages import Ended, Imported, Work, file_of
 from mha_lint.validation.evidence.typed_json import Malformed
 
 _IMPORTING = "the import of the file"
-Run = Callable[[Work, Callable[[str], None]], object]  # confines its process, then does the work
 
 
 @dataclass(slots=True)
 class _Running:
     package: str
     pid: int
-    sock: socket.socket
+    connection: Connection
     folder: str
 
 
@@ -43,43 +40,43 @@ class _Stale:
 
 
 class Packages:
-    """The server's side: keeps the process of the package that was worked on last."""
+    """The side of a lane of the server: keeps the process of the package that was worked on last."""
 
     def __init__(self, run: Run) -> None:
-        self._run = run
         self._running: _Running | None = None
-        self._cold: set[str] = set()  # files whose import must not be shared
+        self._run = run
+        self._alone = Child(run)  # for files whose import must not be shared
+        self._cold: set[str] = set()  # those files
         self._endless: dict[tuple[str, str], Ended] = {}  # files, as path and text, whose import took too long
 
-    def run(self, work: Work, asker: socket.socket) -> Ended:
+    def run(self, work: Work, asker: Connection) -> Ended:
         """Do one piece of work, in a process forked from that of its file's package wherever that will do."""
         file = file_of(work)
         path, _ = file
-        package = _package_of(path)
         if file in self._endless:
             return self._endless[file]
-        if path not in self._cold:
-            ended = self._ask_package(package, work, asker)
+        if path and path not in self._cold:
+            ended = self._ask_package(_package_of(path), work, asker)
             if ended is not None:
                 return ended
-            self.stop()
+            self._stop_package()
             self._cold.add(path)
-        return children.in_child(lambda tell: self._run(work, tell), asker, work.timeout)
+        return self._alone.ask(work, asker)
 
-    def _ask_package(self, package: str, work: Work, asker: socket.socket) -> Ended | None:
+    def _ask_package(self, package: str, work: Work, asker: Connection) -> Ended | None:
         """Have the process of the package do the work; a fresh one where a file that it has imported has changed."""
         if self._running is not None and self._running.package == package:
             asked = self._ask(work, asker)
             if not isinstance(asked, _Stale):
                 return asked
-        self.stop()
+        self._stop_package()
         self._running = self._start(package, asker)
         asked = self._ask(work, asker)
         return None if isinstance(asked, _Stale) else asked
 
-    def _start(self, package: str, asker: socket.socket) -> _Running:
+    def _start(self, package: str, asker: Connection) -> _Running:
         folder = tempfile.mkdtemp(prefix="package-", dir=os.getcwd())
-        ours, theirs = socket.socketpair()
+        ours, theirs = Pipe()
         child = os.fork()
         if child == 0:
             try:
@@ -92,48 +89,52 @@ class Packages:
         theirs.close()
         return _Running(package, child, ours, folder)
 
-    def _ask(self, work: Work, asker: socket.socket) -> Ended | _Stale | None:
+    def _ask(self, work: Work, asker: Connection) -> Ended | _Stale | None:
         """First the imports, then the answer, each in time. None: nothing should be forked from that process."""
         running = self._running
         assert running is not None
         try:
-            send(running.sock, work)
-            if reason := self._waited_in_vain(running.sock, work.timeout, asker):
+            send(running.connection, work)
+            if reason := self._waited_in_vain(running.connection, work.timeout, asker):
                 ended = Ended(None, _IMPORTING, reason, cut=True)
                 self._endless[file_of(work)] = ended  # a fix that is tried later would wait for the same
                 return ended
-            imported = receive(running.sock, Imported)
+            imported = receive(running.connection, Imported)
             if imported.stale:
                 return _Stale()
             if not imported.shared:
                 return None
-            if reason := self._waited_in_vain(running.sock, work.timeout + 5.0, asker):
+            if reason := self._waited_in_vain(running.connection, work.timeout + 5.0, asker):
                 return Ended(None, "", reason, cut=True)
-            return receive(running.sock, Ended)
+            return receive(running.connection, Ended)
         except (EOFError, OSError, Malformed):
-            return Ended(None, _IMPORTING, f"the child process {children.how_it_ended(self.stop())}")
+            return Ended(None, _IMPORTING, f"the child process {children.how_it_ended(self._stop_package())}")
 
-    def _waited_in_vain(self, sock: socket.socket, limit: float, asker: socket.socket) -> str:
-        """Wait for a message on ``sock``, at most ``limit`` seconds. Why there is none; "" where there is one."""
-        ready, _, _ = select.select([sock, asker], [], [], limit)
+    def _waited_in_vain(self, connection: Connection, limit: float, asker: Connection) -> str:
+        """Wait for a message, at most ``limit`` seconds. Why there is none; "" where there is one."""
+        ready = wait([connection, asker], limit)
         if not ready:
-            self.stop()
+            self._stop_package()
             return f"the child process {children.took_too_long(limit)}"
         if asker in ready:
-            self.stop()
-            children.leave_if_closed(asker)
+            self._stop_package()
             return "the child process was overtaken by another request"
         return ""
 
-    def stop(self) -> int:
+    def _stop_package(self) -> int:
         """End the process of the package and whatever it runs; its wait status."""
         running, self._running = self._running, None
         if running is None:
             return 0
-        running.sock.close()
+        running.connection.close()
         status = children.kill(running.pid)
         shutil.rmtree(running.folder, ignore_errors=True)
         return status
+
+    def stop(self) -> None:
+        """End every process."""
+        self._stop_package()
+        self._alone.end()
 
 
 def _package_of(path: str) -> str:
@@ -144,35 +145,32 @@ def _package_of(path: str) -> str:
 # --- inside the process of a package -----------------------------------------------------------------------------
 
 
-def _serve_package(sock: socket.socket, folder: str, run: Run) -> None:
+def _serve_package(connection: Connection, folder: str, run: Run) -> None:
     from mha_lint.validation.child import isolation, tampering
     from mha_lint.validation.evidence import dependencies
 
     tampering.remember()
     dependencies.watch(folder)
-    isolation.confine(folder, None)
+    isolation.confine(folder)
     imported: dict[tuple[str, str], bool] = {}
     worked: list[imports.Way] = []
+    child = Child(run)
     while True:
-        work: Work = receive(sock, cast("type[Work]", Work))
+        work: Work = receive(connection, cast("type[Work]", Work))
         if not dependencies.seem_unchanged():
-            send(sock, Imported(shared=False, stale=True))
+            send(connection, Imported(shared=False, stale=True))
             continue
         file = file_of(work)
-        if file not in imported:
+        is_ready = child.is_ready_for(work)
+        if not is_ready and file not in imported:
             imported[file] = _import_once(*file, worked)
             os.chdir(folder)
-        shared = imported[file] and _can_be_forked()
-        send(sock, Imported(shared))
+        shared = is_ready or (imported[file] and _can_be_forked())
+        send(connection, Imported(shared))
         if shared:
-            send(sock, _in_child(run, work, sock))
-
-
-def _in_child(run: Run, work: Work, sock: socket.socket) -> Ended:
-    from mha_lint.validation.child import isolation
-
-    with isolation.permitted():
-        return children.in_child(lambda tell: run(work, tell), sock, work.timeout)
+            with isolation.permitted():
+                ended = child.ask(work, connection)
+            send(connection, ended)
 
 
 def _import_once(path: str, text: str, worked: list[imports.Way]) -> bool:
