@@ -112,7 +112,8 @@ class Corrected:
         after = trial.run(case.copies[1], case.make, case.positional, case.conditions)
         works = before.error is None and after.error is None
         is_probed = works and not case.conditions.training and not case.regime
-        self._seen = [observed(case, probe, tell) for probe in self.sources.job.probes] if is_probed else []
+        probes = [probe for probe in self.sources.job.probes if self.shown.wants(probe)] if is_probed else []
+        self._seen = [observed(case, probe, tell) for probe in probes]
         return before, after
 
     def errors(self, note: Noting, before: BaseException | None, after: BaseException | None) -> None:

@@ -20,6 +20,7 @@ from mha_lint.validation.trials.case import Case
 from mha_lint.validation.trials.pairing import Refuted
 from mha_lint.validation.trials.record import Noting
 
+_ANSWERS = 2  # that a probe has to give of one setup and device
 _OF_EVAL = "eval determinism"  # the probe of what eval mode alone has to have
 
 
@@ -31,7 +32,12 @@ class Shown:
     words: dict[str, str] = field(default_factory=dict)
     counterexample: str = ""
     _pending: dict[str, tuple[str, str]] = field(default_factory=dict)  # device and counterexample, of one setup
+    _answers: dict[str, int] = field(default_factory=dict)  # how often the probe told wrong from right, of one setup
     _void: set[str] = field(default_factory=set)  # probes of what the code does not mean to have under that setup
+
+    def wants(self, probe: str) -> bool:
+        """Tell whether the probe is to be asked once more: two answers of one setup suffice."""
+        return self._answers.get(probe, 0) < _ANSWERS
 
     def on(self, devices: Iterable[str]) -> bool:
         """Whether one probe has shown on all of them that before is wrong, and after right."""
@@ -59,6 +65,7 @@ class Shown:
         if probe not in self.words or before.outcome != "not applicable":  # to one token, most are not
             self.words[probe] = _told(before)
         if wrong and after.outcome == "holds":
+            self._answers[probe] = self._answers.get(probe, 0) + 1
             self._pending.setdefault(probe, (case.conditions.device, note.counterexample(before.words)))
             return f"before violates {probe}: {before.words}"
         return f"{probe}: {_told(before)}" + (f"; after: {_told(after)}" if wrong else "")
@@ -78,6 +85,7 @@ class Shown:
             if probe not in self._void:
                 self.devices.setdefault(probe, set()).add(device)
                 self.counterexample = self.counterexample or counterexample
+        self._answers.clear()
         self._pending.clear()
         self._void.clear()
 

@@ -44,6 +44,7 @@ class Sources:
     ran_before: frozenset[Statement]
     ran_after: frozenset[Statement]
     ran_flagged: frozenset[Statement]
+    given_up: frozenset[tuple[str, str]]  # attributes, each of a class, that only before has a use for
 
     @property
     def wanted(self) -> frozenset[Statement]:
@@ -123,6 +124,7 @@ def load_sources(job: Job) -> Sources:
                 ran(change.before, rows, before),
                 ran(change.after, rows, after),
                 ran(flagged, rows, before),
+                construction.given_up(before.tree, after.tree),
             )
         except imports.CannotLoad as error:
             failure = failure or error
@@ -161,7 +163,7 @@ class Pair:
 
 def build_pair(sources: Sources, setup: Setup, meaning: Meaning, tell: Callable[[str], None]) -> Pair:
     """Build the target from both texts. Raise Refuted where only after fails, or gains what nobody announced."""
-    without = construction.given_up(sources.before.tree, sources.after.tree)
+    without = sources.given_up
     with watch(sources.before.pseudo, sources.after.pseudo) as rows:
         before = targets.instantiate(setup.target, setup.plan, sources.before.module, seed=_SEED)
         ours = construction.inventory(before, without)
@@ -219,7 +221,7 @@ def _check_construction(
         return targets.instantiate(setup.target, setup.plan, loaded.module, seed=seed)
 
     ours, theirs = built
-    without = construction.given_up(sources.before.tree, sources.after.tree)
+    without = sources.given_up
     unlike: set[str] = set()
     if gained:
         theirs, is_told = construction.built_without_draws(lambda: make(sources.after), gained)

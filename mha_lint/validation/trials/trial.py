@@ -293,7 +293,7 @@ def _backward(seen: Seen, subject: Any, inputs: Inputs, conditions: Conditions, 
 
 
 def _run_backward(roots: list[torch.Tensor], cotangents: list[torch.Tensor]) -> None:
-    """Do what ``torch.autograd.backward`` does, whose checks of the shapes import sympy: half a second in each child."""
+    """Do what ``torch.autograd.backward`` does, whose checks of shapes import sympy: half a second in each child."""
     run = getattr(torch.autograd.graph, "_engine_run_backward", None)
     if run is None:  # torch before 2.2
         torch.autograd.backward(roots, cotangents)
