@@ -16,6 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from mha_lint.validation.child import shared_memory
 from mha_lint.validation.evidence import dependencies, typed_json
 from mha_lint.validation.evidence.dependencies import Dependency
 
@@ -38,6 +39,7 @@ class Ended:
     cut: bool = False
 
 
+@shared_memory.cleaned()
 def in_child(work: Callable[[Callable[[str], None]], object], sock: socket.socket, timeout: float) -> Ended:
     """Run ``work`` in a forked child with a folder of its own, and kill its process group at ``timeout`` seconds.
 

@@ -16,6 +16,7 @@ from collections.abc import Callable
 from typing import cast
 
 from mha_lint.findings import Verdict
+from mha_lint.validation.child import shared_memory
 from mha_lint.validation.child.channel import receive, send, send_text
 from mha_lint.validation.child.children import Ended, in_child, remove
 from mha_lint.validation.child.messages import Devices, Hello, Judged, Look, Probe, Reach, Request, Validate, Work
@@ -38,6 +39,7 @@ def main(descriptor: int) -> None:
         remove(home)
 
 
+@shared_memory.cleaned()  # what the imports of a package left: their process lives as long as jobs come
 def _serve(sock: socket.socket) -> None:
     try:
         import torch
