@@ -33,7 +33,7 @@ _WRITE_FLAGS = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 # Where native code may write besides the child's folder. No /dev/shm: its names outlive the child. No terminal.
 _WRITABLE = (
     "/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom",
-    "/dev/nvidia*", "/dev/dxg", "/dev/kfd", "/dev/dri",  # CUDA's devices, under WSL too, and ROCm's
+    "/dev/nvidia*", "/dev/nvhost*", "/dev/nvmap", "/dev/dxg", "/dev/kfd", "/dev/dri",  # CUDA's devices and ROCm's
     "/proc",  # CUDA names its threads there
 )  # fmt: skip
 
