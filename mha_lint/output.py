@@ -38,14 +38,18 @@ def show(
     All else goes to stderr. Raises :class:`SettingsError` when the report file cannot be written after all.
     """
     if options.verbose:
-        print(f"settings: {', '.join(map(str, outcome.settings)) or 'defaults'}", file=sys.stderr)
+        print(f"settings: {_fit(', '.join(map(str, outcome.settings)) or 'defaults')}", file=sys.stderr)
         print(f"files: {outcome.files}, of which {outcome.cached} from the cache", file=sys.stderr)
         for detail in outcome.details:
-            print(detail, file=sys.stderr, end="")
+            print(_fit(detail), file=sys.stderr, end="")
     showing_diff = options.diff and options.output_format != "json"
     if report_file or options.quiet < 2:
         report = (
-            _diff(outcome, colour=not report_file and _colour(report_to))
+            _diff(
+                outcome,
+                colour=not report_file and _colour(report_to),
+                to_terminal=not report_file and report_to.isatty(),
+            )
             if showing_diff
             else _report(options, outcome.entries, report_to)
         )
@@ -103,8 +107,11 @@ def _colour(stream: TextIO) -> bool:
     return bool(os.environ.get("FORCE_COLOR")) or (stream.isatty() and os.environ.get("TERM") != "dumb")
 
 
-def _diff(outcome: Outcome, colour: bool) -> bytes:
-    """A unified diff that ``patch -p0`` applies: each file in its own encoding, with its own newlines."""
+def _diff(outcome: Outcome, colour: bool, to_terminal: bool) -> bytes:
+    """A unified diff that ``patch -p0`` applies: each file in its own encoding, with its own newlines.
+
+    On a terminal it lacks control characters, which nobody can apply from there anyway.
+    """
     from difflib import unified_diff
 
     from mha_lint.report.text import paint_diff, shown_path
@@ -115,6 +122,7 @@ def _diff(outcome: Outcome, colour: bool) -> bytes:
         before, after = (re.findall(r"[^\n]*\n|[^\n]+", version) for version in (source.text, text))
         for line in unified_diff(before, after, name, name):
             ended = line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n"
+            ended = _fit(ended) if to_terminal else ended
             shown = paint_diff(ended) if colour else ended
             chunks.append(shown.encode(source.encoding, "backslashreplace"))
     return b"".join(chunks)
@@ -152,16 +160,23 @@ def write_bytes(data: bytes, stream: TextIO | None = None) -> None:
         raise _unwritable("stdout" if stream is sys.stdout else stream.name, error) from error
 
 
+def _fit(text: str) -> str:
+    """The text without what a terminal would obey: names and sources may hold anything."""
+    from mha_lint.report.excerpt import printable_lines
+
+    return printable_lines(text)
+
+
 def say(text: str) -> None:
     """Write a text and a newline to stdout. Raises as :func:`write_bytes` does."""
-    write_bytes(f"{text}\n".encode(sys.stdout.encoding or "utf-8", "backslashreplace"))
+    write_bytes(f"{_fit(text)}\n".encode(sys.stdout.encoding or "utf-8", "backslashreplace"))
 
 
 def complain(message: str) -> None:
     """One line on stderr about what failed."""
-    print(f"error: {message}", file=sys.stderr)
+    print(f"error: {_fit(message)}", file=sys.stderr)
 
 
 def warn(message: str) -> None:
     """One line on stderr about what was left out."""
-    print(f"warning: {message}", file=sys.stderr)
+    print(f"warning: {_fit(message)}", file=sys.stderr)

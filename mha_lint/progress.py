@@ -49,7 +49,9 @@ class Progress:
             return
         from rich.text import Text
 
-        text = Text(f"{activity} · {count} · {path}", overflow="ellipsis", no_wrap=True)
+        from mha_lint.report.excerpt import printable
+
+        text = Text(f"{activity} · {count} · {printable(str(path))}", overflow="ellipsis", no_wrap=True)
         if self._status is None:
             from rich.console import Console
 

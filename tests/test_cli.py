@@ -217,6 +217,18 @@ def test_colours_are_for_terminals_or_on_demand(
     assert "\x1b" not in capsys.readouterr().out
 
 
+def test_errors_and_warnings_name_files_without_what_a_terminal_obeys(capsys: pytest.CaptureFixture[str]) -> None:
+    write("\x1b]0;owned\x07.py", "def broken(:\n")
+    write("\x1b]0;owned\x07.ipynb")
+    main(["\x1b]0;owned\x07.py", "\x1b]0;owned\x07.ipynb", "--verbose"])
+    main(["\x1b]0;missing.py"])
+    main(["--debug-model", "\x1b]0;missing.py"])
+    shown = "".join(capsys.readouterr())
+    assert "owned" in shown
+    assert shown.count("missing") == 2
+    assert "\x1b" not in shown
+
+
 def test_no_python_files_is_a_warning(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([]) == 0
     assert "no Python files found" in capsys.readouterr().err

@@ -141,6 +141,20 @@ def test_a_diff_is_coloured_where_colours_are_wanted(
     assert "\x1b" not in plain
 
 
+def test_a_diff_on_a_terminal_lacks_what_a_terminal_obeys() -> None:
+    write("broken.py", BROKEN.replace("self.out_proj(y)\n", "self.out_proj(y)  # \x1b]0;owned\x07\n"))
+    ours, theirs = os.openpty()
+    command = [sys.executable, "-m", "mha_lint", "--diff", "--device", "cpu", "-q"]
+    done = subprocess.run(command, stdout=theirs, stderr=subprocess.PIPE, env={**os.environ, "NO_COLOR": "1"})
+    os.close(theirs)
+    os.set_blocking(ours, False)
+    shown = os.read(ours, 1 << 16).decode()
+    os.close(ours)
+    assert done.returncode == 1
+    assert "]0;owned" in shown
+    assert "\x1b" not in shown
+
+
 @pytest.mark.parametrize(
     ("before", "encoding"),
     [

@@ -49,6 +49,13 @@ def test_a_long_run_shows_how_far_it_is_and_cleans_up(tmp_path: Path) -> None:
     assert shown.rstrip().endswith("\x1b[2K"), "the line is erased at the end"
 
 
+def test_the_name_of_a_file_cannot_send_commands_to_the_terminal(tmp_path: Path) -> None:
+    (tmp_path / "\x1b]0;owned\x07.py").write_text(BROKEN)
+    shown = stderr_in_terminal(tmp_path, 0.0, "--no-cache", "-j1")
+    assert "owned" in shown
+    assert "\x1b]0;" not in shown
+
+
 @pytest.mark.slow
 def test_fixes_are_counted_while_they_are_validated(tmp_path: Path) -> None:
     pytest.importorskip("torch")

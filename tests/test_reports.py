@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from mha_lint.findings import Edit, Finding, Fix, Position, Trial, Verdict
-from mha_lint.report import Entry, github, text
+from mha_lint.findings import Edit, Finding, Fix, Position, Trial, Verdict, VerdictName
+from mha_lint.report import Entry, github, text, tried
 from mha_lint.report import json as json_report
 from mha_lint.report.excerpt import small_diff, underline
 from mha_lint.report.summary import summary
@@ -78,6 +78,7 @@ def test_full_shows_the_span_the_reason_the_fix_and_the_evidence() -> None:
         f"2 | - {before}",
         f"2 | + {before.replace('.view', '.contiguous().view')}",
         "  = validated: module · cpu 3/3 · cuda 2/2 · bitwise",
+        "  = tried: x (3, 5, 24); eval; float32 on cpu; float32 on cuda. No more is proved.",
     ]
 
 
@@ -90,7 +91,8 @@ def test_full_shows_the_span_the_reason_the_fix_and_the_evidence() -> None:
     ],
 )
 def test_full_says_why_a_fix_was_not_applied(verdict: Verdict, line: str) -> None:
-    assert text.full([Entry(finding(verdict=verdict), SOURCE)]).splitlines()[-1] == line
+    report = text.full([Entry(finding(verdict=verdict), SOURCE)]).splitlines()
+    assert [row for row in report if "tried:" not in row][-1] == line
 
 
 def test_full_says_why_there_is_no_fix() -> None:
@@ -119,6 +121,106 @@ def test_rows_are_counted_as_python_counts_them(newline: str) -> None:
     source = newline.join(["a\x0cb", "c\u2028d", "x.view(1)", ""])
     shown = underline(source, Position(3, 1), Position(3, 10))
     assert (shown.source, shown.carets) == ("x.view(1)", "^" * 9)
+
+
+def tried_with(*trials: Trial, verdict: VerdictName = "validated") -> Verdict:
+    return Verdict(verdict, "module", trials=trials)
+
+
+def test_a_validated_fix_says_with_which_sizes_modes_and_dtypes_it_was_tried() -> None:
+    verdict = tried_with(
+        Trial("cpu", "float32", "train", ("x: (1, 7, 32)", "m: (7,)"), 0.0, "agree"),
+        Trial("cpu", "float64", "eval", ("x: (5, 1, 32) transposed storage", "m: (1,)"), 0.0, "agree"),
+        Trial("cpu", "bfloat16", "eval", ("x: (99, 99, 99)",), None, "raised"),
+    )
+    words = "x (1-5, 1-7, 32), m (1-7); train, eval; float32, float64 on cpu. No more is proved."
+    assert tried.in_words(verdict) == words
+    assert json.loads(json_report.render([Entry(finding(verdict=verdict), SOURCE)]))[0]["validation"]["tried"] == words
+
+
+def test_what_was_tried_fits_into_a_terminal() -> None:
+    shapes = tuple(f"x{number}: (3, 12, 64)" for number in range(9))
+    other = tuple(f"x{number}: (5, 1, 64)" for number in range(9))
+    verdict = tried_with(
+        Trial("cpu", "float32", "train", shapes, 0.0, "agree"), Trial("cpu", "float64", "eval", other, 0.0, "agree")
+    )
+    *_, line = text.full([Entry(finding(verdict=verdict), SOURCE)]).splitlines()
+    assert "x0 (3-5, 1-12, 64) and 8 more; train, eval;" in line
+    assert len(line) <= 100
+
+
+def test_inputs_of_several_ranks_are_told_apart() -> None:
+    shapes = ("x: (2, 3)", "x: (2, 3, 4)", "n: ()")
+    trials = [Trial("cpu", "float32", "eval", (shape,), 0.0, "agree") for shape in shapes]
+    assert tried.in_words(tried_with(*trials)).startswith("x (2, 3), x (2, 3, 4), n (); eval;")
+
+
+@pytest.mark.parametrize(
+    "verdict",
+    [
+        tried_with(),
+        tried_with(trial(), verdict="refuted"),
+        tried_with(trial(), verdict="not exercised"),
+        tried_with(trial(outcome="skipped")),
+    ],
+)
+def test_nothing_is_said_to_be_tried_where_nothing_was_validated(verdict: Verdict) -> None:
+    assert tried.in_words(verdict) == ""
+    assert "tried:" not in text.full([Entry(finding(verdict=verdict), SOURCE)])
+
+
+def test_damaged_shapes_do_not_stop_a_report() -> None:
+    damaged = Trial("cpu", "float32", "eval", ("x", "", "y: (a, 2", "z: (²)"), 0.0, "agree")
+    assert tried.in_words(tried_with(damaged)).endswith("float32 on cpu. No more is proved.")
+
+
+COMMANDS = "\x1b]0;owned\x07\x9b2J\u202e"
+OWNED = Verdict(
+    "validated",
+    COMMANDS,
+    bitwise=True,
+    trials=(Trial(COMMANDS, COMMANDS, COMMANDS, (f"{COMMANDS}: (2, 3)",), 0.0, "agree", 0, COMMANDS),),
+    device_names=((COMMANDS, COMMANDS),),
+    stub=COMMANDS,
+    counterexample=COMMANDS,
+    caveat=COMMANDS,
+)
+
+
+@pytest.mark.parametrize(
+    "verdict",
+    [
+        OWNED,
+        replace(OWNED, verdict="refuted", reason=COMMANDS),
+        replace(OWNED, verdict="not exercised", unshown=True, reason=COMMANDS),
+    ],
+    ids=lambda verdict: verdict.verdict,
+)
+def test_whatever_user_code_is_called_and_says_no_report_holds_what_a_terminal_obeys(verdict: Verdict) -> None:
+    found = finding(
+        filename=f"{COMMANDS}.py",
+        message=COMMANDS,
+        why=COMMANDS,
+        symbol=COMMANDS,
+        no_fix_reason=COMMANDS,
+        location=Position(1, 1),
+        end_location=Position(1, 6),
+        fix=replace(FIX, message=COMMANDS, edits=(Edit(Position(1, 1), Position(1, 2), COMMANDS),)),
+        verdict=verdict,
+    )
+    source = f"x = '{COMMANDS}'\n"
+    entries = [Entry(found, source), Entry(replace(found, fix=None), source)]
+    reports = {
+        "full": text.full(entries),
+        "concise": text.concise(entries),
+        "diff": "\n".join(text.unfixed(entries)),
+        "github": github.render(entries),
+        "json": json_report.render(entries),
+        "summary": summary(entries, fixing=True),
+    }
+    for kind, report in reports.items():
+        assert "owned" in report, kind
+        assert not set(report) & {"\x1b", "\x07", "\x9b", "\u202e"}, kind
 
 
 def test_a_source_cannot_send_commands_to_the_terminal() -> None:
@@ -207,6 +309,7 @@ def test_json_has_the_promised_schema_and_nothing_else() -> None:
             "counterexample": "",
             "unshown": False,
             "caveat": "",
+            "tried": "x (3, 5, 24); eval; float32 on cpu; float32 on cuda. No more is proved.",
             "trials": [
                 {
                     "device": device,

@@ -10,8 +10,11 @@ from mha_lint.findings import Edit, Position
 
 TAB = "    "
 
-# A terminal must not obey what a source file contains.
-_CONTROL = dict.fromkeys((*range(9), *range(10, 32), *range(127, 160)), "\N{REPLACEMENT CHARACTER}")
+# A terminal must not obey what a source file contains: neither control codes, nor marks that turn the direction of
+# writing, which make a row look like another one.
+_DIRECTIONS = (0x61C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A))
+_CONTROL = dict.fromkeys((*range(9), *range(10, 32), *range(127, 160), *_DIRECTIONS), "\N{REPLACEMENT CHARACTER}")
+_CONTROL_IN_LINES = {code: shown for code, shown in _CONTROL.items() if code != ord("\n")}
 
 
 def split_rows(text: str) -> list[str]:
@@ -22,6 +25,11 @@ def split_rows(text: str) -> list[str]:
 def printable(row: str) -> str:
     """``row`` with tabs of fixed width and no control characters."""
     return row.rstrip("\r\n").translate(_CONTROL).replace("\t", TAB)
+
+
+def printable_lines(text: str) -> str:
+    """Text of several lines without control characters, but for its tabs and newlines."""
+    return text.replace("\r\n", "\n").translate(_CONTROL_IN_LINES)
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from mha_lint.findings import Finding
 from mha_lint.report import Entry
+from mha_lint.report.excerpt import printable_lines
 from mha_lint.report.text import shown_path
 
 _LEVELS = {"error": "error", "warning": "warning", "info": "notice"}
@@ -29,7 +30,7 @@ def _command(entry: Entry) -> str:
     listed = ",".join(f"{key}={_escape_property(str(value))}" for key, value in properties.items())
     place = f"{shown_path(finding.filename)}:{finding.location.row}:{finding.location.column}"
     message = f"{place}: {finding.code} {finding.message}{_found(finding)}"
-    return f"::{_LEVELS[finding.severity]} {listed}::{_escape(message)}"
+    return printable_lines(f"::{_LEVELS[finding.severity]} {listed}::{_escape(message)}")
 
 
 def _found(finding: Finding) -> str:

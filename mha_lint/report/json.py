@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from mha_lint.findings import Finding, Fix, Position, Trial, Verdict
-from mha_lint.report import Entry, url
+from mha_lint.report import Entry, tried, url
 
 
 def render(entries: Sequence[Entry]) -> str:
@@ -63,6 +63,7 @@ def _validation(verdict: Verdict) -> dict[str, Any]:
         "counterexample": verdict.counterexample,
         "unshown": verdict.unshown,
         "caveat": verdict.caveat,
+        "tried": tried.in_words(verdict) or None,
         "trials": [_trial(trial) for trial in verdict.trials if trial.outcome != "skipped"],
     }
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from mha_lint.findings import SEVERITIES
 from mha_lint.report import Entry
+from mha_lint.report.excerpt import printable_lines
 
 _FIRST = "each is validated by execution first"
 _STUBS = 3  # how many attempts to show: each is a few lines
@@ -32,7 +33,7 @@ def summary(entries: Sequence[Entry], *, fixing: bool, diff: bool = False, error
     stubs = dict.fromkeys(e.finding.verdict.stub for e in entries if e.finding.verdict and e.finding.verdict.stub)
     shown = [stub.rstrip() for stub in stubs][:_STUBS]
     more = [f"({len(stubs) - _STUBS} more are in the JSON report)"] if len(stubs) > _STUBS else []
-    return "\n\n".join([f"{found}\n{_HARNESS}", *shown, *more]) if stubs else found
+    return printable_lines("\n\n".join([f"{found}\n{_HARNESS}", *shown, *more]) if stubs else found)
 
 
 def _count(number: int, noun: str) -> str:

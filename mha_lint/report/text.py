@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from mha_lint.findings import Finding, Verdict
-from mha_lint.report import Entry
+from mha_lint.report import Entry, tried
 from mha_lint.report.excerpt import printable, small_diff, underline
 
 _STYLES = {"bold": "1", "red": "31;1", "green": "32", "yellow": "33;1", "blue": "34;1", "minus": "31", "cyan": "36;1"}
@@ -131,6 +131,8 @@ def _full(entry: Entry, colour: bool) -> str:
         verdict = verdict_line(finding.verdict)
         name = paint(f"{finding.verdict.verdict}:", _VERDICT_STYLE[finding.verdict.verdict], colour)
         lines.append(f"{gutter(mark='=')} {name} {verdict}")
+        if words := tried.in_words(finding.verdict):
+            lines.append(f"{gutter(mark='=')} {paint('tried:', 'bold', colour)} {printable(words)}")
         if finding.verdict.counterexample:
             shown = printable(finding.verdict.counterexample)
             lines.append(f"{gutter(mark='=')} {paint('shown wrong:', 'bold', colour)} {shown}")
@@ -141,11 +143,11 @@ def verdict_line(verdict: Verdict) -> str:
     """``module · cpu 24/24 · cuda 40/40 · bitwise`` when validated, else the reason."""
     if verdict.verdict != "validated":
         return " ".join(printable(verdict.reason.replace("\n", " ")).split()) or "no reason is known"
-    parts = [verdict.harness or ""]
+    parts = [printable(verdict.harness or "")]
     for device in dict.fromkeys(trial.device for trial in verdict.trials):
         ran = [trial for trial in verdict.trials if trial.device == device and trial.outcome != "skipped"]
         if ran:
-            parts.append(f"{device} {sum(trial.outcome == 'agree' for trial in ran)}/{len(ran)}")
+            parts.append(f"{printable(device)} {sum(trial.outcome == 'agree' for trial in ran)}/{len(ran)}")
     parts += ["bitwise"] * verdict.bitwise + ["from cache"] * verdict.cached
     parts.append(printable(verdict.caveat))
     return " · ".join(part for part in parts if part)

@@ -3,8 +3,9 @@
     python tests/bench/validation_speed.py PATH... [--fixes 300] [--device cpu]
 
 Lints the paths, validates the fix of every finding alone, file by file and each three times, again and again until as
-many fixes ran as asked for, with no cache. Prints the seconds of the first fix of a file and of further ones, how many were validated, the memory of the server and its children after a tenth of the fixes and at the
-end, and how many processes are left at the end.
+many fixes ran as asked for, with no cache. Prints the seconds of the first fix of a file and of further ones, how many
+were validated, the memory of the server and its children after a tenth of the fixes and at the end, and how many
+processes are left at the end.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, Pipe, wait
 from typing import cast
 
-from mha_lint.validation.child import channel
+from mha_lint.validation.child import channel, shared_memory
 from mha_lint.validation.child.messages import (
     Answered,
     Ended,
@@ -50,6 +50,7 @@ class Child:
     _pid: int = 0
     _folder: str = ""
     _connection: Connection | None = None
+    _left: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)  # removes what it leaves
 
     def is_ready_for(self, work: Work) -> bool:
         """Tell whether it runs already, and works on the same file."""
@@ -82,12 +83,14 @@ class Child:
         self._connection = None
         status = kill(self._pid)
         shutil.rmtree(self._folder, ignore_errors=True)
+        self._left.close()
         return status
 
     def _start(self, work: Work, asker: Connection) -> None:
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # ignored, by a caller or an import, no child can be waited for
         self.path, _ = file_of(work)
         self._folder = tempfile.mkdtemp(prefix="trial-", dir=os.getcwd())
+        self._left.enter_context(shared_memory.cleaned())
         self._connection, theirs = Pipe()
         self._pid = os.fork()
         if self._pid == 0:

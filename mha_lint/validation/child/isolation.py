@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import os
 import re
 import sys
 from collections.abc import Iterator
 from typing import Any
 
-from mha_lint.validation.child import landlock
+from mha_lint.validation.child import landlock, privileges
 
 _GIB = 1 << 30
 _FORBIDDEN = frozenset({
@@ -27,6 +28,14 @@ _WRITING = frozenset({
 # Where the kernel has Landlock, it denies these itself: a confined process may not look into one that is not.
 _PROCESS = re.compile(r"/proc/(\d+)(?:/task(?:/\d+)?)?(?:/(?:environ|mem))?")
 _WRITE_FLAGS = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
+
+
+# Where native code may write besides the child's folder. No /dev/shm: its names outlive the child. No terminal.
+_WRITABLE = (
+    "/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom",
+    "/dev/nvidia*", "/dev/nvhost*", "/dev/nvmap", "/dev/dxg", "/dev/kfd", "/dev/dri",  # CUDA's devices and ROCm's
+    "/proc",  # CUDA names its threads there
+)  # fmt: skip
 
 
 class Refused(PermissionError):
@@ -57,7 +66,8 @@ def confine(folder: str, memory: int = 0) -> None:
     import resource  # POSIX alone has it, and the linter must be importable elsewhere
 
     root = os.path.realpath(folder) + os.sep
-    landlock.allow_writing_only(root, "/dev", "/proc")  # CUDA writes to its devices and names its threads in /proc
+    bounded = landlock.confine(root, _writable())
+    privileges.give_up(writes_are_bounded=bounded)
     physical = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     _limit(resource.RLIMIT_CORE, 0)
     _limit(resource.RLIMIT_FSIZE, 256 << 20)
@@ -105,6 +115,10 @@ def bound_time(seconds: float) -> None:
 
     used = resource.getrusage(resource.RUSAGE_SELF)
     _limit(resource.RLIMIT_CPU, int(used.ru_utime + used.ru_stime + seconds) + 5, soft_only=True)
+
+
+def _writable() -> list[str]:
+    return [path for pattern in _WRITABLE for path in glob.glob(pattern)]
 
 
 def release_memory() -> None:

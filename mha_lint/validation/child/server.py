@@ -19,7 +19,7 @@ from multiprocessing.reduction import recv_handle
 from typing import TYPE_CHECKING, cast
 
 from mha_lint.findings import Verdict
-from mha_lint.validation.child import children, imports
+from mha_lint.validation.child import children, imports, shared_memory
 from mha_lint.validation.child.channel import receive, send, send_text
 from mha_lint.validation.child.children import FOLDER_PREFIX, Tell
 from mha_lint.validation.child.messages import (
@@ -114,6 +114,7 @@ def _wait_for_lanes() -> None:
                 time.sleep(0.005)
 
 
+@shared_memory.cleaned()  # what the imports of a package left
 def _work(asker: Connection) -> None:
     packages = Packages(_Worker())
     try:
