@@ -11,13 +11,16 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from multiprocessing.connection import Pipe
 from pathlib import Path
 
 import pytest
 
 from mha_lint.validation import Validator
 from mha_lint.validation.child import isolation, landlock, shared_memory
-from mha_lint.validation.child.children import Ended, in_child
+from mha_lint.validation.child.children import Child, Tell
+from mha_lint.validation.child.messages import Answered, Ended, Look, Work
+from mha_lint.validation.evidence import typed_json
 
 from .conftest import Check
 from .modules import VIT
@@ -215,16 +218,16 @@ def confined(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str],
     monkeypatch.chdir(home)
 
     def run(statements: str) -> Ended:
-        def work(_: Callable[[str], None]) -> str:
+        def work(_: Work, tell: Tell) -> Answered:
             faulthandler.disable()
-            isolation.confine(os.getcwd(), 60.0)
+            isolation.confine(os.getcwd())
             names = {"answer": "ran"}
             exec(statements, names)
-            return names["answer"]
+            return Answered(typed_json.dumped(names["answer"]))
 
-        ours, theirs = socket.socketpair()
+        ours, theirs = Pipe()
         with ours, theirs:
-            return in_child(work, theirs, 60.0)
+            return Child(work).ask(Look(60.0), theirs)
 
     return run
 
