@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mha_lint.validation.relations import rounding
+from mha_lint.validation.trials import rows
 
 from .conftest import Check
 from .modules import VIT, VIT_ADDED_UP
@@ -92,4 +92,5 @@ def test_rounding_is_no_excuse_where_float64_never_ran(check: Check) -> None:
 def test_the_last_place_is_the_distance_to_the_next_number(dtype: object, size: float) -> None:
     value = torch.tensor(size, dtype=dtype)
     following = torch.nextafter(value, torch.tensor(torch.inf, dtype=dtype))
-    assert rounding.last_place(float(value), dtype) == float(following.double() - value.double())
+    place = rows.last_places(value.reshape(1), dtype)  # type: ignore[arg-type]
+    assert float(place) == float(following.double() - value.double())
