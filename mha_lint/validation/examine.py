@@ -18,7 +18,7 @@ from mha_lint.validation.search.added import reaching_added
 from mha_lint.validation.search.construct import without_dropout
 from mha_lint.validation.search.setups import Setup, depends_on_inputs, workable
 from mha_lint.validation.search.specs import Assignment, Constant
-from mha_lint.validation.trials import also, regions, trial, uses
+from mha_lint.validation.trials import also, extremes, process_state, regions, trial, uses
 from mha_lint.validation.trials.coverage import Statement, watch
 from mha_lint.validation.trials.pairing import (
     AfterBroken,
@@ -163,6 +163,8 @@ class _Examination:
         self.met_now: set[Statement] = set()
         self.level = level  # "" for the one of the setup
         self.described: list[str] = []
+        self.has_tried_edges = False
+        self.settings = process_state.settings()
 
     def verdict(self) -> Verdict:
         self.tell("the search for a way to run it")
@@ -309,7 +311,7 @@ class _Examination:
         """Few calls as others may make them: without gradients, by place, and many of one copy."""
         self.tell(f"after: {setup.target} called again")
         used = uses.Uses(setup, pair, assignments, self._meaning, self.job.relation)
-        found = used.difference() or self._misapplied(pair, used)
+        found = used.difference() or self._misapplied(pair, used) or self._at_edges(used)
         if found is None:
             return
         words, conditions, assignment = found
@@ -318,6 +320,14 @@ class _Examination:
         note = Noting(self.record, conditions, inputs.shapes)
         note("differ", None, words)
         raise Refuted(note.counterexample(words))
+
+    def _at_edges(self, used: uses.Uses) -> tuple[str, trial.Conditions, Assignment] | None:
+        """What differs at the edges of what the first setup takes."""
+        if self.has_tried_edges:
+            return None
+        self.has_tried_edges = True
+        at = extremes.Extremes(used.setup, used.pair, used.assignments, self._meaning, self.job.relation, self.settings)
+        return at.difference()
 
     def _misapplied(self, pair: Pair, used: uses.Uses) -> tuple[str, trial.Conditions, Assignment] | None:
         """What a projection that is gained, or newly applied, does wrong with weights other than the identity."""

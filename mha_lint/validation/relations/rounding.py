@@ -117,11 +117,13 @@ def account(
     after: trial.Seen,
     reference: trial.Seen,
     nudged: Callable[[], trial.Seen] | None = None,
+    moves_outputs: bool = False,
 ) -> str:
     """The errors of both in words, where every difference is one of rounding; "" where one is more than that.
 
     Only floats among outputs and gradients may differ; structure, shapes, effects and random states may not.
-    ``nudged`` gives before with other last places of its inputs: how far that moves a gradient is an error of before.
+    ``nudged`` gives before with other last places of its inputs: how far that moves a gradient is an error of before,
+    and with ``moves_outputs`` how far that moves an output.
     """
     if not _alike(before, after, reference):
         return ""
@@ -137,13 +139,32 @@ def account(
                 continue
             is_output = name in outputs
             errors = _errors(first, second, exact, by_row=is_output, size=sizes[is_output])
-            if errors is None and not is_output and nudged is not None:
-                moved = dict(nudged().gradients) if moved is None else moved
-                errors = _errors(first, second, exact, by_row=False, size=sizes[False], moved=moved.get(name))
+            if errors is None and nudged is not None and (moves_outputs or not is_output):
+                moved = dict(_values(nudged())) if moved is None else moved
+                errors = _errors(first, second, exact, by_row=is_output, size=sizes[is_output], moved=moved.get(name))
             if errors is None:
                 return ""
             worst = max(worst, (errors[1], f"{name} of before is off by {errors[0]:.3g}, of after by {errors[1]:.3g}"))
     return worst[1] and f"within rounding: against before in float64, {worst[1]}"
+
+
+def is_exact_enough(before: trial.Seen, reference: trial.Seen) -> bool:
+    """Tell whether the outputs and gradients of before are those of the float64 run, up to a rounding of them."""
+    pairs = list(zip(_values(before), _values(reference), strict=False))
+    outputs = {name for name, _ in before.outputs}
+    size = _largest(reference.gradients)
+    for (name, value), (other, exact) in pairs:
+        if name != other or type(value) is not type(exact):
+            return False
+        if not isinstance(value, torch.Tensor) or not value.is_floating_point() or not value.numel():
+            continue
+        if value.shape != exact.shape or value.dtype not in _CLOSE:
+            return False
+        scale = max(0.0 if name in outputs else size, float(rows.whole(exact)))
+        distance = (value.detach().double() - exact.detach().double()).abs()
+        if not bool((distance <= _CLOSE[value.dtype] * scale).all()):
+            return False
+    return len(_values(before)) == len(_values(reference))
 
 
 def _largest(values: list[tuple[str, Any]]) -> float:
@@ -179,7 +200,7 @@ def account_in_float64(
             if is_output:
                 bound = rows.allowed(own, first.detach(), torch.float64)
             else:
-                bound = rows.allowed_of_sums(own, size, torch.float64)
+                bound = rows.allowed_of_sums(own, exact, size, torch.float64)
             if not bool((distance <= bound).all()):
                 return ""
             if is_output and bool(rows.lost_zeros(first, second, coarse).any()):
@@ -238,7 +259,7 @@ def _errors(
         return None
     if by_row and bool(rows.lost_zeros(first, second, exact).any()):
         return None
-    bound = rows.allowed(ours, exact, before.dtype) if by_row else rows.allowed_of_sums(ours, size, before.dtype)
+    bound = rows.allowed(ours, exact, before.dtype) if by_row else rows.allowed_of_sums(ours, exact, size, before.dtype)
     return (float(ours.max()), float(theirs.max())) if bool((theirs <= bound).all()) else None
 
 

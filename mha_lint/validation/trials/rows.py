@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import torch
 
+_CANCELLED = 16  # roundings that may be left of terms that cancel
+
 
 def largest(values: torch.Tensor) -> torch.Tensor:
     """The largest absolute value of each row, in the shape of rows of one element. NaN and infinity count as zero."""
@@ -40,9 +42,14 @@ def allowed(errors: torch.Tensor, exact: torch.Tensor, dtype: torch.dtype) -> to
     return 2 * torch.maximum(own, typical) + last_places(sizes, dtype)
 
 
-def allowed_of_sums(errors: torch.Tensor, size: float, dtype: torch.dtype) -> torch.Tensor:
-    """The largest error that a rewrite may have anywhere in a tensor of sums, whose terms are as large as ``size``."""
-    return 2 * whole(errors) + last_places(torch.tensor([size]), dtype)
+def allowed_of_sums(errors: torch.Tensor, exact: torch.Tensor, size: float, dtype: torch.dtype) -> torch.Tensor:
+    """The largest error that a rewrite may have anywhere in a tensor of sums, whose terms are as large as ``size``.
+
+    Where all sums are exactly zero, large terms cancel (the gradient of a softmax over one key), and the original has
+    no error to go by: in another order, some roundings of the terms are left.
+    """
+    places = last_places(torch.tensor([size]), dtype)
+    return 2 * whole(errors) + places * (1 if bool(exact.any()) else _CANCELLED)
 
 
 def lost_zeros(before: torch.Tensor, after: torch.Tensor, exact: torch.Tensor) -> torch.Tensor:
