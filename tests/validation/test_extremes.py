@@ -112,7 +112,7 @@ def test_images_with_channels_last_are_tried(check: Check) -> None:
         only("x.dtype == torch.bfloat16"),
         only("x.dtype == torch.float16"),
         only("torch.is_autocast_enabled('cpu')"),
-        (SPLIT, f"{SPLIT}; v = v @ torch.eye(v.shape[-1])"),
+        (SPLIT, f"{SPLIT}; v = v @ torch.eye(v.shape[-1]).to(torch.promote_types(v.dtype, torch.float))"),
         (".softmax(dim=-1)", ".softmax(dim=-1, dtype=torch.promote_types(attn.dtype, torch.float32))"),
     ],
     ids=["bfloat16", "float16", "autocast", "a matrix of float32", "the dtype of the weights"],

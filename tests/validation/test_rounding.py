@@ -103,7 +103,7 @@ MASKED = VIT.replace(
 WITH_WEIGHTS = MASKED.replace("return self.proj_drop(self.proj(x))", "return self.proj_drop(self.proj(x)), attn")
 LEAKS = [
     (".softmax(dim=-1)", ".softmax(dim=-1).clamp(min=1e-8)"),
-    (".softmax(dim=-1)", ".softmax(dim=-1) + 1e-9"),
+    (".softmax(dim=-1)", ".softmax(dim=-1).clamp(min=torch.finfo(attn.dtype).eps / 16)"),
     ("float('-inf')", "-18.0"),
 ]
 
