@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import dis
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Any
@@ -246,17 +246,14 @@ class Extremes:
             with quiet(), context:
                 results = trial.flatten(trial.call(module, inputs, self._positional()), "output")
                 named = {**inputs.leaves, **{f"parameter {name}": value for name, value in module.named_parameters()}}
-                named = {
-                    name: value
-                    for name, value in named.items()
-                    if value.requires_grad and name.removeprefix("parameter ") not in self.pair.gained
-                }
+                own = {f"parameter {name}" for name in self.pair.gained | self.pair.applied}
+                named = {name: value for name, value in named.items() if value.requires_grad and name not in own}
                 roots = [value for _, value in results if isinstance(value, torch.Tensor) and value.requires_grad]
                 if not roots:
                     return {}, None
                 first = _derived(roots, list(named.values()), generator, create_graph=True)
-                graded = [value for value in first if value is not None and value.requires_grad]
-                if not graded:
+                graded = [value if value is None or value.requires_grad else None for value in first]
+                if not any(value is not None for value in graded):
                     return {}, None
                 second = _derived(graded, list(named.values()), generator, create_graph=False)
         except (KeyboardInterrupt, SystemExit) as error:
@@ -475,11 +472,21 @@ def _where_finite(*runs: trial.Seen) -> list[trial.Seen]:
 
 
 def _derived(
-    roots: list[torch.Tensor], leaves: list[torch.Tensor], generator: torch.Generator, *, create_graph: bool
+    roots: Sequence[torch.Tensor | None], leaves: list[torch.Tensor], generator: torch.Generator, *, create_graph: bool
 ) -> tuple[torch.Tensor | None, ...]:
-    """The gradients of the roots, each weighted at random."""
-    weights = [torch.randn(value.shape, generator=generator).to(value.dtype) for value in roots]
-    return torch.autograd.grad(roots, leaves, weights, create_graph=create_graph, allow_unused=True)
+    """The gradients of the roots, each weighted at random.
+
+    In place of a root that is missing, a draw is made as well: the others get the same weights whether it is there.
+    """
+    present: list[torch.Tensor] = []
+    weights: list[torch.Tensor] = []
+    for place, root in enumerate(roots):
+        shape = leaves[place].shape if root is None else root.shape
+        drawn = torch.randn(shape, generator=generator)
+        if root is not None:
+            present.append(root)
+            weights.append(drawn.to(root.dtype))
+    return torch.autograd.grad(present, leaves, weights, create_graph=create_graph, allow_unused=True)
 
 
 def _far_apart(before: dict[str, torch.Tensor], after: dict[str, torch.Tensor]) -> str:
