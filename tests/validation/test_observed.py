@@ -333,7 +333,7 @@ def test_signatures_names_order_hooks_and_repr_are_compared(check: Check, old: s
     [
         ("def forward(self, x, mask=None, scale=1.0)", "def forward(self, x: torch.Tensor, mask=None, scale=2.0 / 2)"),
         ("self.head_dim = dim // num_heads", "self.head_dim = dim // num_heads\n        self._inner = dim"),
-        (".flatten(2)", ".reshape(*x.shape[:2], -1)"),
+        (".flatten(2)", ".reshape(x.shape)"),
     ],
 )  # fmt: skip
 def test_annotations_and_new_private_names_are_nobodys_business(check: Check, old: str, new: str) -> None:

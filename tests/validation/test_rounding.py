@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from mha_lint.validation.relations import rounding
+from mha_lint.validation.trials import rows
 
 from .conftest import Check
 from .modules import VIT, VIT_ADDED_UP
@@ -92,4 +92,66 @@ def test_rounding_is_no_excuse_where_float64_never_ran(check: Check) -> None:
 def test_the_last_place_is_the_distance_to_the_next_number(dtype: object, size: float) -> None:
     value = torch.tensor(size, dtype=dtype)
     following = torch.nextafter(value, torch.tensor(torch.inf, dtype=dtype))
-    assert rounding.last_place(float(value), dtype) == float(following.double() - value.double())
+    place = rows.last_places(value.reshape(1), dtype)  # type: ignore[arg-type]
+    assert float(place) == float(following.double() - value.double())
+
+
+MASKED = VIT.replace(
+    "self.attn_drop(attn.softmax(dim=-1))",
+    "attn.masked_fill(torch.ones(N, N, dtype=torch.bool).triu(1), float('-inf')).softmax(dim=-1)",
+)
+WITH_WEIGHTS = MASKED.replace("return self.proj_drop(self.proj(x))", "return self.proj_drop(self.proj(x)), attn")
+LEAKS = [
+    (".softmax(dim=-1)", ".softmax(dim=-1).clamp(min=1e-8)"),
+    (".softmax(dim=-1)", ".softmax(dim=-1).clamp(min=torch.finfo(attn.dtype).eps / 16)"),
+    ("float('-inf')", "-18.0"),
+]
+
+
+@pytest.mark.parametrize("source", [WITH_WEIGHTS, MASKED], ids=["weights returned", "output alone"])
+@pytest.mark.parametrize(("old", "new"), LEAKS)
+def test_a_masked_weight_that_is_zero_stays_zero(check: Check, source: str, old: str, new: str) -> None:
+    verdict = check(source, old, new, SYMBOL)
+    assert verdict.verdict == "refuted", verdict
+
+
+def test_a_mask_of_large_numbers_may_become_infinite(check: Check) -> None:
+    source = WITH_WEIGHTS.replace("float('-inf')", "-1e9")
+    verdict = check(source, "-1e9", "float('-inf')", SYMBOL)
+    assert verdict.verdict == "validated", verdict.reason
+
+
+@pytest.mark.parametrize("new", ["1.0 / (dim // num_heads) ** 0.5", "1.0 / __import__('math').sqrt(dim // num_heads)"])
+def test_a_scale_that_is_rounded_otherwise_is_validated_in_float64_too(check: Check, new: str) -> None:
+    verdict = check(VIT, "(dim // num_heads) ** -0.5", new, "Attention.__init__")
+    assert verdict.verdict == "validated", verdict.reason
+    assert {trial.dtype for trial in verdict.trials if trial.outcome == "agree"} == {"float32", "float64"}
+
+
+def test_gradients_that_cancel_to_zero_may_be_rounded_otherwise(check: Check) -> None:
+    """The gradients of queries and keys are zero for a single key; a fused kernel leaves some roundings of them."""
+    apart = VIT.replace(
+        "self.qkv = nn.Linear(dim, dim * 3, bias=qkv_bias)",
+        "self.q, self.k, self.v = (nn.Linear(dim, dim) for _ in range(3))",
+    )
+    start, end = apart.index("        qkv = "), apart.index("        attn = (q")
+    heads = "(each(x).reshape(B, N, self.num_heads, -1).transpose(1, 2) for each in (self.q, self.k, self.v))"
+    apart = f"{apart[:start]}        q, k, v = {heads}\n{apart[end:]}"
+    old = apart[apart.index("        attn = (q") : apart.index(".transpose(1, 2).reshape(B, N, C)")]
+    rate = "self.attn_drop.p if self.training else 0.0"
+    new = f"        x = nn.functional.scaled_dot_product_attention(q, k, v, dropout_p={rate})"
+    verdict = check(apart, old, new, SYMBOL)
+    assert verdict.verdict == "validated", verdict.reason
+
+
+def test_the_error_allowed_at_a_row_goes_by_the_values_of_that_row() -> None:
+    exact = torch.tensor([[1000.0, -500.0], [1.0, 0.5]], dtype=torch.float64)
+    errors = exact.abs() * 1e-6
+    bound = rows.allowed(errors, exact, torch.float32)
+    assert bool((errors <= bound).all())
+    assert float(bound[1].max()) < 1e-5 < float(bound[0].min())
+
+
+def test_only_a_zero_of_both_precisions_is_lost() -> None:
+    before, exact = torch.tensor([0.0, 0.0, 1.0]), torch.tensor([0.0, 1e-60, 0.0], dtype=torch.float64)
+    assert rows.lost_zeros(before, torch.full((3,), 1e-8), exact).tolist() == [True, False, False]

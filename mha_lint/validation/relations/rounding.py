@@ -1,17 +1,19 @@
 """Whether two executions that differ do so by rounding alone, told from a run of *before* in float64.
 
 The bound: the error of *after* against that run is at most twice the error of *before*, and one unit in the last place.
+It is held element by element: an output is measured by the row that it is in, and a zero stays a zero. A gradient is
+measured by the largest gradient, since it may be a sum that is zero only as a difference of large terms.
+
 For float64 itself there is no better run: there, the error of *before* is the one that it has in float32, as much
-smaller as the unit in the last place is.
+smaller as the unit in the last place is, or what it moves by where its inputs are off by one such unit.
 """
 
 from __future__ import annotations
 
 import contextlib
 import copy
-import math
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -20,11 +22,44 @@ from torch.overrides import TorchFunctionMode
 from mha_lint.validation.search.setups import Setup
 from mha_lint.validation.search.specs import Assignment
 from mha_lint.validation.search.targets import signature_of
-from mha_lint.validation.trials import trial
+from mha_lint.validation.trials import arguments, rows, trial
 
 # How far, relative to its largest value, *before* itself may be from the float64 run. What is further off was not the
 # same computation: other random numbers, or a cast that the run in float64 does not share.
 _CLOSE = {torch.float32: 1e-2, torch.float16: 1e-1, torch.bfloat16: 1e-1}
+_FINER = torch.finfo(torch.float64).eps / torch.finfo(torch.float32).eps
+
+
+@dataclass(frozen=True, slots=True)
+class Rerun:
+    """How *before* is run once more under other conditions, as the two executions were."""
+
+    module: Any
+    make: Callable[[trial.Conditions], trial.Inputs]
+    positional: tuple[str, ...]
+    way: trial.Way = trial.TRAINED
+
+    def at(
+        self,
+        conditions: trial.Conditions,
+        module: Any,
+        context: contextlib.AbstractContextManager[None] | None = None,
+        like: trial.Seen | None = None,
+    ) -> trial.Seen:
+        """What ``module`` leaves, a copy of before in the dtype of the conditions."""
+        return trial.run(
+            module, lambda: self.make(conditions), self.positional, conditions, context, like, way=self.way
+        )
+
+    def nudged(self, conditions: trial.Conditions) -> trial.Seen:
+        """What before leaves where all of its inputs and parameters are off by rounding."""
+        subject = copy.deepcopy(self.module).to(conditions.dtype)
+        with torch.no_grad():
+            for value in trial.sized(subject):
+                if value.is_floating_point():
+                    value.copy_(arguments.nudged(value))
+        other = replace(self, make=lambda at: arguments.changed(self.make(at), arguments.nudged))
+        return other.at(conditions, subject)
 
 
 def excuse(
@@ -36,73 +71,149 @@ def excuse(
     after: trial.Seen,
 ) -> str:
     """In words, how the two compare with a float64 run of before, which is ``module``; "" where that is no excuse."""
-    inspected, is_wide = setup.inspected, conditions.dtype == torch.float64
+    inspected = setup.inspected
+
+    def make(at: trial.Conditions) -> trial.Inputs:
+        return trial.make_inputs(setup.specs, assignment, inspected.sizes, inspected.vocabulary, at)
+
+    return excused(Rerun(module, make, trial.positional_only(signature_of(module))), conditions, before, after)
+
+
+def excused(rerun: Rerun, conditions: trial.Conditions, before: trial.Seen, after: trial.Seen) -> str:
+    """The same, where ``rerun`` runs before."""
+    is_wide = conditions.dtype == torch.float64
     narrow = torch.float32 if is_wide else conditions.dtype
-    wide = replace(conditions, dtype=torch.float64, held=narrow)
-    positional = trial.positional_only(signature_of(module))
-
-    def make(at: trial.Conditions) -> Callable[[], trial.Inputs]:
-        return lambda: trial.make_inputs(setup.specs, assignment, inspected.sizes, inspected.vocabulary, at)
-
     coarse = before
     if is_wide:
-        at = replace(conditions, dtype=narrow, default=False)
-        coarse = trial.run(copy.deepcopy(module).to(narrow), make(at), positional, at)
-    subject = copy.deepcopy(module).to(torch.float64)
+        coarse = rerun.at(replace(conditions, dtype=narrow, default=False), copy.deepcopy(rerun.module).to(narrow))
+    reference = in_float64(rerun, conditions, narrow, coarse)
+    if reference is None:
+        return ""
+    if is_wide:
+        return account_in_float64(before, after, coarse, reference, rerun.nudged(conditions))
+    return account(before, after, reference, lambda: rerun.nudged(conditions))
+
+
+def in_float64(
+    rerun: Rerun, conditions: trial.Conditions, narrow: torch.dtype, coarse: trial.Seen
+) -> trial.Seen | None:
+    """What before leaves in float64 on inputs that ``narrow`` holds, with the cotangents of ``coarse``.
+
+    None where it raises.
+    """
+    if coarse.error is not None:
+        return None
+    wide = replace(conditions, dtype=torch.float64, held=narrow)
+    subject = copy.deepcopy(rerun.module).to(torch.float64)
     for default in (False, True):
-        context = dropping_alike(narrow)
-        reference = trial.run(subject, make(wide), positional, replace(wide, default=default), context, coarse)
-        if coarse.error is None and reference.error is None:
-            if is_wide:
-                return account_in_float64(before, after, coarse, reference)
-            return account(before, after, reference)
-    return ""
+        reference = rerun.at(replace(wide, default=default), subject, dropping_alike(narrow), coarse)
+        if reference.error is None:
+            return reference
+    return None
 
 
-def account(before: trial.Seen, after: trial.Seen, reference: trial.Seen) -> str:
+def account(
+    before: trial.Seen,
+    after: trial.Seen,
+    reference: trial.Seen,
+    nudged: Callable[[], trial.Seen] | None = None,
+    moves_outputs: bool = False,
+) -> str:
     """The errors of both in words, where every difference is one of rounding; "" where one is more than that.
 
     Only floats among outputs and gradients may differ; structure, shapes, effects and random states may not.
+    ``nudged`` gives before with other last places of its inputs: how far that moves a gradient is an error of before,
+    and with ``moves_outputs`` how far that moves an output.
     """
     if not _alike(before, after, reference):
         return ""
     worst = (-1.0, "")
+    sizes = {True: 0.0, False: _largest(reference.gradients)}
+    moved: dict[str, Any] | None = None
+    outputs = {name for name, _ in before.outputs}
     with torch._C.DisableTorchFunctionSubclass():
         for (name, first), (_, second), (_, exact) in zip(
             _values(before), _values(after), _values(reference), strict=True
         ):
             if not trial.differ(first, second)[0]:
                 continue
-            errors = _errors(first, second, exact)
+            is_output = name in outputs
+            errors = _errors(first, second, exact, by_row=is_output, size=sizes[is_output])
+            if errors is None and nudged is not None and (moves_outputs or not is_output):
+                moved = dict(_values(nudged())) if moved is None else moved
+                errors = _errors(first, second, exact, by_row=is_output, size=sizes[is_output], moved=moved.get(name))
             if errors is None:
                 return ""
             worst = max(worst, (errors[1], f"{name} of before is off by {errors[0]:.3g}, of after by {errors[1]:.3g}"))
     return worst[1] and f"within rounding: against before in float64, {worst[1]}"
 
 
-def account_in_float64(before: trial.Seen, after: trial.Seen, narrow: trial.Seen, reference: trial.Seen) -> str:
-    """The same for float64: ``narrow`` is before in float32, ``reference`` before in float64 on the values of that."""
-    if not _alike(before, after, narrow, reference):
+def is_exact_enough(before: trial.Seen, reference: trial.Seen) -> bool:
+    """Tell whether the outputs and gradients of before are those of the float64 run, up to a rounding of them."""
+    pairs = list(zip(_values(before), _values(reference), strict=False))
+    outputs = {name for name, _ in before.outputs}
+    size = _largest(reference.gradients)
+    for (name, value), (other, exact) in pairs:
+        if name != other or type(value) is not type(exact):
+            return False
+        if not isinstance(value, torch.Tensor) or not value.is_floating_point() or not value.numel():
+            continue
+        if value.shape != exact.shape or value.dtype not in _CLOSE:
+            return False
+        scale = max(0.0 if name in outputs else size, float(rows.whole(exact)))
+        distance = (value.detach().double() - exact.detach().double()).abs()
+        if not bool((distance <= _CLOSE[value.dtype] * scale).all()):
+            return False
+    return len(_values(before)) == len(_values(reference))
+
+
+def _largest(values: list[tuple[str, Any]]) -> float:
+    """The largest absolute value of all of the tensors."""
+    tensors = [value for _, value in values if isinstance(value, torch.Tensor) and value.numel()]
+    return max((float(rows.whole(value)) for value in tensors), default=0.0)
+
+
+def account_in_float64(
+    before: trial.Seen, after: trial.Seen, narrow: trial.Seen, reference: trial.Seen, nudged: trial.Seen
+) -> str:
+    """The same for float64: ``narrow`` is before in float32, ``reference`` before in float64 on the values of that.
+
+    What before is off by is told by both, and by ``nudged``: before in float64, with other last places of its inputs.
+    """
+    if not _alike(before, after, narrow, reference) or nudged.error is not None:
         return ""
     worst = (-1.0, "")
-    rows = zip(_values(before), _values(after), _values(narrow), _values(reference), strict=True)
+    size = _largest(reference.gradients)
+    outputs = {name for name, _ in before.outputs}
+    runs = zip(*(_values(each) for each in (before, after, narrow, reference, nudged)), strict=True)
     with torch._C.DisableTorchFunctionSubclass():
-        for (name, first), (_, second), (_, coarse), (_, exact) in rows:
+        for (name, first), (_, second), (_, coarse), (_, exact), (_, moved) in runs:
             if not trial.differ(first, second)[0]:
                 continue
-            errors = _errors(coarse, coarse, exact)
-            distance = _distance(first, second)
-            if errors is None or distance is None:
+            is_output = name in outputs
+            close = _errors(coarse, coarse, exact, by_row=is_output, size=0.0 if is_output else size)
+            if close is None or not _alike_tensors(first, second):
                 return ""
-            own = errors[0] * torch.finfo(torch.float64).eps / torch.finfo(torch.float32).eps
-            if distance > 2 * own + last_place(float(first.detach().abs().max()), torch.float64):
+            scaled = (coarse.double() - exact).abs() * _FINER
+            own = torch.maximum(scaled, (moved - first).abs()).detach()
+            distance = (first - second).detach().abs()
+            if is_output:
+                bound = rows.allowed(own, first.detach(), torch.float64)
+            else:
+                bound = rows.allowed_of_sums(own, exact, size, torch.float64)
+            if not bool((distance <= bound).all()):
                 return ""
-            worst = max(worst, (distance, f"{name} differs by {distance:.3g}, where before is off by about {own:.3g}"))
+            if is_output and bool(rows.lost_zeros(first, second, coarse).any()):
+                return ""
+            words = (
+                f"{name} differs by {float(distance.max()):.3g}, where before is off by about {float(own.max()):.3g}"
+            )
+            worst = max(worst, (float(distance.max()), words))
     return worst[1] and f"within rounding: going by before in float32, {worst[1]}"
 
 
 def _alike(before: trial.Seen, after: trial.Seen, *others: trial.Seen) -> bool:
-    """Whether nothing but values of outputs and gradients differs."""
+    """Tell whether nothing but values of outputs and gradients differs."""
     names = [[name for name, _ in _values(seen)] for seen in (before, after, *others)]
     if any(seen.error is not None for seen in others) or any(each != names[0] for each in names):
         return False
@@ -112,42 +223,44 @@ def _alike(before: trial.Seen, after: trial.Seen, *others: trial.Seen) -> bool:
     return not any(trial.differ(left, right)[0] for (_, left), (_, right) in pairs)
 
 
-def _distance(first: Any, second: Any) -> float | None:
-    """The largest difference of two float64 tensors; None where they are none, or differ in more than values."""
-    if not isinstance(first, torch.Tensor) or not isinstance(second, torch.Tensor) or first.dtype != torch.float64:
-        return None
-    if any(getattr(first, name) != getattr(second, name) for name in ("shape", "dtype", "device", "requires_grad")):
-        return None
-    distance = float((first.detach() - second.detach()).abs().max())
-    return distance if math.isfinite(distance) else None
+def _alike_tensors(first: Any, second: Any) -> bool:
+    """Tell whether two values are tensors that differ in nothing but their elements."""
+    if not isinstance(first, torch.Tensor) or not isinstance(second, torch.Tensor):
+        return False
+    names = ("shape", "dtype", "device", "requires_grad")
+    return all(getattr(first, name) == getattr(second, name) for name in names)
 
 
 def _values(seen: trial.Seen) -> list[tuple[str, Any]]:
     return seen.outputs + seen.gradients
 
 
-def _errors(before: Any, after: Any, reference: Any) -> tuple[float, float] | None:
-    """The largest errors of before and after; None where they are no rounding of the reference."""
-    if not all(isinstance(value, torch.Tensor) for value in (before, after, reference)):
+def _errors(
+    before: Any, after: Any, reference: Any, *, by_row: bool, size: float = 0.0, moved: Any = None
+) -> tuple[float, float] | None:
+    """The largest errors of before and after; None where they are no rounding of the reference.
+
+    ``size`` is the largest value that stands for the computation, where that is another tensor's; ``moved`` is before
+    with other last places of its inputs.
+    """
+    if not isinstance(reference, torch.Tensor) or not _alike_tensors(before, after):
         return None
     if before.dtype not in _CLOSE or before.numel() == 0 or before.shape != reference.shape:
-        return None
-    if any(getattr(before, name) != getattr(after, name) for name in ("shape", "dtype", "device", "requires_grad")):
         return None
     exact = reference.detach().to(torch.float64)
     first, second = (value.detach().to(torch.float64) for value in (before, after))
     if not all(bool(torch.isfinite(value).all()) for value in (exact, first, second)):
         return None
-    size = float(exact.abs().max())
-    one, other = float((first - exact).abs().max()), float((second - exact).abs().max())
-    fits = one <= _CLOSE[before.dtype] * size and other <= 2 * one + last_place(size, before.dtype)
-    return (one, other) if fits else None
-
-
-def last_place(size: float, dtype: torch.dtype) -> float:
-    """The distance between neighbouring numbers of ``dtype`` at ``size``."""
-    limits = torch.finfo(dtype)
-    return float(limits.eps) * 2.0 ** math.floor(math.log2(max(size, float(limits.tiny))))
+    ours, theirs = (first - exact).abs(), (second - exact).abs()
+    if isinstance(moved, torch.Tensor) and moved.shape == exact.shape:
+        ours = torch.maximum(ours, (moved.detach().double() - exact).abs())
+    size = max(size, float(exact.abs().max()))
+    if not float(ours.max()) <= _CLOSE[before.dtype] * size:
+        return None
+    if by_row and bool(rows.lost_zeros(first, second, exact).any()):
+        return None
+    bound = rows.allowed(ours, exact, before.dtype) if by_row else rows.allowed_of_sums(ours, exact, size, before.dtype)
+    return (float(ours.max()), float(theirs.max())) if bool((theirs <= bound).all()) else None
 
 
 @contextlib.contextmanager

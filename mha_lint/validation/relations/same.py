@@ -17,7 +17,7 @@ from mha_lint.validation.search.construct import without_dropout
 from mha_lint.validation.search.harness import Search
 from mha_lint.validation.search.setups import Setup, as_it_is, depends_on_inputs
 from mha_lint.validation.search.specs import Assignment
-from mha_lint.validation.trials import trial, uses
+from mha_lint.validation.trials import extremes, process_state, trial, uses
 from mha_lint.validation.trials.case import Case, Tried
 from mha_lint.validation.trials.coverage import Statement
 from mha_lint.validation.trials.pairing import Pair, Sources, owners_of
@@ -42,6 +42,8 @@ class Same:
     as_handed: bool = False
     results_stay: bool = True
     met: set[Statement] = field(default_factory=set)
+    settings: process_state.Settings = field(default_factory=process_state.settings)
+    has_tried_edges: bool = False
 
     def meaning(self) -> contextlib.AbstractContextManager[None]:
         job = self.sources.job
@@ -138,7 +140,7 @@ class Same:
         if self.alone:
             return None
         used = uses.Uses(variant.setup, pair, assignments, self.meaning, self.sources.job.relation)
-        return used.difference() or self._misapplied(pair, used)
+        return used.difference() or self._misapplied(pair, used) or self._at_edges(used)
 
     def lacking(self) -> str:
         return ""
@@ -178,6 +180,15 @@ class Same:
         if seen.error is not None or not copies.stand_apart():
             return False
         return not trial.compare(seen, tried.after, case.pair.new).difference
+
+    def _at_edges(self, used: uses.Uses) -> Misuse | None:
+        """What differs at the edges of what the first setup takes."""
+        if self.has_tried_edges:
+            return None
+        self.has_tried_edges = True
+        relation = self.sources.job.relation
+        at = extremes.Extremes(used.setup, used.pair, used.assignments, self.meaning, relation, self.settings)
+        return at.difference()
 
     def _misapplied(self, pair: Pair, used: uses.Uses) -> Misuse | None:
         """What a projection that is gained, or newly applied, does wrong with weights other than the identity."""

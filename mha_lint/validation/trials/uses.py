@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import inspect
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -19,10 +19,11 @@ from mha_lint.validation.child.imports import in_one_line
 from mha_lint.validation.search import targets
 from mha_lint.validation.search.setups import Meaning, Setup
 from mha_lint.validation.search.specs import Assignment
-from mha_lint.validation.trials import construction, trial
+from mha_lint.validation.trials import construction, rows, trial
 from mha_lint.validation.trials.pairing import Pair
 
-_ROUNDING = 1024  # units in the last place of the largest value, within which two results are the same
+# Within which two results are the same: units in the last place of the row's largest value, or of the tensor's.
+_ROUNDING, _NOISE = 1024, 32
 _NO_ANSWER = (stubs.StubTouched, isolation.Refused, MemoryError)
 
 
@@ -92,7 +93,27 @@ class Uses:
         """How one call of each differs, in words; ``alone``, how two calls of before do."""
         before = self._run(self.pair.before, at, way, as_meant=True)
         other = self.pair.before if alone else self.pair.after
-        return self._apart(before, self._run(other, at, way, as_meant=alone))
+        after = self._run(other, at, way, as_meant=alone)
+        return self._apart(before, after) or self._zeros_lost(way, at, before, after)
+
+    def _zeros_lost(
+        self, way: trial.Way, at: tuple[trial.Conditions, Assignment], before: trial.Seen, after: trial.Seen
+    ) -> str:
+        """The first output that is zero somewhere in before, in float32 and in float64, and not in after, in words."""
+        suspects = _zero_in_first_alone(before, after)
+        if not suspects:
+            return ""
+        drawn, assignment = at
+        wide = replace(drawn, dtype=torch.float64, held=drawn.dtype, default=True)
+        subject = copy.deepcopy(self.pair.before).to(torch.float64)
+        exact = dict(self._run(subject, (wide, assignment), way, as_meant=True).outputs)
+        for name, (first, second) in suspects.items():
+            value = exact.get(name)
+            if isinstance(value, torch.Tensor) and value.shape == first.shape:
+                lost = rows.lost_zeros(first, second, value)
+                if bool(lost.any()):
+                    return f"{name} is 0 before and {float(second[lost].abs().max()):.3g} after"
+        return ""
 
     def _apart(self, before: trial.Seen, after: trial.Seen) -> str:
         """How two executions differ beyond rounding, in words. Where before raises, nothing is asked of after."""
@@ -150,15 +171,28 @@ def apart(before: Iterable[tuple[str, Any]], after: Iterable[tuple[str, Any]]) -
 
 
 def _beyond_rounding(left: Any, right: Any) -> str:
-    problem, distance = trial.differ(left, right)
+    problem, _ = trial.differ(left, right)
     if not problem or not isinstance(left, torch.Tensor) or not isinstance(right, torch.Tensor):
         return problem
     if left.shape != right.shape or left.dtype != right.dtype or left.requires_grad != right.requires_grad:
         return problem
     if not left.is_floating_point() or not bool(torch.equal(left.isfinite(), right.isfinite())):
         return problem
-    largest = float(left.detach().masked_fill(~left.isfinite(), 0.0).abs().max())
-    return "" if distance <= _ROUNDING * torch.finfo(left.dtype).eps * largest else problem
+    distances = (left.detach() - right.detach()).masked_fill(~left.isfinite(), 0.0).abs()
+    bound = torch.maximum(_ROUNDING * rows.largest(left), _NOISE * rows.whole(left)) * torch.finfo(left.dtype).eps
+    return "" if bool((distances <= bound).all()) else problem
+
+
+def _zero_in_first_alone(before: trial.Seen, after: trial.Seen) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
+    """The float outputs, by name, that are zero at an element in the first run and not in the second."""
+    found: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
+    with torch._C.DisableTorchFunctionSubclass():
+        for (name, left), (_, right) in zip(before.outputs, after.outputs, strict=False):
+            if not isinstance(left, torch.Tensor) or not isinstance(right, torch.Tensor):
+                continue
+            if left.shape == right.shape and left.is_floating_point() and bool(((left == 0) & (right != 0)).any()):
+                found[name] = left, right
+    return found
 
 
 def _left(start: list[construction.Constructed], ended: list[construction.Constructed], gained: frozenset[str]) -> str:

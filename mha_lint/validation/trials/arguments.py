@@ -1,0 +1,34 @@
+"""The arguments of a call with each float tensor in them changed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from mha_lint.validation.trials import trial
+
+Change = Callable[[torch.Tensor], torch.Tensor]
+
+
+def changed(inputs: trial.Inputs, change: Change) -> trial.Inputs:
+    """The same inputs, with ``change`` applied to each float tensor. Gradients arrive at the same leaves."""
+    arguments = {name: _changed(value, change) for name, value in inputs.arguments.items()}
+    return trial.Inputs(arguments, inputs.leaves, inputs.shapes)
+
+
+def _changed(value: Any, change: Change) -> Any:
+    match value:
+        case torch.Tensor():
+            return change(value) if value.is_floating_point() else value
+        case tuple() | list() if type(value) in (tuple, list):
+            return type(value)(_changed(item, change) for item in value)
+        case dict() if type(value) is dict:
+            return {name: _changed(item, change) for name, item in value.items()}
+    return value
+
+
+def nudged(value: torch.Tensor) -> torch.Tensor:
+    """The tensor, each element larger in size by one unit in the last place or two."""
+    return value * (1 + torch.finfo(value.dtype).eps)

@@ -1,0 +1,511 @@
+"""Calls at the edges of what a module takes: sizes that coincide, odd values and storage, half types, wrong inputs.
+
+Few calls cover the axes, chosen pairwise. What before does not accept is left out, and so is what it computes too
+inexactly to tell anything. Results may differ by rounding; all else that a call leaves is the same.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import dis
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from types import TracebackType
+from typing import Any
+
+import torch
+
+from mha_lint.validation.child import isolation, stubs
+from mha_lint.validation.child.imports import in_one_line, quiet
+from mha_lint.validation.relations import rounding
+from mha_lint.validation.search import targets
+from mha_lint.validation.search.setups import Meaning, Setup
+from mha_lint.validation.search.specs import Assignment
+from mha_lint.validation.trials import arguments, pairwise, process_state, rows, trial
+from mha_lint.validation.trials.pairing import Pair
+from mha_lint.validation.trials.pristine import Pristine
+
+Found = tuple[str, trial.Conditions, Assignment]
+
+_ROWS = 16  # calls in which the axes are covered
+_WIDEST = 64  # tokens that are tried where there are to be as many as features
+_LARGE = 1e4
+_NO_ANSWER = (stubs.StubTouched, isolation.Refused, MemoryError)
+_PLAIN = {"values": "drawn", "storage": "plain", "dtype": "float32", "mode": "eval"}
+_HALF = {"bfloat16": torch.bfloat16, "float16": torch.float16}
+_UNDIFFERENTIABLE = "derivative for aten::"  # how torch says that a kernel of its own has no second derivative
+_SECOND = 1e-3  # of the largest second derivative: they are differences of large terms
+
+
+@dataclass(slots=True)
+class _Ran:
+    """What one call left, of the module and of the process."""
+
+    seen: trial.Seen
+    left: process_state.Left
+
+
+@dataclass(frozen=True, slots=True)
+class Extremes:
+    """What is called, and how before means what it means."""
+
+    setup: Setup
+    pair: Pair
+    assignments: list[Assignment]
+    meaning: Meaning
+    relation: str
+    usual: process_state.Settings  # those of torch and the process before the user's code ran
+    copies: dict[tuple[str, bool], Pristine] = field(default_factory=dict)
+
+    def difference(self) -> Found | None:
+        """The first call in which both differ, in words; None where they agree in all."""
+        sizes = self._sizes()
+        # A repair may put a mask value within the range of a half type: scores beyond that range would tell it apart.
+        huge = () if self.relation == "repaired" else ("spike", "large")
+        axes = {
+            "sizes": tuple(sizes),
+            "values": ("drawn", *huge, "nan", "inf", "zeros", "ones"),
+            "storage": ("plain", "offset", "strided", "expanded", *self._of_images()),
+            "dtype": ("float32", "bfloat16", "autocast", "float16"),
+            "mode": ("eval", "train"),
+        }
+        for row in pairwise.covering(axes, _ROWS, _fits):
+            assignment = sizes[row["sizes"]]
+            if found := self._at(row, assignment):
+                return found
+        return self.second_derivative() or self.removed_check()
+
+    def _at(self, row: pairwise.Row, assignment: Assignment) -> Found | None:
+        """How both differ in this call; where before does not accept it, in a plainer one of the same sizes."""
+        plainer = {**row, "storage": "plain", "dtype": "float32"}
+        for each in [row] if plainer == row else [row, plainer]:
+            before = self._run(each, assignment, of_after=False)
+            if before.seen.error is not None:
+                continue
+            words = self._apart(each, assignment, before, self._run(each, assignment, of_after=True))
+            if words and self._repeats(each, assignment, before):
+                return f"{_in_words(each)}: {words}", _conditions(each), assignment
+            return None
+        return None
+
+    def _repeats(self, row: pairwise.Row, assignment: Assignment, before: _Ran) -> bool:
+        """Tell whether before, called alike once more, does the same."""
+        again = self._run(row, assignment, of_after=False)
+        return not _unlike(before.seen, again.seen) and not process_state.apart(before.left, again.left)
+
+    # --- sizes, values and storage
+
+    def _sizes(self) -> dict[str, Assignment]:
+        """Assignments in which sizes coincide, by name. Those that change no shape are left out."""
+        first = self.assignments[0]
+        own = self.setup.inspected.sizes
+        heads, width = own.get("h", 1), own.get("h", 1) * own.get("d", 1)
+        wanted: dict[str, dict[str, int]] = {
+            "b = t": {"b": first.sizes["t"]},
+            "b = heads": {"b": heads},
+            "t = heads": {"t": heads},
+            "t = width": {"t": width},
+            "b = 0": {"b": 0},
+            "b = 9": {"b": 9},
+            "b = t = 1": {"b": 1, "t": 1, "s": 1},
+            "s = t": {"s": first.sizes["t"]},
+        }
+        found = {"as found": first}
+        known = {self._shapes(first)}
+        for name, sizes in wanted.items():
+            assignment = Assignment({**first.sizes, **sizes}, "contiguous")
+            if max(assignment.sizes.values()) > _WIDEST:
+                continue
+            shapes = self._shapes(assignment)
+            if shapes not in known:
+                known.add(shapes)
+                found[name] = assignment
+        return found
+
+    def _shapes(self, assignment: Assignment) -> tuple[str, ...]:
+        try:
+            return self._made(assignment, _conditions(_PLAIN)).shapes
+        except (RuntimeError, ValueError, ZeroDivisionError):  # there are no such inputs
+            return self._made(self.assignments[0], _conditions(_PLAIN)).shapes
+
+    def _of_images(self) -> tuple[str, ...]:
+        made = self._made(self.assignments[0], _conditions(_PLAIN))
+        has_images = any(isinstance(value, torch.Tensor) and value.dim() == 4 for value in made.arguments.values())
+        return ("channels last",) if has_images else ()
+
+    def _made(self, assignment: Assignment, conditions: trial.Conditions) -> trial.Inputs:
+        inspected = self.setup.inspected
+        return trial.make_inputs(self.setup.specs, assignment, inspected.sizes, inspected.vocabulary, conditions)
+
+    def _inputs(self, row: pairwise.Row, assignment: Assignment, conditions: trial.Conditions) -> trial.Inputs:
+        made = self._made(assignment, conditions)
+        valued = arguments.changed(made, _Valued(row["values"]))
+        return arguments.changed(valued, lambda value: _stored(value, row["storage"]))
+
+    # --- calls
+
+    def _module(self, dtype: torch.dtype, *, of_after: bool) -> Pristine:
+        key = str(dtype), of_after
+        if key not in self.copies:
+            module = self.pair.after if of_after else self.pair.before
+            if dtype != torch.float32:
+                module = copy.deepcopy(module).to(dtype)
+            self.copies[key] = Pristine(module, careful=True)
+        return self.copies[key]
+
+    def _run(self, row: pairwise.Row, assignment: Assignment, *, of_after: bool) -> _Ran:
+        conditions = _conditions(row)
+        left = process_state.Left()
+        seen = trial.run(
+            self._module(conditions.dtype, of_after=of_after),
+            lambda: self._inputs(row, assignment, conditions),
+            self._positional(),
+            conditions,
+            self._context(row, left, of_after=of_after),
+            way=_way(row),
+        )
+        gained = self.pair.gained | self.pair.applied
+        seen.gradients = [item for item in seen.gradients if item[0].removeprefix("gradient of ") not in gained]
+        seen.effects = [item for item in seen.effects if item[0].removeprefix("buffer ") not in self.pair.new]
+        return _Ran(seen, left)
+
+    def _positional(self) -> tuple[str, ...]:
+        return trial.positional_only(targets.signature_of(self.pair.before))
+
+    @contextlib.contextmanager
+    def _context(self, row: pairwise.Row, left: process_state.Left, *, of_after: bool) -> Iterator[None]:
+        with contextlib.ExitStack() as stack:
+            if row["dtype"] == "autocast":
+                stack.enter_context(torch.autocast("cpu", dtype=torch.bfloat16))
+            stack.enter_context(process_state.observed(left, self.usual))
+            if not of_after:
+                stack.enter_context(self.meaning())
+            yield
+
+    # --- comparing
+
+    def _apart(self, row: pairwise.Row, assignment: Assignment, before: _Ran, after: _Ran) -> str:
+        """How two calls differ beyond rounding, in words; "" where they do not, or where nothing can be told."""
+        ours, theirs = before.seen, after.seen
+        if isinstance(theirs.error, _NO_ANSWER):
+            return ""
+        if theirs.error is not None:
+            return f"only after raises {in_one_line(theirs.error)}"
+        if words := process_state.apart(before.left, after.left):
+            return words
+        words = _unlike(ours, theirs)
+        if not words:
+            return ""
+        if lost := _swallowed(row["values"], ours, theirs):
+            return lost
+        rerun = rounding.Rerun(
+            self.pair.before, lambda at: self._inputs(row, assignment, at), self._positional(), _way(row)
+        )
+        conditions = _conditions(row)
+        reference = rounding.in_float64(rerun, conditions, conditions.dtype, ours)
+        if reference is None:
+            return ""
+        first, second, exact = _where_finite(ours, theirs, reference)
+        if not rounding.is_exact_enough(first, exact):
+            return ""
+
+        def nudged() -> trial.Seen:
+            return _where_finite(rerun.nudged(conditions), theirs, reference)[0]
+
+        return "" if rounding.account(first, second, exact, nudged, moves_outputs=True) else _unlike(first, second)
+
+    # --- second derivatives
+
+    def second_derivative(self) -> Found | None:
+        """How gradients of gradients differ, where before has them."""
+        assignment = self.assignments[0]
+        ours, error = self._second(assignment, of_after=False)
+        if error is not None or not ours:
+            return None
+        theirs, error = self._second(assignment, of_after=True)
+        if isinstance(error, _NO_ANSWER) or _UNDIFFERENTIABLE in str(error):
+            return None
+        words = _far_apart(ours, theirs) if error is None else f"only after raises {in_one_line(error)}"
+        if not words:
+            return None
+        again, error = self._second(assignment, of_after=False)
+        if error is not None or _far_apart(ours, again):
+            return None
+        return f"the gradient of a gradient: {words}", _conditions(_PLAIN), assignment
+
+    def _second(
+        self, assignment: Assignment, *, of_after: bool
+    ) -> tuple[dict[str, torch.Tensor], BaseException | None]:
+        """Second derivatives for inputs and parameters, each weighted at random, or what was raised instead."""
+        conditions = _conditions(_PLAIN)
+        module = self._module(torch.float32, of_after=of_after).lend()
+        inputs = self._made(assignment, conditions)
+        trial.seed_everything(conditions.seed)
+        generator = torch.Generator().manual_seed(conditions.seed + 1)
+        context = contextlib.nullcontext() if of_after else self.meaning()
+        try:
+            with quiet(), context:
+                results = trial.flatten(trial.call(module, inputs, self._positional()), "output")
+                named = {**inputs.leaves, **{f"parameter {name}": value for name, value in module.named_parameters()}}
+                own = {f"parameter {name}" for name in self.pair.gained | self.pair.applied}
+                named = {name: value for name, value in named.items() if value.requires_grad and name not in own}
+                roots = [value for _, value in results if isinstance(value, torch.Tensor) and value.requires_grad]
+                if not roots:
+                    return {}, None
+                first = _derived(roots, list(named.values()), generator, create_graph=True)
+                graded = [value if value is None or value.requires_grad else None for value in first]
+                if not any(value is not None for value in graded):
+                    return {}, None
+                second = _derived(graded, list(named.values()), generator, create_graph=False)
+        except (KeyboardInterrupt, SystemExit) as error:
+            return {}, RuntimeError(f"raised {type(error).__name__}")
+        except BaseException as error:
+            return {}, error
+        return {name: value for name, value in zip(named, second, strict=True) if value is not None}, None
+
+    # --- wrong inputs
+
+    def removed_check(self) -> Found | None:
+        """A wrong input at which before raises and after does not, or, of what before checks, with another type."""
+        assignment = self.assignments[0]
+        if self.setup.level == "method":  # its callers may well never hand it what is wrong
+            return None
+        for name, wrong in _WRONG.items():
+            for place in range(self._floats(assignment)):
+                words = self._unchecked(assignment, place, wrong)
+                if words:
+                    return f"an input of {name}: {words}", _conditions(_PLAIN), assignment
+        return None
+
+    def _floats(self, assignment: Assignment) -> int:
+        """How many float tensors are tried wrong: two are enough to tell a batch that does not fit."""
+        counted = _Counted()
+        arguments.changed(self._made(assignment, _conditions(_PLAIN)), counted)
+        return min(counted.count, 2)
+
+    def _unchecked(self, assignment: Assignment, place: int, wrong: arguments.Change) -> str:
+        ours = self._called_wrong(assignment, place, wrong, of_after=False)
+        if ours is None or isinstance(ours, _NO_ANSWER):
+            return ""
+        theirs = self._called_wrong(assignment, place, wrong, of_after=True)
+        if isinstance(theirs, _NO_ANSWER) or type(theirs) is type(ours):
+            return ""
+        if theirs is not None and not _is_checked(ours.__traceback__):
+            return ""
+        again = self._called_wrong(assignment, place, wrong, of_after=False)
+        if type(again) is not type(ours):
+            return ""
+        raised = f"after raises {in_one_line(theirs)}" if theirs is not None else "after does not raise"
+        return f"before raises {in_one_line(ours)}, {raised}"
+
+    def _called_wrong(
+        self, assignment: Assignment, place: int, wrong: arguments.Change, *, of_after: bool
+    ) -> BaseException | None:
+        conditions = _conditions(_PLAIN)
+        context = contextlib.nullcontext() if of_after else self.meaning()
+        counted = _Counted(place, wrong)
+
+        def make() -> trial.Inputs:
+            return arguments.changed(self._made(assignment, conditions), counted)
+
+        module = self._module(torch.float32, of_after=of_after)
+        way = trial.Way(learns=False, backward=False)
+        return trial.run(module, make, self._positional(), conditions, context, way=way).error
+
+
+@dataclass(slots=True)
+class _Counted:
+    """Changes the tensor at one place among the float ones."""
+
+    place: int = -1
+    change: arguments.Change = field(default=lambda value: value)
+    count: int = 0
+
+    def __call__(self, value: torch.Tensor) -> torch.Tensor:
+        at, self.count = self.count, self.count + 1
+        return self.change(value) if at == self.place else value
+
+
+_WRONG: dict[str, arguments.Change] = {
+    "one feature more": lambda value: torch.cat([value, value[..., :1]], -1) if value.dim() else value,
+    "one dim more": lambda value: value.unsqueeze(0),
+    "one dim less": lambda value: value[0] if value.dim() and len(value) else value,
+    "whole numbers": lambda value: value.long(),
+    "one entry more": lambda value: torch.cat([value, value[:1]]) if value.dim() else value,
+}
+
+
+_RAISE = dis.opmap["RAISE_VARARGS"]
+
+
+def _is_checked(place: TracebackType | None) -> bool:
+    """Tell whether an exception comes from a ``raise`` or an ``assert`` of the text before, not from an operation."""
+    while place is not None and place.tb_next is not None:
+        place = place.tb_next
+    if place is None:
+        return False
+    code = place.tb_frame.f_code
+    return code.co_filename.endswith("#before") and code.co_code[place.tb_lasti] == _RAISE
+
+
+class _Valued:
+    """Gives the float inputs their values; NaN and infinity come in the first of them alone."""
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+        self.is_first = True
+
+    def __call__(self, value: torch.Tensor) -> torch.Tensor:
+        is_first, self.is_first = self.is_first, False
+        match self.kind:
+            case "zeros":
+                return value * 0
+            case "ones":
+                return value * 0 + 1
+            case "large":
+                return value * _LARGE
+            case "spike" if value.dim() >= 2 and value.shape[-2] > 1:
+                factors = torch.ones(value.shape[-2], 1, dtype=value.dtype, device=value.device)
+                factors[-1] = _LARGE
+                return value * factors
+            case "nan" | "inf" if is_first and value.numel():
+                changed = value.clone()
+                changed[(0,) * value.dim()] = float(self.kind)
+                return changed
+        return value
+
+
+def _stored(value: torch.Tensor, storage: str) -> torch.Tensor:
+    """The same values, lying otherwise in memory; ``expanded`` repeats the first along the second dim."""
+    if not value.dim():
+        return value
+    match storage:
+        case "offset":
+            larger = value.new_zeros(len(value) + 1, *value.shape[1:])
+            larger[1:] = value
+            return larger[1:]
+        case "strided":
+            larger = value.new_zeros(*value.shape[:-1], value.shape[-1] + 2)
+            larger[..., 1:-1] = value
+            return larger[..., 1:-1]
+        case "expanded" if value.dim() >= 3 and value.shape[1] > 1:
+            return value[:, :1].expand_as(value)
+        case "channels last" if value.dim() == 4:
+            return value.contiguous(memory_format=torch.channels_last)
+    return value
+
+
+def _fits(row: pairwise.Row) -> bool:
+    """Tell whether levels of the axes tell something together."""
+    sizes, values = row.get("sizes", "as found"), row.get("values", "drawn")
+    dtype, storage = row.get("dtype", "float32"), row.get("storage", "plain")
+    odd = (sizes != "as found", values != "drawn", storage == "expanded")
+    if sum(odd) > 1:  # each of them hides where an element comes from
+        return False
+    if dtype != "float32" and row.get("mode", "eval") != "eval":  # dropout may be drawn otherwise for them
+        return False
+    return dtype == "float32" or values not in ("large", "spike", "inf")  # a half type tells nothing of those
+
+
+def _conditions(row: pairwise.Row) -> trial.Conditions:
+    dtype = _HALF.get(row["dtype"], torch.float32)
+    return trial.Conditions("cpu", dtype, row["mode"] == "train", seed=5000)
+
+
+def _way(row: pairwise.Row) -> trial.Way:
+    """Gradients are compared in train mode, where they are no differences of huge numbers."""
+    return trial.Way(backward=row["mode"] == "train" and row["values"] in ("drawn", "zeros", "ones"))
+
+
+def _in_words(row: pairwise.Row) -> str:
+    odd = [row["sizes"], *(row[name] for name in ("values", "storage", "dtype") if row[name] != _PLAIN[name])]
+    return f"with inputs ({', '.join(odd)})"
+
+
+def _unlike(before: trial.Seen, after: trial.Seen) -> str:
+    """The first difference of two calls, in words; "" where they agree to the last bit."""
+    if after.error is not None:
+        return f"raises {in_one_line(after.error)}"
+    return trial.compare(before, after, frozenset()).difference
+
+
+def _tensors(before: trial.Seen, after: trial.Seen) -> Iterator[tuple[str, torch.Tensor, torch.Tensor]]:
+    """The float outputs of both that have the same shape."""
+    for (name, left), (_, right) in zip(before.outputs, after.outputs, strict=False):
+        if not isinstance(left, torch.Tensor) or not isinstance(right, torch.Tensor):
+            continue
+        if left.shape == right.shape and left.is_floating_point() and right.is_floating_point():
+            yield name, left.detach(), right.detach()
+
+
+def _swallowed(values: str, before: trial.Seen, after: trial.Seen) -> str:
+    """Where NaN or infinity appears or vanishes, in words.
+
+    NaN goes wherever before hands it on. Infinity may turn up as another value: a softmax over nothing but minus
+    infinity is NaN in one kernel and zero in another. But it does not vanish altogether.
+    """
+    for name, left, right in _tensors(before, after):
+        ours, theirs = left.isfinite(), right.isfinite()
+        if values not in ("nan", "inf") and bool((ours & ~theirs).any()):
+            return f"{name} is not finite in after alone"
+        if values == "nan" and bool((ours != theirs).any()):
+            return f"{name} hands on NaN otherwise"
+        if values == "inf" and bool((ours & ~theirs).any()):
+            return f"{name} is not finite in after alone"
+        if values == "inf" and bool(theirs.all()) and not bool(ours.all()):
+            return f"{name} is finite in after alone, where an input is infinite"
+    return ""
+
+
+def _where_finite(*runs: trial.Seen) -> list[trial.Seen]:
+    """The runs, with zeros in the outputs of all where an element is not finite in one of them."""
+    outputs: list[list[tuple[str, Any]]] = [list(each.outputs) for each in runs]
+    for place, values in enumerate(zip(*outputs, strict=False)):
+        tensors = [value for _, value in values if isinstance(value, torch.Tensor) and value.is_floating_point()]
+        if len(tensors) < len(runs) or len({value.shape for value in tensors}) > 1:
+            continue
+        finite = torch.stack([value.detach().isfinite() for value in tensors]).all(0)
+        if bool(finite.all()):
+            continue
+        for mine, (name, value) in zip(outputs, values, strict=True):
+            mine[place] = name, value.masked_fill(~finite, 0.0)
+    return [replace(each, outputs=mine) for each, mine in zip(runs, outputs, strict=True)]
+
+
+def _derived(
+    roots: Sequence[torch.Tensor | None], leaves: list[torch.Tensor], generator: torch.Generator, *, create_graph: bool
+) -> tuple[torch.Tensor | None, ...]:
+    """The gradients of the roots, each weighted at random.
+
+    In place of a root that is missing, a draw is made as well: the others get the same weights whether it is there.
+    """
+    present: list[torch.Tensor] = []
+    weights: list[torch.Tensor] = []
+    for place, root in enumerate(roots):
+        shape = leaves[place].shape if root is None else root.shape
+        drawn = torch.randn(shape, generator=generator)
+        if root is not None:
+            present.append(root)
+            weights.append(drawn.to(root.dtype))
+    return torch.autograd.grad(present, leaves, weights, create_graph=create_graph, allow_unused=True)
+
+
+def _far_apart(before: dict[str, torch.Tensor], after: dict[str, torch.Tensor]) -> str:
+    """How second derivatives differ beyond rounding, in words. One that is missing is zero."""
+    size = max((float(rows.whole(value)) for value in before.values() if value.numel()), default=0.0)
+    if not size or not all(bool(value.isfinite().all()) for value in before.values()):
+        return ""
+    for name in sorted(before.keys() | after.keys()):
+        left, right = before.get(name), after.get(name)
+        distance = _distance(left, right)
+        if not distance <= _SECOND * size:
+            return f"for {name} it differs by {distance:.3g}"
+    return ""
+
+
+def _distance(left: torch.Tensor | None, right: torch.Tensor | None) -> float:
+    if left is None or right is None:
+        value = left if left is not None else right
+        return float(rows.whole(value)) if value is not None and value.numel() else 0.0
+    return float((left - right).abs().max()) if left.numel() else 0.0

@@ -1,0 +1,114 @@
+"""Settings of torch and the process that a call could leave otherwise than it found them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+Setting = tuple[Callable[[], Any], Callable[[Any], object]]
+Settings = Mapping[str, Any]
+
+
+def _autocast(enabled: bool) -> None:
+    torch.set_autocast_enabled("cpu", enabled)
+
+
+def _device(earlier: str) -> None:
+    torch.set_default_device(None if earlier == "cpu" else earlier)
+
+
+def _attribute(owner: Any, name: str) -> Setting:
+    return lambda: getattr(owner, name), lambda value: setattr(owner, name, value)
+
+
+_CUDA, _MATMUL, _CUDNN = torch.backends.cuda, torch.backends.cuda.matmul, torch.backends.cudnn
+# How each is read and written.
+_SETTINGS: dict[str, Setting] = {
+    "the default dtype": (torch.get_default_dtype, torch.set_default_dtype),
+    "the default device": (lambda: str(torch.get_default_device()), _device),
+    "whether gradients are on": (torch.is_grad_enabled, torch.set_grad_enabled),
+    "anomaly detection": (torch.is_anomaly_enabled, torch.autograd.set_detect_anomaly),
+    "the number of threads": (torch.get_num_threads, torch.set_num_threads),
+    "the mode of deterministic algorithms": (torch.get_deterministic_debug_mode, torch.set_deterministic_debug_mode),
+    "the precision of matmul": (torch.get_float32_matmul_precision, torch.set_float32_matmul_precision),
+    "backends.cuda.matmul.allow_tf32": _attribute(_MATMUL, "allow_tf32"),
+    "backends.cudnn.allow_tf32": _attribute(_CUDNN, "allow_tf32"),
+    "backends.cudnn.benchmark": _attribute(_CUDNN, "benchmark"),
+    "backends.cudnn.enabled": _attribute(_CUDNN, "enabled"),
+    "the flash kernel of attention": (_CUDA.flash_sdp_enabled, _CUDA.enable_flash_sdp),
+    "the math kernel of attention": (_CUDA.math_sdp_enabled, _CUDA.enable_math_sdp),
+    "the memory-efficient kernel of attention": (_CUDA.mem_efficient_sdp_enabled, _CUDA.enable_mem_efficient_sdp),
+    "autocast on the CPU": (lambda: torch.is_autocast_enabled("cpu"), _autocast),
+    "the working directory": (os.getcwd, os.chdir),
+    "the limit of recursion": (sys.getrecursionlimit, sys.setrecursionlimit),
+}
+_OF_THE_CALL = ("whether gradients are on", "autocast on the CPU")  # each call is made with its own
+
+
+def settings() -> Settings:
+    """All settings as they are now."""
+    return {name: _read(read) for name, (read, _) in _SETTINGS.items()}
+
+
+@dataclass(slots=True)
+class Left:
+    """What one call changed of the settings, and the random state of numpy after it."""
+
+    changed: dict[str, str] = field(default_factory=dict)
+    numpy: Any = None
+
+
+@contextlib.contextmanager
+def observed(left: Left, usual: Settings) -> Iterator[None]:
+    """Note in ``left`` which settings the code inside changes. It finds the ``usual`` ones, and they are put back.
+
+    Earlier calls may have changed them already: a setting that they left would be no change to see.
+    """
+    now = settings()
+    start = {name: now[name] if name in _OF_THE_CALL else value for name, value in usual.items()}
+    _put_back(now, start)
+    try:
+        yield
+    finally:
+        left.numpy = _numpy_state()
+        ended = settings()
+        left.changed.update({name: str(value) for name, value in ended.items() if value != start[name]})
+        _put_back(ended, start)
+
+
+def _put_back(now: Settings, wanted: Settings) -> None:
+    for name, (_, write) in _SETTINGS.items():
+        if now[name] != wanted[name]:
+            with contextlib.suppress(RuntimeError):
+                write(wanted[name])
+
+
+def apart(before: Left, after: Left) -> str:
+    """In words, the first setting that both leave otherwise; "" where they leave all alike."""
+    for name in sorted(before.changed.keys() | after.changed.keys()):
+        ours, theirs = before.changed.get(name, "as it was"), after.changed.get(name, "as it was")
+        if ours != theirs:
+            return f"{name} is left {ours} before and {theirs} after"
+    return "" if before.numpy == after.numpy else "the random state of numpy differs"
+
+
+def _read(read: Callable[[], Any]) -> Any:
+    """The value; None where torch refuses to tell, since two ways to set it were mixed."""
+    try:
+        return read()
+    except RuntimeError:
+        return None
+
+
+def _numpy_state() -> Any:
+    numpy = sys.modules.get("numpy")
+    if numpy is None:
+        return None
+    _, words, place, *_ = numpy.random.get_state()
+    return words.tobytes(), place
