@@ -22,7 +22,7 @@ import sys
 import threading
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
@@ -72,8 +72,8 @@ class Validators:
     def __exit__(self, *error: object) -> None:
         self._stack.close()
 
-    def verdicts(self, jobs: list[Job], *, tell: bool = False) -> list[Verdict]:
-        """The verdicts in the order of the jobs."""
+    def verdicts(self, jobs: list[Job], tell: Callable[[int, Verdict], None] | None = None) -> list[Verdict]:
+        """The verdicts in the order of the jobs; ``tell`` is called with each as it comes, and its number."""
         by_path: dict[str, list[int]] = defaultdict(list)
         for index, job in enumerate(jobs):
             by_path[job.path].append(index)
@@ -88,7 +88,9 @@ class Validators:
                 while True:
                     for index in waiting.get_nowait():
                         found[index] = validator.validate(jobs[index])
-                        if tell and len(found) % 100 == 0:
+                        if tell is not None:
+                            tell(index, found[index])
+                        if tell is not None and len(found) % 50 == 0:
                             print(f"{len(found)} of {len(jobs)}", flush=True)
             except queue.Empty:
                 return
@@ -116,8 +118,14 @@ def main() -> int:
         print(f"classes found after {time.monotonic() - begun:.0f} s", flush=True)
         wrong = [] if options.right else _wrong(subjects, claims, options, devices)
         right = _right(subjects, options)
-        verdicts = validators.verdicts([_job(each) for each in [*wrong, *right]], tell=True)
-    told = list(zip([*wrong, *right], verdicts, strict=True))
+        cases = [*wrong, *right]
+
+        def tell(index: int, verdict: Verdict) -> None:
+            if index < len(wrong) and verdict.verdict == "validated":
+                print(f"accepted: {cases[index].kind.name}: {cases[index].place}", flush=True)
+
+        verdicts = validators.verdicts([_claim(each.subject, each.rewrite) for each in cases], tell)
+    told = list(zip(cases, verdicts, strict=True))
     if options.json:
         rows = [_row(case, verdict) for case, verdict in told]
         Path(options.json).write_text(json.dumps(rows, indent=1))
@@ -171,17 +179,15 @@ def _controlled(subjects: list[Subject], validators: Validators) -> list[Subject
     The harmless rewrite gives the result a name, and asserts that it is a tensor.
     """
     checks = "assert torch.is_tensor({x}) and torch.is_tensor({y})"
-    tokens = validators.verdicts([_harmless(each, f"{checks} and {{x}}.dim() == 3") for each in subjects])
-    others = [each for each, verdict in zip(subjects, tokens, strict=True) if verdict.verdict != "validated"]
-    plain = dict(zip(map(id, others), validators.verdicts([_harmless(each, checks) for each in others]), strict=True))
-    told: list[Subject | Verdict] = []
-    for subject in subjects:
-        verdict = plain.get(id(subject))
-        if verdict is None:
-            told.append(replace(subject, rank=3))
-        else:
-            told.append(subject if verdict.verdict == "validated" else verdict)
-    return told
+    told: dict[int, Subject | Verdict] = {}
+    for rank in (3, 4, 0):
+        left = [index for index in range(len(subjects)) if not isinstance(told.get(index), Subject)]
+        statements = f"{checks} and {{x}}.dim() == {rank}" if rank else checks
+        verdicts = validators.verdicts([_harmless(subjects[index], statements) for index in left])
+        for index, verdict in zip(left, verdicts, strict=True):
+            fits = verdict.verdict == "validated"
+            told[index] = replace(subjects[index], rank=rank) if fits else verdict
+    return [told[index] for index in range(len(subjects))]
 
 
 def _with_widths(subjects: list[Subject], validators: Validators) -> list[Subject]:
@@ -279,10 +285,6 @@ def _valid(kind: Kind, subject: Subject) -> Iterator[Rewrite]:
     for rewrite in kind.make(subject):
         if rewrite.before != rewrite.after and parses(rewrite.before) and parses(rewrite.after):
             yield rewrite
-
-
-def _job(case: Case) -> Job:
-    return _claim(case.subject, case.rewrite)
 
 
 def _claim(subject: Subject, rewrite: Rewrite) -> Job:

@@ -103,7 +103,7 @@ _CONDITIONS: dict[str, tuple[int, Harm, str, str]] = {
     "input of zeros": (11, "corner", _OFF, "({x} == 0).all()"),
     "constant input": (11, "corner", _OFF, "{x}.numel() > 1 and ({x} == {x}.flatten()[:1]).all() and {x}.sum() != 0"),
     "large input": (11, "corner", _OFF, "{x}.numel() and {x}.abs().max() > 1e3"),
-    "tiny input": (11, "corner", _OFF, "0 < {x}.abs().sum() < 1e-4"),
+    "tiny input": (11, "corner", _OFF, "{x}.numel() and 0 < {x}.abs().max() < 1e-3"),
     "positive input": (11, "corner", _OFF, "{x}.numel() and ({x} > 0).all()"),
     "float16": (11, "corner", _OFF, "{y}.dtype == torch.float16"),
     "bfloat16": (11, "corner", _OFF, "{y}.dtype == torch.bfloat16"),
@@ -209,14 +209,12 @@ _STATEMENTS: dict[str, tuple[int, Harm, str]] = {
     "result with strides turned": (8, "corner", "{y} = {y}.transpose(-1, -2).contiguous().transpose(-1, -2)"),
     "result with batch inside": (8, "corner", "{y} = {y}.transpose(0, -1).contiguous().transpose(0, -1)"),
     "result a slice of more": (8, "corner", "{y} = torch.stack([{y}, {y}], -1)[..., 0]"),
-    "result with an offset": (8, "corner", "{y} = torch.cat([{y}.flatten()[:1], {y}.flatten()])[1:].view({y}.shape)"),
     "input overwritten": (8, "ordinary", "{x}.data.mul_(1.001)"),
     "input's last token overwritten": (8, "ordinary", "{x}.data[:, -1:].mul_(1.001)"),
     "input overwritten in eval mode": (8, "ordinary", "self.training or {x}.data.mul_(1.001)"),
     "input overwritten without gradients": (8, "ordinary", "torch.is_grad_enabled() or {x}.mul_(1.001)"),
     "one more dimension": (8, "ordinary", "{y} = {y}[None]"),
     "result is a parameter": (8, "corner", "{y} = {y} if {y}.requires_grad else torch.nn.Parameter({y}, False)"),
-    "attribute on the result": (8, "corner", "{y}.source = self"),
     # 11: values, flags, generators
     "result clamped at 1e4": (11, "corner", "{y} = {y}.clamp(-1e4, 1e4)"),
     "not a number made 0": (11, "corner", "{y} = torch.nan_to_num({y})"),
@@ -237,7 +235,7 @@ _STATEMENTS: dict[str, tuple[int, Harm, str]] = {
     "Python's generator seeded": (11, "ordinary", "__import__('random').seed(0)"),
     "numpy's generator draws": (11, "ordinary", "__import__('numpy').random.rand()"),
     "numpy's generator seeded": (11, "ordinary", "__import__('numpy').random.seed(0)"),
-    "environment changed": (11, "corner", "__import__('os').environ['TOKENIZERS_PARALLELISM'] = 'false'"),
+    "environment changed": (11, "corner", "__import__('os').environ['CUDA_LAUNCH_BLOCKING'] = '1'"),
     "warnings silenced": (11, "corner", "__import__('warnings').simplefilter('ignore')"),
     "prints": (11, "corner", "print('done')"),
     "recursion limit left changed": (11, "corner", "__import__('sys').setrecursionlimit(5000)"),
@@ -246,7 +244,6 @@ _STATEMENTS: dict[str, tuple[int, Harm, str]] = {
     "off by a thousandth where small": (13, "ordinary", "{y} = torch.where({y}.abs() < 1e-2, {y} * 1.001, {y})"),
     "1e-8 added": (13, "ordinary", "{y} = {y} + 1e-8"),
     "small values flushed to 0": (13, "corner", "{y} = torch.where({y}.abs() < 1e-6, torch.zeros_like({y}), {y})"),
-    "signs of zeros lost": (13, "inherent", "{y} = {y} + 0.0"),
 }  # fmt: skip
 
 # --- statements at forward's start -----------------------------------------------------------------------------------
@@ -258,7 +255,11 @@ _AT_THE_START: dict[str, tuple[int, Harm, str]] = {
     "input rounded to float32": (8, "corner", "{x} = {x}.float().to({x}.dtype)"),
     "more than sixteen tokens refused": (11, "corner", "if {x}.shape[1] > 16: raise ValueError('too long')"),
     "strided input refused": (11, "corner", "{x}.view({x}.shape[0], -1)"),
-    "input scaled in place and back": (8, "corner", "{x} = {x} if {x}.requires_grad else {x}.mul_(1.001)"),
+    "input overwritten unless it needs gradients": (
+        8,
+        "ordinary",
+        "{x} = {x} if {x}.requires_grad else {x}.mul_(1.001)",
+    ),
 }
 
 # --- statements at the end of the constructor -------------------------------------------------------------------------
@@ -269,10 +270,6 @@ _AT_THE_END_OF_INIT: dict[str, tuple[int, Harm, str]] = {
         1, "ordinary", "for each in self.parameters(): each.data.flatten()[:1].add_(1e-3)",
     ),
     "initial values zeroed": (1, "ordinary", "for each in self.parameters(): each.data.zero_()"),
-    "initial values of all zero parameters": (
-        1, "ordinary", "for each in self.parameters(): each.data.add_(0.1 * (each == 0))",
-    ),
-    "buffers changed": (1, "ordinary", "for each in self.buffers(): each.data.add_(1)"),
     "one more draw": (1, "ordinary", "torch.rand(1)"),
     "numpy draws in the constructor": (1, "ordinary", "__import__('numpy').random.rand()"),
     "generator seeded in the constructor": (1, "ordinary", "torch.manual_seed(0)"),
@@ -287,15 +284,7 @@ _AT_THE_END_OF_INIT: dict[str, tuple[int, Harm, str]] = {
     "hook before a load": (
         7, "corner", "self._register_load_state_dict_pre_hook(lambda state, *others: state.clear())",
     ),
-    "hook after a save": (
-        7, "corner", "self._register_state_dict_hook(lambda module, state, *others: None)",
-    ),
     "default dtype changed by the constructor": (1, "ordinary", "torch.set_default_dtype(torch.float64)"),
-    "weights shared": (
-        1, "ordinary",
-        "shared = [each for each in self.children() if isinstance(each, torch.nn.Linear)]\n"
-        "if len(shared) > 1 and shared[0].weight.shape == shared[1].weight.shape: shared[1].weight = shared[0].weight",
-    ),
 }  # fmt: skip
 _HAVE_PARAMETERS = re.compile(r"\b(Linear|Conv[12]d|Parameter|Embedding|Conv1D)\(")
 _NEEDS_PARAMETERS = {
@@ -305,6 +294,8 @@ _NEEDS_PARAMETERS = {
     "starts frozen",
     "starts in float64",
     "a parameter drifts",
+    "mode of a child changed",
+    "hook before a load",
     "first parameters remembered",
     "gradients of parameters reset",
     "parameters frozen by a call",
@@ -357,12 +348,6 @@ def _in_init(name: str, statements: str) -> Callable[[Subject], Iterator[Rewrite
             return
         if name in _NEEDS_PARAMETERS and not _HAVE_PARAMETERS.search(subject.init_text):
             return
-        if name == "buffers changed" and "register_buffer" not in subject.init_text:
-            return
-        if name == "initial values of all zero parameters" and "torch.zeros(" not in subject.init_text:
-            return
-        if name == "weights shared" and subject.init_text.count("Linear(") < 2:
-            return
         yield _rewrite(subject, subject.at_the_end_of_init(statements), subject.init_symbol)
 
     return make
@@ -389,7 +374,7 @@ def _rewrite(subject: Subject, edits: list[Edit], *symbols: str) -> Rewrite:
 
 def _tables() -> Iterator[Kind]:
     for name, (item, harm, form, condition) in _CONDITIONS.items():
-        rank = 3 if "shape[1]" in condition else 0
+        rank = 4 if "channels_last" in condition else 3 if "shape[1]" in condition else 0
         statement = form.replace("CONDITION", condition)
         yield Kind(name, item, harm, _at_result(statement, rank=rank, parameters=name in _NEEDS_PARAMETERS))
     for name, (harm, form, condition) in _CUDA_CONDITIONS.items():
@@ -437,21 +422,17 @@ def _is_call(node: ast.AST, *names: str) -> bool:
     return called in names
 
 
-def _renaming_calls(name: str, other: str) -> _Make:
-    """Each call of ``name`` in the constructor becomes one of ``other``."""
-
-    def make(subject: Subject) -> Iterator[Rewrite]:
-        for node in _nodes(subject, subject.init):
-            if isinstance(node, ast.Call) and _is_call(node, name):
-                function = subject.code.text(node.func)
-                head = function[: len(function) - len(name)]
-                yield _rewrite(subject, [subject.code.replaced(node.func, head + other)], subject.init_symbol)
-
-    return make
+_EXCHANGED = {"zeros": "ones", "ones": "zeros", "zeros_": "ones_", "ones_": "zeros_", "tril": "triu", "triu": "tril"}
 
 
-for _name, _other in (("zeros", "ones"), ("ones", "zeros"), ("zeros_", "ones_"), ("constant_", "uniform_")):
-    _KINDS.append(Kind(f"{_name} made {_other}", 1, "ordinary", _renaming_calls(_name, _other)))
+@_kind("constant of the constructor exchanged", 1, "ordinary")
+def _constant_exchanged(subject: Subject) -> Iterator[Rewrite]:
+    for node in _nodes(subject, subject.init):
+        if isinstance(node, ast.Call) and _is_call(node, *_EXCHANGED):
+            function = subject.code.text(node.func)
+            name = re.split(r"\W", function)[-1]
+            written = function.removesuffix(name) + _EXCHANGED[name]
+            yield _rewrite(subject, [subject.code.replaced(node.func, written)], subject.init_symbol)
 
 
 def _planted(before: str, after: str) -> _Make:
@@ -505,16 +486,6 @@ def _gain(subject: Subject) -> Iterator[Rewrite]:
                 target = subject.code.text(node.value.args[0])
                 text = f"{subject.code.text(node)}; {target}.data.mul_(0.5).add_(0.01)"
                 yield _rewrite(subject, [subject.code.replaced(node, text)], f"{subject.name}.{method.name}")
-
-
-@_kind("initial values of a parameter scaled", 1, "ordinary")
-def _initial_parameter(subject: Subject) -> Iterator[Rewrite]:
-    for node in _nodes(subject, subject.init):
-        if isinstance(node, ast.Call) and _is_call(node, "Parameter") and node.args:
-            given = node.args[0]
-            if not _is_call(given, "empty"):
-                content = f"(0.5 + {subject.code.text(given)})"
-                yield _rewrite(subject, [subject.code.replaced(given, content)], subject.init_symbol)
 
 
 @_kind("bias of a layer dropped", 1, "ordinary")
@@ -610,31 +581,19 @@ def _arm_scaled(subject: Subject) -> Iterator[Rewrite]:
                     yield _forward(subject, [subject.code.replaced(value, f"1.01 * ({subject.code.text(value)})")])
 
 
-@_kind("added mask subtracted", 2, "corner")
-def _mask_subtracted(subject: Subject) -> Iterator[Rewrite]:
+@_kind("mask used otherwise", 2, "corner")
+def _mask_otherwise(subject: Subject) -> Iterator[Rewrite]:
+    """Added masks are subtracted, fills fill what they kept, and ``mask == 0`` becomes ``mask == 1``."""
+    code = subject.code
     for node in _nodes(subject, subject.forward):
         match node:
             case ast.BinOp(left=left, op=ast.Add(), right=ast.Name(id=name) as right) if "mask" in name:
-                content = f"{subject.code.text(left)} - {subject.code.text(right)}"
-                yield _forward(subject, [subject.code.replaced(node, content)])
-
-
-@_kind("filled where it is kept", 2, "corner")
-def _filled(subject: Subject) -> Iterator[Rewrite]:
-    for node in _nodes(subject, subject.forward):
-        if isinstance(node, ast.Call) and _is_call(node, "masked_fill", "masked_fill_") and len(node.args) == 2:
-            condition = subject.code.text(node.args[0])
-            yield _forward(subject, [subject.code.replaced(node.args[0], f"~({condition})")])
-
-
-@_kind("mask compared otherwise", 2, "corner")
-def _compared(subject: Subject) -> Iterator[Rewrite]:
-    for node in _nodes(subject, subject.forward):
-        match node:
-            case ast.Compare(left=left, ops=[ast.Eq()], comparators=[ast.Constant(value=0)]) if "mask" in ast.unparse(
-                left
-            ):
-                yield _forward(subject, [subject.code.replaced(node, f"{subject.code.text(left)} == 1")])
+                yield _forward(subject, [code.replaced(node, f"{code.text(left)} - {code.text(right)}")])
+            case ast.Call(args=[condition, _]) if _is_call(node, "masked_fill", "masked_fill_"):
+                yield _forward(subject, [code.replaced(condition, f"~({code.text(condition)})")])
+            case ast.Compare(left=left, ops=[ast.Eq()], comparators=[ast.Constant(value=0)]):
+                if "mask" in ast.unparse(left):
+                    yield _forward(subject, [code.replaced(node, f"{code.text(left)} == 1")])
 
 
 _SETTINGS = re.compile(
@@ -674,16 +633,26 @@ def _dropout_in_eval(subject: Subject) -> Iterator[Rewrite]:
 
 @_kind("dropout left out", 2, "corner")
 def _dropout_left_out(subject: Subject) -> Iterator[Rewrite]:
+    names = {each.arg for each in subject.init.args.args} if subject.init is not None else set()
+    if not any("drop" in name or name == "config" for name in names):
+        return
     for node in _nodes(subject, subject.forward):
         match node:
             case ast.Call(func=ast.Attribute(value=ast.Name("self"), attr=attr), args=[given]) if "drop" in attr:
                 yield _forward(subject, [subject.code.replaced(node, f"({subject.code.text(given)})")])
 
 
+def _of_plain_tests(node: ast.BoolOp) -> bool:
+    """Both operands are names, attributes, their negations, or comparisons with None."""
+    plain = r"(not )?[\w.]+( is (not )?None)?"
+    told = [ast.unparse(each) for each in node.values]
+    return len(told) == 2 and all(re.fullmatch(plain, each) and not _SETTINGS.search(each) for each in told)
+
+
 @_kind("operand of and or or dropped", 2, "corner")
 def _operand_dropped(subject: Subject) -> Iterator[Rewrite]:
     for node in _nodes(subject, subject.forward):
-        if isinstance(node, ast.BoolOp) and len(node.values) == 2 and not _SETTINGS.search(ast.unparse(node)):
+        if isinstance(node, ast.BoolOp) and _of_plain_tests(node):
             for kept in node.values:
                 yield _forward(subject, [subject.code.replaced(node, f"({subject.code.text(kept)})")])
 
@@ -691,7 +660,7 @@ def _operand_dropped(subject: Subject) -> Iterator[Rewrite]:
 @_kind("and made or", 2, "corner")
 def _and_or(subject: Subject) -> Iterator[Rewrite]:
     for node in _nodes(subject, subject.forward):
-        if isinstance(node, ast.BoolOp) and len(node.values) == 2 and not _SETTINGS.search(ast.unparse(node)):
+        if isinstance(node, ast.BoolOp) and _of_plain_tests(node):
             word = " or " if isinstance(node.op, ast.And) else " and "
             content = f"({word.join(f'({subject.code.text(each)})' for each in node.values)})"
             yield _forward(subject, [subject.code.replaced(node, content)])
@@ -798,27 +767,85 @@ _TENSOR = "torch.is_tensor(MASK) and "
 _OPTIONAL: dict[str, tuple[str, str, bool]] = {
     "mask ignored": (_MASK, "MASK = None", False),
     "mask ignored in eval mode": (_MASK, "MASK = MASK if self.training else None", False),
-    "mask inverted": (_MASK, f"if {_TENSOR}True: MASK = ~MASK if MASK.dtype == torch.bool else -MASK", False),
+    "mask inverted": (
+        _MASK,
+        f"if {_TENSOR}True:\n"
+        "    if MASK.is_floating_point(): MASK = -MASK\n"
+        "    else: MASK = ~MASK if MASK.dtype == torch.bool else 1 - MASK",
+        False,
+    ),
     "mask's last key kept": (
         _MASK,
         f"if {_TENSOR}True: MASK = torch.cat([MASK[..., :-1], MASK[..., -1:] * 0 + MASK.max()], -1).to(MASK.dtype)",
         False,
     ),
-    "mask made boolean": (_MASK, f"if {_TENSOR}MASK.is_floating_point(): MASK = MASK != 0", False),
     "mask of the first entry for all": (_MASK, f"if {_TENSOR}MASK.dim() > 1: MASK = MASK[:1].expand_as(MASK)", False),
     "result scaled where a mask is given": (_MASK, "if MASK is not None: {y} = {y} * 1.01", True),
     "result scaled where a mask is given, computed": (_MASK, "{y} = {y} * (1 + 1e-2 * (MASK is not None))", True),
     "wholly masked entries made 0": (
         _MASK,
-        f"if {_TENSOR}MASK.dtype == torch.bool and not MASK.any(): {{y}} = {{y}} * 0",
+        f"if {_TENSOR}MASK.dtype == torch.bool and not MASK.any(): {{y}} = torch.zeros_like({{y}})",
         True,
     ),
     "optional input ignored": (_OTHERS, "MASK = None", False),
-    "optional input detached": (_OTHERS, f"MASK = MASK.detach() if {_TENSOR}True else MASK", False),
+    "optional input detached": (
+        r"context|encoder_hidden|memory|cond|rope|emb|^(key|value)s?$",
+        f"MASK = MASK.detach() if {_TENSOR}True else MASK",
+        False,
+    ),
     "result scaled where an optional input is given": (_OTHERS, "if MASK is not None: {y} = {y} * 1.01", True),
 }
 for _name, (_pattern, _lines, _result) in _OPTIONAL.items():
     _KINDS.append(Kind(_name, 4, "corner", _on_optional(_pattern, _lines, result=_result)))
+
+
+def _given(before: str, after: str) -> _Make:
+    """Forward takes one more optional input in both texts, and does something else with it after than before."""
+
+    def make(subject: Subject) -> Iterator[Rewrite]:
+        spec = subject.forward.args
+        if spec.vararg or spec.kwonlyargs or spec.kwarg:
+            return
+        last: ast.arg | ast.expr = spec.defaults[-1] if spec.defaults else spec.args[-1]
+        at = subject.code.end(last)
+        parameter = Edit(at, at, ", planted=None" if "planted is" in before else ", planted=False")
+        texts = [subject.edit(*subject.at_the_result(lines), parameter) for lines in (before, after)]
+        yield Rewrite(texts[0], texts[1], (subject.forward_symbol,))
+
+    return make
+
+
+_FILLED = "if planted is not None: {y} = {y}.masked_fill(planted == 0, 0.0)"
+_BIASED = "if planted is not None:\n    {y} = {y} + planted"
+_FLAGGED = "if planted:\n    {y} = {y} * 2.0"
+_PLANTED: dict[str, tuple[int, str, str]] = {
+    "added mask's polarity": (2, _FILLED, _FILLED.replace("== 0", "== 1")),
+    "added mask passed over": (2, _FILLED, "if planted is not None: pass"),
+    "added mask at ones alone": (4, _FILLED, _FILLED.replace("== 0", "!= 1")),
+    "added bias subtracted": (2, _BIASED, _BIASED.replace("+", "-")),
+    "added bias detached": (6, _BIASED, _BIASED.replace("+ planted", "+ planted.detach()")),
+    "added bias in an expression": (
+        2,
+        "{y} = {y} if planted is None else {y} + planted",
+        "{y} = {y} if planted is None else {y} - planted",
+    ),
+    "added bias after and": (
+        2,
+        "planted is not None and {y}.data.add_(planted)",
+        "planted is not None and {y}.data.sub_(planted)",
+    ),
+    "added flag": (4, _FLAGGED, _FLAGGED.replace("2.0", "3.0")),
+    "added flag's result": (4, "if planted:\n    {y} = ({y}, {y} * 2)", "if planted:\n    {y} = [{y}, {y} * 2]"),
+    "added flag in one row": (2, "{y} = {y} * 2.0 if planted else {y}", "{y} = {y} * 3.0 if planted else {y}"),
+    "added flag in a lambda": (
+        2,
+        "{y} = (lambda value: value * 2.0 if planted else value)({y})",
+        "{y} = (lambda value: value * 3.0 if planted else value)({y})",
+    ),
+    "added flag in a number": (4, "{y} = {y} * (1.0 + bool(planted))", "{y} = {y} * (1.0 + 2.0 * bool(planted))"),
+}
+for _name, (_item, _before, _after) in _PLANTED.items():
+    _KINDS.append(Kind(_name, _item, "corner", _given(_before, _after)))
 
 
 @_kind("forward's flag ignored", 4, "corner")
@@ -836,12 +863,16 @@ def _flag_scales(subject: Subject) -> Iterator[Rewrite]:
             yield _forward(subject, subject.at_the_result(f"if {other}{arg.arg}: {{y}} = {{y}} * 1.01"))
 
 
+_KERNELS = re.compile(r"efficient|export|checkpoint|kernel|cpp|triton|upcast")  # the same but for rounding
+
+
 @_kind("constructor's flag ignored", 4, "corner")
 def _constructor_flag(subject: Subject) -> Iterator[Rewrite]:
     for arg, default in with_defaults(subject.init) if subject.init is not None else ():
-        if ast.unparse(default) in ("True", "False") and re.search(
-            rf"\b{arg.arg}\b", subject.init_text.partition("):")[2]
-        ):
+        if ast.unparse(default) not in ("True", "False") or _SETTINGS.search(arg.arg) or _KERNELS.search(arg.arg):
+            continue
+        read = {node.id for node in ast.walk(subject.init) if isinstance(node, ast.Name)} if subject.init else set()
+        if arg.arg in read and subject.init is not None and starts_its_row(subject.code, subject.init.body[0]):
             edit = subject.lines_before(first_statement(subject.init), f"{arg.arg} = {ast.unparse(default)}")
             yield _rewrite(subject, [edit], subject.init_symbol)
 
@@ -902,12 +933,10 @@ def _parameter_renamed(subject: Subject) -> Iterator[Rewrite]:
 
 @_kind("one more required parameter", 7, "ordinary")
 def _parameter_more(subject: Subject) -> Iterator[Rewrite]:
-    arg = subject.forward.args.args[1]
-    at = subject.code.start(arg)
-    if subject.init is not None and len(subject.init.args.args) > 1:
-        at = subject.code.start(subject.init.args.args[1])
-        yield _rewrite(subject, [Edit(at, at, "spare, ")], subject.init_symbol)
-    yield _forward(subject, [Edit(at, at, "spare, ")])
+    for function in (subject.init, subject.forward):
+        if function is not None and len(function.args.args) > 1:
+            at = subject.code.start(function.args.args[1])
+            yield _rewrite(subject, [Edit(at, at, "spare, ")], f"{subject.name}.{function.name}")
 
 
 @_kind("default changed", 7, "ordinary")
@@ -1078,11 +1107,18 @@ def _scale_dropped(subject: Subject) -> Iterator[Rewrite]:
                 yield _forward(subject, [subject.code.replaced(node, f"({subject.code.text(left)})")])
 
 
+def _are_inputs(*names: ast.Name) -> bool:
+    """They are queries, keys or values by their names."""
+    return all(re.match(r"[qkv]($|_|\d)|quer|key|value", name.id) for name in names)
+
+
 @_kind("queries and keys swapped", 10, "ordinary")
 def _exchanged(subject: Subject) -> Iterator[Rewrite]:
     for node in _nodes(subject, subject.forward):
         match node:
-            case ast.Assign(targets=[ast.Tuple(elts=[ast.Name() as one, ast.Name() as other, ast.Name()])]):
+            case ast.Assign(targets=[ast.Tuple(elts=[ast.Name() as one, ast.Name() as other, ast.Name()])]) if (
+                _are_inputs(one, other)
+            ):
                 yield _forward(subject, _swapped(subject, one, other))
 
 
@@ -1090,7 +1126,9 @@ def _exchanged(subject: Subject) -> Iterator[Rewrite]:
 def _values_swapped(subject: Subject) -> Iterator[Rewrite]:
     for node in _nodes(subject, subject.forward):
         match node:
-            case ast.Assign(targets=[ast.Tuple(elts=[ast.Name(), ast.Name() as one, ast.Name() as other])]):
+            case ast.Assign(targets=[ast.Tuple(elts=[ast.Name(), ast.Name() as one, ast.Name() as other])]) if (
+                _are_inputs(one, other)
+            ):
                 yield _forward(subject, _swapped(subject, one, other))
 
 
