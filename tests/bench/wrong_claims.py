@@ -21,7 +21,7 @@ from mha_lint.settings import Settings
 from mha_lint.validation import Job, Validator
 from tests.bench.injection.code import Code
 from tests.bench.injection.sites import sites_of
-from tests.bench.wrong_kinds import Harm, Kind, Rewrite
+from tests.bench.rewrites import Harm, Kind, Make, Rewrite
 from tests.bench.wrong_subjects import WIDTHS, Subject, own_nodes, parses
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -93,7 +93,7 @@ def widths(subject: Subject) -> list[str]:
     return [each for each in given if "." in each or each in names]
 
 
-def _extending(projection: str) -> Callable[[Subject], Iterator[Rewrite]]:
+def _extending(projection: str) -> Make:
     def make(subject: Subject) -> Iterator[Rewrite]:
         if subject.width:
             yield projected(subject, subject.width, projection)
@@ -205,7 +205,7 @@ def right_fix(claim: Claim) -> Rewrite:
     )
 
 
-def _beside(relation: Relation, statements: str) -> Callable[[Subject], Iterator[Rewrite]]:
+def _beside(relation: Relation, statements: str) -> Make:
     """The right fix, and statements at the result."""
 
     def make(subject: Subject) -> Iterator[Rewrite]:
@@ -215,7 +215,7 @@ def _beside(relation: Relation, statements: str) -> Callable[[Subject], Iterator
     return make
 
 
-def _instead(relation: Relation, statements: str) -> Callable[[Subject], Iterator[Rewrite]]:
+def _instead(relation: Relation, statements: str) -> Make:
     """No fix, but statements at the result of what was there."""
 
     def make(subject: Subject) -> Iterator[Rewrite]:
@@ -226,7 +226,7 @@ def _instead(relation: Relation, statements: str) -> Callable[[Subject], Iterato
     return make
 
 
-def _weights(content: str, *, of_original: bool) -> Callable[[Subject], Iterator[Rewrite]]:
+def _weights(content: str, *, of_original: bool) -> Make:
     """Each softmax ``{s}`` of the class becomes ``content``, on top of the fix or in its place."""
 
     def make(subject: Subject) -> Iterator[Rewrite]:
@@ -242,7 +242,7 @@ def _weights(content: str, *, of_original: bool) -> Callable[[Subject], Iterator
     return make
 
 
-def _merged(change: Callable[[str, str], str]) -> Callable[[Subject], Iterator[Rewrite]]:
+def _merged(change: Callable[[str, str], str]) -> Make:
     """The value that is transposed, and how, in each chain ``value.transpose(…).reshape(…)`` of the repaired class."""
 
     def make(subject: Subject) -> Iterator[Rewrite]:

@@ -34,8 +34,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from mha_lint.findings import Verdict
 from mha_lint.validation import Job, Validator
 from tests.bench import right_kinds, wrong_claims, wrong_kinds
+from tests.bench.rewrites import Kind, Rewrite
 from tests.bench.wrong_claims import Claim
-from tests.bench.wrong_kinds import Kind, Rewrite
 from tests.bench.wrong_subjects import Subject, candidates, parses
 
 TIMEOUT = 60.0  # seconds for one job, imports included
