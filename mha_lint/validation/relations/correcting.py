@@ -15,6 +15,7 @@ import torch
 from mha_lint.findings import Verdict, VerdictName
 from mha_lint.validation.child import imports, isolation, stubs
 from mha_lint.validation.relations import rounding
+from mha_lint.validation.relations.oracles import Oracle
 from mha_lint.validation.relations.showing import Case, Shown, observed
 from mha_lint.validation.search import harness, targets
 from mha_lint.validation.search.added import reaching_added
@@ -53,6 +54,8 @@ class Correction:
         self.tell = tell
         self.record = Record()
         self.shown = Shown()
+        self.oracle = Oracle(sources)
+        self.misread = ""  # the first trial in which after is none of what before may mean
         self.agreed: set[str] = set()  # devices that saw the regime in which both must agree
         self.level = ""
 
@@ -89,7 +92,7 @@ class Correction:
         except TimeoutError:  # what was not seen by then may still be there
             return self._finish("not exercised", f"time ran out after {len(self.record.trials)} trials")
         if not reason:
-            return self._finish("validated", "; ".join(described))
+            return self._finish("validated", "; ".join(filter(None, [*described, self.oracle.shortcoming()])))
         unshown = self._shows_nothing()
         return replace(self._finish("not exercised", reason), unshown=unshown)
 
@@ -195,6 +198,8 @@ class Correction:
                 if lost := sorted(arrived.before - arrived.after):
                     where = f"{str(dtype).removeprefix('torch.')} on {device}, {'train' if training else 'eval'} mode"
                     raise Refuted(f"the {lost[0]} is lost: it is zero, whatever the inputs ({where})")
+            if self.misread:
+                raise Refuted(self.misread)
         self.shown.close()
 
     def _trial(self, case: Case, arrived: _Arrived, *, first: bool) -> None:
@@ -254,7 +259,12 @@ class Correction:
         self.record.ran_before |= ran_before
         self.record.ran_after |= ran_after
         self.record.met |= met
-        note("agree", difference.largest, "; ".join(filter(None, details)))
+        meant, wrong = self.oracle.judge(case, before, after, seen)
+        if wrong:  # a probe, or a gradient that is lost, may tell it in plainer words in another mode
+            note("differ", difference.largest, wrong)
+            self.misread = self.misread or note.counterexample(wrong)
+            return
+        note("agree", difference.largest, "; ".join(filter(None, [*details, meant])))
 
     def _agreement(
         self, case: Case, before: trial.Seen, after: trial.Seen, difference: trial.Comparison, note: Noting
