@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -13,7 +14,7 @@ from mha_lint.findings import Verdict, VerdictName
 from mha_lint.validation.child import imports, isolation, stubs, tampering
 from mha_lint.validation.job import Job
 from mha_lint.validation.relations import correcting, holding, intentions, projected, rounding
-from mha_lint.validation.search import harness, targets
+from mha_lint.validation.search import harness, optional, targets
 from mha_lint.validation.search.added import reaching_added
 from mha_lint.validation.search.construct import without_dropout
 from mha_lint.validation.search.setups import Setup, depends_on_inputs, workable
@@ -207,10 +208,12 @@ class _Examination:
         return self._finish("not exercised", reason) if reason else self._finish("validated", "; ".join(self.described))
 
     def _try_flags(self, search: harness.Search, setup: Setup) -> None:
-        """Few trials with each flag of the constructor the other way round; where time runs out, the rest stands."""
+        """Few trials with other flags, sizes and optional inputs; where time runs out, the rest stands."""
         with contextlib.suppress(TimeoutError):
-            for flipped in search.flipped(setup, min(self.deadline, time.monotonic() + _FLIPPED)):
-                self._try_setup(flipped, "cpu", dtypes=(torch.float32,), shapes=2)
+            until = min(self.deadline, time.monotonic() + _FLIPPED)
+            others = () if self.level == "region" else (search.apart(setup, until), optional.given(search, setup))
+            for other in itertools.chain(search.flipped(setup, until), *others):
+                self._try_setup(other, "cpu", dtypes=(torch.float32,), shapes=2)
 
     def _try_added(self, search: harness.Search) -> None:
         """Few trials of what only the text after has, where no trial has run it yet."""

@@ -22,7 +22,7 @@ from torch.overrides import TorchFunctionMode
 from mha_lint.validation.child import imports
 from mha_lint.validation.probes import Observation, observe
 from mha_lint.validation.relations import score_scales
-from mha_lint.validation.relations.readings import READINGS, Call, Change, Reading
+from mha_lint.validation.relations.readings import READINGS, Call, Change, Reading, moved
 from mha_lint.validation.relations.rounding import dropping_alike, last_place
 from mha_lint.validation.relations.showing import Case, default_dtype, named_arguments
 from mha_lint.validation.trials import trial
@@ -279,8 +279,9 @@ def _inputs(case: Case, conditions: trial.Conditions) -> Callable[[], trial.Inpu
     return replace(case, conditions=conditions).make
 
 
-def _order(meaning: Meaning) -> tuple[int, str]:
-    return len(meaning), str(sorted(meaning, key=str))
+def _order(meaning: Meaning) -> tuple[int, int, str]:
+    """The fewest other readings first, and those that move the fewest dims."""
+    return len(meaning), sum(moved(change) for _, change in meaning), str(sorted(meaning, key=str))
 
 
 def _in_words(meaning: Meaning) -> str:

@@ -243,6 +243,12 @@ def _orders(rank: int) -> Iterator[tuple[int, ...]]:
             yield order
 
 
+def moved(change: Change) -> int:
+    """The dims that a reading of a view moves; 0 for other readings."""
+    order = change[-1] if isinstance(change[-1], tuple) else ()
+    return sum(place != dim for place, dim in enumerate(order))
+
+
 def _view_changes(call: Call) -> Iterator[Change]:
     value, out = call.args[0], call.run()
     if not isinstance(value, torch.Tensor) or not isinstance(out, torch.Tensor) or not value.dim():
@@ -251,9 +257,9 @@ def _view_changes(call: Call) -> Iterator[Change]:
         yield from (("dims moved before", order) for order in _orders(value.dim()))
     if value.dim() <= out.dim():
         yield from (("dims moved after", order) for order in _orders(out.dim()))
-    for name, rank in (("unfolded before", value.dim()), ("unfolded after", out.dim())):
-        if rank == 3:
-            yield from ((name, outer, order) for outer in (True, False) for order in _orders(rank + 1))
+    for name, folded, other in (("unfolded before", value, out), ("unfolded after", out, value)):
+        if folded.dim() == 3 and folded.shape[0] > other.shape[0]:
+            yield from ((name, outer, order) for outer in (True, False) for order in _orders(4))
 
 
 def _viewed(call: Call, change: Change) -> Any:
