@@ -30,7 +30,7 @@ from mha_lint.validation.trials.coverage import Statement
 from mha_lint.validation.trials.pairing import Sources
 
 UNHELD = "its meaning was not held against an oracle"
-_MOST = 256  # candidates
+_MOST = 512  # candidates
 _PRUNED = 1e-2  # relative to the largest output: what differs by more is dropped before gradients are compared
 _PLACES = 4  # units in the last place of the largest value by which two orders of the same arithmetic may differ
 

@@ -232,8 +232,11 @@ def _is_constant(value: Any) -> bool:
 
 
 def _view_ranks(call: Call) -> tuple[int, ...]:
-    out = call.run()
-    return (call.args[0].dim(), out.dim()) if isinstance(out, torch.Tensor) else ()
+    """The ranks, and whether the first dim is taken apart or put together with others."""
+    value, out = call.args[0], call.run()
+    if not isinstance(out, torch.Tensor) or not value.dim() or not out.dim():
+        return ()
+    return value.dim(), out.dim(), (value.shape[0] > out.shape[0]) - (value.shape[0] < out.shape[0])
 
 
 def _orders(rank: int) -> Iterator[tuple[int, ...]]:
@@ -251,7 +254,7 @@ def moved(change: Change) -> int:
 
 def _view_changes(call: Call) -> Iterator[Change]:
     value, out = call.args[0], call.run()
-    if not isinstance(value, torch.Tensor) or not isinstance(out, torch.Tensor) or not value.dim():
+    if not isinstance(value, torch.Tensor) or not isinstance(out, torch.Tensor) or not value.dim() or not out.dim():
         return
     if value.dim() >= out.dim():
         yield from (("dims moved before", order) for order in _orders(value.dim()))
