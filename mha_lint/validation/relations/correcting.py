@@ -139,6 +139,8 @@ class Correction:
             self._try_at(dropouts.at_rate(setup, thing, 0.0), device, 0.0, "no dropout")
         if self.job.agree == "one token" and device not in self.agreed and (single := self._of_one_head(setup)):
             self._try_at(single, device, None, "one token")
+        if self.misread:
+            raise Refuted(self.misread)
 
     def _dropping(self, setup: Setup) -> Setup | None:
         """The setup with every dropout at work; None where the class does not take that."""
@@ -198,8 +200,6 @@ class Correction:
                 if lost := sorted(arrived.before - arrived.after):
                     where = f"{str(dtype).removeprefix('torch.')} on {device}, {'train' if training else 'eval'} mode"
                     raise Refuted(f"the {lost[0]} is lost: it is zero, whatever the inputs ({where})")
-            if self.misread:
-                raise Refuted(self.misread)
         self.shown.close()
 
     def _trial(self, case: Case, arrived: _Arrived, *, first: bool) -> None:
