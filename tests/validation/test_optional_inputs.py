@@ -81,18 +81,16 @@ def test_the_same_rewrite_with_the_right_width_is_validated(check: Check) -> Non
 @pytest.mark.parametrize(
     ("old", "new"),
     [
-        ("/ q.shape[-1] ** 0.5", "/ q.shape[-1] ** (0.5 if mask is None else 0.25)"),
-        ("weights = scores.softmax(-1)", "weights = scores.softmax(-1) if memory is None else scores.sigmoid()"),
-        ("(weights @ v)", "((weights if not is_causal else weights.tril(-1)) @ v)"),
-        ("return (out, weights) if return_weights else out", "return (out, scores) if return_weights else out"),
-        ("weights = scores.softmax(-1)", "weights = scores.exp() / (scores.exp().sum(-1, keepdim=True) + 1e-30)"),
+        ("/ q.shape[-1] ** 0.5", "/ (q.shape[-1] ** 0.5 * (1 + (mask is not None)))"),
+        ("weights = scores.softmax(-1)", "weights = scores.softmax(-1) * (1 + (memory is not None))"),
+        ("(weights @ v)", "(weights * (1 + is_causal) @ v)"),
+        ("weights = scores.softmax(-1)", "weights = scores.softmax(-1) * (1 + return_weights)"),
     ],
-    ids=["mask", "memory", "causal", "weights", "wholly masked"],
+    ids=["mask", "memory", "causal", "weights"],
 )
 def test_code_that_depends_on_an_optional_input_is_run_with_it(check: Check, old: str, new: str) -> None:
     verdict = check(OPTIONAL, old, new, "Attention.forward")
-    assert verdict.verdict != "validated", verdict
-    assert verdict.trials
+    assert verdict.verdict == "refuted", verdict
 
 
 def test_a_right_rewrite_is_validated_with_its_optional_inputs_and_without(check: Check) -> None:
