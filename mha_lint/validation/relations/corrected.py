@@ -17,6 +17,7 @@ from mha_lint.validation.child import stubs
 from mha_lint.validation.probes import Observation
 from mha_lint.validation.relations import rounding
 from mha_lint.validation.relations.claim import Extra, Misuse, Outcome, Ran, Variant
+from mha_lint.validation.relations.oracles import Oracle
 from mha_lint.validation.relations.shown import Shown, observed
 from mha_lint.validation.search import targets
 from mha_lint.validation.search.harness import Search
@@ -61,8 +62,13 @@ class Corrected:
     met: set[Statement] = field(default_factory=set)
     shown: Shown = field(default_factory=Shown)
     agreed: set[str] = field(default_factory=set)  # devices that saw the regime in which both must agree
+    oracle: Oracle = field(init=False)
+    misread: str = ""  # the first trial in which after is none of what before may mean
     _arrived: dict[bool, _Arrived] = field(default_factory=dict)  # by mode, of the variant under way
     _seen: list[tuple[Observation, Observation]] = field(default_factory=list)  # in the trial under way
+
+    def __post_init__(self) -> None:
+        self.oracle = Oracle(self.sources)
 
     def meaning(self) -> contextlib.AbstractContextManager[None]:
         """None but its own: the code computes the wrong thing."""
@@ -148,7 +154,11 @@ class Corrected:
         arrived = self._arrived.setdefault(case.conditions.training, _Arrived())
         arrived.before |= _with_gradient(tried.before)
         arrived.after |= _with_gradient(tried.after)
-        return Outcome("agree", "; ".join(filter(None, details)), ran.flagged, rounded=bool(rounded))
+        meant, wrong = self.oracle.judge(case, tried.before, tried.after, self._seen)
+        if wrong:  # a probe, or a gradient that is lost, may tell it in plainer words in another mode
+            self.misread = self.misread or note.counterexample(wrong)
+            return Outcome("differ", wrong)
+        return Outcome("agree", "; ".join(filter(None, [*details, meant])), ran.flagged, rounded=bool(rounded))
 
     def end(self, variant: Variant) -> None:
         arrived, self._arrived = self._arrived, {}
@@ -157,6 +167,8 @@ class Corrected:
                 mode = "train" if is_training else "eval"
                 raise Refuted(f"the {lost[0]} is lost: it is zero, whatever the inputs ({mode} mode)")
         self.shown.close()
+        if self.misread:
+            raise Refuted(self.misread)
 
     def misused(self, variant: Variant, pair: Pair, assignments: list[Assignment]) -> Misuse | None:
         return None
@@ -174,6 +186,8 @@ class Corrected:
         return ""
 
     def finish(self, verdict: Verdict, *, in_time: bool) -> Verdict:
+        if verdict.verdict == "validated" and (short := self.oracle.shortcoming()):
+            verdict = replace(verdict, reason=f"{verdict.reason}; {short}")
         unshown = in_time and verdict.verdict == "not exercised" and self._shows_nothing()
         return replace(verdict, counterexample=self.shown.counterexample, unshown=unshown, bitwise=False)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -13,6 +14,7 @@ import torch
 from mha_lint.findings import Verdict
 from mha_lint.validation.relations import holding, intentions, projected, rounding
 from mha_lint.validation.relations.claim import Extra, Misuse, Outcome, Ran, Variant
+from mha_lint.validation.search import optional
 from mha_lint.validation.search.construct import without_dropout
 from mha_lint.validation.search.harness import Search
 from mha_lint.validation.search.setups import Setup, as_it_is, depends_on_inputs
@@ -75,10 +77,13 @@ class Same:
             yield Variant(replace(setup, plan=without_dropout(setup.plan)))
 
     def elsewhere(self, search: Search, setup: Setup, device: str, deadline: float) -> Iterator[Extra]:
-        """Each flag of the constructor the other way round."""
-        if device == "cpu":
-            for flipped in search.flipped(setup, min(deadline, time.monotonic() + _FLIPPED)):
-                yield Extra(flipped, (torch.float32,), shapes=2, needed=False)
+        """Few trials with other flags, sizes and optional inputs."""
+        if device != "cpu":
+            return
+        until = min(deadline, time.monotonic() + _FLIPPED)
+        others = () if self.alone else (search.apart(setup, until), optional.given(search, setup))
+        for other in itertools.chain(search.flipped(setup, until), *others):
+            yield Extra(other, (torch.float32,), shapes=2, needed=False)
 
     def dtypes(self, device: str) -> tuple[torch.dtype, ...]:
         overflows = self.sources.job.relation == "repaired" and self.sources.job.expected == "half overflow"

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 
@@ -101,16 +102,22 @@ def observed(
     found: list[Observation] = []
     for text, copies in zip(("before", "after"), case.copies, strict=True):
         tell(f"{text}: probing {probe} on {case.conditions.device}")
-        arguments = case.make().arguments
-        places = {name: str(place) for place, name in enumerate(name for name in case.positional if name in arguments)}
-        named = {places.get(name, name): value for name, value in arguments.items()}
-        with _default_dtype(case.conditions), imports.quiet():
+        named = named_arguments(case)
+        with default_dtype(case.conditions), imports.quiet():
             found.append(observe(probe, copies.lend(training=False), named, seed=case.conditions.seed, insist=insist))
     return found[0], found[1]
 
 
+def named_arguments(case: Case) -> dict[str, Any]:
+    """The arguments of the call as probes take them: what is given by place stands under its number."""
+    arguments = case.make().arguments
+    places = {name: str(place) for place, name in enumerate(name for name in case.positional if name in arguments)}
+    return {places.get(name, name): value for name, value in arguments.items()}
+
+
 @contextlib.contextmanager
-def _default_dtype(conditions: trial.Conditions) -> Iterator[None]:
+def default_dtype(conditions: trial.Conditions) -> Iterator[None]:
+    """The default dtype that the conditions ask for."""
     usual = torch.get_default_dtype()
     try:
         if conditions.default:

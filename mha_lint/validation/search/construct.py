@@ -27,7 +27,7 @@ from mha_lint.validation.search.reading import (
     optional_names,
     section_names,
 )
-from mha_lint.validation.search.vocabulary import SIZINGS, Sizing, parts_of, role_of, value_of
+from mha_lint.validation.search.vocabulary import APART, SIZINGS, Sizing, parts_of, role_of, value_of
 
 # Sizes by default beyond which tables and masks of them take too much memory: a mask of 8192 by 8192 takes 256 MB.
 _EXCESSIVE = {"length": 4096, "vocab": 65536, "space": 1024, "batch": 64, "layers": 64}
@@ -157,6 +157,32 @@ def completed(plan: Plan, names: Sequence[str], error: BaseException) -> Iterato
             together = [changes] if len(changes) > 1 else []
             for change in [*({name: value} for name, value in changes.items()), *together]:
                 yield plan.with_argument(parameter, replace(config, overrides={**config.overrides, **change}))
+
+
+def apart(cls: type, plan: Plan) -> Plan | None:
+    """The plan with a width that is not heads × head width; None where the class does not take the three apart."""
+    if plan.written or plan.factory:
+        return None
+    arguments = _sizes_apart(_parameters(cls), plan.arguments)
+    return None if arguments is None else Plan(APART, arguments)
+
+
+def _sizes_apart(parameters: Sequence[inspect.Parameter], given: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The arguments with the three sizes apart, those of a configuration among them; None where one is missing."""
+    changed = dict(given)
+    sized: set[str] = set()
+    for item in parameters:
+        value, role = given.get(item.name, item.default), role_of(item.name)
+        if isinstance(value, OpenConfig):
+            return {**given, item.name: replace(value, sizing=APART)}
+        if isinstance(value, ConfigClass):
+            inner = _sizes_apart(_parameters(value.cls), value.arguments)
+            return None if inner is None else {**given, item.name: replace(value, arguments=inner)}
+        is_open = value is None and role == "head_dim"
+        if role in ("width", "heads", "kv_heads", "head_dim") and (_is_whole(value) or is_open):
+            changed[item.name] = value_of(role, APART)
+            sized.add(role)
+    return changed if sized >= {"width", "heads", "head_dim"} else None
 
 
 def without_dropout(plan: Plan) -> Plan:

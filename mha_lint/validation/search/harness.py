@@ -18,7 +18,7 @@ from mha_lint.validation.child.imports import Loaded, quiet
 from mha_lint.validation.child.stubs import StubTouched
 from mha_lint.validation.search import factories, learning
 from mha_lint.validation.search.calling import Aim, Calling
-from mha_lint.validation.search.construct import completed, filled, plans, variants, without_dropout
+from mha_lint.validation.search.construct import apart, completed, filled, plans, variants, without_dropout
 from mha_lint.validation.search.inspection import inspect_module
 from mha_lint.validation.search.obstacles import Obstacles
 from mha_lint.validation.search.plan import Answers, Plan, in_eval
@@ -276,6 +276,13 @@ class Search:
                     yield other
             except (Exception, StubTouched):
                 continue
+
+    def apart(self, setup: Setup, deadline: float) -> Iterator[Setup]:
+        """The class of ``setup`` with a width that is not heads × head width, where it takes the three apart."""
+        plan = apart(lookup(self.loaded.module, setup.target.name), setup.plan) if setup.target.is_class else None
+        tried = None if plan is None else self._try(setup.target, plan, setup.covered, deadline)
+        if tried is not None and tried[0] is not None:
+            yield tried[0]
 
     def takes(self, setup: Setup) -> bool:
         """Tell whether the text builds, and accepts a call, as a setup that another text gave."""

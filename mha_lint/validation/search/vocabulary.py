@@ -13,17 +13,18 @@ from typing import Any
 
 @dataclass(frozen=True, slots=True)
 class Sizing:
-    """The sizes that one attempt to build a module starts from; width = heads × head width."""
+    """The sizes that one attempt to build a module starts from; width = heads × head width, unless it is ``apart``."""
 
     heads: int
     head_dim: int
     kv_heads: int
     window: int = 4
     space: int = 8
+    apart: int = 0
 
     @property
     def width(self) -> int:
-        return self.heads * self.head_dim
+        return self.apart or self.heads * self.head_dim
 
 
 # Tried in order. Different enough that swapped sizes cannot hide, small enough to be fast.
@@ -37,6 +38,9 @@ SIZINGS = (
     Sizing(1, 32, 1, window=2),
     Sizing(4, 64, 4, space=32),
 )
+
+# The model's width is not that of all heads together: what confuses the two fails.
+APART = Sizing(4, 6, 2, apart=40)
 
 _ROLES: tuple[tuple[str, str], ...] = (
     ("config", r"(config|cfg|conf|args|hparams|hps|opt|opts|model_args|model_config|model_cfg|\w+_config|\w+_cfg)"),
