@@ -193,7 +193,7 @@ class Calling:
                 consider(ran - 2 * place, {**specs, name: spec}, family)
             for other_family in learning.other_sides(self.raised):
                 consider(ran + _NAMED_SIDES, specs, other_family)
-            for other_family in learning.other_sizes(self.raised) if family is self.groups[0] else ():
+            for other_family in learning.other_sizes(self.raised, family) if family is self.groups[0] else ():
                 consider(ran, specs, other_family)
 
     def _searched(self, deadline: float, attempts: int) -> Iterator[Setup]:
