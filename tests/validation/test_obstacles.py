@@ -131,7 +131,7 @@ def test_a_batch_that_a_count_must_divide_is_a_multiple_of_it(check: Check) -> N
 def test_a_width_that_a_number_must_divide_is_rounded_up(check: Check) -> None:
     test = "if c // self.heads % 6:\n            raise ValueError(f'head width is not divisible by components ({6})')"
     source = ATTENTION.replace("b, t, c = x.shape", f"b, t, c = x.shape\n        {test}")
-    source = source.replace("heads=4", "heads=4, dim_head=64")
+    source = source.replace("heads=4", "heads=4, dim_head=8")
     verdict = check(source, SPLIT, INDEXED, SYMBOL)
     assert verdict.verdict == "validated", verdict.reason
 
@@ -172,3 +172,13 @@ def test_a_class_that_is_no_module_runs_in_the_module_that_it_is_handed_to(check
     assert (verdict.verdict, verdict.harness) == ("validated", "module"), verdict.reason
     assert "Attention(dim=32, processor=ManualProcessor())" in verdict.reason
     assert check(PROCESSED, OLD, WRONG, "ManualProcessor.__call__").verdict == "refuted"
+
+
+def test_a_package_without_which_a_file_gives_up_in_all_but_special_cases_is_stood_in_for(check: Check) -> None:
+    guarded = (
+        "import sys\n\ntry:\n    import absent_package\nexcept ImportError as error:\n"
+        "    if sys.platform == 'nowhere':\n        absent_package = None\n"
+        "    else:\n        raise RuntimeError('install it') from error\n"
+    )
+    verdict = check(guarded + ATTENTION, SPLIT, INDEXED, SYMBOL)
+    assert verdict.verdict == "validated", verdict.reason

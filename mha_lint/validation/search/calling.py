@@ -30,6 +30,7 @@ from mha_lint.validation.trials.coverage import Rows, Statement
 from mha_lint.validation.trials.pristine import Pristine
 
 _NAMED_SIDES = 5  # rows by which sides of an image that a message names are preferred to other arguments
+_UNDIVIDED = 16  # calls in which a size can't be divided; where they don't help, the module must have other sizes
 _MENDED = 3  # changes to an optional argument that an exception may ask for
 
 Family = tuple[Assignment, ...]
@@ -172,6 +173,7 @@ class Calling:
                 known.add(text)
                 heapq.heappush(queue, (-ran, len(known), specs, family))
 
+        undivided = 0
         for specs in itertools.islice(ordered(self.required, self.options), 4):
             consider(0, specs, self.groups[0])
         while queue and self.attempts < lessons and time.monotonic() < deadline:
@@ -179,6 +181,10 @@ class Calling:
             yield self._attempt(specs, family)
             if self.raised is None:
                 continue
+            if learning.divisors(self.raised):
+                undivided += 1
+                if undivided > _UNDIVIDED:
+                    return
             ran = self.ran_last
             if key := learning.missing_key(self.raised, self.function):
                 parameter = inspect.Parameter(key, inspect.Parameter.KEYWORD_ONLY)
