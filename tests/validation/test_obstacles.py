@@ -118,14 +118,12 @@ def test_projections_that_are_handed_in_are_layers_all_at_once(check: Check) -> 
 
 
 def test_a_batch_that_a_count_must_divide_is_a_multiple_of_it(check: Check) -> None:
-    source = ATTENTION.replace("heads=4", "heads=4, rows=4").replace(
-        "heads, dim\n", "heads, dim\n        self.rows = rows\n", 1
-    )
+    source = ATTENTION.replace("heads=4", "heads=4, rows=6")
     source = source.replace("self.heads, self.dim = heads, dim", "self.heads, self.dim, self.rows = heads, dim, rows")
     tied = "scores = scores.view(b // self.rows, self.rows, self.heads, t, t).mean(1).repeat_interleave(self.rows, 0)"
     source = source.replace(SCORES, f"{SCORES}        {tied}\n")
     verdict = check(source, SPLIT, INDEXED, SYMBOL)
-    assert verdict.verdict == "validated", verdict.reason
+    assert (verdict.verdict, verdict.harness) == ("validated", "module"), verdict.reason
 
 
 def test_a_width_that_a_number_must_divide_is_rounded_up(check: Check) -> None:
@@ -182,3 +180,41 @@ def test_a_package_without_which_a_file_gives_up_in_all_but_special_cases_is_sto
     )
     verdict = check(guarded + ATTENTION, SPLIT, INDEXED, SYMBOL)
     assert verdict.verdict == "validated", verdict.reason
+
+
+def test_patterns_that_the_file_hands_over_as_texts_are_arguments(check: Check) -> None:
+    source = ATTENTION.replace("import torch\n", "import torch\nfrom einops import rearrange\n", 1)
+    source = source.replace("(self, x)", "(self, x, pattern_from, pattern_to, **axes)")
+    regrouped = "x = rearrange(x, f'{pattern_from} -> {pattern_to}', **axes)"
+    source = source.replace("b, t, c = x.shape", f"{regrouped}\n        b, t, c = x.shape")
+    call = "attend(x, pattern_from='b (f n) d', pattern_to='(b n) f d', n=frames)"
+    source += f"\n\ndef over_time(attend, x, frames):\n    return {call}\n"
+    pytest.importorskip("einops")
+    verdict = check(source, SPLIT, INDEXED, SYMBOL)
+    assert (verdict.verdict, verdict.harness) == ("validated", "module"), verdict.reason
+    assert "pattern_from='b (f n) d'" in verdict.reason
+
+
+def test_heads_over_the_places_of_an_image_may_follow_a_class_token(check: Check) -> None:
+    source = """
+        import torch
+        from torch import nn
+
+
+        class Factorised(nn.Module):
+            def __init__(self, num_heads: int, head_dim: int):
+                super().__init__()
+                self.scale = head_dim**-0.5
+                self.conv = nn.Conv2d(num_heads * head_dim, num_heads * head_dim, 3, padding=1)
+
+            def forward(self, q, v, size):
+                B, num_heads, N, C = q.shape
+                H, W = size
+                assert N == 1 + H * W
+                places = v[:, :, 1:].transpose(-1, -2).reshape(B, num_heads * C, H, W)
+                there = self.conv(places).view(B, num_heads, C, H * W).transpose(-1, -2)
+                return torch.softmax(q, -1)[:, :, 1:] * self.scale * there
+        """
+    verdict = check(source, "torch.softmax(q, -1)", "q.softmax(-1)", "Factorised.forward")
+    assert (verdict.verdict, verdict.harness) == ("validated", "module"), verdict.reason
+    assert "q=(b, h, H*W+1, d)" in verdict.reason

@@ -18,10 +18,10 @@ from mha_lint.validation.child.stubs import StubTouched
 from mha_lint.validation.search import learning
 from mha_lint.validation.search.combinations import combinations, has_tensor, ordered
 from mha_lint.validation.search.inputs import candidates
-from mha_lint.validation.search.inspection import inspect_module, read_forward
+from mha_lint.validation.search.inspection import Evidence, inspect_module, read_forward
 from mha_lint.validation.search.obstacles import Obstacles
 from mha_lint.validation.search.plan import Plan
-from mha_lint.validation.search.reading import nodes_of
+from mha_lint.validation.search.reading import keyword_texts, keywords_beside, nodes_of
 from mha_lint.validation.search.setups import Meaning, Setup
 from mha_lint.validation.search.specs import Assignment, Constant, Spec, TensorSpec, describe, families
 from mha_lint.validation.search.targets import Target, function_of, signature_of
@@ -80,6 +80,7 @@ class Calling:
         optional = {item.name for item in parameters if item.default is not item.empty} - given.keys()
         self.required = [name for name in self.options if name not in optional]
         self.extra = [name for name in self.options if name in optional]
+        self._add_written()
         self.groups = families(self.inspected.fixed)
         self.attempts = 0
         self.raised: BaseException | None = None  # by the last attempt
@@ -253,6 +254,20 @@ class Calling:
     def _candidates(self, parameter: inspect.Parameter) -> list[Spec]:
         hint = self.aim.hints.get(parameter.name)
         return candidates(parameter, self.evidence, self.module, self.inspected, hint, self.signature)
+
+    def _add_written(self) -> None:
+        """Put first what the file's own calls hand over in texts, with the numbers that they name beside them."""
+        tree = self.aim.loaded.tree
+        is_open = self.function is not None and self.function.args.kwarg is not None
+        for name in [name for name in self.required if name not in self.given]:
+            texts = keyword_texts(name, tree)
+            if not texts or self.evidence.get(name, Evidence()).is_used_as_tensor:
+                continue
+            self.options[name] = [*map(Constant, texts), *self.options[name]]
+            for beside in keywords_beside(name, tree) if is_open else ():
+                if beside not in self.options:  # the axes of a pattern: 1 divides all sizes
+                    self.options[beside] = [Constant(1), Constant(2)]
+                    self.required.append(beside)
 
     def _lacks_a_part(self, error: BaseException) -> bool:
         """Whether no input can mend the call: the code needs an attribute of the module that is None."""

@@ -213,20 +213,21 @@ def other_sizes(error: BaseException, family: tuple[Assignment, ...]) -> Iterato
     """
     if isinstance(error, (RuntimeError, AssertionError, ValueError)):
         yield from _families_of(_SIDES.findall(str(error)))
-        yield from _multiples(error, family)
         numbers = [int(number) for number in _NUMBER.findall(str(error))]
         wanted = [number for number in dict.fromkeys(numbers) if _SHORTEST <= number <= _LONGEST]
         for number in wanted[:_FAMILIES]:
             side = number if number <= _WIDEST else math.isqrt(number)
             (*_, fixed) = families([number])
             yield tuple(replace(each, sizes={**each.sizes, "H": side, "W": side}) for each in fixed)
+        yield from _multiples(error, family)
 
 
 def _multiples(error: BaseException, family: tuple[Assignment, ...]) -> Iterator[tuple[Assignment, ...]]:
     """The family with the batch, or the lengths, multiplied by a number that ought to divide a size."""
     numbers = divisors(error)
-    if shape := _SHAPE.search(str(error)):
-        numbers += [int(number) for number in _NUMBER.findall(shape[1]) if 1 < int(number) <= _WIDEST]
+    shape = [int(number) for found in _SHAPE.findall(str(error)) for number in _NUMBER.findall(found)]
+    if 0 in shape:  # a size was smaller than what it was divided by
+        numbers += [number for number in shape if 1 < number <= _WIDEST]
     for number in list(dict.fromkeys(numbers))[:_FAMILIES]:
         for symbols in ("b", "ts"):
             yield tuple(
