@@ -218,3 +218,21 @@ def test_heads_over_the_places_of_an_image_may_follow_a_class_token(check: Check
     verdict = check(source, "torch.softmax(q, -1)", "q.softmax(-1)", "Factorised.forward")
     assert (verdict.verdict, verdict.harness) == ("validated", "module"), verdict.reason
     assert "q=(b, h, H*W+1, d)" in verdict.reason
+
+
+def test_a_module_that_is_called_with_its_parent_runs_in_it(check: Check) -> None:
+    source = PROCESSED.replace("class ManualProcessor:\n", "class ManualProcessor(nn.Module):\n")
+    source = source.replace("    def __call__(self, attn", "    def forward(self, attn").replace(
+        "class Processor:\n    def forward", "class Processor:\n    def __call__"
+    )
+    verdict = check(source, OLD, NEW, "ManualProcessor.forward")
+    assert (verdict.verdict, verdict.harness) == ("validated", "module"), verdict.reason
+    assert "processor=ManualProcessor()" in verdict.reason
+
+
+def test_a_method_that_sets_a_missing_attribute_is_called_first(check: Check) -> None:
+    fuse = "    def fuse(self):\n        self.qkv = nn.Linear(self.dim, 3 * self.dim)\n\n    def forward"
+    source = ATTENTION.replace("        self.qkv = nn.Linear(dim, 3 * dim)\n", "").replace("    def forward", fuse)
+    verdict = check(source, SPLIT, INDEXED, SYMBOL)
+    assert (verdict.verdict, verdict.harness) == ("validated", "module"), verdict.reason
+    assert "fuse() called first" in verdict.reason

@@ -234,6 +234,8 @@ class Search:
         if isinstance(error, _OF_SETTINGS):
             names = learning.settings(error, self.loaded.pseudo, self.loaded.tree)
             better += itertools.islice(completed(plan, names, error), _COMPLETIONS)
+        for method in learning.methods_that_set(error, self.loaded.module):
+            better.append(replace(plan, prepared_by=method))
         for divisor in learning.divisors(error):
             better += rounded(cls, plan, divisor)
         return better

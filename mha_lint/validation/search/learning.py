@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import ast
+import dis
+import inspect
 import itertools
 import math
 import re
 import traceback
+import types
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+
+import torch
 
 from mha_lint.validation.search.reading import nodes_of
 from mha_lint.validation.search.specs import (
@@ -139,6 +144,28 @@ def lacking(error: BaseException) -> list[str]:
     if not isinstance(error, TypeError) or "required" not in str(error):
         return []
     return re.findall(r"'(\w+)'", str(error).partition("missing")[2])
+
+
+def methods_that_set(error: BaseException, module: types.ModuleType) -> list[str]:
+    """Methods without arguments that set the attribute which an object of a class in ``module`` lacks."""
+    if not isinstance(error, AttributeError) or not isinstance(error.obj, torch.nn.Module):
+        return []
+    cls = type(error.obj)
+    if getattr(module, cls.__name__, None) is not cls:
+        return []
+    found: list[str] = []
+    for name, method in inspect.getmembers(cls, inspect.isfunction):
+        required = [item for item in inspect.signature(method).parameters.values() if item.default is item.empty]
+        if name.startswith("_") or len(required) != 1:
+            continue
+        if error.name in _attributes_set(method):
+            found.append(name)
+    return found[:_FAMILIES]
+
+
+def _attributes_set(method: types.FunctionType) -> set[str]:
+    """The attributes of its object that a method assigns, as its code tells."""
+    return {item.argval for item in dis.get_instructions(method) if item.opname == "STORE_ATTR"}
 
 
 def divisors(error: BaseException) -> list[int]:

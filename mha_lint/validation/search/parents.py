@@ -17,17 +17,23 @@ _SHORTEST = 5  # letters of a word that tells which parameter takes the object
 def parents_of(name: str, cls: type, module: types.ModuleType) -> list[tuple[str, str]]:
     """Module classes by name, each with the parameter of its constructor that takes an object of ``cls``.
 
-    They are the classes that the methods of ``cls`` are annotated with, then those of the same file.
+    They are the classes that the methods of ``cls`` are annotated with, then, where it is no module by itself, those of
+    the same file.
     """
     if "." in name:
         return []
     words = {word for word in parts_of(name) if len(word) >= _SHORTEST}
     annotated = list(_annotated(cls, module))
-    own = [key for key, value in vars(module).items() if getattr(value, "__module__", "") == module.__name__]
+    is_module = issubclass(cls, torch.nn.Module)
+    own = (
+        []
+        if is_module
+        else [key for key, value in vars(module).items() if getattr(value, "__module__", "") == module.__name__]
+    )
     found: list[tuple[str, str]] = []
     for candidate in dict.fromkeys([*annotated, *own]):
         value = getattr(module, candidate, None)
-        if not (isinstance(value, type) and issubclass(value, torch.nn.Module)):
+        if value is cls or not (isinstance(value, type) and issubclass(value, torch.nn.Module)):
             continue
         for parameter in _parameters(value):
             if parameter.name in words or name in str(parameter.annotation):

@@ -164,6 +164,7 @@ class Plan:
     written: str = ""  # the arguments as the user wrote them, instead
     factory: str = ""  # or the function of the user that builds it
     flags: tuple[Flag, ...] = ()  # set for the trial, where no argument sets them
+    prepared_by: str = ""  # a method that is called once it is built
 
     def with_argument(self, name: str, value: Any) -> Plan:
         return replace(self, arguments={**self.arguments, name: value})
@@ -184,8 +185,10 @@ class Plan:
         return self.written or ", ".join(f"{name}={_word(value)}" for name, value in self.arguments.items())
 
     def told_flags(self) -> str:
-        """The flags that are set, in words that end a sentence; "" where there are none."""
-        return f" with {', '.join(flag.describe() for flag in self.flags)}" if self.flags else ""
+        """The flags that are set and the method that prepares it, to end a sentence; "" where there are none."""
+        told = [flag.describe() for flag in self.flags]
+        told += [f"{self.prepared_by}() called first"] if self.prepared_by else []
+        return f" with {', '.join(told)}" if told else ""
 
 
 def _word(value: Any) -> str:
@@ -210,7 +213,10 @@ def build(target: Any, plan: Plan, module: types.ModuleType) -> Any:
         return factories.made(plan.factory, target, {})[0]
     if plan.written:
         return eval(f"_target_({plan.written})", {"torch": torch, **vars(module), "_target_": target})
-    return target(**{name: _fresh(value, module) for name, value in plan.arguments.items()})
+    made = target(**{name: _fresh(value, module) for name, value in plan.arguments.items()})
+    if plan.prepared_by:
+        getattr(made, plan.prepared_by)()
+    return made
 
 
 def _fresh(value: Any, module: types.ModuleType) -> Any:

@@ -115,14 +115,15 @@ def targets(loaded: Loaded, symbols: tuple[str, ...]) -> list[Target]:
         if owner is None:
             continue
         thing = lookup(loaded.module, owner)
+        parents = parents_of(owner, thing, loaded.module) if isinstance(thing, type) else []
+        handing = [Target(parent, True, handed=parameter, part=owner) for parent, parameter in parents]
         if isinstance(thing, type) and issubclass(thing, torch.nn.Module):
-            found.append(Target(owner, True))
+            found += [Target(owner, True), *handing]
             method = symbol.removeprefix(owner).removeprefix(".")
             if method.isidentifier() and not method.startswith("__") and method != "forward":
                 methods.append(Target(owner, True, method))
         elif isinstance(thing, type):
-            parents = parents_of(owner, thing, loaded.module)
-            found += [Target(parent, True, handed=parameter, part=owner) for parent, parameter in parents]
+            found += handing
         elif callable(thing):
             found.append(Target(owner, False))
         found += [
