@@ -3,10 +3,12 @@
     python tests/bench/harness_rate.py PACKAGE_OR_PATH... [--json FILE] [--sample N] [--only REGEX] [--processes N]
 
 PACKAGE_OR_PATH is a file, a folder of source, an unpacked package, or what pip is to download (``timm``,
-``diffusers==0.35``); downloads are kept in ``$XDG_CACHE_HOME/mha-lint-bench``. An attention module is a
-``torch.nn.Module`` whose own methods compute scores from queries and keys, as the linter's model sees it. Modules that
-only hold such a one are counted apart. Each is searched, built and run in an isolated child of a worker that imported
-torch, just as for a fix. It is reached when a statement that computes its scores ran, and a gradient came back.
+``diffusers==0.35``); downloads are kept in ``$XDG_CACHE_HOME/mha-lint-bench``. Every class counts in whose methods
+scores are computed: those that the linter's model sees, and those whose text says so, whatever their bases are and
+wherever they are defined (see ``written_scores``). No class is left out because its file cannot be imported, or the
+model cannot follow it. Modules that only hold such a one are counted apart. Each is searched, built and run in an
+isolated child of a worker that imported torch, just as for a fix. It is reached when a statement that computes its
+scores ran, and a gradient came back.
 
 Failures are listed by reason. Last line: ``reached N of M``.
 """
@@ -15,6 +17,7 @@ from __future__ import annotations
 
 import argparse
 import ast
+import functools
 import hashlib
 import json
 import os
@@ -27,7 +30,7 @@ import threading
 import time
 import zipfile
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -71,7 +74,7 @@ def main() -> int:
     found = [each for each in found if not options.only or re.search(options.only, f"{each.path}:{each.name}")]
     if options.sample and options.sample < len(found):
         found = sorted(random.Random(options.seed).sample(found, options.sample), key=lambda each: each.path)
-    print(f"{len(found)} attention modules; {holders} modules that only hold one", flush=True)
+    print(f"{len(found)} classes in which scores are computed; {holders} that only hold one", flush=True)
     outcomes = list(_run(found, options.processes, options.quiet))
     _report(outcomes)
     if options.json:
@@ -120,14 +123,14 @@ def _files(source: Path) -> list[Path]:
     return [source] if source.is_file() else sorted(source.rglob("*.py"))
 
 
-# --- what an attention module is: the model's answer, kept by the bytes of the file and of the model ----------------
+# --- which classes count: kept by the bytes of the file and of what decides it -------------------------------------
 
 
 def _modules_cached(path: Path, package: str) -> tuple[list[Found], int]:
     data = path.read_bytes()
-    if not screen.admits(data):
+    if not (screen.admits(data) or any(word in data for word in (b"softmax", b"scaled_dot_product_attention"))):
         return [], 0
-    digest = hashlib.sha256(data + _model_digest() + str(path).encode()).hexdigest()
+    digest = hashlib.sha256(data + _digest() + str(path).encode()).hexdigest()
     kept = _home() / "modules" / f"{digest}.json"
     if kept.is_file():
         answer = json.loads(kept.read_text())
@@ -144,48 +147,114 @@ def _modules_cached(path: Path, package: str) -> tuple[list[Found], int]:
     return found, int(answer["wrappers"])
 
 
-def _model_digest() -> bytes:
+@functools.cache
+def _digest() -> bytes:
+    """The digest of what decides which classes count: the model, and this file."""
     import mha_lint.model
 
-    files = [*Path(mha_lint.model.__file__).parent.rglob("*.py")]
+    files = [*Path(mha_lint.model.__file__).parent.rglob("*.py"), Path(__file__)]
     return hashlib.sha256(b"".join(file.read_bytes() for file in sorted(files))).digest()
 
 
 def _modules(path: Path, data: bytes, package: str) -> tuple[list[Found], int]:
-    """The attention modules of a file, and how many other modules name one of them."""
-    import libcst
-
-    from mha_lint.model.attention import analyse, is_module
-    from mha_lint.model.hints import input_hints
-
+    """The classes of a file in which scores are computed, and how many other classes name one of them."""
     try:
-        model = analyse(libcst.parse_module(data))
-    except (libcst.ParserSyntaxError, RecursionError, UnicodeDecodeError):
+        tree = ast.parse(data)
+    except (SyntaxError, ValueError):
         return [], 0
-    methods: dict[str, list[str]] = defaultdict(list)
-    for symbol in sorted(model.scored):
-        owner, _, method = symbol.rpartition(".")
-        if owner and method != "__init__":
-            methods[owner].append(symbol)
-    modules = [
-        Found(
-            package,
-            str(path),
-            cls.name,
-            tuple(methods[cls.name]),
-            tuple(input_hints(model, f"{cls.name}.forward").items()),
-        )
-        for cls in model.names.every_class
-        if cls.name in methods and is_module(cls)
-    ]
+    methods = written_scores(tree)
+    seen, hints = _seen_by_the_model(data)
+    for name, symbols in seen.items():
+        methods[name] = sorted({*methods.get(name, []), *symbols})
+    modules = [Found(package, str(path), name, tuple(methods[name]), hints.get(name, ())) for name in methods]
     names = {each.name for each in modules} | {"MultiheadAttention"}
     others = [
-        node for node in ast.parse(data).body
+        node for node in tree.body
         if isinstance(node, ast.ClassDef) and node.name not in names
         and any(isinstance(inner, (ast.Name, ast.Attribute)) and ast.unparse(inner).rpartition(".")[2] in names
                 for inner in ast.walk(node))
     ]  # fmt: skip
     return modules, len(others)
+
+
+Hints = tuple[tuple[str, tuple[str | int, ...]], ...]
+
+
+def _seen_by_the_model(data: bytes) -> tuple[dict[str, list[str]], dict[str, Hints]]:
+    """By class, the methods in which the model sees scores computed, and what it knows of the inputs of forward."""
+    import libcst
+
+    from mha_lint.model.attention import analyse
+    from mha_lint.model.hints import input_hints
+
+    try:
+        model = analyse(libcst.parse_module(data))
+    except (libcst.ParserSyntaxError, RecursionError, UnicodeDecodeError):
+        return {}, {}
+    methods: dict[str, list[str]] = defaultdict(list)
+    for symbol in sorted(model.scored):
+        owner, _, method = symbol.rpartition(".")
+        if owner and method != "__init__":
+            methods[owner].append(symbol)
+    names = {cls.name for cls in model.names.every_class}
+    hints = {name: tuple(input_hints(model, f"{name}.forward").items()) for name in names}
+    return {name: symbols for name, symbols in methods.items() if name in names}, hints
+
+
+_PRODUCTS = frozenset("matmul bmm baddbmm einsum".split())
+
+
+def written_scores(tree: ast.Module) -> dict[str, list[str]]:
+    """By class, the methods that compute scores, as far as the text tells.
+
+    A class computes scores where its methods call ``scaled_dot_product_attention``, or hold a softmax and at least two
+    products of tensors (scores, and the values that they weigh).
+    """
+    found: dict[str, list[str]] = {}
+    for name, node in _classes(tree, ""):
+        methods = [item for item in node.body if isinstance(item, (ast.FunctionDef, ast.AsyncFunctionDef))]
+        methods = [item for item in methods if item.name != "__init__"]
+        weighing = [item.name for item in methods if _count(item, _is_softmax)]
+        fused = [item.name for item in methods if _count(item, _is_fused)]
+        if weighing and sum(_count(item, _is_product) for item in methods) < 2:
+            weighing = []
+        if symbols := sorted({*weighing, *fused}):
+            found[name] = [f"{name}.{symbol}" for symbol in symbols]
+    return found
+
+
+def _classes(node: ast.AST, prefix: str) -> Iterator[tuple[str, ast.ClassDef]]:
+    for child in ast.iter_child_nodes(node):
+        inner = prefix
+        if isinstance(child, (ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)):
+            inner = f"{prefix}{child.name}."
+        if isinstance(child, ast.ClassDef):
+            yield f"{prefix}{child.name}", child
+        if isinstance(child, ast.stmt):
+            yield from _classes(child, inner)
+
+
+def _count(method: ast.AST, is_one: Callable[[ast.AST], bool]) -> int:
+    return sum(is_one(node) for node in ast.walk(method))
+
+
+def _called(node: ast.AST) -> str:
+    match node:
+        case ast.Call(func=ast.Name(name) | ast.Attribute(attr=name)):
+            return name
+    return ""
+
+
+def _is_softmax(node: ast.AST) -> bool:
+    return "softmax" in _called(node).lower() and "log" not in _called(node).lower()
+
+
+def _is_fused(node: ast.AST) -> bool:
+    return _called(node) == "scaled_dot_product_attention"
+
+
+def _is_product(node: ast.AST) -> bool:
+    return _called(node) in _PRODUCTS or (isinstance(node, ast.BinOp) and isinstance(node.op, ast.MatMult))
 
 
 # --- running them ------------------------------------------------------------------------------------------------

@@ -382,8 +382,11 @@ def _guards(file: str) -> tuple[tuple[int, int, bool], ...]:
 
 
 def _gives_up(handler: ast.ExceptHandler) -> bool:
-    """Whether all that is done about the error is to raise another."""
-    return isinstance(handler.body[-1], ast.Raise)
+    """Tell whether what is done about the error is to raise another, but in cases that are told apart."""
+    body = handler.body
+    while isinstance(body[-1], ast.If) and body[-1].orelse:
+        body = body[-1].orelse
+    return isinstance(body[-1], ast.Raise)
 
 
 def _caught(handler: ast.ExceptHandler) -> list[str]:

@@ -18,10 +18,10 @@ from mha_lint.validation.child.stubs import StubTouched
 from mha_lint.validation.search import learning
 from mha_lint.validation.search.combinations import combinations, has_tensor, ordered
 from mha_lint.validation.search.inputs import candidates
-from mha_lint.validation.search.inspection import inspect_module, read_forward
+from mha_lint.validation.search.inspection import Evidence, inspect_module, read_forward
 from mha_lint.validation.search.obstacles import Obstacles
 from mha_lint.validation.search.plan import Plan
-from mha_lint.validation.search.reading import nodes_of
+from mha_lint.validation.search.reading import keyword_texts, keywords_beside, nodes_of
 from mha_lint.validation.search.setups import Meaning, Setup
 from mha_lint.validation.search.specs import Assignment, Constant, Spec, TensorSpec, describe, families
 from mha_lint.validation.search.targets import Target, function_of, signature_of
@@ -30,6 +30,7 @@ from mha_lint.validation.trials.coverage import Rows, Statement
 from mha_lint.validation.trials.pristine import Pristine
 
 _NAMED_SIDES = 5  # rows by which sides of an image that a message names are preferred to other arguments
+_UNDIVIDED = 16  # calls in which a size can't be divided; where they don't help, the module must have other sizes
 _MENDED = 3  # changes to an optional argument that an exception may ask for
 
 Family = tuple[Assignment, ...]
@@ -79,6 +80,7 @@ class Calling:
         optional = {item.name for item in parameters if item.default is not item.empty} - given.keys()
         self.required = [name for name in self.options if name not in optional]
         self.extra = [name for name in self.options if name in optional]
+        self._add_written()
         self.groups = families(self.inspected.fixed)
         self.attempts = 0
         self.raised: BaseException | None = None  # by the last attempt
@@ -172,6 +174,7 @@ class Calling:
                 known.add(text)
                 heapq.heappush(queue, (-ran, len(known), specs, family))
 
+        undivided = 0
         for specs in itertools.islice(ordered(self.required, self.options), 4):
             consider(0, specs, self.groups[0])
         while queue and self.attempts < lessons and time.monotonic() < deadline:
@@ -179,6 +182,10 @@ class Calling:
             yield self._attempt(specs, family)
             if self.raised is None:
                 continue
+            if learning.divisors(self.raised):
+                undivided += 1
+                if undivided > _UNDIVIDED:
+                    return
             ran = self.ran_last
             if key := learning.missing_key(self.raised, self.function):
                 parameter = inspect.Parameter(key, inspect.Parameter.KEYWORD_ONLY)
@@ -193,7 +200,7 @@ class Calling:
                 consider(ran - 2 * place, {**specs, name: spec}, family)
             for other_family in learning.other_sides(self.raised):
                 consider(ran + _NAMED_SIDES, specs, other_family)
-            for other_family in learning.other_sizes(self.raised) if family is self.groups[0] else ():
+            for other_family in learning.other_sizes(self.raised, family) if family is self.groups[0] else ():
                 consider(ran, specs, other_family)
 
     def _searched(self, deadline: float, attempts: int) -> Iterator[Setup]:
@@ -247,6 +254,20 @@ class Calling:
     def _candidates(self, parameter: inspect.Parameter) -> list[Spec]:
         hint = self.aim.hints.get(parameter.name)
         return candidates(parameter, self.evidence, self.module, self.inspected, hint, self.signature)
+
+    def _add_written(self) -> None:
+        """Put first what the file's own calls hand over in texts, with the numbers that they name beside them."""
+        tree = self.aim.loaded.tree
+        is_open = self.function is not None and self.function.args.kwarg is not None
+        for name in [name for name in self.required if name not in self.given]:
+            texts = keyword_texts(name, tree)
+            if not texts or self.evidence.get(name, Evidence()).is_used_as_tensor:
+                continue
+            self.options[name] = [*map(Constant, texts), *self.options[name]]
+            for beside in keywords_beside(name, tree) if is_open else ():
+                if beside not in self.options:  # the axes of a pattern: 1 divides all sizes
+                    self.options[beside] = [Constant(1), Constant(2)]
+                    self.required.append(beside)
 
     def _lacks_a_part(self, error: BaseException) -> bool:
         """Whether no input can mend the call: the code needs an attribute of the module that is None."""

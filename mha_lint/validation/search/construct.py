@@ -10,10 +10,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from mha_lint.validation.child.imports import Loaded
 from mha_lint.validation.child.stubs import Stub, StubTouched
+from mha_lint.validation.search import learning
 from mha_lint.validation.search.plan import (
     SIZES,
     ConfigClass,
+    Layer,
     OpenConfig,
     Part,
     Plan,
@@ -41,6 +44,8 @@ def plans(cls: type, module: types.ModuleType, tree: ast.Module) -> Iterator[Pla
     context = _Context(module, tree, literals)
     first = [plan for sizing in SIZINGS for plan in _sized(parameters, sizing, context)]
     yield from first[:1]
+    if layers := _layers(cls, parameters, first[0].sizing, tree):
+        yield replace(first[0], arguments={**first[0].arguments, **layers})
     for item in parameters:
         if item.default is None and role_of(item.name) == "config":  # it may be needed all the same
             yield first[0].with_argument(item.name, _required(item, "config", first[0].sizing, context))
@@ -183,6 +188,105 @@ def _sizes_apart(parameters: Sequence[inspect.Parameter], given: Mapping[str, An
             changed[item.name] = value_of(role, APART)
             sized.add(role)
     return changed if sized >= {"width", "heads", "head_dim"} else None
+
+
+_ABSENT_SIZES = ("space", "window", "length", "width", "head_dim", "ratio", "kernel", "heads", "kv_heads", "mlp")
+_FLIPPED = 6  # flags, and sizes that are absent, that one error of a constructor is worth
+
+
+def mended(cls: type, plan: Plan, error: BaseException, loaded: Loaded) -> Iterator[Plan]:
+    """The plan changed so that a constructor may not raise ``error`` again.
+
+    Arguments that it passes on and that are lacking get values. Of the parameters that the statement is about which
+    raised, each flag is the other way round, and each size that is absent by default is given.
+    """
+    parameters = _parameters(cls)
+    context = _Context(loaded.module, loaded.tree, {})
+    lacking = learning.lacking(error)
+    if lacking and _passes_on(cls):
+        items = [inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY) for name in lacking]
+        values = {item.name: _required(item, role_of(item.name), plan.sizing, context) for item in items}
+        yield replace(plan, arguments={**plan.arguments, **values})
+        return
+    known = {item.name: item for item in parameters}
+    blamed = [name for name in learning.blamed(error, loaded.pseudo, _constructor(cls, loaded.tree)) if name in known]
+    absent: dict[str, Any] = {}
+    changes: list[dict[str, Any]] = []
+    for name in blamed:
+        current = plan.arguments.get(name, known[name].default)
+        role = role_of(name)
+        if isinstance(current, bool):
+            changes.append({name: not current})
+        elif current is None and role in _ABSENT_SIZES:
+            absent[name] = value_of(role, plan.sizing)
+            changes.append({name: absent[name]})
+            if role in ("space", "window"):
+                changes.append({name: (absent[name], absent[name])})
+    together = [absent] if len(absent) > 1 else []
+    for change in [*together, *changes[:_FLIPPED]]:
+        yield replace(plan, arguments={**plan.arguments, **change})
+
+
+def _passes_on(cls: type) -> bool:
+    """Tell whether the constructor takes keywords that it does not name."""
+    try:
+        signature = inspect.signature(cls)
+    except (ValueError, TypeError):
+        return False
+    return any(item.kind is inspect.Parameter.VAR_KEYWORD for item in signature.parameters.values())
+
+
+def _constructor(cls: type, tree: ast.Module) -> ast.FunctionDef | None:
+    """The source of the constructor, the class's own or one inherited within the file."""
+    bodies = {node.name: node for node in nodes_of(tree) if isinstance(node, ast.ClassDef)}
+    for base in cls.__mro__:
+        for node in bodies[base.__name__].body if base.__name__ in bodies else ():
+            if isinstance(node, ast.FunctionDef) and node.name == "__init__":
+                return node
+    return None
+
+
+def rounded(cls: type, plan: Plan, divisor: int) -> Iterator[Plan]:
+    """The plan with widths that the number divides: for one, those of a head are multiples of it as well."""
+    parameters = _parameters(cls)
+    sizes: dict[str, int] = {}
+    for item in parameters:
+        value = plan.arguments.get(item.name, item.default)
+        if role_of(item.name) in ("width", "head_dim", "mlp") and _is_whole(value):
+            sizes[item.name] = value
+    heads = [plan.arguments.get(item.name, item.default) for item in parameters if role_of(item.name) == "heads"]
+    factor = next((count for count in heads if _is_whole(count)), plan.sizing.heads)
+    for step in dict.fromkeys((divisor * factor, divisor)):
+        changed = {name: -(-size // step) * step for name, size in sizes.items()}
+        if changed != sizes:
+            yield replace(plan, arguments={**plan.arguments, **changed})
+
+
+def part_of(name: str, module: types.ModuleType, tree: ast.Module) -> Part:
+    """An object of the class, built with what its constructor's parameters conventionally hold."""
+    plan, *_ = _sized(_parameters(getattr(module, name)), SIZINGS[0], _Context(module, tree, {}))
+    return Part(name, plan.arguments)
+
+
+_KEY_PARTS = frozenset("k v kv key value keys values".split())
+_NO_LAYER = frozenset("norm ln rope rotary emb embedding embeddings pos positional act activation dropout drop".split())
+
+
+def _layers(cls: type, parameters: list[inspect.Parameter], sizing: Sizing, tree: ast.Module) -> dict[str, Any]:
+    """Layers for all required parameters that are modules at once, where there are several: projections, mostly."""
+    import torch
+
+    modules = [item for item in parameters if item.default is item.empty and _is_module(item, cls, tree)]
+    if len(modules) < 2:
+        return {}
+    has_fewer = any(role_of(item.name) == "kv_heads" for item in parameters)
+    layers: dict[str, Any] = {}
+    for item in modules:
+        parts = set(parts_of(item.name))
+        heads = sizing.kv_heads if has_fewer and parts & _KEY_PARTS else sizing.heads
+        does_nothing = bool(parts & _NO_LAYER)
+        layers[item.name] = torch.nn.Identity() if does_nothing else Layer(sizing.width, heads * sizing.head_dim)
+    return layers
 
 
 def without_dropout(plan: Plan) -> Plan:

@@ -17,8 +17,19 @@ from mha_lint.declared import Declared, stub
 from mha_lint.validation.child.imports import Loaded, quiet
 from mha_lint.validation.child.stubs import StubTouched
 from mha_lint.validation.search import factories, learning
+from mha_lint.validation.search.branches import flags_before
 from mha_lint.validation.search.calling import Aim, Calling
-from mha_lint.validation.search.construct import apart, completed, filled, plans, variants, without_dropout
+from mha_lint.validation.search.construct import (
+    apart,
+    completed,
+    filled,
+    mended,
+    part_of,
+    plans,
+    rounded,
+    variants,
+    without_dropout,
+)
 from mha_lint.validation.search.inspection import inspect_module
 from mha_lint.validation.search.obstacles import Obstacles
 from mha_lint.validation.search.plan import Answers, Plan, in_eval
@@ -181,6 +192,8 @@ class Search:
         fruitless = 0
         thing = lookup(self.loaded.module, target.name)
         ways = plans(thing, self.loaded.module, self.loaded.tree) if target.is_class else iter([Plan(SIZINGS[0], {})])
+        if target.handed:
+            ways = self._handing(target, ways)
         likely = list(itertools.islice(ways, _LIKELY)) if target.is_class else []
         # Before the first is searched through, the others get a glance.
         glances = deque((plan, (_LEARNING if count == 0 else _GLANCE, 0)) for count, plan in enumerate(likely))
@@ -196,18 +209,19 @@ class Search:
             self.notes.stopped = None
             tried = self._try(target, plan, frozenset(missing), deadline, calls=calls)
             if tried is None or (tried[0] is None and not calls[1]):
-                if tried is not None and isinstance(self.notes.stopped, _OF_SETTINGS) and taught < _TAUGHT:
-                    names = learning.settings(self.notes.stopped, self.loaded.pseudo, self.loaded.tree)
-                    better = list(itertools.islice(completed(tried[2], names, self.notes.stopped), _COMPLETIONS))
+                if tried is not None and self.notes.stopped is not None and taught < _TAUGHT:
+                    better = self._taught(thing, tried[2], self.notes.stopped)
                     taught += len(better)
                     glances.extend((other, (_GLANCE, 0)) for other in better)
                 continue
             setup, asked, plan = tried
             fruitless += 1
             others: Iterator[Plan] = iter(())
+            if fruitless <= 2:
+                others = self._flagged(target, plan, missing)
             if target.is_class and fruitless <= 2:
                 others = itertools.chain(
-                    variants(thing, plan, self.loaded.module, self.loaded.tree, asked), filled(thing, plan)
+                    others, variants(thing, plan, self.loaded.module, self.loaded.tree, asked), filled(thing, plan)
                 )
             while True:
                 if setup is not None and (setup.covered & missing or not self.wanted):
@@ -234,6 +248,34 @@ class Search:
             if works and covered:
                 yield replace(setup, covered=covered, met=frozenset(self.met))
                 wanted -= covered
+
+    def _taught(self, cls: Any, plan: Plan, error: BaseException) -> list[Plan]:
+        """Plans that may avoid what a call of the class raised: other settings, sizes that can be divided."""
+        better: list[Plan] = []
+        if isinstance(error, _OF_SETTINGS):
+            names = learning.settings(error, self.loaded.pseudo, self.loaded.tree)
+            better += itertools.islice(completed(plan, names, error), _COMPLETIONS)
+        for method in learning.methods_that_set(error, self.loaded.module):
+            better.append(replace(plan, prepared_by=method))
+        for divisor in learning.divisors(error):
+            better += rounded(cls, plan, divisor)
+        return better
+
+    def _handing(self, target: Target, ways: Iterator[Plan]) -> Iterator[Plan]:
+        """The plans for a parent, with the part that it is handed."""
+        part = part_of(target.part, self.loaded.module, self.loaded.tree)
+        for plan in ways:
+            yield plan.with_argument(target.handed, part)
+
+    def _flagged(self, target: Target, plan: Plan, missing: set[Statement]) -> Iterator[Plan]:
+        """The plan with one of the flags set that decide whether the missing statements run."""
+        rows = frozenset(item.first for item in missing)
+        try:
+            subject = instantiate(target, plan, self.loaded.module, seed=0)
+        except (Exception, StubTouched):
+            return
+        for flag in flags_before(rows, self.loaded.tree, self.loaded.module, subject):
+            yield replace(plan, flags=(flag,))
 
     def elsewhere(self, setup: Setup, deadline: float) -> Iterator[Setup]:
         """The same target with flags off their defaults, or of other sizes, for what the first setup did not show."""
@@ -366,7 +408,12 @@ class Search:
                 first = first or error
                 names = learning.settings(error, self.loaded.pseudo, self.loaded.tree)
                 rows = self.notes.rows(error)
-                others = itertools.chain([without_dropout(plan)], completed(plan, names, error))
+                if target.is_class:
+                    cls = lookup(self.loaded.module, target.name)
+                    changed = mended(cls, plan, error, self.loaded)
+                else:
+                    changed = iter(())
+                others = itertools.chain([without_dropout(plan)], completed(plan, names, error), changed)
                 for other in itertools.islice(others, 20):
                     try:
                         return other, instantiate(target, other, self.loaded.module, seed=0)

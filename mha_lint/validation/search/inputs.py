@@ -124,6 +124,9 @@ def candidates(
         widths = _widths(own, module, inspected)
         flat: list[Spec] = [TensorSpec(("b", dims, width)) for dims in ("H*W", "H*W+1") for width in widths[:1]]
         specs = [*flat[:1], *specs, *flat[1:]]
+        known = own.ranks or [rank for other in evidence.values() for rank in other.ranks][:1]
+        if known == [4]:  # one row for each place of an image, of each head, perhaps after a class token
+            specs = [*(TensorSpec(("b", "h", dims, "d")) for dims in ("H*W", "H*W+1")), *specs]
     if own.parts == 2:
         specs += [TupleSpec((TensorSpec(dims), TensorSpec(dims))) for dims in _ROTARY]
     return list(dict.fromkeys([*specs, Constant(None)]))

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import ast
+import dis
+import inspect
 import itertools
 import math
 import re
 import traceback
+import types
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+
+import torch
 
 from mha_lint.validation.search.reading import nodes_of
 from mha_lint.validation.search.specs import (
@@ -46,6 +51,8 @@ _SHORTEST, _LONGEST = 4, 256  # lengths that a module may insist on
 _WIDEST = 32  # the side of an image
 _MISMATCH = re.compile(r"size of tensor a \((\d+)\) must match the size of tensor b \((\d+)\)")
 _PRODUCT = re.compile(r"shapes cannot be multiplied \(\d+x(\d+) and (\d+)x\d+\)")
+_DIVISOR = re.compile(r"(?:divisible by|chunks of|multiple of)[^()\d]*(?:\()?(\d+)")
+_SHAPE = re.compile(r"shape '\[([^]]*)\]' is invalid for input of size")
 _FAMILIES = 3  # other sizes that one message is worth
 
 
@@ -67,6 +74,8 @@ def blamed(error: BaseException, file: str, function: ast.FunctionDef | None) ->
         return names
     innermost = min(raised, key=lambda node: (node.end_lineno or node.lineno) - node.lineno)
     direct = _read(innermost)
+    if isinstance(innermost, ast.Raise):  # what led there is to blame, not what the message tells
+        direct |= {name for node in raised if isinstance(node, ast.If) for name in _read(node)}
     needed = set(direct)
     for node in sorted(statements, key=lambda node: -node.lineno):
         assigns = node.lineno <= row and isinstance(node, (ast.Assign, ast.AugAssign, ast.AnnAssign))
@@ -130,6 +139,43 @@ def missing_key(error: BaseException, function: ast.FunctionDef | None) -> str:
     return name if isinstance(name, str) and name.isidentifier() else ""
 
 
+def lacking(error: BaseException) -> list[str]:
+    """The required arguments that a call was made without."""
+    if not isinstance(error, TypeError) or "required" not in str(error):
+        return []
+    return re.findall(r"'(\w+)'", str(error).partition("missing")[2])
+
+
+def methods_that_set(error: BaseException, module: types.ModuleType) -> list[str]:
+    """Methods without arguments that set the attribute which an object of a class in ``module`` lacks."""
+    if not isinstance(error, AttributeError) or not isinstance(error.obj, torch.nn.Module):
+        return []
+    cls = type(error.obj)
+    if getattr(module, cls.__name__, None) is not cls:
+        return []
+    found: list[str] = []
+    for name, method in inspect.getmembers(cls, inspect.isfunction):
+        required = [item for item in inspect.signature(method).parameters.values() if item.default is item.empty]
+        if name.startswith("_") or len(required) != 1:
+            continue
+        if error.name in _attributes_set(method):
+            found.append(name)
+    return found[:_FAMILIES]
+
+
+def _attributes_set(method: types.FunctionType) -> set[str]:
+    """The attributes of its object that a method assigns, as its code tells."""
+    return {item.argval for item in dis.get_instructions(method) if item.opname == "STORE_ATTR"}
+
+
+def divisors(error: BaseException) -> list[int]:
+    """Numbers that ought to divide a size, as an error says."""
+    if not isinstance(error, (RuntimeError, AssertionError, ValueError)):
+        return []
+    found = [int(number) for match in _DIVISOR.finditer(str(error)) for number in match.groups() if number]
+    return [number for number in dict.fromkeys(found) if 1 < number <= _WIDEST][:_FAMILIES]
+
+
 def others(
     error: BaseException,
     names: Sequence[str],
@@ -187,16 +233,36 @@ def other_sides(error: BaseException) -> Iterator[tuple[Assignment, ...]]:
         yield from _families_of(_WRITTEN_SIDES.findall(str(error)))
 
 
-def other_sizes(error: BaseException) -> Iterator[tuple[Assignment, ...]]:
-    """Families of sizes in which a length, or the side of an image, is one that the message of a shape error names."""
+def other_sizes(error: BaseException, family: tuple[Assignment, ...]) -> Iterator[tuple[Assignment, ...]]:
+    """Families of sizes in which a length, or the side of an image, is one that the message of a shape error names.
+
+    Where it names what ought to divide one, the sizes of ``family`` are multiplied by that.
+    """
     if isinstance(error, (RuntimeError, AssertionError, ValueError)):
         yield from _families_of(_SIDES.findall(str(error)))
         numbers = [int(number) for number in _NUMBER.findall(str(error))]
         wanted = [number for number in dict.fromkeys(numbers) if _SHORTEST <= number <= _LONGEST]
         for number in wanted[:_FAMILIES]:
             side = number if number <= _WIDEST else math.isqrt(number)
-            (*_, family) = families([number])
-            yield tuple(replace(each, sizes={**each.sizes, "H": side, "W": side}) for each in family)
+            (*_, fixed) = families([number])
+            yield tuple(replace(each, sizes={**each.sizes, "H": side, "W": side}) for each in fixed)
+        yield from _multiples(error, family)
+
+
+def _multiples(error: BaseException, family: tuple[Assignment, ...]) -> Iterator[tuple[Assignment, ...]]:
+    """The family with the batch, or the lengths, multiplied by a number that ought to divide a size."""
+    numbers = divisors(error)
+    shape = [int(number) for found in _SHAPE.findall(str(error)) for number in _NUMBER.findall(found)]
+    if 0 in shape:  # a size was smaller than what it was divided by
+        numbers += [number for number in shape if 1 < number <= _WIDEST]
+    for number in list(dict.fromkeys(numbers))[:_FAMILIES]:
+        for symbols in ("b", "ts"):
+            yield tuple(
+                replace(
+                    each, sizes={name: size * number if name in symbols else size for name, size in each.sizes.items()}
+                )
+                for each in family
+            )
 
 
 def _families_of(sides: Sequence[tuple[str, str]]) -> Iterator[tuple[Assignment, ...]]:

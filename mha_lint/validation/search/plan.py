@@ -11,6 +11,7 @@ from typing import Any
 import torch
 
 from mha_lint.validation.search import factories
+from mha_lint.validation.search.flags import Flag
 from mha_lint.validation.search.vocabulary import Sizing, role_of, value_of
 
 SIZES = ("width", "heads", "kv_heads", "head_dim", "mlp", "length", "vocab", "layers")
@@ -55,14 +56,25 @@ def in_eval(module: Any) -> Any:
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A module of the user's file that another one takes as an argument: built anew for each text."""
+    """An object of a class of the user's file that another class takes as an argument: built anew for each text."""
 
     cls: str
     arguments: Mapping[str, Any]
 
     def build(self, module: types.ModuleType) -> Any:
         made = getattr(module, self.cls)(**{name: _fresh(value, module) for name, value in self.arguments.items()})
-        return in_eval(made)
+        return in_eval(made) if isinstance(made, torch.nn.Module) else made
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """A linear layer that a class takes as an argument: built anew for each text."""
+
+    takes: int
+    gives: int
+
+    def build(self, module: types.ModuleType) -> Any:
+        return torch.nn.Linear(self.takes, self.gives)
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +163,8 @@ class Plan:
     arguments: Mapping[str, Any]
     written: str = ""  # the arguments as the user wrote them, instead
     factory: str = ""  # or the function of the user that builds it
+    flags: tuple[Flag, ...] = ()  # set for the trial, where no argument sets them
+    prepared_by: str = ""  # a method that is called once it is built
 
     def with_argument(self, name: str, value: Any) -> Plan:
         return replace(self, arguments={**self.arguments, name: value})
@@ -170,6 +184,12 @@ class Plan:
             return f"made by {self.factory}"
         return self.written or ", ".join(f"{name}={_word(value)}" for name, value in self.arguments.items())
 
+    def told_flags(self) -> str:
+        """The flags that are set and the method that prepares it, to end a sentence; "" where there are none."""
+        told = [flag.describe() for flag in self.flags]
+        told += [f"{self.prepared_by}() called first"] if self.prepared_by else []
+        return f" with {', '.join(told)}" if told else ""
+
 
 def _word(value: Any) -> str:
     match value:
@@ -178,6 +198,8 @@ def _word(value: Any) -> str:
             return f"{cls.__name__}({inner})"
         case Part(cls=part, arguments=arguments):
             return f"{part}({', '.join(f'{name}={_word(item)}' for name, item in arguments.items())})"
+        case Layer(takes, gives):
+            return f"Linear({takes}, {gives})"
         case OpenConfig(overrides=overrides):
             return f"<configuration by conventional names{'' if not overrides else f' with {dict(overrides)}'}>"
         case type():
@@ -191,10 +213,13 @@ def build(target: Any, plan: Plan, module: types.ModuleType) -> Any:
         return factories.made(plan.factory, target, {})[0]
     if plan.written:
         return eval(f"_target_({plan.written})", {"torch": torch, **vars(module), "_target_": target})
-    return target(**{name: _fresh(value, module) for name, value in plan.arguments.items()})
+    made = target(**{name: _fresh(value, module) for name, value in plan.arguments.items()})
+    if plan.prepared_by:
+        getattr(made, plan.prepared_by)()
+    return made
 
 
 def _fresh(value: Any, module: types.ModuleType) -> Any:
-    if isinstance(value, (ConfigClass, OpenConfig, Part)):
+    if isinstance(value, (ConfigClass, OpenConfig, Part, Layer)):
         return value.build(module)
     return copy.deepcopy(value) if isinstance(value, (list, dict)) else value

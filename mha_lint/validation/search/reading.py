@@ -61,6 +61,34 @@ def literal_calls(name: str, parameters: list[inspect.Parameter], tree: ast.Modu
 
 
 @functools.cache
+def keyword_texts(name: str, tree: ast.Module) -> tuple[str, ...]:
+    """Texts that the file's calls hand over under this keyword, as the pattern of a rearrangement."""
+    texts: list[str] = []
+    for call in _calls_with(name, tree):
+        for keyword in call.keywords:
+            match keyword:
+                case ast.keyword(arg=arg, value=ast.Constant(str(text))) if arg == name:
+                    texts.append(text)
+    return tuple(dict.fromkeys(texts))
+
+
+def keywords_beside(name: str, tree: ast.Module) -> list[str]:
+    """The other keywords of the calls that hand over a text under this one."""
+    calls = _calls_with(name, tree)
+    return list(dict.fromkeys(keyword.arg for call in calls for keyword in call.keywords if keyword.arg))
+
+
+def _calls_with(name: str, tree: ast.Module) -> list[ast.Call]:
+    calls = [node for node in nodes_of(tree) if isinstance(node, ast.Call)]
+    return [
+        call
+        for call in calls
+        for keyword in call.keywords
+        if keyword.arg == name and isinstance(keyword.value, ast.Constant) and isinstance(keyword.value.value, str)
+    ]
+
+
+@functools.cache
 def compared_texts(name: str, tree: ast.Module) -> tuple[str, ...]:
     """Text constants that the file compares something of this name with: the modes it knows."""
     texts: list[str] = []

@@ -68,11 +68,12 @@ class Setup:
 
     def describe(self) -> str:
         arguments = ", ".join(f"{name}={describe(spec)}" for name, spec in self.specs.items())
+        flags = self.plan.told_flags()
         if not self.target.is_class:
-            return f"{self.target.name}({arguments})"
+            return f"{self.target.name}({arguments}){flags}"
         if self.target.method:
-            return f"{self.target.name}({self.plan.describe()}).{self.target.method}({arguments})"
-        return f"{self.target.name}({self.plan.describe()}) called with ({arguments})"
+            return f"{self.target.name}({self.plan.describe()}).{self.target.method}({arguments}){flags}"
+        return f"{self.target.name}({self.plan.describe()}) called with ({arguments}){flags}"
 
 
 def _is_plain(value: Any) -> bool:

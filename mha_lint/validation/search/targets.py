@@ -12,6 +12,8 @@ from typing import Any
 import torch
 
 from mha_lint.validation.child.imports import Loaded, quiet
+from mha_lint.validation.search import flags
+from mha_lint.validation.search.parents import parents_of
 from mha_lint.validation.search.plan import Plan, build
 from mha_lint.validation.search.reading import nodes_of
 from mha_lint.validation.trials import trial
@@ -21,12 +23,15 @@ from mha_lint.validation.trials import trial
 class Target:
     """What is run: a module class, or a module-level function, by its qualified name.
 
-    With ``method``, that method of the class is called instead of forward.
+    With ``method``, that method of the class is called instead of forward. With ``handed``, its parameter of this name
+    is given an object of the class ``part``, which is no module by itself.
     """
 
     name: str
     is_class: bool
     method: str = ""
+    handed: str = ""
+    part: str = ""
 
     def __str__(self) -> str:
         return f"{self.name}.{self.method}" if self.method else self.name
@@ -74,12 +79,16 @@ def lookup(module: types.ModuleType, name: str) -> Any:
 def instantiate(target: Target, plan: Plan, module: types.ModuleType, seed: int) -> Any:
     """Build the target from ``module``; whatever its ``__init__`` raises passes through."""
     trial.seed_everything(seed)
-    with quiet():
+    with quiet(), flags.globals_set(plan.flags, module):
         found = lookup(module, target.name)
-        if not target.is_class:
-            return FunctionModule(found)
-        built = build(found, plan, module)
-        return MethodModule(built, target.method) if target.method else built
+        if target.is_class:
+            built = build(found, plan, module)
+            subject = MethodModule(built, target.method) if target.method else built
+        else:
+            subject = FunctionModule(found)
+    if plan.flags:
+        flags.put_on(subject, plan.flags, module)
+    return subject
 
 
 def signature_of(module: Any) -> inspect.Signature:
@@ -106,12 +115,16 @@ def targets(loaded: Loaded, symbols: tuple[str, ...]) -> list[Target]:
         if owner is None:
             continue
         thing = lookup(loaded.module, owner)
+        parents = parents_of(owner, thing, loaded.module) if isinstance(thing, type) else []
+        handing = [Target(parent, True, handed=parameter, part=owner) for parent, parameter in parents]
         if isinstance(thing, type) and issubclass(thing, torch.nn.Module):
-            found.append(Target(owner, True))
+            found += [Target(owner, True), *handing]
             method = symbol.removeprefix(owner).removeprefix(".")
             if method.isidentifier() and not method.startswith("__") and method != "forward":
                 methods.append(Target(owner, True, method))
-        elif callable(thing) and not isinstance(thing, type):
+        elif isinstance(thing, type):
+            found += handing
+        elif callable(thing):
             found.append(Target(owner, False))
         found += [
             Target(name, True) for name, cls in _classes(loaded) if isinstance(thing, type) and _extends(cls, thing)
