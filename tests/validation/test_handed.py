@@ -97,7 +97,7 @@ def as_function(source: str) -> str:
 
 
 def test_a_function_alone_shows_nothing_either_where_the_file_calls_it(check: Check) -> None:
-    new = "F.dropout(weights, p=dropout_p, training=False)"
+    new = "F.dropout(weights, p=dropout_p, training=dropout_p > 0)"
     verdict = check(
         as_function(ZEROED), UNTOLD, new, "weigh", "corrected", flagged=UNTOLD, probes=("eval determinism",)
     )  # fmt: skip

@@ -91,6 +91,8 @@ class Corrected:
             yield Variant(dropouts.at_rate(setup, thing, 0.0), 0.0, "no dropout")
         if agree == "one token" and device not in self.agreed and (single := self._of_one_head(setup)):
             yield Variant(single, regime="one token")
+        if self.misread:
+            raise Refuted(self.misread)
 
     def elsewhere(self, search: Search, setup: Setup, device: str, deadline: float) -> Iterator[Extra]:
         """Other flags and sizes, for what is wrong under some settings alone."""
@@ -167,8 +169,6 @@ class Corrected:
                 mode = "train" if is_training else "eval"
                 raise Refuted(f"the {lost[0]} is lost: it is zero, whatever the inputs ({mode} mode)")
         self.shown.close()
-        if self.misread:
-            raise Refuted(self.misread)
 
     def misused(self, variant: Variant, pair: Pair, assignments: list[Assignment]) -> Misuse | None:
         return None

@@ -64,6 +64,8 @@ class Oracle:
         self._known: set[Place] = set()
         self._left: list[Meaning] = [_AS_IT_IS]
         self._satisfying: set[Meaning] = set()
+        self._is_beside = False  # the flagged statements run no operation that is known
+        self._is_telling = False  # a trial has told some candidates from others
         self._held = 0
         self._unheld = 0
 
@@ -73,12 +75,12 @@ class Oracle:
         """In words, the candidate that after equals, or that there is no oracle; then why after is refuted, or ""."""
         shown = [first.probe for first, second in seen if (first.outcome, second.outcome) == ("violated", "holds")]
         kept = self._kept(case, before, after, shown)
-        if kept == [] and not self._held and not self._everywhere:  # perhaps the operation is elsewhere in the file
+        if kept == [] and not self._is_telling and not self._everywhere:  # perhaps the operation is elsewhere
             told = self._left
             self._everywhere, self._known, self._left = True, set(), [_AS_IT_IS]
             kept = self._kept(case, before, after, shown)
             self._left = self._left if kept else told
-        if not kept and self._everywhere and not self._held and all(place.reading == "view" for place in self._known):
+        if not kept and self._is_beside and all(place.reading == "view" for place in self._known):
             kept = None  # views are everywhere: that no other order of one explains after says nothing
         if kept is None:
             self._unheld += 1
@@ -86,6 +88,7 @@ class Oracle:
         if not kept:
             words = list(dict.fromkeys(_in_words(each) for each in self._left if each))
             return "", f"after is none of what the flagged operation may mean: {', or '.join(words[:4]) or 'as it is'}"
+        self._is_telling |= len(kept) < len(self._left)
         self._left = kept
         self._held += 1
         return f"after equals before with {_in_words(min(kept, key=_order))}", ""
@@ -100,7 +103,7 @@ class Oracle:
         """The candidates that after equals in this trial, and that satisfy what it was shown; None without any."""
         found = self._places(case)
         if not found and not self._held and not self._everywhere:
-            self._everywhere = True
+            self._everywhere = self._is_beside = True
             found = self._places(case)
         if not found:
             return None
@@ -124,7 +127,7 @@ class Oracle:
             for product in self._scores(case, case.conditions).products:
                 if product.factor != 1.0:
                     found[Place("scale", "product", (product.row,))] = (_SCALED,)
-        survey = _Reread(self, _AS_IT_IS, case.conditions.training)
+        survey = _Reread(self, _AS_IT_IS, case)
         way = trial.Way(learns=False, backward=False)
         trial.run(case.copies[0], case.make, case.positional, case.conditions, survey, way=way)
         return found | {place: tuple(changes) for place, changes in survey.met.items() if changes}
@@ -163,7 +166,7 @@ class Oracle:
         scores = self._scores(case, conditions) if rows else score_scales.Scores()
         factors = {each.place: each.factor for each in scores.products if each.row in rows}
         rescaled = score_scales.Rescaled(lambda: _row_of(self._file), factors, max(1, scores.count))
-        reread = _Reread(self, meaning, conditions.training)
+        reread = _Reread(self, meaning, case)
 
         @contextlib.contextmanager
         def both() -> Iterator[None]:
@@ -236,9 +239,11 @@ class Oracle:
 class _Reread(TorchFunctionMode):
     """Gives calls the reading that a candidate has for them. ``met`` are the places that it came by."""
 
-    def __init__(self, oracle: Oracle, meaning: Meaning, training: bool) -> None:
+    def __init__(self, oracle: Oracle, meaning: Meaning, case: Case) -> None:
         super().__init__()
-        self._oracle, self._meaning, self._training = oracle, dict(meaning), training
+        self._oracle, self._meaning = oracle, dict(meaning)
+        # A function has no mode: what it drops it drops in both.
+        self._training = case.conditions.training if case.setup.target.is_class else None
         self.met: dict[Place, dict[Change, None]] = {}
 
     def __torch_function__(

@@ -21,19 +21,21 @@ _FEW = 4  # dims of which all orders are tried; of more, those that move three a
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A call of a function of torch; ``training`` is the mode of the module around it."""
+    """A call of a function of torch; ``training`` is the mode of the module around it, None where there is none."""
 
     func: Callable[..., Any]
     args: tuple[Any, ...]
     named: Mapping[str, Any]
-    training: bool
+    training: bool | None
 
     @property
     def name(self) -> str:
         return str(getattr(self.func, "__name__", ""))
 
     def run(self) -> Any:
-        return self.func(*self.args, **self.named)
+        """The result; of an assignment, which has none, what was assigned to."""
+        result = self.func(*self.args, **self.named)
+        return self.args[0] if self.name == "__setitem__" else result
 
     def argument(self, place: int, *names: str) -> Any:
         """The argument at a place, or of one of these names; None where it is not given."""
@@ -122,6 +124,8 @@ def _masks(call: Call) -> dict[str, Any]:
             return {name: given.get(name) for name in ("attn_mask", "key_padding_mask")}
         case "masked_fill" | "masked_fill_":
             return {"mask": call.argument(1, "mask")}
+        case "__setitem__":
+            return {"indices": call.args[1]} if _sets_by_mask(call) else {}
         case "where":
             return {"condition": call.argument(0, "condition")} if len(call.args) == 3 else {}
     return {}
@@ -136,6 +140,7 @@ def _mask_changes(call: Call) -> Iterator[Change]:
                 yield ("mask made boolean", name)
                 yield ("mask made boolean and inverted", name)
     fills = call.name in ("masked_fill", "masked_fill_", "where") or _added_mask(call) is not None
+    fills |= _sets_by_mask(call)
     if fills or _weighed_mask(call) is not None:
         yield ("masked with the least number",)
     if fills:
@@ -156,8 +161,14 @@ def _masked(call: Call, change: Change) -> Any:
     other = _changed_mask(mask, change[0])
     if call.name == "multi_head_attention_forward":
         return _bound(call, **{change[1]: other})
-    place = {"attn_mask": 3, "mask": 1, "condition": 0}[change[1]]
+    place = {"attn_mask": 3, "mask": 1, "indices": 1, "condition": 0}[change[1]]
     return call.giving(other, place, change[1]).run()
+
+
+def _sets_by_mask(call: Call) -> bool:
+    """Tell whether it is ``scores[mask] = value``."""
+    is_set = call.name == "__setitem__" and isinstance(call.args[1], torch.Tensor)
+    return is_set and call.args[1].dtype == torch.bool
 
 
 def _changed_mask(mask: torch.Tensor, change: str) -> torch.Tensor:
@@ -177,7 +188,7 @@ def _low(like: torch.Tensor, *, lowest: bool) -> torch.Tensor:
 
 def _with_value(call: Call, *, lowest: bool) -> Any:
     """Fill with the least number, or with minus infinity, what the call fills with another."""
-    if call.name in ("masked_fill", "masked_fill_"):
+    if call.name in ("masked_fill", "masked_fill_", "__setitem__"):
         return call.giving(float(_low(call.args[0], lowest=lowest)), 2, "value").run()
     if call.name == "where" and len(call.args) == 3:
         places = [place for place in (1, 2) if _is_constant(call.args[place])]
@@ -299,7 +310,7 @@ _OF_ORDER = frozenset({"causality", "permutation equivariance", "equal tokens"})
 _VIEWS = frozenset({"view", "reshape", "flatten", "unflatten", "view_as", "reshape_as", "_unsafe_view"})
 _MASKS = frozenset(
     {"scaled_dot_product_attention", "multi_head_attention_forward", "masked_fill", "masked_fill_", "where", "add"}
-    | {"sub", "add_", "sub_", "mul"}
+    | {"__setitem__", "sub", "add_", "sub_", "mul"}
 )
 _DROPOUTS = frozenset(
     {"dropout", "dropout_", "alpha_dropout", "feature_dropout", "dropout1d", "dropout2d", "dropout3d"}

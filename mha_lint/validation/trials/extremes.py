@@ -63,9 +63,11 @@ class Extremes:
         sizes = self._sizes()
         # A repair may put a mask value within the range of a half type: scores beyond that range would tell it apart.
         huge = () if self.relation == "repaired" else ("spike", "large")
+        # A new projection mixes all features, at the identity too: what is not finite spreads.
+        unbounded = () if self.relation == "extended" else ("nan", "inf")
         axes = {
             "sizes": tuple(sizes),
-            "values": ("drawn", *huge, "nan", "inf", "zeros", "ones"),
+            "values": ("drawn", *huge, *unbounded, "zeros", "ones"),
             "storage": ("plain", "offset", "strided", "expanded", *self._of_images()),
             "dtype": ("float32", "bfloat16", "autocast", "float16"),
             "mode": ("eval", "train"),

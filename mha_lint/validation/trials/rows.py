@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import torch
 
-_CANCELLED = 16  # roundings that may be left of terms that cancel
+_CANCELLED = 128  # roundings that may be left of terms that cancel
 
 
 def largest(values: torch.Tensor) -> torch.Tensor:
