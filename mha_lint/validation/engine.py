@@ -17,6 +17,7 @@ from mha_lint.validation.relations.corrected import Corrected
 from mha_lint.validation.relations.same import Same
 from mha_lint.validation.search import harness, targets
 from mha_lint.validation.search.added import reaching_added
+from mha_lint.validation.search.clock import now
 from mha_lint.validation.search.setups import Setup, workable
 from mha_lint.validation.search.specs import Assignment, Constant
 from mha_lint.validation.trials import also, dropouts, regions, trial
@@ -154,7 +155,7 @@ class Examination:
         self.claim: Claim = (
             Corrected(sources, self.record, devices)
             if sources.job.relation == "corrected"
-            else Same(sources, self.record, devices, deadline, alone)
+            else Same(sources, self.record, devices, alone)
         )
         self.level = ""
         self.described: list[str] = []
@@ -189,7 +190,7 @@ class Examination:
 
     def _search(self) -> harness.Search:
         left = self.deadline - time.monotonic()
-        budget = min(self.deadline, time.monotonic() + min(10.0, 0.4 * left))
+        budget = now() + min(10.0, 0.4 * left)
         return harness.Search(
             self.sources.before,
             self.sources.wanted,
@@ -210,7 +211,7 @@ class Examination:
         return [*found, *self.claim.further(search, found)]
 
     def _try_elsewhere(self, search: harness.Search, setup: Setup, device: str) -> None:
-        for extra in self.claim.elsewhere(search, setup, device, self.deadline):
+        for extra in self.claim.elsewhere(search, setup, device):
             try:
                 self._try_setup(extra, device)
             except TimeoutError:
@@ -223,14 +224,15 @@ class Examination:
         missing = self.sources.changed_after - self.record.ran_after
         if self.alone:
             return
-        for setup in reaching_added(self.sources, missing, search, self.deadline):
+        for setup in reaching_added(self.sources, missing, search):
             self.described.append(setup.describe())
             self._try_setup(Extra(setup, (torch.float32,), shapes=2), "cpu")
 
     def _try_setup(self, extra: Extra, device: str) -> None:
         self.tell(f"before: building {extra.setup.target}")
         for variant in self.claim.variants(extra.setup, device):
-            self._try_variant(variant, extra, device)
+            at_rate = variant if extra.rate is None else replace(variant, rate=extra.rate)
+            self._try_variant(at_rate, extra, device)
 
     def _try_variant(self, variant: Variant, extra: Extra, device: str) -> None:
         """The trials of one variant; each pair of a shape, a dtype and a mode occurs in some trial."""

@@ -194,7 +194,7 @@ class _Worker:
         deadline = time.monotonic() + 0.8 * work.timeout
         match work:
             case Reach(asked=reaching):
-                return Answered(typed_json.dumped(reach.reach(reaching, deadline, tell)))
+                return Answered(typed_json.dumped(reach.reach(reaching, tell)))
             case Probe(asked=probing, devices=devices):
                 return Answered(typed_json.dumped(probed.probe(probing, devices, deadline, tell)))
             case Validate(job=job, devices=devices):

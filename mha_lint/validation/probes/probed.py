@@ -20,6 +20,7 @@ from mha_lint.validation.job import Probed, Probing
 from mha_lint.validation.probes import PROBES, observe
 from mha_lint.validation.search import harness, obstacles, targets
 from mha_lint.validation.search.calling import Aim, Calling
+from mha_lint.validation.search.clock import now
 from mha_lint.validation.search.plan import Plan, in_eval
 from mha_lint.validation.search.reach import BUDGET, scoring_statements
 from mha_lint.validation.search.setups import Setup, as_it_is, materialise, workable
@@ -52,7 +53,7 @@ def probe(asked: Probing, devices: Mapping[str, str], deadline: float, tell: Cal
         scoring_statements(loaded.source, loaded.tree, asked.symbols),
         as_it_is,
         asked.hints,
-        min(deadline, time.monotonic() + BUDGET),
+        now() + BUDGET,
         methods=False,
         any_of=True,
         declared=asked.declared,
@@ -139,7 +140,7 @@ def found_inputs(module: torch.nn.Module) -> dict[str, Any]:
     aim = Aim(loaded, frozenset(), False, as_it_is, set(), {})
     with watch(loaded.pseudo) as rows:
         calling = Calling(aim, target, Plan(SIZINGS[0], {}), in_eval(copy.deepcopy(module)), rows, {}, notes)
-        setup = calling.find(time.monotonic() + BUDGET, *_CALLS)
+        setup = calling.find(now() + BUDGET, *_CALLS)
     if setup is None:
         raise NoInputs(f"no arguments were found to call {cls.__qualname__} with{notes.in_words()}")
     signature = targets.signature_of(module)

@@ -33,7 +33,7 @@ class Variant:
 
 @dataclass(frozen=True, slots=True)
 class Extra:
-    """A further setup, run in ``dtypes`` and with so many ``shapes`` alone; None for as many as any.
+    """A further setup, run in ``dtypes``, with so many ``shapes`` and at a ``rate`` of dropout; None: as any is.
 
     Where it is not ``needed``, running out of time in it costs nothing.
     """
@@ -41,6 +41,7 @@ class Extra:
     setup: Setup
     dtypes: tuple[torch.dtype, ...] | None = None
     shapes: int | None = None
+    rate: float | None = None
     needed: bool = True
 
 
@@ -87,7 +88,7 @@ class Claim(Protocol):
         """The ways to run a setup; one is asked for when the trials of the one before are over."""
         ...
 
-    def elsewhere(self, search: Search, setup: Setup, device: str, deadline: float) -> Iterator[Extra]:
+    def elsewhere(self, search: Search, setup: Setup, device: str) -> Iterator[Extra]:
         """Few setups more, once the others ran on this device."""
         ...
 

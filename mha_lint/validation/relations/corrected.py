@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import inspect
 import re
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -20,6 +19,7 @@ from mha_lint.validation.relations.claim import Extra, Misuse, Outcome, Ran, Var
 from mha_lint.validation.relations.oracles import Oracle
 from mha_lint.validation.relations.shown import Shown, observed
 from mha_lint.validation.search import targets
+from mha_lint.validation.search.clock import now
 from mha_lint.validation.search.harness import Search
 from mha_lint.validation.search.setups import (
     Setup,
@@ -30,13 +30,12 @@ from mha_lint.validation.search.setups import (
     workable,
 )
 from mha_lint.validation.search.specs import Assignment, TensorSpec
-from mha_lint.validation.trials import dropouts, trial
+from mha_lint.validation.trials import dropouts, trial, uses
 from mha_lint.validation.trials.case import Case, Tried
 from mha_lint.validation.trials.coverage import Statement
 from mha_lint.validation.trials.pairing import Pair, Refuted, Sources
 from mha_lint.validation.trials.record import DTYPES, Noting, Record
 
-_RATE = 0.25  # of every dropout, where dropout is what is wrong
 _OTHERS, _ELSEWHERE = 6, 3.0  # other settings, and the seconds to find them, where the first show nothing wrong
 _HEADS = re.compile(r"^(?:n|num)?_?(?:attention_|attn_)?heads?$")  # the argument that counts them
 _TOKENS = ("t", "s", "H", "W")  # the symbols of dims that count tokens
@@ -82,8 +81,8 @@ class Corrected:
     def variants(self, setup: Setup, device: str) -> Iterator[Variant]:
         agree = self.sources.job.agree
         if "eval determinism" in self.sources.job.probes or agree == "train":
-            active = self._dropping(setup)
-            yield Variant(active or setup, _RATE if active else None)
+            active = dropouts.dropping(setup, self.sources.before.module)
+            yield Variant(active or setup, dropouts.RATE if active else None)
         else:
             yield Variant(setup)
         if agree == "no dropout":
@@ -94,11 +93,11 @@ class Corrected:
         if self.misread:
             raise Refuted(self.misread)
 
-    def elsewhere(self, search: Search, setup: Setup, device: str, deadline: float) -> Iterator[Extra]:
+    def elsewhere(self, search: Search, setup: Setup, device: str) -> Iterator[Extra]:
         """Other flags and sizes, for what is wrong under some settings alone."""
         if self.shown.on((device,)):
             return
-        until = min(deadline, time.monotonic() + _ELSEWHERE)
+        until = now() + _ELSEWHERE
         for other in [*search.flipped(setup, until), *search.elsewhere(setup, until)][:_OTHERS]:
             if self.shown.on((device,)):
                 return
@@ -171,7 +170,12 @@ class Corrected:
         self.shown.close()
 
     def misused(self, variant: Variant, pair: Pair, assignments: list[Assignment]) -> Misuse | None:
-        return None
+        """Calls of after that differ among themselves, where those of before do not."""
+        used = uses.Uses(variant.setup, pair, assignments, self.meaning, "corrected")
+        words = used.unsteady(pair.after)
+        if not words or used.unsteady(pair.before):
+            return None
+        return f"in after alone, {words}", uses.conditions(training=False), assignments[0]
 
     def lacking(self) -> str:
         if self._shows_nothing():
@@ -194,18 +198,6 @@ class Corrected:
     def _shows_nothing(self) -> bool:
         """Probes were asked of it, and none found anything wrong."""
         return bool(self.shown.words) and not self.shown.counterexample
-
-    def _dropping(self, setup: Setup) -> Setup | None:
-        """The setup with every dropout at work; None where the class does not take that."""
-        module = self.sources.before.module
-        active = dropouts.at_rate(setup, targets.lookup(module, setup.target.name), _RATE)
-        try:
-            built = targets.instantiate(setup.target, active.plan, module, seed=7)
-            materialise(built, active, as_it_is)
-            dropouts.set_rate(built, _RATE, active.plan)
-        except (Exception, stubs.StubTouched):  # whatever a constructor raises
-            return None
-        return active if workable(active, built, as_it_is, targets.signature_of(built), 1) else None
 
     def _of_one_head(self, setup: Setup) -> Setup | None:
         """The setup with a single head, where heads and tokens have no order: for what takes so many tokens alone."""

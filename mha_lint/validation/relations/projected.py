@@ -149,6 +149,8 @@ def _judge(original: Any, call: _Call, layer: _Layer, subject: Any, matrix: torc
             applied += 1
         elif fits and (any(_rows_within(each, one) for each in call.handed) or _close(one @ matrix + bias, two)):
             return f"{path} is not W · (what it was) + b, with W and b of {layer.weight} drawn at random"
+    if is_linear and not call.handed:
+        return f"the layer of {layer.weight} is never called"
     untouched = bool(pairs) and not applied and all(_close(one, two) for _, one, two in pairs)
     return f"the result is what it was: {layer.weight} is not applied" if untouched else ""
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -15,11 +14,12 @@ from mha_lint.findings import Verdict
 from mha_lint.validation.relations import holding, intentions, projected, rounding
 from mha_lint.validation.relations.claim import Extra, Misuse, Outcome, Ran, Variant
 from mha_lint.validation.search import optional
+from mha_lint.validation.search.clock import now
 from mha_lint.validation.search.construct import without_dropout
 from mha_lint.validation.search.harness import Search
 from mha_lint.validation.search.setups import Setup, as_it_is, depends_on_inputs
 from mha_lint.validation.search.specs import Assignment
-from mha_lint.validation.trials import extremes, process_state, trial, uses
+from mha_lint.validation.trials import dropouts, extremes, process_state, trial, uses
 from mha_lint.validation.trials.case import Case, Tried
 from mha_lint.validation.trials.coverage import Statement
 from mha_lint.validation.trials.pairing import Pair, Sources, owners_of
@@ -39,7 +39,6 @@ class Same:
     sources: Sources
     record: Record
     devices: dict[str, str]
-    deadline: float
     alone: bool
     as_handed: bool = False
     results_stay: bool = True
@@ -63,7 +62,7 @@ class Same:
         wanted = 0 if setups[0].specs else NEEDED - len(setups)
         found: list[Setup] = []
         if silent or wanted > 0:
-            for setup in search.elsewhere(setups[0], min(self.deadline, time.monotonic() + _ELSEWHERE)):
+            for setup in search.elsewhere(setups[0], now() + _ELSEWHERE):
                 if setup.met & silent or len(found) < wanted:
                     found.append(setup)
                     silent -= setup.met
@@ -76,14 +75,19 @@ class Same:
         if not any(item.mode == "train" for item in self.record.agreeing(device)):  # some code can't train with dropout
             yield Variant(replace(setup, plan=without_dropout(setup.plan)))
 
-    def elsewhere(self, search: Search, setup: Setup, device: str, deadline: float) -> Iterator[Extra]:
+    def elsewhere(self, search: Search, setup: Setup, device: str) -> Iterator[Extra]:
         """Few trials with other flags, sizes and optional inputs."""
         if device != "cpu":
             return
-        until = min(deadline, time.monotonic() + _FLIPPED)
+        until = now() + _FLIPPED
         others = () if self.alone else (search.apart(setup, until), optional.given(search, setup))
         for other in itertools.chain(search.flipped(setup, until), *others):
             yield Extra(other, (torch.float32,), shapes=2, needed=False)
+        module = self.sources.before.module
+        if self.alone or not dropouts.is_idle(setup, module):
+            return
+        if dropping := dropouts.dropping(setup, module):
+            yield Extra(dropping, (torch.float32,), shapes=2, rate=dropouts.RATE, needed=False)
 
     def dtypes(self, device: str) -> tuple[torch.dtype, ...]:
         overflows = self.sources.job.relation == "repaired" and self.sources.job.expected == "half overflow"

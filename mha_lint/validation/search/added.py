@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 
+from mha_lint.validation.search.clock import now
 from mha_lint.validation.search.harness import Search
 from mha_lint.validation.search.setups import Setup
 from mha_lint.validation.trials.coverage import Statement
@@ -16,11 +16,11 @@ _SECONDS = 3.0  # for the search
 _SETUPS = 2
 
 
-def reaching_added(sources: Sources, missing: frozenset[Statement], search: Search, deadline: float) -> Iterator[Setup]:
+def reaching_added(sources: Sources, missing: frozenset[Statement], search: Search) -> Iterator[Setup]:
     """Ways to run ``missing`` statements of after which before takes as well; ``search`` is the one through before."""
     if not missing:
         return
-    until = min(deadline, time.monotonic() + _SECONDS)
+    until = now() + _SECONDS
     through_after = replace(
         search,
         loaded=sources.after,

@@ -6,7 +6,6 @@ import ast
 import heapq
 import inspect
 import itertools
-import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -16,6 +15,7 @@ import torch
 from mha_lint.validation.child.imports import Loaded, quiet
 from mha_lint.validation.child.stubs import StubTouched
 from mha_lint.validation.search import learning
+from mha_lint.validation.search.clock import now
 from mha_lint.validation.search.combinations import combinations, has_tensor, ordered
 from mha_lint.validation.search.inputs import candidates
 from mha_lint.validation.search.inspection import Evidence, inspect_module, read_forward
@@ -177,7 +177,7 @@ class Calling:
         undivided = 0
         for specs in itertools.islice(ordered(self.required, self.options), 4):
             consider(0, specs, self.groups[0])
-        while queue and self.attempts < lessons and time.monotonic() < deadline:
+        while queue and self.attempts < lessons and now() < deadline:
             _, _, specs, family = heapq.heappop(queue)
             yield self._attempt(specs, family)
             if self.raised is None:
@@ -206,7 +206,7 @@ class Calling:
     def _searched(self, deadline: float, attempts: int) -> Iterator[Setup]:
         """The first combination of candidates that works, then others for what has a default."""
         for specs, family in combinations(self.required, self.options, self.groups, lambda: self.ran_last):
-            if self.attempts >= attempts or time.monotonic() > deadline:
+            if self.attempts >= attempts or now() > deadline:
                 return
             found = self._attempt(specs, family)
             if found is None:
@@ -216,7 +216,7 @@ class Calling:
             limit = self.attempts + 120
             for name in self.extra:  # the wanted statements may depend on an argument that has a default
                 for spec in self.options[name][:14]:
-                    if self.attempts > limit or time.monotonic() > deadline:
+                    if self.attempts > limit or now() > deadline:
                         return
                     for mended in self._mended({**specs, name: spec}, name, family):
                         other = self._attempt(mended, family)
@@ -245,7 +245,7 @@ class Calling:
         for specs in itertools.islice(ordered(self.required, self.options), 3):
             for name, family in itertools.product(tensors[:4], self.groups):
                 for spec in [spec for spec in self.options[name] if spec != Constant(None)][:3]:
-                    if self.attempts >= attempts or time.monotonic() > deadline:
+                    if self.attempts >= attempts or now() > deadline:
                         return
                     found = self._attempt({**specs, name: spec}, family)
                     if found is not None:

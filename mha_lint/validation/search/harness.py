@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import itertools
-import time
 from collections import deque
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -19,6 +18,7 @@ from mha_lint.validation.child.stubs import StubTouched
 from mha_lint.validation.search import factories, learning
 from mha_lint.validation.search.branches import flags_before
 from mha_lint.validation.search.calling import Aim, Calling
+from mha_lint.validation.search.clock import now
 from mha_lint.validation.search.construct import (
     apart,
     completed,
@@ -125,10 +125,10 @@ class Search:
             left = f": importing the file ends at line {self.loaded.left} with SystemExit" if self.loaded.left else ""
             self.notes.note(f"{what} is no class or function that can be found{left}")
         for count, target in enumerate(choices):
-            if time.monotonic() > self.deadline:
+            if now() > self.deadline:
                 break
-            share = (self.deadline - time.monotonic()) / (1 if count + 1 == len(choices) else 2)
-            for setup in self._of_target(target, frozenset(missing), time.monotonic() + share):
+            share = (self.deadline - now()) / (1 if count + 1 == len(choices) else 2)
+            for setup in self._of_target(target, frozenset(missing), now() + share):
                 yield setup
                 missing -= setup.covered
                 if not missing and not self.any_of:
@@ -174,7 +174,7 @@ class Search:
         elif target.is_class:
             ways = plans(thing, self.loaded.module, self.loaded.tree)
         for plan in ways:
-            if time.monotonic() > self.deadline:
+            if now() > self.deadline:
                 break
             tried = self._try(target, plan, wanted, self.deadline, given)
             if tried is not None and tried[0] is not None:
@@ -204,7 +204,7 @@ class Search:
         taught = 0
         while (step := glances.popleft() if glances else next(searches, None)) is not None:
             plan, calls = step
-            if time.monotonic() > deadline or fruitless >= 4:
+            if now() > deadline or fruitless >= 4:
                 return
             self.notes.stopped = None
             tried = self._try(target, plan, frozenset(missing), deadline, calls=calls)
@@ -230,7 +230,7 @@ class Search:
                 if not missing and not self.any_of:
                     return
                 other = next(others, None)
-                if other is None or time.monotonic() > deadline:
+                if other is None or now() > deadline:
                     break
                 again = self._try(target, other, frozenset(missing), deadline)
                 setup = again[0] if again is not None else None
@@ -287,7 +287,7 @@ class Search:
         settings = variants(thing, setup.plan, self.loaded.module, self.loaded.tree, {})
         ways = plans(thing, self.loaded.module, self.loaded.tree)
         for plan in itertools.chain.from_iterable(itertools.zip_longest(ways, settings)):
-            if time.monotonic() > deadline:
+            if now() > deadline:
                 return
             if plan is None or plan.arguments in known:
                 continue
@@ -303,7 +303,7 @@ class Search:
         signature = inspect.signature(lookup(self.loaded.module, setup.target.name))
         defaults = {item.name: item.default for item in signature.parameters.values()}
         for name, value in {**defaults, **setup.plan.arguments}.items():
-            if time.monotonic() > deadline:
+            if now() > deadline:
                 return
             if not isinstance(value, bool):
                 continue
@@ -343,7 +343,7 @@ class Search:
         flags = {item.name: item.default for item in signature.parameters.values() if isinstance(item.default, bool)}
         flags |= {name: spec.value for name, spec in setup.specs.items() if spec in (Constant(False), Constant(True))}
         for name, value in flags.items():
-            if time.monotonic() > deadline:
+            if now() > deadline:
                 return
             other = replace(setup, specs={**setup.specs, name: Constant(not value)})
             self.met.clear()
@@ -421,7 +421,7 @@ class Search:
                         if self.notes.rows(next_error) > rows:
                             plan = other
                             break
-                    if time.monotonic() > deadline:
+                    if now() > deadline:
                         raise first from None
                 else:
                     raise first from None

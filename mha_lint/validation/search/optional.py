@@ -7,7 +7,6 @@ given with the other and without it.
 from __future__ import annotations
 
 import itertools
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -16,6 +15,7 @@ import torch
 
 from mha_lint.validation.child.stubs import StubTouched
 from mha_lint.validation.search.calling import Aim, Calling
+from mha_lint.validation.search.clock import now
 from mha_lint.validation.search.plan import in_eval
 from mha_lint.validation.search.setups import Setup
 from mha_lint.validation.search.specs import Constant, Spec, TensorSpec, WrittenSpec
@@ -41,7 +41,7 @@ class _Choice:
 
 def given(search: Search, setup: Setup) -> Iterator[Setup]:
     """The call of ``setup`` with optional inputs given and flags flipped, each pair of them in each way."""
-    until = time.monotonic() + _SECONDS
+    until = now() + _SECONDS
     if not setup.target.is_class or setup.target.method or setup.declared:
         return
     try:
@@ -82,7 +82,7 @@ class _Tried:
     def choices(self, until: float) -> Iterator[_Choice]:
         """The inputs that the setup leaves out, each as the first candidate that works and makes a difference."""
         for name, options in self.calling.options.items():
-            if time.monotonic() > until:
+            if now() > until:
                 return
             spec = self.setup.specs.get(name, Constant(None))
             default = self.calling.signature.parameters[name].default if name not in self.setup.specs else None
@@ -111,7 +111,7 @@ class _Tried:
         """The first candidate that works next to ``specs`` and makes a difference, or else the first that works."""
         works: Spec | None = None
         for spec in [option for option in options if not isinstance(option, Constant)][:_CANDIDATES]:
-            if time.monotonic() > until:
+            if now() > until:
                 return works
             for shown in (_wholly_masked(spec), spec):
                 seen = None if shown is None else self._ran(self._with({**specs, name: shown}))

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import ast
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 
 from mha_lint.validation.child import imports, stubs, torch_settings
 from mha_lint.validation.job import Reached, Reaching
 from mha_lint.validation.search import harness, targets
+from mha_lint.validation.search.clock import now
 from mha_lint.validation.search.construct import without_dropout
 from mha_lint.validation.search.setups import Setup, as_it_is, materialise
 from mha_lint.validation.search.specs import Assignment
@@ -22,7 +22,7 @@ BUDGET = 10.0  # seconds for the search, from when the file was imported
 _SCORING = frozenset("matmul bmm baddbmm einsum softmax scaled_dot_product_attention".split())
 
 
-def reach(asked: Reaching, deadline: float, tell: Callable[[str], None]) -> Reached:
+def reach(asked: Reaching, tell: Callable[[str], None]) -> Reached:
     """Run what ``asked`` names. It counts once a scoring statement of it ran and a gradient came back."""
     torch_settings.make_deterministic()
     tell("the import of the file")
@@ -37,7 +37,7 @@ def reach(asked: Reaching, deadline: float, tell: Callable[[str], None]) -> Reac
         wanted,
         as_it_is,
         asked.hints,
-        min(deadline, time.monotonic() + BUDGET),
+        now() + BUDGET,
         set(),
         methods=False,
         any_of=True,

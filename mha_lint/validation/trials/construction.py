@@ -176,11 +176,14 @@ def _left_out(part: Any, without: frozenset[tuple[str, str]]) -> frozenset[str]:
     return frozenset(name for owner, name in without if owner in classes)
 
 
-def changed_form(before: Any, after: Any, own: tuple[str, str], without: frozenset[tuple[str, str]]) -> str:
+def changed_form(
+    before: Any, after: Any, own: tuple[str, str], without: frozenset[tuple[str, str]], *, keeps_names: bool
+) -> str:
     """In words, what code that uses the class could tell apart by name; "" where there is nothing.
 
     These are the signatures of public methods, public names but those ``without``, and a ``repr`` that works. ``own``
-    are the names of the two texts' modules: of what other files define, both texts have the same.
+    are the names of the two texts' modules: of what other files define, both texts have the same. With
+    ``keeps_names``, after may have no public names of its own either.
     """
     parts = dict(after.named_modules(remove_duplicate=False))
     known: set[type] = set()
@@ -199,6 +202,9 @@ def changed_form(before: Any, after: Any, own: tuple[str, str], without: frozens
             return f"{path or 'the module'} is a {cls.__qualname__} before and a {type(other).__qualname__} after"
         names = set(dir(part)) - set(dir(other)) - _left_out(part, without)
         lost = sorted(name for name in names if not name.startswith("_"))
+        more = sorted(name for name in set(dir(other)) - set(dir(part)) if not name.startswith("_"))
+        if more and keeps_names:
+            return f"{cls.__qualname__} has {more[0]} besides"
         if lost:
             return f"{cls.__qualname__} has no {lost[0]} any more"
         for name in ("__init__", *(name for name in dir(cls) if not name.startswith("_"))):

@@ -3,14 +3,45 @@
 from __future__ import annotations
 
 import inspect
+import types
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from mha_lint.validation.child.stubs import StubTouched
+from mha_lint.validation.search import targets
 from mha_lint.validation.search.plan import ConfigClass, OpenConfig, Plan
-from mha_lint.validation.search.setups import Setup
+from mha_lint.validation.search.setups import Setup, as_it_is, materialise, workable
 from mha_lint.validation.search.specs import Constant
 from mha_lint.validation.search.vocabulary import role_of
+
+RATE = 0.25  # of every dropout, where it is to be at work
+
+
+def dropping(setup: Setup, module: types.ModuleType) -> Setup | None:
+    """The setup with every dropout at work; None where the class does not take that."""
+    thing = targets.lookup(module, setup.target.name)
+    active = at_rate(setup, thing, RATE)
+    try:
+        built = targets.instantiate(setup.target, active.plan, module, seed=7)
+        materialise(built, active, as_it_is)
+        set_rate(built, RATE, active.plan)
+    except (Exception, StubTouched):  # whatever a constructor raises
+        return None
+    return active if workable(active, built, as_it_is, targets.signature_of(built), 1) else None
+
+
+def is_idle(setup: Setup, module: types.ModuleType) -> bool:
+    """Tell whether the setup has dropouts, and none is at work."""
+    built = targets.instantiate(setup.target, setup.plan, module, seed=7)
+    parts = [value for part in built.modules() for name, value in vars(part).items() if _is_rate(name, value)]
+    given = [spec.value for name, spec in setup.specs.items() if isinstance(spec, Constant) and role_of(name) == "rate"]
+    rates = [*parts, *given]
+    return bool(rates) and not any(rates)
+
+
+def _is_rate(name: str, value: Any) -> bool:
+    return isinstance(value, float) and 0 <= value < 1 and role_of(name) == "rate"
 
 
 def at_rate(setup: Setup, thing: Any, rate: float) -> Setup:
@@ -34,8 +65,7 @@ def set_rate(module: Any, rate: float, plan: Plan) -> None:
     settled = rate > 0 and not plan.written and not plan.factory
     for part in module.modules():
         for name, value in vars(part).items():
-            is_rate = isinstance(value, float) and 0 <= value < 1 and role_of(name) == "rate"
-            if is_rate and not (settled and value == 0):
+            if _is_rate(name, value) and not (settled and value == 0):
                 setattr(part, name, rate)
 
 

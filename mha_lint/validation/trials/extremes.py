@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import Any
 
 import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from mha_lint.validation.child import isolation, stubs
 from mha_lint.validation.child.imports import in_one_line, quiet
@@ -28,12 +29,12 @@ from mha_lint.validation.trials.pristine import Pristine
 
 Found = tuple[str, trial.Conditions, Assignment]
 
-_ROWS = 16  # calls in which the axes are covered
+_ROWS = 20  # calls in which the axes are covered
 _WIDEST = 64  # tokens that are tried where there are to be as many as features
-_LARGE = 1e4
+_LARGE, _TINY = 1e4, 1e-5
 _NO_ANSWER = (stubs.StubTouched, isolation.Refused, MemoryError)
 _PLAIN = {"values": "drawn", "storage": "plain", "dtype": "float32", "mode": "eval"}
-_HALF = {"bfloat16": torch.bfloat16, "float16": torch.float16}
+_DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float64": torch.float64}
 _UNDIFFERENTIABLE = "derivative for aten::"  # how torch says that a kernel of its own has no second derivative
 _SECOND = 1e-3  # of the largest second derivative: they are differences of large terms
 
@@ -67,16 +68,16 @@ class Extremes:
         unbounded = () if self.relation == "extended" else ("nan", "inf")
         axes = {
             "sizes": tuple(sizes),
-            "values": ("drawn", *huge, *unbounded, "zeros", "ones"),
+            "values": ("drawn", *huge, *unbounded, "zeros", "ones", "tiny"),
             "storage": ("plain", "offset", "strided", "expanded", *self._of_images()),
-            "dtype": ("float32", "bfloat16", "autocast", "float16"),
+            "dtype": ("float32", "bfloat16", "autocast", "float16", "float64"),
             "mode": ("eval", "train"),
         }
         for row in pairwise.covering(axes, _ROWS, _fits):
             assignment = sizes[row["sizes"]]
             if found := self._at(row, assignment):
                 return found
-        return self.second_derivative() or self.removed_check()
+        return self.odd_gradients() or self.left_settings() or self.second_derivative() or self.removed_check()
 
     def _at(self, row: pairwise.Row, assignment: Assignment) -> Found | None:
         """How both differ in this call; where before does not accept it, in a plainer one of the same sizes."""
@@ -104,14 +105,12 @@ class Extremes:
         own = self.setup.inspected.sizes
         heads, width = own.get("h", 1), own.get("h", 1) * own.get("d", 1)
         wanted: dict[str, dict[str, int]] = {
-            "b = t": {"b": first.sizes["t"]},
-            "b = heads": {"b": heads},
-            "t = heads": {"t": heads},
-            "t = width": {"t": width},
+            "b = t = s = heads": {"b": heads, "t": heads, "s": heads},
+            "t = s = width, b = 9": {"b": 9, "t": width, "s": width},
             "b = 0": {"b": 0},
             "b = 9": {"b": 9},
-            "b = t = 1": {"b": 1, "t": 1, "s": 1},
-            "s = t": {"s": first.sizes["t"]},
+            "b = t": {"b": first.sizes["t"]},
+            "b = t = s = 1": {"b": 1, "t": 1, "s": 1},
         }
         found = {"as found": first}
         known = {self._shapes(first)}
@@ -156,7 +155,14 @@ class Extremes:
             self.copies[key] = Pristine(module, careful=True)
         return self.copies[key]
 
-    def _run(self, row: pairwise.Row, assignment: Assignment, *, of_after: bool) -> _Ran:
+    def _run(
+        self,
+        row: pairwise.Row,
+        assignment: Assignment,
+        *,
+        of_after: bool,
+        usual: process_state.Settings | None = None,
+    ) -> _Ran:
         conditions = _conditions(row)
         left = process_state.Left()
         seen = trial.run(
@@ -164,7 +170,7 @@ class Extremes:
             lambda: self._inputs(row, assignment, conditions),
             self._positional(),
             conditions,
-            self._context(row, left, of_after=of_after),
+            self._context(row, left, usual or self.usual, of_after=of_after),
             way=_way(row),
         )
         gained = self.pair.gained | self.pair.applied
@@ -176,11 +182,13 @@ class Extremes:
         return trial.positional_only(targets.signature_of(self.pair.before))
 
     @contextlib.contextmanager
-    def _context(self, row: pairwise.Row, left: process_state.Left, *, of_after: bool) -> Iterator[None]:
+    def _context(
+        self, row: pairwise.Row, left: process_state.Left, usual: process_state.Settings, *, of_after: bool
+    ) -> Iterator[None]:
         with contextlib.ExitStack() as stack:
             if row["dtype"] == "autocast":
                 stack.enter_context(torch.autocast("cpu", dtype=torch.bfloat16))
-            stack.enter_context(process_state.observed(left, self.usual))
+            stack.enter_context(process_state.observed(left, usual))
             if not of_after:
                 stack.enter_context(self.meaning())
             yield
@@ -217,6 +225,41 @@ class Extremes:
 
         return "" if rounding.account(first, second, exact, nudged, moves_outputs=True) else _unlike(first, second)
 
+    # --- gradients that are not a number
+
+    def odd_gradients(self) -> Found | None:
+        """Gradients of after that are numbers where those of before are not, though none is handed in."""
+        assignment, conditions = self.assignments[0], _conditions({**_PLAIN, "mode": "train"})
+        way = trial.Way(weight=float("nan"))
+        seen: list[list[str]] = []
+        for of_after in (False, True, False):
+            module = self._module(torch.float32, of_after=of_after)
+            context = contextlib.nullcontext() if of_after else self.meaning()
+
+            def make() -> trial.Inputs:
+                return self._made(assignment, conditions)
+
+            ran = trial.run(module, make, self._positional(), conditions, context, way=way)
+            gained = self.pair.gained | self.pair.applied
+            names = [name for name, value in ran.gradients if _is_nowhere_a_number(value)]
+            seen.append([name for name in names if name.removeprefix("gradient of ") not in gained])
+        lost = [name for name in seen[0] if name not in seen[1] and name in seen[2]]
+        return (
+            (f"{lost[0]} is a number in after alone, where none is handed back", conditions, assignment)
+            if lost
+            else None
+        )
+
+    def left_settings(self) -> Found | None:
+        """Settings that after alone leaves otherwise, called with those of a process in which nobody set any."""
+        left: list[process_state.Left] = []
+        for of_after in (False, True):
+            with process_state.untouched():
+                ran = self._run({**_PLAIN}, self.assignments[0], of_after=of_after, usual=process_state.settings())
+            left.append(ran.left)
+        words = process_state.apart(*left)
+        return (words, _conditions(_PLAIN), self.assignments[0]) if words else None
+
     # --- second derivatives
 
     def second_derivative(self) -> Found | None:
@@ -247,7 +290,7 @@ class Extremes:
         generator = torch.Generator().manual_seed(conditions.seed + 1)
         context = contextlib.nullcontext() if of_after else self.meaning()
         try:
-            with quiet(), context:
+            with quiet(), context, sdpa_kernel(SDPBackend.MATH):  # the only kernel that has second derivatives
                 results = trial.flatten(trial.call(module, inputs, self._positional()), "output")
                 named = {**inputs.leaves, **{f"parameter {name}": value for name, value in module.named_parameters()}}
                 own = {f"parameter {name}" for name in self.pair.gained | self.pair.applied}
@@ -365,6 +408,8 @@ class _Valued:
                 return value * 0
             case "ones":
                 return value * 0 + 1
+            case "tiny":
+                return value * _TINY
             case "large":
                 return value * _LARGE
             case "spike" if value.dim() >= 2 and value.shape[-2] > 1:
@@ -405,24 +450,33 @@ def _fits(row: pairwise.Row) -> bool:
     odd = (sizes != "as found", values != "drawn", storage == "expanded")
     if sum(odd) > 1:  # each of them hides where an element comes from
         return False
-    if dtype != "float32" and row.get("mode", "eval") != "eval":  # dropout may be drawn otherwise for them
+    if dtype not in ("float32", "float64") and (odd[0] or odd[1]):  # so does the rounding of a half type
         return False
-    return dtype == "float32" or values not in ("large", "spike", "inf")  # a half type tells nothing of those
+    if dtype == "float64" and values not in ("spike", "large"):  # the trials were in it as well
+        return False
+    if values in ("spike", "large") and dtype == "float32":  # in float64, what such values hide can be seen
+        return False
+    return dtype == "float32" or row.get("mode", "eval") == "eval"  # dropout may be drawn otherwise for others
 
 
 def _conditions(row: pairwise.Row) -> trial.Conditions:
-    dtype = _HALF.get(row["dtype"], torch.float32)
+    dtype = _DTYPES.get(row["dtype"], torch.float32)
     return trial.Conditions("cpu", dtype, row["mode"] == "train", seed=5000)
 
 
 def _way(row: pairwise.Row) -> trial.Way:
     """Gradients are compared in train mode, where they are no differences of huge numbers."""
-    return trial.Way(backward=row["mode"] == "train" and row["values"] in ("drawn", "zeros", "ones"))
+    weight = _LARGE if row["values"] == "drawn" else 1.0
+    return trial.Way(backward=row["mode"] == "train" and row["values"] in ("drawn", "zeros", "ones"), weight=weight)
 
 
 def _in_words(row: pairwise.Row) -> str:
     odd = [row["sizes"], *(row[name] for name in ("values", "storage", "dtype") if row[name] != _PLAIN[name])]
     return f"with inputs ({', '.join(odd)})"
+
+
+def _is_nowhere_a_number(value: Any) -> bool:
+    return isinstance(value, torch.Tensor) and value.numel() > 0 and bool(value.isnan().all())
 
 
 def _unlike(before: trial.Seen, after: trial.Seen) -> str:
@@ -490,7 +544,7 @@ def _derived(
         if root is not None:
             present.append(root)
             weights.append(drawn.to(root.dtype))
-    return torch.autograd.grad(present, leaves, weights, create_graph=create_graph, allow_unused=True)
+    return trial.gradients(present, weights, leaves, create_graph=create_graph)
 
 
 def _far_apart(before: dict[str, torch.Tensor], after: dict[str, torch.Tensor]) -> str:

@@ -180,7 +180,7 @@ def build_pair(sources: Sources, setup: Setup, meaning: Meaning, tell: Callable[
     built_after = ran(sources.changed_after, rows, sources.after)
     _check_construction(sources, setup, (ours, theirs), gained, is_announced=bool(built_before | built_after))
     own = sources.before.module.__name__, sources.after.module.__name__
-    if why := construction.changed_form(before, after, own, without):
+    if why := construction.changed_form(before, after, own, without, keeps_names=sources.job.relation == "equivalent"):
         raise Refuted(f"{why} ({setup.describe()})")
     trial.randomise(before, seed=11)
     outcome = after.load_state_dict(before.state_dict(), strict=not gained)

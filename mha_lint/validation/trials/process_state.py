@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import sys
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -27,6 +29,21 @@ def _attribute(owner: Any, name: str) -> Setting:
     return lambda: getattr(owner, name), lambda value: setattr(owner, name, value)
 
 
+def _environment(earlier: dict[str, str]) -> None:
+    os.environ.clear()
+    os.environ.update(earlier)
+
+
+def _filters(earlier: list[Any]) -> None:
+    warnings.filters[:] = earlier  # type: ignore[index]
+
+
+def _flushes() -> bool:
+    """Whether a number smaller than any normal one counts as zero."""
+    return not bool(torch.tensor(_DENORMAL, dtype=torch.float64) * 1.0)
+
+
+_DENORMAL = 1e-310
 _CUDA, _MATMUL, _CUDNN = torch.backends.cuda, torch.backends.cuda.matmul, torch.backends.cudnn
 # How each is read and written.
 _SETTINGS: dict[str, Setting] = {
@@ -47,6 +64,9 @@ _SETTINGS: dict[str, Setting] = {
     "autocast on the CPU": (lambda: torch.is_autocast_enabled("cpu"), _autocast),
     "the working directory": (os.getcwd, os.chdir),
     "the limit of recursion": (sys.getrecursionlimit, sys.setrecursionlimit),
+    "the environment": (lambda: dict(os.environ), _environment),
+    "the filters of warnings": (lambda: list(warnings.filters), _filters),
+    "flushing of denormal numbers": (_flushes, torch.set_flush_denormal),
 }
 _OF_THE_CALL = ("whether gradients are on", "autocast on the CPU")  # each call is made with its own
 
@@ -58,10 +78,36 @@ def settings() -> Settings:
 
 @dataclass(slots=True)
 class Left:
-    """What one call changed of the settings, and the random state of numpy after it."""
+    """What one call changed of the settings, the random state of numpy after it, and whether it printed anything."""
 
     changed: dict[str, str] = field(default_factory=dict)
     numpy: Any = None
+    printed: bool = False
+
+
+class _Printed(io.TextIOBase):
+    """Takes what is printed, and keeps none of it."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.is_used = False
+
+    def write(self, text: str) -> int:
+        self.is_used = self.is_used or bool(text)
+        return len(text)
+
+
+@contextlib.contextmanager
+def untouched() -> Iterator[None]:
+    """Put settings that trials choose themselves to what they are where nobody has set them."""
+    mode, filters = torch.get_deterministic_debug_mode(), list(warnings.filters)
+    torch.set_deterministic_debug_mode("default")
+    _filters([])
+    try:
+        yield
+    finally:
+        torch.set_deterministic_debug_mode(mode)
+        _filters(filters)
 
 
 @contextlib.contextmanager
@@ -73,9 +119,12 @@ def observed(left: Left, usual: Settings) -> Iterator[None]:
     now = settings()
     start = {name: now[name] if name in _OF_THE_CALL else value for name, value in usual.items()}
     _put_back(now, start)
+    printed = _Printed()
     try:
-        yield
+        with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
+            yield
     finally:
+        left.printed = printed.is_used
         left.numpy = _numpy_state()
         ended = settings()
         left.changed.update({name: str(value) for name, value in ended.items() if value != start[name]})
@@ -95,6 +144,8 @@ def apart(before: Left, after: Left) -> str:
         ours, theirs = before.changed.get(name, "as it was"), after.changed.get(name, "as it was")
         if ours != theirs:
             return f"{name} is left {ours} before and {theirs} after"
+    if before.printed != after.printed:
+        return f"only {'before' if before.printed else 'after'} prints"
     return "" if before.numpy == after.numpy else "the random state of numpy differs"
 
 

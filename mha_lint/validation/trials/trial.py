@@ -74,6 +74,7 @@ class Way:
     """How a module is called. Without ``learns`` it is under ``no_grad``, and no input needs a gradient.
 
     With ``frozen``, no parameter learns. With ``by_place``, arguments are given by their place as far as they can be.
+    Cotangents are multiplied by ``weight``.
     """
 
     learns: bool = True
@@ -81,6 +82,7 @@ class Way:
     frozen: bool = False
     backward: bool = True
     by_place: tuple[str, ...] = ()
+    weight: float = 1.0  # of the cotangents
 
     def places(self, inputs: Inputs, positional: tuple[str, ...]) -> tuple[str, ...]:
         """The names of the arguments that are given by their place."""
@@ -251,6 +253,8 @@ def run(
             inputs = make()
         if way.frozen:
             subject.requires_grad_(False)
+        modes = [part.training for part in subject.modules()]
+        earlier = _gradients_before(subject) if way.backward else []
         seed_everything(conditions.seed)
         with quiet(), torch.inference_mode(way.inference), torch.set_grad_enabled(way.learns):
             with meaning or contextlib.nullcontext():
@@ -258,8 +262,12 @@ def run(
             seen.outputs = flatten(result, "output")
             seen.form = form_of(result)
             seen.shared = _sharing(seen.outputs, subject, inputs)
+            seen.effects.append(("the modes of its modules", [part.training for part in subject.modules()] == modes))
+            seen.effects.append(("gradients that parameters had", all(one.grad is other for one, other in earlier)))
             if way.backward:
-                _backward(seen, subject, inputs, conditions, like or seen)
+                for value, _ in earlier:
+                    value.grad = None
+                _backward(seen, subject, inputs, conditions, like or seen, way.weight)
         seen.effects += flatten(inputs.arguments, "input")
         seen.effects += [(f"buffer {name}", value) for name, value in subject.named_buffers()]
         seen.effects.append(("random state", torch.get_rng_state()))
@@ -276,7 +284,17 @@ def run(
     return seen
 
 
-def _backward(seen: Seen, subject: Any, inputs: Inputs, conditions: Conditions, like: Seen) -> None:
+def _gradients_before(subject: Any) -> list[tuple[Any, torch.Tensor]]:
+    """The parameters that learn, each with a gradient as an earlier ``backward`` would have left it."""
+    found: list[tuple[Any, torch.Tensor]] = []
+    for value in sized(subject):
+        if value.requires_grad and value.is_leaf and value.layout is torch.strided:
+            value.grad = value.new_zeros(()).expand(value.shape)
+            found.append((value, value.grad))
+    return found
+
+
+def _backward(seen: Seen, subject: Any, inputs: Inputs, conditions: Conditions, like: Seen, weight: float) -> None:
     """Gradients of inputs and parameters for random cotangents, the same for every run with this seed."""
     generator = torch.Generator().manual_seed(conditions.seed + 1)
     roots: list[torch.Tensor] = []
@@ -285,20 +303,33 @@ def _backward(seen: Seen, subject: Any, inputs: Inputs, conditions: Conditions, 
         if isinstance(value, torch.Tensor) and value.requires_grad:
             drawn = torch.randn(value.shape, generator=generator, dtype=torch.float64)
             roots.append(value)
-            cotangents.append(drawn.to(value.device, model.dtype).to(value.dtype))
+            cotangents.append((weight * drawn).to(value.device, model.dtype).to(value.dtype))
     if roots:
-        _run_backward(roots, cotangents)
+        run_backward(roots, cotangents)
     seen.gradients += [(f"gradient of input {name}", leaf.grad) for name, leaf in inputs.leaves.items()]
     seen.gradients += [(f"gradient of {name}", value.grad) for name, value in subject.named_parameters()]
 
 
-def _run_backward(roots: list[torch.Tensor], cotangents: list[torch.Tensor]) -> None:
+def run_backward(roots: list[torch.Tensor], cotangents: list[torch.Tensor]) -> None:
     """Do what ``torch.autograd.backward`` does, whose checks of shapes import sympy: half a second in each child."""
     run = getattr(torch.autograd.graph, "_engine_run_backward", None)
     if run is None:  # torch before 2.2
         torch.autograd.backward(roots, cotangents)
     else:
         run(tuple(roots), tuple(cotangents), False, False, (), allow_unreachable=True, accumulate_grad=True)
+
+
+def gradients(
+    roots: list[torch.Tensor], cotangents: list[torch.Tensor], leaves: list[torch.Tensor], *, create_graph: bool
+) -> tuple[torch.Tensor | None, ...]:
+    """Do what ``torch.autograd.grad`` does, without its checks; None for what is not reached."""
+    run = getattr(torch.autograd.graph, "_engine_run_backward", None)
+    if run is None:  # torch before 2.2
+        return torch.autograd.grad(roots, leaves, cotangents, create_graph=create_graph, allow_unused=True)
+    found: tuple[torch.Tensor | None, ...] = run(
+        tuple(roots), tuple(cotangents), create_graph, create_graph, tuple(leaves), True, accumulate_grad=False
+    )
+    return found
 
 
 def flatten(value: Any, path: str) -> list[tuple[str, Any]]:

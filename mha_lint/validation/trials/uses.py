@@ -61,6 +61,24 @@ class Uses:
             return lasting
         return None
 
+    def unsteady(self, module: Any) -> str:
+        """In words, how calls of one copy with the same inputs differ, without gradients or later; "" where not."""
+        lasting = Lasting(copy.deepcopy(module))
+        at = conditions(training=False), self.assignments[0]
+        first = self._run(lasting, at, trial.Way(backward=False), as_meant=False)
+        if first.error is not None:
+            return ""
+        for learns, words in ((True, "a second call"), (False, "a call without gradients")):
+            other = self._run(lasting, at, trial.Way(learns=learns, backward=False), as_meant=False)
+            if other.error is not None:
+                return f"{words} raises {in_one_line(other.error)}"
+            pairs = zip(first.outputs, other.outputs, strict=False)
+            for (name, one), (_, two) in pairs:
+                tensors = [each.detach() if isinstance(each, torch.Tensor) else each for each in (one, two)]
+                if found := _beyond_rounding(*tensors):
+                    return f"{words} gives another result: {name} {found}"
+        return ""
+
     def ran(self, training: bool, learns: bool) -> Callable[[Any], trial.Seen]:
         """A function that calls what is lent to it once, on the smallest inputs."""
         way = trial.Way(learns=learns, backward=False)
