@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from mha_lint.validation.trials import pairwise
-
 from .conftest import Check
 from .modules import VIT
 
@@ -225,14 +223,3 @@ def test_what_a_module_does_at_random_is_no_difference(check: Check) -> None:
     source = PLAIN.replace(SPLIT, f"{SPLIT}; v = v * (1 + 1e-3 * ({import_time} % 7)) if B == 9 else v")
     verdict = check(source, "attn.softmax(dim=-1)", "nn.functional.softmax(attn, -1)", SYMBOL)
     assert verdict.verdict == "validated", verdict.reason
-
-
-def test_each_level_occurs_and_pairs_are_covered_in_few_rows() -> None:
-    axes = {"one": tuple("abcd"), "two": tuple("efg"), "three": tuple("hi")}
-    rows = pairwise.covering(axes, 14, lambda row: not (row.get("one") == "b" and row.get("two") == "f"))
-    assert len(rows) == 12 or len(rows) < 14
-    met = {(row["one"], row["two"]) for row in rows}
-    assert met == {(left, right) for left in "abcd" for right in "efg"} - {("b", "f")}
-    few = pairwise.covering(axes, 4, lambda row: True)
-    assert len(few) == 4
-    assert all({row[name] for row in few} == set(levels) for name, levels in axes.items())

@@ -93,10 +93,11 @@ def test_a_plain_attribute_may_become_a_buffer_of_the_same_value(check: Check, v
     ("old", "new", "wanted"),
     [
         ("self.scale = (dim // num_heads) ** -0.5", "self.scale = 1.0", "refuted"),
-        ("self.scale", "self.factor", "validated"),
+        ("self.scale", "self._factor", "validated"),
+        ("self.scale", "self.factor", "refuted"),
         ("self.told = dim", "self._told = dim", "refuted"),
     ],
-    ids=["another value", "another name for own use", "read by others alone"],
+    ids=["another value", "private for own use", "another public name", "read by others alone"],
 )
 def test_an_attribute_goes_only_where_the_files_own_use_of_it_goes(
     check: Check, old: str, new: str, wanted: str

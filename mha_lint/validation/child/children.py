@@ -73,7 +73,7 @@ class Child:
             self.end()
         if heard.answer is not None:
             return Ended(heard.answer, heard.phase, "", heard.files)
-        return Ended(None, heard.phase, f"the child process failed ({heard.failure})", heard.files)
+        return Ended(None, heard.phase, f"the child process failed ({heard.failure})", heard.files, failed=True)
 
     def end(self) -> int:
         """End the process and whatever it started; its wait status."""

@@ -103,7 +103,8 @@ Said = Phase | Noted | Failed | Answered | Outdated  # all that a child says
 class Ended(msgspec.Struct, frozen=True):
     """A piece of work has ended: the JSON of its answer, or None and the reason. ``phase`` is the last announced.
 
-    ``files`` is the JSON of what had been imported and read by then; it is ``cut`` where it was not left to end.
+    ``files`` is the JSON of what had been imported and read by then; it is ``cut`` where it was not left to end. What
+    ``failed`` was stopped by an error of this package, which says nothing of the user's code.
     """
 
     answer: str | None
@@ -111,6 +112,7 @@ class Ended(msgspec.Struct, frozen=True):
     reason: str
     files: str = ""
     cut: bool = False
+    failed: bool = False
 
 
 class Imported(msgspec.Struct, frozen=True):

@@ -150,7 +150,7 @@ def _answer(work: Work, ended: Ended) -> str:
             return typed_json.dumped(Probed(reason=reason))
         case Validate():
             # A death while only *after* ran, where *before* had just run alike, is a counterexample.
-            died = ended.phase.startswith("after:")
+            died = ended.phase.startswith("after:") and not ended.failed
             verdict = Verdict(
                 "refuted" if died else "not exercised",
                 harness="module" if died else None,
@@ -158,7 +158,7 @@ def _answer(work: Work, ended: Ended) -> str:
                 device_names=tuple(sorted(work.devices.items())),
                 torch_version=str(torch.__version__),
             )
-            files = None if ended.cut else _files(ended.files)  # with more time it may end otherwise
+            files = None if ended.cut or ended.failed else _files(ended.files)  # with more time it may end otherwise
             return typed_json.dumped(Judged(verdict, files))
 
 

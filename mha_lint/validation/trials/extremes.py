@@ -1,6 +1,6 @@
 """Calls at the edges of what a module takes: sizes that coincide, odd values and storage, half types, wrong inputs.
 
-Few calls cover the axes, chosen pairwise. What before does not accept is left out, and so is what it computes too
+Each odd thing is met in one call. What before does not accept is left out, and so is what it computes too
 inexactly to tell anything. Results may differ by rounding; all else that a call leaves is the same.
 """
 
@@ -9,7 +9,8 @@ from __future__ import annotations
 import contextlib
 import copy
 import dis
-from collections.abc import Iterator, Sequence
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Any
@@ -23,18 +24,18 @@ from mha_lint.validation.relations import rounding
 from mha_lint.validation.search import targets
 from mha_lint.validation.search.setups import Meaning, Setup
 from mha_lint.validation.search.specs import Assignment
-from mha_lint.validation.trials import arguments, pairwise, process_state, rows, trial
+from mha_lint.validation.trials import arguments, process_state, rows, trial
 from mha_lint.validation.trials.pairing import Pair
 from mha_lint.validation.trials.pristine import Pristine
 
+Row = Mapping[str, str]  # the level of each axis
 Found = tuple[str, trial.Conditions, Assignment]
 
-_ROWS = 20  # calls in which the axes are covered
 _WIDEST = 64  # tokens that are tried where there are to be as many as features
 _LARGE, _TINY = 1e4, 1e-5
 _NO_ANSWER = (stubs.StubTouched, isolation.Refused, MemoryError)
-_PLAIN = {"values": "drawn", "storage": "plain", "dtype": "float32", "mode": "eval"}
-_DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float64": torch.float64}
+_PLAIN = {"sizes": "as found", "values": "drawn", "storage": "plain", "dtype": "float32", "mode": "eval"}
+_HALF = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 _UNDIFFERENTIABLE = "derivative for aten::"  # how torch says that a kernel of its own has no second derivative
 _SECOND = 1e-3  # of the largest second derivative: they are differences of large terms
 
@@ -62,24 +63,32 @@ class Extremes:
     def difference(self) -> Found | None:
         """The first call in which both differ, in words; None where they agree in all."""
         sizes = self._sizes()
-        # A repair may put a mask value within the range of a half type: scores beyond that range would tell it apart.
-        huge = () if self.relation == "repaired" else ("spike", "large")
-        # A new projection mixes all features, at the identity too: what is not finite spreads.
-        unbounded = () if self.relation == "extended" else ("nan", "inf")
-        axes = {
-            "sizes": tuple(sizes),
-            "values": ("drawn", *huge, *unbounded, "zeros", "ones", "tiny"),
-            "storage": ("plain", "offset", "strided", "expanded", *self._of_images()),
-            "dtype": ("float32", "bfloat16", "autocast", "float16", "float64"),
-            "mode": ("eval", "train"),
-        }
-        for row in pairwise.covering(axes, _ROWS, _fits):
-            assignment = sizes[row["sizes"]]
-            if found := self._at(row, assignment):
+        for row in self._rows(sizes):
+            if found := self._at(row, sizes[row["sizes"]]):
                 return found
         return self.odd_gradients() or self.left_settings() or self.second_derivative() or self.removed_check()
 
-    def _at(self, row: pairwise.Row, assignment: Assignment) -> Found | None:
+    def _rows(self, sizes: Mapping[str, Assignment]) -> Iterator[Row]:
+        """One call for each odd size, odd value and odd dtype; ways to lie in memory, and modes, take turns.
+
+        Two that are odd never meet: each hides where an element comes from, and a half type rounds what they show.
+        """
+        # A repair may put a mask value within the range of a half type: scores beyond that range would tell it apart.
+        huge = () if self.relation == "repaired" else ("spike", "spike in float64", "large")
+        # A new projection mixes all features, at the identity too: what is not finite spreads.
+        unbounded = () if self.relation == "extended" else ("nan", "inf")
+        odd = [{"sizes": name} for name in sizes if name != _PLAIN["sizes"]]
+        odd += [{"values": name} for name in (*huge, *unbounded, "zeros", "ones", "tiny")]
+        odd += [{"storage": "expanded"}, {"dtype": "bfloat16"}, {"dtype": "autocast"}, {"dtype": "float16"}]
+        storages = itertools.cycle(("plain", "offset", "strided", *self._of_images()))
+        modes = itertools.cycle(("eval", "train"))
+        for each in odd:
+            row = {**_PLAIN, "storage": next(storages), "mode": next(modes), **each}
+            if row["dtype"] != "float32":  # dropout may be drawn otherwise
+                row["mode"] = "eval"
+            yield row
+
+    def _at(self, row: Row, assignment: Assignment) -> Found | None:
         """How both differ in this call; where before does not accept it, in a plainer one of the same sizes."""
         plainer = {**row, "storage": "plain", "dtype": "float32"}
         for each in [row] if plainer == row else [row, plainer]:
@@ -92,7 +101,7 @@ class Extremes:
             return None
         return None
 
-    def _repeats(self, row: pairwise.Row, assignment: Assignment, before: _Ran) -> bool:
+    def _repeats(self, row: Row, assignment: Assignment, before: _Ran) -> bool:
         """Tell whether before, called alike once more, does the same."""
         again = self._run(row, assignment, of_after=False)
         return not _unlike(before.seen, again.seen) and not process_state.apart(before.left, again.left)
@@ -139,7 +148,7 @@ class Extremes:
         inspected = self.setup.inspected
         return trial.make_inputs(self.setup.specs, assignment, inspected.sizes, inspected.vocabulary, conditions)
 
-    def _inputs(self, row: pairwise.Row, assignment: Assignment, conditions: trial.Conditions) -> trial.Inputs:
+    def _inputs(self, row: Row, assignment: Assignment, conditions: trial.Conditions) -> trial.Inputs:
         made = self._made(assignment, conditions)
         valued = arguments.changed(made, _Valued(row["values"]))
         return arguments.changed(valued, lambda value: _stored(value, row["storage"]))
@@ -157,7 +166,7 @@ class Extremes:
 
     def _run(
         self,
-        row: pairwise.Row,
+        row: Row,
         assignment: Assignment,
         *,
         of_after: bool,
@@ -183,7 +192,7 @@ class Extremes:
 
     @contextlib.contextmanager
     def _context(
-        self, row: pairwise.Row, left: process_state.Left, usual: process_state.Settings, *, of_after: bool
+        self, row: Row, left: process_state.Left, usual: process_state.Settings, *, of_after: bool
     ) -> Iterator[None]:
         with contextlib.ExitStack() as stack:
             if row["dtype"] == "autocast":
@@ -195,7 +204,7 @@ class Extremes:
 
     # --- comparing
 
-    def _apart(self, row: pairwise.Row, assignment: Assignment, before: _Ran, after: _Ran) -> str:
+    def _apart(self, row: Row, assignment: Assignment, before: _Ran, after: _Ran) -> str:
         """How two calls differ beyond rounding, in words; "" where they do not, or where nothing can be told."""
         ours, theirs = before.seen, after.seen
         if isinstance(theirs.error, _NO_ANSWER):
@@ -412,7 +421,7 @@ class _Valued:
                 return value * _TINY
             case "large":
                 return value * _LARGE
-            case "spike" if value.dim() >= 2 and value.shape[-2] > 1:
+            case "spike" | "spike in float64" if value.dim() >= 2 and value.shape[-2] > 1:
                 factors = torch.ones(value.shape[-2], 1, dtype=value.dtype, device=value.device)
                 factors[-1] = _LARGE
                 return value * factors
@@ -443,34 +452,18 @@ def _stored(value: torch.Tensor, storage: str) -> torch.Tensor:
     return value
 
 
-def _fits(row: pairwise.Row) -> bool:
-    """Tell whether levels of the axes tell something together."""
-    sizes, values = row.get("sizes", "as found"), row.get("values", "drawn")
-    dtype, storage = row.get("dtype", "float32"), row.get("storage", "plain")
-    odd = (sizes != "as found", values != "drawn", storage == "expanded")
-    if sum(odd) > 1:  # each of them hides where an element comes from
-        return False
-    if dtype not in ("float32", "float64") and (odd[0] or odd[1]):  # so does the rounding of a half type
-        return False
-    if dtype == "float64" and values not in ("spike", "large"):  # the trials were in it as well
-        return False
-    if values in ("spike", "large") and dtype == "float32":  # in float64, what such values hide can be seen
-        return False
-    return dtype == "float32" or row.get("mode", "eval") == "eval"  # dropout may be drawn otherwise for others
-
-
-def _conditions(row: pairwise.Row) -> trial.Conditions:
-    dtype = _DTYPES.get(row["dtype"], torch.float32)
+def _conditions(row: Row) -> trial.Conditions:
+    dtype = torch.float64 if row["values"] == "spike in float64" else _HALF.get(row["dtype"], torch.float32)
     return trial.Conditions("cpu", dtype, row["mode"] == "train", seed=5000)
 
 
-def _way(row: pairwise.Row) -> trial.Way:
+def _way(row: Row) -> trial.Way:
     """Gradients are compared in train mode, where they are no differences of huge numbers."""
     weight = _LARGE if row["values"] == "drawn" else 1.0
     return trial.Way(backward=row["mode"] == "train" and row["values"] in ("drawn", "zeros", "ones"), weight=weight)
 
 
-def _in_words(row: pairwise.Row) -> str:
+def _in_words(row: Row) -> str:
     odd = [row["sizes"], *(row[name] for name in ("values", "storage", "dtype") if row[name] != _PLAIN[name])]
     return f"with inputs ({', '.join(odd)})"
 
