@@ -133,6 +133,11 @@ def test_half_types_and_autocast_are_tried(check: Check, old: str, new: str) -> 
         ("__import__('numpy').random.rand()", "numpy"),
         ("__import__('numpy').random.seed(3)", "numpy"),
         ("torch.set_autocast_enabled('cpu', False)", "autocast"),
+        ("torch.use_deterministic_algorithms(True, warn_only=True)", "deterministic"),
+        ("torch.set_flush_denormal(True)", "denormal"),
+        ("__import__('os').environ.update(SOME='1')", "environment"),
+        ("__import__('warnings').simplefilter('ignore')", "warnings"),
+        ("print('done')", "prints"),
     ],
 )
 def test_settings_that_a_call_leaves_are_compared(check: Check, statement: str, words: str) -> None:
@@ -215,6 +220,26 @@ def test_an_input_that_was_refused_is_still_refused(check: Check, old: str, new:
 def test_a_right_rewrite_stays_validated_at_the_edges(check: Check, source: str, old: str, new: str) -> None:
     verdict = check(source, old, new, SYMBOL)
     assert verdict.verdict == "validated", verdict.reason
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "hook",
+    ["gradient.clamp(-9.0, 9.0)", "gradient.nan_to_num()"],
+)
+def test_gradients_that_are_large_or_no_number_are_handed_back(check: Check, hook: str) -> None:
+    """As an optimiser's checks for gradients that are no numbers need it."""
+    hooked = f"v.requires_grad and v.register_hook(lambda gradient: {hook})"
+    verdict = check(PLAIN, SPLIT, f"{SPLIT}; {hooked}", SYMBOL)
+    assert verdict.verdict == "refuted", verdict
+
+
+@pytest.mark.slow
+def test_dropouts_that_are_zero_by_default_are_tried_at_work(check: Check) -> None:
+    source = PLAIN.replace("(attn @ v)", "(nn.functional.dropout(attn, self.attn_drop.p, self.training) @ v)")
+    source = source.replace("attn_drop: float = 0.1", "attn_drop: float = 0.0")
+    verdict = check(source, "self.attn_drop.p, self.training", "self.attn_drop.p", SYMBOL)
+    assert verdict.verdict == "refuted", verdict
 
 
 @pytest.mark.slow

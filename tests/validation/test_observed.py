@@ -474,3 +474,23 @@ def test_a_repair_is_called_again_as_it_means(check: Check, relation: Relation) 
     wrong = old.replace(".view", ".contiguous().view") + "; y = y if torch.is_grad_enabled() else -y"
     wrong_verdict = check(REFUSED_GPT, old, wrong, "CausalAttention.forward", relation)
     assert wrong_verdict.verdict == ("refuted" if relation == "repaired" else "not exercised")
+
+
+@pytest.mark.parametrize(
+    ("statement", "words"),
+    [
+        ("self.qkv.train(False)", "modes of its modules"),
+        ("[value.__setattr__('grad', None) for value in self.parameters()]", "gradients that parameters had"),
+    ],
+    ids=["mode", "gradients"],
+)
+def test_modes_and_gradients_that_a_call_changes_are_compared(check: Check, statement: str, words: str) -> None:
+    verdict = check(VIT, SPLIT, f"{SPLIT}; {statement}", "Attention.forward")
+    assert verdict.verdict == "refuted", verdict
+    assert words in verdict.reason
+
+
+def test_a_public_name_that_appears_is_no_equivalent(check: Check) -> None:
+    line = "self.num_heads = num_heads"
+    assert check(VIT, line, f"{line}\n        self.spare = 1", "Attention.__init__").verdict == "refuted"
+    assert check(VIT, line, f"{line}\n        self._spare = 1", "Attention.__init__").verdict != "refuted"

@@ -1,0 +1,117 @@
+"""The processes behind validation: one child serves a file while all goes well; several files run side by side."""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from mha_lint.cli import main
+from mha_lint.findings import Verdict
+from mha_lint.validation import Job, Validator
+
+from .modules import VIT
+
+pytest.importorskip("torch")
+pytestmark = pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs the list of processes in /proc")
+
+SPLIT = "q, k, v = qkv.unbind(0)"
+INDEXED = "q, k, v = qkv[0], qkv[1], qkv[2]"
+SIBLING = VIT.replace("import torch\n", "import torch\nimport sibling\n", 1).replace(
+    SPLIT, f"{SPLIT}\n        v = v * sibling.FACTOR"
+)
+
+
+def started_by(pid: int | str) -> list[str]:
+    """The processes that this one started, and that they did."""
+    try:
+        own = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    except OSError:
+        return []
+    return [each for child in own for each in (child, *started_by(child))]
+
+
+def judged(validator: Validator, path: Path, before: str, old: str, new: str) -> Verdict:
+    return validator.validate(Job(str(path), before, before.replace(old, new), ("Attention.forward",), "equivalent"))
+
+
+def test_one_child_serves_the_fixes_of_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "attention.py"
+    path.write_text(VIT)
+    with Validator(devices=("cpu",)) as validator:
+        assert judged(validator, path, VIT, SPLIT, INDEXED).verdict == "validated"
+        first = set(started_by(os.getpid()))
+        assert (
+            judged(validator, path, VIT, "attn = attn.softmax(dim=-1)", "attn = attn.softmax(-1)").verdict
+            == "validated"
+        )
+        assert set(started_by(os.getpid())) == first
+
+
+def test_after_a_refusal_the_next_fix_gets_a_fresh_child(tmp_path: Path) -> None:
+    path = tmp_path / "attention.py"
+    path.write_text(VIT)
+    with Validator(devices=("cpu",)) as validator:
+        assert judged(validator, path, VIT, SPLIT, INDEXED).verdict == "validated"
+        first = set(started_by(os.getpid()))
+        assert judged(validator, path, VIT, SPLIT, "q, v, k = qkv.unbind(0)").verdict == "refuted"
+        assert judged(validator, path, VIT, SPLIT, INDEXED).verdict == "validated"
+        assert not set(started_by(os.getpid())) >= first
+
+
+def test_a_child_whose_imports_have_changed_is_not_used_again(tmp_path: Path) -> None:
+    path, sibling = tmp_path / "attention.py", tmp_path / "sibling.py"
+    path.write_text(SIBLING)
+    sibling.write_text("FACTOR = 2.0\n")
+    twice = "v = v * 2.0"
+    with Validator(devices=("cpu",)) as validator:
+        assert judged(validator, path, SIBLING, "v = v * sibling.FACTOR", twice).verdict == "validated"
+        sibling.write_text("FACTOR = 3.0  # another file\n")
+        assert judged(validator, path, SIBLING, "v = v * sibling.FACTOR", twice).verdict == "refuted"
+
+
+def test_two_files_are_tried_side_by_side_and_nothing_is_left_over(tmp_path: Path) -> None:
+    paths = [tmp_path / f"attention{number}.py" for number in range(2)]
+    slow = VIT.replace(SPLIT, f"__import__('time').sleep(0.05)\n        {SPLIT}")
+    verdicts: dict[Path, Verdict] = {}
+    with Validator(devices=("cpu",), lanes=2) as validator:
+        validator.environment()
+
+        def work(path: Path) -> None:
+            path.write_text(slow)
+            verdicts[path] = judged(validator, path, slow, SPLIT, INDEXED)
+
+        threads = [threading.Thread(target=work, args=(path,)) for path in paths]
+        start = time.monotonic()
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        together = time.monotonic() - start
+        running = started_by(os.getpid())
+        start = time.monotonic()
+        judged(validator, paths[0], slow, SPLIT, INDEXED)
+        alone = time.monotonic() - start
+    assert [verdicts[path].verdict for path in paths] == ["validated"] * 2
+    assert together < 2 * alone + 5.0  # they sleep at the same time
+    until = time.monotonic() + 5.0
+    while any(Path(f"/proc/{pid}").exists() for pid in running) and time.monotonic() < until:
+        time.sleep(0.05)
+    assert not [pid for pid in running if Path(f"/proc/{pid}").exists()]
+
+
+def test_files_fixed_side_by_side_are_told_in_their_order(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    told: list[str] = []
+    for jobs in ("1", "3"):
+        for name in ("c.py", "a.py", "b.py"):
+            (tmp_path / name).write_text(VIT)
+        main(["--fix", "--no-cache", "--isolated", "--device", "cpu", "--select", "MHA002", "--jobs", jobs, "."])
+        told.append(capsys.readouterr().out)
+    assert told[0] == told[1]
+    assert told[0].count("validated") >= 3
