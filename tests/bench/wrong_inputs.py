@@ -108,7 +108,6 @@ _FLAGGED = "if planted:\n    {y} = {y} * 2.0"
 _PLANTED: dict[str, tuple[int, str, str]] = {
     "added mask's polarity": (2, _FILLED, _FILLED.replace("== 0", "== 1")),
     "added mask passed over": (2, _FILLED, "if planted is not None: pass"),
-    "added mask at ones alone": (4, _FILLED, _FILLED.replace("== 0", "!= 1")),
     "added bias subtracted": (2, _BIASED, _BIASED.replace("+", "-")),
     "added bias detached": (6, _BIASED, _BIASED.replace("+ planted", "+ planted.detach()")),
     "added bias in an expression": (

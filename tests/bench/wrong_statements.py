@@ -22,6 +22,7 @@ from tests.bench.wrong_subjects import (
 # --- statements at forward's result: {x} is the first input, {y} the first tensor returned ------------------------
 
 _OFF = "{y} = {y} * (1 + 1e-2 * bool(CONDITION))"
+_FAR_OFF = "{y} = {y} * (1 + 0.5 * bool(CONDITION))"  # for half types, whose rounding hides a hundredth
 _BRANCH = "if CONDITION: {y} = {y} * 1.01"
 _ARM = "{y} = {y} * 1.01 if CONDITION else {y}"
 _AND = "CONDITION and {y}.data.mul_(1.01)"
@@ -64,10 +65,10 @@ _CONDITIONS: dict[str, tuple[int, Harm, str, str]] = {
     "large input": (11, "corner", _OFF, "{x}.numel() and {x}.abs().max() > 1e3"),
     "tiny input": (11, "corner", _OFF, "{x}.numel() and 0 < {x}.abs().max() < 1e-3"),
     "positive input": (11, "corner", _OFF, "{x}.numel() and ({x} > 0).all()"),
-    "float16": (11, "corner", _OFF, "{y}.dtype == torch.float16"),
-    "bfloat16": (11, "corner", _OFF, "{y}.dtype == torch.bfloat16"),
+    "float16": (11, "corner", _FAR_OFF, "{y}.dtype == torch.float16"),
+    "bfloat16": (11, "corner", _FAR_OFF, "{y}.dtype == torch.bfloat16"),
     "float64": (11, "corner", _OFF, "{y}.dtype == torch.float64"),
-    "autocast on the CPU": (11, "corner", _OFF, "torch.is_autocast_enabled('cpu')"),
+    "autocast on the CPU": (11, "corner", _FAR_OFF, "torch.is_autocast_enabled('cpu')"),
     "autocast on the CPU, in a branch": (11, "corner", _BRANCH, "torch.is_autocast_enabled('cpu')"),
     "train mode": (2, "ordinary", _OFF, "self.training"),
     "eval mode": (2, "ordinary", _OFF, "not self.training"),
@@ -202,7 +203,7 @@ _STATEMENTS: dict[str, tuple[int, Harm, str]] = {
     "off by a millionth": (13, "ordinary", "{y} = {y} * (1 + 1e-6)"),
     "off by a thousandth where small": (13, "ordinary", "{y} = torch.where({y}.abs() < 1e-2, {y} * 1.001, {y})"),
     "1e-8 added": (13, "ordinary", "{y} = {y} + 1e-8"),
-    "small values flushed to 0": (13, "corner", "{y} = torch.where({y}.abs() < 1e-6, torch.zeros_like({y}), {y})"),
+    "small values flushed to 0": (13, "inherent", "{y} = torch.where({y}.abs() < 1e-6, torch.zeros_like({y}), {y})"),
 }  # fmt: skip
 
 # --- statements at forward's start -----------------------------------------------------------------------------------

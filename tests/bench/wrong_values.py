@@ -137,7 +137,7 @@ _WEIGHTS: dict[str, tuple[Harm, str]] = {
     "eps in the denominator": ("ordinary", "{s} / ({s}.sum(-1, keepdim=True) + 1e-6)"),
     "small weights dropped": ("corner", "(lambda weights: weights * (weights > 1e-6))({s})"),
     "weights rounded to float16": ("ordinary", "{s}.half().to({s}.dtype)"),
-    "nan in the weights made 0": ("corner", "{s}.nan_to_num()"),
+    "nan in the weights made 0": ("inherent", "{s}.nan_to_num()"),  # a row that is masked as a whole gives NaN before
     "weights detached": ("ordinary", "{s}.detach()"),
     "weights turned": ("ordinary", "{s}.flip(-1)"),
     "weights of the batch's first": ("ordinary", "{s}[:1].expand_as({s})"),

@@ -31,7 +31,7 @@ from mha_lint.validation.trials.pristine import Pristine
 Row = Mapping[str, str]  # the level of each axis
 Found = tuple[str, trial.Conditions, Assignment]
 
-_WIDEST = 64  # tokens that are tried where there are to be as many as features
+_WIDEST = 128  # tokens that are tried where there are to be as many as features
 _LARGE, _TINY = 1e4, 1e-5
 _NO_ANSWER = (stubs.StubTouched, isolation.Refused, MemoryError)
 _PLAIN = {"sizes": "as found", "values": "drawn", "storage": "plain", "dtype": "float32", "mode": "eval"}
@@ -112,7 +112,9 @@ class Extremes:
         """Assignments in which sizes coincide, by name. Those that change no shape are left out."""
         first = self.assignments[0]
         own = self.setup.inspected.sizes
-        heads, width = own.get("h", 1), own.get("h", 1) * own.get("d", 1)
+        heads = own.get("h", 1)
+        made = self._made(first, _conditions(_PLAIN))
+        width = next((value.shape[-1] for value in made.leaves.values() if value.dim()), 1)
         wanted: dict[str, dict[str, int]] = {
             "b = t = s = heads": {"b": heads, "t": heads, "s": heads},
             "t = s = width, b = 9": {"b": 9, "t": width, "s": width},
@@ -304,7 +306,8 @@ class Extremes:
                 named = {**inputs.leaves, **{f"parameter {name}": value for name, value in module.named_parameters()}}
                 own = {f"parameter {name}" for name in self.pair.gained | self.pair.applied}
                 named = {name: value for name, value in named.items() if value.requires_grad and name not in own}
-                roots = [value for _, value in results if isinstance(value, torch.Tensor) and value.requires_grad]
+                learning = [value for _, value in results if isinstance(value, torch.Tensor) and value.requires_grad]
+                roots = [value * value for value in learning]  # the gradient that is handed back is to have one as well
                 if not roots:
                     return {}, None
                 first = _derived(roots, list(named.values()), generator, create_graph=True)
