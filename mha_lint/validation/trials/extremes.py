@@ -450,6 +450,8 @@ def _stored(value: torch.Tensor, storage: str) -> torch.Tensor:
             return larger[..., 1:-1]
         case "expanded" if value.dim() >= 3 and value.shape[1] > 1:
             return value[:, :1].expand_as(value)
+        case "expanded" if value.dim() == 2 and value.shape[0] > 1:
+            return value[:1].expand_as(value)
         case "channels last" if value.dim() == 4:
             return value.contiguous(memory_format=torch.channels_last)
     return value

@@ -259,6 +259,7 @@ def run(
         with quiet(), torch.inference_mode(way.inference), torch.set_grad_enabled(way.learns):
             with meaning or contextlib.nullcontext():
                 result = call(subject, inputs, way.places(inputs, positional))
+            seen.effects.append(("whether gradients are on", torch.is_grad_enabled()))
             seen.outputs = flatten(result, "output")
             seen.form = form_of(result)
             seen.shared = _sharing(seen.outputs, subject, inputs)
