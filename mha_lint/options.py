@@ -145,7 +145,12 @@ def _exit(group: argparse._ArgumentGroup) -> None:
 
 def _miscellaneous(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
-        "-j", "--jobs", type=_jobs, default=_processors(), metavar="N", help="processes to lint in (default: all cores)"
+        "-j",
+        "--jobs",
+        type=_jobs,
+        default=_processors(),
+        metavar="N",
+        help="processes to lint and validate in (default: all cores)",
     )
     group.add_argument(
         "--debug-model", type=Path, metavar="FILE", help="print what is known of each tensor of a file and exit"

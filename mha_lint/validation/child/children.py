@@ -228,9 +228,10 @@ def how_it_ended(status: int) -> str:
     return f"left with exit status {os.WEXITSTATUS(status)}"
 
 
-def kill(child: int) -> int:
-    """Wait a moment for a child that has answered, then kill its whole group; the wait status."""
-    for _ in range(20):
+def kill(child: int, patience: float = 0.02) -> int:
+    """Wait a moment, in seconds, for a child that was told to leave, then kill its whole group; the wait status."""
+    until = time.monotonic() + patience
+    while time.monotonic() < until:
         done, status = os.waitpid(child, os.WNOHANG)
         if done:
             with contextlib.suppress(ProcessLookupError, PermissionError):

@@ -24,6 +24,7 @@ from mha_lint.validation.child.messages import Ended, Imported, Work, file_of
 from mha_lint.validation.evidence.typed_json import Malformed
 
 _IMPORTING = "the import of the file"
+_PATIENCE = 0.5  # seconds for a process to end what it runs when all is over
 
 
 @dataclass(slots=True)
@@ -121,19 +122,19 @@ class Packages:
             return "the child process was overtaken by another request"
         return ""
 
-    def _stop_package(self) -> int:
-        """End the process of the package and whatever it runs; its wait status."""
+    def _stop_package(self, patience: float = 0.02) -> int:
+        """End the process of the package and whatever it runs; its wait status. It has some seconds to leave."""
         running, self._running = self._running, None
         if running is None:
             return 0
         running.connection.close()
-        status = children.kill(running.pid)
+        status = children.kill(running.pid, patience)
         shutil.rmtree(running.folder, ignore_errors=True)
         return status
 
     def stop(self) -> None:
         """End every process."""
-        self._stop_package()
+        self._stop_package(_PATIENCE)
         self._alone.end()
 
 
@@ -156,7 +157,12 @@ def _serve_package(connection: Connection, folder: str, run: Run) -> None:
     worked: list[imports.Way] = []
     child = Child(run)
     while True:
-        work: Work = receive(connection, cast("type[Work]", Work))
+        try:
+            work: Work = receive(connection, cast("type[Work]", Work))
+        except (EOFError, OSError):
+            with isolation.permitted():
+                child.end()
+            return
         if not dependencies.seem_unchanged():
             send(connection, Imported(shared=False, stale=True))
             continue
