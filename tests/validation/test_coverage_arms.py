@@ -139,3 +139,9 @@ def test_a_wrong_arm_that_only_the_rewrite_has_is_refuted(check: Check) -> None:
     source = ATTENTION.replace("# here", "y = y + 1")
     verdict = check(source, "y = y + 1", "y = y + 1 if mask is None else y + 2", "Attention")
     assert verdict.verdict == "refuted", verdict.reason
+
+
+def test_the_text_of_an_assertion_that_holds_need_not_run(check: Check) -> None:
+    source = ATTENTION.replace("# here", "assert t < 1000, 'too long'")
+    verdict = check(source, "'too long'", "'too many tokens'", "Attention.forward")
+    assert verdict.verdict == "validated", verdict.reason

@@ -9,6 +9,7 @@ import pytest
 from mha_lint.validation.search.optional import paired
 
 from .conftest import Check
+from .modules import VIT
 
 pytest.importorskip("torch")
 
@@ -115,3 +116,16 @@ def test_each_pair_of_optional_inputs_is_given_in_each_way(count: int) -> None:
     for one, other in itertools.permutations(range(count), 2):
         assert any(one in row and other in row for row in rows)
         assert any(one in row and other not in row for row in rows)
+
+
+FLAGGED = VIT.replace("def forward(self, x)", "def forward(self, x, doubled=False)").replace(
+    "        return self.proj_drop(self.proj(x))\n",
+    "        x = self.proj_drop(self.proj(x))\n        if doubled:\n            x = (x, x * 2)\n        return x\n",
+)
+
+
+def test_a_flag_is_found_by_its_default_whatever_it_is_called(check: Check) -> None:
+    wrong = check(FLAGGED, "x = (x, x * 2)", "x = [x, x * 2]", "Attention.forward", alone=True)
+    assert (wrong.verdict, wrong.harness) == ("refuted", "module"), wrong
+    right = check(FLAGGED, "x = (x, x * 2)", "x = x, 2 * x", "Attention.forward", alone=True)
+    assert (right.verdict, right.harness) == ("validated", "module"), right

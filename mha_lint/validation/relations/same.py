@@ -131,6 +131,8 @@ class Same:
             case.pair.before, case.setup, case.assignment, case.conditions, case.positional, self.meaning
         ):
             return Outcome("skipped", "the outputs are not finite, or do not depend on the inputs")
+        if self.alone and tried.before.form != tried.after.form:
+            note.refute("the results are of other kinds", difference.largest)
         if self.alone and (apart := trial.laid_apart(tried.before, tried.after)):
             if self.sources.job.relation == "equivalent":  # code after it could tell
                 note.refute(apart, difference.largest)

@@ -49,6 +49,8 @@ def candidates(
     if own.is_used_as_tensor:
         kind = "tensor" if kind in ("height", "width", "space", "start", "count", "flag") else kind
         kind = "context" if kind == "cache" else kind
+    if isinstance(parameter.default, bool):
+        return [Constant(parameter.default), Constant(not parameter.default)]
     text = str(parameter.annotation)
     is_tensor = "Tensor" in text
     hinted = [_hinted(hint, module)] if hint else []

@@ -126,7 +126,7 @@ def _arms(tree: ast.Module) -> list[_Arm]:
         if isinstance(node, ast.stmt):
             if counts(node):
                 found.append(_Arm(node, parent, field, index, depth, row))
-        elif _is_conditional(parent, field, index):
+        elif _is_conditional(parent, field, index) and not _is_plain_message(parent, node):
             found.append(_Arm(node, parent, field, index, 0, row))
         pending += reversed(list(_children(node, depth)))
     return found
@@ -157,6 +157,11 @@ def _is_elif(parent: ast.AST, node: ast.stmt) -> bool:
 def _is_conditional(parent: ast.AST, field: str, index: int | None) -> bool:
     start = _CONDITIONAL.get((type(parent), field))
     return start is not None and (index is None or index >= start)
+
+
+def _is_plain_message(parent: ast.AST, node: ast.AST) -> bool:
+    """Tell a message of an assertion that is but text: it does nothing, and where the assertion holds it never runs."""
+    return isinstance(parent, ast.Assert) and isinstance(node, ast.Constant)
 
 
 def _said(node: ast.AST, inner: Collection[ast.AST]) -> str:
