@@ -1,4 +1,4 @@
-"""Whether validation ever accepts a wrong fix, or refuses a right rewrite, of classes of released packages.
+"""Tell whether validation ever accepts a wrong fix, or refuses a right rewrite, of classes of released packages.
 
     python tests/bench/wrong_fixes.py PACKAGE_FOLDER... [--only KIND] [--classes N] [--fixes N] [--rights N]
                                       [--jobs N] [--device cpu|cuda] [--json FILE] [--right]

@@ -345,7 +345,7 @@ def _source_folders(place: Place) -> list[str]:
 
 
 def _is_guarded(frame: types.FrameType | None) -> bool:
-    """Whether the import runs inside ``try: … except ImportError``: the code has an answer to a missing package."""
+    """Tell if the import runs inside ``try: … except ImportError``: the code has an answer to a missing package."""
     direct = True
     while frame is not None:
         file = frame.f_code.co_filename

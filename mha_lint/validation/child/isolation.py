@@ -84,7 +84,7 @@ def confine(folder: str, memory: int = 0) -> None:
         return text == os.devnull or (os.path.realpath(text) + os.sep).startswith(root)
 
     def is_foreign(path: Any) -> bool:
-        """Whether a path leads to what another process holds: its environment may have the secrets that ours lacks."""
+        """Tell if a path leads to what another process holds: its environment may have the secrets that ours lacks."""
         try:
             found = _PROCESS.fullmatch(os.path.realpath(os.fsdecode(path)))
         except (TypeError, ValueError):

@@ -1,4 +1,4 @@
-"""Whether the code under trial replaced what its own trial relies on: parts of torch, of Python, or of this package."""
+"""Tell if the code under trial replaced what its own trial relies on: parts of torch, of Python, or of this package."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ class Fact:
 
     @property
     def is_parameter(self) -> bool:
-        """Whether it is a parameter, or made of parameters with no product."""
+        """Tell whether it is a parameter, or made of parameters with no product."""
         return self.learned and not self.sources and not self.multiplied
 
 

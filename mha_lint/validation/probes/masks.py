@@ -9,7 +9,7 @@ _BLOCKED = -1e3  # what is added to scores to hide a key is below this
 
 
 def is_triangular(value: object) -> bool:
-    """Whether ``value`` hides from each token either those after it or those before it: causal, in either polarity.
+    """Tell if ``value`` hides from each token either those after it or those before it: causal, in either polarity.
 
     A band of a triangle (a sliding window) counts. Only the first matrix of a batch is looked at.
     """
@@ -37,7 +37,7 @@ def _is_triangle(chosen: torch.Tensor) -> bool:
 
 
 def _fills(chosen: torch.Tensor, side: torch.Tensor, other: torch.Tensor) -> bool:
-    """Whether all of ``side`` is alike and what is next to the diagonal on the other side is not like it."""
+    """Tell whether all of ``side`` is alike and what is next to the diagonal on the other side is not like it."""
     values = chosen[side]
     if bool(values.any()) != bool(values.all()):
         return False
@@ -48,7 +48,7 @@ def _fills(chosen: torch.Tensor, side: torch.Tensor, other: torch.Tensor) -> boo
 
 
 def is_switch(value: torch.Tensor) -> bool:
-    """Whether it has zeros and ones and nothing else, both of them; booleans always."""
+    """Tell whether it has zeros and ones and nothing else, both of them; booleans always."""
     if value.dtype == torch.bool:
         return True
     zeros, ones = value == 0, value == 1

@@ -126,7 +126,7 @@ def _difference(subject: Subject, axis: Axis, output: torch.Tensor) -> torch.Ten
 
 
 def _others(subject: Subject, tokens: set[str]) -> bool:
-    """Whether tensors are given besides the tokens."""
+    """Tell whether tensors are given besides the tokens."""
     return any(isinstance(v, (torch.Tensor, tuple, list)) for n, v in subject.inputs.items() if n not in tokens)
 
 

@@ -135,7 +135,7 @@ def influence(subject: Subject, axis: Axis, output: torch.Tensor) -> dict[int, t
 
 
 def mixes(effects: dict[int, torch.Tensor], tolerance: float) -> bool:
-    """Whether a place has an influence on another one."""
+    """Tell whether a place has an influence on another one."""
     for place, effect in effects.items():
         others = effect.clone()
         others[place] = 0.0

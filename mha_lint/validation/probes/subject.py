@@ -205,7 +205,7 @@ class State:
 
 
 def _same(value: Any, before: Any) -> bool:
-    """Whether a container holds the very objects that it held before, in the same order."""
+    """Tell whether a container holds the very objects that it held before, in the same order."""
     if len(value) != len(before):
         return False
     if isinstance(value, dict) and list(map(id, value)) != list(map(id, before)):

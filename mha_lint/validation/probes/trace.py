@@ -238,7 +238,7 @@ class Trace(Watching):
         return plain
 
     def _scales_as_given(self, value: torch.Tensor) -> bool:
-        """Whether it is an input, or made of some with no product, and no rotation by zero or mask of ones."""
+        """Tell whether it is an input, or made of some with no product, and no rotation by zero or mask of ones."""
         fact = self.fact(value)
         given = bool(fact.sources) and not fact.multiplied and value.is_floating_point()
         return given and not bool((value == 0).all()) and not bool((value == 1).all())
@@ -350,7 +350,7 @@ class Trace(Watching):
     # --- standard normal queries and keys
 
     def _projects(self, name: str, args: tuple[Any, ...]) -> bool:
-        """Whether a parameter meets what is no parameter, in a product, a convolution or a batch norm."""
+        """Tell whether a parameter meets what is no parameter, in a product, a convolution or a batch norm."""
         facts = [self.fact(value) for value in args[-2:] if isinstance(value, torch.Tensor)]
         if name in ("addmm", "baddbmm"):
             facts = [self.fact(value) for value in args[1:3]]
@@ -388,7 +388,7 @@ def _mixed(result: Fact, facts: Sequence[Fact], marks: frozenset[str]) -> Fact:
 
 
 def _cuts_normalised(value: torch.Tensor, part: torch.Tensor) -> bool:
-    """Whether ``part`` is cut from weights along the dim in which they add up to one."""
+    """Tell whether ``part`` is cut from weights along the dim in which they add up to one."""
     for dim in range(value.dim()):
         shrinks = part.dim() < value.dim() or part.shape[dim] < value.shape[dim]
         if shrinks and value.shape[dim] > 1:

@@ -30,7 +30,7 @@ class Copies:
     made: list[tuple[Any, int, Any]] = field(default_factory=list)
 
     def stand_apart(self) -> bool:
-        """Whether nobody wrote into a receiver after it was copied, or into its copy: else the memory was shared."""
+        """Tell if nobody wrote into a receiver after it was copied, or into its copy: else the memory was shared."""
         return bool(self.made) and all(
             receiver._version == version and copy._version == 0 for receiver, version, copy in self.made
         )

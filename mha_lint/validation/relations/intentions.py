@@ -29,7 +29,7 @@ class Intention:
 
 
 def raises_expected(expected: Expected, error: BaseException, file: str, statements: frozenset[Statement]) -> bool:
-    """Whether this is the error that a repair is about, raised at one of the flagged ``statements`` of ``file``."""
+    """Tell if this is the error that a repair is about, raised at one of the flagged ``statements`` of ``file``."""
     return INTENTIONS[expected].is_error(error) and raised_at(error, file, statements) is not None
 
 

@@ -1,4 +1,4 @@
-"""Whether two executions that differ do so by rounding alone, told from a run of *before* in float64.
+"""Tell whether two executions that differ do so by rounding alone, told from a run of *before* in float64.
 
 The bound: the error of *after* against that run is at most twice the error of *before*, and one unit in the last place.
 It is held element by element: an output is measured by the row that it is in, and a zero stays a zero. A gradient is

@@ -41,7 +41,7 @@ class Shown:
         return self._answers.get(probe, 0) < _ANSWERS
 
     def on(self, devices: Iterable[str]) -> bool:
-        """Whether one probe has shown on all of them that before is wrong, and after right."""
+        """Tell whether one probe has shown on all of them that before is wrong, and after right."""
         return any(seen >= set(devices) for seen in self.devices.values())
 
     def in_words(self) -> str:

@@ -270,7 +270,7 @@ class Calling:
                     self.required.append(beside)
 
     def _lacks_a_part(self, error: BaseException) -> bool:
-        """Whether no input can mend the call: the code needs an attribute of the module that is None."""
+        """Tell whether no input can mend the call: the code needs an attribute of the module that is None."""
         if "'NoneType' object is not callable" in str(error):
             return True
         if not isinstance(error, AttributeError) or "'NoneType'" not in str(error):

@@ -471,7 +471,7 @@ def _alternatives(item: inspect.Parameter, plan: Plan, context: _Context) -> lis
 
 
 def _is_module(item: inspect.Parameter, cls: type, tree: ast.Module) -> bool:
-    """Whether a parameter is a module: by its annotation, or because the class calls the attribute that keeps it."""
+    """Tell if a parameter is a module: by its annotation, or because the class calls the attribute that keeps it."""
     if "Module" in _text(item.annotation) and not any(word in _text(item.annotation) for word in ("Type", "Callable")):
         return True
     bodies = [node for node in nodes_of(tree) if isinstance(node, ast.ClassDef) and node.name == cls.__name__]

@@ -429,7 +429,7 @@ class Search:
         raise first
 
     def _is_too_large(self, target: Target, plan: Plan) -> bool:
-        """Whether it has too many parameters to be built in earnest; False where that can't be told without."""
+        """Tell whether it has too many parameters to be built in earnest; False where that can't be told without."""
         try:
             with torch.device("meta"):
                 module = instantiate(target, plan, self.loaded.module, seed=0)

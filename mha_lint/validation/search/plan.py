@@ -170,7 +170,7 @@ class Plan:
         return replace(self, arguments={**self.arguments, name: value})
 
     def is_full_size(self) -> bool:
-        """Whether a configuration is left to its own defaults, which are those of a production model."""
+        """Tell whether a configuration is left to its own defaults, which are those of a production model."""
         return any(isinstance(value, ConfigClass) and not value.arguments for value in self.arguments.values())
 
     def as_written(self) -> str:

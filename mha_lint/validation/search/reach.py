@@ -1,4 +1,4 @@
-"""Whether a class or function can be run with no help from anybody: forward through its attention, and backward."""
+"""Tell if a class or function can be run with no help from anybody: forward through its attention, and backward."""
 
 from __future__ import annotations
 

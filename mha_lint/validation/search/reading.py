@@ -19,7 +19,7 @@ def nodes_of(node: ast.AST) -> tuple[ast.AST, ...]:
 
 @functools.cache
 def is_taken_apart(name: str, tree: ast.Module) -> bool:
-    """Whether the file uses something of this name as a sequence: subscripted, unpacked, iterated over, measured."""
+    """Tell if the file uses something of this name as a sequence: subscripted, unpacked, iterated over, measured."""
 
     def is_it(node: ast.expr) -> bool:
         return isinstance(node, (ast.Name, ast.Attribute)) and ast.unparse(node).rpartition(".")[2] == name

@@ -45,7 +45,7 @@ def statements_at(source: str, rows: set[int]) -> frozenset[Statement]:
 
 
 def counts(node: ast.stmt) -> bool:
-    """Whether running the statement does anything: docstrings, bare constants and declarations do nothing."""
+    """Tell whether running the statement does anything: docstrings, bare constants and declarations do nothing."""
     if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
         return False
     if isinstance(node, ast.ImportFrom) and node.module == "__future__":

@@ -39,7 +39,7 @@ def _filters(earlier: list[Any]) -> None:
 
 
 def _flushes() -> bool:
-    """Whether a number smaller than any normal one counts as zero."""
+    """Tell whether a number smaller than any normal one counts as zero."""
     return not bool(torch.tensor(_DENORMAL, dtype=torch.float64) * 1.0)
 
 

@@ -134,7 +134,7 @@ def shortfall(record: Record, sources: Sources, devices: Iterable[str]) -> str:
 
 
 def error_out_of_reach(job: Job, devices: Iterable[str]) -> bool:
-    """Whether a repair is about an error that none of these devices could raise."""
+    """Tell whether a repair is about an error that none of these devices could raise."""
     return job.relation == "repaired" and job.expected == "device" and "cuda" not in devices
 
 

@@ -257,7 +257,7 @@ class _Names:
         return self.parameters[key]
 
     def is_known(self, name: str) -> bool:
-        """Whether a name that is not local is one of a library, or a builtin."""
+        """Tell whether a name that is not local is one of a library, or a builtin."""
         if name in self.local:
             return False
         if name in self.imports:

@@ -513,7 +513,7 @@ def sized(module: Any) -> list[torch.Tensor]:
 
 
 def says_something(seen: Seen, source: str) -> bool:
-    """Whether an execution can tell right from wrong: finite somewhere, and depending on its inputs.
+    """Tell whether an execution can tell right from wrong: finite somewhere, and depending on its inputs.
 
     ``source`` begins the names of what counts as an input: "input ", or "" where there are parameters alone.
     """
