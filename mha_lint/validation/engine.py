@@ -257,8 +257,8 @@ class Examination:
                 conditions = trial.Conditions(device, dtype, training, seed=1000 + 17 * count)
                 case = Case(setup, pair, copies, assignments[count], conditions, variant.regime)
                 self._trial(case, first=count < len(dtypes))
-            if device == "cpu" and dtype == torch.float32 and assignments and not extra.dtypes:
-                self._try_uses(variant, pair, assignments)
+            if dtype == torch.float32 and assignments and not extra.dtypes:
+                self._try_uses(variant, pair, assignments, device)
         self.claim.end(variant)
 
     def _moved(self, pair: Pair, device: str, dtype: torch.dtype) -> bool:
@@ -272,9 +272,9 @@ class Examination:
             return False
         return True
 
-    def _try_uses(self, variant: Variant, pair: Pair, assignments: list[Assignment]) -> None:
+    def _try_uses(self, variant: Variant, pair: Pair, assignments: list[Assignment], device: str) -> None:
         self.tell(f"after: {variant.setup.target} called again")
-        found = self.claim.misused(variant, pair, assignments)
+        found = self.claim.misused(variant, pair, assignments, device)
         if found is None:
             return
         words, conditions, assignment = found

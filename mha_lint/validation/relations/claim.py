@@ -116,7 +116,7 @@ class Claim(Protocol):
         """Sum up the trials of a variant, which are over."""
         ...
 
-    def misused(self, variant: Variant, pair: Pair, assignments: list[Assignment]) -> Misuse | None:
+    def misused(self, variant: Variant, pair: Pair, assignments: list[Assignment], device: str) -> Misuse | None:
         """The first use, other than those of trials, in which after is wrong."""
         ...
 

@@ -169,9 +169,9 @@ class Corrected:
                 raise Refuted(f"the {lost[0]} is lost: it is zero, whatever the inputs ({mode} mode)")
         self.shown.close()
 
-    def misused(self, variant: Variant, pair: Pair, assignments: list[Assignment]) -> Misuse | None:
+    def misused(self, variant: Variant, pair: Pair, assignments: list[Assignment], device: str) -> Misuse | None:
         """Calls of after that differ among themselves, where those of before do not."""
-        used = uses.Uses(variant.setup, pair, assignments, self.meaning, "corrected")
+        used = uses.Uses(variant.setup, pair, assignments, self.meaning, "corrected", device)
         words = used.unsteady(pair.after)
         if not words or used.unsteady(pair.before):
             return None

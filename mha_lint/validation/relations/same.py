@@ -146,11 +146,13 @@ class Same:
 
     def end(self, variant: Variant) -> None: ...
 
-    def misused(self, variant: Variant, pair: Pair, assignments: list[Assignment]) -> Misuse | None:
+    def misused(self, variant: Variant, pair: Pair, assignments: list[Assignment], device: str) -> Misuse | None:
         """Few calls as others may make them: without gradients, by place, and many of one copy."""
         if self.alone:
             return None
-        used = uses.Uses(variant.setup, pair, assignments, self.meaning, self.sources.job.relation)
+        used = uses.Uses(variant.setup, pair, assignments, self.meaning, self.sources.job.relation, device)
+        if device != "cpu":
+            return used.difference() or self._edges_of(used).under_autocast()
         return used.difference() or self._misapplied(pair, used) or self._at_edges(used)
 
     def lacking(self) -> str:
@@ -197,9 +199,13 @@ class Same:
         if self.has_tried_edges:
             return None
         self.has_tried_edges = True
+        return self._edges_of(used).difference()
+
+    def _edges_of(self, used: uses.Uses) -> extremes.Extremes:
         relation = self.sources.job.relation
-        at = extremes.Extremes(used.setup, used.pair, used.assignments, self.meaning, relation, self.settings)
-        return at.difference()
+        return extremes.Extremes(
+            used.setup, used.pair, used.assignments, self.meaning, relation, self.settings, used.device
+        )
 
     def _misapplied(self, pair: Pair, used: uses.Uses) -> Misuse | None:
         """What a projection that is gained, or newly applied, does wrong with weights other than the identity."""

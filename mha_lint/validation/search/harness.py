@@ -242,7 +242,7 @@ class Search:
                 continue
             self.met.clear()
             with watch(self.loaded.pseudo) as rows:
-                works = self.takes(setup)
+                works = self.takes(setup, first=True)
             seen = rows.of(self.loaded.pseudo)
             covered = frozenset(item for item in wanted if item.ran(seen))
             if works and covered:
@@ -326,13 +326,17 @@ class Search:
         if tried is not None and tried[0] is not None:
             yield tried[0]
 
-    def takes(self, setup: Setup) -> bool:
-        """Tell whether the text builds, and accepts a call, as a setup that another text gave."""
+    def takes(self, setup: Setup, *, first: bool = False) -> bool:
+        """Tell whether the text builds, and accepts a call, as a setup that another text gave.
+
+        With ``first``, it is to accept the very first sizes, as in a search of its own.
+        """
         if lookup(self.loaded.module, setup.target.name) is None:
             return False
         try:
             module = in_eval(instantiate(setup.target, setup.plan, self.loaded.module, seed=0))
-            return bool(workable(setup, module, self.meaning, signature_of(module), 1))
+            accepted = workable(setup, module, self.meaning, signature_of(module), 1)
+            return bool(accepted) and (not first or accepted[0] == setup.assignments[0])
         except (Exception, StubTouched):
             return False
 

@@ -59,6 +59,7 @@ class Extremes:
     meaning: Meaning
     relation: str
     usual: process_state.Settings  # those of torch and the process before the user's code ran
+    device: str = "cpu"
     copies: dict[tuple[str, bool], Pristine] = field(default_factory=dict)
 
     def difference(self) -> Found | None:
@@ -68,6 +69,10 @@ class Extremes:
             if found := self._at(row, sizes[row["sizes"]]):
                 return found
         return self.odd_gradients() or self.left_settings() or self.second_derivative() or self.removed_check()
+
+    def under_autocast(self) -> Found | None:
+        """How both differ under autocast, in words; None where they agree."""
+        return self._at({**_PLAIN, "dtype": "autocast"}, self.assignments[0])
 
     def _rows(self, sizes: Mapping[str, Assignment]) -> Iterator[Row]:
         """One call for each odd size, odd value and odd dtype; ways to lie in memory, and modes, take turns.
@@ -98,7 +103,7 @@ class Extremes:
                 continue
             words = self._apart(each, assignment, before, self._run(each, assignment, of_after=True))
             if words and self._repeats(each, assignment, before):
-                return f"{_in_words(each)}: {words}", _conditions(each), assignment
+                return f"{_in_words(each)}: {words}", replace(_conditions(each), device=self.device), assignment
             return None
         return None
 
@@ -176,7 +181,7 @@ class Extremes:
         of_after: bool,
         usual: process_state.Settings | None = None,
     ) -> _Ran:
-        conditions = _conditions(row)
+        conditions = replace(_conditions(row), device=self.device)
         left = process_state.Left()
         seen = trial.run(
             self._module(conditions.dtype, of_after=of_after),
@@ -200,7 +205,8 @@ class Extremes:
     ) -> Iterator[None]:
         with contextlib.ExitStack() as stack:
             if row["dtype"] == "autocast":
-                stack.enter_context(torch.autocast("cpu", dtype=torch.bfloat16))
+                half = torch.bfloat16 if self.device == "cpu" else torch.float16
+                stack.enter_context(torch.autocast(self.device, dtype=half))
             stack.enter_context(process_state.observed(left, usual))
             if not of_after:
                 stack.enter_context(self.meaning())
@@ -225,7 +231,7 @@ class Extremes:
         rerun = rounding.Rerun(
             self.pair.before, lambda at: self._inputs(row, assignment, at), self._positional(), _way(row)
         )
-        conditions = _conditions(row)
+        conditions = replace(_conditions(row), device=self.device)
         reference = rounding.in_float64(rerun, conditions, conditions.dtype, ours)
         if reference is None:
             return ""

@@ -48,6 +48,7 @@ class Uses:
     assignments: list[Assignment]
     meaning: Meaning
     relation: str
+    device: str = "cpu"
 
     def difference(self) -> tuple[str, trial.Conditions, Assignment] | None:
         """The first use in which both differ, in words; None where they agree in all."""
@@ -95,7 +96,7 @@ class Uses:
     def _run(
         self, module: Any, at: tuple[trial.Conditions, Assignment], way: trial.Way, *, as_meant: bool
     ) -> trial.Seen:
-        drawn, assignment = at
+        drawn, assignment = replace(at[0], device=self.device), at[1]
         inspected = self.setup.inspected
 
         def make() -> trial.Inputs:
@@ -157,6 +158,8 @@ class Uses:
                 return None
             if found := self._apart(*seen):
                 return f"in call {place} of one copy, {found}", *at
+        if self.device != "cpu":  # what the modules hold is compared there
+            return None
         ended = [construction.inventory(each) for each in modules]
         found = _left(start, ended, self.pair.gained)
         return (f"after {place} calls of one copy, {found}", *at) if found else None
