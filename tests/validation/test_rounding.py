@@ -89,10 +89,10 @@ def test_rounding_is_no_excuse_where_float64_never_ran(check: Check) -> None:
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
 @pytest.mark.parametrize("size", [1.0, 3.0, 0.1, 1000.0])
-def test_the_last_place_is_the_distance_to_the_next_number(dtype: object, size: float) -> None:
+def test_the_last_place_is_the_distance_to_the_next_number(dtype: torch.dtype, size: float) -> None:
     value = torch.tensor(size, dtype=dtype)
     following = torch.nextafter(value, torch.tensor(torch.inf, dtype=dtype))
-    place = rows.last_places(value.reshape(1), dtype)  # type: ignore[arg-type]
+    place = rows.last_places(value.reshape(1), dtype)
     assert float(place) == float(following.double() - value.double())
 
 

@@ -35,7 +35,8 @@ def _environment(earlier: dict[str, str]) -> None:
 
 
 def _filters(earlier: list[Any]) -> None:
-    warnings.filters[:] = earlier  # type: ignore[index]
+    filters: Any = warnings.filters
+    filters[:] = earlier
 
 
 def _flushes() -> bool:
