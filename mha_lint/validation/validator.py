@@ -266,12 +266,20 @@ class Validator:
             try:
                 send(lane.connection, work)
                 answer = receive(lane.connection, kind, to_show=True)
-            except BaseException:
+            except BaseException as error:
                 lane.connection.close()  # the lane takes this as the order to end what it runs, and leave
+                if isinstance(error, _SILENT):
+                    self._let_server_end()
                 raise
             with self._lock:
                 self._free.append(lane)
             return answer
+
+    def _let_server_end(self) -> None:
+        """Give a server that is dying, with its lanes, a moment to be gone: the next work is for another one."""
+        with self._lock, contextlib.suppress(subprocess.TimeoutExpired):
+            if self._server is not None:
+                self._server.wait(timeout=0.5)
 
     def _taken(self, file: str) -> _Lane:
         """A free lane, the one that worked on the file last if there is one; a new one where none is free."""
