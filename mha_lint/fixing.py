@@ -11,6 +11,7 @@ An error that validation ran and could not show to be wrong stays a warning.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from itertools import groupby
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
 
 MAX_ROUNDS = 4
 _ORDER: dict[Relation, int] = {"repaired": 0, "corrected": 1, "equivalent": 2, "extended": 3}
+# Files are fixed in several threads, so that their validations run at the same time. All else takes turns: linting
+# changes the filters of warnings, the limit of recursion and the size of stacks, which threads share.
+TURN = threading.Lock()
 _Validate = Callable[[list[Finding], list[Finding]], Verdict | None]  # of a group, on top of others
 
 
@@ -45,7 +49,12 @@ class Fixed:
 
 
 def fix_source(source: Source, findings: list[Finding], settings: Settings, validator: Validator) -> Fixed:
-    """Validate the fixes of one file's findings and apply those that pass, in memory."""
+    """Validate the fixes of one file's findings and apply those that pass, in memory. Other threads may do the same."""
+    with TURN:
+        return _fixed(source, findings, settings, validator)
+
+
+def _fixed(source: Source, findings: list[Finding], settings: Settings, validator: Validator) -> Fixed:
     fixed: list[Finding] = []
     remaining = list(findings)
     for _ in range(MAX_ROUNDS):
@@ -80,7 +89,12 @@ def _round(
             after = editing.apply(source.text, _edits([*done, *others, *group], source))
         except ValueError:
             return None
-        return validator.validate(_job(source, before, after, group, accepted, settings))
+        job = _job(source, before, after, group, accepted, settings)
+        TURN.release()
+        try:
+            return validator.validate(job)
+        finally:
+            TURN.acquire()
 
     waiting = _groups(tried)
     while waiting:

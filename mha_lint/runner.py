@@ -404,7 +404,10 @@ def _note_refusals(source: Source, fixed: Fixed, settings: Settings, memory: Mem
     refuted = {(f.code, f.location): f.verdict for f in fixed.remaining if f.refuted}
     if not refuted:
         return
-    findings = _linted(source, settings)
+    from mha_lint.fixing import TURN
+
+    with TURN:
+        findings = _linted(source, settings)
     verdicts = [refuted.get((finding.code, finding.location)) for finding in findings]
     kept = [
         replace(finding, verdict=replace(verdict, trials=(), cached=True)) if verdict else finding

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import os
+import sys
 import threading
 import time
+import warnings
 from pathlib import Path
 
 import pytest
 
 from mha_lint.cli import main
+from mha_lint.files import read_source
 from mha_lint.findings import Verdict
+from mha_lint.fixing import fix_source
+from mha_lint.linter import lint
+from mha_lint.settings import Settings
 from mha_lint.validation import Job, Validator
 
 from .modules import VIT
@@ -125,3 +131,42 @@ def test_files_fixed_side_by_side_are_told_in_their_order(
         told.append(capsys.readouterr().out)
     assert told[0] == told[1]
     assert told[0].count("validated") >= 3
+
+
+class _Waiting(Validator):
+    """Executes nothing, and lets all pass; each question waits until two are asked at the same time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.together = threading.Barrier(2, timeout=30.0)
+
+    def validate(self, job: Job) -> Verdict:
+        self.together.wait()
+        return Verdict("validated")
+
+
+def test_files_fixed_side_by_side_leave_the_settings_of_python_alone(tmp_path: Path) -> None:
+    settings = Settings()
+    (tmp_path / "attention.py").write_text(VIT)
+    source = read_source(tmp_path / "attention.py")
+    findings = lint(source, settings)
+    assert any(finding.code == "MHA002" for finding in findings)
+    before = (list(warnings.filters), sys.getrecursionlimit(), threading.stack_size())
+    validator = _Waiting()
+
+    def work() -> None:
+        for _ in range(25):
+            fix_source(source, list(findings), settings, validator)
+
+    usual = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)  # seconds: threads meet anywhere
+    try:
+        threads = [threading.Thread(target=work) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(usual)
+    assert (list(warnings.filters), sys.getrecursionlimit(), threading.stack_size()) == before
+    assert not validator.together.broken
