@@ -15,7 +15,7 @@ from mha_lint.validation.job import Job
 from mha_lint.validation.relations.claim import Claim, Extra, Ran, Variant
 from mha_lint.validation.relations.corrected import Corrected
 from mha_lint.validation.relations.same import Same
-from mha_lint.validation.search import harness, targets
+from mha_lint.validation.search import harness
 from mha_lint.validation.search.added import reaching_added
 from mha_lint.validation.search.clock import now
 from mha_lint.validation.search.setups import Setup, workable
@@ -243,8 +243,7 @@ class Examination:
             for module in (pair.before, pair.after):
                 dropouts.set_rate(module, variant.rate, setup.plan)
         self.tell("before: choosing input shapes")
-        signature = targets.signature_of(pair.before)
-        found = workable(setup, pair.before, self.claim.meaning, signature, extra.shapes or _SHAPES)
+        found = workable(setup, pair.before, self.claim.meaning, pair.signature, extra.shapes or _SHAPES)
         assignments = self.claim.assignments(variant, pair, found)
         dtypes = extra.dtypes or self.claim.dtypes(device)
         for place, dtype in enumerate(dtypes):

@@ -20,7 +20,7 @@ import warnings
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TextIO
 
 import mha_lint
 from mha_lint.parsing import parse, silently
@@ -125,10 +125,21 @@ def in_one_line(error: BaseException) -> str:
     return f"{type(error).__name__}: {text[0][:300]}" if text else type(error).__name__
 
 
+_sinks: list[TextIO] = []  # the file that takes what is printed, once it is open
+
+
+def _sink() -> TextIO:
+    """The file that swallows what is written to it: opened once, and again where the user's code has closed it."""
+    if not _sinks or _sinks[-1].closed:
+        _sinks[:] = [open(os.devnull, "w")]  # noqa: SIM115  # it stays open
+    return _sinks[-1]
+
+
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
     """Swallow what the user's code prints and warns; its output can be endless, so it is not kept."""
-    with warnings.catch_warnings(), open(os.devnull, "w") as sink:
+    sink = _sink()
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         with contextlib.redirect_stdout(sink), contextlib.redirect_stderr(sink):
             yield

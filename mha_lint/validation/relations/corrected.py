@@ -238,7 +238,7 @@ def _of_one_token(setup: Setup, pair: Pair, known: list[Assignment]) -> list[Ass
     first = setup.assignments[0]
     ones = {**first.sizes, **dict.fromkeys(_TOKENS, 1)}
     wanted = tuple(Assignment({**ones, "b": size}, "contiguous") for size in (1, 3, 2))
-    signature = targets.signature_of(pair.before)
+    signature = pair.signature
     accepted = workable(replace(setup, assignments=wanted), pair.before, as_it_is, signature, len(wanted))
     return [each for each in accepted if _is_one_token(setup, each) and each not in known]
 

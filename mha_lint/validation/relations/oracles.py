@@ -9,7 +9,6 @@ readings, all are candidates: after equals one of them, the same in all trials, 
 from __future__ import annotations
 
 import contextlib
-import copy
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -29,6 +28,7 @@ from mha_lint.validation.trials import trial
 from mha_lint.validation.trials.case import Case
 from mha_lint.validation.trials.coverage import Statement
 from mha_lint.validation.trials.pairing import Sources
+from mha_lint.validation.trials.pristine import copied
 from mha_lint.validation.trials.rows import last_places
 
 UNHELD = "its meaning was not held against an oracle"
@@ -279,7 +279,7 @@ def _subject(case: Case, conditions: trial.Conditions) -> Any:
     """Before, in the dtype of the conditions."""
     if conditions.dtype == case.conditions.dtype:
         return case.copies[0]
-    return copy.deepcopy(case.pair.before).to(conditions.dtype)
+    return copied(case.pair.before).to(conditions.dtype)
 
 
 def _inputs(case: Case, conditions: trial.Conditions) -> Callable[[], trial.Inputs]:

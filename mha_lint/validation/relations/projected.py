@@ -5,7 +5,6 @@ Where the code goes on after the projection (a residual, a norm), the result nee
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -14,6 +13,7 @@ import torch
 
 from mha_lint.validation.child.imports import quiet
 from mha_lint.validation.trials import trial
+from mha_lint.validation.trials.pristine import copied
 from mha_lint.validation.trials.uses import Lasting
 
 _CLOSE = 1e-4  # of the largest value, in float32
@@ -56,7 +56,7 @@ def misapplied(
     ``run`` calls a module that is lent to it. ``names`` are those announced, relative to the classes ``owners``.
     """
     for layer in _layers(after, owners, names):
-        subject, original = copy.deepcopy(after), copy.deepcopy(before)
+        subject, original = copied(after), copied(before)
         matrix, bias = _draw(subject, layer)
         calls = _watched(subject, layer, run)
         for call in calls:

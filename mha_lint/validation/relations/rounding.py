@@ -11,7 +11,6 @@ smaller as the unit in the last place is, or what it moves by where its inputs a
 from __future__ import annotations
 
 import contextlib
-import copy
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any
@@ -23,6 +22,7 @@ from mha_lint.validation.search.setups import Setup
 from mha_lint.validation.search.specs import Assignment
 from mha_lint.validation.search.targets import signature_of
 from mha_lint.validation.trials import arguments, rows, trial
+from mha_lint.validation.trials.pristine import copied
 
 # How far, relative to its largest value, *before* itself may be from the float64 run. What is further off was not the
 # same computation: other random numbers, or a cast that the run in float64 does not share.
@@ -53,7 +53,7 @@ class Rerun:
 
     def nudged(self, conditions: trial.Conditions) -> trial.Seen:
         """What before leaves where all of its inputs and parameters are off by rounding."""
-        subject = copy.deepcopy(self.module).to(conditions.dtype)
+        subject = copied(self.module).to(conditions.dtype)
         with torch.no_grad():
             for value in trial.sized(subject):
                 if value.is_floating_point():
@@ -85,7 +85,7 @@ def excused(rerun: Rerun, conditions: trial.Conditions, before: trial.Seen, afte
     narrow = torch.float32 if is_wide else conditions.dtype
     coarse = before
     if is_wide:
-        coarse = rerun.at(replace(conditions, dtype=narrow, default=False), copy.deepcopy(rerun.module).to(narrow))
+        coarse = rerun.at(replace(conditions, dtype=narrow, default=False), copied(rerun.module).to(narrow))
     reference = in_float64(rerun, conditions, narrow, coarse)
     if reference is None:
         return ""
@@ -104,7 +104,7 @@ def in_float64(
     if coarse.error is not None:
         return None
     wide = replace(conditions, dtype=torch.float64, held=narrow)
-    subject = copy.deepcopy(rerun.module).to(torch.float64)
+    subject = copied(rerun.module).to(torch.float64)
     for default in (False, True):
         reference = rerun.at(replace(wide, default=default), subject, dropping_alike(narrow), coarse)
         if reference.error is None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -29,6 +28,7 @@ from mha_lint.validation.search.specs import (
 from mha_lint.validation.search.targets import Target, signature_of
 from mha_lint.validation.trials import trial
 from mha_lint.validation.trials.coverage import Statement
+from mha_lint.validation.trials.pristine import copied
 
 Meaning = Callable[[], Any]  # makes the context in which before runs
 
@@ -183,7 +183,7 @@ def workable(
                 continue
             trial.seed_everything(0)
             with quiet(), torch.no_grad(), meaning():
-                trial.call(copy.deepcopy(module), inputs, trial.positional_only(signature))
+                trial.call(copied(module), inputs, trial.positional_only(signature))
         except (Exception, StubTouched):
             continue
         known.add(inputs.shapes)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import types
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -72,7 +74,15 @@ Spec = TensorSpec | SizeSpec | TupleSpec | DictSpec | Constant | ObjectSpec | Wr
 def size_of(dim: Dim, sizes: Sizes) -> int:
     if isinstance(dim, int):
         return dim
-    return int(eval(dim, {"__builtins__": {}}, dict(sizes)))  # the texts are this module's own
+    if dim in sizes:
+        return int(sizes[dim])
+    return int(eval(_compiled(dim), {"__builtins__": {}}, dict(sizes)))  # the texts are this module's own
+
+
+@functools.cache
+def _compiled(dim: str) -> types.CodeType:
+    """The code of a size, which is asked for hundreds of times."""
+    return compile(dim.strip(), "<size>", "eval")
 
 
 def describe(spec: Spec) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from mha_lint.validation.search import targets
 from mha_lint.validation.search.setups import Setup
 from mha_lint.validation.search.specs import Assignment
 from mha_lint.validation.trials import trial
@@ -29,7 +28,7 @@ class Case:
 
     @property
     def positional(self) -> tuple[str, ...]:
-        return trial.positional_only(targets.signature_of(self.pair.before))
+        return self.pair.positional
 
     def make(self) -> trial.Inputs:
         inspected = self.setup.inspected

@@ -7,7 +7,6 @@ inexactly to tell anything. Results may differ by rounding; all else that a call
 from __future__ import annotations
 
 import contextlib
-import copy
 import dis
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
@@ -21,12 +20,11 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from mha_lint.validation.child import isolation, stubs
 from mha_lint.validation.child.imports import in_one_line, quiet
 from mha_lint.validation.relations import rounding
-from mha_lint.validation.search import targets
 from mha_lint.validation.search.setups import Meaning, Setup
 from mha_lint.validation.search.specs import Assignment
 from mha_lint.validation.trials import arguments, process_state, rows, trial
 from mha_lint.validation.trials.pairing import Pair
-from mha_lint.validation.trials.pristine import Pristine
+from mha_lint.validation.trials.pristine import Pristine, copied
 
 Row = Mapping[str, str]  # the level of each axis
 Found = tuple[str, trial.Conditions, Assignment]
@@ -169,7 +167,7 @@ class Extremes:
         if key not in self.copies:
             module = self.pair.after if of_after else self.pair.before
             if dtype != torch.float32:
-                module = copy.deepcopy(module).to(dtype)
+                module = copied(module).to(dtype)
             self.copies[key] = Pristine(module, careful=True)
         return self.copies[key]
 
@@ -197,7 +195,7 @@ class Extremes:
         return _Ran(seen, left)
 
     def _positional(self) -> tuple[str, ...]:
-        return trial.positional_only(targets.signature_of(self.pair.before))
+        return self.pair.positional
 
     @contextlib.contextmanager
     def _context(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, replace
 from typing import Any
@@ -159,6 +160,12 @@ class Pair:
     ran_after: frozenset[Statement]
     ran_flagged: frozenset[Statement]
     moved: bool  # what after gained did not start at the identity
+    signature: inspect.Signature  # of calls of before
+
+    @property
+    def positional(self) -> tuple[str, ...]:
+        """The arguments that can be given by their place alone."""
+        return trial.positional_only(self.signature)
 
 
 def build_pair(sources: Sources, setup: Setup, meaning: Meaning, tell: Callable[[str], None]) -> Pair:
@@ -199,6 +206,7 @@ def build_pair(sources: Sources, setup: Setup, meaning: Meaning, tell: Callable[
         sources.ran_after | built_after,
         sources.ran_flagged | ran(sources.flagged, rows, sources.before),
         moved,
+        targets.signature_of(before),
     )
 
 

@@ -3,24 +3,37 @@
 from __future__ import annotations
 
 import copy
+import copyreg
+import operator
 import types
+from collections import OrderedDict
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 _PLAIN = (bool, int, float, complex, str, bytes, type(None), type, types.FunctionType, types.BuiltinFunctionType)
+_ATOMS = frozenset({bool, int, float, complex, str, bytes, type(None), torch.dtype, torch.device})
+_TABLES = frozenset({dict, OrderedDict})
+_CONTAINERS = frozenset({dict, OrderedDict, list, set})
+# By which a class says how its instances are copied, or that they keep something outside of their ``__dict__``.
+_SAYING_HOW = frozenset({
+    "__deepcopy__", "__reduce__", "__reduce_ex__", "__getstate__", "__getnewargs__", "__getnewargs_ex__",
+    "__slots__",
+})  # fmt: skip
 
 
 class Pristine:
     """Lends a copy of ``module``, the same one for each mode as long as no call changed it.
 
-    The search makes hundreds of calls and takes changes for what :func:`_state` sees. With ``careful``, as trials need
+    The search makes hundreds of calls and takes changes for what :class:`_State` sees. With ``careful``, as trials need
     it, a module that keeps an object of a kind unknown here, which might change inside, is copied for each call.
     """
 
     def __init__(self, module: Any, *, careful: bool = False) -> None:
         self._module = module
-        self._copies: dict[bool, tuple[Any, list[tuple[Any, ...]]]] = {}
+        self._copies: dict[bool, tuple[Any, _State]] = {}
         self._is_shared = not careful or all(
             _is_plain(value)
             for part in module.modules()
@@ -31,14 +44,51 @@ class Pristine:
     def lend(self, training: bool = False) -> Any:
         """A copy in the state of ``module``, in train or eval mode, with no gradients."""
         known = self._copies.get(training) if self._is_shared else None
-        if known is not None and _same(known[1], _state(known[0])):
+        if known is not None and known[1].lasts():
             for value in known[0].parameters():
                 value.grad = None
             return known[0]
-        made = copy.deepcopy(self._module)
+        made = copied(self._module)
         made.train(training)
-        self._copies[training] = (made, _state(made))
+        if self._is_shared:
+            self._copies[training] = (made, _State.of(made))
         return made
+
+
+def copied(module: Any) -> Any:
+    """What ``copy.deepcopy`` makes of a module, without a look at each of the many tables that are empty."""
+    return _copied(module, {})
+
+
+def _copied(value: Any, memo: dict[int, Any]) -> Any:
+    kind: Any = type(value)
+    if kind in _ATOMS:
+        return value
+    if id(value) in memo:
+        return memo[id(value)]
+    is_bare = kind is not OrderedDict or not vars(value)
+    if kind in _CONTAINERS and is_bare and not value:
+        memo[id(value)] = kind()
+        return memo[id(value)]
+    if kind in _TABLES and is_bare:
+        memo[id(value)] = table = kind()
+        for key, item in value.items():
+            table[_copied(key, memo)] = _copied(item, memo)
+        return table
+    if isinstance(value, torch.nn.Module) and _is_copied_by_its_attributes(kind):
+        memo[id(value)] = made = kind.__new__(kind)
+        as_it_is: Any = getattr(value, "__getstate__", lambda: vars(value))  # Python before 3.11 may have none
+        made.__setstate__({name: _copied(item, memo) for name, item in as_it_is().items()})
+        return made
+    return copy.deepcopy(value, memo)
+
+
+def _is_copied_by_its_attributes(kind: type) -> bool:
+    """Tell whether a class of modules leaves it to ``copy`` what its state is, and keeps all in its ``__dict__``."""
+    if kind in copyreg.dispatch_table:
+        return False
+    others = (each for each in kind.__mro__ if each not in (torch.nn.Module, object))
+    return all(vars(each).keys().isdisjoint(_SAYING_HOW) for each in others)
 
 
 def _is_plain(value: Any) -> bool:
@@ -49,25 +99,53 @@ def _is_plain(value: Any) -> bool:
     return isinstance(value, (*_PLAIN, torch.dtype, torch.device))
 
 
-def _state(module: Any) -> list[tuple[Any, ...]]:
+@dataclass(frozen=True, slots=True)
+class _State:
     """What the attributes of all modules are, and how often each tensor and container was written to or grew."""
-    found: list[tuple[Any, ...]] = []
-    for part in module.modules():
-        for held in (vars(part), part._parameters, part._buffers, part._modules):
-            for name, value in held.items():
-                mark: Any = None
-                if torch.nn.parameter.is_lazy(value):
-                    mark = "lazy"
-                elif isinstance(value, torch.Tensor):
-                    mark = -1 if value.is_inference() else value._version
-                elif isinstance(value, (list, dict, set)):
-                    mark = tuple(map(id, value.values() if isinstance(value, dict) else value)) if value else ()
-                found.append((name, value, mark))
-    return found
+
+    parts: list[Any]
+    tables: list[tuple[dict[str, Any], list[str], list[Any]]]  # of attributes: names and values as they were
+    unsized: list[Any]
+    versions: list[tuple[torch.Tensor, int]]
+    filled: list[tuple[Any, list[int]]]  # containers, with the ids of what they hold
+    empty: list[Any]  # containers that hold nothing
+
+    @classmethod
+    def of(cls, module: Any) -> _State:
+        state = cls(list(module.modules()), [], [], [], [], [])
+        for table in state._tables_now():
+            state.tables.append((table, list(table), list(table.values())))
+            for value in table.values():
+                state._note(value)
+        return state
+
+    def _tables_now(self) -> Iterator[dict[str, Any]]:
+        for part in self.parts:
+            yield from (vars(part), part._parameters, part._buffers, part._modules)
+
+    def _note(self, value: Any) -> None:
+        if isinstance(value, torch.Tensor):
+            if torch.nn.parameter.is_lazy(value):
+                self.unsized.append(value)
+            elif not value.is_inference():
+                self.versions.append((value, value._version))
+        elif isinstance(value, (list, dict, set)):
+            if value:
+                self.filled.append((value, _ids(value)))
+            else:
+                self.empty.append(value)
+
+    def lasts(self) -> bool:
+        """Tell whether all is as it was. Where every table holds the same, the parts are the same."""
+        if any(self.empty) or not all(map(torch.nn.parameter.is_lazy, self.unsized)):
+            return False
+        if any(value._version != version for value, version in self.versions):
+            return False
+        for now, (table, names, values) in zip(self._tables_now(), self.tables, strict=True):
+            if now is not table or list(now) != names or not all(map(operator.is_, now.values(), values)):
+                return False
+        return all(_ids(container) == ids for container, ids in self.filled)
 
 
-def _same(one: list[tuple[Any, ...]], other: list[tuple[Any, ...]]) -> bool:
-    return len(one) == len(other) and all(
-        first[0] == second[0] and first[1] is second[1] and first[2] == second[2]
-        for first, second in zip(one, other, strict=True)
-    )
+def _ids(container: Any) -> list[int]:
+    return list(map(id, container.values() if isinstance(container, dict) else container))

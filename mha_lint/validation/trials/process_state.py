@@ -34,6 +34,21 @@ def _environment(earlier: dict[str, str]) -> None:
     os.environ.update(earlier)
 
 
+@dataclass(slots=True)
+class _Environment:
+    """The environment as it was when it was last read, as the process keeps it and as text."""
+
+    kept: object = None
+    read: dict[str, str] = field(default_factory=dict)
+
+    def now(self) -> dict[str, str]:
+        """All variables. They are made into text only where they are no longer what they were."""
+        kept = getattr(os.environ, "_data", None)
+        if kept is None or kept != self.kept:
+            self.kept, self.read = kept and dict(kept), dict(os.environ)
+        return self.read
+
+
 def _filters(earlier: list[Any]) -> None:
     filters: Any = warnings.filters
     filters[:] = earlier
@@ -65,7 +80,7 @@ _SETTINGS: dict[str, Setting] = {
     "autocast on the CPU": (lambda: torch.is_autocast_enabled("cpu"), _autocast),
     "the working directory": (os.getcwd, os.chdir),
     "the limit of recursion": (sys.getrecursionlimit, sys.setrecursionlimit),
-    "the environment": (lambda: dict(os.environ), _environment),
+    "the environment": (_Environment().now, _environment),
     "the filters of warnings": (lambda: list(warnings.filters), _filters),
     "flushing of denormal numbers": (_flushes, torch.set_flush_denormal),
 }

@@ -6,7 +6,6 @@ the last bit is for the trials to say.
 
 from __future__ import annotations
 
-import copy
 import inspect
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -16,11 +15,11 @@ import torch
 
 from mha_lint.validation.child import isolation, stubs
 from mha_lint.validation.child.imports import in_one_line
-from mha_lint.validation.search import targets
 from mha_lint.validation.search.setups import Meaning, Setup
 from mha_lint.validation.search.specs import Assignment
 from mha_lint.validation.trials import construction, rows, trial
 from mha_lint.validation.trials.pairing import Pair
+from mha_lint.validation.trials.pristine import copied
 
 # Within which two results are the same: units in the last place of the row's largest value, or of the tensor's.
 _ROUNDING, _NOISE = 1024, 32
@@ -64,7 +63,7 @@ class Uses:
 
     def unsteady(self, module: Any) -> str:
         """In words, how calls of one copy with the same inputs differ, without gradients or later; "" where not."""
-        lasting = Lasting(copy.deepcopy(module))
+        lasting = Lasting(copied(module))
         at = conditions(training=False), self.assignments[0]
         first = self._run(lasting, at, trial.Way(backward=False), as_meant=False)
         if first.error is not None:
@@ -86,7 +85,7 @@ class Uses:
         return lambda lent: self._run(lent, (conditions(training=training), self.assignments[0]), way, as_meant=False)
 
     def _ways(self) -> Iterator[tuple[trial.Way, str]]:
-        signature = targets.signature_of(self.pair.before)
+        signature = self.pair.signature
         kinds = inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD
         names = tuple(each.name for each in signature.parameters.values() if each.kind in kinds)
         yield trial.Way(learns=False, backward=False, by_place=names), "under no_grad, called by place"
@@ -102,9 +101,8 @@ class Uses:
         def make() -> trial.Inputs:
             return trial.make_inputs(self.setup.specs, assignment, inspected.sizes, inspected.vocabulary, drawn)
 
-        positional = trial.positional_only(targets.signature_of(self.pair.before))
         meaning = self.meaning() if as_meant and self.relation == "repaired" else None
-        return trial.run(module, make, positional, drawn, meaning, way=way)
+        return trial.run(module, make, self.pair.positional, drawn, meaning, way=way)
 
     def _without_gradients(
         self, way: trial.Way, at: tuple[trial.Conditions, Assignment], *, alone: bool = False
@@ -124,7 +122,7 @@ class Uses:
             return ""
         drawn, assignment = at
         wide = replace(drawn, dtype=torch.float64, held=drawn.dtype, default=True)
-        subject = copy.deepcopy(self.pair.before).to(torch.float64)
+        subject = copied(self.pair.before).to(torch.float64)
         exact = dict(self._run(subject, (wide, assignment), way, as_meant=True).outputs)
         for name, (first, second) in suspects.items():
             value = exact.get(name)
@@ -149,7 +147,7 @@ class Uses:
 
     def _in_a_row(self, *, alone: bool = False) -> tuple[str, trial.Conditions, Assignment] | None:
         """How both differ when one copy of each is called for shapes A, B and A, and around a ``backward``."""
-        modules = [copy.deepcopy(self.pair.before), copy.deepcopy(self.pair.before if alone else self.pair.after)]
+        modules = [copied(self.pair.before), copied(self.pair.before if alone else self.pair.after)]
         start = [construction.inventory(each) for each in modules]
         at = conditions(training=False), self.assignments[0]
         for place, (at, way) in enumerate(self._calls(), 1):
