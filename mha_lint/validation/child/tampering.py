@@ -42,7 +42,11 @@ def snapshot() -> Snapshot:
     """Every function, class and module that trials and comparisons look up by name, as it is now."""
     own = [(name, module) for name, module in list(sys.modules.items()) if name.partition(".")[0] == "mha_lint"]
     kept = [
-        (title, owner, {name: value for name, value in _attributes(owner).items() if _is_relied_on(title, name, value)})
+        (
+            title,
+            owner,
+            {name: value for name, value in list(_attributes(owner).items()) if _is_relied_on(title, name, value)},
+        )
         for title, owner in [*_OWNERS, *own]
     ]
     modules = {title: owner for title, owner in _OWNERS if isinstance(owner, types.ModuleType)}
@@ -88,7 +92,8 @@ def _is_relied_on(title: str, name: str, value: Any) -> bool:
 def _attributes(owner: Any) -> dict[str, Any]:
     """What looking up a name finds: for a class, what it inherits too, which an addition would hide."""
     if not isinstance(owner, type):
-        return dict(vars(owner))
+        own: dict[str, Any] = vars(owner)
+        return own
     return {name: value for cls in reversed(owner.__mro__) for name, value in vars(cls).items()}
 
 

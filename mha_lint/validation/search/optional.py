@@ -6,6 +6,7 @@ given with the other and without it.
 
 from __future__ import annotations
 
+import functools
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -75,9 +76,13 @@ class _Tried:
         self.search, self.setup = search, setup
         with watch(search.loaded.pseudo) as rows:
             self.module = in_eval(instantiate(setup.target, setup.plan, search.loaded.module, seed=0))
-            aim = Aim(search.loaded, frozenset(), True, search.meaning, search.met, search.hints)
-            self.calling = Calling(aim, setup.target, setup.plan, self.module, rows, {}, search.notes)
-        self.plain = self._ran(setup)
+        aim = Aim(search.loaded, frozenset(), True, search.meaning, search.met, search.hints)
+        self.calling = Calling(aim, setup.target, setup.plan, self.module, rows, {}, search.notes)
+
+    @functools.cached_property
+    def plain(self) -> trial.Seen | None:
+        """What the setup itself leaves behind."""
+        return self._ran(self.setup)
 
     def choices(self, until: float) -> Iterator[_Choice]:
         """The inputs that the setup leaves out, each as the first candidate that works and makes a difference."""

@@ -28,7 +28,7 @@ from mha_lint.validation.search.specs import (
 from mha_lint.validation.search.targets import Target, signature_of
 from mha_lint.validation.trials import trial
 from mha_lint.validation.trials.coverage import Statement
-from mha_lint.validation.trials.pristine import copied
+from mha_lint.validation.trials.pristine import Pristine
 
 Meaning = Callable[[], Any]  # makes the context in which before runs
 
@@ -171,6 +171,7 @@ def workable(
     conditions = trial.Conditions("cpu", torch.float32, False, seed=0)
     inspected = setup.inspected
     accepted: list[Assignment] = []
+    fresh = Pristine(module, careful=True)
     known: set[tuple[str, ...]] = set()
     first = setup.assignments[0]
     batches = [Assignment({**first.sizes, "b": size}, "contiguous") for size in (1, 2, 5, 4, 6, 8)]
@@ -183,7 +184,7 @@ def workable(
                 continue
             trial.seed_everything(0)
             with quiet(), torch.no_grad(), meaning():
-                trial.call(copied(module), inputs, trial.positional_only(signature))
+                trial.call(fresh.lend(None), inputs, trial.positional_only(signature))
         except (Exception, StubTouched):
             continue
         known.add(inputs.shapes)

@@ -209,6 +209,8 @@ def changed_form(
             return f"{cls.__qualname__} has no {lost[0]} any more"
         for name in ("__init__", *(name for name in dir(cls) if not name.startswith("_"))):
             ours, theirs = (inspect.getattr_static(each, name, None) for each in (cls, type(other)))
+            if ours is theirs:  # both inherit it
+                continue
             if type(ours) is not type(theirs):
                 return (
                     f"{cls.__qualname__}.{name} is a {type(ours).__name__} before and a {type(theirs).__name__} after"

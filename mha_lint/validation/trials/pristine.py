@@ -13,10 +13,13 @@ from typing import Any
 
 import torch
 
+from mha_lint.validation.trials.coverage import unwatched
+
 _PLAIN = (bool, int, float, complex, str, bytes, type(None), type, types.FunctionType, types.BuiltinFunctionType)
 _ATOMS = frozenset({bool, int, float, complex, str, bytes, type(None), torch.dtype, torch.device})
 _TABLES = frozenset({dict, OrderedDict})
 _CONTAINERS = frozenset({dict, OrderedDict, list, set})
+_OF_EVERY_MODULE = frozenset(vars(torch.nn.Module()))  # its tables, which no two attributes share
 # By which a class says how its instances are copied, or that they keep something outside of their ``__dict__``.
 _SAYING_HOW = frozenset({
     "__deepcopy__", "__reduce__", "__reduce_ex__", "__getstate__", "__getnewargs__", "__getnewargs_ex__",
@@ -33,7 +36,7 @@ class Pristine:
 
     def __init__(self, module: Any, *, careful: bool = False) -> None:
         self._module = module
-        self._copies: dict[bool, tuple[Any, _State]] = {}
+        self._copies: dict[bool | None, tuple[Any, _State]] = {}
         self._is_shared = not careful or all(
             _is_plain(value)
             for part in module.modules()
@@ -41,15 +44,15 @@ class Pristine:
             if name not in ("_parameters", "_buffers", "_modules")
         )
 
-    def lend(self, training: bool = False) -> Any:
-        """A copy in the state of ``module``, in train or eval mode, with no gradients."""
+    def lend(self, training: bool | None = False) -> Any:
+        """A copy in the state of ``module``, with no gradients: in train or eval mode, or for None as it is."""
         known = self._copies.get(training) if self._is_shared else None
         if known is not None and known[1].lasts():
-            for value in known[0].parameters():
-                value.grad = None
+            known[1].drop_gradients()
             return known[0]
         made = copied(self._module)
-        made.train(training)
+        if training is not None:
+            made.train(training)
         if self._is_shared:
             self._copies[training] = (made, _State.of(made))
         return made
@@ -66,11 +69,7 @@ def _copied(value: Any, memo: dict[int, Any]) -> Any:
         return value
     if id(value) in memo:
         return memo[id(value)]
-    is_bare = kind is not OrderedDict or not vars(value)
-    if kind in _CONTAINERS and is_bare and not value:
-        memo[id(value)] = kind()
-        return memo[id(value)]
-    if kind in _TABLES and is_bare:
+    if kind in _TABLES and (kind is dict or not vars(value)):
         memo[id(value)] = table = kind()
         for key, item in value.items():
             table[_copied(key, memo)] = _copied(item, memo)
@@ -78,7 +77,15 @@ def _copied(value: Any, memo: dict[int, Any]) -> Any:
     if isinstance(value, torch.nn.Module) and _is_copied_by_its_attributes(kind):
         memo[id(value)] = made = kind.__new__(kind)
         as_it_is: Any = getattr(value, "__getstate__", lambda: vars(value))  # Python before 3.11 may have none
-        made.__setstate__({name: _copied(item, memo) for name, item in as_it_is().items()})
+        state: dict[str, Any] = {}
+        for name, item in as_it_is().items():
+            if type(item) in _ATOMS:
+                state[name] = item
+            elif type(item) in _CONTAINERS and name in _OF_EVERY_MODULE and not item:
+                state[name] = type(item)()
+            else:
+                state[name] = _copied(item, memo)
+        made.__setstate__(state)
         return made
     return copy.deepcopy(value, memo)
 
@@ -111,6 +118,7 @@ class _State:
     empty: list[Any]  # containers that hold nothing
 
     @classmethod
+    @unwatched
     def of(cls, module: Any) -> _State:
         state = cls(list(module.modules()), [], [], [], [], [])
         for table in state._tables_now():
@@ -135,6 +143,13 @@ class _State:
             else:
                 self.empty.append(value)
 
+    def drop_gradients(self) -> None:
+        for part in self.parts:
+            for value in part._parameters.values():
+                if value is not None:
+                    value.grad = None
+
+    @unwatched
     def lasts(self) -> bool:
         """Tell whether all is as it was. Where every table holds the same, the parts are the same."""
         if any(self.empty) or not all(map(torch.nn.parameter.is_lazy, self.unsized)):

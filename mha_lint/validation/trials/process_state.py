@@ -56,10 +56,10 @@ def _filters(earlier: list[Any]) -> None:
 
 def _flushes() -> bool:
     """Tell whether a number smaller than any normal one counts as zero."""
-    return not bool(torch.tensor(_DENORMAL, dtype=torch.float64) * 1.0)
+    return _DENORMAL * _ONE == 0.0
 
 
-_DENORMAL = 1e-310
+_DENORMAL, _ONE = 1e-310, 1.0  # by name: Python would multiply constants when it compiles
 _CUDA, _MATMUL, _CUDNN = torch.backends.cuda, torch.backends.cuda.matmul, torch.backends.cudnn
 # How each is read and written.
 _SETTINGS: dict[str, Setting] = {

@@ -30,6 +30,7 @@ from mha_lint.validation.search.specs import (
     WrittenSpec,
     size_of,
 )
+from mha_lint.validation.trials.coverage import unwatched
 from mha_lint.validation.trials.pristine import Pristine
 
 
@@ -285,6 +286,7 @@ def run(
     return seen
 
 
+@unwatched
 def _gradients_before(subject: Any) -> list[tuple[Any, torch.Tensor]]:
     """The parameters that learn, each with a gradient as an earlier ``backward`` would have left it."""
     found: list[tuple[Any, torch.Tensor]] = []
@@ -406,14 +408,19 @@ def form_of(value: Any, depth: int = 0) -> Any:
     return kind
 
 
+@unwatched
 def _sharing(outputs: list[tuple[str, Any]], subject: Any, inputs: Inputs) -> dict[str, tuple[str, ...]]:
     """The inputs, parameters, buffers and earlier outputs that each output shares memory with."""
     held = [*flatten(inputs.arguments, "input"), *subject.named_parameters(), *subject.named_buffers()]
+    names: dict[int | None, list[str]] = {}  # by where the memory begins
+    for name, item in held:
+        names.setdefault(_storage(item), []).append(name)
     found: dict[str, tuple[str, ...]] = {}
     for path, value in outputs:
         if (at := _storage(value)) is not None:
-            found[path] = tuple(name for name, item in held if _storage(item) == at)
-            held.append((path, value))
+            sharing = names.setdefault(at, [])
+            found[path] = tuple(sharing)
+            sharing.append(path)
     return found
 
 
