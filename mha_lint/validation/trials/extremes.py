@@ -121,7 +121,7 @@ class Extremes:
         width = next((value.shape[-1] for value in made.leaves.values() if value.dim()), 1)
         wanted: dict[str, dict[str, int]] = {
             "b = t = s = heads": {"b": heads, "t": heads, "s": heads},
-            "t = s = width, b = 9": {"b": 9, "t": width, "s": width},
+            "t = s = width": {"t": width, "s": width},
             "b = 0": {"b": 0},
             "t = 0": {"t": 0, "s": 0},
             "b = 9": {"b": 9},
@@ -248,8 +248,8 @@ class Extremes:
         """Gradients of after that are numbers where those of before are not, though none is handed in."""
         assignment, conditions = self.assignments[0], _conditions({**_PLAIN, "mode": "train"})
         way = trial.Way(weight=float("nan"))
-        seen: list[list[str]] = []
-        for of_after in (False, True, False):
+
+        def unnumbered(*, of_after: bool) -> list[str]:
             module = self._module(torch.float32, of_after=of_after)
             context = contextlib.nullcontext() if of_after else self.meaning()
 
@@ -259,13 +259,15 @@ class Extremes:
             ran = trial.run(module, make, self._positional(), conditions, context, way=way)
             gained = self.pair.gained | self.pair.applied
             names = [name for name, value in ran.gradients if _is_nowhere_a_number(value)]
-            seen.append([name for name in names if name.removeprefix("gradient of ") not in gained])
-        lost = [name for name in seen[0] if name not in seen[1] and name in seen[2]]
-        return (
-            (f"{lost[0]} is a number in after alone, where none is handed back", conditions, assignment)
-            if lost
-            else None
-        )
+            return [name for name in names if name.removeprefix("gradient of ") not in gained]
+
+        ours, theirs = unnumbered(of_after=False), unnumbered(of_after=True)
+        lost = [name for name in ours if name not in theirs]
+        again = unnumbered(of_after=False) if lost else []
+        for name in lost:
+            if name in again:
+                return f"{name} is a number in after alone, where none is handed back", conditions, assignment
+        return None
 
     def left_settings(self) -> Found | None:
         """Settings that after alone leaves otherwise, called with those of a process in which nobody set any."""
