@@ -271,3 +271,29 @@ def test_an_optional_input_that_is_assigned_to_must_have_been_given(check: Check
     verdict = check(source, old, f"        rope = None\n{old}", SYMBOL)
     assert verdict.verdict == "not exercised", verdict
     assert "`rope`, which no trial gave" in verdict.reason
+
+
+@pytest.mark.parametrize(
+    ("result", "wanted"),
+    [
+        ("self.extra(y)", "validated"),
+        ("self.extra(y.detach()) + y - y.detach()", "refuted"),
+        ("2 * self.extra(y) - self.extra(y).detach()", "refuted"),
+    ],
+    ids=["as it is", "past the matrix", "twice"],
+)
+def test_a_new_projection_hands_gradients_back_through_its_matrix(check: Check, result: str, wanted: str) -> None:
+    old = VIT[VIT.index(LAST) :]
+    new = old.replace(LAST, f"{LAST}        self.extra = nn.Linear(dim, dim)\n").replace(
+        RESULT, f"y = self.proj_drop(self.proj(x))\n        return {result}"
+    )
+    verdict = check(VIT, old, new, SYMBOL, "extended", added=("extra.weight", "extra.bias"))
+    assert verdict.verdict == wanted, verdict.reason
+
+
+def test_as_many_tokens_as_features_are_tried_where_there_are_many(check: Check) -> None:
+    source = VIT.replace("dim: int,", "dim: int = 192,").replace("num_heads: int = 8", "num_heads: int = 3")
+    old = "        qkv = self.qkv(x)"
+    verdict = check(source, old, f"        x = x.roll(int(N == C and C > 128), -1)\n{old}", SYMBOL)
+    assert verdict.verdict == "refuted", verdict.reason
+    assert "t = s = width" in verdict.reason
