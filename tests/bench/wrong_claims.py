@@ -60,6 +60,9 @@ _PROJECTIONS: dict[str, tuple[Harm, str]] = {
     "projection clamped": ("corner", f"torch.nn.functional.linear({{y}}, {_WEIGHT}.clamp(-1, 1), {_BIAS})"),
     "projection of the input": ("ordinary", "{y} + self.extra_proj({x}) - {x}"),
     "projection of the detached result": ("ordinary", "self.extra_proj({y}.detach()) + {y} - {y}.detach()"),
+    "projection with twice the gradient": (
+        "ordinary", "2 * self.extra_proj({y}) - self.extra_proj({y}).detach()",
+    ),
     "projection half residual": ("ordinary", "0.5 * {y} + 0.5 * self.extra_proj({y})"),
     "projection's weight detached": (
         "ordinary", f"torch.nn.functional.linear({{y}}, {_WEIGHT}.detach(), {_BIAS}) + 0 * {_WEIGHT}.sum()",

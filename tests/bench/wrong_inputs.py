@@ -163,6 +163,23 @@ def _constructor_flag(subject: Subject) -> Iterator[Rewrite]:
             yield rewritten(subject, [edit], subject.init_symbol)
 
 
+@_REGISTER.kind("keywords not passed on", 4, "corner")
+def _not_passed_on(subject: Subject) -> Iterator[Rewrite]:
+    """The result goes through a function that takes one keyword, and gets those of forward before, none after."""
+    spec = subject.forward.args
+    if spec.kwarg or not spec.args:
+        return
+    last: ast.arg | ast.expr = spec.defaults[-1] if spec.defaults else spec.args[-1]
+    if spec.vararg or spec.kwonlyargs:
+        return
+    at = subject.code.end(last)
+    texts = []
+    for given in ("**kwargs", ""):
+        lines = f"{{y}} = (lambda value, *, factor=1.0: value * factor)({{y}}, {given})"
+        texts.append(subject.edit(*subject.at_the_result(lines), Edit(at, at, ", **kwargs")))
+    yield Rewrite(texts[0], texts[1], (subject.forward_symbol,))
+
+
 # --- 7: the signature
 
 

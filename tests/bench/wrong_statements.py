@@ -158,7 +158,25 @@ _STATEMENTS: dict[str, tuple[int, Harm, str]] = {
     "second derivative lost": (
         11, "corner", "{y}.requires_grad and {y}.register_hook(lambda gradient: gradient.detach())",
     ),
+    "detached where the input needs no gradient": (6, "ordinary", "{y} = {y} if {x}.requires_grad else {y}.detach()"),
+    "detached by the input's need, computed": (
+        6, "ordinary", "{y} = torch.lerp({y}, {y}.detach(), torch.ones_like({y}) * (not {x}.requires_grad))",
+    ),
+    "detached where parameters are frozen": (
+        6, "ordinary",
+        "frozen = not any(each.requires_grad for each in self.parameters())\n"
+        "{y} = torch.lerp({y}, {y}.detach(), torch.ones_like({y}) * frozen)",
+    ),
+    "gradient viewed as a row": (
+        6, "corner", "{y}.requires_grad and {y}.register_hook(lambda gradient: gradient.view(-1).view(gradient.shape))",
+    ),
+    "gradient off where it is not contiguous": (
+        6, "corner",
+        "{y}.requires_grad and {y}.register_hook(lambda gradient: gradient * (2 - gradient.is_contiguous()))",
+    ),
     # 8: results
+    "result carries a name": (8, "corner", "{y}.spare = 1"),
+    "parameter carries a name": (8, "corner", "next(self.parameters()).spare = 1"),
     "result in a list": (8, "ordinary", "{y} = [{y}]"),
     "result in a tuple": (8, "ordinary", "{y} = ({y},)"),
     "result in float64": (8, "ordinary", "{y} = {y}.double()"),
@@ -198,6 +216,18 @@ _STATEMENTS: dict[str, tuple[int, Harm, str]] = {
     "environment changed": (11, "corner", "__import__('os').environ['CUDA_LAUNCH_BLOCKING'] = '1'"),
     "warnings silenced": (11, "corner", "__import__('warnings').simplefilter('ignore')"),
     "prints": (11, "corner", "print('done')"),
+    "collection of garbage left off": (11, "corner", "__import__('gc').disable()"),
+    "logging left off": (11, "corner", "__import__('logging').disable(50)"),
+    "numpy's float errors left ignored": (11, "corner", "__import__('numpy').seterr(all='ignore')"),
+    "path of imports left longer": (11, "corner", "__import__('sys').path.append('/nowhere')"),
+    "printing of tensors left changed": (11, "corner", "torch.set_printoptions(precision=2)"),
+    "fast path of attention left off": (11, "corner", "torch.backends.mha.set_fastpath_enabled(False)"),
+    "mkldnn left off": (11, "corner", "torch.backends.mkldnn.set_flags(False)"),
+    "hook of all modules left": (
+        11, "corner", "torch.nn.modules.module.register_module_forward_hook(lambda *given: None)",
+    ),
+    "name left in the file": (5, "corner", "globals()['SPARE'] = {y}.shape"),
+    "name left in the class": (5, "corner", "type(self).spare = {y}.shape"),
     "recursion limit left changed": (11, "corner", "__import__('sys').setrecursionlimit(5000)"),
     # 13: floats
     "off by a millionth": (13, "ordinary", "{y} = {y} * (1 + 1e-6)"),
@@ -214,7 +244,7 @@ _AT_THE_START: dict[str, tuple[int, Harm, str]] = {
     "input detached in eval mode": (6, "ordinary", "{x} = {x} if self.training else {x}.detach()"),
     "input rounded to float32": (8, "corner", "{x} = {x}.float().to({x}.dtype)"),
     "more than sixteen tokens refused": (11, "corner", "if {x}.shape[1] > 16: raise ValueError('too long')"),
-    "strided input refused": (11, "corner", "{x}.view({x}.shape[0], -1)"),
+    "strided input refused": (11, "corner", "{x}.view(-1)"),
     "input overwritten unless it needs gradients": (
         8,
         "ordinary",
@@ -244,6 +274,10 @@ _AT_THE_END_OF_INIT: dict[str, tuple[int, Harm, str]] = {
     "hook before a load": (
         7, "corner", "self._register_load_state_dict_pre_hook(lambda state, *others: state.clear())",
     ),
+    "hook of all modules by the constructor": (
+        1, "ordinary", "torch.nn.modules.module.register_module_forward_hook(lambda *given: None)",
+    ),
+    "printing of tensors changed by the constructor": (1, "corner", "torch.set_printoptions(precision=2)"),
     "default dtype changed by the constructor": (1, "ordinary", "torch.set_default_dtype(torch.float64)"),
 }  # fmt: skip
 _NEEDS_PARAMETERS = {
@@ -259,6 +293,8 @@ _NEEDS_PARAMETERS = {
     "gradients of parameters reset",
     "parameters frozen by a call",
     "frozen parameters",
+    "detached where parameters are frozen",
+    "parameter carries a name",
 }
 
 _NEEDS_THE_CPU = {"autocast on the CPU", "autocast on the CPU, in a branch", "float64", "denormals flushed"}
@@ -273,6 +309,25 @@ _NEW_METHODS: dict[str, tuple[int, Harm, str]] = {
         "def state_dict(self, *args, **kwargs):\n    found = super().state_dict(*args, **kwargs)\n"
         "    return type(found)(list(found.items())[1:])",
     ),
+    "eval does nothing": (7, "ordinary", "def eval(self):\n    return self"),
+    "half does nothing": (7, "ordinary", "def half(self):\n    return self"),
+    "cannot be frozen": (7, "ordinary", "def requires_grad_(self, requires_grad=True):\n    return self"),
+    "gradients are not zeroed": (7, "ordinary", "def zero_grad(self, set_to_none=True):\n    pass"),
+    "nothing is applied": (7, "ordinary", "def apply(self, fn):\n    return self"),
+    "loads without being strict": (
+        7, "ordinary",
+        "def load_state_dict(self, state_dict, strict=True, assign=False):\n"
+        "    return super().load_state_dict(state_dict, False, assign)",
+    ),
+    "called past its hooks": (
+        7, "ordinary", "def __call__(self, *args, **kwargs):\n    return self.forward(*args, **kwargs)",
+    ),
+    "has any attribute": (
+        7, "ordinary",
+        "def __getattr__(self, name):\n    try:\n        return super().__getattr__(name)\n"
+        "    except AttributeError:\n        return None",
+    ),
+    "is false": (7, "corner", "def __bool__(self):\n    return False"),
     "equal to anything": (
         7, "corner", "def __eq__(self, other):\n    return True\n\n__hash__ = torch.nn.Module.__hash__",
     ),

@@ -224,5 +224,57 @@ def _product_rounded(subject: Subject) -> Iterator[Rewrite]:
             yield in_forward(subject, [subject.code.replaced(node, f"({text}).bfloat16().to({subject.first}.dtype)")])
 
 
+# --- 7: layers, and the classes around
+
+
+def _layers(subject: Subject, function: str) -> Iterator[ast.Call]:
+    """Calls in forward of a layer that the constructor makes by ``function``."""
+    for node in nodes_of(subject, subject.forward):
+        match node:
+            case ast.Call(func=ast.Attribute(value=ast.Name("self"), attr=attr), args=[_], keywords=[]):
+                if re.search(rf"self\.{attr} = (torch\.)?nn\.{function}\(", subject.init_text):
+                    yield node
+
+
+@_REGISTER.kind("layer called past its hooks", 7, "ordinary")
+def _past_hooks(subject: Subject) -> Iterator[Rewrite]:
+    for node in _layers(subject, "Linear"):
+        text = f"{subject.code.text(node.func)}.forward"
+        yield in_forward(subject, [subject.code.replaced(node.func, text)])
+
+
+@_REGISTER.kind("layer's parameters used without it", 7, "ordinary")
+def _without_it(subject: Subject) -> Iterator[Rewrite]:
+    for node in _layers(subject, "Linear"):
+        layer, given = subject.code.text(node.func), subject.code.text(node.args[0])
+        text = f"torch.nn.functional.linear({given}, {layer}.weight, {layer}.bias)"
+        yield in_forward(subject, [subject.code.replaced(node, text)])
+
+
+def _around(before: str, after: str) -> Make:
+    """Lines that both texts have before the class, in two versions."""
+
+    def make(subject: Subject) -> Iterator[Rewrite]:
+        header = f"class {subject.name}("
+        if subject.text.count(header) != 1 or subject.cls.decorator_list:
+            return
+        texts = [subject.text.replace(header, f"{lines}\n\n\n{header}") for lines in (before, after)]
+        yield Rewrite(texts[0], texts[1], (subject.forward_symbol,))
+
+    return make
+
+
+for _name, (_first, _second) in {
+    "constant of the file": ("SPARE_LIMIT = 5", "SPARE_LIMIT = 6"),
+    "constant in a table of the file": ("SPARE = {'limit': (5,)}", "SPARE = {'limit': (6,)}"),
+    "attribute of another class": ("class Spare:\n    limit = 5", "class Spare:\n    limit = 6"),
+    "base of another class": (
+        "class SpareBase:\n    pass\n\n\nclass Spare(SpareBase):\n    pass",
+        "class SpareBase:\n    pass\n\n\nclass Spare:\n    pass",
+    ),
+}.items():
+    _REGISTER.add(_name, 7, "ordinary", _around(_first, _second))
+
+
 def kinds() -> list[Kind]:
     return list(_REGISTER.kinds)

@@ -1,5 +1,7 @@
 """What a new projection does with weights other than the identity: W · (what the result was) + b, applied once.
 
+Gradients go back the same way: those of before, for cotangents that are put through W.
+
 Where the code goes on after the projection (a residual, a norm), the result need not be that, and nothing is said.
 """
 
@@ -17,6 +19,7 @@ from mha_lint.validation.trials.pristine import copied
 from mha_lint.validation.trials.uses import Lasting
 
 _CLOSE = 1e-4  # of the largest value, in float32
+_CLOSE_BACK = 1e-3  # of the largest gradient
 _ROWS = 4096  # of which each is held against each
 
 
@@ -60,8 +63,11 @@ def misapplied(
         matrix, bias = _draw(subject, layer)
         calls = _watched(subject, layer, run)
         for call in calls:
-            if found := _judge(original.get_submodule(layer.path), call, layer, subject, matrix, bias):
+            part = original.get_submodule(layer.path)
+            if found := _judge(part, call, layer, subject, matrix, bias):
                 return found
+        if calls and (found := _backwards(original.get_submodule(layer.path), calls[0], layer, subject, matrix, bias)):
+            return found
     return ""
 
 
@@ -153,6 +159,85 @@ def _judge(original: Any, call: _Call, layer: _Layer, subject: Any, matrix: torc
         return f"the layer of {layer.weight} is never called"
     untouched = bool(pairs) and not applied and all(_close(one, two) for _, one, two in pairs)
     return f"the result is what it was: {layer.weight} is not applied" if untouched else ""
+
+
+def _backwards(
+    original: Any, call: _Call, layer: _Layer, subject: Any, matrix: torch.Tensor, bias: torch.Tensor
+) -> str:
+    """In words, a gradient that is not that of before with its cotangents put through the matrix.
+
+    It is asked where each result is W · (what it was) + b, or what it was.
+    """
+    owner = subject.get_submodule(layer.path)
+    is_linear = isinstance(layer.holder(owner), torch.nn.Linear)
+    runs: list[tuple[list[tuple[str, Any]], dict[str, torch.Tensor]]] = []
+    for module in (original, owner):
+        module.train(owner.training)
+        leaves: dict[str, torch.Tensor] = {}
+        args, kwargs = _learning(call.args, "input", leaves), _learning(call.kwargs, "input", leaves)
+        named = {name: value for name, value in module.named_parameters() if value.requires_grad}
+        torch.set_rng_state(call.state)
+        with quiet(), torch.enable_grad():
+            results = trial.flatten(module(*args, **kwargs), "output")
+        runs.append((results, {**leaves, **{f"parameter {name}": value for name, value in named.items()}}))
+    (was, ours), (now, theirs) = runs
+    generator = torch.Generator().manual_seed(29)
+    roots: tuple[list[torch.Tensor], list[torch.Tensor]] = [], []
+    cotangents: tuple[list[torch.Tensor], list[torch.Tensor]] = [], []
+    for (_, one), (_, two) in zip(was, now, strict=False):
+        if not _is_float(one, two) or not one.requires_grad:
+            continue
+        drawn = torch.randn(two.shape, generator=generator)
+        through = _through(one.detach(), two.detach(), drawn, matrix, bias, is_linear)
+        if through is None:
+            return ""
+        if not two.requires_grad:
+            return f"no gradient goes back through {layer.weight}"
+        roots[0].append(one)
+        cotangents[0].append(through)
+        roots[1].append(two)
+        cotangents[1].append(drawn)
+    names = [name for name in ours if name in theirs]
+    if not roots[0] or not names:
+        return ""
+    found = [
+        trial.gradients(roots[side], cotangents[side], [each[name] for name in names], create_graph=False)
+        for side, each in enumerate((ours, theirs))
+    ]
+    size = max((float(value.abs().max()) for value in found[0] if value is not None and value.numel()), default=0.0)
+    for name, one, two in zip(names, *found, strict=True):
+        if one is None or not one.numel():
+            continue
+        if two is None or not float((one - two).abs().max()) <= _CLOSE_BACK * size:
+            return f"the gradient of {name} is not that of before, put through {layer.weight}"
+    return ""
+
+
+def _through(
+    one: torch.Tensor, two: torch.Tensor, drawn: torch.Tensor, matrix: torch.Tensor, bias: torch.Tensor, is_linear: bool
+) -> torch.Tensor | None:
+    """The cotangent of what a result was, given that of what it is; None where the code goes on after the layer."""
+    if _close(one, two):
+        return drawn
+    if one.shape[-1:] != matrix.shape[:1]:
+        return None
+    for way in [matrix.mT] if is_linear else [matrix.mT, matrix]:
+        if _close(one @ way + bias, two):
+            return drawn @ way.mT
+    return None
+
+
+def _learning(value: Any, path: str, leaves: dict[str, torch.Tensor]) -> Any:
+    """The value with each float tensor in it a leaf that needs a gradient, which is put into ``leaves``."""
+    match value:
+        case torch.Tensor() if value.is_floating_point():
+            leaves[path] = value.clone().requires_grad_()
+            return leaves[path] * 1  # no leaf itself, so that the code may write into it
+        case tuple() | list() if type(value) in (tuple, list):
+            return type(value)(_learning(item, f"{path}[{place}]", leaves) for place, item in enumerate(value))
+        case dict() if type(value) is dict:
+            return {name: _learning(item, f"{path} {name}", leaves) for name, item in value.items()}
+    return value
 
 
 def _is_float(*values: Any) -> bool:

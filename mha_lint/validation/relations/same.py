@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -13,13 +14,13 @@ import torch
 from mha_lint.findings import Verdict
 from mha_lint.validation.relations import holding, intentions, projected, rounding
 from mha_lint.validation.relations.claim import Extra, Misuse, Outcome, Ran, Variant
-from mha_lint.validation.search import optional
+from mha_lint.validation.search import optional, subclasses, targets
 from mha_lint.validation.search.clock import now
 from mha_lint.validation.search.construct import without_dropout
 from mha_lint.validation.search.harness import Search
 from mha_lint.validation.search.setups import Setup, as_it_is, depends_on_inputs
-from mha_lint.validation.search.specs import Assignment
-from mha_lint.validation.trials import dropouts, extremes, process_state, trial, uses
+from mha_lint.validation.search.specs import Assignment, Constant
+from mha_lint.validation.trials import dropouts, extremes, given, interface, parts, process_state, trial, uses
 from mha_lint.validation.trials.case import Case, Tried
 from mha_lint.validation.trials.coverage import Statement
 from mha_lint.validation.trials.pairing import Pair, Sources, owners_of
@@ -45,6 +46,7 @@ class Same:
     met: set[Statement] = field(default_factory=set)
     settings: process_state.Settings = field(default_factory=process_state.settings)
     has_tried_edges: bool = False
+    given: dict[str, set[str]] = field(default_factory=dict)  # the arguments that calls gave, of each class
 
     def meaning(self) -> contextlib.AbstractContextManager[None]:
         job = self.sources.job
@@ -80,7 +82,10 @@ class Same:
         if device != "cpu":
             return
         until = now() + _FLIPPED
-        others = () if self.alone else (search.apart(setup, until), optional.given(search, setup))
+        others: tuple[Iterable[Setup], ...] = ()
+        if not self.alone:
+            inheriting = subclasses.inheriting(setup, self.sources.before)
+            others = (search.apart(setup, until), optional.given(search, setup), inheriting)
         for other in itertools.chain(search.flipped(setup, until), *others):
             yield Extra(other, (torch.float32,), shapes=2, needed=False)
         module = self.sources.before.module
@@ -139,6 +144,8 @@ class Same:
             return Outcome("skipped", apart)
         if missed := self.sources.missed(ran.before, ran.after):
             return Outcome("not covered", missed)
+        names = {name for name, spec in case.setup.specs.items() if spec != Constant(None)}
+        self.given.setdefault(case.setup.target.name, set()).update(names)
         raised = "before raised at the flagged line" if self.met else ""
         apart = f"equal to before on contiguous copies; with its own strides {difference.difference}" if copied else ""
         details = "; ".join(filter(None, (raised, apart, rounded)))
@@ -153,9 +160,21 @@ class Same:
         used = uses.Uses(variant.setup, pair, assignments, self.meaning, self.sources.job.relation, device)
         if device != "cpu":
             return used.difference() or self._edges_of(used).under_autocast()
-        return used.difference() or self._misapplied(pair, used) or self._at_edges(used)
+        return (
+            used.difference()
+            or self._in_its_parts(pair, used)
+            or self._misapplied(pair, used)
+            or self._at_edges(used)
+            or self._kept_otherwise(used)
+        )
 
     def lacking(self) -> str:
+        """An optional input that the rewrite assigns to, and that no call of the class gave, in words."""
+        for method, names in given.assigned_anew(self.sources.before.tree, self.sources.after.tree).items():
+            owner, _, name = method.rpartition(".")
+            never = sorted(names - self.given.get(owner, names))
+            if name == "forward" and never:
+                return f"the rewrite assigns to `{never[0]}`, which no trial gave"
         return ""
 
     def finish(self, verdict: Verdict, *, in_time: bool) -> Verdict:
@@ -206,6 +225,23 @@ class Same:
         return extremes.Extremes(
             used.setup, used.pair, used.assignments, self.meaning, relation, self.settings, used.device
         )
+
+    def _in_its_parts(self, pair: Pair, used: uses.Uses) -> Misuse | None:
+        """What the parts of the module do otherwise in one call."""
+        owners = owners_of(self.sources)
+        ours, theirs = (
+            tuple(cls for owner in owners if isinstance(cls := targets.lookup(each.module, owner), type))
+            for each in (self.sources.before, self.sources.after)
+        )
+        copies = copy.deepcopy(pair.before), copy.deepcopy(pair.after)
+        call = used.ran(training=False, learns=True)
+        words = parts.difference(*copies, (ours, theirs), call, self.sources.job.relation)
+        return (words, uses.conditions(training=False), used.assignments[0]) if words else None
+
+    def _kept_otherwise(self, used: uses.Uses) -> Misuse | None:
+        """What all calls so far changed in one of the two files alone."""
+        words = interface.kept_otherwise(self.sources.kept, (self.sources.before.module, self.sources.after.module))
+        return (words, uses.conditions(training=False), used.assignments[0]) if words else None
 
     def _misapplied(self, pair: Pair, used: uses.Uses) -> Misuse | None:
         """What a projection that is gained, or newly applied, does wrong with weights other than the identity."""

@@ -207,13 +207,19 @@ def _word(value: Any) -> str:
     return repr(value)[:60]
 
 
-def build(target: Any, plan: Plan, module: types.ModuleType) -> Any:
-    """Call ``target`` with the plan's arguments, made afresh; whatever it raises passes through."""
+def build(target: Any, plan: Plan, module: types.ModuleType, given: dict[str, Any] | None = None) -> Any:
+    """Call ``target`` with the plan's arguments, made afresh; whatever it raises passes through.
+
+    Those arguments are put into ``given``.
+    """
     if plan.factory:
         return factories.made(plan.factory, target, {})[0]
     if plan.written:
         return eval(f"_target_({plan.written})", {"torch": torch, **vars(module), "_target_": target})
-    made = target(**{name: _fresh(value, module) for name, value in plan.arguments.items()})
+    arguments = {name: _fresh(value, module) for name, value in plan.arguments.items()}
+    if given is not None:
+        given.update(arguments)
+    made = target(**arguments)
     if plan.prepared_by:
         getattr(made, plan.prepared_by)()
     return made

@@ -76,13 +76,18 @@ def lookup(module: types.ModuleType, name: str) -> Any:
     return found
 
 
-def instantiate(target: Target, plan: Plan, module: types.ModuleType, seed: int) -> Any:
-    """Build the target from ``module``; whatever its ``__init__`` raises passes through."""
+def instantiate(
+    target: Target, plan: Plan, module: types.ModuleType, seed: int, given: dict[str, Any] | None = None
+) -> Any:
+    """Build the target from ``module``; whatever its ``__init__`` raises passes through.
+
+    The arguments of the constructor are put into ``given``.
+    """
     trial.seed_everything(seed)
     with quiet(), flags.globals_set(plan.flags, module):
         found = lookup(module, target.name)
         if target.is_class:
-            built = build(found, plan, module)
+            built = build(found, plan, module, given)
             subject = MethodModule(built, target.method) if target.method else built
         else:
             subject = FunctionModule(found)
@@ -157,6 +162,11 @@ def _classes(loaded: Loaded) -> list[tuple[str, type]]:
         for name, cls in own
         if issubclass(cls, torch.nn.Module) and cls.__module__ == loaded.module.__name__
     ]
+
+
+def extending(loaded: Loaded, base: type) -> list[tuple[str, type]]:
+    """The classes of the file that extend another, by name."""
+    return [(name, cls) for name, cls in _classes(loaded) if _extends(cls, base)]
 
 
 def _extends(cls: type, base: type) -> bool:

@@ -18,9 +18,10 @@ from torch.overrides import TorchFunctionMode
 
 from mha_lint.validation.child import stubs
 from mha_lint.validation.search import targets
+from mha_lint.validation.search.plan import Answers
 from mha_lint.validation.trials import trial
 
-_PLAIN = (bool, int, float, complex, str, bytes, type(None), torch.dtype, torch.device, torch.Size, torch.layout)
+PLAIN = (bool, int, float, complex, str, bytes, type(None), torch.dtype, torch.device, torch.Size, torch.layout)
 _OWN = ("_parameters", "_buffers", "_modules", "_non_persistent_buffers_set", "training")
 _DEPTH = 4  # of containers and objects inside of an attribute
 
@@ -66,7 +67,7 @@ def inventory(module: Any, without: frozenset[tuple[str, str]] = frozenset()) ->
             if name.endswith("_hooks") and isinstance(value, dict):
                 found.form[f"the number of `{before}{name}`"] = len(value)
             elif name not in _OWN and name not in left_out and "hooks" not in name:
-                found.held.update(_leaves(value, before + name))
+                found.held.update(leaves(value, before + name))
     found.random["the random state of torch"] = torch.get_rng_state()
     found.random["the random state of Python"] = random.getstate()
     numpy = sys.modules.get("numpy")
@@ -82,27 +83,27 @@ def _copied(value: Any) -> Any:
     return value.detach().clone() if isinstance(value, torch.Tensor) else value
 
 
-def _leaves(value: Any, key: str, depth: int = 0) -> Iterator[tuple[str, Any]]:
+def leaves(value: Any, key: str, depth: int = 0) -> Iterator[tuple[str, Any]]:
     """The values inside of an attribute, each under a key of its own; of what is not known, only the kind."""
     if isinstance(value, torch.nn.Module):
         return
     if isinstance(value, torch.Tensor):
         yield key, _copied(value)
-    elif isinstance(value, _PLAIN):
+    elif isinstance(value, PLAIN):
         yield key, value
     elif isinstance(value, Mapping) and depth < _DEPTH:
-        yield f"{key}: keys", [str(name) if isinstance(name, _PLAIN) else type(name).__name__ for name in value]
+        yield f"{key}: keys", [str(name) if isinstance(name, PLAIN) else type(name).__name__ for name in value]
         for place, item in enumerate(value.values()):
-            yield from _leaves(item, f"{key}[{place}]", depth + 1)
+            yield from leaves(item, f"{key}[{place}]", depth + 1)
     elif isinstance(value, (tuple, list)) and depth < _DEPTH:
         yield f"{key}: length", (type(value).__qualname__, len(value))
         for place, item in enumerate(value):
-            yield from _leaves(item, f"{key}[{place}]", depth + 1)
-    elif isinstance(value, (set, frozenset)) and all(isinstance(item, _PLAIN) for item in value):
+            yield from leaves(item, f"{key}[{place}]", depth + 1)
+    elif isinstance(value, (set, frozenset)) and all(isinstance(item, PLAIN) for item in value):
         yield key, sorted(map(repr, value))
     elif dataclasses.is_dataclass(value) and not isinstance(value, type) and depth < _DEPTH:
         for each in dataclasses.fields(value):
-            yield from _leaves(getattr(value, each.name, None), f"{key}.{each.name}", depth + 1)
+            yield from leaves(getattr(value, each.name, None), f"{key}.{each.name}", depth + 1)
     else:
         yield f"{key}: kind", type(value).__qualname__
 
@@ -130,6 +131,27 @@ def differences(before: Constructed, after: Constructed, gained: frozenset[str])
     if list(before.saved) != saved and set(before.saved) == set(saved):
         found["the order of buffers"] = "the order of the constructed module's buffers differs"
     return found
+
+
+def changed_arguments(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
+    """How one constructor alone changed what it was given, in words. A name that one alone asked for is left out."""
+    ours, theirs = ({name: dict(_inside(value, name)) for name, value in each.items()} for each in (before, after))
+    for name in ours.keys() & theirs.keys():
+        for key in sorted(ours[name].keys() & theirs[name].keys()):
+            if problem := trial.differ(ours[name][key], theirs[name][key])[0]:
+                return f"once the module is constructed, its argument `{key}` {problem}"
+        if not isinstance(before[name], Answers) and ours[name].keys() != theirs[name].keys():
+            return f"once the module is constructed, its argument `{name}` holds other names"
+    return ""
+
+
+def _inside(value: Any, key: str) -> Iterator[tuple[str, Any]]:
+    """The leaves of an argument; of an object, those of its attributes."""
+    if hasattr(value, "__dict__") and not isinstance(value, (torch.nn.Module, type, torch.Tensor)):
+        for name, item in vars(value).items():
+            yield from leaves(item, f"{key}.{name}")
+    else:
+        yield from leaves(value, key)
 
 
 def _rounded(left: Any, right: Any) -> bool:
@@ -235,7 +257,7 @@ def _signature(thing: Any) -> list[tuple[Any, ...]]:
 
 
 def _default(value: Any) -> Any:
-    if isinstance(value, _PLAIN):
+    if isinstance(value, PLAIN):
         return type(value).__name__, repr(value)
     if isinstance(value, (tuple, list)):
         return type(value).__name__, [_default(item) for item in value]

@@ -8,28 +8,31 @@ from __future__ import annotations
 
 import contextlib
 import dis
+import inspect
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import TracebackType
 from typing import Any
 
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.nn.parameter import is_lazy
 
 from mha_lint.validation.child import isolation, stubs
 from mha_lint.validation.child.imports import in_one_line, quiet
 from mha_lint.validation.relations import rounding
 from mha_lint.validation.search.setups import Meaning, Setup
 from mha_lint.validation.search.specs import Assignment
-from mha_lint.validation.trials import arguments, process_state, rows, trial
+from mha_lint.validation.trials import arguments, process_state, rows, trial, uses
 from mha_lint.validation.trials.pairing import Pair
 from mha_lint.validation.trials.pristine import Pristine, copied
 
 Row = Mapping[str, str]  # the level of each axis
 Found = tuple[str, trial.Conditions, Assignment]
 
-_WIDEST = 128  # tokens that are tried where there are to be as many as features
+_WIDE = 128  # tokens in a batch of 9, where there are to be as many as features
+_WIDEST = 1024  # tokens in a batch of 1
 _ONE = "b = t = s = 1"  # gradients of a softmax over one key cancel, and what is left of large ones is noise
 _LARGE, _TINY = 1e4, 1e-5
 _NO_ANSWER = (stubs.StubTouched, isolation.Refused, MemoryError)
@@ -58,7 +61,7 @@ class Extremes:
     relation: str
     usual: process_state.Settings  # those of torch and the process before the user's code ran
     device: str = "cpu"
-    copies: dict[tuple[str, bool], Pristine] = field(default_factory=dict)
+    copies: dict[tuple[str, bool, bool], Pristine] = field(default_factory=dict)
 
     def difference(self) -> Found | None:
         """The first call in which both differ, in words; None where they agree in all."""
@@ -83,6 +86,9 @@ class Extremes:
         unbounded = () if self.relation == "extended" else ("nan", "inf")
         odd = [{"sizes": name} for name in sizes if name != _PLAIN["sizes"]]
         odd += [{"values": name} for name in (*huge, *unbounded, "zeros", "ones", "tiny")]
+        odd += [{"values": "large weights"}] if huge else []
+        alike = [name for name, each in sizes.items() if self._are_several(each)]
+        odd += [{"storage": "one for all", "sizes": name} for name in alike[:1]]
         odd += [{"storage": "expanded"}, {"dtype": "bfloat16"}, {"dtype": "autocast"}, {"dtype": "float16"}]
         storages = itertools.cycle(("plain", "offset", "strided", *self._of_images()))
         modes = itertools.cycle(("eval", "train"))
@@ -121,7 +127,7 @@ class Extremes:
         width = next((value.shape[-1] for value in made.leaves.values() if value.dim()), 1)
         wanted: dict[str, dict[str, int]] = {
             "b = t = s = heads": {"b": heads, "t": heads, "s": heads},
-            "t = s = width": {"t": width, "s": width},
+            "t = s = width": {"b": 9 if width <= _WIDE else 1, "t": width, "s": width},
             "b = 0": {"b": 0},
             "t = 0": {"t": 0, "s": 0},
             "b = 9": {"b": 9},
@@ -158,16 +164,27 @@ class Extremes:
     def _inputs(self, row: Row, assignment: Assignment, conditions: trial.Conditions) -> trial.Inputs:
         made = self._made(assignment, conditions)
         valued = arguments.changed(made, _Valued(row["values"]))
+        if row["storage"] == "one for all":
+            return _one_for_all(valued)
         return arguments.changed(valued, lambda value: _stored(value, row["storage"]))
+
+    def _are_several(self, assignment: Assignment) -> bool:
+        """Tell whether two inputs of these sizes could be one tensor."""
+        made = self._made(assignment, _conditions(_PLAIN))
+        shared = _one_for_all(made).arguments
+        return any(value is not shared[name] for name, value in made.arguments.items())
 
     # --- calls
 
-    def _module(self, dtype: torch.dtype, *, of_after: bool) -> Pristine:
-        key = str(dtype), of_after
+    def _module(self, dtype: torch.dtype, *, of_after: bool, values: str = "") -> Pristine:
+        is_large = values == "large weights"
+        key = str(dtype), of_after, is_large
         if key not in self.copies:
             module = self.pair.after if of_after else self.pair.before
-            if dtype != torch.float32:
+            if dtype != torch.float32 or is_large:
                 module = copied(module).to(dtype)
+            if is_large:
+                _enlarge(module, self.pair.gained | self.pair.applied)
             self.copies[key] = Pristine(module, careful=True)
         return self.copies[key]
 
@@ -182,7 +199,7 @@ class Extremes:
         conditions = replace(_conditions(row), device=self.device)
         left = process_state.Left()
         seen = trial.run(
-            self._module(conditions.dtype, of_after=of_after),
+            self._module(conditions.dtype, of_after=of_after, values=row["values"]),
             lambda: self._inputs(row, assignment, conditions),
             self._positional(),
             conditions,
@@ -226,9 +243,10 @@ class Extremes:
             return ""
         if lost := _swallowed(row["values"], ours, theirs):
             return lost
-        rerun = rounding.Rerun(
-            self.pair.before, lambda at: self._inputs(row, assignment, at), self._positional(), _way(row)
-        )
+        subject = copy.deepcopy(self.pair.before)
+        if row["values"] == "large weights":
+            _enlarge(subject, self.pair.gained | self.pair.applied)
+        rerun = rounding.Rerun(subject, lambda at: self._inputs(row, assignment, at), self._positional(), _way(row))
         conditions = replace(_conditions(row), device=self.device)
         reference = rounding.in_float64(rerun, conditions, conditions.dtype, ours)
         if reference is None:
@@ -332,7 +350,10 @@ class Extremes:
     # --- wrong inputs
 
     def removed_check(self) -> Found | None:
-        """A wrong input at which before raises and after does not, or, of what before checks, with another type."""
+        """A wrong input at which before raises and after does not, or, of what before checks, with another type.
+
+        What is wrong for most modules may be right for this one: where before accepts it, both return the same.
+        """
         assignment = self.assignments[0]
         if self.setup.level == "method":  # its callers may well never hand it what is wrong
             return None
@@ -341,7 +362,8 @@ class Extremes:
                 words = self._unchecked(assignment, place, wrong)
                 if words:
                     return f"an input of {name}: {words}", _conditions(_PLAIN), assignment
-        return None
+        words = self._unknown(assignment)
+        return (f"an unknown keyword: {words}", _conditions(_PLAIN), assignment) if words else None
 
     def _floats(self, assignment: Assignment) -> int:
         """How many float tensors are tried wrong: two are enough to tell a batch that does not fit."""
@@ -350,33 +372,70 @@ class Extremes:
         return min(counted.count, 2)
 
     def _unchecked(self, assignment: Assignment, place: int, wrong: arguments.Change) -> str:
-        ours = self._called_wrong(assignment, place, wrong, of_after=False)
-        if ours is None or isinstance(ours, _NO_ANSWER):
-            return ""
-        theirs = self._called_wrong(assignment, place, wrong, of_after=True)
-        if isinstance(theirs, _NO_ANSWER) or type(theirs) is type(ours):
-            return ""
-        if theirs is not None and not _is_checked(ours.__traceback__):
-            return ""
-        again = self._called_wrong(assignment, place, wrong, of_after=False)
-        if type(again) is not type(ours):
-            return ""
-        raised = f"after raises {in_one_line(theirs)}" if theirs is not None else "after does not raise"
-        return f"before raises {in_one_line(ours)}, {raised}"
+        def make() -> trial.Inputs:
+            return arguments.changed(self._made(assignment, _conditions(_PLAIN)), _Counted(place, wrong))
 
-    def _called_wrong(
-        self, assignment: Assignment, place: int, wrong: arguments.Change, *, of_after: bool
-    ) -> BaseException | None:
-        conditions = _conditions(_PLAIN)
-        context = contextlib.nullcontext() if of_after else self.meaning()
-        counted = _Counted(place, wrong)
+        return self._accepted_otherwise(make)
+
+    def _unknown(self, assignment: Assignment) -> str:
+        """How both differ in what they do with a keyword that nobody knows, where they take any, in words."""
+        kinds = [each.kind for each in targets.signature_of(self.pair.before).parameters.values()]
+        if inspect.Parameter.VAR_KEYWORD not in kinds:
+            return ""
 
         def make() -> trial.Inputs:
-            return arguments.changed(self._made(assignment, conditions), counted)
+            made = self._made(assignment, _conditions(_PLAIN))
+            return replace(made, arguments={**made.arguments, _UNKNOWN: 1.0})
 
+        return self._accepted_otherwise(make)
+
+    def _accepted_otherwise(self, make: Callable[[], trial.Inputs]) -> str:
+        """How both differ on inputs that before may refuse: in what they raise, or else in what they return."""
+        ours, theirs = (self._called_wrong(make, of_after=of_after) for of_after in (False, True))
+        if isinstance(ours.error, _NO_ANSWER) or isinstance(theirs.error, _NO_ANSWER):
+            return ""
+        again = self._called_wrong(make, of_after=False)
+        if ours.error is None:
+            if again.error is not None or uses.apart(ours.outputs, again.outputs):
+                return ""
+            if theirs.error is not None:
+                return f"only after raises {in_one_line(theirs.error)}"
+            return uses.apart(ours.outputs, theirs.outputs)
+        if type(theirs.error) is type(ours.error) or type(again.error) is not type(ours.error):
+            return ""
+        if theirs.error is not None and not _is_checked(ours.error.__traceback__):
+            return ""
+        raised = f"after raises {in_one_line(theirs.error)}" if theirs.error is not None else "after does not raise"
+        return f"before raises {in_one_line(ours.error)}, {raised}"
+
+    def _called_wrong(self, make: Callable[[], trial.Inputs], *, of_after: bool) -> trial.Seen:
+        context = contextlib.nullcontext() if of_after else self.meaning()
         module = self._module(torch.float32, of_after=of_after)
         way = trial.Way(learns=False, backward=False)
-        return trial.run(module, make, self._positional(), conditions, context, way=way).error
+        return trial.run(module, make, self._positional(), _conditions(_PLAIN), context, way=way)
+
+
+def _enlarge(module: Any, gained: frozenset[str]) -> None:
+    """Multiply the parameters, so that results grow which a norm bounds whatever the inputs are.
+
+    Those that only after uses, and that are ``gained``, stay the identity.
+    """
+    with torch.no_grad():
+        for name, value in module.named_parameters():
+            if name not in gained and value.is_floating_point() and not is_lazy(value):
+                value.mul_(_LARGE)
+
+
+def _one_for_all(inputs: trial.Inputs) -> trial.Inputs:
+    """The inputs, with one and the same tensor for all of one shape and dtype, as self-attention is called."""
+    first: dict[Any, torch.Tensor] = {}
+    shared = {
+        name: first.setdefault((value.shape, value.dtype), value)
+        if isinstance(value, torch.Tensor) and value.is_floating_point()
+        else value
+        for name, value in inputs.arguments.items()
+    }
+    return trial.Inputs(shared, inputs.leaves, inputs.shapes)
 
 
 @dataclass(slots=True)
@@ -401,6 +460,7 @@ _WRONG: dict[str, arguments.Change] = {
 }
 
 
+_UNKNOWN = "a_keyword_that_nobody_knows"
 _RAISE = dis.opmap["RAISE_VARARGS"]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,7 +13,7 @@ from mha_lint.validation.job import Job
 from mha_lint.validation.relations import holding
 from mha_lint.validation.search import targets
 from mha_lint.validation.search.setups import Meaning, Setup, materialise
-from mha_lint.validation.trials import construction, trial
+from mha_lint.validation.trials import construction, interface, process_state, trial
 from mha_lint.validation.trials.arms import Change, change_of
 from mha_lint.validation.trials.coverage import Rows, Statement, in_words, statements_at, watch
 
@@ -46,6 +46,7 @@ class Sources:
     ran_after: frozenset[Statement]
     ran_flagged: frozenset[Statement]
     given_up: frozenset[tuple[str, str]]  # attributes, each of a class, that only before has a use for
+    kept: tuple[Mapping[str, Any], Mapping[str, Any]]  # what each text kept once it was imported
 
     @property
     def wanted(self) -> frozenset[Statement]:
@@ -96,9 +97,12 @@ def load_sources(job: Job) -> Sources:
         try:
             with contextlib.ExitStack() as stack:
                 rows = stack.enter_context(watch(f"{place.path}#before", f"{place.path}#after"))
+                left = process_state.Left(), process_state.Left()
                 try:
                     imports.prepare(place, way)
-                    before = imports.load(place, "before", job.before, change.marked_before)
+                    usual = process_state.settings()
+                    with process_state.observed(left[0], usual):
+                        before = imports.load(place, "before", job.before, change.marked_before)
                 except stubs.StubTouched as error:
                     raise imports.CannotLoad(f"importing the file needs more than a stand-in: {error}") from error
                 except imports.CannotLoad:
@@ -106,12 +110,15 @@ def load_sources(job: Job) -> Sources:
                 except Exception as error:
                     raise imports.CannotLoad(f"importing its package raised {imports.in_one_line(error)}") from error
                 try:
-                    after = imports.load(place, "after", job.after, change.marked_after)
+                    with process_state.observed(left[1], usual):
+                        after = imports.load(place, "after", job.after, change.marked_after)
                 except (imports.CannotLoad, stubs.StubTouched) as error:
                     imports.load(place, "before", job.before)  # some files cannot be imported twice: CannotLoad then
                     raise AfterBroken(str(error)) from error
                 if after.left and not before.left:
                     raise AfterBroken(f"importing the text after ends at line {after.left} with SystemExit")
+                if words := process_state.left_otherwise(*left):
+                    raise AfterBroken(f"once the text is imported, {words}")
             flagged: frozenset[Statement] = frozenset()
             if job.relation in ("repaired", "corrected"):
                 flagged = statements_at(job.before, set(job.flagged))
@@ -126,6 +133,7 @@ def load_sources(job: Job) -> Sources:
                 ran(change.after, rows, after),
                 ran(flagged, rows, before),
                 construction.given_up(before.tree, after.tree),
+                (interface.kept(before.module), interface.kept(after.module)),
             )
         except imports.CannotLoad as error:
             failure = failure or error
@@ -172,12 +180,17 @@ def build_pair(sources: Sources, setup: Setup, meaning: Meaning, tell: Callable[
     """Build the target from both texts. Raise Refuted where only after fails, or gains what nobody announced."""
     without = sources.given_up
     with watch(sources.before.pseudo, sources.after.pseudo) as rows:
-        before = targets.instantiate(setup.target, setup.plan, sources.before.module, seed=_SEED)
+        left = process_state.Left(), process_state.Left()
+        usual = process_state.settings()
+        given: tuple[dict[str, Any], dict[str, Any]] = {}, {}
+        with process_state.observed(left[0], usual):
+            before = targets.instantiate(setup.target, setup.plan, sources.before.module, seed=_SEED, given=given[0])
         ours = construction.inventory(before, without)
         materialise(before, setup, meaning)
         tell(f"after: building {setup.target}")
         try:
-            after = targets.instantiate(setup.target, setup.plan, sources.after.module, seed=_SEED)
+            with process_state.observed(left[1], usual):
+                after = targets.instantiate(setup.target, setup.plan, sources.after.module, seed=_SEED, given=given[1])
             theirs = construction.inventory(after)
             materialise(after, setup, contextlib.nullcontext)
         except (Exception, stubs.StubTouched) as error:
@@ -187,7 +200,12 @@ def build_pair(sources: Sources, setup: Setup, meaning: Meaning, tell: Callable[
     built_after = ran(sources.changed_after, rows, sources.after)
     _check_construction(sources, setup, (ours, theirs), gained, is_announced=bool(built_before | built_after))
     own = sources.before.module.__name__, sources.after.module.__name__
-    if why := construction.changed_form(before, after, own, without, keeps_names=sources.job.relation == "equivalent"):
+    why = _changed_interface(sources, before, after) or process_state.left_otherwise(*left)
+    why = why or construction.changed_arguments(*given)
+    if (
+        why := construction.changed_form(before, after, own, without, keeps_names=sources.job.relation == "equivalent")
+        or why
+    ):
         raise Refuted(f"{why} ({setup.describe()})")
     trial.randomise(before, seed=11)
     outcome = after.load_state_dict(before.state_dict(), strict=not gained)
@@ -208,6 +226,14 @@ def build_pair(sources: Sources, setup: Setup, meaning: Meaning, tell: Callable[
         moved,
         targets.signature_of(before),
     )
+
+
+def _changed_interface(sources: Sources, before: Any, after: Any) -> str:
+    """How what needs no call differs, in words. What is corrected, or repaired, may lie in a constant of the file."""
+    if sources.job.relation not in ("equivalent", "extended"):
+        return ""
+    own = sources.before.module.__name__, sources.after.module.__name__
+    return interface.changed(sources.before.module, sources.after.module) or interface.changed_parts(before, after, own)
 
 
 def _check_construction(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import io
+import logging
 import os
 import sys
 import warnings
@@ -59,6 +61,60 @@ def _flushes() -> bool:
     return _DENORMAL * _ONE == 0.0
 
 
+def _hooks_of_all() -> tuple[int, ...]:
+    """How many hooks of each kind run for all modules of the process."""
+    return tuple(len(each) for each in _HOOKS)
+
+
+def _drop_hooks(earlier: tuple[int, ...]) -> None:
+    """Remove the hooks that were registered last, down to these numbers."""
+    for hooks, count in zip(_HOOKS, earlier, strict=True):
+        while len(hooks) > count:
+            hooks.popitem()
+
+
+def _printing() -> dict[str, Any]:
+    """How tensors are printed."""
+    return dict(vars(torch._tensor_str.PRINT_OPTS))
+
+
+def _print_so(earlier: dict[str, Any]) -> None:
+    vars(torch._tensor_str.PRINT_OPTS).update(earlier)
+
+
+def _collecting(enabled: bool) -> None:
+    (gc.enable if enabled else gc.disable)()
+
+
+def _path(earlier: list[str]) -> None:
+    sys.path[:] = earlier
+
+
+def _float_errors() -> dict[str, str]:
+    """What numpy does about errors of floats; nothing where it was not imported."""
+    numpy = sys.modules.get("numpy")
+    return {} if numpy is None else dict(numpy.geterr())
+
+
+def _float_errors_so(earlier: dict[str, str]) -> None:
+    numpy = sys.modules.get("numpy")
+    if numpy is not None and earlier:
+        numpy.seterr(**earlier)
+
+
+_HOOKS: tuple[dict[int, Any], ...] = tuple(
+    getattr(torch.nn.modules.module, name)
+    for name in (
+        "_global_forward_pre_hooks",
+        "_global_forward_hooks",
+        "_global_backward_pre_hooks",
+        "_global_backward_hooks",
+        "_global_parameter_registration_hooks",
+        "_global_module_registration_hooks",
+        "_global_buffer_registration_hooks",
+    )
+    if hasattr(torch.nn.modules.module, name)
+)
 _DENORMAL, _ONE = 1e-310, 1.0  # by name: Python would multiply constants when it compiles
 _CUDA, _MATMUL, _CUDNN = torch.backends.cuda, torch.backends.cuda.matmul, torch.backends.cudnn
 # How each is read and written.
@@ -82,6 +138,17 @@ _SETTINGS: dict[str, Setting] = {
     "the limit of recursion": (sys.getrecursionlimit, sys.setrecursionlimit),
     "the environment": (_Environment().now, _environment),
     "the filters of warnings": (lambda: list(warnings.filters), _filters),
+    "the level below which nothing is logged": (lambda: logging.root.manager.disable, logging.disable),
+    "collection of garbage": (gc.isenabled, _collecting),
+    "the path of imports": (lambda: list(sys.path), _path),
+    "errors of floats in numpy": (_float_errors, _float_errors_so),
+    "how tensors are printed": (_printing, _print_so),
+    "the fast path of multi-head attention": (
+        torch.backends.mha.get_fastpath_enabled,
+        torch.backends.mha.set_fastpath_enabled,
+    ),
+    "the kernels of mkldnn": (torch._C._get_mkldnn_enabled, torch._C._set_mkldnn_enabled),
+    "the number of hooks of all modules": (_hooks_of_all, _drop_hooks),
     "flushing of denormal numbers": (_flushes, torch.set_flush_denormal),
 }
 _OF_THE_CALL = ("whether gradients are on", "autocast on the CPU")  # each call is made with its own
@@ -155,14 +222,21 @@ def _put_back(now: Settings, wanted: Settings) -> None:
 
 
 def apart(before: Left, after: Left) -> str:
+    """In words, the first difference in what both leave, and whether they print; "" where they leave all alike."""
+    if words := left_otherwise(before, after):
+        return words
+    if before.printed != after.printed:
+        return f"only {'before' if before.printed else 'after'} prints"
+    return "" if before.numpy == after.numpy else "the random state of numpy differs"
+
+
+def left_otherwise(before: Left, after: Left) -> str:
     """In words, the first setting that both leave otherwise; "" where they leave all alike."""
     for name in sorted(before.changed.keys() | after.changed.keys()):
         ours, theirs = before.changed.get(name, "as it was"), after.changed.get(name, "as it was")
         if ours != theirs:
             return f"{name} is left {ours} before and {theirs} after"
-    if before.printed != after.printed:
-        return f"only {'before' if before.printed else 'after'} prints"
-    return "" if before.numpy == after.numpy else "the random state of numpy differs"
+    return ""
 
 
 def _read(read: Callable[[], Any]) -> Any:

@@ -74,11 +74,14 @@ class Seen:
 class Way:
     """How a module is called. Without ``learns`` it is under ``no_grad``, and no input needs a gradient.
 
-    With ``frozen``, no parameter learns. With ``by_place``, arguments are given by their place as far as they can be.
-    Cotangents are multiplied by ``weight``.
+    Without ``inputs_learn``, parameters alone need one. With ``frozen``, no parameter learns. With ``by_place``,
+    arguments are given by their place as far as they can be. Cotangents are multiplied by ``weight``, and lie in memory
+    with their last two dims ``turned``.
     """
 
     learns: bool = True
+    inputs_learn: bool = True
+    turned: bool = False
     inference: bool = False
     frozen: bool = False
     backward: bool = True
@@ -250,7 +253,7 @@ def run(
             torch.set_default_dtype(conditions.dtype)
         copies = Pristine(module) if isinstance(module, torch.nn.Module) else module
         subject = copies.lend(conditions.training)
-        with torch.set_grad_enabled(way.learns):
+        with torch.set_grad_enabled(way.learns and way.inputs_learn):
             inputs = make()
         if way.frozen:
             subject.requires_grad_(False)
@@ -266,10 +269,11 @@ def run(
             seen.shared = _sharing(seen.outputs, subject, inputs)
             seen.effects.append(("the modes of its modules", [part.training for part in subject.modules()] == modes))
             seen.effects.append(("gradients that parameters had", all(one.grad is other for one, other in earlier)))
+            seen.effects.append(("the names that tensors carry", _carried(seen.outputs, subject, inputs)))
             if way.backward:
                 for value, _ in earlier:
                     value.grad = None
-                _backward(seen, subject, inputs, conditions, like or seen, way.weight)
+                _backward(seen, subject, inputs, conditions, like or seen, way)
         seen.effects += flatten(inputs.arguments, "input")
         seen.effects += [(f"buffer {name}", value) for name, value in subject.named_buffers()]
         seen.effects.append(("random state", torch.get_rng_state()))
@@ -297,7 +301,7 @@ def _gradients_before(subject: Any) -> list[tuple[Any, torch.Tensor]]:
     return found
 
 
-def _backward(seen: Seen, subject: Any, inputs: Inputs, conditions: Conditions, like: Seen, weight: float) -> None:
+def _backward(seen: Seen, subject: Any, inputs: Inputs, conditions: Conditions, like: Seen, way: Way) -> None:
     """Gradients of inputs and parameters for random cotangents, the same for every run with this seed."""
     generator = torch.Generator().manual_seed(conditions.seed + 1)
     roots: list[torch.Tensor] = []
@@ -306,7 +310,8 @@ def _backward(seen: Seen, subject: Any, inputs: Inputs, conditions: Conditions, 
         if isinstance(value, torch.Tensor) and value.requires_grad:
             drawn = torch.randn(value.shape, generator=generator, dtype=torch.float64)
             roots.append(value)
-            cotangents.append((weight * drawn).to(value.device, model.dtype).to(value.dtype))
+            drawn = (way.weight * drawn).to(value.device, model.dtype).to(value.dtype)
+            cotangents.append(drawn.mT.contiguous().mT if way.turned and value.dim() >= 2 else drawn)
     if roots:
         run_backward(roots, cotangents)
     seen.gradients += [(f"gradient of input {name}", leaf.grad) for name, leaf in inputs.leaves.items()]
@@ -422,6 +427,13 @@ def _sharing(outputs: list[tuple[str, Any]], subject: Any, inputs: Inputs) -> di
             found[path] = tuple(sharing)
             sharing.append(path)
     return found
+
+
+def _carried(outputs: list[tuple[str, Any]], subject: Any, inputs: Inputs) -> list[str]:
+    """The attributes that a call set on tensors: its results, its inputs and the parameters."""
+    held = [*outputs, *flatten(inputs.arguments, "input"), *subject.named_parameters()]
+    tensors = [(path, value) for path, value in held if isinstance(value, torch.Tensor)]
+    return [f"{path}.{name}" for path, value in tensors for name in getattr(value, "__dict__", ())]
 
 
 def _storage(value: Any) -> int | None:

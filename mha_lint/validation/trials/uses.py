@@ -23,6 +23,8 @@ from mha_lint.validation.trials.pristine import copied
 
 # Within which two results are the same: units in the last place of the row's largest value, or of the tensor's.
 _ROUNDING, _NOISE = 1024, 32
+_OF_SUMS = 1e-3  # of the largest gradient
+_STEP = 1e-2  # of each parameter, as an optimiser may change it between two calls
 _NO_ANSWER = (stubs.StubTouched, isolation.Refused, MemoryError)
 
 
@@ -91,6 +93,11 @@ class Uses:
         yield trial.Way(learns=False, backward=False, by_place=names), "under no_grad, called by place"
         frozen = trial.Way(learns=False, inference=True, frozen=True, backward=False)
         yield frozen, "in inference mode, with frozen parameters"
+        yield (
+            trial.Way(inputs_learn=False, turned=True),
+            "with inputs that need no gradient, and gradients that lie transposed",
+        )
+        yield trial.Way(frozen=True), "with frozen parameters, and inputs that need a gradient"
 
     def _run(
         self, module: Any, at: tuple[trial.Conditions, Assignment], way: trial.Way, *, as_meant: bool
@@ -143,6 +150,8 @@ class Uses:
         ours = [item for item in before.effects if item[0].removeprefix("buffer ") not in gained]
         if found := apart([*before.outputs, *ours], [*after.outputs, *theirs]):
             return found
+        if found := _reached_otherwise(before, after, self.pair.gained | self.pair.applied):
+            return found
         return trial.handed_on(before, after, self.relation)
 
     def _in_a_row(self, *, alone: bool = False) -> tuple[str, trial.Conditions, Assignment] | None:
@@ -156,6 +165,9 @@ class Uses:
                 return None
             if found := self._apart(*seen):
                 return f"in call {place} of one copy, {found}", *at
+            if way.backward:
+                for module in modules:
+                    _step(module, self.pair.gained | self.pair.applied)
         if self.device != "cpu":  # what the modules hold is compared there
             return None
         ended = [construction.inventory(each) for each in modules]
@@ -170,7 +182,15 @@ class Uses:
         for place, each in enumerate((first, second, first)):
             yield (conditions(training=False, seed=place), each), plain
         yield (conditions(training=True, seed=3), first), trial.TRAINED
-        yield (conditions(training=False, seed=4), first), plain
+        yield (conditions(training=False, seed=4), first), trial.Way(learns=False, backward=False)
+
+
+def _step(module: Any, gained: frozenset[str]) -> None:
+    """Change the parameters that learn in place, as an optimiser does; but for those that only after uses."""
+    with torch.no_grad():
+        for name, value in module.named_parameters():
+            if name not in gained and value.requires_grad and value.is_floating_point():
+                value.mul_(1 + _STEP)
 
 
 def conditions(*, training: bool, seed: int = 0) -> trial.Conditions:
@@ -186,6 +206,28 @@ def apart(before: Iterable[tuple[str, Any]], after: Iterable[tuple[str, Any]]) -
         for (name, left), (_, right) in zip(ours, theirs, strict=True):
             if problem := _beyond_rounding(left, right):
                 return f"{name} {problem}"
+    return ""
+
+
+def _reached_otherwise(before: trial.Seen, after: trial.Seen, gained: frozenset[str]) -> str:
+    """The first gradient, in words, that is there in one of the two only, or differs by more than rounding.
+
+    Each is measured by the largest gradient of all: it may be a sum of terms that cancel.
+    """
+    theirs = dict(after.gradients)
+    tensors = [value for _, value in before.gradients if isinstance(value, torch.Tensor) and value.numel()]
+    size = max((float(rows.whole(value)) for value in tensors), default=0.0)
+    for name, left in before.gradients:
+        right = theirs.get(name)
+        if name.removeprefix("gradient of ") in gained:
+            continue
+        if (left is None) != (right is None):
+            return f"{name} is there {'before' if right is None else 'after'} alone"
+        if left is None or right is None or not bool(left.isfinite().all()):
+            continue
+        distance = float((left - right).abs().max()) if left.numel() else 0.0
+        if not distance <= _OF_SUMS * size:
+            return f"{name} differs by up to {distance:.3g}"
     return ""
 
 
