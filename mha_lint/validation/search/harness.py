@@ -28,6 +28,7 @@ from mha_lint.validation.search.construct import (
     plans,
     rounded,
     variants,
+    with_parts,
     without_dropout,
 )
 from mha_lint.validation.search.inspection import inspect_module
@@ -201,7 +202,7 @@ class Search:
             ((plan, (0, _ATTEMPTS)) for plan in likely),
             ((plan, (max(_LEARNING >> self.failed_plans, 20), _ATTEMPTS)) for plan in ways),
         )
-        taught = 0
+        taught: list[Plan] = []
         while (step := glances.popleft() if glances else next(searches, None)) is not None:
             plan, calls = step
             if now() > deadline or fruitless >= 4:
@@ -209,9 +210,10 @@ class Search:
             self.notes.stopped = None
             tried = self._try(target, plan, frozenset(missing), deadline, calls=calls)
             if tried is None or (tried[0] is None and not calls[1]):
-                if tried is not None and self.notes.stopped is not None and taught < _TAUGHT:
-                    better = self._taught(thing, tried[2], self.notes.stopped)
-                    taught += len(better)
+                if tried is not None and self.notes.stopped is not None and len(taught) < _TAUGHT:
+                    found = self._taught(thing, tried[2], self.notes.stopped)
+                    better = [other for other in found if other not in taught]
+                    taught += better
                     glances.extend((other, (_GLANCE, 0)) for other in better)
                 continue
             setup, asked, plan = tried
@@ -254,9 +256,11 @@ class Search:
         better: list[Plan] = []
         if isinstance(error, _OF_SETTINGS):
             names = learning.settings(error, self.loaded.pseudo, self.loaded.tree)
-            better += itertools.islice(completed(plan, names, error), _COMPLETIONS)
+            better += itertools.islice(completed(plan, names, error, self.loaded), _COMPLETIONS)
         for method in learning.methods_that_set(error, self.loaded.module):
             better.append(replace(plan, prepared_by=method))
+        if isinstance(cls, type):
+            better += with_parts(cls, plan, error, self.loaded)
         for divisor in learning.divisors(error):
             better += rounded(cls, plan, divisor)
         return better
@@ -417,7 +421,7 @@ class Search:
                     changed = mended(cls, plan, error, self.loaded)
                 else:
                     changed = iter(())
-                others = itertools.chain([without_dropout(plan)], completed(plan, names, error), changed)
+                others = itertools.chain([without_dropout(plan)], completed(plan, names, error, self.loaded), changed)
                 for other in itertools.islice(others, 20):
                     try:
                         return other, instantiate(target, other, self.loaded.module, seed=0)
