@@ -111,6 +111,12 @@ def _never_built(cls: type, stub_name: str) -> type:
     return cls
 
 
+def missing_base(cls: type) -> str:
+    """The words that name the stand-in which a class inherits; "" where it inherits none."""
+    names = [vars(base)["_stub_name"] for base in cls.__mro__ if "_stub_name" in vars(base)]
+    return f"{cls.__name__} inherits from {_not_installed(names[0])}" if names else ""
+
+
 def _base_of(stub_name: str) -> type:
     """A base of its own for each class that inherits a stand-in: two of them are no duplicates, in whatever order."""
     kind = StubMeta if _METACLASS.search(stub_name) else StubBase

@@ -14,7 +14,7 @@ import torch
 
 from mha_lint.declared import Declared, stub
 from mha_lint.validation.child.imports import Loaded, quiet
-from mha_lint.validation.child.stubs import StubTouched
+from mha_lint.validation.child.stubs import StubTouched, missing_base
 from mha_lint.validation.search import factories, learning
 from mha_lint.validation.search.branches import flags_before
 from mha_lint.validation.search.calling import Aim, Calling
@@ -49,6 +49,7 @@ from mha_lint.validation.search.targets import (
     instantiate,
     is_handed_its_arguments,
     lookup,
+    owner_of,
     signature_of,
     targets,
 )
@@ -121,7 +122,9 @@ class Search:
                 missing -= setup.covered
             if self.notes.broken or (not missing and not self.any_of):
                 return
-        if not choices:
+        if not choices and (inherited := self._missing_base(symbols)):
+            self.notes.missing_package = inherited
+        elif not choices:
             what = ", ".join(symbols) or "the changed place"
             left = f": importing the file ends at line {self.loaded.left} with SystemExit" if self.loaded.left else ""
             self.notes.note(f"{what} is no class or function that can be found{left}")
@@ -134,6 +137,12 @@ class Search:
                 missing -= setup.covered
                 if not missing and not self.any_of:
                     return
+
+    def _missing_base(self, symbols: tuple[str, ...]) -> str:
+        """The words that name a missing package of which an owner of the symbols inherits a class."""
+        owners = [lookup(self.loaded.module, owner_of(self.loaded.module, symbol) or "") for symbol in symbols]
+        told = [missing_base(owner) for owner in owners if isinstance(owner, type)]
+        return next(filter(None, told), "")
 
     def _counts(self, target: Target) -> bool:
         """What is seen of the target, called with arguments that are made up, says something of the code."""
