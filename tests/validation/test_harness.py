@@ -16,7 +16,11 @@ pytestmark = pytest.mark.slow
 @pytest.mark.parametrize(
     ("role", "names"),
     [
-        ("width", "hidden embedding_dim embedding_dimension hiddenSize dModel attention_width img_channels n_embd"),
+        (
+            "width",
+            "hidden embedding_dim embedding_dimension hiddenSize dModel attention_width img_channels n_embd "
+            "hsize nhid ninp d_hid",
+        ),
         (
             "heads",
             "n_heads head_num number_of_heads numHeads num_of_attention_heads heads_count nhead n_q_heads "

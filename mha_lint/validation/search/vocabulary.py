@@ -89,7 +89,7 @@ _ROLES: tuple[tuple[str, str], ...] = (
               r"d_?(in|out)|dim_?(in|out)|width|all_head_size|q_dim|kdim|vdim|qdim|model_size|emb_size|"
               r"input_size|size|units|latent_dim|"
               r"context_dim|cross_attention_dim|encoder_hidden_size)|c|C|ch|d|e|k|dim_q|dim_kv|d_embed|embed|"
-              r"in_ch|out_ch|inplanes|n_feat"),
+              r"in_ch|out_ch|inplanes|n_feat|hsize|hdim|n_?hid(den)?|n_?inp|d_?hid(den)?"),
     ("flag", r"(use|is|has|with|enable|do|add|apply|return|output|scale|tie|reorder|upcast|need)_\w+|\w*bias|"
              r"causal|masked|flash|"
              r"batch_first|bidirectional|fused|gradient_checkpointing|training|\w*_is_\w*|sliding|"
