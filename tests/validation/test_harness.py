@@ -16,13 +16,26 @@ pytestmark = pytest.mark.slow
 @pytest.mark.parametrize(
     ("role", "names"),
     [
-        ("width", "hidden embedding_dim embedding_dimension hiddenSize dModel attention_width img_channels n_embd"),
-        ("heads", "n_heads head_num number_of_heads numHeads num_of_attention_heads heads_count nhead n_q_heads"),
+        (
+            "width",
+            "hidden embedding_dim embedding_dimension hiddenSize dModel attention_width img_channels n_embd "
+            "hsize nhid ninp d_hid",
+        ),
+        (
+            "heads",
+            "n_heads head_num number_of_heads numHeads num_of_attention_heads heads_count nhead n_q_heads "
+            "index_n_heads memory_attention_num_attention_heads",
+        ),
         ("kv_heads", "num_kv_heads kv_head_count num_key_value_heads"),
         ("head_dim", "head_dimension headDim dim_head qk_dim_per_head"),
         ("rate", "emb_drop attention_dropout resid_pdrop"),
         ("index", "layer_num layer_idx"),
-        ("", "model_type channels_last embed_layer"),
+        ("rank", "q_lora_rank rank"),
+        ("count", "index_topk top_k o_groups norm_num_groups num_experts_per_tok hc_mult"),
+        ("experts", "num_experts n_routed_experts num_local_experts"),
+        ("layers", "memory_attention_num_layers n_layer"),
+        ("ratio", "memory_attention_downsample_rate sr_ratio compression_factor"),
+        ("", "model_type channels_last embed_layer num_heads_type group_norm_type"),
     ],
 )
 def test_a_name_tells_by_its_parts_what_it_holds(role: str, names: str) -> None:

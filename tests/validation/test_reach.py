@@ -146,3 +146,99 @@ def test_a_size_by_default_that_is_needed_is_tried_as_well(check: Check) -> None
     source = source.replace("super().__init__()", "super().__init__()\n        assert max_len == 8_000")
     verdict = check(source, SPLIT, INDEXED, SYMBOL)
     assert verdict.verdict == "validated", verdict.reason
+
+
+def test_a_text_that_a_table_does_not_know_gives_way_to_one_that_it_knows(check: Check) -> None:
+    source = ATTENTION.replace("(self, dim, heads=4)", "(self, config)")
+    source = source.replace("class Attention", "KINDS = {'sliding_one': 4, 'wide_one': 2}\n\n\nclass Attention")
+    own = "dim, heads = config.hidden_size, KINDS[config.layer_types[0]]"
+    source = source.replace("super().__init__()", f"super().__init__()\n        {own}")
+    verdict = check(source, SPLIT, INDEXED, SYMBOL)
+    assert verdict.verdict == "validated", verdict.reason
+
+
+def test_a_table_of_settings_has_what_it_is_asked_for(check: Check) -> None:
+    source = ATTENTION.replace("(self, dim, heads=4)", "(self, config)")
+    own = "dim, heads = config.hidden_size, 4\n        self.table = config.rope_parameters"
+    source = source.replace("super().__init__()", f"super().__init__()\n        {own}")
+    source = source.replace(SCORES, f"{SCORES}        scores = scores / self.table.get('original_max_len')\n")
+    verdict = check(source, SPLIT, INDEXED, SYMBOL)
+    assert verdict.verdict == "validated", verdict.reason
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        "self.more = nn.Linear(dim, more_dim) if more_dim is not None else None",
+        "if more_dim is not None:\n            self.more = nn.Linear(dim, more_dim)",
+        "if more_dim is not None:\n            self.base = nn.Linear(dim, more_dim)\n"
+        "        self.more = self.base if getattr(self, 'base', None) is not None else None",
+        "self.deep = deep\n        if self.deep is not None:\n            self.more = nn.Linear(dim, 2 * dim)",
+    ],
+    ids=["None", "never set", "by another part", "by a flag"],
+)
+def test_a_part_that_a_call_lacks_is_had_by_the_argument_that_decides_it(check: Check, setting: str) -> None:
+    source = ATTENTION.replace("heads=4", "heads=4, more_dim=None, norm_num_groups=None, deep=None")
+    grouped = "self.grouped = nn.GroupNorm(norm_num_groups, dim) if norm_num_groups is not None else None"
+    source = source.replace("self.qkv = ", f"{grouped}\n        {setting}\n        self.qkv = ")
+    extra = "extra = self.more(x).mean() + self.grouped(x.mT).mean()"
+    source = source.replace("b, t, c = x.shape", f"b, t, c = x.shape\n        {extra}")
+    source = source.replace(SCORES, f"{SCORES}        scores = scores + extra\n")
+    verdict = check(source, SPLIT, INDEXED, SYMBOL)
+    assert verdict.verdict == "validated", verdict.reason
+    assert "norm_num_groups=2" in verdict.reason
+
+
+def test_a_method_under_no_grad_may_prepare_a_module(check: Check) -> None:
+    method = "    @torch.no_grad()\n    def fuse(self):\n        self.scale = (self.dim // self.heads) ** -0.5\n\n"
+    source = ATTENTION.replace("    def forward", f"{method}    def forward").replace(SCORES, "self.scale\n")
+    verdict = check(source, SPLIT, INDEXED, SYMBOL)
+    assert verdict.verdict == "validated", verdict.reason
+    assert "fuse() called first" in verdict.reason
+
+
+def test_the_number_of_channels_is_no_matter_of_what_divides_it() -> None:
+    import torch
+
+    from mha_lint.validation.search import learning
+
+    with pytest.raises(RuntimeError) as caught:
+        torch.nn.GroupNorm(2, 32)(torch.ones(3, 5, 32))
+    assert learning.divisors(caught.value) == []
+
+
+def test_of_two_ranks_that_an_error_names_the_one_with_a_batch_is_tried_first() -> None:
+    import torch
+
+    from mha_lint.validation.search import learning
+    from mha_lint.validation.search.specs import Spec, TensorSpec
+
+    with pytest.raises(RuntimeError) as caught:
+        torch.nn.Conv3d(32, 32, 1)(torch.ones(3, 5, 32))
+    specs: list[Spec] = [
+        TensorSpec(("b", "t", 32)),
+        TensorSpec(("b", 32, "H", "W")),
+        TensorSpec(("b", 32, "t", "H", "W")),
+    ]
+    tried = learning.others(caught.value, ["x"], {"x": specs[0]}, {"x": specs}, {"b": 3, "t": 5, "H": 4, "W": 6})
+    assert next(tried) == ("x", specs[2])
+
+
+def test_what_is_fed_to_a_convolution_of_videos_has_five_dims() -> None:
+    import inspect
+
+    import torch
+
+    from mha_lint.validation.search.inputs import candidates
+    from mha_lint.validation.search.inspection import inspect_module, read_forward
+    from mha_lint.validation.search.specs import TensorSpec
+    from mha_lint.validation.search.vocabulary import SIZINGS
+
+    (forward,) = ast.parse("def forward(self, x): return self.proj(x)").body
+    assert isinstance(forward, ast.FunctionDef)
+    module = torch.nn.Module()
+    module.proj = torch.nn.Conv3d(32, 8, 1)
+    parameter = inspect.Parameter("x", inspect.Parameter.POSITIONAL_OR_KEYWORD)
+    inspected, signature = inspect_module(module, SIZINGS[0]), inspect.Signature([parameter])
+    first, *_ = candidates(parameter, read_forward(forward), module, inspected, None, signature)
+    assert first == TensorSpec(("b", 32, "t", "H", "W"))

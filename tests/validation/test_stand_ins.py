@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 
@@ -69,6 +70,34 @@ def test_a_list_may_grow_by_a_stand_in_and_a_stand_in_take_items(check: Check) -
     assert verdict.verdict == "validated", verdict.reason
 
 
+@pytest.mark.parametrize("module", ["missing_one", "names"])
+def test_what_a_missing_package_gives_by_a_star_is_stood_in_for(check: Check, tmp_path: Path, module: str) -> None:
+    """Also where a file of the project passes on what it got so."""
+    (tmp_path / "names.py").write_text("import math\nfrom missing_one import *\nfrom missing_two import *\n")
+    source = importing(
+        f"from {module} import *\nWIDTH = defaults.width\n@delegates()\ndef show(): return Figure(WIDTH)"
+    )
+    verdict = check(source, SPLIT, INDEXED, SYMBOL)
+    assert verdict.verdict == "validated", verdict.reason
+
+
+def test_a_name_that_no_star_gives_is_an_error_of_the_code(check: Check) -> None:
+    verdict = check(importing("from missing_one import thing\nWIDTH = defaults"), SPLIT, INDEXED, SYMBOL)
+    assert verdict.verdict != "validated"
+    assert "NameError" in verdict.reason
+
+
+def test_what_a_star_gives_is_never_run(check: Check) -> None:
+    source = importing("from missing_one import *")
+    source = source.replace(
+        "        q, k, v = qkv.unbind(0)", "        x = rearranged(x)\n        q, k, v = qkv.unbind(0)"
+    )
+    assert "rearranged" in source
+    verdict = check(source, SPLIT, INDEXED, SYMBOL)
+    assert verdict.verdict == "not exercised"
+    assert "missing_one.rearranged, which is not installed" in verdict.reason
+
+
 def test_what_is_calculated_with_a_stand_in_is_never_run(check: Check) -> None:
     source = importing("from missing_one import THING\nHEADS = [1] + THING").replace(
         "B, N, C = x.shape", "B, N, C = x.shape; y = HEADS[0] * x"
@@ -86,6 +115,13 @@ def test_a_class_with_a_missing_metaclass_is_never_built(check: Check) -> None:
 
 
 @pytest.mark.skipif(find_spec("tensorboard") is not None, reason="tensorboard is installed")
+def test_a_class_whose_base_is_missing_says_which(check: Check) -> None:
+    source = importing("from missing_one import Block").replace("class Attention(nn.Module)", "class Attention(Block)")
+    verdict = check(source, SPLIT, INDEXED, SYMBOL)
+    assert verdict.verdict == "not exercised"
+    assert "Attention inherits from missing_one.Block, which is not installed" in verdict.reason
+
+
 def test_the_writer_of_torch_needs_no_tensorboard_to_be_imported(check: Check) -> None:
     statement = "from torch.utils.tensorboard import SummaryWriter"
     verdict = check(importing(statement), SPLIT, INDEXED, SYMBOL)

@@ -25,7 +25,7 @@ from typing import Any, Literal, TextIO
 import mha_lint
 from mha_lint.parsing import parse, silently
 from mha_lint.validation.child import torch_settings
-from mha_lint.validation.child.stubs import StubModule
+from mha_lint.validation.child.stubs import StarNames, StubModule
 from mha_lint.validation.evidence import dependencies
 
 _ROOT_MARKS = ("pyproject.toml", "setup.py", "setup.cfg", ".git")
@@ -340,7 +340,7 @@ class StandInFinder:
 
     def exec_module(self, module: types.ModuleType) -> None:
         module.__path__ = []
-        module.__dict__["__all__"] = []
+        module.__dict__["__all__"] = StarNames(module.__name__)
 
 
 def _source_folders(place: Place) -> list[str]:

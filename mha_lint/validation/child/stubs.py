@@ -6,6 +6,8 @@ While the user's file is imported they tolerate anything. Once :func:`arm` was c
 
 from __future__ import annotations
 
+import builtins
+import dis
 import os
 import re
 import sys
@@ -107,6 +109,12 @@ def _never_built(cls: type, stub_name: str) -> type:
 
     type.__setattr__(cls, "__new__", absent)
     return cls
+
+
+def missing_base(cls: type) -> str:
+    """The words that name the stand-in which a class inherits; "" where it inherits none."""
+    names = [vars(base)["_stub_name"] for base in cls.__mro__ if "_stub_name" in vars(base)]
+    return f"{cls.__name__} inherits from {_not_installed(names[0])}" if names else ""
 
 
 def _base_of(stub_name: str) -> type:
@@ -258,3 +266,45 @@ class StubModule(types.ModuleType):
 
     def __repr__(self) -> str:
         return self.__name__
+
+
+class StarNames:
+    """``__all__`` of a missing package: ``from package import *`` gives whatever name the importing file lacks.
+
+    A file may pass on to others what it got so. Then its own ``__all__`` is one of these, too, with ``defined``, its
+    namespace, unless it sets another. Python asks for one item after the other, until there are no more.
+    """
+
+    def __init__(self, package: str, defined: dict[str, Any] | None = None) -> None:
+        self._package, self._defined = package, defined
+        self._names: list[str] = []
+
+    def __getitem__(self, place: int) -> str:
+        if place == 0:
+            self._names = self._given_to(sys._getframe(1))
+        return self._names[place]
+
+    def _given_to(self, importing: types.FrameType) -> list[str]:
+        lacking = _lacking(importing)
+        if "__all__" not in importing.f_globals:
+            importing.f_globals["__all__"] = StarNames(self._package, importing.f_globals)
+        if self._defined is None:
+            return lacking
+        for name in lacking:
+            self._defined.setdefault(name, Stub(f"{self._package}.{name}"))
+        return [name for name in self._defined if not name.startswith("_")]
+
+
+def _lacking(frame: types.FrameType) -> list[str]:
+    """The names that the code of a file reads, of which it has none and makes none."""
+    read: dict[str, None] = {}
+    made = {*frame.f_globals, *dir(builtins)}
+    codes = [frame.f_code]
+    for code in codes:
+        codes += [each for each in code.co_consts if isinstance(each, types.CodeType)]
+        for item in dis.get_instructions(code):
+            if item.opname in ("LOAD_NAME", "LOAD_GLOBAL"):
+                read[item.argval] = None
+            elif item.opname in ("STORE_NAME", "STORE_GLOBAL"):
+                made.add(item.argval)
+    return [name for name in read if name not in made and not name.startswith("_")]

@@ -22,6 +22,7 @@ from mha_lint.validation.search.plan import (
     Plan,
 )
 from mha_lint.validation.search.reading import (
+    attributes_set,
     compared_texts,
     is_taken_apart,
     literal_calls,
@@ -142,17 +143,24 @@ def filled(cls: type, plan: Plan) -> Iterator[Plan]:
             yield replace(plan, arguments={**plan.arguments, **sizes, item.name: not current})
 
 
-def completed(plan: Plan, names: Sequence[str], error: BaseException) -> Iterator[Plan]:
+def completed(plan: Plan, names: Sequence[str], error: BaseException, loaded: Loaded) -> Iterator[Plan]:
     """The plan with another answer of its configuration to one of ``names``, which an error is about."""
     is_sequence = re.search("subscriptable|iterable|unpack|has no len", str(error))
+    key = error.args[0] if isinstance(error, KeyError) and error.args else None
+    known = learning.keys_of_tables(error, loaded)
+    lacking = learning.keys_asked_for(error, loaded.pseudo, loaded.tree) if "NoneType" in str(error) else []
     for parameter, config in plan.arguments.items():
         if not isinstance(config, OpenConfig):
             continue
         others: dict[str, list[Any]] = {}
         for name in names:
             current = config.answer(name)
-            if isinstance(current, dict) and isinstance(error, KeyError) and error.args:
-                others[name] = [{**current, error.args[0]: value} for value in (1.0, plan.sizing.head_dim)]
+            if known and (current == key or (isinstance(current, list) and key in current)):
+                others[name] = [text if current == key else [text] * len(current) for text in known]
+            elif isinstance(current, dict) and key is not None:
+                others[name] = [{**current, key: value} for value in (1.0, plan.sizing.head_dim)]
+            elif isinstance(current, dict) and lacking:
+                others[name] = [{**current, **{asked: _entry(asked, plan.sizing) for asked in lacking}}]
             elif isinstance(current, (bool, int)) and is_sequence:
                 others[name] = [[current or plan.sizing.width] * 4]
             elif current is False or (current is None and name in config.nullable):
@@ -162,6 +170,12 @@ def completed(plan: Plan, names: Sequence[str], error: BaseException) -> Iterato
             together = [changes] if len(changes) > 1 else []
             for change in [*({name: value} for name, value in changes.items()), *together]:
                 yield plan.with_argument(parameter, replace(config, overrides={**config.overrides, **change}))
+
+
+def _entry(key: str, sizing: Sizing) -> Any:
+    """The number that a table of settings conventionally has under this key."""
+    role = role_of(key)
+    return value_of(role, sizing) if role in (*SIZES, "theta", "count", "rank") else 1.0
 
 
 def apart(cls: type, plan: Plan) -> Plan | None:
@@ -190,7 +204,9 @@ def _sizes_apart(parameters: Sequence[inspect.Parameter], given: Mapping[str, An
     return changed if sized >= {"width", "heads", "head_dim"} else None
 
 
-_ABSENT_SIZES = ("space", "window", "length", "width", "head_dim", "ratio", "kernel", "heads", "kv_heads", "mlp")
+_ABSENT_SIZES = frozenset(
+    "space window length width head_dim ratio kernel heads kv_heads mlp rank count experts".split()
+)
 _FLIPPED = 6  # flags, and sizes that are absent, that one error of a constructor is worth
 
 
@@ -200,7 +216,6 @@ def mended(cls: type, plan: Plan, error: BaseException, loaded: Loaded) -> Itera
     Arguments that it passes on and that are lacking get values. Of the parameters that the statement is about which
     raised, each flag is the other way round, and each size that is absent by default is given.
     """
-    parameters = _parameters(cls)
     context = _Context(loaded.module, loaded.tree, {})
     lacking = learning.lacking(error)
     if lacking and _passes_on(cls):
@@ -208,11 +223,17 @@ def mended(cls: type, plan: Plan, error: BaseException, loaded: Loaded) -> Itera
         values = {item.name: _required(item, role_of(item.name), plan.sizing, context) for item in items}
         yield replace(plan, arguments={**plan.arguments, **values})
         return
-    known = {item.name: item for item in parameters}
-    blamed = [name for name in learning.blamed(error, loaded.pseudo, _constructor(cls, loaded.tree)) if name in known]
+    yield from _changed(cls, plan, learning.blamed(error, loaded.pseudo, _constructor(cls, loaded.tree)))
+
+
+def _changed(cls: type, plan: Plan, names: Sequence[str]) -> Iterator[Plan]:
+    """The plan with each flag of these names the other way round, and with each size or flag that is absent."""
+    known = {item.name: item for item in _parameters(cls)}
     absent: dict[str, Any] = {}
     changes: list[dict[str, Any]] = []
-    for name in blamed:
+    for name in names:
+        if name not in known:
+            continue
         current = plan.arguments.get(name, known[name].default)
         role = role_of(name)
         if isinstance(current, bool):
@@ -222,9 +243,46 @@ def mended(cls: type, plan: Plan, error: BaseException, loaded: Loaded) -> Itera
             changes.append({name: absent[name]})
             if role in ("space", "window"):
                 changes.append({name: (absent[name], absent[name])})
+        elif current is None and (not role or "bool" in str(known[name].annotation)):
+            absent[name] = False
+            changes += [{name: False}, {name: True}]
     together = [absent] if len(absent) > 1 else []
     for change in [*together, *changes[:_FLIPPED]]:
         yield replace(plan, arguments={**plan.arguments, **change})
+
+
+def with_parts(cls: type, plan: Plan, error: BaseException, loaded: Loaded) -> Iterator[Plan]:
+    """The plan changed so that the object has the parts that a call used in vain.
+
+    A part is lacking where its attribute is None, or was never set. The conditions under which the class sets it name
+    the arguments that decide it, or other parts that do.
+    """
+    parts = learning.parts_lacking(error, loaded.pseudo, loaded.tree)
+    deciding: dict[str, None] = {}
+    for _ in range(2):
+        deciding |= dict.fromkeys(name for part in parts for name in _conditions_of(part, cls, loaded.tree))
+        parts = set(deciding)
+    yield from _changed(cls, plan, list(deciding))
+
+
+def _conditions_of(part: str, cls: type, tree: ast.Module) -> Iterator[str]:
+    """The names that the conditions read under which a class of the file sets an attribute."""
+    bases = {base.__name__ for base in cls.__mro__}
+    for body in [node for node in nodes_of(tree) if isinstance(node, ast.ClassDef) and node.name in bases]:
+        for node in nodes_of(body):
+            match node:
+                case ast.If(test=test) | ast.Assign(value=ast.IfExp(test=test)) if part in attributes_set(node):
+                    yield from _names_in(test)
+
+
+def _names_in(test: ast.expr) -> Iterator[str]:
+    """The names and the attributes that a condition reads, those that it asks for by ``getattr`` among them."""
+    for node in nodes_of(test):
+        match node:
+            case ast.Name(id=name) | ast.Attribute(attr=name):
+                yield name
+            case ast.Call(func=ast.Name("getattr" | "hasattr"), args=[_, ast.Constant(str(name)), *_]):
+                yield name
 
 
 def _passes_on(cls: type) -> bool:

@@ -14,7 +14,7 @@ import torch
 
 from mha_lint.declared import Declared, stub
 from mha_lint.validation.child.imports import Loaded, quiet
-from mha_lint.validation.child.stubs import StubTouched
+from mha_lint.validation.child.stubs import StubTouched, missing_base
 from mha_lint.validation.search import factories, learning
 from mha_lint.validation.search.branches import flags_before
 from mha_lint.validation.search.calling import Aim, Calling
@@ -28,6 +28,7 @@ from mha_lint.validation.search.construct import (
     plans,
     rounded,
     variants,
+    with_parts,
     without_dropout,
 )
 from mha_lint.validation.search.inspection import inspect_module
@@ -48,6 +49,7 @@ from mha_lint.validation.search.targets import (
     instantiate,
     is_handed_its_arguments,
     lookup,
+    owner_of,
     signature_of,
     targets,
 )
@@ -120,7 +122,9 @@ class Search:
                 missing -= setup.covered
             if self.notes.broken or (not missing and not self.any_of):
                 return
-        if not choices:
+        if not choices and (inherited := self._missing_base(symbols)):
+            self.notes.missing_package = inherited
+        elif not choices:
             what = ", ".join(symbols) or "the changed place"
             left = f": importing the file ends at line {self.loaded.left} with SystemExit" if self.loaded.left else ""
             self.notes.note(f"{what} is no class or function that can be found{left}")
@@ -133,6 +137,12 @@ class Search:
                 missing -= setup.covered
                 if not missing and not self.any_of:
                     return
+
+    def _missing_base(self, symbols: tuple[str, ...]) -> str:
+        """The words that name a missing package of which an owner of the symbols inherits a class."""
+        owners = [lookup(self.loaded.module, owner_of(self.loaded.module, symbol) or "") for symbol in symbols]
+        told = [missing_base(owner) for owner in owners if isinstance(owner, type)]
+        return next(filter(None, told), "")
 
     def _counts(self, target: Target) -> bool:
         """What is seen of the target, called with arguments that are made up, says something of the code."""
@@ -201,7 +211,7 @@ class Search:
             ((plan, (0, _ATTEMPTS)) for plan in likely),
             ((plan, (max(_LEARNING >> self.failed_plans, 20), _ATTEMPTS)) for plan in ways),
         )
-        taught = 0
+        taught: list[Plan] = []
         while (step := glances.popleft() if glances else next(searches, None)) is not None:
             plan, calls = step
             if now() > deadline or fruitless >= 4:
@@ -209,9 +219,10 @@ class Search:
             self.notes.stopped = None
             tried = self._try(target, plan, frozenset(missing), deadline, calls=calls)
             if tried is None or (tried[0] is None and not calls[1]):
-                if tried is not None and self.notes.stopped is not None and taught < _TAUGHT:
-                    better = self._taught(thing, tried[2], self.notes.stopped)
-                    taught += len(better)
+                if tried is not None and self.notes.stopped is not None and len(taught) < _TAUGHT:
+                    found = self._taught(thing, tried[2], self.notes.stopped)
+                    better = [other for other in found if other not in taught]
+                    taught += better
                     glances.extend((other, (_GLANCE, 0)) for other in better)
                 continue
             setup, asked, plan = tried
@@ -254,9 +265,11 @@ class Search:
         better: list[Plan] = []
         if isinstance(error, _OF_SETTINGS):
             names = learning.settings(error, self.loaded.pseudo, self.loaded.tree)
-            better += itertools.islice(completed(plan, names, error), _COMPLETIONS)
+            better += itertools.islice(completed(plan, names, error, self.loaded), _COMPLETIONS)
         for method in learning.methods_that_set(error, self.loaded.module):
             better.append(replace(plan, prepared_by=method))
+        if isinstance(cls, type):
+            better += with_parts(cls, plan, error, self.loaded)
         for divisor in learning.divisors(error):
             better += rounded(cls, plan, divisor)
         return better
@@ -417,7 +430,7 @@ class Search:
                     changed = mended(cls, plan, error, self.loaded)
                 else:
                     changed = iter(())
-                others = itertools.chain([without_dropout(plan)], completed(plan, names, error), changed)
+                others = itertools.chain([without_dropout(plan)], completed(plan, names, error, self.loaded), changed)
                 for other in itertools.islice(others, 20):
                     try:
                         return other, instantiate(target, other, self.loaded.module, seed=0)

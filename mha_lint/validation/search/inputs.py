@@ -260,6 +260,9 @@ def _leaf(module: Any, path: str) -> Any:
     return next((child for child in found.modules() if width_of(child) or hasattr(child, "num_embeddings")), None)
 
 
+_CONVOLVED = {"Conv3d": 5, "Conv2d": 4, "Conv1d": 3}  # dims of what a layer takes
+
+
 def _tensors(
     name: str, own: Evidence, evidence: Mapping[str, Evidence], module: Any, inspected: Inspected, length: str
 ) -> list[Spec]:
@@ -294,7 +297,7 @@ def _tensors(
     def badness(indexed: tuple[int, tuple[Dim, ...]]) -> tuple[int, int, int, int]:
         index, dims = indexed
         wrong_rank = int(bool(ranks) and len(dims) not in ranks)
-        rank = 4 if "Conv2d" in kinds else 3 if "Conv1d" in kinds else 0
+        rank = next((rank for layer, rank in _CONVOLVED.items() if layer in kinds), 0)
         wrong_layer = int(bool(rank) and not (len(dims) == rank and dims[1] in widths))
         wrong_name = int(at is not None and not (at < len(dims) and isinstance(dims[at], int)))
         return wrong_layer, wrong_rank, wrong_name, index

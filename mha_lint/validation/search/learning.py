@@ -15,6 +15,7 @@ from dataclasses import replace
 
 import torch
 
+from mha_lint.validation.child.imports import Loaded
 from mha_lint.validation.search.reading import nodes_of
 from mha_lint.validation.search.specs import (
     Assignment,
@@ -31,7 +32,8 @@ from mha_lint.validation.search.specs import (
 _NUMBER = re.compile(r"\d+")
 _ABSENT = re.compile(r"NoneType|must be Tensor, not|\bNone\b")
 _RANK = re.compile(
-    r"unpack \(expected (\d)|expected (\d)D|to have (\d) dim|(\d)-dimensional|Expected (\d)-?D", re.IGNORECASE
+    r"unpack \(expected (\d)|expected (\d)D(?:.*?\bor (\d)D)?|to have (\d) dim|(\d)-dimensional|Expected (\d)-?D",
+    re.IGNORECASE,
 )
 _SIDES = re.compile(r"(\d+) ?(?:\*|x|×|, ?) ?(\d+)")  # of an image
 _WRITTEN_SIDES = re.compile(r"(\d+) ?[*x×] ?(\d+)")
@@ -51,7 +53,7 @@ _SHORTEST, _LONGEST = 4, 256  # lengths that a module may insist on
 _WIDEST = 32  # the side of an image
 _MISMATCH = re.compile(r"size of tensor a \((\d+)\) must match the size of tensor b \((\d+)\)")
 _PRODUCT = re.compile(r"shapes cannot be multiplied \(\d+x(\d+) and (\d+)x\d+\)")
-_DIVISOR = re.compile(r"(?:divisible by|chunks of|multiple of)[^()\d]*(?:\()?(\d+)")
+_DIVISOR = re.compile(r"(?:divisible by|chunks of|multiple of)[^(),\d]*(?:\()?(\d+)")
 _SHAPE = re.compile(r"shape '\[([^]]*)\]' is invalid for input of size")
 _FAMILIES = 3  # other sizes that one message is worth
 
@@ -165,7 +167,59 @@ def methods_that_set(error: BaseException, module: types.ModuleType) -> list[str
 
 def _attributes_set(method: types.FunctionType) -> set[str]:
     """The attributes of its object that a method assigns, as its code tells."""
-    return {item.argval for item in dis.get_instructions(method) if item.opname == "STORE_ATTR"}
+    plain = inspect.unwrap(method)  # ``torch.no_grad()`` may be around it
+    return {item.argval for item in dis.get_instructions(plain) if item.opname == "STORE_ATTR"}
+
+
+def parts_lacking(error: BaseException, file: str, tree: ast.Module) -> set[str]:
+    """Attributes that the statement which raised calls or looks into, where one of them is None or missing."""
+    if isinstance(error, AttributeError) and "NoneType" not in str(error):
+        return {error.name} if isinstance(error.obj, torch.nn.Module) and error.name else set()
+    if not isinstance(error, (AttributeError, TypeError)) or "NoneType" not in str(error):
+        return set()
+    found: set[str] = set()
+    for statement in _raising(error, file, tree):
+        for node in nodes_of(statement):
+            match node:
+                case ast.Call(func=ast.Attribute(attr=name)) | ast.Attribute(value=ast.Attribute(attr=name)):
+                    found.add(name)
+    return found
+
+
+def keys_of_tables(error: BaseException, loaded: Loaded) -> list[str]:
+    """The texts that a table of the module knows, where a statement looked another one up in it."""
+    if not isinstance(error, KeyError):
+        return []
+    found: dict[str, None] = {}
+    for statement in _raising(error, loaded.pseudo, loaded.tree):
+        for node in nodes_of(statement):
+            match node:
+                case ast.Subscript(value=ast.Name(name)) if isinstance(vars(loaded.module).get(name), dict):
+                    found |= dict.fromkeys(key for key in vars(loaded.module)[name] if isinstance(key, str))
+    return list(found)
+
+
+def keys_asked_for(error: BaseException, file: str, tree: ast.Module) -> list[str]:
+    """The keys under which the statements that were running asked a table, ``table.get("key")``."""
+    found: dict[str, None] = {}
+    for statement in _raising(error, file, tree):
+        for node in nodes_of(statement):
+            match node:
+                case ast.Call(func=ast.Attribute(attr="get"), args=[ast.Constant(str(key)), *_]):
+                    found[key] = None
+    return list(found)
+
+
+def _raising(error: BaseException, file: str, tree: ast.Module) -> Iterator[ast.stmt]:
+    """The simple statements of the file that were running when the error was raised, the innermost first."""
+    rows = [frame.lineno or 0 for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
+    simple = [
+        node
+        for node in nodes_of(tree)
+        if isinstance(node, (ast.Expr, ast.Assign, ast.AugAssign, ast.AnnAssign, ast.Return))
+    ]
+    for row in reversed(rows):
+        yield from (node for node in simple if _spans(node, row))
 
 
 def divisors(error: BaseException) -> list[int]:
@@ -200,11 +254,14 @@ def others(
         for name in present:
             for spec in of_kind(specs[name], kind):
                 yield name, spec
-    rank = next((int(number) for found in _RANK.finditer(text) for number in found.groups() if number), 0)
-    for name in present if rank else ():
-        for spec in options.get(name, []):
-            if isinstance(spec, TensorSpec) and len(spec.dims) == rank and spec != specs[name]:
-                yield name, spec
+    ranks = {int(number) for found in _RANK.finditer(text) for number in found.groups() if number}
+    if "channels" in text:  # they lie elsewhere, or the tensor has another rank
+        yield from _alternatives(present, specs, options, 8)
+    for rank in sorted(ranks, reverse=True):  # of two, the larger is the one with a batch
+        for name in present:
+            for spec in options.get(name, []):
+                if isinstance(spec, TensorSpec) and len(spec.dims) == rank and spec != specs[name]:
+                    yield name, spec
     for name in present:
         for spec in resized(specs[name], error, sizes):
             yield name, spec

@@ -161,3 +161,11 @@ def _setting(value: ast.expr) -> str:
             last = ast.unparse(holder).rpartition(".")[2] if isinstance(holder, (ast.Name, ast.Attribute)) else ""
             return name if role_of(last) == "config" or _setting(holder) else ""
     return ""
+
+
+@functools.cache
+def attributes_set(node: ast.AST) -> frozenset[str]:
+    """The attributes that statements within ``node`` assign."""
+    return frozenset(
+        item.attr for item in nodes_of(node) if isinstance(item, ast.Attribute) and isinstance(item.ctx, ast.Store)
+    )

@@ -89,7 +89,7 @@ _ROLES: tuple[tuple[str, str], ...] = (
               r"d_?(in|out)|dim_?(in|out)|width|all_head_size|q_dim|kdim|vdim|qdim|model_size|emb_size|"
               r"input_size|size|units|latent_dim|"
               r"context_dim|cross_attention_dim|encoder_hidden_size)|c|C|ch|d|e|k|dim_q|dim_kv|d_embed|embed|"
-              r"in_ch|out_ch|inplanes|n_feat"),
+              r"in_ch|out_ch|inplanes|n_feat|hsize|hdim|n_?hid(den)?|n_?inp|d_?hid(den)?"),
     ("flag", r"(use|is|has|with|enable|do|add|apply|return|output|scale|tie|reorder|upcast|need)_\w+|\w*bias|"
              r"causal|masked|flash|"
              r"batch_first|bidirectional|fused|gradient_checkpointing|training|\w*_is_\w*|sliding|"
@@ -107,7 +107,11 @@ _NO_SIZE = frozenset(
     "index file dir parallel list tensor mult ratio factor per positions position token tokens pos first last "
     "only".split()
 )
+_NO_NUMBER = frozenset("type name mode mask init map kind list ids idx file path fn cls class".split())
 _QUALIFIERS = frozenset("attention attn self cross multi query q total of encoder decoder sa ca mha".split())
+_KEYS = frozenset("kv key value".split())
+_CHOSEN = frozenset("topk experts groups group mult multiple".split())
+_SAMPLING = frozenset("downsample downsampling upsample upsampling reduction compress compression".split())
 _PARTS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 _COMPILED = tuple((role, re.compile(pattern, re.IGNORECASE)) for role, pattern in _ROLES)
 
@@ -132,11 +136,24 @@ def _role_by_parts(parts: set[str]) -> str:
         rest = parts - {"head", "heads"}
         if rest & _EXTENTS:
             return "head_dim"
-        if rest & {"kv", "key", "value"} and rest - {"kv", "key", "value"} <= _COUNTS | _QUALIFIERS:
+        is_count = bool(rest & _COUNTS) and not rest & _NO_NUMBER
+        if rest & _KEYS and (is_count or rest - _KEYS <= _COUNTS | _QUALIFIERS):
             return "kv_heads"
-        return "heads" if rest <= _COUNTS | _QUALIFIERS else ""
+        return "heads" if is_count or rest <= _COUNTS | _QUALIFIERS else ""
     if parts & {"drop", "dropout"}:
         return "rate"
+    if parts & _NO_NUMBER:
+        return ""
+    if "rank" in parts:
+        return "rank"
+    if "experts" in parts and parts & _COUNTS and not parts & {"per", "top", "shared"}:
+        return "experts"
+    if parts & _CHOSEN or parts >= {"top", "k"}:
+        return "count"
+    if parts & {"layers", "blocks"} and parts & _COUNTS and not parts & _NO_SIZE - {"layers"}:
+        return "layers"
+    if parts & _SAMPLING and parts & {"rate", "factor", "ratio"}:
+        return "ratio"
     return "width" if parts & _WIDTHS and not parts & _NO_SIZE else ""
 
 
@@ -158,6 +175,9 @@ def value_of(role: str, sizing: Sizing) -> Any:
         "layers": 2,
         "index": 0,
         "ratio": 1,
+        "rank": sizing.head_dim,
+        "experts": 4,
+        "count": 2,
         "kernel": 3,
         "eps": 1e-5,
         "theta": 10000.0,
