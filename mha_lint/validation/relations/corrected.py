@@ -143,13 +143,17 @@ class Corrected:
             return Outcome("skipped", why)
         if why := _blinded(case):
             note.refute(why, tried.comparison.largest)
+        passed_by = bool(self.sources.flagged) and not ran.flagged
+        rounded = _rounding(tried) if passed_by or _must_agree(self.sources.job.agree, case) else None
+        if passed_by and tried.comparison.difference and not rounded:
+            words = f"the flagged lines did not run, and {tried.comparison.difference}"
+            note.refute(words, tried.comparison.largest)
         missed = self.sources.missed(ran.before, ran.after)
-        if missed or (self.sources.flagged and not ran.flagged):
+        if missed or passed_by:
             ran_elsewhere = self.record.met >= self.sources.flagged
             if ran_elsewhere and self.record.ran_before >= self.sources.changed_before:
                 self.shown.pass_by(self._seen)
             return Outcome("not covered", missed or "the flagged lines did not run")
-        rounded = _rounding(tried) if _must_agree(self.sources.job.agree, case) else None
         details = [] if rounded is None else [self._agreement(tried, rounded)]
         details += [self.shown.judge(case, each, note) for each in self._seen]
         arrived = self._arrived.setdefault(case.conditions.training, _Arrived())

@@ -243,7 +243,7 @@ class Extremes:
             return ""
         if lost := _swallowed(row["values"], ours, theirs):
             return lost
-        subject = copy.deepcopy(self.pair.before)
+        subject = copied(self.pair.before)
         if row["values"] == "large weights":
             _enlarge(subject, self.pair.gained | self.pair.applied)
         rerun = rounding.Rerun(subject, lambda at: self._inputs(row, assignment, at), self._positional(), _way(row))
@@ -379,7 +379,7 @@ class Extremes:
 
     def _unknown(self, assignment: Assignment) -> str:
         """How both differ in what they do with a keyword that nobody knows, where they take any, in words."""
-        kinds = [each.kind for each in targets.signature_of(self.pair.before).parameters.values()]
+        kinds = [each.kind for each in self.pair.signature.parameters.values()]
         if inspect.Parameter.VAR_KEYWORD not in kinds:
             return ""
 
