@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -289,6 +290,10 @@ class Told:
     returned: Tensor | None
     symbols: dict[str, int]
 
+    def knows(self, sizes: Iterable[Size]) -> bool:
+        """Tell whether the chain settles each of these: the model may count by a symbol of its own."""
+        return all(symbol in self.symbols for size in sizes for symbol in size.symbols)
+
     def value(self, size: Size) -> int:
         total = 0
         for monomial, coefficient in size.terms:
@@ -320,11 +325,11 @@ def disagreement(chain: Chain, said: Told | None = None) -> str | None:
     tensor = said.returned
     if chain.failed or tensor is None or tensor.shape is None:
         return None
-    known = all(symbol in said.symbols for size in tensor.shape for symbol in size.symbols)
+    known = said.knows(tensor.shape)
     shape = [said.value(size) for size in tensor.shape] if known else None
     if shape is not None and shape != list(chain.x.shape):
         return f"says the shape is {shape}; torch has {list(chain.x.shape)}"
-    if tensor.strides is None or not known:
+    if tensor.strides is None or not known or not said.knows(tensor.strides):
         return None
     strides = [said.value(stride) for stride in tensor.strides]
     real = [stride for size, stride in zip(chain.x.shape, chain.x.stride(), strict=True) if size != 1]

@@ -114,7 +114,6 @@ def test_a_class_with_a_missing_metaclass_is_never_built(check: Check) -> None:
     assert "missing_one.ModelMeta" in verdict.reason
 
 
-@pytest.mark.skipif(find_spec("tensorboard") is not None, reason="tensorboard is installed")
 def test_a_class_whose_base_is_missing_says_which(check: Check) -> None:
     source = importing("from missing_one import Block").replace("class Attention(nn.Module)", "class Attention(Block)")
     verdict = check(source, SPLIT, INDEXED, SYMBOL)
@@ -122,6 +121,7 @@ def test_a_class_whose_base_is_missing_says_which(check: Check) -> None:
     assert "Attention inherits from missing_one.Block, which is not installed" in verdict.reason
 
 
+@pytest.mark.skipif(find_spec("tensorboard") is not None, reason="tensorboard is installed")
 def test_the_writer_of_torch_needs_no_tensorboard_to_be_imported(check: Check) -> None:
     statement = "from torch.utils.tensorboard import SummaryWriter"
     verdict = check(importing(statement), SPLIT, INDEXED, SYMBOL)
