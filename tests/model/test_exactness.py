@@ -22,6 +22,7 @@ def test_model_agrees_with_torch_or_does_not_know(chain: Chain) -> None:
 def test_sizes_that_the_chain_does_not_settle_are_no_disagreement() -> None:
     chain = Chain([2, 2])
     chain.apply("x[0]", ["d1"])
+    chain.apply("x.reshape(d1)", ["d1"])
     chain.apply("x.view(-1)", ["d1"])
     chain.apply("x.unsqueeze(0)", ["1", "d1"])
     chain.apply("torch.cat([x, x], dim=1).split(d1, dim=1)[1]", ["1", "d1"])
