@@ -177,13 +177,14 @@ def _job(
     from mha_lint.validation import Job
 
     fixes = [finding.fix for finding in group if finding.fix is not None]
+    flagged = [row for finding in group for row in _flagged(finding)]
     return Job(
         path=str(source.path.absolute()),
         before=before,
         after=after,
         symbols=tuple(dict.fromkeys(finding.symbol for finding in group)),
         relation=fixes[0].relation,
-        flagged=tuple(sorted({editing.row_after(row, accepted) for fix in fixes for row in fix.flagged})),
+        flagged=tuple(sorted({editing.row_after(row, accepted) for row in flagged})),
         added=tuple(name for fix in fixes for name in fix.added),
         hints={name: shape for fix in fixes for name, shape in fix.hints},
         identity=tuple(name for fix in fixes for name in fix.identity),
@@ -193,6 +194,14 @@ def _job(
         agree=fixes[0].agree if len({fix.agree for fix in fixes}) == 1 else "",
         expected=fixes[0].expected,
     )
+
+
+def _flagged(finding: Finding) -> tuple[int, ...]:
+    """The rows that the fix is about; a correction that names none is about the one where it was found."""
+    assert finding.fix is not None
+    if finding.fix.flagged or finding.fix.relation != "corrected":
+        return finding.fix.flagged
+    return (finding.location.row,)
 
 
 def _relint(source: Source, settings: Settings) -> list[Finding]:

@@ -213,3 +213,25 @@ def test_each_setting_of_a_module_may_be_shown_wrong_by_another_probe(check: Che
             probes=probes, agree="one token",
         )  # fmt: skip
         assert verdict.verdict == "validated", verdict.reason
+
+
+STRAIGHT = "        if straight:\n            return self.proj(y.transpose(1, 2).flatten(2))\n"
+BRANCHES = MERGED.replace("def forward(self, x):\n", "def forward(self, x, straight: bool = False):\n").replace(
+    "        y = y.reshape(b, t, c)\n", f"{STRAIGHT}        y = y.reshape(b, t, c)\n"
+)
+
+
+@pytest.mark.parametrize(("scale", "wanted"), [("1", "validated"), ("2", "refuted")], ids=["as it was", "changed"])
+def test_where_the_flagged_line_does_not_run_results_stay(check: Check, scale: str, wanted: str) -> None:
+    old = BRANCHES[
+        BRANCHES.index("            return self.proj(y.tr") : BRANCHES.index("        return self.proj(y)\n")
+    ]
+    new = old.replace("flatten(2))", f"flatten(2)) * {scale}").replace(WITHOUT_TRANSPOSE, WITH_TRANSPOSE)
+    verdict = check(
+        *(BRANCHES, old, new, "Attention.forward", "corrected"),
+        flagged=WITHOUT_TRANSPOSE,
+        probes=("permutation equivariance",),
+        agree="one token",
+    )
+    assert verdict.verdict == wanted, verdict
+    assert wanted == "validated" or "the flagged lines did not run" in verdict.reason

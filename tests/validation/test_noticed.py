@@ -260,7 +260,12 @@ def test_weights_that_are_kept_across_a_step_are_seen(check: Check) -> None:
     refuses(check, source, old, "self._weight is None or torch.is_grad_enabled()", "in call 5 of one copy")
 
 
-def test_an_optional_input_that_is_assigned_to_must_have_been_given(check: Check) -> None:
+ASSIGNED = "        rope = None\n"
+READ = "        x = x if rope is None else x + 1\n"
+
+
+@pytest.mark.parametrize("added", [ASSIGNED, READ], ids=["assigned to", "read"])
+def test_an_optional_input_that_is_used_otherwise_must_have_been_given(check: Check, added: str) -> None:
     source = VIT.replace("def forward(self, x)", "def forward(self, x, rope=None)").replace(
         "        q, k, v = qkv.unbind(0)\n",
         "        q, k, v = qkv.unbind(0)\n"
@@ -268,9 +273,9 @@ def test_an_optional_input_that_is_assigned_to_must_have_been_given(check: Check
         "            raise ValueError\n",
     )
     old = "        B, N, C = x.shape\n"
-    verdict = check(source, old, f"        rope = None\n{old}", SYMBOL)
+    verdict = check(source, old, added + old, SYMBOL)
     assert verdict.verdict == "not exercised", verdict
-    assert "`rope`, which no trial gave" in verdict.reason
+    assert "uses `rope` otherwise, which no trial gave" in verdict.reason
 
 
 @pytest.mark.parametrize(
@@ -297,3 +302,16 @@ def test_as_many_tokens_as_features_are_tried_where_there_are_many(check: Check)
     verdict = check(source, old, f"        x = x.roll(int(N == C and C > 128), -1)\n{old}", SYMBOL)
     assert verdict.verdict == "refuted", verdict.reason
     assert "t = s = width" in verdict.reason
+
+
+def test_a_constructor_still_refuses_sizes_that_do_not_divide(check: Check) -> None:
+    head = "        super().__init__()\n"
+    checked = (
+        f"{head}        if dim % num_heads:\n            raise ValueError('the width is no multiple of the heads')\n"
+    )
+    source = VIT.replace(head, checked)
+    old = "if dim % num_heads:\n            raise ValueError('the width is no multiple of the heads')"
+    verdict = check(source, old, "assert num_heads", "Attention.__init__")
+    assert verdict.verdict == "refuted", verdict
+    assert "built with" in verdict.reason
+    assert "after does not raise" in verdict.reason

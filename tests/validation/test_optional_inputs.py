@@ -129,3 +129,36 @@ def test_a_flag_is_found_by_its_default_whatever_it_is_called(check: Check) -> N
     assert (wrong.verdict, wrong.harness) == ("refuted", "module"), wrong
     right = check(FLAGGED, "x = (x, x * 2)", "x = x, 2 * x", "Attention.forward", alone=True)
     assert (right.verdict, right.harness) == ("validated", "module"), right
+
+
+KERNELS = """
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+
+class Attention(nn.Module):
+    def __init__(self, config):
+        super().__init__()
+        self.config = config
+        self.heads = config.num_attention_heads
+        self.rate = config.attention_probs_dropout_prob
+        self.qkv = nn.Linear(config.hidden_size, 3 * config.hidden_size)
+
+    def forward(self, x):
+        b, t, c = x.shape
+        q, k, v = self.qkv(x).view(b, t, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+        rate = self.rate if self.training else 0.0
+        if self.config._attn_implementation == "sdpa":
+            y = F.scaled_dot_product_attention(q, k, v, dropout_p=rate)
+        else:
+            weights = (q @ k.transpose(-2, -1) * q.shape[-1] ** -0.5).softmax(dim=-1)
+            y = F.dropout(weights, rate, self.training) @ v
+        return y.transpose(1, 2).reshape(b, t, c)
+"""
+
+
+def test_a_configuration_asks_for_other_kernels_too(check: Check) -> None:
+    verdict = check(KERNELS, "rate = self.rate if self.training else 0.0", "rate = self.rate", "Attention.forward")
+    assert verdict.verdict == "refuted", verdict
+    assert "eval mode" in verdict.reason

@@ -153,7 +153,9 @@ class Corrected:
             ran_elsewhere = self.record.met >= self.sources.flagged
             if ran_elsewhere and self.record.ran_before >= self.sources.changed_before:
                 self.shown.pass_by(self._seen)
-            return Outcome("not covered", missed or "the flagged lines did not run")
+            if missed:
+                return Outcome("not covered", missed)
+            return Outcome("agree", "the flagged lines did not run, and results stay", rounded=bool(rounded))
         details = [] if rounded is None else [self._agreement(tried, rounded)]
         details += [self.shown.judge(case, each, note) for each in self._seen]
         arrived = self._arrived.setdefault(case.conditions.training, _Arrived())

@@ -81,17 +81,22 @@ def excuse(
 
 def excused(rerun: Rerun, conditions: trial.Conditions, before: trial.Seen, after: trial.Seen) -> str:
     """The same, where ``rerun`` runs before."""
-    is_wide = conditions.dtype == torch.float64
-    narrow = torch.float32 if is_wide else conditions.dtype
-    coarse = before
-    if is_wide:
-        coarse = rerun.at(replace(conditions, dtype=narrow, default=False), copied(rerun.module).to(narrow))
-    reference = in_float64(rerun, conditions, narrow, coarse)
+    if conditions.dtype == torch.float64:
+        return told_in_float64(rerun, conditions, before, after) or ""
+    reference = in_float64(rerun, conditions, conditions.dtype, before)
     if reference is None:
         return ""
-    if is_wide:
-        return account_in_float64(before, after, coarse, reference, rerun.nudged(conditions))
     return account(before, after, reference, lambda: rerun.nudged(conditions))
+
+
+def told_in_float64(rerun: Rerun, conditions: trial.Conditions, before: trial.Seen, after: trial.Seen) -> str | None:
+    """The same for two executions in float64; None where before in float32 is no measure of what rounding does."""
+    narrow = replace(conditions, dtype=torch.float32, default=False)
+    coarse = rerun.at(narrow, copied(rerun.module).to(torch.float32))
+    reference = in_float64(rerun, conditions, torch.float32, coarse)
+    if reference is None or not is_exact_enough(coarse, reference):
+        return None
+    return account_in_float64(before, after, coarse, reference, rerun.nudged(conditions))
 
 
 def in_float64(

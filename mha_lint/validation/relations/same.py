@@ -169,12 +169,12 @@ class Same:
         )
 
     def lacking(self) -> str:
-        """An optional input that the rewrite assigns to, and that no call of the class gave, in words."""
-        for method, names in given.assigned_anew(self.sources.before.tree, self.sources.after.tree).items():
+        """An optional input that the rewrite uses otherwise, and that no call of the class gave, in words."""
+        for method, names in given.used_otherwise(self.sources.before.tree, self.sources.after.tree).items():
             owner, _, name = method.rpartition(".")
             never = sorted(names - self.given.get(owner, names))
             if name == "forward" and never:
-                return f"the rewrite assigns to `{never[0]}`, which no trial gave"
+                return f"the rewrite uses `{never[0]}` otherwise, which no trial gave"
         return ""
 
     def finish(self, verdict: Verdict, *, in_time: bool) -> Verdict:

@@ -127,6 +127,18 @@ class _Context:
     literals: Mapping[str, list[Any]]
 
 
+_IMPLEMENTATION = "_attn_implementation"  # how transformers calls the setting
+
+
+def by_other_kernels(plan: Plan, tree: ast.Module) -> Iterator[Plan]:
+    """The plan with a made-up configuration that asks for PyTorch's own attention, where the code reads that."""
+    if not any(isinstance(node, ast.Attribute) and node.attr == _IMPLEMENTATION for node in nodes_of(tree)):
+        return
+    for name, value in plan.arguments.items():
+        if isinstance(value, OpenConfig):
+            yield plan.with_argument(name, replace(value, overrides={**value.overrides, _IMPLEMENTATION: "sdpa"}))
+
+
 def filled(cls: type, plan: Plan) -> Iterator[Plan]:
     """Each flag flipped, with a value for every size that is absent or zero by default: a mode often needs one."""
     parameters = _parameters(cls)

@@ -21,6 +21,7 @@ from mha_lint.validation.search.calling import Aim, Calling
 from mha_lint.validation.search.clock import now
 from mha_lint.validation.search.construct import (
     apart,
+    by_other_kernels,
     completed,
     filled,
     mended,
@@ -310,17 +311,20 @@ class Search:
                 yield tried[0]
 
     def flipped(self, setup: Setup, deadline: float) -> Iterator[Setup]:
-        """The class of ``setup`` built with one boolean argument the other way round, where some of the same runs."""
+        """The class of ``setup`` with one flag the other way round, or other kernels, where some of the same runs."""
         if not setup.target.is_class or setup.plan.written or setup.plan.factory:
             return
         signature = inspect.signature(lookup(self.loaded.module, setup.target.name))
         defaults = {item.name: item.default for item in signature.parameters.values()}
-        for name, value in {**defaults, **setup.plan.arguments}.items():
+        values = {**defaults, **setup.plan.arguments}
+        flags = [name for name, value in values.items() if isinstance(value, bool)]
+        ways = itertools.chain(
+            by_other_kernels(setup.plan, self.loaded.tree),
+            (setup.plan.with_argument(name, not values[name]) for name in flags),
+        )
+        for plan in ways:
             if now() > deadline:
                 return
-            if not isinstance(value, bool):
-                continue
-            plan = setup.plan.with_argument(name, not value)
             try:
                 with watch(self.loaded.pseudo) as rows:
                     module = in_eval(instantiate(setup.target, plan, self.loaded.module, seed=0))

@@ -7,24 +7,20 @@ inexactly to tell anything. Results may differ by rounding; all else that a call
 from __future__ import annotations
 
 import contextlib
-import dis
-import inspect
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from types import TracebackType
 from typing import Any
 
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.parameter import is_lazy
 
-from mha_lint.validation.child import isolation, stubs
 from mha_lint.validation.child.imports import in_one_line, quiet
 from mha_lint.validation.relations import rounding
 from mha_lint.validation.search.setups import Meaning, Setup
 from mha_lint.validation.search.specs import Assignment
-from mha_lint.validation.trials import arguments, process_state, rows, trial, uses
+from mha_lint.validation.trials import arguments, process_state, refusals, rows, trial, wrong_inputs
 from mha_lint.validation.trials.pairing import Pair
 from mha_lint.validation.trials.pristine import Pristine, copied
 
@@ -35,7 +31,8 @@ _WIDE = 128  # tokens in a batch of 9, where there are to be as many as features
 _WIDEST = 1024  # tokens in a batch of 1
 _ONE = "b = t = s = 1"  # gradients of a softmax over one key cancel, and what is left of large ones is noise
 _LARGE, _TINY = 1e4, 1e-5
-_NO_ANSWER = (stubs.StubTouched, isolation.Refused, MemoryError)
+_WEIGHTS = {"large weights": _LARGE, "larger weights in float64": 16.0}  # by what parameters are multiplied
+_WIDE_VALUES = ("spike in float64", "larger weights in float64")
 _PLAIN = {"sizes": "as found", "values": "drawn", "storage": "plain", "dtype": "float32", "mode": "eval"}
 _HALF = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 _UNDIFFERENTIABLE = "derivative for aten::"  # how torch says that a kernel of its own has no second derivative
@@ -61,7 +58,7 @@ class Extremes:
     relation: str
     usual: process_state.Settings  # those of torch and the process before the user's code ran
     device: str = "cpu"
-    copies: dict[tuple[str, bool, bool], Pristine] = field(default_factory=dict)
+    copies: dict[tuple[str, bool, float], Pristine] = field(default_factory=dict)
 
     def difference(self) -> Found | None:
         """The first call in which both differ, in words; None where they agree in all."""
@@ -86,7 +83,7 @@ class Extremes:
         unbounded = () if self.relation == "extended" else ("nan", "inf")
         odd = [{"sizes": name} for name in sizes if name != _PLAIN["sizes"]]
         odd += [{"values": name} for name in (*huge, *unbounded, "zeros", "ones", "tiny")]
-        odd += [{"values": "large weights"}] if huge else []
+        odd += [{"values": name} for name in _WEIGHTS] if huge else []
         alike = [name for name, each in sizes.items() if self._are_several(each)]
         odd += [{"storage": "one for all", "sizes": name} for name in alike[:1]]
         odd += [{"storage": "expanded"}, {"dtype": "bfloat16"}, {"dtype": "autocast"}, {"dtype": "float16"}]
@@ -177,14 +174,13 @@ class Extremes:
     # --- calls
 
     def _module(self, dtype: torch.dtype, *, of_after: bool, values: str = "") -> Pristine:
-        is_large = values == "large weights"
-        key = str(dtype), of_after, is_large
+        factor = _WEIGHTS.get(values, 1.0)
+        key = str(dtype), of_after, factor
         if key not in self.copies:
             module = self.pair.after if of_after else self.pair.before
-            if dtype != torch.float32 or is_large:
+            if dtype != torch.float32 or factor != 1.0:
                 module = copied(module).to(dtype)
-            if is_large:
-                _enlarge(module, self.pair.gained | self.pair.applied)
+                _enlarge(module, factor, self.pair.gained | self.pair.applied)
             self.copies[key] = Pristine(module, careful=True)
         return self.copies[key]
 
@@ -232,7 +228,7 @@ class Extremes:
     def _apart(self, row: Row, assignment: Assignment, before: _Ran, after: _Ran) -> str:
         """How two calls differ beyond rounding, in words; "" where they do not, or where nothing can be told."""
         ours, theirs = before.seen, after.seen
-        if isinstance(theirs.error, _NO_ANSWER):
+        if isinstance(theirs.error, refusals.NO_ANSWER):
             return ""
         if theirs.error is not None:
             return f"only after raises {in_one_line(theirs.error)}"
@@ -244,10 +240,12 @@ class Extremes:
         if lost := _swallowed(row["values"], ours, theirs):
             return lost
         subject = copied(self.pair.before)
-        if row["values"] == "large weights":
-            _enlarge(subject, self.pair.gained | self.pair.applied)
+        _enlarge(subject, _WEIGHTS.get(row["values"], 1.0), self.pair.gained | self.pair.applied)
         rerun = rounding.Rerun(subject, lambda at: self._inputs(row, assignment, at), self._positional(), _way(row))
         conditions = replace(_conditions(row), device=self.device)
+        if conditions.dtype == torch.float64:
+            told = rounding.told_in_float64(rerun, conditions, ours, theirs)
+            return words if told == "" else ""
         reference = rounding.in_float64(rerun, conditions, conditions.dtype, ours)
         if reference is None:
             return ""
@@ -306,7 +304,7 @@ class Extremes:
         if error is not None or not ours:
             return None
         theirs, error = self._second(assignment, of_after=True)
-        if isinstance(error, _NO_ANSWER) or _UNDIFFERENTIABLE in str(error):
+        if isinstance(error, refusals.NO_ANSWER) or _UNDIFFERENTIABLE in str(error):
             return None
         words = _far_apart(ours, theirs) if error is None else f"only after raises {in_one_line(error)}"
         if not words:
@@ -350,80 +348,32 @@ class Extremes:
     # --- wrong inputs
 
     def removed_check(self) -> Found | None:
-        """A wrong input at which before raises and after does not, or, of what before checks, with another type.
-
-        What is wrong for most modules may be right for this one: where before accepts it, both return the same.
-        """
-        assignment = self.assignments[0]
+        """How both differ in what they do with wrong inputs, in words."""
         if self.setup.level == "method":  # its callers may well never hand it what is wrong
             return None
-        for name, wrong in _WRONG.items():
-            for place in range(self._floats(assignment)):
-                words = self._unchecked(assignment, place, wrong)
-                if words:
-                    return f"an input of {name}: {words}", _conditions(_PLAIN), assignment
-        words = self._unknown(assignment)
-        return (f"an unknown keyword: {words}", _conditions(_PLAIN), assignment) if words else None
+        assignment, conditions = self.assignments[0], _conditions(_PLAIN)
+        wrong = wrong_inputs.WrongInputs(
+            self.pair.signature, lambda: self._made(assignment, conditions), self._called_wrong
+        )
+        words = wrong.difference()
+        return (words, conditions, assignment) if words else None
 
-    def _floats(self, assignment: Assignment) -> int:
-        """How many float tensors are tried wrong: two are enough to tell a batch that does not fit."""
-        counted = _Counted()
-        arguments.changed(self._made(assignment, _conditions(_PLAIN)), counted)
-        return min(counted.count, 2)
-
-    def _unchecked(self, assignment: Assignment, place: int, wrong: arguments.Change) -> str:
-        def make() -> trial.Inputs:
-            return arguments.changed(self._made(assignment, _conditions(_PLAIN)), _Counted(place, wrong))
-
-        return self._accepted_otherwise(make)
-
-    def _unknown(self, assignment: Assignment) -> str:
-        """How both differ in what they do with a keyword that nobody knows, where they take any, in words."""
-        kinds = [each.kind for each in self.pair.signature.parameters.values()]
-        if inspect.Parameter.VAR_KEYWORD not in kinds:
-            return ""
-
-        def make() -> trial.Inputs:
-            made = self._made(assignment, _conditions(_PLAIN))
-            return replace(made, arguments={**made.arguments, _UNKNOWN: 1.0})
-
-        return self._accepted_otherwise(make)
-
-    def _accepted_otherwise(self, make: Callable[[], trial.Inputs]) -> str:
-        """How both differ on inputs that before may refuse: in what they raise, or else in what they return."""
-        ours, theirs = (self._called_wrong(make, of_after=of_after) for of_after in (False, True))
-        if isinstance(ours.error, _NO_ANSWER) or isinstance(theirs.error, _NO_ANSWER):
-            return ""
-        again = self._called_wrong(make, of_after=False)
-        if ours.error is None:
-            if again.error is not None or uses.apart(ours.outputs, again.outputs):
-                return ""
-            if theirs.error is not None:
-                return f"only after raises {in_one_line(theirs.error)}"
-            return uses.apart(ours.outputs, theirs.outputs)
-        if type(theirs.error) is type(ours.error) or type(again.error) is not type(ours.error):
-            return ""
-        if theirs.error is not None and not _is_checked(ours.error.__traceback__):
-            return ""
-        raised = f"after raises {in_one_line(theirs.error)}" if theirs.error is not None else "after does not raise"
-        return f"before raises {in_one_line(ours.error)}, {raised}"
-
-    def _called_wrong(self, make: Callable[[], trial.Inputs], *, of_after: bool) -> trial.Seen:
+    def _called_wrong(self, make: Callable[[], trial.Inputs], of_after: bool) -> trial.Seen:
         context = contextlib.nullcontext() if of_after else self.meaning()
         module = self._module(torch.float32, of_after=of_after)
         way = trial.Way(learns=False, backward=False)
         return trial.run(module, make, self._positional(), _conditions(_PLAIN), context, way=way)
 
 
-def _enlarge(module: Any, gained: frozenset[str]) -> None:
-    """Multiply the parameters, so that results grow which a norm bounds whatever the inputs are.
+def _enlarge(module: Any, factor: float, gained: frozenset[str]) -> None:
+    """Multiply the parameters, so that results, and scores, grow which a norm bounds whatever the inputs are.
 
     Those that only after uses, and that are ``gained``, stay the identity.
     """
     with torch.no_grad():
         for name, value in module.named_parameters():
             if name not in gained and value.is_floating_point() and not is_lazy(value):
-                value.mul_(_LARGE)
+                value.mul_(factor)
 
 
 def _one_for_all(inputs: trial.Inputs) -> trial.Inputs:
@@ -436,42 +386,6 @@ def _one_for_all(inputs: trial.Inputs) -> trial.Inputs:
         for name, value in inputs.arguments.items()
     }
     return trial.Inputs(shared, inputs.leaves, inputs.shapes)
-
-
-@dataclass(slots=True)
-class _Counted:
-    """Changes the tensor at one place among the float ones."""
-
-    place: int = -1
-    change: arguments.Change = field(default=lambda value: value)
-    count: int = 0
-
-    def __call__(self, value: torch.Tensor) -> torch.Tensor:
-        at, self.count = self.count, self.count + 1
-        return self.change(value) if at == self.place else value
-
-
-_WRONG: dict[str, arguments.Change] = {
-    "one feature more": lambda value: torch.cat([value, value[..., :1]], -1) if value.dim() else value,
-    "one dim more": lambda value: value.unsqueeze(0),
-    "one dim less": lambda value: value[0] if value.dim() and len(value) else value,
-    "whole numbers": lambda value: value.long(),
-    "one entry more": lambda value: torch.cat([value, value[:1]]) if value.dim() else value,
-}
-
-
-_UNKNOWN = "a_keyword_that_nobody_knows"
-_RAISE = dis.opmap["RAISE_VARARGS"]
-
-
-def _is_checked(place: TracebackType | None) -> bool:
-    """Tell whether an exception comes from a ``raise`` or an ``assert`` of the text before, not from an operation."""
-    while place is not None and place.tb_next is not None:
-        place = place.tb_next
-    if place is None:
-        return False
-    code = place.tb_frame.f_code
-    return code.co_filename.endswith("#before") and code.co_code[place.tb_lasti] == _RAISE
 
 
 class _Valued:
@@ -526,7 +440,7 @@ def _stored(value: torch.Tensor, storage: str) -> torch.Tensor:
 
 
 def _conditions(row: Row) -> trial.Conditions:
-    dtype = torch.float64 if row["values"] == "spike in float64" else _HALF.get(row["dtype"], torch.float32)
+    dtype = torch.float64 if row["values"] in _WIDE_VALUES else _HALF.get(row["dtype"], torch.float32)
     return trial.Conditions("cpu", dtype, row["mode"] == "train", seed=5000)
 
 

@@ -1,19 +1,21 @@
-"""Optional parameters that a rewrite assigns to: what it does to them shows only where a trial gave them."""
+"""Optional parameters that a rewrite uses otherwise: what it does with them shows only where a trial gave them."""
 
 from __future__ import annotations
 
 import ast
+from collections import Counter
 from collections.abc import Iterator
 
 Parameters = dict[str, frozenset[str]]  # of each function, by its qualified name
 
 
-def assigned_anew(before: ast.Module, after: ast.Module) -> Parameters:
-    """The optional parameters of each method that the text after assigns to, and the text before does not."""
-    ours = {name: _assigned(function) for name, function in _methods(before)}
-    theirs = {name: _assigned(function) for name, function in _methods(after)}
-    found = {name: assigned - ours[name] for name, assigned in theirs.items() if name in ours}
-    return {name: assigned for name, assigned in found.items() if assigned}
+def used_otherwise(before: ast.Module, after: ast.Module) -> Parameters:
+    """The optional parameters of each method that one text reads, or assigns to, more often than the other."""
+    ours = {name: _uses(function) for name, function in _methods(before)}
+    theirs = {name: _uses(function) for name, function in _methods(after)}
+    common = ours.keys() & theirs.keys()
+    changed = {name: (ours[name] - theirs[name]) + (theirs[name] - ours[name]) for name in common}
+    return {name: frozenset(parameter for parameter, _ in uses) for name, uses in changed.items() if uses}
 
 
 def _methods(tree: ast.Module) -> Iterator[tuple[str, ast.FunctionDef]]:
@@ -22,14 +24,11 @@ def _methods(tree: ast.Module) -> Iterator[tuple[str, ast.FunctionDef]]:
             yield from ((f"{cls.name}.{each.name}", each) for each in cls.body if isinstance(each, ast.FunctionDef))
 
 
-def _assigned(function: ast.FunctionDef) -> frozenset[str]:
+def _uses(function: ast.FunctionDef) -> Counter[tuple[str, type]]:
+    """How often each optional parameter is read, and how often it is assigned to."""
     spec = function.args
     positional = [*spec.posonlyargs, *spec.args]
     optional = {each.arg for each in positional[len(positional) - len(spec.defaults) :]}
     optional |= {each.arg for each, default in zip(spec.kwonlyargs, spec.kw_defaults, strict=True) if default}
-    nodes = ast.walk(function)
-    return frozenset(
-        node.id
-        for node in nodes
-        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store) and node.id in optional
-    )
+    names = [node for node in ast.walk(function) if isinstance(node, ast.Name)]
+    return Counter((node.id, type(node.ctx)) for node in names if node.id in optional)

@@ -13,7 +13,7 @@ from mha_lint.validation.job import Job
 from mha_lint.validation.relations import holding
 from mha_lint.validation.search import targets
 from mha_lint.validation.search.setups import Meaning, Setup, materialise
-from mha_lint.validation.trials import construction, interface, process_state, trial
+from mha_lint.validation.trials import construction, interface, process_state, refusals, trial
 from mha_lint.validation.trials.arms import Change, change_of
 from mha_lint.validation.trials.coverage import Rows, Statement, in_words, statements_at, watch
 
@@ -200,12 +200,15 @@ def build_pair(sources: Sources, setup: Setup, meaning: Meaning, tell: Callable[
     built_after = ran(sources.changed_after, rows, sources.after)
     _check_construction(sources, setup, (ours, theirs), gained, is_announced=bool(built_before | built_after))
     own = sources.before.module.__name__, sources.after.module.__name__
-    why = _changed_interface(sources, before, after) or process_state.left_otherwise(*left)
-    why = why or construction.changed_arguments(*given)
-    if (
-        why := construction.changed_form(before, after, own, without, keeps_names=sources.job.relation == "equivalent")
-        or why
-    ):
+    why = (
+        construction.changed_form(before, after, own, without, keeps_names=sources.job.relation == "equivalent")
+        or _changed_interface(sources, before, after)
+        or process_state.left_otherwise(*left)
+        or construction.changed_arguments(*given)
+    )
+    if not why and built_before | built_after:
+        why = refusals.wrong_sizes(setup, sources.before, sources.after)
+    if why:
         raise Refuted(f"{why} ({setup.describe()})")
     trial.randomise(before, seed=11)
     outcome = after.load_state_dict(before.state_dict(), strict=not gained)

@@ -13,11 +13,10 @@ from typing import Any
 
 import torch
 
-from mha_lint.validation.child import isolation, stubs
 from mha_lint.validation.child.imports import in_one_line
 from mha_lint.validation.search.setups import Meaning, Setup
 from mha_lint.validation.search.specs import Assignment
-from mha_lint.validation.trials import construction, rows, trial
+from mha_lint.validation.trials import construction, refusals, rows, trial
 from mha_lint.validation.trials.pairing import Pair
 from mha_lint.validation.trials.pristine import copied
 
@@ -25,7 +24,6 @@ from mha_lint.validation.trials.pristine import copied
 _ROUNDING, _NOISE = 1024, 32
 _OF_SUMS = 1e-3  # of the largest gradient
 _STEP = 1e-2  # of each parameter, as an optimiser may change it between two calls
-_NO_ANSWER = (stubs.StubTouched, isolation.Refused, MemoryError)
 
 
 @dataclass(slots=True)
@@ -141,7 +139,7 @@ class Uses:
 
     def _apart(self, before: trial.Seen, after: trial.Seen) -> str:
         """How two executions differ beyond rounding, in words. Where before raises, nothing is asked of after."""
-        if before.error is not None or isinstance(after.error, _NO_ANSWER):
+        if before.error is not None or isinstance(after.error, refusals.NO_ANSWER):
             return ""
         if after.error is not None:
             return f"only after raises {in_one_line(after.error)}"

@@ -1,0 +1,91 @@
+"""Calls with wrong inputs: what one text refuses, the other is to refuse too."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+
+import torch
+
+from mha_lint.validation.trials import arguments, trial, uses
+from mha_lint.validation.trials.refusals import refused_otherwise
+
+Make = Callable[[], trial.Inputs]
+
+_UNKNOWN = "a_keyword_that_nobody_knows"
+_WRONG: dict[str, arguments.Change] = {
+    "one feature more": lambda value: torch.cat([value, value[..., :1]], -1) if value.dim() else value,
+    "one dim more": lambda value: value.unsqueeze(0),
+    "one dim less": lambda value: value[0] if value.dim() and len(value) else value,
+    "whole numbers": lambda value: value.long(),
+    "one entry more": lambda value: torch.cat([value, value[:1]]) if value.dim() else value,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class WrongInputs:
+    """Calls with inputs that most modules refuse.
+
+    ``make`` makes right ones; ``run`` calls before, or after, with what it is given. What is wrong for most modules may
+    be right for this one: where before accepts it, both return the same.
+    """
+
+    signature: inspect.Signature
+    make: Make
+    run: Callable[[Make, bool], trial.Seen]
+
+    def difference(self) -> str:
+        """How both differ in what they refuse, in words; "" where they do not."""
+        for name, wrong in _WRONG.items():
+            for place in range(self._floats()):
+                if words := self._unchecked(place, wrong):
+                    return f"an input of {name}: {words}"
+        words = self._unknown()
+        return f"an unknown keyword: {words}" if words else ""
+
+    def _floats(self) -> int:
+        """How many float tensors are tried wrong: two are enough to tell a batch that does not fit."""
+        counted = _Counted()
+        arguments.changed(self.make(), counted)
+        return min(counted.count, 2)
+
+    def _unchecked(self, place: int, wrong: arguments.Change) -> str:
+        return self._accepted_otherwise(lambda: arguments.changed(self.make(), _Counted(place, wrong)))
+
+    def _unknown(self) -> str:
+        """How both differ in what they do with a keyword that nobody knows, where they take any, in words."""
+        kinds = [each.kind for each in self.signature.parameters.values()]
+        if inspect.Parameter.VAR_KEYWORD not in kinds:
+            return ""
+
+        def make() -> trial.Inputs:
+            made = self.make()
+            return replace(made, arguments={**made.arguments, _UNKNOWN: 1.0})
+
+        return self._accepted_otherwise(make)
+
+    def _accepted_otherwise(self, make: Make) -> str:
+        """How both differ on inputs that before may refuse: in what they raise, or else in what they return."""
+        ours, theirs = (self.run(make, of_after) for of_after in (False, True))
+        words = refused_otherwise(ours.error, theirs.error)
+        if ours.error is None and theirs.error is None:
+            words = uses.apart(ours.outputs, theirs.outputs)
+        if not words:
+            return ""
+        again = self.run(make, False)
+        is_steady = type(again.error) is type(ours.error) and not uses.apart(ours.outputs, again.outputs)
+        return words if is_steady else ""
+
+
+@dataclass(slots=True)
+class _Counted:
+    """Changes the tensor at one place among the float ones."""
+
+    place: int = -1
+    change: arguments.Change = field(default=lambda value: value)
+    count: int = 0
+
+    def __call__(self, value: torch.Tensor) -> torch.Tensor:
+        at, self.count = self.count, self.count + 1
+        return self.change(value) if at == self.place else value
