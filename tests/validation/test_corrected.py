@@ -235,3 +235,66 @@ def test_where_the_flagged_line_does_not_run_results_stay(check: Check, scale: s
     )
     assert verdict.verdict == wanted, verdict
     assert wanted == "validated" or "the flagged lines did not run" in verdict.reason
+
+
+BRANCHES = MERGED.replace("def forward(self, x):\n", "def forward(self, x, straight: bool = False):\n").replace(
+    "        y = y.reshape(b, t, c)\n",
+    "        if straight:\n            return self.proj(y.transpose(1, 2).flatten(2))\n        y = y.reshape(b, t, c)\n",
+)
+
+
+@pytest.mark.parametrize(("scale", "wanted"), [("1", "validated"), ("2", "refuted")], ids=["as it was", "changed"])
+def test_where_the_flagged_line_does_not_run_results_stay(check: Check, scale: str, wanted: str) -> None:
+    old = BRANCHES[
+        BRANCHES.index("            return self.proj(y.tr") : BRANCHES.index("        return self.proj(y)\n")
+    ]
+    new = old.replace("flatten(2))", f"flatten(2)) * {scale}").replace(WITHOUT_TRANSPOSE, WITH_TRANSPOSE)
+    row = 1 + BRANCHES[: BRANCHES.index(WITHOUT_TRANSPOSE)].count("\n")
+    probes = ("permutation equivariance",)
+    verdict = check(
+        BRANCHES, old, new, "Attention.forward", "corrected", flagged=(row,), probes=probes, agree="one token"
+    )
+    assert verdict.verdict == wanted, verdict
+    assert wanted == "validated" or "the flagged lines did not run" in verdict.reason
+
+
+BRANCHES = MERGED.replace("def forward(self, x):\n", "def forward(self, x, straight: bool = False):\n").replace(
+    "        y = y.reshape(b, t, c)\n",
+    "        if straight:\n            return self.proj(y.transpose(1, 2).flatten(2))\n        y = y.reshape(b, t, c)\n",
+)
+
+
+@pytest.mark.parametrize(("scale", "wanted"), [("1", "validated"), ("2", "refuted")], ids=["as it was", "changed"])
+def test_where_the_flagged_line_does_not_run_results_stay(check: Check, scale: str, wanted: str) -> None:
+    old = BRANCHES[
+        BRANCHES.index("            return self.proj(y.tr") : BRANCHES.index("        return self.proj(y)\n")
+    ]
+    new = old.replace("flatten(2))", f"flatten(2)) * {scale}").replace(WITHOUT_TRANSPOSE, WITH_TRANSPOSE)
+    row = 1 + BRANCHES[: BRANCHES.index(WITHOUT_TRANSPOSE)].count("\n")
+    probes = ("permutation equivariance",)
+    verdict = check(
+        BRANCHES, old, new, "Attention.forward", "corrected", flagged=(row,), probes=probes, agree="one token"
+    )
+    assert verdict.verdict == wanted, verdict
+    assert wanted == "validated" or "the flagged lines did not run" in verdict.reason
+
+
+BRANCHES = MERGED.replace("def forward(self, x):\n", "def forward(self, x, straight: bool = False):\n").replace(
+    "        y = y.reshape(b, t, c)\n",
+    "        if straight:\n            return self.proj(y.transpose(1, 2).flatten(2))\n        y = y.reshape(b, t, c)\n",
+)
+
+
+@pytest.mark.parametrize(("scale", "wanted"), [("1", "validated"), ("2", "refuted")], ids=["as it was", "changed"])
+def test_where_the_flagged_line_does_not_run_results_stay(check: Check, scale: str, wanted: str) -> None:
+    old = BRANCHES[
+        BRANCHES.index("            return self.proj(y.tr") : BRANCHES.index("        return self.proj(y)\n")
+    ]
+    new = old.replace("flatten(2))", f"flatten(2)) * {scale}").replace(WITHOUT_TRANSPOSE, WITH_TRANSPOSE)
+    row = 1 + BRANCHES[: BRANCHES.index(WITHOUT_TRANSPOSE)].count("\n")
+    probes = ("permutation equivariance",)
+    verdict = check(
+        BRANCHES, old, new, "Attention.forward", "corrected", flagged=(row,), probes=probes, agree="one token"
+    )
+    assert verdict.verdict == wanted, verdict
+    assert wanted == "validated" or "the flagged lines did not run" in verdict.reason

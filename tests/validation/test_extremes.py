@@ -295,3 +295,147 @@ class Attention(nn.Module):
 def test_heights_and_widths_are_odd_apart(check: Check, condition: str) -> None:
     verdict = check(PADDED, "if high or wide:", f"if {condition}:", SYMBOL)
     assert verdict.verdict == "refuted", verdict
+
+
+SMALL = "(lambda weights: weights * (weights > 1e-6))(attn.softmax(dim=-1))"
+NORMED = PLAIN.replace(
+    "        attn = (q @ k.transpose(-2, -1)) * self.scale\n",
+    "        q, k = nn.functional.normalize(q, dim=-1), nn.functional.normalize(k, dim=-1)\n"
+    "        attn = (q @ k.transpose(-2, -1)) * self.temperature\n",
+).replace(
+    "        self.qkv = nn.Linear",
+    "        self.temperature = nn.Parameter(torch.ones(1))\n        self.qkv = nn.Linear",
+    1,
+)
+
+
+@pytest.mark.parametrize("source", [PLAIN, NORMED], ids=["as they are", "behind a norm"])
+def test_small_weights_count(check: Check, source: str) -> None:
+    assert "attn.softmax(dim=-1)" in source
+    verdict = check(source, "attn.softmax(dim=-1)", SMALL, SYMBOL)
+    assert verdict.verdict == "refuted", verdict
+    assert "in float64" in verdict.reason
+
+
+PADDED = """
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+
+class Attention(nn.Module):
+    def __init__(self, dim: int, stride: int = 4):
+        super().__init__()
+        self.stride = stride
+        self.reduce = nn.Conv2d(dim, 3 * dim, stride, stride)
+
+    def forward(self, x):
+        B, C, H, W = x.shape
+        high, wide = -H % self.stride, -W % self.stride
+        if high or wide:
+            x = F.pad(x, (0, wide, 0, high))
+        q, k, v = self.reduce(x).flatten(2).transpose(1, 2).chunk(3, dim=-1)
+        return (q @ k.transpose(-2, -1)).softmax(dim=-1) @ v
+"""
+
+
+@pytest.mark.parametrize("condition", ["high", "wide", "high and wide"])
+def test_heights_and_widths_are_odd_apart(check: Check, condition: str) -> None:
+    verdict = check(PADDED, "if high or wide:", f"if {condition}:", SYMBOL)
+    assert verdict.verdict == "refuted", verdict
+
+
+SMALL = "(lambda weights: weights * (weights > 1e-6))(attn.softmax(dim=-1))"
+NORMED = PLAIN.replace(
+    "        attn = (q @ k.transpose(-2, -1)) * self.scale\n",
+    "        q, k = nn.functional.normalize(q, dim=-1), nn.functional.normalize(k, dim=-1)\n"
+    "        attn = (q @ k.transpose(-2, -1)) * self.temperature\n",
+).replace(
+    "        self.qkv = nn.Linear",
+    "        self.temperature = nn.Parameter(torch.ones(1))\n        self.qkv = nn.Linear",
+    1,
+)
+
+
+@pytest.mark.parametrize("source", [PLAIN, NORMED], ids=["as they are", "behind a norm"])
+def test_small_weights_count(check: Check, source: str) -> None:
+    assert "attn.softmax(dim=-1)" in source
+    verdict = check(source, "attn.softmax(dim=-1)", SMALL, SYMBOL)
+    assert verdict.verdict == "refuted", verdict
+    assert "in float64" in verdict.reason
+
+
+PADDED = """
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+
+class Attention(nn.Module):
+    def __init__(self, dim: int, stride: int = 4):
+        super().__init__()
+        self.stride = stride
+        self.reduce = nn.Conv2d(dim, 3 * dim, stride, stride)
+
+    def forward(self, x):
+        B, C, H, W = x.shape
+        high, wide = -H % self.stride, -W % self.stride
+        if high or wide:
+            x = F.pad(x, (0, wide, 0, high))
+        q, k, v = self.reduce(x).flatten(2).transpose(1, 2).chunk(3, dim=-1)
+        return (q @ k.transpose(-2, -1)).softmax(dim=-1) @ v
+"""
+
+
+@pytest.mark.parametrize("condition", ["high", "wide", "high and wide"])
+def test_heights_and_widths_are_odd_apart(check: Check, condition: str) -> None:
+    verdict = check(PADDED, "if high or wide:", f"if {condition}:", SYMBOL)
+    assert verdict.verdict == "refuted", verdict
+
+
+SMALL = "(lambda weights: weights * (weights > 1e-6))(attn.softmax(dim=-1))"
+NORMED = PLAIN.replace(
+    "        attn = (q @ k.transpose(-2, -1)) * self.scale\n",
+    "        q, k = nn.functional.normalize(q, dim=-1), nn.functional.normalize(k, dim=-1)\n"
+    "        attn = (q @ k.transpose(-2, -1)) * self.temperature\n",
+).replace(
+    "        self.qkv = nn.Linear",
+    "        self.temperature = nn.Parameter(torch.ones(1))\n        self.qkv = nn.Linear",
+    1,
+)
+
+
+@pytest.mark.parametrize("source", [PLAIN, NORMED], ids=["as they are", "behind a norm"])
+def test_small_weights_count(check: Check, source: str) -> None:
+    assert "attn.softmax(dim=-1)" in source
+    verdict = check(source, "attn.softmax(dim=-1)", SMALL, SYMBOL)
+    assert verdict.verdict == "refuted", verdict
+    assert "in float64" in verdict.reason
+
+
+PADDED = """
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+
+class Attention(nn.Module):
+    def __init__(self, dim: int, stride: int = 4):
+        super().__init__()
+        self.stride = stride
+        self.reduce = nn.Conv2d(dim, 3 * dim, stride, stride)
+
+    def forward(self, x):
+        B, C, H, W = x.shape
+        high, wide = -H % self.stride, -W % self.stride
+        if high or wide:
+            x = F.pad(x, (0, wide, 0, high))
+        q, k, v = self.reduce(x).flatten(2).transpose(1, 2).chunk(3, dim=-1)
+        return (q @ k.transpose(-2, -1)).softmax(dim=-1) @ v
+"""
+
+
+@pytest.mark.parametrize("condition", ["high", "wide", "high and wide"])
+def test_heights_and_widths_are_odd_apart(check: Check, condition: str) -> None:
+    verdict = check(PADDED, "if high or wide:", f"if {condition}:", SYMBOL)
+    assert verdict.verdict == "refuted", verdict

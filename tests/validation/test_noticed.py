@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import sys
+from pathlib import Path
+
 import pytest
+
+from mha_lint.validation import Job
 
 from .conftest import Check
 from .modules import CROSS, GPT, VIT
@@ -315,3 +321,69 @@ def test_a_constructor_still_refuses_sizes_that_do_not_divide(check: Check) -> N
     assert verdict.verdict == "refuted", verdict
     assert "built with" in verdict.reason
     assert "after does not raise" in verdict.reason
+
+
+def test_a_constructor_still_refuses_sizes_that_do_not_divide(check: Check) -> None:
+    head = "        super().__init__()\n"
+    checked = (
+        f"{head}        if dim % num_heads:\n            raise ValueError('the width is no multiple of the heads')\n"
+    )
+    source = VIT.replace(head, checked)
+    old = "if dim % num_heads:\n            raise ValueError('the width is no multiple of the heads')"
+    verdict = check(source, old, "assert num_heads", "Attention.__init__")
+    assert verdict.verdict == "refuted", verdict
+    assert "built with" in verdict.reason
+    assert "after does not raise" in verdict.reason
+
+
+def test_a_constructor_still_refuses_sizes_that_do_not_divide(check: Check) -> None:
+    head = "        super().__init__()\n"
+    checked = (
+        f"{head}        if dim % num_heads:\n            raise ValueError('the width is no multiple of the heads')\n"
+    )
+    source = VIT.replace(head, checked)
+    old = "if dim % num_heads:\n            raise ValueError('the width is no multiple of the heads')"
+    verdict = check(source, old, "assert num_heads", "Attention.__init__")
+    assert verdict.verdict == "refuted", verdict
+    assert "built with" in verdict.reason
+    assert "after does not raise" in verdict.reason
+
+
+def test_a_constructor_still_refuses_sizes_that_do_not_divide(check: Check) -> None:
+    head = "        super().__init__()\n"
+    checked = (
+        f"{head}        if dim % num_heads:\n            raise ValueError('the width is no multiple of the heads')\n"
+    )
+    source = VIT.replace(head, checked)
+    old = "if dim % num_heads:\n            raise ValueError('the width is no multiple of the heads')"
+    verdict = check(source, old, "assert num_heads", "Attention.__init__")
+    assert verdict.verdict == "refuted", verdict
+    assert "built with" in verdict.reason
+    assert "after does not raise" in verdict.reason
+
+
+ONCE = """
+import os
+import sys
+
+if "done_once" not in sys.modules:
+    sys.modules["done_once"] = os
+    os.environ["DONE_ONCE"] = "1"
+"""
+
+
+def test_what_is_done_once_when_first_imported_is_no_difference(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mha_lint.validation.trials.pairing import load_sources
+
+    monkeypatch.setitem(sys.modules, "done_once", sys)
+    monkeypatch.delitem(sys.modules, "done_once")
+    monkeypatch.setenv("DONE_ONCE", "0")
+    path = tmp_path / "attention.py"
+    before = ONCE + VIT
+    path.write_text(before)
+    after = before.replace("q, k, v = qkv.unbind(0)", "q, k, v = qkv[0], qkv[1], qkv[2]")
+    sources = load_sources(Job(str(path), before, after, (SYMBOL,), "equivalent"))
+    assert sources.changed_after
+    assert os.environ["DONE_ONCE"] == "0"

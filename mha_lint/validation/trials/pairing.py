@@ -117,7 +117,7 @@ def load_sources(job: Job) -> Sources:
                     raise AfterBroken(str(error)) from error
                 if after.left and not before.left:
                     raise AfterBroken(f"importing the text after ends at line {after.left} with SystemExit")
-                if words := process_state.left_otherwise(*left):
+                if words := _leaves_otherwise(place, job, left, usual):
                     raise AfterBroken(f"once the text is imported, {words}")
             flagged: frozenset[Statement] = frozenset()
             if job.relation in ("repaired", "corrected"):
@@ -140,6 +140,21 @@ def load_sources(job: Job) -> Sources:
             imports.forget(place)
     assert failure is not None
     raise failure
+
+
+def _leaves_otherwise(
+    place: imports.Place, job: Job, left: tuple[process_state.Left, process_state.Left], usual: process_state.Settings
+) -> str:
+    """How importing the texts leaves the process otherwise, in words.
+
+    What the files that they import do to it is done once: where both differ, before is imported again.
+    """
+    if not process_state.left_otherwise(*left):
+        return ""
+    again = process_state.Left()
+    with process_state.observed(again, usual):
+        imports.load(place, "before", job.before)
+    return process_state.left_otherwise(again, left[1])
 
 
 def _change_of(job: Job) -> Change:
