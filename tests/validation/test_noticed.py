@@ -323,45 +323,6 @@ def test_a_constructor_still_refuses_sizes_that_do_not_divide(check: Check) -> N
     assert "after does not raise" in verdict.reason
 
 
-def test_a_constructor_still_refuses_sizes_that_do_not_divide(check: Check) -> None:
-    head = "        super().__init__()\n"
-    checked = (
-        f"{head}        if dim % num_heads:\n            raise ValueError('the width is no multiple of the heads')\n"
-    )
-    source = VIT.replace(head, checked)
-    old = "if dim % num_heads:\n            raise ValueError('the width is no multiple of the heads')"
-    verdict = check(source, old, "assert num_heads", "Attention.__init__")
-    assert verdict.verdict == "refuted", verdict
-    assert "built with" in verdict.reason
-    assert "after does not raise" in verdict.reason
-
-
-def test_a_constructor_still_refuses_sizes_that_do_not_divide(check: Check) -> None:
-    head = "        super().__init__()\n"
-    checked = (
-        f"{head}        if dim % num_heads:\n            raise ValueError('the width is no multiple of the heads')\n"
-    )
-    source = VIT.replace(head, checked)
-    old = "if dim % num_heads:\n            raise ValueError('the width is no multiple of the heads')"
-    verdict = check(source, old, "assert num_heads", "Attention.__init__")
-    assert verdict.verdict == "refuted", verdict
-    assert "built with" in verdict.reason
-    assert "after does not raise" in verdict.reason
-
-
-def test_a_constructor_still_refuses_sizes_that_do_not_divide(check: Check) -> None:
-    head = "        super().__init__()\n"
-    checked = (
-        f"{head}        if dim % num_heads:\n            raise ValueError('the width is no multiple of the heads')\n"
-    )
-    source = VIT.replace(head, checked)
-    old = "if dim % num_heads:\n            raise ValueError('the width is no multiple of the heads')"
-    verdict = check(source, old, "assert num_heads", "Attention.__init__")
-    assert verdict.verdict == "refuted", verdict
-    assert "built with" in verdict.reason
-    assert "after does not raise" in verdict.reason
-
-
 ONCE = """
 import os
 import sys
