@@ -7,7 +7,8 @@ The packages' folders are walked, and the first ``--classes`` classes are kept o
 text with a harmless change in ``forward`` is validated: packages in turn, files evenly spread, copies left out.
 Into them ``--fixes`` wrong fixes are written, of each kind about as many, and ``--rights`` right rewrites. With
 ``--right`` these alone are tried; ``--only`` takes the kinds whose name contains the text. Wrong fixes that no trial on
-the devices can tell from right ones are inherent: a few of each such kind are tried and told apart.
+the devices can tell from right ones are inherent: a few of each such kind are tried and told apart. Rewrites that
+change nothing in their class are listed in ``wrong_but_same.py``, told, and not tried.
 
 Last line: ``accepted A of N wrong fixes outside of the inherent kinds (I inherent ones apart), and R of M right
 rewrites``. Exit status 1 when A is not 0, or R is less than 97 % of M.
@@ -35,6 +36,7 @@ from mha_lint.findings import Verdict
 from mha_lint.validation import Job, Validator
 from tests.bench import right_kinds, wrong_claims, wrong_kinds
 from tests.bench.rewrites import Kind, Rewrite
+from tests.bench.wrong_but_same import SAME
 from tests.bench.wrong_claims import Claim
 from tests.bench.wrong_subjects import Subject, candidates, parses
 
@@ -236,7 +238,12 @@ def _wrong(
     asked = {kind: some for kind, some in serving.items() if options.only in kind.name}
     seen = {kind: some for kind, some in asked.items() if kind.harm_on(devices) != "inherent"}
     inherent = {kind: some for kind, some in asked.items() if kind.harm_on(devices) == "inherent"}
-    chosen = list(islice(_in_turn(seen), options.fixes))
+    wrong = (case for case in _in_turn(seen) if (case.subject.name, case.kind.name) not in SAME)
+    chosen = list(islice(wrong, options.fixes))
+    names = {subject.name for subject in subjects}
+    for (name, kind), reason in SAME.items():
+        if name in names:
+            print(f"not tried, since it changes nothing: {kind}: {name}: {reason}")
     return chosen + list(islice(_in_turn(inherent), options.inherent * len(inherent)))
 
 
