@@ -1,6 +1,6 @@
 """Tell whether validation ever accepts a wrong fix, or refuses a right rewrite, of classes of released packages.
 
-    python tests/bench/wrong_fixes.py PACKAGE_FOLDER... [--only KIND] [--classes N] [--fixes N] [--rights N]
+    python tests/bench/wrong_fixes.py PACKAGE_FOLDER... [--only KIND] [--classes N] [--skip N] [--fixes N] [--rights N]
                                       [--jobs N] [--device cpu|cuda] [--json FILE] [--right]
 
 The packages' folders are walked, and the first ``--classes`` classes are kept of those that compute scores and whose
@@ -139,6 +139,7 @@ def _options() -> argparse.Namespace:
     made.add_argument("packages", nargs="+", metavar="PACKAGE_FOLDER")
     made.add_argument("--only", default="", metavar="KIND", help="kinds whose name contains this text")
     made.add_argument("--classes", type=int, default=60)
+    made.add_argument("--skip", type=int, default=0, metavar="N", help="leave out the first N classes that may serve")
     made.add_argument("--fixes", type=int, default=1000, help="wrong fixes, without the inherent ones")
     made.add_argument("--inherent", type=int, default=3, help="wrong fixes of each inherent kind")
     made.add_argument("--rights", type=int, default=200, help="right rewrites")
@@ -157,7 +158,7 @@ def _subjects(options: argparse.Namespace, validators: Validators, pool: Process
     kept: list[Subject] = []
     dropped: Counter[str] = Counter()
     tried = 0
-    waiting = candidates(options.packages, pool, max(WAVE, options.jobs))
+    waiting = islice(candidates(options.packages, pool, max(WAVE, options.jobs)), options.skip, None)
     while len(kept) < options.classes and (some := list(islice(waiting, 2 * options.jobs))):
         for subject, told in zip(some, _controlled(some, validators), strict=True):
             if len(kept) == options.classes:
