@@ -85,6 +85,25 @@ def test_own_modules_are_found_from_the_project_root(check: Check, tmp_path: Pat
     assert verdict.verdict == "validated", verdict.reason
 
 
+SCALE_OF = "def scale_of(width):\n    return width ** -0.5\n"
+
+
+@pytest.mark.parametrize("file", ["library/layers/attention.py", "library/layers/inner/attention.py"])
+def test_a_package_takes_in_folders_without_an_init_file(check: Check, tmp_path: Path, file: str) -> None:
+    package = tmp_path / "library"
+    (package / "layers" / "inner").mkdir(parents=True)
+    (package / "__init__.py").write_text("")
+    (package / "sizes.py").write_text(SCALE_OF)
+    (package / "layers" / "inner" / "__init__.py").write_text("")
+    (package / "layers" / "beside.py").write_text(SCALE_OF)
+    dots = "..." if "inner" in file else ".."
+    for name in (f"{dots}sizes", "library.sizes", "beside"):
+        statement = f"from {name} import scale_of"
+        source = importing(statement).replace("* self.scale", "* self.scale * scale_of(4)")
+        verdict = check(source, SPLIT, INDEXED, SYMBOL, file=file)
+        assert verdict.verdict == "validated", (statement, verdict.reason)
+
+
 def test_scripted_modules_and_their_source_are_understood(check: Check) -> None:
     source = VIT + "\n\n@torch.jit.script\ndef twice(x: torch.Tensor) -> torch.Tensor:\n    return x * 2\n"
     source = source.replace("return self.proj_drop(self.proj(x))", "return twice(self.proj_drop(self.proj(x)))")

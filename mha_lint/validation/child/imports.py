@@ -10,6 +10,7 @@ import importlib
 import importlib.machinery
 import importlib.metadata
 import importlib.util
+import itertools
 import linecache
 import os
 import re
@@ -31,6 +32,9 @@ from mha_lint.validation.evidence import dependencies
 _ROOT_MARKS = ("pyproject.toml", "setup.py", "setup.cfg", ".git")
 _OURS = os.path.join(os.path.dirname(os.path.abspath(mha_lint.__file__)), "validation") + os.sep
 _IMPORT_ERRORS = {"ImportError", "ModuleNotFoundError", "Exception", "BaseException"}
+
+
+_BARE = 2  # folders without an ``__init__.py``, one in the other, that a package around them takes in
 
 
 class CannotLoad(Exception):
@@ -63,19 +67,20 @@ class Loaded:
 
 
 def place_of(path: str) -> Place:
-    """Walk up while there is an ``__init__.py``."""
+    """Walk up to the outermost package around the file; within one, folders may lack an ``__init__.py``."""
     file = Path(path)
-    parts = [] if file.stem == "__init__" else [file.stem]
-    folder = file.parent
-    packages: list[str] = []
-    while (folder / "__init__.py").exists() and folder.name.isidentifier():
-        parts.insert(0, folder.name)
-        packages.insert(0, folder.name)
-        folder = folder.parent
+    root = file.parent
+    for folder in itertools.takewhile(lambda each: each.name.isidentifier(), file.parents):
+        if (folder / "__init__.py").exists():
+            root = folder.parent
+        elif len(root.parts) - len(folder.parts) >= _BARE:
+            break
+    packages = file.parent.parts[len(root.parts) :]
     names = tuple(".".join(packages[: count + 1]) for count in range(len(packages)))
+    parts = packages if file.stem == "__init__" else (*packages, file.stem)
     if not packages:
-        parts = [f"_mha_lint_subject_{file.stem}" if file.stem in sys.modules else file.stem]
-    return Place(str(file), ".".join(parts), str(folder), names)
+        parts = (f"_mha_lint_subject_{file.stem}" if file.stem in sys.modules else file.stem,)
+    return Place(str(file), ".".join(parts), str(root), names)
 
 
 def load(place: Place, label: str, source: str, marked: ast.Module | None = None) -> Loaded:
@@ -347,12 +352,15 @@ def _source_folders(place: Place) -> list[str]:
     """The folders between the file and its project's root, where absolute imports of own modules may start."""
     folders: list[str] = []
     folder = Path(place.root)
+    bare = [
+        str(each) for each in Path(place.path).parents[: len(place.packages)] if not (each / "__init__.py").exists()
+    ]
     for _ in range(5):
         folders += [str(folder), str(folder / "src")]
         if any((folder / mark).exists() for mark in _ROOT_MARKS):
-            return folders
+            return folders + bare
         folder = folder.parent
-    return folders[:2]
+    return folders[:2] + bare
 
 
 def _is_guarded(frame: types.FrameType | None) -> bool:
