@@ -124,6 +124,26 @@ def test_the_root_of_the_width_is_the_scale_that_the_oracle_reads(
     assert is_held(verdict, "scaled by the root of the width")
 
 
+SHIFTED = SCALED.replace(
+    "        y = torch.softmax(",
+    "        moved = q @ self.value(x).view(b, t, self.num_heads, -1).permute(0, 2, 3, 1)\n"
+    "        scores = scores + SHIFT * self.scale\n        y = torch.softmax(",
+)
+
+
+@pytest.mark.parametrize(
+    ("shift", "held"),
+    [("torch.cat([moved[..., 1:], moved[..., :1]], -1)", True), ("torch.sort(moved).values", False)],
+    ids=["followed", "not followed"],
+)
+def test_scores_of_two_products_are_scaled_alike(check: Check, shift: str, held: bool) -> None:
+    source = SHIFTED.replace("SHIFT", shift)
+    assert shift in source
+    verdict = corrected(check, source, " dim ** -0.5", " (dim // num_heads) ** -0.5", "unit score variance")
+    assert verdict.verdict == "validated", verdict.reason
+    assert is_held(verdict, "scaled by the root of the width") == held
+
+
 @pytest.mark.parametrize("scale", ["1.1 * (dim // num_heads) ** -0.5", "0.9 * (dim // num_heads) ** -0.5", "0.35"])
 def test_a_scale_within_the_tolerance_of_the_probe_is_refuted(check: Check, scale: str) -> None:
     verdict = corrected(check, SCALED, " dim ** -0.5", f" {scale}", "unit score variance")

@@ -124,8 +124,9 @@ class Oracle:
         """The calls that one run of before makes, and what each may mean instead."""
         found: dict[Place, tuple[Change, ...]] = {}
         if self._scales:
-            for product in self._scores(case, case.conditions).products:
-                if product.factor != 1.0:
+            scores = self._scores(case, case.conditions)
+            for product in scores.products:
+                if product.factor != 1.0 and scores.is_whole:
                     found[Place("scale", "product", (product.row,))] = (_SCALED,)
         survey = _Reread(self, _AS_IT_IS, case)
         way = trial.Way(learns=False, backward=False)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
@@ -16,8 +16,11 @@ _SCALINGS = frozenset({"mul", "mul_", "multiply", "div", "div_", "divide", "true
 _SAME_SCALE = frozenset(
     "view reshape transpose permute contiguous unsqueeze squeeze expand float double half to type type_as clone "
     "flatten unflatten __getitem__ masked_fill masked_fill_ where add add_ sub sub_ chunk split unbind swapaxes "
-    "movedim repeat_interleave tril triu detach __get__".split()
+    "movedim repeat_interleave tril triu detach __get__ cat concat concatenate pad narrow roll".split()
 )
+_OF_SEVERAL = frozenset("where add sub".split())
+_LISTED = frozenset("cat concat concatenate".split())  # the first argument is a list of tensors
+_ANEW = frozenset("linear conv1d conv2d conv3d layer_norm group_norm batch_norm dropout".split())  # no scores any more
 _SOFTMAXES = frozenset({"softmax", "log_softmax"})
 
 
@@ -42,18 +45,26 @@ class Product:
 
 @dataclass(frozen=True, slots=True)
 class _Made:
-    """Of which product a tensor is made, and by what it was scaled since; no product where it is a query or a key."""
+    """Of which product a tensor is made, and by what it was scaled since; no product where it is a query or a key.
+
+    With ``is_lost``, it is made of a product in a way that is not followed.
+    """
 
     product: tuple[int, int, int] | None  # place, row, width
     scale: float
+    is_lost: bool = False
 
 
 @dataclass(slots=True)
 class Scores:
-    """What :class:`Followed` found: products that reach a softmax, and how many the file's code computes in all."""
+    """What :class:`Followed` found: products that reach a softmax, and how many the file's code computes in all.
+
+    ``is_whole`` is False where more reaches a softmax than is followed.
+    """
 
     products: list[Product] = field(default_factory=list)
     count: int = 0
+    is_whole: bool = True
 
 
 class Followed(TorchFunctionMode):
@@ -81,8 +92,10 @@ class Followed(TorchFunctionMode):
         elif name in _SCALINGS:
             self._scale(args, out, divides=name not in ("mul", "mul_", "multiply"))
         elif name in _SAME_SCALE:
-            operands = args[:3] if name in ("where", "add", "sub") else args[:1]
+            operands = args[0] if name in _LISTED else args[:3] if name in _OF_SEVERAL else args[:1]
             self._keep(out, tuple(each for value in operands for each in self._of(value)))
+        elif name not in _ANEW and name not in _SOFTMAXES:
+            self._keep(out, self._lost(args))
         return out
 
     def _of(self, value: Any) -> tuple[_Made, ...]:
@@ -94,9 +107,16 @@ class Followed(TorchFunctionMode):
             if isinstance(each, torch.Tensor):
                 self._made[id(each)] = (each, made)
 
+    def _lost(self, values: tuple[Any, ...]) -> tuple[_Made, ...]:
+        """The products that the values are made of, which are not followed any further."""
+        made = (each for value in values for each in self._of(value) if each.product is not None)
+        return tuple(replace(each, is_lost=True) for each in made)
+
     def _reach(self, made: tuple[_Made, ...]) -> None:
         for each in made:
-            if each.product is not None and each.scale:
+            if each.is_lost:
+                self.scores.is_whole = False
+            elif each.product is not None and each.scale:
                 self.scores.products.append(Product(*each.product, each.scale))
 
     def _scale(self, args: tuple[Any, ...], out: Any, *, divides: bool) -> None:
@@ -107,11 +127,11 @@ class Followed(TorchFunctionMode):
         if not divides and known is None:
             value, known = number, _number(value)
         if known is None or not known or not isinstance(value, torch.Tensor):
-            self._keep(out, ())
+            self._keep(out, self._lost(args))
             return
         factor = 1 / known if divides else known
         made = self._of(value) or (_Made(None, 1.0),)
-        self._keep(out, tuple(_Made(each.product, each.scale * factor) for each in made))
+        self._keep(out, tuple(replace(each, scale=each.scale * factor) for each in made))
 
     def _multiply(self, args: tuple[Any, ...], named: Mapping[str, Any], out: Any, name: str) -> None:
         row = self._row()
