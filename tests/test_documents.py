@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import sys
 from collections.abc import Iterator
@@ -29,6 +30,7 @@ VERSIONING = (ROOT / "docs/versioning.md").read_text("utf-8")
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
 
 CODE = ("mha_lint", "fixers", "tests", "docs", "examples")
+SPOKEN = [path for folder in ("", "rules", "report") for path in sorted((ROOT / "mha_lint" / folder).glob("*.py"))]
 KINDS_OF_CHANGES = {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"}  # of Keep a Changelog
 
 
@@ -167,3 +169,11 @@ def test_the_readme_tells_as_many_trials_as_its_example_shows() -> None:
     shown = re.findall(r"= validated: module · cpu (\d+)/\1 ", README)
     assert shown
     assert re.findall(r"in (\d+) trials on the CPU", README) == shown
+
+
+@pytest.mark.parametrize("path", SPOKEN, ids=lambda path: path.relative_to(ROOT / "mha_lint").as_posix())
+def test_no_docstring_begins_with_a_question_word_in_place_of_a_sentence(path: Path) -> None:
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef)):
+            text = ast.get_docstring(node) or ""
+            assert not re.match(r"(?:Whether|How|Which) ", text), text.splitlines()[0]
