@@ -13,7 +13,7 @@ __version__ = "0.1.0"
 
 
 def probe(module: Callable[..., Any], inputs: Any = None, *, seed: int = 0) -> tuple[Observation, ...]:
-    """Which properties of attention hold in ``module``, a module or a function, when it is called with ``inputs``.
+    """Try which properties of attention hold in ``module``, a module or a function that is called with ``inputs``.
 
     ``inputs`` are keyword arguments by name, a tuple of positional ones, or one tensor; where a module is given none,
     they are searched for. The module is called in eval mode, many times, and left as it was. ``docs/probes.md`` says

@@ -203,7 +203,7 @@ def trim(folder: Path, limit: int = LIMIT) -> None:
 
 
 def _prefix(settings: Settings) -> bytes:
-    """Findings depend on this besides the file; it is hashed."""
+    """Return what findings depend on besides the file, to be hashed."""
     return f"{mha_lint.__version__}{_tool()!r}{settings.told}".encode(errors="surrogatepass")
 
 

@@ -1,4 +1,4 @@
-"""Which settings hold for which file: those of the nearest settings file above it, under the command line's options."""
+"""Finds the settings of each file: those of the nearest settings file above it, under the command line's options."""
 
 from __future__ import annotations
 
@@ -178,7 +178,7 @@ def _checked(value: object, hint: Any, place: str) -> object:
 
 
 def _choices(hint: Any) -> tuple[str, ...]:
-    """What a ``Literal`` of strings allows; nothing for another type."""
+    """Return the strings that a ``Literal`` allows; nothing for another type."""
     return tuple(choice for choice in get_args(hint) if isinstance(choice, str))
 
 

@@ -23,7 +23,7 @@ class DeclarationError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Declared:
-    """How ``target``, a class or function of ``module``, is built and called.
+    """The user's harness: it says how ``target``, a class or function of ``module``, is built and called.
 
     ``init`` are the constructor's arguments, by name or as they are written in a call (``"Config(64), heads=4"``);
     None leaves them to the search. ``inputs`` are the arguments of ``forward`` by name: a list is the shape of a
@@ -39,7 +39,7 @@ class Declared:
     factory: str = ""
 
     def belongs_to(self, path: str | Path) -> bool:
-        """Whether the file may be ``module``: its path ends in the dotted name."""
+        """Tell whether the file may be ``module``: its path ends in the dotted name."""
         file = Path(path)
         parts = file.parent.parts if file.stem == "__init__" else (*file.parent.parts, file.stem)
         wanted = tuple(self.module.split("."))

@@ -1,4 +1,4 @@
-"""Which files to lint: those given by name, and the Python files of the folders that are walked."""
+"""Finds the files to lint: those given by name, and the Python files of the folders that are walked."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def discover(
 
 
 def excludes(path: Path, configuration: Configuration) -> bool:
-    """The settings that hold for ``path`` name it, or a folder that it lies in. Raises :class:`SettingsError`."""
+    """Tell whether the settings exclude ``path``, or a folder that it lies in. Raises :class:`SettingsError`."""
     settings = configuration.of(path)
     return matches(Path(os.path.abspath(path)), settings.excluded, settings.root)
 
@@ -65,7 +65,7 @@ def _identity(path: Path, real: dict[str, str]) -> str:
 
 
 def _links(path: Path) -> int:
-    """How many symbolic links a path goes through."""
+    """Count the symbolic links that a path goes through."""
     return sum(place.is_symlink() for place in (path, *path.parents))
 
 
@@ -156,7 +156,7 @@ class Gitignore:
         self._specs[place] = self._specs[place] + spec if place in self._specs else spec
 
     def covers(self, path: Path, is_folder: bool) -> bool:
-        """Git ignores ``path``; the nearest ``.gitignore`` that has a say decides."""
+        """Tell whether Git ignores ``path``: the nearest ``.gitignore`` with a pattern for it decides."""
         if not self._specs:
             return False
         full = os.path.abspath(path)

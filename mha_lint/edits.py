@@ -54,14 +54,14 @@ def position(starts: list[int], at: int) -> Position:
 
 
 def row_after(row: int, edits: Iterable[Edit]) -> int:
-    """Where a row that no edit removes stands once the edits are made."""
+    """Return the new number of a row that no edit removes."""
     return row + sum(
         len(_NEWLINE.findall(edit.content)) - (edit.end.row - edit.start.row) for edit in edits if edit.start.row < row
     )
 
 
 def compiles(text: str) -> bool:
-    """A text is Python for the interpreter that runs; nothing of it is executed, and no warning is shown."""
+    """Tell whether this interpreter can compile a text; nothing of it is executed, and no warning is shown."""
     with silently():
         try:
             compile(text, "<candidate>", "exec", dont_inherit=True)

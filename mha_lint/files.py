@@ -1,4 +1,4 @@
-"""How files are read, and written back without ever leaving half a file; globs that fit their names."""
+"""Reads files, and writes them back without ever leaving half a file; matches globs with their names."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def _decoded(path: Path, data: bytes, encoding: str) -> Source:
 
 
 def _holds_source(encoding: str) -> bool:
-    """Whether the encoding reads a coding line as it was found: as ASCII. UTF-16 does not, nor does EBCDIC."""
+    """Tell whether the encoding reads a coding line as it was found: as ASCII. UTF-16 does not, nor does EBCDIC."""
     try:
         return b"# coding: ".decode(encoding) == "# coding: "
     except UnicodeError:
@@ -222,12 +222,12 @@ def _keep_owner(temporary: str, status: os.stat_result) -> None:
 
 
 def matches(path: Path, patterns: Sequence[str], root: Path) -> bool:
-    """Whether a glob fits ``path`` or a folder it lies in, up to ``root``. See :func:`fits`."""
+    """Tell whether a glob fits ``path`` or a folder it lies in, up to ``root``. See :func:`fits`."""
     return any(fits(place, patterns, root) for place in (path, *path.parents) if place == path or root in place.parents)
 
 
 def fits(path: Path, patterns: Sequence[str], root: Path) -> bool:
-    """Whether a glob fits the name of ``path``, its path relative to ``root``, or its absolute path.
+    """Tell whether a glob fits the name of ``path``, its path relative to ``root``, or its absolute path.
 
     As in ruff: ``foo_*.py`` fits by name anywhere, ``docs/*.py`` is relative to the project, ``*`` crosses slashes.
     """

@@ -70,7 +70,7 @@ class Trial:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What validation found out about one candidate rewrite.
+    """The answer of validation about one candidate rewrite.
 
     Under *corrected*, ``counterexample`` says what the original computes wrongly, and under which conditions. It is
     ``unshown`` where the original ran, time did not run out, and nothing could be shown to be wrong with it. ``caveat``
@@ -111,9 +111,9 @@ class Finding:
 
     @property
     def refuted(self) -> bool:
-        """Its fix was tried on these very bytes, and changed what it must not."""
+        """Tell whether its fix was tried on these very bytes, and changed what it must not."""
         return self.verdict is not None and self.verdict.verdict == "refuted"
 
     def fixable(self, *, unsafe: bool = False) -> bool:
-        """``--fix`` tries its fix, alone or with ``--unsafe-fixes``; what was refuted is not tried again."""
+        """Tell whether ``--fix`` tries its fix, alone or with ``--unsafe-fixes``; a refuted one is not tried again."""
         return self.fix is not None and not self.refuted and (unsafe or self.fix.applicability == "safe")

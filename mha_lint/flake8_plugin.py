@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 
 class Plugin:
-    """What flake8 builds for each file. Its findings are ``(row, column from 0, "MHA001 message", type)``."""
+    """The checker that flake8 builds for each file. It yields ``(row, column from 0, "MHA001 message", type)``."""
 
     name = "mha-lint"
     version = mha_lint.__version__

@@ -105,7 +105,7 @@ def _hits(model: FileModel, places: Places, codes: frozenset[str]) -> Iterator[t
 
 
 def _may_hold(source: Source, part: Part, codes: frozenset[str]) -> bool:
-    """Whether what is suspect in a file is found to be something, seen from the suspects alone.
+    """Tell whether a rule fires in a file of which the suspects alone are interpreted.
 
     What else calls them can only make a finding less certain.
     """
@@ -118,7 +118,7 @@ def _may_hold(source: Source, part: Part, codes: frozenset[str]) -> bool:
 
 
 def modelled(source: Source) -> tuple[FileModel, Places]:
-    """What the layout model knows of a file, screened or not.
+    """Return all that the layout model knows of a file.
 
     Raises:
         SourceError: the text is not Python, or nested too deeply.
@@ -134,7 +134,7 @@ def modelled(source: Source) -> tuple[FileModel, Places]:
 
 
 def _too_deep(data: bytes) -> bool:
-    """Whether the parser could overflow its stack on the file, or spend minutes on one expression.
+    """Tell whether the parser could overflow its stack on the file, or spend minutes on one expression.
 
     CPython itself takes no more than 200 nested parentheses. A look at the brackets and at very long lines decides
     whether the file is compiled to see; brackets in strings can only make that happen without need.
@@ -162,7 +162,7 @@ def _too_deep(data: bytes) -> bool:
 
 
 def _on_a_large_stack(source: Source, settings: Settings, codes: frozenset[str]) -> list[Finding]:
-    """The same once more, for deep but legal code: recursion may go as far as ``DEEPEST_TREE`` needs."""
+    """Run :func:`_findings` in a thread whose stack is large enough for code as deep as ``DEEPEST_TREE``."""
     import threading
 
     outcome: list[list[Finding] | SourceError] = []

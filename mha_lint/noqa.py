@@ -1,4 +1,4 @@
-"""Which findings a comment in the source silences."""
+"""Finds the comments that silence findings."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a probe answers: whether a property of attention holds, with the counterexample where it does not."""
+"""The answer of a probe: a property of attention holds, or is violated, with a counterexample."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a run prints, and where: the report, the errors, the summary."""
+"""Prints what came of a run: the report, the errors, the summary."""
 
 from __future__ import annotations
 
@@ -161,7 +161,7 @@ def write_bytes(data: bytes, stream: TextIO | None = None) -> None:
 
 
 def _fit(text: str) -> str:
-    """The text without what a terminal would obey: names and sources may hold anything."""
+    """Return the text without control characters: names and sources may hold anything."""
     from mha_lint.report.excerpt import printable_lines
 
     return printable_lines(text)

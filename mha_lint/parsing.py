@@ -1,4 +1,4 @@
-"""Python text to its syntax tree, without a word about it.
+"""Parses Python text into a syntax tree, and shows no warnings.
 
 Python warns of escapes such as ``"\\d"`` when it parses, and from 3.12 on it shows that by default: the warnings would
 be about the user's code, on our standard error, and under ``-W error`` the code would not parse at all.
@@ -33,7 +33,7 @@ def literal(source: str) -> Any:
 
 @contextlib.contextmanager
 def silently() -> Iterator[None]:
-    """Let what is parsed or compiled in the meantime cause no warnings."""
+    """A context manager in which parsing and compiling cause no warnings."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         yield

@@ -1,4 +1,4 @@
-"""``--probe``: finds a class or function by its name, asks validation what it is like, and says it as a table."""
+"""``--probe``: finds a class or function by its name, has its properties tried, and prints them as a table."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _HARNESS = "To say in pyproject.toml how it is run, correct the attempt that got
 
 
 class ProbingError(Exception):
-    """It can't be probed; the message says why, and what to do."""
+    """A class or function that can't be probed; the message says why, and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class Named:
 
 
 def locate(name: str) -> Named:
-    """What ``pkg.mod:Class`` or ``path/file.py:Class`` names, found without importing it. Raises ProbingError."""
+    """Find what ``pkg.mod:Class`` or ``path/file.py:Class`` names, without importing it. Raises ProbingError."""
     place, colon, target = name.rpartition(":")
     if not colon or not place or not all(part.isidentifier() for part in target.split(".")):
         raise ProbingError(f"--probe {name}: expected pkg.mod:Class or path/file.py:Class")
@@ -47,7 +47,7 @@ def locate(name: str) -> Named:
 def probe(
     named: Named, settings: Settings, devices: tuple[str, ...], require: tuple[str, ...], timeout: float
 ) -> Probed:
-    """Execute it in an isolated process, on the devices, for ``timeout`` seconds at most.
+    """Try the properties in an isolated process, on the devices, for ``timeout`` seconds at most.
 
     Raises ProbingError where no way to run it was found.
     """
@@ -113,7 +113,7 @@ def _module(name: str) -> Path | None:
 
 
 def _defined(path: Path, target: str, hops: int) -> Named:
-    """Where ``target`` is defined: in the file itself, or in the one that it is imported from."""
+    """Find where ``target`` is defined: in the file itself, or in the one that it is imported from."""
     try:
         source = read_source(path)
         tree = parse(source.text)
@@ -164,7 +164,7 @@ def _imports(tree: ast.Module, name: str) -> Iterator[tuple[str, int, str]]:
 
 
 def _hints(named: Named) -> dict[str, tuple[str | int | None, ...]]:
-    """What the model knows of the shapes of the inputs."""
+    """Return the shapes of the inputs, as far as the model knows them."""
     from mha_lint.linter import modelled
     from mha_lint.model.hints import input_hints
 

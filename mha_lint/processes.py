@@ -23,7 +23,7 @@ _CONTEXT = multiprocessing.get_context("spawn")
 
 @dataclass(frozen=True, slots=True)
 class Died:
-    """What stands for the result of an item that killed its process; ``status`` as :mod:`subprocess` gives it."""
+    """Stands for the result of an item that killed its process; ``status`` is as :mod:`subprocess` gives it."""
 
     status: int | None
 
@@ -110,7 +110,7 @@ class _CannotStart(Exception):
 
 
 class _Single(Generic[Item, Result]):
-    """One process and the line to it."""
+    """One process and the connection to it."""
 
     def __init__(self, work: Callable[[Item], Result]) -> None:
         self._line, theirs = _CONTEXT.Pipe()

@@ -1,4 +1,4 @@
-"""What a terminal shows while a long run goes on: files linted, then the file whose fixes are being validated."""
+"""Shows on a terminal how far a long run is: files linted, then the file whose fixes are being validated."""
 
 from __future__ import annotations
 
@@ -61,5 +61,5 @@ class Progress:
 
 
 def in_terminal() -> bool:
-    """Whether stderr is a terminal that can redraw a line."""
+    """Tell whether stderr is a terminal that can redraw a line."""
     return sys.stderr.isatty() and os.environ.get("TERM") != "dumb"

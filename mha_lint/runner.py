@@ -39,7 +39,7 @@ class RunError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """How to run: ``fix`` says whether fixes are left alone, written, or only shown as a diff."""
+    """The plan of a run: ``fix`` says whether fixes are left alone, written, or only shown as a diff."""
 
     fix: Literal["no", "write", "diff"] = "no"
     devices: tuple[str, ...] = ("auto",)
@@ -52,7 +52,7 @@ class Plan:
 
 @dataclass
 class Outcome:
-    """What came of a run. ``rewritten`` holds the files whose text changed (or would), with their new texts."""
+    """The outcome of a run. ``rewritten`` holds the files whose text changed (or would), with their new texts."""
 
     entries: list[Entry] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
@@ -150,7 +150,7 @@ def _remember(memory: Memory, outcome: Outcome) -> None:
 
 
 def _fixes(result: Linted, configuration: Configuration) -> int:
-    """How many fixes this run may try."""
+    """Count the fixes that this run may try."""
     if not result.findings:
         return 0
     unsafe = configuration.of(result.path).unsafe_fixes
@@ -226,7 +226,7 @@ def _traceback() -> str:
 
 
 def is_interrupt(error: BaseException) -> bool:
-    """Ctrl-C is the cause: in the middle of a library's clean-up it can come out as an error of that clean-up's own."""
+    """Tell whether Ctrl-C is the cause: within a library's clean-up it can come out as an error of the clean-up."""
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, KeyboardInterrupt):

@@ -70,7 +70,7 @@ class Settings:
         return repr(self)
 
     def may_fix(self, code: str) -> bool:
-        """A rule's fixes may be tried: the longest matching prefix decides, as in :meth:`enabled`."""
+        """Tell whether a rule's fixes may be tried: the longest matching prefix decides, as in :meth:`enabled`."""
         return _strength(code, (*self.fixable, *self.extend_fixable)) > _strength(code, self.unfixable)
 
     def applicability(self, code: str, declared: Applicability) -> Applicability:

@@ -49,7 +49,7 @@ def _open_closed_streams() -> None:
 
 
 def passed(arguments: list[str]) -> bool:
-    """Whether all is said and done: the files named have nothing to find, and that was reported."""
+    """Tell whether the run is over: no file that is named can hold a finding, and that was reported."""
     paths = [argument for argument in arguments if argument not in _HARMLESS]
     try:
         if not paths or not all(map(_is_plain, paths)):
@@ -64,7 +64,7 @@ def passed(arguments: list[str]) -> bool:
 
 
 def _is_plain(path: str) -> bool:
-    """Whether a path is that of a Python file of ordinary text, in which no rule could find anything."""
+    """Tell whether a path is that of a Python file of ordinary text, in which no rule could find anything."""
     if path.startswith("-") or not path.endswith((".py", ".pyi")) or not os.path.isfile(path):
         return False
     with open(path, "rb") as stream:
@@ -76,7 +76,7 @@ def _is_plain(path: str) -> bool:
 
 
 def _are_configured(paths: list[str]) -> bool:
-    """A settings file above a path, or above the working directory, may have settings to check."""
+    """Tell whether a settings file above a path, or above the working directory, may have settings to check."""
     seen: set[str] = set()
     for folder in {os.getcwd(), *(os.path.dirname(os.path.abspath(path)) for path in paths)}:
         while folder not in seen:

@@ -17,6 +17,7 @@ from samples import BROKEN, CLEAN, FIXED, ROW, SYNTAX_ERROR
 from mha_lint.cli import main
 from mha_lint.files import Source
 from mha_lint.findings import Finding
+from mha_lint.options import FORMATS
 from mha_lint.rules import all_rules
 from mha_lint.settings import Settings
 
@@ -110,6 +111,15 @@ def test_github_writes_workflow_commands(capsys: pytest.CaptureFixture[str]) -> 
     captured = capsys.readouterr()
     assert re.fullmatch(rf"::error title=mha-lint \(MHA001\),file=broken\.py,line={ROW},.*::.*\n", captured.out)
     assert "Found 1 finding (1 error)." in captured.err
+
+
+def test_every_output_format_has_a_report_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
+    write("broken.py")
+    reports = set()
+    for output_format in FORMATS:
+        main(["-q", "--output-format", output_format])
+        reports.add(capsys.readouterr().out)
+    assert len(reports) == len(FORMATS)
 
 
 def test_statistics_count(capsys: pytest.CaptureFixture[str]) -> None:

@@ -18,6 +18,8 @@ torch = pytest.importorskip("torch")
 
 from validation.probed_modules import WIDTH, Attention, Fused  # noqa: E402
 
+from mha_lint.validation.probes import PROBES  # noqa: E402
+
 SOURCE = (ROOT / "tests/validation/probed_modules.py").read_text()
 WRONG = SOURCE.replace('bug: str = "", *, causal: bool = False', 'bug: str = "mask inverted", *, causal: bool = True')
 NEEDY = """
@@ -67,7 +69,7 @@ def test_a_class_that_is_right_has_every_property_that_applies(run: Run) -> None
     assert first.startswith("pkg/right.py: Attention(") and "float32 on cpu, eval mode, inputs x: (3, 5, 32)" in first
     seen = rows(out)
     assert seen.pop("causality") == "not applicable"
-    assert set(seen.values()) == {"holds"} and len(seen) == 6
+    assert seen == {probe: "holds" for probe in PROBES if probe != "causality"}
 
 
 @pytest.mark.parametrize(
@@ -153,6 +155,7 @@ def test_the_fixture_passes_and_fails_with_the_counterexample(pytester: pytest.P
         """
         import pytest
         import torch
+        from mha_lint.validation.probes import PROBES
         from probed_modules import Attention, Fused
 
         X = torch.randn(3, 7, 32)
@@ -162,7 +165,7 @@ def test_the_fixture_passes_and_fails_with_the_counterexample(pytester: pytest.P
             assert [each.outcome for each in seen] == ["holds", "holds"]
 
         def test_all(attention_probe):
-            assert len(attention_probe(Fused(), (X,))) == 7
+            assert [each.probe for each in attention_probe(Fused(), (X,))] == list(PROBES)
 
         def test_wrong(attention_probe):
             attention_probe(Attention("dropout in eval"), {"x": X})

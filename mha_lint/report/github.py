@@ -34,7 +34,7 @@ def _command(entry: Entry) -> str:
 
 
 def _found(finding: Finding) -> str:
-    """What validation says of the finding itself, as more sentences; "" where it says nothing."""
+    """Return what validation says of the finding itself, as more sentences, or "" where it says nothing."""
     if finding.verdict is None:
         return ""
     if finding.verdict.unshown:

@@ -72,7 +72,7 @@ def _obstacle(entry: Entry) -> str:
 
 
 def statistics(entries: Sequence[Entry]) -> str:
-    """How many findings of each rule, the most frequent first; ``[*]`` as in :func:`concise`."""
+    """Count the findings of each rule, the most frequent first; ``[*]`` as in :func:`concise`."""
     rows = _counts(entries)
     width = max((len(str(count)) for *_, count in rows), default=0)
     return "\n".join(f"{count:>{width}}  {code}  [{'*' if fix else ' '}] {name}" for code, name, fix, count in rows)

@@ -9,7 +9,7 @@ from mha_lint.rules.base import Hit, Rule
 
 __all__ = ["Hit", "Rule", "all_rules", "defaults"]
 
-# Whether the rules of this package run unless they are asked for: known before they, and LibCST, are imported.
+# True for each rule of this package that runs by default. The table spares importing the rules, and LibCST with them.
 _OURS = {
     "MHA001": True,
     "MHA002": True,
@@ -47,7 +47,7 @@ def all_rules() -> tuple[type[Rule], ...]:
 
 @lru_cache(maxsize=1)
 def defaults() -> Mapping[str, bool]:
-    """Whether each installed rule runs unless it is asked for, by code.
+    """Tell, for the code of each installed rule, whether it runs by default.
 
     Raises:
         ImportError: an installed rule of someone else can't be imported.

@@ -1,4 +1,4 @@
-"""What a rule is: its identity, its documentation page, its examples, and the function that finds it."""
+"""The base class of rules: code, name, documentation page, examples, and the method that finds the hits."""
 
 from __future__ import annotations
 

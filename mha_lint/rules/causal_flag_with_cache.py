@@ -29,8 +29,8 @@ class CausalFlagWithCache(Rule):
 
     ## What it does
 
-    Flags `scaled_dot_product_attention` with `is_causal=True` on a path on which the keys come from a cache, so that
-    they can be more than the queries, and nothing asks for the lengths.
+    Flags `scaled_dot_product_attention` with `is_causal=True` on a path on which the keys come from a cache and
+    nothing compares the lengths: there can be more keys than queries.
 
     ## Why it matters
 
@@ -56,13 +56,13 @@ class CausalFlagWithCache(Rule):
 
     ## Fix
 
-    There is none: whether one token or several are decoded at a time, the code alone doesn't tell.
+    There is none. The code does not say whether one token or several are decoded at a time.
 
     ## When it stays silent
 
     - The flag, or the path, depends on the lengths, on whether there is a cache, or on the stage of decoding.
     - The queries come from the cache too.
-    - What the flag is isn't known: a parameter of the function.
+    - The value of the flag is not known: it is a parameter of the function.
 
     ## References
 
@@ -74,7 +74,7 @@ class CausalFlagWithCache(Rule):
     name = "causal-flag-with-cache"
     severity = "warning"
     why = "The flag's mask is aligned top left: a new token sees the oldest keys of the cache, and not its own."
-    no_fix = "whether one token or several are decoded at a time, the code alone does not tell"
+    no_fix = "the code does not say whether one token or several are decoded at a time"
     invalid: ClassVar = (
         "import torch.nn.functional as F\ndef attend(q, k, v, cache):\n    k, v = cache.update(k, v)\n"
         "    return F.scaled_dot_product_attention(q, k, v, is_causal=True)\n",
@@ -101,7 +101,7 @@ class CausalFlagWithCache(Rule):
 
 
 def _hides_the_cache(seen: OperationSeen) -> bool:
-    """Whether the flag may be set on this path, with keys from a cache and no question about their number."""
+    """Tell whether the flag may be set while the keys come from a cache, on a path that compares no lengths."""
     query, key = seen.argument(0, "query"), seen.argument(1, "key")
     if not isinstance(key, Tensor) or "cached" not in key.roles:
         return False
@@ -111,7 +111,7 @@ def _hides_the_cache(seen: OperationSeen) -> bool:
 
 
 def _may_be_set(flag: Value | None, seen: OperationSeen) -> bool:
-    """Whether the flag is True, or what the class was built with: nothing that asks for anything in the call."""
+    """Tell whether the flag is True, or a value of the constructor: then it depends on nothing in the call."""
     match flag:
         case Const(True):
             return True
@@ -122,7 +122,7 @@ def _may_be_set(flag: Value | None, seen: OperationSeen) -> bool:
 
 
 def _is_guard(text: str) -> bool:
-    """Whether a condition compares lengths, or asks for the stage of decoding."""
+    """Tell whether a condition compares lengths, or asks for the stage of decoding."""
     if _STAGE.search(text):
         return True
     return _COMPARED.search(text) is not None and '"' not in text and "'" not in text

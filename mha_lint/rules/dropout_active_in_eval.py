@@ -148,7 +148,7 @@ def given(call: cst.Call, index: int, *names: str) -> cst.Arg | None:
 
 
 def _drops_in_eval(seen: OperationSeen, model: FileModel) -> bool:
-    """Whether the call drops on this path, with a rate that is the class's own, whatever the mode."""
+    """Tell whether the call drops on this path in eval mode too, with a rate that is the class's own."""
     match seen.name:
         case "scaled_dot_product_attention":
             rate = seen.argument(4, "dropout_p")
@@ -165,7 +165,7 @@ def _drops_in_eval(seen: OperationSeen, model: FileModel) -> bool:
 
 
 def _is_gated(seen: OperationSeen) -> bool:
-    """Whether the path is one that is only taken in train mode, or is chosen by something like it."""
+    """Tell whether a condition on this path names the mode: the path may be taken in train mode alone."""
     return any(_MODE.search(text) and (taken or not _asks(text)) for text, taken in seen.conditions)
 
 
@@ -174,7 +174,7 @@ def _asks(text: str) -> bool:
 
 
 def _is_rate(value: Value, seen: OperationSeen, model: FileModel) -> bool:
-    """Whether the value is a rate that the class was built with, or one that is written in the code, and not 0."""
+    """Tell whether the value is a rate from the constructor, or a number in the code other than 0."""
     match value:
         case Number(factor):
             if factor is None or factor.constant == 0:
@@ -199,7 +199,7 @@ def _is_zero(layer: Layer) -> bool:
 
 
 def _is_own(key: str, seen: OperationSeen) -> bool:
-    """Whether the name is the class's own, or the module's: not a parameter of the function, nor made by a call."""
+    """Tell whether the name belongs to the class or the file: no parameter of the function, no result of a call."""
     if key.startswith(("<", "(")) or _MODE.search(key) or _ON_PURPOSE.search(key):
         return False
     if key.startswith("self."):  # set by a base class that is not of this file; a property may ask for the mode
@@ -208,18 +208,18 @@ def _is_own(key: str, seen: OperationSeen) -> bool:
 
 
 def _is_attribute(value: Value, seen: OperationSeen, model: FileModel) -> bool:
-    """Whether the constructor of the class keeps this very value, whatever it got it from."""
+    """Tell whether the constructor of the class keeps this very value."""
     built = (each.built for each in model.classes if each.cls.name == seen.symbol.partition(".")[0])
     return any(value == kept for states in built for state in states for kept in state.attributes.values())
 
 
 def _of_torch(node: cst.Call, model: FileModel) -> bool:
-    """Whether the call is of torch's own function, not of a method that has its name."""
+    """Tell whether the call is of torch's own function, not of a method that has its name."""
     return isinstance(node.func, cst.Name) or (model.names.qualify(node.func) or "").startswith("torch.")
 
 
 def _is_on_purpose(node: cst.Call, model: FileModel, places: Places) -> bool:
-    """Whether names say that dropout stays on, or the class has a way of its own to switch it off."""
+    """Tell whether names say that dropout stays on, or the class switches it off in a way of its own."""
     if any(_ON_PURPOSE.search(places.source(arg)) for arg in node.args):
         return True
     for parent in places.parents(node):

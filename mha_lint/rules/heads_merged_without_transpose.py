@@ -49,11 +49,12 @@ class HeadsMergedWithoutTranspose(Rule):
 
     ## Fix
 
-    Transposes heads and tokens first; where the tokens come first in the result, `(t, b, h*d)`, it brings all three in
-    order. It is *unsafe* because the module computes something else afterwards, on purpose: weights that were trained
+    Transposes heads and tokens first. Where the tokens come first in the result, `(t, b, h*d)`, it permutes all three.
+    The fix is *unsafe* because the module computes something else afterwards, on purpose: weights that were trained
     with the scrambled order must be trained again. Relation *corrected*: before, a change of a later token reaches an
     earlier one through a causal mask, or a permutation of the tokens does more than permute the result, or tokens that
-    are all alike become different ones; after, none of it; with one token, or one head, both compute the same.
+    are all alike become different ones. After, nothing of this happens. With one token, or one head, both compute the
+    same.
 
     ## When it stays silent
 
@@ -96,6 +97,6 @@ class HeadsMergedWithoutTranspose(Rule):
 
 
 def agreed(found: list[Scramble | None], seen: list[ViewSeen]) -> Scramble | None:
-    """What the paths on which the order is known agree on."""
+    """Return what all paths agree on, of those on which the order is known."""
     kinds = {(each.folded, each.rank, each.time_first): each for each in found if each is not None}
     return None if len(kinds) != 1 or any(map(keeps_order, seen)) else next(iter(kinds.values()))

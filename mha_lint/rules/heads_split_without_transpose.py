@@ -27,7 +27,7 @@ class HeadsSplitWithoutTranspose(Rule):
     ## What it does
 
     Flags a projection of shape `(b, t, h*d)` that is viewed or reshaped straight to `(b, h, t, d)` or `(b*h, t, d)`,
-    and one of `(t, b, h*d)` that is to `(b*h, t, d)`.
+    and one of shape `(t, b, h*d)` that is viewed or reshaped straight to `(b*h, t, d)`.
 
     ## Why it matters
 
@@ -49,15 +49,16 @@ class HeadsSplitWithoutTranspose(Rule):
 
     ## Fix
 
-    Splits, then transposes. It is *unsafe* because the module computes something else afterwards, on purpose: weights
-    that were trained with the scrambled order must be trained again. Relation *corrected*: before, a change of a
-    later token reaches an earlier one through a causal mask, or a permutation of the tokens does more than permute the
-    result, or tokens that are all alike become different ones; after, none of it; with one token, or one head, both
-    compute the same. Where the tokens come first, `(t, b, h*d)` is viewed as `(t, b*h, d)`, then transposed.
+    Splits, then transposes. Where the tokens come first, `(t, b, h*d)` is viewed as `(t, b*h, d)`, then transposed. The
+    fix is *unsafe* because the module computes something else afterwards, on purpose: weights that were trained with
+    the scrambled order must be trained again. Relation *corrected*: before, a change of a later token reaches an
+    earlier one through a causal mask, or a permutation of the tokens does more than permute the result, or tokens that
+    are all alike become different ones. After, nothing of this happens. With one token, or one head, both compute the
+    same.
 
     ## When it stays silent
 
-    - The features were moved before the tokens first, as `(b, h*d, t)`, or the batch stays there: `(t, b*h, d)`.
+    - The features were moved before the tokens first, as in `(b, h*d, t)`, or the tokens stay first: `(t, b*h, d)`.
     - The sizes are not known well enough to tell the order, or there is one token, or one head.
     - What is viewed is not a projection, or has nothing to do with attention.
 
@@ -90,11 +91,13 @@ class HeadsSplitWithoutTranspose(Rule):
             if any(found) and isinstance(node, cst.Call):
                 first = node.func.attr if isinstance(node.func, cst.Attribute) else node.func
                 where = "" if all(found) else ", on one path through the code"
-                message = f"heads are split off before the tokens, across which their features lie{where}"
+                message = (
+                    f"heads are split off before the tokens, with no transpose: each takes in only a few tokens{where}"
+                )
                 yield Hit(first, node, message, seen[0].symbol, evidence=agreed(found, known))
 
 
 def _attends(symbol: str, model: FileModel) -> bool:
-    """Whether a function belongs to an attention: it, or another of its class, computes one, or it is called so."""
+    """Tell whether a function, or another of its class, computes attention, or is named after it."""
     owner = symbol.partition(".")[0]
     return _ATTENTION.search(owner) is not None or any(other.partition(".")[0] == owner for other in model.scored)

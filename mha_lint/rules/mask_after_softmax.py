@@ -31,8 +31,8 @@ class MaskAfterSoftmax(Rule):
     ## Why it matters
 
     The softmax has shared out the weight among all keys, the masked ones included. To zero these afterwards leaves
-    rows that sum to less than one: the result shrinks with the number of masked keys, a query with much padding gets
-    hardly anything, and what is left still depends on the scores of the masked keys: a decoder sees the future.
+    rows that sum to less than one. The result shrinks with the number of masked keys, and a query with much padding
+    gets hardly anything. What is left still depends on the scores of the masked keys: a decoder sees the future.
 
     ## Example
 
@@ -52,15 +52,15 @@ class MaskAfterSoftmax(Rule):
 
     ## Fix
 
-    None: where the mask belongs, and what of it, is for a reader to say.
+    There is none. The code does not say which keys the scores should leave out, and where.
 
     ## When it stays silent
 
     - The scores were masked before the softmax as well on every path through the code, or something was added to
       them, which may be a mask.
     - The weights are normalised again: divided by their sum, or by anything else.
-    - The weights are multiplied by what is not known to be a mask: a gate, a mask of heads, dropout.
-    - The mask is of whole rows, or is told by the weights themselves (the largest few, NaN).
+    - The weights are multiplied by something that is not known to be a mask: a gate, a mask of heads, dropout.
+    - The mask hides whole rows, or is computed from the weights themselves (the largest few, NaN).
 
     ## References
 
@@ -71,7 +71,7 @@ class MaskAfterSoftmax(Rule):
     code = "MHA107"
     name = "mask-after-softmax"
     severity = "error"
-    no_fix = "which of the masked keys the scores should leave out, and where, its author knows"
+    no_fix = "the code does not say which keys the scores should leave out, and where"
     why = "The softmax has shared out the weight among the masked keys too: what is left sums to less than one."
     invalid: ClassVar = (
         "def attend(q, k, v, mask):\n    w = (q @ k.transpose(-2, -1)).softmax(-1)\n"

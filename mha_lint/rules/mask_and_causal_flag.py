@@ -30,9 +30,9 @@ class MaskAndCausalFlag(Rule):
 
     ## Why it matters
 
-    The two exclude each other. The reference implementation raises a RuntimeError; some of the fused kernels run, with
-    no word about which of the two they apply. So the same call fails on the CPU and passes on a GPU, or changes its
-    meaning with the version of torch, the dtype, or whether the mask needs a gradient.
+    The two exclude each other. The reference implementation raises a RuntimeError; some of the fused kernels run, and
+    do not say which of the two they apply. So the same call fails on the CPU and passes on a GPU, or changes its
+    meaning with the version of torch, with the dtype, or with a mask that needs a gradient.
 
     ## Example
 
@@ -48,12 +48,12 @@ class MaskAndCausalFlag(Rule):
 
     ## Fix
 
-    There is none: whether the mask holds the causal one already, or must be joined with it, is for its author to say.
+    There is none. The code does not say whether the mask is causal already, or must be joined with a causal one.
 
     ## When it stays silent
 
     - The mask is None wherever the flag is set: `is_causal=mask is None`, a branch, an assertion.
-    - What the flag is isn't known: a parameter, or an attribute that the caller chooses.
+    - The value of the flag is not known: it is a parameter, or an attribute that the caller chooses.
 
     ## References
 
@@ -67,7 +67,7 @@ class MaskAndCausalFlag(Rule):
     name = "mask-and-causal-flag"
     severity = "error"
     why = "The two exclude each other: torch raises a RuntimeError, or, in some kernels, drops one without a word."
-    no_fix = "whether the mask is causal already, or must be joined with one that is, its author knows"
+    no_fix = "the code does not say whether the mask is causal already, or must be joined with a causal one"
     invalid: ClassVar = (
         "import torch.nn.functional as F\ndef attend(q, k, v, mask=None):\n"
         "    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=True)\n",
@@ -100,7 +100,7 @@ def _is_true(flag: cst.BaseExpression | None) -> bool:
 
 
 def _sets_both(seen: OperationSeen, always: bool) -> bool:
-    """Whether a mask is set on a path on which the flag is; ``always`` where the call itself says True.
+    """Tell whether a mask is set on a path on which the flag is; ``always`` where the call itself says True.
 
     Then whatever stands as the mask, if only the result of an unknown call, would have to be None in every call.
     """
@@ -122,7 +122,7 @@ _LIKE = re.compile(r"\.(?:n?dim|shape|size|dtype)\b")  # asks what a mask is lik
 
 
 def _asks_for_mask(text: str, taken: bool) -> bool:
-    """Whether a condition may be about the mask's being there; one that says it is not None is no excuse."""
+    """Tell whether a condition may ask if there is a mask; a condition under which there is one does not count."""
     if _LIKE.search(text):
         return False
     return "mask" in text.lower() and not (text.endswith(" is None") and not taken)

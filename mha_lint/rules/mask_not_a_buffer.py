@@ -40,8 +40,8 @@ class MaskNotABuffer(Rule):
 
     ## What it does
 
-    Flags a tensor, such as a causal mask, that the constructor keeps as a plain attribute, or that is made with no
-    `device=`, where it is used with scores, weights, projections or parameters.
+    Flags a tensor, such as a causal mask, that is used with scores, weights, projections or parameters, although the
+    constructor keeps it as a plain attribute, or it is made with no `device=`.
 
     ## Why it matters
 
@@ -73,7 +73,7 @@ class MaskNotABuffer(Rule):
     ## When it stays silent
 
     - The tensor is moved, by `.to(…)`, `type_as`, `.cuda()`, on every path, or a condition asks for the device.
-    - It has no dimension, is only indexed by, or is only copied from: torch takes these from any device.
+    - The tensor has no dimension, or the code only indexes with it or copies from it: torch takes it from any device.
     - A function outside of a module computes no attention, or makes all its tensors itself, as tests do.
     - The file sets a default device, or makes the tensor inside `with torch.device(…)`; the class has a `to`, `cuda` or
       `_apply` of its own.
@@ -87,7 +87,7 @@ class MaskNotABuffer(Rule):
     code = "MHA110"
     name = "mask-not-a-buffer"
     severity = "warning"
-    why = "It stays on the CPU when the module moves: the first operation with a tensor of the GPU raises."
+    why = "It stays on the CPU when the module moves: the first operation with a tensor on the GPU raises."
     applicability = "safe"
     relation = "repaired"
     invalid: ClassVar = (
@@ -127,20 +127,20 @@ class MaskNotABuffer(Rule):
 
 
 def _raises(meeting: Meeting) -> bool:
-    """Whether it is one of a module that has moved, on a path on which nobody asks for the device."""
+    """Tell whether no condition asks for the device, and the function is none that builds the module."""
     name = meeting.function.name.value if isinstance(meeting.function, cst.FunctionDef) else ""
     return not _BUILDING.search(name) and not any(_DEVICE.search(text) for text, _ in meeting.conditions)
 
 
 def _is_of_a_module(meeting: Meeting, model: FileModel, places: Places) -> bool:
-    """Whether the other tensor is one of a module, or is given to a function that attends: both may be on a GPU."""
+    """Tell whether the other tensor may be on a GPU: it is a module's, or an argument of a function that attends."""
     cls = _class_around(meeting.function, model, places)
     attends = bool(meeting.inputs) and meeting.symbol in model.scored
     return attends or (cls is not None and is_module(cls))
 
 
 def _is_told_around(home: cst.Call, places: Places) -> bool:
-    """Whether the call stands inside ``with torch.device(…)``."""
+    """Tell whether the call stands inside ``with torch.device(…)``."""
     return any(
         isinstance(parent, cst.With) and any(_DEVICE.search(places.source(item.item)) for item in parent.items)
         for parent in places.parents(home)
@@ -164,7 +164,7 @@ def kept_as(home: cst.Call, places: Places) -> str:
 
 
 def _moves_itself(cls: ClassInfo, name: str, places: Places) -> bool:
-    """Whether the class moves what it keeps in a way of its own, or someone in the file does it."""
+    """Tell whether the class, or other code of the file, moves the attribute in a way of its own."""
     if any(cls.method(method) is not None for method in ("to", "cuda", "_apply")):
         return True
     return re.search(_MOVED.replace("{name}", re.escape(name)), places.text) is not None

@@ -44,9 +44,9 @@ class MaskPolarityInverted(Rule):
 
     ## Why it matters
 
-    The conventions are opposite: in `scaled_dot_product_attention` True takes part in attention, in `masked_fill`
-    and in `nn.MultiheadAttention` True is left out. The wrong one lets each token see the future and hides the past
-    and the token itself. The last token sees nothing: its result is NaN, or that of an average over all.
+    The conventions are opposite: in `scaled_dot_product_attention` True means *attend*, in `masked_fill` and in
+    `nn.MultiheadAttention` it means *leave out*. The wrong one lets each token see the future and hides the past
+    and the token itself. The last token sees nothing: its result is NaN, or the average of all values.
 
     ## Example
 
@@ -71,9 +71,9 @@ class MaskPolarityInverted(Rule):
     ## When it stays silent
 
     - It isn't known which region the mask marks: a mask that is given, or a window.
-    - The diagonal is on the other side: a token that sees itself and the future is attention backward, on purpose.
-    - Scores that don't come to a softmax: pairs of which one half is not asked for.
-    - The mask was transposed or inverted on the way; that is followed.
+    - Each token sees itself and the future: that is attention backward, on purpose.
+    - The scores do not go into a softmax, as where only one half of all pairs is wanted.
+    - A transpose or an inversion on the way puts the mask right.
 
     ## References
 
@@ -85,7 +85,7 @@ class MaskPolarityInverted(Rule):
     code = "MHA106"
     name = "mask-polarity-inverted"
     severity = "error"
-    why = "Where True means attend, and where it means ignore, differs: this mask hides the past and shows the future."
+    why = "True means attend in some functions, and ignore in others: this mask hides the past and shows the future."
     applicability = "unsafe"
     relation = "corrected"
     invalid: ClassVar = (
@@ -157,17 +157,17 @@ def _mask(value: Value | None) -> Mask | None:
 
 
 def _past(mask: Mask) -> bool:
-    """Whether it marks all of the past, and not all of the future."""
+    """Tell whether it marks all of the past, and not all of the future."""
     return mask.inside == ONES and mask.outside is not None and 0.0 in mask.outside
 
 
 def _future(mask: Mask) -> bool:
-    """Whether it marks nothing of the past, and some of the future."""
+    """Tell whether it marks nothing of the past, and some of the future."""
     return mask.inside == ZERO and (mask.outside is None or 1.0 in mask.outside)
 
 
 def _hides(mask: Mask) -> bool:
-    """Whether it is added to scores, and hides the past."""
+    """Tell whether it is added to scores, and hides the past."""
     return mask.inside is not None and max(mask.inside) <= NEGATIVE and mask.outside == ZERO
 
 
@@ -176,7 +176,7 @@ def _are_scores(value: Value | None) -> bool:
 
 
 def _is_negative(value: Value | None) -> bool:
-    """Whether scores are masked with it: a huge negative number, or the smallest of the dtype."""
+    """Tell whether scores are masked with it: a huge negative number, or the smallest of the dtype."""
     factor = as_factor(value)
     number = None if factor is None else factor.constant
     return (number is not None and number <= NEGATIVE) or (number is None and _is_smallest(value))

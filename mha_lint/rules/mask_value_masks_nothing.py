@@ -37,11 +37,11 @@ class MaskValueMasksNothing(Rule):
     ## What it does
 
     Flags attention scores that are filled, where they are masked, with 0 or with a tiny number such as `-1e-9` before
-    they go through a softmax. Also scores that are multiplied by a mask of zeros and ones.
+    they go through a softmax. It also flags scores that are multiplied by a mask of zeros and ones.
 
     ## Why it matters
 
-    The softmax takes the exponential: a score of 0 has weight 1 before normalisation, that of an average key. The
+    The softmax takes the exponential: a score of 0 has weight 1 before normalisation, as an average key has. So the
     masked keys are attended to like any other: padding leaks into the result, and a decoder sees the future.
     `-1e-9` is `-1e9` with a slip of one character. The model trains all the same.
 
@@ -61,17 +61,17 @@ class MaskValueMasksNothing(Rule):
 
     ## Fix
 
-    Fills with `torch.finfo(scores.dtype).min`, of `torch.float32` where they are cast to it there, or with
-    `float("-inf")` where they have no name and the mask is the causal one, which leaves no row without a key. It is
-    *unsafe* because the module computes something else afterwards, on purpose. Relation *corrected*: before, a token
-    that is masked changes the result; after, it does not.
+    Fills with `torch.finfo(scores.dtype).min`, or with the smallest number of `torch.float32` where the scores are
+    cast to it there. Where the scores have no name and the mask is causal, it fills with `float("-inf")`: a causal
+    mask leaves each row a key. The fix is *unsafe* because the module computes something else afterwards, on purpose.
+    Relation *corrected*: before, a token that is masked changes the result; after, it does not.
 
     ## When it stays silent
 
     - Scores that are filled with 0 were masked in another way as well, on every path through the code: by a fill, by
       something that is added to them, or in code of another file.
-    - The mask is of whole rows, or told by the scores themselves, such as NaN.
-    - What is filled does not come to a softmax: similarities, features, attention by a sigmoid or a linear one.
+    - The mask hides whole rows, or is computed from the scores themselves, as where they are NaN.
+    - What is filled does not go into a softmax: similarities, features, linear attention, attention by a sigmoid.
     - The value is not known.
 
     ## References

@@ -53,11 +53,11 @@ class MaskValueOverflowsHalf(Rule):
 
     ## Fix
 
-    Fills with `torch.finfo(scores.dtype).min`; where the scores have no name there and the mask is the causal one,
-    which leaves no row without a key, with `float("-inf")`. Relation *repaired*: wherever the code ran before, it
-    computes the same; in float16, where it raised, it computes what a fill with the smallest number means. It is
-    *unsafe* where another mask is added to the same scores, or leaves a row that is causal no key: rows that are
-    masked as a whole may come out otherwise.
+    Fills with `torch.finfo(scores.dtype).min`. Where the scores have no name there and the mask is causal, it fills
+    with `float("-inf")`: a causal mask leaves each row a key. Relation *repaired*: wherever the code ran before, it
+    computes the same; in float16, where it raised, it computes what a fill with the smallest number means. The fix is
+    *unsafe* where another mask is added to the same scores, and where `float("-inf")` is written beside any other
+    mask: rows that are masked as a whole may come out otherwise.
 
     ## When it stays silent
 
@@ -65,7 +65,7 @@ class MaskValueOverflowsHalf(Rule):
     - The value is chosen by dtype: `torch.finfo`, a conditional on it; or the code asserts which dtype it takes.
     - `scores[mask] = -1e9`, `torch.where(mask, scores, -1e9)` and sums with `-1e9 * mask`: these round to minus
       infinity in float16, and raise nothing.
-    - What is filled does not come to a softmax.
+    - What is filled does not go into a softmax.
 
     ## References
 

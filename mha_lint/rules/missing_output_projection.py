@@ -70,17 +70,17 @@ class MissingOutputProjection(Rule):
 
     ## Fix
 
-    Builds the projection at the end of `__init__`, of the merged width in the constructor's own terms and with the
-    class's own `bias`, `device` and `dtype` habits, initialised to the identity: the module computes what it did
-    until it is trained, and old checkpoints load with `strict=False`. Applies it to the merged tensor in `forward`.
-    Relation *extended*: with the new parameters at the identity, outputs and gradients are the same, `state_dict`
-    gains exactly the announced keys, and gradients reach the new parameters. Option `out-proj-init = "default"`
-    leaves PyTorch's initialisation (validated with the identity loaded). Where a projection was built but never
-    applied, the fix applies that one, and weights that old checkpoints carry unused begin to act.
+    Builds the projection at the end of `__init__` and applies it to the merged tensor in `forward`. Its width is
+    written in the constructor's own names, and `bias`, `device` and `dtype` are those of the class's other layers. It
+    is initialised to the identity: until it is trained the module computes what it did, and old checkpoints load with
+    `strict=False`. Relation *extended*: with the new parameters at the identity, outputs and gradients are the same,
+    `state_dict` gains exactly the announced keys, and gradients reach the new parameters. Option `out-proj-init =
+    "default"` leaves PyTorch's initialisation (validated with the identity loaded). Where a projection was built but
+    never applied, the fix applies that one, and weights that old checkpoints carry unused begin to act.
 
-    It is *unsafe* because more than results counts: a strict `load_state_dict` of an old checkpoint fails, the state of
-    an optimizer no longer fits, and the random numbers that are drawn after the new parameters are others. To have it
-    applied by `--fix` alone, set `extend-safe-fixes = ["MHA003"]`.
+    It is *unsafe* because results are not all that counts: a strict `load_state_dict` of an old checkpoint fails, the
+    state of an optimizer no longer fits, and the random numbers that are drawn after the new parameters are others. To
+    have it applied by `--fix` alone, set `extend-safe-fixes = ["MHA003"]`.
 
     ## When it stays silent
 
@@ -148,7 +148,7 @@ def _unprojected(model: ClassModel) -> Unprojected | None:
 
 
 def _hides_something(value: Value) -> bool:
-    """Whether what comes first in a returned value is unknown: a projection could be in it."""
+    """Tell whether what comes first in a returned value is unknown: a projection could be in it."""
     match value:
         case Sequence(items) if items:
             return _hides_something(items[0])
@@ -180,7 +180,7 @@ def _decorators(node: cst.FunctionDef) -> str:
 
 
 def _projected_by_callers(cls: ClassInfo, file: FileModel) -> bool:
-    """Whether every user of the class in this file maps its output linearly, or could, for all that is known."""
+    """Tell whether every user of the class in this file maps its output linearly, or may do so."""
     others = (other for other in file.names.every_class if is_module(other) and other is not cls)
     callers = [other for other in others if usage.mentions(other.node, cls.name)]
     if any(usage.mentions(value, cls.name) for value in file.names.constants.values()):

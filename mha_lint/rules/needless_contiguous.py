@@ -65,8 +65,8 @@ class NeedlessContiguous(Rule):
 
     ## When it stays silent
 
-    - The layout is not proved: inputs and parameters as they came, convolutions (whose result is channels-last where
-      their weights are), the result of `scaled_dot_product_attention` or of code in another file.
+    - The layout is not proved: inputs and parameters, convolutions (their result is channels-last where their weights
+      are), the result of `scaled_dot_product_attention` or of code in another file.
     - A memory format is asked for.
     - `.reshape` would give a view that is not contiguous: later code may need it to be.
     - Helper functions: other callers may pass other tensors.

@@ -60,10 +60,10 @@ class NumberMaskIsAdded(Rule):
 
     ## Fix
 
-    For a causal mask, `mask.bool()`, or `mask == 0` where what it marks is what the function leaves out with True.
-    For another the code doesn't say which of the two is meant, and none is written. It is *unsafe* because the module
-    computes something else afterwards, on purpose. Relation *corrected*: before, a masked token changes the result;
-    after, it does not.
+    For a causal mask, writes `mask.bool()`, or `mask == 0` where a 1 of the mask and True in the function mean the
+    opposite. For other masks there is no fix: the code does not say which of the two is meant. It is *unsafe* because
+    the module computes something else afterwards, on purpose. Relation *corrected*: before, a masked token changes the
+    result; after, it does not.
 
     ## When it stays silent
 
@@ -121,7 +121,7 @@ def _number_mask(value: Value | None) -> Mask | None:
 
 
 def _means_true(mask: Mask | None, name: str) -> bool | None:
-    """Whether its ones should become True, where a causal mask is meant; None where that is not known."""
+    """Tell whether the ones of a causal mask should become True; None where the mask is not known to be causal."""
     if mask is None or mask.diagonal != 0:
         return None
     if mask.outside == ZERO:

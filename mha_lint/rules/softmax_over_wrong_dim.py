@@ -22,15 +22,15 @@ class SoftmaxOverWrongDim(Rule):
     ## What it does
 
     Flags a softmax of attention scores over another dimension than the one along which the weights are then summed
-    over the values: the queries', the heads', the batch's. So does a softmax that names no dimension, for which torch
-    chooses the first of 3-D scores and the second of 4-D ones. The keys' dimension is told by the product with the
-    values, with einsum by its letters: it isn't always the last.
+    over the values: the queries', the heads', the batch's. A softmax that names no dimension is flagged where torch
+    chooses such a one: the first of 3-D scores, the second of 4-D ones. Which dimension is the keys' is read off the
+    product with the values, or off the letters of an einsum: it isn't always the last.
 
     ## Why it matters
 
-    Attention is an average of values. Normalised over the queries, the weights of one query sum to anything, and
-    what it gets depends on the other queries, later ones and those of padding included. Shapes are right and the
-    model trains.
+    Attention is an average of values. If the softmax is over the queries, the weights of one query sum to anything,
+    and its result depends on the other queries, on later ones and on padding too. The shapes are right and the model
+    trains.
 
     ## Example
 
@@ -56,8 +56,8 @@ class SoftmaxOverWrongDim(Rule):
     - The weights are normalised again afterwards, as in slot attention, which lets slots compete for inputs.
     - The same weights are used along two dimensions, one of which the softmax was over.
     - Two softmaxes mirror each other: each is over the dimension along which the weights of the other are used.
-    - What the softmax is of is no product of queries and keys: linear attention, routing by a learned map.
-    - Where the keys lie is not known.
+    - The softmax is not of a product of queries and keys: linear attention, routing by a learned map.
+    - It is not known which dimension is the keys'.
 
     ## References
 

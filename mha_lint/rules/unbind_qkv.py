@@ -41,7 +41,7 @@ class UnbindQkv(Rule):
 
     ## Why it matters
 
-    To unbind at dimension 0, the packed dimension was first permuted to the front. In training that costs: the
+    To unbind at dimension 0, the packed dimension is first permuted to the front. That costs time in training: the
     gradients of q, k and v are stacked along the front and permuted back, in an order that the projection does not
     want. Measured on an H100 (torch 2.11, whole module, eager), against `.unbind(0)`: unbinding at the packed
     dimension *before* permuting, `qkv.view(b, n, 3, h, d).unbind(2)`, is the same speed forward and mostly faster
@@ -69,9 +69,9 @@ class UnbindQkv(Rule):
 
     Option `qkv-split`. `"auto"` (the default) rewrites to unbind-before-permute where the view and the permute are
     visible and nothing else uses the permuted tensor, and to indexing in code that runs under `torch.no_grad` or
-    `torch.inference_mode`; elsewhere it reports, says why it keeps the line, and names the option. `"index"` always
-    rewrites to indexing. A comment that tells the shape of the permuted tensor goes, one that tells the shape of the
-    parts moves to where they have it. Relation *equivalent*: the same outputs and gradients to the last bit.
+    `torch.inference_mode`; elsewhere it keeps the line, says why, and names the option. `"index"` always rewrites to
+    indexing. A comment on the shape of the permuted tensor is deleted; one on the shape of the parts moves to the line
+    where they have that shape. Relation *equivalent*: the same outputs and gradients to the last bit.
 
     ## When it stays silent
 

@@ -30,8 +30,8 @@ class ViewOfTransposed(Rule):
 
     ## Why it matters
 
-    `.view` never copies. Merging the heads back, `(b, t, h, d) -> (b, t, h*d)`, after `transpose(1, 2)` asks for a
-    dimension that takes in two places of memory that are not neighbours, and torch raises `RuntimeError: view size is
+    `.view` never copies. Merging the heads back, `(b, t, h, d) -> (b, t, h*d)`, after `transpose(1, 2)` asks for one
+    dimension over numbers that are not evenly spaced in memory, and torch raises `RuntimeError: view size is
     not compatible with input tensor's size and stride`. Where the offending path is rare (a fallback without flash
     attention, a long prompt) the crash comes in production.
 
@@ -62,8 +62,8 @@ class ViewOfTransposed(Rule):
       interpolation (which may be channels-last) or of code in another file.
 
     The answer is for tensors in which no size involved is 1: with one head, or one token, such a view happens to work.
-    An input is taken to be contiguous as it comes, unless a caller in the file passes it otherwise: code that relies
-    on its input being stored in another order is right to be told so.
+    An input is taken to be contiguous, unless a caller in the file passes another one: code that relies on an input
+    in another layout has a finding.
 
     ## References
 

@@ -29,8 +29,8 @@ class WrongScoreScale(Rule):
     ## Why it matters
 
     A product of two vectors of d standard-normal numbers has variance d; divided by the root of d it has variance 1.
-    Larger scores push the softmax to where one key takes all and hardly a gradient flows; smaller ones make it an
-    average of everything. The model trains either way, slower and to a worse result.
+    With larger scores the softmax saturates: one key takes all, and hardly a gradient flows. With smaller ones it
+    averages everything. The model trains either way, slower and to a worse result.
 
     ## Example
 
@@ -48,11 +48,11 @@ class WrongScoreScale(Rule):
 
     ## Fix
 
-    Scales the product by `d ** -0.5`, with d as the code names it where it does: where `self.scale` is set if all that
-    read it need the same, else where it is used, and what nothing reads then goes. It is *unsafe* because the module
-    computes something else afterwards, on purpose: weights that were trained with the other scale expect it. Relation
-    *corrected*: before, with standard-normal queries and keys the scores have another variance than 1; after, they
-    have that.
+    Scales the product by `d ** -0.5`, with the code's own name for d where it has one. It changes the line that sets
+    `self.scale` if all that read it need the same, else the line that uses it; a scale that nothing reads any more is
+    deleted. The fix is *unsafe* because the module computes something else afterwards, on purpose: weights that were
+    trained with the other scale expect it. Relation *corrected*: with standard-normal queries and keys, the variance
+    of the scores is not 1 before, and is 1 after.
 
     ## When it stays silent
 
@@ -60,7 +60,7 @@ class WrongScoreScale(Rule):
     - Queries or keys are normalised (cosine attention, QK-norm), or cast to float32 before the product.
     - Not scaled: a bias is added to the scores (T5 folds the scale into its initialisation), there is one head, or
       queries and keys are not linear maps, with nothing but a change of layout between.
-    - On another path through the code something scales as well, so that the two go together.
+    - On another path through the code something else scales as well: the two factors belong together.
     - The widths are not known.
 
     ## References
@@ -108,5 +108,5 @@ class WrongScoreScale(Rule):
 
 
 def _is_meant(scale: Scale, wrong: Scale) -> bool:
-    """Whether a path on which something else scales as well explains a scale that would be wrong without it."""
+    """Tell whether another path, on which a second factor scales too, explains a scale that alone would be wrong."""
     return wrong.whole and not scale.whole and not scale.factor.same(wrong.factor) and mistake(scale) is None
