@@ -8,7 +8,7 @@ PACKAGE_OR_PATH is a file, a folder of source, an unpacked package, or what pip 
 this repository, or a folder with a checkout; it is compared with the files of this checkout as they are. Each version
 runs in processes of its own, all rules on, comments that silence ignored. ``--without-screen`` makes one version or
 both look at all of each file. ``--mistakes N`` adds, for N files of each package drawn by ``--seed``, texts with the
-mistakes that the rules look for written in.
+mistakes that the rules look for written in; ``--alone`` compares nothing but these.
 
 A difference is printed as ``path:row:column: CODE KIND: WHAT``: "lost" is a finding that the other version alone has,
 "new" one that this checkout alone has, and every other kind is a field whose value changed (other → this). The exit
@@ -115,15 +115,15 @@ def compare(
             yield from pool.map(both, texts)
 
 
-def texts_of(name: str, *, sample: int | None, mistakes: int, seed: int) -> Iterator[Text]:
-    """The files of a package, then versions of some of them with mistakes written in."""
+def texts_of(name: str, *, sample: int | None, mistakes: int, seed: int, alone: bool = False) -> Iterator[Text]:
+    """The files of a package, then versions of some of them with mistakes written in; ``alone`` gives only those."""
     source = unpacked(name)
     files = [source] if source.is_file() else sorted(source.rglob("*.py"))
     draw = random.Random(seed)
     if sample is not None:
         files = sorted(draw.sample(files, min(sample, len(files))))
-    for path in files:
-        yield Text(path, str(path), path.read_bytes())
+    if not alone:
+        yield from (Text(path, str(path), path.read_bytes()) for path in files)
     if not mistakes:
         return
     about_attention = [path for path in files if _may_attend(path)]
@@ -151,9 +151,8 @@ def _with_mistakes(path: Path, seed: int) -> Iterator[Text]:
 
 def main() -> int:
     options = _options()
-    texts: list[Text] = []
-    for name in options.packages:
-        texts += texts_of(name, sample=options.sample, mistakes=options.mistakes, seed=options.seed)
+    drawn = {name: getattr(options, name) for name in ("sample", "mistakes", "seed", "alone")}
+    texts = [text for name in options.packages for text in texts_of(name, **drawn)]
     whole = ("this", "other") if options.without_screen == "both" else (options.without_screen,)
     findings = count = 0
     seconds = [0.0, 0.0]
@@ -179,6 +178,7 @@ def _options() -> argparse.Namespace:
     made.add_argument("--without-screen", choices=("this", "other", "both"), default="", help="who looks at all")
     made.add_argument("--no-fixes", action="store_true", help="leave the fixes aside")
     made.add_argument("--mistakes", type=int, default=0, metavar="N", help="files a package to write mistakes into")
+    made.add_argument("--alone", action="store_true", help="only the files with mistakes, not the package as it is")
     made.add_argument("--sample", type=int, metavar="N", help="files a package, drawn at random (default: all)")
     made.add_argument("--seed", type=int, default=0)
     made.add_argument("--jobs", type=int, default=os.cpu_count() or 1, metavar="N")
