@@ -172,6 +172,12 @@ def test_mistakes_of_every_rule_are_written_and_found() -> None:
     assert written == {rule.code for rule in all_rules()}
 
 
+def test_the_width_of_the_model_is_written_under_a_name_for_that_of_a_head() -> None:
+    text = (CORPUS / "clean" / "sequential_out.py").read_text(encoding="utf-8")
+    (renamed,) = [mutant for label, mutant in injected(text) if "by another name" in label]
+    assert "key_dim = " in renamed and "MHA104" in found(renamed)
+
+
 def test_the_mistakes_are_the_same_each_time_and_others_with_another_seed() -> None:
     text = (CORPUS / "clean" / "bert_two_classes.py").read_text(encoding="utf-8")
     assert list(injected(text, 1)) == list(injected(text, 1))
