@@ -1,44 +1,91 @@
-"""Whether a file may scale by the root of something else than the width of a head, told by names.
-
-Known to be lost: a width that is called that of a head and is none.
-"""
+"""A look at the roots that a file takes: all may plainly be those of the width of a head, used as they should be."""
 
 from __future__ import annotations
 
 import ast
 import operator
-import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 
-_WIDTH_OF_HEAD = re.compile(
-    r"(?<!all_)head_?(?:dim|size|width|ch|feat)|dim_?(?:per_)?head|per_(?:attention_)?head|(?:^|_)d_?(?:k|head|h|qk)$|key_dim|^hd$",
-    re.IGNORECASE,
-)
+from mha_lint.screen.widths import Widths, last_name
+
+_MULTIPLYING = frozenset({"mul", "mul_", "multiply", "multiply_"})
+_DIVIDING = frozenset({"div", "div_", "divide", "divide_", "true_divide", "true_divide_"})
 
 
 def doubtful(tree: ast.Module) -> bool:
-    """Whether a root is taken of anything else, or something multiplied by one that it should be divided by."""
-    signs: dict[str, set[bool]] = {}  # name → whether it holds a root (True) or the inverse of one
-    used: list[tuple[bool, ast.expr]] = []  # what something is multiplied by (True) or divided by
-    for node in ast.walk(tree):
-        match node:
-            case ast.Assign(targets=[ast.Name() | ast.Attribute() as target], value=value):
-                if (root := _root(value)) is not None:
-                    signs.setdefault(_name(target), set()).add(root[0])
-            case ast.BinOp(left=left, op=ast.Mult(), right=right):
-                used += [(True, left), (True, right)]
-            case ast.BinOp(left=left, op=ast.Div(), right=right) if not isinstance(left, ast.Constant):
-                used.append((False, right))
-            case ast.AugAssign(op=ast.Mult() | ast.Div(), value=value):
-                used.append((isinstance(node.op, ast.Mult), value))
-        if isinstance(node, ast.expr) and (root := _root(node)) is not None and not _of_head(root[1]):
-            return True
-    for multiplied, operand in used:
+    """A root may be of anything else, or something may be multiplied by one that it should be divided by."""
+    roots = {node: root for node in ast.walk(tree) if isinstance(node, ast.expr) and (root := _root(node)) is not None}
+    if not roots:
+        return False
+    widths = Widths(tree)
+    if any(isinstance(of, ast.Constant) or not widths.is_one(of) for _, of in roots.values()):
+        return True
+    if widths.may_be_others():
+        return True
+    inverse, upright = _holders(list(widths.bindings()))
+    for multiplied, operand in _used(tree):
         root = _root(operand)
-        held = signs.get(_name(operand), set()) if root is None else {root[0]}
-        if multiplied in held:
+        if root is not None:
+            if root[0] == multiplied:
+                return True
+        elif last_name(operand) in (upright if multiplied else inverse):
             return True
     return False
+
+
+def _holders(bindings: Iterable[tuple[str, ast.expr | None]]) -> tuple[set[str], set[str]]:
+    """The names that may hold the inverse of a root, and those that may hold a root, handed on from name to name."""
+    inverse: set[str] = set()
+    upright: set[str] = set()
+    known = -1
+    while known < len(inverse) + len(upright):
+        known = len(inverse) + len(upright)
+        for name, value in bindings:
+            for part in _alternatives(value):
+                root = _root(part)
+                held = last_name(part)
+                if (root is not None and not root[0]) or held in inverse:
+                    inverse.add(name)
+                if (root is not None and root[0]) or held in upright:
+                    upright.add(name)
+    return inverse - {""}, upright - {""}
+
+
+def _alternatives(node: ast.expr | None) -> Iterator[ast.expr]:
+    """What the value may be: ``scale or d ** -0.5`` is one of two."""
+    match node:
+        case None:
+            return
+        case ast.BoolOp(values=values):
+            for value in values:
+                yield from _alternatives(value)
+        case ast.IfExp(body=body, orelse=orelse):
+            yield from _alternatives(body)
+            yield from _alternatives(orelse)
+        case _:
+            yield node
+
+
+def _used(tree: ast.Module) -> Iterator[tuple[bool, ast.expr]]:
+    """What something is multiplied by (True) or divided by."""
+    for node in ast.walk(tree):
+        match node:
+            case ast.BinOp(left=left, op=ast.Mult(), right=right):
+                yield True, left
+                yield True, right
+            case ast.BinOp(left=ast.Constant(), op=ast.Div(), right=right):  # of a root written there, see _root
+                if _root(right) is None:
+                    yield from ((multiplied, right) for multiplied in (True, False))
+            case ast.BinOp(op=ast.Div(), right=right):
+                yield False, right
+            case ast.AugAssign(op=ast.Mult() | ast.Div(), value=value):
+                yield isinstance(node.op, ast.Mult), value
+            case ast.keyword(arg="scale", value=value):
+                yield True, value
+            case ast.Call(func=ast.Attribute(attr=name), args=args) if name in _MULTIPLYING:
+                yield from ((True, arg) for arg in args)
+            case ast.Call(func=ast.Attribute(attr=name), args=[*_, divisor]) if name in _DIVIDING:
+                yield False, divisor
 
 
 def _root(node: ast.expr) -> tuple[bool, ast.expr] | None:
@@ -73,21 +120,3 @@ def _number(node: ast.expr) -> float | None:
             if first is not None and second is not None and (second or not isinstance(sign, ast.Div)):
                 return _ARITHMETIC[type(sign)](first, second)
     return None
-
-
-def _of_head(node: ast.expr) -> bool:
-    match node:
-        case ast.Name(id=name) | ast.Attribute(attr=name):
-            return _WIDTH_OF_HEAD.search(name) is not None
-        case ast.Subscript(slice=ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=1))):
-            return True  # q.shape[-1]
-        case ast.Call(args=[ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=1))]):
-            return True  # q.size(-1)
-        case ast.Call(args=[inner]):
-            return _of_head(inner)  # float(head_dim), torch.tensor(head_dim)
-        case _:
-            return False
-
-
-def _name(node: ast.expr) -> str:
-    return node.id if isinstance(node, ast.Name) else node.attr if isinstance(node, ast.Attribute) else ""

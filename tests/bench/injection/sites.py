@@ -10,7 +10,7 @@ import subprocess
 import sys
 import zipfile
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from os import environ
@@ -126,17 +126,23 @@ def _sites(package: str, path: Path, rules: frozenset[str]) -> list[Site]:
 def sites_of(path: Path, rules: frozenset[str] = frozenset(RULES), package: str = "") -> list[Site]:
     """Every site of the rules in one file."""
     data = path.read_bytes()
+    return [
+        Site(package, path, injection, _rows(data, injection), _digest(unit))
+        for unit, injection in injections_of(path, data, rules)
+    ]
+
+
+def injections_of(
+    path: Path, data: bytes, rules: frozenset[str] = frozenset(RULES)
+) -> Iterator[tuple[ast.ClassDef | ast.FunctionDef, Injection]]:
+    """Every injection of the rules into the bytes of a file, with the class or function that it is written into."""
     code = parsed(path, data)
-    found: list[Site] = []
     for group in scopes(code) if code else ():
-        unit = group[0].unit if group else None
-        digest = _digest(unit) if unit else ""
         for scope in group:
             for part in (layouts, weights, scale, masks, fused, interfaces):
                 for injection in part.injections(scope):
                     if injection.rule in rules and _is_python(scope, injection):
-                        found.append(Site(package, path, injection, _rows(data, injection), digest))
-    return found
+                        yield scope.unit, injection
 
 
 def _digest(unit: ast.ClassDef | ast.FunctionDef) -> str:

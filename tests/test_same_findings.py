@@ -1,0 +1,188 @@
+"""Two versions of the tool are compared on the same files, and each difference of findings and fixes is told."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from checkout import commit_all, copy_to
+from corpus_files import CORPUS
+from mutants import changed, injected
+
+from mha_lint.files import SourceError, decode
+from mha_lint.linter import lint
+from mha_lint.rules import all_rules
+from mha_lint.settings import Settings
+from tests.bench.comparison.differences import Report, differences
+from tests.bench.comparison.trees import ROOT, laid_out
+from tests.bench.same_findings import Text, compare
+
+SCRIPT = Path(__file__).parent / "bench" / "same_findings.py"
+MARKED = CORPUS / "view" / "nanogpt.py"
+CLEAN = CORPUS / "clean" / "bert_two_classes.py"
+ALL = Settings().with_selection(("ALL",), (), ())
+FINDING = {
+    "code": "MHA001",
+    "severity": "error",
+    "message": "first",
+    "location": {"row": 3, "column": 1},
+    "end_location": {"row": 3, "column": 9},
+    "symbol": "",
+    "fix": {"message": "fixed", "edits": []},
+}
+
+
+@pytest.fixture(scope="module")
+def here(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return laid_out(str(ROOT), tmp_path_factory.mktemp("here") / "tree")
+
+
+def changed_copy(folder: Path, file: str, before: str, after: str) -> Path:
+    """A checkout in which one text is another."""
+    copy = copy_to(folder)
+    text = (copy / file).read_text(encoding="utf-8")
+    assert before in text
+    (copy / file).write_text(text.replace(before, after), encoding="utf-8")
+    return copy
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, str(SCRIPT), *arguments], capture_output=True, text=True)
+
+
+def texts(*paths: Path) -> list[Text]:
+    return [Text(path, path.name, path.read_bytes()) for path in paths]
+
+
+# --- what is told
+
+
+def test_the_same_version_has_no_differences_and_the_last_line_counts() -> None:
+    done = run(str(MARKED), "--against", str(ROOT), "--jobs", "1")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines()[-1] == "1 files, 1 findings, 0 differences"
+
+
+def test_a_severity_that_is_another_in_the_commit_is_told(tmp_path: Path) -> None:
+    copy = changed_copy(
+        tmp_path / "copy", "mha_lint/rules/view_of_transposed.py", 'severity = "error"', 'severity = "info"'
+    )
+    commit_all(copy)
+    (copy / "mha_lint" / "__init__.py").unlink()  # what is compared is the commit, not what lies there now
+    done = run(str(MARKED), "--against", "HEAD", "--jobs", "1", "--repository", str(copy))
+    assert (done.returncode, done.stderr) == (1, "")
+    told, *_, last = done.stdout.splitlines()
+    assert told == f"{MARKED}:48:31: MHA001 severity: 'info' → 'error'"
+    assert last == "1 files, 1 findings, 1 differences"
+
+
+def test_an_edit_that_another_version_writes_differently_is_told(here: Path, tmp_path: Path) -> None:
+    copy = changed_copy(tmp_path / "copy", "fixers/view_of_transposed.py", '"contiguous()")', '"clone()")')
+    other = laid_out(str(copy), tmp_path / "other")
+    (compared,) = compare(texts(MARKED), here, other)
+    (told,) = differences(compared.this, compared.other)
+    assert (told.code, told.kind) == ("MHA001", "fix.edits")
+    assert "'clone().' → " in told.detail and told.detail.endswith("'contiguous().'")
+    assert differences(compared.this, compared.other, fixes=False) == []
+
+
+def test_each_version_runs_its_own_rules(here: Path, tmp_path: Path) -> None:
+    rule = 'MHA001 = "mha_lint.rules.view_of_transposed:ViewOfTransposed"\n'
+    copy = changed_copy(tmp_path / "copy", "pyproject.toml", rule, "")
+    other = laid_out(str(copy), tmp_path / "other")
+    (compared,) = compare(texts(MARKED), here, other)
+    assert [(told.code, told.kind) for told in differences(compared.this, compared.other)] == [("MHA001", "new")]
+    (compared,) = compare(texts(MARKED), other, here)
+    assert [(told.code, told.kind) for told in differences(compared.this, compared.other)] == [("MHA001", "lost")]
+
+
+def test_a_version_without_the_screen_finds_what_the_screen_loses(here: Path, tmp_path: Path) -> None:
+    copy = changed_copy(tmp_path / "copy", "mha_lint/screen/__init__.py", "if not _TENSORS.search(data):", "if True:")
+    losing = laid_out(str(copy), tmp_path / "losing")
+    (compared,) = compare(texts(MARKED), losing, here)
+    assert [told.kind for told in differences(compared.this, compared.other)] == ["lost"]
+    (compared,) = compare(texts(MARKED), losing, here, without_screen=["this"])
+    assert differences(compared.this, compared.other) == []
+
+
+def test_a_version_that_crashes_on_a_file_is_told_of_and_the_others_go_on(here: Path, tmp_path: Path) -> None:
+    copy = changed_copy(
+        tmp_path / "copy", "fixers/view_of_transposed.py", "    places, call =", "    1 / 0\n    places, call ="
+    )
+    other = laid_out(str(copy), tmp_path / "other")
+    broken = Text(Path("broken.py"), "broken.py", b"import torch\nx = torch.ones(2).view(\n")
+    crashed, clean, refused = compare([*texts(MARKED, CLEAN), broken], here, other, jobs=2)
+    (told,) = differences(crashed.this, crashed.other)
+    assert (
+        told.code == "error" and told.detail.startswith("crash: ZeroDivisionError") and told.detail.endswith(" → none")
+    )
+    assert differences(clean.this, clean.other) == []
+    assert refused.this.error and differences(refused.this, refused.other) == []
+
+
+def test_a_version_that_is_none_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="no-such-commit"):
+        laid_out("no-such-commit", tmp_path / "tree")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("severity", "warning"),
+        ("message", "another"),
+        ("end_location", {"row": 3, "column": 2}),
+        ("symbol", "f"),
+        ("fix", None),
+    ],
+)
+def test_every_field_of_a_finding_is_held_against_the_other(name: str, value: object) -> None:
+    assert differences(Report((FINDING,)), Report((FINDING,))) == []
+    (told,) = differences(Report((FINDING,)), Report((FINDING | {name: value},)))
+    assert (told.place, told.code, told.kind) == ("3:1", "MHA001", name)
+
+
+def test_two_findings_of_one_rule_at_one_place_are_told_apart() -> None:
+    second = FINDING | {"message": "second"}
+    (told,) = differences(Report((FINDING, second)), Report((second,)))
+    assert (told.kind, told.detail) == ("new", "first")
+    (told,) = differences(Report((second,)), Report((FINDING, second)))
+    assert (told.kind, told.detail) == ("lost", "first")
+
+
+# --- the mistakes that are written into files
+
+
+def found(text: str) -> set[str]:
+    try:
+        return {finding.code for finding in lint(decode(Path("model.py"), text.encode()), ALL)}
+    except SourceError:
+        return set()
+
+
+def test_mistakes_of_every_rule_are_written_and_found() -> None:
+    written: set[str] = set()
+    for name in ("bert_two_classes", "sdpa_output", "chunk_and_split", "legal_merge"):
+        text = (CORPUS / "clean" / f"{name}.py").read_text(encoding="utf-8")
+        assert not found(text)
+        for mutant in changed(text):
+            written |= found(mutant)
+        for label, mutant in injected(text):
+            written |= found(mutant) & {label[:6]}
+    assert written == {rule.code for rule in all_rules()}
+
+
+def test_the_width_of_the_model_is_written_under_a_name_for_that_of_a_head() -> None:
+    text = (CORPUS / "clean" / "sequential_out.py").read_text(encoding="utf-8")
+    (renamed,) = [mutant for label, mutant in injected(text) if "by another name" in label]
+    assert "key_dim = " in renamed and "MHA104" in found(renamed)
+
+
+def test_the_mistakes_are_the_same_each_time_and_others_with_another_seed() -> None:
+    text = (CORPUS / "clean" / "bert_two_classes.py").read_text(encoding="utf-8")
+    assert list(injected(text, 1)) == list(injected(text, 1))
+    assert any(list(injected(text, 1)) != list(injected(text, seed)) for seed in range(2, 6))
