@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -64,9 +65,13 @@ def lint(
     found = suspects(source.text, codes, tree) if screened else None
     if found is not None:
         codes = frozenset(code for code in codes if KINDS[code] in found.kinds)  # no other can fire
-        if not found.roots or not (found.likely or _may_hold(source, found.part(), codes)):
+        if not found.roots:
             return []
         part = found.context()
+        if not found.likely:
+            suspected = found.part()
+            if suspected != part and not _may_hold(source, suspected, codes):  # else the same would run twice
+                return []
     try:
         findings = _findings(source, settings, codes, part)
     except RecursionError:
@@ -101,7 +106,17 @@ def _modelled(source: Source, part: Part | None) -> tuple[FileModel, Places]:
 def _hits(model: FileModel, places: Places, codes: frozenset[str]) -> Iterator[tuple[type[Rule], Hit]]:
     from mha_lint.rules import all_rules
 
-    return ((rule, hit) for rule in all_rules() if rule.code in codes for hit in rule().check(model, places))
+    for rule in all_rules():
+        if rule.code in codes:
+            yield from ((rule, hit) for hit in _checked(rule, model, places))
+
+
+def _checked(rule: type[Rule], model: FileModel, places: Places) -> Iterator[Hit]:
+    """The hits of one rule, up to one that computes with too large a size."""
+    from mha_lint.model.fuel import OutOfSteps
+
+    with suppress(OutOfSteps):
+        yield from rule().check(model, places)
 
 
 def _may_hold(source: Source, part: Part, codes: frozenset[str]) -> bool:
@@ -252,7 +267,12 @@ def _candidate(rule: type[Rule], hit: Hit, source: Source, context: Context) -> 
     fixer = all_fixers().get(rule.code)
     if fixer is None:
         return rule.no_fix
-    fix: Fix | str = fixer(hit, context)
+    from mha_lint.model.fuel import OutOfSteps
+
+    try:
+        fix: Fix | str = fixer(hit, context)
+    except OutOfSteps:
+        return "the sizes that it would be written with are too long"
     if not isinstance(fix, Fix):
         return fix
     offered: Fix | str = completed(fix, source.text, source.path.name, rule.code)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import libcst as cst
 
 from mha_lint.model.binding import bind
+from mha_lint.model.fuel import OutOfFuel, OutOfSteps
 from mha_lint.model.interpreter import Interpreter
 from mha_lint.model.keeping import kept
 from mha_lint.model.layout import Answer
@@ -16,7 +17,6 @@ from mha_lint.model.names import TORCH_BASES, ClassInfo, ModuleNames, collect
 from mha_lint.model.paths import (
     ContiguousSeen,
     OperationSeen,
-    OutOfSteps,
     UnbindSeen,
     ValueSeen,
     ViewSeen,
@@ -71,7 +71,10 @@ class FileModel:
         if not self.callers:
             self.callers = {model.cls: model for model in self.classes}
         if cls not in self.callers:
-            self.callers[cls] = _class_model(Interpreter(self.names, self.defined_in), cls)
+            try:
+                self.callers[cls] = _class_model(Interpreter(self.names, self.defined_in), cls)
+            except OutOfFuel:
+                self.callers[cls] = ClassModel(cls, complete=False)
         return self.callers[cls]
 
 
@@ -96,17 +99,11 @@ def analyse(
         node: name for name, node in names.functions.items()
     }
     run = Interpreter(names, defined_in)
-    classes = [_class_model(run, cls) for cls in names.every_class if cls in worth and is_module(cls)]
-    learnt = _functions_learnt_of(run)
-    for cls in filter(worth.__contains__, names.every_class):
-        for node in cls.methods.values():
-            wanted = roots is None or f"{cls.name}.{node.name.value}" in roots
-            if wanted and node not in learnt and node.name.value != "__init__":
-                built = next((model.built for model in classes if model.cls is cls and model.built), [State()])
-                _alone(run, node, built[0].copy(), cls)
-    for node in names.functions.values():
-        if node in worth and node not in learnt:
-            _alone(run, node, State(), None)
+    classes: list[ClassModel] = []
+    try:
+        _run_all(run, worth, roots, classes)
+    except OutOfFuel:  # what other callers would have told is not known: a part of what was seen could be wrong
+        run, classes = Interpreter(names, defined_in), []
     return FileModel(
         module=module,
         names=names,
@@ -126,6 +123,27 @@ def analyse(
         kinds=run.kinds,
         defined_in=defined_in,
     )
+
+
+def _run_all(
+    run: Interpreter,
+    worth: Collection[ClassInfo | cst.FunctionDef],
+    roots: Collection[str] | None,
+    classes: list[ClassModel],
+) -> None:
+    """Interpret what is worth it. Raises :class:`OutOfFuel` where that takes too many steps."""
+    names = run.names
+    classes += [_class_model(run, cls) for cls in names.every_class if cls in worth and is_module(cls)]
+    learnt = _functions_learnt_of(run)
+    for cls in filter(worth.__contains__, names.every_class):
+        for node in cls.methods.values():
+            wanted = roots is None or f"{cls.name}.{node.name.value}" in roots
+            if wanted and node not in learnt and node.name.value != "__init__":
+                built = next((model.built for model in classes if model.cls is cls and model.built), [State()])
+                _alone(run, node, built[0].copy(), cls)
+    for node in names.functions.values():
+        if node in worth and node not in learnt:
+            _alone(run, node, State(), None)
 
 
 def _worth_it(module: cst.Module, names: ModuleNames) -> set[ClassInfo | cst.FunctionDef]:

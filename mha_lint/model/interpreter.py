@@ -14,11 +14,12 @@ from functools import partial
 import libcst as cst
 
 from mha_lint.model import assignment, binding, calls, expressions, layers, operators, torch_api
+from mha_lint.model.fuel import FILE_STEPS, OutOfFuel, OutOfSteps
 from mha_lint.model.keeping import kept
 from mha_lint.model.mentions import Mentions
 from mha_lint.model.names import ClassInfo, ModuleNames, collect_small, dotted
 from mha_lint.model.observer import MAX_STEPS, Observer
-from mha_lint.model.paths import Frame, OutOfSteps, Trail
+from mha_lint.model.paths import Frame, Trail
 from mha_lint.model.sizes import Size, symbol
 from mha_lint.model.torch_api import Call
 from mha_lint.model.values import (
@@ -60,6 +61,7 @@ class Interpreter(Observer):
         self.defined_in = defined_in  # function → "Class.method"
         self.visited: set[cst.CSTNode] = set()
         self.truncated = False
+        self.spent = 0  # steps in all of the file
         self._limit = MAX_STEPS + SPARE_STEPS
         self._trail = Trail()
         self._mentions = Mentions()
@@ -102,6 +104,9 @@ class Interpreter(Observer):
 
     def step(self) -> None:
         self.steps += 1
+        self.spent += 1
+        if self.spent > FILE_STEPS:
+            raise OutOfFuel
         if self.steps > self._limit:
             raise OutOfSteps
 

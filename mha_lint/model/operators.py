@@ -12,6 +12,7 @@ import libcst as cst
 
 from mha_lint.model import masking, torch_api
 from mha_lint.model.factors import Factor, of_number
+from mha_lint.model.fuel import MAX_ITEMS
 from mha_lint.model.sizes import ONE, Size, constant, equate, symbol
 from mha_lint.model.torch_api import OPERATIONS, Call
 from mha_lint.model.values import (
@@ -100,11 +101,11 @@ def _binary(run: Interpreter, sign: object, left: Value, right: Value, node: cst
         return OPERATIONS["matmul"](Call(run, state, node, (left, right), {}))
     left, right = torch_api.expanded(left, state), torch_api.expanded(right, state)
     if isinstance(left, Sequence) and isinstance(right, Sequence) and isinstance(sign, cst.Add):
-        return Sequence(left.items + right.items)
+        return Sequence(left.items + right.items) if len(left.items) + len(right.items) <= MAX_ITEMS else NOTHING
     if isinstance(left, Leading) and isinstance(right, Sequence) and isinstance(sign, cst.Add):
         return Leading(left.key, left.items + right.items)
     if isinstance(left, Sequence) and isinstance(sign, cst.Multiply) and (times := as_int(right)) is not None:
-        return Sequence(left.items * times) if 0 <= times <= 64 else NOTHING
+        return Sequence(left.items * times) if 0 <= times <= 64 and len(left.items) * times <= MAX_ITEMS else NOTHING
     if isinstance(left, (Number, Const)) or isinstance(right, (Number, Const)):
         return Number(_calculated(sign, left, right, state))
     first, second = as_size(left), as_size(right)

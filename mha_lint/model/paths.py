@@ -12,10 +12,6 @@ from mha_lint.model.sizes import Size
 from mha_lint.model.values import Normalised, State, Tensor, Value
 
 
-class OutOfSteps(Exception):
-    """The code being interpreted takes too many paths; nothing is concluded from it."""
-
-
 @dataclass(frozen=True, slots=True)
 class ViewSeen:
     """A ``.view`` met on some path: ``answer`` says whether it can succeed there."""

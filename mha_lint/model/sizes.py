@@ -10,12 +10,17 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache, lru_cache
 
+from mha_lint.model.fuel import MAX_DEGREE, MAX_TERMS, OutOfSteps
+
 Monomial = tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """A polynomial with integer coefficients: ``terms`` maps sorted monomials to non-zero coefficients."""
+    """A polynomial with integer coefficients: ``terms`` maps sorted monomials to non-zero coefficients.
+
+    Arithmetic raises :class:`OutOfSteps` where a result would be larger than any that code computes in earnest.
+    """
 
     terms: tuple[tuple[Monomial, int], ...]
 
@@ -44,6 +49,11 @@ class Size:
     def symbols(self) -> frozenset[str]:
         return frozenset(name for monomial, _ in self.terms for name in monomial)
 
+    @property
+    def _degree(self) -> int:
+        """Terms are in the order of their degrees."""
+        return len(self.terms[-1][0]) if self.terms else 0
+
     def __add__(self, other: Size) -> Size:
         return _collect([*self.terms, *other.terms])
 
@@ -56,6 +66,8 @@ class Size:
     def __mul__(self, other: Size) -> Size:
         if self == ONE:
             return other
+        if len(self.terms) * len(other.terms) > MAX_TERMS or self._degree + other._degree > MAX_DEGREE:
+            raise OutOfSteps
         if len(self.terms) == len(other.terms) == 1:
             ((left, a),), ((right, b),) = self.terms, other.terms
             return Size(((tuple(sorted(left + right)), a * b),))
@@ -80,6 +92,12 @@ class Size:
 
     def sign(self) -> int | None:
         """+1 or -1 where the size has that sign for all symbols >= 2, 0 where it is zero, else None."""
+        try:
+            return self._sign()
+        except OutOfSteps:  # a term of many symbols: what it is made of has a term for each choice of them
+            return None
+
+    def _sign(self) -> int | None:
         if not self.terms:
             return 0
         shifted = ZERO
@@ -127,6 +145,8 @@ def _collect(terms: Iterable[tuple[Monomial, int]]) -> Size:
     totals: dict[Monomial, int] = {}
     for monomial, coefficient in terms:
         totals[monomial] = totals.get(monomial, 0) + coefficient
+    if len(totals) > MAX_TERMS:
+        raise OutOfSteps
     kept = sorted(((m, c) for m, c in totals.items() if c), key=lambda term: _order(term[0]))
     return Size(tuple(kept))
 

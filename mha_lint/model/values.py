@@ -390,13 +390,12 @@ class State:
 
     def knows_the_same(self, other: State, names: Collection[str]) -> bool:
         """Whether the two differ in nothing but the conditions that led there, and variables besides ``names``."""
-        mine, theirs = self.variables, other.variables
         return (
-            all(mine.get(name) == theirs.get(name) for name in mine.keys() | theirs.keys() if name in names)
-            and self.attributes == other.attributes
-            and self.definitions == other.definitions
+            self.inference == other.inference
             and self.ranks == other.ranks
-            and self.inference == other.inference
+            and self.definitions == other.definitions
+            and self.attributes == other.attributes
+            and _agree(self.variables, other.variables, names)
         )
 
     def normal(self, size: Size) -> Size:
@@ -410,8 +409,19 @@ class State:
                 self.definitions[name] = known
 
     def forget_conditions_on(self, name: str) -> None:
-        for text in [text for text in self.conditions if _mentions(text, name)]:
+        for text in [text for text in self.conditions if name in text and _mentions(text, name)]:
             del self.conditions[text]
+
+
+def _agree(mine: Mapping[str, Value], theirs: Mapping[str, Value], names: Collection[str]) -> bool:
+    """Two states give the same values to those of ``names`` that either of them knows."""
+    for name, value in mine.items():
+        if name not in names:
+            continue
+        other = theirs.get(name)
+        if other is not value and other != value:
+            return False
+    return all(name in mine for name in theirs if name in names)
 
 
 def joined(states: list[State]) -> State:

@@ -1,0 +1,16 @@
+"""Limits of what is computed for one file: counted in steps and terms, never in seconds, so that they fall the same."""
+
+from __future__ import annotations
+
+FILE_STEPS = 200_000  # expressions, calls and statements of all functions of a file; the longest known take 165,000
+MAX_TERMS = 256  # of a symbolic size; a product of more is not computed
+MAX_DEGREE = 32  # symbols that one term multiplies
+MAX_ITEMS = 1_024  # of a tuple or list that is put together from others
+
+
+class OutOfSteps(Exception):
+    """A function takes too many paths, or computes with too large a size; nothing is concluded from it."""
+
+
+class OutOfFuel(Exception):
+    """The functions of a file take too many steps together; nothing is concluded from the file."""

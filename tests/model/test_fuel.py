@@ -1,0 +1,134 @@
+"""The limits of what is computed for one file, and what a file is told of when they are reached."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import libcst as cst
+import pytest
+
+from mha_lint import linter
+from mha_lint.files import decode
+from mha_lint.model import attention, interpreter
+from mha_lint.model.fuel import MAX_DEGREE, MAX_ITEMS, MAX_TERMS, OutOfSteps
+from mha_lint.model.sizes import Size, product, symbol
+from mha_lint.model.values import Sequence, State, integer
+from mha_lint.rules import all_rules
+from mha_lint.rules.base import Hit
+from mha_lint.rules.view_of_transposed import ViewOfTransposed
+from mha_lint.settings import Settings
+
+BEFORE_VIEW = """\
+import torch
+from torch import nn
+
+
+class Attention(nn.Module):
+    def __init__(self, dim, heads):
+        super().__init__()
+        self.heads = heads
+        self.qkv = nn.Linear(dim, 3 * dim)
+        self.proj = nn.Linear(dim, dim)
+
+    def forward(self, x):
+        b, t, c = x.shape
+        q, k, v = self.qkv(x).view(b, t, 3, self.heads, c // self.heads).unbind(2)
+        att = (q.transpose(1, 2) @ k.transpose(1, 2).transpose(-2, -1)).softmax(-1)
+"""
+VIEW = "        return self.proj((att @ v.transpose(1, 2)).transpose(1, 2).view(b, t, c))\n"
+
+
+def codes(text: str) -> list[str]:
+    source = decode(Path("module.py"), text.encode())
+    return [finding.code for finding in linter.lint(source, Settings(select=("MHA001",)))]
+
+
+def test_a_product_of_too_many_symbols_is_not_computed() -> None:
+    names = [symbol(f"s{number}") for number in range(MAX_DEGREE + 1)]
+    assert product(names[:-1])._degree == MAX_DEGREE
+    with pytest.raises(OutOfSteps):
+        product(names)
+
+
+def test_a_size_of_too_many_terms_is_not_computed() -> None:
+    names = [symbol(f"s{number}") for number in range(MAX_TERMS + 1)]
+    with pytest.raises(OutOfSteps):
+        sum(names[1:], names[0])
+
+
+def test_the_sign_of_a_long_product_is_unknown() -> None:
+    def difference(count: int) -> Size:
+        return product(symbol(f"s{number}") for number in range(count)) - symbol("t")
+
+    assert product(symbol(f"s{number}") for number in range(4)).sign() == 1
+    assert difference(20).sign() is None
+    assert product(symbol(f"s{number}") for number in range(20)).sign() is None
+
+
+def test_nothing_is_told_of_a_function_whose_sizes_grow_with_each_statement() -> None:
+    assert codes(BEFORE_VIEW + VIEW) == ["MHA001"]
+    assert codes(BEFORE_VIEW + "        n = b * t\n" + "        n = n * n\n" * 3 + VIEW) == ["MHA001"]
+    assert codes(BEFORE_VIEW + "        n = b * t\n" + "        n = n * n\n" * 9 + VIEW) == []
+
+
+@pytest.mark.parametrize("grown", ["w + w", "w * 2"])
+def test_a_tuple_that_doubles_is_unknown_at_last(grown: str) -> None:
+    def items(times: int) -> int | None:
+        lines = "".join(f"        w = {grown}\n" for _ in range(times))
+        text = f"class M(nn.Module):\n    def __init__(self):\n        w = (1, 2)\n{lines}        self.w = w\n"
+        model = attention.analyse(cst.parse_module("from torch import nn\n" + text), every=True)
+        (built,) = model.classes[0].built
+        value = built.attributes["w"]
+        return len(value.items) if isinstance(value, Sequence) else None
+
+    assert items(4) == 32
+    assert MAX_ITEMS < 2 * 2**11
+    assert items(11) is None
+
+
+def test_nothing_is_told_of_a_file_that_takes_too_many_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert codes(BEFORE_VIEW + VIEW) == ["MHA001"]
+    monkeypatch.setattr(interpreter, "FILE_STEPS", 60)
+    assert codes(BEFORE_VIEW + VIEW) == []
+
+
+def test_the_steps_of_all_functions_of_a_file_count_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    other = (BEFORE_VIEW + VIEW).partition("class Attention")[2]
+    twice = f"{BEFORE_VIEW}{VIEW}\n\nclass Other{other}"
+    monkeypatch.setattr(interpreter, "FILE_STEPS", 150)
+    assert codes(BEFORE_VIEW + VIEW) == ["MHA001"]
+    assert codes(twice) == []
+
+
+def test_a_rule_that_computes_with_too_large_a_size_is_silent_from_there_on() -> None:
+    class TooLarge(ViewOfTransposed):
+        def check(self, model: attention.FileModel, places: object) -> Iterator[Hit]:
+            yield from super().check(model, places)  # type: ignore[arg-type]
+            product(symbol(f"s{number}") for number in range(MAX_DEGREE + 1))
+
+    model, places = linter.modelled(decode(Path("module.py"), (BEFORE_VIEW + VIEW).encode()))
+    assert len(list(linter._checked(TooLarge, model, places))) == 1
+
+
+def test_a_file_that_is_all_suspect_is_modelled_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    parts: list[object] = []
+    modelled = linter._modelled
+
+    def counted(source: object, part: object) -> object:
+        parts.append(part)
+        return modelled(source, part)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(linter, "_modelled", counted)
+    for rule in all_rules():
+        for text in rule.invalid:
+            parts.clear()
+            linter.lint(decode(Path("module.py"), text.encode()), Settings(select=("ALL",)))
+            assert len(parts) == len({repr(part) for part in parts})
+
+
+def test_states_agree_in_what_is_read_later_alone() -> None:
+    one, other = State(variables={"a": integer(1), "b": integer(2)}), State(variables={"a": integer(1)})
+    assert one.knows_the_same(other, {"a"})
+    assert other.knows_the_same(one, {"a", "c"})
+    assert not one.knows_the_same(other, {"b"})
+    assert not other.knows_the_same(one, {"b"})
+    assert not State(attributes={"h": integer(1)}).knows_the_same(State(), ())

@@ -1,0 +1,25 @@
+"""The garbage collector while files are linted."""
+
+import gc
+from pathlib import Path
+
+import pytest
+
+from mha_lint.configuration import Configuration
+from mha_lint.files import decode
+from mha_lint.runner import lint_one
+from mha_lint.settings import Settings
+
+TEXT = "import torch\n\n\ndef attention(q, k, v):\n    return (q @ k.transpose(-2, -1)).softmax(-1) @ v\n"
+
+
+@pytest.mark.parametrize(("before", "after"), [(700, 50_000), (60_000, 60_000), (0, 0)])
+def test_syntax_trees_are_seldom_searched_for_garbage(before: int, after: int) -> None:
+    usual = gc.get_threshold()
+    try:
+        gc.set_threshold(before)
+        result = lint_one(decode(Path("module.py"), TEXT.encode()), Configuration(Settings()), None)
+        assert not result.error
+        assert gc.get_threshold()[0] == after
+    finally:
+        gc.set_threshold(*usual)
