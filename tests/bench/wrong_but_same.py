@@ -9,7 +9,6 @@ _FILLED = "another method of the constructor fills the parameter afterwards"
 _ONE_FEATURE = "its width is 1, and LayerNorm of one feature gives the same for all inputs"
 _PADDED = "its convolution reaches none of the rows that padding adds"
 _REFUSED = "it refuses an empty batch before"
-_BEYOND = "its number of tokens is settled by the constructor, and is not that one"
 
 # By the name of the class and the kind.
 SAME: dict[tuple[str, str], str] = {
@@ -23,5 +22,4 @@ SAME: dict[tuple[str, str], str] = {
     ("MarkupLMSelfAttention", "empty batch raises, computed"): _REFUSED,
     ("SEWAttention", "forward's flag ignored"): "the flag is handed on, and what takes it ignores it",
     ("Ernie4_5Attention", "dropout in eval mode"): "its rate is 0.0, and no argument changes that",
-    ("AttentionDownsample", "tokens equal width"): _BEYOND,
 }
