@@ -7,14 +7,16 @@ import libcst as cst
 import pytest
 
 from mha_lint import linter
-from mha_lint.files import decode
+from mha_lint.files import Source, decode
 from mha_lint.model import attention, interpreter
 from mha_lint.model.fuel import MAX_DEGREE, MAX_ITEMS, MAX_TERMS, OutOfSteps
+from mha_lint.model.places import Places
 from mha_lint.model.sizes import Size, product, symbol
 from mha_lint.model.values import Sequence, State, integer
 from mha_lint.rules import all_rules
 from mha_lint.rules.base import Hit
 from mha_lint.rules.view_of_transposed import ViewOfTransposed
+from mha_lint.screen.part import Part
 from mha_lint.settings import Settings
 
 BEFORE_VIEW = """\
@@ -101,8 +103,8 @@ def test_the_steps_of_all_functions_of_a_file_count_together(monkeypatch: pytest
 
 def test_a_rule_that_computes_with_too_large_a_size_is_silent_from_there_on() -> None:
     class TooLarge(ViewOfTransposed):
-        def check(self, model: attention.FileModel, places: object) -> Iterator[Hit]:
-            yield from super().check(model, places)  # type: ignore[arg-type]
+        def check(self, model: attention.FileModel, places: Places) -> Iterator[Hit]:
+            yield from super().check(model, places)
             product(symbol(f"s{number}") for number in range(MAX_DEGREE + 1))
 
     model, places = linter.modelled(decode(Path("module.py"), (BEFORE_VIEW + VIEW).encode()))
@@ -113,9 +115,9 @@ def test_a_file_that_is_all_suspect_is_modelled_once(monkeypatch: pytest.MonkeyP
     parts: list[object] = []
     modelled = linter._modelled
 
-    def counted(source: object, part: object) -> object:
+    def counted(source: Source, part: Part | None) -> object:
         parts.append(part)
-        return modelled(source, part)  # type: ignore[arg-type]
+        return modelled(source, part)
 
     monkeypatch.setattr(linter, "_modelled", counted)
     for rule in all_rules():
