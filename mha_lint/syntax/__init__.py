@@ -1,0 +1,1 @@
+"""Facts about a text: its syntax tree, what names refer to, where nodes stand."""
