@@ -2,31 +2,28 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from mha_lint import parsing, screen
+from mha_lint import screen
 from mha_lint.files import Source, SourceError
 from mha_lint.findings import Finding, Fix
 from mha_lint.noqa import suppressed
-from mha_lint.screen.part import Part
-from mha_lint.screen.suspects import KINDS, suspects
 from mha_lint.settings import Settings
-from mha_lint.syntax_error import problem
+from mha_lint.syntax.module import Module
+from mha_lint.syntax.places import NameOf, Places
+from mha_lint.syntax_error import not_python, not_read_by_libcst
 
 if TYPE_CHECKING:
-    import ast
-
-    import libcst as cst
-
     from mha_lint.fixers import Context
     from mha_lint.model.attention import FileModel
-    from mha_lint.model.places import Places
     from mha_lint.rules import Hit, Rule
+    from mha_lint.syntax.exact import Exact
 
 DEEPEST = "the code is nested too deeply to be read"
 DEEPEST_TREE = 1500  # levels of the syntax tree; a chain of n method calls has 2n
@@ -37,73 +34,45 @@ _BARE_END = re.compile(r"(?:(?<=\n)|(?<=\r)(?!\n))\s+\Z")  # blank lines at the 
 _FORM_FEEDS = re.compile(r"^[ \t]*\f[ \t\f]*$", re.MULTILINE)  # alone on a line, as editors leave them
 
 
-def lint(
-    source: Source,
-    settings: Settings,
-    *,
-    noqa: bool = True,
-    tree: ast.Module | None = None,
-    screened: bool = True,
-) -> list[Finding]:
+def lint(source: Source, settings: Settings, *, noqa: bool = True, tree: ast.Module | None = None) -> list[Finding]:
     """The findings of one file in the order of their places; ``noqa=False`` keeps those that a comment silences.
 
-    ``tree`` is the file's syntax tree, where there is one already. ``screened=False`` looks at all of the file: it
-    finds the same, more slowly.
+    ``tree`` is the file's syntax tree, where there is one already.
 
     Raises:
         SyntaxProblem: the text is not Python.
-        SourceError: the text is nested too deeply, or the parser does not give it back as it is.
+        SourceError: the text is nested too deeply, or LibCST does not give it back as it is.
     """
-    if screened and not screen.admits(source.data):
+    if not screen.admits(source.data):
         return []
     codes = settings.enabled(source.path)
     if not codes:
         return []
-    if _too_deep(source.data):
-        raise SourceError(source.path, DEEPEST)
-    part = None
-    found = suspects(source.text, codes, tree) if screened else None
-    if found is not None:
-        codes = frozenset(code for code in codes if KINDS[code] in found.kinds)  # no other can fire
-        if not found.roots:
-            return []
-        part = found.context()
-        if not found.likely:
-            suspected = found.part()
-            if suspected != part and not _may_hold(source, suspected, codes):  # else the same would run twice
-                return []
+    module = parse(source, tree)
     try:
-        findings = _findings(source, settings, codes, part)
+        findings = _findings(source, module, settings, codes)
     except RecursionError:
-        findings = _on_a_large_stack(source, settings, codes)
+        findings = _on_a_large_stack(source, module, settings, codes)
     if noqa and findings:
         findings, _ = suppressed(source.text, findings)
     return findings
 
 
-def _findings(source: Source, settings: Settings, codes: frozenset[str], part: Part | None = None) -> list[Finding]:
+def _findings(source: Source, module: Module, settings: Settings, codes: frozenset[str]) -> list[Finding]:
+    from mha_lint.model.attention import analyse
+
+    model = analyse(module)
+    hits = list(_hits(model, Places(module), codes))
+    if not hits:
+        return []
     from mha_lint.fixers import Context
 
-    text = source.text if part is None else part.text
-    model, places = _modelled(source, part)
-    hits = list(_hits(model, places, codes))
-    if hits:  # places are counted in the text that the parser gives back
-        _check_round_trip(model.module, source, text)
-    context = Context(model, places, settings)
+    context = Context(model, _exact(source, module), settings)
     findings = [_finding(rule, hit, source, context) for rule, hit in hits]
     return sorted(findings, key=lambda finding: (finding.location, finding.code))
 
 
-def _modelled(source: Source, part: Part | None) -> tuple[FileModel, Places]:
-    from mha_lint.model.attention import analyse
-    from mha_lint.model.places import Places
-
-    module = parse(source, None if part is None else part.text)
-    model = analyse(module) if part is None else analyse(module, roots=part.roots, among=part.among)
-    return model, Places(module, source.text)
-
-
-def _hits(model: FileModel, places: Places, codes: frozenset[str]) -> Iterator[tuple[type[Rule], Hit]]:
+def _hits(model: FileModel, places: Places, codes: frozenset[str]) -> Iterator[tuple[type[Rule], Hit[Any]]]:
     from mha_lint.rules import all_rules
 
     for rule in all_rules():
@@ -119,19 +88,6 @@ def _checked(rule: type[Rule], model: FileModel, places: Places) -> Iterator[Hit
         yield from rule().check(model, places)
 
 
-def _may_hold(source: Source, part: Part, codes: frozenset[str]) -> bool:
-    """Tell whether a rule fires in a file of which the suspects alone are interpreted.
-
-    What else calls them can only make a finding less certain.
-    """
-    if not part.roots:
-        return False
-    try:
-        return next(_hits(*_modelled(source, part), codes), None) is not None
-    except (SourceError, RecursionError):  # what looks at all of it says so, or has room for it
-        return True
-
-
 def modelled(source: Source) -> tuple[FileModel, Places]:
     """Return all that the layout model knows of a file.
 
@@ -139,35 +95,42 @@ def modelled(source: Source) -> tuple[FileModel, Places]:
         SourceError: the text is not Python, or nested too deeply.
     """
     from mha_lint.model.attention import analyse
-    from mha_lint.model.places import Places
 
-    if _too_deep(source.data):
-        raise SourceError(source.path, DEEPEST)
     module = parse(source)
-    _check_round_trip(module, source, source.text)
-    return analyse(module, every=True), Places(module, source.text)
+    return analyse(module, every=True), Places(module)
 
 
-def _too_deep(data: bytes) -> bool:
-    """Tell whether the parser could overflow its stack on the file, or spend minutes on one expression.
+def parse(source: Source, tree: ast.Module | None = None) -> Module:
+    """Read the file's syntax tree, unless it is there already.
 
-    CPython itself takes no more than 200 nested parentheses. A look at the brackets and at very long lines decides
-    whether the file is compiled to see; brackets in strings can only make that happen without need.
+    Raises:
+        SyntaxProblem: the text is not Python.
+        SourceError: it is nested too deeply.
     """
+    try:
+        module = Module(source.text, tree)
+    except (RecursionError, MemoryError):
+        raise SourceError(source.path, DEEPEST) from None
+    except (SyntaxError, ValueError) as error:
+        if "too many nested parentheses" in str(error):
+            raise SourceError(source.path, DEEPEST) from None
+        raise not_python(source, error) from None
+    if _may_be_deep(source.data) and _is_too_deep(module.tree):
+        raise SourceError(source.path, DEEPEST)
+    return module
+
+
+def _may_be_deep(data: bytes) -> bool:
+    """Tell by the brackets, and by very long lines, whether the depth must be measured; strings may hold some too."""
     depth = deepest = 0
     for match in _BRACKET.finditer(data):
         depth += 1 if match[0] in (b"(", b"[", b"{") else -1
         deepest = max(deepest, depth)
-    if deepest < 100 and not _LONG_LINE.search(data):
-        return False
-    import ast
+    return deepest >= 100 or _LONG_LINE.search(data) is not None
 
-    try:
-        tree = parsing.parse(data)
-    except (RecursionError, MemoryError):
-        return True
-    except (SyntaxError, ValueError) as error:
-        return "too many nested parentheses" in str(error)
+
+def _is_too_deep(tree: ast.Module) -> bool:
+    """Tell whether LibCST could overflow its stack on the file, or spend minutes on one expression."""
     level: list[ast.AST] = [tree]
     for _ in range(DEEPEST_TREE):
         level = [child for node in level for child in ast.iter_child_nodes(node)]
@@ -176,7 +139,7 @@ def _too_deep(data: bytes) -> bool:
     return True
 
 
-def _on_a_large_stack(source: Source, settings: Settings, codes: frozenset[str]) -> list[Finding]:
+def _on_a_large_stack(source: Source, module: Module, settings: Settings, codes: frozenset[str]) -> list[Finding]:
     """Run :func:`_findings` in a thread whose stack is large enough for code as deep as ``DEEPEST_TREE``."""
     import threading
 
@@ -186,7 +149,7 @@ def _on_a_large_stack(source: Source, settings: Settings, codes: frozenset[str])
         limit = sys.getrecursionlimit()
         sys.setrecursionlimit(40 * DEEPEST_TREE)
         try:
-            outcome.append(_findings(source, settings, codes))
+            outcome.append(_findings(source, module, settings, codes))
         except SourceError as error:
             outcome.append(error)
         except RecursionError:
@@ -207,24 +170,23 @@ def _on_a_large_stack(source: Source, settings: Settings, codes: frozenset[str])
     return found
 
 
-def parse(source: Source, text: str | None = None) -> cst.Module:
-    """The file's syntax tree, or that of a part of its text.
+def _exact(source: Source, module: Module) -> Exact:
+    """The places to the byte, by LibCST.
 
     Raises:
-        SourceError: a syntax error.
+        SourceError: LibCST can't read the file, or does not give it back as it is.
     """
     import libcst as cst
 
+    from mha_lint.syntax.exact import Exact
+
     try:
-        module = cst.parse_module(_plain(source.text if text is None else text))
+        tree = cst.parse_module(_plain(source.text))
     except cst.ParserSyntaxError as error:
-        raise problem(source, error) from None
-    return module
-
-
-def _check_round_trip(module: cst.Module, source: Source, text: str) -> None:
-    if module.code != _plain(text):
-        raise SourceError(source.path, "the parser does not give this file back byte for byte, so it is left alone")
+        raise not_read_by_libcst(source, error.raw_line, error.raw_column) from None
+    if tree.code != _plain(source.text):
+        raise SourceError(source.path, "LibCST does not give this file back byte for byte, so it is left alone")
+    return Exact(module, tree)
 
 
 def _plain(text: str) -> str:
@@ -232,7 +194,7 @@ def _plain(text: str) -> str:
     return _FORM_FEEDS.sub(lambda match: " " * len(match[0]), _BARE_END.sub("", text))
 
 
-def _finding(rule: type[Rule], hit: Hit, source: Source, context: Context) -> Finding:
+def _finding(rule: type[Rule], hit: Hit[Any], source: Source, context: Context) -> Finding:
     from mha_lint.model.hints import input_hints
 
     places = context.places
@@ -259,7 +221,7 @@ def _finding(rule: type[Rule], hit: Hit, source: Source, context: Context) -> Fi
     return replace(finding, fix=replace(fix, applicability=safety, hints=hints))
 
 
-def _candidate(rule: type[Rule], hit: Hit, source: Source, context: Context) -> Fix | str | None:
+def _candidate(rule: type[Rule], hit: Hit[Any], source: Source, context: Context) -> Fix | str | None:
     """The fix of a hit, which is known to parse; or why there is none."""
     from mha_lint.fixers import all_fixers
     from mha_lint.fixers.completing import completed
@@ -279,9 +241,9 @@ def _candidate(rule: type[Rule], hit: Hit, source: Source, context: Context) -> 
     return offered
 
 
-def _noqa_row(hit: Hit, places: Places) -> int:
+def _noqa_row(hit: Hit[Any], places: Places) -> int:
     """The finding's own row, or, where a backslash or a string leaves no room for a comment, the statement's last."""
     row = places.start(hit.first).row
-    statement = places.statement(hit.first)
+    statement = places.statement(hit.first.node if isinstance(hit.first, NameOf) else hit.first)
     continued = places.line(row).rstrip().endswith("\\")
     return places.end(statement).row if continued and statement is not None else row

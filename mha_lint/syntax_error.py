@@ -2,14 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from mha_lint.files import Source, SyntaxProblem
 from mha_lint.findings import SYNTAX_ERROR, Finding, Position
-from mha_lint.parsing import parse
-
-if TYPE_CHECKING:
-    import libcst as cst
 
 NAME = "syntax-error"
 WHY = "Python cannot read this file, and so nothing in it was looked at."
@@ -33,19 +27,21 @@ A file without tensor work is never parsed. No setting and no comment silences a
 """
 
 
-def problem(source: Source, error: cst.ParserSyntaxError) -> SyntaxProblem:
-    """Say in Python's words what is wrong with a text that LibCST refused; LibCST lists all possible tokens."""
-    try:
-        parse(source.text)
-    except SyntaxError as refusal:
-        row, column = refusal.lineno or error.raw_line, refusal.offset or 1
-        message = f"syntax error: {refusal.msg}"
-    except (ValueError, RecursionError, MemoryError) as refusal:
-        row, column = error.raw_line, 1
-        message = f"syntax error: {refusal}"
-    else:
-        row, column = error.raw_line, error.raw_column + 1
-        message = "LibCST cannot read this, though this Python can; update LibCST, or report it to its project"
+def not_python(source: Source, refusal: SyntaxError | ValueError) -> SyntaxProblem:
+    """Say in Python's words what is wrong with a text that it can't read."""
+    row, column, message = 1, 1, str(refusal)
+    if isinstance(refusal, SyntaxError):
+        row, column, message = refusal.lineno or 1, refusal.offset or 1, refusal.msg
+    return _problem(source, f"syntax error: {message}", row, column)
+
+
+def not_read_by_libcst(source: Source, row: int, column: int) -> SyntaxProblem:
+    """Say that a file in which something was found can't be shown exactly; ``column`` counts from 0."""
+    message = "LibCST cannot read this, though this Python can; update LibCST, or report it to its project"
+    return _problem(source, message, row, column + 1)
+
+
+def _problem(source: Source, message: str, row: int, column: int) -> SyntaxProblem:
     rows = source.text.count("\n") + 1
     return SyntaxProblem(source.path, message, min(row, rows), max(column, 1))
 

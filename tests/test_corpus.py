@@ -11,7 +11,6 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import libcst as cst
 import pytest
 from corpus_files import CorpusFile, corpus, execute, one_of_each_folder
 
@@ -19,7 +18,8 @@ from mha_lint.files import Source, decode, read_source
 from mha_lint.findings import Finding
 from mha_lint.linter import lint
 from mha_lint.model.attention import analyse
-from mha_lint.model.places import Places
+from mha_lint.syntax.module import Module
+from mha_lint.syntax.places import Places
 from mha_lint.rules import all_rules
 from mha_lint.settings import Settings
 
@@ -76,8 +76,8 @@ def test_findings_are_exactly_the_marks(file: CorpusFile) -> None:
 
 @each(FILES, quick=one_of_each_folder(FILES))
 def test_what_is_not_interpreted_has_no_findings(file: CorpusFile) -> None:
-    module = cst.parse_module(file.text)
-    places = Places(module, file.text)
+    module = Module(file.text)
+    places = Places(module)
     rules = [rule() for rule in all_rules()]
     some, every = (analyse(module, every=flag) for flag in (False, True))
     for rule in rules:

@@ -169,7 +169,7 @@ def test_a_keyword_argument_beside_a_bare_generator_gets_it_parentheses() -> Non
     import libcst as cst
 
     from mha_lint.fixers.arguments import with_keyword
-    from mha_lint.model.places import Places
+    from mha_lint.syntax.places import Places
 
     for text, wanted in {
         "f(x for x in y)\n": "f((x for x in y), n=1)\n",

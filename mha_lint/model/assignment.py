@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
-
-import libcst as cst
+from typing import TYPE_CHECKING
 
 from mha_lint.model import operators, torch_api
 from mha_lint.model.sizes import Size, constant
@@ -29,25 +28,22 @@ if TYPE_CHECKING:
     from mha_lint.model.interpreter import Interpreter
 
 
-def execute(run: Interpreter, statement: cst.BaseSmallStatement, state: State) -> Value:
+def execute(run: Interpreter, statement: ast.stmt, state: State) -> Value:
     """Run an assignment or an expression statement."""
     match statement:
-        case cst.Expr(value=value):
+        case ast.Expr(value=value):
             run.evaluate(value, state)
-        case cst.Assign(targets=targets, value=value):
+        case ast.Assign(targets=targets, value=value):
             result = run.evaluate(value, state)
             for target in targets:
-                assign(run, target.target, result, state, value)
-        case cst.AnnAssign(target=target, value=value) if value is not None:
+                assign(run, target, result, state, value)
+        case ast.AnnAssign(target=target, value=value) if value is not None:
             assign(run, target, run.evaluate(value, state), state, value)
-        case cst.AugAssign(target=target, operator=sign, value=value):
+        case ast.AugAssign(target=target, op=sign, value=value):
             before = run.evaluate(target, state)
             result = operators.binary(run, sign, before, run.evaluate(value, state), target, state)
-            if (
-                isinstance(before, Tensor)
-                and not isinstance(sign, cst.MatrixMultiplyAssign)
-                and isinstance(result, Tensor)
-            ):
+            in_place = isinstance(before, Tensor) and not isinstance(sign, ast.MatMult)
+            if in_place and isinstance(before, Tensor) and isinstance(result, Tensor):
                 result = replace(result, shape=before.shape, strides=before.strides, contiguous=before.contiguous)
             assign(run, target, result, state)
         case _:
@@ -55,47 +51,48 @@ def execute(run: Interpreter, statement: cst.BaseSmallStatement, state: State) -
     return NONE
 
 
-def assign(
-    run: Interpreter, target: cst.BaseExpression, value: Value, state: State, source: cst.BaseExpression | None = None
-) -> None:
+def assign(run: Interpreter, target: ast.expr, value: Value, state: State, source: ast.expr | None = None) -> None:
     """Bind ``value`` to a target; unpacking a tensor unbinds it."""
     match target:
-        case cst.Name(name):
+        case ast.Name(id=name):
             if isinstance(value, Tensor):
                 value = replace(value, origin=target)
                 run.saw_value(target, name, value, state)
             state.variables[name] = value
             state.forget_conditions_on(name)
-        case cst.Attribute(value=cst.Name(owner), attr=cst.Name(name)) if isinstance(state.variables.get(owner), Self):
+        case ast.Attribute(value=ast.Name(id=owner), attr=name) if isinstance(state.variables.get(owner), Self):
             state.attributes[name] = value
             state.forget_conditions_on(f"{owner}.{name}")
-        case cst.Subscript(value=base):
+        case ast.Subscript(value=base):
             _assign_items(run, target, run.evaluate(base, state), value, state)
-        case cst.Tuple(elements=elements) | cst.List(elements=elements):
+        case ast.Tuple(elts=elements) | ast.List(elts=elements):
             parts = _parts(run, elements, value, source or target, state)
             for element_node, part in zip(elements, parts, strict=True):
-                assign(run, element_node.value, part, state)
+                assign(run, element_node, part, state)
+        case ast.Starred(value=inner):
+            assign(run, inner, value, state)
 
 
-def overwrite(run: Interpreter, target: cst.BaseExpression, value: Tensor, state: State) -> None:
+def overwrite(run: Interpreter, target: ast.expr, value: Tensor, state: State) -> None:
     """What a name holds was changed in place; of what a part of it holds, nothing is known as a mask."""
     match target:
-        case cst.Name() | cst.Attribute(value=cst.Name()):
+        case ast.Name() | ast.Attribute(value=ast.Name()):
             if isinstance(run.evaluate(target, state), Tensor):
                 assign(run, target, value, state)
-        case cst.Subscript(value=base) | cst.Call(func=cst.Attribute(value=base)):
-            held = run.evaluate(base, state) if isinstance(base, (cst.Name, cst.Attribute)) else None
+        case ast.Subscript(value=base) | ast.Call(func=ast.Attribute(value=base)):
+            held = run.evaluate(base, state) if isinstance(base, (ast.Name, ast.Attribute)) else None
             if isinstance(held, Tensor) and held.mask is not None:
                 overwrite(run, base, replace(held, mask=None), state)
 
 
-def _assign_items(run: Interpreter, target: cst.Subscript, held: Value, value: Value, state: State) -> None:
+def _assign_items(run: Interpreter, target: ast.Subscript, held: Value, value: Value, state: State) -> None:
     """``scores[mask] = value`` fills; of a mask of which a part is changed, no more is known."""
     if not isinstance(held, Tensor):
         return
-    index = target.slice[0].slice if len(target.slice) == 1 else None
-    if isinstance(index, cst.Index) and as_factor(value) is not None and held.roles & {"scores", "weights"}:
-        call = Call(run, state, target, (held, run.evaluate(index.value, state), value), {})
+    index = target.slice
+    one = not isinstance(index, (ast.Slice, ast.Tuple))
+    if one and as_factor(value) is not None and held.roles & {"scores", "weights"}:
+        call = Call(run, state, target, (held, run.evaluate(index, state), value), {})
         filled = torch_api.OPERATIONS["masked_fill"](call)
         if isinstance(filled, Tensor):
             overwrite(run, target.value, replace(held, masked=filled.masked), state)
@@ -103,16 +100,16 @@ def _assign_items(run: Interpreter, target: cst.Subscript, held: Value, value: V
         overwrite(run, target.value, replace(held, mask=None), state)
 
 
-def _parts(run: Interpreter, elements: Any, value: Value, source: cst.BaseExpression, state: State) -> list[Value]:
+def _parts(run: Interpreter, elements: list[ast.expr], value: Value, source: ast.expr, state: State) -> list[Value]:
     count = len(elements)
-    starred = [index for index, item in enumerate(elements) if isinstance(item, cst.StarredElement)]
+    starred = [index for index, item in enumerate(elements) if isinstance(item, ast.Starred)]
     if isinstance(value, ShapeOf) and not starred:
         known = torch_api.normal(as_tensor(value.tensor) or Tensor(), state)
         known = run.refine(state, known, count)
         value = torch_api.shape_of(known) if known.shape is not None else NOTHING
     if isinstance(value, Tensor) and not starred:
         value = unpacked(run, value, count, source, state)
-    if isinstance(value, Unknown) and isinstance(source, cst.Tuple):
+    if isinstance(value, Unknown) and isinstance(source, ast.Tuple):
         value = _shape_and_more(run, source, count, starred, state)
     if isinstance(value, Sequence):
         items = list(value.items)
@@ -126,15 +123,15 @@ def _parts(run: Interpreter, elements: Any, value: Value, source: cst.BaseExpres
     return [Unknown(f"{run.key(source)}.{index}") for index in range(count)]
 
 
-def _shape_and_more(run: Interpreter, source: cst.Tuple, count: int, starred: list[int], state: State) -> Value:
+def _shape_and_more(run: Interpreter, source: ast.Tuple, count: int, starred: list[int], state: State) -> Value:
     """``b, n, _, h = *x.shape, self.heads``: the targets tell the rank of ``x``; ``*_, n, h`` only the last sizes."""
-    first, *rest = source.elements
-    sizes = run.evaluate(first.value, state) if isinstance(first, cst.StarredElement) else NOTHING
+    first, *rest = source.elts
+    sizes = run.evaluate(first.value, state) if isinstance(first, ast.Starred) else NOTHING
     tensor = as_tensor(sizes.tensor) if isinstance(sizes, ShapeOf) else None
-    if tensor is None or any(isinstance(element, cst.StarredElement) for element in rest):
+    if tensor is None or any(isinstance(element, ast.Starred) for element in rest):
         return NOTHING
     dims = count - len(rest) - len(starred)
-    last = [run.evaluate(element.value, state) for element in rest]
+    last = [run.evaluate(element, state) for element in rest]
     if not starred and dims > 0:
         known = torch_api.shape_of(run.refine(state, torch_api.normal(tensor, state), dims))
         return Sequence((*known.items, *last)) if isinstance(known, Sequence) else NOTHING
@@ -143,7 +140,7 @@ def _shape_and_more(run: Interpreter, source: cst.Tuple, count: int, starred: li
     return NOTHING
 
 
-def unpacked(run: Interpreter, tensor: Tensor, count: int | None, source: cst.BaseExpression, state: State) -> Value:
+def unpacked(run: Interpreter, tensor: Tensor, count: int | None, source: ast.expr, state: State) -> Value:
     """Iterating over a tensor calls ``unbind(0)``."""
     tensor = torch_api.normal(tensor, state)
     if tensor.shape is None:

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass, field
-
-import libcst as cst
 
 from mha_lint.model.binding import bind
 from mha_lint.model.fuel import OutOfFuel, OutOfSteps
 from mha_lint.model.interpreter import Interpreter
 from mha_lint.model.keeping import kept
 from mha_lint.model.layout import Answer
-from mha_lint.model.names import TORCH_BASES, ClassInfo, ModuleNames, collect
 from mha_lint.model.paths import (
     ContiguousSeen,
     OperationSeen,
@@ -25,7 +23,10 @@ from mha_lint.model.paths import (
 from mha_lint.model.scale import ScaleSeen
 from mha_lint.model.torch_api.devices import Meeting
 from mha_lint.model.values import ClassValue, Self, State, Unknown, Value, joined
-from mha_lint.screen import tensor_work
+from mha_lint.model.worth import worth_it
+from mha_lint.syntax.module import Module
+from mha_lint.syntax.names import TORCH_BASES, ClassInfo, ModuleNames, collect
+from mha_lint.syntax.nodes import Function, defaults, every_parameter, is_static
 
 MAX_INITS = 4
 
@@ -47,23 +48,23 @@ class ClassModel:
 
 @dataclass(slots=True)
 class FileModel:
-    module: cst.Module
+    module: Module
     names: ModuleNames
     classes: list[ClassModel]
-    views: dict[cst.BaseExpression, list[ViewSeen]]
-    copies: dict[cst.BaseExpression, list[ContiguousSeen]]
-    would_stay_views: set[cst.BaseExpression]
-    unbinds: dict[cst.BaseExpression, list[UnbindSeen]]
-    operations: dict[cst.BaseExpression, list[OperationSeen]]  # by their calls, in the order in which they were met
-    weightings: dict[cst.BaseExpression, list[WeightingSeen]]  # by the softmax that made the weights
-    scales: dict[cst.CSTNode, list[ScaleSeen]]  # by the product of queries and keys
-    meetings: dict[cst.BaseExpression, list[Meeting]]  # calls that made tensors on another device than the module's
-    attended: set[cst.BaseExpression]
+    views: dict[ast.expr, list[ViewSeen]]
+    copies: dict[ast.expr, list[ContiguousSeen]]
+    would_stay_views: set[ast.expr]
+    unbinds: dict[ast.expr, list[UnbindSeen]]
+    operations: dict[ast.expr, list[OperationSeen]]  # by their calls, in the order in which they were met
+    weightings: dict[ast.expr, list[WeightingSeen]]  # by the softmax that made the weights
+    scales: dict[ast.AST, list[ScaleSeen]]  # by the product of queries and keys
+    meetings: dict[ast.expr, list[Meeting]]  # calls that made tensors on another device than the module's
+    attended: set[ast.expr]
     scored: set[str]  # "Class.method" (or "function") that computes attention, itself or in a function that it calls
-    trace: dict[cst.CSTNode, list[ValueSeen]]
-    uses: dict[cst.CSTNode, set[str]]
+    trace: dict[ast.AST, list[ValueSeen]]
+    uses: dict[ast.AST, set[str]]
     kinds: dict[str, set[str]]
-    defined_in: dict[cst.FunctionDef, str]
+    defined_in: dict[Function, str]
     callers: dict[ClassInfo, ClassModel] = field(default_factory=dict)
 
     def model_of(self, cls: ClassInfo) -> ClassModel:
@@ -72,38 +73,29 @@ class FileModel:
             self.callers = {model.cls: model for model in self.classes}
         if cls not in self.callers:
             try:
-                self.callers[cls] = _class_model(Interpreter(self.names, self.defined_in), cls)
+                self.callers[cls] = _class_model(Interpreter(self.module, self.names, self.defined_in), cls)
             except OutOfFuel:
                 self.callers[cls] = ClassModel(cls, complete=False)
         return self.callers[cls]
 
 
-def analyse(
-    module: cst.Module, *, every: bool = False, roots: Collection[str] | None = None, among: Collection[str] = ()
-) -> FileModel:
+def analyse(module: Module, *, every: bool = False) -> FileModel:
     """Interpret every ``nn.Module`` of the file, then every function and method that none of them reached.
 
     Classes and functions that do no work on tensors themselves, nor call a function of the file that does, are only
-    interpreted with ``every``. With ``roots`` ("Class.method", "function"), no others are, and of
-    these those alone whose class, or who themselves, are ``among`` what would be begun from without.
+    interpreted with ``every``.
     """
-    names = collect(module)
-    worth: set[ClassInfo | cst.FunctionDef]
-    if every:
-        worth = {*names.every_class, *names.functions.values()}
-    elif roots is None:
-        worth = _worth_it(module, names)
-    else:
-        worth = {each for each in _with_roots(names, roots) if _name(each) in among}
+    names = collect(module.tree)
+    worth = {*names.every_class, *names.functions.values()} if every else worth_it(module, names)
     defined_in = {node: f"{cls.name}.{name}" for cls in names.every_class for name, node in cls.methods.items()} | {
         node: name for name, node in names.functions.items()
     }
-    run = Interpreter(names, defined_in)
+    run = Interpreter(module, names, defined_in)
     classes: list[ClassModel] = []
     try:
-        _run_all(run, worth, roots, classes)
+        _run_all(run, worth, classes)
     except OutOfFuel:  # what other callers would have told is not known: a part of what was seen could be wrong
-        run, classes = Interpreter(names, defined_in), []
+        run, classes = Interpreter(module, names, defined_in), []
     return FileModel(
         module=module,
         names=names,
@@ -125,20 +117,14 @@ def analyse(
     )
 
 
-def _run_all(
-    run: Interpreter,
-    worth: Collection[ClassInfo | cst.FunctionDef],
-    roots: Collection[str] | None,
-    classes: list[ClassModel],
-) -> None:
+def _run_all(run: Interpreter, worth: Collection[ClassInfo | Function], classes: list[ClassModel]) -> None:
     """Interpret what is worth it. Raises :class:`OutOfFuel` where that takes too many steps."""
     names = run.names
     classes += [_class_model(run, cls) for cls in names.every_class if cls in worth and is_module(cls)]
     learnt = _functions_learnt_of(run)
     for cls in filter(worth.__contains__, names.every_class):
-        for node in cls.methods.values():
-            wanted = roots is None or f"{cls.name}.{node.name.value}" in roots
-            if wanted and node not in learnt and node.name.value != "__init__":
+        for name, node in cls.methods.items():
+            if node not in learnt and name != "__init__":
                 built = next((model.built for model in classes if model.cls is cls and model.built), [State()])
                 _alone(run, node, built[0].copy(), cls)
     for node in names.functions.values():
@@ -146,27 +132,7 @@ def _run_all(
             _alone(run, node, State(), None)
 
 
-def _worth_it(module: cst.Module, names: ModuleNames) -> set[ClassInfo | cst.FunctionDef]:
-    """The classes and functions whose own text, or that of a function of the file which they name, works on tensors."""
-    working, named = tensor_work({name: module.code_for_node(node) for name, node in names.functions.items()})
-    classes = {cls for cls in names.every_class if named.search(module.code_for_node(cls.node))}
-    return {names.functions[name] for name in working} | {
-        cls for cls in names.every_class if not classes.isdisjoint(cls.lineage)
-    }
-
-
-def _name(each: ClassInfo | cst.FunctionDef) -> str:
-    return each.name if isinstance(each, ClassInfo) else each.name.value
-
-
-def _with_roots(names: ModuleNames, roots: Collection[str]) -> set[ClassInfo | cst.FunctionDef]:
-    owners = {cls for cls in names.every_class for name in cls.methods if f"{cls.name}.{name}" in roots}
-    return {cls for cls in names.every_class if not owners.isdisjoint(cls.lineage)} | {
-        node for name, node in names.functions.items() if name in roots
-    }
-
-
-def _functions_learnt_of(run: Interpreter) -> set[cst.CSTNode]:
+def _functions_learnt_of(run: Interpreter) -> set[ast.AST]:
     """Functions that were followed from a caller whose arguments told something of their views."""
     unclear = {seen[0].function for seen in run.views.values() if all(view.answer is Answer.UNKNOWN for view in seen)}
     return run.visited - unclear
@@ -204,35 +170,32 @@ def _class_model(run: Interpreter, cls: ClassInfo) -> ClassModel:
     return model
 
 
-def _entered(run: Interpreter, node: cst.FunctionDef, state: State, cls: ClassInfo) -> list[State]:
+def _entered(run: Interpreter, node: Function, state: State, cls: ClassInfo) -> list[State]:
     return [after for after, _ in _returned(run, node, state, cls)]
 
 
-def _returned(
-    run: Interpreter, node: cst.FunctionDef, state: State, cls: ClassInfo | None
-) -> list[tuple[State, Value]]:
+def _returned(run: Interpreter, node: Function, state: State, cls: ClassInfo | None) -> list[tuple[State, Value]]:
     """Run a function with arguments of which only the names are known."""
-    in_init = node.name.value == "__init__"
+    in_init = node.name == "__init__"
     taken = state.own_names
-    parameters = [*node.params.posonly_params, *node.params.params, *node.params.kwonly_params]
-    static = any(isinstance(d.decorator, cst.Name) and d.decorator.value == "staticmethod" for d in node.decorators)
     keywords: dict[str, Value] = {}
-    for index, parameter in enumerate(parameters):
-        name = parameter.name.value
-        if index == 0 and cls is not None and not static:
+    written = defaults(node)
+    for index, parameter in enumerate(every_parameter(node)):
+        name, default = parameter.arg, written.get(parameter.arg)
+        if index == 0 and cls is not None and not is_static(node):
             keywords[name] = Self(cls)
-        elif isinstance(parameter.default, cst.Name) and parameter.default.value in run.names.classes:
-            keywords[name] = ClassValue(run.names.classes[parameter.default.value])
+        elif isinstance(default, ast.Name) and default.id in run.names.classes:
+            keywords[name] = ClassValue(run.names.classes[default.id])
         else:
-            keywords[name] = Unknown(name if in_init or name not in taken else f"{node.name.value}.{name}")
+            keywords[name] = Unknown(name if in_init or name not in taken else f"{node.name}.{name}")
     bind(run, node, state, (), keywords)
     run.given = (
         frozenset() if in_init else frozenset(v.key for v in keywords.values() if isinstance(v, Unknown) and v.key)
     )
-    return run.run_function(node, state, named=run.defined_in.get(node, node.name.value))
+    return run.run_function(node, state, named=run.defined_in.get(node, node.name))
 
 
-def _alone(run: Interpreter, node: cst.FunctionDef, state: State, cls: ClassInfo | None) -> None:
+def _alone(run: Interpreter, node: Function, state: State, cls: ClassInfo | None) -> None:
     run.steps = 0
     attributes = state.attributes if cls is None else kept(run, cls, state.attributes)
     start = State(attributes=attributes, definitions=state.definitions, ranks=state.ranks)

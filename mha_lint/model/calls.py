@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from math import isfinite
 from typing import TYPE_CHECKING
-
-import libcst as cst
 
 from mha_lint.model import assignment, einops_api, layers, masks, torch_api
 from mha_lint.model.factors import Factor, of_number
@@ -52,38 +51,32 @@ _RESHAPING_IN_PLACE = frozenset(
 _ARITHMETIC = frozenset("add sub mul div masked_fill".split())  # what the interpreter follows in place
 
 
-def call(run: Interpreter, node: cst.Call, state: State) -> Value:
-    if isinstance(node.func, cst.Name) and node.func.value == "super" and run_owner(state) is not None:
+def call(run: Interpreter, node: ast.Call, state: State) -> Value:
+    if isinstance(node.func, ast.Name) and node.func.id == "super" and run_owner(state) is not None:
         owner = run_owner(state)
         assert owner is not None
         return Super(owner.cls)
     function = run.callee(node.func, state)
     args: list[Value] = []
+    unknown: list[int] = []  # where items stand of which nothing is known
     keywords: dict[str, Value] = {}
     for arg in node.args:
-        value = run.evaluate(arg.value, state)
-        if arg.star == "*":
-            value = torch_api.expanded(_sizes(value, state), state)
-            if isinstance(value, Leading) and not args:
-                args.append(value)  # the function asks for its rank
-                continue
-            if not isinstance(value, Sequence):
-                keywords["**"] = NOTHING
-                args.append(value)  # its items are not known one by one
-                continue
+        if not isinstance(arg, ast.Starred):
+            args.append(run.evaluate(arg, state))
+            continue
+        value = torch_api.expanded(_sizes(run.evaluate(arg.value, state), state), state)
+        if isinstance(value, Sequence):
             args += value.items
-        elif arg.star == "**":
+            continue
+        if not isinstance(value, Leading) or args:  # else the function asks for the rank of what leads
             keywords["**"] = NOTHING
-        elif arg.keyword is not None:
-            keywords[arg.keyword.value] = value
-        else:
-            args.append(value)
-    if (
-        "**" in keywords
-        and isinstance(function, (Function, ClassValue, Self, Instance))
-        and any(a.star == "*" for a in node.args)
-    ):
-        args = [value for arg, value in zip(node.args, args, strict=False) if arg.star == ""]
+            unknown.append(len(args))
+        args.append(value)
+    for keyword in node.keywords:
+        value = run.evaluate(keyword.value, state)
+        keywords[keyword.arg or "**"] = NOTHING if keyword.arg is None else value
+    if isinstance(function, (Function, ClassValue, Self, Instance)):
+        args = [value for index, value in enumerate(args) if index not in unknown]
     return run.apply(function, Call(run, state, node, tuple(args), keywords))
 
 
@@ -113,7 +106,7 @@ def call_method(run: Interpreter, receiver: Value, name: str, call: Call) -> Val
         return default
     if name in _RESHAPING_IN_PLACE:
         node = call.node
-        if isinstance(node, cst.Call) and isinstance(node.func, cst.Attribute):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
             assignment.assign(run, node.func.value, Unknown(run.key(node)), call.state)
         return Unknown(run.key(call.node))
     if isinstance(receiver, (Tensor, Unknown)):
@@ -137,10 +130,10 @@ def call_method(run: Interpreter, receiver: Value, name: str, call: Call) -> Val
     return Unknown(run.key(call.node))
 
 
-def _is_cache(run: Interpreter, node: cst.BaseExpression) -> bool:
+def _is_cache(run: Interpreter, node: ast.expr) -> bool:
     """Whether what a method is called of is named as a cache of keys and values."""
-    function = node.func if isinstance(node, cst.Call) else None
-    return isinstance(function, cst.Attribute) and CACHE.search(run.text(function.value)) is not None
+    function = node.func if isinstance(node, ast.Call) else None
+    return isinstance(function, ast.Attribute) and CACHE.search(run.text(function.value)) is not None
 
 
 def _in_place(run: Interpreter, receiver: Tensor, name: str, call: Call) -> Value:
@@ -157,7 +150,7 @@ def _in_place(run: Interpreter, receiver: Tensor, name: str, call: Call) -> Valu
         result = replace(receiver, mask=made.mask, masked=made.masked)
         if arithmetic:
             result = replace(result, roles=made.roles, normalised=made.normalised, scale=made.scale)
-    if result != receiver and isinstance(node, cst.Call) and isinstance(node.func, cst.Attribute):
+    if result != receiver and isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
         assignment.overwrite(run, node.func.value, result, call.state)
     return result
 
@@ -172,7 +165,7 @@ def register_buffer(call: Call) -> None:
 def _append(run: Interpreter, receiver: Sequence | Repeated, call: Call) -> Value:
     """``items.append(x)``: in a loop the list holds as many alike as the loop has turns."""
     node = call.node
-    if isinstance(node, cst.Call) and isinstance(node.func, cst.Attribute):
+    if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
         longer: Value = NOTHING
         if run.looping and receiver in (Sequence(()), Repeated(call.args[0], run.turns)):
             longer = Repeated(call.args[0], run.turns)
@@ -214,8 +207,8 @@ def call_qualified(run: Interpreter, name: str, call: Call) -> Value:
     return Unknown(run.key(call.node))
 
 
-def _as_call(call: Call) -> cst.Call:
-    assert isinstance(call.node, cst.Call)
+def _as_call(call: Call) -> ast.Call:
+    assert isinstance(call.node, ast.Call)
     return call.node
 
 

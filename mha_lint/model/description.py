@@ -8,9 +8,9 @@ from collections.abc import Iterator, Mapping
 from mha_lint.model.attention import FileModel
 from mha_lint.model.layout import Answer, dense_order, is_contiguous
 from mha_lint.model.paths import ValueSeen
-from mha_lint.model.places import Places
 from mha_lint.model.sizes import ONE, Size, product, symbol
 from mha_lint.model.values import Tensor
+from mha_lint.syntax.places import Places
 
 Line = tuple[int, str, str, str, str]  # row, name, shape, layout, roles
 

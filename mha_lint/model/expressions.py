@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Callable, Mapping
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-import libcst as cst
-
-from mha_lint import parsing
 from mha_lint.model import assignment, calls, keeping, operators, subscripts, torch_api
 from mha_lint.model.factors import of_number
 from mha_lint.model.torch_api import OPERATIONS, Call
@@ -44,12 +41,10 @@ if TYPE_CHECKING:
 # --- names and literals ------------------------------------------------------------------------------------------
 
 
-def _name(run: Interpreter, node: cst.Name, state: State) -> Value:
-    name = node.value
+def _name(run: Interpreter, node: ast.Name, state: State) -> Value:
+    name = node.id
     if name in state.variables:
         return state.unless_none(state.variables[name])
-    if name in ("None", "True", "False"):
-        return Const({"None": None, "True": True, "False": False}[name])
     return _module_name(run, name)
 
 
@@ -65,54 +60,41 @@ def _module_name(run: Interpreter, name: str) -> Value:
         return Unknown(name)
     if name in names.constants:
         value = names.constants[name]
-        if isinstance(
-            value, (cst.Integer, cst.Float, cst.SimpleString, cst.Name, cst.BinaryOperation, cst.UnaryOperation)
-        ):
+        if isinstance(value, (ast.Constant, ast.Name, ast.BinOp, ast.UnaryOp)):
             del names.constants[name]  # while it is evaluated: ``float = float`` is the builtin
             try:
                 return run.evaluate(value, State())
             finally:
                 names.constants[name] = value
-        return Function(value) if isinstance(value, cst.Lambda) else Unknown(name)
+        return Function(value) if isinstance(value, ast.Lambda) else Unknown(name)
     return Qualified(f"builtins.{name}")
 
 
-_literal = lru_cache(maxsize=4096)(parsing.literal)
+def _constant(run: Interpreter, node: ast.Constant, state: State) -> Value:
+    match node.value:
+        case None | bool() | str() as known:
+            return Const(known)
+        case int(number):
+            return integer(number)
+        case float(number):
+            return Number(of_number(number))
+        case value if value is Ellipsis:
+            return Const(...)
+        case _:
+            return NOTHING
 
 
-def _integer(run: Interpreter, node: cst.Integer, state: State) -> Value:
-    return integer(_literal(node.value))
-
-
-def _float(run: Interpreter, node: cst.Float, state: State) -> Value:
-    return Number(of_number(_literal(node.value)))
-
-
-def _string(run: Interpreter, node: cst.SimpleString | cst.ConcatenatedString, state: State) -> Value:
-    if isinstance(node, cst.SimpleString):
-        value = _literal(node.value)
-    else:
-        with parsing.silently():
-            value = node.evaluated_value
-    return Const(value) if isinstance(value, str) else NOTHING
-
-
-def _ellipsis(run: Interpreter, node: cst.Ellipsis, state: State) -> Value:
-    return Const(...)
-
-
-def _sequence(run: Interpreter, node: cst.Tuple | cst.List, state: State) -> Value:
+def _sequence(run: Interpreter, node: ast.Tuple | ast.List, state: State) -> Value:
     items: list[Value] = []
     lead: list[Leading] = []
-    for element in node.elements:
+    for element in node.elts:
+        if not isinstance(element, ast.Starred):
+            items.append(run.evaluate(element, state))
+            continue
         value = run.evaluate(element.value, state)
-        if not isinstance(element, cst.StarredElement):
-            items.append(value)
-        elif isinstance(value, ShapeOf):
+        if isinstance(value, ShapeOf):
             value = torch_api.shape_of(torch_api.normal(as_tensor(value.tensor) or Tensor(), state))
         value = torch_api.expanded(value, state)
-        if not isinstance(element, cst.StarredElement):
-            continue
         if isinstance(value, Sequence):
             items += value.items
         elif isinstance(value, Leading) and not items and not lead:
@@ -128,12 +110,12 @@ def _sequence(run: Interpreter, node: cst.Tuple | cst.List, state: State) -> Val
 # --- attributes --------------------------------------------------------------------------------------------------
 
 
-def _attribute(run: Interpreter, node: cst.Attribute, state: State) -> Value:
+def _attribute(run: Interpreter, node: ast.Attribute, state: State) -> Value:
     return attribute_of(run, node, state, called=False)
 
 
-def attribute_of(run: Interpreter, node: cst.Attribute, state: State, *, called: bool) -> Value:
-    name = node.attr.value
+def attribute_of(run: Interpreter, node: ast.Attribute, state: State, *, called: bool) -> Value:
+    name = node.attr
     qualified = run.names.qualify(node)
     if qualified is not None and not _shadowed(node, state):
         return Qualified(qualified)
@@ -141,14 +123,14 @@ def attribute_of(run: Interpreter, node: cst.Attribute, state: State, *, called:
     return state.unless_none(attribute(run, base, name, node, state, called=called))
 
 
-def _shadowed(node: cst.Attribute, state: State) -> bool:
-    head: cst.BaseExpression = node
-    while isinstance(head, cst.Attribute):
+def _shadowed(node: ast.Attribute, state: State) -> bool:
+    head: ast.expr = node
+    while isinstance(head, ast.Attribute):
         head = head.value
-    return isinstance(head, cst.Name) and head.value in state.variables
+    return isinstance(head, ast.Name) and head.id in state.variables
 
 
-def attribute(run: Interpreter, base: Value, name: str, node: cst.Attribute, state: State, *, called: bool) -> Value:
+def attribute(run: Interpreter, base: Value, name: str, node: ast.Attribute, state: State, *, called: bool) -> Value:
     match base:
         case Self(cls) | Instance(cls):
             found = state.attributes.get(name) if isinstance(base, Self) else dict(base.attributes).get(name)
@@ -192,7 +174,7 @@ def attribute(run: Interpreter, base: Value, name: str, node: cst.Attribute, sta
 
 
 def _tensor_attribute(
-    run: Interpreter, base: Tensor | Unknown, name: str, node: cst.Attribute, state: State, *, called: bool
+    run: Interpreter, base: Tensor | Unknown, name: str, node: ast.Attribute, state: State, *, called: bool
 ) -> Value:
     """An attribute of a tensor, or of something unknown that may be one.
 
@@ -218,27 +200,28 @@ def _tensor_attribute(
 # --- expressions with a life of their own -----------------------------------------------------------------------
 
 
-def _conditional(run: Interpreter, node: cst.IfExp, state: State) -> Value:
+def _conditional(run: Interpreter, node: ast.IfExp, state: State) -> Value:
     return run.evaluate(node.body if operators.decide(run, node.test, state) else node.orelse, state)
 
 
-def _lambda(run: Interpreter, node: cst.Lambda, state: State) -> Value:
+def _lambda(run: Interpreter, node: ast.Lambda, state: State) -> Value:
     return run.nested(node, tuple(state.variables.items()))
 
 
-def _walrus(run: Interpreter, node: cst.NamedExpr, state: State) -> Value:
+def _walrus(run: Interpreter, node: ast.NamedExpr, state: State) -> Value:
     value = run.evaluate(node.value, state)
     assignment.assign(run, node.target, value, state)
     return value
 
 
-def _comprehension(run: Interpreter, node: cst.ListComp | cst.GeneratorExp, state: State) -> Value:
-    loop = node.for_in
+def _comprehension(run: Interpreter, node: ast.ListComp | ast.GeneratorExp, state: State) -> Value:
+    loop = node.generators[0]
     iterable = run.evaluate(loop.iter, state)
     if isinstance(iterable, Tensor):
         iterable = assignment.unpacked(run, iterable, None, loop.iter, state)
     inner = state.copy()
-    simple = not loop.ifs and loop.inner_for_in is None
+    nested = len(node.generators) > 1
+    simple = not loop.ifs and not nested
     if isinstance(iterable, Sequence) and simple:
         items = []
         for item in iterable.items:
@@ -247,37 +230,28 @@ def _comprehension(run: Interpreter, node: cst.ListComp | cst.GeneratorExp, stat
         state.definitions = inner.definitions
         return Sequence(tuple(items))
     assignment.assign(run, loop.target, assignment.element(iterable), inner)
-    if loop.inner_for_in is not None:
+    if nested:
         return Repeated(NOTHING)
     value = run.evaluate(node.elt, inner)
     state.definitions = inner.definitions
     return Repeated(value, iterable.count if isinstance(iterable, Repeated) and simple else None)
 
 
-def _formatted(run: Interpreter, node: cst.FormattedString, state: State) -> Value:
-    return Unknown(run.key(node))
-
-
-EVALUATORS: Mapping[type[cst.CSTNode], Callable[[Interpreter, Any, State], Value]] = {
-    cst.Name: _name,
-    cst.Integer: _integer,
-    cst.Float: _float,
-    cst.SimpleString: _string,
-    cst.ConcatenatedString: _string,
-    cst.Ellipsis: _ellipsis,
-    cst.Tuple: _sequence,
-    cst.List: _sequence,
-    cst.Attribute: _attribute,
-    cst.Call: calls.call,
-    cst.BinaryOperation: operators.binary_operation,
-    cst.UnaryOperation: operators.unary_operation,
-    cst.BooleanOperation: operators.boolean_operation,
-    cst.Comparison: operators.comparison,
-    cst.IfExp: _conditional,
-    cst.Lambda: _lambda,
-    cst.NamedExpr: _walrus,
-    cst.ListComp: _comprehension,
-    cst.GeneratorExp: _comprehension,
-    cst.FormattedString: _formatted,
-    cst.Subscript: subscripts.subscript,
+EVALUATORS: Mapping[type[ast.AST], Callable[[Interpreter, Any, State], Value]] = {
+    ast.Name: _name,
+    ast.Constant: _constant,
+    ast.Tuple: _sequence,
+    ast.List: _sequence,
+    ast.Attribute: _attribute,
+    ast.Call: calls.call,
+    ast.BinOp: operators.binary_operation,
+    ast.UnaryOp: operators.unary_operation,
+    ast.BoolOp: operators.boolean_operation,
+    ast.Compare: operators.comparison,
+    ast.IfExp: _conditional,
+    ast.Lambda: _lambda,
+    ast.NamedExpr: _walrus,
+    ast.ListComp: _comprehension,
+    ast.GeneratorExp: _comprehension,
+    ast.Subscript: subscripts.subscript,
 }

@@ -2,49 +2,41 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import libcst as cst
-
 from mha_lint.model.values import Tensor
+from mha_lint.syntax.nodes import argument, is_number
 
 if TYPE_CHECKING:
     from mha_lint.model.marks import Masking
-    from mha_lint.model.names import ModuleNames
     from mha_lint.model.paths import OperationSeen
-    from mha_lint.model.places import Places
+    from mha_lint.syntax.names import ModuleNames
+    from mha_lint.syntax.places import Places
 
 
 @dataclass(frozen=True, slots=True)
 class Filling:
     """The expressions of one fill. ``kept`` says that the mask is of the entries that keep their scores."""
 
-    scores: cst.BaseExpression
-    mask: cst.BaseExpression
-    value: cst.BaseExpression
+    scores: ast.expr
+    mask: ast.expr
+    value: ast.expr
     kept: bool = False
 
 
-def argument(call: cst.Call, index: int, *names: str) -> cst.BaseExpression | None:
-    """The argument that is written at ``index``, or under one of ``names``."""
-    positional = [arg.value for arg in call.args if arg.keyword is None and not arg.star]
-    if index < len(positional):
-        return positional[index]
-    return next((arg.value for arg in call.args if arg.keyword is not None and arg.keyword.value in names), None)
-
-
-def filling(node: cst.CSTNode, names: ModuleNames, places: Places) -> Filling | None:
+def filling(node: ast.AST, names: ModuleNames, places: Places) -> Filling | None:
     """The parts of a fill; None where they are not all written there."""
     match node:
-        case cst.Subscript(value=scores, slice=[cst.SubscriptElement(slice=cst.Index(value=mask))]):
-            assigned = next((parent for parent in places.parents(node) if isinstance(parent, cst.Assign)), None)
+        case ast.Subscript(value=scores, slice=mask) if not isinstance(mask, (ast.Slice, ast.Tuple)):
+            assigned = next((parent for parent in places.parents(node) if isinstance(parent, ast.Assign)), None)
             return None if assigned is None else Filling(scores, mask, assigned.value)
-        case cst.Call(func=function):
+        case ast.Call(func=function):
             qualified = names.qualify(function)
-            name = function.attr.value if isinstance(function, cst.Attribute) else (qualified or "").rpartition(".")[2]
-            owner = function.value if isinstance(function, cst.Attribute) and qualified is None else None
+            name = function.attr if isinstance(function, ast.Attribute) else (qualified or "").rpartition(".")[2]
+            owner = function.value if isinstance(function, ast.Attribute) and qualified is None else None
             shift = 0 if owner is None else 1
             if name.startswith("masked_fill"):
                 of = owner or argument(node, 0, "input")
@@ -55,18 +47,18 @@ def filling(node: cst.CSTNode, names: ModuleNames, places: Places) -> Filling | 
                 yes, no = owner or argument(node, 1, "input"), argument(node, 2 - shift, "other")
                 if not (condition and yes and no):
                     return None
-                numeric = isinstance(yes, (cst.Float, cst.Integer, cst.UnaryOperation))
+                numeric = is_number(yes) or isinstance(yes, ast.UnaryOp)
                 return Filling(no, condition, yes) if numeric else Filling(yes, condition, no, kept=True)
     return None
 
 
-def softmaxed(operations: Mapping[cst.BaseExpression, Iterable[OperationSeen]]) -> set[cst.BaseExpression]:
+def softmaxed(operations: Mapping[ast.expr, Iterable[OperationSeen]]) -> set[ast.expr]:
     """The places that mask scores which come to a softmax: fills, sums and products."""
     nodes = (masking.node for together in _normalised(operations) for masking in together)
     return {node for node in nodes if node is not None}
 
 
-def masked_beside(operations: Mapping[cst.BaseExpression, Iterable[OperationSeen]], node: cst.CSTNode) -> set[Masking]:
+def masked_beside(operations: Mapping[ast.expr, Iterable[OperationSeen]], node: ast.AST) -> set[Masking]:
     """In which other ways the scores are masked that ``node`` masks, where they come to a softmax."""
     found: set[Masking] = set()
     for together in _normalised(operations):
@@ -75,7 +67,7 @@ def masked_beside(operations: Mapping[cst.BaseExpression, Iterable[OperationSeen
     return found
 
 
-def _normalised(operations: Mapping[cst.BaseExpression, Iterable[OperationSeen]]) -> Iterator[frozenset[Masking]]:
+def _normalised(operations: Mapping[ast.expr, Iterable[OperationSeen]]) -> Iterator[frozenset[Masking]]:
     """Masks of the scores that each softmax is given."""
     for seen in operations.values():
         for operation in seen:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from mha_lint.model.attention import ClassModel, FileModel
 from mha_lint.model.sizes import Size, symbol
 from mha_lint.model.values import Int, Layer, State, Unknown, as_size
+from mha_lint.syntax.nodes import every_parameter
 
 Hint = tuple[str | int, ...]
 _LETTERS = ("b", "t", "s", "h", "d")
@@ -36,8 +37,8 @@ def _hints(model: ClassModel, tokens: Size | None) -> dict[str, Hint]:
     time_first = tokens is not None and (state.normal(tokens).symbol or "").endswith(".shape[0]")
     in_front, behind = ("t", "b") if time_first else ("b", "t")
     hints: dict[str, Hint] = {}
-    for parameter in [*forward.params.params[1:], *forward.params.kwonly_params]:
-        key = parameter.name.value
+    for parameter in every_parameter(forward)[1:]:
+        key = parameter.arg
         key = f"forward.{key}" if key in built.own_names else key
         rank = sum(f"{key}.shape[{-dim}]" in state.definitions for dim in range(1, 7))
         dims: list[str | int] = []
@@ -52,7 +53,7 @@ def _hints(model: ClassModel, tokens: Size | None) -> dict[str, Hint]:
                 break
             dims.append(part)
         if len(dims) == rank and not all(part in _LETTERS for part in dims):
-            hints[parameter.name.value] = tuple(dims)
+            hints[parameter.arg] = tuple(dims)
     return hints
 
 

@@ -7,17 +7,14 @@ their arguments; what lies outside the file is unknown. Nothing of the code is i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping
-from collections.abc import Sequence as Statements
+import ast
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from functools import partial
-
-import libcst as cst
 
 from mha_lint.model import assignment, binding, calls, expressions, layers, operators, torch_api
 from mha_lint.model.fuel import FILE_STEPS, OutOfFuel, OutOfSteps
 from mha_lint.model.keeping import kept
 from mha_lint.model.mentions import Mentions
-from mha_lint.model.names import ClassInfo, ModuleNames, collect_small, dotted
 from mha_lint.model.observer import MAX_STEPS, Observer
 from mha_lint.model.paths import Frame, Trail
 from mha_lint.model.sizes import Size, symbol
@@ -41,6 +38,10 @@ from mha_lint.model.values import (
     joined,
     truth,
 )
+from mha_lint.syntax import nodes
+from mha_lint.syntax.module import Module
+from mha_lint.syntax.names import ClassInfo, ModuleNames, collect_small
+from mha_lint.syntax.nodes import FUNCTIONS, TRIES, Block
 
 MAX_STATES = 16  # at one place; what is beyond is joined into one that knows what they agree on
 MAX_OUTCOMES = 6  # of a call
@@ -55,23 +56,23 @@ WORTH_REMEMBERING = 20  # steps: a shorter call is made again
 class Interpreter(Observer):
     """Interprets the functions of one module."""
 
-    def __init__(self, names: ModuleNames, defined_in: Mapping[cst.FunctionDef, str]) -> None:
-        super().__init__()
+    def __init__(self, module: Module, names: ModuleNames, defined_in: Mapping[nodes.Function, str]) -> None:
+        super().__init__(module)
         self.names = names
         self.defined_in = defined_in  # function → "Class.method"
-        self.visited: set[cst.CSTNode] = set()
+        self.visited: set[ast.AST] = set()
         self.truncated = False
         self.spent = 0  # steps in all of the file
         self._limit = MAX_STEPS + SPARE_STEPS
         self._trail = Trail()
-        self._mentions = Mentions()
-        self._called: dict[Hashable, list[tuple[State, list[cst.CSTNode | None], list[tuple[State, Value]]]]] = {}
+        self._mentions = Mentions(module)
+        self._called: dict[Hashable, list[tuple[State, list[ast.AST | None], list[tuple[State, Value]]]]] = {}
 
     # --- what the transfer functions need ------------------------------------------------------------------------
 
-    def is_method(self, node: cst.BaseExpression) -> bool:
+    def is_method(self, node: ast.expr) -> bool:
         """Whether the call is written ``x.op()``, not ``torch.op(x)``."""
-        return isinstance(node, cst.Call) and self.names.qualify(node.func) is None
+        return isinstance(node, ast.Call) and self.names.qualify(node.func) is None
 
     def refine(self, state: State, tensor: Tensor, rank: int) -> Tensor:
         """Give a tensor of unknown rank its rank, and with it every tensor that shares its leading dimensions."""
@@ -110,15 +111,15 @@ class Interpreter(Observer):
         if self.steps > self._limit:
             raise OutOfSteps
 
-    def evaluate(self, node: cst.BaseExpression, state: State) -> Value:
+    def evaluate(self, node: ast.expr, state: State) -> Value:
         """The abstract value of an expression; calls may refine ``state``."""
         self.step()
         handler = expressions.EVALUATORS.get(type(node))
         return Unknown(self.key(node)) if handler is None else handler(self, node, state)
 
-    def callee(self, node: cst.BaseExpression, state: State) -> Value:
+    def callee(self, node: ast.expr, state: State) -> Value:
         """The abstract value of what is called: an attribute of an unknown object is a method there, if it can be."""
-        if not isinstance(node, cst.Attribute):
+        if not isinstance(node, ast.Attribute):
             return self.evaluate(node, state)
         self.step()
         return expressions.attribute_of(self, node, state, called=True)
@@ -126,7 +127,7 @@ class Interpreter(Observer):
     # --- running functions ---------------------------------------------------------------------------------------
 
     def run_function(
-        self, node: cst.FunctionDef | cst.Lambda, state: State, *, named: str, caller: cst.BaseExpression | None = None
+        self, node: nodes.Function | ast.Lambda, state: State, *, named: str, caller: ast.expr | None = None
     ) -> list[tuple[State, Value]]:
         """Run a body from ``state`` (parameters bound); the state and value of each way that it returns."""
         if len(self._frames) >= MAX_DEPTH or any(frame.node is node for frame in self._frames):
@@ -136,13 +137,12 @@ class Interpreter(Observer):
         self._frames.append(frame)
         outer_trail = self._trail
         try:
-            if isinstance(node, cst.Lambda):
+            if isinstance(node, ast.Lambda):
                 for value, after in self._each_choice(state, lambda s: self.evaluate(node.body, s)):
                     frame.returned.append((after, value))
             else:
-                if any("no_grad" in (t := self.text(d.decorator)) or "inference_mode" in t for d in node.decorators):
-                    state.inference = True
-                for after in self.run_block(_statements(node.body), [state]):
+                state.inference = state.inference or any(map(self._takes_no_gradients, node.decorator_list))
+                for after in self.run_block(node.body, [state]):
                     frame.returned.append((after, NONE))
         finally:
             self._frames.pop()
@@ -165,7 +165,7 @@ class Interpreter(Observer):
             unique = [*unique[: most - 1], (joined([state for state, _ in unique[most - 1 :]]), NOTHING)]
         return unique
 
-    def nested(self, node: cst.FunctionDef | cst.Lambda, closure: tuple[tuple[str, Value], ...]) -> Function:
+    def nested(self, node: nodes.Function | ast.Lambda, closure: tuple[tuple[str, Value], ...]) -> Function:
         """Make a function inside of the one that runs, whose variables it may read at any time from now on."""
         if not closure:  # a default, or an attribute of a class: nothing is around it
             return Function(node)
@@ -185,7 +185,7 @@ class Interpreter(Observer):
     def call_function(self, function: Function, call: Call) -> Value:
         """Follow a call into a function of this file, on one of the ways that it can return."""
         node = function.node
-        named = self.defined_in.get(node, "") if isinstance(node, cst.FunctionDef) else self._frames[-1].symbol
+        named = self.defined_in.get(node, "") if isinstance(node, FUNCTIONS) else self._frames[-1].symbol
         owner = function.owner
         own_state = isinstance(owner, Instance)
         inner = State(
@@ -200,7 +200,7 @@ class Interpreter(Observer):
         )
         receiver: tuple[Value, ...] = () if owner is None else (Self(owner.cls),)
         binding.bind(self, node, inner, (*receiver, *call.args), call.keywords)
-        inner_calls = call.node if isinstance(call.node, cst.BaseExpression) else None
+        inner_calls = call.node if isinstance(call.node, ast.expr) else None
         named = named or self._frames[-1].symbol
         limit = MAX_STEPS_OF_A_PART if own_state else MAX_STEPS
         frame = self._frames[-1]
@@ -223,10 +223,10 @@ class Interpreter(Observer):
 
     def _outcomes(
         self,
-        node: cst.FunctionDef | cst.Lambda,
+        node: nodes.Function | ast.Lambda,
         state: State,
         named: str,
-        caller: cst.BaseExpression | None,
+        caller: ast.expr | None,
         limit: int,
     ) -> list[tuple[State, Value]]:
         """What a call gives on each of its ways, remembered for the paths that make it with the same arguments."""
@@ -311,7 +311,7 @@ class Interpreter(Observer):
 
     # --- running statements --------------------------------------------------------------------------------------
 
-    def run_block(self, body: Statements[cst.CSTNode], states: list[State]) -> list[State]:
+    def run_block(self, body: Block, states: list[State]) -> list[State]:
         """Run statements in order; the states in which their end is reached."""
         frame = self._frames[-1]
         outside = frame.read_later
@@ -363,124 +363,110 @@ class Interpreter(Observer):
             pending += trail.others()
         return results
 
-    def _run_statement(self, statement: cst.CSTNode, state: State) -> list[State]:
+    def _run_statement(self, statement: ast.stmt, state: State) -> list[State]:
         self.step()
         match statement:
-            case cst.SimpleStatementLine(body=parts):
-                return self._run_small(parts, state)
-            case cst.If():
+            case ast.Assign() | ast.Expr() | ast.AnnAssign() | ast.AugAssign():
+                results = self._each_choice(state, partial(assignment.execute, self, statement))
+                return [end for _, end in results]
+            case ast.Return(value=value):
+                results = self._each_choice(state, partial(self._returned, value))
+                self._frames[-1].returned += [(end, value) for value, end in results]
+                return []
+            case ast.Raise():
+                return []
+            case ast.If():
                 return self._run_if(statement, state)
-            case cst.For() | cst.While():
+            case ast.For() | ast.AsyncFor() | ast.While():
                 return self._run_loop(statement, state)
-            case cst.With(items=items, body=body):
-                inference = state.inference
-                for item in items:
-                    text = self.text(item.item)
-                    state.inference = state.inference or "no_grad" in text or "inference_mode" in text
-                after = self.run_block(_statements(body), [state])
-                for end in after:
-                    end.inference = inference
-                return after
-            case cst.Try() | cst.TryStar():
-                return self._run_try(statement, state)
-            case cst.FunctionDef(name=cst.Name(name)):
+            case ast.With() | ast.AsyncWith():
+                return self._run_with(statement, state)
+            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name):
                 closure = tuple((n, v) for n, v in state.variables.items() if n != name)
                 state.variables[name] = self.nested(statement, closure)
                 return [state]
-            case cst.Match(cases=cases):
-                for taken in cases:
-                    self._forget(taken, state)
+            case ast.Break():
+                if self._frames[-1].broken:
+                    self._frames[-1].broken[-1].append(state)
+                return []
+            case ast.Continue():
+                if self._frames[-1].continued:
+                    self._frames[-1].continued[-1].append(state)
+                return []
+            case ast.Import() | ast.ImportFrom():
+                collect_small(statement, self.names)
                 return [state]
-            case _:
+            case ast.Assert(test=test):
+                return self._decided(test, state, wanted=True)
+            case ast.Match(cases=cases):
+                self._forget(cases, state)
+                return [state]
+            case _ if isinstance(statement, TRIES):
+                return self._run_try(statement, state)
+            case _:  # pass, global, nonlocal, del, a class
                 return [state]
 
-    def _run_small(self, parts: Statements[cst.BaseSmallStatement], state: State) -> list[State]:
-        states = [state]
-        for part in parts:
-            after: list[State] = []
-            for before in states:
-                match part:
-                    case cst.Assign() | cst.Expr() | cst.AnnAssign() | cst.AugAssign():
-                        results = self._each_choice(before, partial(assignment.execute, self, part))
-                        after += [end for _, end in results]
-                    case cst.Return(value=value):
-                        results = self._each_choice(before, partial(self._returned, value))
-                        self._frames[-1].returned += [(end, value) for value, end in results]
-                    case cst.Raise():
-                        pass
-                    case cst.Break():
-                        if self._frames[-1].broken:
-                            self._frames[-1].broken[-1].append(before)
-                    case cst.Continue():
-                        if self._frames[-1].continued:
-                            self._frames[-1].continued[-1].append(before)
-                    case cst.Import() | cst.ImportFrom():
-                        collect_small(part, self.names)
-                        after.append(before)
-                    case cst.Assert(test=test):
-                        after += self._decided(test, before, wanted=True)
-                    case _:  # pass, global, nonlocal, del
-                        after.append(before)
-            states = self._distinct(after)
-        return states
+    def _takes_no_gradients(self, manager: ast.expr) -> bool:
+        """A decorator, or what stands behind ``with``, switches gradients off."""
+        text = self.text(manager)
+        return "no_grad" in text or "inference_mode" in text
 
-    def _returned(self, value: cst.BaseExpression | None, state: State) -> Value:
+    def _run_with(self, statement: ast.With | ast.AsyncWith, state: State) -> list[State]:
+        inference = state.inference
+        state.inference = inference or any(self._takes_no_gradients(item.context_expr) for item in statement.items)
+        after = self.run_block(statement.body, [state])
+        for end in after:
+            end.inference = inference
+        return after
+
+    def _returned(self, value: ast.expr | None, state: State) -> Value:
         if value is None:
             return NONE
         result = self.evaluate(value, state)
         self.saw_value(value, "return", result, state)
         return result
 
-    def _decided(self, test: cst.BaseExpression, state: State, *, wanted: bool) -> list[State]:
+    def _decided(self, test: ast.expr, state: State, *, wanted: bool) -> list[State]:
         results = self._each_choice(state, lambda s: Const(operators.decide(self, test, s)))
         return [end for value, end in results if value == Const(wanted)]
 
-    def _run_if(self, statement: cst.If, state: State) -> list[State]:
+    def _run_if(self, statement: ast.If, state: State) -> list[State]:
         results = self._each_choice(state, lambda s: Const(operators.decide(self, statement.test, s)))
         after: list[State] = []
         for value, branch in results:
-            if value == Const(True):
-                after += self.run_block(_statements(statement.body), [branch])
-            elif statement.orelse is None:
-                after.append(branch)
-            elif isinstance(statement.orelse, cst.If):
-                after += self._run_if(statement.orelse, branch)
-            else:
-                after += self.run_block(_statements(statement.orelse.body), [branch])
+            after += self.run_block(statement.body if value == Const(True) else statement.orelse, [branch])
         return after
 
-    def _run_loop(self, statement: cst.For | cst.While, state: State) -> list[State]:
+    def _run_loop(self, statement: ast.For | ast.AsyncFor | ast.While, state: State) -> list[State]:
         """Run the body once, knowing nothing of what it assigns: true of any iteration. Then forget it again."""
         frame = self._frames[-1]
-        if isinstance(statement, cst.For):
-            results = self._each_choice(state, lambda s: self.evaluate(statement.iter, s))
-        else:
-            results = [(NOTHING, state)]
+        results: list[tuple[Value, State]] = [(NOTHING, state)]
+        if not isinstance(statement, ast.While):
+            iterated = statement.iter
+            results = self._each_choice(state, lambda s: self.evaluate(iterated, s))
         after: list[State] = []
         broken: list[State] = []  # what a break leads past the else
         for iterable, before in results:
             self._forget(statement.body, before)
             inside = before.copy()
-            if isinstance(statement, cst.For):
+            if not isinstance(statement, ast.While):
                 assignment.assign(self, statement.target, assignment.element(iterable), inside)
             read_later = frame.read_later
             frame.read_later = read_later | self._mentions.within(statement)
             frame.broken.append([])
             frame.continued.append([])
             frame.turns.append(assignment.length(iterable))
-            ends = self.run_block(_statements(statement.body), [inside])
+            ends = self.run_block(statement.body, [inside])
             frame.turns.pop()
             frame.read_later = read_later
             never_runs = [] if isinstance(iterable, Repeated) or truth(iterable) else [before]
             after += [*never_runs, *ends, *frame.continued.pop()]
             broken += frame.broken.pop()
         for end in [*after, *broken]:
-            self._forget(statement, end)
-        if statement.orelse is not None:
-            after = self.run_block(_statements(statement.orelse.body), after)
-        return [*after, *broken]
+            self._forget([statement], end)
+        return [*self.run_block(statement.orelse, after), *broken]
 
-    def _run_try(self, statement: cst.Try | cst.TryStar, state: State) -> list[State]:
+    def _run_try(self, statement: ast.Try, state: State) -> list[State]:
         handled = state.copy()
         caught = any(_catches_runtime_error(handler.type) for handler in statement.handlers)
         frame = self._frames[-1]
@@ -488,45 +474,35 @@ class Interpreter(Observer):
         frame.read_later = read_later | self._mentions.within(statement)
         self._caught += caught
         try:
-            after = self.run_block(_statements(statement.body), [state])
+            after = self.run_block(statement.body, [state])
         finally:
             self._caught -= caught
             frame.read_later = read_later
-        if statement.orelse is not None:
-            after = self.run_block(_statements(statement.orelse.body), after)
+        after = self.run_block(statement.orelse, after)
         self._forget(statement.body, handled)
         for handler in statement.handlers:
-            after += self.run_block(_statements(handler.body), [handled.copy()])
-        if statement.finalbody is not None:
-            after = self.run_block(_statements(statement.finalbody.body), after)
-        return after
+            after += self.run_block(handler.body, [handled.copy()])
+        return self.run_block(statement.finalbody, after)
 
-    def _forget(self, node: cst.CSTNode, state: State) -> None:
-        """Whatever the code below ``node`` assigns is unknown from here on."""
-        for name in self._mentions.assigned(node):
+    def _forget(self, code: Sequence[ast.AST], state: State) -> None:
+        """Whatever the code assigns is unknown from here on."""
+        for name in self._mentions.assigned(code):
             variables, bare = (state.attributes, name[5:]) if name.startswith("self.") else (state.variables, name)
             if bare in variables or bare != name:
-                variables[bare] = Unknown(f"{self.key(node)}{name}")
+                variables[bare] = Unknown(f"{self.key(code[0])}{name}")
             state.forget_conditions_on(name)
 
 
-def _statements(body: cst.BaseSuite) -> Statements[cst.CSTNode]:
-    """The statements of an indented block, or those behind the colon on one line."""
-    if isinstance(body, cst.SimpleStatementSuite):
-        return [cst.SimpleStatementLine(body.body)]
-    return body.body
-
-
-def _catches_runtime_error(kind: cst.BaseExpression | None) -> bool:
+def _catches_runtime_error(kind: ast.expr | None) -> bool:
     match kind:
         case None:
             return True
-        case cst.Tuple(elements=elements):
-            return any(_catches_runtime_error(element.value) for element in elements)
+        case ast.Tuple(elts=elements):
+            return any(map(_catches_runtime_error, elements))
         case _:
-            return dotted(kind) in ("RuntimeError", "Exception", "BaseException")
+            return nodes.dotted(kind) in ("RuntimeError", "Exception", "BaseException")
 
 
-def _call_node(call: Call) -> cst.Call:
-    assert isinstance(call.node, cst.Call)
+def _call_node(call: Call) -> ast.Call:
+    assert isinstance(call.node, ast.Call)
     return call.node

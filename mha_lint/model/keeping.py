@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
-
-import libcst as cst
 
 from mha_lint.model.values import Const, Instance, Int, Layer, Number, Sequence, State, Unknown, Value
 
 if TYPE_CHECKING:
     from mha_lint.model.interpreter import Interpreter
-    from mha_lint.model.names import ClassInfo
+    from mha_lint.syntax.names import ClassInfo
 
 
 def kept(run: Interpreter, cls: ClassInfo, attributes: Mapping[str, Value]) -> dict[str, Value]:
@@ -45,21 +44,17 @@ def perhaps(run: Interpreter, cls: ClassInfo, name: str, value: Value) -> Value:
             return value
 
 
-_LITERALS = (cst.Integer, cst.Float, cst.SimpleString, cst.UnaryOperation)
-
-
-def _same(run: Interpreter, other: cst.BaseExpression | None, value: Value) -> bool:
+def _same(run: Interpreter, other: ast.expr | None, value: Value) -> bool:
     """Return True where an expression that is assigned elsewhere is a literal of the same value."""
-    literal = isinstance(other, _LITERALS) or (isinstance(other, cst.Name) and other.value in ("None", "True", "False"))
-    return literal and other is not None and run.evaluate(other, State()) == value
+    return isinstance(other, (ast.Constant, ast.UnaryOp)) and run.evaluate(other, State()) == value
 
 
-def _may_be_none(other: cst.BaseExpression | None) -> bool:
+def _may_be_none(other: ast.expr | None) -> bool:
     """Return True for what is no call of a constructor, nor a choice of some."""
     match other:
-        case cst.Call():
+        case ast.Call():
             return False
-        case cst.IfExp(body=body, orelse=orelse):
+        case ast.IfExp(body=body, orelse=orelse):
             return _may_be_none(body) or _may_be_none(orelse)
         case _:
             return True

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
-
-import libcst as cst
 
 from mha_lint.model import einops_api, masking, torch_api
 from mha_lint.model.scale import Scale
@@ -31,7 +30,8 @@ from mha_lint.model.values import (
     fresh,
     of_shape,
 )
-from mha_lint.screen.operations import PROJECTS, ROTATES
+from mha_lint.syntax.nodes import argument, last_name
+from mha_lint.vocabulary import PROJECTS, ROTATES
 
 if TYPE_CHECKING:
     from mha_lint.model.interpreter import Interpreter
@@ -50,7 +50,7 @@ _KNOWN = (
 )
 
 
-def build(name: str, node: cst.Call, args: tuple[Value, ...], keywords: Mapping[str, Value], state: State) -> Value:
+def build(name: str, node: ast.Call, args: tuple[Value, ...], keywords: Mapping[str, Value], state: State) -> Value:
     """The layer that ``name(*args, **keywords)`` builds, ``name`` being below ``torch.nn``."""
     if name in ("ModuleList", "ParameterList"):
         return args[0] if args and isinstance(args[0], (Sequence, Repeated)) else Sequence(()) if not args else NOTHING
@@ -137,11 +137,10 @@ def told_by_name(call: Call, blank: Value) -> Value:
     queries, or of queries and keys; something that scores or weights are handed to gives masked, biased or dropped
     ones.
     """
-    function = call.node.func if isinstance(call.node, cst.Call) else None
-    name = function.value if isinstance(function, cst.Name) else ""
-    name = function.attr.value if isinstance(function, cst.Attribute) else name
+    function = call.node.func if isinstance(call.node, ast.Call) else None
+    name = last_name(function)
     unknown, single = isinstance(blank, Unknown), len(call.args) == 1
-    if unknown and single and isinstance(function, cst.Attribute) and PROJECTS.search(name):
+    if unknown and single and isinstance(function, ast.Attribute) and PROJECTS.search(name):
         given = as_tensor(torch_api.expanded(call.args[0], call.state))
         if given is not None:
             made = torch_api.linear(call, given, None, None)
@@ -167,10 +166,11 @@ def told_by_name(call: Call, blank: Value) -> Value:
 
 def _turned(call: Call, tensor: Tensor) -> Value:
     """What a rotation gives: queries, or queries and keys where it is given those."""
-    assert isinstance(call.node, cst.Call)
+    assert isinstance(call.node, ast.Call)
     named = {name: value for name, value in call.keywords.items() if _KEYS.search(name)}
     keys = call.args[1] if len(call.args) > 1 else next(iter(named.values()), None)
-    written = call.interpreter.text(call.node.args[1].value) if len(call.args) > 1 else ""
+    second = argument(call.node, 1)
+    written = "" if second is None else call.interpreter.text(second)
     if isinstance(keys, Tensor) and "projection" in keys.roles:
         return Sequence((_rotated(call, tensor), _rotated(call, keys)))
     return Sequence((_rotated(call, tensor), NOTHING)) if named or _KEYS.search(written) else _rotated(call, tensor)
@@ -205,7 +205,7 @@ def _convolution(call: Call, tensor: Tensor, layer: Layer) -> Tensor:
     return torch_api.mixed(tensor, result) if keeps and layer.width_in == width else result
 
 
-def rearrange_layer(node: cst.Call, args: tuple[Value, ...], keywords: Mapping[str, Value]) -> Value:
+def rearrange_layer(node: ast.Call, args: tuple[Value, ...], keywords: Mapping[str, Value]) -> Value:
     """``einops.layers.torch.Rearrange(pattern, **sizes)``."""
     if not args:
         return NOTHING

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-
-import libcst as cst
 
 from mha_lint.model.sizes import Size
 
@@ -79,7 +78,7 @@ class Masking:
     """
 
     kind: str
-    node: cst.BaseExpression | None = None
+    node: ast.expr | None = None
     numbers: Numbers = None
 
 

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-import libcst as cst
-
-from mha_lint.model.filling import argument
 from mha_lint.model.marks import BEFORE, SETTLED, ZERO, Masking, Positions
 from mha_lint.model.masks import CAST, COMPARED, FILLED, RANDOM, chosen, mask_after, mask_of, number_of, second, third
 from mha_lint.model.values import Const, Int, Method, Number, Qualified, Tensor, Unknown, Value
+from mha_lint.syntax.nodes import argument, first_index
 
 if TYPE_CHECKING:
     from mha_lint.model.interpreter import Interpreter
@@ -86,18 +85,18 @@ def _masked(name: str, call: Call, result: Tensor) -> frozenset[Masking]:
     return known
 
 
-def _written(call: Call, index: int, name: str) -> cst.BaseExpression | None:
+def _written(call: Call, index: int, name: str) -> ast.expr | None:
     """The mask as it is written, where the call shows it."""
     node = call.node
-    if isinstance(node, cst.Subscript) and isinstance(node.slice[0].slice, cst.Index):
-        return node.slice[0].slice.value
-    if not isinstance(node, cst.Call):
+    if isinstance(node, ast.Subscript):
+        return first_index(node)
+    if not isinstance(node, ast.Call):
         return None
     return argument(node, max(index - call.interpreter.is_method(node), 0), name)
 
 
 def _filling(
-    call: Call, filled: Value | None, where: Value | None, value: Value | None, written: cst.BaseExpression | None
+    call: Call, filled: Value | None, where: Value | None, value: Value | None, written: ast.expr | None
 ) -> set[Masking]:
     """What filling scores, weights or others with a value does to them."""
     run = call.interpreter
@@ -125,7 +124,7 @@ def _calculated(name: str, call: Call) -> set[Masking]:
             return set()
         if weights:
             node = call.node
-            written = (node.right if about is left else node.left) if isinstance(node, cst.BinaryOperation) else None
+            written = (node.right if about is left else node.left) if isinstance(node, ast.BinOp) else None
             return {Masking("zero", call.node)} if _marks_keys(other, written, run) else set()
         return {Masking("times", call.node)}
     if weights:
@@ -143,15 +142,15 @@ def _adds_nothing(call: Call) -> bool:
     if number_of(call.keywords.get("beta"), run) == ZERO:
         return True
     buffer = call.args[0] if call.args else call.keywords.get("input")
-    written = argument(node, 0, "input") if isinstance(node, cst.Call) else None
-    alone = isinstance(written, cst.Name) and run.mentioned(written.value) == 2  # where it is made, and here
+    written = argument(node, 0, "input") if isinstance(node, ast.Call) else None
+    alone = isinstance(written, ast.Name) and run.mentioned(written.id) == 2  # where it is made, and here
     return alone and number_of(buffer, run) == ZERO
 
 
 def _is_largest(call: Call) -> bool:
     """Whether the largest score is taken off, which a softmax does not see."""
     node = call.node
-    return isinstance(node, cst.BinaryOperation) and bool(_LARGEST.search(call.interpreter.text(node.right)))
+    return isinstance(node, ast.BinOp) and bool(_LARGEST.search(call.interpreter.text(node.right)))
 
 
 _LARGEST = re.compile(r"\b(?:a?max|logsumexp)\(")
@@ -161,7 +160,7 @@ _OF_ROWS = re.compile(
 _COLUMN = re.compile(r"unsqueeze\(-1\)|\[\.\.\., None\]|, None\]$")
 
 
-def _marks_keys(where: Value | None, written: cst.BaseExpression | None, run: Interpreter) -> bool:
+def _marks_keys(where: Value | None, written: ast.expr | None, run: Interpreter) -> bool:
     """Whether a mask tells keys apart, as far as is known: not whole rows, nor what the weights themselves are like."""
     mask = mask_of(where, run)
     if mask is not None and mask.diagonal is not None:
@@ -202,6 +201,6 @@ def _cast_to_single(kinds: list[Value], *, before: bool) -> bool:
     return before
 
 
-def through_unknown(tensor: Tensor, node: cst.BaseExpression) -> frozenset[Masking]:
+def through_unknown(tensor: Tensor, node: ast.expr) -> frozenset[Masking]:
     """Scores or weights that code which is not known was handed: it may have masked them."""
     return tensor.masked | {Masking("unknown", node)}

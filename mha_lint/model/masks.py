@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import operator
 from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
-
-import libcst as cst
 
 from mha_lint.model.marks import (
     DRAWN,
@@ -86,12 +85,10 @@ def mask_of(value: Value | None, run: Interpreter) -> Mask | None:
             return None
 
 
-def _is_comparison(node: cst.CSTNode | None) -> bool:
+def _is_comparison(node: ast.AST | None) -> bool:
     """Whether a node compares numbers, elementwise if they are tensors."""
-    return isinstance(node, cst.Comparison) and isinstance(
-        node.comparisons[0].operator,
-        (cst.Equal, cst.NotEqual, cst.LessThan, cst.LessThanEqual, cst.GreaterThan, cst.GreaterThanEqual),
-    )
+    compares = (ast.Eq, ast.NotEq, ast.Lt, ast.LtE, ast.Gt, ast.GtE)
+    return isinstance(node, ast.Compare) and isinstance(node.ops[0], compares)
 
 
 def of_array(name: str, call: Call) -> Value | None:
@@ -341,7 +338,7 @@ def _positions(name: str, call: Call, known: Positions) -> Positions | None:
             return None
 
 
-def indexed(run: Interpreter, base: Value, indices: list[Value], result: Value, node: cst.BaseExpression) -> Value:
+def indexed(run: Interpreter, base: Value, indices: list[Value], result: Value, node: ast.expr) -> Value:
     """The result of a subscript, with what a mask that was indexed still is."""
     if not isinstance(base, Tensor) or not (base.mask is not None or base.masked or base.single):
         return result

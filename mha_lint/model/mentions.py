@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable
 
-import libcst as cst
-
-from mha_lint.model.binding import Assigned
+from mha_lint.syntax.module import Module
+from mha_lint.syntax.nodes import FUNCTIONS, Block, children
 
 _NAME = re.compile(r"[^\W\d]\w*")
 
@@ -15,17 +15,18 @@ _NAME = re.compile(r"[^\W\d]\w*")
 class Mentions:
     """Reads each piece of code once."""
 
-    def __init__(self) -> None:
-        self._names: dict[cst.CSTNode, frozenset[str]] = {}
-        self._assigned: dict[cst.CSTNode, frozenset[str]] = {}
-        self._after: dict[cst.CSTNode, list[frozenset[str]]] = {}  # by the first statement of the block
+    def __init__(self, module: Module) -> None:
+        self._module = module
+        self._names: dict[ast.AST, frozenset[str]] = {}
+        self._assigned: dict[ast.AST, frozenset[str]] = {}
+        self._after: dict[ast.AST, list[frozenset[str]]] = {}  # by the first statement of the block
 
-    def within(self, node: cst.CSTNode) -> frozenset[str]:
+    def within(self, node: ast.AST) -> frozenset[str]:
         if node not in self._names:
-            self._names[node] = frozenset(_NAME.findall(cst.Module([]).code_for_node(node)))
+            self._names[node] = frozenset(_NAME.findall(self._module.whole(node)))
         return self._names[node]
 
-    def after_each(self, body: Sequence[cst.CSTNode]) -> list[frozenset[str]]:
+    def after_each(self, body: Block) -> list[frozenset[str]]:
         """For each statement of a block the names that occur in the statements after it."""
         if not body:
             return []
@@ -36,10 +37,51 @@ class Mentions:
             self._after[body[0]] = after[::-1]
         return self._after[body[0]]
 
-    def assigned(self, node: cst.CSTNode) -> frozenset[str]:
-        """Names, and attributes of self as ``self.name``, that the code assigns."""
+    def assigned(self, nodes: Iterable[ast.AST]) -> frozenset[str]:
+        """Names, and attributes of self as ``self.name``, that code assigns, but for what functions made there do."""
+        return frozenset[str]().union(*map(self._assigned_in, nodes))
+
+    def _assigned_in(self, node: ast.AST) -> frozenset[str]:
         if node not in self._assigned:
-            collector = Assigned()
-            node.visit(collector)
-            self._assigned[node] = frozenset(collector.names)
+            self._assigned[node] = frozenset(_assigned(node))
         return self._assigned[node]
+
+
+def _assigned(node: ast.AST) -> set[str]:
+    names: set[str] = set()
+    pending = [node]
+    while pending:
+        current = pending.pop()
+        if isinstance(current, FUNCTIONS):
+            names.add(current.name)
+        if isinstance(current, (*FUNCTIONS, ast.Lambda)):
+            continue
+        for target in _targets(current):
+            _add(target, names)
+        pending += children(current)
+    return names
+
+
+def _targets(node: ast.AST) -> list[ast.expr]:
+    match node:
+        case ast.Assign(targets=targets):
+            return targets
+        case ast.AnnAssign() | ast.AugAssign() | ast.NamedExpr() | ast.For() | ast.AsyncFor():
+            return [node.target]
+        case ast.withitem(optional_vars=target) if target is not None:
+            return [target]
+        case _:
+            return []
+
+
+def _add(target: ast.expr, names: set[str]) -> None:
+    match target:
+        case ast.Name(id=name):
+            names.add(name)
+        case ast.Attribute(value=ast.Name(id="self"), attr=name):
+            names.add(f"self.{name}")
+        case ast.Tuple(elts=elements) | ast.List(elts=elements):
+            for element in elements:
+                _add(element, names)
+        case ast.Starred(value=inner):
+            _add(inner, names)

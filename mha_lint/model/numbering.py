@@ -2,32 +2,35 @@
 
 from __future__ import annotations
 
+import ast
 from itertools import islice
 
-import libcst as cst
+from mha_lint.syntax.module import Module
 
 
 class Numbering:
     """Gives each node a number when it is first asked for: what is only known to be its value is named by that."""
 
-    def __init__(self) -> None:
-        self._numbers: dict[cst.CSTNode, int] = {}
-        self._texts: dict[cst.CSTNode, str] = {}
+    def __init__(self, module: Module) -> None:
+        self.module = module
+        self._numbers: dict[ast.AST, int] = {}
+        self._texts: dict[ast.AST, str] = {}
 
-    def number(self, node: cst.CSTNode) -> int:
+    def number(self, node: ast.AST) -> int:
         return self._numbers.setdefault(node, len(self._numbers))
 
-    def key(self, node: cst.CSTNode) -> str:
+    def key(self, node: ast.AST) -> str:
         return f"<{self.number(node)}>"
 
-    def node(self, key: str) -> cst.CSTNode | None:
+    def node(self, key: str) -> ast.AST | None:
         """The node that a key was made of."""
         digits = key[1:-1]
         if not (key.startswith("<") and digits.isdecimal()):
             return None
         return next(islice(self._numbers, int(digits), None), None)
 
-    def text(self, node: cst.CSTNode) -> str:
+    def text(self, node: ast.AST) -> str:
+        """The text of a node with one space for any white space."""
         if node not in self._texts:
-            self._texts[node] = " ".join(cst.Module([]).code_for_node(node).split())
+            self._texts[node] = " ".join(self.module.source(node).split())
         return self._texts[node]

@@ -2,53 +2,53 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from dataclasses import replace
 from typing import TypeVar
 
-import libcst as cst
-
 from mha_lint.model.layout import Answer, Shape
-from mha_lint.model.names import ClassInfo
 from mha_lint.model.numbering import Numbering
 from mha_lint.model.paths import ContiguousSeen, Frame, OperationSeen, UnbindSeen, ValueSeen, ViewSeen, WeightingSeen
 from mha_lint.model.scale import Scale, ScaleSeen
 from mha_lint.model.torch_api.call import Call, normal
 from mha_lint.model.torch_api.devices import Meeting
 from mha_lint.model.values import Int, Normalised, State, Tensor, Unknown, Value, tensors
+from mha_lint.syntax.module import Module
+from mha_lint.syntax.names import ClassInfo
 
 MAX_STEPS = 8_000  # in a method and what it calls; then its end is looked for on one path, with no call followed
 _MOST_SEEN = 64  # paths through one call that are told apart
 
-Node = TypeVar("Node", bound=cst.CSTNode)
+Node = TypeVar("Node", bound=ast.AST)
 Seen = TypeVar("Seen")
 
 
 class Observer(Numbering):
     """Collects what the interpreter and the transfer functions tell it, with the function being run."""
 
-    def __init__(self) -> None:
-        super().__init__()
+    def __init__(self, module: Module) -> None:
+        super().__init__(module)
         self.steps = 0
-        self.views: dict[cst.BaseExpression, list[ViewSeen]] = {}
-        self.copies: dict[cst.BaseExpression, list[ContiguousSeen]] = {}
-        self.would_stay_views: set[cst.BaseExpression] = set()  # reshapes of contiguous copies that views would do for
-        self.unbinds: dict[cst.BaseExpression, list[UnbindSeen]] = {}
-        self.operations: dict[cst.BaseExpression, list[OperationSeen]] = {}
-        self.weightings: dict[cst.BaseExpression, list[WeightingSeen]] = {}
-        self.scales: dict[cst.CSTNode, list[ScaleSeen]] = {}
-        self.meetings: dict[cst.BaseExpression, list[Meeting]] = {}  # by the calls that made tensors elsewhere
-        self.attended: set[cst.BaseExpression] = set()  # unbind calls two of whose parts are multiplied
+        self.views: dict[ast.expr, list[ViewSeen]] = {}
+        self.copies: dict[ast.expr, list[ContiguousSeen]] = {}
+        self.would_stay_views: set[ast.expr] = set()  # reshapes of contiguous copies that views would do for
+        self.unbinds: dict[ast.expr, list[UnbindSeen]] = {}
+        self.operations: dict[ast.expr, list[OperationSeen]] = {}
+        self.weightings: dict[ast.expr, list[WeightingSeen]] = {}
+        self.scales: dict[ast.AST, list[ScaleSeen]] = {}
+        self.meetings: dict[ast.expr, list[Meeting]] = {}  # by the calls that made tensors elsewhere
+        self.attended: set[ast.expr] = set()  # unbind calls two of whose parts are multiplied
         self.scored: set[str] = set()  # "Class.method" in which, or in a function called there, attention is computed
-        self.trace: dict[cst.CSTNode, list[ValueSeen]] = {}
-        self.uses: dict[cst.CSTNode, set[str]] = {}  # a name → what its tensor is to attention, as later code tells
+        self.trace: dict[ast.AST, list[ValueSeen]] = {}
+        self.uses: dict[ast.AST, set[str]] = {}  # a name → what its tensor is to attention, as later code tells
         self.kinds: dict[str, set[str]] = {}  # "Class.method" → "self-attention", "grouped-query", …
         self.added: set[ClassInfo] = set()  # modules whose merged heads are added to a residual as they come
         self.given: frozenset[str] = frozenset()  # the keys of what the function was given with which the path began
         self._frames: list[Frame] = []
-        self._seen_in_a_hurry: set[tuple[int, cst.CSTNode]] = set()
+        self._seen_in_a_hurry: set[tuple[int, ast.AST]] = set()
         self._caught = 0  # try statements around that catch a RuntimeError
-        self._applied_at: dict[cst.CSTNode | None, set[ClassInfo]] = {}
+        self._applied_at: dict[ast.AST | None, set[ClassInfo]] = {}
 
     @property
     def hurries(self) -> bool:
@@ -72,9 +72,7 @@ class Observer(Numbering):
         """How often the function running says a name."""
         return len(re.findall(rf"\b{re.escape(name)}\b", self.text(self._frames[-1].node)))
 
-    def saw_view(
-        self, node: cst.BaseExpression, answer: Answer, tensor: Tensor, target: Shape, *, copies: bool
-    ) -> None:
+    def saw_view(self, node: ast.expr, answer: Answer, tensor: Tensor, target: Shape, *, copies: bool) -> None:
         if answer is Answer.NEVER and self._caught and not copies:
             answer = Answer.UNKNOWN  # the code expects it to raise
         frame = self._frames[-1]
@@ -83,14 +81,14 @@ class Observer(Numbering):
         if seen not in found:
             found.append(seen)
 
-    def saw_contiguous(self, node: cst.BaseExpression, tensor: Tensor) -> None:
+    def saw_contiguous(self, node: ast.expr, tensor: Tensor) -> None:
         frame = self._frames[-1]
         needless = tensor.contiguous and not tensor.assumed
         found, seen = self._found(self.copies, node), ContiguousSeen(node, needless, frame.symbol, frame.caller)
         if seen not in found:
             found.append(seen)
 
-    def saw_unbind(self, node: cst.BaseExpression, tensor: Tensor, dim: int, inference: bool) -> None:
+    def saw_unbind(self, node: ast.expr, tensor: Tensor, dim: int, inference: bool) -> None:
         found = self._found(self.unbinds, node)
         seen = UnbindSeen(node, tensor, dim, inference, self._frames[-1].symbol)
         if seen not in found:
@@ -111,7 +109,7 @@ class Observer(Numbering):
         if seen not in found:
             found.append(seen)
 
-    def saw_meeting(self, homes: tuple[cst.BaseExpression, ...], call: Call, inputs: frozenset[str]) -> None:
+    def saw_meeting(self, homes: tuple[ast.expr, ...], call: Call, inputs: frozenset[str]) -> None:
         """Tensors of the default device meet one of the module's own, which is computed from ``inputs``."""
         if not self._frames:
             return
@@ -141,7 +139,7 @@ class Observer(Numbering):
         if seen not in found:
             found.append(seen)
 
-    def saw_scale(self, node: cst.BaseExpression, scale: Scale, state: State) -> None:
+    def saw_scale(self, node: ast.expr, scale: Scale, state: State) -> None:
         """Scores go into a softmax."""
         scale = scale.normal(state.definitions)
         found = self._found(self.scales, scale.product or node)
@@ -151,7 +149,7 @@ class Observer(Numbering):
             names = tuple((state.normal(value.size), name) for name, value in sizes if isinstance(value, Int))
             found.append(ScaleSeen(scale, names, method, caller))
 
-    def saw_value(self, node: cst.CSTNode, name: str, value: Value, state: State) -> None:
+    def saw_value(self, node: ast.AST, name: str, value: Value, state: State) -> None:
         """A name (or, under ``return``, nothing) is given a tensor."""
         found = self._found(self.trace, node)
         seen = ValueSeen(name, value, self._frames[-1].symbol if self._frames else "")
@@ -184,7 +182,7 @@ class Observer(Numbering):
         return owner if owner is not None else self._frames[-1].symbol
 
     @property
-    def _call_in_method(self) -> cst.BaseExpression | None:
+    def _call_in_method(self) -> ast.expr | None:
         """The call by which the method running came to the function running; None where it is running itself."""
         called = None
         for frame in reversed(self._frames):
@@ -198,11 +196,11 @@ class Observer(Numbering):
         self.scored.add(self.method)
         self.kinds.setdefault(self.method, set()).update(kinds)
 
-    def saw_call(self, node: cst.CSTNode, cls: ClassInfo) -> None:
+    def saw_call(self, node: ast.AST, cls: ClassInfo) -> None:
         """A module of this file is called."""
         self._applied_at.setdefault(node, set()).add(cls)
 
-    def saw_result(self, node: cst.CSTNode, value: Value) -> None:
+    def saw_result(self, node: ast.AST, value: Value) -> None:
         """A call gives heads that a module merged: for its caller, they are merged there."""
         for tensor in tensors(value):
             if tensor.merge in self._applied_at:

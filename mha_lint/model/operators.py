@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+import ast
 import operator
 import re
 from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
-
-import libcst as cst
 
 from mha_lint.model import masking, torch_api
 from mha_lint.model.factors import Factor, of_number
@@ -41,36 +40,28 @@ if TYPE_CHECKING:
     from mha_lint.model.interpreter import Interpreter
 
 
-def binary_operation(run: Interpreter, node: cst.BinaryOperation, state: State) -> Value:
+def binary_operation(run: Interpreter, node: ast.BinOp, state: State) -> Value:
     left, right = run.evaluate(node.left, state), run.evaluate(node.right, state)
-    return binary(run, node.operator, left, right, node, state)
+    return binary(run, node.op, left, right, node, state)
 
 
-_NAMES: dict[type[cst.CSTNode], str] = {
-    cst.Add: "add",
-    cst.AddAssign: "add",
-    cst.Subtract: "sub",
-    cst.SubtractAssign: "sub",
-    cst.Multiply: "mul",
-    cst.MultiplyAssign: "mul",
-    cst.Divide: "div",
-    cst.DivideAssign: "div",
-    cst.BitAnd: "logical_and",
-    cst.BitAndAssign: "logical_and",
-    cst.BitOr: "logical_or",
-    cst.BitOrAssign: "logical_or",
-    cst.Equal: "eq",
-    cst.NotEqual: "ne",
-    cst.LessThan: "lt",
-    cst.LessThanEqual: "le",
-    cst.GreaterThan: "gt",
-    cst.GreaterThanEqual: "ge",
+_NAMES: dict[type[ast.AST], str] = {
+    ast.Add: "add",
+    ast.Sub: "sub",
+    ast.Mult: "mul",
+    ast.Div: "div",
+    ast.BitAnd: "logical_and",
+    ast.BitOr: "logical_or",
+    ast.Eq: "eq",
+    ast.NotEq: "ne",
+    ast.Lt: "lt",
+    ast.LtE: "le",
+    ast.Gt: "gt",
+    ast.GtE: "ge",
 }  # torch's names for what the operators do to tensors
 
 
-def binary(
-    run: Interpreter, sign: cst.CSTNode, left: Value, right: Value, node: cst.BaseExpression, state: State
-) -> Value:
+def binary(run: Interpreter, sign: ast.operator, left: Value, right: Value, node: ast.expr, state: State) -> Value:
     result = _binary(run, sign, masking.bare(left), masking.bare(right), node, state)
     name = _NAMES.get(type(sign), "")
     if not name or (not isinstance(left, Tensor) and not isinstance(right, Tensor)):
@@ -82,29 +73,29 @@ def binary(
     return result
 
 
-def _binary(run: Interpreter, sign: object, left: Value, right: Value, node: cst.BaseExpression, state: State) -> Value:
+def _binary(run: Interpreter, sign: ast.operator, left: Value, right: Value, node: ast.expr, state: State) -> Value:
     if isinstance(left, Tensor) or isinstance(right, Tensor):
         call = Call(run, state, node, (left, right), {})
-        if isinstance(sign, (cst.MatrixMultiply, cst.MatrixMultiplyAssign)):
+        if isinstance(sign, ast.MatMult):
             return OPERATIONS["matmul"](call)
-        if isinstance(sign, (cst.Add, cst.AddAssign)):
+        if isinstance(sign, ast.Add):
             run.saw_sum(left, right)
-        if isinstance(sign, (cst.Divide, cst.DivideAssign)):
+        if isinstance(sign, ast.Div):
             return OPERATIONS["div"](call)
-        if isinstance(sign, (cst.Multiply, cst.MultiplyAssign)):
+        if isinstance(sign, ast.Mult):
             if _rotates(run, left, right, node):
                 return torch_api.elementwise(call, left, right)
             return OPERATIONS["mul"](call)
         result = torch_api.elementwise(call, left, right)
         return _biased(run, result, node) if isinstance(result, Tensor) and result.scale is not None else result
-    if isinstance(sign, (cst.MatrixMultiply, cst.MatrixMultiplyAssign)):
+    if isinstance(sign, ast.MatMult):
         return OPERATIONS["matmul"](Call(run, state, node, (left, right), {}))
     left, right = torch_api.expanded(left, state), torch_api.expanded(right, state)
-    if isinstance(left, Sequence) and isinstance(right, Sequence) and isinstance(sign, cst.Add):
+    if isinstance(left, Sequence) and isinstance(right, Sequence) and isinstance(sign, ast.Add):
         return Sequence(left.items + right.items) if len(left.items) + len(right.items) <= MAX_ITEMS else NOTHING
-    if isinstance(left, Leading) and isinstance(right, Sequence) and isinstance(sign, cst.Add):
+    if isinstance(left, Leading) and isinstance(right, Sequence) and isinstance(sign, ast.Add):
         return Leading(left.key, left.items + right.items)
-    if isinstance(left, Sequence) and isinstance(sign, cst.Multiply) and (times := as_int(right)) is not None:
+    if isinstance(left, Sequence) and isinstance(sign, ast.Mult) and (times := as_int(right)) is not None:
         return Sequence(left.items * times) if 0 <= times <= 64 and len(left.items) * times <= MAX_ITEMS else NOTHING
     if isinstance(left, (Number, Const)) or isinstance(right, (Number, Const)):
         return Number(_calculated(sign, left, right, state))
@@ -112,7 +103,7 @@ def _binary(run: Interpreter, sign: object, left: Value, right: Value, node: cst
     if first is None or second is None:
         return NOTHING
     first, second = state.normal(first), state.normal(second)
-    if isinstance(sign, (cst.Divide, cst.DivideAssign)) and first.constant is not None:
+    if isinstance(sign, ast.Div) and first.constant is not None:
         return _quotient(first.constant, second) or Number(_calculated(sign, left, right, state))
     size = arithmetic(run, sign, first, second, node, state)
     return Number(_calculated(sign, left, right, state)) if size is None else Int(size)
@@ -128,9 +119,9 @@ def _quotient(number: int, by: Size) -> Int | None:
 _ROTATION = re.compile(r"(?:^|[._])(?:cos|sin|freqs?)(?:$|[\W_])", re.IGNORECASE)
 
 
-def _rotates(run: Interpreter, left: Value, right: Value, node: cst.BaseExpression) -> bool:
+def _rotates(run: Interpreter, left: Value, right: Value, node: ast.expr) -> bool:
     """Whether a projection is multiplied by sines or cosines: a rotation scales nothing."""
-    if not isinstance(node, cst.BinaryOperation) or isinstance(left, (Int, Number)) or isinstance(right, (Int, Number)):
+    if not isinstance(node, ast.BinOp) or isinstance(left, (Int, Number)) or isinstance(right, (Int, Number)):
         return False
     return any(_ROTATION.search(run.text(each)) for each in (node.left, node.right))
 
@@ -138,51 +129,51 @@ def _rotates(run: Interpreter, left: Value, right: Value, node: cst.BaseExpressi
 _BIAS = re.compile(r"bias|alibi|rel_?pos|relative|position", re.IGNORECASE)
 
 
-def _biased(run: Interpreter, result: Tensor, node: cst.BaseExpression) -> Tensor:
+def _biased(run: Interpreter, result: Tensor, node: ast.expr) -> Tensor:
     """Scores with a bias that is learned, to which they may be scaled."""
     assert result.scale is not None
-    biased = not isinstance(node, cst.BinaryOperation) or _BIAS.search(run.text(node))
+    biased = not isinstance(node, ast.BinOp) or _BIAS.search(run.text(node))
     return replace(result, scale=result.scale.unsure) if biased else result
 
 
-def _calculated(sign: object, left: Value, right: Value, state: State) -> Factor | None:
+def _calculated(sign: ast.operator, left: Value, right: Value, state: State) -> Factor | None:
     """The value of an arithmetic operation on numbers, where it is known."""
     first, second = as_factor(left), as_factor(right)
     if first is None or second is None:
         return None
     first, second = first.substitute(state.definitions), second.substitute(state.definitions)
     match sign:
-        case cst.Multiply() | cst.MultiplyAssign():
+        case ast.Mult():
             return first * second
-        case cst.Divide() | cst.DivideAssign():
+        case ast.Div():
             return first / second
-        case cst.Power() if second.constant is not None:
+        case ast.Pow() if second.constant is not None:
             return first.power(second.constant)
-        case cst.Add() | cst.AddAssign() if first.constant is not None and second.constant is not None:
+        case ast.Add() if first.constant is not None and second.constant is not None:
             return of_number(first.constant + second.constant)
-        case cst.Subtract() | cst.SubtractAssign() if first.constant is not None and second.constant is not None:
+        case ast.Sub() if first.constant is not None and second.constant is not None:
             return of_number(first.constant - second.constant)
         case _:
             return None
 
 
 def arithmetic(
-    run: Interpreter, sign: object, left: Size, right: Size, node: cst.BaseExpression, state: State
+    run: Interpreter, sign: ast.operator, left: Size, right: Size, node: ast.expr, state: State
 ) -> Size | None:
     match sign:
-        case cst.Add() | cst.AddAssign():
+        case ast.Add():
             return left + right
-        case cst.Subtract() | cst.SubtractAssign():
+        case ast.Sub():
             return left - right
-        case cst.Multiply() | cst.MultiplyAssign():
+        case ast.Mult():
             return left * right
-        case cst.FloorDivide() | cst.FloorDivideAssign() | cst.Divide() | cst.DivideAssign():
+        case ast.FloorDiv() | ast.Div():
             return divided(left, right, state, by_text=f"({left} // {right})")
-        case cst.Power() if left.constant is not None and right.constant is not None and 0 <= right.constant < 32:
+        case ast.Pow() if left.constant is not None and right.constant is not None and 0 <= right.constant < 32:
             return constant(left.constant**right.constant)
-        case cst.Power() if right.constant == 2:
+        case ast.Pow() if right.constant == 2:
             return left * left
-        case cst.Modulo():
+        case ast.Mod():
             return constant(left.constant % right.constant) if left.constant is not None and right.constant else symbol(
                 run.key(node)
             )  # fmt: skip
@@ -202,76 +193,80 @@ def divided(left: Size, right: Size, state: State, *, by_text: str) -> Size:
     return state.normal(name)
 
 
-def unary_operation(run: Interpreter, node: cst.UnaryOperation, state: State) -> Value:
-    value = run.evaluate(node.expression, state)
-    if isinstance(value, Tensor) and isinstance(node.operator, (cst.Minus, cst.BitInvert)):
-        name = "neg" if isinstance(node.operator, cst.Minus) else "logical_not"
+def unary_operation(run: Interpreter, node: ast.UnaryOp, state: State) -> Value:
+    value = run.evaluate(node.operand, state)
+    if isinstance(value, Tensor) and isinstance(node.op, (ast.USub, ast.Invert)):
+        name = "neg" if isinstance(node.op, ast.USub) else "logical_not"
         return masking.marked(name, Call(run, state, node, (value,), {}), _unary(run, node, masking.bare(value), state))
     return _unary(run, node, value, state)
 
 
-def _unary(run: Interpreter, node: cst.UnaryOperation, value: Value, state: State) -> Value:
-    match node.operator:
-        case cst.Minus():
+def _unary(run: Interpreter, node: ast.UnaryOp, value: Value, state: State) -> Value:
+    match node.op:
+        case ast.USub():
             if isinstance(value, Int):
                 return Int(-value.size)
             if isinstance(value, Tensor):
                 return torch_api.elementwise(Call(run, state, node, (value,), {}), value)
             factor = as_factor(value)
             return Number(None if factor is None else -factor)
-        case cst.Not():
+        case ast.Not():
             known = truth(value)
             return Unknown(run.key(node)) if known is None else Const(not known)
         case _:
             return value
 
 
-def boolean_operation(run: Interpreter, node: cst.BooleanOperation, state: State) -> Value:
-    left = run.evaluate(node.left, state)
-    known = truth(left)
-    if known is None:
-        known = decide(run, node.left, state)
-    if isinstance(node.operator, cst.Or):
-        return left if known else run.evaluate(node.right, state)
-    return run.evaluate(node.right, state) if known else left
+def boolean_operation(run: Interpreter, node: ast.BoolOp, state: State) -> Value:
+    """The first operand that decides ``and`` or ``or``, else the last."""
+    ends_with = isinstance(node.op, ast.Or)
+    value: Value = NOTHING
+    for index, operand in enumerate(node.values):
+        value = run.evaluate(operand, state)
+        if index + 1 == len(node.values):
+            break
+        known = truth(value)
+        if known is None:
+            known = decide(run, operand, state)
+        if known == ends_with:
+            break
+    return value
 
 
-_ORDERS: dict[type[cst.CSTNode], Callable[[int, int], bool]] = {
-    cst.LessThan: operator.lt,
-    cst.GreaterThan: operator.gt,
-    cst.LessThanEqual: operator.le,
-    cst.GreaterThanEqual: operator.ge,
+_ORDERS: dict[type[ast.AST], Callable[[int, int], bool]] = {
+    ast.Lt: operator.lt,
+    ast.Gt: operator.gt,
+    ast.LtE: operator.le,
+    ast.GtE: operator.ge,
 }
 
 
-def comparison(run: Interpreter, node: cst.Comparison, state: State) -> Value:
+def comparison(run: Interpreter, node: ast.Compare, state: State) -> Value:
     left = run.evaluate(node.left, state)
-    if len(node.comparisons) != 1:
+    if len(node.ops) != 1:
         return Unknown(run.key(node))
-    target = node.comparisons[0]
-    right = run.evaluate(target.comparator, state)
-    result = _compared(run, node, target.operator, masking.bare(left), masking.bare(right), state)
-    name = _NAMES.get(type(target.operator), "")
+    right = run.evaluate(node.comparators[0], state)
+    result = _compared(run, node, masking.bare(left), masking.bare(right), state)
+    name = _NAMES.get(type(node.ops[0]), "")
     if name and (isinstance(left, Tensor) or isinstance(right, Tensor)):
         return masking.marked(name, Call(run, state, node, (left, right), {}), result)
     return result
 
 
-def _compared(
-    run: Interpreter, node: cst.Comparison, sign: cst.BaseCompOp, left: Value, right: Value, state: State
-) -> Value:
+def _compared(run: Interpreter, node: ast.Compare, left: Value, right: Value, state: State) -> Value:
+    sign = node.ops[0]
     match sign:
-        case cst.Is() | cst.IsNot() if right == NONE:
+        case ast.Is() | ast.IsNot() if right == NONE:
             known = is_none(left)
-            negated = isinstance(sign, cst.IsNot)
+            negated = isinstance(sign, ast.IsNot)
             return Unknown(run.key(node)) if known is None else Const(known != negated)
-        case cst.Equal() | cst.NotEqual():
+        case ast.Eq() | ast.NotEq():
             if isinstance(left, Const) and isinstance(right, Const):
-                return Const((left == right) == isinstance(sign, cst.Equal))
+                return Const((left == right) == isinstance(sign, ast.Eq))
             first, second = as_size(left), as_size(right)
             if first is not None and second is not None:
-                return _compare_sizes(run, sign, state.normal(first), state.normal(second), node)
-        case cst.LessThan() | cst.GreaterThan() | cst.LessThanEqual() | cst.GreaterThanEqual():
+                return _compare_sizes(run, node, state.normal(first), state.normal(second))
+        case ast.Lt() | ast.Gt() | ast.LtE() | ast.GtE():
             if (low := as_int(left)) is not None and (high := as_int(right)) is not None:
                 return Const(_ORDERS[type(sign)](low, high))
     if isinstance(left, Tensor) or isinstance(right, Tensor):
@@ -279,8 +274,8 @@ def _compared(
     return Unknown(run.key(node))
 
 
-def _compare_sizes(run: Interpreter, operator: cst.BaseCompOp, left: Size, right: Size, node: cst.Comparison) -> Value:
-    wanted = isinstance(operator, cst.Equal)
+def _compare_sizes(run: Interpreter, node: ast.Compare, left: Size, right: Size) -> Value:
+    wanted = isinstance(node.ops[0], ast.Eq)
     if left == right:
         return Const(wanted)
     if left.constant is not None and right.constant is not None:
@@ -304,62 +299,52 @@ def is_none(value: Value) -> bool | None:
 _OTHER_STRIDES = re.compile(r"(?<![a-z])(?:tpu|xla)(?![a-z])|^(?:self\.)?channels_last$", re.IGNORECASE)
 
 
-def decide(run: Interpreter, test: cst.BaseExpression, state: State) -> bool:
+def decide(run: Interpreter, test: ast.expr, state: State) -> bool:
     """Whether a condition holds: known, decided before on this path, or chosen now."""
     match test:
-        case cst.UnaryOperation(operator=cst.Not(), expression=inner):
+        case ast.UnaryOp(op=ast.Not(), operand=inner):
             return not decide(run, inner, state)
-        case cst.BooleanOperation(left=left, operator=cst.And(), right=right):
-            return decide(run, left, state) and decide(run, right, state)
-        case cst.BooleanOperation(left=left, operator=cst.Or(), right=right):
-            return decide(run, left, state) or decide(run, right, state)
-        case cst.Comparison(
-            comparisons=[cst.ComparisonTarget(operator=cst.IsNot() | cst.NotEqual() as operator, comparator=other)]
-        ):
-            positive = cst.Is() if isinstance(operator, cst.IsNot) else cst.Equal()
-            return not _decide_atom(
-                run, test, f"{run.text(test.left)} {_word(positive)} {run.text(other)}", state, negated=True
-            )
-        case cst.Comparison(
-            left=left, comparisons=[cst.ComparisonTarget(operator=cst.Is() | cst.Equal() as operator, comparator=other)]
-        ):
-            return _decide_atom(run, test, f"{run.text(left)} {_word(operator)} {run.text(other)}", state)
+        case ast.BoolOp(op=ast.And(), values=values):
+            return all(decide(run, value, state) for value in values)
+        case ast.BoolOp(op=ast.Or(), values=values):
+            return any(decide(run, value, state) for value in values)
+        case ast.Compare(ops=[ast.Is() | ast.IsNot() | ast.Eq() | ast.NotEq() as sign], comparators=[other]):
+            word = "is" if isinstance(sign, (ast.Is, ast.IsNot)) else "=="
+            negated = isinstance(sign, (ast.IsNot, ast.NotEq))
+            holds = _decide_atom(run, test, f"{run.text(test.left)} {word} {run.text(other)}", state, negated=negated)
+            return holds != negated
         case _:
             return _decide_atom(run, test, run.text(test), state)
 
 
-def _word(operator: cst.BaseCompOp) -> str:
-    return "is" if isinstance(operator, cst.Is) else "=="
-
-
-def _learn(run: Interpreter, test: cst.Comparison, holds: bool, state: State) -> None:
+def _learn(run: Interpreter, test: ast.Compare, holds: bool, state: State) -> None:
     """``t == n`` tells a size; ``not t > 1`` tells that it is 1, since sizes are at least that."""
     left = as_size(run.evaluate(test.left, state))
-    right = as_size(run.evaluate(test.comparisons[0].comparator, state))
+    right = as_size(run.evaluate(test.comparators[0], state))
     if left is None or right is None:
         return
-    match test.comparisons[0].operator, right.constant:
-        case (cst.Equal(), _) if holds:
+    match test.ops[0], right.constant:
+        case (ast.Eq(), _) if holds:
             equate(left, right, state.definitions)
-        case (cst.NotEqual(), _) if not holds:
+        case (ast.NotEq(), _) if not holds:
             equate(left, right, state.definitions)
-        case (cst.GreaterThan(), 1) | (cst.GreaterThanEqual(), 2) if not holds:
+        case (ast.Gt(), 1) | (ast.GtE(), 2) if not holds:
             equate(left, ONE, state.definitions)
-        case (cst.LessThan(), 2) | (cst.LessThanEqual(), 1) if holds:
+        case (ast.Lt(), 2) | (ast.LtE(), 1) if holds:
             equate(left, ONE, state.definitions)
 
 
-def _fact(run: Interpreter, test: cst.BaseExpression, text: str, state: State) -> str:
+def _fact(run: Interpreter, test: ast.expr, text: str, state: State) -> str:
     """A condition on one value that was given, in terms of that value, which other functions know by other names.
 
     Empty where the condition is on anything else.
     """
-    asked: cst.BaseExpression = test
-    if isinstance(test, cst.Comparison):
+    asked: ast.expr = test
+    if isinstance(test, ast.Compare):
         asked = test.left
-        if not all(_is_plain(each.comparator) for each in test.comparisons):
+        if not all(isinstance(each, ast.Constant) for each in test.comparators):
             return ""
-    if not isinstance(asked, (cst.Name, cst.Attribute)):
+    if not isinstance(asked, (ast.Name, ast.Attribute)):
         return ""
     value = run.evaluate(asked, state)
     if not isinstance(value, Unknown) or value.key is None or value.key.startswith("<"):
@@ -367,14 +352,7 @@ def _fact(run: Interpreter, test: cst.BaseExpression, text: str, state: State) -
     return value.key + text.removeprefix(run.text(asked))
 
 
-def _is_plain(node: cst.BaseExpression) -> bool:
-    """Return True for a literal, which says the same in every function."""
-    if isinstance(node, cst.Name):
-        return node.value in ("None", "True", "False")
-    return isinstance(node, (cst.Integer, cst.Float, cst.SimpleString))
-
-
-def _decide_atom(run: Interpreter, test: cst.BaseExpression, text: str, state: State, *, negated: bool = False) -> bool:
+def _decide_atom(run: Interpreter, test: ast.expr, text: str, state: State, *, negated: bool = False) -> bool:
     known = truth(run.evaluate(test, state))
     if known is not None:
         return known != negated
@@ -390,10 +368,10 @@ def _decide_atom(run: Interpreter, test: cst.BaseExpression, text: str, state: S
     state.conditions[text] = taken
     if fact:
         state.facts[fact] = taken
-    if isinstance(test, cst.Comparison):
+    if isinstance(test, ast.Compare):
         _learn(run, test, taken != negated, state)
     if taken and text.endswith(" is None"):
-        target = test.left if isinstance(test, cst.Comparison) else test
-        if isinstance(target, cst.Name):
-            state.variables[target.value] = NONE
+        target = test.left if isinstance(test, ast.Compare) else test
+        if isinstance(target, ast.Name):
+            state.variables[target.id] = NONE
     return taken

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-
-import libcst as cst
 
 from mha_lint.model.layout import Answer, Shape
 from mha_lint.model.sizes import Size
@@ -16,13 +15,13 @@ from mha_lint.model.values import Normalised, State, Tensor, Value
 class ViewSeen:
     """A ``.view`` met on some path: ``answer`` says whether it can succeed there."""
 
-    node: cst.BaseExpression
+    node: ast.expr
     answer: Answer
     tensor: Tensor
     target: Shape
-    function: cst.CSTNode
+    function: ast.AST
     symbol: str
-    caller: cst.BaseExpression | None  # the call that led into the helper, where there is one
+    caller: ast.expr | None  # the call that led into the helper, where there is one
     copies: bool = False  # it is a ``.reshape``, which copies where a view can't succeed
 
 
@@ -30,10 +29,10 @@ class ViewSeen:
 class ContiguousSeen:
     """A ``.contiguous()`` met on some path: ``needless`` where its tensor is proved to be contiguous."""
 
-    node: cst.BaseExpression
+    node: ast.expr
     needless: bool
     symbol: str
-    caller: cst.BaseExpression | None
+    caller: ast.expr | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +47,7 @@ class ValueSeen:
 
 @dataclass(frozen=True, slots=True)
 class UnbindSeen:
-    node: cst.BaseExpression
+    node: ast.expr
     tensor: Tensor
     dim: int
     inference: bool
@@ -74,13 +73,13 @@ class OperationSeen:
     """
 
     name: str
-    node: cst.BaseExpression
+    node: ast.expr
     args: tuple[Value, ...]
     keywords: tuple[tuple[str, Value], ...]
     result: Value
     conditions: frozenset[tuple[str, bool]]
     symbol: str
-    caller: cst.BaseExpression | None  # the call that led into the helper, where there is one
+    caller: ast.expr | None  # the call that led into the helper, where there is one
     given: frozenset[str] = field(default=frozenset(), compare=False)
 
     def argument(self, index: int, *names: str) -> Value | None:
@@ -95,8 +94,8 @@ class Frame:
     """One function being run."""
 
     symbol: str
-    node: cst.CSTNode
-    caller: cst.BaseExpression | None = None
+    node: ast.AST
+    caller: ast.expr | None = None
     returned: list[tuple[State, Value]] = field(default_factory=list)
     broken: list[list[State]] = field(default_factory=list)  # of each loop, the states in which it was left
     continued: list[list[State]] = field(default_factory=list)

@@ -10,7 +10,7 @@ from mha_lint.model.factors import Factor, of_size
 from mha_lint.model.sizes import ONE, Size, constant
 
 if TYPE_CHECKING:
-    import libcst as cst
+    import ast
 
 UNIT = Factor()
 
@@ -28,10 +28,10 @@ class Scale:
     whole: bool = True
     maps: frozenset[Size] = frozenset()
     width: Size | None = None
-    product: cst.CSTNode | None = None
-    applied: cst.CSTNode | None = None
+    product: ast.AST | None = None
+    applied: ast.AST | None = None
 
-    def by(self, factor: Factor | None, applied: cst.CSTNode) -> Scale | None:
+    def by(self, factor: Factor | None, applied: ast.AST) -> Scale | None:
         """The same, scaled once more. By what is not known: None for scores; a projection may have been rotated."""
         if factor is None:
             return self.unsure if self.product is None else None
@@ -59,10 +59,10 @@ class ScaleSeen:
     scale: Scale
     names: tuple[tuple[Size, str], ...]
     symbol: str
-    caller: cst.BaseExpression | None = None
+    caller: ast.expr | None = None
 
 
-def of_scores(left: Scale | None, right: Scale | None, width: Size | None, product: cst.CSTNode) -> Scale:
+def of_scores(left: Scale | None, right: Scale | None, width: Size | None, product: ast.AST) -> Scale:
     """The scale of the product of two."""
     known = [each for each in (left, right) if each is not None]
     factor = UNIT

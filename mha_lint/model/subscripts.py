@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from dataclasses import replace
 from typing import TYPE_CHECKING
-
-import libcst as cst
 
 from mha_lint.model import masking, masks, operators, torch_api
 from mha_lint.model.sizes import ONE, Size, constant, symbol
@@ -29,6 +28,7 @@ from mha_lint.model.values import (
     as_tensor,
     integer,
 )
+from mha_lint.syntax import nodes
 
 if TYPE_CHECKING:
     from mha_lint.model.interpreter import Interpreter
@@ -37,13 +37,13 @@ if TYPE_CHECKING:
 _ALLOCATED = re.compile(r"cached?(?![a-z])|(?<![a-z])cached?", re.IGNORECASE)
 
 
-def subscript(run: Interpreter, node: cst.Subscript, state: State) -> Value:
+def subscript(run: Interpreter, node: ast.Subscript, state: State) -> Value:
     base = run.evaluate(node.value, state)
-    indices = [_index(run, item.slice, state) for item in node.slice]
+    indices = [_index(run, item, state) for item in nodes.indices(node)]
     return masks.indexed(run, base, indices, _item(run, masking.bare(base), indices, node, state), node)
 
 
-def _item(run: Interpreter, base: Value, indices: list[Value], node: cst.Subscript, state: State) -> Value:
+def _item(run: Interpreter, base: Value, indices: list[Value], node: ast.Subscript, state: State) -> Value:
     if isinstance(base, ShapeOf):
         base = torch_api.shape_of(torch_api.normal(as_tensor(base.tensor) or Tensor(), state))
     elif isinstance(base, Leading):
@@ -88,13 +88,13 @@ def _item(run: Interpreter, base: Value, indices: list[Value], node: cst.Subscri
             return Unknown(run.key(node))
 
 
-def _is_filled_part(run: Interpreter, node: cst.Subscript, indices: list[Value]) -> bool:
+def _is_filled_part(run: Interpreter, node: ast.Subscript, indices: list[Value]) -> bool:
     """Whether this is what has been filled of a cache that was allocated whole: ``self.k_cache[:b, : start + t]``."""
     cuts = any(isinstance(index, Slice) and index.stop is not None for index in indices)
     return cuts and _ALLOCATED.search(run.text(node.value)) is not None
 
 
-def _leading(run: Interpreter, tensor: Tensor | None, left_out: int, node: cst.Subscript) -> Value:
+def _leading(run: Interpreter, tensor: Tensor | None, left_out: int, node: ast.Subscript) -> Value:
     """``x.shape[:-1]`` of a tensor of unknown rank."""
     match tensor:
         case Tensor(lead=str(lead), suffix=suffix) if len(suffix) >= left_out:
@@ -105,18 +105,14 @@ def _leading(run: Interpreter, tensor: Tensor | None, left_out: int, node: cst.S
             return Unknown(run.key(node))
 
 
-def _index(run: Interpreter, node: cst.BaseSlice, state: State) -> Value:
-    match node:
-        case cst.Index(value=value):
-            return run.evaluate(value, state)
-        case cst.Slice(lower=lower, upper=upper, step=step):
-            ends = [None if end is None else run.evaluate(end, state) for end in (lower, upper, step)]
-            return Slice(*ends)
-        case _:
-            return NOTHING
+def _index(run: Interpreter, node: ast.expr, state: State) -> Value:
+    if not isinstance(node, ast.Slice):
+        return run.evaluate(node, state)
+    ends = [None if end is None else run.evaluate(end, state) for end in (node.lower, node.upper, node.step)]
+    return Slice(*ends)
 
 
-def indexed(run: Interpreter, tensor: Tensor, indices: list[Value], node: cst.BaseExpression, state: State) -> Value:
+def indexed(run: Interpreter, tensor: Tensor, indices: list[Value], node: ast.expr, state: State) -> Value:
     """Basic indexing: integers select, slices cut, None inserts, an ellipsis fills."""
     plain = Tensor(key=run.key(node), roles=tensor.roles, merge=tensor.merge, part=tensor.part)
     plain = replace(plain, homes=tensor.homes, scale=tensor.scale)
@@ -156,7 +152,7 @@ def indexed(run: Interpreter, tensor: Tensor, indices: list[Value], node: cst.Ba
 
 def _cut(
     run: Interpreter, whole: Size, start: Value | None, stop: Value | None, step: Value | None,
-    node: cst.BaseExpression, state: State, *, within: bool,
+    node: ast.expr, state: State, *, within: bool,
 ) -> Size | None:  # fmt: skip
     """The size of ``[start:stop:step]`` of a dimension of size ``whole``; a new symbol where it depends.
 

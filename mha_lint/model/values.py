@@ -18,9 +18,10 @@ from mha_lint.model.scale import Scale
 from mha_lint.model.sizes import Size, constant, symbol
 
 if TYPE_CHECKING:
-    import libcst as cst
+    import ast
 
-    from mha_lint.model.names import ClassInfo
+    from mha_lint.syntax import nodes
+    from mha_lint.syntax.names import ClassInfo
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +90,7 @@ class Normalised:
     ``implicit`` where the code names none, and torch chooses.
     """
 
-    node: cst.BaseExpression
+    node: ast.expr
     dim: int
     implicit: bool = False
 
@@ -117,17 +118,17 @@ class Tensor:
     lead: str | None = None
     key: str | None = None  # names the sizes of a tensor whose shape is not known
     roles: frozenset[str] = frozenset()
-    merge: cst.BaseExpression | None = None
-    part: cst.BaseExpression | None = None
+    merge: ast.expr | None = None
+    part: ast.expr | None = None
     batch: Size | None = None
     width: Size | None = None
     normalised: Normalised | None = None
     scale: Scale | None = None  # of a projection, or of scores
-    homes: tuple[cst.BaseExpression, ...] = ()  # the calls that made it on the default device, if it still is there
+    homes: tuple[ast.expr, ...] = ()  # the calls that made it on the default device, if it still is there
     mask: Mask | Positions | None = None  # what its numbers are, if it is a mask
     masked: frozenset[Masking] = frozenset()  # of scores or weights: in which ways they were masked
     single: bool = False  # it was cast to float32
-    origin: cst.CSTNode | None = field(default=None, compare=False)  # the name that it, or what it is a view of, had
+    origin: ast.AST | None = field(default=None, compare=False)  # the name that it, or what it is a view of, had
     inputs: frozenset[str] = field(default=frozenset(), compare=False)  # the parameters that it is computed from
 
     @property
@@ -179,7 +180,7 @@ class Layer:
     width_in: Size | None = None
     width_out: Size | None = None
     items: tuple[Value, ...] = ()
-    node: cst.Call | None = None
+    node: ast.Call | None = None
     optional: bool = False  # it may be None as well
 
 
@@ -225,10 +226,10 @@ class Function:
     that made it: as long as that runs, its variables are read when the nested function is called.
     """
 
-    node: cst.FunctionDef | cst.Lambda
+    node: nodes.Function | ast.Lambda
     owner: Self | Instance | None = None
     closure: tuple[tuple[str, Value], ...] = ()
-    around: cst.CSTNode | None = field(default=None, compare=False)
+    around: ast.AST | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -111,11 +111,11 @@ class _Reader:
 
     def _method(self) -> tuple[ast.ClassDef, Function] | None:
         """The method around, and its class."""
-        *outer, innermost = self._around or [None]
-        if len(outer) > 1 and isinstance(innermost, FUNCTIONS) and isinstance(outer[-1], FUNCTIONS):
-            *outer, innermost = outer  # a function made in it
-        owner = outer[-1] if outer else None
-        return (owner, innermost) if isinstance(owner, ast.ClassDef) and isinstance(innermost, FUNCTIONS) else None
+        around = self._around
+        if len(around) > 2 and isinstance(around[-1], FUNCTIONS) and isinstance(around[-2], FUNCTIONS):
+            around = around[:-1]  # a function made in it
+        owner, method = around[-2:] if len(around) > 1 else (None, None)
+        return (owner, method) if isinstance(owner, ast.ClassDef) and isinstance(method, FUNCTIONS) else None
 
     def _constructs(self) -> bool:
         """Return True right inside of a constructor, which the interpreter runs."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator, Sequence
-from functools import cache
 from itertools import takewhile
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
@@ -18,15 +17,17 @@ _COMPOUND = (
 _SHARED = frozenset({"ctx", "op", "ops"})  # these nodes are the same objects all over the tree
 
 
-@cache
-def _fields(kind: type[ast.AST]) -> tuple[str, ...]:
-    return tuple(name for name in kind._fields if name not in _SHARED)
+_FIELDS = {
+    kind: tuple(name for name in kind._fields if name not in _SHARED)
+    for kind in vars(ast).values()
+    if isinstance(kind, type) and issubclass(kind, ast.AST)
+}
 
 
 def children(node: ast.AST) -> list[ast.AST]:
     """The nodes right below a node, in the order of its fields; operators and contexts are left out."""
     found: list[ast.AST] = []
-    for name in _fields(type(node)):
+    for name in _FIELDS[type(node)]:
         value = getattr(node, name, None)
         if isinstance(value, ast.AST):
             found.append(value)
@@ -90,6 +91,16 @@ def every_parameter(function: Function | ast.Lambda) -> list[ast.arg]:
     return [*parameters(function), *function.args.kwonlyargs]
 
 
+def defaults(function: Function | ast.Lambda) -> dict[str, ast.expr]:
+    """The defaults by the names of their parameters."""
+    positional, given = parameters(function), function.args.defaults
+    found = {parameter.arg: default for parameter, default in zip(positional[-len(given) :], given, strict=False)}
+    for parameter, default in zip(function.args.kwonlyargs, function.args.kw_defaults, strict=True):
+        if default is not None:
+            found[parameter.arg] = default
+    return found
+
+
 def receiver(function: Function) -> str:
     """What a method calls its object: its first parameter. ``self`` where it has none."""
     first = parameters(function)
@@ -113,3 +124,14 @@ def argument(call: ast.Call, index: int, *names: str) -> ast.expr | None:
     if index < len(positional):
         return positional[index]
     return next((each.value for each in call.keywords if each.arg in names), None)
+
+
+def indices(subscript: ast.Subscript) -> list[ast.expr]:
+    """What stands between the brackets of a subscript, split at its commas."""
+    return subscript.slice.elts if isinstance(subscript.slice, ast.Tuple) else [subscript.slice]
+
+
+def first_index(subscript: ast.Subscript) -> ast.expr | None:
+    """The first index of a subscript, if it is no slice."""
+    first = indices(subscript)[:1]
+    return first[0] if first and not isinstance(first[0], ast.Slice) else None

@@ -6,7 +6,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-import libcst as cst
 import torch
 from hypothesis import strategies as st
 
@@ -14,6 +13,7 @@ from mha_lint.model.attention import analyse
 from mha_lint.model.layout import Answer
 from mha_lint.model.sizes import Size
 from mha_lint.model.values import Tensor
+from mha_lint.syntax.module import Module
 
 HEADER = """\
 import torch
@@ -305,7 +305,7 @@ class Told:
 
 
 def told(chain: Chain) -> Told:
-    model = analyse(cst.parse_module(chain.source), every=True)
+    model = analyse(Module(chain.source), every=True)
     (each,) = model.classes
     (outcome,) = each.returns
     last = [seen.answer for found in model.views.values() for seen in found if not seen.copies]

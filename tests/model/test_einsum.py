@@ -6,13 +6,13 @@ import pytest
 
 pytest.importorskip("torch")
 
-import libcst as cst
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mha_lint.model.attention import analyse
 from mha_lint.model.values import Tensor
+from mha_lint.syntax.module import Module
 
 SIZES = dict(zip("abcdef", (2, 3, 4, 5, 6, 7), strict=True))
 
@@ -39,7 +39,7 @@ def test_layout_of_a_contraction_is_torchs(equation: str) -> None:
     source = "import torch\n\n\nclass Contraction(torch.nn.Module):\n    def forward(self, x, y):\n" + "".join(
         f"        {line}\n" for line in [*lines, f"return torch.einsum({equation!r}, x, y)"]
     )
-    ((_, told),) = analyse(cst.parse_module(source), every=True).classes[0].returns
+    ((_, told),) = analyse(Module(source), every=True).classes[0].returns
     assert isinstance(told, Tensor)
     assert told.shape is not None
     assert told.strides is not None
@@ -70,7 +70,7 @@ def test_an_ellipsis_stands_for_what_is_left(equation: str, shapes: tuple[tuple[
     sizes = "".join(f"        x{i} = torch.zeros({', '.join(map(str, shape))})\n" for i, shape in enumerate(shapes))
     source = "import torch\n\n\nclass Contraction(torch.nn.Module):\n    def forward(self):\n" + sizes
     source += f"        return torch.einsum({equation!r}, x0, x1)\n"
-    ((_, told),) = analyse(cst.parse_module(source), every=True).classes[0].returns
+    ((_, told),) = analyse(Module(source), every=True).classes[0].returns
     assert isinstance(told, Tensor) and told.shape is not None
     real = torch.einsum(equation, *(torch.zeros(shape) for shape in shapes))
     assert [str(size) for size in told.shape] == [str(size) for size in real.shape]

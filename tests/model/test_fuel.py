@@ -3,21 +3,20 @@
 from collections.abc import Iterator
 from pathlib import Path
 
-import libcst as cst
 import pytest
 
 from mha_lint import linter
-from mha_lint.files import Source, decode
+from mha_lint.files import decode
 from mha_lint.model import attention, interpreter
 from mha_lint.model.fuel import MAX_DEGREE, MAX_ITEMS, MAX_TERMS, OutOfSteps
-from mha_lint.model.places import Places
+from mha_lint.syntax.places import Places
 from mha_lint.model.sizes import Size, product, symbol
 from mha_lint.model.values import Sequence, State, integer
 from mha_lint.rules import all_rules
 from mha_lint.rules.base import Hit
 from mha_lint.rules.view_of_transposed import ViewOfTransposed
-from mha_lint.screen.part import Part
 from mha_lint.settings import Settings
+from mha_lint.syntax.module import Module
 
 BEFORE_VIEW = """\
 import torch
@@ -77,7 +76,7 @@ def test_a_tuple_that_doubles_is_unknown_at_last(grown: str) -> None:
     def items(times: int) -> int | None:
         lines = "".join(f"        w = {grown}\n" for _ in range(times))
         text = f"class M(nn.Module):\n    def __init__(self):\n        w = (1, 2)\n{lines}        self.w = w\n"
-        model = attention.analyse(cst.parse_module("from torch import nn\n" + text), every=True)
+        model = attention.analyse(Module("from torch import nn\n" + text), every=True)
         (built,) = model.classes[0].built
         value = built.attributes["w"]
         return len(value.items) if isinstance(value, Sequence) else None
@@ -111,20 +110,20 @@ def test_a_rule_that_computes_with_too_large_a_size_is_silent_from_there_on() ->
     assert len(list(linter._checked(TooLarge, model, places))) == 1
 
 
-def test_a_file_that_is_all_suspect_is_modelled_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    parts: list[object] = []
-    modelled = linter._modelled
+def test_a_file_is_modelled_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    modelled: list[Module] = []
+    analyse = attention.analyse
 
-    def counted(source: Source, part: Part | None) -> object:
-        parts.append(part)
-        return modelled(source, part)
+    def counted(module: Module) -> attention.FileModel:
+        modelled.append(module)
+        return analyse(module)
 
-    monkeypatch.setattr(linter, "_modelled", counted)
+    monkeypatch.setattr(attention, "analyse", counted)
     for rule in all_rules():
         for text in rule.invalid:
-            parts.clear()
+            modelled.clear()
             linter.lint(decode(Path("module.py"), text.encode()), Settings(select=("ALL",)))
-            assert len(parts) == len({repr(part) for part in parts})
+            assert len(modelled) == 1
 
 
 def test_states_agree_in_what_is_read_later_alone() -> None:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import libcst as cst
-
 from mha_lint.model.attention import analyse
 from mha_lint.model.hints import input_hints
+from mha_lint.syntax.module import Module
 
 SOURCE = """
 import torch
@@ -29,9 +28,9 @@ class Cross(nn.Module):
 
 
 def test_hints_name_the_layers_whose_width_an_input_has_and_share_letters() -> None:
-    hints = input_hints(analyse(cst.parse_module(SOURCE)), "Cross.forward")
+    hints = input_hints(analyse(Module(SOURCE)), "Cross.forward")
     assert hints == {"x": ("b", "t", "self.q.in_features"), "memory": ("b", "s", "self.kv.in_features")}
 
 
 def test_no_hint_for_a_function() -> None:
-    assert input_hints(analyse(cst.parse_module("def f(x):\n    return x\n")), "f") == {}
+    assert input_hints(analyse(Module("def f(x):\n    return x\n")), "f") == {}

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import libcst as cst
 import pytest
 
 from mha_lint.model.attention import analyse
 from mha_lint.model.values import Tensor
+from mha_lint.syntax.module import Module
 
 SOURCE = "import torch\nfrom torch import nn\n\n\nclass Chain(nn.Module):\n    def forward(self):\n        {}\n"
 
 
 def last(*lines: str) -> Tensor:
     source = SOURCE.format("\n        ".join([*lines, "return x"]))
-    ((_, value),) = analyse(cst.parse_module(source), every=True).classes[0].returns
+    ((_, value),) = analyse(Module(source), every=True).classes[0].returns
     assert isinstance(value, Tensor)
     return value
 

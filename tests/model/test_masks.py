@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 
-import libcst as cst
 import pytest
 
 from mha_lint.model.attention import analyse
 from mha_lint.model.marks import Mask
 from mha_lint.model.values import Tensor
+from mha_lint.syntax.module import Module
 
 torch = pytest.importorskip("torch")
 
@@ -55,7 +55,7 @@ FORGOTTEN = [
 def known(expression: str) -> Mask | None:
     """What the model knows of the value of an expression of ``t``."""
     code = f"import torch\n\n\ndef f(x, t):\n    mask = {expression}\n    return x.masked_fill(mask, 7.0).reshape(-1)\n"
-    model = analyse(cst.parse_module(code), every=True)
+    model = analyse(Module(code), every=True)
     (fill,) = (seen[-1] for seen in model.operations.values() if seen[-1].argument(2, "value") is not None
                and str(seen[-1].argument(2, "value")).find("7.0") >= 0)  # fmt: skip
     mask = fill.argument(1, "mask")
@@ -89,7 +89,7 @@ def test_what_is_written_into_a_mask_makes_it_unknown() -> None:
         "import torch\n\n\ndef f(x, t):\n    mask = torch.ones(t, t).tril()\n    mask[0] = 1\n"
         "    return x.masked_fill(mask, 7.0).reshape(-1)\n"
     )
-    model = analyse(cst.parse_module(code), every=True)
+    model = analyse(Module(code), every=True)
     masks = [seen[-1].argument(1, "mask") for seen in model.operations.values() if seen[-1].name == "masked_fill"]
     assert [mask.mask for mask in masks if isinstance(mask, Tensor)] == [None]
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import wraps
 from typing import TYPE_CHECKING
-
-import libcst as cst
 
 from mha_lint.model import layout, masking
 from mha_lint.model.layout import Shape
@@ -41,7 +40,7 @@ class Call:
 
     interpreter: Interpreter
     state: State
-    node: cst.BaseExpression
+    node: ast.expr
     args: tuple[Value, ...]
     keywords: Mapping[str, Value]
 

@@ -6,13 +6,12 @@ size can be taken over from anywhere. All else raises.
 
 from __future__ import annotations
 
+import ast
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from functools import wraps
 from typing import TYPE_CHECKING
-
-import libcst as cst
 
 from mha_lint.model.values import Repeated, Sequence, Tensor, Unknown, Value, as_tensor, tensors
 
@@ -37,11 +36,11 @@ DTYPE = re.compile(r"(?:^|\.)(?:dtype|bfloat16|float\d*|half|double|bool|u?int\d
 class Meeting:
     """A tensor that was made on the default device meets one on the module's, at ``node``, on some path."""
 
-    node: cst.BaseExpression
+    node: ast.expr
     inputs: frozenset[str]  # the parameters that the other is computed from
     conditions: frozenset[tuple[str, bool]]
     symbol: str
-    function: cst.CSTNode  # the one that runs
+    function: ast.AST  # the one that runs
 
 
 def placed(name: str, transfer: Transfer) -> Transfer:
@@ -70,7 +69,7 @@ def placed(name: str, transfer: Transfer) -> Transfer:
     return followed
 
 
-def met(call: Call, values: Iterable[Value]) -> tuple[cst.BaseExpression, ...]:
+def met(call: Call, values: Iterable[Value]) -> tuple[ast.expr, ...]:
     """Note where tensors of two devices meet; the calls that made all of them on the default one."""
     values = list(values)
     operands = [value for value in values if isinstance(value, Tensor)]
@@ -90,7 +89,7 @@ def met(call: Call, values: Iterable[Value]) -> tuple[cst.BaseExpression, ...]:
     return tuple(dict.fromkeys(home for tensor in strays for home in tensor.homes))
 
 
-def _at(value: Value, homes: tuple[cst.BaseExpression, ...]) -> Value:
+def _at(value: Value, homes: tuple[ast.expr, ...]) -> Value:
     match value:
         case Tensor():
             return value if value.homes == homes else replace(value, homes=homes)
@@ -114,11 +113,7 @@ def _is_of_a_tensor(call: Call) -> bool:
 def _is_a_type(call: Call) -> bool:
     """Whether ``.to(…)`` is given nothing but a type."""
     node = call.node
-    if not isinstance(node, cst.Call) or not isinstance(node.func, cst.Attribute) or node.func.attr.value != "to":
+    if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute) or node.func.attr != "to":
         return False
-    return all(
-        arg.keyword.value in ("dtype", "copy", "non_blocking")
-        if arg.keyword is not None
-        else DTYPE.search(call.interpreter.text(arg.value))
-        for arg in node.args
-    )
+    named = all(each.arg in ("dtype", "copy", "non_blocking") for each in node.keywords)
+    return named and all(DTYPE.search(call.interpreter.text(arg)) for arg in node.args)

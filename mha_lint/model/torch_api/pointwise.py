@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+import ast
 from dataclasses import replace
-
-import libcst as cst
 
 from mha_lint.model import layout
 from mha_lint.model.factors import Factor
@@ -57,9 +56,9 @@ def _clone(call: Call) -> Value:
         return replace(tensor, strides=strides, contiguous=plain)
     copy = elementwise(call, tensor)
     of_projection = isinstance(copy, Tensor) and copy.scale is not None and copy.scale.product is None
-    if of_projection and isinstance(copy, Tensor) and copy.scale and isinstance(call.node, cst.Call):
+    if of_projection and isinstance(copy, Tensor) and copy.scale and isinstance(call.node, ast.Call):
         match call.node.func:
-            case cst.Attribute(attr=cst.Name("float" | "double" | "to" | "type")):
+            case ast.Attribute(attr="float" | "double" | "to" | "type"):
                 return replace(copy, scale=copy.scale.unsure)  # a cast to float32 expects large scores
     return copy
 
@@ -295,7 +294,7 @@ def _normalised(call: Call, tensor: Tensor) -> Normalised | None:
     implicit = (written is None or written == NONE) and "**" not in call.keywords
     if implicit and tensor.rank is not None:
         dim = 0 if tensor.rank in (1, 3) else 1
-    if dim is None or not isinstance(call.node, cst.BaseExpression):
+    if dim is None or not isinstance(call.node, ast.expr):
         return None
     if dim >= 0:
         if tensor.rank is None:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+import ast
 from dataclasses import replace
-
-import libcst as cst
 
 from mha_lint.model import layout
 from mha_lint.model.layout import Answer
@@ -265,7 +264,7 @@ def _matrix_transpose(call: Call) -> Value:
     if tensor is None or tensor.shape is None:
         return NOTHING if tensor is None else permuted(call, tensor, [])
     order = list(range(len(tensor.shape)))
-    if isinstance(call.node, cst.Attribute) and call.node.attr.value == "T":
+    if isinstance(call.node, ast.Attribute) and call.node.attr == "T":
         return permuted(call, tensor, order[::-1])
     return permuted(call, tensor, [*order[:-2], *order[-2:][::-1]])
 

@@ -1,0 +1,36 @@
+"""Which classes and functions of a file do work on tensors that a rule could ask for; no others are interpreted."""
+
+from __future__ import annotations
+
+import re
+
+from mha_lint.syntax.module import Module
+from mha_lint.syntax.names import ClassInfo, ModuleNames
+from mha_lint.syntax.nodes import Function
+
+# What attention, or a change of layout, can't be written without. It may say too much, never too little.
+_TENSOR_WORK = re.compile(
+    r"\b(?:view|contiguous|unbind|(?:un)?flatten|transpose|t|T|mT|swap(?:axes|dims)|permute|movedim|moveaxis|stack|chunk"
+    r"|cat|concat|concatenate|einsum|bmm|baddbmm|matmul|scaled_dot_product_attention|MultiheadAttention)\b"
+    r"|reshape|[rR]earrange|[sS]oftmax|[\w)\]] *@"
+)
+
+
+def worth_it(module: Module, names: ModuleNames) -> set[ClassInfo | Function]:
+    """The classes and functions whose own text, or that of a function of the file which they name, works on tensors."""
+    texts = {name: module.whole(node) for name, node in names.functions.items()}
+    working = {name for name, text in texts.items() if _TENSOR_WORK.search(text)}
+    more = working
+    while more:
+        named = _naming(more)
+        more = {name for name, text in texts.items() if name not in working and named.search(text)}
+        working |= more
+    named = _naming(working, _TENSOR_WORK.pattern)
+    classes = {cls for cls in names.every_class if named.search(module.whole(cls.node))}
+    return {names.functions[name] for name in working} | {
+        cls for cls in names.every_class if not classes.isdisjoint(cls.lineage)
+    }
+
+
+def _naming(functions: set[str], *others: str) -> re.Pattern[str]:
+    return re.compile("|".join([*others, *(rf"\b{name}\b" for name in sorted(functions))]))

@@ -1,0 +1,20 @@
+"""Which files can possibly hold a finding: a look at the bytes, before anything is parsed.
+
+It may over-admit; it never under-admits.
+"""
+
+from __future__ import annotations
+
+import re
+
+_TENSORS = re.compile(rb"\b(?:torch|einops)\b")
+_VIEW = re.compile(rb"\b(?:view|contiguous)\b")
+_UNBIND = re.compile(rb"\b(?:unbind|reshape|rearrange|Rearrange|unflatten|stack|chunk|permute|movedim|moveaxis)\b")
+_ATTENTION = re.compile(rb"[sS]oftmax|scaled_dot_product_attention|MultiheadAttention")
+
+
+def admits(data: bytes) -> bool:
+    """Whether the file must be parsed. UTF-16 and the like are no Python source; ASCII bytes are themselves."""
+    if not _TENSORS.search(data):
+        return False
+    return bool(_VIEW.search(data) or _UNBIND.search(data) or _ATTENTION.search(data))
