@@ -9,7 +9,7 @@ from mha_lint.rules.base import Hit, Rule
 
 __all__ = ["Hit", "Rule", "all_rules", "defaults"]
 
-# True for each rule of this package that runs by default. The table spares importing the rules, and LibCST with them.
+# True for each rule of this package that runs by default. The table spares importing the rules.
 _OURS = {
     "MHA001": True,
     "MHA002": True,

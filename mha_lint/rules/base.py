@@ -5,30 +5,30 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 from mha_lint.findings import Applicability, Relation, Severity
 
 if TYPE_CHECKING:
-    import libcst as cst
-
     from mha_lint.model.attention import FileModel
-    from mha_lint.model.places import Places
+    from mha_lint.syntax.places import Places, Spot
+
+Evidence = TypeVar("Evidence")
 
 
 @dataclass(frozen=True, slots=True)
-class Hit:
+class Hit(Generic[Evidence]):
     """One place where a rule fires.
 
-    ``first`` and ``last`` are the nodes that the underlined span runs from and to. ``evidence`` is what the rule
-    knows and its fixer needs.
+    ``first`` and ``last`` are what the underlined span runs from and to. ``evidence`` is what the rule knows and its
+    fixer needs; a rule that has none yields ``Hit[None]``.
     """
 
-    first: cst.CSTNode
-    last: cst.CSTNode
+    first: Spot
+    last: Spot
     message: str
     symbol: str
-    evidence: Any = None
+    evidence: Evidence = None  # type: ignore[assignment]  # of ``Hit[None]``
 
 
 class Rule(ABC):
@@ -46,5 +46,5 @@ class Rule(ABC):
     invalid: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
-    def check(self, model: FileModel, places: Places) -> Iterator[Hit]:
+    def check(self, model: FileModel, places: Places) -> Iterator[Hit[Any]]:
         """Yield the hits of one file. ``places`` is lazy: asking it for a position costs a pass over the file."""

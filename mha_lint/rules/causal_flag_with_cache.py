@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, ClassVar
 
-import libcst as cst
-
 from mha_lint.model.values import Const, Tensor, Unknown, Value
 from mha_lint.rules.base import Hit, Rule
-from mha_lint.rules.dropout_active_in_eval import argument
+from mha_lint.syntax.nodes import argument
 
 if TYPE_CHECKING:
     from mha_lint.model.attention import FileModel
     from mha_lint.model.paths import OperationSeen
-    from mha_lint.model.places import Places
+    from mha_lint.syntax.places import Places
 
 _CACHE = re.compile(r"cache|past|prev|history|(?<![a-z])mems?(?![a-z])", re.IGNORECASE)
 _COMPARED = re.compile(r"[<>]|[=!]=")  # lengths, as far as is known
@@ -87,9 +86,9 @@ class CausalFlagWithCache(Rule):
         "    return F.scaled_dot_product_attention(q, k, v, is_causal=causal)\n",
     )
 
-    def check(self, model: FileModel, places: Places) -> Iterator[Hit]:
+    def check(self, model: FileModel, places: Places) -> Iterator[Hit[None]]:
         for node, seen in model.operations.items():
-            if not isinstance(node, cst.Call) or seen[0].name != "scaled_dot_product_attention":
+            if not isinstance(node, ast.Call) or seen[0].name != "scaled_dot_product_attention":
                 continue
             if not any(_hides_the_cache(each) for each in seen):
                 continue

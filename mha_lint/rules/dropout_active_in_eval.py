@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-import libcst as cst
-
 from mha_lint.model.factors import of_number
 from mha_lint.model.values import Const, Int, Layer, Method, Number, Tensor, Unknown, Value
+from mha_lint.rules.asking import is_given, literal
 from mha_lint.rules.base import Hit, Rule
+from mha_lint.syntax.nodes import FUNCTIONS, argument
 
 if TYPE_CHECKING:
     from mha_lint.model.attention import FileModel
-    from mha_lint.model.names import ClassInfo
     from mha_lint.model.paths import OperationSeen
-    from mha_lint.model.places import Places
+    from mha_lint.syntax.places import Places
 
 _ATTENTION = frozenset({"scores", "weights", "context", "merged", "projected"})
 _MODE = re.compile(r"train|eval|infer|determin|grad_enabled", re.IGNORECASE)  # what asks whether this is training
@@ -31,8 +31,8 @@ _SETTINGS = re.compile(r"\b(?:config|cfg|conf|args|hparams|params|opts?|options)
 class Ungated:
     """A call that drops in both modes: the expression of its rate, where that is written; whether it is attention."""
 
-    call: cst.Call
-    rate: cst.BaseExpression | None
+    call: ast.Call
+    rate: ast.expr | None
     attends: bool  # scaled_dot_product_attention, which has no ``training`` to ask for
 
 
@@ -111,9 +111,9 @@ class DropoutActiveInEval(Rule):
         "    return F.scaled_dot_product_attention(q, k, v, dropout_p=p)\n",
     )
 
-    def check(self, model: FileModel, places: Places) -> Iterator[Hit]:
+    def check(self, model: FileModel, places: Places) -> Iterator[Hit[Ungated]]:
         for node, seen in model.operations.items():
-            if not isinstance(node, cst.Call) or not any(_drops_in_eval(each, model) for each in seen):
+            if not isinstance(node, ast.Call) or not any(_drops_in_eval(each, model) for each in seen):
                 continue
             if not _of_torch(node, model) or _is_on_purpose(node, model, places):
                 continue
@@ -129,22 +129,6 @@ class DropoutActiveInEval(Rule):
             last = first if attends and rate is not None else node
             message = f"{what}: it drops in eval mode as well"
             yield Hit(first, last, message, seen[0].symbol, evidence=Ungated(node, rate, attends))
-
-
-def argument(call: cst.Call, index: int, *names: str) -> cst.BaseExpression | None:
-    """The expression given at ``index`` or under one of ``names``."""
-    arg = given(call, index, *names)
-    return None if arg is None else arg.value
-
-
-def given(call: cst.Call, index: int, *names: str) -> cst.Arg | None:
-    """The argument at ``index`` or under one of ``names``."""
-    for at, arg in enumerate(call.args):
-        if arg.star:
-            return None
-        if arg.keyword.value in names if arg.keyword is not None else at == index:
-            return arg
-    return None
 
 
 def _drops_in_eval(seen: OperationSeen, model: FileModel) -> bool:
@@ -183,17 +167,10 @@ def _is_rate(value: Value, seen: OperationSeen, model: FileModel) -> bool:
         case Int(size):
             return size.constant != 0 and all(_is_own(name, seen) for name in size.symbols)
         case Method(Layer(kind=kind) as layer, "p"):
-            return "Dropout" in kind and not _is_zero(layer)
+            written = None if layer.node is None else argument(layer.node, 0, "p")
+            return "Dropout" in kind and literal(written) != 0
         case Unknown(str(key)):
             return _is_own(key, seen) or (key.startswith("<") and _is_attribute(value, seen, model))
-        case _:
-            return False
-
-
-def _is_zero(layer: Layer) -> bool:
-    match argument(layer.node, 0, "p") if layer.node is not None else None:
-        case cst.Float(text) | cst.Integer(text):
-            return float(text) == 0
         case _:
             return False
 
@@ -204,7 +181,7 @@ def _is_own(key: str, seen: OperationSeen) -> bool:
         return False
     if key.startswith("self."):  # set by a base class that is not of this file; a property may ask for the mode
         return _SETTINGS.search(key) is not None and "drop" in key.rpartition(".")[2].lower()
-    return not any(key == name or key.startswith((f"{name}.", f"{name}[")) for name in seen.given)
+    return not is_given(key, seen)
 
 
 def _is_attribute(value: Value, seen: OperationSeen, model: FileModel) -> bool:
@@ -213,24 +190,24 @@ def _is_attribute(value: Value, seen: OperationSeen, model: FileModel) -> bool:
     return any(value == kept for states in built for state in states for kept in state.attributes.values())
 
 
-def _of_torch(node: cst.Call, model: FileModel) -> bool:
+def _of_torch(node: ast.Call, model: FileModel) -> bool:
     """Tell whether the call is of torch's own function, not of a method that has its name."""
-    return isinstance(node.func, cst.Name) or (model.names.qualify(node.func) or "").startswith("torch.")
+    return isinstance(node.func, ast.Name) or (model.names.qualify(node.func) or "").startswith("torch.")
 
 
-def _is_on_purpose(node: cst.Call, model: FileModel, places: Places) -> bool:
+def _is_on_purpose(node: ast.Call, model: FileModel, places: Places) -> bool:
     """Tell whether names say that dropout stays on, or the class switches it off in a way of its own."""
-    if any(_ON_PURPOSE.search(places.source(arg)) for arg in node.args):
+    if any(_ON_PURPOSE.search(places.source(arg)) for arg in (*node.args, *node.keywords)):
         return True
     for parent in places.parents(node):
-        if isinstance(parent, cst.FunctionDef) and _TRIED.search(parent.name.value):
+        if isinstance(parent, FUNCTIONS) and _TRIED.search(parent.name):
             return True
-        if isinstance(parent, (cst.FunctionDef, cst.ClassDef)) and _ON_PURPOSE.search(_spaced(parent.name.value)):
+        if isinstance(parent, (*FUNCTIONS, ast.ClassDef)) and _ON_PURPOSE.search(_spaced(parent.name)):
             return True
-        if isinstance(parent, cst.If) and _ON_PURPOSE.search(places.source(parent.test)):
+        if isinstance(parent, ast.If) and _ON_PURPOSE.search(places.source(parent.test)):
             return True
-        if isinstance(parent, cst.ClassDef):
-            cls = class_of(parent, model)
+        if isinstance(parent, ast.ClassDef):
+            cls = model.names.class_of(parent)
             return cls is not None and (cls.method("eval") or cls.method("train")) is not None
     return False
 
@@ -238,7 +215,3 @@ def _is_on_purpose(node: cst.Call, model: FileModel, places: Places) -> bool:
 def _spaced(name: str) -> str:
     """``MCDropoutAttention`` as ``mc_dropout_attention``, so that words are told apart."""
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "_", name).lower()
-
-
-def class_of(node: cst.ClassDef, model: FileModel) -> ClassInfo | None:
-    return next((cls for cls in model.names.every_class if cls.node is node), None)

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, ClassVar
 
-import libcst as cst
-
-from mha_lint.model.order import Scramble, keeps_order, merged_across
+from mha_lint.model.order import Scramble, merged_across
+from mha_lint.rules.asking import agreed
 from mha_lint.rules.base import Hit, Rule
+from mha_lint.syntax.places import method_name
 
 if TYPE_CHECKING:
     from mha_lint.model.attention import FileModel
-    from mha_lint.model.paths import ViewSeen
-    from mha_lint.model.places import Places
+    from mha_lint.syntax.places import Places
 
 
 class HeadsMergedWithoutTranspose(Rule):
@@ -85,18 +85,11 @@ class HeadsMergedWithoutTranspose(Rule):
         "    return (w @ v).reshape(b * h, t, d)\n",
     )
 
-    def check(self, model: FileModel, places: Places) -> Iterator[Hit]:
+    def check(self, model: FileModel, places: Places) -> Iterator[Hit[Scramble | None]]:
         for node, seen in model.views.items():
             known = [view for view in seen if "context" in view.tensor.roles and view.tensor.shape is not None]
             found = [merged_across(view) for view in known]
-            if any(found) and isinstance(node, cst.Call):
-                first = node.func.attr if isinstance(node.func, cst.Attribute) else node.func
+            if any(found) and isinstance(node, ast.Call):
                 where = "" if all(found) else ", on one path through the code"
                 message = f"heads are merged across the tokens that lie between them, with no transpose{where}"
-                yield Hit(first, node, message, seen[0].symbol, evidence=agreed(found, known))
-
-
-def agreed(found: list[Scramble | None], seen: list[ViewSeen]) -> Scramble | None:
-    """Return what all paths agree on, of those on which the order is known."""
-    kinds = {(each.folded, each.rank, each.time_first): each for each in found if each is not None}
-    return None if len(kinds) != 1 or any(map(keeps_order, seen)) else next(iter(kinds.values()))
+                yield Hit(method_name(node), node, message, seen[0].symbol, evidence=agreed(found, known))

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, ClassVar
 
-import libcst as cst
-
-from mha_lint.model.order import split_across
+from mha_lint.model.order import Scramble, split_across
+from mha_lint.rules.asking import agreed
 from mha_lint.rules.base import Hit, Rule
-from mha_lint.rules.heads_merged_without_transpose import agreed
+from mha_lint.syntax.places import method_name
 
 if TYPE_CHECKING:
     from mha_lint.model.attention import FileModel
-    from mha_lint.model.places import Places
+    from mha_lint.syntax.places import Places
 
 _ATTENTION = re.compile(r"att(?:n|en|\b)|mha|(?:^|_)heads?|Heads?(?:$|[A-Z])", re.IGNORECASE)
 
@@ -84,17 +84,16 @@ class HeadsSplitWithoutTranspose(Rule):
         invalid[0].replace("self.query(x).view", "self.query(x).transpose(1, 2).reshape"),
     )
 
-    def check(self, model: FileModel, places: Places) -> Iterator[Hit]:
+    def check(self, model: FileModel, places: Places) -> Iterator[Hit[Scramble | None]]:
         for node, seen in model.views.items():
             known = [v for v in seen if "projection" in v.tensor.roles and v.target and _attends(v.symbol, model)]
             found = [split_across(view) for view in known]
-            if any(found) and isinstance(node, cst.Call):
-                first = node.func.attr if isinstance(node.func, cst.Attribute) else node.func
+            if any(found) and isinstance(node, ast.Call):
                 where = "" if all(found) else ", on one path through the code"
                 message = (
                     f"heads are split off before the tokens, with no transpose: each takes in only a few tokens{where}"
                 )
-                yield Hit(first, node, message, seen[0].symbol, evidence=agreed(found, known))
+                yield Hit(method_name(node), node, message, seen[0].symbol, evidence=agreed(found, known))
 
 
 def _attends(symbol: str, model: FileModel) -> bool:

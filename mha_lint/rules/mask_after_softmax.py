@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, ClassVar
-
-import libcst as cst
 
 from mha_lint.model.values import Sequence, Tensor
 from mha_lint.rules.base import Hit, Rule
@@ -13,7 +12,7 @@ from mha_lint.rules.base import Hit, Rule
 if TYPE_CHECKING:
     from mha_lint.model.attention import FileModel
     from mha_lint.model.paths import OperationSeen
-    from mha_lint.model.places import Places
+    from mha_lint.syntax.places import Places
 
 _PRODUCTS = frozenset({"matmul", "bmm", "einsum"})
 
@@ -87,9 +86,9 @@ class MaskAfterSoftmax(Rule):
         "    w = w / w.sum(-1, keepdim=True)\n    return w @ v\n",
     )
 
-    def check(self, model: FileModel, places: Places) -> Iterator[Hit]:
-        found: dict[cst.BaseExpression, bool] = {}
-        summed: set[cst.BaseExpression] = set()
+    def check(self, model: FileModel, places: Places) -> Iterator[Hit[None]]:
+        found: dict[ast.expr, bool] = {}
+        summed: set[ast.expr] = set()
         for seen in model.operations.values():
             for operation in seen:
                 for weights in _weights(operation):

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, ClassVar
 
-import libcst as cst
-
 from mha_lint.model.values import Const, Tensor, Unknown
+from mha_lint.rules.asking import is_given
 from mha_lint.rules.base import Hit, Rule
-from mha_lint.rules.dropout_active_in_eval import argument
+from mha_lint.syntax.nodes import argument
 
 if TYPE_CHECKING:
     from mha_lint.model.attention import FileModel
     from mha_lint.model.paths import OperationSeen
-    from mha_lint.model.places import Places
+    from mha_lint.syntax.places import Places
 
 
 class MaskAndCausalFlag(Rule):
@@ -84,19 +84,19 @@ class MaskAndCausalFlag(Rule):
         "    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=True)\n",
     )
 
-    def check(self, model: FileModel, places: Places) -> Iterator[Hit]:
+    def check(self, model: FileModel, places: Places) -> Iterator[Hit[None]]:
         for node, seen in model.operations.items():
-            if not isinstance(node, cst.Call) or seen[0].name != "scaled_dot_product_attention":
+            if not isinstance(node, ast.Call) or seen[0].name != "scaled_dot_product_attention":
                 continue
             if any(_sets_both(each, _is_true(argument(node, 5, "is_causal"))) for each in seen):
                 mask = argument(node, 3, "attn_mask")
-                name = f"`{mask.value}`" if isinstance(mask, cst.Name) else "a mask"
+                name = f"`{mask.id}`" if isinstance(mask, ast.Name) else "a mask"
                 message = f"{name} and `is_causal=True` can be set at once"
                 yield Hit(node.func, node, message, seen[0].symbol)
 
 
-def _is_true(flag: cst.BaseExpression | None) -> bool:
-    return isinstance(flag, cst.Name) and flag.value == "True"
+def _is_true(flag: ast.expr | None) -> bool:
+    return isinstance(flag, ast.Constant) and flag.value is True
 
 
 def _sets_both(seen: OperationSeen, always: bool) -> bool:
@@ -111,7 +111,7 @@ def _sets_both(seen: OperationSeen, always: bool) -> bool:
         case Tensor():
             return True
         case Unknown(str(key)):
-            return always or any(key == name or key.startswith((f"{name}.", f"{name}[")) for name in seen.given)
+            return always or is_given(key, seen)
         case Unknown():
             return always
         case _:

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-import libcst as cst
-
 from mha_lint.model.attention import is_module
 from mha_lint.rules.base import Hit, Rule
-from mha_lint.rules.dropout_active_in_eval import class_of
+from mha_lint.syntax.nodes import FUNCTIONS
 
 if TYPE_CHECKING:
     from mha_lint.model.attention import FileModel
-    from mha_lint.model.names import ClassInfo
-    from mha_lint.model.places import Places
     from mha_lint.model.torch_api.devices import Meeting
+    from mha_lint.syntax.names import ClassInfo
+    from mha_lint.syntax.places import Places
 
 _DEVICE = re.compile(r"device|cuda|cpu|meta\b|\bmps\b", re.IGNORECASE)
 _BUILDING = re.compile(r"init|reset|build|setup|load", re.IGNORECASE)  # functions that run before a module moves
@@ -28,7 +27,7 @@ _MOVED = r"\.{name}\s*(?::[^=\n]*)?=(?!=).*(?:device|\.to\(|cuda|type_as)"
 class Stray:
     """A call that makes a tensor on the default device; the attribute of the constructor that keeps it, if one does."""
 
-    call: cst.Call
+    call: ast.Call
     attribute: str
     meetings: tuple[Meeting, ...]
 
@@ -104,31 +103,31 @@ class MaskNotABuffer(Rule):
         "    w = (q @ k.transpose(-2, -1)).masked_fill(future, float('-inf')).softmax(-1)\n    return w @ v\n",
     )
 
-    def check(self, model: FileModel, places: Places) -> Iterator[Hit]:
+    def check(self, model: FileModel, places: Places) -> Iterator[Hit[Stray]]:
         if "set_default_device" in places.text or "set_default_tensor_type" in places.text:
             return
         for home, meetings in model.meetings.items():
             raising = tuple(each for each in meetings if _raises(each) and _is_of_a_module(each, model, places))
-            if not raising or not isinstance(home, cst.Call) or _is_told_around(home, places):
+            if not raising or not isinstance(home, ast.Call) or _is_told_around(home, places):
                 continue
             function, cls = places.function(home), _class_around(home, model, places)
-            if function is None or function.name.value != "__init__":
+            if function is None or function.name != "__init__":
                 what = "a tensor is made on the default device, and used with one of the module's"
                 yield Hit(home.func, home, what, raising[0].symbol, evidence=Stray(home, "", raising))
                 continue
-            kept = kept_as(home, places)
+            kept = _kept_as(home, places)
             if cls is None or not is_module(cls) or not kept or _moves_itself(cls, kept, places):
                 continue
             statement = places.statement(home)
             assert statement is not None
             what = f"`self.{kept}` is no buffer: it stays where it is when the module moves"
             symbol = f"{cls.name}.__init__"
-            yield Hit(statement.body[0], statement.body[0], what, symbol, evidence=Stray(home, kept, raising))
+            yield Hit(statement, statement, what, symbol, evidence=Stray(home, kept, raising))
 
 
 def _raises(meeting: Meeting) -> bool:
     """Tell whether no condition asks for the device, and the function is none that builds the module."""
-    name = meeting.function.name.value if isinstance(meeting.function, cst.FunctionDef) else ""
+    name = meeting.function.name if isinstance(meeting.function, FUNCTIONS) else ""
     return not _BUILDING.search(name) and not any(_DEVICE.search(text) for text, _ in meeting.conditions)
 
 
@@ -139,25 +138,28 @@ def _is_of_a_module(meeting: Meeting, model: FileModel, places: Places) -> bool:
     return attends or (cls is not None and is_module(cls))
 
 
-def _is_told_around(home: cst.Call, places: Places) -> bool:
+def _is_told_around(home: ast.Call, places: Places) -> bool:
     """Tell whether the call stands inside ``with torch.device(…)``."""
     return any(
-        isinstance(parent, cst.With) and any(_DEVICE.search(places.source(item.item)) for item in parent.items)
+        isinstance(parent, (ast.With, ast.AsyncWith))
+        and any(_DEVICE.search(places.source(item.context_expr)) for item in parent.items)
         for parent in places.parents(home)
     )
 
 
-def _class_around(node: cst.CSTNode, model: FileModel, places: Places) -> ClassInfo | None:
-    return next((class_of(each, model) for each in places.parents(node) if isinstance(each, cst.ClassDef)), None)
+def _class_around(node: ast.AST, model: FileModel, places: Places) -> ClassInfo | None:
+    return model.names.class_of(places.class_(node))
 
 
-def kept_as(home: cst.Call, places: Places) -> str:
+def _kept_as(home: ast.Call, places: Places) -> str:
     """The attribute that is assigned by the statement that makes the tensor; empty where it is no such statement."""
     statement = places.statement(home)
-    match statement.body[0] if statement is not None and len(statement.body) == 1 else None:
-        case cst.Assign(targets=[cst.AssignTarget(target=cst.Attribute(value=cst.Name(), attr=cst.Name(name)))]):
+    if statement is None or not places.stands_alone(statement):
+        return ""
+    match statement:
+        case ast.Assign(targets=[ast.Attribute(value=ast.Name(), attr=name)]):
             return name
-        case cst.AnnAssign(target=cst.Attribute(value=cst.Name(), attr=cst.Name(name))):
+        case ast.AnnAssign(target=ast.Attribute(value=ast.Name(), attr=name)):
             return name
         case _:
             return ""

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-import libcst as cst
-
-from mha_lint.model.filling import argument, filling, softmaxed
+from mha_lint.model.filling import filling, softmaxed
 from mha_lint.model.marks import ONES, ZERO, Mask
 from mha_lint.model.masks import where_parts
 from mha_lint.model.values import Tensor, Value, as_factor
 from mha_lint.rules.base import Hit, Rule
+from mha_lint.syntax.nodes import argument
 
 if TYPE_CHECKING:
     from mha_lint.model.attention import FileModel
     from mha_lint.model.paths import OperationSeen
-    from mha_lint.model.places import Places
+    from mha_lint.syntax.places import Places
 
 NEGATIVE = -1e3  # what is added to scores, or put in their place, to mask them
 
@@ -26,7 +26,7 @@ NEGATIVE = -1e3  # what is added to scores, or put in their place, to mask them
 class Inverted:
     """The evidence: the mask as it is written, whether it is boolean, and wrong on every path seen."""
 
-    mask: cst.BaseExpression | None
+    mask: ast.expr | None
     boolean: bool
     always: bool
 
@@ -104,7 +104,7 @@ class MaskPolarityInverted(Rule):
         "    return s.masked_fill(mask, float('-inf')).softmax(-1) @ v\n",
     )
 
-    def check(self, model: FileModel, places: Places) -> Iterator[Hit]:
+    def check(self, model: FileModel, places: Places) -> Iterator[Hit[Inverted]]:
         attends = softmaxed(model.operations)
         for node, seen in model.operations.items():
             if seen[0].name in ("masked_fill", "where", "add") and node not in attends:
@@ -120,7 +120,7 @@ class MaskPolarityInverted(Rule):
             yield Hit(place, place, _message(operation, mask), operation.symbol, evidence=evidence)
 
 
-def _inverted(operation: OperationSeen, node: cst.BaseExpression, model: FileModel) -> Mask | None:
+def _inverted(operation: OperationSeen, node: ast.expr, model: FileModel) -> Mask | None:
     """The mask that is used the wrong way round there, if one is."""
     match operation.name:
         case "scaled_dot_product_attention":
@@ -134,7 +134,7 @@ def _inverted(operation: OperationSeen, node: cst.BaseExpression, model: FileMod
             negative = _is_negative(operation.argument(2, "value"))
             return mask if mask and negative and _past(mask) and _are_scores(scores) else None
         case "where" if len(operation.args) == 3:
-            method = isinstance(node, cst.Call) and model.names.qualify(node.func) is None
+            method = isinstance(node, ast.Call) and model.names.qualify(node.func) is None
             condition, yes, no = where_parts(operation.args, method=method)
             mask = _mask(condition)
             if mask is None:
@@ -186,15 +186,13 @@ def _is_smallest(value: Value | None) -> bool:
     return getattr(value, "key", None) is not None and str(getattr(value, "key", "")).endswith(".min")
 
 
-def _written(
-    operation: OperationSeen, node: cst.BaseExpression, model: FileModel, places: Places
-) -> cst.BaseExpression | None:
-    if operation.name == "add" or not isinstance(node, (cst.Call, cst.Subscript)):
+def _written(operation: OperationSeen, node: ast.expr, model: FileModel, places: Places) -> ast.expr | None:
+    if operation.name == "add" or not isinstance(node, (ast.Call, ast.Subscript)):
         return None
     if operation.name in ("masked_fill", "where"):
         fill = filling(node, model.names, places)
         return None if fill is None else fill.mask
-    if not isinstance(node, cst.Call):
+    if not isinstance(node, ast.Call):
         return None
     return argument(node, 3 if operation.name.startswith("scaled") else 5, "attn_mask")
 

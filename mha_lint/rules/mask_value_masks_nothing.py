@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-import libcst as cst
-
 from mha_lint.model.filling import Filling, filling
 from mha_lint.model.marks import Masking
 from mha_lint.model.values import Tensor
+from mha_lint.rules.asking import number_text
 from mha_lint.rules.base import Hit, Rule
-from mha_lint.rules.numbers import number_text
 
 if TYPE_CHECKING:
     from mha_lint.model.attention import FileModel
-    from mha_lint.model.places import Places
+    from mha_lint.syntax.places import Places
 
 TINY = 1e-3  # scores of trained attention are far larger; what is filled with this is not masked
 
@@ -25,7 +24,7 @@ TINY = 1e-3  # scores of trained attention are far larger; what is filled with t
 class Unmasked:
     """The evidence: how the fill is written; None where scores are multiplied by the mask."""
 
-    node: cst.BaseExpression
+    node: ast.expr
     filling: Filling | None
 
 
@@ -99,8 +98,8 @@ class MaskValueMasksNothing(Rule):
         "    return s.softmax(-1) @ v\n",
     )
 
-    def check(self, model: FileModel, places: Places) -> Iterator[Hit]:
-        found: dict[cst.BaseExpression, list[tuple[Masking, bool]]] = {}
+    def check(self, model: FileModel, places: Places) -> Iterator[Hit[Unmasked]]:
+        found: dict[ast.expr, list[tuple[Masking, bool]]] = {}
         for seen in model.operations.values():
             for operation in seen:
                 scores = operation.args[0] if operation.name == "softmax" and operation.args else None
@@ -124,7 +123,7 @@ def _masks_nothing(masking: Masking, *, alone: bool) -> bool:
     return all(abs(number) <= TINY and (alone or number) for number in masking.numbers)
 
 
-def _hit(node: cst.BaseExpression, masking: Masking, model: FileModel, places: Places) -> Hit:
+def _hit(node: ast.expr, masking: Masking, model: FileModel, places: Places) -> Hit[Unmasked]:
     seen = model.operations.get(node)
     symbol = seen[0].symbol if seen else ""
     written = filling(node, model.names, places) if masking.kind == "fill" else None

@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import ast
 import math
 import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, ClassVar
 
-import libcst as cst
-
 from mha_lint.model.filling import filling, softmaxed
 from mha_lint.model.values import Tensor, as_factor
+from mha_lint.rules.asking import number_text
 from mha_lint.rules.base import Hit, Rule
-from mha_lint.rules.numbers import number_text
 
 if TYPE_CHECKING:
     from mha_lint.model.attention import FileModel
+    from mha_lint.model.filling import Filling
     from mha_lint.model.paths import OperationSeen
-    from mha_lint.model.places import Places
+    from mha_lint.syntax.places import Places
+
+    Fills = tuple[Filling | None, tuple[OperationSeen, ...]]  # how the fill is written; what was seen of it
 
 HALF_MAX = 65504.0  # of float16; bfloat16 reaches as far as float32
 _TOLD_BY_TYPE = re.compile(r"dtype|half|fp16|float16|float32|bf16|precision|autocast", re.IGNORECASE)
@@ -90,10 +92,10 @@ class MaskValueOverflowsHalf(Rule):
         "    s = s.masked_fill(mask == 0, -1e9)\n    return s.softmax(-1) @ v\n",
     )
 
-    def check(self, model: FileModel, places: Places) -> Iterator[Hit]:
+    def check(self, model: FileModel, places: Places) -> Iterator[Hit[Fills]]:
         normalised = softmaxed(model.operations)
         for node, seen in model.operations.items():
-            fills = [fill for fill in seen if fill.name == "masked_fill" and isinstance(node, cst.Call)]
+            fills = [fill for fill in seen if fill.name == "masked_fill" and isinstance(node, ast.Call)]
             overflowing = [fill for fill in fills if _overflows(fill)]
             if not overflowing or node not in normalised:
                 continue

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-import libcst as cst
-
-from mha_lint.model import usage
 from mha_lint.model.attention import ClassModel, is_module
-from mha_lint.model.names import ClassInfo
 from mha_lint.model.sizes import Size
 from mha_lint.model.values import Instance, Layer, Repeated, Sequence, State, Tensor, Unknown, Value, tensors
 from mha_lint.rules.base import Hit, Rule
+from mha_lint.syntax import usage
+from mha_lint.syntax.names import ClassInfo
+from mha_lint.syntax.nodes import Function, walk
+from mha_lint.syntax.places import NameOf
 
 if TYPE_CHECKING:
     from mha_lint.model.attention import FileModel
-    from mha_lint.model.places import Places
+    from mha_lint.syntax.places import Places
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,8 +26,8 @@ class Unprojected:
     """The evidence: the class, the expressions in ``forward`` that merge the heads, and the merged width."""
 
     model: ClassModel
-    forward: cst.FunctionDef
-    merges: tuple[cst.BaseExpression, ...]
+    forward: Function
+    merges: tuple[ast.expr, ...]
     widths: tuple[Size, ...]
     sizes: State  # the constructor's variables and attributes, with all that ``forward`` tells about their sizes
     unused: str | None  # a projection of the right size that __init__ builds and nothing applies
@@ -115,7 +116,7 @@ class MissingOutputProjection(Rule):
         ),
     )  # fmt: skip
 
-    def check(self, model: FileModel, places: Places) -> Iterator[Hit]:
+    def check(self, model: FileModel, places: Places) -> Iterator[Hit[Unprojected]]:
         for each in model.classes:
             evidence = _unprojected(each)
             if evidence is None or _is_base(each, model) or _projected_by_callers(each.cls, model):
@@ -123,7 +124,8 @@ class MissingOutputProjection(Rule):
             message = f"`{each.cls.name}` merges its heads and returns them with no output projection"
             if evidence.unused is not None:
                 message += f": `self.{evidence.unused}` is built but its result is not used"
-            yield Hit(each.cls.node.name, each.cls.node.name, message, each.cls.name, evidence=evidence)
+            name = NameOf(each.cls.node)
+            yield Hit(name, name, message, each.cls.name, evidence=evidence)
 
 
 def _unprojected(model: ClassModel) -> Unprojected | None:
@@ -168,24 +170,31 @@ def _is_base(model: ClassModel, file: FileModel) -> bool:
         base.rpartition(".")[2] in ("ABC", "Protocol") for base in cls.bases
     ):
         return True
-    if any("abstractmethod" in _decorators(node) for node in cls.methods.values()):
+    if any(_is_abstract(node) for node in cls.methods.values()):
         return True
     return any(
         other.cls is not cls and cls in other.cls.lineage and _unprojected(other) is None for other in file.classes
     )
 
 
-def _decorators(node: cst.FunctionDef) -> str:
-    return " ".join(cst.Module([]).code_for_node(decorator) for decorator in node.decorators)
+def _is_abstract(method: Function) -> bool:
+    return any("abstractmethod" in ast.unparse(decorator) for decorator in method.decorator_list)
 
 
 def _projected_by_callers(cls: ClassInfo, file: FileModel) -> bool:
     """Tell whether every user of the class in this file maps its output linearly, or may do so."""
     others = (other for other in file.names.every_class if is_module(other) and other is not cls)
-    callers = [other for other in others if usage.mentions(other.node, cls.name)]
-    if any(usage.mentions(value, cls.name) for value in file.names.constants.values()):
+    callers = [other for other in others if _names(other.node, cls.name)]
+    if any(_names(value, cls.name) for value in file.names.constants.values()):
         return True  # a table of classes: who calls it, and with what, is unknown
     return bool(callers) and all(_maps_output(file.model_of(caller), cls) for caller in callers)
+
+
+def _names(node: ast.AST, name: str) -> bool:
+    """Tell whether a name stands anywhere in the code, be it that of an attribute or of an argument."""
+    if usage.mentions(node, name):
+        return True
+    return any(name in (getattr(each, "attr", None), getattr(each, "arg", None)) for each in walk(node))
 
 
 def _maps_output(caller: ClassModel, cls: ClassInfo) -> bool:
@@ -228,26 +237,26 @@ def _unused_projection(model: ClassModel, sizes: State, widths: tuple[Size, ...]
 
 def _attributes_used_outside_init(cls: ClassInfo) -> set[str]:
     return {
-        node.attr.value
+        node.attr
         for name, method in cls.methods.items()
         if name != "__init__"
-        for node in usage.walk(method.body)
-        if isinstance(node, cst.Attribute) and isinstance(node.value, cst.Name) and node.value.value == "self"
+        for node in walk(*method.body)
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "self"
     }
 
 
 def _thrown_away(cls: ClassInfo) -> set[str]:
     """Layers called in ``forward`` as a statement, ``self.proj(x)``, or into a name that is never read."""
     forward = cls.methods["forward"]
-    reads = [node.value for node in usage.walk(forward.body) if isinstance(node, cst.Name)]
+    names = [node.id for node in walk(*forward.body) if isinstance(node, ast.Name)]
     found = set()
-    for node in usage.walk(forward.body):
+    for node in walk(*forward.body):
         match node:
-            case cst.Expr(value=cst.Call(func=cst.Attribute(value=cst.Name("self"), attr=cst.Name(name)))):
+            case ast.Expr(value=ast.Call(func=ast.Attribute(value=ast.Name(id="self"), attr=name))):
                 found.add(name)
-            case cst.Assign(
-                targets=[cst.AssignTarget(target=cst.Name(target))],
-                value=cst.Call(func=cst.Attribute(value=cst.Name("self"), attr=cst.Name(name))),
-            ) if reads.count(target) == 1:
+            case ast.Assign(
+                targets=[ast.Name(id=target)],
+                value=ast.Call(func=ast.Attribute(value=ast.Name(id="self"), attr=name)),
+            ) if names.count(target) == 1:
                 found.add(name)
     return found

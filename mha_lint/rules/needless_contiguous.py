@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-import libcst as cst
-
 from mha_lint.rules.base import Hit, Rule
+from mha_lint.syntax.places import NameOf
 
 if TYPE_CHECKING:
     from mha_lint.model.attention import FileModel
-    from mha_lint.model.places import Places
+    from mha_lint.syntax.places import Places
 
 
 # Nothing but this can stand between the two; where no such text is, the parents of nodes need not be known.
@@ -24,8 +24,8 @@ _THEN_RESHAPE = re.compile(r"contiguous\s*\(\s*\)(?:[\s)\\]|#.*)*\.(?:[\s\\]|#.*
 class Needless:
     """The evidence: the call, and the ``.reshape`` right behind it that would copy by itself, if that is why."""
 
-    call: cst.Call
-    reshape: cst.Call | None
+    call: ast.Call
+    reshape: ast.Call | None
 
 
 class NeedlessContiguous(Rule):
@@ -96,28 +96,27 @@ class NeedlessContiguous(Rule):
         invalid[0].replace("self.q(x).contiguous()", "self.q(x).transpose(1, 2).contiguous()"),
     )
 
-    def check(self, model: FileModel, places: Places) -> Iterator[Hit]:
+    def check(self, model: FileModel, places: Places) -> Iterator[Hit[Needless]]:
         reshaped = _THEN_RESHAPE.search(places.text) is not None
         for node, seen in model.copies.items():
-            if not (isinstance(node, cst.Call) and isinstance(node.func, cst.Attribute) and not node.args):
+            if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)) or node.args or node.keywords:
                 continue
             symbol = min(each.symbol for each in seen)
             if all(each.needless and each.caller is None for each in seen):
                 message = "`.contiguous()` of a tensor that is contiguous"
-                yield Hit(node.func.attr, node, message, symbol, evidence=Needless(node, None))
+                yield Hit(NameOf(node.func), node, message, symbol, evidence=Needless(node, None))
                 continue
             reshape = _reshape_of(node, places) if reshaped else None
             if reshape is None or reshape in model.would_stay_views:
                 continue
             message = "`.contiguous()` right before `.reshape()`, which copies where it must"
-            yield Hit(node.func.attr, node, message, symbol, evidence=Needless(node, reshape))
+            yield Hit(NameOf(node.func), node, message, symbol, evidence=Needless(node, reshape))
 
 
-def _reshape_of(node: cst.Call, places: Places) -> cst.Call | None:
+def _reshape_of(node: ast.Call, places: Places) -> ast.Call | None:
     """The ``.reshape(…)`` called on the node's result."""
-    above = places.parents(node)
-    match next(above), next(above, None):
-        case cst.Attribute(value=value, attr=cst.Name("reshape")), cst.Call() as call if value is node:
-            return call
-        case _:
-            return None
+    method = places.parent(node)
+    if not isinstance(method, ast.Attribute) or method.attr != "reshape":
+        return None
+    call = places.parent(method)
+    return call if isinstance(call, ast.Call) and call.func is method else None

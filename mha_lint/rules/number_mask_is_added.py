@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-import libcst as cst
-
-from mha_lint.model.filling import argument
 from mha_lint.model.marks import ONES, YES_OR_NO, ZERO, Mask
 from mha_lint.model.values import Tensor, Value
 from mha_lint.rules.base import Hit, Rule
+from mha_lint.syntax.nodes import argument
 
 if TYPE_CHECKING:
     from mha_lint.model.attention import FileModel
-    from mha_lint.model.places import Places
+    from mha_lint.syntax.places import Places
 
 _ATTENDS = "scaled_dot_product_attention"
 _ARGUMENTS = {_ATTENDS: ((3, "attn_mask"),), "multi_head_attention": ((5, "attn_mask"), (3, "key_padding_mask"))}
@@ -25,7 +24,7 @@ _ARGUMENTS = {_ATTENDS: ((3, "attn_mask"),), "multi_head_attention": ((5, "attn_
 class Added:
     """The evidence: the mask as it is written, and whether True over what 1 marks is right; None if not known."""
 
-    mask: cst.BaseExpression
+    mask: ast.expr
     right: bool | None
 
 
@@ -99,9 +98,9 @@ class NumberMaskIsAdded(Rule):
         "    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask == 1)\n",
     )
 
-    def check(self, model: FileModel, places: Places) -> Iterator[Hit]:
+    def check(self, model: FileModel, places: Places) -> Iterator[Hit[Added]]:
         for node, seen in model.operations.items():
-            if not isinstance(node, cst.Call) or seen[0].name not in _ARGUMENTS:
+            if not isinstance(node, ast.Call) or seen[0].name not in _ARGUMENTS:
                 continue
             for index, name in _ARGUMENTS[seen[0].name]:
                 masks = [_number_mask(operation.argument(index, name)) for operation in seen]

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, ClassVar
 
-import libcst as cst
-
 from mha_lint.model.layout import Answer
 from mha_lint.rules.base import Hit, Rule
+from mha_lint.syntax.places import NameOf
 
 if TYPE_CHECKING:
     from mha_lint.model.attention import FileModel
-    from mha_lint.model.places import Places
+    from mha_lint.syntax.places import Places
 
 
 class ReshapeHidesACopy(Rule):
@@ -73,16 +73,12 @@ class ReshapeHidesACopy(Rule):
         "def split(x):\n    b, t, c = x.shape\n    return x.contiguous().transpose(1, 2).reshape(b, 4, c // 4, t)\n",
     )
 
-    def check(self, model: FileModel, places: Places) -> Iterator[Hit]:
+    def check(self, model: FileModel, places: Places) -> Iterator[Hit[None]]:
         for node, seen in model.views.items():
             if not all(view.copies and view.answer is Answer.NEVER for view in seen):
                 continue
-            if (
-                isinstance(node, cst.Call)
-                and isinstance(node.func, cst.Attribute)
-                and node.func.attr.value == "reshape"
-            ):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "reshape":
                 if model.names.qualify(node.func) is not None:
                     continue
                 message = "`.reshape()` of a tensor that no view can express: it copies"
-                yield Hit(node.func.attr, node, message, seen[0].symbol)
+                yield Hit(NameOf(node.func), node, message, seen[0].symbol)

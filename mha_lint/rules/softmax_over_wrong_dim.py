@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, ClassVar
 
-import libcst as cst
-
 from mha_lint.rules.base import Hit, Rule
+from mha_lint.syntax.places import method_name
 
 if TYPE_CHECKING:
     from mha_lint.model.attention import FileModel
-    from mha_lint.model.places import Places
+    from mha_lint.syntax.places import Places
 
 
 class SoftmaxOverWrongDim(Rule):
@@ -88,18 +88,18 @@ class SoftmaxOverWrongDim(Rule):
         "    return w.transpose(1, 2) @ v\n",
     )
 
-    def check(self, model: FileModel, places: Places) -> Iterator[Hit]:
+    def check(self, model: FileModel, places: Places) -> Iterator[Hit[int | None]]:
         everywhere = {
             (use.symbol, use.normalised.dim, use.contracted) for seen in model.weightings.values() for use in seen
         }
         for node, seen in model.weightings.items():
-            if any(use.normalised.dim == use.contracted for use in seen) or not isinstance(node, cst.Call):
+            if any(use.normalised.dim == use.contracted for use in seen) or not isinstance(node, ast.Call):
                 continue
             if any((use.symbol, use.contracted, use.normalised.dim) in everywhere for use in seen):
                 continue
             use = seen[0]
-            first = node.func.attr if isinstance(node.func, cst.Attribute) else node.func
             taken = "softmax with no dimension takes" if use.normalised.implicit else "softmax over"
             message = f"{taken} dimension {use.normalised.dim} of scores; their keys lie along {use.contracted}"
             keys = {each.contracted for each in seen}
-            yield Hit(first, node, message, use.symbol, evidence=keys.pop() if len(keys) == 1 else None)
+            along = keys.pop() if len(keys) == 1 else None
+            yield Hit(method_name(node), node, message, use.symbol, evidence=along)

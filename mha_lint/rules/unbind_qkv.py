@@ -2,29 +2,30 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-import libcst as cst
-
 from mha_lint.model.paths import UnbindSeen
 from mha_lint.rules.base import Hit, Rule
+from mha_lint.syntax.nodes import argument, last_name
+from mha_lint.syntax.places import method_name
 
 if TYPE_CHECKING:
     from mha_lint.model.attention import FileModel
-    from mha_lint.model.names import ModuleNames
-    from mha_lint.model.places import Places
+    from mha_lint.syntax.names import ModuleNames
+    from mha_lint.syntax.places import Places
 
 
 @dataclass(frozen=True, slots=True)
 class Unbinding:
     """The evidence: the assignment, its targets, the expression that is unbound, and how."""
 
-    statement: cst.SimpleStatementLine | None
+    statement: ast.stmt | None
     targets: tuple[str, ...]
-    call: cst.BaseExpression  # the unbind call; for an unpacking, the unpacked expression
-    packed: cst.BaseExpression  # the packed tensor
+    call: ast.expr  # the unbind call; for an unpacking, the unpacked expression
+    packed: ast.expr  # the packed tensor
     explicit: bool  # `.unbind(0)` is written out
     inference: bool  # runs under no_grad or inference_mode on every path seen
 
@@ -100,43 +101,39 @@ class UnbindQkv(Rule):
         "def rows(boxes):\n    x, y, z = boxes.reshape(3, -1).unbind(0)\n    return x, y, z\n",
     )
 
-    def check(self, model: FileModel, places: Places) -> Iterator[Hit]:
+    def check(self, model: FileModel, places: Places) -> Iterator[Hit[Unbinding]]:
         for node, seen in model.unbinds.items():
             if not any(unbind.dim == 0 and "parameter" not in unbind.tensor.roles for unbind in seen):
                 continue  # a parameter holds what it holds: nothing was projected or permuted
             unbinding = _unbinding(node, model.names, places, inference=all(unbind.inference for unbind in seen))
             kind = unbinding and _kind(unbinding, seen, attended=node in model.attended)
             if unbinding and kind:
-                first: cst.CSTNode = node
-                if isinstance(node, cst.Call) and isinstance(node.func, cst.Attribute) and unbinding.explicit:
-                    first = node.func.attr
+                first = method_name(node) if isinstance(node, ast.Call) and unbinding.explicit else node
                 verb = "`.unbind(0)` of" if unbinding.explicit else "unpacking"
                 message = f"{verb} a packed {kind} tensor, permuted so that its parts come first"
                 yield Hit(first, node, message, seen[0].symbol, evidence=unbinding)
 
 
-def _unbinding(node: cst.BaseExpression, names: ModuleNames, places: Places, *, inference: bool) -> Unbinding | None:
+def _unbinding(node: ast.expr, names: ModuleNames, places: Places, *, inference: bool) -> Unbinding | None:
     packed = _unbound_by(node, names)
     explicit = packed is not None
     packed = packed if packed is not None else node
-    parent = next(places.parents(node))
     targets: tuple[str, ...] = ()
-    statement = places.statement(node)
-    if isinstance(parent, cst.Assign) and len(parent.targets) == 1 and parent.value is node:
-        target = parent.targets[0].target
-        if isinstance(target, (cst.Tuple, cst.List)):
-            targets = tuple(e.value.value if isinstance(e.value, cst.Name) else "" for e in target.elements)
-    elif not explicit:
-        return None  # iterated over, not unpacked
-    return Unbinding(statement, targets, node, packed, explicit, inference)
+    match places.parent(node):
+        case ast.Assign(targets=[target], value=value) if value is node:
+            if isinstance(target, (ast.Tuple, ast.List)):
+                targets = tuple(each.id if isinstance(each, ast.Name) else "" for each in target.elts)
+        case _ if not explicit:
+            return None  # iterated over, not unpacked
+    return Unbinding(places.statement(node), targets, node, packed, explicit, inference)
 
 
-def _unbound_by(node: cst.BaseExpression, names: ModuleNames) -> cst.BaseExpression | None:
+def _unbound_by(node: ast.expr, names: ModuleNames) -> ast.expr | None:
     """The tensor that ``x.unbind(…)`` or ``torch.unbind(x, …)`` unbinds; None for any other expression."""
     match node:
-        case cst.Call(func=function, args=args) if names.qualify(function) == "torch.unbind":
-            return next((a.value for a in args if a.keyword is None or a.keyword.value == "input"), None)
-        case cst.Call(func=cst.Attribute(value=receiver, attr=cst.Name("unbind"))):
+        case ast.Call(func=function) if names.qualify(function) == "torch.unbind":
+            return argument(node, 0, "input")
+        case ast.Call(func=ast.Attribute(value=receiver, attr="unbind")):
             return receiver
         case _:
             return None
@@ -148,7 +145,7 @@ def _kind(unbinding: Unbinding, seen: list[UnbindSeen], *, attended: bool) -> st
     counts = counts - {None} or counts
     letters = [_letter(name) for name in unbinding.targets]
     named = {"".join(sorted(filter(None, letters)))} if letters and all(letters) else set()
-    source = _last_name(unbinding.packed).lower()
+    source = _name_of(unbinding.packed).lower()
     unknown_shape = counts == {None}
     if unknown_shape and not (unbinding.explicit and all(unbind.tensor.shape is None for unbind in seen)):
         return None
@@ -172,15 +169,12 @@ def _letter(name: str) -> str | None:
     return None
 
 
-def _last_name(node: cst.BaseExpression) -> str:
-    match node:
-        case cst.Name(value):
-            return value
-        case cst.Attribute(attr=cst.Name(value)):
-            return value
-        case cst.Call(func=cst.Attribute(value=inner)):
-            return _last_name(inner)
-        case cst.Call(func=cst.Name(value)):
-            return value
+def _name_of(packed: ast.expr) -> str:
+    """The name of a tensor, of one whose method is called, or of the function that is."""
+    match packed:
+        case ast.Call(func=ast.Attribute(value=receiver)):
+            return _name_of(receiver)
+        case ast.Call(func=function):
+            return last_name(function)
         case _:
-            return ""
+            return last_name(packed)

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, ClassVar
-
-import libcst as cst
 
 from mha_lint.model.layout import Answer, dense_order
 from mha_lint.model.values import Tensor
 from mha_lint.rules.base import Hit, Rule
+from mha_lint.syntax.places import NameOf
 
 if TYPE_CHECKING:
     from mha_lint.model.attention import FileModel
     from mha_lint.model.paths import ViewSeen
-    from mha_lint.model.places import Places
+    from mha_lint.syntax.places import Places
 
 
 class ViewOfTransposed(Rule):
@@ -89,12 +89,12 @@ class ViewOfTransposed(Rule):
         "    return y.view(b, 4, c // 4, t)\n",
     )
 
-    def check(self, model: FileModel, places: Places) -> Iterator[Hit]:
+    def check(self, model: FileModel, places: Places) -> Iterator[Hit[list[ViewSeen]]]:
         for node, seen in model.views.items():
             raising = [view for view in seen if view.answer is Answer.NEVER and not view.copies]
-            if raising and isinstance(node, cst.Call) and isinstance(node.func, cst.Attribute):
+            if raising and isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
                 message = _message(raising, always=len(raising) == len(seen), places=places)
-                yield Hit(node.func.attr, node, message, raising[0].symbol, evidence=raising)
+                yield Hit(NameOf(node.func), node, message, raising[0].symbol, evidence=raising)
 
 
 def _message(raising: list[ViewSeen], *, always: bool, places: Places) -> str:

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, ClassVar
 
-import libcst as cst
-
-from mha_lint.model.scale import Scale, is_right, mistake
+from mha_lint.model.scale import Scale, ScaleSeen, is_right, mistake
 from mha_lint.rules.base import Hit, Rule
 
 if TYPE_CHECKING:
     from mha_lint.model.attention import FileModel
-    from mha_lint.model.places import Places
+    from mha_lint.syntax.places import Places
 
 
 class WrongScoreScale(Rule):
@@ -92,7 +91,7 @@ class WrongScoreScale(Rule):
         invalid[0].replace("dim ** -0.5", "1 / (dim // heads)"),
     )
 
-    def check(self, model: FileModel, places: Places) -> Iterator[Hit]:
+    def check(self, model: FileModel, places: Places) -> Iterator[Hit[ScaleSeen]]:
         for product, found in model.scales.items():
             for symbol in dict.fromkeys(each.symbol for each in found):
                 seen = [each for each in found if each.symbol == symbol]
@@ -103,7 +102,7 @@ class WrongScoreScale(Rule):
                 if any(_is_meant(each.scale, wrong.scale) for each in seen):
                     continue
                 at = wrong.caller or wrong.scale.applied or product
-                first = at.func if isinstance(at, cst.Call) and at is wrong.caller else at
+                first = at.func if isinstance(at, ast.Call) and at is wrong.caller else at
                 yield Hit(first, first, f"scores are {what}", symbol, evidence=wrong)
 
 

@@ -1,0 +1,54 @@
+"""What several rules ask of what was seen, and how they write numbers."""
+
+from __future__ import annotations
+
+import ast
+import re
+from typing import TYPE_CHECKING
+
+from mha_lint.model.order import Scramble, keeps_order
+from mha_lint.syntax.nodes import is_number
+
+if TYPE_CHECKING:
+    from mha_lint.model.paths import OperationSeen, ViewSeen
+    from mha_lint.syntax.places import Places
+
+
+def agreed(found: list[Scramble | None], seen: list[ViewSeen]) -> Scramble | None:
+    """Return what all paths agree on, of those on which the order is known."""
+    kinds = {(each.folded, each.rank, each.time_first): each for each in found if each is not None}
+    return None if len(kinds) != 1 or any(map(keeps_order, seen)) else next(iter(kinds.values()))
+
+
+def is_given(key: str, seen: OperationSeen) -> bool:
+    """Tell whether the key is of a parameter of the function with which the path began, or of a part of one."""
+    return any(key == name or key.startswith((f"{name}.", f"{name}[")) for name in seen.given)
+
+
+def literal(node: ast.expr | None) -> float | None:
+    """Return the number that a literal spells, with its sign; None for any other expression."""
+    match node:
+        case ast.Constant(value=int() | float() as number) if is_number(node):
+            return number
+        case ast.UnaryOp(op=ast.USub(), operand=operand):
+            bare = literal(operand)
+            return None if bare is None else -bare
+        case ast.UnaryOp(op=ast.UAdd(), operand=operand):
+            return literal(operand)
+        case _:
+            return None
+
+
+def number_text(number: float, written: ast.expr | None, places: Places) -> str:
+    """Return the literal that the code has for a number, or the shortest one where the code has none.
+
+    The code has none where it names the number or calculates it: ``NEGATIVE``, ``float("-1e-9")``.
+    """
+    if written is not None and literal(written) == number:
+        return places.source(written)
+    return shortest(number)
+
+
+def shortest(number: float) -> str:
+    """Write a number as people do: ``-1e9`` and ``-1e-9``, not ``-1e+09`` and ``-1e-09``."""
+    return re.sub(r"e([+-])0*(?=\d)", lambda sign: "e" + sign[1].replace("+", ""), f"{number:g}")
