@@ -80,7 +80,7 @@ def _hits(model: FileModel, places: Places, codes: frozenset[str]) -> Iterator[t
             yield from ((rule, hit) for hit in _checked(rule, model, places))
 
 
-def _checked(rule: type[Rule], model: FileModel, places: Places) -> Iterator[Hit]:
+def _checked(rule: type[Rule], model: FileModel, places: Places) -> Iterator[Hit[Any]]:
     """The hits of one rule, up to one that computes with too large a size."""
     from mha_lint.model.fuel import OutOfSteps
 

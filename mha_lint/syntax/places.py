@@ -82,8 +82,8 @@ class Places:
         return self._parents[node]
 
     def statement(self, node: ast.AST) -> ast.stmt | None:
-        """The simple statement that an expression stands in; None in a header such as ``if …:``, and in a lambda."""
-        for parent in self.parents(node):
+        """The simple statement that a node is, or stands in; None in a header such as ``if …:``, and in a lambda."""
+        for parent in (node, *self.parents(node)):
             if isinstance(parent, ast.Lambda):
                 return None
             if isinstance(parent, ast.stmt):
