@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import ast
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from mha_lint.model import operators, torch_api
+from mha_lint.model.records import replace
 from mha_lint.model.sizes import Size, constant
 from mha_lint.model.torch_api import Call
 from mha_lint.model.values import (

@@ -5,13 +5,13 @@ from __future__ import annotations
 import ast
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import replace
 from math import isfinite
 from typing import TYPE_CHECKING
 
 from mha_lint.model import assignment, einops_api, layers, masks, torch_api
 from mha_lint.model.factors import Factor, of_number
 from mha_lint.model.marks import Mask
+from mha_lint.model.records import replace
 from mha_lint.model.sizes import Size, symbol
 from mha_lint.model.torch_api import OPERATIONS, Call
 from mha_lint.model.torch_api.devices import met

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from mha_lint.model.records import replace
 from mha_lint.model.values import Const, Instance, Int, Layer, Number, Sequence, State, Unknown, Value
 
 if TYPE_CHECKING:

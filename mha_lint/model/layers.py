@@ -5,10 +5,10 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from mha_lint.model import einops_api, masking, torch_api
+from mha_lint.model.records import replace
 from mha_lint.model.scale import Scale
 from mha_lint.model.sizes import Size, constant
 from mha_lint.model.torch_api import Call

@@ -5,8 +5,9 @@ from __future__ import annotations
 import ast
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
+from mha_lint.model.records import replace
 from mha_lint.model.sizes import Size
 
 Numbers = frozenset[float] | None  # what each number may be; None where that is not known
@@ -14,7 +15,7 @@ MOST_NUMBERS = 4
 YES_OR_NO, ZERO, ONES = frozenset({0.0, 1.0}), frozenset({0.0}), frozenset({1.0})
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Mask:
     """A tensor over queries t and keys s whose numbers are told by where they stand.
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import ast
 import re
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from mha_lint.model.marks import BEFORE, SETTLED, ZERO, Masking, Positions
 from mha_lint.model.masks import CAST, COMPARED, FILLED, RANDOM, chosen, mask_after, mask_of, number_of, second, third
+from mha_lint.model.records import replace
 from mha_lint.model.values import Const, Int, Method, Number, Qualified, Tensor, Unknown, Value
 from mha_lint.syntax.nodes import argument, first_index
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import operator
 from collections.abc import Callable
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from mha_lint.model.marks import (
@@ -19,6 +18,7 @@ from mha_lint.model.marks import (
     constant,
     triangle,
 )
+from mha_lint.model.records import replace
 from mha_lint.model.sizes import Size
 from mha_lint.model.values import (
     NONE,

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import ast
 import re
-from dataclasses import replace
 from typing import TypeVar
 
 from mha_lint.model.layout import Answer, Shape
 from mha_lint.model.numbering import Numbering
 from mha_lint.model.paths import ContiguousSeen, Frame, OperationSeen, UnbindSeen, ValueSeen, ViewSeen, WeightingSeen
+from mha_lint.model.records import replace
 from mha_lint.model.scale import Scale, ScaleSeen
 from mha_lint.model.torch_api.call import Call, normal
 from mha_lint.model.torch_api.devices import Meeting

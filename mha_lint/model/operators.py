@@ -6,12 +6,12 @@ import ast
 import operator
 import re
 from collections.abc import Callable
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from mha_lint.model import masking, torch_api
 from mha_lint.model.factors import Factor, of_number
 from mha_lint.model.fuel import MAX_ITEMS
+from mha_lint.model.records import replace
 from mha_lint.model.sizes import ONE, Size, constant, equate, symbol
 from mha_lint.model.torch_api import OPERATIONS, Call
 from mha_lint.model.values import (

@@ -35,7 +35,7 @@ class ContiguousSeen:
     caller: ast.expr | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class ValueSeen:
     """A tensor given to a name on some path; ``names`` are the local names of the sizes known there."""
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mha_lint.model.factors import Factor, of_size
+from mha_lint.model.records import replace
 from mha_lint.model.sizes import ONE, Size, constant
 
 if TYPE_CHECKING:
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 UNIT = Factor()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Scale:
     """What a projection, or the scores of two, has been multiplied by.
 

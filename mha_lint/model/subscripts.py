@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import ast
 import re
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from mha_lint.model import masking, masks, operators, torch_api
+from mha_lint.model.records import replace
 from mha_lint.model.sizes import ONE, Size, constant, symbol
 from mha_lint.model.values import (
     NONE,

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from mha_lint.model.factors import Factor, of_number, of_size
 from mha_lint.model.layout import Shape, Strides, contiguous_strides
 from mha_lint.model.marks import Mask, Masking, Positions
+from mha_lint.model.records import replace
 from mha_lint.model.scale import Scale
 from mha_lint.model.sizes import Size, constant, symbol
 
@@ -83,7 +84,7 @@ class Leading:
     items: tuple[Value, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Normalised:
     """The softmax that made weights sum to one: its call, or that of its layer, and along which dimension from the end.
 
@@ -95,7 +96,7 @@ class Normalised:
     implicit: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Tensor:
     """A tensor: its symbolic shape and strides, where known, and what it is to attention.
 
@@ -172,7 +173,7 @@ def of_shape(shape: Shape | None, **known: Any) -> Tensor:
     return Tensor(shape, None, **known)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Layer:
     """A built ``torch.nn`` module. ``width_in``/``width_out`` are its last (Linear) or channel (Conv) sizes."""
 
@@ -184,7 +185,7 @@ class Layer:
     optional: bool = False  # it may be None as well
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Instance:
     """An object of a class of this file, with its attributes after ``__init__``."""
 

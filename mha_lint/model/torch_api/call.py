@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import wraps
 from typing import TYPE_CHECKING
 
 from mha_lint.model import layout, masking
 from mha_lint.model.layout import Shape
+from mha_lint.model.records import replace
 from mha_lint.model.sizes import Size, constant, equate, product, symbol
 from mha_lint.model.torch_api.devices import placed
 from mha_lint.model.values import (
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from mha_lint.model.interpreter import Interpreter
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Call:
     """One operation being applied: its expression, its arguments, and the state that it may refine."""
 

@@ -9,10 +9,11 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import wraps
 from typing import TYPE_CHECKING
 
+from mha_lint.model.records import replace
 from mha_lint.model.values import Repeated, Sequence, Tensor, Unknown, Value, as_tensor, tensors
 
 if TYPE_CHECKING:

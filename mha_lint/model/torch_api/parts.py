@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
+from mha_lint.model.records import replace
 from mha_lint.model.sizes import Size, constant, equate
 from mha_lint.model.torch_api.call import Call, normal, operation
 from mha_lint.model.torch_api.views import resized, without

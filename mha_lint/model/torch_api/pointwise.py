@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import ast
-from dataclasses import replace
 
 from mha_lint.model import layout
 from mha_lint.model.factors import Factor
 from mha_lint.model.layout import Answer, Shape, Strides
+from mha_lint.model.records import replace
 from mha_lint.model.sizes import ONE, Size, equate, symbol
 from mha_lint.model.torch_api.call import Call, normal, operation, register_all
 from mha_lint.model.torch_api.devices import met

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from mha_lint.model import layout
 from mha_lint.model.layout import Answer, Shape, Strides
+from mha_lint.model.records import replace
 from mha_lint.model.scale import Scale, of_scores
 from mha_lint.model.sizes import ONE, Size, equate, product
 from mha_lint.model.torch_api.call import Call, normal, operation

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import ast
-from dataclasses import replace
 
 from mha_lint.model import layout
 from mha_lint.model.layout import Answer
+from mha_lint.model.records import replace
 from mha_lint.model.sizes import ONE, Size, constant, product, symbol
 from mha_lint.model.torch_api.call import (
     Call,
