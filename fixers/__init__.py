@@ -10,15 +10,15 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.metadata import entry_points
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mha_lint.findings import Fix
 
 if TYPE_CHECKING:
     from mha_lint.model.attention import FileModel
-    from mha_lint.model.places import Places
-    from mha_lint.rules import Hit
+    from mha_lint.rules.base import Hit
     from mha_lint.settings import Settings
+    from mha_lint.syntax.exact import Exact
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,11 +26,11 @@ class Context:
     """What a fixer may look at."""
 
     model: FileModel
-    places: Places
+    places: Exact
     settings: Settings
 
 
-Fixer = Callable[["Hit", Context], "Fix | str"]
+Fixer = Callable[["Hit[Any]", Context], "Fix | str"]
 
 
 @lru_cache(maxsize=1)

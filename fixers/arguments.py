@@ -2,53 +2,62 @@
 
 from __future__ import annotations
 
+import ast
 from typing import TYPE_CHECKING
-
-import libcst as cst
 
 from mha_lint.findings import Edit, Position
 
 if TYPE_CHECKING:
-    from mha_lint.model.places import Places
+    from mha_lint.syntax.exact import Exact
 
 
-def with_keyword(call: cst.Call, name: str, value: str, places: Places) -> tuple[Edit, ...]:
+def written_arguments(call: ast.Call) -> list[ast.expr | ast.keyword]:
+    """The arguments of a call in the order of the text, in which ``*more`` may stand behind ``name=value``."""
+    return sorted([*call.args, *call.keywords], key=lambda argument: (argument.lineno, argument.col_offset))
+
+
+def with_keyword(call: ast.Call, name: str, value: str, places: Exact) -> tuple[Edit, ...]:
     """The edits that hand ``name=value`` to a call, behind its last argument.
 
     Where each argument stands on a line of its own, so does the new one. A bare generator gets the parentheses that it
     needs beside another argument.
     """
     written = f"{name}={value}"
-    if not call.args:
+    arguments = written_arguments(call)
+    if not arguments:
         end = places.end(call)
         return (places.insert(Position(end.row, end.column - 1), written),)
-    last = call.args[-1]
-    end = places.end(last)
-    if isinstance(last.value, cst.GeneratorExp) and not last.value.lpar:
+    last = arguments[-1]
+    end = places.end_of_whole(last)
+    if isinstance(last, ast.GeneratorExp) and not places.is_parenthesized(last):
         return places.insert(places.start(last), "("), places.insert(end, f"), {written}")
-    indent = _own_line(call, places)
+    comma = places.comma_behind(call)
+    indent = _own_line(call, arguments, comma, places)
     if indent is None:
         return (places.insert(end, f", {written}"),)
-    if not isinstance(last.comma, cst.Comma):
+    if comma is None:
         return (places.insert(end, f",{places.newline}{indent}{written}"),)
-    behind = Position(places.end(last.comma).row + 1, 1)
-    return (places.insert(behind, f"{indent}{written},{places.newline}"),)
+    return (places.insert(Position(comma.row + 1, 1), f"{indent}{written},{places.newline}"),)
 
 
-def _own_line(call: cst.Call, places: Places) -> str | None:
-    """The indentation of the last argument where all arguments stand on lines of their own, else None."""
+def _own_line(
+    call: ast.Call, arguments: list[ast.expr | ast.keyword], comma: Position | None, places: Exact
+) -> str | None:
+    """The indentation of the last argument where all arguments stand on lines of their own, else None.
+
+    ``comma`` is where the one behind the last argument ends.
+    """
     opening = places.end_of_whole(call.func).row
-    rows = [places.start(arg).row for arg in call.args]
+    starts = [places.start_of_whole(argument) for argument in arguments]
+    rows = [start.row for start in starts]
     if rows[0] == opening or len(set(rows)) != len(rows):
         return None
-    last = call.args[-1]
-    before = places.line(rows[-1])[: places.start(last).column - 1]
+    before = places.line(rows[-1])[: starts[-1].column - 1]
     if before.strip():
         return None
-    if len(rows) == 1 and not isinstance(last.comma, cst.Comma):
-        return None  # as much as fits on a line stands there
-    if isinstance(last.comma, cst.Comma):
-        behind = places.line(places.end(last.comma).row)[places.end(last.comma).column - 1 :]
-        if behind.strip() and not behind.strip().startswith("#"):
-            return None  # the closing parenthesis stands there
+    if comma is None:
+        return before if len(rows) > 1 else None  # as much as fits on a line stands there
+    behind = places.line(comma.row)[comma.column - 1 :].strip()
+    if behind and not behind.startswith("#"):
+        return None  # the closing parenthesis stands there
     return before

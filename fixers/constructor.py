@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-import libcst as cst
-
 from mha_lint.model.operators import divided
 from mha_lint.model.sizes import Size, symbol
-from mha_lint.model.usage import walk
 from mha_lint.model.values import Int, Layer, State, Unknown, as_size
+from mha_lint.parsing import parse_expression
+from mha_lint.syntax.nodes import Function, children, every_parameter, receiver, walk
 
 if TYPE_CHECKING:
-    from mha_lint.model.places import Places
+    from mha_lint.syntax.exact import Exact
 
 
-def in_constructor_terms(width: Size, state: State, init: cst.FunctionDef) -> str | None:
+def in_constructor_terms(width: Size, state: State, init: Function) -> str | None:
     """The width as an expression that holds at the end of ``__init__``; the shortest name there is for it."""
     width = state.normal(width)
     if width.constant is not None:
@@ -37,7 +37,7 @@ def in_constructor_terms(width: Size, state: State, init: cst.FunctionDef) -> st
     return None
 
 
-def quotients(width: Size, state: State, init: cst.FunctionDef) -> Iterator[str]:
+def quotients(width: Size, state: State, init: Function) -> Iterator[str]:
     """Names of the width, then quotients of two sizes that are it: ``head_dim``, ``dim // heads``."""
     width = state.normal(width)
     known = [(text, size) for text, size in dict(_named_sizes(state, init)).items()]
@@ -51,25 +51,23 @@ def quotients(width: Size, state: State, init: cst.FunctionDef) -> Iterator[str]
                 yield f"{text} // {other}"
 
 
-def known_before(text: str, row: int, function: cst.FunctionDef, places: Places) -> bool:
+def known_before(text: str, row: int, function: Function, places: Exact) -> bool:
     """An expression has in that row the value that it has at the end of a function.
 
     Each name is a parameter that is never assigned, or is assigned once, above the row; so is each attribute.
     """
-    expression = cst.parse_expression(text)
-    parameters = function.params
-    given = {each.name.value for each in (*parameters.posonly_params, *parameters.params, *parameters.kwonly_params)}
+    given = {parameter.arg for parameter in every_parameter(function)}
     assigned = _assigned(function, places)
-    pending: list[cst.CSTNode] = [expression]
+    pending: list[ast.AST] = [parse_expression(text)]
     while pending:
         node = pending.pop()
         match node:
-            case cst.Attribute(value=cst.Name(receiver), attr=cst.Name(name)):
-                wanted = [f"{receiver}.{name}"] if assigned.get(f"{receiver}.{name}") else [receiver]
-            case cst.Name(name):
+            case ast.Attribute(value=ast.Name(id=owner), attr=name):
+                wanted = [f"{owner}.{name}"] if assigned.get(f"{owner}.{name}") else [owner]
+            case ast.Name(id=name):
                 wanted = [name]
             case _:
-                pending += node.children
+                pending += children(node)
                 continue
         for each in wanted:
             rows = assigned.get(each, [])
@@ -78,29 +76,27 @@ def known_before(text: str, row: int, function: cst.FunctionDef, places: Places)
     return True
 
 
-def _assigned(function: cst.FunctionDef, places: Places) -> dict[str, list[int]]:
+def _assigned(function: Function, places: Exact) -> dict[str, list[int]]:
     """The rows in which each name, and each attribute of one, is assigned."""
     rows: dict[str, list[int]] = {}
-    for node in walk(function.body):
-        targets: list[cst.BaseExpression] = []
+    for node in walk(*function.body):
+        targets: list[ast.expr] = []
         match node:
-            case cst.Assign(targets=several):
-                targets = [each.target for each in several]
-            case cst.AnnAssign(target=target) | cst.AugAssign(target=target) | cst.For(target=target):
+            case ast.Assign(targets=several):
+                targets = several
+            case ast.AnnAssign(target=target) | ast.AugAssign(target=target) | ast.NamedExpr(target=target):
                 targets = [target]
-            case cst.NamedExpr(target=target):
+            case ast.For(target=target) | ast.AsyncFor(target=target):
                 targets = [target]
-        for target in targets:
-            elements = target.elements if isinstance(target, (cst.Tuple, cst.List)) else ()
-            for each in (target, *(element.value for element in elements)):
-                if isinstance(each, (cst.Name, cst.Attribute)):
-                    rows.setdefault(places.source(each), []).append(places.start(each).row)
+        for each in walk(*targets):
+            if isinstance(each, (ast.Name, ast.Attribute)) and isinstance(each.ctx, ast.Store):
+                rows.setdefault(places.source(each), []).append(places.start(each).row)
     return rows
 
 
-def _named_sizes(state: State, init: cst.FunctionDef) -> Iterator[tuple[str, Size]]:
+def _named_sizes(state: State, init: Function) -> Iterator[tuple[str, Size]]:
     """Parameters, then locals, then attributes, then what the constructor reads off its parameters."""
-    receiver = init.params.params[0].name.value if init.params.params else "self"
+    owner = receiver(init)
     for name, value in state.variables.items():
         size = as_size(value)
         if size is not None and isinstance(value, (Int, Unknown)) and size.constant is None and "<" not in str(size):
@@ -109,7 +105,7 @@ def _named_sizes(state: State, init: cst.FunctionDef) -> Iterator[tuple[str, Siz
         if isinstance(value, (Int, Unknown)):
             size = as_size(value)
             if size is not None and "<" not in str(size):
-                yield f"{receiver}.{name}", state.normal(size)
+                yield f"{owner}.{name}", state.normal(size)
     for name, value in state.variables.items():
         if isinstance(value, Unknown) and value.key == name:
             for text in sorted(_read_off(name, state)):

@@ -2,30 +2,29 @@
 
 from __future__ import annotations
 
+import ast
 from typing import TYPE_CHECKING
-
-import libcst as cst
 
 from mha_lint.findings import Edit, Fix
 from mha_lint.fixers.arguments import with_keyword
 from mha_lint.fixers.unread import unread
 from mha_lint.model.attention import is_module
-from mha_lint.rules.dropout_active_in_eval import argument, class_of
+from mha_lint.syntax.nodes import FUNCTIONS, argument, parameters, receiver
 
 if TYPE_CHECKING:
     from mha_lint.fixers import Context
-    from mha_lint.model.places import Places
-    from mha_lint.rules import Hit
+    from mha_lint.rules.base import Hit
     from mha_lint.rules.dropout_active_in_eval import Ungated
+    from mha_lint.syntax.exact import Exact
 
 
-def fix(hit: Hit, context: Context) -> Fix | str:
+def fix(hit: Hit[Ungated], context: Context) -> Fix | str:
     """One edit, at the rate of the attention or at the ``training`` of the dropout."""
-    evidence: Ungated = hit.evidence
-    receiver = _receiver(evidence.call, context)
-    if receiver is None:
+    evidence = hit.evidence
+    owner = _module_around(evidence.call, context)
+    if owner is None:
         return "it is not in a method of a module, where `self.training` could be asked for: let the caller hand it in"
-    training, places = f"{receiver}.training", context.places
+    training, places = f"{owner}.training", context.places
     if evidence.attends:
         if evidence.rate is None:
             return "the rate is not written in this call"
@@ -39,26 +38,25 @@ def fix(hit: Hit, context: Context) -> Fix | str:
     return Fix("unsafe", "corrected", message, edits, probes=("eval determinism",), agree="train")
 
 
-def _receiver(call: cst.Call, context: Context) -> str | None:
+def _module_around(call: ast.Call, context: Context) -> str | None:
     """What the method of a module that the call stands in calls its object; None anywhere else."""
     for parent in context.places.parents(call):
-        if isinstance(parent, cst.Lambda):
+        if isinstance(parent, ast.Lambda):
             return None
-        if isinstance(parent, cst.FunctionDef):
-            owner = next(context.places.parents(next(context.places.parents(parent))), None)
-            cls = class_of(owner, context.model) if isinstance(owner, cst.ClassDef) else None
-            bound = parent.params.params and not parent.decorators
-            return parent.params.params[0].name.value if cls is not None and is_module(cls) and bound else None
+        if isinstance(parent, FUNCTIONS):
+            cls = context.model.names.class_of(context.places.parent(parent))
+            bound = parameters(parent) and not parent.decorator_list
+            return receiver(parent) if cls is not None and is_module(cls) and bound else None
     return None
 
 
-def _operand(rate: cst.BaseExpression, places: Places) -> str:
+def _operand(rate: ast.expr, places: Exact) -> str:
     """The rate as it can stand before ``if``; parentheses that are around it will be around all of it."""
     text = places.source(rate)
-    return f"({text})" if isinstance(rate, (cst.IfExp, cst.Lambda, cst.NamedExpr)) else text
+    return f"({text})" if isinstance(rate, (ast.IfExp, ast.Lambda, ast.NamedExpr)) else text
 
 
-def _told(call: cst.Call, training: str, context: Context) -> tuple[Edit, ...]:
+def _told(call: ast.Call, training: str, context: Context) -> tuple[Edit, ...]:
     """The dropout, told the mode: in the place of what it was told before, or behind its last argument."""
     places = context.places
     flag = argument(call, 2, "training", "train")

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
+import ast
 from typing import TYPE_CHECKING
-
-import libcst as cst
 
 from mha_lint.findings import Fix
 from mha_lint.fixers.heads_merged_without_transpose import PROBES, hints_of, is_of_torch, written_sizes
-from mha_lint.model.order import Scramble
 
 if TYPE_CHECKING:
     from mha_lint.fixers import Context
-    from mha_lint.rules import Hit
+    from mha_lint.model.order import Scramble
+    from mha_lint.rules.base import Hit
 
 
-def fix(hit: Hit, context: Context) -> Fix | str:
+def fix(hit: Hit[Scramble | None], context: Context) -> Fix | str:
     """Swap the sizes of heads and tokens in the call, and transpose what it gives."""
-    scramble: Scramble | None = hit.evidence
+    scramble = hit.evidence
     places, call = context.places, hit.last
-    assert isinstance(call, cst.Call)
+    assert isinstance(call, ast.Call)
     if scramble is None:
         return "the order of its dimensions differs between the paths through the code"
     sizes = written_sizes(call, of_torch=is_of_torch(call, context))
@@ -48,7 +47,7 @@ def fix(hit: Hit, context: Context) -> Fix | str:
         hints = hints_of(scramble, hit, context)
         return Fix("unsafe", "corrected", "Split, then transpose", edits, hints=hints, probes=PROBES, agree="one token")
     match front:
-        case [cst.BinaryOperation(left=batch, operator=cst.Multiply(), right=apart) as both]:
+        case [ast.BinOp(left=batch, op=ast.Mult(), right=apart) as both]:
             folded, length = places.source(both), places.source(tokens)
             edits = (
                 places.replace(both, places.source(batch)),

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+import ast
 import io
 import tokenize
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
-from typing import TYPE_CHECKING
 
 import libcst as cst
 
 from mha_lint.edits import apply, offset, position, row_starts, spans
 from mha_lint.findings import Edit, Position
+from mha_lint.fixers.arguments import written_arguments
 from mha_lint.parsing import silently
-
-if TYPE_CHECKING:
-    from mha_lint.model.places import Places
+from mha_lint.syntax.exact import Exact
+from mha_lint.syntax.module import Module
+from mha_lint.syntax.nodes import walk
 
 _LIMITS = (79, 88, 100, 120)  # PEP 8, black, and what many write
 _LONG, _SEVERAL = 70, 3  # so many lines of that length tell that a file keeps to 79
@@ -42,7 +43,7 @@ def laid_out(text: str, edits: Iterable[Edit]) -> tuple[Edit, ...]:
         return edits
     limit, lengths = _limit(text), _code_lengths(after)
     rows = [row for row in rows if lengths.get(row, 0) > limit]
-    return _with_changes(text, edits, _breaks(after, rows, limit)) if rows else edits
+    return _with_changes(text, edits, _breaks(after, rows, limit, lengths)) if rows else edits
 
 
 # --- how long lines are
@@ -128,21 +129,21 @@ def _moved(change: _Change, by: int, starts: list[int]) -> Edit:
 # --- where a row is broken
 
 
-def _breaks(text: str, rows: list[int], limit: int) -> list[_Change]:
-    from mha_lint.model.places import Places
-    from mha_lint.model.usage import walk
-
+def _breaks(text: str, rows: list[int], limit: int, lengths: dict[int, int]) -> list[_Change]:
+    """The changes that break the rows, whose ``lengths`` are known; none for a row that can't be broken."""
     try:
-        module = cst.parse_module(text)
-    except cst.ParserSyntaxError:
+        module, tree = Module(text), cst.parse_module(text)
+    except (cst.ParserSyntaxError, SyntaxError, ValueError, RecursionError, MemoryError):
         return []
-    places = Places(module, text)
-    nodes = [node for node in walk(module) if isinstance(node, (cst.Call, cst.Assign))]
+    if tree.code != text:  # nothing is where LibCST says it is
+        return []
+    places, starts = Exact(module, tree), row_starts(text)
+    nodes = [node for node in walk(module.tree) if isinstance(node, (ast.Call, ast.Assign))]
     found: list[_Change] = []
     for row in rows:
         here = [node for node in nodes if places.start(node).row <= row == places.end(node).row]
-        layout = _Layout(text, row_starts(text), places, row, limit, module.default_indent)
-        found += next(layout.ways(here), [])
+        end = starts[row - 1] + lengths[row]
+        found += next(_Layout(text, starts, places, row, end, limit, tree.default_indent).ways(here), [])
     return found
 
 
@@ -152,74 +153,75 @@ class _Layout:
 
     text: str
     starts: list[int]
-    places: Places
+    places: Exact
     row: int
+    end: int  # of the code on the row
     limit: int
     unit: str  # of indentation
 
-    def ways(self, nodes: list[cst.Call | cst.Assign]) -> Iterator[list[_Change]]:
+    def ways(self, nodes: list[ast.Call | ast.Assign]) -> Iterator[list[_Change]]:
         """The ways to break the row after which all fits, the best first."""
         for node in nodes:
-            match node:
-                case cst.Assign(value=cst.Tuple(lpar=[], elements=elements)) if len(elements) > 1:
-                    bounds = self._at(self.places.start(elements[0])), self._at(self.places.end(elements[-1]))
-                    yield from self._fitting(*bounds, list(elements), opening="(", closing=")")
-        calls = [node for node in nodes if isinstance(node, cst.Call) and self._opens_here(node)]
+            if isinstance(node, ast.Assign) and isinstance(node.value, ast.Tuple) and self._is_bare(node.value):
+                parts = [self._whole(element) for element in node.value.elts]
+                yield from self._fitting(parts[0][0], parts[-1][1], parts, comma=False, opening="(", closing=")")
+        calls = [node for node in nodes if isinstance(node, ast.Call) and self._opens_here(node)]
         outermost = [call for call in calls if not any(self._is_within(call, other) for other in calls)]
         inner = [call for call in calls if call not in outermost]
         wide = sorted(outermost, key=self._width, reverse=True) + sorted(inner, key=self._width, reverse=True)
         for call in wide:
-            start, end = self._brackets(call)
-            yield from self._fitting(start, end, list(call.args))
+            parts = [self._whole(argument) for argument in written_arguments(call)]
+            yield from self._fitting(*self._brackets(call), parts, comma=self.places.comma_behind(call) is not None)
 
     def _fitting(
-        self, start: int, end: int, parts: list[cst.Arg] | list[cst.BaseElement], opening: str = "", closing: str = ""
+        self, start: int, end: int, parts: list[tuple[int, int]], *, comma: bool, opening: str = "", closing: str = ""
     ) -> Iterator[list[_Change]]:
-        """The text between two offsets is put on a line of its own, or each of its parts is."""
-        newline, line = self.places.newline, self._line()
+        """The text between two offsets is put on a line of its own, or each of its parts is.
+
+        ``comma`` where one stands behind the last part already.
+        """
+        newline, line = self.places.newline, self.places.line(self.row)
         base = line[: len(line) - len(line.lstrip())]
         inner = base + self.unit
-        spans = [(self._at(self.places.start(part)), self._at(self.places.end(part.value))) for part in parts]
-        spans = [
-            (at, self._at(self.places.end(part)) if isinstance(part, cst.Arg) else to)
-            for part, (at, to) in zip(parts, spans, strict=True)
-        ]
-        first, last = spans[0][0], spans[-1][1]
+        first, last = parts[0][0], parts[-1][1]
         head = self.text[self.starts[self.row - 1] : start] + opening
-        tail = base + closing + self.text[end : self._end_of_code()]
+        tail = base + closing + self.text[end : self.end]
         ends = [_Change(start, first, f"{opening}{newline}{inner}"), _Change(last, end, f"{newline}{base}{closing}")]
         if max(len(head), len(tail)) > self.limit:
             return
-        comma = isinstance(parts[-1].comma, cst.Comma)
         if not opening and not comma and len(inner) + last - first <= self.limit:
             yield ends
-        if len(parts) == 1 or max(len(inner) + to - at + 1 for at, to in spans) > self.limit:
+        if len(parts) == 1 or max(len(inner) + to - at + 1 for at, to in parts) > self.limit:
             return
-        between = [_Change(to, at, f",{newline}{inner}") for (_, to), (at, _) in pairwise(spans)]
+        between = [_Change(to, at, f",{newline}{inner}") for (_, to), (at, _) in pairwise(parts)]
         yield [ends[0], *between, _Change(last, end, f",{newline}{base}{closing}")]
 
     def _at(self, place: Position) -> int:
         return offset(self.starts, place)
 
-    def _line(self) -> str:
-        return self.places.line(self.row)
+    def _whole(self, node: ast.expr | ast.keyword) -> tuple[int, int]:
+        """Where a part starts and ends, with the parentheses around it."""
+        return self._at(self.places.start_of_whole(node)), self._at(self.places.end_of_whole(node))
 
-    def _end_of_code(self) -> int:
-        return self.starts[self.row - 1] + _code_lengths(self.text)[self.row]
+    def _is_bare(self, several: ast.Tuple) -> bool:
+        """Neither parentheses are around several values, nor is a comma behind the last, which would be outside."""
+        if len(several.elts) < 2 or self.places.is_parenthesized(several):
+            return False
+        return self.places.end(several) == self.places.end_of_whole(several.elts[-1])
 
-    def _brackets(self, call: cst.Call) -> tuple[int, int]:
+    def _brackets(self, call: ast.Call) -> tuple[int, int]:
         """The offsets behind the opening parenthesis of a call and before its closing one."""
         func = self._at(self.places.end_of_whole(call.func))
         return self.text.index("(", func) + 1, self._at(self.places.end(call)) - 1
 
-    def _opens_here(self, call: cst.Call) -> bool:
-        return bool(call.args) and self.places.end_of_whole(call.func).row == self.row
+    def _opens_here(self, call: ast.Call) -> bool:
+        return bool(call.args or call.keywords) and self.places.end_of_whole(call.func).row == self.row
 
-    def _is_within(self, call: cst.Call, other: cst.Call) -> bool:
+    def _is_within(self, call: ast.Call, other: ast.Call) -> bool:
         """A call stands among the arguments of another."""
         start, end = self._brackets(other)
         return call is not other and start <= self._at(self.places.start(call)) and self._brackets(call)[1] < end
 
-    def _width(self, call: cst.Call) -> int:
+    def _width(self, call: ast.Call) -> int:
         start, end = self._brackets(call)
         return end - start

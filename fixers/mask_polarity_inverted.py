@@ -2,32 +2,31 @@
 
 from __future__ import annotations
 
+import ast
 from typing import TYPE_CHECKING
-
-import libcst as cst
 
 from mha_lint.findings import Fix
 
 if TYPE_CHECKING:
     from mha_lint.fixers import Context
-    from mha_lint.model.places import Places
-    from mha_lint.rules import Hit
+    from mha_lint.rules.base import Hit
     from mha_lint.rules.mask_polarity_inverted import Inverted
+    from mha_lint.syntax.exact import Exact
 
-_OPPOSITE: dict[type[cst.BaseCompOp], str] = {
-    cst.Equal: "!=",
-    cst.NotEqual: "==",
-    cst.LessThan: ">=",
-    cst.LessThanEqual: ">",
-    cst.GreaterThan: "<=",
-    cst.GreaterThanEqual: "<",
+_OPPOSITE: dict[type[ast.cmpop], str] = {
+    ast.Eq: "!=",
+    ast.NotEq: "==",
+    ast.Lt: ">=",
+    ast.LtE: ">",
+    ast.Gt: "<=",
+    ast.GtE: "<",
 }
 PROBES = ("causality",)
 
 
-def fix(hit: Hit, context: Context) -> Fix | str:
+def fix(hit: Hit[Inverted], context: Context) -> Fix | str:
     """One edit: the mask, inverted."""
-    evidence: Inverted = hit.evidence
+    evidence = hit.evidence
     if evidence.mask is None:
         return "the mask is not inverted there, but where it is made"
     if not evidence.always:
@@ -39,17 +38,16 @@ def fix(hit: Hit, context: Context) -> Fix | str:
     return Fix("unsafe", "corrected", f"Invert the mask: `{content}`", (edit,), flagged, probes=PROBES)
 
 
-def inverted(mask: cst.BaseExpression, places: Places, *, boolean: bool) -> str:
+def inverted(mask: ast.expr, places: Exact, *, boolean: bool) -> str:
     """The opposite of a mask, as short as it can be written."""
     match mask:
-        case cst.UnaryOperation(operator=cst.BitInvert(), expression=inner):
-            whole: str = places.whole(inner)
+        case ast.UnaryOp(op=ast.Invert(), operand=inner):
+            whole = places.whole(inner)
             return whole if "\n" in whole else places.source(inner)
-        case cst.Comparison(left=left, comparisons=[cst.ComparisonTarget(operator=sign, comparator=right)]):
-            if type(sign) in _OPPOSITE:
-                return f"{places.whole(left)} {_OPPOSITE[type(sign)]} {places.whole(right)}"
+        case ast.Compare(left=left, ops=[sign], comparators=[right]) if type(sign) in _OPPOSITE:
+            return f"{places.whole(left)} {_OPPOSITE[type(sign)]} {places.whole(right)}"
     text = places.source(mask)
-    plain = isinstance(mask, (cst.Name, cst.Attribute, cst.Call, cst.Subscript))
+    plain = isinstance(mask, (ast.Name, ast.Attribute, ast.Call, ast.Subscript))
     if not boolean:
         return f"{text} == 0" if plain else f"({text}) == 0"
     return f"~{text}" if plain else f"~({text})"

@@ -10,19 +10,19 @@ from mha_lint.fixers.unread import unread
 
 if TYPE_CHECKING:
     from mha_lint.fixers import Context
-    from mha_lint.rules import Hit
+    from mha_lint.rules.base import Hit
     from mha_lint.rules.mask_value_masks_nothing import Unmasked
 
 PROBES = ("causality", "masked key")
 
 
-def fix(hit: Hit, context: Context) -> Fix | str:
+def fix(hit: Hit[Unmasked], context: Context) -> Fix | str:
     """One edit: the value."""
-    evidence: Unmasked = hit.evidence
+    evidence = hit.evidence
     filling = evidence.filling
     if filling is None:
         return "fill the scores at the masked entries instead of multiplying them"
-    value: str | None = masking_value(filling, context.model.operations.get(evidence.node, []), context)
+    value = masking_value(filling, context.model.operations.get(evidence.node, []), context)
     if value is None:
         reason: str = why_not(filling, context)
         return reason

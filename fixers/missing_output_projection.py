@@ -2,28 +2,27 @@
 
 from __future__ import annotations
 
+import ast
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import libcst as cst
-
 from mha_lint.findings import Edit, Fix
 from mha_lint.fixers.constructor import in_constructor_terms
-from mha_lint.model import usage
 from mha_lint.model.values import Layer, State
+from mha_lint.syntax.nodes import Function, dotted, receiver, walk
 
 if TYPE_CHECKING:
     from mha_lint.fixers import Context
-    from mha_lint.model.places import Places
-    from mha_lint.rules import Hit
+    from mha_lint.rules.base import Hit
     from mha_lint.rules.missing_output_projection import Unprojected
+    from mha_lint.syntax.exact import Exact
 
 _NAMES = ("out_proj", "output_projection", "proj_out", "heads_proj")
 
 
-def fix(hit: Hit, context: Context) -> Fix | str:
+def fix(hit: Hit[Unprojected], context: Context) -> Fix | str:
     """Edits in ``__init__`` and in ``forward``, or why there are none."""
-    evidence: Unprojected = hit.evidence
+    evidence = hit.evidence
     if evidence.unused is not None:
         return _apply_existing(evidence, evidence.unused, context)
     init = evidence.model.cls.methods.get("__init__")
@@ -43,13 +42,12 @@ def fix(hit: Hit, context: Context) -> Fix | str:
     applied = _applied(evidence, name, context.places)
     if isinstance(applied, str):
         return applied
-    receiver = init.params.params[0].name.value if init.params.params else "self"
     habits = _habits(evidence.model.built[0], context.places)
-    layer = f"{receiver}.{name}"
+    layer = f"{receiver(init)}.{name}"
     lines = [f"{layer} = {nn}.Linear({width}, {width}{habits.options})"]
     if context.settings.out_proj_init == "identity":
         lines += _at_identity(layer, nn, habits.bias)
-    last = _last_line(init)
+    last = _last_statement(init, context.places)
     if last is None:
         return "`__init__` has no body of its own lines"
     added = (f"{name}.weight",) if habits.bias == "False" else (f"{name}.weight", f"{name}.bias")
@@ -69,51 +67,48 @@ def _apply_existing(evidence: Unprojected, name: str, context: Context) -> Fix |
     return Fix("unsafe", "extended", message, tuple(applied), identity=(f"{name}.weight", f"{name}.bias"))
 
 
-def _is_called(forward: cst.FunctionDef, name: str) -> bool:
-    """Whether ``forward`` calls ``self.name``, if only to throw the result away."""
-    return any(
-        isinstance(node, cst.Call)
-        and isinstance(node.func, cst.Attribute)
-        and isinstance(node.func.value, cst.Name)
-        and (node.func.value.value, node.func.attr.value) == ("self", name)
-        for node in usage.walk(forward.body)
-    )
+def _is_called(forward: Function, name: str) -> bool:
+    """``forward`` calls ``self.name``, if only to throw the result away."""
+    calls = (node for node in walk(*forward.body) if isinstance(node, ast.Call))
+    return any(dotted(call.func) == f"self.{name}" for call in calls)
 
 
 # --- in forward --------------------------------------------------------------------------------------------------
 
 
-def _applied(evidence: Unprojected, name: str, places: Places) -> list[Edit] | str:
+def _applied(evidence: Unprojected, name: str, places: Exact) -> list[Edit] | str:
     """Apply the projection wherever heads are merged: on a line of its own behind an assignment, else in place."""
-    receiver = evidence.forward.params.params[0].name.value
+    owner = receiver(evidence.forward)
     edits: list[Edit] = []
     for merge in evidence.merges:
         statement = places.statement(merge)
-        match statement:
-            case cst.SimpleStatementLine(
-                body=[cst.Assign(targets=[cst.AssignTarget(target=cst.Name(target))], value=value)]
-            ) if value is merge or _only_wraps(value, merge):
-                edits.append(places.lines_after(statement, [f"{target} = {receiver}.{name}({target})"]))
-            case cst.SimpleStatementLine(
-                body=[cst.Assign(targets=[cst.AssignTarget(target=cst.Tuple(elements=elements))], value=value)]
-            ) if value is merge and elements and isinstance(elements[0].value, cst.Name):
-                target = elements[0].value.value
-                edits.append(places.lines_after(statement, [f"{target} = {receiver}.{name}({target})"]))
-            case _:
-                if places.function(merge) is not evidence.forward:
-                    return "the heads are merged outside `forward`"
-                edits += [
-                    places.insert(places.start(merge), f"{receiver}.{name}("),
-                    places.insert(places.end(merge), ")"),
-                ]
+        target = _assigned_to(statement, merge)
+        if statement is not None and target is not None and places.stands_alone(statement):
+            edits.append(places.lines_after(statement, [f"{target} = {owner}.{name}({target})"]))
+        elif places.function(merge) is not evidence.forward:
+            return "the heads are merged outside `forward`"
+        else:
+            edits.append(places.insert(places.start(merge), f"{owner}.{name}("))
+            edits.append(places.insert(places.end(merge), ")"))
     return edits
 
 
-def _only_wraps(value: cst.BaseExpression, merge: cst.BaseExpression) -> bool:
-    """Whether the assigned value is the merge with nothing but ``.contiguous()`` behind it."""
+def _assigned_to(statement: ast.stmt | None, merge: ast.expr) -> str | None:
+    """The variable that a statement assigns the merged heads to, or the first of several that are unpacked."""
+    match statement:
+        case ast.Assign(targets=[ast.Name(id=target)], value=value) if _only_wraps(value, merge):
+            return target
+        case ast.Assign(targets=[ast.Tuple(elts=[ast.Name(id=target), *_])], value=value) if value is merge:
+            return target
+        case _:
+            return None
+
+
+def _only_wraps(value: ast.expr, merge: ast.expr) -> bool:
+    """The assigned value is the merge with nothing but ``.contiguous()`` behind it."""
     while value is not merge:
         match value:
-            case cst.Call(func=cst.Attribute(value=inner, attr=cst.Name("contiguous"))):
+            case ast.Call(func=ast.Attribute(value=inner, attr="contiguous")):
                 value = inner
             case _:
                 return False
@@ -123,9 +118,10 @@ def _only_wraps(value: cst.BaseExpression, merge: cst.BaseExpression) -> bool:
 # --- in __init__ -------------------------------------------------------------------------------------------------
 
 
-def _last_line(init: cst.FunctionDef) -> cst.CSTNode | None:
-    body = init.body
-    return body.body[-1] if isinstance(body, cst.IndentedBlock) and body.body else None
+def _last_statement(init: Function, places: Exact) -> ast.stmt | None:
+    """The last statement of a body that has its own lines; None for ``def __init__(self): pass``."""
+    first = places.start(init.body[0])
+    return None if places.line(first.row)[: first.column - 1].strip() else init.body[-1]
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +132,7 @@ class _Habits:
     options: str
 
 
-def _habits(state: State, places: Places) -> _Habits:
+def _habits(state: State, places: Exact) -> _Habits:
     """``bias``, ``device`` and ``dtype`` where all the class's own linear layers write them alike."""
     layers = [
         v for v in state.attributes.values() if isinstance(v, Layer) and v.kind == "Linear" and v.node is not None
@@ -145,8 +141,9 @@ def _habits(state: State, places: Places) -> _Habits:
     starred: set[str] = set()
     for index, layer in enumerate(layers):
         assert layer.node is not None
-        written = {arg.keyword.value: places.source(arg.value) for arg in layer.node.args if arg.keyword is not None}
-        stars = {places.source(arg.value) for arg in layer.node.args if arg.star == "**"}
+        keywords = layer.node.keywords
+        written = {keyword.arg: places.source(keyword.value) for keyword in keywords if keyword.arg is not None}
+        stars = {places.source(keyword.value) for keyword in keywords if keyword.arg is None}
         shared = written if index == 0 else {k: v for k, v in shared.items() if written.get(k) == v}
         starred = stars if index == 0 else starred & stars
     bias = shared.get("bias", "True")

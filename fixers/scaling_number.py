@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import libcst as cst
-
-from mha_lint.model.names import dotted
-from mha_lint.model.scale import ScaleSeen
+from mha_lint.parsing import parse_expression
+from mha_lint.syntax.nodes import dotted, is_number, is_starred
 
 if TYPE_CHECKING:
-    from mha_lint.model.places import Places
+    from mha_lint.model.scale import ScaleSeen
+    from mha_lint.syntax.exact import Exact
 
 _SPACED, _CLOSE = re.compile(r"\w \*\* "), re.compile(r"\w\*\*-?\w")
 
@@ -21,68 +21,67 @@ _SPACED, _CLOSE = re.compile(r"\w \*\* "), re.compile(r"\w\*\*-?\w")
 class Number:
     """An expression by which scores are multiplied (``exponent`` -0.5) or divided (0.5)."""
 
-    node: cst.BaseExpression
+    node: ast.expr
     exponent: float
 
 
-def number_of(seen: ScaleSeen, places: Places) -> Number | None:
+def number_of(seen: ScaleSeen, places: Exact) -> Number | None:
     """The number that scores were last scaled by, where it is written."""
     if seen.caller is not None:
         return _handed_on(seen.caller)
     return _operand(seen.scale.applied) or _augmented(seen.scale.applied, places)
 
 
-def power(width: str, exponent: float, places: Places) -> str:
+def power(width: str, exponent: float, places: Exact) -> str:
     """``width ** -0.5`` as the file writes powers: with spaces around a plain name, or without."""
-    base = cst.parse_expression(width)
-    if not isinstance(base, (cst.Name, cst.Attribute, cst.Subscript, cst.Call, cst.Integer)):
+    base = parse_expression(width)
+    if not isinstance(base, (ast.Name, ast.Attribute, ast.Subscript, ast.Call, ast.Constant)):
         return f"({width}) ** {exponent}"
     close = dotted(base) is not None and _CLOSE.search(places.text) and not _SPACED.search(places.text)
     return f"{width}**{exponent}" if close else f"{width} ** {exponent}"
 
 
-def _operand(applied: cst.CSTNode | None) -> Number | None:
+def _operand(applied: ast.AST | None) -> Number | None:
     """The number of the last scaling, on whichever side it stands."""
     match applied:
-        case cst.BinaryOperation(left=left, operator=cst.Multiply(), right=right):
-            return Number(left if _is_number(left) else right, -0.5)
-        case cst.BinaryOperation(operator=cst.Divide(), right=right):
+        case ast.BinOp(left=left, op=ast.Mult(), right=right):
+            return Number(left if _is_scale(left) else right, -0.5)
+        case ast.BinOp(op=ast.Div(), right=right):
             return Number(right, 0.5)
-        case cst.Call(func=cst.Attribute(attr=cst.Name("mul" | "mul_" | "multiply")), args=[*_, cst.Arg(value=number)]):
-            return Number(number, -0.5)
-        case cst.Call(func=cst.Attribute(attr=cst.Name("div" | "div_")), args=[*_, cst.Arg(value=number)]):
-            return Number(number, 0.5)
-        case cst.Call(args=args):
-            named = next((arg for arg in args if arg.keyword is not None and arg.keyword.value == "scale"), None)
-            return None if named is None else Number(named.value, -0.5)
+        case ast.Call(func=ast.Attribute(attr="mul" | "mul_" | "multiply")):
+            return _last_argument(applied, -0.5)
+        case ast.Call(func=ast.Attribute(attr="div" | "div_")):
+            return _last_argument(applied, 0.5)
+        case ast.Call(keywords=keywords):
+            return next((Number(each.value, -0.5) for each in keywords if each.arg == "scale"), None)
     return None
 
 
-def _augmented(applied: cst.CSTNode | None, places: Places) -> Number | None:
+def _last_argument(call: ast.Call, exponent: float) -> Number | None:
+    arguments = [*call.args, *(keyword.value for keyword in call.keywords)]
+    return Number(arguments[-1], exponent) if arguments and not is_starred(call) else None
+
+
+def _augmented(applied: ast.AST | None, places: Exact) -> Number | None:
     """The number of ``scores *= number``."""
     match places.statement(applied) if applied is not None else None:
-        case cst.SimpleStatementLine(body=[cst.AugAssign(target=target, operator=sign, value=value)]) if (
-            target is applied
-        ):
-            return Number(value, 0.5 if isinstance(sign, cst.DivideAssign) else -0.5)
+        case ast.AugAssign(target=target, op=sign, value=value) if target is applied:
+            return Number(value, 0.5 if isinstance(sign, ast.Div) else -0.5)
     return None
 
 
-def _handed_on(call: cst.BaseExpression) -> Number | None:
+def _handed_on(call: ast.expr) -> Number | None:
     """The scale that is handed to the function which computes the attention."""
-    args = call.args if isinstance(call, cst.Call) else ()
-    named = next((arg for arg in args if arg.keyword is not None and "scal" in arg.keyword.value), None)
-    return None if named is None else Number(named.value, -0.5)
+    keywords = call.keywords if isinstance(call, ast.Call) else []
+    return next((Number(each.value, -0.5) for each in keywords if each.arg is not None and "scal" in each.arg), None)
 
 
-def _is_number(node: cst.BaseExpression) -> bool:
+def _is_scale(node: ast.expr) -> bool:
     """An operand is rather the scale than what is scaled."""
     match node:
-        case cst.Float() | cst.Integer():
-            return True
-        case cst.Attribute(attr=cst.Name(name)) | cst.Name(name):
+        case ast.Attribute(attr=name) | ast.Name(id=name):
             return "scal" in name.lower() or "norm" in name.lower()
-        case cst.BinaryOperation(operator=cst.Power() | cst.Divide()):
+        case ast.BinOp(op=ast.Pow() | ast.Div()):
             return True
         case _:
-            return False
+            return is_number(node)

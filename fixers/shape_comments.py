@@ -14,7 +14,7 @@ from mha_lint.findings import Edit, Position
 from mha_lint.parsing import silently
 
 if TYPE_CHECKING:
-    from mha_lint.model.places import Places
+    from mha_lint.syntax.places import Places
 
 _PART = re.compile(r"#[^#]*")  # a shape and a pragma may share a line
 _BRACKETS = re.compile(r"[(\[]([^()\[\]]*(?:\([^()]*\)[^()\[\]]*)*)[)\]]")

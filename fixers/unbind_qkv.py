@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import libcst as cst
-
 from mha_lint.findings import Edit, Fix, Position
 from mha_lint.fixers.arguments import with_keyword
 from mha_lint.fixers.shape_comments import Comment, comments_above, comments_on
-from mha_lint.model import usage
+from mha_lint.syntax import usage
+from mha_lint.syntax.nodes import last_name
 
 if TYPE_CHECKING:
     from mha_lint.fixers import Context
-    from mha_lint.model.places import Places
-    from mha_lint.rules import Hit
+    from mha_lint.rules.base import Hit
     from mha_lint.rules.unbind_qkv import Unbinding
+    from mha_lint.syntax.exact import Exact
 
 _OPTION = 'indexing instead (`qkv-split = "index"`) is no faster forward, and slower in training'
 _PACKED = {3: frozenset({"3", "three", "qkv"}), 2: frozenset({"2", "two", "kv", "qk"})}  # as comments call the dim
@@ -28,9 +28,13 @@ _VIEWS = frozenset({"view", "reshape", "unflatten"})
 class _Reordering:
     """``receiver.permute(…)`` that brings dimension ``packed`` to the front; ``order`` is the whole permutation."""
 
-    call: cst.Call
-    receiver: cst.BaseExpression
+    call: ast.Call
+    method: ast.Attribute
     order: tuple[int, ...]
+
+    @property
+    def receiver(self) -> ast.expr:
+        return self.method.value
 
     @property
     def packed(self) -> int:
@@ -42,12 +46,12 @@ class _Reordering:
         return tuple(dim - (dim > self.packed) for dim in self.order[1:])
 
 
-def fix(hit: Hit, context: Context) -> Fix | str:
+def fix(hit: Hit[Unbinding], context: Context) -> Fix | str:
     """Candidate edits, or why the line stays."""
-    unbinding: Unbinding = hit.evidence
+    unbinding = hit.evidence
     if unbinding.statement is None or not unbinding.targets or not all(unbinding.targets):
         return "the parts are not assigned to plain names in a statement of their own"
-    if len(unbinding.statement.body) != 1:
+    if not context.places.stands_alone(unbinding.statement):
         return "the statement shares its line with another"
     if context.settings.qkv_split == "index" or unbinding.inference:
         return _index(unbinding, context)
@@ -63,9 +67,9 @@ def _unbind_first(unbinding: Unbinding, context: Context) -> Fix | str:
     if inline is not None:
         edits = _without_reordering(inline, places)
     else:
-        if not isinstance(unbinding.packed, cst.Name):
+        if not isinstance(unbinding.packed, ast.Name):
             return f"{_unreadable(unbinding.packed)}; {_OPTION}"
-        found = _assigned_before(unbinding, unbinding.packed.value, context)
+        found = _assigned_before(unbinding, unbinding.packed.id, context)
         if isinstance(found, str):
             return found
         inline, edits = found
@@ -110,7 +114,7 @@ def _comments_that_change(
 
 
 def _without_comments(
-    comments: list[Comment], edits: list[Edit], found: _Reordering, places: Places
+    comments: list[Comment], edits: list[Edit], found: _Reordering, places: Exact
 ) -> tuple[Edit, ...]:
     """The edits and those that drop comments; one that loses what it stood behind goes with its line."""
     for comment in comments:
@@ -121,27 +125,24 @@ def _without_comments(
             edits.append(Edit(Position(row, 1), Position(row + 1, 1), ""))
             continue
         edits.append(comment.dropped())
-        assert isinstance(found.call.func, cst.Attribute)
-        start, end = places.end_of_receiver(found.call.func), places.end(found.call)
+        start, end = places.end_of_receiver(found.method), places.end(found.call)
         if start.row == row and end == comment.start and not places.line(row)[: start.column - 1].strip():
             above = places.line(row - 1).rstrip("\r\n")
             edits.append(Edit(Position(row - 1, len(above) + 1), start, ""))
     return tuple(edits)
 
 
-def _reordering(node: cst.BaseExpression) -> _Reordering | None:
+def _reordering(node: ast.expr) -> _Reordering | None:
     """Read ``x.permute(2, 0, 3, 1, 4)``, ``x.movedim(2, 0)`` or ``x.transpose(0, 2)`` off an expression."""
-    if not (isinstance(node, cst.Call) and isinstance(node.func, cst.Attribute)):
+    if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)) or node.keywords:
         return None
-    if any(arg.keyword is not None or arg.star for arg in node.args):
-        return None
-    values = [arg.value for arg in node.args]
-    if len(values) == 1 and isinstance(values[0], (cst.Tuple, cst.List)):
-        values = [element.value for element in values[0].elements]
-    dims = [value.evaluated_value for value in values if isinstance(value, cst.Integer)]
+    values = node.args
+    if len(values) == 1 and isinstance(values[0], (ast.Tuple, ast.List)):
+        values = values[0].elts
+    dims = [value.value for value in values if isinstance(value, ast.Constant) and type(value.value) is int]
     if len(dims) != len(values):
         return None
-    name, receiver = node.func.attr.value, node.func.value
+    name = node.func.attr
     order: list[int]
     if name == "permute" and sorted(dims) == list(range(len(dims))) and len(dims) > 1:
         order = dims
@@ -152,33 +153,32 @@ def _reordering(node: cst.BaseExpression) -> _Reordering | None:
         order = [packed, *range(1, packed), 0]
     else:
         return None
-    return None if order[0] == 0 else _Reordering(node, receiver, tuple(order))
+    return None if order[0] == 0 else _Reordering(node, node.func, tuple(order))
 
 
 _REORDERS = frozenset({"permute", "movedim", "moveaxis", "transpose", "swapaxes", "swapdims", "rearrange"})
 
 
-def _unreadable(packed: cst.BaseExpression) -> str:
+def _unreadable(packed: ast.expr) -> str:
     """Say why an expression that is unbound is not simply a permuted view."""
     behind = ""
     node = packed
-    while isinstance(node, cst.Call) and isinstance(node.func, (cst.Attribute, cst.Name)):
-        name = node.func.attr.value if isinstance(node.func, cst.Attribute) else node.func.value
+    while isinstance(node, ast.Call) and isinstance(node.func, (ast.Attribute, ast.Name)):
+        name = last_name(node.func)
         if name in _REORDERS:
             if behind:
                 return f"`.{behind}()` stands between `{name}`, which reorders the dimensions, and the unbinding"
             return f"how `{name}` reorders the dimensions is not told by numbers alone"
         behind = name
-        if not isinstance(node.func, cst.Attribute):
+        if not isinstance(node.func, ast.Attribute):
             break
         node = node.func.value
     return "the permute that brings the packed dimension to the front is not visible here"
 
 
-def _without_reordering(found: _Reordering, places: Places) -> list[Edit]:
+def _without_reordering(found: _Reordering, places: Exact) -> list[Edit]:
     """Delete ``.permute(…)`` with the white space before it, but not a comment."""
-    assert isinstance(found.call.func, cst.Attribute)
-    return [Edit(places.end_of_receiver(found.call.func), places.end(found.call), "")]
+    return [Edit(places.end_of_receiver(found.method), places.end(found.call), "")]
 
 
 def _assigned_before(unbinding: Unbinding, name: str, context: Context) -> tuple[_Reordering, list[Edit]] | str:
@@ -197,44 +197,45 @@ def _assigned_before(unbinding: Unbinding, name: str, context: Context) -> tuple
     edits: list[Edit] = []
     for assignment, other in zip(assignments, found, strict=True):
         assert other is not None
-        statement = places.statement(assignment.value)
-        if isinstance(other.receiver, cst.Name) and other.receiver.value == name and statement is not None:
-            edits.append(places.without_statement(statement))  # nothing but `qkv = qkv` would be left of it
+        onto_itself = isinstance(other.receiver, ast.Name) and other.receiver.id == name
+        if onto_itself and places.stands_alone(assignment) and len(places.block(assignment)) > 1:
+            edits.append(places.without_statement(assignment))  # nothing but `qkv = qkv` would be left of it
         else:
             edits += _without_reordering(other, places)
     return first, edits
 
 
 def _shows_view(found: _Reordering, unbinding: Unbinding, context: Context) -> bool:
-    """Whether the tensor that is permuted is seen to be a view of a packed one: its gradient is laid out in order."""
+    """The tensor that is permuted is seen to be a view of a packed one: its gradient is laid out in order."""
     receiver = found.receiver
-    if isinstance(receiver, cst.Name):
+    if isinstance(receiver, ast.Name):
         receiver = _last_assignment(receiver, unbinding, context) or receiver
-    return (
-        isinstance(receiver, cst.Call)
-        and isinstance(receiver.func, cst.Attribute)
-        and receiver.func.attr.value in _VIEWS
-    )
+    match receiver:
+        case ast.Call(func=ast.Attribute(attr=method)):
+            return method in _VIEWS
+        case _:
+            return False
 
 
-def _last_assignment(name: cst.Name, unbinding: Unbinding, context: Context) -> cst.BaseExpression | None:
+def _last_assignment(name: ast.Name, unbinding: Unbinding, context: Context) -> ast.expr | None:
     """What ``name`` was assigned just before the statement that permutes it."""
     statement = context.places.statement(name)
     assert unbinding.statement is not None
-    assignments = usage.reaching(statement or unbinding.statement, name.value, context.places)
+    assignments = usage.reaching(statement or unbinding.statement, name.id, context.places)
     return assignments[0].value if len(assignments) == 1 else None
 
 
-def _unbind_at(unbinding: Unbinding, dim: int, places: Places) -> list[Edit]:
+def _unbind_at(unbinding: Unbinding, dim: int, places: Exact) -> list[Edit]:
     """Write the packed dimension into the unbind call, or the call where a tensor was just unpacked."""
     if not unbinding.explicit:
         return [places.insert(places.end(unbinding.packed), f".unbind({dim})")]
     call = unbinding.call
-    assert isinstance(call, cst.Call)
-    for arg in call.args:
-        if arg.value is not unbinding.packed:
-            return [places.replace(arg.value, str(dim))]
-    if call.args:  # torch.unbind(packed): dim defaults to 0
+    assert isinstance(call, ast.Call)
+    arguments = [*call.args, *(keyword.value for keyword in call.keywords)]
+    for argument in arguments:
+        if argument is not unbinding.packed:
+            return [places.replace(argument, str(dim))]
+    if arguments:  # torch.unbind(packed): dim defaults to 0
         return [*with_keyword(call, "dim", str(dim), places)]
     return [Edit(places.end(call.func), places.end(call), f"({dim})")]
 
@@ -256,12 +257,12 @@ def _index(unbinding: Unbinding, context: Context) -> Fix | str:
     places, statement = context.places, unbinding.statement
     assert statement is not None
     message = "Index the packed tensor"
-    if isinstance(unbinding.packed, cst.Name):
-        parts = _parts(unbinding.packed.value, len(unbinding.targets))
+    if isinstance(unbinding.packed, ast.Name):
+        parts = _parts(unbinding.packed.id, len(unbinding.targets))
         return Fix("safe", "equivalent", message, (places.replace(unbinding.call, parts),))
     name = _free_name(unbinding, context)
     packed = places.whole(unbinding.packed)
-    edit = Edit(places.start(statement), places.end(statement.body[0]), f"{name} = {packed}")
+    edit = places.replace(statement, f"{name} = {packed}")
     line = f"{', '.join(unbinding.targets)} = {_parts(name, len(unbinding.targets))}"
     return Fix("safe", "equivalent", message, (edit, places.lines_after(statement, [line])))
 

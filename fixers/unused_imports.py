@@ -13,7 +13,7 @@ from functools import lru_cache
 
 from mha_lint.edits import apply, row_starts
 from mha_lint.findings import Edit, Position
-from mha_lint.parsing import silently
+from mha_lint.parsing import parse, parse_expression
 
 _Statement = ast.Import | ast.ImportFrom
 
@@ -63,8 +63,7 @@ def tidied(text: str, edits: Iterable[Edit], filename: str) -> tuple[Edit, ...]:
 def _parsed(text: str) -> _Module | None:
     """Collect what a module imports and uses; None where it is no Python for this interpreter."""
     try:
-        with silently():
-            tree = ast.parse(text)
+        tree = parse(text)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return None
     statements = tuple(node for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom))
@@ -122,8 +121,7 @@ def _used(tree: ast.AST) -> set[str]:
         annotation = getattr(node, "annotation", None) or getattr(node, "returns", None)
         for quoted in () if annotation is None else _strings(annotation):
             try:
-                with silently():
-                    names |= _used(ast.parse(quoted, mode="eval"))
+                names |= _used(parse_expression(quoted))
             except (SyntaxError, ValueError):
                 continue
     return names

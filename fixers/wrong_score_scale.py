@@ -2,29 +2,28 @@
 
 from __future__ import annotations
 
+import ast
 from typing import TYPE_CHECKING
-
-import libcst as cst
 
 from mha_lint.findings import Edit, Fix
 from mha_lint.fixers.scale_definition import may_be_given, mended_where_set
 from mha_lint.fixers.scaling_number import Number, number_of, power
 from mha_lint.fixers.unread import unread
-from mha_lint.model.scale import ScaleSeen
+from mha_lint.syntax.nodes import argument, parameters
 
 if TYPE_CHECKING:
     from mha_lint.fixers import Context
-    from mha_lint.model.places import Places
-    from mha_lint.rules import Hit
+    from mha_lint.model.scale import ScaleSeen
+    from mha_lint.rules.base import Hit
+    from mha_lint.syntax.exact import Exact
 
 PROBES = ("unit score variance",)
 _NO_PLACE = "the scale is applied in a way that this fixer does not rewrite"
 
 
-def fix(hit: Hit, context: Context) -> Fix | str:
+def fix(hit: Hit[ScaleSeen], context: Context) -> Fix | str:
     """Replace what the scores are multiplied or divided by, or multiply their product."""
-    seen: ScaleSeen = hit.evidence
-    places: Places = context.places
+    seen, places = hit.evidence, context.places
     scale = seen.scale
     product, applied = scale.product, scale.applied
     assert product is not None and scale.width is not None
@@ -54,45 +53,61 @@ def fix(hit: Hit, context: Context) -> Fix | str:
 
 def _mended_where_used(number: Number, width: str, context: Context) -> tuple[Edit, ...]:
     """The number replaced by the right one; what was computed for it alone goes."""
-    right: str = power(width, number.exponent, context.places)
+    right = power(width, number.exponent, context.places)
     return (context.places.replace(number.node, right), *unread(number.node, right, context))
 
 
-def _query(product: cst.CSTNode) -> str | None:
+def _query(product: ast.AST) -> str | None:
     """The name of the queries, where the product is that of a name whose last dimension it sums over."""
     match product:
-        case cst.BinaryOperation(left=cst.Name(name)):
+        case ast.BinOp(left=ast.Name(id=name)):
             return name
-        case cst.Call(func=cst.Attribute(attr=cst.Name("matmul" | "bmm")), args=[cst.Arg(value=cst.Name(name)), _]):
+        case ast.Call(func=function):
+            return _first_factor(function, [*product.args, *(keyword.value for keyword in product.keywords)])
+        case _:
+            return None
+
+
+def _first_factor(function: ast.expr, arguments: list[ast.expr]) -> str | None:
+    match function, arguments:
+        case ast.Attribute(attr="matmul" | "bmm"), [ast.Name(id=name), _]:
             return name
-        case cst.Call(
-            func=cst.Attribute(attr=cst.Name("einsum")) | cst.Name("einsum"),
-            args=[cst.Arg(value=cst.SimpleString() as equation), cst.Arg(value=cst.Name(name)), _],
+        case (
+            ast.Attribute(attr="einsum") | ast.Name(id="einsum"),
+            [ast.Constant(value=str(equation)), ast.Name(id=name), _],
         ):
-            sides, _, output = equation.raw_value.replace(" ", "").partition("->")
+            sides, _, output = equation.replace(" ", "").partition("->")
             left, _, right = sides.partition(",")
             return name if left[-1:] in right and left[-1:] not in output else None
         case _:
             return None
 
 
-def _handed_over(name: str, product: cst.CSTNode, call: cst.BaseExpression, places: Places) -> str | None:
+def _handed_over(name: str, product: ast.AST, call: ast.expr, places: Exact) -> str | None:
     """The name that a call gives for a parameter of the function which computes the product."""
     function = places.function(product)
-    if function is None or not isinstance(call, cst.Call) or any(arg.star for arg in call.args[:-1]):
+    if function is None or not isinstance(call, ast.Call):
         return None
-    parameters = [parameter.name.value for parameter in function.params.params]
-    for index, arg in enumerate(call.args):
-        keyword = parameters[index : index + 1] if arg.keyword is None and not arg.star else []
-        if keyword == [name] or (arg.keyword is not None and arg.keyword.value == name):
-            return arg.value.value if isinstance(arg.value, cst.Name) else None
-    return None
+    names = [parameter.arg for parameter in parameters(function)]
+    index = names.index(name) if name in names else len(call.args)
+    given = argument(call, index, name)
+    return given.id if isinstance(given, ast.Name) else None
 
 
-def _unscaled(product: cst.CSTNode, width: str, places: Places) -> tuple[Edit, ...]:
-    if not isinstance(product, cst.BaseExpression):
+def _unscaled(product: ast.AST, width: str, places: Exact) -> tuple[Edit, ...]:
+    if not isinstance(product, ast.expr):
         return ()
     text = f"{places.source(product)} * {power(width, -0.5, places)}"
-    binding = (cst.Attribute, cst.Subscript, cst.Call, cst.UnaryOperation)  # tighter than a product
-    chained = isinstance(product, cst.Call) and isinstance(next(places.parents(product)), binding)
+    chained = isinstance(product, ast.Call) and _binds_tighter(places.parent(product), product)
     return (places.replace(product, f"({text})" if chained else text),)
+
+
+def _binds_tighter(around: ast.AST, node: ast.expr) -> bool:
+    """A node takes what is around it before a product would."""
+    match around:
+        case ast.Attribute(value=operand) | ast.Subscript(value=operand) | ast.Call(func=operand):
+            return operand is node
+        case ast.UnaryOp():
+            return True
+        case _:
+            return False

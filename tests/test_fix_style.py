@@ -169,10 +169,14 @@ def test_a_keyword_argument_beside_a_bare_generator_gets_it_parentheses() -> Non
     import libcst as cst
 
     from mha_lint.fixers.arguments import with_keyword
-    from mha_lint.syntax.places import Places
+    from mha_lint.syntax.exact import Exact
+    from mha_lint.syntax.module import Module
 
     for text, wanted in {
         "f(x for x in y)\n": "f((x for x in y), n=1)\n",
+        "f(  # (\n    x for x in y  # )\n)\n": "f(  # (\n    (x for x in y), n=1  # )\n)\n",
+        "f((x for x in y))\n": "f((x for x in y), n=1)\n",
+        "f(a=1, *(b))\n": "f(a=1, *(b), n=1)\n",
         "f()\n": "f(n=1)\n",
         "f(  # none\n)\n": "f(  # none\nn=1)\n",
         "f(**k)\n": "f(**k, n=1)\n",
@@ -180,9 +184,10 @@ def test_a_keyword_argument_beside_a_bare_generator_gets_it_parentheses() -> Non
         "f(*(t, t))\n": "f(*(t, t), n=1)\n",
         "f(lambda a, b: (a, b))\n": "f(lambda a, b: (a, b), n=1)\n",
     }.items():
-        module = cst.parse_module(text)
-        call = cst.ensure_type(cst.ensure_type(module.body[0], cst.SimpleStatementLine).body[0], cst.Expr).value
-        assert apply(text, with_keyword(cst.ensure_type(call, cst.Call), "n", "1", Places(module, text))) == wanted
+        places = Exact(Module(text), cst.parse_module(text))
+        (statement,) = places.module.tree.body
+        assert isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Call)
+        assert apply(text, with_keyword(statement.value, "n", "1", places)) == wanted
 
 
 def dropping(call: str) -> str:

@@ -77,36 +77,39 @@ class Exact(Places):
 
     @cached_property
     def _by_span(self) -> dict[_Span, list[cst.CSTNode]]:
-        """The expressions by their spans, and functions and classes by where they start."""
+        """The expressions by their spans in ``ast``, and functions and classes by where they start."""
         found: dict[_Span, list[cst.CSTNode]] = {}
-        for node in self._spans:
-            if isinstance(node, cst.BaseExpression):
-                found.setdefault(self._as_in_ast(node), []).append(node)
-            elif isinstance(node, (cst.ClassDef, cst.FunctionDef)):
-                start = self._spans[node][0]
+        for node, (start, end) in self._spans.items():
+            if isinstance(node, (cst.ClassDef, cst.FunctionDef)):
                 found.setdefault((start, start), []).append(node)
+            elif isinstance(node, (cst.Tuple, cst.GeneratorExp)) and node.lpar:  # ast counts their parentheses in
+                inside = self._spans[node.lpar[-1]][0], self._spans[node.rpar[0]][1]
+                found.setdefault(inside, []).append(node)
+            elif isinstance(node, cst.BaseExpression):
+                found.setdefault((start, end), []).append(node)
         return found
 
-    def _as_in_ast(self, node: cst.BaseExpression) -> _Span:
-        """The span that ``ast`` gives an expression: it counts the parentheses of tuples and generators in."""
-        start, end = self._spans[node]
-        if not isinstance(node, (cst.Tuple, cst.GeneratorExp)):
-            return start, end
-        if node.lpar:
-            return self._spans[node.lpar[-1]][0], self._spans[node.rpar[0]][1]
-        if isinstance(node, cst.Tuple):
-            return start, end
-        data = self.module.data  # the only argument of a call, whose parentheses it shares
-        return data.rfind(b"(", 0, start), data.find(b")", end) + 1
-
     def node(self, node: ast.AST) -> cst.CSTNode | None:
-        """The same node of the LibCST tree; None for a tuple without parentheses in a subscript, and in an f-string."""
+        """The same node of the LibCST tree.
+
+        None for a tuple without parentheses in a subscript, which LibCST has no node for, and for what stands in an
+        f-string, of which Python before 3.12 does not know where it stands.
+        """
         kinds = _KINDS.get(type(node))
         if kinds is None:
             return None
         start, end = self.module.span(node)
         span = (start, start) if isinstance(node, ast.stmt) else (start, end)
-        return next((each for each in self._by_span.get(span, ()) if isinstance(each, kinds)), None)
+        found = next((each for each in self._by_span.get(span, ()) if isinstance(each, kinds)), None)
+        return self._bare_generator(node) if found is None and isinstance(node, ast.GeneratorExp) else found
+
+    def _bare_generator(self, node: ast.GeneratorExp) -> cst.CSTNode | None:
+        """The only argument of a call, where it shares the parentheses of the call, which ``ast`` counts in."""
+        match self.node(self.parent(node)):
+            case cst.Call(args=[cst.Arg(value=cst.GeneratorExp() as found)]):
+                return found
+            case _:
+                return None
 
     # --- where things stand --------------------------------------------------------------------------------------
 
