@@ -18,10 +18,10 @@ from mha_lint.files import Source, decode, read_source
 from mha_lint.findings import Finding
 from mha_lint.linter import lint
 from mha_lint.model.attention import analyse
-from mha_lint.syntax.module import Module
-from mha_lint.syntax.places import Places
 from mha_lint.rules import all_rules
 from mha_lint.settings import Settings
+from mha_lint.syntax.module import Module
+from mha_lint.syntax.places import Places
 
 if TYPE_CHECKING:
     from mha_lint.fixing import Fixed

@@ -101,12 +101,15 @@ def test_each_version_runs_its_own_rules(here: Path, tmp_path: Path) -> None:
     assert [(told.code, told.kind) for told in differences(compared.this, compared.other)] == [("MHA001", "lost")]
 
 
-def test_a_version_without_the_screen_finds_what_the_screen_loses(here: Path, tmp_path: Path) -> None:
-    copy = changed_copy(tmp_path / "copy", "mha_lint/screen/__init__.py", "if not _TENSORS.search(data):", "if True:")
+def test_a_version_that_looks_at_a_part_of_each_file_is_told_to_look_at_all(here: Path, tmp_path: Path) -> None:
+    whole, part = "noqa: bool = True, ", "noqa: bool = True, screened: bool = True, "
+    copy = changed_copy(tmp_path / "copy", "mha_lint/linter.py", whole, part)
+    linter = copy / "mha_lint" / "linter.py"
+    linter.write_text(linter.read_text().replace("if not codes:", "if screened or not codes:"))
     losing = laid_out(str(copy), tmp_path / "losing")
-    (compared,) = compare(texts(MARKED), losing, here)
-    assert [told.kind for told in differences(compared.this, compared.other)] == ["lost"]
-    (compared,) = compare(texts(MARKED), losing, here, without_screen=["this"])
+    (compared,) = compare(texts(MARKED), here, losing)
+    assert [told.kind for told in differences(compared.this, compared.other)] == ["new"]
+    (compared,) = compare(texts(MARKED), here, losing, without_screen=True)
     assert differences(compared.this, compared.other) == []
 
 

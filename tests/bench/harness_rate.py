@@ -182,14 +182,14 @@ Hints = tuple[tuple[str, tuple[str | int, ...]], ...]
 
 def _seen_by_the_model(data: bytes) -> tuple[dict[str, list[str]], dict[str, Hints]]:
     """By class, the methods in which the model sees scores computed, and what it knows of the inputs of forward."""
-    import libcst
 
     from mha_lint.model.attention import analyse
     from mha_lint.model.hints import input_hints
+    from mha_lint.syntax.module import Module
 
     try:
-        model = analyse(libcst.parse_module(data))
-    except (libcst.ParserSyntaxError, RecursionError, UnicodeDecodeError):
+        model = analyse(Module(data.decode()))
+    except (SyntaxError, ValueError, RecursionError):
         return {}, {}
     methods: dict[str, list[str]] = defaultdict(list)
     for symbol in sorted(model.scored):

@@ -17,13 +17,13 @@ from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
-import libcst as cst
 from recall import _folder
 
 from mha_lint.files import SourceError, decode
 from mha_lint.linter import lint
 from mha_lint.model.attention import analyse
 from mha_lint.settings import Settings
+from mha_lint.syntax.module import Module
 
 _NAME = r"(?P<layer>(?!\w*drop)\w*proj\w*|to_out|dense|wo)(?:\[0\])?"
 _APPLIED = re.compile(
@@ -74,7 +74,7 @@ def _broken(path: Path) -> Iterator[Job]:
         if not re.search(rf"self\.{last['layer'] or last['last']} = nn\.(?:Linear|ModuleList)\(", own):
             continue
         if attending is None:
-            attending = analyse(cst.parse_module(text)).scored
+            attending = analyse(Module(text)).scored
         if f"{cls.name}.forward" not in attending:
             continue
         without = body[: last.start()] + (last["y"] or "") + body[last.end() :]

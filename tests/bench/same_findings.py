@@ -1,13 +1,13 @@
 """Differences between the findings and fixes of two versions of this tool on the same files.
 
     python tests/bench/same_findings.py PACKAGE_OR_PATH... --against COMMIT [--jobs N]
-    python tests/bench/same_findings.py timm --against 8a178a5 --without-screen other
-    python tests/bench/same_findings.py timm --against . --without-screen other --mistakes 50
+    python tests/bench/same_findings.py timm --against 8a178a5 --without-screen
+    python tests/bench/same_findings.py timm --against main --mistakes 50
 
 PACKAGE_OR_PATH is a file, a folder of source, an unpacked package, or what pip is to download. COMMIT is a commit of
 this repository, or a folder with a checkout; it is compared with the files of this checkout as they are. Each version
-runs in processes of its own, all rules on, comments that silence ignored. ``--without-screen`` makes one version or
-both look at all of each file. ``--mistakes N`` adds, for N files of each package drawn by ``--seed``, texts with the
+runs in processes of its own, all rules on, comments that silence ignored. ``--without-screen`` makes COMMIT look at all
+of each file, if it is so old that it looks at a part. ``--mistakes N`` adds, for N files of each package drawn by ``--seed``, texts with the
 mistakes that the rules look for written in; ``--alone`` compares nothing but these.
 
 A difference is printed as ``path:row:column: CODE KIND: WHAT``: "lost" is a finding that the other version alone has,
@@ -25,7 +25,7 @@ import random
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -89,14 +89,13 @@ class Version:
 
 
 def compare(
-    texts: Sequence[Text], this: Path, other: Path, *, jobs: int = 1, without_screen: Iterable[str] = ()
+    texts: Sequence[Text], this: Path, other: Path, *, jobs: int = 1, without_screen: bool = False
 ) -> Iterator[Compared]:
     """What two versions, laid out in folders, say of each text, in the order of the texts.
 
-    ``without_screen`` are those of "this" and "other" that look at all of each file. Both take each text in turn, so
+    ``without_screen`` makes the other look at all of each file. Both take each text in turn, so
     that a slow spell of the machine hits both alike.
     """
-    whole = frozenset(without_screen)
     free: SimpleQueue[tuple[Version, Version]] = SimpleQueue()
 
     def both(text: Text) -> Compared:
@@ -108,8 +107,8 @@ def compare(
 
     with ExitStack() as processes:
         for _ in range(jobs):
-            ours = processes.enter_context(Version(this, screened="this" not in whole))
-            theirs = processes.enter_context(Version(other, screened="other" not in whole))
+            ours = processes.enter_context(Version(this, screened=True))
+            theirs = processes.enter_context(Version(other, screened=not without_screen))
             free.put((ours, theirs))
         with ThreadPoolExecutor(jobs) as pool:
             yield from pool.map(both, texts)
@@ -153,13 +152,12 @@ def main() -> int:
     options = _options()
     drawn = {name: getattr(options, name) for name in ("sample", "mistakes", "seed", "alone")}
     texts = [text for name in options.packages for text in texts_of(name, **drawn)]
-    whole = ("this", "other") if options.without_screen == "both" else (options.without_screen,)
     findings = count = 0
     seconds = [0.0, 0.0]
     with tempfile.TemporaryDirectory(prefix="mha-lint-same-") as name:
         this = laid_out(str(ROOT), Path(name) / "this")
         other = laid_out(options.against, Path(name) / "other", options.repository)
-        for each in compare(texts, this, other, jobs=options.jobs, without_screen=whole):
+        for each in compare(texts, this, other, jobs=options.jobs, without_screen=options.without_screen):
             findings += len(each.this.findings)
             seconds = [seconds[0] + each.this.seconds, seconds[1] + each.other.seconds]
             for difference in differences(each.this, each.other, fixes=not options.no_fixes):
@@ -175,7 +173,7 @@ def _options() -> argparse.Namespace:
     made.add_argument("packages", nargs="+", metavar="PACKAGE_OR_PATH")
     made.add_argument("--against", required=True, metavar="COMMIT", help="a commit, or a folder with a checkout")
     made.add_argument("--repository", type=Path, default=ROOT, help="where COMMIT is one (default: this repository)")
-    made.add_argument("--without-screen", choices=("this", "other", "both"), default="", help="who looks at all")
+    made.add_argument("--without-screen", action="store_true", help="COMMIT looks at all of each file")
     made.add_argument("--no-fixes", action="store_true", help="leave the fixes aside")
     made.add_argument("--mistakes", type=int, default=0, metavar="N", help="files a package to write mistakes into")
     made.add_argument("--alone", action="store_true", help="only the files with mistakes, not the package as it is")

@@ -277,17 +277,16 @@ def _spread(files: list[Path]) -> list[Path]:
 
 def classes_of(package: str, path: Path) -> list[Named]:
     """The classes of a file whose ``forward`` computes scores, as the linter's model counts them."""
-    import libcst
 
     from mha_lint.model.attention import analyse, is_module
     from mha_lint.model.hints import input_hints
+    from mha_lint.syntax.module import Module
 
     data = path.read_bytes()
     try:
-        data.decode()
-        model = analyse(libcst.parse_module(data))
+        model = analyse(Module(data.decode()))
         tree = ast.parse(data)
-    except (libcst.ParserSyntaxError, RecursionError, ValueError, SyntaxError):
+    except (RecursionError, ValueError, SyntaxError):
         return []
     nodes = {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
     found: list[Named] = []

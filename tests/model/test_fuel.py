@@ -9,7 +9,6 @@ from mha_lint import linter
 from mha_lint.files import decode
 from mha_lint.model import attention, interpreter
 from mha_lint.model.fuel import MAX_DEGREE, MAX_ITEMS, MAX_TERMS, OutOfSteps
-from mha_lint.syntax.places import Places
 from mha_lint.model.sizes import Size, product, symbol
 from mha_lint.model.values import Sequence, State, integer
 from mha_lint.rules import all_rules
@@ -17,6 +16,7 @@ from mha_lint.rules.base import Hit
 from mha_lint.rules.view_of_transposed import ViewOfTransposed
 from mha_lint.settings import Settings
 from mha_lint.syntax.module import Module
+from mha_lint.syntax.places import Places
 
 BEFORE_VIEW = """\
 import torch
@@ -122,7 +122,7 @@ def test_a_file_is_modelled_once(monkeypatch: pytest.MonkeyPatch) -> None:
     for rule in all_rules():
         for text in rule.invalid:
             modelled.clear()
-            linter.lint(decode(Path("module.py"), text.encode()), Settings(select=("ALL",)))
+            linter.lint(decode(Path("module.py"), f"import torch\n{text}".encode()), Settings(select=("ALL",)))
             assert len(modelled) == 1
 
 
