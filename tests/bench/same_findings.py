@@ -7,8 +7,8 @@
 PACKAGE_OR_PATH is a file, a folder of source, an unpacked package, or what pip is to download. COMMIT is a commit of
 this repository, or a folder with a checkout; it is compared with the files of this checkout as they are. Each version
 runs in processes of its own, all rules on, comments that silence ignored. ``--without-screen`` makes COMMIT look at all
-of each file, if it is so old that it looks at a part. ``--mistakes N`` adds, for N files of each package drawn by ``--seed``, texts with the
-mistakes that the rules look for written in; ``--alone`` compares nothing but these.
+of each file, if it is so old that it looks at a part. ``--mistakes N`` adds, for N files of each package drawn by
+``--seed``, texts with the mistakes that the rules look for written in; ``--alone`` compares nothing but these.
 
 A difference is printed as ``path:row:column: CODE KIND: WHAT``: "lost" is a finding that the other version alone has,
 "new" one that this checkout alone has, and every other kind is a field whose value changed (other → this). The exit
