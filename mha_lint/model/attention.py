@@ -83,7 +83,7 @@ def analyse(module: Module, *, every: bool = False) -> FileModel:
     """Interpret every ``nn.Module`` of the file, then every function and method that none of them reached.
 
     Classes and functions that do no work on tensors themselves, nor call a function of the file that does, are only
-    interpreted with ``every``.
+    interpreted with ``every``, which also traces the tensors that names are given.
     """
     names = collect(module.tree)
     worth = {*names.every_class, *names.functions.values()} if every else worth_it(module, names)
@@ -91,6 +91,7 @@ def analyse(module: Module, *, every: bool = False) -> FileModel:
         node: name for name, node in names.functions.items()
     }
     run = Interpreter(module, names, defined_in)
+    run.traces = every
     classes: list[ClassModel] = []
     try:
         _run_all(run, worth, classes)

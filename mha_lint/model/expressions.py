@@ -43,9 +43,8 @@ if TYPE_CHECKING:
 
 def _name(run: Interpreter, node: ast.Name, state: State) -> Value:
     name = node.id
-    if name in state.variables:
-        return state.unless_none(state.variables[name])
-    return _module_name(run, name)
+    value = state.variables.get(name)
+    return _module_name(run, name) if value is None else state.unless_none(value)
 
 
 def _module_name(run: Interpreter, name: str) -> Value:
@@ -116,18 +115,13 @@ def _attribute(run: Interpreter, node: ast.Attribute, state: State) -> Value:
 
 def attribute_of(run: Interpreter, node: ast.Attribute, state: State, *, called: bool) -> Value:
     name = node.attr
-    qualified = run.names.qualify(node)
-    if qualified is not None and not _shadowed(node, state):
-        return Qualified(qualified)
-    base = run.evaluate(node.value, state)
-    return state.unless_none(attribute(run, base, name, node, state, called=called))
-
-
-def _shadowed(node: ast.Attribute, state: State) -> bool:
     head: ast.expr = node
     while isinstance(head, ast.Attribute):
         head = head.value
-    return isinstance(head, ast.Name) and head.id in state.variables
+    if isinstance(head, ast.Name) and head.id in run.names.imports and head.id not in state.variables:
+        return Qualified(run.names.qualify(node) or "")
+    base = run.evaluate(node.value, state)
+    return state.unless_none(attribute(run, base, name, node, state, called=called))
 
 
 def attribute(run: Interpreter, base: Value, name: str, node: ast.Attribute, state: State, *, called: bool) -> Value:

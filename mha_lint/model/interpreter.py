@@ -106,14 +106,19 @@ class Interpreter(Observer):
     def step(self) -> None:
         self.steps += 1
         self.spent += 1
-        if self.spent > FILE_STEPS:
-            raise OutOfFuel
-        if self.steps > self._limit:
-            raise OutOfSteps
+        if self.spent > FILE_STEPS or self.steps > self._limit:
+            self._stop()
+
+    def _stop(self) -> None:
+        """Too many steps were taken: in the file, or in what is being run."""
+        raise OutOfFuel if self.spent > FILE_STEPS else OutOfSteps
 
     def evaluate(self, node: ast.expr, state: State) -> Value:
         """The abstract value of an expression; calls may refine ``state``."""
-        self.step()
+        self.steps += 1
+        self.spent += 1
+        if self.spent > FILE_STEPS or self.steps > self._limit:
+            self._stop()
         handler = expressions.EVALUATORS.get(type(node))
         return Unknown(self.key(node)) if handler is None else handler(self, node, state)
 
@@ -318,7 +323,7 @@ class Interpreter(Observer):
         for statement, read_later in zip(body, self._mentions.after_each(body), strict=True):
             if not states:
                 break
-            frame.read_later = outside | read_later
+            frame.read_later = (*outside, read_later)
             after: list[State] = []
             for index, state in enumerate(states):
                 if self.hurries and len(states) > index + 1:
@@ -332,7 +337,9 @@ class Interpreter(Observer):
 
     def _distinct(self, states: list[State]) -> list[State]:
         """The states that differ in what later code reads."""
-        read_later = self._frames[-1].read_later | self._frames[-1].read_inside
+        if len(states) < 2:
+            return states
+        read_later = self._frames[-1].read_inside.union(*self._frames[-1].read_later)
         unique: list[State] = []
         for state in states:
             same = next((other for other in unique if other.knows_the_same(state, read_later)), None)
@@ -452,7 +459,7 @@ class Interpreter(Observer):
             if not isinstance(statement, ast.While):
                 assignment.assign(self, statement.target, assignment.element(iterable), inside)
             read_later = frame.read_later
-            frame.read_later = read_later | self._mentions.within(statement)
+            frame.read_later = (*read_later, self._mentions.within(statement))
             frame.broken.append([])
             frame.continued.append([])
             frame.turns.append(assignment.length(iterable))
@@ -471,7 +478,7 @@ class Interpreter(Observer):
         caught = any(_catches_runtime_error(handler.type) for handler in statement.handlers)
         frame = self._frames[-1]
         read_later = frame.read_later
-        frame.read_later = read_later | self._mentions.within(statement)
+        frame.read_later = (*read_later, self._mentions.within(statement))
         self._caught += caught
         try:
             after = self.run_block(statement.body, [state])

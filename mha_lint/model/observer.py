@@ -40,6 +40,7 @@ class Observer(Numbering):
         self.meetings: dict[ast.expr, list[Meeting]] = {}  # by the calls that made tensors elsewhere
         self.attended: set[ast.expr] = set()  # unbind calls two of whose parts are multiplied
         self.scored: set[str] = set()  # "Class.method" in which, or in a function called there, attention is computed
+        self.traces = False
         self.trace: dict[ast.AST, list[ValueSeen]] = {}
         self.uses: dict[ast.AST, set[str]] = {}  # a name → what its tensor is to attention, as later code tells
         self.kinds: dict[str, set[str]] = {}  # "Class.method" → "self-attention", "grouped-query", …
@@ -150,10 +151,12 @@ class Observer(Numbering):
             found.append(ScaleSeen(scale, names, method, caller))
 
     def saw_value(self, node: ast.AST, name: str, value: Value, state: State) -> None:
-        """A name (or, under ``return``, nothing) is given a tensor."""
+        """A name (or, under ``return``, nothing) is given a tensor; told of where somebody reads the trace."""
+        if not self.traces or not isinstance(value, Tensor):
+            return
         found = self._found(self.trace, node)
         seen = ValueSeen(name, value, self._frames[-1].symbol if self._frames else "")
-        if isinstance(value, Tensor) and seen not in found:
+        if seen not in found:
             named = [
                 *((f"self.{name}", size) for name, size in state.attributes.items()),
                 *state.variables.items(),

@@ -100,7 +100,7 @@ class Frame:
     broken: list[list[State]] = field(default_factory=list)  # of each loop, the states in which it was left
     continued: list[list[State]] = field(default_factory=list)
     turns: list[Size | None] = field(default_factory=list)  # of the loops around the statement being run
-    read_later: frozenset[str] = frozenset()  # the names that code after the statement being run may read
+    read_later: tuple[frozenset[str], ...] = ()  # the names that code after the statement being run may read
     read_inside: frozenset[str] = frozenset()  # the names that functions made here may read whenever they are called
     calling: State | None = None  # the state in which the call was made that is being run
 

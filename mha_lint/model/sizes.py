@@ -117,6 +117,10 @@ class Size:
     def substitute(self, definitions: Mapping[str, Size]) -> Size:
         """Replace every defined symbol, repeatedly, until none is left."""
         size = self
+        while (name := size.symbol) is not None:
+            if name not in definitions:
+                return size
+            size = definitions[name]
         while any(name in definitions for monomial, _ in size.terms for name in monomial):
             total = ZERO
             for monomial, coefficient in size.terms:
