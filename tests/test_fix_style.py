@@ -72,13 +72,13 @@ def wholly_fixed(source: Source) -> str:
 # --- every candidate parses
 
 
-def broken(hit: Hit, context: Context) -> Fix:
+def broken(hit: Hit[Any], context: Context) -> Fix:
     """A fixer as a third party may write it: its edit does not parse."""
     start = context.places.start(hit.first)
     return Fix("safe", "repaired", "Break it", (Edit(start, start, "((("),))
 
 
-def astray(hit: Hit, context: Context) -> Fix:
+def astray(hit: Hit[Any], context: Context) -> Fix:
     """A fixer whose edit lies behind the end of the file."""
     return Fix("safe", "repaired", "Edit what is not there", (Edit(Position(9999, 1), Position(9999, 2), "x"),))
 
