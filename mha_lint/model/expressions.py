@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from mha_lint.model import assignment, calls, keeping, operators, subscripts, torch_api
@@ -44,7 +45,9 @@ if TYPE_CHECKING:
 def _name(run: Interpreter, node: ast.Name, state: State) -> Value:
     name = node.id
     value = state.variables.get(name)
-    return _module_name(run, name) if value is None else state.unless_none(value)
+    if value is None:
+        return _module_name(run, name)
+    return state.unless_none(value) if state.facts else value
 
 
 def _module_name(run: Interpreter, name: str) -> Value:
@@ -70,7 +73,12 @@ def _module_name(run: Interpreter, name: str) -> Value:
 
 
 def _constant(run: Interpreter, node: ast.Constant, state: State) -> Value:
-    match node.value:
+    return _literal(node.value)
+
+
+@lru_cache(maxsize=4096, typed=True)  # 1, 1.0 and True are equal, and not the same
+def _literal(literal: Hashable) -> Value:
+    match literal:
         case None | bool() | str() as known:
             return Const(known)
         case int(number):

@@ -50,6 +50,7 @@ MAX_DEPTH = 10
 SPARE_STEPS = 1_000  # more than MAX_STEPS, to come to the end of a method
 MAX_STEPS_OF_A_PART = 1_500  # in one call of a module that another class holds; it is run on its own as well
 
+_CHOOSING = frozenset({"T", "mT", "H", "mH", "data", "real", "ndim"})  # attributes that are operations on tensors
 WORTH_REMEMBERING = 20  # steps: a shorter call is made again
 
 
@@ -66,6 +67,7 @@ class Interpreter(Observer):
         self._limit = MAX_STEPS + SPARE_STEPS
         self._trail = Trail()
         self._mentions = Mentions(module)
+        self._choiceless: dict[ast.AST, bool] = {}
         self._called: dict[Hashable, list[tuple[State, list[ast.AST | None], list[tuple[State, Value]]]]] = {}
 
     # --- what the transfer functions need ------------------------------------------------------------------------
@@ -143,7 +145,7 @@ class Interpreter(Observer):
         outer_trail = self._trail
         try:
             if isinstance(node, ast.Lambda):
-                for value, after in self._each_choice(state, lambda s: self.evaluate(node.body, s)):
+                for value, after in self._each_choice(state, lambda s: self.evaluate(node.body, s), of=node.body):
                     frame.returned.append((after, value))
             else:
                 state.inference = state.inference or any(map(self._takes_no_gradients, node.decorator_list))
@@ -159,7 +161,7 @@ class Interpreter(Observer):
             if self._frames:
                 after.passed = after.taken
                 after.conditions = {t: taken for t, taken in after.conditions.items() if t.startswith("self.")}
-            same = next((one for one, known in unique if value == known and one.knows_the_same(after, ())), None)
+            same = next((one for one, given in unique if value == given and one.known(()) == after.known(())), None)
             if same is None:
                 unique.append((after, value))
             else:
@@ -339,20 +341,31 @@ class Interpreter(Observer):
         """The states that differ in what later code reads."""
         if len(states) < 2:
             return states
-        read_later = self._frames[-1].read_inside.union(*self._frames[-1].read_later)
+        frame = self._frames[-1]
+        read_later = frame.read_inside.union(*frame.read_later)
+        names = [name for name in {name for state in states for name in state.variables} if name in read_later]
         unique: list[State] = []
+        all_known: list[tuple[object, ...]] = []
         for state in states:
-            same = next((other for other in unique if other.knows_the_same(state, read_later)), None)
-            if same is None:
+            known = state.known(names)
+            if known in all_known:  # what the paths were told apart by no longer matters
+                unique[all_known.index(known)].agree(state)
+            else:
                 unique.append(state)
-            else:  # what the paths were told apart by no longer matters
-                same.agree(state)
+                all_known.append(known)
         if len(unique) > MAX_STATES:
             unique = [*unique[: MAX_STATES - 1], joined(unique[MAX_STATES - 1 :])]
         return unique
 
-    def _each_choice(self, state: State, run: Callable[[State], Value]) -> list[tuple[Value, State]]:
-        """Run something that may meet choices, once for each way of taking them."""
+    def _each_choice(
+        self, state: State, run: Callable[[State], Value], *, of: ast.AST | None = None
+    ) -> list[tuple[Value, State]]:
+        """Run something that may meet choices, once for each way of taking them.
+
+        ``of`` is the code that is run, whose text may tell that there are none.
+        """
+        if of is not None and self._settled(of):
+            return [(run(state), state)]
         results: list[tuple[Value, State]] = []
         pending: list[tuple[int, ...]] = [()]
         outer = self._trail
@@ -370,14 +383,31 @@ class Interpreter(Observer):
             pending += trail.others()
         return results
 
+    def _settled(self, code: ast.AST) -> bool:
+        """No value, whatever it is, makes the code choose: it calls and calculates nothing."""
+        if code not in self._choiceless:
+            self._choiceless[code] = all(map(self._chooses_nothing, nodes.walk(code)))
+        return self._choiceless[code]
+
+    def _chooses_nothing(self, node: ast.AST) -> bool:
+        match node:
+            case ast.Attribute(attr=name):
+                return name not in _CHOOSING and not any(cls.is_property(name) for cls in self.names.every_class)
+            case ast.Subscript(ctx=ast.Load()) | ast.Slice() | ast.Name() | ast.Constant() | ast.Tuple() | ast.List():
+                return True
+            case ast.Assign() | ast.Expr() | ast.AnnAssign() | ast.Return() | ast.Starred() | ast.JoinedStr():
+                return True
+            case _:
+                return False
+
     def _run_statement(self, statement: ast.stmt, state: State) -> list[State]:
         self.step()
         match statement:
             case ast.Assign() | ast.Expr() | ast.AnnAssign() | ast.AugAssign():
-                results = self._each_choice(state, partial(assignment.execute, self, statement))
+                results = self._each_choice(state, partial(assignment.execute, self, statement), of=statement)
                 return [end for _, end in results]
             case ast.Return(value=value):
-                results = self._each_choice(state, partial(self._returned, value))
+                results = self._each_choice(state, partial(self._returned, value), of=statement)
                 self._frames[-1].returned += [(end, value) for value, end in results]
                 return []
             case ast.Raise():
@@ -450,7 +480,7 @@ class Interpreter(Observer):
         results: list[tuple[Value, State]] = [(NOTHING, state)]
         if not isinstance(statement, ast.While):
             iterated = statement.iter
-            results = self._each_choice(state, lambda s: self.evaluate(iterated, s))
+            results = self._each_choice(state, lambda s: self.evaluate(iterated, s), of=iterated)
         after: list[State] = []
         broken: list[State] = []  # what a break leads past the else
         for iterable, before in results:

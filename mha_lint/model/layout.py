@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
+from functools import lru_cache
 from itertools import pairwise
 
 from mha_lint.model.sizes import ONE, Size, product
@@ -36,6 +37,7 @@ class Run:
     stride: Size
 
 
+@lru_cache(maxsize=4096)
 def contiguous_strides(shape: Shape) -> Strides:
     strides: list[Size] = []
     step = ONE
@@ -45,6 +47,7 @@ def contiguous_strides(shape: Shape) -> Strides:
     return tuple(reversed(strides))
 
 
+@lru_cache(maxsize=4096)
 def is_contiguous(shape: Shape, strides: Strides) -> Answer:
     """Whether the tensor is contiguous in torch's sense; strides of size-1 dimensions don't matter."""
     answer = Answer.ALWAYS
@@ -100,6 +103,7 @@ def runs(shape: Shape, strides: Strides) -> tuple[list[Run], bool]:
     return merged, certain
 
 
+@lru_cache(maxsize=4096)
 def view(shape: Shape, strides: Strides, target: Shape) -> tuple[Answer, Strides | None]:
     """Whether ``tensor.view(target)`` succeeds, and the strides of the result where it does.
 

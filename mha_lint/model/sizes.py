@@ -55,7 +55,7 @@ class Size:
         return len(self.terms[-1][0]) if self.terms else 0
 
     def __add__(self, other: Size) -> Size:
-        return _collect([*self.terms, *other.terms])
+        return _sum(self, other)
 
     def __neg__(self) -> Size:
         return Size(tuple((monomial, -coefficient) for monomial, coefficient in self.terms))
@@ -64,14 +64,7 @@ class Size:
         return self + -other
 
     def __mul__(self, other: Size) -> Size:
-        if self == ONE:
-            return other
-        if len(self.terms) * len(other.terms) > MAX_TERMS or self._degree + other._degree > MAX_DEGREE:
-            raise OutOfSteps
-        if len(self.terms) == len(other.terms) == 1:
-            ((left, a),), ((right, b),) = self.terms, other.terms
-            return Size(((tuple(sorted(left + right)), a * b),))
-        return _collect((tuple(sorted(left + right)), a * b) for left, a in self.terms for right, b in other.terms)
+        return other if self is ONE else self if other is ONE else _product(self, other)
 
     def divide(self, other: Size) -> Size | None:
         """The exact quotient, or None where ``other`` does not divide as a polynomial."""
@@ -93,26 +86,9 @@ class Size:
     def sign(self) -> int | None:
         """+1 or -1 where the size has that sign for all symbols >= 2, 0 where it is zero, else None."""
         try:
-            return self._sign()
+            return _sign(self)
         except OutOfSteps:  # a term of many symbols: what it is made of has a term for each choice of them
             return None
-
-    def _sign(self) -> int | None:
-        if not self.terms:
-            return 0
-        shifted = ZERO
-        for monomial, coefficient in self.terms:
-            product = constant(coefficient)
-            for name in monomial:
-                product = product * (symbol(name) + constant(2))
-            shifted = shifted + product
-        if not any(not monomial for monomial, _ in shifted.terms):
-            return None  # no constant part left: zero is reached at the smallest sizes
-        if all(coefficient > 0 for _, coefficient in shifted.terms):
-            return 1
-        if all(coefficient < 0 for _, coefficient in shifted.terms):
-            return -1
-        return None
 
     def substitute(self, definitions: Mapping[str, Size]) -> Size:
         """Replace every defined symbol, repeatedly, until none is left."""
@@ -139,6 +115,40 @@ class Size:
             factors = [str(coefficient)] if coefficient != 1 or not monomial else []
             parts.append("*".join([*factors, *monomial]))
         return " + ".join(parts).replace("+ -", "- ")
+
+
+# The same few sizes meet again and again, on each path: what they come to is kept.
+
+
+@lru_cache(maxsize=16384)
+def _sum(left: Size, right: Size) -> Size:
+    return _collect([*left.terms, *right.terms])
+
+
+@lru_cache(maxsize=16384)
+def _product(left: Size, right: Size) -> Size:
+    if len(left.terms) * len(right.terms) > MAX_TERMS or left._degree + right._degree > MAX_DEGREE:
+        raise OutOfSteps
+    return _collect((tuple(sorted(first + second)), a * b) for first, a in left.terms for second, b in right.terms)
+
+
+@lru_cache(maxsize=16384)
+def _sign(size: Size) -> int | None:
+    if not size.terms:
+        return 0
+    shifted = ZERO
+    for monomial, coefficient in size.terms:
+        product = constant(coefficient)
+        for name in monomial:
+            product = product * (symbol(name) + constant(2))
+        shifted = shifted + product
+    if not any(not monomial for monomial, _ in shifted.terms):
+        return None  # no constant part left: zero is reached at the smallest sizes
+    if all(coefficient > 0 for _, coefficient in shifted.terms):
+        return 1
+    if all(coefficient < 0 for _, coefficient in shifted.terms):
+        return -1
+    return None
 
 
 def _order(monomial: Monomial) -> tuple[int, Monomial]:

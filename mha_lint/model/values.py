@@ -6,7 +6,7 @@ All are frozen and compare by value, so that two paths through a function that k
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -390,15 +390,13 @@ class State:
         self.facts = dict(self.facts.items() & other.facts.items())
         self.passed &= other.passed
 
-    def knows_the_same(self, other: State, names: Collection[str]) -> bool:
-        """Whether the two differ in nothing but the conditions that led there, and variables besides ``names``."""
-        return (
-            self.inference == other.inference
-            and self.ranks == other.ranks
-            and self.definitions == other.definitions
-            and self.attributes == other.attributes
-            and _agree(self.variables, other.variables, names)
-        )
+    def known(self, names: Iterable[str]) -> tuple[object, ...]:
+        """What tells two states apart: all but the conditions that led there, and variables besides ``names``.
+
+        What differs most often comes first.
+        """
+        values = [self.variables.get(name) for name in names]
+        return values, self.attributes, self.definitions, self.ranks, self.inference
 
     def normal(self, size: Size) -> Size:
         return size.substitute(self.definitions)
@@ -413,17 +411,6 @@ class State:
     def forget_conditions_on(self, name: str) -> None:
         for text in [text for text in self.conditions if name in text and _mentions(text, name)]:
             del self.conditions[text]
-
-
-def _agree(mine: Mapping[str, Value], theirs: Mapping[str, Value], names: Collection[str]) -> bool:
-    """Two states give the same values to those of ``names`` that either of them knows."""
-    for name, value in mine.items():
-        if name not in names:
-            continue
-        other = theirs.get(name)
-        if other is not value and other != value:
-            return False
-    return all(name in mine for name in theirs if name in names)
 
 
 def joined(states: list[State]) -> State:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from dataclasses import dataclass, field
+from functools import cached_property
 
 from mha_lint.syntax.changes import ANY, Changes, read
 from mha_lint.syntax.nodes import FUNCTIONS, TRIES, Block, Function, dotted
@@ -11,9 +12,12 @@ from mha_lint.syntax.nodes import FUNCTIONS, TRIES, Block, Function, dotted
 TORCH_BASES = frozenset({"torch.nn.Module", "torch.nn.modules.module.Module", "lightning.LightningModule"})
 
 
-@dataclass(eq=False, slots=True)
+@dataclass(eq=False)
 class ClassInfo:
-    """A class of the file. ``bases`` are full names; bases of this file resolve through ``ModuleNames.classes``."""
+    """A class of the file. ``bases`` are full names; bases of this file resolve through ``ModuleNames.classes``.
+
+    Once all classes are collected, a class has all its parents and methods: what is asked of them is kept.
+    """
 
     name: str
     node: ast.ClassDef
@@ -24,7 +28,7 @@ class ClassInfo:
     rebound: frozenset[str] = frozenset()  # the names that its body binds more than once
     fields: frozenset[str] = frozenset()  # the names whose values are defaults of its constructor, if it has such
 
-    @property
+    @cached_property
     def lineage(self) -> list[ClassInfo]:
         """The class, then its bases of this file; a cycle is cut."""
         line: list[ClassInfo] = []
@@ -34,15 +38,24 @@ class ClassInfo:
             cls = cls.parent
         return line
 
+    @cached_property
+    def _every_method(self) -> dict[str, Function]:
+        return {name: node for cls in reversed(self.lineage) for name, node in cls.methods.items()}
+
+    @cached_property
+    def _properties(self) -> frozenset[str]:
+        return frozenset(name for name, node in self._every_method.items() if _is_property(node))
+
     def method(self, name: str) -> Function | None:
-        return next((cls.methods[name] for cls in self.lineage if name in cls.methods), None)
+        return self._every_method.get(name)
 
     def is_property(self, name: str) -> bool:
-        node = self.method(name)
-        return node is not None and any(
-            dotted(decorator) in ("property", "functools.cached_property", "cached_property")
-            for decorator in node.decorator_list
-        )
+        return name in self._properties
+
+
+def _is_property(function: Function) -> bool:
+    decorators = map(dotted, function.decorator_list)
+    return any(name in ("property", "functools.cached_property", "cached_property") for name in decorators)
 
 
 @dataclass(eq=False, slots=True)
