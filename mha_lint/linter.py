@@ -73,11 +73,10 @@ def _findings(source: Source, module: Module, settings: Settings, codes: frozens
 
 
 def _hits(model: FileModel, places: Places, codes: frozenset[str]) -> Iterator[tuple[type[Rule], Hit[Any]]]:
-    from mha_lint.rules import all_rules
+    from mha_lint.rules import rule_of
 
-    for rule in all_rules():
-        if rule.code in codes:
-            yield from ((rule, hit) for hit in _checked(rule, model, places))
+    for rule in map(rule_of, sorted(codes)):
+        yield from ((rule, hit) for hit in _checked(rule, model, places))
 
 
 def _checked(rule: type[Rule], model: FileModel, places: Places) -> Iterator[Hit[Any]]:

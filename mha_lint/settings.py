@@ -110,22 +110,17 @@ def _strength(code: str, prefixes: Iterable[str]) -> int:
 
 @lru_cache(maxsize=256)
 def _enabled(select: tuple[str, ...] | None, extend: tuple[str, ...], ignore: tuple[str, ...]) -> frozenset[str]:
-    from mha_lint.rules import defaults
+    from mha_lint.rules import codes, rule_of
 
     chosen = set()
-    for code, default in defaults().items():
-        base = (0 if default else -1) if select is None else _strength(code, select)
+    for code in codes():
+        if select is not None:
+            base = _strength(code, select)
+        else:
+            base = 0 if rule_of(code).default else -1
         if max(base, _strength(code, extend)) > _strength(code, ignore):
             chosen.add(code)
     return frozenset(chosen)
-
-
-@lru_cache(maxsize=1)
-def known_codes() -> tuple[str, ...]:
-    """The codes of all installed rules, from their entry points: no rule is imported for this."""
-    from importlib.metadata import entry_points
-
-    return tuple(sorted({point.name for point in entry_points(group="mha_lint.rules")}))
 
 
 def resolved(selectors: Iterable[str], place: str) -> tuple[str, ...]:
@@ -138,15 +133,17 @@ def resolved(selectors: Iterable[str], place: str) -> tuple[str, ...]:
 
 
 def _resolved(selector: str, place: str) -> str:
+    from mha_lint.rules import codes
+
     code = selector.upper()
-    if code == "ALL" or (code and any(known.startswith(code) for known in known_codes())):
+    if code == "ALL" or (code and any(known.startswith(code) for known in codes())):
         return code
     names = _names() if "-" in selector else {}  # importing the rules for a mistake in a code would be slow
     if selector.lower() in names:
         return names[selector.lower()]
     if names:
         raise SettingsError(f"{place}: unknown rule {selector!r}{close_match(selector.lower(), names)}")
-    raise SettingsError(f"{place}: unknown rule code {selector!r}{close_match(code, known_codes())}")
+    raise SettingsError(f"{place}: unknown rule code {selector!r}{close_match(code, codes())}")
 
 
 @lru_cache(maxsize=1)

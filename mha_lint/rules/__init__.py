@@ -1,58 +1,51 @@
-"""The rules, found through the entry-point group ``mha_lint.rules``: anyone may add one."""
+"""The rules, found through the entry-point group ``mha_lint.rules``: anyone may add one.
+
+What is to be known of a rule stands in its class. An entry point tells the code alone, so that a run imports the rules
+that it selects and no others.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import lru_cache
+from typing import TYPE_CHECKING
 
 from mha_lint.rules.base import Hit, Rule
 
-__all__ = ["Hit", "Rule", "all_rules", "defaults"]
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
 
-# True for each rule of this package that runs by default. The table spares importing the rules.
-_OURS = {
-    "MHA001": True,
-    "MHA002": True,
-    "MHA003": True,
-    "MHA004": True,
-    "MHA005": False,
-    "MHA101": True,
-    "MHA102": True,
-    "MHA103": True,
-    "MHA104": True,
-    "MHA105": True,
-    "MHA106": True,
-    "MHA107": True,
-    "MHA108": True,
-    "MHA109": True,
-    "MHA110": True,
-    "MHA111": True,
-    "MHA112": True,
-    "MHA113": True,
-}
+__all__ = ["Hit", "Rule", "all_rules", "codes", "rule_of"]
 
 
 @lru_cache(maxsize=1)
-def all_rules() -> tuple[type[Rule], ...]:
-    """Every installed rule, by code.
-
-    Raises:
-        ImportError: an installed rule can't be imported.
-    """
+def _points() -> Mapping[str, EntryPoint]:
     from importlib.metadata import entry_points  # slow to import, and not needed to read what rules need
 
-    points = {point.name: point for point in entry_points(group="mha_lint.rules")}
-    return tuple(points[code].load() for code in sorted(points))
+    return {point.name: point for point in entry_points(group="mha_lint.rules")}
 
 
 @lru_cache(maxsize=1)
-def defaults() -> Mapping[str, bool]:
-    """Tell, for the code of each installed rule, whether it runs by default.
+def codes() -> tuple[str, ...]:
+    """The codes of all installed rules, in order. No rule is imported for them."""
+    return tuple(sorted(_points()))
+
+
+@lru_cache(maxsize=None)
+def rule_of(code: str) -> type[Rule]:
+    """Import the rule of a code.
 
     Raises:
-        ImportError: an installed rule of someone else can't be imported.
+        ImportError: the rule can't be imported.
     """
-    from importlib.metadata import entry_points
+    rule: type[Rule] = _points()[code].load()
+    return rule
 
-    points = {point.name: point for point in entry_points(group="mha_lint.rules")}
-    return {code: _OURS[code] if code in _OURS else points[code].load().default for code in sorted(points)}
+
+def all_rules() -> tuple[type[Rule], ...]:
+    """Import every installed rule, in the order of codes.
+
+    Raises:
+        ImportError: a rule can't be imported.
+    """
+    return tuple(map(rule_of, codes()))
