@@ -110,17 +110,21 @@ def _strength(code: str, prefixes: Iterable[str]) -> int:
 
 @lru_cache(maxsize=256)
 def _enabled(select: tuple[str, ...] | None, extend: tuple[str, ...], ignore: tuple[str, ...]) -> frozenset[str]:
-    from mha_lint.rules import codes, rule_of
+    from mha_lint.rules import codes
 
     chosen = set()
     for code in codes():
-        if select is not None:
-            base = _strength(code, select)
-        else:
-            base = 0 if rule_of(code).default else -1
+        base = _default_strength(code) if select is None else _strength(code, select)
         if max(base, _strength(code, extend)) > _strength(code, ignore):
             chosen.add(code)
     return frozenset(chosen)
+
+
+def _default_strength(code: str) -> int:
+    """How strongly a rule is selected where nothing selects it: as by ALL, or not at all. It is imported for this."""
+    from mha_lint.rules import rule_of
+
+    return 0 if rule_of(code).default else -1
 
 
 def resolved(selectors: Iterable[str], place: str) -> tuple[str, ...]:

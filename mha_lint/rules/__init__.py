@@ -7,7 +7,7 @@ that it selects and no others.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from functools import lru_cache
+from functools import cache
 from typing import TYPE_CHECKING
 
 from mha_lint.rules.base import Hit, Rule
@@ -18,20 +18,20 @@ if TYPE_CHECKING:
 __all__ = ["Hit", "Rule", "all_rules", "codes", "rule_of"]
 
 
-@lru_cache(maxsize=1)
+@cache
 def _points() -> Mapping[str, EntryPoint]:
     from importlib.metadata import entry_points  # slow to import, and not needed to read what rules need
 
     return {point.name: point for point in entry_points(group="mha_lint.rules")}
 
 
-@lru_cache(maxsize=1)
+@cache
 def codes() -> tuple[str, ...]:
     """The codes of all installed rules, in order. No rule is imported for them."""
     return tuple(sorted(_points()))
 
 
-@lru_cache(maxsize=None)
+@cache
 def rule_of(code: str) -> type[Rule]:
     """Import the rule of a code.
 
