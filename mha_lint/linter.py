@@ -222,10 +222,10 @@ def _finding(rule: type[Rule], hit: Hit[Any], source: Source, context: Context) 
 
 def _candidate(rule: type[Rule], hit: Hit[Any], source: Source, context: Context) -> Fix | str | None:
     """The fix of a hit, which is known to parse; or why there is none."""
-    from mha_lint.fixers import all_fixers
+    from mha_lint.fixers import fixer_of
     from mha_lint.fixers.completing import completed
 
-    fixer = all_fixers().get(rule.code)
+    fixer = fixer_of(rule.code)
     if fixer is None:
         return rule.no_fix
     from mha_lint.model.fuel import OutOfSteps

@@ -20,7 +20,10 @@ Also = Literal["compile", "export"]
 
 
 class SettingsError(Exception):
-    """A setting that makes no sense; the message names the file, the key and what to write instead."""
+    """A choice that can't be followed: a setting that makes no sense, or a rule that can't be imported.
+
+    The message names the file and the key, or the package, and what to do instead.
+    """
 
 
 @dataclass(frozen=True)

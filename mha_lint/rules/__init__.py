@@ -6,29 +6,18 @@ that it selects and no others.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import cache
-from typing import TYPE_CHECKING
 
+from mha_lint.installed import load, package, points
 from mha_lint.rules.base import Hit, Rule
-
-if TYPE_CHECKING:
-    from importlib.metadata import EntryPoint
+from mha_lint.settings import SettingsError
 
 __all__ = ["Hit", "Rule", "all_rules", "codes", "rule_of"]
 
 
-@cache
-def _points() -> Mapping[str, EntryPoint]:
-    from importlib.metadata import entry_points  # slow to import, and not needed to read what rules need
-
-    return {point.name: point for point in entry_points(group="mha_lint.rules")}
-
-
-@cache
 def codes() -> tuple[str, ...]:
     """The codes of all installed rules, in order. No rule is imported for them."""
-    return tuple(sorted(_points()))
+    return tuple(points("mha_lint.rules"))
 
 
 @cache
@@ -36,9 +25,12 @@ def rule_of(code: str) -> type[Rule]:
     """Import the rule of a code.
 
     Raises:
-        ImportError: the rule can't be imported.
+        SettingsError: it can't be imported, or is no rule of this code.
     """
-    rule: type[Rule] = _points()[code].load()
+    point = points("mha_lint.rules")[code]
+    rule = load(point)
+    if not (isinstance(rule, type) and issubclass(rule, Rule)) or rule.code != code:
+        raise SettingsError(f"{code}: {point.value} of {package(point)} is no rule whose code is {code}")
     return rule
 
 
@@ -46,6 +38,6 @@ def all_rules() -> tuple[type[Rule], ...]:
     """Import every installed rule, in the order of codes.
 
     Raises:
-        ImportError: a rule can't be imported.
+        SettingsError: one can't be imported.
     """
     return tuple(map(rule_of, codes()))
