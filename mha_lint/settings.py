@@ -124,7 +124,7 @@ def _enabled(select: tuple[str, ...] | None, extend: tuple[str, ...], ignore: tu
 
 
 def _default_strength(code: str) -> int:
-    """How strongly a rule is selected where nothing selects it: as by ALL, or not at all. It is imported for this."""
+    """The strength of a rule where nothing is selected: that of ALL if it runs by default. It is imported for this."""
     from mha_lint.rules import rule_of
 
     return 0 if rule_of(code).default else -1

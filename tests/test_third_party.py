@@ -183,8 +183,12 @@ def test_two_packages_with_one_code_are_told(others: Others) -> None:
 
 
 def test_flake8_tells_a_broken_rule_in_one_line_and_shows_what_a_sound_one_finds(others: Others) -> None:
-    flake8 = ("-m", "flake8", "--select", "MHX", "broken.py")
-    assert "MHX001 a view" in others.python(*flake8).stdout
+    flake8 = ("-m", "flake8", "--extend-select", "MHX", "broken.py")
+    shown = others.python(*flake8).stdout
+    assert "MHX001 a view" in shown and "MHA001 " in shown
+    assert "MHX" not in others.python("-m", "flake8", "broken.py").stdout, (
+        "a code that no plugin of flake8 has declared"
+    )
     (others.package / "rule.py").write_text("import not_there\n")
     done = others.python(*flake8)
     assert done.returncode == 1
