@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import lru_cache
-from importlib.metadata import entry_points
-from typing import TYPE_CHECKING, Any
+from functools import cache
+from typing import TYPE_CHECKING, Any, cast
 
 from mha_lint.findings import Fix
+from mha_lint.installed import load, points
 
 if TYPE_CHECKING:
     from mha_lint.model.attention import FileModel
@@ -33,6 +33,12 @@ class Context:
 Fixer = Callable[["Hit[Any]", Context], "Fix | str"]
 
 
-@lru_cache(maxsize=1)
-def all_fixers() -> dict[str, Fixer]:
-    return {point.name: point.load() for point in entry_points(group="mha_lint.fixers")}
+@cache
+def fixer_of(code: str) -> Fixer | None:
+    """Import the fixer of a rule, if it has one.
+
+    Raises:
+        SettingsError: it can't be imported.
+    """
+    point = points("mha_lint.fixers").get(code)
+    return None if point is None else cast(Fixer, load(point))

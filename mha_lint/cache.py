@@ -7,6 +7,7 @@ import os
 import platform
 import tempfile
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import blake2b
@@ -18,6 +19,7 @@ import msgspec
 import mha_lint
 from mha_lint.files import Source
 from mha_lint.findings import Finding
+from mha_lint.installed import Group, package, points
 from mha_lint.settings import Settings
 
 FOLDER = ".mha_lint_cache"
@@ -25,6 +27,7 @@ LIMIT = 64 * 1024 * 1024  # bytes
 MOST_FILES = 50_000
 SETTLED = 2_000_000_000  # nanoseconds after which a change of a file shows in its times, on any file system
 
+_GROUPS: tuple[Group, ...] = ("mha_lint.rules", "mha_lint.fixers")
 _TAG = "Signature: 8a477f597d28d172789f06886806bc55\n# This folder is a cache of mha-lint; it can be deleted.\n"
 
 
@@ -204,20 +207,35 @@ def trim(folder: Path, limit: int = LIMIT) -> None:
 
 def _prefix(settings: Settings) -> bytes:
     """Return what findings depend on besides the file, to be hashed."""
-    return f"{mha_lint.__version__}{_tool()!r}{settings.told}".encode(errors="surrogatepass")
+    return f"{mha_lint.__version__}{_tool()}{settings.told}".encode(errors="surrogatepass")
 
 
 @lru_cache(maxsize=1)
-def _tool() -> tuple[object, ...]:
-    """The tool's files (it may be installed editable), the interpreter, and all rules and fixers."""
-    from importlib.metadata import entry_points  # slow to import, and only needed when a file is looked up
+def _tool() -> str:
+    """A digest of the interpreter, of all rules and fixers that are installed, and of the files that hold them.
 
-    package = Path(mha_lint.__file__).parent
-    folders = [package, package.parent / "fixers"]
-    stamps = [os.stat(file).st_mtime_ns for folder in folders for file in folder.rglob("*.py")]
-    installed = sorted(
-        (point.group, point.name, point.value, point.dist.version if point.dist else "")
-        for group in ("mha_lint.rules", "mha_lint.fixers")
-        for point in entry_points(group=group)
-    )
-    return platform.python_version(), len(stamps), max(stamps), installed
+    A package that is installed editable changes without its version.
+    """
+    found = [(group, point) for group in _GROUPS for point in points(group).values()]
+    installed = [(group, point.name, point.value, package(point)) for group, point in found]
+    packages = {"mha_lint", "mha_lint.fixers", *(point.module.partition(".")[0] for _, point in found)}
+    files = sorted({stamp for name in packages for stamp in _stamps(name)})
+    told = repr((platform.python_version(), installed, files))
+    return blake2b(told.encode(errors="surrogatepass"), digest_size=20).hexdigest()
+
+
+def _stamps(package: str) -> Iterator[tuple[str, int, int]]:
+    """The path, the size and the time of each file of a package that is there. Nothing of it is imported."""
+    from importlib.util import find_spec
+
+    spec = find_spec(package)
+    if spec is None:
+        return
+    files = [spec.origin] if spec.origin else []
+    for folder in spec.submodule_search_locations or ():
+        for place, _, names in os.walk(folder):
+            files += [os.path.join(place, name) for name in names if name.endswith(".py")]
+    for file in files:
+        with contextlib.suppress(OSError):
+            status = os.stat(file)
+            yield file, status.st_size, status.st_mtime_ns

@@ -293,9 +293,8 @@ def _list_rules() -> int:
 
 
 def _explain(wanted: str) -> int:
-    from inspect import cleandoc
-
     from mha_lint.rules import all_rules
+    from mha_lint.rules.page import page
     from mha_lint.syntax_error import NAME, PAGE
 
     if wanted.upper() == SYNTAX_ERROR or wanted.lower() == NAME:
@@ -305,7 +304,5 @@ def _explain(wanted: str) -> int:
     rule = rules.get(wanted.upper()) or next((rule for rule in rules.values() if rule.name == wanted.lower()), None)
     if rule is None:
         raise SettingsError(f"--explain: unknown rule code {wanted!r}{close_match(wanted.upper(), rules)}")
-    title = f"# {rule.code} {rule.name}"
-    page = cleandoc(rule.__doc__ or "")
-    say(page if page.startswith(title) else f"{title}\n\n{page}")  # a rule of others may be documented otherwise
+    say(page(rule).rstrip())
     return CLEAN

@@ -97,7 +97,8 @@ class Plugin:
             return known
         from mha_lint.linter import lint
 
-        found = tuple(lint(source, settings, noqa=self.noqa, tree=self._tree))
+        with _mistakes_as_flake8_errors():
+            found = tuple(lint(source, settings, noqa=self.noqa, tree=self._tree))
         if self.cache:
             self.cache.store(source, settings, found)
         return found
@@ -105,7 +106,7 @@ class Plugin:
 
 @contextmanager
 def _mistakes_as_flake8_errors() -> Iterator[None]:
-    """Mistakes in a settings file, told as flake8 tells its own."""
+    """Mistakes in a settings file, and rules that can't be imported, told as flake8 tells its own mistakes."""
     try:
         yield
     except SettingsError as error:

@@ -73,11 +73,10 @@ def _findings(source: Source, module: Module, settings: Settings, codes: frozens
 
 
 def _hits(model: FileModel, places: Places, codes: frozenset[str]) -> Iterator[tuple[type[Rule], Hit[Any]]]:
-    from mha_lint.rules import all_rules
+    from mha_lint.rules import rule_of
 
-    for rule in all_rules():
-        if rule.code in codes:
-            yield from ((rule, hit) for hit in _checked(rule, model, places))
+    for rule in map(rule_of, sorted(codes)):
+        yield from ((rule, hit) for hit in _checked(rule, model, places))
 
 
 def _checked(rule: type[Rule], model: FileModel, places: Places) -> Iterator[Hit[Any]]:
@@ -223,10 +222,10 @@ def _finding(rule: type[Rule], hit: Hit[Any], source: Source, context: Context) 
 
 def _candidate(rule: type[Rule], hit: Hit[Any], source: Source, context: Context) -> Fix | str | None:
     """The fix of a hit, which is known to parse; or why there is none."""
-    from mha_lint.fixers import all_fixers
+    from mha_lint.fixers import fixer_of
     from mha_lint.fixers.completing import completed
 
-    fixer = all_fixers().get(rule.code)
+    fixer = fixer_of(rule.code)
     if fixer is None:
         return rule.no_fix
     from mha_lint.model.fuel import OutOfSteps

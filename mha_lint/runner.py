@@ -19,7 +19,7 @@ from mha_lint.files import Source, SourceError, SyntaxProblem, encode, read_sour
 from mha_lint.findings import Finding
 from mha_lint.progress import Progress
 from mha_lint.report import Entry
-from mha_lint.settings import Settings
+from mha_lint.settings import Settings, SettingsError
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -190,6 +190,8 @@ def lint_one(item: Path | Source, configuration: Configuration, cache: LintCache
         findings = _linted(source, settings)
     except SourceError as error:
         return Linted(path, error=str(error))
+    except SettingsError as error:
+        return Linted(path, error=f"{path}: {error}")
     except Exception as error:  # a bug in a rule must cost one file, not the run
         return Linted(path, error=crash("linting this file", error, path), detail=_traceback())
     result = Linted(path, findings, source if findings else None)

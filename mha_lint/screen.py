@@ -1,4 +1,4 @@
-"""Which files can possibly hold a finding: a look at the bytes, before anything is parsed.
+"""A look at the bytes of a file, before anything is parsed: it tells whether a rule could find something.
 
 It may over-admit; it never under-admits.
 """
@@ -14,7 +14,7 @@ _ATTENTION = re.compile(rb"[sS]oftmax|scaled_dot_product_attention|MultiheadAtte
 
 
 def admits(data: bytes) -> bool:
-    """Whether the file must be parsed. UTF-16 and the like are no Python source; ASCII bytes are themselves."""
+    """Tell whether the file must be parsed. UTF-16 and the like are no Python source; ASCII bytes are themselves."""
     if not _TENSORS.search(data):
         return False
     return bool(_VIEW.search(data) or _UNBIND.search(data) or _ATTENTION.search(data))

@@ -20,7 +20,10 @@ Also = Literal["compile", "export"]
 
 
 class SettingsError(Exception):
-    """A setting that makes no sense; the message names the file, the key and what to write instead."""
+    """A choice that can't be followed: a setting that makes no sense, or a rule that can't be imported.
+
+    The message names the file and the key, or the package, and what to do instead.
+    """
 
 
 @dataclass(frozen=True)
@@ -110,22 +113,21 @@ def _strength(code: str, prefixes: Iterable[str]) -> int:
 
 @lru_cache(maxsize=256)
 def _enabled(select: tuple[str, ...] | None, extend: tuple[str, ...], ignore: tuple[str, ...]) -> frozenset[str]:
-    from mha_lint.rules import defaults
+    from mha_lint.rules import codes
 
     chosen = set()
-    for code, default in defaults().items():
-        base = (0 if default else -1) if select is None else _strength(code, select)
+    for code in codes():
+        base = _default_strength(code) if select is None else _strength(code, select)
         if max(base, _strength(code, extend)) > _strength(code, ignore):
             chosen.add(code)
     return frozenset(chosen)
 
 
-@lru_cache(maxsize=1)
-def known_codes() -> tuple[str, ...]:
-    """The codes of all installed rules, from their entry points: no rule is imported for this."""
-    from importlib.metadata import entry_points
+def _default_strength(code: str) -> int:
+    """The strength of a rule where nothing is selected: that of ALL if it runs by default. It is imported for this."""
+    from mha_lint.rules import rule_of
 
-    return tuple(sorted({point.name for point in entry_points(group="mha_lint.rules")}))
+    return 0 if rule_of(code).default else -1
 
 
 def resolved(selectors: Iterable[str], place: str) -> tuple[str, ...]:
@@ -138,15 +140,17 @@ def resolved(selectors: Iterable[str], place: str) -> tuple[str, ...]:
 
 
 def _resolved(selector: str, place: str) -> str:
+    from mha_lint.rules import codes
+
     code = selector.upper()
-    if code == "ALL" or (code and any(known.startswith(code) for known in known_codes())):
+    if code == "ALL" or (code and any(known.startswith(code) for known in codes())):
         return code
     names = _names() if "-" in selector else {}  # importing the rules for a mistake in a code would be slow
     if selector.lower() in names:
         return names[selector.lower()]
     if names:
         raise SettingsError(f"{place}: unknown rule {selector!r}{close_match(selector.lower(), names)}")
-    raise SettingsError(f"{place}: unknown rule code {selector!r}{close_match(code, known_codes())}")
+    raise SettingsError(f"{place}: unknown rule code {selector!r}{close_match(code, codes())}")
 
 
 @lru_cache(maxsize=1)

@@ -14,7 +14,6 @@ from checkout import ROOT
 import mha_lint
 from mha_lint import cli
 from mha_lint.options import FORMATS
-from mha_lint.rules import all_rules
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -148,16 +147,6 @@ def test_the_versioning_page_tells_every_exit_status_and_the_oldest_versions() -
     for name, package in (("torch, to execute code", "torch"), ("flake8, for the plugin", "flake8")):
         (requirement,) = extras[package]
         assert f"| {name} | {requirement.removeprefix(f'{package}>=')} and newer |" in VERSIONING
-
-
-def test_the_readme_lists_every_rule_with_its_severity_and_fix() -> None:
-    rows = dict(re.findall(r"^\| \[(MHA\d+)\]\(docs/rules/[^)]*\) \| (.*)$", README, re.MULTILINE))
-    assert rows.keys() == {rule.code for rule in all_rules()}
-    for rule in all_rules():
-        name, severity, fix, _ = (cell.strip() for cell in rows[rule.code].split("|", 3))
-        expected = f"{rule.applicability}, *{rule.relation}*" if rule.applicability else "none"
-        default = rule.severity if rule.default else f"{rule.severity}, off by default"
-        assert (name, severity, fix) == (rule.name, default, expected)
 
 
 def test_the_readme_names_every_output_format() -> None:

@@ -90,7 +90,7 @@ VIEWED = HEAD + "def merge(x):\n    b, h, t, d = x.shape\n    return x.transpose
 def test_a_candidate_that_does_not_parse_is_never_shown_whoever_wrote_the_fixer(
     monkeypatch: pytest.MonkeyPatch, fixer: fixers.Fixer
 ) -> None:
-    monkeypatch.setattr(fixers, "all_fixers", lambda: {"MHA001": fixer})
+    monkeypatch.setattr(fixers, "fixer_of", lambda code: fixer)
     (finding,) = found(VIEWED, "MHA001")
     assert finding.fix is None
     assert "would not have parsed" in finding.no_fix_reason

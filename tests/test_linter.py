@@ -10,7 +10,7 @@ import pytest
 
 from mha_lint.files import Source, SourceError
 from mha_lint.linter import lint
-from mha_lint.rules import all_rules, defaults
+from mha_lint.rules import all_rules
 from mha_lint.screen import admits
 from mha_lint.settings import Settings
 
@@ -114,8 +114,29 @@ def test_tensors_are_followed_through_calls_classes_and_loops(text: str) -> None
     assert lint(source("import torch\n" + text), ALL)
 
 
-def test_rules_run_by_default_as_they_say_themselves() -> None:
-    assert defaults() == {rule.code: rule.default for rule in all_rules()}
+@pytest.mark.parametrize(
+    ("arguments", "imported"),
+    [
+        (["--select", "MHA104,needless-contiguous"], len(all_rules())),  # a name is looked up in all of them
+        (["--select", "MHA104,MHA004"], 2),
+        (["--select", "MHA0", "--ignore", "MHA00"], 0),
+        ([], len(all_rules())),
+    ],
+)
+def test_a_run_imports_the_rules_that_it_selects_and_no_others(
+    arguments: list[str], imported: int, tmp_path: Path
+) -> None:
+    path = tmp_path / "model.py"
+    path.write_text(FINE)
+    code = (
+        "import sys\nfrom importlib.metadata import entry_points\nfrom mha_lint.cli import main\n"
+        "status = main(['--isolated', '--no-cache', *sys.argv[1:]])\nassert status == 0, status\n"
+        "values = {point.module for point in entry_points(group='mha_lint.rules')}\n"
+        "print(len(values & set(sys.modules)))\n"
+    )
+    command = [sys.executable, "-c", code, "-q", *arguments, str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout == f"{imported}\n"
 
 
 def test_clean_attention_is_linted_without_libcst(tmp_path: Path) -> None:

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import subprocess
 import sys
 import venv
 import zipfile
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from checkout import ROOT, copy_to
 from samples import BROKEN
 
 import mha_lint
+from mha_lint.rules import Rule
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -49,15 +52,23 @@ def test_every_package_is_listed() -> None:
     assert set(PYPROJECT["tool"]["setuptools"]["packages"]) == packages
 
 
-def test_every_rule_and_fixer_file_has_its_entry_point() -> None:
+def test_every_rule_and_fixer_has_its_entry_point_under_its_code() -> None:
     points = PYPROJECT["project"]["entry-points"]
-    for group, folder, package in (
-        ("mha_lint.rules", ROOT / "mha_lint/rules", "mha_lint.rules"),
-        ("mha_lint.fixers", ROOT / "fixers", "mha_lint.fixers"),
-    ):
-        modules = {value.partition(":")[0].removeprefix(f"{package}.") for value in points[group].values()}
-        assert modules <= {file.stem for file in folder.glob("*.py")}
-    assert set(points["mha_lint.fixers"]) <= set(points["mha_lint.rules"])
+    rules = {}
+    for module in modules("mha_lint.rules", ROOT / "mha_lint/rules"):
+        for name, value in vars(module).items():
+            if isinstance(value, type) and issubclass(value, Rule) and value.__module__ == module.__name__:
+                rules[value.code] = f"{module.__name__}:{name}"
+    assert points["mha_lint.rules"] == rules
+    fixers = [each for each in modules("mha_lint.fixers", ROOT / "fixers") if hasattr(each, "fix")]
+    assert sorted(points["mha_lint.fixers"].values()) == sorted(f"{each.__name__}:fix" for each in fixers)
+    assert points["mha_lint.fixers"].keys() <= rules.keys()
+
+
+def modules(package: str, folder: Path) -> list[ModuleType]:
+    """The modules of a package of rules or fixers, without those that hold what several share."""
+    names = sorted(file.stem for file in folder.glob("*.py") if file.stem not in ("__init__", "base"))
+    return [importlib.import_module(f"{package}.{name}") for name in names]
 
 
 @pytest.mark.slow

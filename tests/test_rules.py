@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import runpy
+import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
+from checkout import ROOT
 
 from mha_lint.files import decode
+from mha_lint.fixers import fixer_of
 from mha_lint.linter import lint
 from mha_lint.rules import Rule, all_rules
 from mha_lint.settings import Settings
 
-DOCS = Path(__file__).parents[1] / "docs"
 HEADINGS = (
     "## What it does",
     "## Why it matters",
@@ -46,7 +49,51 @@ def test_rule_has_examples_on_both_sides_and_a_whole_page(rule: type[Rule]) -> N
     assert places == sorted(places)
 
 
-def test_pages_in_docs_are_the_docstrings() -> None:
-    pages = runpy.run_path(str(DOCS / "write_rules.py"))["pages"]()
-    written = {path.name: path.read_text(encoding="utf-8") for path in (DOCS / "rules").glob("*.md")}
-    assert written == pages, "run: python docs/write_rules.py"
+@pytest.mark.parametrize("rule", all_rules(), ids=lambda rule: rule.code)
+def test_a_rule_says_what_it_finds_why_it_matters_and_what_its_fix_claims_or_why_there_is_none(
+    rule: type[Rule],
+) -> None:
+    assert rule.finds and not rule.finds.endswith(".")
+    assert rule.why.endswith(".")
+    fixed = fixer_of(rule.code) is not None
+    assert fixed == (rule.applicability is not None) == (rule.relation is not None) == (not rule.no_fix)
+
+
+def written() -> dict[str, Any]:
+    """The script that writes what the pages say of each rule."""
+    return runpy.run_path(str(ROOT / "docs/write_rules.py"))
+
+
+def test_what_the_pages_say_of_the_rules_is_what_their_classes_say() -> None:
+    stale = written()["stale"]()
+    assert not stale, f"run `make docs`: {', '.join(stale)}"
+
+
+def test_each_file_that_differs_from_what_the_classes_say_is_named_and_written(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(ROOT / "docs/rules", tmp_path / "docs/rules")
+    shutil.copy(ROOT / "README.md", tmp_path)
+    script = written()
+    script["stale"].__globals__["ROOT"] = tmp_path
+    assert script["stale"]() == []
+    folder, readme = tmp_path / "docs/rules", tmp_path / "README.md"
+    (folder / "unbind-qkv.md").unlink()
+    (folder / "gone.md").write_text("# MHA999 gone\n")
+    (folder / "README.md").write_text(
+        (folder / "README.md").read_text("utf-8").replace("| info |", "| error |"), "utf-8"
+    )
+    page = readme.read_text("utf-8")
+    readme.write_text(page.replace("safe, *repaired*", "unsafe, *repaired*") + "A line behind the table.\n", "utf-8")
+    names = ["README.md", "docs/rules/README.md", "docs/rules/gone.md", "docs/rules/unbind-qkv.md"]
+    assert script["stale"]() == names
+    script["main"]()
+    told = capsys.readouterr().out.splitlines()
+    assert told == [
+        "wrote README.md",
+        "wrote docs/rules/README.md",
+        "deleted docs/rules/gone.md: its rule is gone",
+        "wrote docs/rules/unbind-qkv.md",
+    ]
+    assert script["stale"]() == []
+    assert readme.read_text("utf-8") == page + "A line behind the table.\n"

@@ -1,58 +1,43 @@
-"""The rules, found through the entry-point group ``mha_lint.rules``: anyone may add one."""
+"""The rules, found through the entry-point group ``mha_lint.rules``: anyone may add one.
+
+What is to be known of a rule stands in its class. An entry point tells the code alone, so that a run imports the rules
+that it selects and no others.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from functools import lru_cache
+from functools import cache
 
+from mha_lint.installed import load, package, points
 from mha_lint.rules.base import Hit, Rule
+from mha_lint.settings import SettingsError
 
-__all__ = ["Hit", "Rule", "all_rules", "defaults"]
-
-# True for each rule of this package that runs by default. The table spares importing the rules.
-_OURS = {
-    "MHA001": True,
-    "MHA002": True,
-    "MHA003": True,
-    "MHA004": True,
-    "MHA005": False,
-    "MHA101": True,
-    "MHA102": True,
-    "MHA103": True,
-    "MHA104": True,
-    "MHA105": True,
-    "MHA106": True,
-    "MHA107": True,
-    "MHA108": True,
-    "MHA109": True,
-    "MHA110": True,
-    "MHA111": True,
-    "MHA112": True,
-    "MHA113": True,
-}
+__all__ = ["Hit", "Rule", "all_rules", "codes", "rule_of"]
 
 
-@lru_cache(maxsize=1)
+def codes() -> tuple[str, ...]:
+    """The codes of all installed rules, in order. No rule is imported for them."""
+    return tuple(points("mha_lint.rules"))
+
+
+@cache
+def rule_of(code: str) -> type[Rule]:
+    """Import the rule of a code.
+
+    Raises:
+        SettingsError: it can't be imported, or is no rule of this code.
+    """
+    point = points("mha_lint.rules")[code]
+    rule = load(point)
+    if not (isinstance(rule, type) and issubclass(rule, Rule)) or rule.code != code:
+        raise SettingsError(f"{code}: {point.value} of {package(point)} is no rule whose code is {code}")
+    return rule
+
+
 def all_rules() -> tuple[type[Rule], ...]:
-    """Every installed rule, by code.
+    """Import every installed rule, in the order of codes.
 
     Raises:
-        ImportError: an installed rule can't be imported.
+        SettingsError: one can't be imported.
     """
-    from importlib.metadata import entry_points  # slow to import, and not needed to read what rules need
-
-    points = {point.name: point for point in entry_points(group="mha_lint.rules")}
-    return tuple(points[code].load() for code in sorted(points))
-
-
-@lru_cache(maxsize=1)
-def defaults() -> Mapping[str, bool]:
-    """Tell, for the code of each installed rule, whether it runs by default.
-
-    Raises:
-        ImportError: an installed rule of someone else can't be imported.
-    """
-    from importlib.metadata import entry_points
-
-    points = {point.name: point for point in entry_points(group="mha_lint.rules")}
-    return {code: _OURS[code] if code in _OURS else points[code].load().default for code in sorted(points)}
+    return tuple(map(rule_of, codes()))

@@ -32,11 +32,12 @@ class Hit(Generic[Evidence]):
 
 
 class Rule(ABC):
-    """A rule's docstring is its documentation page; see ``docs/rules``."""
+    """All that is known of a rule stands in its class. Its docstring is its page, but for the heading."""
 
-    code: ClassVar[str]
+    code: ClassVar[str]  # the name of its entry point, too
     name: ClassVar[str]
     severity: ClassVar[Severity]
+    finds: ClassVar[str] = ""  # in a few words, for tables of rules
     why: ClassVar[str]
     default: ClassVar[bool] = True
     no_fix: ClassVar[str] = ""  # of a rule without a fixer: why there is none

@@ -22,11 +22,7 @@ _STAGE = re.compile(r"prefill|prompt|decod|increment|first|empty|step|generat", 
 
 
 class CausalFlagWithCache(Rule):
-    """# MHA109 causal-flag-with-cache
-
-    **warning** · no fix
-
-    ## What it does
+    """## What it does
 
     Flags `scaled_dot_product_attention` with `is_causal=True` on a path on which the keys come from a cache and
     nothing compares the lengths: there can be more keys than queries.
@@ -72,6 +68,7 @@ class CausalFlagWithCache(Rule):
     code = "MHA109"
     name = "causal-flag-with-cache"
     severity = "warning"
+    finds = "`is_causal=True` on keys from a cache, whatever their number"
     why = "The flag's mask is aligned top left: a new token sees the oldest keys of the cache, and not its own."
     no_fix = "the code does not say whether one token or several are decoded at a time"
     invalid: ClassVar = (

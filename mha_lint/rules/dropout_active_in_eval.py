@@ -37,11 +37,7 @@ class Ungated:
 
 
 class DropoutActiveInEval(Rule):
-    """# MHA103 dropout-active-in-eval
-
-    **error** · fix: unsafe, relation *corrected*
-
-    ## What it does
+    """## What it does
 
     Flags dropout of an attention that is not switched off in eval mode: `scaled_dot_product_attention` with a
     `dropout_p` that no `self.training` gates, and `F.dropout` of scores, weights or their context with no `training=`,
@@ -91,6 +87,7 @@ class DropoutActiveInEval(Rule):
     code = "MHA103"
     name = "dropout-active-in-eval"
     severity = "error"
+    finds = "dropout of an attention that no `self.training` gates"
     why = "These functions drop whenever the rate is above 0: in eval mode each call gives another, worse result."
     applicability = "unsafe"
     relation = "corrected"

@@ -17,11 +17,7 @@ if TYPE_CHECKING:
 
 
 class HeadsMergedWithoutTranspose(Rule):
-    """# MHA101 heads-merged-without-transpose
-
-    **error** · fix: unsafe, relation *corrected*
-
-    ## What it does
+    """## What it does
 
     Flags the result of an attention of shape `(b, h, t, d)` that is reshaped or viewed to `(b, t, h*d)` although the
     tokens lie between the heads and their features; also `(b*h, t, d)`, and any other order in which the heads are
@@ -71,6 +67,7 @@ class HeadsMergedWithoutTranspose(Rule):
     code = "MHA101"
     name = "heads-merged-without-transpose"
     severity = "error"
+    finds = "`(b, h, t, d)` reshaped to `(b, t, h*d)`, which scrambles the tokens"
     why = "A reshape keeps the order of the numbers: each token gets features of other tokens, and nothing raises."
     applicability = "unsafe"
     relation = "corrected"

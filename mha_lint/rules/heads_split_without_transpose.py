@@ -20,11 +20,7 @@ _ATTENTION = re.compile(r"att(?:n|en|\b)|mha|(?:^|_)heads?|Heads?(?:$|[A-Z])", r
 
 
 class HeadsSplitWithoutTranspose(Rule):
-    """# MHA102 heads-split-without-transpose
-
-    **error** · fix: unsafe, relation *corrected*
-
-    ## What it does
+    """## What it does
 
     Flags a projection of shape `(b, t, h*d)` that is viewed or reshaped straight to `(b, h, t, d)` or `(b*h, t, d)`,
     and one of shape `(t, b, h*d)` that is viewed or reshaped straight to `(b*h, t, d)`.
@@ -70,6 +66,7 @@ class HeadsSplitWithoutTranspose(Rule):
     code = "MHA102"
     name = "heads-split-without-transpose"
     severity = "error"
+    finds = "`(b, t, h*d)` viewed as `(b, h, t, d)`, which scrambles the tokens"
     why = "A view keeps the order of the numbers: each head gets all features of a few tokens, and nothing raises."
     applicability = "unsafe"
     relation = "corrected"

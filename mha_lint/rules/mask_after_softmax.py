@@ -18,11 +18,7 @@ _PRODUCTS = frozenset({"matmul", "bmm", "einsum"})
 
 
 class MaskAfterSoftmax(Rule):
-    """# MHA107 mask-after-softmax
-
-    **error** · no fix
-
-    ## What it does
+    """## What it does
 
     Flags attention weights that are masked after the softmax, by a fill with 0 or a product with a mask, and are
     then multiplied with the values, although the scores were not masked before the softmax.
@@ -70,6 +66,7 @@ class MaskAfterSoftmax(Rule):
     code = "MHA107"
     name = "mask-after-softmax"
     severity = "error"
+    finds = "weights masked after the softmax, of scores that are not masked"
     no_fix = "the code does not say which keys the scores should leave out, and where"
     why = "The softmax has shared out the weight among the masked keys too: what is left sums to less than one."
     invalid: ClassVar = (

@@ -19,11 +19,7 @@ if TYPE_CHECKING:
 
 
 class MaskAndCausalFlag(Rule):
-    """# MHA112 mask-and-causal-flag
-
-    **error** · no fix
-
-    ## What it does
+    """## What it does
 
     Flags `scaled_dot_product_attention` that is given `attn_mask` together with `is_causal=True` where both can be set
     at once.
@@ -66,6 +62,7 @@ class MaskAndCausalFlag(Rule):
     code = "MHA112"
     name = "mask-and-causal-flag"
     severity = "error"
+    finds = "`attn_mask` and `is_causal=True` that can be set at once"
     why = "The two exclude each other: torch raises a RuntimeError, or, in some kernels, drops one without a word."
     no_fix = "the code does not say whether the mask is causal already, or must be joined with a causal one"
     invalid: ClassVar = (

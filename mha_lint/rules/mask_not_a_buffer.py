@@ -33,11 +33,7 @@ class Stray:
 
 
 class MaskNotABuffer(Rule):
-    """# MHA110 mask-not-a-buffer
-
-    **warning** · fix: safe, relation *repaired*
-
-    ## What it does
+    """## What it does
 
     Flags a tensor, such as a causal mask, that is used with scores, weights, projections or parameters, although the
     constructor keeps it as a plain attribute, or it is made with no `device=`.
@@ -86,6 +82,7 @@ class MaskNotABuffer(Rule):
     code = "MHA110"
     name = "mask-not-a-buffer"
     severity = "warning"
+    finds = "a mask that stays on the CPU when the module moves"
     why = "It stays on the CPU when the module moves: the first operation with a tensor on the GPU raises."
     applicability = "safe"
     relation = "repaired"

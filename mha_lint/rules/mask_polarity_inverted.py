@@ -32,11 +32,7 @@ class Inverted:
 
 
 class MaskPolarityInverted(Rule):
-    """# MHA106 mask-polarity-inverted
-
-    **error** · fix: unsafe, relation *corrected*
-
-    ## What it does
+    """## What it does
 
     Flags causal masks that are used the wrong way round: `triu(diagonal=1)` given as a boolean `attn_mask` to
     `scaled_dot_product_attention`, `tril()` given to `masked_fill` or to `nn.MultiheadAttention`, `torch.where` with
@@ -85,6 +81,7 @@ class MaskPolarityInverted(Rule):
     code = "MHA106"
     name = "mask-polarity-inverted"
     severity = "error"
+    finds = "a causal mask that hides the past and shows the future"
     why = "True means attend in some functions, and ignore in others: this mask hides the past and shows the future."
     applicability = "unsafe"
     relation = "corrected"

@@ -29,11 +29,7 @@ class Unmasked:
 
 
 class MaskValueMasksNothing(Rule):
-    """# MHA111 mask-value-masks-nothing
-
-    **error** · fix: unsafe, relation *corrected*
-
-    ## What it does
+    """## What it does
 
     Flags attention scores that are filled, where they are masked, with 0 or with a tiny number such as `-1e-9` before
     they go through a softmax. It also flags scores that are multiplied by a mask of zeros and ones.
@@ -82,6 +78,7 @@ class MaskValueMasksNothing(Rule):
     code = "MHA111"
     name = "mask-value-masks-nothing"
     severity = "error"
+    finds = "scores masked with about 0: `-1e-9` for `-1e9`"
     why = "The softmax gives a score of about 0 the weight of an average key: what is filled with it is not masked."
     applicability = "unsafe"
     relation = "corrected"

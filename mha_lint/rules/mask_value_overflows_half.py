@@ -26,11 +26,7 @@ _TOLD_BY_TYPE = re.compile(r"dtype|half|fp16|float16|float32|bf16|precision|auto
 
 
 class MaskValueOverflowsHalf(Rule):
-    """# MHA108 mask-value-overflows-half
-
-    **warning** · fix: safe, relation *repaired*
-
-    ## What it does
+    """## What it does
 
     Flags `masked_fill(mask, -1e9)`, and any other finite number beyond ±65504, of attention scores before a softmax.
 
@@ -78,6 +74,7 @@ class MaskValueOverflowsHalf(Rule):
     code = "MHA108"
     name = "mask-value-overflows-half"
     severity = "warning"
+    finds = "`masked_fill(mask, -1e9)`, which raises in float16"
     why = "float16 ends at 65504: in half precision, or under autocast, the fill raises a RuntimeError."
     applicability = "safe"
     relation = "repaired"

@@ -34,11 +34,7 @@ class Unprojected:
 
 
 class MissingOutputProjection(Rule):
-    """# MHA003 missing-output-projection
-
-    **warning** · fix: unsafe, relation *extended*
-
-    ## What it does
+    """## What it does
 
     Flags a multi-head attention whose merged heads (transpose and merge, `flatten`, `rearrange`, or `torch.cat`
     over per-head modules) leave the module with no linear map after the merge (`nn.Linear`, a 1x1 convolution, a
@@ -98,6 +94,7 @@ class MissingOutputProjection(Rule):
     code = "MHA003"
     name = "missing-output-projection"
     severity = "warning"
+    finds = "multi-head attention whose merged heads are returned without a linear map"
     why = "Without an output projection no head's result can be mixed with another's: Concat(heads) lacks its W^O."
     applicability = "unsafe"
     relation = "extended"

@@ -29,11 +29,7 @@ class Needless:
 
 
 class NeedlessContiguous(Rule):
-    """# MHA004 needless-contiguous
-
-    **info** · fix: safe, relation *equivalent*
-
-    ## What it does
+    """## What it does
 
     Flags `.contiguous()` on a tensor that is contiguous on every path through the code, and `.contiguous()` right
     before `.reshape(...)`, which copies by itself where it must.
@@ -80,6 +76,7 @@ class NeedlessContiguous(Rule):
     code = "MHA004"
     name = "needless-contiguous"
     severity = "info"
+    finds = "`.contiguous()` on a tensor proved contiguous, or right before `.reshape()`"
     why = "The code does the same without it, and copies no more: `.reshape()` copies where no view is possible."
     applicability = "safe"
     relation = "equivalent"

@@ -29,11 +29,7 @@ class Added:
 
 
 class NumberMaskIsAdded(Rule):
-    """# MHA113 number-mask-is-added
-
-    **error** · fix: unsafe, relation *corrected*
-
-    ## What it does
+    """## What it does
 
     Flags masks of zeros and ones, of a floating or integer type, given to `scaled_dot_product_attention` as
     `attn_mask`, or to `nn.MultiheadAttention` as `attn_mask` or `key_padding_mask`.
@@ -79,6 +75,7 @@ class NumberMaskIsAdded(Rule):
     code = "MHA113"
     name = "number-mask-is-added"
     severity = "error"
+    finds = "a mask of zeros and ones that is added to the scores"
     why = "A mask that is not boolean is added to the scores: a 1 in it makes a key more likely, and masks nothing."
     applicability = "unsafe"
     relation = "corrected"

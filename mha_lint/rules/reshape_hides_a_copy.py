@@ -16,11 +16,7 @@ if TYPE_CHECKING:
 
 
 class ReshapeHidesACopy(Rule):
-    """# MHA005 reshape-hides-a-copy
-
-    **info** · off by default · fix: safe, relation *equivalent*
-
-    ## What it does
+    """## What it does
 
     Flags `.reshape(...)` of a tensor that was transposed, permuted, expanded or sliced so that no strides can express
     the new shape: on every path it copies.
@@ -60,6 +56,7 @@ class ReshapeHidesACopy(Rule):
     code = "MHA005"
     name = "reshape-hides-a-copy"
     severity = "info"
+    finds = "`.reshape()` that copies on every path"
     why = "`.reshape` copies here on every path; `.contiguous().view` says so."
     default = False
     applicability = "safe"

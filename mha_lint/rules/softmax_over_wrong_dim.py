@@ -15,11 +15,7 @@ if TYPE_CHECKING:
 
 
 class SoftmaxOverWrongDim(Rule):
-    """# MHA105 softmax-over-wrong-dim
-
-    **error** · fix: unsafe, relation *corrected*
-
-    ## What it does
+    """## What it does
 
     Flags a softmax of attention scores over another dimension than the one along which the weights are then summed
     over the values: the queries', the heads', the batch's. A softmax that names no dimension is flagged where torch
@@ -67,6 +63,7 @@ class SoftmaxOverWrongDim(Rule):
     code = "MHA105"
     name = "softmax-over-wrong-dim"
     severity = "error"
+    finds = "softmax over another dimension than the one that is summed over the values"
     why = "The weights that a query gives to its values do not sum to one, and depend on the other queries."
     applicability = "unsafe"
     relation = "corrected"

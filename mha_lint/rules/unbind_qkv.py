@@ -31,11 +31,7 @@ class Unbinding:
 
 
 class UnbindQkv(Rule):
-    """# MHA002 unbind-qkv
-
-    **info** · fix: safe, relation *equivalent*
-
-    ## What it does
+    """## What it does
 
     Flags `.unbind(0)` (also `dim=0`, `torch.unbind(t, 0)`, and unpacking `q, k, v = qkv`, which calls unbind) on a
     packed QKV tensor, or on one that packs two of the three.
@@ -88,6 +84,7 @@ class UnbindQkv(Rule):
     code = "MHA002"
     name = "unbind-qkv"
     severity = "info"
+    finds = "`.unbind(0)` of a packed QKV tensor, or unpacking one"
     why = "Unbinding before permuting gives the projection its gradient in the order it wants: faster in training."
     applicability = "safe"
     relation = "equivalent"

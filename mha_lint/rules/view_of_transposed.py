@@ -18,11 +18,7 @@ if TYPE_CHECKING:
 
 
 class ViewOfTransposed(Rule):
-    """# MHA001 view-of-transposed
-
-    **error** · fix: safe, relation *repaired*
-
-    ## What it does
+    """## What it does
 
     Flags `.view(...)` on a tensor whose dimensions were transposed, permuted, expanded or sliced in such a way that no
     strides can express the new shape, with no `.contiguous()` between. Values are followed across statements,
@@ -75,6 +71,7 @@ class ViewOfTransposed(Rule):
     code = "MHA001"
     name = "view-of-transposed"
     severity = "error"
+    finds = "`.view()` on a transposed, permuted, expanded or sliced tensor that no strides can express"
     why = "`.view` never copies: no strides can express this shape, so the call raises a RuntimeError."
     applicability = "safe"
     relation = "repaired"

@@ -15,11 +15,7 @@ if TYPE_CHECKING:
 
 
 class WrongScoreScale(Rule):
-    """# MHA104 wrong-score-scale
-
-    **error** · fix: unsafe, relation *corrected*
-
-    ## What it does
+    """## What it does
 
     Flags scores of queries and keys of width d, on their way into a softmax, that are scaled by the root of the
     model's width or of the number of heads, multiplied by the root of d where they should be divided, or not scaled
@@ -73,6 +69,7 @@ class WrongScoreScale(Rule):
     code = "MHA104"
     name = "wrong-score-scale"
     severity = "error"
+    finds = "scores scaled by the model's width or the number of heads, multiplied instead of divided, or not scaled"
     why = "With the scale d ** -0.5 scores have variance 1; with another the softmax saturates, or averages everything."
     applicability = "unsafe"
     relation = "corrected"

@@ -25,11 +25,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 
+from mha_lint.rules import rule_of
 from tests.bench.injection.outcomes import Outcome, changes, measured
 from tests.bench.injection.sites import RULES, Site, by_form, drawn, sites
 
 HEAD = "| rule | sites | planted | classes | found | | no difference | runnable | shown wrong | fixed | back |"
-NO_FIX = frozenset({"MHA107", "MHA109", "MHA112"})
 
 
 def main() -> int:
@@ -91,7 +91,7 @@ def _row(rule: str, here: list[Outcome]) -> str:
     runnable = [each for each in found if each.runnable]
     tallies = [sum(getattr(each, what) for each in runnable) for what in ("shown", "fixed", "back")]
     told = [f"{each} ({_percent(each, len(runnable))})" for each in tallies] if runnable else ["–"] * 3
-    if rule in NO_FIX:
+    if rule_of(rule).applicability is None:
         told = ["no fix", "", ""]
     same = sum(each.same for each in found)
     flagged = f"{sum(each.already for each in here)} right ones flagged" if any(each.already for each in here) else ""

@@ -13,7 +13,8 @@ from mha_lint.findings import Finding
 from mha_lint.fixing import fix_source
 from mha_lint.linter import lint, modelled
 from mha_lint.model.hints import input_hints
-from mha_lint.settings import Settings, known_codes
+from mha_lint.rules import codes
+from mha_lint.settings import Settings
 from mha_lint.validation import Job, Validator
 from tests.bench.injection.sites import Site
 
@@ -63,7 +64,7 @@ class Outcome:
 def measured(site: Site, fix: bool) -> Outcome:
     """Lint the wrong text, and with ``fix`` fix it and run what comes out."""
     rule = site.injection.rule
-    if rule not in known_codes():
+    if rule not in codes():
         return Outcome(site, absent=True)
     if _there(site, _findings(site.path, site.right, rule), right=True):
         return Outcome(site, already=True)
