@@ -56,7 +56,7 @@ def call(run: Interpreter, node: ast.Call, state: State) -> Value:
         owner = run_owner(state)
         assert owner is not None
         return Super(owner.cls)
-    function = run.callee(node.func, state)
+    function = run.built(node.func, run.callee(node.func, state), state)
     args: list[Value] = []
     unknown: list[int] = []  # where items stand of which nothing is known
     keywords: dict[str, Value] = {}

@@ -128,7 +128,7 @@ def attribute_of(run: Interpreter, node: ast.Attribute, state: State, *, called:
         head = head.value
     if isinstance(head, ast.Name) and head.id in run.names.imports and head.id not in state.variables:
         return Qualified(run.names.qualify(node) or "")
-    base = run.evaluate(node.value, state)
+    base = run.built(node.value, run.evaluate(node.value, state), state)
     return state.unless_none(attribute(run, base, name, node, state, called=called))
 
 

@@ -17,11 +17,13 @@ from mha_lint.model.keeping import kept
 from mha_lint.model.mentions import Mentions
 from mha_lint.model.observer import MAX_STEPS, Observer
 from mha_lint.model.paths import Frame, Trail
+from mha_lint.model.records import replace
 from mha_lint.model.sizes import Size, symbol
 from mha_lint.model.torch_api import Call
 from mha_lint.model.values import (
     NONE,
     NOTHING,
+    Building,
     ClassValue,
     Const,
     Function,
@@ -268,23 +270,49 @@ class Interpreter(Observer):
             self._limit = limit
 
     def construct(self, cls: ClassInfo, call: Call) -> Value:
-        """Build an object of a class of this file by running its ``__init__``."""
+        """An object of a class of this file; its ``__init__`` is run when somebody asks for what it made."""
         init = cls.method("__init__")
         outside = next((base for info in cls.lineage for base in info.bases if base.startswith("torch.nn.")), "")
         if outside not in ("", "torch.nn.Module") and cls.method("forward") is None:
             return layers.build(
                 outside.removeprefix("torch.nn."), _call_node(call), call.args, call.keywords, call.state
             )
+        if init is None:
+            return Instance(cls)
+        known = dict(call.state.definitions), dict(call.state.ranks)
+        return Instance(cls, building=Building(call.node, call.args, tuple(call.keywords.items()), *known))
+
+    def built(self, node: ast.expr, value: Value, state: State) -> Value:
+        """The same; if it is an object that is yet to be built, one built on one of the ways through ``__init__``.
+
+        What ``node``, a name or an attribute, holds is built from now on.
+        """
+        if not isinstance(value, Instance) or value.building is None:
+            return value
+        built = self._built(value.cls, value.building, state)
+        built = replace(built, optional=value.optional)
+        match node:
+            case ast.Name(id=name) if state.variables.get(name) is value:
+                state.variables[name] = built
+            case ast.Attribute(value=ast.Name(id=owner), attr=name) if isinstance(state.variables.get(owner), Self):
+                if state.attributes.get(name) is value:
+                    state.attributes[name] = built
+        return built
+
+    def _built(self, cls: ClassInfo, building: Building, state: State) -> Instance:
+        init = cls.method("__init__")
         if init is None or any(frame.node is init for frame in self._frames) or len(self._frames) >= MAX_DEPTH:
             return Instance(cls)
-        state = State(definitions=dict(call.state.definitions), ranks=dict(call.state.ranks))
-        binding.bind(self, init, state, (Self(cls), *call.args), call.keywords)
+        inner = State(definitions=dict(building.definitions), ranks=dict(building.ranks))
+        binding.bind(self, init, inner, (Self(cls), *building.args), dict(building.keywords))
         named = self.defined_in.get(init, cls.name)
-        outcomes = self._outcomes(init, state, named, call.node, MAX_STEPS)
+        outcomes = self._outcomes(init, inner, named, building.node, MAX_STEPS)
         if not outcomes:
-            return NOTHING
+            return Instance(cls)
         after, _ = outcomes[self.choose(len(outcomes))]
-        call.state.definitions, call.state.ranks = after.definitions, after.ranks
+        state.learn({n: size for n, size in after.definitions.items() if n not in building.definitions})
+        for key, rank in after.ranks.items():
+            state.ranks.setdefault(key, rank)
         return Instance(cls, tuple(kept(self, cls, after.attributes).items()))
 
     def apply(self, function: Value, call: Call) -> Value:
@@ -298,6 +326,8 @@ class Interpreter(Observer):
         match function:
             case Layer():
                 return torch_api.possible(lambda each: layers.apply(self, function, each))(call)
+            case Instance(building=Building() as building):
+                return self._applied(self._built(function.cls, building, call.state), call)
             case Instance(cls) | Self(cls):
                 self.saw_call(call.node, cls)
                 forward = cls.method("forward") or cls.method("__call__")

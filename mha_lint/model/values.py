@@ -187,11 +187,26 @@ class Layer:
 
 @dataclass(frozen=True)
 class Instance:
-    """An object of a class of this file, with its attributes after ``__init__``."""
+    """An object of a class of this file, with its attributes after ``__init__``; these are known once it was ``built``.
+
+    ``building`` is the call of its class, until somebody asks for an attribute, or for what a method gives.
+    """
 
     cls: ClassInfo
     attributes: tuple[tuple[str, Value], ...] = ()
     optional: bool = False  # it may be None as well
+    building: Building | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Building:
+    """The call of a class: its arguments, and what was known of sizes when it was made."""
+
+    node: ast.expr
+    args: tuple[Value, ...]
+    keywords: tuple[tuple[str, Value], ...]
+    definitions: Mapping[str, Size] = field(compare=False)
+    ranks: Mapping[str, int] = field(compare=False)
 
 
 @dataclass(frozen=True, slots=True)

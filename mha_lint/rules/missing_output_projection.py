@@ -184,7 +184,7 @@ def _projected_by_callers(cls: ClassInfo, file: FileModel) -> bool:
     callers = [other for other in others if _names(other.node, cls.name)]
     if any(_names(value, cls.name) for value in file.names.constants.values()):
         return True  # a table of classes: who calls it, and with what, is unknown
-    return bool(callers) and all(_maps_output(file.model_of(caller), cls) for caller in callers)
+    return bool(callers) and all(_maps_output(file.model_of(caller), cls, file) for caller in callers)
 
 
 def _names(node: ast.AST, name: str) -> bool:
@@ -194,28 +194,31 @@ def _names(node: ast.AST, name: str) -> bool:
     return any(name in (getattr(each, "attr", None), getattr(each, "arg", None)) for each in walk(node))
 
 
-def _maps_output(caller: ClassModel, cls: ClassInfo) -> bool:
+def _maps_output(caller: ClassModel, cls: ClassInfo, file: FileModel) -> bool:
     if cls in caller.added:
         return False
-    if not caller.complete or not caller.returns or not any(_holds(state, cls) for state in caller.built):
+    if not caller.complete or not caller.returns or not _holds(caller, cls, file, set()):
         return True
     return not any("merged" in tensor.roles for _, value in caller.returns for tensor in tensors(value))
 
 
-def _holds(state: State, cls: ClassInfo) -> bool:
-    return any(_contains(value, cls) for value in state.attributes.values())
+def _holds(model: ClassModel, cls: ClassInfo, file: FileModel, seen: set[ClassInfo]) -> bool:
+    """Tell whether objects of one class hold an object of another, if inside of what they hold."""
+    seen.add(model.cls)
+    held = {each for state in model.built for value in state.attributes.values() for each in _objects(value)}
+    return cls in held or any(_holds(file.model_of(each), cls, file, seen) for each in held - seen)
 
 
-def _contains(value: Value, cls: ClassInfo) -> bool:
+def _objects(value: Value) -> Iterator[ClassInfo]:
+    """The classes of the objects that a value is made of."""
     match value:
-        case Instance(held, attributes):
-            return held is cls or any(_contains(inner, cls) for _, inner in attributes)
+        case Instance(held):
+            yield held
         case Sequence(items) | Layer(items=items):
-            return any(_contains(item, cls) for item in items)
+            for item in items:
+                yield from _objects(item)
         case Repeated(item, _):
-            return _contains(item, cls)
-        case _:
-            return False
+            yield from _objects(item)
 
 
 def _unused_projection(model: ClassModel, sizes: State, widths: tuple[Size, ...]) -> str | None:
