@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from mha_lint.model.binding import bind
-from mha_lint.model.fuel import OutOfFuel, OutOfSteps
+from mha_lint.model.fuel import STEPS_OF_ATTENTION, STEPS_OF_OTHERS, OutOfFuel, OutOfSteps
 from mha_lint.model.interpreter import Interpreter
 from mha_lint.model.keeping import kept
 from mha_lint.model.layout import Answer
@@ -23,7 +23,7 @@ from mha_lint.model.paths import (
 from mha_lint.model.scale import ScaleSeen
 from mha_lint.model.torch_api.devices import Meeting
 from mha_lint.model.values import ClassValue, Self, State, Unknown, Value, joined
-from mha_lint.model.worth import worth_it
+from mha_lint.model.worth import attending_in, worth_it
 from mha_lint.syntax.module import Module
 from mha_lint.syntax.names import TORCH_BASES, ClassInfo, ModuleNames, collect
 from mha_lint.syntax.nodes import Function, defaults, every_parameter, is_static
@@ -73,7 +73,9 @@ class FileModel:
             self.callers = {model.cls: model for model in self.classes}
         if cls not in self.callers:
             try:
-                self.callers[cls] = _class_model(Interpreter(self.module, self.names, self.defined_in), cls)
+                self.callers[cls] = _class_model(
+                    Interpreter(self.module, self.names, self.defined_in), cls, STEPS_OF_ATTENTION
+                )
             except OutOfFuel:
                 self.callers[cls] = ClassModel(cls, complete=False)
         return self.callers[cls]
@@ -93,8 +95,9 @@ def analyse(module: Module, *, every: bool = False) -> FileModel:
     run = Interpreter(module, names, defined_in)
     run.traces = every
     classes: list[ClassModel] = []
+    attending = attending_in(module, names)
     try:
-        _run_all(run, worth, classes)
+        _run_all(run, worth, attending, classes)
     except OutOfFuel:  # what other callers would have told is not known: a part of what was seen could be wrong
         run, classes = Interpreter(module, names, defined_in), []
     return FileModel(
@@ -118,19 +121,28 @@ def analyse(module: Module, *, every: bool = False) -> FileModel:
     )
 
 
-def _run_all(run: Interpreter, worth: Collection[ClassInfo | Function], classes: list[ClassModel]) -> None:
+def _run_all(
+    run: Interpreter,
+    worth: Collection[ClassInfo | Function],
+    attending: Collection[ClassInfo | Function],
+    classes: list[ClassModel],
+) -> None:
     """Interpret what is worth it. Raises :class:`OutOfFuel` where that takes too many steps."""
+
+    def most(of: ClassInfo | Function) -> int:
+        return STEPS_OF_ATTENTION if of in attending else STEPS_OF_OTHERS
+
     names = run.names
-    classes += [_class_model(run, cls) for cls in names.every_class if cls in worth and is_module(cls)]
+    classes += [_class_model(run, cls, most(cls)) for cls in names.every_class if cls in worth and is_module(cls)]
     learnt = _functions_learnt_of(run)
     for cls in filter(worth.__contains__, names.every_class):
         for name, node in cls.methods.items():
             if node not in learnt and name != "__init__":
                 built = next((model.built for model in classes if model.cls is cls and model.built), [State()])
-                _alone(run, node, built[0].copy(), cls)
+                _alone(run, node, built[0].copy(), cls, most(cls))
     for node in names.functions.values():
         if node in worth and node not in learnt:
-            _alone(run, node, State(), None)
+            _alone(run, node, State(), None, most(node))
 
 
 def _functions_learnt_of(run: Interpreter) -> set[ast.AST]:
@@ -145,9 +157,10 @@ def is_module(cls: ClassInfo) -> bool:
     return bool(bases & TORCH_BASES) or (bool(bases) and cls.method("forward") is not None)
 
 
-def _class_model(run: Interpreter, cls: ClassInfo) -> ClassModel:
+def _class_model(run: Interpreter, cls: ClassInfo, most: int) -> ClassModel:
     model = ClassModel(cls)
-    run.steps, run.truncated, run.added = 0, False, model.added
+    run.begin(most)
+    run.truncated, run.added = False, model.added
     init, forward = cls.method("__init__"), cls.method("forward")
     try:
         model.built = [State()] if init is None else _entered(run, init, State(), cls)
@@ -155,7 +168,7 @@ def _class_model(run: Interpreter, cls: ClassInfo) -> ClassModel:
             model.built = [*model.built[: MAX_INITS - 1], joined(model.built[MAX_INITS - 1 :])]
         if forward is not None:
             for state in model.built:
-                run.steps = 0
+                run.begin(most)
                 start = State(
                     attributes=kept(run, cls, state.attributes),
                     definitions=dict(state.definitions),
@@ -196,8 +209,8 @@ def _returned(run: Interpreter, node: Function, state: State, cls: ClassInfo | N
     return run.run_function(node, state, named=run.defined_in.get(node, node.name))
 
 
-def _alone(run: Interpreter, node: Function, state: State, cls: ClassInfo | None) -> None:
-    run.steps = 0
+def _alone(run: Interpreter, node: Function, state: State, cls: ClassInfo | None, most: int) -> None:
+    run.begin(most)
     attributes = state.attributes if cls is None else kept(run, cls, state.attributes)
     start = State(attributes=attributes, definitions=state.definitions, ranks=state.ranks)
     with suppress(OutOfSteps):

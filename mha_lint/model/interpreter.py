@@ -12,10 +12,10 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from functools import partial
 
 from mha_lint.model import assignment, binding, calls, expressions, layers, operators, torch_api
-from mha_lint.model.fuel import FILE_STEPS, OutOfFuel, OutOfSteps
+from mha_lint.model.fuel import FILE_STEPS, SPARE_STEPS, STEPS_OF_A_PART, OutOfFuel, OutOfSteps
 from mha_lint.model.keeping import kept
 from mha_lint.model.mentions import Mentions
-from mha_lint.model.observer import MAX_STEPS, Observer
+from mha_lint.model.observer import Observer
 from mha_lint.model.paths import Frame, Trail
 from mha_lint.model.records import replace
 from mha_lint.model.sizes import Size, symbol
@@ -49,8 +49,6 @@ MAX_STATES = 16  # at one place; what is beyond is joined into one that knows wh
 MAX_OUTCOMES = 6  # of a call
 MAX_RETURNS = 64  # of a function that nothing calls here
 MAX_DEPTH = 10
-SPARE_STEPS = 1_000  # more than MAX_STEPS, to come to the end of a method
-MAX_STEPS_OF_A_PART = 1_500  # in one call of a module that another class holds; it is run on its own as well
 
 _CHOOSING = frozenset({"T", "mT", "H", "mH", "data", "real", "ndim"})  # attributes that are operations on tensors
 WORTH_REMEMBERING = 20  # steps: a shorter call is made again
@@ -66,11 +64,16 @@ class Interpreter(Observer):
         self.visited: set[ast.AST] = set()
         self.truncated = False
         self.spent = 0  # steps in all of the file
-        self._limit = MAX_STEPS + SPARE_STEPS
+        self._limit = self.most + SPARE_STEPS
         self._trail = Trail()
         self._mentions = Mentions(module)
         self._choiceless: dict[ast.AST, bool] = {}
         self._called: dict[Hashable, list[tuple[State, list[ast.AST | None], list[tuple[State, Value]]]]] = {}
+
+    def begin(self, most: int) -> None:
+        """A function is run on its own: from here on steps are counted, of which it may take so many."""
+        self.steps, self.most = 0, most
+        self._limit = most + SPARE_STEPS
 
     # --- what the transfer functions need ------------------------------------------------------------------------
 
@@ -211,7 +214,7 @@ class Interpreter(Observer):
         binding.bind(self, node, inner, (*receiver, *call.args), call.keywords)
         inner_calls = call.node if isinstance(call.node, ast.expr) else None
         named = named or self._frames[-1].symbol
-        limit = MAX_STEPS_OF_A_PART if own_state else MAX_STEPS
+        limit = STEPS_OF_A_PART if own_state else self.most
         frame = self._frames[-1]
         suspended, frame.calling = frame.calling, call.state
         outcomes = self._outcomes(node, inner, named, inner_calls, limit)
@@ -259,7 +262,7 @@ class Interpreter(Observer):
     ) -> list[tuple[State, Value]]:
         """What a call gives, or something unknown where it takes too many steps."""
         limit = self._limit
-        self._limit = min(limit, MAX_STEPS, self.steps + steps)
+        self._limit = min(limit, self.most, self.steps + steps)
         try:
             return run()
         except OutOfSteps:
@@ -306,7 +309,7 @@ class Interpreter(Observer):
         inner = State(definitions=dict(building.definitions), ranks=dict(building.ranks))
         binding.bind(self, init, inner, (Self(cls), *building.args), dict(building.keywords))
         named = self.defined_in.get(init, cls.name)
-        outcomes = self._outcomes(init, inner, named, building.node, MAX_STEPS)
+        outcomes = self._outcomes(init, inner, named, building.node, self.most)
         if not outcomes:
             return Instance(cls)
         after, _ = outcomes[self.choose(len(outcomes))]

@@ -6,6 +6,7 @@ import ast
 import re
 from typing import TypeVar
 
+from mha_lint.model.fuel import STEPS_OF_OTHERS
 from mha_lint.model.layout import Answer, Shape
 from mha_lint.model.numbering import Numbering
 from mha_lint.model.paths import ContiguousSeen, Frame, OperationSeen, UnbindSeen, ValueSeen, ViewSeen, WeightingSeen
@@ -17,7 +18,6 @@ from mha_lint.model.values import Int, Normalised, State, Tensor, Unknown, Value
 from mha_lint.syntax.module import Module
 from mha_lint.syntax.names import ClassInfo
 
-MAX_STEPS = 8_000  # in a method and what it calls; then its end is looked for on one path, with no call followed
 _MOST_SEEN = 64  # paths through one call that are told apart
 
 Node = TypeVar("Node", bound=ast.AST)
@@ -29,7 +29,8 @@ class Observer(Numbering):
 
     def __init__(self, module: Module) -> None:
         super().__init__(module)
-        self.steps = 0
+        self.steps = 0  # in the function with which the path began, and in what it calls
+        self.most = STEPS_OF_OTHERS  # steps before it hurries to its end
         self.views: dict[ast.expr, list[ViewSeen]] = {}
         self.copies: dict[ast.expr, list[ContiguousSeen]] = {}
         self.would_stay_views: set[ast.expr] = set()  # reshapes of contiguous copies that views would do for
@@ -54,7 +55,7 @@ class Observer(Numbering):
     @property
     def hurries(self) -> bool:
         """Whether so many steps were taken that nothing but the end of the method is looked for."""
-        return self.steps > MAX_STEPS
+        return self.steps > self.most
 
     def _found(self, table: dict[Node, list[Seen]], node: Node) -> list[Seen]:
         """What was seen at a node so far. What a hurried path sees counts only where no other path comes along."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 from mha_lint.syntax.module import Module
 from mha_lint.syntax.names import ClassInfo, ModuleNames
@@ -16,20 +17,42 @@ _TENSOR_WORK = re.compile(
 )
 
 
+_SCORES = re.compile(r"[sS]oftmax|scaled_dot_product|MultiheadAttention|attention_interface")
+
+
 def worth_it(module: Module, names: ModuleNames) -> set[ClassInfo | Function]:
     """The classes and functions whose own text, or that of a function of the file which they name, works on tensors."""
     texts = {name: module.whole(node) for name, node in names.functions.items()}
-    working = {name for name, text in texts.items() if _TENSOR_WORK.search(text)}
-    more = working
-    while more:
-        named = _naming(more)
-        more = {name for name, text in texts.items() if name not in working and named.search(text)}
-        working |= more
+    working = _spread(texts, _TENSOR_WORK)
     named = _naming(working, _TENSOR_WORK.pattern)
     classes = {cls for cls in names.every_class if named.search(module.whole(cls.node))}
-    return {names.functions[name] for name in working} | {
-        cls for cls in names.every_class if not classes.isdisjoint(cls.lineage)
-    }
+    return {names.functions[name] for name in working} | _with_heirs(classes, names)
+
+
+def attending_in(module: Module, names: ModuleNames) -> set[ClassInfo | Function]:
+    """The classes and functions that compute scores, as far as their texts tell, or name a function that does.
+
+    A class that merely holds a module which attends is none of them: that module is interpreted on its own.
+    """
+    attending = _spread({name: module.whole(node) for name, node in names.functions.items()}, _SCORES)
+    named = _naming(attending, _SCORES.pattern)
+    classes = {cls for cls in names.every_class if named.search(module.whole(cls.node))}
+    return {names.functions[name] for name in attending} | _with_heirs(classes, names)
+
+
+def _spread(texts: Mapping[str, str], pattern: re.Pattern[str]) -> set[str]:
+    """The names whose texts hold the pattern, or name what does, or what names that in turn."""
+    found = {name for name, text in texts.items() if pattern.search(text)}
+    more = found
+    while more:
+        named = _naming(more)
+        more = {name for name, text in texts.items() if name not in found and named.search(text)}
+        found |= more
+    return found
+
+
+def _with_heirs(classes: set[ClassInfo], names: ModuleNames) -> set[ClassInfo | Function]:
+    return {cls for cls in names.every_class if not classes.isdisjoint(cls.lineage)}
 
 
 def _naming(functions: set[str], *others: str) -> re.Pattern[str]:
