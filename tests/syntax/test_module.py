@@ -50,7 +50,13 @@ def test_the_end_of_the_text_has_a_position(text: str) -> None:
 
 
 def test_the_first_newline_is_that_of_the_text() -> None:
-    assert [Module(text).newline for text in ("", "x", "a\r\nb\n", "a\nb\r\n", "a\rb")] == ["\n", "\n", "\r\n", "\n", "\r"]
+    assert [Module(text).newline for text in ("", "x", "a\r\nb\n", "a\nb\r\n", "a\rb")] == [
+        "\n",
+        "\n",
+        "\r\n",
+        "\n",
+        "\r",
+    ]
 
 
 def test_the_text_of_a_statement_begins_with_its_decorators() -> None:
