@@ -5,17 +5,19 @@ from __future__ import annotations
 import ast
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from mha_lint import screen
+from mha_lint.edits import offset, position, row_starts
 from mha_lint.files import Source, SourceError
-from mha_lint.findings import Finding, Fix
+from mha_lint.findings import Finding, Fix, Position
 from mha_lint.noqa import suppressed
 from mha_lint.settings import Settings
 from mha_lint.syntax.module import Module
+from mha_lint.syntax.nodes import children
 from mha_lint.syntax.places import NameOf, Places
 from mha_lint.syntax_error import not_python, not_read_by_libcst
 
@@ -25,13 +27,16 @@ if TYPE_CHECKING:
     from mha_lint.rules import Hit, Rule
     from mha_lint.syntax.exact import Exact
 
+Result = TypeVar("Result")
+
 DEEPEST = "the code is nested too deeply to be read"
 DEEPEST_TREE = 1500  # levels of the syntax tree; a chain of n method calls has 2n
 
 _BRACKET = re.compile(rb"[()\[\]{}]")
 _LONG_LINE = re.compile(rb"[^\n]{5000}")
 _BARE_END = re.compile(r"(?:(?<=\n)|(?<=\r)(?!\n))\s+\Z")  # blank lines at the end of the file
-_FORM_FEEDS = re.compile(r"^[ \t]*\f[ \t\f]*$", re.MULTILINE)  # alone on a line, as editors leave them
+_LONE_CR = re.compile(r"\r(?!\n)")
+_FORM_FEEDS = re.compile(r"(\\\r?\n)?^[ \t]*\f[ \t\f]*", re.MULTILINE)  # where a row begins, behind a backslash or not
 
 
 def lint(source: Source, settings: Settings, *, noqa: bool = True, tree: ast.Module | None = None) -> list[Finding]:
@@ -52,7 +57,7 @@ def lint(source: Source, settings: Settings, *, noqa: bool = True, tree: ast.Mod
     try:
         findings = _findings(source, module, settings, codes)
     except RecursionError:
-        findings = _on_a_large_stack(source, module, settings, codes)
+        findings = _on_a_large_stack(source, lambda: _findings(source, module, settings, codes))
     if noqa and findings:
         findings, _ = suppressed(source.text, findings)
     return findings
@@ -96,7 +101,11 @@ def modelled(source: Source) -> tuple[FileModel, Places]:
     from mha_lint.model.attention import analyse
 
     module = parse(source)
-    return analyse(module, every=True), Places(module)
+    try:
+        model = analyse(module, every=True)
+    except RecursionError:
+        model = _on_a_large_stack(source, lambda: analyse(module, every=True))
+    return model, Places(module)
 
 
 def parse(source: Source, tree: ast.Module | None = None) -> Module:
@@ -132,27 +141,32 @@ def _is_too_deep(tree: ast.Module) -> bool:
     """Tell whether LibCST could overflow its stack on the file, or spend minutes on one expression."""
     level: list[ast.AST] = [tree]
     for _ in range(DEEPEST_TREE):
-        level = [child for node in level for child in ast.iter_child_nodes(node)]
+        level = [child for node in level for child in children(node)]
         if not level:
             return False
     return True
 
 
-def _on_a_large_stack(source: Source, module: Module, settings: Settings, codes: frozenset[str]) -> list[Finding]:
-    """Run :func:`_findings` in a thread whose stack is large enough for code as deep as ``DEEPEST_TREE``."""
+def _on_a_large_stack(source: Source, work: Callable[[], Result]) -> Result:
+    """Do the work in a thread whose stack is large enough for code as deep as ``DEEPEST_TREE``.
+
+    Raises:
+        SourceError: the work does so, or the code is deeper.
+    """
     import threading
 
-    outcome: list[list[Finding] | SourceError] = []
+    outcome: list[Result] = []
+    failure: list[Exception] = []
 
     def run() -> None:
         limit = sys.getrecursionlimit()
         sys.setrecursionlimit(40 * DEEPEST_TREE)
         try:
-            outcome.append(_findings(source, module, settings, codes))
-        except SourceError as error:
-            outcome.append(error)
+            outcome.append(work())
         except RecursionError:
-            outcome.append(SourceError(source.path, DEEPEST))
+            failure.append(SourceError(source.path, DEEPEST))
+        except Exception as error:
+            failure.append(error)
         finally:
             sys.setrecursionlimit(limit)
 
@@ -163,34 +177,42 @@ def _on_a_large_stack(source: Source, module: Module, settings: Settings, codes:
         thread.join()
     finally:
         threading.stack_size(usual)
-    (found,) = outcome
-    if isinstance(found, SourceError):
-        raise found
-    return found
+    if failure:
+        raise failure[0]
+    return outcome[0]
 
 
 def _exact(source: Source, module: Module) -> Exact:
     """The places to the byte, by LibCST.
 
     Raises:
-        SourceError: LibCST can't read the file, or does not give it back as it is.
+        SourceError: the file is nested too deeply for LibCST, which can't read it, or does not give it back as it is.
     """
+    if _is_too_deep(module.tree):
+        raise SourceError(source.path, DEEPEST)
     import libcst as cst
 
     from mha_lint.syntax.exact import Exact
 
+    text = _plain(source.text)
     try:
-        tree = cst.parse_module(_plain(source.text))
+        tree = cst.parse_module(text)
     except cst.ParserSyntaxError as error:
-        raise not_read_by_libcst(source, error.raw_line, error.raw_column) from None
-    if tree.code != _plain(source.text):
+        at = offset(row_starts(text), Position(error.raw_line, error.raw_column + 1))
+        raise not_read_by_libcst(source, position(row_starts(source.text), at)) from None
+    if tree.code != text:
         raise SourceError(source.path, "LibCST does not give this file back byte for byte, so it is left alone")
     return Exact(module, tree)
 
 
 def _plain(text: str) -> str:
-    """The text without white space that the parser would not give back; every character keeps its place."""
-    return _FORM_FEEDS.sub(lambda match: " " * len(match[0]), _BARE_END.sub("", text))
+    """The text in white space that LibCST gives back; every other character keeps its offset.
+
+    A form feed starts the indentation of its row anew, and so does a newline; behind a backslash it is a mere space.
+    """
+    text = _LONE_CR.sub("\n", text)
+    text = _FORM_FEEDS.sub(lambda match: match[0].replace("\f", " " if match[1] else "\n"), text)
+    return _BARE_END.sub("", text)
 
 
 def _finding(rule: type[Rule], hit: Hit[Any], source: Source, context: Context) -> Finding:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 from mha_lint.files import Source, SyntaxProblem
 from mha_lint.findings import SYNTAX_ERROR, Finding, Position
 
@@ -14,7 +16,8 @@ PAGE = """\
 
 ## What it does
 
-Says where a file is not Python, in Python's own words.
+Says where a file is not Python, in the words of the Python that runs the tool, whose version it names: a newer one
+may read more.
 
 ## Why it matters
 
@@ -32,13 +35,14 @@ def not_python(source: Source, refusal: SyntaxError | ValueError) -> SyntaxProbl
     row, column, message = 1, 1, str(refusal)
     if isinstance(refusal, SyntaxError):
         row, column, message = refusal.lineno or 1, refusal.offset or 1, refusal.msg
-    return _problem(source, f"syntax error: {message}", row, column)
+    version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    return _problem(source, f"syntax error: {message} (read as Python {version})", row, column)
 
 
-def not_read_by_libcst(source: Source, row: int, column: int) -> SyntaxProblem:
-    """Say that a file in which something was found can't be shown exactly; ``column`` counts from 0."""
+def not_read_by_libcst(source: Source, place: Position) -> SyntaxProblem:
+    """Say that a file in which something was found can't be shown exactly."""
     message = "LibCST cannot read this, though this Python can; update LibCST, or report it to its project"
-    return _problem(source, message, row, column + 1)
+    return _problem(source, message, place.row, place.column)
 
 
 def _problem(source: Source, message: str, row: int, column: int) -> SyntaxProblem:

@@ -22,6 +22,7 @@ from mha_lint.rules import all_rules
 from mha_lint.settings import Settings
 
 CODES = sorted(rule.code for rule in all_rules())
+VERSION = f"{sys.version_info.major}.{sys.version_info.minor}"
 
 
 @pytest.fixture(autouse=True)
@@ -397,7 +398,8 @@ def test_a_syntax_error_is_a_finding_in_words_at_its_place(capsys: pytest.Captur
     write("syntax.py", SYNTAX_ERROR)
     for options in ([], ["--select", "MHA003"], ["--exit-severity", "error"], ["--fix"]):
         assert main(["--no-cache", "--output-format", "concise", "-q", *options]) == 1
-        assert capsys.readouterr() == ("syntax.py:3:7: MHA000 syntax error: '(' was never closed\n", "")
+        told = f"syntax.py:3:7: MHA000 syntax error: '(' was never closed (read as Python {VERSION})\n"
+        assert capsys.readouterr() == (told, "")
     assert main(["--output-format", "json"]) == 1
     (finding,) = json.loads(capsys.readouterr().out)
     assert (finding["code"], finding["severity"], finding["location"]) == ("MHA000", "error", {"row": 3, "column": 7})

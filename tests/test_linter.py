@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from mha_lint.files import Source, SourceError
-from mha_lint.linter import lint
+from mha_lint.edits import apply, compiles, offset, row_starts
+from mha_lint.files import Source, SourceError, SyntaxProblem
+from mha_lint.linter import lint, modelled, parse
 from mha_lint.rules import all_rules
 from mha_lint.screen import admits
 from mha_lint.settings import Settings
@@ -152,3 +155,96 @@ def test_clean_attention_is_linted_without_libcst(tmp_path: Path) -> None:
 def test_broken_code_is_still_an_error() -> None:
     with pytest.raises(SourceError, match="syntax error"):
         lint(source(FINE + "\ndef broken(:\n"), ALL)
+
+
+# --- texts of every kind -----------------------------------------------------------------------------------------
+
+VIEWED = "import torch\n\n\ndef f(v):\n    b, h, t, d = v.shape\n    x = v.contiguous()\n    {}\n"
+VIEW = "y = x.transpose(1, 2).view(b, t, h * d)"
+ODD = "\x0b\x0c\x1c\x1d\x1e\x85\u2028é漢𝐪"
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        VIEW,
+        f"{VIEW};",
+        f"a = 1; {VIEW}; c = 2",
+        f"if b: {VIEW}",
+        f'"{ODD}"; {VIEW}  # {ODD}',
+        f'"""\n{ODD}\n"""; {VIEW}',
+        f"# {ODD}\n    {VIEW}",
+        f"\f\n    \f    {VIEW}",
+        f"y = \\\n\f{VIEW[4:]}",
+        f"y = (({VIEW[4:]}))",
+        f"y = lambda a: {VIEW[4:]}; y(1)",
+        f"y = [{VIEW[4:]} for _ in b]",
+        f"y = (z := {VIEW[4:]})",
+        f"for _ in b: {VIEW}",
+        f"with a, b as c: {VIEW}",
+        f"try: {VIEW}\n    except A: pass",
+        "y = x.transpose(1, 2) . \\\n  view (b, t, h * d)",
+        "y = x.transpose(1, 2).𝐯𝐢𝐞𝐰(b, t, h * d).view(b, t, h * d)",
+    ],
+)
+@pytest.mark.parametrize("newline", ["\n", "\r\n", "\r"])
+def test_a_finding_and_its_fix_are_at_the_very_characters(written: str, newline: str) -> None:
+    text = VIEWED.format(written).replace("\n", newline)
+    finding = lint(source(text), ALL)[0]
+    starts = row_starts(text)
+    start, end = (offset(starts, place) for place in (finding.location, finding.end_location))
+    assert re.fullmatch(r"(view|𝐯𝐢𝐞𝐰) ?\(b, t, h \* d\)", text[start:end])
+    assert finding.fix is not None
+    fixed = apply(text, finding.fix.edits)
+    assert re.sub(r"contiguous\(\)\s*\.(?=view|𝐯)", "", fixed) == text
+    assert compiles(fixed)
+    assert finding.location not in {each.location for each in lint(source(fixed), ALL)}
+
+
+@pytest.mark.parametrize("text", ["x = 1\ntype X = int[*x;\n", "x = 1\nprint x\n", "x = 1\ndef f[T: (]: pass\n"])
+def test_a_text_that_this_python_cannot_read_is_told_with_its_version(text: str) -> None:
+    with pytest.raises(SyntaxProblem) as refused:
+        parse(source(text))
+    version = f"{sys.version_info.major}.{sys.version_info.minor}"
+    assert str(refused.value).startswith("model.py:2: syntax error: ")
+    assert refused.value.message.endswith(f" (read as Python {version})")
+
+
+@pytest.mark.skipif(sys.version_info >= (3, 12), reason="this Python reads them")
+@pytest.mark.parametrize("text", ["def f[T](x: T) -> T: ...\n", "type X = int\n", "class A[T]: ...\n", "f'{'a'}'\n"])
+def test_so_is_the_syntax_of_a_newer_python(text: str) -> None:
+    with pytest.raises(SyntaxProblem) as refused:
+        parse(source(text))
+    assert re.fullmatch(r"model\.py:1: syntax error: .* \(read as Python 3\.1[01]\)", str(refused.value))
+
+
+DEEP = {
+    "operators": "y = ({}x)".format("a **\n" * 1600),
+    "subscripts": "y = (x{})".format("\n [0]" * 1600),
+    "branches": "if a: pass\n" + "    elif a: pass\n" * 1600,
+}
+
+
+@pytest.mark.parametrize("deep", DEEP.values(), ids=DEEP.keys())
+def test_code_that_libcst_would_take_minutes_for_is_told_to_be_too_deep(deep: str) -> None:
+    assert lint(source(f"import torch\n{deep.replace('    elif', 'elif')}\n# view\n"), ALL) == []
+    with pytest.raises(SourceError, match="nested too deeply"):
+        lint(source(VIEWED.format(f"{VIEW}\n    {deep}")), ALL)
+
+
+def test_the_model_of_deep_code_is_told_too() -> None:
+    model, _ = modelled(source(VIEWED.format(f"{VIEW}\n    y = (x{'[0]' * 1200})")))
+    assert model.views
+
+
+@pytest.mark.parametrize("rule", all_rules(), ids=lambda rule: rule.code)
+def test_a_tree_on_which_other_plugins_have_written_gives_the_same_findings(rule) -> None:
+    for example in (*rule.invalid, *rule.valid):
+        given = source("import torch\n" + example)
+        tree = ast.parse(given.text)
+        for node in ast.walk(tree):
+            for child in ast.iter_child_nodes(node):
+                for name in ("parent", "_parent", "_pyflakes_parent", "previous_sibling", "parents"):
+                    setattr(child, name, node)
+            vars(node)["children"] = list(ast.iter_child_nodes(node))
+        assert lint(given, ALL, tree=tree) == lint(given, ALL)

@@ -176,8 +176,9 @@ class _Reader:
     def _pattern(self, node: ast.pattern) -> None:
         """``case {"name": value}`` binds what it names."""
         for current in walk(node):
-            if isinstance(current, ast.MatchAs) and current.name is not None:
-                self._binds(current.name)
+            match current:
+                case ast.MatchAs(name=str(name)) | ast.MatchStar(name=str(name)) | ast.MatchMapping(rest=str(name)):
+                    self._binds(name)
 
     def _target(self, node: ast.expr, value: ast.expr | None) -> None:
         match node:

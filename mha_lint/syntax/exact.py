@@ -190,8 +190,10 @@ class Exact(Places):
 
     def without_statement(self, statement: ast.stmt) -> Edit:
         """Delete a statement with its line; a comment behind it stays, on the line that it had."""
-        start, end = self.start(statement), self.end(statement)
-        rest = self.line(end.row)[end.column - 1 :]
-        if rest.strip():
-            return Edit(start, Position(end.row, end.column + len(rest) - len(rest.lstrip())), "")
-        return Edit(Position(start.row, 1), Position(end.row + 1, 1), "")
+        start, row = self.start(statement), self.end(statement).row
+        line, kept = self.line(row), self.behind(statement).lstrip()
+        if kept:
+            return Edit(start, Position(row, len(line) - len(kept) + 1), "")
+        if line.endswith(("\n", "\r")):
+            return Edit(Position(start.row, 1), Position(row + 1, 1), "")
+        return Edit(Position(start.row, 1), Position(row, len(line) + 1), "")  # the text ends here

@@ -6,6 +6,7 @@ import ast
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import takewhile
 
 from mha_lint.findings import Position
 from mha_lint.syntax.module import Module
@@ -51,7 +52,10 @@ class Places:
         """Where a node starts and ends, in bytes."""
         if isinstance(node, NameOf):
             start, end = self.module.span(node.node)
-            return (end - len(node.node.attr.encode()), end) if isinstance(node.node, ast.Attribute) else (start, end)
+            if not isinstance(node.node, ast.Attribute):
+                return start, end
+            name = self.module.cut(start, end).split()[-1].rpartition(".")[2]  # ``attr`` may be spelled another way
+            return end - len(name.encode()), end
         return self.module.span(node)
 
     def start(self, node: Spot) -> Position:
@@ -107,12 +111,38 @@ class Places:
 
     def stands_alone(self, statement: ast.stmt) -> bool:
         """A statement has its lines for itself, but for a comment: no other stands there, and no ``if …:``."""
-        start, end = self.start(statement), self.end(statement)
-        before, behind = self.line(start.row)[: start.column - 1], self.line(end.row)[end.column - 1 :]
-        return not before.strip() and (not behind.strip() or behind.strip().startswith("#"))
+        start = self.start(statement)
+        before, behind = self.line(start.row)[: start.column - 1], self.behind(statement).strip()
+        return not before.strip() and (not behind or behind.startswith("#"))
+
+    def behind(self, statement: ast.stmt) -> str:
+        """The rest of the line that a statement ends on, without the semicolon that may end the statement."""
+        end = self.end(statement)
+        rest = self.line(end.row)[end.column - 1 :]
+        bare = rest.lstrip()
+        return bare[1:] if bare.startswith(";") else rest
 
     def indent(self, statement: ast.AST) -> str:
-        """The white space before a statement that stands on a line of its own."""
-        start = self.start(statement)
+        """The white space before the line that a statement begins on, or before the header that stands there."""
+        first = self._first_of_line(statement)
+        start = self.start(first)
         line = self.line(start.row)[: start.column - 1]
-        return line if not line.strip() else line[: len(line) - len(line.lstrip())]
+        if not line.strip():
+            return line
+        header = self.parent(first)
+        if isinstance(header, ast.stmt):
+            return self.indent(header)
+        return line[: len(line) - len(line.lstrip())]
+
+    def _first_of_line(self, statement: ast.AST) -> ast.AST:
+        """The first of the statements that semicolons join with this one; a string in it may take several rows."""
+        first = statement
+        for other in reversed(_before(self.block(statement), statement)):
+            if self.end(other).row != self.start(first).row:
+                break
+            first = other
+        return first
+
+
+def _before(block: Block, statement: ast.AST) -> list[ast.stmt]:
+    return list(takewhile(lambda each: each is not statement, block))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from typing import Literal
 
-from mha_lint.syntax.nodes import FUNCTIONS, Block, walk
+from mha_lint.syntax.nodes import FUNCTIONS, TRIES, Block, walk
 from mha_lint.syntax.places import Places
 
 Outcome = Literal["read", "killed", "through"]
@@ -80,13 +80,28 @@ def read_later(statement: ast.stmt, name: str, places: Places) -> bool:
             if outcome != "through":
                 return outcome == "read"
         parent = places.parent(current)
-        if isinstance(parent, (ast.For, ast.AsyncFor, ast.While)) and _outcome(parent.body, name) == "read":
+        if isinstance(parent, ast.While) and mentions(parent.test, name):
+            return True
+        if any(_outcome(other, name) == "read" for other in _runs_after(current, parent)):
             return True
         if isinstance(parent, FUNCTIONS):
             return False
         if isinstance(parent, (ast.Module, ast.ClassDef)):
             return True  # a name that others can see
         current = parent
+
+
+def _runs_after(part: ast.AST, parent: ast.AST) -> list[Block]:
+    """The blocks of ``parent`` that may run once ``part``, which stands in it, has run: its own again in a loop."""
+    match parent:
+        case ast.For() | ast.AsyncFor() | ast.While():
+            return [parent.body, parent.orelse]
+        case _ if not isinstance(parent, TRIES) or part in parent.finalbody:
+            return []
+        case _ if part in parent.body:
+            return [*(handler.body for handler in parent.handlers), parent.orelse, parent.finalbody]
+        case _:
+            return [parent.finalbody]
 
 
 def _outcome(block: Block, name: str) -> Outcome:
