@@ -41,9 +41,7 @@ def accesses(read: ast.Attribute, context: Context) -> list[ast.Attribute]:
     """Where the file sets or reads the attribute: in its class and those akin, or of an object that is not known."""
     own = class_around(read, context)
     found: list[ast.Attribute] = []
-    for node in walk(context.places.module.tree):
-        if not isinstance(node, ast.Attribute) or node.attr != read.attr:
-            continue
+    for node in context.places.attributes.get(read.attr, ()):
         cls = class_around(node, context)
         of_another = own is not None and cls is not None and own not in cls.lineage and cls not in own.lineage
         if not (of_another and dotted(node.value) == "self"):

@@ -14,6 +14,7 @@ from libcst.metadata import ByteSpanPositionProvider, CodeSpan
 
 from mha_lint.findings import Edit, Position
 from mha_lint.syntax.module import Module
+from mha_lint.syntax.nodes import walk
 from mha_lint.syntax.places import NameOf, Places, Spot
 
 _Span = tuple[int, int]
@@ -110,6 +111,15 @@ class Exact(Places):
                 return found
             case _:
                 return None
+
+    @cached_property
+    def attributes(self) -> dict[str, list[ast.Attribute]]:
+        """The attributes that the file sets and reads, by their names."""
+        found: dict[str, list[ast.Attribute]] = {}
+        for node in walk(self.module.tree):
+            if isinstance(node, ast.Attribute):
+                found.setdefault(node.attr, []).append(node)
+        return found
 
     # --- where things stand --------------------------------------------------------------------------------------
 

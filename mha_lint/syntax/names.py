@@ -49,10 +49,14 @@ class ClassInfo:
 class ModuleNames:
     imports: dict[str, str] = field(default_factory=dict)
     classes: dict[str, ClassInfo] = field(default_factory=dict)  # by name: the last definition wins
-    every_class: list[ClassInfo] = field(default_factory=list)
+    by_node: dict[ast.AST | None, ClassInfo] = field(default_factory=dict)  # every class, in the order of the text
     functions: dict[str, Function] = field(default_factory=dict)
     constants: dict[str, ast.expr] = field(default_factory=dict)
     changes: Changes = field(default_factory=Changes)
+
+    @property
+    def every_class(self) -> list[ClassInfo]:
+        return list(self.by_node.values())
 
     def changes_of(self, cls: ClassInfo, name: str) -> list[ast.expr | None]:
         """The values that code outside of constructors may give to an attribute of the class's objects."""
@@ -64,7 +68,7 @@ class ModuleNames:
 
     def class_of(self, node: ast.AST | None) -> ClassInfo | None:
         """The class that a statement defines."""
-        return next((cls for cls in self.every_class if cls.node is node), None)
+        return self.by_node.get(node)
 
     def qualify(self, node: ast.expr) -> str | None:
         """The full name of a dotted expression whose first name is imported, else None."""
@@ -91,7 +95,7 @@ def _collect_block(body: Block, names: ModuleNames) -> None:
     for statement in body:
         if isinstance(statement, ast.ClassDef):
             names.classes[statement.name] = _class(statement, names)
-            names.every_class.append(names.classes[statement.name])
+            names.by_node[statement] = names.classes[statement.name]
         elif isinstance(statement, FUNCTIONS):
             names.functions[statement.name] = statement
         elif isinstance(statement, ast.If):
