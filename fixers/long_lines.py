@@ -11,14 +11,12 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
 
-import libcst as cst
-
 from mha_lint.edits import offset, position, row_starts, spans
 from mha_lint.findings import Edit, Position
 from mha_lint.fixers.arguments import written_arguments
 from mha_lint.fixers.pieces import Piece, pieces, starts_of
 from mha_lint.parsing import silently
-from mha_lint.syntax.exact import Exact
+from mha_lint.syntax.exact import Exact, NotGivenBack, Unreadable
 from mha_lint.syntax.module import Module
 from mha_lint.syntax.nodes import walk
 
@@ -151,13 +149,12 @@ def _moved(change: _Change, by: int, starts: list[int]) -> Edit:
 def _breaks(text: str, rows: list[int], limit: int, lengths: dict[int, int], unit: str) -> list[_Change]:
     """The changes that break the rows, whose ``lengths`` are known; none for a row that can't be broken."""
     try:
-        module, tree = Module(text), cst.parse_module(text)
-    except (cst.ParserSyntaxError, SyntaxError, ValueError, RecursionError, MemoryError):
+        places, starts = Exact(Module(text)), row_starts(text)
+        for row in rows:
+            places.read(row)
+    except (NotGivenBack, Unreadable, SyntaxError, ValueError, RecursionError, MemoryError):
         return []
-    if tree.code != text:  # nothing is where LibCST says it is
-        return []
-    places, starts = Exact(module, tree), row_starts(text)
-    nodes = [node for node in walk(module.tree) if isinstance(node, (ast.Call, ast.Assign))]
+    nodes = [node for node in walk(places.module.tree) if isinstance(node, (ast.Call, ast.Assign))]
     found: list[_Change] = []
     for row in rows:
         here = [node for node in nodes if places.start(node).row <= row == places.end(node).row]

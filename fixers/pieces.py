@@ -25,6 +25,7 @@ from mha_lint.findings import Edit
 from mha_lint.parsing import silently
 from mha_lint.syntax.module import Module
 from mha_lint.syntax.nodes import FUNCTIONS, children, walk
+from mha_lint.syntax.rows import apart, decorators, first_row, is_continued
 
 _Span = tuple[int, int, str]  # where an edit starts and ends, and its content
 _UNREADABLE = (SyntaxError, ValueError, RecursionError, MemoryError)
@@ -303,31 +304,24 @@ class _Text:
             return None
         first, indent = 0, ""
         if around is not None:
-            row = _first_row(body[0])
+            row = first_row(body[0])
             first = self.starts[row - 1]
             line = self._line(row)
             indent = line[: len(line) - len(line.lstrip())]
-            if len(indent.encode()) != body[0].col_offset and not _decorators(body[0]):
+            if len(indent.encode()) != body[0].col_offset and not decorators(body[0]):
                 return None  # it stands behind its header
-            if self._is_continued(row - 1):
+            if is_continued(self._line(row - 1)):
                 return None
         parts = tuple(self._parts(body, first, to_the_end=around is None))
         return _Block(headers, indent, deep, parts, tuple(part.start for part in parts))
 
     def _parts(self, body: list[ast.stmt], first: int, *, to_the_end: bool) -> Iterator[_Rows]:
         """The statements by their rows; those that share one stay together."""
-        together: list[ast.stmt] = []
-        start, last = first, 0
-        for statement in body:
-            if together and _first_row(statement) > last and not self._is_continued(last):
-                yield _Rows(start, self._end(last), tuple(together))
-                start, together = self._end(last), []
-            together.append(statement)
-            last = statement.end_lineno or statement.lineno
-        if together:
+        start = first
+        for _, last, together in apart(body, self._line):
             yield _Rows(start, self._end(last), tuple(together))
             start = self._end(last)
-        if to_the_end and (not together or self.text.endswith(("\n", "\r"))):
+        if to_the_end and (not body or self.text.endswith(("\n", "\r"))):
             yield _Rows(start, len(self.text), ())
 
     def _end(self, row: int) -> int:
@@ -335,17 +329,6 @@ class _Text:
 
     def _line(self, row: int) -> str:
         return self.text[self.starts[row - 1] : self._end(row)]
-
-    def _is_continued(self, row: int) -> bool:
-        return self._line(row).rstrip("\r\n").endswith("\\")
-
-
-def _first_row(statement: ast.stmt) -> int:
-    return min([statement.lineno, *(each.lineno for each in _decorators(statement))])
-
-
-def _decorators(statement: ast.stmt) -> list[ast.expr]:
-    return statement.decorator_list if isinstance(statement, (*FUNCTIONS, ast.ClassDef)) else []
 
 
 def _is_of_the_future(statement: ast.AST) -> TypeGuard[ast.ImportFrom]:

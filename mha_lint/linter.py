@@ -23,15 +23,12 @@ if TYPE_CHECKING:
     from mha_lint.fixers import Context
     from mha_lint.model.attention import FileModel
     from mha_lint.rules import Hit, Rule
-    from mha_lint.syntax.exact import Exact
 
 DEEPEST = "the code is nested too deeply to be read"
 DEEPEST_TREE = 1500  # levels of the syntax tree; a chain of n method calls has 2n
 
 _BRACKET = re.compile(rb"[()\[\]{}]")
 _LONG_LINE = re.compile(rb"[^\n]{5000}")
-_BARE_END = re.compile(r"(?:(?<=\n)|(?<=\r)(?!\n))\s+\Z")  # blank lines at the end of the file
-_FORM_FEEDS = re.compile(r"^[ \t]*\f[ \t\f]*$", re.MULTILINE)  # alone on a line, as editors leave them
 
 
 def lint(source: Source, settings: Settings, *, noqa: bool = True, tree: ast.Module | None = None) -> list[Finding]:
@@ -66,9 +63,17 @@ def _findings(source: Source, module: Module, settings: Settings, codes: frozens
     if not hits:
         return []
     from mha_lint.fixers import Context
+    from mha_lint.syntax.exact import Exact, NotGivenBack, Unreadable
 
-    context = Context(model, _exact(source, module), settings)
-    findings = [_finding(rule, hit, source, context) for rule, hit in hits]
+    context = Context(model, Exact(module), settings)
+    try:
+        findings = [_finding(rule, hit, source, context) for rule, hit in hits]
+    except Unreadable as error:
+        raise not_read_by_libcst(source, error.row, error.column) from None
+    except NotGivenBack:
+        raise SourceError(
+            source.path, "LibCST does not give this file back byte for byte, so it is left alone"
+        ) from None
     return sorted(findings, key=lambda finding: (finding.location, finding.code))
 
 
@@ -170,30 +175,6 @@ def _on_a_large_stack(source: Source, module: Module, settings: Settings, codes:
     return found
 
 
-def _exact(source: Source, module: Module) -> Exact:
-    """The places to the byte, by LibCST.
-
-    Raises:
-        SourceError: LibCST can't read the file, or does not give it back as it is.
-    """
-    import libcst as cst
-
-    from mha_lint.syntax.exact import Exact
-
-    try:
-        tree = cst.parse_module(_plain(source.text))
-    except cst.ParserSyntaxError as error:
-        raise not_read_by_libcst(source, error.raw_line, error.raw_column) from None
-    if tree.code != _plain(source.text):
-        raise SourceError(source.path, "LibCST does not give this file back byte for byte, so it is left alone")
-    return Exact(module, tree)
-
-
-def _plain(text: str) -> str:
-    """The text without white space that the parser would not give back; every character keeps its place."""
-    return _FORM_FEEDS.sub(lambda match: " " * len(match[0]), _BARE_END.sub("", text))
-
-
 def _finding(rule: type[Rule], hit: Hit[Any], source: Source, context: Context) -> Finding:
     from mha_lint.model.hints import input_hints
 
@@ -237,6 +218,8 @@ def _candidate(rule: type[Rule], hit: Hit[Any], source: Source, context: Context
         return "the sizes that it would be written with are too long"
     if not isinstance(fix, Fix):
         return fix
+    for edit in fix.edits:
+        context.places.read(edit.start.row)  # what LibCST does not give back is left alone
     offered: Fix | str = completed(fix, source.text, source.path.name, rule.code)
     return offered
 

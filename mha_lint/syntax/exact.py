@@ -1,12 +1,15 @@
-"""The LibCST tree of a module, beside its ``ast``: parentheses, commas and white space, to the byte.
+"""The LibCST trees of a module, beside its ``ast``: parentheses, commas and white space, to the byte.
 
-``ast`` says where expressions are, but not what is around them. It is made for files with a hit alone: LibCST parses
-eight times as slowly.
+``ast`` says where expressions are, but not what is around them. Of a file with a hit, those statements of the module
+are read by LibCST in which something is asked for: it parses eight times as slowly.
 """
 
 from __future__ import annotations
 
 import ast
+import math
+import re
+from bisect import bisect_right
 from functools import cached_property
 
 import libcst as cst
@@ -16,8 +19,10 @@ from mha_lint.findings import Edit, Position
 from mha_lint.syntax.module import Module
 from mha_lint.syntax.nodes import walk
 from mha_lint.syntax.places import NameOf, Places, Spot
+from mha_lint.syntax.rows import apart
 
 _Span = tuple[int, int]
+_FORM_FEEDS = re.compile(r"^[ \t]*\f[ \t\f]*$", re.MULTILINE)  # alone on a line, as editors leave them
 _NAMED = (cst.Attribute, cst.ClassDef, cst.FunctionDef)
 _LITERALS = (cst.BaseString, cst.BaseNumber, cst.Ellipsis, cst.Name)
 
@@ -53,42 +58,76 @@ _KINDS: dict[type[ast.AST], type[cst.CSTNode] | tuple[type[cst.CSTNode], ...]] =
 }
 
 
+class Unreadable(Exception):
+    """LibCST can't read a statement of the module; ``row`` counts from 1 and ``column`` from 0."""
+
+    def __init__(self, row: int, column: int) -> None:
+        super().__init__(f"LibCST cannot read row {row}")
+        self.row = row
+        self.column = column
+
+
+class NotGivenBack(Exception):
+    """LibCST reads a statement, but its tree does not say how it is written."""
+
+
 class _Spans(ByteSpanPositionProvider):
     """The provider by itself: ``MetadataWrapper`` visits all of the tree once more before it asks it."""
 
-    def of(self, module: cst.Module) -> dict[cst.CSTNode, _Span]:
-        """Where each node starts and ends, in bytes."""
+    def of(self, module: cst.Module, offset: int) -> dict[cst.CSTNode, _Span]:
+        """Where each node starts and ends, in bytes, in a text that the module stands in at an offset."""
         self._gen_impl(module)
         spans = ((node, span) for node, span in self._computed.items() if isinstance(span, CodeSpan))
-        return {node: (span.start, span.start + span.length) for node, span in spans}
+        return {node: (offset + span.start, offset + span.start + span.length) for node, span in spans}
 
 
 class Exact(Places):
-    """Places to the byte, and the edits that are written on them."""
+    """Places to the byte, and the edits that are written on them.
 
-    def __init__(self, module: Module, tree: cst.Module) -> None:
+    Whatever asks for a place may raise :class:`Unreadable` or :class:`NotGivenBack`.
+    """
+
+    def __init__(self, module: Module) -> None:
         super().__init__(module)
-        self.tree = tree
+        self._spans: dict[cst.CSTNode, _Span] = {}
+        # The expressions by their spans in ``ast``, and functions and classes by where they start.
+        self._by_span: dict[_Span, list[cst.CSTNode]] = {}
+        self._read: set[int] = set()  # the first rows of the statements that LibCST has read
 
     # --- from ast to LibCST --------------------------------------------------------------------------------------
 
     @cached_property
-    def _spans(self) -> dict[cst.CSTNode, _Span]:
-        return _Spans().of(self.tree)
+    def _statements(self) -> list[tuple[int, int]]:
+        """The first and the last row of the statements of the module."""
+        return [(first, last) for first, last, _ in apart(self.module.tree.body, self.module.line)]
 
-    @cached_property
-    def _by_span(self) -> dict[_Span, list[cst.CSTNode]]:
-        """The expressions by their spans in ``ast``, and functions and classes by where they start."""
-        found: dict[_Span, list[cst.CSTNode]] = {}
-        for node, (start, end) in self._spans.items():
+    def read(self, row: int) -> None:
+        """Have LibCST read the statement of the module that stands in a row, if one does."""
+        index = bisect_right(self._statements, (row, math.inf)) - 1
+        first, last = self._statements[index] if index >= 0 else (0, 0)
+        if first <= row <= last and first not in self._read:
+            self._read.add(first)
+            self._add(first, last)
+
+    def _add(self, first: int, last: int) -> None:
+        start = self.module.starts[first - 1]
+        text = _plain(self.module.cut(start, self.module.starts[last]))
+        try:
+            tree = cst.parse_module(text)
+        except cst.ParserSyntaxError as error:
+            raise Unreadable(first - 1 + error.raw_line, error.raw_column) from None
+        if tree.code != text:
+            raise NotGivenBack
+        spans = _Spans().of(tree, start)
+        self._spans.update(spans)
+        for node, span in spans.items():
             if isinstance(node, (cst.ClassDef, cst.FunctionDef)):
-                found.setdefault((start, start), []).append(node)
+                self._by_span.setdefault((span[0], span[0]), []).append(node)
             elif isinstance(node, (cst.Tuple, cst.GeneratorExp)) and node.lpar:  # ast counts their parentheses in
-                inside = self._spans[node.lpar[-1]][0], self._spans[node.rpar[0]][1]
-                found.setdefault(inside, []).append(node)
+                inside = spans[node.lpar[-1]][0], spans[node.rpar[0]][1]
+                self._by_span.setdefault(inside, []).append(node)
             elif isinstance(node, cst.BaseExpression):
-                found.setdefault((start, end), []).append(node)
-        return found
+                self._by_span.setdefault(span, []).append(node)
 
     def node(self, node: ast.AST) -> cst.CSTNode | None:
         """The same node of the LibCST tree.
@@ -99,6 +138,7 @@ class Exact(Places):
         kinds = _KINDS.get(type(node))
         if kinds is None:
             return None
+        self.read(node.lineno)  # type: ignore[attr-defined]
         start, end = self.module.span(node)
         span = (start, start) if isinstance(node, ast.stmt) else (start, end)
         found = next((each for each in self._by_span.get(span, ()) if isinstance(each, kinds)), None)
@@ -205,3 +245,8 @@ class Exact(Places):
         if rest.strip():
             return Edit(start, Position(end.row, end.column + len(rest) - len(rest.lstrip())), "")
         return Edit(Position(start.row, 1), Position(end.row + 1, 1), "")
+
+
+def _plain(text: str) -> str:
+    """The text without white space that the parser would not give back; every character keeps its place."""
+    return _FORM_FEEDS.sub(lambda match: " " * len(match[0]), text)
