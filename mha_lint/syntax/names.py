@@ -63,8 +63,12 @@ class ModuleNames:
         changes = [*self.changes.attributes.get(name, ()), *self.changes.attributes.get(ANY, ())]
         if not changes:
             return []
-        related = [other.node for other in self.every_class if other in cls.lineage or cls in other.lineage]
-        return [change.value for change in changes if change.owner is None or change.owner in related]
+        return [change.value for change in changes if change.owner is None or self._are_akin(change.owner, cls)]
+
+    def _are_akin(self, node: ast.ClassDef, cls: ClassInfo) -> bool:
+        """The class that a statement defines is a base of another, or is built on it."""
+        other = self.class_of(node)
+        return other is not None and (other in cls.lineage or cls in other.lineage)
 
     def class_of(self, node: ast.AST | None) -> ClassInfo | None:
         """The class that a statement defines."""
