@@ -265,7 +265,9 @@ class _Text:
         nothing = f"{block.indent}pass{self.newline}"
         head = "".join(f"{header}{self.newline}" for header in block.headers) + nothing
         piece = Piece(rows.statements, head + inside + nothing, len(head), place, written, len(block.headers), flags)
-        return None if piece.after is None or _reaches_out(piece.after, deep=block.deep) else piece
+        if piece.after is None or _reaches_out(piece.after, deep=block.deep):
+            return None
+        return None if any(map(_is_of_the_future, piece.after)) else piece
 
     def _innermost(self, start: int, end: int) -> tuple[_Block, _Rows] | None:
         """The fewest statements that a span lies in, and their block."""
@@ -338,7 +340,7 @@ def _is_of_the_future(statement: ast.AST) -> TypeGuard[ast.ImportFrom]:
 def _reaches_out(body: Sequence[ast.stmt], *, deep: bool) -> bool:
     """Statements say something of others in their scope; with ``deep``, the functions in it belong to the scope."""
     nodes = walk(*body) if deep else _own_scope(body)
-    return any(isinstance(node, (ast.Global, ast.Nonlocal)) or _is_of_the_future(node) for node in nodes)
+    return any(isinstance(node, (ast.Global, ast.Nonlocal)) for node in nodes)
 
 
 def _own_scope(body: Sequence[ast.stmt]) -> Iterator[ast.AST]:
