@@ -219,6 +219,40 @@ def test_twice_as_many_findings_take_twice_as_long(name: str) -> None:
     assert counts[1] < 2.3 * counts[0]
 
 
+METHOD = """
+    def attend_{0}(self, x):
+        b, n, _ = x.shape
+        q, k = self.q(x).view(b, n, self.heads, -1).transpose(1, 2), self.k(x).view(b, n, self.heads, -1).transpose(1, 2)
+        return (q @ k.transpose(-2, -1) * self.scale).softmax(dim=-1)
+"""
+CLASS = """import torch
+from torch import nn
+
+
+class Attention(nn.Module):
+    def __init__(self, width, heads):
+        super().__init__()
+        self.heads = heads
+        self.head_dim = width // heads
+        self.scale = width ** -0.5
+        self.q, self.k = nn.Linear(width, width), nn.Linear(width, width)
+"""
+
+
+def test_methods_that_read_one_attribute_are_looked_at_once_for_all_their_findings() -> None:
+    counts = []
+    for count in (40, 80):
+        text = CLASS + "".join(METHOD.format(number) for number in range(count))
+        lint(decode(Path("attention.py"), text.encode()), UNSAFE)
+        profile = cProfile.Profile()
+        profile.enable()
+        findings = lint(decode(Path("attention.py"), f"{text}\n".encode()), UNSAFE)
+        profile.disable()
+        assert len(findings) == count
+        counts.append(pstats.Stats(profile).total_calls)  # type: ignore[attr-defined]
+    assert counts[1] < 2.3 * counts[0]
+
+
 def test_the_pieces_of_a_fix_do_not_grow_with_the_file() -> None:
     for name in ("mixed/gpt_two_smells", "unbind/vit_timm"):
         for count in (2, 30):
