@@ -174,6 +174,12 @@ def test_global_names_keep_a_module_in_one_piece() -> None:
     assert not is_offered(text, edit(text, "x = 1", "z = 2"))
 
 
+def test_nothing_but_a_docstring_comes_before_an_import_from_the_future() -> None:
+    text = '"""Attention."""\nfrom __future__ import annotations\n'
+    assert is_offered(text, edit(text, "Attention", "Heads"))
+    assert not is_offered(text, edit(text, '"""Attention."""', "import os"))
+
+
 def test_a_deleted_nonlocal_name_is_missed_by_the_function_that_says_it() -> None:
     text = "def f():\n    x = 1\n\n    def g():\n        nonlocal x\n    return g\n"
     assert not is_offered(text, edit(text, "x = 1", "y = 1"))
@@ -222,7 +228,8 @@ def test_twice_as_many_findings_take_twice_as_long(name: str) -> None:
 METHOD = """
     def attend_{0}(self, x):
         b, n, _ = x.shape
-        q, k = self.q(x).view(b, n, self.heads, -1).transpose(1, 2), self.k(x).view(b, n, self.heads, -1).transpose(1, 2)
+        q = self.q(x).view(b, n, self.heads, -1).transpose(1, 2)
+        k = self.k(x).view(b, n, self.heads, -1).transpose(1, 2)
         return (q @ k.transpose(-2, -1) * self.scale).softmax(dim=-1)
 """
 CLASS = """import torch
@@ -241,7 +248,7 @@ class Attention(nn.Module):
 
 def test_methods_that_read_one_attribute_are_looked_at_once_for_all_their_findings() -> None:
     counts = []
-    for count in (40, 80):
+    for count in (20, 40):
         text = CLASS + "".join(METHOD.format(number) for number in range(count))
         lint(decode(Path("attention.py"), text.encode()), UNSAFE)
         profile = cProfile.Profile()
