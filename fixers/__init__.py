@@ -6,8 +6,8 @@ the entry-point group ``mha_lint.fixers``, under the code of the rule that they 
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING, Any, cast
 
@@ -23,11 +23,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What a fixer may look at."""
+    """What a fixer may look at. ``known`` holds what fixers have worked out of the file, for those that come next."""
 
     model: FileModel
     places: Exact
     settings: Settings
+    known: dict[Hashable, Any] = field(default_factory=dict)
 
 
 Fixer = Callable[["Hit[Any]", Context], "Fix | str"]

@@ -6,17 +6,17 @@ import ast
 import io
 import tokenize
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
 
-import libcst as cst
-
-from mha_lint.edits import apply, offset, position, row_starts, spans
+from mha_lint.edits import offset, position, row_starts, spans
 from mha_lint.findings import Edit, Position
 from mha_lint.fixers.arguments import written_arguments
+from mha_lint.fixers.pieces import Piece, pieces, starts_of
 from mha_lint.parsing import silently
-from mha_lint.syntax.exact import Exact
+from mha_lint.syntax.exact import Exact, NotGivenBack, Unreadable
 from mha_lint.syntax.module import Module
 from mha_lint.syntax.nodes import walk
 
@@ -36,20 +36,27 @@ class _Change:
 def laid_out(text: str, edits: Iterable[Edit]) -> tuple[Edit, ...]:
     """The edits, with line breaks where they make a row too long for the file and it can be broken."""
     edits = tuple(edits)
-    after = apply(text, edits)
-    starts = row_starts(after)
-    rows = sorted(_touched(starts, _written(text, edits)))
-    if not any(_length(after, starts, row) > min(_LIMITS) for row in rows):
-        return edits
-    limit, lengths = _limit(text), _code_lengths(after)
+    changes = [change for piece in pieces(text, edits) for change in _changes(piece, text)]
+    return _with_changes(text, edits, changes) if changes else edits
+
+
+def _changes(piece: Piece, text: str) -> list[_Change]:
+    """The line breaks in one of the pieces of a text, by their offsets in the edited text."""
+    starts = row_starts(piece.text)
+    rows = sorted(_touched(starts, piece.written))
+    if not any(_length(piece.text, starts, row) > min(_LIMITS) for row in rows):
+        return []
+    limit, lengths = _limit(text), _code_lengths(piece.text)
     rows = [row for row in rows if lengths.get(row, 0) > limit]
-    return _with_changes(text, edits, _breaks(after, rows, limit, lengths)) if rows else edits
+    moved = piece.place - piece.start
+    found = _breaks(piece.text, rows, limit, lengths, _indentation(text)) if rows else []
+    return [_Change(each.start + moved, each.end + moved, each.content) for each in found]
 
 
 # --- how long lines are
 
 
-@lru_cache(maxsize=1)
+@lru_cache(maxsize=2)
 def _limit(text: str) -> int:
     """The shortest usual length of a line that no code of the file exceeds."""
     lengths = _code_lengths(text).values()
@@ -57,6 +64,16 @@ def _limit(text: str) -> int:
     if sum(length >= _LONG for length in lengths) < _SEVERAL:
         longest = max(longest, _LIMITS[0] + 1)
     return next((limit for limit in _LIMITS if longest <= limit), longest)
+
+
+@lru_cache(maxsize=2)
+def _indentation(text: str) -> str:
+    """The first indentation of a file, which is its unit."""
+    with suppress(SyntaxError, tokenize.TokenError), silently():
+        for token in tokenize.generate_tokens(io.StringIO(text).readline):
+            if token.type == tokenize.INDENT:
+                return token.string
+    return "    "
 
 
 def _code_lengths(text: str) -> dict[int, int]:
@@ -84,23 +101,23 @@ def _length(text: str, starts: list[int], row: int) -> int:
 def _written(text: str, edits: tuple[Edit, ...]) -> list[_Change]:
     """Where the contents of the edits, in the order of their places, stand in the edited text."""
     moved, found = 0, []
-    for start, end, _, content in spans(row_starts(text), edits):
+    for start, end, _, content in spans(starts_of(text), edits):
         found.append(_Change(start + moved, start + moved + len(content), content))
         moved += len(content) - (end - start)
     return found
 
 
-def _touched(starts: list[int], written: list[_Change]) -> set[int]:
-    """The rows of the edited text on which something was written."""
+def _touched(starts: list[int], written: Iterable[tuple[int, int]]) -> set[int]:
+    """The rows of an edited text on which something was written."""
     rows: set[int] = set()
-    for each in written:
-        rows.update(range(position(starts, each.start).row, position(starts, each.end).row + 1))
+    for start, end in written:
+        rows.update(range(position(starts, start).row, position(starts, end).row + 1))
     return rows
 
 
 def _with_changes(text: str, edits: tuple[Edit, ...], changes: list[_Change]) -> tuple[Edit, ...]:
     """The edits and, on top of them, the changes; those where one straddles what an edit wrote are not made."""
-    before = row_starts(text)
+    before = starts_of(text)
     contents: list[str] = []
     added: list[Edit] = []
     moved, left = 0, list(changes)
@@ -129,21 +146,20 @@ def _moved(change: _Change, by: int, starts: list[int]) -> Edit:
 # --- where a row is broken
 
 
-def _breaks(text: str, rows: list[int], limit: int, lengths: dict[int, int]) -> list[_Change]:
+def _breaks(text: str, rows: list[int], limit: int, lengths: dict[int, int], unit: str) -> list[_Change]:
     """The changes that break the rows, whose ``lengths`` are known; none for a row that can't be broken."""
     try:
-        module, tree = Module(text), cst.parse_module(text)
-    except (cst.ParserSyntaxError, SyntaxError, ValueError, RecursionError, MemoryError):
+        places, starts = Exact(Module(text)), row_starts(text)
+        for row in rows:
+            places.read(row)
+    except (NotGivenBack, Unreadable, SyntaxError, ValueError, RecursionError, MemoryError):
         return []
-    if tree.code != text:  # nothing is where LibCST says it is
-        return []
-    places, starts = Exact(module, tree), row_starts(text)
-    nodes = [node for node in walk(module.tree) if isinstance(node, (ast.Call, ast.Assign))]
+    nodes = [node for node in walk(places.module.tree) if isinstance(node, (ast.Call, ast.Assign))]
     found: list[_Change] = []
     for row in rows:
         here = [node for node in nodes if places.start(node).row <= row == places.end(node).row]
         end = starts[row - 1] + lengths[row]
-        found += next(_Layout(text, starts, places, row, end, limit, tree.default_indent).ways(here), [])
+        found += next(_Layout(text, starts, places, row, end, limit, unit).ways(here), [])
     return found
 
 

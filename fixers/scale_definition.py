@@ -113,6 +113,18 @@ def _all_agree(seen: ScaleSeen, number: Number, read: ast.Attribute, context: Co
 
     A scale that may be ``given`` is not known where it is.
     """
+    key = _all_agree, number.exponent, seen.scale.width, given
+    if key not in context.known:
+        context.known[key] = _scaled_by(seen, number, context, given=given)
+    wrong, other = context.known[key]
+    reads = [node for node in accesses(read, context) if not _is_set(node)]
+    return all(node in wrong and node not in other for node in reads)
+
+
+def _scaled_by(
+    seen: ScaleSeen, number: Number, context: Context, *, given: bool
+) -> tuple[set[ast.expr], set[ast.expr]]:
+    """What scores are scaled by that need the scale which others need, and what they are scaled by that does not."""
     wrong: set[ast.expr] = set()
     other: set[ast.expr] = set()
     for each in (each for found in context.model.scales.values() for each in found):
@@ -124,8 +136,7 @@ def _all_agree(seen: ScaleSeen, number: Number, read: ast.Attribute, context: Co
             wrong.add(used.node)
         elif not (alike and given and not is_right(each.scale)):
             other.add(used.node)
-    reads = [node for node in accesses(read, context) if not _is_set(node)]
-    return all(node in wrong and node not in other for node in reads)
+    return wrong, other
 
 
 def _is_set(node: ast.Attribute) -> bool:

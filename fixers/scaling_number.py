@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from mha_lint.parsing import parse_expression
@@ -37,8 +38,14 @@ def power(width: str, exponent: float, places: Exact) -> str:
     base = parse_expression(width)
     if not isinstance(base, (ast.Name, ast.Attribute, ast.Subscript, ast.Call, ast.Constant)):
         return f"({width}) ** {exponent}"
-    close = dotted(base) is not None and _CLOSE.search(places.text) and not _SPACED.search(places.text)
+    close = dotted(base) is not None and _writes_powers_close(places.text)
     return f"{width}**{exponent}" if close else f"{width} ** {exponent}"
+
+
+@lru_cache(maxsize=2)
+def _writes_powers_close(text: str) -> bool:
+    """A file writes ``width**-0.5``, and nowhere ``width ** -0.5``."""
+    return _CLOSE.search(text) is not None and _SPACED.search(text) is None
 
 
 def _operand(applied: ast.AST | None) -> Number | None:

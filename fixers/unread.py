@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from mha_lint.findings import Edit
@@ -40,15 +41,19 @@ def unread(node: ast.expr, kept: str, context: Context) -> Iterator[Edit]:
 def accesses(read: ast.Attribute, context: Context) -> list[ast.Attribute]:
     """Where the file sets or reads the attribute: in its class and those akin, or of an object that is not known."""
     own = class_around(read, context)
-    found: list[ast.Attribute] = []
-    for node in walk(context.places.module.tree):
-        if not isinstance(node, ast.Attribute) or node.attr != read.attr:
-            continue
+    key = accesses, own, read.attr
+    if key not in context.known:
+        context.known[key] = list(_accesses(own, read.attr, context))
+    found: list[ast.Attribute] = context.known[key]
+    return found
+
+
+def _accesses(own: ClassInfo | None, name: str, context: Context) -> Iterator[ast.Attribute]:
+    for node in context.places.attributes.get(name, ()):
         cls = class_around(node, context)
         of_another = own is not None and cls is not None and own not in cls.lineage and cls not in own.lineage
         if not (of_another and dotted(node.value) == "self"):
-            found.append(node)
-    return found
+            yield node
 
 
 def uses(name: str, function: Function) -> list[ast.AST]:
@@ -72,12 +77,13 @@ def _sole_target(read: ast.AST, gone: set[ast.AST], context: Context) -> ast.AST
     """The only other mention of what ``read`` reads, but for what is gone."""
     places = context.places
     scope = places.function(read)
-    same: list[ast.AST] = []
+    same: Sequence[ast.AST] = ()
     if isinstance(read, ast.Attribute) and dotted(read.value) == "self" and not is_spelled_out(read.attr, places):
-        same = [*accesses(read, context)]
+        same = accesses(read, context)
     elif isinstance(read, ast.Name) and scope is not None:
         same = uses(read.id, scope)
-    rest = [each for each in same if each not in gone and not any(parent in gone for parent in places.parents(each))]
+    others = (each for each in same if each not in gone and not any(parent in gone for parent in places.parents(each)))
+    rest = list(islice(others, 2))
     return rest[0] if len(rest) == 1 else None
 
 

@@ -7,13 +7,14 @@ An import that is alone in its block stays, since an empty block is no Python.
 from __future__ import annotations
 
 import ast
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
-from mha_lint.edits import apply, row_starts
 from mha_lint.findings import Edit, Position
-from mha_lint.parsing import parse, parse_expression
+from mha_lint.fixers.pieces import Piece, pieces, starts_of, tree_of
+from mha_lint.parsing import parse_expression
 
 _Statement = ast.Import | ast.ImportFrom
 
@@ -30,9 +31,9 @@ class _Imported:
 
 @dataclass(frozen=True, slots=True)
 class _Module:
-    used: frozenset[str]
     imported: tuple[_Imported, ...]
     statements: tuple[_Statement, ...]
+    used: Counter[str]  # how often each name is read
 
 
 def tidied(text: str, edits: Iterable[Edit], filename: str) -> tuple[Edit, ...]:
@@ -43,31 +44,42 @@ def tidied(text: str, edits: Iterable[Edit], filename: str) -> tuple[Edit, ...]:
     edits = tuple(edits)
     if not edits or filename == "__init__.py":
         return edits
-    before = _parsed(text)
+    before = _read(text)
     if before is None:
         return edits
     made = tuple(edit for edit in edits if edit.content or not any(_lies_in(edit, each) for each in before.statements))
-    after = _parsed(apply(text, made))
-    if after is None:
+    touched = pieces(text, made)
+    if any(piece.after is None for piece in touched):
         return edits
-    lost = before.used - after.used
+    lost = _lost(before, touched)
     gone = [each for each in before.imported if each.bound in lost and not each.alone]
-    starts = row_starts(text)
+    if not gone:
+        return made
+    starts = starts_of(text)
     lines = [text[start:end] for start, end in zip(starts, [*starts[1:], len(text)], strict=True)]
     for statement in dict.fromkeys(each.statement for each in gone):
         made += tuple(_without([each.index for each in gone if each.statement is statement], statement, lines))
     return made
 
 
-@lru_cache(maxsize=4)
-def _parsed(text: str) -> _Module | None:
+@lru_cache(maxsize=2)
+def _read(text: str) -> _Module | None:
     """Collect what a module imports and uses; None where it is no Python for this interpreter."""
-    try:
-        tree = parse(text)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
+    tree = tree_of(text)
+    if tree is None:
         return None
     statements = tuple(node for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom))
-    return _Module(frozenset(_used(tree)), tuple(_imported(tree)), statements)
+    return _Module(tuple(_imported(tree)), statements, Counter(_used(tree)))
+
+
+def _lost(before: _Module, touched: Iterable[Piece]) -> set[str]:
+    """The names that are read before some edits, and nowhere once they are made."""
+    there: Counter[str] = Counter()
+    left: set[str] = set()
+    for piece in touched:
+        there.update(_used(*piece.before))
+        left |= set(_used(*piece.after or ()))
+    return {name for name, count in there.items() if count == before.used[name] and name not in left}
 
 
 def _lies_in(edit: Edit, statement: _Statement) -> bool:
@@ -112,19 +124,18 @@ def _public(tree: ast.Module) -> set[str]:
     return names
 
 
-def _used(tree: ast.AST) -> set[str]:
-    """The names that are read somewhere, annotations in quotes included."""
-    names: set[str] = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Name):
-            names.add(node.id)
-        annotation = getattr(node, "annotation", None) or getattr(node, "returns", None)
-        for quoted in () if annotation is None else _strings(annotation):
-            try:
-                names |= _used(parse_expression(quoted))
-            except (SyntaxError, ValueError):
-                continue
-    return names
+def _used(*nodes: ast.AST) -> Iterator[str]:
+    """The names that are read somewhere, each as often as it is, annotations in quotes included."""
+    for node in nodes:
+        for each in ast.walk(node):
+            if isinstance(each, ast.Name):
+                yield each.id
+            annotation = getattr(each, "annotation", None) or getattr(each, "returns", None)
+            for quoted in () if annotation is None else _strings(annotation):
+                try:
+                    yield from _used(parse_expression(quoted))
+                except (SyntaxError, ValueError):
+                    continue
 
 
 def _strings(node: ast.AST) -> Iterator[str]:

@@ -11,9 +11,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from mha_lint import screen
-from mha_lint.edits import offset, position, row_starts
 from mha_lint.files import Source, SourceError
-from mha_lint.findings import Finding, Fix, Position
+from mha_lint.findings import Finding, Fix
 from mha_lint.noqa import suppressed
 from mha_lint.settings import Settings
 from mha_lint.syntax.module import Module
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
     from mha_lint.fixers import Context
     from mha_lint.model.attention import FileModel
     from mha_lint.rules import Hit, Rule
-    from mha_lint.syntax.exact import Exact
 
 Result = TypeVar("Result")
 
@@ -34,9 +32,6 @@ DEEPEST_TREE = 1500  # levels of the syntax tree; a chain of n method calls has 
 
 _BRACKET = re.compile(rb"[()\[\]{}]")
 _LONG_LINE = re.compile(rb"[^\n]{5000}")
-_BARE_END = re.compile(r"(?:(?<=\n)|(?<=\r)(?!\n))\s+\Z")  # blank lines at the end of the file
-_LONE_CR = re.compile(r"\r(?!\n)")
-_FORM_FEEDS = re.compile(r"(\\\r?\n)?^[ \t]*\f[ \t\f]*", re.MULTILINE)  # where a row begins, behind a backslash or not
 
 
 def lint(source: Source, settings: Settings, *, noqa: bool = True, tree: ast.Module | None = None) -> list[Finding]:
@@ -70,10 +65,19 @@ def _findings(source: Source, module: Module, settings: Settings, codes: frozens
     hits = list(_hits(model, Places(module), codes))
     if not hits:
         return []
+    if _is_too_deep(module.tree):
+        raise SourceError(source.path, DEEPEST)
     from mha_lint.fixers import Context
+    from mha_lint.syntax.exact import Exact, NotGivenBack, Unreadable
 
-    context = Context(model, _exact(source, module), settings)
-    findings = [_finding(rule, hit, source, context) for rule, hit in hits]
+    context = Context(model, Exact(module), settings)
+    try:
+        findings = [_finding(rule, hit, source, context) for rule, hit in hits]
+    except Unreadable as error:
+        raise not_read_by_libcst(source, error.place) from None
+    except NotGivenBack:
+        refusal = "LibCST does not give this file back byte for byte, so it is left alone"
+        raise SourceError(source.path, refusal) from None
     return sorted(findings, key=lambda finding: (finding.location, finding.code))
 
 
@@ -182,39 +186,6 @@ def _on_a_large_stack(source: Source, work: Callable[[], Result]) -> Result:
     return outcome[0]
 
 
-def _exact(source: Source, module: Module) -> Exact:
-    """The places to the byte, by LibCST.
-
-    Raises:
-        SourceError: the file is nested too deeply for LibCST, which can't read it, or does not give it back as it is.
-    """
-    if _is_too_deep(module.tree):
-        raise SourceError(source.path, DEEPEST)
-    import libcst as cst
-
-    from mha_lint.syntax.exact import Exact
-
-    text = _plain(source.text)
-    try:
-        tree = cst.parse_module(text)
-    except cst.ParserSyntaxError as error:
-        at = offset(row_starts(text), Position(error.raw_line, error.raw_column + 1))
-        raise not_read_by_libcst(source, position(row_starts(source.text), at)) from None
-    if tree.code != text:
-        raise SourceError(source.path, "LibCST does not give this file back byte for byte, so it is left alone")
-    return Exact(module, tree)
-
-
-def _plain(text: str) -> str:
-    """The text in white space that LibCST gives back; every other character keeps its offset.
-
-    A form feed starts the indentation of its row anew, and so does a newline; behind a backslash it is a mere space.
-    """
-    text = _LONE_CR.sub("\n", text)
-    text = _FORM_FEEDS.sub(lambda match: match[0].replace("\f", " " if match[1] else "\n"), text)
-    return _BARE_END.sub("", text)
-
-
 def _finding(rule: type[Rule], hit: Hit[Any], source: Source, context: Context) -> Finding:
     from mha_lint.model.hints import input_hints
 
@@ -258,6 +229,8 @@ def _candidate(rule: type[Rule], hit: Hit[Any], source: Source, context: Context
         return "the sizes that it would be written with are too long"
     if not isinstance(fix, Fix):
         return fix
+    for edit in fix.edits:
+        context.places.read(edit.start.row)  # what LibCST does not give back is left alone
     offered: Fix | str = completed(fix, source.text, source.path.name, rule.code)
     return offered
 

@@ -166,8 +166,6 @@ def test_a_keyword_argument_is_handed_over_however_the_call_is_written(call: str
 
 
 def test_a_keyword_argument_beside_a_bare_generator_gets_it_parentheses() -> None:
-    import libcst as cst
-
     from mha_lint.fixers.arguments import with_keyword
     from mha_lint.syntax.exact import Exact
     from mha_lint.syntax.module import Module
@@ -184,7 +182,7 @@ def test_a_keyword_argument_beside_a_bare_generator_gets_it_parentheses() -> Non
         "f(*(t, t))\n": "f(*(t, t), n=1)\n",
         "f(lambda a, b: (a, b))\n": "f(lambda a, b: (a, b), n=1)\n",
     }.items():
-        places = Exact(Module(text), cst.parse_module(text))
+        places = Exact(Module(text))
         (statement,) = places.module.tree.body
         assert isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Call)
         assert apply(text, with_keyword(statement.value, "n", "1", places)) == wanted

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 from mha_lint.findings import Edit, Position
 
@@ -32,6 +33,18 @@ def printable_lines(text: str) -> str:
     return text.replace("\r\n", "\n").translate(_CONTROL_IN_LINES)
 
 
+@lru_cache(maxsize=2)
+def _rows(text: str) -> list[str]:
+    """The rows of a file, which many findings are in."""
+    return split_rows(text)
+
+
+@lru_cache(maxsize=2)
+def _lines(text: str) -> list[str]:
+    """The rows of a file with their newlines."""
+    return re.findall(r".*?(?:\r\n|\r|\n|\Z)", text, flags=re.DOTALL)
+
+
 @dataclass(frozen=True, slots=True)
 class Underlined:
     """One row and the carets to show under it."""
@@ -44,7 +57,7 @@ def underline(text: str, start: Position, end: Position) -> Underlined:
     """The row of ``start``, underlined up to ``end``, or up to its own end and ``…`` where the span goes on."""
     from rich.cells import cell_len  # imported when there is something to underline
 
-    row = split_rows(text)[start.row - 1]
+    row = _rows(text)[start.row - 1]
     goes_on = end.row > start.row
     first, last = start.column - 1, len(row.rstrip()) if goes_on else end.column - 1
     before, span = printable(row[:first]), printable(row[first:last])
@@ -63,7 +76,7 @@ class Changed:
 
 def small_diff(text: str, edits: Sequence[Edit]) -> list[Changed]:
     """The rows that ``edits`` take away and put in, without context, in the order of the text."""
-    rows = re.findall(r".*?(?:\r\n|\r|\n|\Z)", text, flags=re.DOTALL)
+    rows = _lines(text)
     groups: list[list[Edit]] = []
     for edit in sorted(edits, key=lambda edit: (edit.start, edit.end)):
         if groups and edit.start.row <= max(other.end.row for other in groups[-1]):

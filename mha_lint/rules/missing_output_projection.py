@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar
 
 from mha_lint.model.attention import ClassModel, is_module
@@ -114,9 +115,10 @@ class MissingOutputProjection(Rule):
     )  # fmt: skip
 
     def check(self, model: FileModel, places: Places) -> Iterator[Hit[Unprojected]]:
+        users = _Users(model)
         for each in model.classes:
             evidence = _unprojected(each)
-            if evidence is None or _is_base(each, model) or _projected_by_callers(each.cls, model):
+            if evidence is None or _is_base(each, model) or _projected_by_callers(each.cls, users):
                 continue
             message = f"`{each.cls.name}` merges its heads and returns them with no output projection"
             if evidence.unused is not None:
@@ -178,20 +180,44 @@ def _is_abstract(method: Function) -> bool:
     return any("abstractmethod" in ast.unparse(decorator) for decorator in method.decorator_list)
 
 
-def _projected_by_callers(cls: ClassInfo, file: FileModel) -> bool:
+class _Users:
+    """Who names the classes of a file: read once, for all of them."""
+
+    def __init__(self, file: FileModel) -> None:
+        self.file = file
+
+    @cached_property
+    def _modules(self) -> dict[ClassInfo, set[str]]:
+        """The names that stand in each module of the file."""
+        return {cls: _names_in(cls.node) for cls in self.file.names.every_class if is_module(cls)}
+
+    @cached_property
+    def _constants(self) -> set[str]:
+        return _names_in(*self.file.names.constants.values())
+
+    def modules(self, cls: ClassInfo) -> list[ClassInfo]:
+        """The other modules that name a class."""
+        return [other for other, names in self._modules.items() if other is not cls and cls.name in names]
+
+    def has_in_a_table(self, cls: ClassInfo) -> bool:
+        """A constant of the file names a class."""
+        return cls.name in self._constants
+
+
+def _projected_by_callers(cls: ClassInfo, users: _Users) -> bool:
     """Tell whether every user of the class in this file maps its output linearly, or may do so."""
-    others = (other for other in file.names.every_class if is_module(other) and other is not cls)
-    callers = [other for other in others if _names(other.node, cls.name)]
-    if any(_names(value, cls.name) for value in file.names.constants.values()):
+    if users.has_in_a_table(cls):
         return True  # a table of classes: who calls it, and with what, is unknown
-    return bool(callers) and all(_maps_output(file.model_of(caller), cls, file) for caller in callers)
+    callers = users.modules(cls)
+    return bool(callers) and all(_maps_output(users.file.model_of(caller), cls, users.file) for caller in callers)
 
 
-def _names(node: ast.AST, name: str) -> bool:
-    """Tell whether a name stands anywhere in the code, be it that of an attribute or of an argument."""
-    if usage.mentions(node, name):
-        return True
-    return any(name in (getattr(each, "attr", None), getattr(each, "arg", None)) for each in walk(node))
+def _names_in(*nodes: ast.AST) -> set[str]:
+    """The names that stand anywhere in the code, be they those of attributes or of arguments."""
+    names: set[object] = set()
+    for node in walk(*nodes):
+        names.update((*usage.named(node), getattr(node, "attr", None), getattr(node, "arg", None)))
+    return {name for name in names if isinstance(name, str)}
 
 
 def _maps_output(caller: ClassModel, cls: ClassInfo, file: FileModel) -> bool:

@@ -1,22 +1,30 @@
-"""The LibCST tree of a module, beside its ``ast``: parentheses, commas and white space, to the byte.
+"""The LibCST trees of a module, beside its ``ast``: parentheses, commas and white space, to the byte.
 
-``ast`` says where expressions are, but not what is around them. It is made for files with a hit alone: LibCST parses
-eight times as slowly.
+``ast`` says where expressions are, but not what is around them. Of a file with a hit, those statements of the module
+are read by LibCST in which something is asked for: it parses eight times as slowly.
 """
 
 from __future__ import annotations
 
 import ast
+import math
+import re
+from bisect import bisect_right
 from functools import cached_property
 
 import libcst as cst
 from libcst.metadata import ByteSpanPositionProvider, CodeSpan
 
+from mha_lint.edits import offset, position, row_starts
 from mha_lint.findings import Edit, Position
 from mha_lint.syntax.module import Module
+from mha_lint.syntax.nodes import walk
 from mha_lint.syntax.places import NameOf, Places, Spot
+from mha_lint.syntax.rows import apart
 
 _Span = tuple[int, int]
+_LONE_CR = re.compile(r"\r(?!\n)")
+_FORM_FEEDS = re.compile(r"(\\\r?\n)?^[ \t]*\f[ \t\f]*", re.MULTILINE)  # where a row begins, behind a backslash or not
 _NAMED = (cst.Attribute, cst.ClassDef, cst.FunctionDef)
 _LITERALS = (cst.BaseString, cst.BaseNumber, cst.Ellipsis, cst.Name)
 
@@ -52,42 +60,78 @@ _KINDS: dict[type[ast.AST], type[cst.CSTNode] | tuple[type[cst.CSTNode], ...]] =
 }
 
 
+class Unreadable(Exception):
+    """LibCST can't read a statement of the module, and says where."""
+
+    def __init__(self, place: Position) -> None:
+        super().__init__(place)
+        self.place = place
+
+
+class NotGivenBack(Exception):
+    """LibCST reads a statement, but its tree does not say how it is written."""
+
+
 class _Spans(ByteSpanPositionProvider):
     """The provider by itself: ``MetadataWrapper`` visits all of the tree once more before it asks it."""
 
-    def of(self, module: cst.Module) -> dict[cst.CSTNode, _Span]:
-        """Where each node starts and ends, in bytes."""
+    def of(self, module: cst.Module, offset: int) -> dict[cst.CSTNode, _Span]:
+        """Where each node starts and ends, in bytes, in a text that the module stands in at an offset."""
         self._gen_impl(module)
         spans = ((node, span) for node, span in self._computed.items() if isinstance(span, CodeSpan))
-        return {node: (span.start, span.start + span.length) for node, span in spans}
+        return {node: (offset + span.start, offset + span.start + span.length) for node, span in spans}
 
 
 class Exact(Places):
-    """Places to the byte, and the edits that are written on them."""
+    """Places to the byte, and the edits that are written on them.
 
-    def __init__(self, module: Module, tree: cst.Module) -> None:
+    Whatever asks for a place may raise :class:`Unreadable` or :class:`NotGivenBack`.
+    """
+
+    def __init__(self, module: Module) -> None:
         super().__init__(module)
-        self.tree = tree
+        self._spans: dict[cst.CSTNode, _Span] = {}
+        # The expressions by their spans in ``ast``, and functions and classes by where they start.
+        self._by_span: dict[_Span, list[cst.CSTNode]] = {}
+        self._read: set[int] = set()  # the first rows of the statements that LibCST has read
 
     # --- from ast to LibCST --------------------------------------------------------------------------------------
 
     @cached_property
-    def _spans(self) -> dict[cst.CSTNode, _Span]:
-        return _Spans().of(self.tree)
+    def _statements(self) -> list[tuple[int, int]]:
+        """The first and the last row of the statements of the module."""
+        return [(first, last) for first, last, _ in apart(self.module.tree.body, self.module.line)]
 
-    @cached_property
-    def _by_span(self) -> dict[_Span, list[cst.CSTNode]]:
-        """The expressions by their spans in ``ast``, and functions and classes by where they start."""
-        found: dict[_Span, list[cst.CSTNode]] = {}
-        for node, (start, end) in self._spans.items():
+    def read(self, row: int) -> None:
+        """Have LibCST read the statement of the module that stands in a row, if one does."""
+        index = bisect_right(self._statements, (row, math.inf)) - 1
+        first, last = self._statements[index] if index >= 0 else (0, 0)
+        if first <= row <= last and first not in self._read:
+            self._read.add(first)
+            self._add(first, last)
+
+    def _add(self, first: int, last: int) -> None:
+        start = self.module.starts[first - 1]
+        written = self.module.cut(start, self.module.starts[last])
+        text = _plain(written)
+        try:
+            tree = cst.parse_module(text)
+        except cst.ParserSyntaxError as error:
+            at = offset(row_starts(text), Position(error.raw_line, error.raw_column + 1))
+            place = position(row_starts(written), at)
+            raise Unreadable(Position(first - 1 + place.row, place.column)) from None
+        if tree.code != text:
+            raise NotGivenBack
+        spans = _Spans().of(tree, start)
+        self._spans.update(spans)
+        for node, span in spans.items():
             if isinstance(node, (cst.ClassDef, cst.FunctionDef)):
-                found.setdefault((start, start), []).append(node)
+                self._by_span.setdefault((span[0], span[0]), []).append(node)
             elif isinstance(node, (cst.Tuple, cst.GeneratorExp)) and node.lpar:  # ast counts their parentheses in
-                inside = self._spans[node.lpar[-1]][0], self._spans[node.rpar[0]][1]
-                found.setdefault(inside, []).append(node)
+                inside = spans[node.lpar[-1]][0], spans[node.rpar[0]][1]
+                self._by_span.setdefault(inside, []).append(node)
             elif isinstance(node, cst.BaseExpression):
-                found.setdefault((start, end), []).append(node)
-        return found
+                self._by_span.setdefault(span, []).append(node)
 
     def node(self, node: ast.AST) -> cst.CSTNode | None:
         """The same node of the LibCST tree.
@@ -98,6 +142,7 @@ class Exact(Places):
         kinds = _KINDS.get(type(node))
         if kinds is None:
             return None
+        self.read(node.lineno)  # type: ignore[attr-defined]
         start, end = self.module.span(node)
         span = (start, start) if isinstance(node, ast.stmt) else (start, end)
         found = next((each for each in self._by_span.get(span, ()) if isinstance(each, kinds)), None)
@@ -110,6 +155,15 @@ class Exact(Places):
                 return found
             case _:
                 return None
+
+    @cached_property
+    def attributes(self) -> dict[str, list[ast.Attribute]]:
+        """The attributes that the file sets and reads, by their names."""
+        found: dict[str, list[ast.Attribute]] = {}
+        for node in walk(self.module.tree):
+            if isinstance(node, ast.Attribute):
+                found.setdefault(node.attr, []).append(node)
+        return found
 
     # --- where things stand --------------------------------------------------------------------------------------
 
@@ -197,3 +251,12 @@ class Exact(Places):
         if line.endswith(("\n", "\r")):
             return Edit(Position(start.row, 1), Position(row + 1, 1), "")
         return Edit(Position(start.row, 1), Position(row, len(line) + 1), "")  # the text ends here
+
+
+def _plain(text: str) -> str:
+    """The text in white space that LibCST gives back; every other character keeps its offset.
+
+    A form feed starts the indentation of its row anew, and so does a newline; behind a backslash it is a mere space.
+    """
+    text = _LONE_CR.sub("\n", text)
+    return _FORM_FEEDS.sub(lambda match: match[0].replace("\f", " " if match[1] else "\n"), text)

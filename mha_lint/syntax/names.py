@@ -62,22 +62,30 @@ def _is_property(function: Function) -> bool:
 class ModuleNames:
     imports: dict[str, str] = field(default_factory=dict)
     classes: dict[str, ClassInfo] = field(default_factory=dict)  # by name: the last definition wins
-    every_class: list[ClassInfo] = field(default_factory=list)
+    by_node: dict[ast.AST | None, ClassInfo] = field(default_factory=dict)  # every class, in the order of the text
     functions: dict[str, Function] = field(default_factory=dict)
     constants: dict[str, ast.expr] = field(default_factory=dict)
     changes: Changes = field(default_factory=Changes)
+
+    @property
+    def every_class(self) -> list[ClassInfo]:
+        return list(self.by_node.values())
 
     def changes_of(self, cls: ClassInfo, name: str) -> list[ast.expr | None]:
         """The values that code outside of constructors may give to an attribute of the class's objects."""
         changes = [*self.changes.attributes.get(name, ()), *self.changes.attributes.get(ANY, ())]
         if not changes:
             return []
-        related = [other.node for other in self.every_class if other in cls.lineage or cls in other.lineage]
-        return [change.value for change in changes if change.owner is None or change.owner in related]
+        return [change.value for change in changes if change.owner is None or self._are_akin(change.owner, cls)]
+
+    def _are_akin(self, node: ast.ClassDef, cls: ClassInfo) -> bool:
+        """The class that a statement defines is a base of another, or is built on it."""
+        other = self.class_of(node)
+        return other is not None and (other in cls.lineage or cls in other.lineage)
 
     def class_of(self, node: ast.AST | None) -> ClassInfo | None:
         """The class that a statement defines."""
-        return next((cls for cls in self.every_class if cls.node is node), None)
+        return self.by_node.get(node)
 
     def qualify(self, node: ast.expr) -> str | None:
         """The full name of a dotted expression whose first name is imported, else None."""
@@ -104,7 +112,7 @@ def _collect_block(body: Block, names: ModuleNames) -> None:
     for statement in body:
         if isinstance(statement, ast.ClassDef):
             names.classes[statement.name] = _class(statement, names)
-            names.every_class.append(names.classes[statement.name])
+            names.by_node[statement] = names.classes[statement.name]
         elif isinstance(statement, FUNCTIONS):
             names.functions[statement.name] = statement
         elif isinstance(statement, ast.If):

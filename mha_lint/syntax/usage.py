@@ -13,10 +13,11 @@ Outcome = Literal["read", "killed", "through"]
 
 def mentions(node: ast.AST, name: str) -> bool:
     """A piece of code reads a name, or binds it in any way."""
-    return any(name in _named(child) for child in walk(node))
+    return any(name in named(child) for child in walk(node))
 
 
-def _named(node: ast.AST) -> tuple[object, ...]:
+def named(node: ast.AST) -> tuple[object, ...]:
+    """The names that a node itself reads or binds, among what is no name."""
     match node:
         case ast.Name(id=name):
             return (name,)

@@ -9,9 +9,9 @@ import libcst as cst
 import pytest
 
 from mha_lint.edits import apply
-from mha_lint.files import Source, SyntaxProblem, decode
-from mha_lint.linter import _exact, parse
-from mha_lint.syntax.exact import _KINDS, Exact
+from mha_lint.files import Source, decode
+from mha_lint.linter import parse
+from mha_lint.syntax.exact import _KINDS, Exact, Unreadable
 from mha_lint.syntax.places import NameOf
 
 # Every kind of expression, in and out of parentheses, among rows and characters of all kinds.
@@ -54,7 +54,7 @@ def source(text: str) -> Source:
 
 def exact(text: str) -> Exact:
     read = source(text)
-    return _exact(read, parse(read))
+    return Exact(parse(read))
 
 
 def newlines(text: str) -> dict[str, str]:
@@ -162,9 +162,10 @@ def test_form_feeds_and_newlines_of_every_kind_leave_each_node_in_its_place(text
 
 def test_what_libcst_refuses_is_told_at_its_own_row() -> None:
     text = "x = 1\n\f\f\f\n\fy = 2\n(z): int = 3\n"
-    with pytest.raises(SyntaxProblem, match="LibCST cannot read this, though this Python can") as refused:
-        exact(text)
-    assert refused.value.row == 4
+    places = exact(text)
+    with pytest.raises(Unreadable) as refused:
+        places.read(4)
+    assert refused.value.place.row == 4
 
 
 # --- edits -------------------------------------------------------------------------------------------------------
