@@ -32,12 +32,17 @@ def worth_it(module: Module, names: ModuleNames) -> set[ClassInfo | Function]:
 def attending_in(module: Module, names: ModuleNames) -> set[ClassInfo | Function]:
     """The classes and functions that compute scores, as far as their texts tell, or name a function that does.
 
-    A class that merely holds a module which attends is none of them: that module is interpreted on its own.
+    A class that names such a class lays out what that attends to, and merges what it gives. Who holds that in turn,
+    as a whole model does, is none of them.
     """
+    texts = {cls: module.whole(cls.node) for cls in names.every_class}
     attending = _spread({name: module.whole(node) for name, node in names.functions.items()}, _SCORES)
     named = _naming(attending, _SCORES.pattern)
-    classes = {cls for cls in names.every_class if named.search(module.whole(cls.node))}
-    return {names.functions[name] for name in attending} | _with_heirs(classes, names)
+    classes = _with_heirs({cls for cls, text in texts.items() if named.search(text)}, names)
+    if classes:
+        holding = _naming({cls.name for cls in classes})
+        classes |= _with_heirs({cls for cls, text in texts.items() if holding.search(text)}, names)
+    return {names.functions[name] for name in attending} | classes
 
 
 def _spread(texts: Mapping[str, str], pattern: re.Pattern[str]) -> set[str]:
@@ -51,7 +56,7 @@ def _spread(texts: Mapping[str, str], pattern: re.Pattern[str]) -> set[str]:
     return found
 
 
-def _with_heirs(classes: set[ClassInfo], names: ModuleNames) -> set[ClassInfo | Function]:
+def _with_heirs(classes: set[ClassInfo], names: ModuleNames) -> set[ClassInfo]:
     return {cls for cls in names.every_class if not classes.isdisjoint(cls.lineage)}
 
 

@@ -99,7 +99,8 @@ class NeedlessContiguous(Rule):
             if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)) or node.args or node.keywords:
                 continue
             symbol = min(each.symbol for each in seen)
-            if all(each.needless and each.caller is None for each in seen):
+            alone = any(each.caller is None for each in seen)  # what is handed in by others was unknown as well
+            if alone and all(each.needless for each in seen):
                 message = "`.contiguous()` of a tensor that is contiguous"
                 yield Hit(NameOf(node.func), node, message, symbol, evidence=Needless(node, None))
                 continue
