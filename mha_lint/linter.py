@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import ast
+import gc
 import re
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 
 Result = TypeVar("Result")
 
+_COLLECT_AFTER = 50_000  # new objects
 DEEPEST = "the code is nested too deeply to be read"
 DEEPEST_TREE = 1500  # levels of the syntax tree; a chain of n method calls has 2n
 
@@ -48,14 +50,27 @@ def lint(source: Source, settings: Settings, *, noqa: bool = True, tree: ast.Mod
     codes = settings.enabled(source.path)
     if not codes:
         return []
-    module = parse(source, tree)
-    try:
-        findings = _findings(source, module, settings, codes)
-    except RecursionError:
-        findings = _on_a_large_stack(source, lambda: _findings(source, module, settings, codes))
+    with _collecting_rarely():
+        module = parse(source, tree)
+        try:
+            findings = _findings(source, module, settings, codes)
+        except RecursionError:
+            findings = _on_a_large_stack(source, lambda: _findings(source, module, settings, codes))
     if noqa and findings:
         findings, _ = suppressed(source.text, findings)
     return findings
+
+
+@contextmanager
+def _collecting_rarely() -> Iterator[None]:
+    """Look for cycles less often: each look goes through all trees that are there, flake8's too, and finds few."""
+    usual = gc.get_threshold()
+    if 0 < usual[0] < _COLLECT_AFTER:  # 0: whoever called switched it off
+        gc.set_threshold(_COLLECT_AFTER, *usual[1:])
+    try:
+        yield
+    finally:
+        gc.set_threshold(*usual)
 
 
 def _findings(source: Source, module: Module, settings: Settings, codes: frozenset[str]) -> list[Finding]:

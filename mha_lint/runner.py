@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import gc
 import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
@@ -32,7 +31,6 @@ ISSUES = "https://github.com/mha-lint/mha-lint/issues"
 
 # Starting processes that import LibCST costs about half a second, so this process begins alone.
 _ALONE_SECONDS = 0.5
-_COLLECT_AFTER = 50_000  # new objects: syntax trees have few cycles, and a look for them goes through all of a tree
 
 
 class RunError(Exception):
@@ -181,8 +179,6 @@ def lint_one(item: Path | Source, configuration: Configuration, cache: LintCache
         source = item if isinstance(item, Source) else read_source(item)
         if not screen.admits(source.data):  # faster than a look into the cache, or than importing what lints
             return Linted(path)
-        if 0 < gc.get_threshold()[0] < _COLLECT_AFTER:  # 0: whoever called switched it off
-            gc.set_threshold(_COLLECT_AFTER)
         settings = configuration.of(path)
         findings = cache.load(source, settings) if cache else None
         if findings is not None:

@@ -23,7 +23,7 @@ from mha_lint.model.paths import (
 from mha_lint.model.scale import ScaleSeen
 from mha_lint.model.torch_api.devices import Meeting
 from mha_lint.model.values import ClassValue, Self, State, Unknown, Value, joined
-from mha_lint.model.worth import attending_in, worth_it
+from mha_lint.model.worth import worth_of
 from mha_lint.syntax.module import Module
 from mha_lint.syntax.names import TORCH_BASES, ClassInfo, ModuleNames, collect
 from mha_lint.syntax.nodes import Function, defaults, every_parameter, is_static
@@ -88,16 +88,16 @@ def analyse(module: Module, *, every: bool = False) -> FileModel:
     interpreted with ``every``, which also traces the tensors that names are given.
     """
     names = collect(module.tree)
-    worth = {*names.every_class, *names.functions.values()} if every else worth_it(module, names)
+    worth = worth_of(module, names)
+    worked_on = {*names.every_class, *names.functions.values()} if every else worth.working
     defined_in = {node: f"{cls.name}.{name}" for cls in names.every_class for name, node in cls.methods.items()} | {
         node: name for name, node in names.functions.items()
     }
     run = Interpreter(module, names, defined_in)
     run.traces = every
     classes: list[ClassModel] = []
-    attending = attending_in(module, names)
     try:
-        _run_all(run, worth, attending, classes)
+        _run_all(run, worked_on, worth.attending, classes)
     except OutOfFuel:  # what other callers would have told is not known: a part of what was seen could be wrong
         run, classes = Interpreter(module, names, defined_in), []
     return FileModel(

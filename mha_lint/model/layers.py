@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Mapping
-from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from mha_lint.model import einops_api, masking, torch_api
@@ -32,7 +31,7 @@ from mha_lint.model.values import (
     of_shape,
 )
 from mha_lint.syntax.nodes import argument, last_name
-from mha_lint.vocabulary import PROJECTS, ROTATES
+from mha_lint.vocabulary import PROJECTS, ROTATES, is_said
 
 if TYPE_CHECKING:
     from mha_lint.model.interpreter import Interpreter
@@ -131,11 +130,6 @@ _AS_ANOTHER = frozenset("to type_as expand_as".split())  # mask.expand_as(scores
 _MAPS = re.compile(r"proj|linear|dense|conv|mlp|ffn|fc|attn|attention", re.IGNORECASE)
 
 
-@lru_cache(maxsize=4096)
-def _is_named(pattern: re.Pattern[str], name: str) -> bool:
-    return pattern.search(name) is not None
-
-
 def told_by_name(call: Call, blank: Value) -> Value:
     """What is known of the result of something that is applied to a tensor.
 
@@ -146,7 +140,7 @@ def told_by_name(call: Call, blank: Value) -> Value:
     function = call.node.func if isinstance(call.node, ast.Call) else None
     name = last_name(function)
     unknown, single = isinstance(blank, Unknown), len(call.args) == 1
-    if unknown and single and isinstance(function, ast.Attribute) and _is_named(PROJECTS, name):
+    if unknown and single and isinstance(function, ast.Attribute) and is_said(PROJECTS, name):
         given = as_tensor(torch_api.expanded(call.args[0], call.state))
         if given is not None:
             made = torch_api.linear(call, given, None, None)
@@ -154,12 +148,12 @@ def told_by_name(call: Call, blank: Value) -> Value:
     tensor = torch_api.expanded(call.args[0], call.state) if call.args else None
     if not isinstance(tensor, Tensor):
         return blank
-    if "projection" in tensor.roles and _is_named(ROTATES, name) and (tensor.rank or 0) > 3:
+    if "projection" in tensor.roles and is_said(ROTATES, name) and (tensor.rank or 0) > 3:
         return _turned(call, tensor)
     if not unknown:
         return blank
     key = call.interpreter.key(call.node)
-    if single and _is_named(_KEEPS_MEANING, name) and not _is_named(_MAPS, name):
+    if single and is_said(_KEEPS_MEANING, name) and not is_said(_MAPS, name):
         same = torch_api.elementwise(call, tensor)
         if isinstance(same, Tensor):
             keeps = "drop" in name.lower()

@@ -35,6 +35,7 @@ from mha_lint.model.values import (
     as_size,
     truth,
 )
+from mha_lint.vocabulary import is_said
 
 if TYPE_CHECKING:
     from mha_lint.model.interpreter import Interpreter
@@ -123,7 +124,7 @@ def _rotates(run: Interpreter, left: Value, right: Value, node: ast.expr) -> boo
     """Whether a projection is multiplied by sines or cosines: a rotation scales nothing."""
     if not isinstance(node, ast.BinOp) or isinstance(left, (Int, Number)) or isinstance(right, (Int, Number)):
         return False
-    return any(_ROTATION.search(run.text(each)) for each in (node.left, node.right))
+    return any(is_said(_ROTATION, run.text(each)) for each in (node.left, node.right))
 
 
 _BIAS = re.compile(r"bias|alibi|rel_?pos|relative|position", re.IGNORECASE)
@@ -132,7 +133,7 @@ _BIAS = re.compile(r"bias|alibi|rel_?pos|relative|position", re.IGNORECASE)
 def _biased(run: Interpreter, result: Tensor, node: ast.expr) -> Tensor:
     """Scores with a bias that is learned, to which they may be scaled."""
     assert result.scale is not None
-    biased = not isinstance(node, ast.BinOp) or _BIAS.search(run.text(node))
+    biased = not isinstance(node, ast.BinOp) or is_said(_BIAS, run.text(node))
     return replace(result, scale=result.scale.unsure) if biased else result
 
 
@@ -356,7 +357,7 @@ def _decide_atom(run: Interpreter, test: ast.expr, text: str, state: State, *, n
     known = truth(run.evaluate(test, state))
     if known is not None:
         return known != negated
-    if _OTHER_STRIDES.search(text):
+    if is_said(_OTHER_STRIDES, text):
         return False
     if text in state.conditions:
         return state.conditions[text]

@@ -1,9 +1,12 @@
-"""Which classes and functions of a file do work on tensors that a rule could ask for; no others are interpreted."""
+"""Which classes and functions of a file are interpreted at all, and on which of them most steps are spent."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TypeVar
 
 from mha_lint.syntax.module import Module
 from mha_lint.syntax.names import ClassInfo, ModuleNames
@@ -15,50 +18,65 @@ _TENSOR_WORK = re.compile(
     r"|cat|concat|concatenate|einsum|bmm|baddbmm|matmul|scaled_dot_product_attention|MultiheadAttention)\b"
     r"|reshape|[rR]earrange|[sS]oftmax|[\w)\]] *@"
 )
-
-
 _SCORES = re.compile(r"[sS]oftmax|scaled_dot_product|MultiheadAttention|attention_interface")
+_NAME = re.compile(r"[^\W\d]\w*")
+
+Key = TypeVar("Key")
 
 
-def worth_it(module: Module, names: ModuleNames) -> set[ClassInfo | Function]:
-    """The classes and functions whose own text, or that of a function of the file which they name, works on tensors."""
-    texts = {name: module.whole(node) for name, node in names.functions.items()}
-    working = _spread(texts, _TENSOR_WORK)
-    named = _naming(working, _TENSOR_WORK.pattern)
-    classes = {cls for cls in names.every_class if named.search(module.whole(cls.node))}
-    return {names.functions[name] for name in working} | _with_heirs(classes, names)
+class _Text:
+    """What a class or a function says."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    @cached_property
+    def words(self) -> frozenset[str]:
+        return frozenset(_NAME.findall(self.text))
 
 
-def attending_in(module: Module, names: ModuleNames) -> set[ClassInfo | Function]:
-    """The classes and functions that compute scores, as far as their texts tell, or name a function that does.
+@dataclass(frozen=True, slots=True)
+class Worth:
+    """``working`` does work on tensors that a rule could ask for; ``attending`` computes scores, or holds what does."""
 
-    A class that names such a class lays out what that attends to, and merges what it gives. Who holds that in turn,
-    as a whole model does, is none of them.
+    working: set[ClassInfo | Function]
+    attending: set[ClassInfo | Function]
+
+
+def worth_of(module: Module, names: ModuleNames) -> Worth:
+    """Tell by the texts of a file which of its classes and functions are worth being interpreted.
+
+    Functions count that name one which works, or attends. A class that names one which attends lays out what that
+    attends to, and merges what it gives; who holds that in turn, as a whole model does, counts no more.
     """
-    texts = {cls: module.whole(cls.node) for cls in names.every_class}
-    attending = _spread({name: module.whole(node) for name, node in names.functions.items()}, _SCORES)
-    named = _naming(attending, _SCORES.pattern)
-    classes = _with_heirs({cls for cls, text in texts.items() if named.search(text)}, names)
-    if classes:
-        holding = _naming({cls.name for cls in classes})
-        classes |= _with_heirs({cls for cls, text in texts.items() if holding.search(text)}, names)
-    return {names.functions[name] for name in attending} | classes
+    functions = {name: _Text(module.whole(node)) for name, node in names.functions.items()}
+    classes = {cls: _Text(module.whole(cls.node)) for cls in names.every_class}
+    working, attending = _spread(functions, _TENSOR_WORK), _spread(functions, _SCORES)
+    attends = _with_heirs(_saying(classes, attending, _SCORES), names)
+    holds = _with_heirs(_saying(classes, {cls.name for cls in attends}), names)
+    return Worth(
+        {names.functions[name] for name in working} | _with_heirs(_saying(classes, working, _TENSOR_WORK), names),
+        {names.functions[name] for name in attending} | attends | holds,
+    )
 
 
-def _spread(texts: Mapping[str, str], pattern: re.Pattern[str]) -> set[str]:
+def _spread(texts: Mapping[str, _Text], pattern: re.Pattern[str]) -> set[str]:
     """The names whose texts hold the pattern, or name what does, or what names that in turn."""
-    found = {name for name, text in texts.items() if pattern.search(text)}
+    found = _saying(texts, set(), pattern)
     more = found
     while more:
-        named = _naming(more)
-        more = {name for name, text in texts.items() if name not in found and named.search(text)}
+        more = _saying(texts, more) - found
         found |= more
+    return found
+
+
+def _saying(texts: Mapping[Key, _Text], names: set[str], pattern: re.Pattern[str] | None = None) -> set[Key]:
+    """The keys of the texts that say one of the names, or hold the pattern."""
+    found = {key for key, said in texts.items() if pattern is not None and pattern.search(said.text)}
+    if names:
+        found |= {key for key, said in texts.items() if key not in found and not names.isdisjoint(said.words)}
     return found
 
 
 def _with_heirs(classes: set[ClassInfo], names: ModuleNames) -> set[ClassInfo]:
     return {cls for cls in names.every_class if not classes.isdisjoint(cls.lineage)}
-
-
-def _naming(functions: set[str], *others: str) -> re.Pattern[str]:
-    return re.compile("|".join([*others, *(rf"\b{name}\b" for name in sorted(functions))]))
