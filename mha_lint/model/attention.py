@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from mha_lint.model.binding import bind
-from mha_lint.model.fuel import STEPS_OF_ATTENTION, STEPS_OF_OTHERS, OutOfFuel, OutOfSteps
+from mha_lint.model.fuel import STEPS_OF_ATTENTION, STEPS_OF_HOLDERS, STEPS_OF_OTHERS, OutOfFuel, OutOfSteps
 from mha_lint.model.interpreter import Interpreter
 from mha_lint.model.keeping import kept
 from mha_lint.model.layout import Answer
@@ -23,7 +23,7 @@ from mha_lint.model.paths import (
 from mha_lint.model.scale import ScaleSeen
 from mha_lint.model.torch_api.devices import Meeting
 from mha_lint.model.values import ClassValue, Self, State, Unknown, Value, joined
-from mha_lint.model.worth import worth_of
+from mha_lint.model.worth import Worth, worth_of
 from mha_lint.syntax.module import Module
 from mha_lint.syntax.names import TORCH_BASES, ClassInfo, ModuleNames, collect
 from mha_lint.syntax.nodes import Function, defaults, every_parameter, is_static
@@ -97,7 +97,7 @@ def analyse(module: Module, *, every: bool = False) -> FileModel:
     run.traces = every
     classes: list[ClassModel] = []
     try:
-        _run_all(run, worked_on, worth.attending, classes)
+        _run_all(run, worked_on, worth, classes)
     except OutOfFuel:  # what other callers would have told is not known: a part of what was seen could be wrong
         run, classes = Interpreter(module, names, defined_in), []
     return FileModel(
@@ -123,25 +123,27 @@ def analyse(module: Module, *, every: bool = False) -> FileModel:
 
 def _run_all(
     run: Interpreter,
-    worth: Collection[ClassInfo | Function],
-    attending: Collection[ClassInfo | Function],
+    worked_on: Collection[ClassInfo | Function],
+    worth: Worth,
     classes: list[ClassModel],
 ) -> None:
     """Interpret what is worth it. Raises :class:`OutOfFuel` where that takes too many steps."""
 
     def most(of: ClassInfo | Function) -> int:
-        return STEPS_OF_ATTENTION if of in attending else STEPS_OF_OTHERS
+        if of in worth.attending:
+            return STEPS_OF_ATTENTION
+        return STEPS_OF_HOLDERS if of in worth.holding else STEPS_OF_OTHERS
 
     names = run.names
-    classes += [_class_model(run, cls, most(cls)) for cls in names.every_class if cls in worth and is_module(cls)]
+    classes += [_class_model(run, cls, most(cls)) for cls in names.every_class if cls in worked_on and is_module(cls)]
     learnt = _functions_learnt_of(run)
-    for cls in filter(worth.__contains__, names.every_class):
+    for cls in filter(worked_on.__contains__, names.every_class):
         for name, node in cls.methods.items():
             if node not in learnt and name != "__init__":
                 built = next((model.built for model in classes if model.cls is cls and model.built), [State()])
                 _alone(run, node, built[0].copy(), cls, most(cls))
     for node in names.functions.values():
-        if node in worth and node not in learnt:
+        if node in worked_on and node not in learnt:
             _alone(run, node, State(), None, most(node))
 
 

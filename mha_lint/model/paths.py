@@ -112,8 +112,9 @@ class Trail:
         self.prefix, self.taken, self.counts = prefix, [], []  # type: tuple[int, ...], list[int], list[int]
 
     def choose(self, count: int) -> int:
+        """The choice among ``count``; the last of them, where there were more before the steps ran out."""
         index = len(self.taken)
-        choice = self.prefix[index] if index < len(self.prefix) else 0
+        choice = min(self.prefix[index], count - 1) if index < len(self.prefix) else 0
         self.taken.append(choice)
         self.counts.append(count)
         return choice

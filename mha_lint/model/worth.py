@@ -37,26 +37,34 @@ class _Text:
 
 @dataclass(frozen=True, slots=True)
 class Worth:
-    """``working`` does work on tensors that a rule could ask for; ``attending`` computes scores, or holds what does."""
+    """``working`` does work on tensors that a rule could ask for, ``attending`` computes scores.
+
+    ``holding`` are classes that hold what attends, if inside of what they hold: they lay out what that attends to,
+    merge what it gives, and hand masks down.
+    """
 
     working: set[ClassInfo | Function]
     attending: set[ClassInfo | Function]
+    holding: set[ClassInfo]
 
 
 def worth_of(module: Module, names: ModuleNames) -> Worth:
     """Tell by the texts of a file which of its classes and functions are worth being interpreted.
 
-    Functions count that name one which works, or attends. A class that names one which attends lays out what that
-    attends to, and merges what it gives; who holds that in turn, as a whole model does, counts no more.
+    Whoever names a function that works, or attends, counts as well.
     """
     functions = {name: _Text(module.whole(node)) for name, node in names.functions.items()}
     classes = {cls: _Text(module.whole(cls.node)) for cls in names.every_class}
     working, attending = _spread(functions, _TENSOR_WORK), _spread(functions, _SCORES)
     attends = _with_heirs(_saying(classes, attending, _SCORES), names)
-    holds = _with_heirs(_saying(classes, {cls.name for cls in attends}), names)
+    holds, more = set(attends), attends
+    while more:
+        more = _with_heirs(_saying(classes, {cls.name for cls in more}), names) - holds
+        holds |= more
     return Worth(
         {names.functions[name] for name in working} | _with_heirs(_saying(classes, working, _TENSOR_WORK), names),
-        {names.functions[name] for name in attending} | attends | holds,
+        {names.functions[name] for name in attending} | attends,
+        holds - attends,
     )
 
 
