@@ -43,7 +43,8 @@ def laid_out(text: str, edits: Iterable[Edit]) -> tuple[Edit, ...]:
 def _changes(piece: Piece, text: str) -> list[_Change]:
     """The line breaks in one of the pieces of a text, by their offsets in the edited text."""
     starts = row_starts(piece.text)
-    rows = sorted(_touched(starts, piece.written))
+    written = ((piece.start + start, piece.start + end) for start, end in piece.written)
+    rows = sorted(_touched(starts, written))
     if not any(_length(piece.text, starts, row) > min(_LIMITS) for row in rows):
         return []
     limit, lengths = _limit(text), _code_lengths(piece.text)

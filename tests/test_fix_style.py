@@ -414,6 +414,16 @@ def test_a_broken_call_keeps_its_meaning_and_a_row_that_cannot_be_broken_stays(
     assert apply(text, edits).split("\n", 3)[3] == after.replace("CONTENT", content) + "\n"
 
 
+def test_a_row_below_a_comment_in_a_method_is_broken() -> None:
+    from mha_lint.fixers.long_lines import laid_out
+
+    head = 3 * f"WIDE = {'1' * 72}\n" + "class A:\n    def f(self):\n        # why\n        # and how\n"
+    text = head + "        x = f(a)\n"
+    at = Position(8, 16)
+    after = apply(text, laid_out(text, [Edit(at, at, f", {'c' * 63}")]))
+    assert after == head + f"        x = f(\n            a, {'c' * 63}\n        )\n"
+
+
 def test_parts_of_an_assignment_that_a_fix_makes_too_long_get_a_line_each() -> None:
     before = (CORPUS / "unbind" / "black_chain.py").read_text()
     after = fixed(before, "MHA002")

@@ -152,6 +152,13 @@ def test_clean_attention_is_linted_without_libcst(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-c", code, str(path)], check=True)
 
 
+def test_a_file_that_imports_nothing_and_works_on_tensors_is_looked_at() -> None:
+    text = (
+        "def f(x):\n    b, h, t, d = x.shape\n    x = x.contiguous()\n    return x.permute(0, 2, 1, 3).view(b, t, -1)\n"
+    )
+    assert [finding.code for finding in lint(source(text), ALL)] == ["MHA001"]
+
+
 def test_broken_code_is_still_an_error() -> None:
     with pytest.raises(SourceError, match="syntax error"):
         lint(source(FINE + "\ndef broken(:\n"), ALL)

@@ -7,19 +7,32 @@ import pytest
 
 from mha_lint.configuration import Configuration
 from mha_lint.files import decode
+from mha_lint.model import attention
 from mha_lint.runner import lint_one
 from mha_lint.settings import Settings
+from mha_lint.syntax.module import Module
 
 TEXT = "import torch\n\n\ndef attention(q, k, v):\n    return (q @ k.transpose(-2, -1)).softmax(-1) @ v\n"
 
 
-@pytest.mark.parametrize(("before", "after"), [(700, 50_000), (60_000, 60_000), (0, 0)])
-def test_syntax_trees_are_seldom_searched_for_garbage(before: int, after: int) -> None:
+@pytest.mark.parametrize(("before", "within"), [(700, 50_000), (60_000, 60_000), (0, 0)])
+def test_syntax_trees_are_seldom_searched_for_garbage_while_a_file_is_linted(
+    before: int, within: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    thresholds: list[int] = []
+    analyse = attention.analyse
+
+    def watched(module: Module) -> attention.FileModel:
+        thresholds.append(gc.get_threshold()[0])
+        return analyse(module)
+
+    monkeypatch.setattr(attention, "analyse", watched)
     usual = gc.get_threshold()
     try:
         gc.set_threshold(before)
         result = lint_one(decode(Path("module.py"), TEXT.encode()), Configuration(Settings()), None)
         assert not result.error
-        assert gc.get_threshold()[0] == after
+        assert thresholds == [within]
+        assert gc.get_threshold()[0] == before
     finally:
         gc.set_threshold(*usual)

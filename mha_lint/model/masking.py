@@ -10,7 +10,7 @@ from mha_lint.model.marks import BEFORE, SETTLED, ZERO, Masking, Positions
 from mha_lint.model.masks import CAST, COMPARED, FILLED, RANDOM, chosen, mask_after, mask_of, number_of, second, third
 from mha_lint.model.records import replace
 from mha_lint.model.values import Const, Int, Method, Number, Qualified, Tensor, Unknown, Value
-from mha_lint.syntax.nodes import argument, first_index
+from mha_lint.syntax.nodes import argument, first_index, walk
 
 if TYPE_CHECKING:
     from mha_lint.model.interpreter import Interpreter
@@ -157,7 +157,6 @@ _LARGEST = re.compile(r"\b(?:a?max|logsumexp)\(")
 _OF_ROWS = re.compile(
     r"rand|bernoulli|drop|isnan|isinf|isfinite|quer(?!\w*len|\w*\.s)|row|heads?_?mask|\bgat(?:e|ing)|\.all\(|\.any\(|keepdim|[tT]hresh|topk"
 )
-_COLUMN = re.compile(r"unsqueeze\(-1\)|\[\.\.\., None\]|, None\]$")
 
 
 def _marks_keys(where: Value | None, written: ast.expr | None, run: Interpreter) -> bool:
@@ -169,8 +168,24 @@ def _marks_keys(where: Value | None, written: ast.expr | None, run: Interpreter)
         return False
     key = where.key if isinstance(where, (Tensor, Unknown)) else None
     made = None if key is None else run.node(key)
-    texts = [key or "", *(run.text(node) for node in (made, written) if node is not None)]
-    return not any(_OF_ROWS.search(text) or _COLUMN.search(text) for text in texts)
+    code = [node for node in (made, written) if node is not None]
+    if any(_is_column(node) for node in walk(*code)):
+        return False
+    return not any(_OF_ROWS.search(text) for text in (key or "", *map(run.text, code)))
+
+
+def _is_column(node: ast.AST) -> bool:
+    """An expression gets a last dimension of size 1: ``keep.unsqueeze(-1)``, ``keep[..., None]``."""
+    match node:
+        case ast.Call(func=ast.Attribute(attr="unsqueeze")):
+            match argument(node, 0, "dim"):
+                case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=1)):
+                    return True
+            return False
+        case ast.Subscript(slice=ast.Tuple(elts=[*_, ast.Constant(value=None)])):
+            return True
+        case _:
+            return False
 
 
 def _single(name: str, call: Call) -> bool:

@@ -8,14 +8,25 @@ import pytest
 from mha_lint import linter
 from mha_lint.files import decode
 from mha_lint.model import attention, interpreter
-from mha_lint.model.fuel import MAX_DEGREE, MAX_ITEMS, MAX_TERMS, OutOfSteps
+from mha_lint.model.fuel import (
+    MAX_DEGREE,
+    MAX_ITEMS,
+    MAX_TERMS,
+    STEPS_OF_ATTENTION,
+    STEPS_OF_HOLDERS,
+    STEPS_OF_OTHERS,
+    OutOfSteps,
+)
+from mha_lint.model.paths import Trail
 from mha_lint.model.sizes import Size, product, symbol
 from mha_lint.model.values import Sequence, State, integer
+from mha_lint.model.worth import worth_of
 from mha_lint.rules import all_rules
 from mha_lint.rules.base import Hit
 from mha_lint.rules.view_of_transposed import ViewOfTransposed
 from mha_lint.settings import Settings
 from mha_lint.syntax.module import Module
+from mha_lint.syntax.names import collect
 from mha_lint.syntax.places import Places
 
 BEFORE_VIEW = """\
@@ -84,6 +95,28 @@ def test_a_tuple_that_doubles_is_unknown_at_last(grown: str) -> None:
     assert items(4) == 32
     assert MAX_ITEMS < 2 * 2**11
     assert items(11) is None
+
+
+def test_most_steps_are_spent_on_what_computes_scores() -> None:
+    text = (
+        "from torch import nn\nclass Scores(nn.Module):\n    def forward(self, q, k):\n        return weigh(q, k)\n"
+        "class Holder(nn.Module):\n    def __init__(self):\n        self.inner = Scores()\n"
+        "class Model(nn.Module):\n    def __init__(self):\n        self.holder = Holder()\n"
+        "class Heir(Scores):\n    pass\nclass Other(nn.Module):\n    def forward(self, x):\n        return x.view(1)\n"
+        "def weigh(q, k):\n    return (q @ k).softmax(-1)\n"
+    )
+    module = Module(text)
+    names = collect(module.tree)
+    worth = worth_of(module, names)
+    told = {cls.name: cls for cls in names.every_class}
+    assert worth.attending == {told["Scores"], told["Heir"], names.functions["weigh"]}
+    assert worth.holding == {told["Holder"], told["Model"]}
+    assert STEPS_OF_ATTENTION > STEPS_OF_HOLDERS > STEPS_OF_OTHERS
+
+
+def test_a_choice_is_made_among_what_is_left_when_steps_run_out() -> None:
+    trail = Trail((2, 1))
+    assert [trail.choose(3), trail.choose(1), trail.choose(2)] == [2, 0, 0]
 
 
 def test_nothing_is_told_of_a_file_that_takes_too_many_steps(monkeypatch: pytest.MonkeyPatch) -> None:
