@@ -418,10 +418,10 @@ def test_a_row_below_a_comment_in_a_method_is_broken() -> None:
     from mha_lint.fixers.long_lines import laid_out
 
     head = 3 * f"WIDE = {'1' * 72}\n" + "class A:\n    def f(self):\n        # why\n        # and how\n"
-    text = head + "        x = f(a)\n"
+    text = head + f"        x = f(a, {'c' * 60})\n"
     at = Position(8, 16)
-    after = apply(text, laid_out(text, [Edit(at, at, f", {'c' * 63}")]))
-    assert after == head + f"        x = f(\n            a, {'c' * 63}\n        )\n"
+    after = apply(text, laid_out(text, [Edit(at, at, ", bb")]))
+    assert after == head + f"        x = f(\n            a, bb, {'c' * 60}\n        )\n"
 
 
 def test_parts_of_an_assignment_that_a_fix_makes_too_long_get_a_line_each() -> None:
