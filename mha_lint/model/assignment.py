@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import ast
-from typing import TYPE_CHECKING
 
 from mha_lint.model import operators, torch_api
 from mha_lint.model.records import replace
+from mha_lint.model.run import Call, Run, normal
 from mha_lint.model.sizes import Size, constant
-from mha_lint.model.torch_api import Call
 from mha_lint.model.values import (
     NONE,
     NOTHING,
@@ -24,11 +23,8 @@ from mha_lint.model.values import (
     as_tensor,
 )
 
-if TYPE_CHECKING:
-    from mha_lint.model.interpreter import Interpreter
 
-
-def execute(run: Interpreter, statement: ast.stmt, state: State) -> Value:
+def execute(run: Run, statement: ast.stmt, state: State) -> Value:
     """Run an assignment or an expression statement."""
     match statement:
         case ast.Expr(value=value):
@@ -51,7 +47,7 @@ def execute(run: Interpreter, statement: ast.stmt, state: State) -> Value:
     return NONE
 
 
-def assign(run: Interpreter, target: ast.expr, value: Value, state: State, source: ast.expr | None = None) -> None:
+def assign(run: Run, target: ast.expr, value: Value, state: State, source: ast.expr | None = None) -> None:
     """Bind ``value`` to a target; unpacking a tensor unbinds it."""
     match target:
         case ast.Name(id=name):
@@ -73,7 +69,7 @@ def assign(run: Interpreter, target: ast.expr, value: Value, state: State, sourc
             assign(run, inner, value, state)
 
 
-def overwrite(run: Interpreter, target: ast.expr, value: Tensor, state: State) -> None:
+def overwrite(run: Run, target: ast.expr, value: Tensor, state: State) -> None:
     """What a name holds was changed in place; of what a part of it holds, nothing is known as a mask."""
     match target:
         case ast.Name() | ast.Attribute(value=ast.Name()):
@@ -85,7 +81,7 @@ def overwrite(run: Interpreter, target: ast.expr, value: Tensor, state: State) -
                 overwrite(run, base, replace(held, mask=None), state)
 
 
-def _assign_items(run: Interpreter, target: ast.Subscript, held: Value, value: Value, state: State) -> None:
+def _assign_items(run: Run, target: ast.Subscript, held: Value, value: Value, state: State) -> None:
     """``scores[mask] = value`` fills; of a mask of which a part is changed, no more is known."""
     if not isinstance(held, Tensor):
         return
@@ -100,11 +96,11 @@ def _assign_items(run: Interpreter, target: ast.Subscript, held: Value, value: V
         overwrite(run, target.value, replace(held, mask=None), state)
 
 
-def _parts(run: Interpreter, elements: list[ast.expr], value: Value, source: ast.expr, state: State) -> list[Value]:
+def _parts(run: Run, elements: list[ast.expr], value: Value, source: ast.expr, state: State) -> list[Value]:
     count = len(elements)
     starred = [index for index, item in enumerate(elements) if isinstance(item, ast.Starred)]
     if isinstance(value, ShapeOf) and not starred:
-        known = torch_api.normal(as_tensor(value.tensor) or Tensor(), state)
+        known = normal(as_tensor(value.tensor) or Tensor(), state)
         known = run.refine(state, known, count)
         value = torch_api.shape_of(known) if known.shape is not None else NOTHING
     if isinstance(value, Tensor) and not starred:
@@ -123,7 +119,7 @@ def _parts(run: Interpreter, elements: list[ast.expr], value: Value, source: ast
     return [Unknown(f"{run.key(source)}.{index}") for index in range(count)]
 
 
-def _shape_and_more(run: Interpreter, source: ast.Tuple, count: int, starred: list[int], state: State) -> Value:
+def _shape_and_more(run: Run, source: ast.Tuple, count: int, starred: list[int], state: State) -> Value:
     """``b, n, _, h = *x.shape, self.heads``: the targets tell the rank of ``x``; ``*_, n, h`` only the last sizes."""
     first, *rest = source.elts
     sizes = run.evaluate(first.value, state) if isinstance(first, ast.Starred) else NOTHING
@@ -133,16 +129,16 @@ def _shape_and_more(run: Interpreter, source: ast.Tuple, count: int, starred: li
     dims = count - len(rest) - len(starred)
     last = [run.evaluate(element, state) for element in rest]
     if not starred and dims > 0:
-        known = torch_api.shape_of(run.refine(state, torch_api.normal(tensor, state), dims))
+        known = torch_api.shape_of(run.refine(state, normal(tensor, state), dims))
         return Sequence((*known.items, *last)) if isinstance(known, Sequence) else NOTHING
     if starred == [0] and dims >= 0:
         return Sequence((NOTHING, *(torch_api.dimension(tensor, at) for at in range(-dims, 0)), *last))
     return NOTHING
 
 
-def unpacked(run: Interpreter, tensor: Tensor, count: int | None, source: ast.expr, state: State) -> Value:
+def unpacked(run: Run, tensor: Tensor, count: int | None, source: ast.expr, state: State) -> Value:
     """Iterating over a tensor calls ``unbind(0)``."""
-    tensor = torch_api.normal(tensor, state)
+    tensor = normal(tensor, state)
     if tensor.shape is None:
         return Repeated(Tensor(roles=tensor.roles, merge=tensor.merge, scale=tensor.scale))
     parts = torch_api.unbound(Call(run, state, source, (tensor,), {}), tensor, 0)

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 from mha_lint.model.records import replace
+from mha_lint.model.run import Run
 from mha_lint.model.values import NOTHING, Repeated, Self, Sequence, State, Tensor, Unknown, Value
 from mha_lint.syntax import nodes
-
-if TYPE_CHECKING:
-    from mha_lint.model.interpreter import Interpreter
 
 
 def retagged(value: Value, node: ast.expr) -> Value:
@@ -28,7 +25,7 @@ def retagged(value: Value, node: ast.expr) -> Value:
 
 
 def bind(
-    interpreter: Interpreter,
+    interpreter: Run,
     node: nodes.Function | ast.Lambda,
     state: State,
     args: tuple[Value, ...],

@@ -6,14 +6,14 @@ import ast
 from collections.abc import Callable
 from contextlib import suppress
 from math import isfinite
-from typing import TYPE_CHECKING
 
 from mha_lint.model import assignment, einops_api, layers, masks, torch_api
 from mha_lint.model.factors import Factor, of_number
 from mha_lint.model.marks import Mask
 from mha_lint.model.records import replace
+from mha_lint.model.run import Call, Run, normal
 from mha_lint.model.sizes import Size, symbol
-from mha_lint.model.torch_api import OPERATIONS, Call
+from mha_lint.model.torch_api import OPERATIONS
 from mha_lint.model.torch_api.devices import met
 from mha_lint.model.torch_api.joining import CACHE
 from mha_lint.model.values import (
@@ -41,9 +41,6 @@ from mha_lint.model.values import (
     integer,
 )
 
-if TYPE_CHECKING:
-    from mha_lint.model.interpreter import Interpreter
-
 _RESHAPING_IN_PLACE = frozenset(
     "transpose_ swapaxes_ swapdims_ t_ squeeze_ unsqueeze_ resize_ resize_as_ set_ as_strided_".split()
 )
@@ -51,7 +48,7 @@ _RESHAPING_IN_PLACE = frozenset(
 _ARITHMETIC = frozenset("add sub mul div masked_fill".split())  # what the interpreter follows in place
 
 
-def call(run: Interpreter, node: ast.Call, state: State) -> Value:
+def call(run: Run, node: ast.Call, state: State) -> Value:
     if isinstance(node.func, ast.Name) and node.func.id == "super" and run_owner(state) is not None:
         owner = run_owner(state)
         assert owner is not None
@@ -82,7 +79,7 @@ def call(run: Interpreter, node: ast.Call, state: State) -> Value:
 
 def _sizes(value: Value, state: State) -> Value:
     if isinstance(value, ShapeOf):
-        return torch_api.shape_of(torch_api.normal(as_tensor(value.tensor) or Tensor(), state))
+        return torch_api.shape_of(normal(as_tensor(value.tensor) or Tensor(), state))
     return value
 
 
@@ -91,7 +88,7 @@ def run_owner(state: State) -> Self | None:
     return owner if isinstance(owner, Self) else None
 
 
-def _default_of_a_table(run: Interpreter, name: str, call: Call) -> Value | None:
+def _default_of_a_table(run: Run, name: str, call: Call) -> Value | None:
     """``table.get(key, function)`` gives the function of this file, or another that is not known."""
     default = call.args[-1] if len(call.args) > 1 else call.keywords.get("default")
     if not name.startswith("get") or not isinstance(default, Function):
@@ -99,7 +96,7 @@ def _default_of_a_table(run: Interpreter, name: str, call: Call) -> Value | None
     return default if run.choose(2) == 0 else Unknown(run.key(call.node))
 
 
-def call_method(run: Interpreter, receiver: Value, name: str, call: Call) -> Value:
+def call_method(run: Run, receiver: Value, name: str, call: Call) -> Value:
     """``receiver.name(...)`` where the receiver is a tensor, or unknown and used as one."""
     default = _default_of_a_table(run, name, call)
     if default is not None:
@@ -130,13 +127,13 @@ def call_method(run: Interpreter, receiver: Value, name: str, call: Call) -> Val
     return Unknown(run.key(call.node))
 
 
-def _is_cache(run: Interpreter, node: ast.expr) -> bool:
+def _is_cache(run: Run, node: ast.expr) -> bool:
     """Whether what a method is called of is named as a cache of keys and values."""
     function = node.func if isinstance(node, ast.Call) else None
     return isinstance(function, ast.Attribute) and CACHE.search(run.text(function.value)) is not None
 
 
-def _in_place(run: Interpreter, receiver: Tensor, name: str, call: Call) -> Value:
+def _in_place(run: Run, receiver: Tensor, name: str, call: Call) -> Value:
     """``x.div_(y)``: the same memory, with what ``x / y`` means; so for what is known of a mask, or was masked."""
     operation = OPERATIONS.get(name[:-1])
     node = call.node
@@ -162,7 +159,7 @@ def register_buffer(call: Call) -> None:
             call.state.attributes[name] = replace(tensor, homes=())
 
 
-def _append(run: Interpreter, receiver: Sequence | Repeated, call: Call) -> Value:
+def _append(run: Run, receiver: Sequence | Repeated, call: Call) -> Value:
     """``items.append(x)``: in a loop the list holds as many alike as the loop has turns."""
     node = call.node
     if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
@@ -178,7 +175,7 @@ def _append(run: Interpreter, receiver: Sequence | Repeated, call: Call) -> Valu
 _TORCH_PREFIXES = ("torch.nn.functional.", "torch.linalg.", "torch.special.", "torch.nn.", "torch.Tensor.", "torch.")
 
 
-def call_qualified(run: Interpreter, name: str, call: Call) -> Value:
+def call_qualified(run: Run, name: str, call: Call) -> Value:
     """A call of something imported, or of a builtin."""
     default = _default_of_a_table(run, name.rpartition(".")[2], call) if name != "builtins.getattr" else None
     if default is not None:
@@ -212,7 +209,7 @@ def _as_call(call: Call) -> ast.Call:
     return call.node
 
 
-def _map(run: Interpreter, call: Call) -> Value:
+def _map(run: Run, call: Call) -> Value:
     if len(call.args) != 2:
         return NOTHING
     function, items = call.args
@@ -229,7 +226,7 @@ def _map(run: Interpreter, call: Call) -> Value:
             return Repeated(NOTHING)
 
 
-def _zip(run: Interpreter, call: Call) -> Value:
+def _zip(run: Run, call: Call) -> Value:
     lengths = [len(value.items) for value in call.args if isinstance(value, Sequence)]
     if not lengths:
         return Repeated(Sequence(tuple(map(assignment.element, call.args))))
@@ -241,12 +238,12 @@ def _zip(run: Interpreter, call: Call) -> Value:
     )
 
 
-def _range(run: Interpreter, call: Call) -> Value:
+def _range(run: Run, call: Call) -> Value:
     size = as_size(call.args[0]) if len(call.args) == 1 else None
     return Repeated(Unknown(run.key(call.node)), None if size is None else call.state.normal(size))
 
 
-def _enumerate(run: Interpreter, call: Call) -> Value:
+def _enumerate(run: Run, call: Call) -> Value:
     index = Unknown(run.key(call.node))
     match call.args[:1]:
         case (Sequence(items),):
@@ -257,7 +254,7 @@ def _enumerate(run: Interpreter, call: Call) -> Value:
             return Repeated(Sequence((index, NOTHING)))
 
 
-def _len(run: Interpreter, call: Call) -> Value:
+def _len(run: Run, call: Call) -> Value:
     match call.args[:1]:
         case (Sequence(items),):
             return integer(len(items))
@@ -269,19 +266,19 @@ def _len(run: Interpreter, call: Call) -> Value:
             return Unknown(run.key(call.node))
 
 
-def _first(run: Interpreter, call: Call) -> Value:
+def _first(run: Run, call: Call) -> Value:
     return call.args[0] if call.args else Sequence(())
 
 
-def _int(run: Interpreter, call: Call) -> Value:
+def _int(run: Run, call: Call) -> Value:
     return _whole(run, call, int)
 
 
-def _round(run: Interpreter, call: Call) -> Value:
+def _round(run: Run, call: Call) -> Value:
     return _whole(run, call, round)
 
 
-def _whole(run: Interpreter, call: Call, convert: Callable[[float], int]) -> Value:
+def _whole(run: Run, call: Call, convert: Callable[[float], int]) -> Value:
     """``int(ratio * width)`` and ``round(…)``: some whole number, which is known where the argument is."""
     match call.args[:1]:
         case (Number(Factor(constant=float(number))),) if isfinite(number):
@@ -292,11 +289,11 @@ def _whole(run: Interpreter, call: Call, convert: Callable[[float], int]) -> Val
             return Int(symbol(run.key(call.node)))
 
 
-def _size_class(run: Interpreter, call: Call) -> Value:
+def _size_class(run: Run, call: Call) -> Value:
     return call.args[0] if call.args else NOTHING
 
 
-def _getattr(run: Interpreter, call: Call) -> Value:
+def _getattr(run: Run, call: Call) -> Value:
     match call.args:
         case (Unknown(str(key)), Const(str(name)), *_):
             return Unknown(f"{key}.{name}")
@@ -304,11 +301,11 @@ def _getattr(run: Interpreter, call: Call) -> Value:
             return Unknown(run.key(call.node))
 
 
-def _deepcopy(run: Interpreter, call: Call) -> Value:
+def _deepcopy(run: Run, call: Call) -> Value:
     return call.args[0] if call.args else NOTHING
 
 
-def _float(run: Interpreter, call: Call) -> Value:
+def _float(run: Run, call: Call) -> Value:
     """``float("-inf")``, ``float(head_dim)``."""
     match call.args:
         case (Const(str(text)),):
@@ -321,21 +318,21 @@ def _float(run: Interpreter, call: Call) -> Value:
             return Number()
 
 
-def _square_root(run: Interpreter, call: Call) -> Value:
+def _square_root(run: Run, call: Call) -> Value:
     if call.args and isinstance(call.args[0], Tensor):
         return OPERATIONS["sqrt"](call)
     factor = as_factor(call.args[0]) if call.args else None
     return Number(None if factor is None else factor.substitute(call.state.definitions).power(0.5))
 
 
-def _inverse_square_root(run: Interpreter, call: Call) -> Value:
+def _inverse_square_root(run: Run, call: Call) -> Value:
     root = _square_root(run, call)
     if not isinstance(root, Number):
         return root
     return Number(None if root.factor is None else root.factor.power(-1.0))
 
 
-def _number(run: Interpreter, call: Call) -> Value:
+def _number(run: Run, call: Call) -> Value:
     """``torch.tensor(head_dim)``: a tensor of one number is used as that number."""
     match call.args:
         case ((Int() | Number()) as value, *_):
@@ -344,7 +341,7 @@ def _number(run: Interpreter, call: Call) -> Value:
             return Unknown(run.key(call.node))
 
 
-_BUILTINS: dict[str, Callable[[Interpreter, Call], Value]] = {
+_BUILTINS: dict[str, Callable[[Run, Call], Value]] = {
     "builtins.map": _map,
     "builtins.zip": _zip,
     "builtins.range": _range,

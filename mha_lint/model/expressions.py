@@ -5,11 +5,12 @@ from __future__ import annotations
 import ast
 from collections.abc import Callable, Hashable, Mapping
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from mha_lint.model import assignment, calls, keeping, operators, subscripts, torch_api
 from mha_lint.model.factors import of_number
-from mha_lint.model.torch_api import OPERATIONS, Call
+from mha_lint.model.run import Call, Run, normal
+from mha_lint.model.torch_api import OPERATIONS
 from mha_lint.model.values import (
     NOTHING,
     ClassValue,
@@ -36,13 +37,10 @@ from mha_lint.model.values import (
     of_shape,
 )
 
-if TYPE_CHECKING:
-    from mha_lint.model.interpreter import Interpreter
-
 # --- names and literals ------------------------------------------------------------------------------------------
 
 
-def _name(run: Interpreter, node: ast.Name, state: State) -> Value:
+def _name(run: Run, node: ast.Name, state: State) -> Value:
     name = node.id
     value = state.variables.get(name)
     if value is None:
@@ -50,7 +48,7 @@ def _name(run: Interpreter, node: ast.Name, state: State) -> Value:
     return state.unless_none(value) if state.facts else value
 
 
-def _module_name(run: Interpreter, name: str) -> Value:
+def _module_name(run: Run, name: str) -> Value:
     names = run.names
     if name in names.classes:
         return ClassValue(names.classes[name])
@@ -72,7 +70,7 @@ def _module_name(run: Interpreter, name: str) -> Value:
     return Qualified(f"builtins.{name}")
 
 
-def _constant(run: Interpreter, node: ast.Constant, state: State) -> Value:
+def _constant(run: Run, node: ast.Constant, state: State) -> Value:
     return _literal(node.value)
 
 
@@ -91,7 +89,7 @@ def _literal(literal: Hashable) -> Value:
             return NOTHING
 
 
-def _sequence(run: Interpreter, node: ast.Tuple | ast.List, state: State) -> Value:
+def _sequence(run: Run, node: ast.Tuple | ast.List, state: State) -> Value:
     items: list[Value] = []
     lead: list[Leading] = []
     for element in node.elts:
@@ -100,7 +98,7 @@ def _sequence(run: Interpreter, node: ast.Tuple | ast.List, state: State) -> Val
             continue
         value = run.evaluate(element.value, state)
         if isinstance(value, ShapeOf):
-            value = torch_api.shape_of(torch_api.normal(as_tensor(value.tensor) or Tensor(), state))
+            value = torch_api.shape_of(normal(as_tensor(value.tensor) or Tensor(), state))
         value = torch_api.expanded(value, state)
         if isinstance(value, Sequence):
             items += value.items
@@ -117,11 +115,11 @@ def _sequence(run: Interpreter, node: ast.Tuple | ast.List, state: State) -> Val
 # --- attributes --------------------------------------------------------------------------------------------------
 
 
-def _attribute(run: Interpreter, node: ast.Attribute, state: State) -> Value:
+def _attribute(run: Run, node: ast.Attribute, state: State) -> Value:
     return attribute_of(run, node, state, called=False)
 
 
-def attribute_of(run: Interpreter, node: ast.Attribute, state: State, *, called: bool) -> Value:
+def attribute_of(run: Run, node: ast.Attribute, state: State, *, called: bool) -> Value:
     name = node.attr
     head: ast.expr = node
     while isinstance(head, ast.Attribute):
@@ -132,7 +130,7 @@ def attribute_of(run: Interpreter, node: ast.Attribute, state: State, *, called:
     return state.unless_none(attribute(run, base, name, node, state, called=called))
 
 
-def attribute(run: Interpreter, base: Value, name: str, node: ast.Attribute, state: State, *, called: bool) -> Value:
+def attribute(run: Run, base: Value, name: str, node: ast.Attribute, state: State, *, called: bool) -> Value:
     match base:
         case Self(cls) | Instance(cls):
             found = state.attributes.get(name) if isinstance(base, Self) else dict(base.attributes).get(name)
@@ -176,7 +174,7 @@ def attribute(run: Interpreter, base: Value, name: str, node: ast.Attribute, sta
 
 
 def _tensor_attribute(
-    run: Interpreter, base: Tensor | Unknown, name: str, node: ast.Attribute, state: State, *, called: bool
+    run: Run, base: Tensor | Unknown, name: str, node: ast.Attribute, state: State, *, called: bool
 ) -> Value:
     """An attribute of a tensor, or of something unknown that may be one.
 
@@ -188,7 +186,7 @@ def _tensor_attribute(
         return Unknown(f"{base.key}.{name}" if base.key is not None else None)
     tensor = as_tensor(base)
     assert tensor is not None
-    tensor = torch_api.normal(tensor, state)
+    tensor = normal(tensor, state)
     if name == "shape":
         return torch_api.shape_of(tensor)
     if name in ("T", "mT", "H", "mH", "data", "real", "ndim") and not (given and name == "real"):
@@ -202,21 +200,21 @@ def _tensor_attribute(
 # --- expressions with a life of their own -----------------------------------------------------------------------
 
 
-def _conditional(run: Interpreter, node: ast.IfExp, state: State) -> Value:
+def _conditional(run: Run, node: ast.IfExp, state: State) -> Value:
     return run.evaluate(node.body if operators.decide(run, node.test, state) else node.orelse, state)
 
 
-def _lambda(run: Interpreter, node: ast.Lambda, state: State) -> Value:
+def _lambda(run: Run, node: ast.Lambda, state: State) -> Value:
     return run.nested(node, tuple(state.variables.items()))
 
 
-def _walrus(run: Interpreter, node: ast.NamedExpr, state: State) -> Value:
+def _walrus(run: Run, node: ast.NamedExpr, state: State) -> Value:
     value = run.evaluate(node.value, state)
     assignment.assign(run, node.target, value, state)
     return value
 
 
-def _comprehension(run: Interpreter, node: ast.ListComp | ast.GeneratorExp, state: State) -> Value:
+def _comprehension(run: Run, node: ast.ListComp | ast.GeneratorExp, state: State) -> Value:
     loop = node.generators[0]
     iterable = run.evaluate(loop.iter, state)
     if isinstance(iterable, Tensor):
@@ -239,7 +237,7 @@ def _comprehension(run: Interpreter, node: ast.ListComp | ast.GeneratorExp, stat
     return Repeated(value, iterable.count if isinstance(iterable, Repeated) and simple else None)
 
 
-EVALUATORS: Mapping[type[ast.AST], Callable[[Interpreter, Any, State], Value]] = {
+EVALUATORS: Mapping[type[ast.AST], Callable[[Run, Any, State], Value]] = {
     ast.Name: _name,
     ast.Constant: _constant,
     ast.Tuple: _sequence,

@@ -18,8 +18,8 @@ from mha_lint.model.mentions import Mentions
 from mha_lint.model.observer import Observer
 from mha_lint.model.paths import Frame, Trail
 from mha_lint.model.records import replace
+from mha_lint.model.run import Call, normal
 from mha_lint.model.sizes import Size, symbol
-from mha_lint.model.torch_api import Call
 from mha_lint.model.values import (
     NONE,
     NOTHING,
@@ -95,7 +95,7 @@ class Interpreter(Observer):
         if tensor.lead is None:
             for dim, size in enumerate(tensor.suffix, start=rank - len(tensor.suffix)):
                 state.definitions.setdefault(f"{key}.shape[{dim}]", size)
-        return torch_api.normal(tensor, state)
+        return normal(tensor, state)
 
     @property
     def looping(self) -> bool:

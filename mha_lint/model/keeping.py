@@ -7,19 +7,19 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from mha_lint.model.records import replace
+from mha_lint.model.run import Run
 from mha_lint.model.values import Const, Instance, Int, Layer, Number, Sequence, State, Unknown, Value
 
 if TYPE_CHECKING:
-    from mha_lint.model.interpreter import Interpreter
     from mha_lint.syntax.names import ClassInfo
 
 
-def kept(run: Interpreter, cls: ClassInfo, attributes: Mapping[str, Value]) -> dict[str, Value]:
+def kept(run: Run, cls: ClassInfo, attributes: Mapping[str, Value]) -> dict[str, Value]:
     """The attributes at the start of a method: what other code of the file sets may have been set by then."""
     return {name: perhaps(run, cls, name, value) for name, value in attributes.items()}
 
 
-def perhaps(run: Interpreter, cls: ClassInfo, name: str, value: Value) -> Value:
+def perhaps(run: Run, cls: ClassInfo, name: str, value: Value) -> Value:
     """The value of one attribute, as far as it is the same whatever other code has run.
 
     A constant that other code replaces by another one is unknown; a module that it may replace by None is optional.
@@ -44,7 +44,7 @@ def perhaps(run: Interpreter, cls: ClassInfo, name: str, value: Value) -> Value:
             return value
 
 
-def _same(run: Interpreter, other: ast.expr | None, value: Value) -> bool:
+def _same(run: Run, other: ast.expr | None, value: Value) -> bool:
     """Return True where an expression that is assigned elsewhere is a literal of the same value."""
     return isinstance(other, (ast.Constant, ast.UnaryOp)) and run.evaluate(other, State()) == value
 

@@ -5,13 +5,12 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 from mha_lint.model import einops_api, masking, torch_api
 from mha_lint.model.records import replace
+from mha_lint.model.run import Call, Run
 from mha_lint.model.scale import Scale
 from mha_lint.model.sizes import Size, constant
-from mha_lint.model.torch_api import Call
 from mha_lint.model.torch_api.devices import met
 from mha_lint.model.values import (
     NOTHING,
@@ -32,9 +31,6 @@ from mha_lint.model.values import (
 )
 from mha_lint.syntax.nodes import argument, last_name
 from mha_lint.vocabulary import PROJECTS, ROTATES, is_said
-
-if TYPE_CHECKING:
-    from mha_lint.model.interpreter import Interpreter
 
 _ELEMENTWISE = frozenset(
     "ReLU GELU SiLU Sigmoid Tanh ReLU6 LeakyReLU ELU Mish Hardswish Softplus QuickGELU "
@@ -75,7 +71,7 @@ def build(name: str, node: ast.Call, args: tuple[Value, ...], keywords: Mapping[
     return Layer(name, node=node) if name in _KNOWN else NOTHING
 
 
-def apply(interpreter: Interpreter, layer: Layer, call: Call) -> Value:
+def apply(interpreter: Run, layer: Layer, call: Call) -> Value:
     """The result of calling the layer on ``call.args``."""
     tensor = call.tensor(0, "input", "x")
     if layer.kind == "Sequential":

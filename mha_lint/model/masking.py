@@ -4,17 +4,13 @@ from __future__ import annotations
 
 import ast
 import re
-from typing import TYPE_CHECKING
 
 from mha_lint.model.marks import BEFORE, SETTLED, ZERO, Masking, Positions
 from mha_lint.model.masks import CAST, COMPARED, FILLED, RANDOM, chosen, mask_after, mask_of, number_of, second, third
 from mha_lint.model.records import replace
+from mha_lint.model.run import Call, Run
 from mha_lint.model.values import Const, Int, Method, Number, Qualified, Tensor, Unknown, Value
 from mha_lint.syntax.nodes import argument, first_index, walk
-
-if TYPE_CHECKING:
-    from mha_lint.model.interpreter import Interpreter
-    from mha_lint.model.torch_api.call import Call
 
 _ENDS = frozenset("matmul bmm mm baddbmm addmm einsum linear scaled_dot_product_attention sum mean cumsum norm".split())
 _CALCULATES = frozenset("add sub subtract mul multiply div divide true_divide".split())
@@ -159,7 +155,7 @@ _OF_ROWS = re.compile(
 )
 
 
-def _marks_keys(where: Value | None, written: ast.expr | None, run: Interpreter) -> bool:
+def _marks_keys(where: Value | None, written: ast.expr | None, run: Run) -> bool:
     """Whether a mask tells keys apart, as far as is known: not whole rows, nor what the weights themselves are like."""
     mask = mask_of(where, run)
     if mask is not None and mask.diagonal is not None:

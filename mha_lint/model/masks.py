@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 import operator
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from mha_lint.model.marks import (
     DRAWN,
@@ -19,6 +18,7 @@ from mha_lint.model.marks import (
     triangle,
 )
 from mha_lint.model.records import replace
+from mha_lint.model.run import Call, Run
 from mha_lint.model.sizes import Size
 from mha_lint.model.values import (
     NONE,
@@ -37,10 +37,6 @@ from mha_lint.model.values import (
     as_int,
     as_size,
 )
-
-if TYPE_CHECKING:
-    from mha_lint.model.interpreter import Interpreter
-    from mha_lint.model.torch_api.call import Call
 
 COMPARED: dict[str, Callable[[float, float], bool]] = {
     "eq": operator.eq,
@@ -68,7 +64,7 @@ RANDOM = frozenset("rand randn rand_like randn_like bernoulli".split())
 FILLED = {"ones": 1.0, "new_ones": 1.0, "ones_like": 1.0, "zeros": 0.0, "new_zeros": 0.0, "zeros_like": 0.0}
 
 
-def mask_of(value: Value | None, run: Interpreter) -> Mask | None:
+def mask_of(value: Value | None, run: Run) -> Mask | None:
     """What is known of a value as a mask: a number is one that is the same everywhere, a comparison is a condition."""
     match value:
         case Tensor(mask=Mask() as mask):
@@ -106,7 +102,7 @@ def _is_number(call: Call) -> bool:
     return isinstance(call.args[0], (Int, Number, Const))
 
 
-def number_of(value: Value | None, run: Interpreter) -> Numbers:
+def number_of(value: Value | None, run: Run) -> Numbers:
     """The number that a value is, where it is the same everywhere."""
     mask = mask_of(value, run)
     return mask.inside if mask is not None and mask.uniform else None
@@ -338,7 +334,7 @@ def _positions(name: str, call: Call, known: Positions) -> Positions | None:
             return None
 
 
-def indexed(run: Interpreter, base: Value, indices: list[Value], result: Value, node: ast.expr) -> Value:
+def indexed(run: Run, base: Value, indices: list[Value], result: Value, node: ast.expr) -> Value:
     """The result of a subscript, with what a mask that was indexed still is."""
     if not isinstance(base, Tensor) or not (base.mask is not None or base.masked or base.single):
         return result

@@ -11,8 +11,8 @@ from mha_lint.model.layout import Answer, Shape
 from mha_lint.model.numbering import Numbering
 from mha_lint.model.paths import ContiguousSeen, Frame, OperationSeen, UnbindSeen, ValueSeen, ViewSeen, WeightingSeen
 from mha_lint.model.records import replace
+from mha_lint.model.run import Call, normal
 from mha_lint.model.scale import Scale, ScaleSeen
-from mha_lint.model.torch_api.call import Call, normal
 from mha_lint.model.torch_api.devices import Meeting
 from mha_lint.model.values import Int, Normalised, State, Tensor, Unknown, Value, tensors
 from mha_lint.syntax.module import Module
@@ -198,6 +198,10 @@ class Observer(Numbering):
     def saw_attention(self, *kinds: str) -> None:
         """Values were weighted by scores of queries and keys: in the method running, or in a function that it calls."""
         self.scored.add(self.method)
+        self.saw_kinds(*kinds)
+
+    def saw_kinds(self, *kinds: str) -> None:
+        """The method running computes attention of such kinds."""
         self.kinds.setdefault(self.method, set()).update(kinds)
 
     def saw_call(self, node: ast.AST, cls: ClassInfo) -> None:

@@ -6,14 +6,14 @@ import ast
 import operator
 import re
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 from mha_lint.model import masking, torch_api
 from mha_lint.model.factors import Factor, of_number
 from mha_lint.model.fuel import MAX_ITEMS
 from mha_lint.model.records import replace
+from mha_lint.model.run import Call, Run
 from mha_lint.model.sizes import ONE, Size, constant, equate, symbol
-from mha_lint.model.torch_api import OPERATIONS, Call
+from mha_lint.model.torch_api import OPERATIONS
 from mha_lint.model.values import (
     NONE,
     NOTHING,
@@ -37,11 +37,8 @@ from mha_lint.model.values import (
 )
 from mha_lint.vocabulary import is_said
 
-if TYPE_CHECKING:
-    from mha_lint.model.interpreter import Interpreter
 
-
-def binary_operation(run: Interpreter, node: ast.BinOp, state: State) -> Value:
+def binary_operation(run: Run, node: ast.BinOp, state: State) -> Value:
     left, right = run.evaluate(node.left, state), run.evaluate(node.right, state)
     return binary(run, node.op, left, right, node, state)
 
@@ -62,7 +59,7 @@ _NAMES: dict[type[ast.AST], str] = {
 }  # torch's names for what the operators do to tensors
 
 
-def binary(run: Interpreter, sign: ast.operator, left: Value, right: Value, node: ast.expr, state: State) -> Value:
+def binary(run: Run, sign: ast.operator, left: Value, right: Value, node: ast.expr, state: State) -> Value:
     result = _binary(run, sign, masking.bare(left), masking.bare(right), node, state)
     name = _NAMES.get(type(sign), "")
     if not name or (not isinstance(left, Tensor) and not isinstance(right, Tensor)):
@@ -74,7 +71,7 @@ def binary(run: Interpreter, sign: ast.operator, left: Value, right: Value, node
     return result
 
 
-def _binary(run: Interpreter, sign: ast.operator, left: Value, right: Value, node: ast.expr, state: State) -> Value:
+def _binary(run: Run, sign: ast.operator, left: Value, right: Value, node: ast.expr, state: State) -> Value:
     if isinstance(left, Tensor) or isinstance(right, Tensor):
         call = Call(run, state, node, (left, right), {})
         if isinstance(sign, ast.MatMult):
@@ -120,7 +117,7 @@ def _quotient(number: int, by: Size) -> Int | None:
 _ROTATION = re.compile(r"(?:^|[._])(?:cos|sin|freqs?)(?:$|[\W_])", re.IGNORECASE)
 
 
-def _rotates(run: Interpreter, left: Value, right: Value, node: ast.expr) -> bool:
+def _rotates(run: Run, left: Value, right: Value, node: ast.expr) -> bool:
     """Whether a projection is multiplied by sines or cosines: a rotation scales nothing."""
     if not isinstance(node, ast.BinOp) or isinstance(left, (Int, Number)) or isinstance(right, (Int, Number)):
         return False
@@ -130,7 +127,7 @@ def _rotates(run: Interpreter, left: Value, right: Value, node: ast.expr) -> boo
 _BIAS = re.compile(r"bias|alibi|rel_?pos|relative|position", re.IGNORECASE)
 
 
-def _biased(run: Interpreter, result: Tensor, node: ast.expr) -> Tensor:
+def _biased(run: Run, result: Tensor, node: ast.expr) -> Tensor:
     """Scores with a bias that is learned, to which they may be scaled."""
     assert result.scale is not None
     biased = not isinstance(node, ast.BinOp) or is_said(_BIAS, run.text(node))
@@ -158,9 +155,7 @@ def _calculated(sign: ast.operator, left: Value, right: Value, state: State) -> 
             return None
 
 
-def arithmetic(
-    run: Interpreter, sign: ast.operator, left: Size, right: Size, node: ast.expr, state: State
-) -> Size | None:
+def arithmetic(run: Run, sign: ast.operator, left: Size, right: Size, node: ast.expr, state: State) -> Size | None:
     match sign:
         case ast.Add():
             return left + right
@@ -194,7 +189,7 @@ def divided(left: Size, right: Size, state: State, *, by_text: str) -> Size:
     return state.normal(name)
 
 
-def unary_operation(run: Interpreter, node: ast.UnaryOp, state: State) -> Value:
+def unary_operation(run: Run, node: ast.UnaryOp, state: State) -> Value:
     value = run.evaluate(node.operand, state)
     if isinstance(value, Tensor) and isinstance(node.op, (ast.USub, ast.Invert)):
         name = "neg" if isinstance(node.op, ast.USub) else "logical_not"
@@ -202,7 +197,7 @@ def unary_operation(run: Interpreter, node: ast.UnaryOp, state: State) -> Value:
     return _unary(run, node, value, state)
 
 
-def _unary(run: Interpreter, node: ast.UnaryOp, value: Value, state: State) -> Value:
+def _unary(run: Run, node: ast.UnaryOp, value: Value, state: State) -> Value:
     match node.op:
         case ast.USub():
             if isinstance(value, Int):
@@ -218,7 +213,7 @@ def _unary(run: Interpreter, node: ast.UnaryOp, value: Value, state: State) -> V
             return value
 
 
-def boolean_operation(run: Interpreter, node: ast.BoolOp, state: State) -> Value:
+def boolean_operation(run: Run, node: ast.BoolOp, state: State) -> Value:
     """The first operand that decides ``and`` or ``or``, else the last."""
     ends_with = isinstance(node.op, ast.Or)
     value: Value = NOTHING
@@ -242,7 +237,7 @@ _ORDERS: dict[type[ast.AST], Callable[[int, int], bool]] = {
 }
 
 
-def comparison(run: Interpreter, node: ast.Compare, state: State) -> Value:
+def comparison(run: Run, node: ast.Compare, state: State) -> Value:
     left = run.evaluate(node.left, state)
     if len(node.ops) != 1:
         return Unknown(run.key(node))
@@ -254,7 +249,7 @@ def comparison(run: Interpreter, node: ast.Compare, state: State) -> Value:
     return result
 
 
-def _compared(run: Interpreter, node: ast.Compare, left: Value, right: Value, state: State) -> Value:
+def _compared(run: Run, node: ast.Compare, left: Value, right: Value, state: State) -> Value:
     sign = node.ops[0]
     match sign:
         case ast.Is() | ast.IsNot() if right == NONE:
@@ -275,7 +270,7 @@ def _compared(run: Interpreter, node: ast.Compare, left: Value, right: Value, st
     return Unknown(run.key(node))
 
 
-def _compare_sizes(run: Interpreter, node: ast.Compare, left: Size, right: Size) -> Value:
+def _compare_sizes(run: Run, node: ast.Compare, left: Size, right: Size) -> Value:
     wanted = isinstance(node.ops[0], ast.Eq)
     if left == right:
         return Const(wanted)
@@ -300,7 +295,7 @@ def is_none(value: Value) -> bool | None:
 _OTHER_STRIDES = re.compile(r"(?<![a-z])(?:tpu|xla)(?![a-z])|^(?:self\.)?channels_last$", re.IGNORECASE)
 
 
-def decide(run: Interpreter, test: ast.expr, state: State) -> bool:
+def decide(run: Run, test: ast.expr, state: State) -> bool:
     """Whether a condition holds: known, decided before on this path, or chosen now."""
     match test:
         case ast.UnaryOp(op=ast.Not(), operand=inner):
@@ -318,7 +313,7 @@ def decide(run: Interpreter, test: ast.expr, state: State) -> bool:
             return _decide_atom(run, test, run.text(test), state)
 
 
-def _learn(run: Interpreter, test: ast.Compare, holds: bool, state: State) -> None:
+def _learn(run: Run, test: ast.Compare, holds: bool, state: State) -> None:
     """``t == n`` tells a size; ``not t > 1`` tells that it is 1, since sizes are at least that."""
     left = as_size(run.evaluate(test.left, state))
     right = as_size(run.evaluate(test.comparators[0], state))
@@ -335,7 +330,7 @@ def _learn(run: Interpreter, test: ast.Compare, holds: bool, state: State) -> No
             equate(left, ONE, state.definitions)
 
 
-def _fact(run: Interpreter, test: ast.expr, text: str, state: State) -> str:
+def _fact(run: Run, test: ast.expr, text: str, state: State) -> str:
     """A condition on one value that was given, in terms of that value, which other functions know by other names.
 
     Empty where the condition is on anything else.
@@ -353,7 +348,7 @@ def _fact(run: Interpreter, test: ast.expr, text: str, state: State) -> str:
     return value.key + text.removeprefix(run.text(asked))
 
 
-def _decide_atom(run: Interpreter, test: ast.expr, text: str, state: State, *, negated: bool = False) -> bool:
+def _decide_atom(run: Run, test: ast.expr, text: str, state: State, *, negated: bool = False) -> bool:
     known = truth(run.evaluate(test, state))
     if known is not None:
         return known != negated

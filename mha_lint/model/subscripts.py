@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import ast
 import re
-from typing import TYPE_CHECKING
 
 from mha_lint.model import masking, masks, operators, torch_api
 from mha_lint.model.records import replace
+from mha_lint.model.run import Run, normal
 from mha_lint.model.sizes import ONE, Size, constant, symbol
 from mha_lint.model.values import (
     NONE,
@@ -30,22 +30,18 @@ from mha_lint.model.values import (
 )
 from mha_lint.syntax import nodes
 
-if TYPE_CHECKING:
-    from mha_lint.model.interpreter import Interpreter
-
-
 _ALLOCATED = re.compile(r"cached?(?![a-z])|(?<![a-z])cached?", re.IGNORECASE)
 
 
-def subscript(run: Interpreter, node: ast.Subscript, state: State) -> Value:
+def subscript(run: Run, node: ast.Subscript, state: State) -> Value:
     base = run.evaluate(node.value, state)
     indices = [_index(run, item, state) for item in nodes.indices(node)]
     return masks.indexed(run, base, indices, _item(run, masking.bare(base), indices, node, state), node)
 
 
-def _item(run: Interpreter, base: Value, indices: list[Value], node: ast.Subscript, state: State) -> Value:
+def _item(run: Run, base: Value, indices: list[Value], node: ast.Subscript, state: State) -> Value:
     if isinstance(base, ShapeOf):
-        base = torch_api.shape_of(torch_api.normal(as_tensor(base.tensor) or Tensor(), state))
+        base = torch_api.shape_of(normal(as_tensor(base.tensor) or Tensor(), state))
     elif isinstance(base, Leading):
         base = torch_api.expanded(base, state)
     match base, indices:
@@ -80,7 +76,7 @@ def _item(run: Interpreter, base: Value, indices: list[Value], node: ast.Subscri
         case ((Tensor() | Unknown()), _):
             indexable = as_tensor(base)
             assert indexable is not None
-            taken = indexed(run, torch_api.normal(indexable, state), indices, node, state)
+            taken = indexed(run, normal(indexable, state), indices, node, state)
             if isinstance(taken, Tensor) and _is_filled_part(run, node, indices):
                 return taken.having("cached")
             return taken
@@ -88,13 +84,13 @@ def _item(run: Interpreter, base: Value, indices: list[Value], node: ast.Subscri
             return Unknown(run.key(node))
 
 
-def _is_filled_part(run: Interpreter, node: ast.Subscript, indices: list[Value]) -> bool:
+def _is_filled_part(run: Run, node: ast.Subscript, indices: list[Value]) -> bool:
     """Whether this is what has been filled of a cache that was allocated whole: ``self.k_cache[:b, : start + t]``."""
     cuts = any(isinstance(index, Slice) and index.stop is not None for index in indices)
     return cuts and _ALLOCATED.search(run.text(node.value)) is not None
 
 
-def _leading(run: Interpreter, tensor: Tensor | None, left_out: int, node: ast.Subscript) -> Value:
+def _leading(run: Run, tensor: Tensor | None, left_out: int, node: ast.Subscript) -> Value:
     """``x.shape[:-1]`` of a tensor of unknown rank."""
     match tensor:
         case Tensor(lead=str(lead), suffix=suffix) if len(suffix) >= left_out:
@@ -105,14 +101,14 @@ def _leading(run: Interpreter, tensor: Tensor | None, left_out: int, node: ast.S
             return Unknown(run.key(node))
 
 
-def _index(run: Interpreter, node: ast.expr, state: State) -> Value:
+def _index(run: Run, node: ast.expr, state: State) -> Value:
     if not isinstance(node, ast.Slice):
         return run.evaluate(node, state)
     ends = [None if end is None else run.evaluate(end, state) for end in (node.lower, node.upper, node.step)]
     return Slice(*ends)
 
 
-def indexed(run: Interpreter, tensor: Tensor, indices: list[Value], node: ast.expr, state: State) -> Value:
+def indexed(run: Run, tensor: Tensor, indices: list[Value], node: ast.expr, state: State) -> Value:
     """Basic indexing: integers select, slices cut, None inserts, an ellipsis fills."""
     plain = Tensor(key=run.key(node), roles=tensor.roles, merge=tensor.merge, part=tensor.part)
     plain = replace(plain, homes=tensor.homes, scale=tensor.scale)
@@ -151,7 +147,7 @@ def indexed(run: Interpreter, tensor: Tensor, indices: list[Value], node: ast.ex
 
 
 def _cut(
-    run: Interpreter, whole: Size, start: Value | None, stop: Value | None, step: Value | None,
+    run: Run, whole: Size, start: Value | None, stop: Value | None, step: Value | None,
     node: ast.expr, state: State, *, within: bool,
 ) -> Size | None:  # fmt: skip
     """The size of ``[start:stop:step]`` of a dimension of size ``whole``; a new symbol where it depends.

@@ -6,7 +6,7 @@ by ``tests/model/test_exactness.py``.
 """
 
 from mha_lint.model.torch_api import joining, parts, pointwise, products, questions, views
-from mha_lint.model.torch_api.call import OPERATIONS, Call, Transfer, expanded, normal, possible
+from mha_lint.model.torch_api.call import OPERATIONS, expanded, possible
 from mha_lint.model.torch_api.parts import unbound
 from mha_lint.model.torch_api.pointwise import elementwise
 from mha_lint.model.torch_api.products import linear, mapped_roles, mixed
@@ -15,8 +15,6 @@ from mha_lint.model.torch_api.views import inserted, merged, permuted, resized, 
 
 __all__ = [
     "OPERATIONS",
-    "Call",
-    "Transfer",
     "dimension",
     "elementwise",
     "expanded",
@@ -26,7 +24,6 @@ __all__ = [
     "mapped_roles",
     "merged",
     "mixed",
-    "normal",
     "parts",
     "permuted",
     "pointwise",

@@ -1,16 +1,14 @@
-"""One operation being applied, the table of operations, and sizes given as arguments."""
+"""The table of operations, and sizes given as arguments."""
 
 from __future__ import annotations
 
-import ast
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
 from functools import wraps
-from typing import TYPE_CHECKING
 
 from mha_lint.model import layout, masking
 from mha_lint.model.layout import Shape
 from mha_lint.model.records import replace
+from mha_lint.model.run import Call, Transfer
 from mha_lint.model.sizes import Size, constant, equate, product, symbol
 from mha_lint.model.torch_api.devices import placed
 from mha_lint.model.values import (
@@ -25,72 +23,9 @@ from mha_lint.model.values import (
     State,
     Tensor,
     Value,
-    arguments,
     as_int,
     as_size,
-    as_tensor,
 )
-
-if TYPE_CHECKING:
-    from mha_lint.model.interpreter import Interpreter
-
-
-@dataclass(frozen=True)
-class Call:
-    """One operation being applied: its expression, its arguments, and the state that it may refine."""
-
-    interpreter: Interpreter
-    state: State
-    node: ast.expr
-    args: tuple[Value, ...]
-    keywords: Mapping[str, Value]
-
-    def tensor(self, index: int = 0, *names: str) -> Tensor | None:
-        """The tensor argument at ``index`` (or under one of ``names``), its sizes in normal form."""
-        value = self.args[index] if index < len(self.args) else None
-        for name in names:
-            value = value if value is not None else self.keywords.get(name)
-        tensor = None if value is None else as_tensor(value)
-        return None if tensor is None else normal(tensor, self.state)
-
-    def integer(self, index: int, name: str, default: int | None = None) -> int | None:
-        (value,) = arguments(self.args[index:], self.keywords, name) if index < len(self.args) else (
-            self.keywords.get(name),
-        )  # fmt: skip
-        return default if value is None else as_int(value)
-
-    def fresh_size(self, label: str = "n") -> Size:
-        return symbol(f"{label}@{self.interpreter.number(self.node)}")
-
-
-def normal(tensor: Tensor, state: State) -> Tensor:
-    """The tensor with its sizes in normal form, and its shape if its rank has been learnt since it was made."""
-    if tensor.shape is None:
-        key = tensor.key if tensor.lead is None else tensor.lead
-        rank = state.ranks.get(key) if key is not None else None
-        if rank is None:
-            return tensor
-        dims = tuple(symbol(f"{key}.shape[{dim}]") for dim in range(rank))
-        shape = dims if tensor.lead is None else (*dims[:-1], *tensor.suffix)
-        known = tensor.contiguous or tensor.given
-        tensor = replace(
-            tensor,
-            shape=shape,
-            strides=layout.contiguous_strides(shape) if known else None,
-            contiguous=known,
-            assumed=tensor.assumed or not tensor.contiguous,
-            suffix=(),
-            lead=None,
-            key=tensor.key if tensor.lead is None else None,
-        )
-    if not state.definitions:
-        return tensor
-    assert tensor.shape is not None
-    shape = tuple(map(state.normal, tensor.shape))
-    strides = None if tensor.strides is None else tuple(map(state.normal, tensor.strides))
-    same = shape == tensor.shape and strides == tensor.strides
-    return tensor if same else replace(tensor, shape=shape, strides=strides)
-
 
 # Operations whose calls rules ask for.
 WATCHED = frozenset(
@@ -98,7 +33,6 @@ WATCHED = frozenset(
     "add mul matmul bmm einsum sum".split()
 )
 
-Transfer = Callable[[Call], Value]
 OPERATIONS: dict[str, Transfer] = {}
 
 

@@ -11,13 +11,10 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import wraps
-from typing import TYPE_CHECKING
 
 from mha_lint.model.records import replace
+from mha_lint.model.run import Call, Transfer
 from mha_lint.model.values import Repeated, Sequence, Tensor, Unknown, Value, as_tensor, tensors
-
-if TYPE_CHECKING:
-    from mha_lint.model.torch_api.call import Call, Transfer
 
 FACTORIES = frozenset("zeros ones empty rand randn full eye".split())
 MOVES = frozenset("to type_as cuda cpu".split())

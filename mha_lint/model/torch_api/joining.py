@@ -6,9 +6,10 @@ import re
 from collections.abc import Callable
 
 from mha_lint.model.layout import Shape
+from mha_lint.model.run import Call, normal
 from mha_lint.model.scale import Scale
 from mha_lint.model.sizes import ONE, Size, constant
-from mha_lint.model.torch_api.call import Call, normal, operation, target_sizes
+from mha_lint.model.torch_api.call import operation, target_sizes
 from mha_lint.model.values import (
     NOTHING,
     Repeated,

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from mha_lint.model.records import replace
+from mha_lint.model.run import Call, normal
 from mha_lint.model.sizes import Size, constant, equate
-from mha_lint.model.torch_api.call import Call, normal, operation
+from mha_lint.model.torch_api.call import operation
 from mha_lint.model.torch_api.views import resized, without
 from mha_lint.model.values import (
     NOTHING,

@@ -8,8 +8,9 @@ from mha_lint.model import layout
 from mha_lint.model.factors import Factor
 from mha_lint.model.layout import Answer, Shape, Strides
 from mha_lint.model.records import replace
+from mha_lint.model.run import Call, normal
 from mha_lint.model.sizes import ONE, Size, equate, symbol
-from mha_lint.model.torch_api.call import Call, normal, operation, register_all
+from mha_lint.model.torch_api.call import operation, register_all
 from mha_lint.model.torch_api.devices import met
 from mha_lint.model.values import (
     NONE,

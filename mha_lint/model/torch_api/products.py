@@ -5,9 +5,10 @@ from __future__ import annotations
 from mha_lint.model import layout
 from mha_lint.model.layout import Answer, Shape, Strides
 from mha_lint.model.records import replace
+from mha_lint.model.run import Call, normal
 from mha_lint.model.scale import Scale, of_scores
 from mha_lint.model.sizes import ONE, Size, equate, product
-from mha_lint.model.torch_api.call import Call, normal, operation
+from mha_lint.model.torch_api.call import operation
 from mha_lint.model.torch_api.pointwise import broadcast, scaled_by
 from mha_lint.model.values import (
     NOTHING,
@@ -99,7 +100,7 @@ def attended(call: Call, left: Tensor, right: Tensor, roles: frozenset[str]) -> 
     elif "scores" in roles:
         run.saw_use(left, "query")
         run.saw_use(right, "key")
-        run.kinds.setdefault(run.method, set()).update(_kinds(left, right))
+        run.saw_kinds(*_kinds(left, right))
 
 
 def _kinds(query: Tensor, key: Tensor) -> set[str]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from mha_lint.model import layout
+from mha_lint.model.run import Call
 from mha_lint.model.sizes import symbol
-from mha_lint.model.torch_api.call import Call, operation, target_sizes
+from mha_lint.model.torch_api.call import operation, target_sizes
 from mha_lint.model.values import (
     NOTHING,
     Int,

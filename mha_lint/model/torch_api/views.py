@@ -7,12 +7,11 @@ import ast
 from mha_lint.model import layout
 from mha_lint.model.layout import Answer
 from mha_lint.model.records import replace
+from mha_lint.model.run import Call, normal
 from mha_lint.model.sizes import ONE, Size, constant, product, symbol
 from mha_lint.model.torch_api.call import (
-    Call,
     dims_argument,
     expanded,
-    normal,
     open_sizes,
     operation,
     solve,

@@ -1,0 +1,185 @@
+"""What the parts of the model ask of the interpreter that runs them, and tell it; one operation being applied.
+
+The interpreter knows all parts. They know no more of it than this protocol.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from mha_lint.model import layout
+from mha_lint.model.layout import Answer, Shape
+from mha_lint.model.records import replace
+from mha_lint.model.scale import Scale
+from mha_lint.model.sizes import Size, symbol
+from mha_lint.model.values import Function, Normalised, State, Tensor, Value, arguments, as_int, as_tensor
+from mha_lint.syntax import nodes
+from mha_lint.syntax.names import ClassInfo, ModuleNames
+
+
+class Run(Protocol):
+    """The interpreter, as the parts of the model see it."""
+
+    names: ModuleNames
+    would_stay_views: set[ast.expr]
+
+    # --- nodes -----------------------------------------------------------------------------------------------------
+
+    def number(self, node: ast.AST) -> int:
+        """The number of a node, by which what is only known to be its value is named."""
+
+    def key(self, node: ast.AST) -> str:
+        """The name of what is only known to be the value of a node."""
+
+    def node(self, key: str) -> ast.AST | None:
+        """The node that a key was made of."""
+
+    def text(self, node: ast.AST) -> str:
+        """The text of a node with one space for any white space."""
+
+    def is_method(self, node: ast.expr) -> bool:
+        """Tell whether a call is written ``x.op()``, not ``torch.op(x)``."""
+
+    def mentioned(self, name: str) -> int:
+        """How often the function running says a name."""
+
+    # --- values ----------------------------------------------------------------------------------------------------
+
+    def evaluate(self, node: ast.expr, state: State) -> Value:
+        """The abstract value of an expression; calls may refine ``state``."""
+
+    def callee(self, node: ast.expr, state: State) -> Value:
+        """The abstract value of what is called."""
+
+    def built(self, node: ast.expr, value: Value, state: State) -> Value:
+        """The value; an object that was yet to be built is built."""
+
+    def refine(self, state: State, tensor: Tensor, rank: int) -> Tensor:
+        """Give a tensor of unknown rank its rank."""
+
+    # --- calls and choices -----------------------------------------------------------------------------------------
+
+    def apply(self, function: Value, call: Call) -> Value:
+        """The value of calling ``function`` with the call's arguments."""
+
+    def call_function(self, function: Function, call: Call) -> Value:
+        """Follow a call into a function of this file."""
+
+    def nested(self, node: nodes.Function | ast.Lambda, closure: tuple[tuple[str, Value], ...]) -> Function:
+        """Make a function inside of the one that runs."""
+
+    def choose(self, count: int) -> int:
+        """Which of so many ways this path takes."""
+
+    # --- where the path is -----------------------------------------------------------------------------------------
+
+    @property
+    def looping(self) -> bool:
+        """A loop runs."""
+
+    @property
+    def turns(self) -> Size | None:
+        """How often the innermost loop runs, where that is known."""
+
+    @property
+    def constructing(self) -> bool:
+        """A constructor runs."""
+
+    @property
+    def in_method(self) -> bool:
+        """What runs is itself a method."""
+
+    # --- what is seen ----------------------------------------------------------------------------------------------
+
+    def saw_view(self, node: ast.expr, answer: Answer, tensor: Tensor, target: Shape, *, copies: bool) -> None: ...
+
+    def saw_contiguous(self, node: ast.expr, tensor: Tensor) -> None: ...
+
+    def saw_unbind(self, node: ast.expr, tensor: Tensor, dim: int, inference: bool) -> None: ...
+
+    def saw_operation(self, name: str, call: Call, result: Value) -> None: ...
+
+    def saw_meeting(self, homes: tuple[ast.expr, ...], call: Call, inputs: frozenset[str]) -> None: ...
+
+    def saw_sum(self, left: Value, right: Value) -> None: ...
+
+    def saw_product(self, left: Tensor, right: Tensor) -> None: ...
+
+    def saw_weighting(self, normalised: Normalised, contracted: int) -> None: ...
+
+    def saw_scale(self, node: ast.expr, scale: Scale, state: State) -> None: ...
+
+    def saw_value(self, node: ast.AST, name: str, value: Value, state: State) -> None: ...
+
+    def saw_use(self, tensor: Tensor | None, role: str) -> None: ...
+
+    def saw_attention(self, *kinds: str) -> None: ...
+
+    def saw_kinds(self, *kinds: str) -> None: ...
+
+    def saw_call(self, node: ast.AST, cls: ClassInfo) -> None: ...
+
+    def saw_result(self, node: ast.AST, value: Value) -> None: ...
+
+
+@dataclass(frozen=True)
+class Call:
+    """One operation being applied: its expression, its arguments, and the state that it may refine."""
+
+    interpreter: Run
+    state: State
+    node: ast.expr
+    args: tuple[Value, ...]
+    keywords: Mapping[str, Value]
+
+    def tensor(self, index: int = 0, *names: str) -> Tensor | None:
+        """The tensor argument at ``index`` (or under one of ``names``), its sizes in normal form."""
+        value = self.args[index] if index < len(self.args) else None
+        for name in names:
+            value = value if value is not None else self.keywords.get(name)
+        tensor = None if value is None else as_tensor(value)
+        return None if tensor is None else normal(tensor, self.state)
+
+    def integer(self, index: int, name: str, default: int | None = None) -> int | None:
+        (value,) = arguments(self.args[index:], self.keywords, name) if index < len(self.args) else (
+            self.keywords.get(name),
+        )  # fmt: skip
+        return default if value is None else as_int(value)
+
+    def fresh_size(self, label: str = "n") -> Size:
+        return symbol(f"{label}@{self.interpreter.number(self.node)}")
+
+
+Transfer = Callable[[Call], Value]
+
+
+def normal(tensor: Tensor, state: State) -> Tensor:
+    """The tensor with its sizes in normal form, and its shape if its rank has been learnt since it was made."""
+    if tensor.shape is None:
+        key = tensor.key if tensor.lead is None else tensor.lead
+        rank = state.ranks.get(key) if key is not None else None
+        if rank is None:
+            return tensor
+        dims = tuple(symbol(f"{key}.shape[{dim}]") for dim in range(rank))
+        shape = dims if tensor.lead is None else (*dims[:-1], *tensor.suffix)
+        known = tensor.contiguous or tensor.given
+        tensor = replace(
+            tensor,
+            shape=shape,
+            strides=layout.contiguous_strides(shape) if known else None,
+            contiguous=known,
+            assumed=tensor.assumed or not tensor.contiguous,
+            suffix=(),
+            lead=None,
+            key=tensor.key if tensor.lead is None else None,
+        )
+    if not state.definitions:
+        return tensor
+    assert tensor.shape is not None
+    shape = tuple(map(state.normal, tensor.shape))
+    strides = None if tensor.strides is None else tuple(map(state.normal, tensor.strides))
+    same = shape == tensor.shape and strides == tensor.strides
+    return tensor if same else replace(tensor, shape=shape, strides=strides)
