@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, ClassVar
 
 from mha_lint.model.values import Const, Tensor, Unknown, Value
+from mha_lint.rules.asking import is_given
 from mha_lint.rules.base import Hit, Rule
 from mha_lint.syntax.nodes import argument
 
@@ -112,7 +113,7 @@ def _may_be_set(flag: Value | None, seen: OperationSeen) -> bool:
         case Const(True):
             return True
         case Unknown(str(key)):
-            return not key.startswith("<") and not any(key == name or key.startswith(f"{name}.") for name in seen.given)
+            return not key.startswith("<") and not is_given(key, seen)
         case _:
             return False
 

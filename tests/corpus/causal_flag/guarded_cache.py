@@ -1,4 +1,5 @@
 # run: Lengths(32, 4)(torch.randn(2, 5, 32))
+# run: Settings(32, 4)(torch.randn(2, 5, 32), {"causal": False})
 # run: Lengths(32, 4)(torch.randn(2, 1, 32), (torch.randn(2, 4, 3, 8), torch.randn(2, 4, 3, 8)))
 # run: NoCacheNoFlag(32, 4)(torch.randn(2, 1, 32), (torch.randn(2, 4, 3, 8), torch.randn(2, 4, 3, 8)))
 # run: OneToken(32, 4)(torch.randn(2, 1, 32), (torch.randn(2, 4, 3, 8), torch.randn(2, 4, 3, 8)))
@@ -33,6 +34,15 @@ class Lengths(Base):
         if past is not None:
             k, v = torch.cat([past[0], k], dim=2), torch.cat([past[1], v], dim=2)
         y = F.scaled_dot_product_attention(q, k, v, is_causal=q.size(2) == k.size(2))
+        return self.o(y.transpose(1, 2).flatten(2))
+
+
+class Settings(Base):
+    def forward(self, x, settings, past=None):
+        q, k, v = self.all(x)
+        if past is not None:
+            k, v = torch.cat([past[0], k], dim=2), torch.cat([past[1], v], dim=2)
+        y = F.scaled_dot_product_attention(q, k, v, is_causal=settings["causal"])
         return self.o(y.transpose(1, 2).flatten(2))
 
 
