@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from mha_lint.model.binding import bind
-from mha_lint.model.fuel import STEPS_OF_ATTENTION, STEPS_OF_HOLDERS, STEPS_OF_OTHERS, OutOfFuel, OutOfSteps
+from mha_lint.model.fuel import MAX_INITS, STEPS_OF_ATTENTION, STEPS_OF_HOLDERS, STEPS_OF_OTHERS, OutOfFuel, OutOfSteps
 from mha_lint.model.interpreter import Interpreter
 from mha_lint.model.keeping import kept
 from mha_lint.model.layout import Answer
@@ -27,8 +27,6 @@ from mha_lint.model.worth import Worth, worth_of
 from mha_lint.syntax.module import Module
 from mha_lint.syntax.names import TORCH_BASES, ClassInfo, ModuleNames, collect
 from mha_lint.syntax.nodes import Function, defaults, every_parameter, is_static
-
-MAX_INITS = 4
 
 
 @dataclass(slots=True)

@@ -1,4 +1,4 @@
-"""Limits of what is computed for one file: counted in steps and terms, never in seconds, so that they fall the same."""
+"""Every limit of what is computed for one file: counted in steps, states and terms, so that it falls always the same."""
 
 from __future__ import annotations
 
@@ -11,6 +11,13 @@ STEPS_OF_A_PART = 1_500  # in one call of a module that another class holds; it 
 MAX_TERMS = 256  # of a symbolic size; a product of more is not computed
 MAX_DEGREE = 32  # symbols that one term multiplies
 MAX_ITEMS = 1_024  # of a tuple or list that is put together from others
+MAX_STATES = 16  # at one place; what is beyond is joined into one that knows what they agree on
+MAX_OUTCOMES = 6  # of a call
+MAX_RETURNS = 64  # of a function that nothing calls here
+MAX_INITS = 4  # ways through a constructor with which methods are run
+MAX_DEPTH = 10  # calls in one another
+MOST_SEEN = 64  # paths through one call of an operation that are told apart
+MOST_NUMBERS = 4  # that an entry of a mask may be
 
 
 class OutOfSteps(Exception):

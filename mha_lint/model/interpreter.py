@@ -12,7 +12,17 @@ from collections.abc import Callable, Hashable, Mapping, Sequence
 from functools import partial
 
 from mha_lint.model import assignment, binding, calls, expressions, layers, operators, torch_api
-from mha_lint.model.fuel import FILE_STEPS, SPARE_STEPS, STEPS_OF_A_PART, OutOfFuel, OutOfSteps
+from mha_lint.model.fuel import (
+    FILE_STEPS,
+    MAX_DEPTH,
+    MAX_OUTCOMES,
+    MAX_RETURNS,
+    MAX_STATES,
+    SPARE_STEPS,
+    STEPS_OF_A_PART,
+    OutOfFuel,
+    OutOfSteps,
+)
 from mha_lint.model.keeping import kept
 from mha_lint.model.mentions import Mentions
 from mha_lint.model.observer import Observer
@@ -44,11 +54,6 @@ from mha_lint.syntax import nodes
 from mha_lint.syntax.module import Module
 from mha_lint.syntax.names import ClassInfo, ModuleNames, collect_small
 from mha_lint.syntax.nodes import FUNCTIONS, TRIES, Block
-
-MAX_STATES = 16  # at one place; what is beyond is joined into one that knows what they agree on
-MAX_OUTCOMES = 6  # of a call
-MAX_RETURNS = 64  # of a function that nothing calls here
-MAX_DEPTH = 10
 
 _CHOOSING = frozenset({"T", "mT", "H", "mH", "data", "real", "ndim"})  # attributes that are operations on tensors
 WORTH_REMEMBERING = 20  # steps: a shorter call is made again

@@ -7,11 +7,11 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from mha_lint.model.fuel import MOST_NUMBERS
 from mha_lint.model.records import replace
 from mha_lint.model.sizes import Size
 
 Numbers = frozenset[float] | None  # what each number may be; None where that is not known
-MOST_NUMBERS = 4
 YES_OR_NO, ZERO, ONES = frozenset({0.0, 1.0}), frozenset({0.0}), frozenset({1.0})
 
 

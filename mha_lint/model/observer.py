@@ -6,7 +6,7 @@ import ast
 import re
 from typing import TypeVar
 
-from mha_lint.model.fuel import STEPS_OF_OTHERS
+from mha_lint.model.fuel import MOST_SEEN, STEPS_OF_OTHERS
 from mha_lint.model.layout import Answer, Shape
 from mha_lint.model.numbering import Numbering
 from mha_lint.model.paths import ContiguousSeen, Frame, OperationSeen, UnbindSeen, ValueSeen, ViewSeen, WeightingSeen
@@ -17,8 +17,6 @@ from mha_lint.model.torch_api.devices import Meeting
 from mha_lint.model.values import Int, Normalised, State, Tensor, Unknown, Value, tensors
 from mha_lint.syntax.module import Module
 from mha_lint.syntax.names import ClassInfo
-
-_MOST_SEEN = 64  # paths through one call that are told apart
 
 Node = TypeVar("Node", bound=ast.AST)
 Seen = TypeVar("Seen")
@@ -98,7 +96,7 @@ class Observer(Numbering):
 
     def saw_operation(self, name: str, call: Call, result: Value) -> None:
         found = self._found(self.operations, call.node)
-        if not self._frames or len(found) == _MOST_SEEN:
+        if not self._frames or len(found) == MOST_SEEN:
             return
         state = call.state
         args = tuple(normal(a, state) if isinstance(a, Tensor) else state.unless_none(a) for a in call.args)
@@ -119,7 +117,7 @@ class Observer(Numbering):
         seen = Meeting(call.node, inputs, conditions, frame.symbol, frame.node)
         for home in homes:
             found = self._found(self.meetings, home)
-            if seen not in found and len(found) < _MOST_SEEN:
+            if seen not in found and len(found) < MOST_SEEN:
                 found.append(seen)
 
     def saw_sum(self, left: Value, right: Value) -> None:
