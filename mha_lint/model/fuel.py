@@ -1,4 +1,4 @@
-"""Every limit of what is computed for one file, counted in steps, states and terms, so that it always falls the same."""
+"""Every limit of what is computed for one file, counted in steps, states and terms: it always falls the same."""
 
 from __future__ import annotations
 
