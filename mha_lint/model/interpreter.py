@@ -118,19 +118,14 @@ class Interpreter(Observer):
     def step(self) -> None:
         self.steps += 1
         self.spent += 1
-        if self.spent > FILE_STEPS or self.steps > self._limit:
-            self._stop()
-
-    def _stop(self) -> None:
-        """Too many steps were taken: in the file, or in what is being run."""
-        raise OutOfFuel if self.spent > FILE_STEPS else OutOfSteps
+        if self.spent > FILE_STEPS:
+            raise OutOfFuel
+        if self.steps > self._limit:
+            raise OutOfSteps
 
     def evaluate(self, node: ast.expr, state: State) -> Value:
         """The abstract value of an expression; calls may refine ``state``."""
-        self.steps += 1
-        self.spent += 1
-        if self.spent > FILE_STEPS or self.steps > self._limit:
-            self._stop()
+        self.step()
         handler = expressions.EVALUATORS.get(type(node))
         return Unknown(self.key(node)) if handler is None else handler(self, node, state)
 
@@ -217,12 +212,11 @@ class Interpreter(Observer):
         )
         receiver: tuple[Value, ...] = () if owner is None else (Self(owner.cls),)
         binding.bind(self, node, inner, (*receiver, *call.args), call.keywords)
-        inner_calls = call.node if isinstance(call.node, ast.expr) else None
         named = named or self._frames[-1].symbol
         limit = STEPS_OF_A_PART if own_state else self.most
         frame = self._frames[-1]
         suspended, frame.calling = frame.calling, call.state
-        outcomes = self._outcomes(node, inner, named, inner_calls, limit)
+        outcomes = self._outcomes(node, inner, named, call.node, limit)
         frame.calling = suspended
         if not outcomes:
             return NOTHING  # every path raises
@@ -402,7 +396,8 @@ class Interpreter(Observer):
 
         ``of`` is the code that is run, whose text may tell that there are none.
         """
-        if of is not None and self._settled(of):
+        built = not isinstance(state.variables.get("self"), Instance)  # as where a method is called like a function
+        if built and of is not None and self._settled(of):
             return [(run(state), state)]
         results: list[tuple[Value, State]] = []
         pending: list[tuple[int, ...]] = [()]
@@ -429,7 +424,7 @@ class Interpreter(Observer):
 
     def _chooses_nothing(self, node: ast.AST) -> bool:
         match node:
-            case ast.Attribute(attr=name):
+            case ast.Attribute(value=ast.Name(id="self"), attr=name):  # of another object, which may be yet to be built
                 return name not in _CHOOSING and not any(cls.is_property(name) for cls in self.names.every_class)
             case ast.Subscript(ctx=ast.Load()) | ast.Slice() | ast.Name() | ast.Constant() | ast.Tuple() | ast.List():
                 return True

@@ -28,7 +28,7 @@ class Hit(Generic[Evidence]):
     last: Spot
     message: str
     symbol: str
-    evidence: Evidence = None  # type: ignore[assignment]  # of ``Hit[None]``
+    evidence: Evidence = None  # type: ignore[assignment]  # a rule that has none yields ``Hit[None]``
 
 
 class Rule(ABC):

@@ -142,8 +142,8 @@ class Exact(Places):
         kinds = _KINDS.get(type(node))
         if kinds is None:
             return None
-        self.read(node.lineno)  # type: ignore[attr-defined]
         start, end = self.module.span(node)
+        self.read(self.module.position(start).row)
         span = (start, start) if isinstance(node, ast.stmt) else (start, end)
         found = next((each for each in self._by_span.get(span, ()) if isinstance(each, kinds)), None)
         return self._bare_generator(node) if found is None and isinstance(node, ast.GeneratorExp) else found

@@ -33,6 +33,7 @@ class Module:
 
     def span(self, node: ast.AST) -> tuple[int, int]:
         """Where a node starts and ends, without the parentheses around it; those of a tuple are its own."""
+        # Nobody asks for the few kinds of nodes that have no place, such as ``ast.arguments``.
         row, end_row = node.lineno, node.end_lineno  # type: ignore[attr-defined]
         start, end = node.col_offset, node.end_col_offset  # type: ignore[attr-defined]
         return self.starts[row - 1] + start, self.starts[end_row - 1] + end

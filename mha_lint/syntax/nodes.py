@@ -94,7 +94,8 @@ def every_parameter(function: Function | ast.Lambda) -> list[ast.arg]:
 def defaults(function: Function | ast.Lambda) -> dict[str, ast.expr]:
     """The defaults by the names of their parameters."""
     positional, given = parameters(function), function.args.defaults
-    found = {parameter.arg: default for parameter, default in zip(positional[-len(given) :], given, strict=False)}
+    last = positional[len(positional) - len(given) :]
+    found = {parameter.arg: default for parameter, default in zip(last, given, strict=True)}
     for parameter, default in zip(function.args.kwonlyargs, function.args.kw_defaults, strict=True):
         if default is not None:
             found[parameter.arg] = default

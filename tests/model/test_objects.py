@@ -1,7 +1,8 @@
 """Objects of classes of the file: built when somebody asks for what their constructors made."""
 
 from mha_lint.model.attention import FileModel, analyse
-from mha_lint.model.values import Instance, Int
+from mha_lint.model.factors import of_number
+from mha_lint.model.values import Instance, Int, Number
 from mha_lint.syntax.module import Module
 from tests.model.linting import codes
 
@@ -45,6 +46,15 @@ def test_an_attribute_of_an_object_is_known_where_it_is_asked_for() -> None:
         heads, others = built.attributes["heads"], built.attributes["others"]
         assert isinstance(heads, Int) and heads.size.constant == 8
         assert isinstance(others, Int) and others.size.constant == 4
+
+
+def test_each_way_to_build_an_object_is_followed_where_an_attribute_of_it_is_read() -> None:
+    text = (
+        "class Whole(nn.Module):\n    def __init__(self, dim, flag):\n"
+        "        self.part = Part(dim, 8, turned=flag)\n        self.scale = self.part.scale\n"
+    )
+    scales = [built.attributes["scale"] for built in model_of(text).classes[1].built]
+    assert sorted(str(scale) for scale in scales) == [str(Number(of_number(1.0))), str(Number(of_number(2.0)))]
 
 
 def test_an_object_is_built_in_one_way_for_all_that_is_asked_of_it_on_a_path() -> None:

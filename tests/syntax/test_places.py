@@ -143,7 +143,7 @@ def test_attributes_that_others_set_on_the_tree_change_nothing() -> None:
         for child in ast.iter_child_nodes(node):
             for name in ("parent", "_parent", "_pyflakes_parent", "previous_sibling", "next_sibling"):
                 setattr(child, name, node)
-        node.children = list(ast.iter_child_nodes(node))  # type: ignore[attr-defined]
+        node.children = list(ast.iter_child_nodes(node))  # type: ignore[attr-defined]  # as other plugins do
     read = Places(Module(text, marked))
     call = found(read, ast.Call, "x.view(1)")
     kinds = [type(parent) for parent in read.parents(call)]
