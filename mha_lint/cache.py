@@ -7,7 +7,7 @@ import os
 import platform
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import blake2b
@@ -17,8 +17,8 @@ from typing import TypeVar
 import msgspec
 
 import mha_lint
-from mha_lint.files import Source
-from mha_lint.findings import Finding
+from mha_lint.files import Source, digest_of
+from mha_lint.findings import Finding, Found
 from mha_lint.installed import Group, package, points
 from mha_lint.settings import Settings
 
@@ -46,11 +46,11 @@ def prepare(root: Path) -> Path | None:
     return folder
 
 
-Findings = tuple[Finding, ...]
-
-
 class LintCache:
-    """Findings by content, path, settings, rules and version. An entry that cannot be read counts as absent."""
+    """Findings by content, path, settings, rules and version. An entry that cannot be read counts as absent.
+
+    So does one that depends on another file of the project which has changed, has come, or is gone.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder / "lint"
@@ -62,14 +62,34 @@ class LintCache:
         name = digest.hexdigest()
         return self._folder / name[:2] / f"{name[2:]}.json"
 
-    def load(self, source: Source, settings: Settings) -> Findings | None:
-        """The findings of a run on the very same bytes, or None."""
-        return _read(self._file(source, settings), Findings)
+    def load(self, source: Source, settings: Settings) -> Found | None:
+        """What a run found in the very same bytes, or None."""
+        found = _read(self._file(source, settings), Found)
+        return found if found is not None and all(map(_holds, found.dependencies.items())) else None
 
-    def store(self, source: Source, settings: Settings, findings: Findings) -> None:
+    def store(self, source: Source, settings: Settings, found: Found) -> None:
         """Keep the findings; a cache that cannot be written is no error, nor are names that are not Unicode."""
         with contextlib.suppress(OSError, UnicodeEncodeError):
-            _write(self._file(source, settings), findings)
+            _write(self._file(source, settings), found)
+
+
+def _holds(dependency: tuple[str, str | None]) -> bool:
+    """Tell whether a path still holds what it held: a file with this digest, or nothing."""
+    path, digest = dependency
+    stamp = _stamp(path)
+    if stamp is None or digest is None:
+        return (stamp is None) == (digest is None)
+    return _digest(path, stamp) == digest
+
+
+@lru_cache(maxsize=4096)
+def _digest(path: str, stamp: Stamp) -> str | None:
+    """The digest of a file; while its ``stamp`` is the same it is read once."""
+    try:
+        with open(path, "rb") as stream:
+            return digest_of(stream.read())
+    except OSError:
+        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,12 +107,21 @@ class Stamp:
         return cls(status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
 
 
+def _stamp(path: str) -> Stamp | None:
+    """The stamp of a path, None where there is nothing."""
+    try:
+        return Stamp.of(os.stat(path))
+    except OSError:
+        return None
+
+
 @dataclass(frozen=True, slots=True)
 class Known:
-    """The findings of a file when it had this stamp."""
+    """The findings of a file when it had this stamp, and the files that they depend on had theirs."""
 
     stamp: Stamp
-    findings: Findings
+    findings: tuple[Finding, ...]
+    depends: dict[str, Stamp | None]
 
 
 class Index:
@@ -107,17 +136,30 @@ class Index:
         self._file = folder / "lint" / f"index-{name}.json"
         self._entries = _read(self._file, dict[str, Known]) or {}
         self._changed = False
+        self._stamps: dict[str, Stamp | None] = {}  # of what was asked for in this run
 
-    def load(self, path: str, status: os.stat_result) -> Findings | None:
+    def load(self, path: str, status: os.stat_result) -> tuple[Finding, ...] | None:
         """The findings of the file as it was when it had this status, or None."""
         known = self._entries.get(path)
-        return known.findings if known and known.stamp == Stamp.of(status) else None
+        if known is None or known.stamp != Stamp.of(status):
+            return None
+        return known.findings if all(self._at(each) == stamp for each, stamp in known.depends.items()) else None
 
-    def store(self, path: str, status: os.stat_result, findings: Findings) -> None:
+    def _at(self, path: str) -> Stamp | None:
+        """The stamp of a path; most files of a project depend on the same ones, so each is asked for once a run."""
+        if path not in self._stamps:
+            self._stamps[path] = _stamp(path)
+        return self._stamps[path]
+
+    def store(
+        self, path: str, status: os.stat_result, findings: tuple[Finding, ...], dependencies: Iterable[str] = ()
+    ) -> None:
         """Remember the findings; ``status`` was taken before the file was read."""
-        if time.time_ns() - max(status.st_mtime_ns, status.st_ctime_ns) <= SETTLED:
+        depends = {each: _stamp(each) for each in dependencies}
+        stamps = [Stamp.of(status), *(stamp for stamp in depends.values() if stamp is not None)]
+        if time.time_ns() - max(max(stamp.modified, stamp.changed) for stamp in stamps) <= SETTLED:
             return
-        known = Known(Stamp.of(status), findings)
+        known = Known(stamps[0], findings, depends)
         try:
             msgspec.json.encode({path: known})
         except UnicodeEncodeError:  # a name that is not Unicode; JSON has no room for it

@@ -67,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if options.explain:
             return _explain(options.explain)
         if options.debug_model:
-            return _debug_model(options.debug_model)
+            return _debug_model(options.debug_model, _configuration(options))
         if options.replay:
             return _replay(options)
         if options.probe:
@@ -245,13 +245,14 @@ def _status(options: argparse.Namespace, outcome: Outcome, configuration: Config
 # --- questions about a file and about rules
 
 
-def _debug_model(path: Path) -> int:
+def _debug_model(path: Path, configuration: Configuration) -> int:
     from mha_lint.files import SourceError, read_source
     from mha_lint.linter import modelled
     from mha_lint.model.description import debug_model
 
     try:
-        say(debug_model(*modelled(read_source(path))).removesuffix("\n"))
+        settings = configuration.of(path)
+        say(debug_model(*modelled(read_source(path), settings)).removesuffix("\n"))
     except SourceError as error:
         raise SettingsError(str(error)) from error
     return CLEAN

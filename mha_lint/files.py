@@ -134,6 +134,13 @@ def reason(error: OSError) -> str:
     return (error.strerror or type(error).__name__).lower()
 
 
+def digest_of(data: bytes) -> str:
+    """The digest of a file's bytes, by which a later run tells that it is the same."""
+    from hashlib import blake2b
+
+    return blake2b(data, digest_size=16).hexdigest()
+
+
 # --- writing
 
 

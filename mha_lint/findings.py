@@ -117,3 +117,15 @@ class Finding:
     def fixable(self, *, unsafe: bool = False) -> bool:
         """Tell whether ``--fix`` tries its fix, alone or with ``--unsafe-fixes``; a refuted one is not tried again."""
         return self.fix is not None and not self.refuted and (unsafe or self.fix.applicability == "safe")
+
+
+# What the paths that were asked for held then: the digest of a file that was read, None where there was nothing.
+Dependencies = dict[str, "str | None"]
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The findings of one file in the order of their places, and the other files of the project that they depend on."""
+
+    findings: tuple[Finding, ...]
+    dependencies: Dependencies

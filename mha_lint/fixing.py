@@ -207,7 +207,7 @@ def _flagged(finding: Finding) -> tuple[int, ...]:
 def _relint(source: Source, settings: Settings) -> list[Finding]:
     """Findings of a text that this tool wrote: one that doesn't parse would have failed validation."""
     try:
-        return lint(source, settings)
+        return list(lint(source, settings).findings)
     except SourceError as error:
         raise AssertionError(f"a validated fix left {source.path} unparsable: {error.message}") from error
 

@@ -94,14 +94,14 @@ class Plugin:
             settings = self.configuration.of(source.path)
         known = self.cache.load(source, settings) if self.cache else None
         if known is not None:
-            return known
+            return known.findings
         from mha_lint.linter import lint
 
         with _mistakes_as_flake8_errors():
-            found = tuple(lint(source, settings, noqa=self.noqa, tree=self._tree))
+            found = lint(source, settings, noqa=self.noqa, tree=self._tree)
         if self.cache:
             self.cache.store(source, settings, found)
-        return found
+        return found.findings
 
 
 @contextmanager

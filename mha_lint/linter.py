@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from mha_lint import screen
 from mha_lint.files import Source, SourceError
-from mha_lint.findings import Finding, Fix
+from mha_lint.findings import Dependencies, Finding, Fix, Found
 from mha_lint.noqa import suppressed
 from mha_lint.settings import Settings
 from mha_lint.syntax.module import Module
 from mha_lint.syntax.nodes import children
 from mha_lint.syntax.places import NameOf, Places
+from mha_lint.syntax.program import Program
 from mha_lint.syntax_error import not_python, not_read_by_libcst
 
 if TYPE_CHECKING:
@@ -36,8 +37,8 @@ _BRACKET = re.compile(rb"[()\[\]{}]")
 _LONG_LINE = re.compile(rb"[^\n]{5000}")
 
 
-def lint(source: Source, settings: Settings, *, noqa: bool = True, tree: ast.Module | None = None) -> list[Finding]:
-    """The findings of one file in the order of their places; ``noqa=False`` keeps those that a comment silences.
+def lint(source: Source, settings: Settings, *, noqa: bool = True, tree: ast.Module | None = None) -> Found:
+    """Lint one file; ``noqa=False`` keeps the findings that a comment silences.
 
     ``tree`` is the file's syntax tree, where there is one already.
 
@@ -46,19 +47,24 @@ def lint(source: Source, settings: Settings, *, noqa: bool = True, tree: ast.Mod
         SourceError: the text is nested too deeply, or LibCST does not give it back as it is.
     """
     if not screen.admits(source.data):
-        return []
+        return Found((), {})
     codes = settings.enabled(source.path)
     if not codes:
-        return []
+        return Found((), {})
     with _collecting_rarely():
         module = parse(source, tree)
         try:
-            findings = _findings(source, module, settings, codes)
+            findings, dependencies = _findings(source, module, settings, codes)
         except RecursionError:
-            findings = _on_a_large_stack(source, lambda: _findings(source, module, settings, codes))
+            findings, dependencies = _on_a_large_stack(source, lambda: _findings(source, module, settings, codes))
     if noqa and findings:
         findings, _ = suppressed(source.text, findings)
-    return findings
+    return Found(tuple(findings), dependencies)
+
+
+def _program(source: Source, module: Module, settings: Settings) -> Program:
+    """The file together with the modules of its project that it imports."""
+    return Program(source.path, module, settings.source_roots, follows=settings.follow_imports)
 
 
 @contextmanager
@@ -73,13 +79,16 @@ def _collecting_rarely() -> Iterator[None]:
         gc.set_threshold(*usual)
 
 
-def _findings(source: Source, module: Module, settings: Settings, codes: frozenset[str]) -> list[Finding]:
+def _findings(
+    source: Source, module: Module, settings: Settings, codes: frozenset[str]
+) -> tuple[list[Finding], Dependencies]:
     from mha_lint.model.attention import analyse
 
-    model = analyse(module)
+    program = _program(source, module, settings)
+    model = analyse(module, names=program.main)
     hits = list(_hits(model, Places(module), codes))
     if not hits:
-        return []
+        return [], program.dependencies
     if _is_too_deep(module.tree):
         raise SourceError(source.path, DEEPEST)
     from mha_lint.fixers import Context
@@ -93,7 +102,7 @@ def _findings(source: Source, module: Module, settings: Settings, codes: frozens
     except NotGivenBack:
         refusal = "LibCST does not give this file back byte for byte, so it is left alone"
         raise SourceError(source.path, refusal) from None
-    return sorted(findings, key=lambda finding: (finding.location, finding.code))
+    return sorted(findings, key=lambda finding: (finding.location, finding.code)), program.dependencies
 
 
 def _hits(model: FileModel, places: Places, codes: frozenset[str]) -> Iterator[tuple[type[Rule], Hit[Any]]]:
@@ -111,7 +120,7 @@ def _checked(rule: type[Rule], model: FileModel, places: Places) -> Iterator[Hit
         yield from rule().check(model, places)
 
 
-def modelled(source: Source) -> tuple[FileModel, Places]:
+def modelled(source: Source, settings: Settings) -> tuple[FileModel, Places]:
     """Return all that the layout model knows of a file.
 
     Raises:
@@ -120,10 +129,14 @@ def modelled(source: Source) -> tuple[FileModel, Places]:
     from mha_lint.model.attention import analyse
 
     module = parse(source)
+
+    def work() -> FileModel:
+        return analyse(module, names=_program(source, module, settings).main, every=True)
+
     try:
-        model = analyse(module, every=True)
+        model = work()
     except RecursionError:
-        model = _on_a_large_stack(source, lambda: analyse(module, every=True))
+        model = _on_a_large_stack(source, work)
     return model, Places(module)
 
 

@@ -61,7 +61,7 @@ def probe(
         text=named.source.text,
         target=named.target,
         symbols=symbols,
-        hints=_hints(named),
+        hints=_hints(named, settings),
         declared=tuple(each for each in settings.harness if each.belongs_to(path)),
     )
     try:
@@ -163,13 +163,13 @@ def _imports(tree: ast.Module, name: str) -> Iterator[tuple[str, int, str]]:
                     yield node.module or "", node.level, name if alias.name == "*" else alias.name
 
 
-def _hints(named: Named) -> dict[str, tuple[str | int | None, ...]]:
+def _hints(named: Named, settings: Settings) -> dict[str, tuple[str | int | None, ...]]:
     """Return the shapes of the inputs, as far as the model knows them."""
     from mha_lint.linter import modelled
     from mha_lint.model.hints import input_hints
 
     try:
-        model, _ = modelled(named.source)
+        model, _ = modelled(named.source, settings)
     except SourceError:
         return {}
     symbol = f"{named.target}.forward" if isinstance(named.node, ast.ClassDef) else named.target

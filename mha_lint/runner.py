@@ -15,7 +15,7 @@ import mha_lint
 from mha_lint import screen
 from mha_lint.configuration import Configuration
 from mha_lint.files import Source, SourceError, SyntaxProblem, encode, read_source, write_source
-from mha_lint.findings import Finding
+from mha_lint.findings import Dependencies, Finding, Found
 from mha_lint.progress import Progress
 from mha_lint.report import Entry
 from mha_lint.settings import Settings, SettingsError
@@ -72,6 +72,7 @@ class Linted:
     source: Source | None = None
     error: str = ""
     detail: str = ""
+    depends: Dependencies = field(default_factory=dict)
     cached: bool = False
 
 
@@ -180,33 +181,32 @@ def lint_one(item: Path | Source, configuration: Configuration, cache: LintCache
         if not screen.admits(source.data):  # faster than a look into the cache, or than importing what lints
             return Linted(path)
         settings = configuration.of(path)
-        findings = cache.load(source, settings) if cache else None
-        if findings is not None:
-            return Linted(path, findings, source if findings else None, cached=True)
-        findings = _linted(source, settings)
+        known = cache.load(source, settings) if cache else None
+        found = known or _linted(source, settings)
     except SourceError as error:
         return Linted(path, error=str(error))
     except SettingsError as error:
         return Linted(path, error=f"{path}: {error}")
     except Exception as error:  # a bug in a rule must cost one file, not the run
         return Linted(path, error=crash("linting this file", error, path), detail=_traceback())
-    result = Linted(path, findings, source if findings else None)
+    findings = found.findings
+    result = Linted(path, findings, source if findings else None, depends=found.dependencies, cached=known is not None)
     try:
-        if cache:
-            cache.store(source, settings, findings)
+        if cache and known is None:
+            cache.store(source, settings, found)
     except Exception as error:  # a bug in the cache must not cost the findings
         return replace(result, error=crash("caching what it found", error, path), detail=_traceback())
     return result
 
 
-def _linted(source: Source, settings: Settings) -> tuple[Finding, ...]:
+def _linted(source: Source, settings: Settings) -> Found:
     from mha_lint.linter import lint
     from mha_lint.syntax_error import told
 
     try:
-        return tuple(lint(source, settings))
+        return lint(source, settings)
     except SyntaxProblem as problem:
-        return (told(problem),)
+        return Found((told(problem),), {})
 
 
 def crash(activity: str, error: Exception, path: Path | None = None) -> str:
@@ -259,7 +259,9 @@ def _lint_all(
         result = next(fresh)
         at = status.get(item) if isinstance(item, Path) else None
         if at and not result.error:
-            memory.index(configuration.of(result.path)).store(os.path.abspath(result.path), at, result.findings)
+            memory.index(configuration.of(result.path)).store(
+                os.path.abspath(result.path), at, result.findings, result.depends
+            )
         yield result
 
 
@@ -409,13 +411,13 @@ def _note_refusals(source: Source, fixed: Fixed, settings: Settings, memory: Mem
     from mha_lint.fixing import TURN
 
     with TURN:
-        findings = _linted(source, settings)
-    verdicts = [refuted.get((finding.code, finding.location)) for finding in findings]
+        found = _linted(source, settings)
+    verdicts = [refuted.get((finding.code, finding.location)) for finding in found.findings]
     kept = [
         replace(finding, verdict=replace(verdict, trials=(), cached=True)) if verdict else finding
-        for finding, verdict in zip(findings, verdicts, strict=True)
+        for finding, verdict in zip(found.findings, verdicts, strict=True)
     ]
-    memory.by_content.store(source, settings, tuple(kept))
+    memory.by_content.store(source, settings, Found(tuple(kept), found.dependencies))
     memory.index(settings).forget(os.path.abspath(source.path))
 
 

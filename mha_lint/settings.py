@@ -51,6 +51,7 @@ class Settings:
     unsafe_fixes: bool = False
     exit_severity: Severity = "info"  # the least severity of a remaining finding that makes a run fail
     also: tuple[Also, ...] = ()  # what a fix must not break
+    follow_imports: bool = True  # the names that other files of the project define are known
     harness: tuple[Declared, ...] = ()
     root: Path = field(default_factory=Path.cwd)
     file: Path | None = None
@@ -86,6 +87,11 @@ class Settings:
         if safe < 0 and unsafe < 0:
             return declared
         return "safe" if safe > unsafe else "unsafe"
+
+    @property
+    def source_roots(self) -> tuple[Path, ...]:
+        """The folders in which the packages of the project lie, as in ruff: the root, and its ``src``."""
+        return (self.root, self.root / "src")
 
     @property
     def excluded(self) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ from samples import BROKEN, CLEAN, FIXED, ROW, SYNTAX_ERROR
 
 from mha_lint.cli import main
 from mha_lint.files import Source
-from mha_lint.findings import Finding
+from mha_lint.findings import Found
 from mha_lint.options import FORMATS
 from mha_lint.rules import all_rules
 from mha_lint.settings import Settings
@@ -477,7 +477,7 @@ def test_a_crash_in_a_rule_costs_one_file_and_asks_for_a_report(
 
     real = linter.lint
 
-    def lint(source: Source, settings: Settings, **options: Any) -> list[Finding]:
+    def lint(source: Source, settings: Settings, **options: Any) -> Found:
         if source.path.name == "a.py":
             raise RuntimeError("a bug")
         return real(source, settings, **options)

@@ -70,7 +70,7 @@ def test_marks_of_mha001_are_the_rows_whose_view_torch_refuses(file: CorpusFile)
 
 @each(FILES)
 def test_findings_are_exactly_the_marks(file: CorpusFile) -> None:
-    findings = lint(read_source(file.path), settings_for(file))
+    findings = lint(read_source(file.path), settings_for(file)).findings
     assert sorted(marks(findings), key=lambda mark: mark[::-1]) == sorted(file.expected, key=lambda mark: mark[::-1])
 
 
@@ -87,7 +87,7 @@ def test_what_is_not_interpreted_has_no_findings(file: CorpusFile) -> None:
 @each(MARKED)
 def test_findings_point_into_the_source_and_explain_themselves(file: CorpusFile) -> None:
     lines = file.text.splitlines()
-    for finding in lint(read_source(file.path), settings_for(file)):
+    for finding in lint(read_source(file.path), settings_for(file)).findings:
         assert finding.location < finding.end_location
         assert 1 <= finding.location.column <= len(lines[finding.location.row - 1])
         assert finding.message
@@ -134,7 +134,7 @@ class FixedFiles:
 def fix(source: Source, settings: Settings, validator: Validator) -> Fixed:
     from mha_lint.fixing import fix_source
 
-    return fix_source(source, lint(source, settings), settings, validator)
+    return fix_source(source, list(lint(source, settings).findings), settings, validator)
 
 
 def settings_for(file: CorpusFile) -> Settings:
@@ -163,7 +163,7 @@ def test_every_fix_is_validated_and_leaves_nothing_to_report(file: CorpusFile, f
         assert finding.verdict.verdict == "validated"
         assert any(trial.outcome == "agree" for trial in finding.verdict.trials)
     again = decode(source.path, fixed.text.encode())
-    assert marks(lint(again, settings_for(file))) == []
+    assert marks(lint(again, settings_for(file)).findings) == []
 
 
 @each(LEFT_ALONE, quick=QUICK)

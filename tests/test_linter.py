@@ -51,7 +51,7 @@ def source(text: str, path: str = "model.py") -> Source:
 def test_the_screen_admits_whatever_a_rule_fires_on(rule) -> None:
     for text in rule.invalid:
         assert admits(f"import torch\n{text}".encode())
-        assert rule.code in {finding.code for finding in lint(source("import torch\n" + text), ALL)}
+        assert rule.code in {finding.code for finding in lint(source("import torch\n" + text), ALL).findings}
 
 
 @pytest.mark.parametrize(
@@ -114,7 +114,7 @@ def test_the_screen_admits_whatever_a_rule_fires_on(rule) -> None:
     ],
 )  # fmt: skip
 def test_tensors_are_followed_through_calls_classes_and_loops(text: str) -> None:
-    assert lint(source("import torch\n" + text), ALL)
+    assert lint(source("import torch\n" + text), ALL).findings
 
 
 @pytest.mark.parametrize(
@@ -156,7 +156,7 @@ def test_a_file_that_imports_nothing_and_works_on_tensors_is_looked_at() -> None
     text = (
         "def f(x):\n    b, h, t, d = x.shape\n    x = x.contiguous()\n    return x.permute(0, 2, 1, 3).view(b, t, -1)\n"
     )
-    assert [finding.code for finding in lint(source(text), ALL)] == ["MHA001"]
+    assert [finding.code for finding in lint(source(text), ALL).findings] == ["MHA001"]
 
 
 def test_broken_code_is_still_an_error() -> None:
@@ -197,7 +197,7 @@ ODD = "\x0b\x0c\x1c\x1d\x1e\x85\u2028é漢𝐪"
 @pytest.mark.parametrize("newline", ["\n", "\r\n", "\r"])
 def test_a_finding_and_its_fix_are_at_the_very_characters(written: str, newline: str) -> None:
     text = VIEWED.format(written).replace("\n", newline)
-    finding = lint(source(text), ALL)[0]
+    finding = lint(source(text), ALL).findings[0]
     starts = row_starts(text)
     start, end = (offset(starts, place) for place in (finding.location, finding.end_location))
     assert re.fullmatch(r"(view|𝐯𝐢𝐞𝐰) ?\(b, t, h \* d\)", text[start:end])
@@ -205,7 +205,7 @@ def test_a_finding_and_its_fix_are_at_the_very_characters(written: str, newline:
     fixed = apply(text, finding.fix.edits)
     assert re.sub(r"contiguous\(\)\s*\.(?=view|𝐯)", "", fixed) == text
     assert compiles(fixed)
-    assert finding.location not in {each.location for each in lint(source(fixed), ALL)}
+    assert finding.location not in {each.location for each in lint(source(fixed), ALL).findings}
 
 
 @pytest.mark.parametrize("text", ["x = 1\ntype X = int[*x;\n", "x = 1\nprint x\n", "x = 1\ndef f[T: (]: pass\n"])
@@ -234,13 +234,13 @@ DEEP = {
 
 @pytest.mark.parametrize("deep", DEEP.values(), ids=DEEP.keys())
 def test_code_that_libcst_would_take_minutes_for_is_told_to_be_too_deep(deep: str) -> None:
-    assert lint(source(f"import torch\n{deep.replace('    elif', 'elif')}\n# view\n"), ALL) == []
+    assert lint(source(f"import torch\n{deep.replace('    elif', 'elif')}\n# view\n"), ALL).findings == ()
     with pytest.raises(SourceError, match="nested too deeply"):
         lint(source(VIEWED.format(f"{VIEW}\n    {deep}")), ALL)
 
 
 def test_the_model_of_deep_code_is_told_too() -> None:
-    model, _ = modelled(source(VIEWED.format(f"{VIEW}\n    y = (x{'[0]' * 1200})")))
+    model, _ = modelled(source(VIEWED.format(f"{VIEW}\n    y = (x{'[0]' * 1200})")), Settings())
     assert model.views
 
 

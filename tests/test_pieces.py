@@ -218,7 +218,7 @@ def test_twice_as_many_findings_take_twice_as_long(name: str) -> None:
         lint(source, UNSAFE)
         profile = cProfile.Profile()
         profile.enable()
-        findings = lint(replace(source, text=f"{source.text}\n", data=source.data + b"\n"), UNSAFE)
+        findings = lint(replace(source, text=f"{source.text}\n", data=source.data + b"\n"), UNSAFE).findings
         profile.disable()
         assert len(findings) >= count
         counts.append(pstats.Stats(profile).total_calls)  # type: ignore[attr-defined]  # typeshed lacks it
@@ -253,7 +253,7 @@ def test_methods_that_read_one_attribute_are_looked_at_once_for_all_their_findin
         lint(decode(Path("attention.py"), text.encode()), UNSAFE)
         profile = cProfile.Profile()
         profile.enable()
-        findings = lint(decode(Path("attention.py"), f"{text}\n".encode()), UNSAFE)
+        findings = lint(decode(Path("attention.py"), f"{text}\n".encode()), UNSAFE).findings
         profile.disable()
         assert len(findings) == count
         counts.append(pstats.Stats(profile).total_calls)  # type: ignore[attr-defined]  # typeshed lacks it
@@ -264,14 +264,14 @@ def test_the_pieces_of_a_fix_do_not_grow_with_the_file() -> None:
     for name in ("mixed/gpt_two_smells", "unbind/vit_timm"):
         for count in (2, 30):
             source = many(name, count)
-            for finding in lint(source, UNSAFE):
+            for finding in lint(source, UNSAFE).findings:
                 edits = finding.fix.edits if finding.fix else ()
                 assert sum(len(piece.text) for piece in pieces(source.text, edits)) < 1500
 
 
 def test_every_fix_of_the_corpus_can_be_read_by_its_pieces() -> None:
     for file in corpus():
-        for finding in lint(decode(file.path, file.text.encode()), UNSAFE):
+        for finding in lint(decode(file.path, file.text.encode()), UNSAFE).findings:
             if finding.fix is not None:
                 found = pieces(file.text, finding.fix.edits)
                 assert all(piece.compiles for piece in found)

@@ -2,6 +2,7 @@
 
 import gc
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,9 +23,9 @@ def test_syntax_trees_are_seldom_searched_for_garbage_while_a_file_is_linted(
     thresholds: list[int] = []
     analyse = attention.analyse
 
-    def watched(module: Module) -> attention.FileModel:
+    def watched(module: Module, **options: Any) -> attention.FileModel:
         thresholds.append(gc.get_threshold()[0])
-        return analyse(module)
+        return analyse(module, **options)
 
     monkeypatch.setattr(attention, "analyse", watched)
     usual = gc.get_threshold()

@@ -66,7 +66,7 @@ def safe() -> list[tuple[CorpusFile, Finding]]:
     pairs: list[tuple[CorpusFile, Finding]] = []
     for file in FILES:
         settings = Settings(extend_select=file.notes("select"))
-        found = lint(decode(file.path, file.text.encode()), settings)
+        found = lint(decode(file.path, file.text.encode()), settings).findings
         found.sort(key=lambda finding: finding.code)
         pairs += [(file, each) for each in found if each.fix is not None and each.fix.applicability == "safe"]
     return pairs
@@ -145,7 +145,7 @@ def test_every_rule_whose_fix_is_safe_is_held_against_that_promise() -> None:
 @pytest.mark.parametrize("name", ["projection/class_habits", "projection/head_list"])
 def test_the_fix_that_adds_a_projection_would_break_it_and_is_unsafe(name: str) -> None:
     file = next(each for each in FILES if each.name == name)
-    found = lint(decode(file.path, file.text.encode()), Settings())
+    found = lint(decode(file.path, file.text.encode()), Settings()).findings
     (finding, *_) = [each for each in found if each.code == "MHA003"]
     assert finding.fix is not None
     assert finding.fix.applicability == "unsafe"
@@ -184,7 +184,7 @@ def test_a_fill_that_another_mask_could_tell_from_the_old_one_is_not_called_safe
 ) -> None:
     text = half(lines)
     file = CorpusFile(Path("half.py"), text, (), frozenset(), ())
-    (finding,) = [each for each in lint(decode(file.path, text.encode()), Settings()) if each.code == "MHA108"]
+    (finding,) = [each for each in lint(decode(file.path, text.encode()), Settings()).findings if each.code == "MHA108"]
     assert finding.fix is not None
     assert finding.fix.applicability == applicability
     lowest = "torch.finfo(torch.float32).min"

@@ -162,7 +162,7 @@ def test_two_findings_of_one_rule_at_one_place_are_told_apart() -> None:
 
 def found(text: str) -> set[str]:
     try:
-        return {finding.code for finding in lint(decode(Path("model.py"), text.encode()), ALL)}
+        return {finding.code for finding in lint(decode(Path("model.py"), text.encode()), ALL).findings}
     except SourceError:
         return set()
 

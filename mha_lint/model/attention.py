@@ -79,13 +79,15 @@ class FileModel:
         return self.callers[cls]
 
 
-def analyse(module: Module, *, every: bool = False) -> FileModel:
-    """Interpret every ``nn.Module`` of the file, then every function and method that none of them reached.
+def analyse(module: Module, *, names: ModuleNames | None = None, every: bool = False) -> FileModel:
+    """Interpret every ``nn.Module`` of a module, then every function and method that none of them reached.
+
+    ``names`` are the names of the module where they are known together with those of its project.
 
     Classes and functions that do no work on tensors themselves, nor call a function of the file that does, are only
     interpreted with ``every``, which also traces the tensors that names are given.
     """
-    names = collect(module.tree)
+    names = collect(module) if names is None else names
     worth = worth_of(module, names)
     worked_on = {*names.every_class, *names.functions.values()} if every else worth.working
     defined_in = {node: f"{cls.name}.{name}" for cls in names.every_class for name, node in cls.methods.items()} | {

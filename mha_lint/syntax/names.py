@@ -5,32 +5,65 @@ from __future__ import annotations
 import ast
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Protocol
 
 from mha_lint.syntax.changes import ANY, Changes, read
-from mha_lint.syntax.nodes import FUNCTIONS, TRIES, Block, Function, dotted
+from mha_lint.syntax.module import Module
+from mha_lint.syntax.nodes import FUNCTIONS, TRIES, Block, Function, dotted, last_name, text_of
 
 TORCH_BASES = frozenset({"torch.nn.Module", "torch.nn.modules.module.Module", "lightning.LightningModule"})
 
 
+# Functions that are given the name of a module and return it, alone or beside whether it is there.
+_IMPORTING = frozenset("import_module optional_import lazy_import try_import __import__".split())
+
+
+class Resolver(Protocol):
+    """Knows what a full name refers to in the other files of the project."""
+
+    def resolve(self, names: ModuleNames, full: str) -> Definition | str: ...
+
+    def starred(self, module: ModuleNames, name: str) -> Definition | str | None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Definition:
+    """A class, a function or a constant, and the module that defines it."""
+
+    home: ModuleNames
+    value: ClassInfo | Function | ast.expr
+
+
 @dataclass(eq=False)
 class ClassInfo:
-    """A class of the file. ``bases`` are full names; bases of this file resolve through ``ModuleNames.classes``.
-
-    Once all classes are collected, a class has all its parents and methods: what is asked of them is kept.
-    """
+    """A class of the project. Once all classes are collected, what is asked of it is kept."""
 
     name: str
     node: ast.ClassDef
-    bases: tuple[str, ...]
+    home: ModuleNames
     methods: dict[str, Function] = field(default_factory=dict)
     constants: dict[str, ast.expr] = field(default_factory=dict)
-    parent: ClassInfo | None = None  # the first base that is a class of this file
-    rebound: frozenset[str] = frozenset()  # the names that its body binds more than once
     fields: frozenset[str] = frozenset()  # the names whose values are defaults of its constructor, if it has such
 
     @cached_property
+    def rebound(self) -> frozenset[str]:
+        """The names that its body binds more than once."""
+        return self.home.changes.rebound_in.get(self.node, frozenset())
+
+    @cached_property
+    def bases(self) -> tuple[str, ...]:
+        """The full names of its bases."""
+        written = [base for base in self.node.bases if not isinstance(base, ast.Starred)]
+        return tuple(self.home.qualify(base) or dotted(base) or "" for base in written)
+
+    @cached_property
+    def parent(self) -> ClassInfo | None:
+        """The first base that is a class of the project."""
+        return next((cls for base in self.bases if (cls := self.home.project_class(base)) is not None), None)
+
+    @cached_property
     def lineage(self) -> list[ClassInfo]:
-        """The class, then its bases of this file; a cycle is cut."""
+        """The class, then its bases of the project; a cycle is cut."""
         line: list[ClassInfo] = []
         cls: ClassInfo | None = self
         while cls is not None and cls not in line:
@@ -58,21 +91,38 @@ def _is_property(function: Function) -> bool:
     return any(name in ("property", "functools.cached_property", "cached_property") for name in decorators)
 
 
-@dataclass(eq=False, slots=True)
+@dataclass(eq=False)
 class ModuleNames:
+    """The names of one module. ``imports`` gives full names; those of relative imports begin with dots."""
+
+    module: Module
+    path: str = ""
+    program: Resolver | None = None
     imports: dict[str, str] = field(default_factory=dict)
+    stars: list[str] = field(default_factory=list)  # the modules of star imports
     classes: dict[str, ClassInfo] = field(default_factory=dict)  # by name: the last definition wins
     by_node: dict[ast.AST | None, ClassInfo] = field(default_factory=dict)  # every class, in the order of the text
     functions: dict[str, Function] = field(default_factory=dict)
     constants: dict[str, ast.expr] = field(default_factory=dict)
-    changes: Changes = field(default_factory=Changes)
+
+    @cached_property
+    def changes(self) -> Changes:
+        """The names that the module binds more than once, and the attributes that it changes in its objects."""
+        return read(self.module.tree)
 
     @property
     def every_class(self) -> list[ClassInfo]:
         return list(self.by_node.values())
 
     def changes_of(self, cls: ClassInfo, name: str) -> list[ast.expr | None]:
-        """The values that code outside of constructors may give to an attribute of the class's objects."""
+        """The values that code outside of constructors may give to an attribute of the class's objects.
+
+        The code is that of this module, and of the modules that define the class and its bases.
+        """
+        homes = dict.fromkeys([self, *(info.home for info in cls.lineage)])
+        return [value for home in homes for value in home._changed(cls, name)]
+
+    def _changed(self, cls: ClassInfo, name: str) -> list[ast.expr | None]:
         changes = [*self.changes.attributes.get(name, ()), *self.changes.attributes.get(ANY, ())]
         if not changes:
             return []
@@ -87,24 +137,50 @@ class ModuleNames:
         """The class that a statement defines."""
         return self.by_node.get(node)
 
+    def definition(self, full: str) -> Definition | str:
+        """What a full name refers to in the project; the full name of what lies outside of it."""
+        return full if self.program is None else self.program.resolve(self, full)
+
+    def star(self, name: str) -> Definition | str | None:
+        """What a star import binds a name to; None where that is not known."""
+        if not self.stars or self.program is None:
+            return None
+        return self.program.starred(self, name)
+
+    def project_class(self, full: str) -> ClassInfo | None:
+        """The class that a full name, or a name of this module, refers to in the project."""
+        if full in self.classes:
+            return self.classes[full]
+        found = self.definition(full) if "." in full else self.star(full)
+        return found.value if isinstance(found, Definition) and isinstance(found.value, ClassInfo) else None
+
     def qualify(self, node: ast.expr) -> str | None:
         """The full name of a dotted expression whose first name is imported, else None."""
         first = node
         while isinstance(first, ast.Attribute):
             first = first.value
-        if not isinstance(first, ast.Name) or first.id not in self.imports:
+        if not isinstance(first, ast.Name):
             return None
-        origin = self.imports[first.id]
+        origin = self.imports.get(first.id) or self._starred_module(first.id)
+        if origin is None:
+            return None
         _, _, rest = (dotted(node) or "").partition(".")
-        return f"{origin}.{rest}" if rest else origin
+        full = f"{origin}.{rest}" if rest else origin
+        found = self.definition(full)
+        return found if isinstance(found, str) else full
+
+    def _starred_module(self, name: str) -> str | None:
+        """The module outside of the project, or its part, that a star import binds a name to."""
+        if not self.stars or name in self.classes or name in self.functions or name in self.constants:
+            return None
+        found = self.star(name)
+        return found if isinstance(found, str) else None
 
 
-def collect(tree: ast.Module) -> ModuleNames:
+def collect(module: Module, *, path: str = "", program: Resolver | None = None) -> ModuleNames:
     """Read the names of a module, those inside ``if`` and ``try`` at the top level included."""
-    names = ModuleNames(changes=read(tree))
-    _collect_block(tree.body, names)
-    for cls in names.every_class:
-        cls.parent = next((names.classes[base] for base in cls.bases if base in names.classes), None)
+    names = ModuleNames(module, path, program)
+    _collect_block(module.tree.body, names)
     return names
 
 
@@ -136,18 +212,31 @@ def collect_small(statement: ast.stmt, names: ModuleNames) -> None:
                 names.imports[alias.asname or head] = alias.name if alias.asname else head
         case ast.ImportFrom(module=origin, names=aliases, level=level):
             package = "." * level + (origin or "")
+            dot = "." if origin else ""
             for alias in aliases:
-                if alias.name != "*":
-                    names.imports[alias.asname or alias.name] = f"{package}.{alias.name}"
+                if alias.name == "*":
+                    names.stars.append(package)
+                else:
+                    names.imports[alias.asname or alias.name] = f"{package}{dot}{alias.name}"
+        case ast.Assign(targets=[target], value=ast.Call(func=function, args=[named, *_])) if last_name(
+            function
+        ) in _IMPORTING and text_of(named):
+            _collect_lazy(target, text_of(named) or "", names)
         case ast.Assign(targets=[ast.Name(id=name)], value=value):
             names.constants[name] = value
         case ast.AnnAssign(target=ast.Name(id=name), value=value) if value is not None:
             names.constants[name] = value
 
 
+def _collect_lazy(target: ast.expr, full: str, names: ModuleNames) -> None:
+    """``einops, _ = optional_import("einops")`` binds the module, as does the same with one target."""
+    match target:
+        case ast.Name(id=name) | ast.Tuple(elts=[ast.Name(id=name), *_]):
+            names.imports[name] = full
+
+
 def _class(node: ast.ClassDef, names: ModuleNames) -> ClassInfo:
-    bases = tuple(names.qualify(base) or dotted(base) or "" for base in node.bases if not isinstance(base, ast.Starred))
-    info = ClassInfo(node.name, node, bases, rebound=names.changes.rebound_in.get(node, frozenset()))
+    info = ClassInfo(node.name, node, names)
     for statement in node.body:
         match statement:
             case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name):

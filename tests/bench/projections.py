@@ -84,7 +84,7 @@ def _broken(path: Path) -> Iterator[Job]:
 def _found(job: Job) -> bool:
     path, name, text = job
     try:
-        findings = lint(decode(path, text.encode()), Settings(select=("MHA003",)))
+        findings = lint(decode(path, text.encode()), Settings(select=("MHA003",))).findings
     except SourceError:
         return False
     return any(finding.symbol == name for finding in findings)

@@ -479,7 +479,7 @@ def _found(sites: list[Site]) -> list[tuple[Site, bool]]:
     for site in sorted(sites, key=lambda site: -site.start):
         data = data[: site.start] + site.content + data[site.end :]
     try:
-        findings = lint(decode(path, data), Settings(select=("MHA001",)))
+        findings = lint(decode(path, data), Settings(select=("MHA001",))).findings
     except (SourceError, RecursionError):
         return [(site, False) for site in sites]
     blocks = {(f.location.row, f.end_location.row) for f in findings}

@@ -48,7 +48,7 @@ def jobs_of(paths: list[Path]) -> list[Job]:
     for path in paths:
         try:
             source = read_source(path)
-            findings = lint(source, settings)
+            findings = list(lint(source, settings).findings)
         except SourceError:
             continue
         for finding in findings:

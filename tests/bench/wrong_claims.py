@@ -172,7 +172,7 @@ def _claims(package: str, path: Path, data: bytes, name: str, rules: tuple[str, 
     collecting = _Collecting()
     try:
         source = decode(path, data)
-        findings = [each for each in lint(source, settings) if each.symbol.startswith(name)]
+        findings = [each for each in lint(source, settings).findings if each.symbol.startswith(name)]
     except SourceError:
         return []
     for finding in findings:

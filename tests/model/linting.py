@@ -9,7 +9,7 @@ from mha_lint.settings import Settings
 
 
 def found(text: str) -> list[Finding]:
-    return lint(decode(Path("module.py"), text.encode()), Settings())
+    return list(lint(decode(Path("module.py"), text.encode()), Settings()).findings)
 
 
 def codes(text: str) -> list[str]:

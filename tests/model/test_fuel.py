@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -51,7 +52,7 @@ VIEW = "        return self.proj((att @ v.transpose(1, 2)).transpose(1, 2).view(
 
 def codes(text: str) -> list[str]:
     source = decode(Path("module.py"), text.encode())
-    return [finding.code for finding in linter.lint(source, Settings(select=("MHA001",)))]
+    return [finding.code for finding in linter.lint(source, Settings(select=("MHA001",))).findings]
 
 
 def test_a_product_of_too_many_symbols_is_not_computed() -> None:
@@ -106,7 +107,7 @@ def test_most_steps_are_spent_on_what_computes_scores() -> None:
         "def weigh(q, k):\n    return (q @ k).softmax(-1)\n"
     )
     module = Module(text)
-    names = collect(module.tree)
+    names = collect(module)
     worth = worth_of(module, names)
     told = {cls.name: cls for cls in names.every_class}
     assert worth.attending == {told["Scores"], told["Heir"], names.functions["weigh"]}
@@ -147,9 +148,9 @@ def test_a_file_is_modelled_once(monkeypatch: pytest.MonkeyPatch) -> None:
     modelled: list[Module] = []
     analyse = attention.analyse
 
-    def counted(module: Module) -> attention.FileModel:
+    def counted(module: Module, **options: Any) -> attention.FileModel:
         modelled.append(module)
-        return analyse(module)
+        return analyse(module, **options)
 
     monkeypatch.setattr(attention, "analyse", counted)
     for rule in all_rules():

@@ -6,11 +6,12 @@ import ast
 
 import pytest
 
+from mha_lint.syntax.module import Module
 from mha_lint.syntax.names import ClassInfo, ModuleNames, collect
 
 
 def names(text: str) -> ModuleNames:
-    return collect(ast.parse(text))
+    return collect(Module(text))
 
 
 def expression(text: str) -> ast.expr:
@@ -25,8 +26,8 @@ def expression(text: str) -> ast.expr:
         ("import torch.nn as nn", "nn.Linear", "torch.nn.Linear"),
         ("from torch import nn", "nn.Linear", "torch.nn.Linear"),
         ("from torch.nn import Linear as L", "L", "torch.nn.Linear"),
-        ("from . import layers", "layers.A", "..layers.A"),
-        ("from .. import layers", "layers.A", "...layers.A"),
+        ("from . import layers", "layers.A", ".layers.A"),
+        ("from .. import layers", "layers.A", "..layers.A"),
         ("from .layers import A", "A", ".layers.A"),
         ("from torch import (\n  nn,  # layers\n)", "nn", "torch.nn"),
         ("if a:\n  from torch import nn", "nn", "torch.nn"),

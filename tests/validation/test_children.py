@@ -149,7 +149,7 @@ def test_files_fixed_side_by_side_leave_the_settings_of_python_alone(tmp_path: P
     settings = Settings()
     (tmp_path / "attention.py").write_text(VIT)
     source = read_source(tmp_path / "attention.py")
-    findings = lint(source, settings)
+    findings = list(lint(source, settings).findings)
     assert any(finding.code == "MHA002" for finding in findings)
     before = (list(warnings.filters), sys.getrecursionlimit(), threading.stack_size())
     validator = _Waiting()

@@ -37,7 +37,8 @@ def main() -> None:
         error = ""
         try:
             source = decode(Path(asked["path"]), base64.b64decode(asked["data"]))
-            findings = [_plain(finding) for finding in lint(source, settings, **options)]
+            found: Any = lint(source, settings, **options)  # earlier versions return the findings alone
+            findings = [_plain(finding) for finding in getattr(found, "findings", found)]
         except SourceError as refused:
             error = str(refused)
         except Exception as crash:

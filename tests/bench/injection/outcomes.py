@@ -145,7 +145,7 @@ def _span(finding: Finding) -> range:
 @lru_cache(maxsize=64)
 def _findings(path: Path, data: bytes, rule: str) -> list[Finding]:
     try:
-        return lint(decode(path, data), _settings(rule), noqa=False)
+        return list(lint(decode(path, data), _settings(rule), noqa=False).findings)
     except SourceError:
         return []
 
@@ -162,7 +162,7 @@ def _hints(site: Site) -> dict[str, tuple[str | int | None, ...]]:
 @lru_cache(maxsize=64)
 def _hints_of(path: Path, data: bytes, unit: str) -> dict[str, tuple[str | int | None, ...]]:
     try:
-        model, _ = modelled(decode(path, data))
+        model, _ = modelled(decode(path, data), Settings())
     except (SourceError, RecursionError):
         return {}
     return dict(input_hints(model, f"{unit}.forward"))

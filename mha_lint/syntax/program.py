@@ -1,0 +1,258 @@
+"""The modules of one project: what a name that is imported in one of them refers to in another.
+
+A module is read when somebody asks for one of its names, from the disk alone: nothing is imported or run. Packages of
+third parties are not followed; their names stay names, such as ``torch.nn.Linear``.
+"""
+
+from __future__ import annotations
+
+import builtins
+import os
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from mha_lint.files import SourceError, decode, digest_of
+from mha_lint.findings import Dependencies
+from mha_lint.syntax.module import Module
+from mha_lint.syntax.names import Definition, ModuleNames, collect
+
+MAX_MODULES = 60  # modules that are read for one file
+MAX_BYTES = 1_000_000  # of one module; what is larger was written by a program
+_INSTALLED = frozenset({"site-packages", "dist-packages"})  # folders in which each package is another project
+_MODELLED = frozenset({"torch", "einops"})  # the model knows these by tables, wherever they lie
+_CONVENTIONAL = {"torch": "torch", "nn": "torch.nn", "F": "torch.nn.functional"}
+_OF_TORCH = ("torch", "torch.nn", "torch.nn.functional")
+
+
+class Program:
+    """One file, and the modules of its project that its imports lead to."""
+
+    def __init__(self, path: Path, module: Module, roots: Sequence[Path], *, follows: bool = True) -> None:
+        """``roots`` are folders in which the project's packages lie, besides the one that the file's own lies in."""
+        self.dependencies: Dependencies = {}
+        self._path = os.path.abspath(path)
+        self._known: dict[str, ModuleNames | None] = {}
+        self._resolved: dict[tuple[int, str], Definition | str] = {}
+        self._follows = follows
+        self._roots = [os.path.abspath(root) for root in roots]
+        self._sought: set[tuple[int, str]] = set()  # names that are being looked for in star imports
+        self.main = collect(module, path=self._path, program=self)
+        self._known[self._path] = self.main
+
+    # --- names ---------------------------------------------------------------------------------------------------
+
+    def resolve(self, names: ModuleNames, full: str) -> Definition | str:
+        """What a full name of a module's imports, such as ``.layers.Attention``, refers to in the project.
+
+        The full name itself where that lies in no file of the project; the name that a file of the project imports
+        it by, such as ``torch.nn``, where the file only hands it on.
+        """
+        if not self._follows:
+            return full
+        key = id(names), full
+        if key not in self._resolved:
+            self._resolved[key] = full  # of a circle of imports nothing is known
+            self._resolved[key] = self._find(names, full)
+        return self._resolved[key]
+
+    def _find(self, names: ModuleNames, full: str) -> Definition | str:
+        located = self._locate(names, full)
+        if located is None:
+            return full
+        path, rest = located
+        if not rest:
+            return self._beside(path, full) or full
+        module = self._module(path)
+        found = None if module is None else self.member(module, rest[0])
+        if found is None or len(rest) == 1:
+            return full if found is None else found
+        return ".".join((found, *rest[1:])) if isinstance(found, str) else full
+
+    def _locate(self, names: ModuleNames, full: str) -> tuple[str, list[str]] | None:
+        """The file of the module that a full name begins with, and the rest of the name.
+
+        None for what lies in no file of the project.
+        """
+        stem = full.lstrip(".")
+        level = len(full) - len(stem)
+        parts = stem.split(".") if stem else []
+        if level:
+            folder = os.path.dirname(names.path)
+            for _ in range(level - 1):
+                folder = os.path.dirname(folder)
+            return self._descend(folder, parts)
+        if parts[0] in _MODELLED:
+            return None
+        folders = self._folders(names.path, parts[0])
+        holder = next((folder for folder in folders if self._holds(folder, parts[0])), None)
+        return None if holder is None else self._descend(holder, parts)
+
+    def _descend(self, folder: str, parts: list[str]) -> tuple[str, list[str]]:
+        for index, part in enumerate(parts):
+            place = os.path.join(folder, part)
+            if self._is_package(place):
+                folder = place
+            elif self._is_file(f"{place}.py"):
+                return f"{place}.py", parts[index + 1 :]
+            else:
+                return os.path.join(folder, "__init__.py"), parts[index:]
+        return os.path.join(folder, "__init__.py"), []
+
+    def _beside(self, path: str, full: str) -> Definition | str | None:
+        """What the package of a module binds the module's own name to: ``from .attention import attention``."""
+        place = os.path.dirname(path) if os.path.basename(path) == "__init__.py" else path.removesuffix(".py")
+        folder, name = os.path.split(place)
+        around = os.path.join(folder, "__init__.py")
+        package = self._module(around) if self._is_file(around) else None
+        if package is None or package is self.main:
+            return None
+        found = self.member(package, name)
+        return found if isinstance(found, Definition) else None
+
+    def _folders(self, path: str, top: str) -> Iterator[str]:
+        """The folders in which an absolute import of a file is looked for, the nearest first."""
+        package, root = self._package(path)
+        if os.path.basename(root) in _INSTALLED:
+            if top == package:
+                yield root
+            return
+        folders = [root, os.path.dirname(path), *self._roots]
+        yield from dict.fromkeys(folders)
+
+    def _package(self, path: str) -> tuple[str, str]:
+        """The outermost package that a file lies in, and the folder that holds it, or the file itself."""
+        package, folder = "", os.path.dirname(path)
+        while self._is_file(os.path.join(folder, "__init__.py")):
+            folder, package = os.path.split(folder)
+        return package, folder
+
+    def member(self, module: ModuleNames, name: str) -> Definition | str | None:
+        """What a name of a module refers to, through imports and star imports; None where the module has none."""
+        defined = module.classes.get(name) or module.functions.get(name)
+        if defined is not None:
+            return Definition(module, defined)
+        if name in module.imports:
+            found = self.resolve(module, module.imports[name])
+            is_relative = isinstance(found, str) and found.startswith(".")
+            return None if is_relative else found  # to other modules such a name means something else
+        if name in module.constants:
+            return Definition(module, module.constants[name])
+        return self.starred(module, name)
+
+    def starred(self, module: ModuleNames, name: str) -> Definition | str | None:
+        """What a star import of a module binds a name to; the last one that has the name counts.
+
+        What the names of other packages are is known by convention: ``nn`` is ``torch.nn``.
+        """
+        if name.startswith("_") or (id(module), name) in self._sought:
+            return None
+        self._sought.add((id(module), name))
+        try:
+            outside = []
+            for star in reversed(module.stars):
+                full = f"{star}{name}" if star.endswith(".") else f"{star}.{name}"
+                found = self.resolve(module, full)
+                if found != full:
+                    return found
+                if self._locate(module, full) is None:
+                    outside.append(star)
+            return _by_convention(outside, name)
+        finally:
+            self._sought.discard((id(module), name))
+
+    # --- files ---------------------------------------------------------------------------------------------------
+
+    def _holds(self, folder: str, top: str) -> bool:
+        place = os.path.join(folder, top)
+        return self._is_file(f"{place}.py") or self._is_package(place)
+
+    def _is_package(self, place: str) -> bool:
+        """Tell whether a folder is there; one without an ``__init__.py`` is a package as well."""
+        if os.path.isdir(place):
+            return True
+        self.dependencies[place] = None
+        return False
+
+    def _is_file(self, path: str) -> bool:
+        """Tell whether a file is there; that it is not is a thing that findings depend on."""
+        if path in self._known or self.dependencies.get(path):
+            return True
+        if path in self.dependencies:
+            return False
+        if os.path.isfile(path):
+            return True
+        self.dependencies[path] = None
+        return False
+
+    def _module(self, path: str) -> ModuleNames | None:
+        """The names of a module of the project; None where it can't be read, or is no Python."""
+        if path not in self._known:
+            self._known[path] = None
+            if len(self._known) <= MAX_MODULES and self._is_file(path):
+                read = _read(path)
+                self.dependencies[path] = read.digest
+                if read.module is not None:
+                    self._known[path] = collect(read.module, path=path, program=self)
+        return self._known[path]
+
+
+def _by_convention(stars: Sequence[str], name: str) -> str | None:
+    """What star imports of other packages bind a name to, where that is sure; ``stars`` are the packages.
+
+    Names of Python's own are left alone.
+    """
+    if not stars or hasattr(builtins, name):
+        return None
+    if name in _CONVENTIONAL:
+        return _CONVENTIONAL[name]
+    if not all(star in _OF_TORCH for star in stars):
+        return None
+    wanted = _OF_TORCH if len(stars) == 1 else (["torch.nn"] if name[0].isupper() else ["torch.nn.functional", "torch"])
+    return next((f"{star}.{name}" for star in wanted if star in stars), None)
+
+
+# --- what was read stays in memory, since most files of a project import the same modules
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    stamp: tuple[int, int, int]
+    digest: str
+    module: Module | None
+    size: int
+
+
+_KEPT_BYTES = 2_000_000  # of text; their trees take some fifty times as much
+_kept: OrderedDict[str, _Read] = OrderedDict()
+
+
+def _read(path: str) -> _Read:
+    """A file as it is now, parsed unless it has been before."""
+    try:
+        status = os.stat(path)
+        stamp = status.st_size, status.st_mtime_ns, status.st_ino
+        known = _kept.get(path)
+        if known is not None and known.stamp == stamp:
+            _kept.move_to_end(path)
+            return known
+        with open(path, "rb") as stream:
+            data = stream.read()
+    except OSError:
+        return _Read((0, 0, 0), "", None, 0)
+    read = _Read(stamp, digest_of(data), _parsed(path, data), len(data))
+    _kept[path] = read
+    _kept.move_to_end(path)
+    while sum(each.size for each in _kept.values()) > _KEPT_BYTES and len(_kept) > 1:
+        _kept.popitem(last=False)
+    return read
+
+
+def _parsed(path: str, data: bytes) -> Module | None:
+    if len(data) > MAX_BYTES:
+        return None
+    try:
+        return Module(decode(Path(path), data).text)
+    except (SourceError, SyntaxError, ValueError, RecursionError, MemoryError):
+        return None  # whoever lints that file says what is wrong with it
