@@ -6,7 +6,7 @@ import ast
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from mha_lint.model.operators import divided
+from mha_lint.model.interpreter.operators import divided
 from mha_lint.model.sizes import Size, symbol
 from mha_lint.model.values import Int, Layer, State, Unknown, as_size
 from mha_lint.parsing import parse_expression

@@ -12,8 +12,8 @@ from mha_lint.syntax.nodes import dotted
 
 if TYPE_CHECKING:
     from mha_lint.fixers import Context
+    from mha_lint.model.events import OperationSeen
     from mha_lint.model.filling import Filling
-    from mha_lint.model.paths import OperationSeen
 
 INFINITE = 'float("-inf")'
 

@@ -11,7 +11,7 @@ from mha_lint.syntax.places import NameOf
 
 if TYPE_CHECKING:
     from mha_lint.fixers import Context
-    from mha_lint.model.paths import ViewSeen
+    from mha_lint.model.events import ViewSeen
     from mha_lint.rules.base import Hit
 
 

@@ -7,12 +7,7 @@ from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from mha_lint.model.binding import bind
-from mha_lint.model.fuel import MAX_INITS, STEPS_OF_ATTENTION, STEPS_OF_HOLDERS, STEPS_OF_OTHERS, OutOfFuel, OutOfSteps
-from mha_lint.model.interpreter import Interpreter
-from mha_lint.model.keeping import kept
-from mha_lint.model.layout import Answer
-from mha_lint.model.paths import (
+from mha_lint.model.events import (
     ContiguousSeen,
     OperationSeen,
     UnbindSeen,
@@ -20,6 +15,11 @@ from mha_lint.model.paths import (
     ViewSeen,
     WeightingSeen,
 )
+from mha_lint.model.fuel import MAX_INITS, STEPS_OF_ATTENTION, STEPS_OF_HOLDERS, STEPS_OF_OTHERS, OutOfFuel, OutOfSteps
+from mha_lint.model.interpreter.binding import bind
+from mha_lint.model.interpreter.interpreter import Interpreter
+from mha_lint.model.interpreter.keeping import kept
+from mha_lint.model.layout import Answer
 from mha_lint.model.scale import ScaleSeen
 from mha_lint.model.torch_api.devices import Meeting
 from mha_lint.model.values import ClassValue, Self, State, Unknown, Value, joined
@@ -94,29 +94,30 @@ def analyse(module: Module, *, names: ModuleNames | None = None, every: bool = F
         node: name for name, node in names.functions.items()
     }
     run = Interpreter(module, names, defined_in)
-    run.traces = every
+    run.seen.traces = every
     classes: list[ClassModel] = []
     try:
         _run_all(run, worked_on, worth, classes)
     except OutOfFuel:  # what other callers would have told is not known: a part of what was seen could be wrong
         run, classes = Interpreter(module, names, defined_in), []
+    seen = run.seen
     return FileModel(
         module=module,
         names=names,
         classes=classes,
-        views=run.views,
-        copies=run.copies,
-        would_stay_views=run.would_stay_views,
-        unbinds=run.unbinds,
-        operations=run.operations,
-        weightings=run.weightings,
-        scales=run.scales,
-        meetings=run.meetings,
-        attended=run.attended,
-        scored=run.scored,
-        trace=run.trace,
-        uses=run.uses,
-        kinds=run.kinds,
+        views=seen.views,
+        copies=seen.copies,
+        would_stay_views=seen.would_stay_views,
+        unbinds=seen.unbinds,
+        operations=seen.operations,
+        weightings=seen.weightings,
+        scales=seen.scales,
+        meetings=seen.meetings,
+        attended=seen.attended,
+        scored=seen.scored,
+        trace=seen.trace,
+        uses=seen.uses,
+        kinds=seen.kinds,
         defined_in=defined_in,
     )
 
@@ -149,7 +150,8 @@ def _run_all(
 
 def _functions_learnt_of(run: Interpreter) -> set[ast.AST]:
     """Functions that were followed from a caller whose arguments told something of their views."""
-    unclear = {seen[0].function for seen in run.views.values() if all(view.answer is Answer.UNKNOWN for view in seen)}
+    views = run.seen.views.values()
+    unclear = {seen[0].function for seen in views if all(view.answer is Answer.UNKNOWN for view in seen)}
     return run.visited - unclear
 
 
@@ -161,8 +163,8 @@ def is_module(cls: ClassInfo) -> bool:
 
 def _class_model(run: Interpreter, cls: ClassInfo, most: int) -> ClassModel:
     model = ClassModel(cls)
-    run.begin(most)
-    run.truncated, run.added = False, model.added
+    run.meter.begin(most)
+    run.meter.truncated, run.seen.added = False, model.added
     init, forward = cls.method("__init__"), cls.method("forward")
     try:
         model.built = [State()] if init is None else _entered(run, init, State(), cls)
@@ -170,19 +172,19 @@ def _class_model(run: Interpreter, cls: ClassInfo, most: int) -> ClassModel:
             model.built = [*model.built[: MAX_INITS - 1], joined(model.built[MAX_INITS - 1 :])]
         if forward is not None:
             for state in model.built:
-                run.begin(most)
+                run.meter.begin(most)
                 start = State(
                     attributes=kept(run, cls, state.attributes),
                     definitions=dict(state.definitions),
                     ranks=dict(state.ranks),
                 )
                 model.returns += _returned(run, forward, start, cls)
-                if run.hurries:  # it would take as long for each of the other ways of building it
-                    run.truncated = True
+                if run.meter.hurries:  # it would take as long for each of the other ways of building it
+                    run.meter.truncated = True
                     break
     except OutOfSteps:
         model.complete = False
-    model.complete = model.complete and not run.truncated
+    model.complete = model.complete and not run.meter.truncated
     return model
 
 
@@ -205,14 +207,14 @@ def _returned(run: Interpreter, node: Function, state: State, cls: ClassInfo | N
         else:
             keywords[name] = Unknown(name if in_init or name not in taken else f"{node.name}.{name}")
     bind(run, node, state, (), keywords)
-    run.given = (
+    run.seen.given = (
         frozenset() if in_init else frozenset(v.key for v in keywords.values() if isinstance(v, Unknown) and v.key)
     )
     return run.run_function(node, state, named=run.defined_in.get(node, node.name))
 
 
 def _alone(run: Interpreter, node: Function, state: State, cls: ClassInfo | None, most: int) -> None:
-    run.begin(most)
+    run.meter.begin(most)
     attributes = state.attributes if cls is None else kept(run, cls, state.attributes)
     start = State(attributes=attributes, definitions=state.definitions, ranks=state.ranks)
     with suppress(OutOfSteps):

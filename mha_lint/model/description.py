@@ -6,8 +6,8 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 
 from mha_lint.model.attention import FileModel
+from mha_lint.model.events import ValueSeen
 from mha_lint.model.layout import Answer, dense_order, is_contiguous
-from mha_lint.model.paths import ValueSeen
 from mha_lint.model.sizes import ONE, Size, product, symbol
 from mha_lint.model.values import Tensor
 from mha_lint.syntax.places import Places

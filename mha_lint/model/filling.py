@@ -11,8 +11,8 @@ from mha_lint.model.values import Tensor
 from mha_lint.syntax.nodes import argument, is_number
 
 if TYPE_CHECKING:
+    from mha_lint.model.events import OperationSeen
     from mha_lint.model.marks import Masking
-    from mha_lint.model.paths import OperationSeen
     from mha_lint.syntax.names import ModuleNames
     from mha_lint.syntax.places import Places
 

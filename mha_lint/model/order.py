@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from mha_lint.model.events import ViewSeen
 from mha_lint.model.layout import Shape
-from mha_lint.model.paths import ViewSeen
 from mha_lint.model.sizes import ONE, Size, product
 
 

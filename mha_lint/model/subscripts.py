@@ -5,7 +5,8 @@ from __future__ import annotations
 import ast
 import re
 
-from mha_lint.model import masking, masks, operators, torch_api
+from mha_lint.model import masking, masks, torch_api
+from mha_lint.model.interpreter import operators
 from mha_lint.model.records import replace
 from mha_lint.model.run import Run, normal
 from mha_lint.model.sizes import ONE, Size, constant, symbol

@@ -10,7 +10,7 @@ from mha_lint.model.order import Scramble, keeps_order
 from mha_lint.syntax.nodes import is_number
 
 if TYPE_CHECKING:
-    from mha_lint.model.paths import OperationSeen, ViewSeen
+    from mha_lint.model.events import OperationSeen, ViewSeen
     from mha_lint.syntax.places import Places
 
 

@@ -14,7 +14,7 @@ from mha_lint.syntax.nodes import argument
 
 if TYPE_CHECKING:
     from mha_lint.model.attention import FileModel
-    from mha_lint.model.paths import OperationSeen
+    from mha_lint.model.events import OperationSeen
     from mha_lint.syntax.places import Places
 
 _CACHE = re.compile(r"cache|past|prev|history|(?<![a-z])mems?(?![a-z])", re.IGNORECASE)

@@ -11,7 +11,7 @@ from mha_lint.rules.base import Hit, Rule
 
 if TYPE_CHECKING:
     from mha_lint.model.attention import FileModel
-    from mha_lint.model.paths import OperationSeen
+    from mha_lint.model.events import OperationSeen
     from mha_lint.syntax.places import Places
 
 _PRODUCTS = frozenset({"matmul", "bmm", "einsum"})

@@ -16,7 +16,7 @@ from mha_lint.syntax.nodes import argument
 
 if TYPE_CHECKING:
     from mha_lint.model.attention import FileModel
-    from mha_lint.model.paths import OperationSeen
+    from mha_lint.model.events import OperationSeen
     from mha_lint.syntax.places import Places
 
 NEGATIVE = -1e3  # what is added to scores, or put in their place, to mask them

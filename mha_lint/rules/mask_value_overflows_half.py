@@ -15,8 +15,8 @@ from mha_lint.rules.base import Hit, Rule
 
 if TYPE_CHECKING:
     from mha_lint.model.attention import FileModel
+    from mha_lint.model.events import OperationSeen
     from mha_lint.model.filling import Filling
-    from mha_lint.model.paths import OperationSeen
     from mha_lint.syntax.places import Places
 
     Fills = tuple[Filling | None, tuple[OperationSeen, ...]]  # how the fill is written; what was seen of it

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from mha_lint.model.paths import UnbindSeen
+from mha_lint.model.events import UnbindSeen
 from mha_lint.rules.base import Hit, Rule
 from mha_lint.syntax.nodes import argument, last_name
 from mha_lint.syntax.places import method_name

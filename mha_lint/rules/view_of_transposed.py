@@ -13,7 +13,7 @@ from mha_lint.syntax.places import NameOf
 
 if TYPE_CHECKING:
     from mha_lint.model.attention import FileModel
-    from mha_lint.model.paths import ViewSeen
+    from mha_lint.model.events import ViewSeen
     from mha_lint.syntax.places import Places
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from mha_lint import linter
 from mha_lint.files import decode
-from mha_lint.model import attention, interpreter
+from mha_lint.model import attention
 from mha_lint.model.fuel import (
     MAX_DEGREE,
     MAX_ITEMS,
@@ -18,7 +18,8 @@ from mha_lint.model.fuel import (
     STEPS_OF_OTHERS,
     OutOfSteps,
 )
-from mha_lint.model.paths import Trail
+from mha_lint.model.interpreter import meter
+from mha_lint.model.interpreter.paths import Trail
 from mha_lint.model.sizes import Size, product, symbol
 from mha_lint.model.values import Sequence, State, integer
 from mha_lint.model.worth import worth_of
@@ -122,14 +123,14 @@ def test_a_choice_is_made_among_what_is_left_when_steps_run_out() -> None:
 
 def test_nothing_is_told_of_a_file_that_takes_too_many_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     assert codes(BEFORE_VIEW + VIEW) == ["MHA001"]
-    monkeypatch.setattr(interpreter, "FILE_STEPS", 60)
+    monkeypatch.setattr(meter, "FILE_STEPS", 60)
     assert codes(BEFORE_VIEW + VIEW) == []
 
 
 def test_the_steps_of_all_functions_of_a_file_count_together(monkeypatch: pytest.MonkeyPatch) -> None:
     other = (BEFORE_VIEW + VIEW).partition("class Attention")[2]
     twice = f"{BEFORE_VIEW}{VIEW}\n\nclass Other{other}"
-    monkeypatch.setattr(interpreter, "FILE_STEPS", 150)
+    monkeypatch.setattr(meter, "FILE_STEPS", 150)
     assert codes(BEFORE_VIEW + VIEW) == ["MHA001"]
     assert codes(twice) == []
 

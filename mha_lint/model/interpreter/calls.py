@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable
-from contextlib import suppress
-from math import isfinite
 
-from mha_lint.model import assignment, einops_api, layers, masks, torch_api
-from mha_lint.model.factors import Factor, of_number
+from mha_lint.model import einops_api, layers, masks, torch_api
+from mha_lint.model.interpreter import assignment
+from mha_lint.model.interpreter.builtins import BUILTINS
 from mha_lint.model.marks import Mask
 from mha_lint.model.records import replace
 from mha_lint.model.run import Call, Run, normal
-from mha_lint.model.sizes import Size, symbol
 from mha_lint.model.torch_api import OPERATIONS
 from mha_lint.model.torch_api.devices import met
 from mha_lint.model.torch_api.joining import CACHE
@@ -23,9 +20,7 @@ from mha_lint.model.values import (
     Const,
     Function,
     Instance,
-    Int,
     Leading,
-    Number,
     Repeated,
     Self,
     Sequence,
@@ -35,10 +30,7 @@ from mha_lint.model.values import (
     Tensor,
     Unknown,
     Value,
-    as_factor,
-    as_size,
     as_tensor,
-    integer,
 )
 
 _RESHAPING_IN_PLACE = frozenset(
@@ -184,8 +176,8 @@ def call_qualified(run: Run, name: str, call: Call) -> Value:
         array = masks.of_array(name, call)
         if array is not None:
             return array
-    if name in _BUILTINS:
-        return _BUILTINS[name](run, call)
+    if name in BUILTINS:
+        return BUILTINS[name](run, call)
     if name in ("einops.rearrange", "einops.einops.rearrange"):
         return einops_api.rearrange(call)
     if name in ("einops.repeat", "einops.einops.repeat"):
@@ -207,158 +199,3 @@ def call_qualified(run: Run, name: str, call: Call) -> Value:
 def _as_call(call: Call) -> ast.Call:
     assert isinstance(call.node, ast.Call)
     return call.node
-
-
-def _map(run: Run, call: Call) -> Value:
-    if len(call.args) != 2:
-        return NOTHING
-    function, items = call.args
-    match items:
-        case Sequence(values):
-            return Sequence(tuple(run.apply(function, replace(call, args=(v,), keywords={})) for v in values))
-        case Repeated(item, count):
-            return Repeated(run.apply(function, replace(call, args=(item,), keywords={})), count)
-        case Tensor():
-            return _map(
-                run, replace(call, args=(function, assignment.unpacked(run, items, None, call.node, call.state)))
-            )
-        case _:
-            return Repeated(NOTHING)
-
-
-def _zip(run: Run, call: Call) -> Value:
-    lengths = [len(value.items) for value in call.args if isinstance(value, Sequence)]
-    if not lengths:
-        return Repeated(Sequence(tuple(map(assignment.element, call.args))))
-    return Sequence(
-        tuple(
-            Sequence(tuple(v.items[index] if isinstance(v, Sequence) else assignment.element(v) for v in call.args))
-            for index in range(min(lengths))
-        )
-    )
-
-
-def _range(run: Run, call: Call) -> Value:
-    size = as_size(call.args[0]) if len(call.args) == 1 else None
-    return Repeated(Unknown(run.key(call.node)), None if size is None else call.state.normal(size))
-
-
-def _enumerate(run: Run, call: Call) -> Value:
-    index = Unknown(run.key(call.node))
-    match call.args[:1]:
-        case (Sequence(items),):
-            return Sequence(tuple(Sequence((integer(i), item)) for i, item in enumerate(items)))
-        case (Repeated(item, count),):
-            return Repeated(Sequence((index, item)), count)
-        case _:
-            return Repeated(Sequence((index, NOTHING)))
-
-
-def _len(run: Run, call: Call) -> Value:
-    match call.args[:1]:
-        case (Sequence(items),):
-            return integer(len(items))
-        case (Repeated(_, Size() as count),):
-            return Int(count)
-        case (Tensor() as tensor,):
-            return torch_api.dimension(tensor, 0)
-        case _:
-            return Unknown(run.key(call.node))
-
-
-def _first(run: Run, call: Call) -> Value:
-    return call.args[0] if call.args else Sequence(())
-
-
-def _int(run: Run, call: Call) -> Value:
-    return _whole(run, call, int)
-
-
-def _round(run: Run, call: Call) -> Value:
-    return _whole(run, call, round)
-
-
-def _whole(run: Run, call: Call, convert: Callable[[float], int]) -> Value:
-    """``int(ratio * width)`` and ``round(…)``: some whole number, which is known where the argument is."""
-    match call.args[:1]:
-        case (Number(Factor(constant=float(number))),) if isfinite(number):
-            return integer(convert(number))
-        case (value,) if (size := as_size(value)) is not None:
-            return Int(size)
-        case _:
-            return Int(symbol(run.key(call.node)))
-
-
-def _size_class(run: Run, call: Call) -> Value:
-    return call.args[0] if call.args else NOTHING
-
-
-def _getattr(run: Run, call: Call) -> Value:
-    match call.args:
-        case (Unknown(str(key)), Const(str(name)), *_):
-            return Unknown(f"{key}.{name}")
-        case _:
-            return Unknown(run.key(call.node))
-
-
-def _deepcopy(run: Run, call: Call) -> Value:
-    return call.args[0] if call.args else NOTHING
-
-
-def _float(run: Run, call: Call) -> Value:
-    """``float("-inf")``, ``float(head_dim)``."""
-    match call.args:
-        case (Const(str(text)),):
-            with suppress(ValueError):
-                return Number(of_number(float(text)))
-            return Number()
-        case (value,):
-            return Number(as_factor(value))
-        case _:
-            return Number()
-
-
-def _square_root(run: Run, call: Call) -> Value:
-    if call.args and isinstance(call.args[0], Tensor):
-        return OPERATIONS["sqrt"](call)
-    factor = as_factor(call.args[0]) if call.args else None
-    return Number(None if factor is None else factor.substitute(call.state.definitions).power(0.5))
-
-
-def _inverse_square_root(run: Run, call: Call) -> Value:
-    root = _square_root(run, call)
-    if not isinstance(root, Number):
-        return root
-    return Number(None if root.factor is None else root.factor.power(-1.0))
-
-
-def _number(run: Run, call: Call) -> Value:
-    """``torch.tensor(head_dim)``: a tensor of one number is used as that number."""
-    match call.args:
-        case ((Int() | Number()) as value, *_):
-            return Number(as_factor(value))
-        case _:
-            return Unknown(run.key(call.node))
-
-
-_BUILTINS: dict[str, Callable[[Run, Call], Value]] = {
-    "builtins.map": _map,
-    "builtins.zip": _zip,
-    "builtins.range": _range,
-    "builtins.enumerate": _enumerate,
-    "builtins.len": _len,
-    "builtins.tuple": _first,
-    "builtins.list": _first,
-    "builtins.int": _int,
-    "builtins.round": _round,
-    "builtins.float": _float,
-    "builtins.getattr": _getattr,
-    "math.sqrt": _square_root,
-    "numpy.sqrt": _square_root,
-    "torch.sqrt": _square_root,
-    "torch.tensor": _number,
-    "torch.rsqrt": _inverse_square_root,
-    "torch.Size": _size_class,
-    "copy.deepcopy": _deepcopy,
-    "copy.copy": _deepcopy,
-}

@@ -7,8 +7,9 @@ from collections.abc import Callable, Hashable, Mapping
 from functools import lru_cache
 from typing import Any
 
-from mha_lint.model import assignment, calls, keeping, operators, subscripts, torch_api
+from mha_lint.model import subscripts, torch_api
 from mha_lint.model.factors import of_number
+from mha_lint.model.interpreter import assignment, calls, keeping, operators
 from mha_lint.model.run import Call, Run, normal
 from mha_lint.model.torch_api import OPERATIONS
 from mha_lint.model.values import (

@@ -1,14 +1,14 @@
-"""Paths through functions: the function being run, the choices taken, and what was seen on the way."""
+"""Events: an operation that the interpreter met at a node, and what was known there on that path."""
 
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from mha_lint.model.layout import Answer, Shape
 from mha_lint.model.sizes import Size
-from mha_lint.model.values import Normalised, State, Tensor, Value
+from mha_lint.model.values import Normalised, Tensor, Value
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,39 +87,3 @@ class OperationSeen:
         if index < len(self.args):
             return self.args[index]
         return next((value for name, value in self.keywords if name in names), None)
-
-
-@dataclass(slots=True)
-class Frame:
-    """One function being run."""
-
-    symbol: str
-    node: ast.AST
-    caller: ast.expr | None = None
-    returned: list[tuple[State, Value]] = field(default_factory=list)
-    broken: list[list[State]] = field(default_factory=list)  # of each loop, the states in which it was left
-    continued: list[list[State]] = field(default_factory=list)
-    turns: list[Size | None] = field(default_factory=list)  # of the loops around the statement being run
-    read_later: tuple[frozenset[str], ...] = ()  # the names that code after the statement being run may read
-    read_inside: frozenset[str] = frozenset()  # the names that functions made here may read whenever they are called
-    calling: State | None = None  # the state in which the call was made that is being run
-
-
-class Trail:
-    """The choices made while one statement is run, so that it can be run again with the others."""
-
-    def __init__(self, prefix: tuple[int, ...] = ()) -> None:
-        self.prefix, self.taken, self.counts = prefix, [], []  # type: tuple[int, ...], list[int], list[int]
-
-    def choose(self, count: int) -> int:
-        """The choice among ``count``; the last of them, where there were more before the steps ran out."""
-        index = len(self.taken)
-        choice = min(self.prefix[index], count - 1) if index < len(self.prefix) else 0
-        self.taken.append(choice)
-        self.counts.append(count)
-        return choice
-
-    def others(self) -> Iterator[tuple[int, ...]]:
-        for index in range(len(self.prefix), len(self.taken)):
-            for choice in range(self.taken[index] + 1, self.counts[index]):
-                yield (*self.taken[:index], choice)

@@ -6,29 +6,28 @@ import ast
 import re
 from typing import TypeVar
 
-from mha_lint.model.fuel import MOST_SEEN, STEPS_OF_OTHERS
+from mha_lint.model.events import ContiguousSeen, OperationSeen, UnbindSeen, ValueSeen, ViewSeen, WeightingSeen
+from mha_lint.model.fuel import MOST_SEEN
+from mha_lint.model.interpreter.meter import Meter
+from mha_lint.model.interpreter.numbering import Numbering
+from mha_lint.model.interpreter.paths import Stack
 from mha_lint.model.layout import Answer, Shape
-from mha_lint.model.numbering import Numbering
-from mha_lint.model.paths import ContiguousSeen, Frame, OperationSeen, UnbindSeen, ValueSeen, ViewSeen, WeightingSeen
 from mha_lint.model.records import replace
 from mha_lint.model.run import Call, normal
 from mha_lint.model.scale import Scale, ScaleSeen
 from mha_lint.model.torch_api.devices import Meeting
 from mha_lint.model.values import Int, Normalised, State, Tensor, Unknown, Value, tensors
-from mha_lint.syntax.module import Module
 from mha_lint.syntax.names import ClassInfo
 
 Node = TypeVar("Node", bound=ast.AST)
 Seen = TypeVar("Seen")
 
 
-class Observer(Numbering):
+class Observer:
     """Collects what the interpreter and the transfer functions tell it, with the function being run."""
 
-    def __init__(self, module: Module) -> None:
-        super().__init__(module)
-        self.steps = 0  # in the function with which the path began, and in what it calls
-        self.most = STEPS_OF_OTHERS  # steps before it hurries to its end
+    def __init__(self, stack: Stack, meter: Meter, numbering: Numbering) -> None:
+        self._stack, self._meter, self._numbering = stack, meter, numbering
         self.views: dict[ast.expr, list[ViewSeen]] = {}
         self.copies: dict[ast.expr, list[ContiguousSeen]] = {}
         self.would_stay_views: set[ast.expr] = set()  # reshapes of contiguous copies that views would do for
@@ -45,20 +44,13 @@ class Observer(Numbering):
         self.kinds: dict[str, set[str]] = {}  # "Class.method" → "self-attention", "grouped-query", …
         self.added: set[ClassInfo] = set()  # modules whose merged heads are added to a residual as they come
         self.given: frozenset[str] = frozenset()  # the keys of what the function was given with which the path began
-        self._frames: list[Frame] = []
         self._seen_in_a_hurry: set[tuple[int, ast.AST]] = set()
-        self._caught = 0  # try statements around that catch a RuntimeError
         self._applied_at: dict[ast.AST | None, set[ClassInfo]] = {}
-
-    @property
-    def hurries(self) -> bool:
-        """Whether so many steps were taken that nothing but the end of the method is looked for."""
-        return self.steps > self.most
 
     def _found(self, table: dict[Node, list[Seen]], node: Node) -> list[Seen]:
         """What was seen at a node so far. What a hurried path sees counts only where no other path comes along."""
         found = table.setdefault(node, [])
-        if not self.hurries:
+        if not self._meter.hurries:
             if (id(table), node) in self._seen_in_a_hurry:
                 self._seen_in_a_hurry.remove((id(table), node))
                 found.clear()
@@ -70,19 +62,19 @@ class Observer(Numbering):
 
     def mentioned(self, name: str) -> int:
         """How often the function running says a name."""
-        return len(re.findall(rf"\b{re.escape(name)}\b", self.text(self._frames[-1].node)))
+        return len(re.findall(rf"\b{re.escape(name)}\b", self._numbering.text(self._stack.frames[-1].node)))
 
     def saw_view(self, node: ast.expr, answer: Answer, tensor: Tensor, target: Shape, *, copies: bool) -> None:
-        if answer is Answer.NEVER and self._caught and not copies:
+        if answer is Answer.NEVER and self._stack.caught and not copies:
             answer = Answer.UNKNOWN  # the code expects it to raise
-        frame = self._frames[-1]
+        frame = self._stack.frames[-1]
         seen = ViewSeen(node, answer, tensor, target, frame.node, frame.symbol, frame.caller, copies)
         found = self._found(self.views, node)
         if seen not in found:
             found.append(seen)
 
     def saw_contiguous(self, node: ast.expr, tensor: Tensor) -> None:
-        frame = self._frames[-1]
+        frame = self._stack.frames[-1]
         needless = tensor.contiguous and not tensor.assumed
         found, seen = self._found(self.copies, node), ContiguousSeen(node, needless, frame.symbol, frame.caller)
         if seen not in found:
@@ -90,17 +82,17 @@ class Observer(Numbering):
 
     def saw_unbind(self, node: ast.expr, tensor: Tensor, dim: int, inference: bool) -> None:
         found = self._found(self.unbinds, node)
-        seen = UnbindSeen(node, tensor, dim, inference, self._frames[-1].symbol)
+        seen = UnbindSeen(node, tensor, dim, inference, self._stack.frames[-1].symbol)
         if seen not in found:
             found.append(seen)
 
     def saw_operation(self, name: str, call: Call, result: Value) -> None:
         found = self._found(self.operations, call.node)
-        if not self._frames or len(found) == MOST_SEEN:
+        if not self._stack.frames or len(found) == MOST_SEEN:
             return
         state = call.state
         args = tuple(normal(a, state) if isinstance(a, Tensor) else state.unless_none(a) for a in call.args)
-        frame = self._frames[-1]
+        frame = self._stack.frames[-1]
         keywords = tuple((name, state.unless_none(value)) for name, value in call.keywords.items())
         conditions = state.taken
         seen = OperationSeen(
@@ -111,9 +103,9 @@ class Observer(Numbering):
 
     def saw_meeting(self, homes: tuple[ast.expr, ...], call: Call, inputs: frozenset[str]) -> None:
         """Tensors of the default device meet one of the module's own, which is computed from ``inputs``."""
-        if not self._frames:
+        if not self._stack.frames:
             return
-        frame, conditions = self._frames[-1], call.state.taken
+        frame, conditions = self._stack.frames[-1], call.state.taken
         seen = Meeting(call.node, inputs, conditions, frame.symbol, frame.node)
         for home in homes:
             found = self._found(self.meetings, home)
@@ -135,7 +127,7 @@ class Observer(Numbering):
     def saw_weighting(self, normalised: Normalised, contracted: int) -> None:
         """Weights that a softmax made are summed over values along a dimension."""
         found = self._found(self.weightings, normalised.node)
-        seen = WeightingSeen(normalised, contracted, self._frames[-1].symbol)
+        seen = WeightingSeen(normalised, contracted, self._stack.frames[-1].symbol)
         if seen not in found:
             found.append(seen)
 
@@ -143,7 +135,7 @@ class Observer(Numbering):
         """Scores go into a softmax."""
         scale = scale.normal(state.definitions)
         found = self._found(self.scales, scale.product or node)
-        method, caller = self.method, self._call_in_method
+        method, caller = self._stack.method, self._stack.call_in_method
         if all((seen.scale, seen.symbol, seen.caller) != (scale, method, caller) for seen in found):
             sizes = [*((f"self.{name}", size) for name, size in state.attributes.items()), *state.variables.items()]
             names = tuple((state.normal(value.size), name) for name, value in sizes if isinstance(value, Int))
@@ -154,7 +146,7 @@ class Observer(Numbering):
         if not self.traces or not isinstance(value, Tensor):
             return
         found = self._found(self.trace, node)
-        seen = ValueSeen(name, value, self._frames[-1].symbol if self._frames else "")
+        seen = ValueSeen(name, value, self._stack.frames[-1].symbol if self._stack.frames else "")
         if seen not in found:
             named = [
                 *((f"self.{name}", size) for name, size in state.attributes.items()),
@@ -167,40 +159,14 @@ class Observer(Numbering):
         if tensor is not None and tensor.origin is not None:
             self.uses.setdefault(tensor.origin, set()).add(role)
 
-    @property
-    def constructing(self) -> bool:
-        """A constructor runs: its arguments are settings, not tensors."""
-        return bool(self._frames) and self._frames[-1].symbol.rpartition(".")[2] == "__init__"
-
-    @property
-    def in_method(self) -> bool:
-        """Whether what runs is itself a method: what it multiplies lives where its object does."""
-        return "." in self._frames[-1].symbol
-
-    @property
-    def method(self) -> str:
-        """The method running, or the one that called the function running."""
-        owner = next((frame.symbol for frame in reversed(self._frames) if "." in frame.symbol), None)
-        return owner if owner is not None else self._frames[-1].symbol
-
-    @property
-    def _call_in_method(self) -> ast.expr | None:
-        """The call by which the method running came to the function running; None where it is running itself."""
-        called = None
-        for frame in reversed(self._frames):
-            if "." in frame.symbol:
-                return called
-            called = frame.caller
-        return None
-
     def saw_attention(self, *kinds: str) -> None:
         """Values were weighted by scores of queries and keys: in the method running, or in a function that it calls."""
-        self.scored.add(self.method)
+        self.scored.add(self._stack.method)
         self.saw_kinds(*kinds)
 
     def saw_kinds(self, *kinds: str) -> None:
         """The method running computes attention of such kinds."""
-        self.kinds.setdefault(self.method, set()).update(kinds)
+        self.kinds.setdefault(self._stack.method, set()).update(kinds)
 
     def saw_call(self, node: ast.AST, cls: ClassInfo) -> None:
         """A module of this file is called."""

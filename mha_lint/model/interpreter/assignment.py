@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import ast
 
-from mha_lint.model import operators, torch_api
+from mha_lint.model import torch_api
+from mha_lint.model.interpreter import operators
 from mha_lint.model.records import replace
 from mha_lint.model.run import Call, Run, normal
 from mha_lint.model.sizes import Size, constant

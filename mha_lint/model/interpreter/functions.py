@@ -1,0 +1,157 @@
+"""Functions of the file that are run: on their own, and from the calls that are followed into them."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Callable
+from functools import partial
+
+from mha_lint.model.fuel import MAX_DEPTH, MAX_OUTCOMES, MAX_RETURNS, STEPS_OF_A_PART, OutOfSteps
+from mha_lint.model.interpreter import binding
+from mha_lint.model.interpreter.machine import Machine, Outcomes
+from mha_lint.model.interpreter.paths import Frame
+from mha_lint.model.interpreter.statements import run_block, takes_no_gradients
+from mha_lint.model.run import Call
+from mha_lint.model.values import NONE, NOTHING, Function, Instance, Self, State, Tensor, Value, joined
+from mha_lint.syntax import nodes
+from mha_lint.syntax.nodes import FUNCTIONS
+
+WORTH_REMEMBERING = 20  # steps: a shorter call is made again
+
+
+def run_function(
+    run: Machine, node: nodes.Function | ast.Lambda, state: State, *, named: str, caller: ast.expr | None = None
+) -> Outcomes:
+    """Run a body from ``state`` (parameters bound); the state and value of each way that it returns."""
+    if len(run.stack.frames) >= MAX_DEPTH or run.stack.runs(node):
+        return [(state, NOTHING)]
+    run.visited.add(node)
+    frame = Frame(named, node, caller)
+    run.stack.frames.append(frame)
+    outer_trail = run.choices.trail
+    try:
+        if isinstance(node, ast.Lambda):
+            for value, after in run.choices.each(state, lambda s: run.evaluate(node.body, s), of=node.body):
+                frame.returned.append((after, value))
+        else:
+            state.inference = state.inference or any(takes_no_gradients(run, each) for each in node.decorator_list)
+            for after in run_block(run, node.body, [state]):
+                frame.returned.append((after, NONE))
+    finally:
+        run.stack.frames.pop()
+        run.choices.trail = outer_trail
+    unique: Outcomes = []
+    for after, value in frame.returned:
+        if frame.name != "__init__" or run.stack.frames:  # nobody asks for local variables any more
+            after.variables = {}
+        if run.stack.frames:
+            after.passed = after.taken
+            after.conditions = {t: taken for t, taken in after.conditions.items() if t.startswith("self.")}
+        same = next((one for one, given in unique if value == given and one.known(()) == after.known(())), None)
+        if same is None:
+            unique.append((after, value))
+        else:
+            same.agree(after)
+    most = MAX_RETURNS if not run.stack.frames else MAX_OUTCOMES
+    if len(unique) > most:
+        run.meter.truncated = run.meter.truncated or not run.stack.frames
+        unique = [*unique[: most - 1], (joined([state for state, _ in unique[most - 1 :]]), NOTHING)]
+    return unique
+
+
+def nested(run: Machine, node: nodes.Function | ast.Lambda, closure: tuple[tuple[str, Value], ...]) -> Function:
+    """Make a function inside of the one that runs, whose variables it may read at any time from now on."""
+    if not closure:  # a default, or an attribute of a class: nothing is around it
+        return Function(node)
+    frame = run.stack.top
+    frame.read_inside |= run.mentions.within(node)
+    return Function(node, None, closure, frame.node)
+
+
+def _variables_around(run: Machine, function: Function, state: State) -> dict[str, Value]:
+    """The variables that a nested function can read when it is called."""
+    around = dict(function.closure)
+    for frame in run.stack.frames:
+        if frame.node is function.around:
+            current = state if frame is run.stack.top else frame.calling
+            around |= {} if current is None else current.variables
+    return around
+
+
+def call_function(run: Machine, function: Function, call: Call) -> Value:
+    """Follow a call into a function of this file, on one of the ways that it can return."""
+    node = function.node
+    named = run.defined_in.get(node, "") if isinstance(node, FUNCTIONS) else run.stack.top.symbol
+    owner = function.owner
+    own_state = isinstance(owner, Instance)
+    inner = State(
+        _variables_around(run, function, call.state),
+        dict(owner.attributes) if isinstance(owner, Instance) else dict(call.state.attributes),
+        dict(call.state.definitions),
+        {} if own_state else {t: v for t, v in call.state.conditions.items() if t.startswith("self.")},
+        dict(call.state.ranks),
+        call.state.inference,
+        call.state.taken,
+        {t: v for t, v in call.state.facts.items() if not (own_state and t.startswith("self."))},
+    )
+    receiver: tuple[Value, ...] = () if owner is None else (Self(owner.cls),)
+    binding.bind(run, node, inner, (*receiver, *call.args), call.keywords)
+    named = named or run.stack.top.symbol
+    limit = STEPS_OF_A_PART if own_state else run.meter.most
+    frame = run.stack.top
+    suspended, frame.calling = frame.calling, call.state
+    outcomes = outcomes_of(run, node, inner, named, call.node, limit)
+    frame.calling = suspended
+    if not outcomes:
+        return NOTHING  # every path raises
+    after, value = outcomes[run.choose(len(outcomes))]
+    call.state.definitions, call.state.ranks = after.definitions, after.ranks
+    call.state.passed |= after.passed - call.state.taken
+    if own_state:
+        call.state.facts |= {t: v for t, v in after.facts.items() if not t.startswith("self.")}
+    else:
+        call.state.attributes = after.attributes
+        call.state.conditions |= after.conditions
+        call.state.facts = after.facts
+    run.saw_result(call.node, value)
+    return binding.retagged(value, call.node)
+
+
+def outcomes_of(
+    run: Machine,
+    node: nodes.Function | ast.Lambda,
+    state: State,
+    named: str,
+    caller: ast.expr | None,
+    limit: int,
+) -> Outcomes:
+    """What a call gives on each of its ways, remembered for the paths that make it with the same arguments."""
+    origins = [value.origin for value in state.variables.values() if isinstance(value, Tensor)]
+    known = run.called.setdefault((node, caller, run.stack.method, run.stack.caught > 0), [])
+    outcomes = next((given for before, origin, given in known if origin == origins and before == state), None)
+    if outcomes is None:
+        if run.meter.hurries:
+            run.meter.truncated = True
+            return [(state, NOTHING)]
+        before, steps = state.copy(), run.meter.steps
+        body = partial(run_function, run, node, state, named=named, caller=caller)
+        outcomes = _within(run, limit, body, before)
+        if run.meter.steps - steps < WORTH_REMEMBERING:
+            return outcomes
+        known.append((before, origins, outcomes))
+    return [(after.copy(), value) for after, value in outcomes]
+
+
+def _within(run: Machine, steps: int, body: Callable[[], Outcomes], before: State) -> Outcomes:
+    """What a call gives, or something unknown where it takes too many steps."""
+    meter = run.meter
+    limit = meter.limit
+    meter.limit = min(limit, meter.most, meter.steps + steps)
+    try:
+        return body()
+    except OutOfSteps:
+        if meter.steps > limit:
+            raise
+        return [(before.copy(), NOTHING)]
+    finally:
+        meter.limit = limit

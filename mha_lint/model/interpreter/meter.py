@@ -1,0 +1,35 @@
+"""The steps that were taken, and what was left out because they were spent."""
+
+from __future__ import annotations
+
+from mha_lint.model.fuel import FILE_STEPS, SPARE_STEPS, STEPS_OF_OTHERS, OutOfFuel, OutOfSteps
+
+
+class Meter:
+    """Counts steps: one for each expression, call and statement."""
+
+    def __init__(self) -> None:
+        self.spent = 0  # in all of the file
+        self.steps = 0  # in the function with which the path began, and in what it calls
+        self.most = STEPS_OF_OTHERS  # steps before it hurries to its end
+        self.limit = self.most + SPARE_STEPS
+        self.truncated = False  # some path was not followed: nothing may be concluded from absence
+
+    def begin(self, most: int) -> None:
+        """A function is run on its own: from here on steps are counted, of which it may take so many."""
+        self.steps, self.most = 0, most
+        self.limit = most + SPARE_STEPS
+
+    @property
+    def hurries(self) -> bool:
+        """So many steps were taken that nothing but the end of the function is looked for."""
+        return self.steps > self.most
+
+    def step(self) -> None:
+        """Count one step. Raises :class:`OutOfFuel` or :class:`OutOfSteps` where it was one too many."""
+        self.steps += 1
+        self.spent += 1
+        if self.spent > FILE_STEPS:
+            raise OutOfFuel
+        if self.steps > self.limit:
+            raise OutOfSteps

@@ -1,0 +1,108 @@
+"""Paths through functions: the functions being run, and the choices taken."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from mha_lint.model.sizes import Size
+from mha_lint.model.values import State, Value
+
+
+@dataclass(slots=True)
+class Frame:
+    """One function being run."""
+
+    symbol: str  # "Class.method" or "function"
+    node: ast.AST
+    caller: ast.expr | None = None
+    returned: list[tuple[State, Value]] = field(default_factory=list)
+    broken: list[list[State]] = field(default_factory=list)  # of each loop, the states in which it was left
+    continued: list[list[State]] = field(default_factory=list)
+    turns: list[Size | None] = field(default_factory=list)  # of the loops around the statement being run
+    read_later: tuple[frozenset[str], ...] = ()  # the names that code after the statement being run may read
+    read_inside: frozenset[str] = frozenset()  # the names that functions made here may read whenever they are called
+    calling: State | None = None  # the state in which the call was made that is being run
+
+    @property
+    def of_class(self) -> bool:
+        """The function is a method."""
+        return "." in self.symbol
+
+    @property
+    def name(self) -> str:
+        return self.symbol.rpartition(".")[2]
+
+
+class Stack:
+    """The functions being run: the one with which the path began, then what each calls."""
+
+    def __init__(self) -> None:
+        self.frames: list[Frame] = []
+        self.caught = 0  # try statements around that catch a RuntimeError
+
+    @property
+    def top(self) -> Frame:
+        return self.frames[-1]
+
+    def runs(self, node: ast.AST) -> bool:
+        """Return True where the function is being run, whether at the top or further down."""
+        return any(frame.node is node for frame in self.frames)
+
+    @property
+    def looping(self) -> bool:
+        """A loop runs."""
+        return bool(self.frames and self.frames[-1].turns)
+
+    @property
+    def turns(self) -> Size | None:
+        """How often the innermost loop runs, where that is known."""
+        turns = self.frames[-1].turns
+        return turns[-1] if len(turns) == 1 else None
+
+    @property
+    def constructing(self) -> bool:
+        """A constructor runs: its arguments are settings, not tensors."""
+        return bool(self.frames) and self.frames[-1].name == "__init__"
+
+    @property
+    def in_method(self) -> bool:
+        """What runs is itself a method: what it multiplies lives where its object does."""
+        return self.frames[-1].of_class
+
+    @property
+    def method(self) -> str:
+        """The method running, or the one that called the function running."""
+        owner = next((frame.symbol for frame in reversed(self.frames) if frame.of_class), None)
+        return owner if owner is not None else self.frames[-1].symbol
+
+    @property
+    def call_in_method(self) -> ast.expr | None:
+        """The call by which the method running came to the function running; None where it is running itself."""
+        called = None
+        for frame in reversed(self.frames):
+            if frame.of_class:
+                return called
+            called = frame.caller
+        return None
+
+
+class Trail:
+    """The choices made while one statement is run, so that it can be run again with the others."""
+
+    def __init__(self, prefix: tuple[int, ...] = ()) -> None:
+        self.prefix, self.taken, self.counts = prefix, [], []  # type: tuple[int, ...], list[int], list[int]
+
+    def choose(self, count: int) -> int:
+        """The choice among ``count``; the last of them, where there were more before the steps ran out."""
+        index = len(self.taken)
+        choice = min(self.prefix[index], count - 1) if index < len(self.prefix) else 0
+        self.taken.append(choice)
+        self.counts.append(count)
+        return choice
+
+    def others(self) -> Iterator[tuple[int, ...]]:
+        for index in range(len(self.prefix), len(self.taken)):
+            for choice in range(self.taken[index] + 1, self.counts[index]):
+                yield (*self.taken[:index], choice)
