@@ -12,6 +12,7 @@ from mha_lint.model.fuel import MAX_INITS, STEPS_OF_ATTENTION, STEPS_OF_HOLDERS,
 from mha_lint.model.interpreter import Interpreter
 from mha_lint.model.keeping import kept
 from mha_lint.model.layout import Answer
+from mha_lint.model.operations.devices import Meeting
 from mha_lint.model.paths import (
     ContiguousSeen,
     OperationSeen,
@@ -21,7 +22,6 @@ from mha_lint.model.paths import (
     WeightingSeen,
 )
 from mha_lint.model.scale import ScaleSeen
-from mha_lint.model.torch_api.devices import Meeting
 from mha_lint.model.values import ClassValue, Self, State, Unknown, Value, joined
 from mha_lint.model.worth import Worth, worth_of
 from mha_lint.syntax.module import Module

@@ -11,7 +11,7 @@ import ast
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from functools import partial
 
-from mha_lint.model import assignment, binding, calls, expressions, layers, operators, torch_api
+from mha_lint.model import assignment, binding, calls, expressions, layers, operations, operators
 from mha_lint.model.fuel import (
     FILE_STEPS,
     MAX_DEPTH,
@@ -55,7 +55,6 @@ from mha_lint.syntax.module import Module
 from mha_lint.syntax.names import ClassInfo, ModuleNames, collect_small
 from mha_lint.syntax.nodes import FUNCTIONS, TRIES, Block
 
-_CHOOSING = frozenset({"T", "mT", "H", "mH", "data", "real", "ndim"})  # attributes that are operations on tensors
 WORTH_REMEMBERING = 20  # steps: a shorter call is made again
 
 
@@ -327,7 +326,7 @@ class Interpreter(Observer):
     def _applied(self, function: Value, call: Call) -> Value:
         match function:
             case Layer():
-                return torch_api.possible(lambda each: layers.apply(self, function, each))(call)
+                return operations.possible(lambda each: layers.apply(self, function, each))(call)
             case Instance(building=Building() as building):
                 return self._applied(self._built(function.cls, building, call.state), call)
             case Instance(cls) | Self(cls):
@@ -425,7 +424,9 @@ class Interpreter(Observer):
     def _chooses_nothing(self, node: ast.AST) -> bool:
         match node:
             case ast.Attribute(value=ast.Name(id="self"), attr=name):  # of another object, which may be yet to be built
-                return name not in _CHOOSING and not any(cls.is_property(name) for cls in self.names.every_class)
+                return name not in operations.ATTRIBUTES and not any(
+                    cls.is_property(name) for cls in self.names.every_class
+                )
             case ast.Subscript(ctx=ast.Load()) | ast.Slice() | ast.Name() | ast.Constant() | ast.Tuple() | ast.List():
                 return True
             case ast.Assign() | ast.Expr() | ast.AnnAssign() | ast.Return() | ast.Starred() | ast.JoinedStr():

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import ast
-import re
 from typing import TypeVar
 
 from mha_lint.model.fuel import MOST_SEEN, STEPS_OF_OTHERS
 from mha_lint.model.layout import Answer, Shape
 from mha_lint.model.numbering import Numbering
+from mha_lint.model.operations.devices import Meeting
 from mha_lint.model.paths import ContiguousSeen, Frame, OperationSeen, UnbindSeen, ValueSeen, ViewSeen, WeightingSeen
 from mha_lint.model.records import replace
 from mha_lint.model.run import Call, normal
 from mha_lint.model.scale import Scale, ScaleSeen
-from mha_lint.model.torch_api.devices import Meeting
 from mha_lint.model.values import Int, Normalised, State, Tensor, Unknown, Value, tensors
 from mha_lint.syntax.module import Module
 from mha_lint.syntax.names import ClassInfo
+from mha_lint.syntax.words import names_in
 
 Node = TypeVar("Node", bound=ast.AST)
 Seen = TypeVar("Seen")
@@ -70,7 +70,7 @@ class Observer(Numbering):
 
     def mentioned(self, name: str) -> int:
         """How often the function running says a name."""
-        return len(re.findall(rf"\b{re.escape(name)}\b", self.text(self._frames[-1].node)))
+        return names_in(self._frames[-1].node).count(name)
 
     def saw_view(self, node: ast.expr, answer: Answer, tensor: Tensor, target: Shape, *, copies: bool) -> None:
         if answer is Answer.NEVER and self._caught and not copies:
