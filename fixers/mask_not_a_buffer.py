@@ -12,7 +12,7 @@ from mha_lint.syntax.nodes import Function, every_parameter
 
 if TYPE_CHECKING:
     from mha_lint.fixers import Context
-    from mha_lint.model.torch_api.devices import Meeting
+    from mha_lint.model.operations.devices import Meeting
     from mha_lint.rules.base import Hit
     from mha_lint.rules.mask_not_a_buffer import Stray
     from mha_lint.syntax.exact import Exact

@@ -1,9 +1,11 @@
-"""What names mean to attention, wherever they are read."""
+"""What names mean to attention, wherever they are read: patterns of single names, never of the text of code."""
 
 from __future__ import annotations
 
 import re
 from functools import lru_cache
+
+# --- layers and functions --------------------------------------------------------------------------------------------
 
 PROJECTS = re.compile(
     r"^(?:add_)?(?:(?:to|w|proj|fc)_?)?(?:q|k|v|qkv|kv|qk|query|key|value|queries|keys|values)(?:_?(?:proj|lin|linear))?$"
@@ -11,9 +13,39 @@ PROJECTS = re.compile(
 ROTATES = re.compile(  # queries, or queries and keys
     r"(?<![a-z])apply_(?:\w*_)?(?:rope|rotary|rot_emb(?:ed)?)(?![a-z])(?!\w*inplace)", re.IGNORECASE
 )
+KEEPS_MEANING = re.compile(r"norm|drop|layer_?scale|^ls_?\d*$", re.IGNORECASE)  # layers: what they are given stays it
+MAPS = re.compile(r"proj|linear|dense|conv|mlp|ffn|fc|attn|attention", re.IGNORECASE)  # layers that make another of it
+LARGEST = re.compile(r"^(?:a?max|logsumexp)$")  # functions that give the largest of a row, or about that
+ATTENDS = re.compile(r"att(?:n|en|\b)|mha|(?:^|_)heads?|Heads?(?:$|[A-Z])", re.IGNORECASE)  # classes
+BUILDS = re.compile(r"init|reset|build|setup|load", re.IGNORECASE)  # functions that run before a module moves
+TRIES = re.compile(r"(?:^|_)(?:test|bench|benchmark|profile|measure)(?:_|$)")  # functions of no model
+
+# --- tensors ---------------------------------------------------------------------------------------------------------
+
+KEYS = re.compile(r"(?:^|[._x])k(?:$|[_0-9])|key", re.IGNORECASE)
+CACHE = re.compile(r"cache|past|(?<![a-z])kvs?(?![a-z])", re.IGNORECASE)  # of keys and values
+EARLIER = re.compile(r"cache|past|prev|history|(?<![a-z])mems?(?![a-z])", re.IGNORECASE)  # tokens of earlier calls
+ALLOCATED = re.compile(r"cached?(?![a-z])|(?<![a-z])cached?", re.IGNORECASE)  # a cache that is as large as it will be
+ROTATION = re.compile(r"(?:^|_)(?:cos|sin|freqs?)(?:$|_)", re.IGNORECASE)  # what a rotation multiplies with
+BIAS = re.compile(r"bias|alibi|rel_?pos|relative|position", re.IGNORECASE)  # what is added to scores, and masks nothing
+OF_ROWS = re.compile(  # what hides queries, not keys
+    r"rand|bernoulli|drop|isnan|isinf|isfinite|quer(?!\w*len)|row|heads?_?mask|\bgat(?:e|ing)|keepdim|[tT]hresh|topk"
+)
+
+# --- settings --------------------------------------------------------------------------------------------------------
+
+DEVICE = re.compile(r"device|cuda|cpu|meta\b|\bmps\b", re.IGNORECASE)
+OTHER_STRIDES = re.compile(r"(?<![a-z])(?:tpu|xla)(?![a-z])", re.IGNORECASE)  # tensors of XLA have no strides
+TYPE = re.compile(r"^(?:dtype|bfloat16|float\d*|half|double|bool|u?int\d*|long|short)$")
+LOWER_PRECISION = re.compile(r"float16|half|bfloat16|dtype|type_as")
+PRECISION = re.compile(r"dtype|half|fp16|float16|float32|bf16|precision|autocast", re.IGNORECASE)
+MODE = re.compile(r"train|eval|infer|determin|grad_enabled", re.IGNORECASE)  # whether this is training
+STAGE = re.compile(r"prefill|prompt|decod|increment|first|empty|step|generat", re.IGNORECASE)  # of generation
+DROPS_ON_PURPOSE = re.compile(r"mc_?drop|mcd(?:rop|\b)|monte|bayes|uncertain|always|forced?_|stochastic", re.IGNORECASE)
+SETTINGS = re.compile(r"\b(?:config|cfg|conf|args|hparams|params|opts?|options)\b")
 
 
 @lru_cache(maxsize=16384)
-def is_said(pattern: re.Pattern[str], text: str) -> bool:
-    """A text holds what a pattern looks for; the same few texts are asked again on each path."""
-    return pattern.search(text) is not None
+def is_said(meaning: re.Pattern[str], name: str) -> bool:
+    """A name means what a pattern looks for; the same few names are asked again on each path."""
+    return meaning.search(name) is not None

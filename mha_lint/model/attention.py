@@ -20,8 +20,8 @@ from mha_lint.model.interpreter.binding import bind
 from mha_lint.model.interpreter.interpreter import Interpreter
 from mha_lint.model.interpreter.keeping import kept
 from mha_lint.model.layout import Answer
+from mha_lint.model.operations.devices import Meeting
 from mha_lint.model.scale import ScaleSeen
-from mha_lint.model.torch_api.devices import Meeting
 from mha_lint.model.values import ClassValue, Self, State, Unknown, Value, joined
 from mha_lint.model.worth import Worth, worth_of
 from mha_lint.syntax.module import Module

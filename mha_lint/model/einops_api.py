@@ -7,10 +7,10 @@ from string import ascii_letters
 
 from mha_lint.model import layout
 from mha_lint.model.layout import Answer
+from mha_lint.model.operations import OPERATIONS, merged, permuted
 from mha_lint.model.records import replace
 from mha_lint.model.run import Call, normal
 from mha_lint.model.sizes import ONE, Size, equate, product
-from mha_lint.model.torch_api import OPERATIONS, merged, permuted
 from mha_lint.model.values import NOTHING, Const, Tensor, Value, as_size, of_shape
 
 _AXIS = re.compile(r"\(([^()]*)\)|(\S+)")

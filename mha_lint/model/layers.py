@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import ast
-import re
 from collections.abc import Mapping
 
-from mha_lint.model import einops_api, masking, torch_api
+from mha_lint.model import einops_api, masking, operations
+from mha_lint.model.operations.devices import met
 from mha_lint.model.records import replace
 from mha_lint.model.run import Call, Run
 from mha_lint.model.scale import Scale
 from mha_lint.model.sizes import Size, constant
-from mha_lint.model.torch_api.devices import met
 from mha_lint.model.values import (
     NOTHING,
     Const,
@@ -30,7 +29,8 @@ from mha_lint.model.values import (
     of_shape,
 )
 from mha_lint.syntax.nodes import argument, last_name
-from mha_lint.vocabulary import PROJECTS, ROTATES, is_said
+from mha_lint.syntax.words import names_said
+from mha_lint.vocabulary import KEEPS_MEANING, KEYS, MAPS, PROJECTS, ROTATES, is_said
 
 _ELEMENTWISE = frozenset(
     "ReLU GELU SiLU Sigmoid Tanh ReLU6 LeakyReLU ELU Mish Hardswish Softplus QuickGELU "
@@ -89,20 +89,20 @@ def apply(interpreter: Run, layer: Layer, call: Call) -> Value:
     if tensor is None:
         return NOTHING
     if layer.kind in _LINEAR:
-        return replace(torch_api.linear(call, tensor, layer.width_in, layer.width_out), homes=tensor.homes)
+        return replace(operations.linear(call, tensor, layer.width_in, layer.width_out), homes=tensor.homes)
     if layer.kind in _CONVOLUTIONS:
         return replace(_convolution(call, tensor, layer), homes=tensor.homes)
     if layer.kind in _ELEMENTWISE:
-        return torch_api.elementwise(call, tensor)
+        return operations.elementwise(call, tensor)
     if layer.kind == "LayerNorm":
-        return torch_api.OPERATIONS["layer_norm"](replace(call, args=(tensor,)))
+        return operations.OPERATIONS["layer_norm"](replace(call, args=(tensor,)))
     if layer.kind in _NORMS:
         return replace(tensor, strides=None, contiguous=False, roles=tensor.roles | {"normed"}, scale=None)
     match layer.kind:
         case "Identity":
             return tensor
         case "Softmax":
-            made = torch_api.OPERATIONS["softmax"](replace(call, args=(tensor, *layer.items), keywords={}))
+            made = operations.OPERATIONS["softmax"](replace(call, args=(tensor, *layer.items), keywords={}))
             if isinstance(made, Tensor) and made.normalised is not None and layer.node is not None:
                 return replace(made, normalised=replace(made.normalised, node=layer.node))
             return made
@@ -120,12 +120,6 @@ def apply(interpreter: Run, layer: Layer, call: Call) -> Value:
             return NOTHING
 
 
-_KEEPS_MEANING = re.compile(r"norm|drop|layer_?scale|^ls_?\d*$", re.IGNORECASE)
-_KEYS = re.compile(r"(?:^|[._x])k(?:$|[_0-9])|key", re.IGNORECASE)
-_AS_ANOTHER = frozenset("to type_as expand_as".split())  # mask.expand_as(scores) is still a mask
-_MAPS = re.compile(r"proj|linear|dense|conv|mlp|ffn|fc|attn|attention", re.IGNORECASE)
-
-
 def told_by_name(call: Call, blank: Value) -> Value:
     """What is known of the result of something that is applied to a tensor.
 
@@ -137,11 +131,11 @@ def told_by_name(call: Call, blank: Value) -> Value:
     name = last_name(function)
     unknown, single = isinstance(blank, Unknown), len(call.args) == 1
     if unknown and single and isinstance(function, ast.Attribute) and is_said(PROJECTS, name):
-        given = as_tensor(torch_api.expanded(call.args[0], call.state))
+        given = as_tensor(operations.expanded(call.args[0], call.state))
         if given is not None:
-            made = torch_api.linear(call, given, None, None)
+            made = operations.linear(call, given, None, None)
             return replace(made, scale=made.scale.unsure if made.scale else None)
-    tensor = torch_api.expanded(call.args[0], call.state) if call.args else None
+    tensor = operations.expanded(call.args[0], call.state) if call.args else None
     if not isinstance(tensor, Tensor):
         return blank
     if "projection" in tensor.roles and is_said(ROTATES, name) and (tensor.rank or 0) > 3:
@@ -149,13 +143,15 @@ def told_by_name(call: Call, blank: Value) -> Value:
     if not unknown:
         return blank
     key = call.interpreter.key(call.node)
-    if single and is_said(_KEEPS_MEANING, name) and not is_said(_MAPS, name):
-        same = torch_api.elementwise(call, tensor)
+    if single and is_said(KEEPS_MEANING, name) and not is_said(MAPS, name):
+        same = operations.elementwise(call, tensor)
         if isinstance(same, Tensor):
             keeps = "drop" in name.lower()
             roles, scale = (same.roles, same.scale) if keeps else (same.roles | {"normed"}, None)
             return replace(same, strides=None, contiguous=False, assumed=False, key=key, roles=roles, scale=scale)
-    about = frozenset() if name in _AS_ANOTHER else tensor.roles & {"scores", "weights"}
+    if name in operations.TABLE and isinstance(function, ast.Attribute):
+        return blank  # mask.expand_as(scores) is still a mask
+    about = tensor.roles & {"scores", "weights"}
     masked = masking.through_unknown(tensor, call.node)
     return Tensor(key=key, roles=about, masked=masked, inputs=tensor.inputs) if about else blank
 
@@ -163,20 +159,20 @@ def told_by_name(call: Call, blank: Value) -> Value:
 def _turned(call: Call, tensor: Tensor) -> Value:
     """What a rotation gives: queries, or queries and keys where it is given those."""
     assert isinstance(call.node, ast.Call)
-    named = {name: value for name, value in call.keywords.items() if _KEYS.search(name)}
+    named = {name: value for name, value in call.keywords.items() if is_said(KEYS, name)}
     keys = call.args[1] if len(call.args) > 1 else next(iter(named.values()), None)
     second = argument(call.node, 1)
-    written = "" if second is None else call.interpreter.text(second)
+    turned = bool(named) or (second is not None and names_said(KEYS, second))
     if isinstance(keys, Tensor) and "projection" in keys.roles:
         return Sequence((_rotated(call, tensor), _rotated(call, keys)))
-    return Sequence((_rotated(call, tensor), NOTHING)) if named or _KEYS.search(written) else _rotated(call, tensor)
+    return Sequence((_rotated(call, tensor), NOTHING)) if turned else _rotated(call, tensor)
 
 
 def _rotated(call: Call, tensor: Tensor) -> Value:
     """Queries or keys that were rotated by code that is not known: laid out anew, as long as before if nothing else."""
     if (tensor.rank or 0) < 4:
         return NOTHING  # heads may be split off there
-    same = torch_api.elementwise(call, tensor)
+    same = operations.elementwise(call, tensor)
     if not isinstance(same, Tensor):
         return same
     scale = same.scale.unsure if same.scale else None
@@ -185,7 +181,7 @@ def _rotated(call: Call, tensor: Tensor) -> Value:
 
 def _convolution(call: Call, tensor: Tensor, layer: Layer) -> Tensor:
     """(b, c, ...) -> (b, e, ...); the memory format follows the input's."""
-    roles = torch_api.mapped_roles(tensor.roles)
+    roles = operations.mapped_roles(tensor.roles)
     width: Size = layer.width_out if layer.width_out is not None else call.fresh_size("channels")
     scale = Scale(whole=False, maps=frozenset({width}))  # attention over images may do without, or by another width
     tensor = call.interpreter.refine(call.state, tensor, _CONVOLUTIONS[layer.kind])
@@ -198,7 +194,7 @@ def _convolution(call: Call, tensor: Tensor, layer: Layer) -> Tensor:
     # Weights in channels-last format would make the result channels-last.
     new = fresh if tensor.contiguous or tensor.given else of_shape
     result = new(shape, roles=roles, assumed=True, scale=scale)
-    return torch_api.mixed(tensor, result) if keeps and layer.width_in == width else result
+    return operations.mixed(tensor, result) if keeps and layer.width_in == width else result
 
 
 def rearrange_layer(node: ast.Call, args: tuple[Value, ...], keywords: Mapping[str, Value]) -> Value:

@@ -3,43 +3,39 @@
 from __future__ import annotations
 
 import ast
-import re
+from collections.abc import Iterator
 
-from mha_lint.model.marks import BEFORE, SETTLED, ZERO, Masking, Positions
-from mha_lint.model.masks import CAST, COMPARED, FILLED, RANDOM, chosen, mask_after, mask_of, number_of, second, third
-from mha_lint.model.records import replace
+from mha_lint.model.marks import BEFORE, SETTLED, ZERO, Mask, Masking, Positions
+from mha_lint.model.masks import chosen, mask_of, number_of, second, third
 from mha_lint.model.run import Call, Run
 from mha_lint.model.values import Const, Int, Method, Number, Qualified, Tensor, Unknown, Value
-from mha_lint.syntax.nodes import argument, first_index, walk
+from mha_lint.syntax.nodes import argument, children, first_index, last_name, walk
+from mha_lint.syntax.words import name_of
+from mha_lint.vocabulary import LARGEST, LOWER_PRECISION, OF_ROWS, is_said
 
-_ENDS = frozenset("matmul bmm mm baddbmm addmm einsum linear scaled_dot_product_attention sum mean cumsum norm".split())
-_CALCULATES = frozenset("add sub subtract mul multiply div divide true_divide".split())
-_LOWER_PRECISION = re.compile(r"float16|half|bfloat16|dtype|type_as")
+SCORED = frozenset({"scores", "weights"})
+Told = list[Tensor]  # the operands that are scores or weights, or all, where none is
 
 
-def marked(name: str, call: Call, result: Value) -> Value:
-    """The result of an operation, with what it is as a mask, and what it was masked by."""
-    values = (*call.args, *call.keywords.values())
-    watched = (
-        name in FILLED
-        or name in RANDOM
-        or name in ("full", "new_full", "arange", "masked_fill", "where")
-        or name in COMPARED
-    )
-    if name.endswith("_like") and isinstance(result, Tensor):
-        result = replace(result, roles=frozenset(), masked=frozenset())  # its own numbers
-    about = isinstance(result, Tensor) and result.roles & {"scores", "weights"}
-    watched = watched or name in CAST or name in ("to", "type", "bool") or bool(about)
-    if not watched and not _tracked(values):
-        return result
-    mask = None if about else mask_after(name, call)
-    if not isinstance(result, Tensor):
-        unknown = isinstance(result, Unknown) or (isinstance(result, (Int, Number)) and _tracked(values))
-        return Tensor(key=call.interpreter.key(call.node), mask=mask) if mask is not None and unknown else result
-    masked, single = _masked(name, call, result), _single(name, call)
-    if (result.mask, result.masked, result.single) == (mask, masked, single):
-        return result
-    return replace(result, mask=mask, masked=masked, single=single)
+def scored(call: Call) -> Told:
+    """The operands that tell in which ways scores or weights were masked."""
+    tensors = [value for value in (*call.args, *call.keywords.values()) if isinstance(value, Tensor)]
+    return [tensor for tensor in tensors if tensor.roles & SCORED] or tensors
+
+
+def is_tracked(call: Call) -> bool:
+    """Something is known of an operand as a mask, or of what masked it."""
+    return any(map(_is_tracked, call.args)) or any(map(_is_tracked, call.keywords.values()))
+
+
+def _is_tracked(value: Value) -> bool:
+    return isinstance(value, Tensor) and (value.mask is not None or bool(value.masked) or value.single)
+
+
+def as_mask(call: Call, result: Value, mask: Mask | Positions | None) -> Value:
+    """The result that is no tensor, as the mask that it is: where nothing is known of it, or its numbers alone."""
+    unknown = isinstance(result, Unknown) or (isinstance(result, (Int, Number)) and is_tracked(call))
+    return Tensor(key=call.interpreter.key(call.node), mask=mask) if mask is not None and unknown else result
 
 
 def bare(value: Value) -> Value:
@@ -49,36 +45,135 @@ def bare(value: Value) -> Value:
     return value
 
 
-def _tracked(values: tuple[Value, ...]) -> bool:
-    return any(isinstance(v, Tensor) and (v.mask is not None or v.masked or v.single) for v in values)
+# --- in which ways the result was masked: columns of the table -------------------------------------------------------
 
 
-def _masked(name: str, call: Call, result: Tensor) -> frozenset[Masking]:
-    tensors = [value for value in (*call.args, *call.keywords.values()) if isinstance(value, Tensor)]
-    told = [tensor for tensor in tensors if tensor.roles & {"scores", "weights"}] or tensors
-    if "sub" in name and _is_largest(call):
-        told = tensors[:1]
-    known = frozenset[Masking]().union(*(tensor.masked for tensor in told))
-    if name == "add" and sum("scores" in tensor.roles for tensor in told) > 1:
-        known = frozenset(masking for masking in known if masking.kind != "times")  # the other addend has them all
-    if name in ("softmax", "log_softmax"):
-        return frozenset({BEFORE}) if known else known
-    if name == "baddbmm" and "scores" in result.roles:
-        return frozenset() if _adds_nothing(call) else frozenset({Masking("add", call.node)})
-    if name in _ENDS or name in COMPARED:
+def kept(call: Call, result: Tensor, told: Told) -> frozenset[Masking]:
+    """In all the ways in which the operands were."""
+    return frozenset[Masking]().union(*(tensor.masked for tensor in told))
+
+
+def ended(call: Call, result: Tensor, told: Told) -> frozenset[Masking]:
+    """In none: masked numbers were summed with others, or compared."""
+    return frozenset()
+
+
+def before(call: Call, result: Tensor, told: Told) -> frozenset[Masking]:
+    """Weights whose scores were masked, in whatever way."""
+    return frozenset({BEFORE}) if kept(call, result, told) else frozenset()
+
+
+def filled(call: Call, result: Tensor, told: Told) -> frozenset[Masking]:
+    of = call.args[0] if call.args else None
+    ways = _filling(call, of, second(call, "mask"), third(call, "value"), _written(call, 1, "mask"))
+    return kept(call, result, told) | ways
+
+
+def chosen_where(call: Call, result: Tensor, told: Told) -> frozenset[Masking]:
+    known = kept(call, result, told)
+    if len(call.args) != 3:
+        return known
+    where, yes, no = chosen(call)
+    of, value = (no, yes) if isinstance(no, Tensor) and (no.roles or not isinstance(yes, Tensor)) else (yes, no)
+    return known | _filling(call, of, where, value, _written(call, 0, "condition"))
+
+
+def normalised(call: Call, result: Tensor, told: Told) -> frozenset[Masking]:
+    known = kept(call, result, told)
+    return known | {SETTLED} if "weights" in result.roles else known
+
+
+def biased(call: Call, result: Tensor, told: Told) -> frozenset[Masking]:
+    """``torch.baddbmm(bias, q, k)``."""
+    if "scores" not in result.roles or _adds_nothing(call):
         return frozenset()
-    if name == "masked_fill":
-        filled = call.args[0] if call.args else None
-        return known | _filling(call, filled, second(call, "mask"), third(call, "value"), _written(call, 1, "mask"))
-    if name == "where" and len(call.args) == 3:
-        where, yes, no = chosen(call)
-        of, value = (no, yes) if isinstance(no, Tensor) and (no.roles or not isinstance(yes, Tensor)) else (yes, no)
-        return known | _filling(call, of, where, value, _written(call, 0, "condition"))
-    if name == "normalize" and "weights" in result.roles:
-        return known | {SETTLED}
-    if name in _CALCULATES and len(call.args) > 1 and result.roles & {"scores", "weights"}:
-        return known | _calculated(name, call)
-    return known
+    return frozenset({Masking("add", call.node)})
+
+
+def summed(call: Call, result: Tensor, told: Told) -> frozenset[Masking]:
+    known = kept(call, result, told)
+    if sum("scores" in tensor.roles for tensor in told) > 1:
+        known = frozenset(masking for masking in known if masking.kind != "times")  # the other addend has them all
+    return known | _added(call, result)
+
+
+def subtracted(call: Call, result: Tensor, told: Told) -> frozenset[Masking]:
+    if not _is_largest(call):
+        return kept(call, result, told) | _added(call, result)
+    known = kept(call, result, [value for value in call.args[:1] if isinstance(value, Tensor)])
+    operands = _operands(call, result)
+    return known | {SETTLED} if operands is not None and "weights" in operands[0].roles else known
+
+
+def multiplied(call: Call, result: Tensor, told: Told) -> frozenset[Masking]:
+    known, run = kept(call, result, told), call.interpreter
+    operands = _operands(call, result)
+    if operands is None:
+        return known
+    about, other = operands
+    mask = mask_of(other, run)
+    if mask is None or not mask.marks or (isinstance(other, Tensor) and other.roles & SCORED):
+        return known
+    if "weights" not in about.roles:
+        return known | {Masking("times", call.node)}
+    node = call.node
+    written = (node.right if about is call.args[0] else node.left) if isinstance(node, ast.BinOp) else None
+    return known | {Masking("zero", call.node)} if _marks_keys(other, written, run) else known
+
+
+def divided(call: Call, result: Tensor, told: Told) -> frozenset[Masking]:
+    known = kept(call, result, told)
+    operands = _operands(call, result)
+    return known | {SETTLED} if operands is not None and "weights" in operands[0].roles else known
+
+
+def _operands(call: Call, result: Tensor) -> tuple[Tensor, Value] | None:
+    """Scores or weights, and what else than a number they are calculated with."""
+    if len(call.args) < 2 or not result.roles & SCORED:
+        return None
+    left, right = call.args[:2]
+    about, other = (left, right) if isinstance(left, Tensor) and left.roles & SCORED else (right, left)
+    return None if not isinstance(about, Tensor) or isinstance(other, (Int, Number, Const)) else (about, other)
+
+
+def _added(call: Call, result: Tensor) -> set[Masking]:
+    """What a sum or a difference does to scores or weights."""
+    operands = _operands(call, result)
+    if operands is None:
+        return set()
+    about, other = operands
+    if "weights" in about.roles:
+        return {SETTLED}
+    roles = other.roles if isinstance(other, Tensor) else frozenset[str]()
+    if roles & {"scores", "parameter", "projection"}:  # learned biases mask nothing
+        return set()
+    return {Masking("add", call.node, None)}
+
+
+# --- whether the result is float32 because the code says so: columns of the table ------------------------------------
+
+
+def any_single(call: Call) -> bool:
+    """The result is, where an operand is."""
+    return any(isinstance(value, Tensor) and value.single for value in call.args)
+
+
+def is_single(call: Call) -> bool:
+    return True
+
+
+def no_single(call: Call) -> bool:
+    return False
+
+
+def told_single(call: Call) -> bool:
+    """``.to(…)`` and ``.type(…)``."""
+    kinds = [value for word, value in call.keywords.items() if word == "dtype"] or list(call.args[1:])
+    first = next((value for value in call.args if isinstance(value, Tensor)), None)
+    return _cast_to_single(kinds, before=first is not None and first.single)
+
+
+# --- what the code says ----------------------------------------------------------------------------------------------
 
 
 def _written(call: Call, index: int, name: str) -> ast.expr | None:
@@ -105,33 +200,6 @@ def _filling(
     return set() if about_mask else {Masking("fill", call.node, numbers)}
 
 
-def _calculated(name: str, call: Call) -> set[Masking]:
-    """What a sum, product or quotient does to scores or weights."""
-    run = call.interpreter
-    left, right = call.args[:2]
-    about, other = (left, right) if isinstance(left, Tensor) and left.roles & {"scores", "weights"} else (right, left)
-    if not isinstance(about, Tensor) or isinstance(other, (Int, Number, Const)):
-        return set()
-    roles = other.roles if isinstance(other, Tensor) else frozenset[str]()
-    weights = "weights" in about.roles
-    if "mul" in name:
-        mask = mask_of(other, run)
-        if mask is None or not mask.marks or roles & {"scores", "weights"}:
-            return set()
-        if weights:
-            node = call.node
-            written = (node.right if about is left else node.left) if isinstance(node, ast.BinOp) else None
-            return {Masking("zero", call.node)} if _marks_keys(other, written, run) else set()
-        return {Masking("times", call.node)}
-    if weights:
-        return {SETTLED}
-    if "sub" in name and _is_largest(call):
-        return set()
-    if "div" in name or roles & {"scores", "parameter", "projection"}:  # learned biases mask nothing
-        return set()
-    return {Masking("add", call.node, None)}
-
-
 def _adds_nothing(call: Call) -> bool:
     """Whether ``torch.baddbmm(buffer, q, k)`` takes 0 times the buffer, or one of zeros that nothing else has seen."""
     run, node = call.interpreter, call.node
@@ -144,15 +212,12 @@ def _adds_nothing(call: Call) -> bool:
 
 
 def _is_largest(call: Call) -> bool:
-    """Whether the largest score is taken off, which a softmax does not see."""
+    """The largest score is taken off, which a softmax does not see."""
     node = call.node
-    return isinstance(node, ast.BinOp) and bool(_LARGEST.search(call.interpreter.text(node.right)))
-
-
-_LARGEST = re.compile(r"\b(?:a?max|logsumexp)\(")
-_OF_ROWS = re.compile(
-    r"rand|bernoulli|drop|isnan|isinf|isfinite|quer(?!\w*len|\w*\.s)|row|heads?_?mask|\bgat(?:e|ing)|\.all\(|\.any\(|keepdim|[tT]hresh|topk"
-)
+    if not isinstance(node, ast.BinOp):
+        return False
+    called = (last_name(each.func) for each in walk(node.right) if isinstance(each, ast.Call))
+    return any(is_said(LARGEST, name) for name in called)
 
 
 def _marks_keys(where: Value | None, written: ast.expr | None, run: Run) -> bool:
@@ -163,11 +228,30 @@ def _marks_keys(where: Value | None, written: ast.expr | None, run: Run) -> bool
     if (isinstance(where, Tensor) and where.roles) or (mask is not None and mask.random):
         return False
     key = where.key if isinstance(where, (Tensor, Unknown)) else None
+    if key is not None and is_said(OF_ROWS, key):
+        return False
     made = None if key is None else run.node(key)
     code = [node for node in (made, written) if node is not None]
-    if any(_is_column(node) for node in walk(*code)):
-        return False
-    return not any(_OF_ROWS.search(text) for text in (key or "", *map(run.text, code)))
+    return not any(_is_of_rows(node) for node in _worth_reading(code))
+
+
+def _worth_reading(code: list[ast.AST]) -> Iterator[ast.AST]:
+    """The nodes of a mask as it is written, but for what is only asked how large it is: ``query.shape``."""
+    pending = list(code)
+    while pending:
+        node = pending.pop()
+        yield node
+        sized = isinstance(node, ast.Attribute) and node.attr in ("shape", "size")
+        pending += [] if sized else children(node)
+
+
+def _is_of_rows(node: ast.AST) -> bool:
+    """An expression is about whole rows: by its names, or because it asks something of each, or makes a column."""
+    match node:
+        case ast.Call(func=ast.Attribute(attr="all" | "any")):
+            return True
+        case _:
+            return is_said(OF_ROWS, name_of(node)) or _is_column(node)
 
 
 def _is_column(node: ast.AST) -> bool:
@@ -184,19 +268,6 @@ def _is_column(node: ast.AST) -> bool:
             return False
 
 
-def _single(name: str, call: Call) -> bool:
-    """Whether the result is float32 because the code says so."""
-    tensors = [value for value in call.args if isinstance(value, Tensor)]
-    if name == "float":
-        return True
-    if name in ("to", "type"):
-        kinds = [value for word, value in call.keywords.items() if word == "dtype"] or list(call.args[1:])
-        return _cast_to_single(kinds, before=any(tensor.single for tensor in tensors[:1]))
-    if name in ("half", "bfloat16", "type_as") or name in COMPARED:
-        return False
-    return any(tensor.single for tensor in tensors)
-
-
 def _cast_to_single(kinds: list[Value], *, before: bool) -> bool:
     """Whether ``.to(…)`` gives float32: what is told of the type, or of a tensor that has it."""
     for kind in kinds:
@@ -207,7 +278,7 @@ def _cast_to_single(kinds: list[Value], *, before: bool) -> bool:
                 return isinstance(receiver, Tensor) and receiver.single
             case Tensor(single=single):
                 return single
-            case Qualified(name) | Unknown(str(name)) if _LOWER_PRECISION.search(name):
+            case Qualified(name) | Unknown(str(name)) if is_said(LOWER_PRECISION, name):
                 return False
     return before
 

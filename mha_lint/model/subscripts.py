@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import ast
-import re
 
-from mha_lint.model import masking, masks, torch_api
+from mha_lint.model import masking, masks, operations
 from mha_lint.model.interpreter import operators
 from mha_lint.model.records import replace
 from mha_lint.model.run import Run, normal
@@ -30,8 +29,8 @@ from mha_lint.model.values import (
     integer,
 )
 from mha_lint.syntax import nodes
-
-_ALLOCATED = re.compile(r"cached?(?![a-z])|(?<![a-z])cached?", re.IGNORECASE)
+from mha_lint.syntax.words import names_said
+from mha_lint.vocabulary import ALLOCATED
 
 
 def subscript(run: Run, node: ast.Subscript, state: State) -> Value:
@@ -42,9 +41,9 @@ def subscript(run: Run, node: ast.Subscript, state: State) -> Value:
 
 def _item(run: Run, base: Value, indices: list[Value], node: ast.Subscript, state: State) -> Value:
     if isinstance(base, ShapeOf):
-        base = torch_api.shape_of(normal(as_tensor(base.tensor) or Tensor(), state))
+        base = operations.shape_of(normal(as_tensor(base.tensor) or Tensor(), state))
     elif isinstance(base, Leading):
-        base = torch_api.expanded(base, state)
+        base = operations.expanded(base, state)
     match base, indices:
         case Sequence(items), [Int(size)] if size.constant is not None:
             at = size.constant
@@ -61,7 +60,7 @@ def _item(run: Run, base: Value, indices: list[Value], node: ast.Subscript, stat
         case ShapeOf(tensor), [Int(size)] if size.constant is not None:
             known_tensor = as_tensor(tensor)
             assert known_tensor is not None
-            return torch_api.dimension(known_tensor, size.constant)
+            return operations.dimension(known_tensor, size.constant)
         case ShapeOf(tensor), [Slice(None, Int(size), None)] if size.constant is not None and size.constant < 0:
             return _leading(run, as_tensor(tensor), -size.constant, node)
         case Leading(key, items), [Int(size)] if size.constant is not None and size.constant < 0:
@@ -78,17 +77,17 @@ def _item(run: Run, base: Value, indices: list[Value], node: ast.Subscript, stat
             indexable = as_tensor(base)
             assert indexable is not None
             taken = indexed(run, normal(indexable, state), indices, node, state)
-            if isinstance(taken, Tensor) and _is_filled_part(run, node, indices):
+            if isinstance(taken, Tensor) and _is_filled_part(node, indices):
                 return taken.having("cached")
             return taken
         case _:
             return Unknown(run.key(node))
 
 
-def _is_filled_part(run: Run, node: ast.Subscript, indices: list[Value]) -> bool:
+def _is_filled_part(node: ast.Subscript, indices: list[Value]) -> bool:
     """Whether this is what has been filled of a cache that was allocated whole: ``self.k_cache[:b, : start + t]``."""
     cuts = any(isinstance(index, Slice) and index.stop is not None for index in indices)
-    return cuts and _ALLOCATED.search(run.text(node.value)) is not None
+    return cuts and names_said(ALLOCATED, node.value)
 
 
 def _leading(run: Run, tensor: Tensor | None, left_out: int, node: ast.Subscript) -> Value:
@@ -125,17 +124,17 @@ def indexed(run: Run, tensor: Tensor, indices: list[Value], node: ast.expr, stat
     for index in full:
         match index:
             case Const(None):
-                tensor = torch_api.inserted(tensor, dim)
+                tensor = operations.inserted(tensor, dim)
                 dim += 1
             case Int():
-                tensor = torch_api.without(tensor, dim)
+                tensor = operations.without(tensor, dim)
             case Slice(start, stop, step):
                 assert tensor.shape is not None
                 feature = dim == len(tensor.shape) - 1 and tensor.scale is not None and tensor.scale.product is None
                 cut = _cut(run, tensor.shape[dim], start, stop, step, node, state, within=feature)
                 if cut is None:
                     return plain
-                tensor = torch_api.resized(tensor, dim, cut)
+                tensor = operations.resized(tensor, dim, cut)
                 if step is not None and tensor.strides is not None:
                     pace = as_size(step)
                     strides = None if pace is None else (

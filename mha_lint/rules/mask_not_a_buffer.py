@@ -14,7 +14,7 @@ from mha_lint.syntax.nodes import FUNCTIONS
 
 if TYPE_CHECKING:
     from mha_lint.model.attention import FileModel
-    from mha_lint.model.torch_api.devices import Meeting
+    from mha_lint.model.operations.devices import Meeting
     from mha_lint.syntax.names import ClassInfo
     from mha_lint.syntax.places import Places
 

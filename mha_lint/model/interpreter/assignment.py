@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 
-from mha_lint.model import torch_api
+from mha_lint.model import operations
 from mha_lint.model.interpreter import operators
 from mha_lint.model.records import replace
 from mha_lint.model.run import Call, Run, normal
@@ -90,7 +90,7 @@ def _assign_items(run: Run, target: ast.Subscript, held: Value, value: Value, st
     one = not isinstance(index, (ast.Slice, ast.Tuple))
     if one and as_factor(value) is not None and held.roles & {"scores", "weights"}:
         call = Call(run, state, target, (held, run.evaluate(index, state), value), {})
-        filled = torch_api.OPERATIONS["masked_fill"](call)
+        filled = operations.OPERATIONS["masked_fill"](call)
         if isinstance(filled, Tensor):
             overwrite(run, target.value, replace(held, masked=filled.masked), state)
     elif held.mask is not None:
@@ -103,7 +103,7 @@ def _parts(run: Run, elements: list[ast.expr], value: Value, source: ast.expr, s
     if isinstance(value, ShapeOf) and not starred:
         known = normal(as_tensor(value.tensor) or Tensor(), state)
         known = run.refine(state, known, count)
-        value = torch_api.shape_of(known) if known.shape is not None else NOTHING
+        value = operations.shape_of(known) if known.shape is not None else NOTHING
     if isinstance(value, Tensor) and not starred:
         value = unpacked(run, value, count, source, state)
     if isinstance(value, Unknown) and isinstance(source, ast.Tuple):
@@ -130,10 +130,10 @@ def _shape_and_more(run: Run, source: ast.Tuple, count: int, starred: list[int],
     dims = count - len(rest) - len(starred)
     last = [run.evaluate(element, state) for element in rest]
     if not starred and dims > 0:
-        known = torch_api.shape_of(run.refine(state, normal(tensor, state), dims))
+        known = operations.shape_of(run.refine(state, normal(tensor, state), dims))
         return Sequence((*known.items, *last)) if isinstance(known, Sequence) else NOTHING
     if starred == [0] and dims >= 0:
-        return Sequence((NOTHING, *(torch_api.dimension(tensor, at) for at in range(-dims, 0)), *last))
+        return Sequence((NOTHING, *(operations.dimension(tensor, at) for at in range(-dims, 0)), *last))
     return NOTHING
 
 
@@ -142,7 +142,7 @@ def unpacked(run: Run, tensor: Tensor, count: int | None, source: ast.expr, stat
     tensor = normal(tensor, state)
     if tensor.shape is None:
         return Repeated(Tensor(roles=tensor.roles, merge=tensor.merge, scale=tensor.scale))
-    parts = torch_api.unbound(Call(run, state, source, (tensor,), {}), tensor, 0)
+    parts = operations.unbound(Call(run, state, source, (tensor,), {}), tensor, 0)
     if isinstance(parts, Repeated) and count is not None and tensor.shape[0].constant is None:
         return Sequence((parts.item,) * count)
     return parts

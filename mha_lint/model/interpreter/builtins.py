@@ -6,13 +6,13 @@ from collections.abc import Callable
 from contextlib import suppress
 from math import isfinite
 
-from mha_lint.model import torch_api
+from mha_lint.model import operations
 from mha_lint.model.factors import Factor, of_number
 from mha_lint.model.interpreter import assignment
+from mha_lint.model.operations import OPERATIONS
 from mha_lint.model.records import replace
 from mha_lint.model.run import Call, Run
 from mha_lint.model.sizes import Size, symbol
-from mha_lint.model.torch_api import OPERATIONS
 from mha_lint.model.values import (
     NOTHING,
     Const,
@@ -81,7 +81,7 @@ def _len(run: Run, call: Call) -> Value:
         case (Repeated(_, Size() as count),):
             return Int(count)
         case (Tensor() as tensor,):
-            return torch_api.dimension(tensor, 0)
+            return operations.dimension(tensor, 0)
         case _:
             return Unknown(run.key(call.node))
 

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import ast
 
-from mha_lint.model import einops_api, layers, masks, torch_api
+from mha_lint.model import einops_api, layers, masks, operations
 from mha_lint.model.interpreter import assignment
 from mha_lint.model.interpreter.builtins import BUILTINS
 from mha_lint.model.marks import Mask
+from mha_lint.model.operations import OPERATIONS
+from mha_lint.model.operations.devices import met
 from mha_lint.model.records import replace
 from mha_lint.model.run import Call, Run, normal
-from mha_lint.model.torch_api import OPERATIONS
-from mha_lint.model.torch_api.devices import met
-from mha_lint.model.torch_api.joining import CACHE
 from mha_lint.model.values import (
     NONE,
     NOTHING,
@@ -32,12 +31,12 @@ from mha_lint.model.values import (
     Value,
     as_tensor,
 )
+from mha_lint.syntax.words import names_said
+from mha_lint.vocabulary import CACHE
 
 _RESHAPING_IN_PLACE = frozenset(
     "transpose_ swapaxes_ swapdims_ t_ squeeze_ unsqueeze_ resize_ resize_as_ set_ as_strided_".split()
 )
-
-_ARITHMETIC = frozenset("add sub mul div masked_fill".split())  # what the interpreter follows in place
 
 
 def call(run: Run, node: ast.Call, state: State) -> Value:
@@ -53,7 +52,7 @@ def call(run: Run, node: ast.Call, state: State) -> Value:
         if not isinstance(arg, ast.Starred):
             args.append(run.evaluate(arg, state))
             continue
-        value = torch_api.expanded(_sizes(run.evaluate(arg.value, state), state), state)
+        value = operations.expanded(_sizes(run.evaluate(arg.value, state), state), state)
         if isinstance(value, Sequence):
             args += value.items
             continue
@@ -71,7 +70,7 @@ def call(run: Run, node: ast.Call, state: State) -> Value:
 
 def _sizes(value: Value, state: State) -> Value:
     if isinstance(value, ShapeOf):
-        return torch_api.shape_of(normal(as_tensor(value.tensor) or Tensor(), state))
+        return operations.shape_of(normal(as_tensor(value.tensor) or Tensor(), state))
     return value
 
 
@@ -106,30 +105,30 @@ def call_method(run: Run, receiver: Value, name: str, call: Call) -> Value:
             return operation(replace(call, args=(tensor, *call.args)))
         if name == "astype" and isinstance(receiver, Tensor) and receiver.mask is not None:
             call = replace(call, args=(receiver, *call.args))
-            return replace(receiver, mask=masks.mask_after(name, call))
+            return replace(receiver, mask=masks.as_array_type(call))
         if name.endswith("_") and not name.startswith("__") and isinstance(receiver, Tensor):
             if name != "copy_":  # which copies from any device
                 met(call, (receiver, *call.args))
             return _in_place(run, receiver, name, call)
     if isinstance(receiver, (Sequence, Repeated)) and name == "append" and len(call.args) == 1:
         return _append(run, receiver, call)
-    if name == "update" and len(call.args) > 1 and _is_cache(run, call.node):
+    if name == "update" and len(call.args) > 1 and _is_cache(call.node):
         key = run.key(call.node)
         return Sequence(tuple(Tensor(key=f"{key}.{part}", roles=frozenset({"cached"})) for part in (0, 1)))
     return Unknown(run.key(call.node))
 
 
-def _is_cache(run: Run, node: ast.expr) -> bool:
+def _is_cache(node: ast.expr) -> bool:
     """Whether what a method is called of is named as a cache of keys and values."""
     function = node.func if isinstance(node, ast.Call) else None
-    return isinstance(function, ast.Attribute) and CACHE.search(run.text(function.value)) is not None
+    return isinstance(function, ast.Attribute) and names_said(CACHE, function.value)
 
 
 def _in_place(run: Run, receiver: Tensor, name: str, call: Call) -> Value:
     """``x.div_(y)``: the same memory, with what ``x / y`` means; so for what is known of a mask, or was masked."""
     operation = OPERATIONS.get(name[:-1])
     node = call.node
-    arithmetic = operation is not None and name[:-1] in _ARITHMETIC
+    arithmetic = operation is not None and operations.TABLE[name[:-1]].in_place
     masks_it = (receiver.mask is not None or receiver.masked or name == "masked_fill_") and name != "requires_grad_"
     if not arithmetic and not masks_it:
         return receiver

@@ -5,14 +5,13 @@ from __future__ import annotations
 import ast
 from collections.abc import Callable
 
+from mha_lint.model import operations
 from mha_lint.model.fuel import MAX_STATES
 from mha_lint.model.interpreter.meter import Meter
 from mha_lint.model.interpreter.paths import Trail
 from mha_lint.model.values import Instance, State, Value
 from mha_lint.syntax import nodes
 from mha_lint.syntax.names import ModuleNames
-
-_CHOOSING = frozenset({"T", "mT", "H", "mH", "data", "real", "ndim"})  # attributes that are operations on tensors
 
 
 class Choices:
@@ -63,7 +62,9 @@ class Choices:
     def _chooses_nothing(self, node: ast.AST) -> bool:
         match node:
             case ast.Attribute(value=ast.Name(id="self"), attr=name):  # of another object, which may be yet to be built
-                return name not in _CHOOSING and not any(cls.is_property(name) for cls in self._names.every_class)
+                return name not in operations.ATTRIBUTES and not any(
+                    cls.is_property(name) for cls in self._names.every_class
+                )
             case ast.Subscript(ctx=ast.Load()) | ast.Slice() | ast.Name() | ast.Constant() | ast.Tuple() | ast.List():
                 return True
             case ast.Assign() | ast.Expr() | ast.AnnAssign() | ast.Return() | ast.Starred() | ast.JoinedStr():

@@ -7,11 +7,11 @@ from collections.abc import Callable, Hashable, Mapping
 from functools import lru_cache
 from typing import Any
 
-from mha_lint.model import subscripts, torch_api
+from mha_lint.model import operations, subscripts
 from mha_lint.model.factors import of_number
 from mha_lint.model.interpreter import assignment, calls, keeping, operators
+from mha_lint.model.operations import OPERATIONS
 from mha_lint.model.run import Call, Run, normal
-from mha_lint.model.torch_api import OPERATIONS
 from mha_lint.model.values import (
     NOTHING,
     ClassValue,
@@ -99,8 +99,8 @@ def _sequence(run: Run, node: ast.Tuple | ast.List, state: State) -> Value:
             continue
         value = run.evaluate(element.value, state)
         if isinstance(value, ShapeOf):
-            value = torch_api.shape_of(normal(as_tensor(value.tensor) or Tensor(), state))
-        value = torch_api.expanded(value, state)
+            value = operations.shape_of(normal(as_tensor(value.tensor) or Tensor(), state))
+        value = operations.expanded(value, state)
         if isinstance(value, Sequence):
             items += value.items
         elif isinstance(value, Leading) and not items and not lead:
@@ -189,10 +189,9 @@ def _tensor_attribute(
     assert tensor is not None
     tensor = normal(tensor, state)
     if name == "shape":
-        return torch_api.shape_of(tensor)
-    if name in ("T", "mT", "H", "mH", "data", "real", "ndim") and not (given and name == "real"):
-        table = {"H": "T", "mH": "mT"}
-        return OPERATIONS[table.get(name, name)](Call(run, state, node, (tensor,), {}))
+        return operations.shape_of(tensor)
+    if name in operations.ATTRIBUTES and not (given and name == "real"):
+        return OPERATIONS[name](Call(run, state, node, (tensor,), {}))
     if not given or (called and (name in OPERATIONS or name == "update" or name.endswith("_"))):
         return Method(base, name)
     return Unknown(f"{base.key}.{name}" if base.key is not None else None)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 
-from mha_lint.model import layers, torch_api
+from mha_lint.model import layers, operations
 from mha_lint.model.fuel import MAX_DEPTH
 from mha_lint.model.interpreter import binding, calls
 from mha_lint.model.interpreter.functions import outcomes_of
@@ -89,7 +89,7 @@ def apply(run: Machine, function: Value, call: Call) -> Value:
 def _applied(run: Machine, function: Value, call: Call) -> Value:
     match function:
         case Layer():
-            return torch_api.possible(lambda each: layers.apply(run, function, each))(call)
+            return operations.possible(lambda each: layers.apply(run, function, each))(call)
         case Instance(building=Building() as building):
             return _applied(run, _built(run, function.cls, building, call.state), call)
         case Instance(cls) | Self(cls):

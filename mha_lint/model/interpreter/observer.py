@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import re
 from typing import TypeVar
 
 from mha_lint.model.events import ContiguousSeen, OperationSeen, UnbindSeen, ValueSeen, ViewSeen, WeightingSeen
@@ -12,12 +11,13 @@ from mha_lint.model.interpreter.meter import Meter
 from mha_lint.model.interpreter.numbering import Numbering
 from mha_lint.model.interpreter.paths import Stack
 from mha_lint.model.layout import Answer, Shape
+from mha_lint.model.operations.devices import Meeting
 from mha_lint.model.records import replace
 from mha_lint.model.run import Call, normal
 from mha_lint.model.scale import Scale, ScaleSeen
-from mha_lint.model.torch_api.devices import Meeting
 from mha_lint.model.values import Int, Normalised, State, Tensor, Unknown, Value, tensors
 from mha_lint.syntax.names import ClassInfo
+from mha_lint.syntax.words import names_in
 
 Node = TypeVar("Node", bound=ast.AST)
 Seen = TypeVar("Seen")
@@ -62,7 +62,7 @@ class Observer:
 
     def mentioned(self, name: str) -> int:
         """How often the function running says a name."""
-        return len(re.findall(rf"\b{re.escape(name)}\b", self._numbering.text(self._stack.frames[-1].node)))
+        return names_in(self._stack.frames[-1].node).count(name)
 
     def saw_view(self, node: ast.expr, answer: Answer, tensor: Tensor, target: Shape, *, copies: bool) -> None:
         if answer is Answer.NEVER and self._stack.caught and not copies:

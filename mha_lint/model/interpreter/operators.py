@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import ast
 import operator
-import re
 from collections.abc import Callable
 
-from mha_lint.model import masking, torch_api
+from mha_lint.model import masking, operations
 from mha_lint.model.factors import Factor, of_number
 from mha_lint.model.fuel import MAX_ITEMS
+from mha_lint.model.operations import OPERATIONS
 from mha_lint.model.records import replace
 from mha_lint.model.run import Call, Run
 from mha_lint.model.sizes import ONE, Size, constant, equate, symbol
-from mha_lint.model.torch_api import OPERATIONS
 from mha_lint.model.values import (
     NONE,
     NOTHING,
@@ -35,7 +34,9 @@ from mha_lint.model.values import (
     as_size,
     truth,
 )
-from mha_lint.vocabulary import is_said
+from mha_lint.syntax.nodes import dotted
+from mha_lint.syntax.words import names_said
+from mha_lint.vocabulary import BIAS, OTHER_STRIDES, ROTATION
 
 
 def binary_operation(run: Run, node: ast.BinOp, state: State) -> Value:
@@ -43,52 +44,20 @@ def binary_operation(run: Run, node: ast.BinOp, state: State) -> Value:
     return binary(run, node.op, left, right, node, state)
 
 
-_NAMES: dict[type[ast.AST], str] = {
-    ast.Add: "add",
-    ast.Sub: "sub",
-    ast.Mult: "mul",
-    ast.Div: "div",
-    ast.BitAnd: "logical_and",
-    ast.BitOr: "logical_or",
-    ast.Eq: "eq",
-    ast.NotEq: "ne",
-    ast.Lt: "lt",
-    ast.LtE: "le",
-    ast.Gt: "gt",
-    ast.GtE: "ge",
-}  # torch's names for what the operators do to tensors
-
-
 def binary(run: Run, sign: ast.operator, left: Value, right: Value, node: ast.expr, state: State) -> Value:
     result = _binary(run, sign, masking.bare(left), masking.bare(right), node, state)
-    name = _NAMES.get(type(sign), "")
-    if not name or (not isinstance(left, Tensor) and not isinstance(right, Tensor)):
+    row = operations.BY_SIGN.get(type(sign))
+    if row is None or not (isinstance(left, Tensor) or isinstance(right, Tensor)):
         return result
-    call = Call(run, state, node, (left, right), {})
-    result = masking.marked(name, call, result)
-    if name == "add":
-        run.saw_operation(name, call, result)
-    return result
+    return operations.told(row, Call(run, state, node, (left, right), {}), result)
 
 
 def _binary(run: Run, sign: ast.operator, left: Value, right: Value, node: ast.expr, state: State) -> Value:
     if isinstance(left, Tensor) or isinstance(right, Tensor):
-        call = Call(run, state, node, (left, right), {})
-        if isinstance(sign, ast.MatMult):
-            return OPERATIONS["matmul"](call)
-        if isinstance(sign, ast.Add):
-            run.saw_sum(left, right)
-        if isinstance(sign, ast.Div):
-            return OPERATIONS["div"](call)
-        if isinstance(sign, ast.Mult):
-            if _rotates(run, left, right, node):
-                return torch_api.elementwise(call, left, right)
-            return OPERATIONS["mul"](call)
-        result = torch_api.elementwise(call, left, right)
-        return _biased(run, result, node) if isinstance(result, Tensor) and result.scale is not None else result
+        return _of_tensors(run, sign, left, right, node, state)
     if isinstance(sign, ast.MatMult):
         return OPERATIONS["matmul"](Call(run, state, node, (left, right), {}))
-    left, right = torch_api.expanded(left, state), torch_api.expanded(right, state)
+    left, right = operations.expanded(left, state), operations.expanded(right, state)
     if isinstance(left, Sequence) and isinstance(right, Sequence) and isinstance(sign, ast.Add):
         return Sequence(left.items + right.items) if len(left.items) + len(right.items) <= MAX_ITEMS else NOTHING
     if isinstance(left, Leading) and isinstance(right, Sequence) and isinstance(sign, ast.Add):
@@ -107,6 +76,19 @@ def _binary(run: Run, sign: ast.operator, left: Value, right: Value, node: ast.e
     return Number(_calculated(sign, left, right, state)) if size is None else Int(size)
 
 
+def _of_tensors(run: Run, sign: ast.operator, left: Value, right: Value, node: ast.expr, state: State) -> Value:
+    call = Call(run, state, node, (left, right), {})
+    if isinstance(sign, ast.Add):
+        run.saw_sum(left, right)
+    if isinstance(sign, ast.Mult) and _rotates(left, right, node):
+        return operations.elementwise(call, left, right)
+    row = operations.BY_SIGN.get(type(sign))
+    result = operations.elementwise(call, left, right) if row is None else operations.computed(row, call)
+    if isinstance(sign, (ast.Mult, ast.Div, ast.MatMult)) or not isinstance(result, Tensor) or result.scale is None:
+        return result
+    return _biased(result, node)
+
+
 def _quotient(number: int, by: Size) -> Int | None:
     """``8 / 2``: a whole number, which the code may go on to use as a size; ``1 / 2`` and ``1 / d`` are none."""
     if not by.constant or number % by.constant:
@@ -114,23 +96,17 @@ def _quotient(number: int, by: Size) -> Int | None:
     return Int(constant(number // by.constant))
 
 
-_ROTATION = re.compile(r"(?:^|[._])(?:cos|sin|freqs?)(?:$|[\W_])", re.IGNORECASE)
-
-
-def _rotates(run: Run, left: Value, right: Value, node: ast.expr) -> bool:
+def _rotates(left: Value, right: Value, node: ast.expr) -> bool:
     """Whether a projection is multiplied by sines or cosines: a rotation scales nothing."""
     if not isinstance(node, ast.BinOp) or isinstance(left, (Int, Number)) or isinstance(right, (Int, Number)):
         return False
-    return any(is_said(_ROTATION, run.text(each)) for each in (node.left, node.right))
+    return names_said(ROTATION, node.left, node.right)
 
 
-_BIAS = re.compile(r"bias|alibi|rel_?pos|relative|position", re.IGNORECASE)
-
-
-def _biased(run: Run, result: Tensor, node: ast.expr) -> Tensor:
+def _biased(result: Tensor, node: ast.expr) -> Tensor:
     """Scores with a bias that is learned, to which they may be scaled."""
     assert result.scale is not None
-    biased = not isinstance(node, ast.BinOp) or is_said(_BIAS, run.text(node))
+    biased = not isinstance(node, ast.BinOp) or names_said(BIAS, node)
     return replace(result, scale=result.scale.unsure) if biased else result
 
 
@@ -191,10 +167,10 @@ def divided(left: Size, right: Size, state: State, *, by_text: str) -> Size:
 
 def unary_operation(run: Run, node: ast.UnaryOp, state: State) -> Value:
     value = run.evaluate(node.operand, state)
-    if isinstance(value, Tensor) and isinstance(node.op, (ast.USub, ast.Invert)):
-        name = "neg" if isinstance(node.op, ast.USub) else "logical_not"
-        return masking.marked(name, Call(run, state, node, (value,), {}), _unary(run, node, masking.bare(value), state))
-    return _unary(run, node, value, state)
+    row = operations.BY_SIGN.get(type(node.op))
+    if row is None or not isinstance(value, Tensor):
+        return _unary(run, node, value, state)
+    return operations.told(row, Call(run, state, node, (value,), {}), _unary(run, node, masking.bare(value), state))
 
 
 def _unary(run: Run, node: ast.UnaryOp, value: Value, state: State) -> Value:
@@ -203,7 +179,7 @@ def _unary(run: Run, node: ast.UnaryOp, value: Value, state: State) -> Value:
             if isinstance(value, Int):
                 return Int(-value.size)
             if isinstance(value, Tensor):
-                return torch_api.elementwise(Call(run, state, node, (value,), {}), value)
+                return operations.elementwise(Call(run, state, node, (value,), {}), value)
             factor = as_factor(value)
             return Number(None if factor is None else -factor)
         case ast.Not():
@@ -243,10 +219,10 @@ def comparison(run: Run, node: ast.Compare, state: State) -> Value:
         return Unknown(run.key(node))
     right = run.evaluate(node.comparators[0], state)
     result = _compared(run, node, masking.bare(left), masking.bare(right), state)
-    name = _NAMES.get(type(node.ops[0]), "")
-    if name and (isinstance(left, Tensor) or isinstance(right, Tensor)):
-        return masking.marked(name, Call(run, state, node, (left, right), {}), result)
-    return result
+    row = operations.BY_SIGN.get(type(node.ops[0]))
+    if row is None or not (isinstance(left, Tensor) or isinstance(right, Tensor)):
+        return result
+    return operations.told(row, Call(run, state, node, (left, right), {}), result)
 
 
 def _compared(run: Run, node: ast.Compare, left: Value, right: Value, state: State) -> Value:
@@ -266,7 +242,7 @@ def _compared(run: Run, node: ast.Compare, left: Value, right: Value, state: Sta
             if (low := as_int(left)) is not None and (high := as_int(right)) is not None:
                 return Const(_ORDERS[type(sign)](low, high))
     if isinstance(left, Tensor) or isinstance(right, Tensor):
-        return torch_api.elementwise(Call(run, state, node, (left, right), {}), left, right)
+        return operations.elementwise(Call(run, state, node, (left, right), {}), left, right)
     return Unknown(run.key(node))
 
 
@@ -291,8 +267,9 @@ def is_none(value: Value) -> bool | None:
             return False
 
 
-# Tensors of XLA have no strides, those in channels-last format others: nothing is said of code for them alone.
-_OTHER_STRIDES = re.compile(r"(?<![a-z])(?:tpu|xla)(?![a-z])|^(?:self\.)?channels_last$", re.IGNORECASE)
+def _asks_for_other_strides(test: ast.expr) -> bool:
+    """Tensors of XLA have no strides, those in channels-last format others: nothing is said of code for them alone."""
+    return dotted(test) in ("channels_last", "self.channels_last") or names_said(OTHER_STRIDES, test)
 
 
 def decide(run: Run, test: ast.expr, state: State) -> bool:
@@ -352,7 +329,7 @@ def _decide_atom(run: Run, test: ast.expr, text: str, state: State, *, negated: 
     known = truth(run.evaluate(test, state))
     if known is not None:
         return known != negated
-    if is_said(_OTHER_STRIDES, text):
+    if _asks_for_other_strides(test):
         return False
     if text in state.conditions:
         return state.conditions[text]

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from mha_lint.model import layout
+from mha_lint.model.operations.arguments import target_sizes
 from mha_lint.model.run import Call
 from mha_lint.model.sizes import symbol
-from mha_lint.model.torch_api.call import operation, target_sizes
 from mha_lint.model.values import (
     NOTHING,
     Int,
@@ -20,8 +20,7 @@ from mha_lint.model.values import (
 )
 
 
-@operation("size")
-def _size(call: Call) -> Value:
+def size(call: Call) -> Value:
     tensor = call.tensor()
     if tensor is None:
         return NOTHING
@@ -43,20 +42,17 @@ def dimension(tensor: Tensor, dim: int) -> Value:
     return NOTHING if tensor.key is None else Int(symbol(f"{tensor.key}.shape[{dim}]"))
 
 
-@operation("dim", "ndimension", "ndim")
-def _dim(call: Call) -> Value:
+def dim(call: Call) -> Value:
     tensor = call.tensor()
     return NOTHING if tensor is None or tensor.rank is None else integer(tensor.rank)
 
 
-@operation("numel", "nelement")
-def _numel(call: Call) -> Value:
+def numel(call: Call) -> Value:
     tensor = call.tensor()
     return NOTHING if tensor is None or tensor.shape is None else Int(layout.numel(tensor.shape))
 
 
-@operation("zeros", "ones", "empty", "rand", "randn", "full", "new_zeros", "new_ones", "new_empty", "new_full")
-def _filled(call: Call) -> Value:
+def filled(call: Call) -> Value:
     values = call.args
     if (isinstance(values[0], Tensor) if values else False) or call.interpreter.is_method(call.node):
         values = values[1:]
@@ -68,35 +64,16 @@ def _filled(call: Call) -> Value:
     return fresh(tuple(call.fresh_size(f"n{i}") if size is None else size for i, size in enumerate(sizes)))
 
 
-@operation(
-    "sum",
-    "mean",
-    "amax",
-    "amin",
-    "logsumexp",
-    "cumsum",
-    "tril",
-    "triu",
-    "flip",
-    "roll",
-    "gather",
-    "index_select",
-    "norm",
-    "std",
-    "var",
-)
-def _somehow(call: Call) -> Value:
+def somehow(call: Call) -> Value:
     """Operations whose result's shape nobody has asked for so far."""
     return Tensor()
 
 
-@operation("eye")
-def _eye(call: Call) -> Value:
+def eye(call: Call) -> Value:
     sizes = [as_size(value) for value in call.args[:2]]
     shape = tuple(call.fresh_size("n") if size is None else size for size in (sizes * 2)[:2])
     return fresh(shape) if shape else NOTHING
 
 
-@operation("arange")
-def _arange(call: Call) -> Value:
+def arange(call: Call) -> Value:
     return Unknown(call.interpreter.key(call.node))

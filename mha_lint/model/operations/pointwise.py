@@ -5,13 +5,11 @@ from __future__ import annotations
 import ast
 
 from mha_lint.model import layout
-from mha_lint.model.factors import Factor
 from mha_lint.model.layout import Answer, Shape, Strides
+from mha_lint.model.operations.devices import met
 from mha_lint.model.records import replace
 from mha_lint.model.run import Call, normal
 from mha_lint.model.sizes import ONE, Size, equate, symbol
-from mha_lint.model.torch_api.call import operation, register_all
-from mha_lint.model.torch_api.devices import met
 from mha_lint.model.values import (
     NONE,
     NOTHING,
@@ -24,7 +22,6 @@ from mha_lint.model.values import (
     Unknown,
     Value,
     arguments,
-    as_factor,
     as_int,
     as_size,
     as_tensor,
@@ -33,8 +30,7 @@ from mha_lint.model.values import (
 )
 
 
-@operation("contiguous")
-def _contiguous(call: Call) -> Value:
+def contiguous(call: Call) -> Value:
     tensor = call.tensor()
     if tensor is None or call.keywords:
         return NOTHING if tensor is None else replace(tensor, strides=None, contiguous=False)
@@ -43,10 +39,7 @@ def _contiguous(call: Call) -> Value:
     return replace(tensor, strides=strides, contiguous=True, assumed=False, uncopied=tensor.strides)
 
 
-@operation(
-    "clone", "to", "type", "type_as", "float", "half", "double", "bfloat16", "int", "long", "bool", "cuda", "cpu"
-)
-def _clone(call: Call) -> Value:
+def clone(call: Call) -> Value:
     """A dense tensor keeps its strides (``torch.preserve_format``)."""
     tensor = call.tensor()
     if tensor is None:
@@ -55,22 +48,14 @@ def _clone(call: Call) -> Value:
         plain = call.keywords["memory_format"] == Qualified("torch.contiguous_format")
         strides = layout.contiguous_strides(tensor.shape) if plain and tensor.shape is not None else None
         return replace(tensor, strides=strides, contiguous=plain)
-    copy = elementwise(call, tensor)
-    of_projection = isinstance(copy, Tensor) and copy.scale is not None and copy.scale.product is None
-    if of_projection and isinstance(copy, Tensor) and copy.scale and isinstance(call.node, ast.Call):
-        match call.node.func:
-            case ast.Attribute(attr="float" | "double" | "to" | "type"):
-                return replace(copy, scale=copy.scale.unsure)  # a cast to float32 expects large scores
-    return copy
+    return elementwise(call, tensor)
 
 
-@operation("detach", "requires_grad_", "data", "real", "alias")
-def _same(call: Call) -> Value:
+def same(call: Call) -> Value:
     return call.tensor() or NOTHING
 
 
-@operation("pad")
-def _pad(call: Call) -> Value:
+def pad(call: Call) -> Value:
     """Allocates; a padded dimension has a new size, and zero padding keeps the layout."""
     tensor = call.tensor(0, "input")
     _, pads = arguments(call.args, call.keywords, "input", "pad")
@@ -183,81 +168,39 @@ def broadcast(state: State, shapes: list[Shape]) -> Shape:
     return tuple(result)
 
 
-def _dropped(call: Call) -> Value:
+def of_one(call: Call) -> Value:
+    """An elementwise operation of one tensor."""
     tensor = call.tensor(0, "input")
     return NOTHING if tensor is None else elementwise(call, tensor)
 
 
-def _unary(call: Call) -> Value:
-    result = _dropped(call)
-    return replace(result, scale=None) if isinstance(result, Tensor) else result
-
-
-def _clamped(call: Call) -> Value:
-    """Nearly all numbers stay what they are."""
-    result = _dropped(call)
-    return replace(result, scale=result.scale.unsure) if isinstance(result, Tensor) and result.scale else result
-
-
-_UNARY = """
-    relu gelu silu sigmoid tanh exp log sqrt rsqrt abs neg square sin cos erf elu leaky_relu softplus relu6
-    mish hardtanh hardswish bernoulli round floor ceil sign
-    zeros_like ones_like rand_like randn_like empty_like full_like logical_not isnan isinf
-"""
-_BINARY = """
-    add sub subtract pow maximum minimum eq ne lt le gt ge logical_and logical_or
-"""
-
-
-def _binary(call: Call) -> Value:
+def of_two(call: Call) -> Value:
+    """An elementwise operation of two tensors, or of a tensor and a number."""
     return elementwise(call, *call.args[:2])
 
 
-def divided(call: Call) -> Value:
+def like(call: Call) -> Value:
+    """A new tensor as large as the first; its numbers are its own."""
+    result = of_one(call)
+    return replace(result, roles=frozenset(), masked=frozenset()) if isinstance(result, Tensor) else result
+
+
+def quotient(call: Call) -> Value:
     """A quotient; weights that are divided by a tensor, such as their own sum, may sum to one along any dimension."""
-    result = elementwise(call, *call.args[:2])
-    if not isinstance(result, Tensor) or len(call.args) < 2:
+    result = of_two(call)
+    if not isinstance(result, Tensor) or len(call.args) < 2 or result.normalised is None:
         return result
-    if isinstance(call.args[1], (Tensor, Unknown)) and result.normalised is not None:
-        result = replace(result, normalised=None)
-    factor = as_factor(call.args[1])
-    return scaled_by(call, result, None if factor is None else factor.power(-1.0))
+    return replace(result, normalised=None) if isinstance(call.args[1], (Tensor, Unknown)) else result
 
 
-def times(call: Call) -> Value:
-    result = elementwise(call, *call.args[:2])
-    if not isinstance(result, Tensor) or len(call.args) < 2:
-        return result
-    first, second = call.args[:2]
-    return scaled_by(call, result, as_factor(second if isinstance(first, Tensor) else first))
-
-
-def scaled_by(call: Call, result: Tensor, factor: Factor | None) -> Tensor:
-    """The product with a number; with a tensor, or what is not known, no scale is known either."""
-    if result.scale is None:
-        return result
-    known = None if factor is None else factor.substitute(call.state.definitions)
-    return replace(result, scale=result.scale.by(known, call.node))
-
-
-register_all(_UNARY.split(), _unary)
-register_all("clamp clamp_min clamp_max clip nan_to_num".split(), _clamped)
-register_all("dropout dropout1d dropout2d alpha_dropout feature_dropout".split(), _dropped)
-register_all(_BINARY.split(), _binary)
-register_all(("div", "true_divide", "divide"), divided)
-register_all(("mul", "multiply"), times)
-
-
-@operation("normalize")
-def _normalize(call: Call) -> Value:
-    result = _unary(call)
+def normalize(call: Call) -> Value:
+    result = of_one(call)
     if not isinstance(result, Tensor):
         return result
     return replace(result, normalised=None, roles=result.roles | {"normed"})
 
 
-@operation("masked_fill")
-def _masked_fill(call: Call) -> Value:
+def masked_fill(call: Call) -> Value:
     """Allocates a contiguous clone when nothing but the mask is broadcast."""
     tensor = call.tensor()
     if tensor is None:
@@ -268,13 +211,11 @@ def _masked_fill(call: Call) -> Value:
     return replace(tensor, strides=strides, contiguous=True, assumed=False)
 
 
-@operation("where")
-def _where(call: Call) -> Value:
+def where(call: Call) -> Value:
     return elementwise(call, *call.args[:3]) if len(call.args) == 3 else NOTHING
 
 
-@operation("softmax", "log_softmax", "softmin")
-def _softmax(call: Call) -> Value:
+def softmax(call: Call) -> Value:
     tensor = call.tensor(0, "input")
     if tensor is None:
         return NOTHING
@@ -304,19 +245,17 @@ def _normalised(call: Call, tensor: Tensor) -> Normalised | None:
     return Normalised(call.node, dim, implicit)
 
 
-@operation("layer_norm")
-def _layer_norm(call: Call) -> Value:
+def layer_norm(call: Call) -> Value:
     """Allocates a contiguous result, whatever the layout of its input."""
     tensor = call.tensor(0, "input")
     if tensor is None:
         return NOTHING
     strides = None if tensor.shape is None else layout.contiguous_strides(tensor.shape)
     roles = tensor.roles | {"normed"}
-    return replace(tensor, strides=strides, contiguous=True, assumed=False, part=None, roles=roles, scale=None)
+    return replace(tensor, strides=strides, contiguous=True, assumed=False, part=None, roles=roles)
 
 
-@operation("is_contiguous")
-def _is_contiguous(call: Call) -> Value:
+def is_contiguous(call: Call) -> Value:
     tensor = call.tensor()
     if tensor is None or tensor.shape is None or tensor.strides is None or call.keywords:
         return NOTHING

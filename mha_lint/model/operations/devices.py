@@ -7,27 +7,29 @@ size can be taken over from anywhere. All else raises.
 from __future__ import annotations
 
 import ast
-import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import wraps
+from enum import Enum
 
 from mha_lint.model.records import replace
-from mha_lint.model.run import Call, Transfer
+from mha_lint.model.run import Call
 from mha_lint.model.values import Repeated, Sequence, Tensor, Unknown, Value, as_tensor, tensors
+from mha_lint.syntax.nodes import last_name
+from mha_lint.vocabulary import TYPE, is_said
 
-FACTORIES = frozenset("zeros ones empty rand randn full eye".split())
-MOVES = frozenset("to type_as cuda cpu".split())
-_MEETING = frozenset(
-    "matmul bmm mm baddbmm addmm einsum cat concat concatenate stack masked_fill linear "
-    "scaled_dot_product_attention".split()
-)
-ELEMENTWISE = frozenset(
-    "add sub mul div true_divide multiply divide subtract pow maximum minimum eq ne lt le gt ge logical_and logical_or "
-    "where".split()
-)
 _ON_THE_MODULE = frozenset({"projection", "weights", "context", "merged", "projected", "parameter"})
-DTYPE = re.compile(r"(?:^|\.)(?:dtype|bfloat16|float\d*|half|double|bool|u?int\d*|long|short)$")  # of a type's name
+
+
+class Device(Enum):
+    """Where the result of an operation lives."""
+
+    DEFAULT = "on the default device, unless the call names one"
+    FIRST = "where its first operand lives, unless the call names a device"
+    SHAPE = "as the shape function tells: it has several operands, which it takes elementwise"
+    MEETS = "where its operands meet"
+    ATTENDS = "where its operands meet; queries, keys and values are never made on the spot"
+    MOVES = "elsewhere"
+    CASTS = "elsewhere, unless nothing but a type is named"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,30 +43,27 @@ class Meeting:
     function: ast.AST  # the one that runs
 
 
-def placed(name: str, transfer: Transfer) -> Transfer:
-    """The same transfer function, its result told where it lives."""
-
-    @wraps(transfer)
-    def followed(call: Call) -> Value:
-        result = transfer(call)
-        if name in FACTORIES and not _is_of_a_tensor(call):
-            elsewhere = "device" in call.keywords or "**" in call.keywords
-            return _at(result, () if elsewhere else (call.node,))
-        operands = [tensor for value in (*call.args, *call.keywords.values()) for tensor in tensors(value)]
-        if not any(tensor.homes for tensor in operands):
-            return result
-        if name == "scaled_dot_product_attention":  # what attends is never made here
-            operands = [_own(value) for value in call.args[:3]] + operands
-        if name in _MEETING:
+def placed(device: Device, call: Call, result: Value) -> Value:
+    """The result of an operation, told where it lives."""
+    elsewhere = "device" in call.keywords or "**" in call.keywords
+    if device is Device.DEFAULT and not _is_of_a_tensor(call):
+        return _at(result, () if elsewhere else (call.node,))
+    operands = [tensor for value in (*call.args, *call.keywords.values()) for tensor in tensors(value)]
+    if not any(tensor.homes for tensor in operands):
+        return result
+    match device:
+        case Device.MEETS:
             return _at(result, met(call, operands))
-        if "device" in call.keywords or "**" in call.keywords or (name in MOVES and not _is_a_type(call)):
+        case Device.ATTENDS:
+            return _at(result, met(call, [*map(_own, call.args[:3]), *operands]))
+        case Device.SHAPE:
+            return _at(result, ()) if elsewhere else result
+        case Device.MOVES:
             return _at(result, ())
-        if name in ELEMENTWISE:  # they tell themselves
-            return result
-        first = call.args[0] if call.args else None
-        return _at(result, first.homes if isinstance(first, Tensor) else ())
-
-    return followed
+        case Device.CASTS if not _is_a_type(call):
+            return _at(result, ())
+    first = call.args[0] if call.args else None
+    return _at(result, first.homes if isinstance(first, Tensor) and not elsewhere else ())
 
 
 def met(call: Call, values: Iterable[Value]) -> tuple[ast.expr, ...]:
@@ -109,9 +108,9 @@ def _is_of_a_tensor(call: Call) -> bool:
 
 
 def _is_a_type(call: Call) -> bool:
-    """Whether ``.to(…)`` is given nothing but a type."""
+    """``.to(…)`` is given nothing but a type."""
     node = call.node
-    if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute) or node.func.attr != "to":
+    if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
         return False
     named = all(each.arg in ("dtype", "copy", "non_blocking") for each in node.keywords)
-    return named and all(DTYPE.search(call.interpreter.text(arg)) for arg in node.args)
+    return named and all(is_said(TYPE, last_name(arg)) for arg in node.args)

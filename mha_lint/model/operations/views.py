@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import ast
-
 from mha_lint.model import layout
 from mha_lint.model.layout import Answer
-from mha_lint.model.records import replace
-from mha_lint.model.run import Call, normal
-from mha_lint.model.sizes import ONE, Size, constant, product, symbol
-from mha_lint.model.torch_api.call import (
+from mha_lint.model.operations.arguments import (
     dims_argument,
     expanded,
     open_sizes,
-    operation,
     solve,
     target_sizes,
 )
+from mha_lint.model.records import replace
+from mha_lint.model.run import Call, normal
+from mha_lint.model.sizes import ONE, Size, constant, product, symbol
 from mha_lint.model.values import (
     NOTHING,
     Leading,
@@ -108,8 +105,7 @@ def laid_out(call: Call, tensor: Tensor, values: tuple[Value, ...], *, copies: b
     return reshaped(call, tensor, target_sizes(call, values), copies=copies)
 
 
-@operation("view")
-def _view(call: Call) -> Value:
+def view(call: Call) -> Value:
     tensor = call.tensor()
     if tensor is None:
         return NOTHING
@@ -119,15 +115,13 @@ def _view(call: Call) -> Value:
     return laid_out(call, tensor, values, copies=False)
 
 
-@operation("reshape")
-def _reshape(call: Call) -> Value:
+def reshape(call: Call) -> Value:
     tensor = call.tensor(0, "input")
     values = call.args[1:] or tuple(value for name, value in call.keywords.items() if name == "shape")
     return NOTHING if tensor is None else laid_out(call, tensor, values, copies=True)
 
 
-@operation("view_as", "reshape_as")
-def _view_as(call: Call) -> Value:
+def view_as(call: Call) -> Value:
     tensor, other = call.tensor(), call.tensor(1, "other")
     if tensor is None or other is None:
         return NOTHING
@@ -135,8 +129,7 @@ def _view_as(call: Call) -> Value:
     return replace(kept, shape=normal(other, call.state).shape)
 
 
-@operation("flatten")
-def _flatten(call: Call) -> Value:
+def flatten(call: Call) -> Value:
     tensor = call.tensor()
     start, end = call.integer(1, "start_dim", 0), call.integer(2, "end_dim", -1)
     if tensor is None or tensor.shape is None or start is None or end is None:
@@ -159,8 +152,7 @@ def _flattened_open(call: Call, tensor: Tensor, start: int | None, end: int | No
     return replace(tensor, suffix=suffix, lead=lead, strides=None, key=call.interpreter.key(call.node))
 
 
-@operation("unflatten")
-def _unflatten(call: Call) -> Value:
+def unflatten(call: Call) -> Value:
     tensor, dim = call.tensor(), call.integer(1, "dim")
     (sizes_value,) = arguments(call.args[2:], call.keywords, "sizes") if len(call.args) > 2 else (
         call.keywords.get("sizes"),
@@ -196,8 +188,7 @@ def permuted(call: Call, tensor: Tensor, order: list[int]) -> Tensor:
     return replace(tensor, shape=shape, strides=strides, contiguous=contiguous, key=None)
 
 
-@operation("transpose", "swapaxes", "swapdims")
-def _transpose(call: Call) -> Value:
+def transpose(call: Call) -> Value:
     tensor = call.tensor(0, "input")
     first, second = call.integer(1, "dim0"), call.integer(2, "dim1")
     first = first if first is not None else call.integer(1, "axis0")
@@ -232,8 +223,7 @@ def _transpose(call: Call) -> Value:
     return permuted(call, tensor, order)
 
 
-@operation("permute")
-def _permute(call: Call) -> Value:
+def permute(call: Call) -> Value:
     tensor = call.tensor(0, "input")
     dims = dims_argument(call.args[1:] or tuple(v for n, v in call.keywords.items() if n == "dims"))
     if tensor is None or not dims:
@@ -245,8 +235,7 @@ def _permute(call: Call) -> Value:
     return permuted(call, tensor, [dim % len(dims) for dim in dims])
 
 
-@operation("movedim", "moveaxis")
-def _movedim(call: Call) -> Value:
+def movedim(call: Call) -> Value:
     tensor, source, target = call.tensor(), call.integer(1, "source"), call.integer(2, "destination")
     if tensor is None or tensor.shape is None or source is None or target is None:
         return NOTHING if tensor is None else permuted(call, tensor, [])
@@ -256,28 +245,31 @@ def _movedim(call: Call) -> Value:
     return permuted(call, tensor, order)
 
 
-@operation("mT", "t", "T", "adjoint")
-def _matrix_transpose(call: Call) -> Value:
-    """``.mT`` and ``.t()``; ``.T`` reverses all dimensions, which for a matrix is the same."""
+def matrix_transpose(call: Call) -> Value:
+    """``.mT`` and ``.t()``: the last two dimensions change places."""
     tensor = call.tensor()
     if tensor is None or tensor.shape is None:
         return NOTHING if tensor is None else permuted(call, tensor, [])
     order = list(range(len(tensor.shape)))
-    if isinstance(call.node, ast.Attribute) and call.node.attr == "T":
-        return permuted(call, tensor, order[::-1])
     return permuted(call, tensor, [*order[:-2], *order[-2:][::-1]])
 
 
-@operation("squeeze")
-def _squeeze(call: Call) -> Value:
+def reversed_dims(call: Call) -> Value:
+    """``.T`` reverses all dimensions, which for a matrix is the same as ``.mT``."""
+    tensor = call.tensor()
+    if tensor is None or tensor.shape is None:
+        return NOTHING if tensor is None else permuted(call, tensor, [])
+    return permuted(call, tensor, list(range(len(tensor.shape)))[::-1])
+
+
+def squeeze(call: Call) -> Value:
     tensor, dim = call.tensor(), call.integer(1, "dim")
     if tensor is None or tensor.shape is None or dim is None or tensor.shape[dim] != ONE:
         return NOTHING if tensor is None else Tensor(roles=tensor.roles, merge=tensor.merge)
     return without(tensor, dim % len(tensor.shape))
 
 
-@operation("unsqueeze")
-def _unsqueeze(call: Call) -> Value:
+def unsqueeze(call: Call) -> Value:
     tensor, dim = call.tensor(), call.integer(1, "dim")
     if tensor is None or tensor.shape is None or dim is None:
         key = call.interpreter.key(call.node)
@@ -320,16 +312,14 @@ def resized(tensor: Tensor, dim: int, size: Size) -> Tensor:
     return replace(tensor, shape=shape, contiguous=contiguous, key=None)
 
 
-@operation("select")
-def _select(call: Call) -> Value:
+def select(call: Call) -> Value:
     tensor, dim = call.tensor(), call.integer(1, "dim")
     if tensor is None or tensor.shape is None or dim is None:
         return NOTHING
     return without(tensor, dim % len(tensor.shape))
 
 
-@operation("narrow")
-def _narrow(call: Call) -> Value:
+def narrow(call: Call) -> Value:
     tensor, dim = call.tensor(), call.integer(1, "dim")
     size = as_size(arguments(call.args, call.keywords, "input", "dim", "start", "length")[3])
     if tensor is None or tensor.shape is None or dim is None or size is None:
@@ -337,8 +327,7 @@ def _narrow(call: Call) -> Value:
     return resized(tensor, dim % len(tensor.shape), size)
 
 
-@operation("expand", "broadcast_to")
-def _expand(call: Call) -> Value:
+def expand(call: Call) -> Value:
     tensor = call.tensor()
     sizes = target_sizes(call, call.args[1:])
     if tensor is None or tensor.shape is None or sizes is None or len(sizes) < len(tensor.shape):
@@ -353,8 +342,7 @@ def _expand(call: Call) -> Value:
     return replace(tensor, shape=shape, strides=strides, contiguous=False, key=None)
 
 
-@operation("expand_as")
-def _expand_as(call: Call) -> Value:
+def expand_as(call: Call) -> Value:
     tensor, other = call.tensor(), call.tensor(1, "other")
     if tensor is None or tensor.shape is None or other is None or other.shape is None:
         return NOTHING

@@ -1,18 +1,12 @@
-"""The table of operations, and sizes given as arguments."""
+"""Sizes and dimensions as calls give them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from functools import wraps
-
-from mha_lint.model import layout, masking
+from mha_lint.model import layout
 from mha_lint.model.layout import Shape
-from mha_lint.model.records import replace
-from mha_lint.model.run import Call, Transfer
+from mha_lint.model.run import Call
 from mha_lint.model.sizes import Size, constant, equate, product, symbol
-from mha_lint.model.torch_api.devices import placed
 from mha_lint.model.values import (
-    NOTHING,
     Const,
     Int,
     Leading,
@@ -26,68 +20,6 @@ from mha_lint.model.values import (
     as_int,
     as_size,
 )
-
-# Operations whose calls rules ask for.
-WATCHED = frozenset(
-    "softmax masked_fill where dropout scaled_dot_product_attention multi_head_attention "
-    "add mul matmul bmm einsum sum".split()
-)
-
-OPERATIONS: dict[str, Transfer] = {}
-
-
-def operation(*names: str) -> Callable[[Transfer], Transfer]:
-    def register(function: Transfer) -> Transfer:
-        register_all(names, function)
-        return function
-
-    return register
-
-
-def register_all(names: Iterable[str], function: Transfer) -> None:
-    """Enter a transfer function in the table; calls of what rules ask for are noted."""
-    transfer = possible(function)
-    for name in names:
-        followed = marking(name, placed(name, transfer))
-        OPERATIONS[name] = noted(name, followed) if name in WATCHED else followed
-
-
-def marking(name: str, transfer: Transfer) -> Transfer:
-    """The same function, its result marked with what is known of it as a mask, or of what masked it."""
-
-    @wraps(transfer)
-    def followed(call: Call) -> Value:
-        return masking.marked(name, call, transfer(replace(call, args=tuple(map(masking.bare, call.args)))))
-
-    return followed
-
-
-def noted(name: str, transfer: Transfer) -> Transfer:
-    """The same function, telling the observer of each call."""
-
-    @wraps(transfer)
-    def watched(call: Call) -> Value:
-        result = transfer(call)
-        call.interpreter.saw_operation(name, call, result)
-        return result
-
-    return watched
-
-
-def possible(function: Transfer) -> Transfer:
-    """The same function, unknown for a call that torch would refuse, such as one of a dimension that isn't there.
-
-    The interpreter meets such calls on paths that no run takes.
-    """
-
-    @wraps(function)
-    def transfer(call: Call) -> Value:
-        try:
-            return function(call)
-        except (IndexError, ValueError, ZeroDivisionError):
-            return NOTHING
-
-    return transfer
 
 
 def expanded(value: Value, state: State) -> Value:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+from mha_lint.model.operations.views import resized, without
 from mha_lint.model.records import replace
 from mha_lint.model.run import Call, normal
 from mha_lint.model.sizes import Size, constant, equate
-from mha_lint.model.torch_api.call import operation
-from mha_lint.model.torch_api.views import resized, without
 from mha_lint.model.values import (
     NOTHING,
     Repeated,
@@ -19,8 +18,7 @@ from mha_lint.model.values import (
 )
 
 
-@operation("chunk", "tensor_split")
-def _chunk(call: Call) -> Value:
+def chunk(call: Call) -> Value:
     tensor, count, dim = call.tensor(), call.integer(1, "chunks"), call.integer(2, "dim", 0)
     if tensor is None or count is None or not 0 < count < 64:
         return Repeated(NOTHING)
@@ -49,8 +47,7 @@ def _last_parts(call: Call, tensor: Tensor, sizes: list[Size | None]) -> Sequenc
     return Sequence(tuple(parts))
 
 
-@operation("split", "split_with_sizes")
-def _split(call: Call) -> Value:
+def split(call: Call) -> Value:
     tensor = call.tensor()
     _, sizes_value, dim_value = arguments(call.args, call.keywords, "input", "split_size_or_sections", "dim")
     sizes_value = sizes_value if sizes_value is not None else call.keywords.get("split_size")
@@ -78,8 +75,7 @@ def _split(call: Call) -> Value:
     return Sequence((part,) * count.constant)
 
 
-@operation("unbind")
-def _unbind(call: Call) -> Value:
+def unbind(call: Call) -> Value:
     tensor, dim = call.tensor(0, "input"), call.integer(1, "dim", 0)
     if tensor is None or dim is None:
         return Repeated(NOTHING)

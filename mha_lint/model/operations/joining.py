@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 
 from mha_lint.model.layout import Shape
+from mha_lint.model.operations.arguments import target_sizes
 from mha_lint.model.run import Call, normal
 from mha_lint.model.scale import Scale
 from mha_lint.model.sizes import ONE, Size, constant
-from mha_lint.model.torch_api.call import operation, target_sizes
 from mha_lint.model.values import (
     NOTHING,
     Repeated,
@@ -23,12 +22,11 @@ from mha_lint.model.values import (
     fresh,
     of_shape,
 )
+from mha_lint.syntax.words import names_said
+from mha_lint.vocabulary import CACHE
 
-CACHE = re.compile(r"cache|past|(?<![a-z])kvs?(?![a-z])", re.IGNORECASE)  # names of caches of keys and values
 
-
-@operation("repeat", "tile")
-def _repeat(call: Call) -> Value:
+def repeat(call: Call) -> Value:
     tensor, sizes = call.tensor(), target_sizes(call, call.args[1:])
     if tensor is None or tensor.shape is None or sizes is None or len(sizes) < len(tensor.shape):
         return NOTHING
@@ -40,8 +38,7 @@ def _repeat(call: Call) -> Value:
     )  # fmt: skip
 
 
-@operation("repeat_interleave")
-def _repeat_interleave(call: Call) -> Value:
+def repeat_interleave(call: Call) -> Value:
     tensor = call.tensor()
     _, times_value, dim_value = arguments(call.args, call.keywords, "input", "repeats", "dim")
     times, dim = as_size(times_value), as_int(dim_value)
@@ -58,8 +55,7 @@ def _repeat_interleave(call: Call) -> Value:
     )
 
 
-@operation("cat", "concat", "concatenate")
-def _cat(call: Call) -> Value:
+def cat(call: Call) -> Value:
     tensors_value, dim_value = arguments(call.args, call.keywords, "tensors", "dim")
     dim = 0 if dim_value is None else as_int(dim_value)
     match tensors_value:
@@ -73,7 +69,7 @@ def _cat(call: Call) -> Value:
         case _:
             return NOTHING
     roles = frozenset().union(*(tensor.roles for tensor in tensors))
-    if len(tensors) == 2 and "projection" in roles and CACHE.search(call.interpreter.text(call.node)):
+    if len(tensors) == 2 and "projection" in roles and names_said(CACHE, call.node):
         roles = roles | {"cached"}
     first = tensors[0]
     ranks = {tensor.rank for tensor in tensors if tensor.rank is not None}
@@ -157,8 +153,7 @@ def _plain(tensor: Tensor) -> bool:
     return tensor.contiguous and ONE not in (tensor.shape or tensor.suffix)
 
 
-@operation("stack")
-def _stack(call: Call) -> Value:
+def stack(call: Call) -> Value:
     tensors_value, dim_value = arguments(call.args, call.keywords, "tensors", "dim")
     dim = 0 if dim_value is None else as_int(dim_value)
     match tensors_value:

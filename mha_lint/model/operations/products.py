@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from mha_lint.model import layout
 from mha_lint.model.layout import Answer, Shape, Strides
+from mha_lint.model.operations.pointwise import broadcast
 from mha_lint.model.records import replace
 from mha_lint.model.run import Call, normal
 from mha_lint.model.scale import Scale, of_scores
 from mha_lint.model.sizes import ONE, Size, equate, product
-from mha_lint.model.torch_api.call import operation
-from mha_lint.model.torch_api.pointwise import broadcast, scaled_by
 from mha_lint.model.values import (
     NOTHING,
     Const,
@@ -23,8 +22,7 @@ from mha_lint.model.values import (
 )
 
 
-@operation("bmm")
-def _bmm(call: Call) -> Value:
+def bmm(call: Call) -> Value:
     """Both are of three dimensions, which tells the rank where it was not known."""
     left, right = call.tensor(0, "input"), call.tensor(1, "mat2")
     if left is None or right is None:
@@ -33,21 +31,18 @@ def _bmm(call: Call) -> Value:
     return multiplied(call, left, right)
 
 
-@operation("matmul", "mm")
-def _matmul(call: Call) -> Value:
+def matmul(call: Call) -> Value:
     left, right = call.tensor(0, "input"), call.tensor(1, "other", "mat2")
     if left is None or right is None:
         return NOTHING
     return multiplied(call, left, right)
 
 
-@operation("baddbmm", "addmm")
-def _baddbmm(call: Call) -> Value:
-    left, right, alpha = call.tensor(1, "batch1"), call.tensor(2, "batch2"), call.keywords.get("alpha")
+def baddbmm(call: Call) -> Value:
+    left, right = call.tensor(1, "batch1"), call.tensor(2, "batch2")
     if left is None or right is None:
         return NOTHING
-    result = multiplied(call, left, right)
-    return scaled_by(call, result, as_factor(alpha)) if alpha is not None and isinstance(result, Tensor) else result
+    return multiplied(call, left, right)
 
 
 def multiplied(call: Call, left: Tensor, right: Tensor) -> Value:
@@ -170,8 +165,7 @@ def mapped_roles(roles: frozenset[str]) -> frozenset[str]:
     return frozenset({"projection"})
 
 
-@operation("einsum")
-def _einsum(call: Call) -> Value:
+def einsum(call: Call) -> Value:
     match call.args:
         case (Const(str(equation)), Sequence(operands)):
             pass
@@ -278,8 +272,7 @@ def _einsum_strides(inputs: list[str], output: str, shape: Shape) -> Strides | N
     return tuple(laid_out[order.index(letter)] for letter in output)
 
 
-@operation("scaled_dot_product_attention")
-def _sdpa(call: Call) -> Value:
+def attention(call: Call) -> Value:
     """The result's strides depend on the backend that runs (math, flash, efficient, cuDNN): unknown."""
     query, key, value = call.tensor(0, "query"), call.tensor(1, "key"), call.tensor(2, "value")
     if query is None or key is None or value is None:
@@ -309,8 +302,7 @@ def _sdpa(call: Call) -> Value:
     return replace(context, batch=product(shape[:-2]), width=width)
 
 
-@operation("linear")
-def _linear(call: Call) -> Value:
+def of_weight(call: Call) -> Value:
     tensor, weight = call.tensor(0, "input"), call.tensor(1, "weight")
     if tensor is None:
         return NOTHING

@@ -1,0 +1,41 @@
+"""What is known of torch's operations: one row each, in ``table.py``, and the transfer functions that rows name.
+
+``x.op(y)`` and ``torch.op(x, y)`` are the same operation here: the tensor is argument 0. Whatever is not in the
+table gives an unknown value. What each operation does to strides was read off torch itself and is held against it
+by ``tests/model/test_exactness.py``.
+"""
+
+from mha_lint.model.operations.arguments import expanded
+from mha_lint.model.operations.op import Op, applied, computed, possible, told
+from mha_lint.model.operations.parts import unbound
+from mha_lint.model.operations.pointwise import elementwise
+from mha_lint.model.operations.products import linear, mapped_roles, mixed
+from mha_lint.model.operations.questions import dimension, shape_of
+from mha_lint.model.operations.table import ATTRIBUTES, BY_SIGN, OPERATIONS, ROWS, TABLE
+from mha_lint.model.operations.views import inserted, merged, permuted, resized, without
+
+__all__ = [
+    "ATTRIBUTES",
+    "BY_SIGN",
+    "OPERATIONS",
+    "ROWS",
+    "TABLE",
+    "Op",
+    "applied",
+    "computed",
+    "dimension",
+    "elementwise",
+    "expanded",
+    "inserted",
+    "linear",
+    "mapped_roles",
+    "merged",
+    "mixed",
+    "permuted",
+    "possible",
+    "resized",
+    "shape_of",
+    "told",
+    "unbound",
+    "without",
+]
