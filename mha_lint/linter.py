@@ -18,7 +18,7 @@ from mha_lint.noqa import suppressed
 from mha_lint.settings import Settings
 from mha_lint.syntax.module import Module
 from mha_lint.syntax.nodes import children
-from mha_lint.syntax.places import NameOf, Places
+from mha_lint.syntax.places import NameOf, Places, Spot
 from mha_lint.syntax.program import Program
 from mha_lint.syntax_error import not_python, not_read_by_libcst
 
@@ -109,7 +109,13 @@ def _hits(model: FileModel, places: Places, codes: frozenset[str]) -> Iterator[t
     from mha_lint.rules import rule_of
 
     for rule in map(rule_of, sorted(codes)):
-        yield from ((rule, hit) for hit in _checked(rule, model, places))
+        for hit in _checked(rule, model, places):
+            if model.abroad.isdisjoint(map(_node, (hit.first, hit.last))):
+                yield rule, hit
+
+
+def _node(spot: Spot) -> ast.AST:
+    return spot.node if isinstance(spot, NameOf) else spot
 
 
 def _checked(rule: type[Rule], model: FileModel, places: Places) -> Iterator[Hit[Any]]:
@@ -266,6 +272,6 @@ def _candidate(rule: type[Rule], hit: Hit[Any], source: Source, context: Context
 def _noqa_row(hit: Hit[Any], places: Places) -> int:
     """The finding's own row, or, where a backslash or a string leaves no room for a comment, the statement's last."""
     row = places.start(hit.first).row
-    statement = places.statement(hit.first.node if isinstance(hit.first, NameOf) else hit.first)
+    statement = places.statement(_node(hit.first))
     continued = places.line(row).rstrip().endswith("\\")
     return places.end(statement).row if continued and statement is not None else row

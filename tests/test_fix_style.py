@@ -37,7 +37,7 @@ def source_of(text: str, name: str = "attention.py") -> Source:
 
 
 def found(text: str, code: str, name: str = "attention.py") -> list[Finding]:
-    return [finding for finding in lint(source_of(text, name), EVERYTHING) if finding.code == code]
+    return [finding for finding in lint(source_of(text, name), EVERYTHING).findings if finding.code == code]
 
 
 def fixed(text: str, code: str, name: str = "attention.py") -> str:
@@ -55,7 +55,7 @@ def wholly_fixed(source: Source) -> str:
     text = source.text
     for _ in range(8):
         chosen: list[Edit] = []
-        for finding in lint(decode(source.path, text.encode()), EVERYTHING):
+        for finding in lint(decode(source.path, text.encode()), EVERYTHING).findings:
             assert "would not have parsed" not in finding.no_fix_reason, f"{source.path}: {finding.code}"
             edits = [*chosen, *(finding.fix.edits if finding.fix is not None else ())]
             try:

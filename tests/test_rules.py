@@ -35,7 +35,7 @@ EXAMPLES = [
 @pytest.mark.parametrize(("rule", "text", "found"), EXAMPLES)
 def test_rule_fires_on_its_invalid_examples_and_on_no_valid_one(rule: type[Rule], text: str, found: bool) -> None:
     source = decode(Path("example.py"), f"import torch\n{text}".encode())
-    codes = {finding.code for finding in lint(source, Settings(select=(rule.code,)))}
+    codes = {finding.code for finding in lint(source, Settings(select=(rule.code,))).findings}
     assert codes == ({rule.code} if found else set())
 
 

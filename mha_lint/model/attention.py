@@ -14,6 +14,7 @@ from mha_lint.model.events import (
     ValueSeen,
     ViewSeen,
     WeightingSeen,
+    of_this_module,
 )
 from mha_lint.model.fuel import MAX_INITS, STEPS_OF_ATTENTION, STEPS_OF_HOLDERS, STEPS_OF_OTHERS, OutOfFuel, OutOfSteps
 from mha_lint.model.interpreter.binding import bind
@@ -63,6 +64,7 @@ class FileModel:
     uses: dict[ast.AST, set[str]]
     kinds: dict[str, set[str]]
     defined_in: dict[Function, str]
+    abroad: set[ast.AST]  # the nodes of other modules that were run
     callers: dict[ClassInfo, ClassModel] = field(default_factory=dict)
 
     def model_of(self, cls: ClassInfo) -> ClassModel:
@@ -71,9 +73,7 @@ class FileModel:
             self.callers = {model.cls: model for model in self.classes}
         if cls not in self.callers:
             try:
-                self.callers[cls] = _class_model(
-                    Interpreter(self.module, self.names, self.defined_in), cls, STEPS_OF_ATTENTION
-                )
+                self.callers[cls] = _class_model(Interpreter(self.names, self.defined_in), cls, STEPS_OF_ATTENTION)
             except OutOfFuel:
                 self.callers[cls] = ClassModel(cls, complete=False)
         return self.callers[cls]
@@ -93,32 +93,33 @@ def analyse(module: Module, *, names: ModuleNames | None = None, every: bool = F
     defined_in = {node: f"{cls.name}.{name}" for cls in names.every_class for name, node in cls.methods.items()} | {
         node: name for name, node in names.functions.items()
     }
-    run = Interpreter(module, names, defined_in)
+    run = Interpreter(names, defined_in)
     run.seen.traces = every
     classes: list[ClassModel] = []
     try:
         _run_all(run, worked_on, worth, classes)
     except OutOfFuel:  # what other callers would have told is not known: a part of what was seen could be wrong
-        run, classes = Interpreter(module, names, defined_in), []
-    seen = run.seen
+        run, classes = Interpreter(names, defined_in), []
+    seen, abroad = run.seen, run.homes.abroad
     return FileModel(
         module=module,
         names=names,
         classes=classes,
-        views=seen.views,
-        copies=seen.copies,
-        would_stay_views=seen.would_stay_views,
-        unbinds=seen.unbinds,
-        operations=seen.operations,
-        weightings=seen.weightings,
-        scales=seen.scales,
-        meetings=seen.meetings,
-        attended=seen.attended,
+        views=of_this_module(seen.views, abroad),
+        copies=of_this_module(seen.copies, abroad),
+        would_stay_views=seen.would_stay_views - abroad,
+        unbinds=of_this_module(seen.unbinds, abroad),
+        operations=of_this_module(seen.operations, abroad),
+        weightings=of_this_module(seen.weightings, abroad),
+        scales=of_this_module(seen.scales, abroad),
+        meetings=of_this_module(seen.meetings, abroad),
+        attended=seen.attended - abroad,
         scored=seen.scored,
-        trace=seen.trace,
+        trace=of_this_module(seen.trace, abroad),
         uses=seen.uses,
         kinds=seen.kinds,
         defined_in=defined_in,
+        abroad=abroad,
     )
 
 
@@ -136,6 +137,8 @@ def _run_all(
         return STEPS_OF_HOLDERS if of in worth.holding else STEPS_OF_OTHERS
 
     names = run.names
+    for cls in names.every_class:
+        run.homes.adopt_bases(cls)
     classes += [_class_model(run, cls, most(cls)) for cls in names.every_class if cls in worked_on and is_module(cls)]
     learnt = _functions_learnt_of(run)
     for cls in filter(worked_on.__contains__, names.every_class):

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any, TypeVar
 
 from mha_lint.model.layout import Answer, Shape
 from mha_lint.model.sizes import Size
@@ -87,3 +88,21 @@ class OperationSeen:
         if index < len(self.args):
             return self.args[index]
         return next((value for name, value in self.keywords if name in names), None)
+
+
+Node = TypeVar("Node", bound=ast.AST)
+Seen = TypeVar("Seen", bound=Any)
+
+
+def of_this_module(table: Mapping[Node, list[Seen]], abroad: Collection[ast.AST]) -> dict[Node, list[Seen]]:
+    """What was seen at the nodes of one module; ``abroad`` are those of others, also where they are callers."""
+    if not abroad:
+        return dict(table)
+    return {
+        node: [_called_from_here(each, abroad) for each in seen] for node, seen in table.items() if node not in abroad
+    }
+
+
+def _called_from_here(seen: Seen, abroad: Collection[ast.AST]) -> Seen:
+    caller = getattr(seen, "caller", None)
+    return seen if caller is None or caller not in abroad else replace(seen, caller=None)

@@ -17,13 +17,15 @@ from mha_lint.model.scale import Scale
 from mha_lint.model.sizes import Size, symbol
 from mha_lint.model.values import Function, Normalised, State, Tensor, Value, arguments, as_int, as_tensor
 from mha_lint.syntax import nodes
-from mha_lint.syntax.names import ClassInfo, ModuleNames
+from mha_lint.syntax.names import ClassInfo, Definition, ModuleNames
 
 
 class Run(Protocol):
     """The interpreter, as the parts of the model see it."""
 
-    names: ModuleNames
+    @property
+    def names(self) -> ModuleNames: ...
+
     would_stay_views: set[ast.expr]
 
     # --- nodes -----------------------------------------------------------------------------------------------------
@@ -67,6 +69,9 @@ class Run(Protocol):
 
     def call_function(self, function: Function, call: Call) -> Value:
         """Follow a call into a function of this file."""
+
+    def abroad(self, found: Definition) -> Value:
+        """The value of a name of another module of the project."""
 
     def nested(self, node: nodes.Function | ast.Lambda, closure: tuple[tuple[str, Value], ...]) -> Function:
         """Make a function inside of the one that runs."""

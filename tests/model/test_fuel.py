@@ -141,7 +141,7 @@ def test_a_rule_that_computes_with_too_large_a_size_is_silent_from_there_on() ->
             yield from super().check(model, places)
             product(symbol(f"s{number}") for number in range(MAX_DEGREE + 1))
 
-    model, places = linter.modelled(decode(Path("module.py"), (BEFORE_VIEW + VIEW).encode()))
+    model, places = linter.modelled(decode(Path("module.py"), (BEFORE_VIEW + VIEW).encode()), Settings())
     assert len(list(linter._checked(TooLarge, model, places))) == 1
 
 

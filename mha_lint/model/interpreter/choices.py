@@ -7,19 +7,19 @@ from collections.abc import Callable
 
 from mha_lint.model import operations
 from mha_lint.model.fuel import MAX_STATES
+from mha_lint.model.interpreter.homes import Homes
 from mha_lint.model.interpreter.meter import Meter
 from mha_lint.model.interpreter.paths import Trail
 from mha_lint.model.values import Instance, State, Value
 from mha_lint.syntax import nodes
-from mha_lint.syntax.names import ModuleNames
 
 
 class Choices:
     """Takes choices as the trail says, which is another one each time that the code is run."""
 
-    def __init__(self, names: ModuleNames, meter: Meter) -> None:
+    def __init__(self, homes: Homes, meter: Meter) -> None:
         self.trail = Trail()
-        self._names, self._meter = names, meter
+        self._homes, self._meter = homes, meter
         self._choiceless: dict[ast.AST, bool] = {}
 
     def choose(self, count: int) -> int:
@@ -63,7 +63,7 @@ class Choices:
         match node:
             case ast.Attribute(value=ast.Name(id="self"), attr=name):  # of another object, which may be yet to be built
                 return name not in operations.ATTRIBUTES and not any(
-                    cls.is_property(name) for cls in self._names.every_class
+                    cls.is_property(name) for cls in self._homes.names.every_class
                 )
             case ast.Subscript(ctx=ast.Load()) | ast.Slice() | ast.Name() | ast.Constant() | ast.Tuple() | ast.List():
                 return True

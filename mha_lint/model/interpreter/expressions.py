@@ -10,6 +10,7 @@ from typing import Any
 from mha_lint.model import operations, subscripts
 from mha_lint.model.factors import of_number
 from mha_lint.model.interpreter import assignment, calls, keeping, operators
+from mha_lint.model.interpreter.machine import Machine
 from mha_lint.model.operations import OPERATIONS
 from mha_lint.model.run import Call, Run, normal
 from mha_lint.model.values import (
@@ -37,6 +38,7 @@ from mha_lint.model.values import (
     integer,
     of_shape,
 )
+from mha_lint.syntax.names import ClassInfo, Definition, ModuleNames
 
 # --- names and literals ------------------------------------------------------------------------------------------
 
@@ -56,7 +58,8 @@ def _module_name(run: Run, name: str) -> Value:
     if name in names.functions:
         return Function(names.functions[name])
     if name in names.imports:
-        return Qualified(names.imports[name], name in names.changes.rebound)
+        found = names.definition(names.imports[name])
+        return Qualified(found, name in names.changes.rebound) if isinstance(found, str) else run.abroad(found)
     if name in names.changes.rebound:
         return Unknown(name)
     if name in names.constants:
@@ -68,7 +71,35 @@ def _module_name(run: Run, name: str) -> Value:
             finally:
                 names.constants[name] = value
         return Function(value) if isinstance(value, ast.Lambda) else Unknown(name)
+    starred = names.star(name)
+    if starred is not None:
+        return Qualified(starred) if isinstance(starred, str) else run.abroad(starred)
     return Qualified(f"builtins.{name}")
+
+
+def abroad(run: Machine, found: Definition) -> Value:
+    """What a name of another module of the project stands for."""
+    run.homes.adopt(found)
+    match found.value:
+        case ClassInfo():
+            return ClassValue(found.value)
+        case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.Lambda():
+            return Function(found.value)
+        case ast.Constant() | ast.Name() | ast.BinOp() | ast.UnaryOp():
+            return _in(run, found.home, found.value)
+        case _:
+            return NOTHING
+
+
+def _in(run: Machine, home: ModuleNames, node: ast.expr) -> Value:
+    """The value of an expression of another module; unknown where the module gives the name several."""
+    if any(home.constants.get(name) is node for name in home.changes.rebound):
+        return NOTHING
+    before, run.homes.names = run.homes.names, home
+    try:
+        return run.evaluate(node, State())
+    finally:
+        run.homes.names = before
 
 
 def _constant(run: Run, node: ast.Constant, state: State) -> Value:
@@ -126,9 +157,16 @@ def attribute_of(run: Run, node: ast.Attribute, state: State, *, called: bool) -
     while isinstance(head, ast.Attribute):
         head = head.value
     if isinstance(head, ast.Name) and head.id in run.names.imports and head.id not in state.variables:
-        return Qualified(run.names.qualify(node) or "")
+        return _imported(run, node)
     base = run.built(node.value, run.evaluate(node.value, state), state)
     return state.unless_none(attribute(run, base, name, node, state, called=called))
+
+
+def _imported(run: Run, node: ast.Attribute) -> Value:
+    """An attribute of a module that is imported: ``layers.Attention``."""
+    full = run.names.qualify(node) or ""
+    found = run.names.definition(full)
+    return Qualified(found) if isinstance(found, str) else run.abroad(found)
 
 
 def attribute(run: Run, base: Value, name: str, node: ast.Attribute, state: State, *, called: bool) -> Value:
@@ -146,7 +184,7 @@ def attribute(run: Run, base: Value, name: str, node: ast.Attribute, state: Stat
             for info in cls.lineage:
                 if name in info.constants:
                     if name not in info.rebound | info.fields:
-                        value = keeping.perhaps(run, cls, name, run.evaluate(info.constants[name], State()))
+                        value = keeping.perhaps(run, cls, name, _of_class(run, info, name))
                         if isinstance(value, (Int, Const, Number)):
                             return value
                     break
@@ -172,6 +210,12 @@ def attribute(run: Run, base: Value, name: str, node: ast.Attribute, state: Stat
             return Unknown(run.key(node))
         case _:
             return Method(base, name)
+
+
+def _of_class(run: Run, cls: ClassInfo, name: str) -> Value:
+    """The value that the body of a class gives a name."""
+    value = cls.constants[name]
+    return run.evaluate(value, State()) if cls.home is run.names else run.abroad(Definition(cls.home, value))
 
 
 def _tensor_attribute(

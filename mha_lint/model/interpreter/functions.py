@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 
 from mha_lint.model.fuel import MAX_DEPTH, MAX_OUTCOMES, MAX_RETURNS, STEPS_OF_A_PART, OutOfSteps
@@ -28,7 +28,8 @@ def run_function(
     run.visited.add(node)
     frame = Frame(named, node, caller)
     run.stack.frames.append(frame)
-    outer_trail = run.choices.trail
+    outer_trail, outer_names = run.choices.trail, run.homes.enter(node)
+    run.homes.note(node)
     try:
         if isinstance(node, ast.Lambda):
             for value, after in run.choices.each(state, lambda s: run.evaluate(node.body, s), of=node.body):
@@ -39,7 +40,7 @@ def run_function(
                 frame.returned.append((after, NONE))
     finally:
         run.stack.frames.pop()
-        run.choices.trail = outer_trail
+        run.choices.trail, run.homes.names = outer_trail, outer_names
     unique: Outcomes = []
     for after, value in frame.returned:
         if frame.name != "__init__" or run.stack.frames:  # nobody asks for local variables any more
@@ -61,6 +62,7 @@ def run_function(
 
 def nested(run: Machine, node: nodes.Function | ast.Lambda, closure: tuple[tuple[str, Value], ...]) -> Function:
     """Make a function inside of the one that runs, whose variables it may read at any time from now on."""
+    run.homes.made_here(node)
     if not closure:  # a default, or an attribute of a class: nothing is around it
         return Function(node)
     frame = run.stack.top
@@ -81,7 +83,9 @@ def _variables_around(run: Machine, function: Function, state: State) -> dict[st
 def call_function(run: Machine, function: Function, call: Call) -> Value:
     """Follow a call into a function of this file, on one of the ways that it can return."""
     node = function.node
-    named = run.defined_in.get(node, "") if isinstance(node, FUNCTIONS) else run.stack.top.symbol
+    named = run.stack.top.symbol
+    if isinstance(node, FUNCTIONS):
+        named = run.defined_in.get(node) or run.homes.defined_in.get(node, "")
     owner = function.owner
     own_state = isinstance(owner, Instance)
     inner = State(
@@ -95,7 +99,7 @@ def call_function(run: Machine, function: Function, call: Call) -> Value:
         {t: v for t, v in call.state.facts.items() if not (own_state and t.startswith("self."))},
     )
     receiver: tuple[Value, ...] = () if owner is None else (Self(owner.cls),)
-    binding.bind(run, node, inner, (*receiver, *call.args), call.keywords)
+    bind_at_home(run, node, inner, (*receiver, *call.args), call.keywords)
     named = named or run.stack.top.symbol
     limit = STEPS_OF_A_PART if own_state else run.meter.most
     frame = run.stack.top
@@ -115,6 +119,21 @@ def call_function(run: Machine, function: Function, call: Call) -> Value:
         call.state.facts = after.facts
     run.saw_result(call.node, value)
     return binding.retagged(value, call.node)
+
+
+def bind_at_home(
+    run: Machine,
+    node: nodes.Function | ast.Lambda,
+    state: State,
+    args: tuple[Value, ...],
+    keywords: Mapping[str, Value],
+) -> None:
+    """Bind arguments to the parameters of a function, whose defaults mean what they mean in its module."""
+    outer_names = run.homes.enter(node)
+    try:
+        binding.bind(run, node, state, args, keywords)
+    finally:
+        run.homes.names = outer_names
 
 
 def outcomes_of(

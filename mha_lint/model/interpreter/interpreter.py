@@ -1,8 +1,8 @@
 """Runs function bodies over abstract values, one state for each path that differs.
 
 A path is what the conditions taken make of it: an ``if`` whose test is not known is followed both ways, and a test
-already decided on a path is decided the same way again. Methods and functions of the same file are followed with
-their arguments; what lies outside the file is unknown. Nothing of the code is imported or executed.
+already decided on a path is decided the same way again. Methods and functions of the project are followed with
+their arguments; what lies outside of it is unknown. Nothing of the code is imported or executed.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Hashable, Mapping
 
 from mha_lint.model.interpreter import expressions, functions, objects
 from mha_lint.model.interpreter.choices import Choices
+from mha_lint.model.interpreter.homes import Homes
 from mha_lint.model.interpreter.machine import Outcomes, Remembered
 from mha_lint.model.interpreter.mentions import Mentions
 from mha_lint.model.interpreter.meter import Meter
@@ -22,26 +23,25 @@ from mha_lint.model.run import Call, normal
 from mha_lint.model.sizes import Size, symbol
 from mha_lint.model.values import Function, State, Tensor, Unknown, Value
 from mha_lint.syntax import nodes
-from mha_lint.syntax.module import Module
-from mha_lint.syntax.names import ModuleNames
+from mha_lint.syntax.names import Definition, ModuleNames
 
 
 class Interpreter:
-    """Interprets the functions of one module.
+    """Interprets the functions of one module, and those of its project that they call.
 
     Operations see it as a :class:`Run`, the other parts of the interpreter as a :class:`Machine`.
     """
 
-    def __init__(self, module: Module, names: ModuleNames, defined_in: Mapping[nodes.Function, str]) -> None:
-        self.names = names
+    def __init__(self, names: ModuleNames, defined_in: Mapping[nodes.Function, str]) -> None:
         self.defined_in = defined_in
+        self.homes = homes = Homes(names)
         self.visited: set[ast.AST] = set()
         self.called: dict[Hashable, Remembered] = {}
         self.stack = Stack()
         self.meter = Meter()
-        self.mentions = Mentions(module)
-        self.choices = Choices(names, self.meter)
-        numbering = Numbering(module)
+        self.mentions = Mentions(homes)
+        self.choices = Choices(homes, self.meter)
+        numbering = Numbering(homes)
         self.seen = seen = Observer(self.stack, self.meter, numbering)
         # Bound once, since each is called for almost every expression.
         self.number, self.key, self.node, self.text = numbering.number, numbering.key, numbering.node, numbering.text
@@ -53,6 +53,11 @@ class Interpreter:
         self.saw_scale, self.saw_value, self.saw_use = seen.saw_scale, seen.saw_value, seen.saw_use
         self.saw_attention, self.saw_kinds = seen.saw_attention, seen.saw_kinds
         self.saw_call, self.saw_result = seen.saw_call, seen.saw_result
+
+    @property
+    def names(self) -> ModuleNames:
+        """The names of the module whose code is run."""
+        return self.homes.names
 
     def is_method(self, node: ast.expr) -> bool:
         """Tell whether a call is written ``x.op()``, not ``torch.op(x)``."""
@@ -107,6 +112,9 @@ class Interpreter:
 
     def built(self, node: ast.expr, value: Value, state: State) -> Value:
         return objects.built(self, node, value, state)
+
+    def abroad(self, found: Definition) -> Value:
+        return expressions.abroad(self, found)
 
     def apply(self, function: Value, call: Call) -> Value:
         return objects.apply(self, function, call)

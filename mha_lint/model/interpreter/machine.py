@@ -7,6 +7,7 @@ from collections.abc import Hashable, Mapping
 from typing import Protocol
 
 from mha_lint.model.interpreter.choices import Choices
+from mha_lint.model.interpreter.homes import Homes
 from mha_lint.model.interpreter.mentions import Mentions
 from mha_lint.model.interpreter.meter import Meter
 from mha_lint.model.interpreter.observer import Observer
@@ -25,6 +26,9 @@ class Machine(Run, Protocol):
     defined_in: Mapping[nodes.Function, str]  # function → "Class.method"
     visited: set[ast.AST]  # functions that were run
     called: dict[Hashable, Remembered]
+
+    @property
+    def homes(self) -> Homes: ...
 
     @property
     def stack(self) -> Stack: ...

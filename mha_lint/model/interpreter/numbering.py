@@ -5,14 +5,14 @@ from __future__ import annotations
 import ast
 from itertools import islice
 
-from mha_lint.syntax.module import Module
+from mha_lint.model.interpreter.homes import Homes
 
 
 class Numbering:
     """Gives each node a number when it is first asked for: what is only known to be its value is named by that."""
 
-    def __init__(self, module: Module) -> None:
-        self.module = module
+    def __init__(self, homes: Homes) -> None:
+        self._homes = homes
         self._numbers: dict[ast.AST, int] = {}
         self._texts: dict[ast.AST, str] = {}
 
@@ -32,5 +32,5 @@ class Numbering:
     def text(self, node: ast.AST) -> str:
         """The text of a node with one space for any white space."""
         if node not in self._texts:
-            self._texts[node] = " ".join(self.module.source(node).split())
+            self._texts[node] = " ".join(self._homes.names.module.source(node).split())
         return self._texts[node]

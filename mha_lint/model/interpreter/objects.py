@@ -6,8 +6,8 @@ import ast
 
 from mha_lint.model import layers, operations
 from mha_lint.model.fuel import MAX_DEPTH
-from mha_lint.model.interpreter import binding, calls
-from mha_lint.model.interpreter.functions import outcomes_of
+from mha_lint.model.interpreter import calls
+from mha_lint.model.interpreter.functions import bind_at_home, outcomes_of
 from mha_lint.model.interpreter.keeping import kept
 from mha_lint.model.interpreter.machine import Machine
 from mha_lint.model.records import replace
@@ -66,8 +66,8 @@ def _built(run: Machine, cls: ClassInfo, building: Building, state: State) -> In
     if init is None or run.stack.runs(init) or len(run.stack.frames) >= MAX_DEPTH:
         return Instance(cls)
     inner = State(definitions=dict(building.definitions), ranks=dict(building.ranks))
-    binding.bind(run, init, inner, (Self(cls), *building.args), dict(building.keywords))
-    named = run.defined_in.get(init, cls.name)
+    bind_at_home(run, init, inner, (Self(cls), *building.args), dict(building.keywords))
+    named = run.defined_in.get(init) or run.homes.defined_in.get(init, cls.name)
     outcomes = outcomes_of(run, init, inner, named, building.node, run.meter.most)
     if not outcomes:
         return Instance(cls)
