@@ -137,8 +137,6 @@ def _run_all(
         return STEPS_OF_HOLDERS if of in worth.holding else STEPS_OF_OTHERS
 
     names = run.names
-    for cls in names.every_class:
-        run.homes.adopt_bases(cls)
     classes += [_class_model(run, cls, most(cls)) for cls in names.every_class if cls in worked_on and is_module(cls)]
     learnt = _functions_learnt_of(run)
     for cls in filter(worked_on.__contains__, names.every_class):

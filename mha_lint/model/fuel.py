@@ -8,6 +8,7 @@ STEPS_OF_HOLDERS = 5_000  # of one that holds what computes scores
 STEPS_OF_OTHERS = 3_000  # of any other; then its end is looked for on one path, with no call followed
 SPARE_STEPS = 1_000  # to come to that end
 STEPS_OF_A_PART = 1_500  # in one call of a module that another class holds; it is run on its own as well
+STEPS_ABROAD = 150  # in one call of a function of another module
 MAX_TERMS = 256  # of a symbolic size; a product of more is not computed
 MAX_DEGREE = 32  # symbols that one term multiplies
 MAX_ITEMS = 1_024  # of a tuple or list that is put together from others

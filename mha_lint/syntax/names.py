@@ -18,8 +18,18 @@ TORCH_BASES = frozenset({"torch.nn.Module", "torch.nn.modules.module.Module", "l
 _IMPORTING = frozenset("import_module optional_import lazy_import try_import __import__".split())
 
 
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """The module that a function belongs to, and its ``Class.method`` there."""
+
+    home: ModuleNames
+    symbol: str
+
+
 class Resolver(Protocol):
     """Knows what a full name refers to in the other files of the project."""
+
+    owners: dict[ast.AST, Owner]  # of the functions and methods of every module that was read
 
     def resolve(self, names: ModuleNames, full: str) -> Definition | str: ...
 
@@ -181,7 +191,18 @@ def collect(module: Module, *, path: str = "", program: Resolver | None = None) 
     """Read the names of a module, those inside ``if`` and ``try`` at the top level included."""
     names = ModuleNames(module, path, program)
     _collect_block(module.tree.body, names)
+    if program is not None:
+        program.owners |= _owned(names)
     return names
+
+
+def _owned(names: ModuleNames) -> dict[ast.AST, Owner]:
+    functions: dict[ast.AST, Owner] = {node: Owner(names, name) for name, node in names.functions.items()}
+    lambdas = {node: Owner(names, name) for name, node in names.constants.items() if isinstance(node, ast.Lambda)}
+    methods = {
+        node: Owner(names, f"{cls.name}.{name}") for cls in names.every_class for name, node in cls.methods.items()
+    }
+    return functions | lambdas | methods
 
 
 def _collect_block(body: Block, names: ModuleNames) -> None:

@@ -6,6 +6,7 @@ third parties are not followed; their names stay names, such as ``torch.nn.Linea
 
 from __future__ import annotations
 
+import ast
 import builtins
 import os
 from collections import OrderedDict
@@ -16,7 +17,7 @@ from pathlib import Path
 from mha_lint.files import SourceError, decode, digest_of
 from mha_lint.findings import Dependencies
 from mha_lint.syntax.module import Module
-from mha_lint.syntax.names import Definition, ModuleNames, collect
+from mha_lint.syntax.names import Definition, ModuleNames, Owner, collect
 
 MAX_MODULES = 60  # modules that are read for one file
 MAX_BYTES = 1_000_000  # of one module; what is larger was written by a program
@@ -32,6 +33,7 @@ class Program:
     def __init__(self, path: Path, module: Module, roots: Sequence[Path], *, follows: bool = True) -> None:
         """``roots`` are folders in which the project's packages lie, besides the one that the file's own lies in."""
         self.dependencies: Dependencies = {}
+        self.owners: dict[ast.AST, Owner] = {}
         self._path = os.path.abspath(path)
         self._known: dict[str, ModuleNames | None] = {}
         self._resolved: dict[tuple[int, str], Definition | str] = {}

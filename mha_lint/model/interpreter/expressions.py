@@ -79,7 +79,6 @@ def _module_name(run: Run, name: str) -> Value:
 
 def abroad(run: Machine, found: Definition) -> Value:
     """What a name of another module of the project stands for."""
-    run.homes.adopt(found)
     match found.value:
         case ClassInfo():
             return ClassValue(found.value)

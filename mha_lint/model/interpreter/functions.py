@@ -6,7 +6,7 @@ import ast
 from collections.abc import Callable, Mapping
 from functools import partial
 
-from mha_lint.model.fuel import MAX_DEPTH, MAX_OUTCOMES, MAX_RETURNS, STEPS_OF_A_PART, OutOfSteps
+from mha_lint.model.fuel import MAX_DEPTH, MAX_OUTCOMES, MAX_RETURNS, STEPS_ABROAD, STEPS_OF_A_PART, OutOfSteps
 from mha_lint.model.interpreter import binding
 from mha_lint.model.interpreter.machine import Machine, Outcomes
 from mha_lint.model.interpreter.paths import Frame
@@ -85,7 +85,7 @@ def call_function(run: Machine, function: Function, call: Call) -> Value:
     node = function.node
     named = run.stack.top.symbol
     if isinstance(node, FUNCTIONS):
-        named = run.defined_in.get(node) or run.homes.defined_in.get(node, "")
+        named = run.defined_in.get(node) or run.homes.symbol(node)
     owner = function.owner
     own_state = isinstance(owner, Instance)
     inner = State(
@@ -154,11 +154,25 @@ def outcomes_of(
             return [(state, NOTHING)]
         before, steps = state.copy(), run.meter.steps
         body = partial(run_function, run, node, state, named=named, caller=caller)
-        outcomes = _within(run, limit, body, before)
+        leaves = run.homes.leaves(node)
+        outcomes = _abroad(run, node, body, before, limit) if leaves else _within(run, limit, body, before)
         if run.meter.steps - steps < WORTH_REMEMBERING:
             return outcomes
         known.append((before, origins, outcomes))
     return [(after.copy(), value) for after, value in outcomes]
+
+
+def _abroad(run: Machine, node: ast.AST, body: Callable[[], Outcomes], before: State, limit: int) -> Outcomes:
+    """What a call into another module gives; one that took too many steps once is not followed again."""
+    homes = run.homes
+    if node in homes.too_long:
+        return [(before.copy(), NOTHING)]
+    steps = run.meter.steps
+    limit = min(limit, STEPS_ABROAD)
+    outcomes = _within(run, limit, body, before)
+    if run.meter.steps - steps > limit:
+        homes.too_long.add(node)
+    return outcomes
 
 
 def _within(run: Machine, steps: int, body: Callable[[], Outcomes], before: State) -> Outcomes:

@@ -6,8 +6,7 @@ import ast
 from pathlib import Path
 
 from mha_lint.syntax import nodes
-from mha_lint.syntax.names import ClassInfo, Definition, ModuleNames
-from mha_lint.syntax.nodes import FUNCTIONS
+from mha_lint.syntax.names import ModuleNames
 
 
 class Homes:
@@ -20,40 +19,35 @@ class Homes:
     def __init__(self, main: ModuleNames) -> None:
         self.names = self.main = main
         self.abroad: set[ast.AST] = set()
-        self.defined_in: dict[nodes.Function, str] = {}  # function of another module → "module:Class.method"
-        self._of: dict[ast.AST, ModuleNames] = {}
+        self._of = {} if main.program is None else main.program.owners
+        self.too_long: set[ast.AST] = set()  # functions of other modules that took too many steps
+        self._made: dict[ast.AST, ModuleNames] = {}  # functions that code of other modules makes
 
     def enter(self, node: ast.AST) -> ModuleNames:
         """The code of a function is run from here on; the names of the module that was run before."""
-        before, self.names = self.names, self._of.get(node, self.main)
+        before, self.names = self.names, self._home(node)
         return before
+
+    def _home(self, node: ast.AST) -> ModuleNames:
+        owner = self._of.get(node)
+        return self._made.get(node, self.main) if owner is None else owner.home
+
+    def leaves(self, node: ast.AST) -> bool:
+        """A call of the function leads from the module that is linted into another one."""
+        return self.names is self.main and self._home(node) is not self.main
+
+    def symbol(self, node: ast.AST) -> str:
+        """``module:Class.method`` of a function of another module: no function that is linted is called so."""
+        owner = self._of.get(node)
+        if owner is None or owner.home is self.main:
+            return ""
+        module = Path(owner.home.path).stem.replace(".", "_")
+        return f"{module}:{owner.symbol}"
 
     def made_here(self, node: ast.AST) -> None:
         """A function is made inside of the one that runs."""
         if self.names is not self.main:
-            self._of[node] = self.names
-
-    def adopt(self, found: Definition) -> None:
-        """A name led to another module of the project."""
-        if isinstance(found.value, ClassInfo):
-            self.adopt_bases(found.value)
-        else:
-            self._adopt(found.value, found.home, getattr(found.value, "name", ""))
-
-    def adopt_bases(self, cls: ClassInfo) -> None:
-        """A class, or one of its bases, may be that of another module."""
-        for info in cls.lineage:
-            if info.home is not self.main:
-                for name, method in info.methods.items():
-                    self._adopt(method, info.home, f"{info.name}.{name}")
-
-    def _adopt(self, node: ast.AST, home: ModuleNames, named: str) -> None:
-        if home is self.main or node in self._of:
-            return
-        self._of[node] = home
-        if isinstance(node, FUNCTIONS):
-            module = Path(home.path).stem.replace(".", "_")
-            self.defined_in[node] = f"{module}:{named}"  # no function of the module that is linted is called so
+            self._made[node] = self.names
 
     def note(self, node: ast.AST) -> None:
         """A function is about to be run."""

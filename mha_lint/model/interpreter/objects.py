@@ -67,7 +67,7 @@ def _built(run: Machine, cls: ClassInfo, building: Building, state: State) -> In
         return Instance(cls)
     inner = State(definitions=dict(building.definitions), ranks=dict(building.ranks))
     bind_at_home(run, init, inner, (Self(cls), *building.args), dict(building.keywords))
-    named = run.defined_in.get(init) or run.homes.defined_in.get(init, cls.name)
+    named = run.defined_in.get(init) or run.homes.symbol(init) or cls.name
     outcomes = outcomes_of(run, init, inner, named, building.node, run.meter.most)
     if not outcomes:
         return Instance(cls)
