@@ -35,6 +35,8 @@ OF_ROWS = re.compile(  # what hides queries, not keys
 # --- settings --------------------------------------------------------------------------------------------------------
 
 DEVICE = re.compile(r"device|cuda|cpu|meta\b|\bmps\b", re.IGNORECASE)
+MOVES = re.compile(r"device|cuda|^to$|^type_as$")  # what takes a tensor to a device
+SETS_DEFAULT = re.compile(r"^set_default_(?:device|tensor_type)$")
 OTHER_STRIDES = re.compile(r"(?<![a-z])(?:tpu|xla)(?![a-z])", re.IGNORECASE)  # tensors of XLA have no strides
 TYPE = re.compile(r"^(?:dtype|bfloat16|float\d*|half|double|bool|u?int\d*|long|short)$")
 LOWER_PRECISION = re.compile(r"float16|half|bfloat16|dtype|type_as")

@@ -52,6 +52,7 @@ class FileModel:
     views: dict[ast.expr, list[ViewSeen]]
     copies: dict[ast.expr, list[ContiguousSeen]]
     would_stay_views: set[ast.expr]
+    reshapes: set[ast.Call]  # calls of ``.reshape``
     unbinds: dict[ast.expr, list[UnbindSeen]]
     operations: dict[ast.expr, list[OperationSeen]]  # by their calls, in the order in which they were met
     weightings: dict[ast.expr, list[WeightingSeen]]  # by the softmax that made the weights
@@ -105,6 +106,7 @@ def analyse(module: Module, *, every: bool = False) -> FileModel:
         views=run.views,
         copies=run.copies,
         would_stay_views=run.would_stay_views,
+        reshapes=run.reshapes,
         unbinds=run.unbinds,
         operations=run.operations,
         weightings=run.weightings,

@@ -25,6 +25,7 @@ class Run(Protocol):
 
     names: ModuleNames
     would_stay_views: set[ast.expr]
+    reshapes: set[ast.Call]
 
     # --- nodes -----------------------------------------------------------------------------------------------------
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, ClassVar
 
@@ -11,15 +10,15 @@ from mha_lint.model.values import Const, Tensor, Unknown, Value
 from mha_lint.rules.asking import is_given
 from mha_lint.rules.base import Hit, Rule
 from mha_lint.syntax.nodes import argument
+from mha_lint.syntax.words import names_said
+from mha_lint.vocabulary import EARLIER, STAGE, is_said
 
 if TYPE_CHECKING:
     from mha_lint.model.attention import FileModel
     from mha_lint.model.paths import OperationSeen
     from mha_lint.syntax.places import Places
 
-_CACHE = re.compile(r"cache|past|prev|history|(?<![a-z])mems?(?![a-z])", re.IGNORECASE)
-_COMPARED = re.compile(r"[<>]|[=!]=")  # lengths, as far as is known
-_STAGE = re.compile(r"prefill|prompt|decod|increment|first|empty|step|generat", re.IGNORECASE)
+_COMPARED = ("<", ">", "==", "!=")  # lengths, as far as is known
 
 
 class CausalFlagWithCache(Rule):
@@ -91,7 +90,7 @@ class CausalFlagWithCache(Rule):
             if not any(_hides_the_cache(each) for each in seen):
                 continue
             function = places.function(node)
-            if function is not None and _CACHE.search(places.source(function)):
+            if function is not None and names_said(EARLIER, function):
                 flag = argument(node, 5, "is_causal")
                 message = "`is_causal` is set although the keys come from a cache, and can be more than the queries"
                 yield Hit(node.func if flag is None else flag, node if flag is None else flag, message, seen[0].symbol)
@@ -120,6 +119,6 @@ def _may_be_set(flag: Value | None, seen: OperationSeen) -> bool:
 
 def _is_guard(text: str) -> bool:
     """Tell whether a condition compares lengths, or asks for the stage of decoding."""
-    if _STAGE.search(text):
+    if is_said(STAGE, text):
         return True
-    return _COMPARED.search(text) is not None and '"' not in text and "'" not in text
+    return any(sign in text for sign in _COMPARED) and '"' not in text and "'" not in text
