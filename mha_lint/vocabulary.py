@@ -20,6 +20,13 @@ ATTENDS = re.compile(r"att(?:n|en|\b)|mha|(?:^|_)heads?|Heads?(?:$|[A-Z])", re.I
 BUILDS = re.compile(r"init|reset|build|setup|load", re.IGNORECASE)  # functions that run before a module moves
 TRIES = re.compile(r"(?:^|_)(?:test|bench|benchmark|profile|measure)(?:_|$)")  # functions of no model
 
+LAYS_OUT = re.compile(  # what attention, or a change of layout, can't be written without: too much, never too little
+    r"^(?:view|contiguous|unbind|(?:un)?flatten|transpose|t|T|mT|swap(?:axes|dims)|permute|movedim|moveaxis|stack|chunk"
+    r"|cat|concat|concatenate|einsum|bmm|baddbmm|matmul|scaled_dot_product_attention|MultiheadAttention)$"
+    r"|reshape|[rR]earrange|[sS]oftmax"
+)
+SCORES = re.compile(r"[sS]oftmax|scaled_dot_product|MultiheadAttention|attention_interface")
+
 # --- tensors ---------------------------------------------------------------------------------------------------------
 
 KEYS = re.compile(r"(?:^|[._x])k(?:$|[_0-9])|key", re.IGNORECASE)

@@ -87,7 +87,7 @@ def analyse(module: Module, *, every: bool = False) -> FileModel:
     interpreted with ``every``, which also traces the tensors that names are given.
     """
     names = collect(module.tree)
-    worth = worth_of(module, names)
+    worth = worth_of(names)
     worked_on = {*names.every_class, *names.functions.values()} if every else worth.working
     defined_in = {node: f"{cls.name}.{name}" for cls in names.every_class for name, node in cls.methods.items()} | {
         node: name for name, node in names.functions.items()

@@ -70,7 +70,7 @@ class Interpreter(Observer):
         self.spent = 0  # steps in all of the file
         self._limit = self.most + SPARE_STEPS
         self._trail = Trail()
-        self._mentions = Mentions(module)
+        self._mentions = Mentions()
         self._choiceless: dict[ast.AST, bool] = {}
         self._called: dict[Hashable, list[tuple[State, list[ast.AST | None], list[tuple[State, Value]]]]] = {}
 

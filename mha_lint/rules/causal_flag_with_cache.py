@@ -87,13 +87,17 @@ class CausalFlagWithCache(Rule):
         for node, seen in model.operations.items():
             if not isinstance(node, ast.Call) or seen[0].name != "scaled_dot_product_attention":
                 continue
-            if not any(_hides_the_cache(each) for each in seen):
-                continue
-            function = places.function(node)
-            if function is not None and names_said(EARLIER, function):
+            hiding = [each for each in seen if _hides_the_cache(each)]
+            if any(names_said(EARLIER, function) for each in hiding for function in _around(each, places)):
                 flag = argument(node, 5, "is_causal")
                 message = "`is_causal` is set although the keys come from a cache, and can be more than the queries"
                 yield Hit(node.func if flag is None else flag, node if flag is None else flag, message, seen[0].symbol)
+
+
+def _around(seen: OperationSeen, places: Places) -> list[ast.AST]:
+    """The function that makes the call, and the one that calls this function, where it is known: which name a cache."""
+    functions = [places.function(node) for node in (seen.node, seen.caller) if node is not None]
+    return [function for function in functions if function is not None]
 
 
 def _hides_the_cache(seen: OperationSeen) -> bool:
