@@ -14,6 +14,7 @@ from mha_lint.model import masking, masks
 from mha_lint.model.operations import BY_SIGN, OPERATIONS, ROWS, TABLE, Op, scales
 from mha_lint.model.operations.devices import Device
 from mha_lint.model.operations.table import by_name
+from tests.model.linting import codes
 
 MODEL = ROOT / "mha_lint/model"
 
@@ -67,6 +68,9 @@ def _operations_named_together(tree: ast.AST) -> Iterator[tuple[int, list[str]]]
                     for part in patterns
                     if isinstance(part, ast.MatchValue) and isinstance(part.value, ast.Constant)
                 ]
+            case ast.BoolOp(values=values):
+                compared = [value.comparators[0] for value in values if isinstance(value, ast.Compare)]
+                words = [each.value for each in compared if isinstance(each, ast.Constant)]
             case ast.Constant(value=str(text)):
                 words = text.split()
                 if not all(word in TABLE for word in words):
@@ -94,8 +98,36 @@ def test_no_set_of_operations_stands_beside_the_table() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ['A = {"add", "mul"}', 'A = frozenset("add sub mul".split())', 'A = {"add": 1, "eq": 2}', 'b = name in ("to", "t")',
+    ['A = {"add", "mul"}', 'A = frozenset("add sub mul".split())', 'A = {"add": 1, "eq": 2}', 'b = name in ("to", "t")', 'b = name == "to" or name == "t"',
      'match name:\n    case "view" | "reshape":\n        pass'],
 )  # fmt: skip
 def test_a_set_of_operations_is_found(text: str) -> None:
     assert list(_operations_named_together(ast.parse(text)))
+
+
+# --- what a row does -------------------------------------------------------------------------------------------------
+
+ATTENTION = """import torch
+import torch.nn.functional as F
+
+
+def attend(q, k, v, keep):
+    keep = keep == 1
+    scores = torch.matmul(q, k.transpose(-2, -1))
+    weights = torch.softmax(scores, dim=-1)
+    weights = {}
+    return torch.matmul(weights, v)
+"""
+
+
+@pytest.mark.parametrize("product", ["matmul", "mm"])
+@pytest.mark.parametrize("zeroed", ["weights * keep", "torch.mul(weights, keep)", "weights.multiply(keep)"])
+def test_all_names_of_an_operation_are_the_same_to_rules(product: str, zeroed: str) -> None:
+    text = ATTENTION.format(zeroed).replace("matmul(weights", f"{product}(weights")
+    assert codes(text) == ["MHA107"]
+
+
+def test_a_comment_decides_nothing() -> None:
+    """A mask of rows is meant after the softmax; this one is of keys, whatever its comment names."""
+    mask = "(\n        keep  # in each row\n        == 0\n    )"
+    assert codes(ATTENTION.format(f"weights.masked_fill({mask}, 0.0)")) == ["MHA107"]
