@@ -98,7 +98,8 @@ def test_no_set_of_operations_stands_beside_the_table() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ['A = {"add", "mul"}', 'A = frozenset("add sub mul".split())', 'A = {"add": 1, "eq": 2}', 'b = name in ("to", "t")', 'b = name == "to" or name == "t"',
+    ['A = {"add", "mul"}', 'A = frozenset("add sub mul".split())', 'A = {"add": 1, "eq": 2}', 'b = name in ("to", "t")',
+     'b = name == "to" or name == "t"',
      'match name:\n    case "view" | "reshape":\n        pass'],
 )  # fmt: skip
 def test_a_set_of_operations_is_found(text: str) -> None:
