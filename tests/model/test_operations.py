@@ -16,8 +16,6 @@ from mha_lint.model.operations.devices import Device
 from mha_lint.model.operations.table import by_name
 from tests.model.linting import codes
 
-MODEL = ROOT / "mha_lint/model"
-
 
 def test_no_column_has_a_default() -> None:
     assert [each.name for each in fields(Op) if (each.default, each.default_factory) != (MISSING, MISSING)] == []
