@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 from checkout import ROOT
 
-from mha_lint.model import masking, masks
-from mha_lint.model.operations import BY_SIGN, OPERATIONS, ROWS, TABLE, Op, scales
+from mha_lint.model import masking
+from mha_lint.model.operations import BY_SIGN, OPERATIONS, ROWS, TABLE, Op, as_masks, scales
 from mha_lint.model.operations.devices import Device
 from mha_lint.model.operations.table import by_name
 from tests.model.linting import codes
@@ -36,7 +36,7 @@ def test_columns_are_of_their_kind() -> None:
     """A rule that stands in the wrong column is one of another file: a mask rule where a scale is asked for."""
     for row in ROWS:
         assert row.scale.__module__ == scales.__name__, row.name
-        assert row.mask.__module__ == masks.__name__, row.name
+        assert row.mask.__module__ == as_masks.__name__, row.name
         assert row.masked.__module__ == row.single.__module__ == masking.__name__, row.name
         assert row.shape.__module__.startswith("mha_lint.model.operations."), row.name
 
