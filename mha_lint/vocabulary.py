@@ -20,6 +20,13 @@ ATTENDS = re.compile(r"att(?:n|en|\b)|mha|(?:^|_)heads?|Heads?(?:$|[A-Z])", re.I
 BUILDS = re.compile(r"init|reset|build|setup|load", re.IGNORECASE)  # functions that run before a module moves
 TRIES = re.compile(r"(?:^|_)(?:test|bench|benchmark|profile|measure)(?:_|$)")  # functions of no model
 
+LAYS_OUT = re.compile(  # what attention, or a change of layout, can't be written without: too much, never too little
+    r"^(?:view|contiguous|unbind|(?:un)?flatten|transpose|t|T|mT|swap(?:axes|dims)|permute|movedim|moveaxis|stack|chunk"
+    r"|cat|concat|concatenate|einsum|bmm|baddbmm|matmul|scaled_dot_product_attention|MultiheadAttention)$"
+    r"|reshape|[rR]earrange|[sS]oftmax"
+)
+SCORES = re.compile(r"[sS]oftmax|scaled_dot_product|MultiheadAttention|attention_interface")
+
 # --- tensors ---------------------------------------------------------------------------------------------------------
 
 KEYS = re.compile(r"(?:^|[._x])k(?:$|[_0-9])|key", re.IGNORECASE)
@@ -35,6 +42,8 @@ OF_ROWS = re.compile(  # what hides queries, not keys
 # --- settings --------------------------------------------------------------------------------------------------------
 
 DEVICE = re.compile(r"device|cuda|cpu|meta\b|\bmps\b", re.IGNORECASE)
+MOVES = re.compile(r"device|cuda|^to$|^type_as$")  # what takes a tensor to a device
+SETS_DEFAULT = re.compile(r"^set_default_(?:device|tensor_type)$")
 OTHER_STRIDES = re.compile(r"(?<![a-z])(?:tpu|xla)(?![a-z])", re.IGNORECASE)  # tensors of XLA have no strides
 TYPE = re.compile(r"^(?:dtype|bfloat16|float\d*|half|double|bool|u?int\d*|long|short)$")
 LOWER_PRECISION = re.compile(r"float16|half|bfloat16|dtype|type_as")

@@ -45,3 +45,70 @@ def test_the_core_loads_no_heavy_library_when_imported() -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
+
+
+# --- code is read off its tree ---------------------------------------------------------------------------------------
+
+# What is matched there is no code: the pattern of an einops call, a number as it is printed, the words of one name.
+# Of conditions the model keeps the text; once it keeps their nodes, the last two go.
+_MATCHED = {
+    "mha_lint/model/einops_api.py",
+    "mha_lint/rules/asking.py",
+    "mha_lint/rules/dropout_active_in_eval.py",
+    "mha_lint/model/values.py",
+    "mha_lint/rules/mask_and_causal_flag.py",
+}
+_GIVE_CODE = frozenset({"text", "source", "whole", "cut", "line"})
+
+
+def _reads_code(node: ast.AST) -> bool:
+    """An expression gives the text of code: ``run.text(node)``, ``places.source(node)``, ``places.text``."""
+    match node:
+        case ast.Call(func=ast.Attribute(attr=name)) | ast.Attribute(attr=name):
+            return name in _GIVE_CODE
+        case _:
+            return False
+
+
+def _matches(node: ast.AST) -> bool:
+    match node:
+        case ast.Call(func=ast.Attribute(attr="search" | "match" | "fullmatch" | "findall" | "finditer" | "sub")):
+            return True
+        case ast.Call(func=ast.Name(id="is_said")):
+            return True
+        case _:
+            return False
+
+
+def _is_of_re(node: ast.AST) -> bool:
+    """``re.compile``, ``re.sub`` and the like; ``re.Pattern`` is a type."""
+    match node:
+        case ast.Attribute(value=ast.Name(id="re"), attr=name):
+            return name not in ("Pattern", "IGNORECASE")
+        case _:
+            return False
+
+
+def _matched_code(tree: ast.AST) -> list[int]:
+    """The rows on which a pattern is matched with the text of code."""
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call) and _matches(node)]
+    return [call.lineno for call in calls if any(_reads_code(each) for arg in call.args for each in ast.walk(arg))]
+
+
+def test_no_pattern_is_matched_with_the_text_of_code() -> None:
+    found, matching = [], set()
+    for folder in ("mha_lint/model", "mha_lint/rules"):
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            name, tree = path.relative_to(ROOT).as_posix(), ast.parse(path.read_text("utf-8"))
+            found += [f"{name}:{row}" for row in _matched_code(tree)]
+            if any(map(_is_of_re, ast.walk(tree))):
+                matching.add(name)
+    assert found == []
+    assert matching <= _MATCHED
+
+
+def test_a_pattern_that_is_matched_with_the_text_of_code_is_found() -> None:
+    for text in ("_A.search(run.text(node))", "is_said(A, places.source(node))", "re.search(a, places.text)"):
+        assert _matched_code(ast.parse(text)) == [1]
+    for text in ("_A.search(name)", "is_said(A, node.attr)", "names_said(A, node)"):
+        assert _matched_code(ast.parse(text)) == []

@@ -53,6 +53,7 @@ class FileModel:
     views: dict[ast.expr, list[ViewSeen]]
     copies: dict[ast.expr, list[ContiguousSeen]]
     would_stay_views: set[ast.expr]
+    reshapes: set[ast.Call]  # calls of ``.reshape``
     unbinds: dict[ast.expr, list[UnbindSeen]]
     operations: dict[ast.expr, list[OperationSeen]]  # by their calls, in the order in which they were met
     weightings: dict[ast.expr, list[WeightingSeen]]  # by the softmax that made the weights
@@ -88,7 +89,7 @@ def analyse(module: Module, *, names: ModuleNames | None = None, every: bool = F
     interpreted with ``every``, which also traces the tensors that names are given.
     """
     names = collect(module) if names is None else names
-    worth = worth_of(module, names)
+    worth = worth_of(names)
     worked_on = {*names.every_class, *names.functions.values()} if every else worth.working
     defined_in = {node: f"{cls.name}.{name}" for cls in names.every_class for name, node in cls.methods.items()} | {
         node: name for name, node in names.functions.items()
@@ -108,6 +109,7 @@ def analyse(module: Module, *, names: ModuleNames | None = None, every: bool = F
         views=of_this_module(seen.views, abroad),
         copies=of_this_module(seen.copies, abroad),
         would_stay_views=seen.would_stay_views - abroad,
+        reshapes=seen.reshapes - abroad,
         unbinds=of_this_module(seen.unbinds, abroad),
         operations=of_this_module(seen.operations, abroad),
         weightings=of_this_module(seen.weightings, abroad),

@@ -149,7 +149,7 @@ def told_by_name(call: Call, blank: Value) -> Value:
             keeps = "drop" in name.lower()
             roles, scale = (same.roles, same.scale) if keeps else (same.roles | {"normed"}, None)
             return replace(same, strides=None, contiguous=False, assumed=False, key=key, roles=roles, scale=scale)
-    if name in operations.TABLE and isinstance(function, ast.Attribute):
+    if name in operations.TABLE and call.interpreter.is_method(call.node):
         return blank  # mask.expand_as(scores) is still a mask
     about = tensor.roles & {"scores", "weights"}
     masked = masking.through_unknown(tensor, call.node)

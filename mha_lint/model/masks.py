@@ -1,48 +1,32 @@
-"""What operations do to the numbers in masks: the rules that rows of the table name."""
+"""What values are as masks, and what subscripts make of them."""
 
 from __future__ import annotations
 
 import ast
-import operator
-from collections.abc import Callable
 
 from mha_lint.model.marks import (
-    DRAWN,
     GIVEN,
-    NOT_KNOWN,
     Mask,
     Numbers,
     Positions,
-    combined,
     constant,
-    triangle,
 )
 from mha_lint.model.records import replace
 from mha_lint.model.run import Call, Run
-from mha_lint.model.sizes import Size
 from mha_lint.model.values import (
     NONE,
     Const,
     Int,
-    Method,
     Number,
-    Qualified,
-    Sequence,
     Slice,
     Tensor,
     Unknown,
     Value,
-    arguments,
     as_factor,
     as_int,
-    as_size,
 )
-from mha_lint.syntax.nodes import last_name
-from mha_lint.syntax.words import names_said
-from mha_lint.vocabulary import DEVICE
 
 Known = Mask | Positions | None
-Rule = Callable[[Call], Known]
 
 
 def mask_of(value: Value | None, run: Run) -> Mask | None:
@@ -74,195 +58,6 @@ def number_of(value: Value | None, run: Run) -> Numbers:
     return mask.inside if mask is not None and mask.uniform else None
 
 
-def _held(call: Call) -> Known:
-    """What is known as a mask, or as positions, of what an operation is applied to."""
-    first = call.args[0] if call.args else None
-    if isinstance(first, Tensor) and first.mask is not None:
-        return first.mask
-    return mask_of(first, call.interpreter)
-
-
-# --- the same numbers, here or elsewhere ---------------------------------------------------------------------------
-
-
-def lost(call: Call) -> None:
-    """The result is no mask, or nothing is known of it as one."""
-    return
-
-
-def same(call: Call) -> Known:
-    """Every number stays where it is; what is expanded repeats along new dimensions, in front of queries and keys."""
-    return _held(call)
-
-
-def repeated(call: Call) -> Known:
-    """The numbers come again and again: positions do not count on."""
-    known = _held(call)
-    return known if isinstance(known, Mask) else None
-
-
-def moved(call: Call) -> Known:
-    """The numbers are the same, and stand elsewhere."""
-    known = _held(call)
-    return known.somewhere() if isinstance(known, Mask) else None
-
-
-def transposed(call: Call) -> Known:
-    known = _held(call)
-    if not isinstance(known, Mask):
-        return None
-    dims = {call.integer(1, "dim0"), call.integer(2, "dim1")}
-    return known.transposed() if dims in ({0, 1}, {-1, -2}, {2, 3}) or dims == {None} else known.somewhere()
-
-
-def unsqueezed(call: Call) -> Known:
-    known = _held(call)
-    at = call.integer(1, "dim")
-    match known:
-        case Positions(column=column):
-            return Positions(column=column or at in (1, -1)) if len(call.args) == 2 else None
-        case Mask():
-            return known if at in (0, 1) or (at is not None and at < -2) else known.somewhere()
-        case _:
-            return None
-
-
-def viewed(call: Call) -> Known:
-    known = _held(call)
-    written = _sizes(call.args[1:])
-    match known:
-        case Positions():
-            return Positions(column=as_int(written[-1]) == 1) if written else None
-        case Mask():
-            sizes = [as_size(value) for value in written]
-            same = known.sizes is None or (len(sizes) > 1 and tuple(sizes[-2:]) == known.sizes)
-            return known if same else known.somewhere()
-        case _:
-            return None
-
-
-# --- the same numbers, of another type -----------------------------------------------------------------------------
-
-
-def as_number(call: Call) -> Known:
-    """``.float()``, ``.long()``: positions are numbers before and after."""
-    known = _held(call)
-    return replace(known, boolean=False) if isinstance(known, Mask) else known
-
-
-def as_boolean(call: Call) -> Known:
-    """``.bool()`` makes a mask of anything: of where some condition holds, as far as is known."""
-    match _held(call):
-        case Mask() as known:
-            return known.changed(bool, boolean=True)
-        case Positions():
-            return None
-        case _:
-            return GIVEN
-
-
-def as_told(call: Call) -> Known:
-    """``.to(…)`` and ``.type(…)``."""
-    match _held(call):
-        case Mask() as known:
-            return _cast(call, known)
-        case Positions() as known:
-            return known
-        case _:
-            kinds = (*call.args[1:], call.keywords.get("dtype"))
-            return GIVEN if Qualified("torch.bool") in kinds else None
-
-
-def as_another(call: Call) -> Known:
-    """``.type_as(other)``."""
-    known = _held(call)
-    return _cast(call, known) if isinstance(known, Mask) else known
-
-
-def as_array_type(call: Call) -> Known:
-    """numpy's ``.astype(…)``."""
-    known = _held(call)
-    if not isinstance(known, Mask):
-        return None
-    kinds = (Const("bool"), Qualified("builtins.bool"), Qualified("numpy.bool_"), Qualified("numpy.bool"))
-    yes = len(call.args) > 1 and call.args[1] in kinds
-    return known.changed(bool, boolean=True) if yes else replace(known, boolean=False)
-
-
-# --- other numbers ---------------------------------------------------------------------------------------------------
-
-
-def drawn(call: Call) -> Mask:
-    """The numbers are random."""
-    return DRAWN
-
-
-def inverted(call: Call) -> Known:
-    known = _held(call)
-    return known.changed(operator.not_, boolean=True) if isinstance(known, Mask) else None
-
-
-def negated(call: Call) -> Known:
-    known = _held(call)
-    return known.changed(operator.neg, boolean=False) if isinstance(known, Mask) else None
-
-
-def lower_triangle(call: Call) -> Known:
-    known = _held(call)
-    return _triangle(call, known, upper=False) if isinstance(known, Mask) else None
-
-
-def upper_triangle(call: Call) -> Known:
-    known = _held(call)
-    return _triangle(call, known, upper=True) if isinstance(known, Mask) else None
-
-
-def joined(function: Callable[[float, float], bool], absorbing: float) -> Rule:
-    """Two conditions joined; the ``absorbing`` number decides the result, whatever the other is."""
-    return lambda call: _both(call, function, frozenset({absorbing}), of_booleans=True, of_others=True)
-
-
-def summed(function: Callable[[float, float], float]) -> Rule:
-    """A sum or a difference, which is a number."""
-    return lambda call: _both(call, function, None, of_booleans=False, of_others=False)
-
-
-def multiplied(call: Call) -> Known:
-    """A product: of two conditions it is one."""
-    return _both(call, operator.mul, frozenset({0.0}), of_booleans=True, of_others=False)
-
-
-def _both(
-    call: Call, function: Callable[[float, float], float], absorbing: Numbers, *, of_booleans: bool, of_others: bool
-) -> Known:
-    left, right = (mask_of(value, call.interpreter) for value in _pair(call))
-    if left is None and right is None:
-        return None
-    booleans = left is not None and right is not None and left.boolean is True and right.boolean is True
-    boolean = of_booleans if booleans else of_others
-    return combined(function, left or NOT_KNOWN, right or NOT_KNOWN, boolean=boolean, absorbing=absorbing)
-
-
-def filled(call: Call) -> Known:
-    """``mask.masked_fill(where, value)``."""
-    known = _held(call)
-    if not isinstance(known, Mask):
-        return None
-    where, value = mask_of(second(call, "mask"), call.interpreter), number_of(third(call, "value"), call.interpreter)
-    return _chosen(where, None if value is None else constant(*value), known)
-
-
-def either(call: Call) -> Known:
-    """``torch.where(condition, yes, no)``."""
-    parts = [mask_of(value, call.interpreter) for value in chosen(call)]
-    return _chosen(*parts[:3]) if len(parts) >= 3 else None
-
-
-def _pair(call: Call) -> tuple[Value | None, Value | None]:
-    first, second = arguments(call.args, call.keywords, "input", "other")
-    return first, second
-
-
 def chosen(call: Call) -> tuple[Value, ...]:
     return where_parts(call.args, method=call.interpreter.is_method(call.node))
 
@@ -278,195 +73,6 @@ def second(call: Call, name: str) -> Value | None:
 
 def third(call: Call, name: str) -> Value | None:
     return call.args[2] if len(call.args) > 2 else call.keywords.get(name)
-
-
-def _sizes(values: tuple[Value, ...]) -> tuple[Value, ...]:
-    return values[0].items if len(values) == 1 and isinstance(values[0], Sequence) else values
-
-
-def positions(call: Call) -> Known:
-    """``torch.arange(n)``."""
-    start = as_int(call.args[0]) if len(call.args) == 2 else 0
-    return Positions() if start in (0, None) and len(call.args) <= 2 else None  # or as far along as a cache is long
-
-
-def made(number: float) -> Rule:
-    """``torch.ones(t, s)``, on its own or as a method: the same number everywhere."""
-    return lambda call: _full(call, number, _is_of_a_tensor(call))
-
-
-def made_like(number: float) -> Rule:
-    """``torch.ones_like(x)``, ``x.new_ones(t, s)``."""
-    return lambda call: _full(call, number, True)
-
-
-def made_full(call: Call) -> Known:
-    """``torch.full((t, s), value)``."""
-    return _full(call, None, _is_of_a_tensor(call))
-
-
-def made_full_like(call: Call) -> Known:
-    """``x.new_full((t, s), value)``."""
-    return _full(call, None, True)
-
-
-def _is_of_a_tensor(call: Call) -> bool:
-    return bool(call.args) and isinstance(call.args[0], Tensor)
-
-
-def _full(call: Call, number: float | None, of_a_tensor: bool) -> Mask | None:
-    """One number everywhere: ``number``, or else that which the call names."""
-    sizes = call.args[1:] if of_a_tensor else call.args
-    if "size" in call.keywords:
-        sizes = (call.keywords["size"], *sizes)
-    kind = call.keywords.get("dtype")
-    boolean = kind == Qualified("torch.bool")
-    if number is None:
-        value = sizes[1] if len(sizes) > 1 else call.keywords.get("fill_value")
-        fill = number_of(value, call.interpreter)
-        if fill is None:
-            return None
-        (number,) = fill
-        sizes, boolean = sizes[:1], boolean or (kind is None and isinstance(value, Const))
-    known = [as_size(value) for value in _sizes(sizes)]
-    last = known[-2:] if len(known) > 1 and None not in known[-2:] else []
-    normal = tuple(call.state.normal(size) for size in last if size is not None)
-    written: tuple[Size, Size] | None = (normal[0], normal[1]) if len(normal) == 2 else None
-    return constant(number, boolean=boolean, sizes=written)
-
-
-def _triangle(call: Call, mask: Mask, *, upper: bool) -> Mask:
-    value = second(call, "diagonal")
-    if value is None and "k" in call.keywords:
-        value = call.keywords["k"]  # numpy's name
-    shift: int | None = 0 if value is None else as_int(value)
-    size = as_size(value)
-    if shift is None and size is not None and mask.sizes is not None:
-        rows, columns = mask.sizes
-        shift = (call.state.normal(size) - (columns - rows)).constant  # aligned with the last query
-    if shift is not None and upper:
-        shift -= 1
-    if mask.diagonal is not None and mask.diagonal != shift:
-        shift = None
-    kept = triangle(shift)
-    if upper:
-        kept = kept.changed(operator.not_, boolean=True)
-    return combined(lambda number, keep: number if keep else 0.0, mask, kept, boolean=mask.boolean)
-
-
-def compared(function: Callable[[float, float], bool]) -> Rule:
-    """A comparison, elementwise."""
-    return lambda call: _compared(call, function)
-
-
-_OTHER_WAY_ROUND: dict[Callable[[float, float], bool], Callable[[float, float], bool]] = {
-    operator.le: operator.ge,
-    operator.lt: operator.gt,
-    operator.ge: operator.le,
-    operator.gt: operator.lt,
-}
-
-
-def _compared(call: Call, function: Callable[[float, float], bool]) -> Mask:
-    left, right = _pair(call)
-    first, second = (value.mask if isinstance(value, Tensor) else None for value in (left, right))
-    if isinstance(first, Positions) and isinstance(second, Positions) and first.column != second.column:
-        # Keys on the left: s <= t is t >= s.
-        ordered = _OTHER_WAY_ROUND.get(function) if second.column else function
-        return GIVEN if ordered is None or ordered not in _OTHER_WAY_ROUND else _ordered(ordered)
-    one, other = mask_of(left, call.interpreter), mask_of(right, call.interpreter)
-    if any(mask is not None and mask.random for mask in (one, other)):
-        return replace(DRAWN, boolean=True)
-    if one is None or other is None or not (one.uniform or other.uniform):
-        return GIVEN
-    return combined(function, one, other, boolean=True)
-
-
-def _ordered(function: Callable[[float, float], bool]) -> Mask:
-    """Where the position of a query, on the left, compares so with that of a key."""
-    lower = triangle(0 if function in (operator.ge, operator.lt) else -1)
-    return lower if function in (operator.ge, operator.gt) else lower.changed(operator.not_, boolean=True)
-
-
-def _cast(call: Call, mask: Mask) -> Mask:
-    kinds = [value for name, value in call.keywords.items() if name == "dtype"] or list(call.args[1:])
-    boolean = mask.boolean
-    for kind in kinds:
-        match kind:
-            case Qualified(name) if name == "torch.bool":
-                return mask.changed(bool, boolean=True)
-            case Qualified(name) if name == "builtins.bool":
-                return mask.changed(bool, boolean=True)
-            case Qualified() | Tensor() | Method(name="dtype"):
-                boolean = False
-            case Unknown(key):
-                boolean = _of_an_unknown(call, key, boolean)
-    return replace(mask, boolean=boolean)
-
-
-def _of_an_unknown(call: Call, key: str | None, before: bool | None) -> bool | None:
-    """The type that ``.to(…)`` gives: a number's, that of before where it is given a device, or one not known."""
-    node = None if key is None else call.interpreter.node(key)
-    if key is None:
-        return None
-    if key.endswith("dtype") or last_name(node).endswith("dtype"):
-        return False
-    return before if "device" in key or (node is not None and names_said(DEVICE, node)) else None
-
-
-def _chosen(where: Mask | None, yes: Mask | None, no: Mask | None) -> Mask | None:
-    """``torch.where`` of masks and numbers, each of them known or not."""
-    if where is None or (yes is None and no is None):
-        return None
-    where, yes, no = where.changed(bool, boolean=True), yes or NOT_KNOWN, no or NOT_KNOWN
-    diagonals = {mask.diagonal for mask in (where, yes, no)} - {None}
-    diagonal = next(iter(diagonals)) if len(diagonals) == 1 else None
-    if diagonal is None and diagonals:
-        where, yes, no = where.somewhere(), yes.somewhere(), no.somewhere()
-    sides = []
-    for inside in (True, False):
-        told, first, second = (_side(mask, diagonal, where, inside=inside) for mask in (where, yes, no))
-        parts = [part for flag, part in ((1.0, first), (0.0, second)) if told is None or flag in told]
-        known = [part for part in parts if part is not None]
-        sides.append(frozenset[float]().union(*known) if len(known) == len(parts) else None)
-    boolean = yes.boolean if yes.boolean == no.boolean else False
-    sizes = next((mask.sizes for mask in (where, yes, no) if mask.sizes is not None), None)
-    return Mask(sides[0], sides[1], boolean, diagonal, sizes)
-
-
-def _side(mask: Mask, diagonal: int | None, where: Mask, *, inside: bool) -> Numbers:
-    """The numbers of a mask on one side: of the diagonal, or of the condition that chooses."""
-    if (diagonal is not None and mask.diagonal == diagonal) or (diagonal is None and mask is where):
-        return mask.inside if inside else mask.outside
-    return mask.numbers
-
-
-# --- arrays ----------------------------------------------------------------------------------------------------------
-
-_OF_NUMPY: dict[str, Rule] = {
-    "numpy.ones": made(1.0),
-    "numpy.zeros": made(0.0),
-    "numpy.full": made_full,
-    "numpy.tril": lower_triangle,
-    "numpy.triu": upper_triangle,
-}
-_OF_AN_ARRAY = ("torch.from_numpy", "torch.as_tensor", "torch.tensor", "numpy.asarray", "numpy.array")
-
-
-def of_array(name: str, call: Call) -> Value | None:
-    """A mask that is made by numpy, or of an array that is one."""
-    if name in _OF_AN_ARRAY:
-        return call.args[0] if call.args and mask_of(call.args[0], call.interpreter) and not _is_number(call) else None
-    rule = _OF_NUMPY.get(name)
-    mask = None if rule is None else rule(call)
-    return None if mask is None else Tensor(key=call.interpreter.key(call.node), mask=mask)
-
-
-def _is_number(call: Call) -> bool:
-    return isinstance(call.args[0], (Int, Number, Const))
-
-
-# --- subscripts ------------------------------------------------------------------------------------------------------
 
 
 def indexed(run: Run, base: Value, indices: list[Value], result: Value, node: ast.expr) -> Value:

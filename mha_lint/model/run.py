@@ -27,6 +27,7 @@ class Run(Protocol):
     def names(self) -> ModuleNames: ...
 
     would_stay_views: set[ast.expr]
+    reshapes: set[ast.Call]
 
     # --- nodes -----------------------------------------------------------------------------------------------------
 

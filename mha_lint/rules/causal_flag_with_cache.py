@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, ClassVar
 
@@ -11,15 +10,15 @@ from mha_lint.model.values import Const, Tensor, Unknown, Value
 from mha_lint.rules.asking import is_given
 from mha_lint.rules.base import Hit, Rule
 from mha_lint.syntax.nodes import argument
+from mha_lint.syntax.words import names_said
+from mha_lint.vocabulary import EARLIER, STAGE, is_said
 
 if TYPE_CHECKING:
     from mha_lint.model.attention import FileModel
     from mha_lint.model.events import OperationSeen
     from mha_lint.syntax.places import Places
 
-_CACHE = re.compile(r"cache|past|prev|history|(?<![a-z])mems?(?![a-z])", re.IGNORECASE)
-_COMPARED = re.compile(r"[<>]|[=!]=")  # lengths, as far as is known
-_STAGE = re.compile(r"prefill|prompt|decod|increment|first|empty|step|generat", re.IGNORECASE)
+_COMPARED = ("<", ">", "==", "!=")  # lengths, as far as is known
 
 
 class CausalFlagWithCache(Rule):
@@ -88,13 +87,17 @@ class CausalFlagWithCache(Rule):
         for node, seen in model.operations.items():
             if not isinstance(node, ast.Call) or seen[0].name != "scaled_dot_product_attention":
                 continue
-            if not any(_hides_the_cache(each) for each in seen):
-                continue
-            function = places.function(node)
-            if function is not None and _CACHE.search(places.source(function)):
+            hiding = [each for each in seen if _hides_the_cache(each)]
+            if any(names_said(EARLIER, function) for each in hiding for function in _around(each, places)):
                 flag = argument(node, 5, "is_causal")
                 message = "`is_causal` is set although the keys come from a cache, and can be more than the queries"
                 yield Hit(node.func if flag is None else flag, node if flag is None else flag, message, seen[0].symbol)
+
+
+def _around(seen: OperationSeen, places: Places) -> list[ast.AST]:
+    """The function that makes the call, and the one that calls this function, where it is known: which name a cache."""
+    functions = [places.function(node) for node in (seen.node, seen.caller) if node is not None]
+    return [function for function in functions if function is not None]
 
 
 def _hides_the_cache(seen: OperationSeen) -> bool:
@@ -120,6 +123,6 @@ def _may_be_set(flag: Value | None, seen: OperationSeen) -> bool:
 
 def _is_guard(text: str) -> bool:
     """Tell whether a condition compares lengths, or asks for the stage of decoding."""
-    if _STAGE.search(text):
+    if is_said(STAGE, text):
         return True
-    return _COMPARED.search(text) is not None and '"' not in text and "'" not in text
+    return any(sign in text for sign in _COMPARED) and '"' not in text and "'" not in text

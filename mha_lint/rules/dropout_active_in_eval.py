@@ -13,6 +13,8 @@ from mha_lint.model.values import Const, Int, Layer, Method, Number, Tensor, Unk
 from mha_lint.rules.asking import is_given, literal
 from mha_lint.rules.base import Hit, Rule
 from mha_lint.syntax.nodes import FUNCTIONS, argument
+from mha_lint.syntax.words import names_said
+from mha_lint.vocabulary import DROPS_ON_PURPOSE, MODE, SETTINGS, TRIES, is_said
 
 if TYPE_CHECKING:
     from mha_lint.model.attention import FileModel
@@ -20,11 +22,7 @@ if TYPE_CHECKING:
     from mha_lint.syntax.places import Places
 
 _ATTENTION = frozenset({"scores", "weights", "context", "merged", "projected"})
-_MODE = re.compile(r"train|eval|infer|determin|grad_enabled", re.IGNORECASE)  # what asks whether this is training
-_ON_PURPOSE = re.compile(r"mc_?drop|mcd(?:rop|\b)|monte|bayes|uncertain|always|forced?_|stochastic", re.IGNORECASE)
 _HALF = of_number(0.5)  # the rate of F.dropout where none is given
-_TRIED = re.compile(r"(?:^|_)(?:test|bench|benchmark|profile|measure)(?:_|$)")  # functions of no model
-_SETTINGS = re.compile(r"\b(?:config|cfg|conf|args|hparams|params|opts?|options)\b")
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +145,7 @@ def _drops_in_eval(seen: OperationSeen, model: FileModel) -> bool:
 
 def _is_gated(seen: OperationSeen) -> bool:
     """Tell whether a condition on this path names the mode: the path may be taken in train mode alone."""
-    return any(_MODE.search(text) and (taken or not _asks(text)) for text, taken in seen.conditions)
+    return any(is_said(MODE, text) and (taken or not _asks(text)) for text, taken in seen.conditions)
 
 
 def _asks(text: str) -> bool:
@@ -174,10 +172,10 @@ def _is_rate(value: Value, seen: OperationSeen, model: FileModel) -> bool:
 
 def _is_own(key: str, seen: OperationSeen) -> bool:
     """Tell whether the name belongs to the class or the file: no parameter of the function, no result of a call."""
-    if key.startswith(("<", "(")) or _MODE.search(key) or _ON_PURPOSE.search(key):
+    if key.startswith(("<", "(")) or is_said(MODE, key) or is_said(DROPS_ON_PURPOSE, key):
         return False
     if key.startswith("self."):  # set by a base class that is not of this file; a property may ask for the mode
-        return _SETTINGS.search(key) is not None and "drop" in key.rpartition(".")[2].lower()
+        return is_said(SETTINGS, key) and "drop" in key.rpartition(".")[2].lower()
     return not is_given(key, seen)
 
 
@@ -194,14 +192,14 @@ def _of_torch(node: ast.Call, model: FileModel) -> bool:
 
 def _is_on_purpose(node: ast.Call, model: FileModel, places: Places) -> bool:
     """Tell whether names say that dropout stays on, or the class switches it off in a way of its own."""
-    if any(_ON_PURPOSE.search(places.source(arg)) for arg in (*node.args, *node.keywords)):
+    if names_said(DROPS_ON_PURPOSE, *node.args, *node.keywords):
         return True
     for parent in places.parents(node):
-        if isinstance(parent, FUNCTIONS) and _TRIED.search(parent.name):
+        if isinstance(parent, FUNCTIONS) and is_said(TRIES, parent.name):
             return True
-        if isinstance(parent, (*FUNCTIONS, ast.ClassDef)) and _ON_PURPOSE.search(_spaced(parent.name)):
+        if isinstance(parent, (*FUNCTIONS, ast.ClassDef)) and is_said(DROPS_ON_PURPOSE, _spaced(parent.name)):
             return True
-        if isinstance(parent, ast.If) and _ON_PURPOSE.search(places.source(parent.test)):
+        if isinstance(parent, ast.If) and names_said(DROPS_ON_PURPOSE, parent.test):
             return True
         if isinstance(parent, ast.ClassDef):
             cls = model.names.class_of(parent)

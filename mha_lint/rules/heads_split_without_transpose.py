@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, ClassVar
 
@@ -11,12 +10,11 @@ from mha_lint.model.order import Scramble, split_across
 from mha_lint.rules.asking import agreed
 from mha_lint.rules.base import Hit, Rule
 from mha_lint.syntax.places import method_name
+from mha_lint.vocabulary import ATTENDS, is_said
 
 if TYPE_CHECKING:
     from mha_lint.model.attention import FileModel
     from mha_lint.syntax.places import Places
-
-_ATTENTION = re.compile(r"att(?:n|en|\b)|mha|(?:^|_)heads?|Heads?(?:$|[A-Z])", re.IGNORECASE)
 
 
 class HeadsSplitWithoutTranspose(Rule):
@@ -96,4 +94,4 @@ class HeadsSplitWithoutTranspose(Rule):
 def _attends(symbol: str, model: FileModel) -> bool:
     """Tell whether a function, or another of its class, computes attention, or is named after it."""
     owner = symbol.partition(".")[0]
-    return _ATTENTION.search(owner) is not None or any(other.partition(".")[0] == owner for other in model.scored)
+    return is_said(ATTENDS, owner) or any(other.partition(".")[0] == owner for other in model.scored)

@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import ast
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from mha_lint.model.attention import is_module
 from mha_lint.rules.base import Hit, Rule
-from mha_lint.syntax.nodes import FUNCTIONS
+from mha_lint.syntax.nodes import FUNCTIONS, walk
+from mha_lint.syntax.words import names_said
+from mha_lint.vocabulary import BUILDS, DEVICE, MOVES, SETS_DEFAULT, is_said
 
 if TYPE_CHECKING:
     from mha_lint.model.attention import FileModel
     from mha_lint.model.operations.devices import Meeting
     from mha_lint.syntax.names import ClassInfo
     from mha_lint.syntax.places import Places
-
-_DEVICE = re.compile(r"device|cuda|cpu|meta\b|\bmps\b", re.IGNORECASE)
-_BUILDING = re.compile(r"init|reset|build|setup|load", re.IGNORECASE)  # functions that run before a module moves
-_MOVED = r"\.{name}\s*(?::[^=\n]*)?=(?!=).*(?:device|\.to\(|cuda|type_as)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +98,7 @@ class MaskNotABuffer(Rule):
     )
 
     def check(self, model: FileModel, places: Places) -> Iterator[Hit[Stray]]:
-        if "set_default_device" in places.text or "set_default_tensor_type" in places.text:
+        if model.meetings and names_said(SETS_DEFAULT, model.module.tree):
             return
         for home, meetings in model.meetings.items():
             raising = tuple(each for each in meetings if _raises(each) and _is_of_a_module(each, model, places))
@@ -113,7 +110,7 @@ class MaskNotABuffer(Rule):
                 yield Hit(home.func, home, what, raising[0].symbol, evidence=Stray(home, "", raising))
                 continue
             kept = _kept_as(home, places)
-            if cls is None or not is_module(cls) or not kept or _moves_itself(cls, kept, places):
+            if cls is None or not is_module(cls) or not kept or _moves_itself(cls, kept, model.module.tree):
                 continue
             statement = places.statement(home)
             assert statement is not None
@@ -125,7 +122,7 @@ class MaskNotABuffer(Rule):
 def _raises(meeting: Meeting) -> bool:
     """Tell whether no condition asks for the device, and the function is none that builds the module."""
     name = meeting.function.name if isinstance(meeting.function, FUNCTIONS) else ""
-    return not _BUILDING.search(name) and not any(_DEVICE.search(text) for text, _ in meeting.conditions)
+    return not is_said(BUILDS, name) and not any(is_said(DEVICE, text) for text, _ in meeting.conditions)
 
 
 def _is_of_a_module(meeting: Meeting, model: FileModel, places: Places) -> bool:
@@ -139,7 +136,7 @@ def _is_told_around(home: ast.Call, places: Places) -> bool:
     """Tell whether the call stands inside ``with torch.device(…)``."""
     return any(
         isinstance(parent, (ast.With, ast.AsyncWith))
-        and any(_DEVICE.search(places.source(item.context_expr)) for item in parent.items)
+        and names_said(DEVICE, *(item.context_expr for item in parent.items))
         for parent in places.parents(home)
     )
 
@@ -162,8 +159,22 @@ def _kept_as(home: ast.Call, places: Places) -> str:
             return ""
 
 
-def _moves_itself(cls: ClassInfo, name: str, places: Places) -> bool:
+def _moves_itself(cls: ClassInfo, name: str, tree: ast.Module) -> bool:
     """Tell whether the class, or other code of the file, moves the attribute in a way of its own."""
     if any(cls.method(method) is not None for method in ("to", "cuda", "_apply")):
         return True
-    return re.search(_MOVED.replace("{name}", re.escape(name)), places.text) is not None
+    return any(names_said(MOVES, value) for value in _given(name, tree))
+
+
+def _given(name: str, tree: ast.Module) -> Iterator[ast.expr]:
+    """What the code of a file assigns to an attribute, of whatever object."""
+    for node in walk(tree):
+        match node:
+            case ast.Assign(targets=targets, value=value):
+                pass
+            case ast.AnnAssign(target=target, value=ast.expr() as value):
+                targets = [target]
+            case _:
+                continue
+        if any(isinstance(target, ast.Attribute) and target.attr == name for target in targets):
+            yield value

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import math
-import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, ClassVar
 
@@ -12,6 +11,7 @@ from mha_lint.model.filling import filling, softmaxed
 from mha_lint.model.values import Tensor, as_factor
 from mha_lint.rules.asking import number_text
 from mha_lint.rules.base import Hit, Rule
+from mha_lint.vocabulary import PRECISION, is_said
 
 if TYPE_CHECKING:
     from mha_lint.model.attention import FileModel
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     Fills = tuple[Filling | None, tuple[OperationSeen, ...]]  # how the fill is written; what was seen of it
 
 HALF_MAX = 65504.0  # of float16; bfloat16 reaches as far as float32
-_TOLD_BY_TYPE = re.compile(r"dtype|half|fp16|float16|float32|bf16|precision|autocast", re.IGNORECASE)
 
 
 class MaskValueOverflowsHalf(Rule):
@@ -117,4 +116,4 @@ def _overflows(fill: OperationSeen) -> bool:
     scores = fill.args[0] if fill.args else None
     single = isinstance(scores, Tensor) and scores.single
     asked = [text for text, taken in fill.conditions if not (taken and text.endswith(" is None"))]  # no type is given
-    return not single and not any(map(_TOLD_BY_TYPE.search, asked))
+    return not single and not any(is_said(PRECISION, text) for text in asked)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
@@ -14,10 +13,6 @@ from mha_lint.syntax.places import NameOf
 if TYPE_CHECKING:
     from mha_lint.model.attention import FileModel
     from mha_lint.syntax.places import Places
-
-
-# Nothing but this can stand between the two; where no such text is, the parents of nodes need not be known.
-_THEN_RESHAPE = re.compile(r"contiguous\s*\(\s*\)(?:[\s)\\]|#.*)*\.(?:[\s\\]|#.*)*reshape")
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +89,7 @@ class NeedlessContiguous(Rule):
     )
 
     def check(self, model: FileModel, places: Places) -> Iterator[Hit[Needless]]:
-        reshaped = _THEN_RESHAPE.search(places.text) is not None
+        behind = {call.func.value: call for call in model.reshapes if isinstance(call.func, ast.Attribute)}
         for node, seen in model.copies.items():
             if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)) or node.args or node.keywords:
                 continue
@@ -104,17 +99,8 @@ class NeedlessContiguous(Rule):
                 message = "`.contiguous()` of a tensor that is contiguous"
                 yield Hit(NameOf(node.func), node, message, symbol, evidence=Needless(node, None))
                 continue
-            reshape = _reshape_of(node, places) if reshaped else None
+            reshape = behind.get(node)
             if reshape is None or reshape in model.would_stay_views:
                 continue
             message = "`.contiguous()` right before `.reshape()`, which copies where it must"
             yield Hit(NameOf(node.func), node, message, symbol, evidence=Needless(node, reshape))
-
-
-def _reshape_of(node: ast.Call, places: Places) -> ast.Call | None:
-    """The ``.reshape(…)`` called on the node's result."""
-    method = places.parent(node)
-    if not isinstance(method, ast.Attribute) or method.attr != "reshape":
-        return None
-    call = places.parent(method)
-    return call if isinstance(call, ast.Call) and call.func is method else None

@@ -6,31 +6,51 @@ import ast
 import re
 from weakref import WeakKeyDictionary
 
-from mha_lint.syntax.nodes import walk
+from mha_lint.syntax.nodes import children
 from mha_lint.vocabulary import is_said
 
 _SAID: WeakKeyDictionary[ast.AST, tuple[str, ...]] = WeakKeyDictionary()
 
 
 def names_in(node: ast.AST) -> tuple[str, ...]:
-    """Each name as often as a piece of code says it; a string that spells a name, such as a key, is one too."""
-    found = _SAID.get(node)
-    if found is None:
-        found = _SAID[node] = tuple(name for each in walk(node) if (name := name_of(each)))
+    """Each name as often as a piece of code says it. Comments say nothing, nor do strings that are no names."""
+    said = _SAID.get(node)
+    if said is None:
+        said = _SAID[node] = tuple(_read(node))
+    return said
+
+
+def _read(node: ast.AST) -> list[str]:
+    found: list[str] = []
+    pending = [node]
+    while pending:
+        current = pending.pop()
+        if current is not node and isinstance(current, ast.stmt):  # each statement is read once, whoever asks
+            found += names_in(current)
+            continue
+        name = name_of(current)
+        if name:
+            found.append(name)
+        pending += children(current)
     return found
 
 
 def name_of(node: ast.AST) -> str:
-    """The name that a node itself says; empty where it says none."""
+    """The name that a node itself says; empty where it says none.
+
+    A string that spells a name is one, such as a key, or what ``getattr`` is given; ``@`` is ``matmul``.
+    """
     match node:
         case ast.Name(id=name) | ast.Attribute(attr=name) | ast.arg(arg=name):
             return name
+        case ast.Constant(value=str(text)):
+            return text if text.isidentifier() else ""
         case ast.keyword(arg=str(name)):
             return name
+        case ast.BinOp(op=ast.MatMult()) | ast.AugAssign(op=ast.MatMult()):
+            return "matmul"
         case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
             return name
-        case ast.Constant(value=str(text)) if text.isidentifier():
-            return text
         case _:
             return ""
 

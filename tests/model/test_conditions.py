@@ -257,7 +257,7 @@ class A(nn.Module):
             return self.attend(q, k, v, True)
         return self.attend(q, k, v, False)
 
-    def attend(self, q, k, v, flag):  # from the cache
+    def attend(self, q, k, v, flag):
         return F.scaled_dot_product_attention(q, k, v, is_causal=flag)
 """,
     "MHA109: a helper compares the lengths": """import torch

@@ -109,7 +109,7 @@ def test_most_steps_are_spent_on_what_computes_scores() -> None:
     )
     module = Module(text)
     names = collect(module)
-    worth = worth_of(module, names)
+    worth = worth_of(names)
     told = {cls.name: cls for cls in names.every_class}
     assert worth.attending == {told["Scores"], told["Heir"], names.functions["weigh"]}
     assert worth.holding == {told["Holder"], told["Model"]}

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import ast
 
-from mha_lint.model import einops_api, layers, masks, operations
+from mha_lint.model import einops_api, layers, operations
 from mha_lint.model.interpreter import assignment
 from mha_lint.model.interpreter.builtins import BUILTINS
 from mha_lint.model.marks import Mask
-from mha_lint.model.operations import OPERATIONS
+from mha_lint.model.operations import OPERATIONS, as_masks
 from mha_lint.model.operations.devices import met
 from mha_lint.model.records import replace
 from mha_lint.model.run import Call, Run, normal
@@ -105,7 +105,7 @@ def call_method(run: Run, receiver: Value, name: str, call: Call) -> Value:
             return operation(replace(call, args=(tensor, *call.args)))
         if name == "astype" and isinstance(receiver, Tensor) and receiver.mask is not None:
             call = replace(call, args=(receiver, *call.args))
-            return replace(receiver, mask=masks.as_array_type(call))
+            return replace(receiver, mask=as_masks.as_array_type(call))
         if name.endswith("_") and not name.startswith("__") and isinstance(receiver, Tensor):
             if name != "copy_":  # which copies from any device
                 met(call, (receiver, *call.args))
@@ -172,7 +172,7 @@ def call_qualified(run: Run, name: str, call: Call) -> Value:
     if default is not None:
         return default
     if name.startswith("numpy.") or name in ("torch.from_numpy", "torch.as_tensor", "torch.tensor"):
-        array = masks.of_array(name, call)
+        array = as_masks.of_array(name, call)
         if array is not None:
             return array
     if name in BUILTINS:

@@ -3,27 +3,23 @@
 from __future__ import annotations
 
 import ast
-import re
 from collections.abc import Iterable
 
-from mha_lint.model.interpreter.homes import Homes
 from mha_lint.syntax.nodes import FUNCTIONS, Block, children
-
-_NAME = re.compile(r"[^\W\d]\w*")
+from mha_lint.syntax.words import names_in
 
 
 class Mentions:
     """Reads each piece of code once."""
 
-    def __init__(self, homes: Homes) -> None:
-        self._homes = homes
+    def __init__(self) -> None:
         self._names: dict[ast.AST, frozenset[str]] = {}
         self._assigned: dict[ast.AST, frozenset[str]] = {}
         self._after: dict[ast.AST, list[frozenset[str]]] = {}  # by the first statement of the block
 
     def within(self, node: ast.AST) -> frozenset[str]:
         if node not in self._names:
-            self._names[node] = frozenset(_NAME.findall(self._homes.names.module.whole(node)))
+            self._names[node] = frozenset(names_in(node))
         return self._names[node]
 
     def after_each(self, body: Block) -> list[frozenset[str]]:

@@ -7,8 +7,8 @@ import operator
 from collections.abc import Callable, Mapping
 from functools import partial
 
-from mha_lint.model import masking, masks
-from mha_lint.model.operations import joining, parts, pointwise, products, questions, scales, views
+from mha_lint.model import masking
+from mha_lint.model.operations import as_masks, joining, parts, pointwise, products, questions, scales, views
 from mha_lint.model.operations.devices import Device
 from mha_lint.model.operations.op import MaskedRule, MaskRule, Op, ScaleRule, SingleRule, applied
 from mha_lint.model.run import Transfer
@@ -21,7 +21,7 @@ def _of_one(name: str) -> Op:
     return Op(
         names=(name,), sign=None, attribute=False, in_place=False,
         shape=pointwise.of_one, scale=scales.lost,
-        mask=masks.lost, begins_mask=False, masked=masking.kept, single=masking.any_single,
+        mask=as_masks.lost, begins_mask=False, masked=masking.kept, single=masking.any_single,
         device=Device.FIRST, watched=False,
     )  # fmt: skip
 
@@ -30,7 +30,7 @@ def _dropout(name: str, *, watched: bool) -> Op:
     return Op(
         names=(name,), sign=None, attribute=False, in_place=False,
         shape=pointwise.of_one, scale=scales.kept,
-        mask=masks.lost, begins_mask=False, masked=masking.kept, single=masking.any_single,
+        mask=as_masks.lost, begins_mask=False, masked=masking.kept, single=masking.any_single,
         device=Device.FIRST, watched=watched,
     )  # fmt: skip
 
@@ -39,7 +39,7 @@ def _clamped(*names: str) -> Op:
     return Op(
         names=names, sign=None, attribute=False, in_place=False,
         shape=pointwise.of_one, scale=scales.unsure,
-        mask=masks.lost, begins_mask=False, masked=masking.kept, single=masking.any_single,
+        mask=as_masks.lost, begins_mask=False, masked=masking.kept, single=masking.any_single,
         device=Device.FIRST, watched=False,
     )  # fmt: skip
 
@@ -58,7 +58,7 @@ def _compared(name: str, sign: type[ast.AST], function: Callable[[float, float],
     return Op(
         names=(name,), sign=sign, attribute=False, in_place=False,
         shape=pointwise.of_two, scale=scales.kept,
-        mask=masks.compared(function), begins_mask=True, masked=masking.ended, single=masking.no_single,
+        mask=as_masks.compared(function), begins_mask=True, masked=masking.ended, single=masking.no_single,
         device=Device.SHAPE, watched=False,
     )  # fmt: skip
 
@@ -68,7 +68,7 @@ def _same(*names: str, attribute: bool, device: Device) -> Op:
     return Op(
         names=names, sign=None, attribute=attribute, in_place=False,
         shape=pointwise.same, scale=scales.kept,
-        mask=masks.same, begins_mask=False, masked=masking.kept, single=masking.any_single,
+        mask=as_masks.same, begins_mask=False, masked=masking.kept, single=masking.any_single,
         device=device, watched=False,
     )  # fmt: skip
 
@@ -78,7 +78,7 @@ def _copied(*names: str, scale: ScaleRule, mask: MaskRule, single: SingleRule, d
     return Op(
         names=names, sign=None, attribute=False, in_place=False,
         shape=pointwise.clone, scale=scale,
-        mask=mask, begins_mask=mask is not masks.same, masked=masking.kept, single=single,
+        mask=mask, begins_mask=mask is not as_masks.same, masked=masking.kept, single=single,
         device=device, watched=False,
     )  # fmt: skip
 
@@ -98,7 +98,7 @@ def _joined(*names: str, shape: Transfer) -> Op:
     return Op(
         names=names, sign=None, attribute=False, in_place=False,
         shape=shape, scale=scales.kept,
-        mask=masks.lost, begins_mask=False, masked=masking.kept, single=masking.any_single,
+        mask=as_masks.lost, begins_mask=False, masked=masking.kept, single=masking.any_single,
         device=Device.MEETS, watched=False,
     )  # fmt: skip
 
@@ -108,7 +108,7 @@ def _product(*names: str, sign: type[ast.AST] | None, shape: Transfer, watched: 
     return Op(
         names=names, sign=sign, attribute=False, in_place=False,
         shape=shape, scale=scales.kept,
-        mask=masks.lost, begins_mask=False, masked=masking.ended, single=masking.any_single,
+        mask=as_masks.lost, begins_mask=False, masked=masking.ended, single=masking.any_single,
         device=Device.MEETS, watched=watched,
     )  # fmt: skip
 
@@ -117,7 +117,7 @@ def _product_and_sum(name: str, *, masked: MaskedRule) -> Op:
     return Op(
         names=(name,), sign=None, attribute=False, in_place=False,
         shape=products.baddbmm, scale=scales.by_alpha,
-        mask=masks.lost, begins_mask=False, masked=masked, single=masking.any_single,
+        mask=as_masks.lost, begins_mask=False, masked=masked, single=masking.any_single,
         device=Device.MEETS, watched=False,
     )  # fmt: skip
 
@@ -137,7 +137,7 @@ def _made(name: str, *, shape: Transfer, mask: MaskRule, device: Device) -> Op:
     return Op(
         names=(name,), sign=None, attribute=False, in_place=False,
         shape=shape, scale=scales.lost,
-        mask=mask, begins_mask=mask is not masks.lost, masked=masking.kept, single=masking.any_single,
+        mask=mask, begins_mask=mask is not as_masks.lost, masked=masking.kept, single=masking.any_single,
         device=device, watched=False,
     )  # fmt: skip
 
@@ -147,7 +147,7 @@ def _asked(*names: str, attribute: bool, shape: Transfer) -> Op:
     return Op(
         names=names, sign=None, attribute=attribute, in_place=False,
         shape=shape, scale=scales.kept,
-        mask=masks.lost, begins_mask=False, masked=masking.kept, single=masking.any_single,
+        mask=as_masks.lost, begins_mask=False, masked=masking.kept, single=masking.any_single,
         device=Device.FIRST, watched=False,
     )  # fmt: skip
 
@@ -173,25 +173,25 @@ ROWS: tuple[Op, ...] = (
     Op(
         names=("neg",), sign=ast.USub, attribute=False, in_place=False,
         shape=pointwise.of_one, scale=scales.lost,
-        mask=masks.negated, begins_mask=False, masked=masking.kept, single=masking.any_single,
+        mask=as_masks.negated, begins_mask=False, masked=masking.kept, single=masking.any_single,
         device=Device.FIRST, watched=False,
     ),
     Op(
         names=("logical_not",), sign=ast.Invert, attribute=False, in_place=False,
         shape=pointwise.of_one, scale=scales.lost,
-        mask=masks.inverted, begins_mask=False, masked=masking.kept, single=masking.any_single,
+        mask=as_masks.inverted, begins_mask=False, masked=masking.kept, single=masking.any_single,
         device=Device.FIRST, watched=False,
     ),
     Op(
         names=("bernoulli",), sign=None, attribute=False, in_place=False,
         shape=pointwise.of_one, scale=scales.lost,
-        mask=masks.drawn, begins_mask=True, masked=masking.kept, single=masking.any_single,
+        mask=as_masks.drawn, begins_mask=True, masked=masking.kept, single=masking.any_single,
         device=Device.FIRST, watched=False,
     ),
     Op(
         names=("normalize",), sign=None, attribute=False, in_place=False,
         shape=pointwise.normalize, scale=scales.lost,
-        mask=masks.lost, begins_mask=False, masked=masking.normalised, single=masking.any_single,
+        mask=as_masks.lost, begins_mask=False, masked=masking.normalised, single=masking.any_single,
         device=Device.FIRST, watched=False,
     ),
     _dropout("dropout", watched=True),
@@ -206,32 +206,32 @@ ROWS: tuple[Op, ...] = (
     Op(
         names=("add",), sign=ast.Add, attribute=False, in_place=True,
         shape=pointwise.of_two, scale=scales.kept,
-        mask=masks.summed(operator.add), begins_mask=False, masked=masking.summed, single=masking.any_single,
+        mask=as_masks.summed(operator.add), begins_mask=False, masked=masking.summed, single=masking.any_single,
         device=Device.SHAPE, watched=True,
     ),
     Op(
         names=("sub", "subtract"), sign=ast.Sub, attribute=False, in_place=True,
         shape=pointwise.of_two, scale=scales.kept,
-        mask=masks.summed(operator.sub), begins_mask=False, masked=masking.subtracted, single=masking.any_single,
+        mask=as_masks.summed(operator.sub), begins_mask=False, masked=masking.subtracted, single=masking.any_single,
         device=Device.SHAPE, watched=False,
     ),
     Op(
         names=("mul", "multiply"), sign=ast.Mult, attribute=False, in_place=True,
         shape=pointwise.of_two, scale=scales.times,
-        mask=masks.multiplied, begins_mask=False, masked=masking.multiplied, single=masking.any_single,
+        mask=as_masks.multiplied, begins_mask=False, masked=masking.multiplied, single=masking.any_single,
         device=Device.SHAPE, watched=True,
     ),
     Op(
         names=("div", "true_divide", "divide"), sign=ast.Div, attribute=False, in_place=True,
         shape=pointwise.quotient, scale=scales.over,
-        mask=masks.lost, begins_mask=False, masked=masking.divided, single=masking.any_single,
+        mask=as_masks.lost, begins_mask=False, masked=masking.divided, single=masking.any_single,
         device=Device.SHAPE, watched=False,
     ),
-    _of_two("pow", sign=ast.Pow, mask=masks.lost, masked=masking.kept),
-    _of_two("maximum", sign=None, mask=masks.lost, masked=masking.kept),
-    _of_two("minimum", sign=None, mask=masks.lost, masked=masking.kept),
-    _of_two("logical_and", sign=ast.BitAnd, mask=masks.joined(_both, absorbing=0.0), masked=masking.kept),
-    _of_two("logical_or", sign=ast.BitOr, mask=masks.joined(_either, absorbing=1.0), masked=masking.kept),
+    _of_two("pow", sign=ast.Pow, mask=as_masks.lost, masked=masking.kept),
+    _of_two("maximum", sign=None, mask=as_masks.lost, masked=masking.kept),
+    _of_two("minimum", sign=None, mask=as_masks.lost, masked=masking.kept),
+    _of_two("logical_and", sign=ast.BitAnd, mask=as_masks.joined(_both, absorbing=0.0), masked=masking.kept),
+    _of_two("logical_or", sign=ast.BitOr, mask=as_masks.joined(_either, absorbing=1.0), masked=masking.kept),
     _compared("eq", ast.Eq, operator.eq),
     _compared("ne", ast.NotEq, operator.ne),
     _compared("lt", ast.Lt, operator.lt),
@@ -241,105 +241,105 @@ ROWS: tuple[Op, ...] = (
     Op(
         names=("masked_fill",), sign=None, attribute=False, in_place=True,
         shape=pointwise.masked_fill, scale=scales.kept,
-        mask=masks.filled, begins_mask=True, masked=masking.filled, single=masking.any_single,
+        mask=as_masks.filled, begins_mask=True, masked=masking.filled, single=masking.any_single,
         device=Device.MEETS, watched=True,
     ),
     Op(
         names=("where",), sign=None, attribute=False, in_place=False,
         shape=pointwise.where, scale=scales.kept,
-        mask=masks.either, begins_mask=True, masked=masking.chosen_where, single=masking.any_single,
+        mask=as_masks.either, begins_mask=True, masked=masking.chosen_where, single=masking.any_single,
         device=Device.SHAPE, watched=True,
     ),
     # along one dimension
     Op(
         names=("softmax",), sign=None, attribute=False, in_place=False,
         shape=pointwise.softmax, scale=scales.lost,
-        mask=masks.lost, begins_mask=False, masked=masking.before, single=masking.any_single,
+        mask=as_masks.lost, begins_mask=False, masked=masking.before, single=masking.any_single,
         device=Device.FIRST, watched=True,
     ),
     Op(
         names=("log_softmax",), sign=None, attribute=False, in_place=False,
         shape=pointwise.softmax, scale=scales.lost,
-        mask=masks.lost, begins_mask=False, masked=masking.before, single=masking.any_single,
+        mask=as_masks.lost, begins_mask=False, masked=masking.before, single=masking.any_single,
         device=Device.FIRST, watched=False,
     ),
     Op(
         names=("softmin",), sign=None, attribute=False, in_place=False,
         shape=pointwise.softmax, scale=scales.lost,
-        mask=masks.lost, begins_mask=False, masked=masking.kept, single=masking.any_single,
+        mask=as_masks.lost, begins_mask=False, masked=masking.kept, single=masking.any_single,
         device=Device.FIRST, watched=False,
     ),
     Op(
         names=("layer_norm",), sign=None, attribute=False, in_place=False,
         shape=pointwise.layer_norm, scale=scales.lost,
-        mask=masks.lost, begins_mask=False, masked=masking.kept, single=masking.any_single,
+        mask=as_masks.lost, begins_mask=False, masked=masking.kept, single=masking.any_single,
         device=Device.FIRST, watched=False,
     ),
-    _reduced("sum", mask=masks.lost, masked=masking.ended, watched=True),
-    _reduced("mean", mask=masks.lost, masked=masking.ended, watched=False),
-    _reduced("cumsum", mask=masks.lost, masked=masking.ended, watched=False),
-    _reduced("norm", mask=masks.lost, masked=masking.ended, watched=False),
-    _reduced("std", mask=masks.lost, masked=masking.kept, watched=False),
-    _reduced("var", mask=masks.lost, masked=masking.kept, watched=False),
-    _reduced("amax", mask=masks.lost, masked=masking.kept, watched=False),
-    _reduced("amin", mask=masks.lost, masked=masking.kept, watched=False),
-    _reduced("logsumexp", mask=masks.lost, masked=masking.kept, watched=False),
-    _reduced("tril", mask=masks.lower_triangle, masked=masking.kept, watched=False),
-    _reduced("triu", mask=masks.upper_triangle, masked=masking.kept, watched=False),
-    _reduced("flip", mask=masks.lost, masked=masking.kept, watched=False),
-    _reduced("roll", mask=masks.lost, masked=masking.kept, watched=False),
-    _reduced("gather", mask=masks.lost, masked=masking.kept, watched=False),
-    _reduced("index_select", mask=masks.lost, masked=masking.kept, watched=False),
+    _reduced("sum", mask=as_masks.lost, masked=masking.ended, watched=True),
+    _reduced("mean", mask=as_masks.lost, masked=masking.ended, watched=False),
+    _reduced("cumsum", mask=as_masks.lost, masked=masking.ended, watched=False),
+    _reduced("norm", mask=as_masks.lost, masked=masking.ended, watched=False),
+    _reduced("std", mask=as_masks.lost, masked=masking.kept, watched=False),
+    _reduced("var", mask=as_masks.lost, masked=masking.kept, watched=False),
+    _reduced("amax", mask=as_masks.lost, masked=masking.kept, watched=False),
+    _reduced("amin", mask=as_masks.lost, masked=masking.kept, watched=False),
+    _reduced("logsumexp", mask=as_masks.lost, masked=masking.kept, watched=False),
+    _reduced("tril", mask=as_masks.lower_triangle, masked=masking.kept, watched=False),
+    _reduced("triu", mask=as_masks.upper_triangle, masked=masking.kept, watched=False),
+    _reduced("flip", mask=as_masks.lost, masked=masking.kept, watched=False),
+    _reduced("roll", mask=as_masks.lost, masked=masking.kept, watched=False),
+    _reduced("gather", mask=as_masks.lost, masked=masking.kept, watched=False),
+    _reduced("index_select", mask=as_masks.lost, masked=masking.kept, watched=False),
     # copies
     Op(
         names=("contiguous",), sign=None, attribute=False, in_place=False,
         shape=pointwise.contiguous, scale=scales.kept,
-        mask=masks.same, begins_mask=False, masked=masking.kept, single=masking.any_single,
+        mask=as_masks.same, begins_mask=False, masked=masking.kept, single=masking.any_single,
         device=Device.FIRST, watched=False,
     ),
-    _copied("clone", scale=scales.kept, mask=masks.same, single=masking.any_single, device=Device.FIRST),
-    _copied("cuda", scale=scales.kept, mask=masks.same, single=masking.any_single, device=Device.MOVES),
-    _copied("cpu", scale=scales.kept, mask=masks.same, single=masking.any_single, device=Device.MOVES),
-    _copied("to", scale=scales.cast, mask=masks.as_told, single=masking.told_single, device=Device.CASTS),
-    _copied("type", scale=scales.cast, mask=masks.as_told, single=masking.told_single, device=Device.FIRST),
-    _copied("type_as", scale=scales.kept, mask=masks.as_another, single=masking.no_single, device=Device.MOVES),
-    _copied("float", scale=scales.cast, mask=masks.as_number, single=masking.is_single, device=Device.FIRST),
-    _copied("double", scale=scales.cast, mask=masks.as_number, single=masking.any_single, device=Device.FIRST),
-    _copied("half", scale=scales.kept, mask=masks.as_number, single=masking.no_single, device=Device.FIRST),
-    _copied("bfloat16", scale=scales.kept, mask=masks.as_number, single=masking.no_single, device=Device.FIRST),
-    _copied("int", scale=scales.kept, mask=masks.as_number, single=masking.any_single, device=Device.FIRST),
-    _copied("long", scale=scales.kept, mask=masks.as_number, single=masking.any_single, device=Device.FIRST),
-    _copied("bool", scale=scales.kept, mask=masks.as_boolean, single=masking.any_single, device=Device.FIRST),
+    _copied("clone", scale=scales.kept, mask=as_masks.same, single=masking.any_single, device=Device.FIRST),
+    _copied("cuda", scale=scales.kept, mask=as_masks.same, single=masking.any_single, device=Device.MOVES),
+    _copied("cpu", scale=scales.kept, mask=as_masks.same, single=masking.any_single, device=Device.MOVES),
+    _copied("to", scale=scales.cast, mask=as_masks.as_told, single=masking.told_single, device=Device.CASTS),
+    _copied("type", scale=scales.cast, mask=as_masks.as_told, single=masking.told_single, device=Device.FIRST),
+    _copied("type_as", scale=scales.kept, mask=as_masks.as_another, single=masking.no_single, device=Device.MOVES),
+    _copied("float", scale=scales.cast, mask=as_masks.as_number, single=masking.is_single, device=Device.FIRST),
+    _copied("double", scale=scales.cast, mask=as_masks.as_number, single=masking.any_single, device=Device.FIRST),
+    _copied("half", scale=scales.kept, mask=as_masks.as_number, single=masking.no_single, device=Device.FIRST),
+    _copied("bfloat16", scale=scales.kept, mask=as_masks.as_number, single=masking.no_single, device=Device.FIRST),
+    _copied("int", scale=scales.kept, mask=as_masks.as_number, single=masking.any_single, device=Device.FIRST),
+    _copied("long", scale=scales.kept, mask=as_masks.as_number, single=masking.any_single, device=Device.FIRST),
+    _copied("bool", scale=scales.kept, mask=as_masks.as_boolean, single=masking.any_single, device=Device.FIRST),
     _same("detach", "alias", attribute=False, device=Device.FIRST),
     _same("requires_grad_", attribute=False, device=Device.FIRST),
     _same("data", attribute=True, device=Device.FIRST),
     _same("real", attribute=True, device=Device.FIRST),
-    _view("pad", attribute=False, shape=pointwise.pad, mask=masks.lost),
+    _view("pad", attribute=False, shape=pointwise.pad, mask=as_masks.lost),
     # views
-    _view("view", attribute=False, shape=views.view, mask=masks.viewed),
-    _view("reshape", attribute=False, shape=views.reshape, mask=masks.viewed),
-    _view("view_as", "reshape_as", attribute=False, shape=views.view_as, mask=masks.lost),
-    _view("flatten", attribute=False, shape=views.flatten, mask=masks.moved),
-    _view("unflatten", attribute=False, shape=views.unflatten, mask=masks.lost),
-    _view("transpose", "swapaxes", "swapdims", attribute=False, shape=views.transpose, mask=masks.transposed),
-    _view("t", attribute=False, shape=views.matrix_transpose, mask=masks.transposed),
-    _view("mT", "mH", "H", attribute=True, shape=views.matrix_transpose, mask=masks.transposed),
-    _view("T", attribute=True, shape=views.reversed_dims, mask=masks.transposed),
-    _view("adjoint", attribute=False, shape=views.matrix_transpose, mask=masks.transposed),
-    _view("permute", attribute=False, shape=views.permute, mask=masks.moved),
-    _view("movedim", "moveaxis", attribute=False, shape=views.movedim, mask=masks.lost),
-    _view("squeeze", attribute=False, shape=views.squeeze, mask=masks.moved),
-    _view("unsqueeze", attribute=False, shape=views.unsqueeze, mask=masks.unsqueezed),
-    _view("select", attribute=False, shape=views.select, mask=masks.moved),
-    _view("narrow", attribute=False, shape=views.narrow, mask=masks.moved),
-    _view("expand", "broadcast_to", attribute=False, shape=views.expand, mask=masks.same),
-    _view("expand_as", attribute=False, shape=views.expand_as, mask=masks.same),
+    _view("view", attribute=False, shape=views.view, mask=as_masks.viewed),
+    _view("reshape", attribute=False, shape=views.reshape, mask=as_masks.viewed),
+    _view("view_as", "reshape_as", attribute=False, shape=views.view_as, mask=as_masks.lost),
+    _view("flatten", attribute=False, shape=views.flatten, mask=as_masks.moved),
+    _view("unflatten", attribute=False, shape=views.unflatten, mask=as_masks.lost),
+    _view("transpose", "swapaxes", "swapdims", attribute=False, shape=views.transpose, mask=as_masks.transposed),
+    _view("t", attribute=False, shape=views.matrix_transpose, mask=as_masks.transposed),
+    _view("mT", "mH", "H", attribute=True, shape=views.matrix_transpose, mask=as_masks.transposed),
+    _view("T", attribute=True, shape=views.reversed_dims, mask=as_masks.transposed),
+    _view("adjoint", attribute=False, shape=views.matrix_transpose, mask=as_masks.transposed),
+    _view("permute", attribute=False, shape=views.permute, mask=as_masks.moved),
+    _view("movedim", "moveaxis", attribute=False, shape=views.movedim, mask=as_masks.lost),
+    _view("squeeze", attribute=False, shape=views.squeeze, mask=as_masks.moved),
+    _view("unsqueeze", attribute=False, shape=views.unsqueeze, mask=as_masks.unsqueezed),
+    _view("select", attribute=False, shape=views.select, mask=as_masks.moved),
+    _view("narrow", attribute=False, shape=views.narrow, mask=as_masks.moved),
+    _view("expand", "broadcast_to", attribute=False, shape=views.expand, mask=as_masks.same),
+    _view("expand_as", attribute=False, shape=views.expand_as, mask=as_masks.same),
     # several of one, and one of several
-    _view("chunk", "tensor_split", attribute=False, shape=parts.chunk, mask=masks.moved),
-    _view("split", "split_with_sizes", attribute=False, shape=parts.split, mask=masks.lost),
-    _view("unbind", attribute=False, shape=parts.unbind, mask=masks.lost),
-    _view("repeat", "tile", attribute=False, shape=joining.repeat, mask=masks.repeated),
-    _view("repeat_interleave", attribute=False, shape=joining.repeat_interleave, mask=masks.lost),
+    _view("chunk", "tensor_split", attribute=False, shape=parts.chunk, mask=as_masks.moved),
+    _view("split", "split_with_sizes", attribute=False, shape=parts.split, mask=as_masks.lost),
+    _view("unbind", attribute=False, shape=parts.unbind, mask=as_masks.lost),
+    _view("repeat", "tile", attribute=False, shape=joining.repeat, mask=as_masks.repeated),
+    _view("repeat_interleave", attribute=False, shape=joining.repeat_interleave, mask=as_masks.lost),
     _joined("cat", "concat", "concatenate", shape=joining.cat),
     _joined("stack", shape=joining.stack),
     # products
@@ -352,28 +352,28 @@ ROWS: tuple[Op, ...] = (
     Op(
         names=("scaled_dot_product_attention",), sign=None, attribute=False, in_place=False,
         shape=products.attention, scale=scales.lost,
-        mask=masks.lost, begins_mask=False, masked=masking.ended, single=masking.any_single,
+        mask=as_masks.lost, begins_mask=False, masked=masking.ended, single=masking.any_single,
         device=Device.ATTENDS, watched=True,
     ),
     # made
-    _made("zeros", shape=questions.filled, mask=masks.made(0.0), device=Device.DEFAULT),
-    _made("ones", shape=questions.filled, mask=masks.made(1.0), device=Device.DEFAULT),
-    _made("empty", shape=questions.filled, mask=masks.lost, device=Device.DEFAULT),
-    _made("rand", shape=questions.filled, mask=masks.drawn, device=Device.DEFAULT),
-    _made("randn", shape=questions.filled, mask=masks.drawn, device=Device.DEFAULT),
-    _made("full", shape=questions.filled, mask=masks.made_full, device=Device.DEFAULT),
-    _made("eye", shape=questions.eye, mask=masks.lost, device=Device.DEFAULT),
-    _made("arange", shape=questions.arange, mask=masks.positions, device=Device.DEFAULT),
-    _made("new_zeros", shape=questions.filled, mask=masks.made_like(0.0), device=Device.FIRST),
-    _made("new_ones", shape=questions.filled, mask=masks.made_like(1.0), device=Device.FIRST),
-    _made("new_empty", shape=questions.filled, mask=masks.lost, device=Device.FIRST),
-    _made("new_full", shape=questions.filled, mask=masks.made_full_like, device=Device.FIRST),
-    _made("zeros_like", shape=pointwise.like, mask=masks.made_like(0.0), device=Device.FIRST),
-    _made("ones_like", shape=pointwise.like, mask=masks.made_like(1.0), device=Device.FIRST),
-    _made("rand_like", shape=pointwise.like, mask=masks.drawn, device=Device.FIRST),
-    _made("randn_like", shape=pointwise.like, mask=masks.drawn, device=Device.FIRST),
-    _made("empty_like", shape=pointwise.like, mask=masks.lost, device=Device.FIRST),
-    _made("full_like", shape=pointwise.like, mask=masks.lost, device=Device.FIRST),
+    _made("zeros", shape=questions.filled, mask=as_masks.made(0.0), device=Device.DEFAULT),
+    _made("ones", shape=questions.filled, mask=as_masks.made(1.0), device=Device.DEFAULT),
+    _made("empty", shape=questions.filled, mask=as_masks.lost, device=Device.DEFAULT),
+    _made("rand", shape=questions.filled, mask=as_masks.drawn, device=Device.DEFAULT),
+    _made("randn", shape=questions.filled, mask=as_masks.drawn, device=Device.DEFAULT),
+    _made("full", shape=questions.filled, mask=as_masks.made_full, device=Device.DEFAULT),
+    _made("eye", shape=questions.eye, mask=as_masks.lost, device=Device.DEFAULT),
+    _made("arange", shape=questions.arange, mask=as_masks.positions, device=Device.DEFAULT),
+    _made("new_zeros", shape=questions.filled, mask=as_masks.made_like(0.0), device=Device.FIRST),
+    _made("new_ones", shape=questions.filled, mask=as_masks.made_like(1.0), device=Device.FIRST),
+    _made("new_empty", shape=questions.filled, mask=as_masks.lost, device=Device.FIRST),
+    _made("new_full", shape=questions.filled, mask=as_masks.made_full_like, device=Device.FIRST),
+    _made("zeros_like", shape=pointwise.like, mask=as_masks.made_like(0.0), device=Device.FIRST),
+    _made("ones_like", shape=pointwise.like, mask=as_masks.made_like(1.0), device=Device.FIRST),
+    _made("rand_like", shape=pointwise.like, mask=as_masks.drawn, device=Device.FIRST),
+    _made("randn_like", shape=pointwise.like, mask=as_masks.drawn, device=Device.FIRST),
+    _made("empty_like", shape=pointwise.like, mask=as_masks.lost, device=Device.FIRST),
+    _made("full_like", shape=pointwise.like, mask=as_masks.lost, device=Device.FIRST),
     # asked
     _asked("size", attribute=False, shape=questions.size),
     _asked("dim", "ndimension", attribute=False, shape=questions.dim),

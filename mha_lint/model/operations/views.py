@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+
 from mha_lint.model import layout
 from mha_lint.model.layout import Answer
 from mha_lint.model.operations.arguments import (
@@ -117,6 +119,8 @@ def view(call: Call) -> Value:
 
 def reshape(call: Call) -> Value:
     tensor = call.tensor(0, "input")
+    if isinstance(call.node, ast.Call):
+        call.interpreter.reshapes.add(call.node)
     values = call.args[1:] or tuple(value for name, value in call.keywords.items() if name == "shape")
     return NOTHING if tensor is None else laid_out(call, tensor, values, copies=True)
 
