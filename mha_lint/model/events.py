@@ -6,6 +6,7 @@ import ast
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from mha_lint.model.conditions import Taken
 from mha_lint.model.layout import Answer, Shape
 from mha_lint.model.sizes import Size
 from mha_lint.model.values import Normalised, Tensor, Value
@@ -77,7 +78,7 @@ class OperationSeen:
     args: tuple[Value, ...]
     keywords: tuple[tuple[str, Value], ...]
     result: Value
-    conditions: frozenset[tuple[str, bool]]
+    conditions: Taken
     symbol: str
     caller: ast.expr | None  # the call that led into the helper, where there is one
     given: frozenset[str] = field(default=frozenset(), compare=False)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from mha_lint.model import layout
+from mha_lint.model.conditions import Condition
 from mha_lint.model.layout import Answer, Shape
 from mha_lint.model.records import replace
 from mha_lint.model.scale import Scale
@@ -39,6 +40,9 @@ class Run(Protocol):
 
     def text(self, node: ast.AST) -> str:
         """The text of a node with one space for any white space."""
+
+    def condition(self, test: ast.expr) -> Condition:
+        """The condition that a test asks about."""
 
     def is_method(self, node: ast.expr) -> bool:
         """Tell whether a call is written ``x.op()``, not ``torch.op(x)``."""

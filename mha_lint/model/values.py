@@ -5,12 +5,11 @@ All are frozen and compare by value, so that two paths through a function that k
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+from mha_lint.model.conditions import IS_NONE, Condition, Path, Question, Taken
 from mha_lint.model.factors import Factor, of_number, of_size
 from mha_lint.model.layout import Shape, Strides, contiguous_strides
 from mha_lint.model.marks import Mask, Masking, Positions
@@ -271,6 +270,7 @@ Value = (
 )  # fmt: skip
 
 NOTHING = Unknown()
+_SELF = ("self",)
 NONE = Const(None)
 
 
@@ -355,7 +355,7 @@ def truth(value: Value) -> bool | None:
 class State:
     """What is known at one point of one path: local variables, attributes of self, sizes, conditions taken.
 
-    ``conditions`` are those taken in the function running, by their text, as long as what they name stays the same.
+    ``conditions`` are those taken in the function running, as long as what they name stays the same.
     ``passed`` are those of the functions around it, and of the calls that have returned: their names mean nothing
     here, but the path would not be here without them. ``facts`` are the same decisions by the values that they are
     about, which are the same in every function.
@@ -364,11 +364,11 @@ class State:
     variables: dict[str, Value] = field(default_factory=dict)
     attributes: dict[str, Value] = field(default_factory=dict)
     definitions: dict[str, Size] = field(default_factory=dict)
-    conditions: dict[str, bool] = field(default_factory=dict)
+    conditions: dict[Condition, bool] = field(default_factory=dict)
     ranks: dict[str, int] = field(default_factory=dict)  # of tensors whose rank was learnt after they were used
     inference: bool = False  # inside torch.no_grad() or torch.inference_mode()
-    passed: frozenset[tuple[str, bool]] = frozenset()
-    facts: dict[str, bool] = field(default_factory=dict)
+    passed: Taken = frozenset()
+    facts: dict[tuple[str, Question], bool] = field(default_factory=dict)
 
     def copy(self) -> State:
         return State(
@@ -383,13 +383,13 @@ class State:
         )
 
     @property
-    def taken(self) -> frozenset[tuple[str, bool]]:
+    def taken(self) -> Taken:
         """Every condition that led here, in whatever function it was taken."""
         return self.passed.union(self.conditions.items())
 
     def unless_none(self, value: Value) -> Value:
         """Give the value, or None where a condition on this path has told, in whatever function, that it is None."""
-        if self.facts and isinstance(value, Unknown) and self.facts.get(f"{value.key} is None"):
+        if self.facts and isinstance(value, Unknown) and value.key is not None and self.facts.get((value.key, IS_NONE)):
             return NONE
         return value
 
@@ -423,9 +423,21 @@ class State:
             if name not in self.definitions and name not in known.symbols:
                 self.definitions[name] = known
 
-    def forget_conditions_on(self, name: str) -> None:
-        for text in [text for text in self.conditions if name in text and _mentions(text, name)]:
-            del self.conditions[text]
+    @property
+    def conditions_on_self(self) -> dict[Condition, bool]:
+        """The conditions that hold in other methods of the object as well: they name no local variable."""
+        return {
+            condition: taken
+            for condition, taken in self.conditions.items()
+            if condition.begins_with_self and not self._names_a_local(condition)
+        }
+
+    def _names_a_local(self, condition: Condition) -> bool:
+        return any(len(path) == 1 and path != _SELF and path[0] in self.variables for path in condition.names)
+
+    def forget_conditions_on(self, path: Path) -> None:
+        for condition in [each for each in self.conditions if path in each.names]:
+            del self.conditions[condition]
 
 
 def joined(states: list[State]) -> State:
@@ -442,11 +454,6 @@ def joined(states: list[State]) -> State:
         result.agree(other)
         result.inference = result.inference and other.inference
     return result
-
-
-@lru_cache(maxsize=4096)
-def _mentions(text: str, name: str) -> bool:
-    return re.search(rf"(?<![\w.]){re.escape(name)}(?!\w)", text) is not None
 
 
 def arguments(positional: tuple[Value, ...], keywords: Mapping[str, Value], *names: str) -> tuple[Value | None, ...]:

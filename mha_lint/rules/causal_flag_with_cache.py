@@ -14,11 +14,11 @@ from mha_lint.syntax.nodes import argument
 
 if TYPE_CHECKING:
     from mha_lint.model.attention import FileModel
+    from mha_lint.model.conditions import Condition
     from mha_lint.model.events import OperationSeen
     from mha_lint.syntax.places import Places
 
 _CACHE = re.compile(r"cache|past|prev|history|(?<![a-z])mems?(?![a-z])", re.IGNORECASE)
-_COMPARED = re.compile(r"[<>]|[=!]=")  # lengths, as far as is known
 _STAGE = re.compile(r"prefill|prompt|decod|increment|first|empty|step|generat", re.IGNORECASE)
 
 
@@ -104,7 +104,9 @@ def _hides_the_cache(seen: OperationSeen) -> bool:
         return False
     if isinstance(query, Tensor) and "cached" in query.roles:
         return False
-    return _may_be_set(seen.argument(5, "is_causal"), seen) and not any(_is_guard(text) for text, _ in seen.conditions)
+    return _may_be_set(seen.argument(5, "is_causal"), seen) and not any(
+        _is_guard(asked) for asked, _ in seen.conditions
+    )
 
 
 def _may_be_set(flag: Value | None, seen: OperationSeen) -> bool:
@@ -118,8 +120,6 @@ def _may_be_set(flag: Value | None, seen: OperationSeen) -> bool:
             return False
 
 
-def _is_guard(text: str) -> bool:
+def _is_guard(asked: Condition) -> bool:
     """Tell whether a condition compares lengths, or asks for the stage of decoding."""
-    if _STAGE.search(text):
-        return True
-    return _COMPARED.search(text) is not None and '"' not in text and "'" not in text
+    return asked.says(_STAGE) or (asked.compares and not asked.quotes)

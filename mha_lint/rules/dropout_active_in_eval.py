@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
+from mha_lint.model.conditions import Relation
 from mha_lint.model.factors import of_number
 from mha_lint.model.values import Const, Int, Layer, Method, Number, Tensor, Unknown, Value
 from mha_lint.rules.asking import is_given, literal
@@ -16,6 +17,7 @@ from mha_lint.syntax.nodes import FUNCTIONS, argument
 
 if TYPE_CHECKING:
     from mha_lint.model.attention import FileModel
+    from mha_lint.model.conditions import Condition
     from mha_lint.model.events import OperationSeen
     from mha_lint.syntax.places import Places
 
@@ -147,11 +149,11 @@ def _drops_in_eval(seen: OperationSeen, model: FileModel) -> bool:
 
 def _is_gated(seen: OperationSeen) -> bool:
     """Tell whether a condition on this path names the mode: the path may be taken in train mode alone."""
-    return any(_MODE.search(text) and (taken or not _asks(text)) for text, taken in seen.conditions)
+    return any(asked.says(_MODE) and (taken or not _asks_for_mode(asked)) for asked, taken in seen.conditions)
 
 
-def _asks(text: str) -> bool:
-    return text.rpartition(".")[2] == "training"
+def _asks_for_mode(asked: Condition) -> bool:
+    return asked.relation is Relation.TRUTH and asked.subject[-1:] == ("training",)
 
 
 def _is_rate(value: Value, seen: OperationSeen, model: FileModel) -> bool:

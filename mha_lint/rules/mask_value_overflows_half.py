@@ -116,5 +116,5 @@ def _overflows(fill: OperationSeen) -> bool:
         return False
     scores = fill.args[0] if fill.args else None
     single = isinstance(scores, Tensor) and scores.single
-    asked = [text for text, taken in fill.conditions if not (taken and text.endswith(" is None"))]  # no type is given
-    return not single and not any(map(_TOLD_BY_TYPE.search, asked))
+    asked = [condition for condition, taken in fill.conditions if not (taken and condition.is_none)]  # no type is given
+    return not single and not any(condition.says(_TOLD_BY_TYPE) for condition in asked)

@@ -56,10 +56,10 @@ def assign(run: Run, target: ast.expr, value: Value, state: State, source: ast.e
                 value = replace(value, origin=target)
                 run.saw_value(target, name, value, state)
             state.variables[name] = value
-            state.forget_conditions_on(name)
+            state.forget_conditions_on((name,))
         case ast.Attribute(value=ast.Name(id=owner), attr=name) if isinstance(state.variables.get(owner), Self):
             state.attributes[name] = value
-            state.forget_conditions_on(f"{owner}.{name}")
+            state.forget_conditions_on((owner, name))
         case ast.Subscript(value=base):
             _assign_items(run, target, run.evaluate(base, state), value, state)
         case ast.Tuple(elts=elements) | ast.List(elts=elements):

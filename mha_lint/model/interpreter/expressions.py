@@ -10,6 +10,7 @@ from typing import Any
 from mha_lint.model import subscripts, torch_api
 from mha_lint.model.factors import of_number
 from mha_lint.model.interpreter import assignment, calls, keeping, operators
+from mha_lint.model.interpreter.deciding import decide
 from mha_lint.model.run import Call, Run, normal
 from mha_lint.model.torch_api import OPERATIONS
 from mha_lint.model.values import (
@@ -202,7 +203,7 @@ def _tensor_attribute(
 
 
 def _conditional(run: Run, node: ast.IfExp, state: State) -> Value:
-    return run.evaluate(node.body if operators.decide(run, node.test, state) else node.orelse, state)
+    return run.evaluate(node.body if decide(run, node.test, state) else node.orelse, state)
 
 
 def _lambda(run: Run, node: ast.Lambda, state: State) -> Value:

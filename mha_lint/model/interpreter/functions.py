@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 
+from mha_lint.model.conditions import Question
 from mha_lint.model.fuel import MAX_DEPTH, MAX_OUTCOMES, MAX_RETURNS, STEPS_OF_A_PART, OutOfSteps
 from mha_lint.model.interpreter import binding
 from mha_lint.model.interpreter.machine import Machine, Outcomes
@@ -42,11 +43,11 @@ def run_function(
         run.choices.trail = outer_trail
     unique: Outcomes = []
     for after, value in frame.returned:
-        if frame.name != "__init__" or run.stack.frames:  # nobody asks for local variables any more
-            after.variables = {}
         if run.stack.frames:
             after.passed = after.taken
-            after.conditions = {t: taken for t, taken in after.conditions.items() if t.startswith("self.")}
+            after.conditions = after.conditions_on_self
+        if frame.name != "__init__" or run.stack.frames:  # nobody asks for local variables any more
+            after.variables = {}
         same = next((one for one, given in unique if value == given and one.known(()) == after.known(())), None)
         if same is None:
             unique.append((after, value))
@@ -88,11 +89,11 @@ def call_function(run: Machine, function: Function, call: Call) -> Value:
         _variables_around(run, function, call.state),
         dict(owner.attributes) if isinstance(owner, Instance) else dict(call.state.attributes),
         dict(call.state.definitions),
-        {} if own_state else {t: v for t, v in call.state.conditions.items() if t.startswith("self.")},
+        {} if own_state else call.state.conditions_on_self,
         dict(call.state.ranks),
         call.state.inference,
         call.state.taken,
-        {t: v for t, v in call.state.facts.items() if not (own_state and t.startswith("self."))},
+        dict(call.state.facts) if not own_state else _not_of_self(call.state.facts),
     )
     receiver: tuple[Value, ...] = () if owner is None else (Self(owner.cls),)
     binding.bind(run, node, inner, (*receiver, *call.args), call.keywords)
@@ -108,13 +109,18 @@ def call_function(run: Machine, function: Function, call: Call) -> Value:
     call.state.definitions, call.state.ranks = after.definitions, after.ranks
     call.state.passed |= after.passed - call.state.taken
     if own_state:
-        call.state.facts |= {t: v for t, v in after.facts.items() if not t.startswith("self.")}
+        call.state.facts |= _not_of_self(after.facts)
     else:
         call.state.attributes = after.attributes
         call.state.conditions |= after.conditions
         call.state.facts = after.facts
     run.saw_result(call.node, value)
     return binding.retagged(value, call.node)
+
+
+def _not_of_self(facts: Mapping[tuple[str, Question], bool]) -> dict[tuple[str, Question], bool]:
+    """What is known of values that are no attributes of the object that runs."""
+    return {(key, question): taken for (key, question), taken in facts.items() if not key.startswith("self.")}
 
 
 def outcomes_of(

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Hashable, Mapping
 
+from mha_lint.model.conditions import Conditions
 from mha_lint.model.interpreter import expressions, functions, objects
 from mha_lint.model.interpreter.choices import Choices
 from mha_lint.model.interpreter.machine import Outcomes, Remembered
@@ -43,6 +44,7 @@ class Interpreter:
         self.choices = Choices(names, self.meter)
         numbering = Numbering(module)
         self.seen = seen = Observer(self.stack, self.meter, numbering)
+        self.condition = Conditions(numbering.text).of
         # Bound once, since each is called for almost every expression.
         self.number, self.key, self.node, self.text = numbering.number, numbering.key, numbering.node, numbering.text
         self.step, self.choose = self.meter.step, self.choices.choose

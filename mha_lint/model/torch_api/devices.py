@@ -12,6 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import wraps
 
+from mha_lint.model.conditions import Taken
 from mha_lint.model.records import replace
 from mha_lint.model.run import Call, Transfer
 from mha_lint.model.values import Repeated, Sequence, Tensor, Unknown, Value, as_tensor, tensors
@@ -36,7 +37,7 @@ class Meeting:
 
     node: ast.expr
     inputs: frozenset[str]  # the parameters that the other is computed from
-    conditions: frozenset[tuple[str, bool]]
+    conditions: Taken
     symbol: str
     function: ast.AST  # the one that runs
 
