@@ -24,6 +24,8 @@ class Relation(Enum):
     EQUALS = auto()  # ``x == y``, and ``x != y`` where that fails
     OTHER = auto()
 
+    __hash__ = object.__hash__  # which is that of Enum, in C
+
 
 class Question(NamedTuple):
     """What is asked of a subject that is compared with nothing but literals."""

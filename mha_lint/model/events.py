@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from mha_lint.model.conditions import Taken
+from mha_lint.model.keys import Key
 from mha_lint.model.layout import Answer, Shape
 from mha_lint.model.sizes import Size
 from mha_lint.model.values import Normalised, Tensor, Value
@@ -81,7 +82,7 @@ class OperationSeen:
     conditions: Taken
     symbol: str
     caller: ast.expr | None  # the call that led into the helper, where there is one
-    given: frozenset[str] = field(default=frozenset(), compare=False)
+    given: frozenset[Key] = field(default=frozenset(), compare=False)
 
     def argument(self, index: int, *names: str) -> Value | None:
         """The argument at ``index`` or under one of ``names``; None where it was not given."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 
+from mha_lint.model.keys import Key
 from mha_lint.model.marks import BEFORE, SETTLED, ZERO, Masking, Positions
 from mha_lint.model.masks import CAST, COMPARED, FILLED, RANDOM, chosen, mask_after, mask_of, number_of, second, third
 from mha_lint.model.records import replace
@@ -167,7 +168,7 @@ def _marks_keys(where: Value | None, written: ast.expr | None, run: Run) -> bool
     code = [node for node in (made, written) if node is not None]
     if any(_is_column(node) for node in walk(*code)):
         return False
-    return not any(_OF_ROWS.search(text) for text in (key or "", *map(run.text, code)))
+    return not any(_OF_ROWS.search(text) for text in ("" if key is None else key.text, *map(run.text, code)))
 
 
 def _is_column(node: ast.AST) -> bool:
@@ -207,7 +208,9 @@ def _cast_to_single(kinds: list[Value], *, before: bool) -> bool:
                 return isinstance(receiver, Tensor) and receiver.single
             case Tensor(single=single):
                 return single
-            case Qualified(name) | Unknown(str(name)) if _LOWER_PRECISION.search(name):
+            case Qualified(name) if _LOWER_PRECISION.search(name):
+                return False
+            case Unknown(Key() as key) if key.says(_LOWER_PRECISION):
                 return False
     return before
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ast
 import operator
+import re
 from collections.abc import Callable
 
+from mha_lint.model.keys import Key
 from mha_lint.model.marks import (
     DRAWN,
     GIVEN,
@@ -37,6 +39,7 @@ from mha_lint.model.values import (
     as_int,
     as_size,
 )
+from mha_lint.syntax.nodes import last_name
 
 COMPARED: dict[str, Callable[[float, float], bool]] = {
     "eq": operator.eq,
@@ -75,7 +78,7 @@ def mask_of(value: Value | None, run: Run) -> Mask | None:
             factor = as_factor(value)
             number = None if factor is None else factor.constant
             return None if number is None else constant(number)
-        case Unknown(str(key)) | Tensor(shape=None, mask=None, key=str(key)):
+        case Unknown(Key() as key) | Tensor(shape=None, mask=None, key=Key() as key):
             return GIVEN if _is_comparison(run.node(key)) else None
         case _:
             return None
@@ -274,18 +277,21 @@ def _cast(call: Call, mask: Mask) -> Mask:
                 return mask.changed(bool, boolean=True)
             case Qualified() | Tensor() | Method(name="dtype"):
                 boolean = False
-            case Unknown(str(key)) if key.endswith("dtype") or _written(call, key).endswith("dtype"):
+            case Unknown(Key() as key) if _names_a(_DTYPE, call, key):
                 boolean = False
-            case Unknown(str(key)) if "device" not in key and "device" not in _written(call, key):
-                boolean = None
-            case Unknown(None):
+            case Unknown(key) if key is None or not _names_a(_DEVICE, call, key):
                 boolean = None
     return replace(mask, boolean=boolean)
 
 
-def _written(call: Call, key: str) -> str:
-    node = call.interpreter.node(key)
-    return "" if node is None else call.interpreter.text(node)
+_DTYPE = re.compile(r"dtype$")
+_DEVICE = re.compile(r"device")
+
+
+def _names_a(kind: re.Pattern[str], call: Call, key: Key) -> bool:
+    """A name that tells the key, or the expression that it was made of, is that of a device or of a type."""
+    made = call.interpreter.node(key)
+    return any(kind.search(name) for name in (*key.names, last_name(made)))
 
 
 def _chosen(where: Mask | None, yes: Mask | None, no: Mask | None) -> Mask | None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from mha_lint.model.conditions import IS_NONE, Condition, Path, Question, Taken
 from mha_lint.model.factors import Factor, of_number, of_size
+from mha_lint.model.keys import Key, Kind
 from mha_lint.model.layout import Shape, Strides, contiguous_strides
 from mha_lint.model.marks import Mask, Masking, Positions
 from mha_lint.model.records import replace
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 class Unknown:
     """Something of which only the name is known: used as a size it is a symbol, as a tensor one without rank."""
 
-    key: str | None = None
+    key: Key | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +80,7 @@ class Leading:
     ``key`` names the tensor; what it is once its rank is known, ``State.ranks`` tells.
     """
 
-    key: str
+    key: Key
     items: tuple[Value, ...] = ()
 
 
@@ -115,8 +116,8 @@ class Tensor:
     uncopied: Strides | None = field(default=None, compare=False)  # the strides before ``.contiguous()``
     assumed: bool = False  # an input that the code lays out by a view is taken to be contiguous
     suffix: Shape = ()  # the last dimensions, where the rank is not known
-    lead: str | None = None
-    key: str | None = None  # names the sizes of a tensor whose shape is not known
+    lead: Key | None = None
+    key: Key | None = None  # names the sizes of a tensor whose shape is not known
     roles: frozenset[str] = frozenset()
     merge: ast.expr | None = None
     part: ast.expr | None = None
@@ -129,7 +130,7 @@ class Tensor:
     masked: frozenset[Masking] = frozenset()  # of scores or weights: in which ways they were masked
     single: bool = False  # it was cast to float32
     origin: ast.AST | None = field(default=None, compare=False)  # the name that it, or what it is a view of, had
-    inputs: frozenset[str] = field(default=frozenset(), compare=False)  # the parameters that it is computed from
+    inputs: frozenset[Key] = field(default=frozenset(), compare=False)  # the parameters that it is computed from
 
     @property
     def rank(self) -> int | None:
@@ -144,7 +145,7 @@ class Tensor:
     @property
     def given(self) -> bool:
         """Whether this is a parameter or an attribute as it came, not a result: how it lies in memory is not known."""
-        return self.key is not None and not self.key.startswith("<") and self.strides is None
+        return self.key is not None and not self.key.of_result and self.strides is None
 
     @property
     def blank(self) -> bool:
@@ -204,8 +205,8 @@ class Building:
     node: ast.expr
     args: tuple[Value, ...]
     keywords: tuple[tuple[str, Value], ...]
-    definitions: Mapping[str, Size] = field(compare=False)
-    ranks: Mapping[str, int] = field(compare=False)
+    definitions: Mapping[Key, Size] = field(compare=False)
+    ranks: Mapping[Key, int] = field(compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -283,7 +284,7 @@ def as_size(value: Value | None) -> Size | None:
     match value:
         case Int(size):
             return size
-        case Unknown(str(key)):
+        case Unknown(Key() as key):
             return symbol(key)
         case Const(bool(flag)):
             return constant(int(flag))
@@ -300,7 +301,7 @@ def as_factor(value: Value | None) -> Factor | None:
             return of_number(number)
         case Int(size):
             return of_size(size)
-        case Unknown(str(key)) if not key.startswith("<"):
+        case Unknown(Key(of_result=False)):
             known = as_size(value)
             return None if known is None else of_size(known)
         case _:
@@ -317,7 +318,7 @@ def as_tensor(value: Value) -> Tensor | None:
         case Tensor():
             return value
         case Unknown(key):
-            return Tensor(key=key, inputs=frozenset({key} if key and not key.startswith("<") else ()))
+            return Tensor(key=key, inputs=frozenset({key} if key is not None and not key.of_result else ()))
         case _:
             return None
 
@@ -363,12 +364,12 @@ class State:
 
     variables: dict[str, Value] = field(default_factory=dict)
     attributes: dict[str, Value] = field(default_factory=dict)
-    definitions: dict[str, Size] = field(default_factory=dict)
+    definitions: dict[Key, Size] = field(default_factory=dict)
     conditions: dict[Condition, bool] = field(default_factory=dict)
-    ranks: dict[str, int] = field(default_factory=dict)  # of tensors whose rank was learnt after they were used
+    ranks: dict[Key, int] = field(default_factory=dict)  # of tensors whose rank was learnt after they were used
     inference: bool = False  # inside torch.no_grad() or torch.inference_mode()
     passed: Taken = frozenset()
-    facts: dict[tuple[str, Question], bool] = field(default_factory=dict)
+    facts: dict[tuple[Key, Question], bool] = field(default_factory=dict)
 
     def copy(self) -> State:
         return State(
@@ -396,8 +397,9 @@ class State:
     @property
     def own_names(self) -> frozenset[str]:
         """The names under which the object keeps something, and those of what it was built with."""
-        keys = (value.key for value in self.attributes.values() if isinstance(value, Unknown) and value.key)
-        return frozenset(self.attributes).union(keys)
+        keys = [value.key for value in self.attributes.values() if isinstance(value, Unknown)]
+        built_with = [key.text for key in keys if key is not None and key.kind is Kind.NAME]
+        return frozenset(self.attributes).union(built_with)
 
     def agree(self, other: State) -> None:
         """Keep the conditions that led to both: the others no longer tell the two paths apart."""
@@ -416,7 +418,7 @@ class State:
     def normal(self, size: Size) -> Size:
         return size.substitute(self.definitions)
 
-    def learn(self, definitions: Mapping[str, Size]) -> None:
+    def learn(self, definitions: Mapping[Key, Size]) -> None:
         """Take over what another path knows of sizes, but for what would define a symbol by itself."""
         for name, size in definitions.items():
             known = self.normal(size)

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, ClassVar
 
+from mha_lint.model.keys import Key
 from mha_lint.model.values import Const, Tensor, Unknown, Value
 from mha_lint.rules.asking import is_given
 from mha_lint.rules.base import Hit, Rule
@@ -114,8 +115,8 @@ def _may_be_set(flag: Value | None, seen: OperationSeen) -> bool:
     match flag:
         case Const(True):
             return True
-        case Unknown(str(key)):
-            return not key.startswith("<") and not is_given(key, seen)
+        case Unknown(Key() as key):
+            return not key.of_result and not is_given(key, seen)
         case _:
             return False
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from mha_lint.model.conditions import Relation
 from mha_lint.model.factors import of_number
+from mha_lint.model.keys import Key, Kind
 from mha_lint.model.values import Const, Int, Layer, Method, Number, Tensor, Unknown, Value
 from mha_lint.rules.asking import is_given, literal
 from mha_lint.rules.base import Hit, Rule
@@ -26,6 +27,7 @@ _MODE = re.compile(r"train|eval|infer|determin|grad_enabled", re.IGNORECASE)  # 
 _ON_PURPOSE = re.compile(r"mc_?drop|mcd(?:rop|\b)|monte|bayes|uncertain|always|forced?_|stochastic", re.IGNORECASE)
 _HALF = of_number(0.5)  # the rate of F.dropout where none is given
 _TRIED = re.compile(r"(?:^|_)(?:test|bench|benchmark|profile|measure)(?:_|$)")  # functions of no model
+_DROP = re.compile(r"drop", re.IGNORECASE)
 _SETTINGS = re.compile(r"\b(?:config|cfg|conf|args|hparams|params|opts?|options)\b")
 
 
@@ -168,18 +170,18 @@ def _is_rate(value: Value, seen: OperationSeen, model: FileModel) -> bool:
         case Method(Layer(kind=kind) as layer, "p"):
             written = None if layer.node is None else argument(layer.node, 0, "p")
             return "Dropout" in kind and literal(written) != 0
-        case Unknown(str(key)):
-            return _is_own(key, seen) or (key.startswith("<") and _is_attribute(value, seen, model))
+        case Unknown(Key() as key):
+            return _is_own(key, seen) or (key.of_result and _is_attribute(value, seen, model))
         case _:
             return False
 
 
-def _is_own(key: str, seen: OperationSeen) -> bool:
-    """Tell whether the name belongs to the class or the file: no parameter of the function, no result of a call."""
-    if key.startswith(("<", "(")) or _MODE.search(key) or _ON_PURPOSE.search(key):
+def _is_own(key: Key, seen: OperationSeen) -> bool:
+    """Tell whether the key belongs to the class or the file: no parameter of the function, no result of a call."""
+    if key.of_result or key.kind is Kind.QUOTIENT or key.says(_MODE) or key.says(_ON_PURPOSE):
         return False
-    if key.startswith("self."):  # set by a base class that is not of this file; a property may ask for the mode
-        return _SETTINGS.search(key) is not None and "drop" in key.rpartition(".")[2].lower()
+    if key.of_self:  # set by a base class that is not of this file; a property may ask for the mode
+        return key.says(_SETTINGS) and _DROP.search(key.names[-1]) is not None
     return not is_given(key, seen)
 
 

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, ClassVar
 
+from mha_lint.model.keys import Key
 from mha_lint.model.values import Const, Tensor, Unknown
 from mha_lint.rules.asking import is_given
 from mha_lint.rules.base import Hit, Rule
@@ -108,7 +109,7 @@ def _sets_both(seen: OperationSeen, always: bool) -> bool:
     match mask:
         case Tensor():
             return True
-        case Unknown(str(key)):
+        case Unknown(Key() as key):
             return always or is_given(key, seen)
         case Unknown():
             return always

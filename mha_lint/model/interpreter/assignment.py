@@ -6,6 +6,7 @@ import ast
 
 from mha_lint.model import torch_api
 from mha_lint.model.interpreter import operators
+from mha_lint.model.keys import part
 from mha_lint.model.records import replace
 from mha_lint.model.run import Call, Run, normal
 from mha_lint.model.sizes import Size, constant
@@ -117,7 +118,7 @@ def _parts(run: Run, elements: list[ast.expr], value: Value, source: ast.expr, s
             return items
     if isinstance(value, Repeated) and not starred:
         return [value.item] * count
-    return [Unknown(f"{run.key(source)}.{index}") for index in range(count)]
+    return [Unknown(part(run.key(source), index)) for index in range(count)]
 
 
 def _shape_and_more(run: Run, source: ast.Tuple, count: int, starred: list[int], state: State) -> Value:

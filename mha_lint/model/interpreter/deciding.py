@@ -7,6 +7,7 @@ import re
 from functools import lru_cache
 
 from mha_lint.model.conditions import Condition, Question, Relation, negates
+from mha_lint.model.keys import Key
 from mha_lint.model.run import Run
 from mha_lint.model.sizes import ONE, equate
 from mha_lint.model.values import NONE, State, Unknown, as_size, truth
@@ -63,7 +64,7 @@ def _asks_for_other_strides(condition: Condition) -> bool:
     return channels_last or condition.says(_OTHER_STRIDES)
 
 
-def _fact(run: Run, test: ast.expr, condition: Condition, state: State) -> tuple[str, Question] | None:
+def _fact(run: Run, test: ast.expr, condition: Condition, state: State) -> tuple[Key, Question] | None:
     """A condition on one value that was given, in terms of that value, which other functions know by other names.
 
     None where the condition is on anything else.
@@ -74,7 +75,7 @@ def _fact(run: Run, test: ast.expr, condition: Condition, state: State) -> tuple
     if not isinstance(asked, (ast.Name, ast.Attribute)):
         return None
     value = run.evaluate(asked, state)
-    if not isinstance(value, Unknown) or value.key is None or value.key.startswith("<"):
+    if not isinstance(value, Unknown) or value.key is None or value.key.of_result:
         return None
     return value.key, condition.question
 

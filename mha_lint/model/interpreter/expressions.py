@@ -7,7 +7,7 @@ from collections.abc import Callable, Hashable, Mapping
 from functools import lru_cache
 from typing import Any
 
-from mha_lint.model import subscripts, torch_api
+from mha_lint.model import keys, subscripts, torch_api
 from mha_lint.model.factors import of_number
 from mha_lint.model.interpreter import assignment, calls, keeping, operators
 from mha_lint.model.interpreter.deciding import decide
@@ -59,7 +59,7 @@ def _module_name(run: Run, name: str) -> Value:
     if name in names.imports:
         return Qualified(names.imports[name], name in names.changes.rebound)
     if name in names.changes.rebound:
-        return Unknown(name)
+        return Unknown(keys.named(name))
     if name in names.constants:
         value = names.constants[name]
         if isinstance(value, (ast.Constant, ast.Name, ast.BinOp, ast.UnaryOp)):
@@ -68,7 +68,7 @@ def _module_name(run: Run, name: str) -> Value:
                 return run.evaluate(value, State())
             finally:
                 names.constants[name] = value
-        return Function(value) if isinstance(value, ast.Lambda) else Unknown(name)
+        return Function(value) if isinstance(value, ast.Lambda) else Unknown(keys.named(name))
     return Qualified(f"builtins.{name}")
 
 
@@ -151,7 +151,7 @@ def attribute(run: Run, base: Value, name: str, node: ast.Attribute, state: Stat
                         if isinstance(value, (Int, Const, Number)):
                             return value
                     break
-            return Unknown(f"self.{name}") if isinstance(base, Self) else Unknown(run.key(node))
+            return Unknown(keys.of_self(name)) if isinstance(base, Self) else Unknown(run.key(node))
         case Super(cls):
             method = cls.parent.method(name) if cls.parent is not None else None
             return NOTHING if method is None else Function(method, Self(cls))
@@ -185,7 +185,7 @@ def _tensor_attribute(
     """
     given = isinstance(base, Unknown)
     if given and run.constructing and not called and name != "shape":
-        return Unknown(f"{base.key}.{name}" if base.key is not None else None)
+        return Unknown(None if base.key is None else keys.attribute(base.key, name))
     tensor = as_tensor(base)
     assert tensor is not None
     tensor = normal(tensor, state)
@@ -196,7 +196,7 @@ def _tensor_attribute(
         return OPERATIONS[table.get(name, name)](Call(run, state, node, (tensor,), {}))
     if not given or (called and (name in OPERATIONS or name == "update" or name.endswith("_"))):
         return Method(base, name)
-    return Unknown(f"{base.key}.{name}" if base.key is not None else None)
+    return Unknown(None if base.key is None else keys.attribute(base.key, name))
 
 
 # --- expressions with a life of their own -----------------------------------------------------------------------

@@ -12,6 +12,7 @@ from mha_lint.model.interpreter import binding
 from mha_lint.model.interpreter.machine import Machine, Outcomes
 from mha_lint.model.interpreter.paths import Frame
 from mha_lint.model.interpreter.statements import run_block, takes_no_gradients
+from mha_lint.model.keys import Key
 from mha_lint.model.run import Call
 from mha_lint.model.values import NONE, NOTHING, Function, Instance, Self, State, Tensor, Value, joined
 from mha_lint.syntax import nodes
@@ -118,9 +119,9 @@ def call_function(run: Machine, function: Function, call: Call) -> Value:
     return binding.retagged(value, call.node)
 
 
-def _not_of_self(facts: Mapping[tuple[str, Question], bool]) -> dict[tuple[str, Question], bool]:
+def _not_of_self(facts: Mapping[tuple[Key, Question], bool]) -> dict[tuple[Key, Question], bool]:
     """What is known of values that are no attributes of the object that runs."""
-    return {(key, question): taken for (key, question), taken in facts.items() if not key.startswith("self.")}
+    return {(key, question): taken for (key, question), taken in facts.items() if not key.of_self}
 
 
 def outcomes_of(

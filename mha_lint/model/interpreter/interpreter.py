@@ -19,6 +19,7 @@ from mha_lint.model.interpreter.meter import Meter
 from mha_lint.model.interpreter.numbering import Numbering
 from mha_lint.model.interpreter.observer import Observer
 from mha_lint.model.interpreter.paths import Stack
+from mha_lint.model.keys import dimension
 from mha_lint.model.run import Call, normal
 from mha_lint.model.sizes import Size, symbol
 from mha_lint.model.values import Function, State, Tensor, Unknown, Value
@@ -70,10 +71,10 @@ class Interpreter:
         if key is None or rank < 1 or state.ranks.setdefault(key, rank) != rank:
             return tensor
         for dim in range(rank):
-            state.definitions.setdefault(f"{key}.shape[{dim - rank}]", symbol(f"{key}.shape[{dim}]"))
+            state.definitions.setdefault(dimension(key, dim - rank), symbol(dimension(key, dim)))
         if tensor.lead is None:
             for dim, size in enumerate(tensor.suffix, start=rank - len(tensor.suffix)):
-                state.definitions.setdefault(f"{key}.shape[{dim}]", size)
+                state.definitions.setdefault(dimension(key, dim), size)
         return normal(tensor, state)
 
     @property

@@ -13,7 +13,7 @@ from mha_lint.model.fuel import MAX_ITEMS
 from mha_lint.model.interpreter.deciding import decide
 from mha_lint.model.records import replace
 from mha_lint.model.run import Call, Run
-from mha_lint.model.sizes import Size, constant, equate, symbol
+from mha_lint.model.sizes import Size, constant, divided, symbol
 from mha_lint.model.torch_api import OPERATIONS
 from mha_lint.model.values import (
     NONE,
@@ -165,7 +165,7 @@ def arithmetic(run: Run, sign: ast.operator, left: Size, right: Size, node: ast.
         case ast.Mult():
             return left * right
         case ast.FloorDiv() | ast.Div():
-            return divided(left, right, state, by_text=f"({left} // {right})")
+            return divided(left, right, state.definitions)
         case ast.Pow() if left.constant is not None and right.constant is not None and 0 <= right.constant < 32:
             return constant(left.constant**right.constant)
         case ast.Pow() if right.constant == 2:
@@ -176,18 +176,6 @@ def arithmetic(run: Run, sign: ast.operator, left: Size, right: Size, node: ast.
             )  # fmt: skip
         case _:
             return None
-
-
-def divided(left: Size, right: Size, state: State, *, by_text: str) -> Size:
-    """``left // right``: exact where it can be, else a new symbol q with left = right * q."""
-    if left.constant is not None and right.constant:
-        return constant(left.constant // right.constant)
-    quotient = left.divide(right)
-    if quotient is not None:
-        return quotient
-    name = symbol(by_text)
-    equate(left, right * name, state.definitions)
-    return state.normal(name)
 
 
 def unary_operation(run: Run, node: ast.UnaryOp, state: State) -> Value:

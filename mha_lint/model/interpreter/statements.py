@@ -10,6 +10,7 @@ from mha_lint.model.fuel import MAX_STATES
 from mha_lint.model.interpreter import assignment
 from mha_lint.model.interpreter.deciding import decide
 from mha_lint.model.interpreter.machine import Machine
+from mha_lint.model.keys import bound
 from mha_lint.model.values import NONE, NOTHING, Const, Repeated, State, Unknown, Value, joined, truth
 from mha_lint.syntax import nodes
 from mha_lint.syntax.names import collect_small
@@ -193,7 +194,7 @@ def _forget(run: Machine, code: Sequence[ast.AST], state: State) -> None:
         of_self = len(path) > 1
         if of_self or path[0] in state.variables:
             variables = state.attributes if of_self else state.variables
-            variables[path[-1]] = Unknown(f"{run.key(code[0])}{'.'.join(path)}")
+            variables[path[-1]] = Unknown(bound(run.key(code[0]), *path))
 
 
 def _catches_runtime_error(kind: ast.expr | None) -> bool:

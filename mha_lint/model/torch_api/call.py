@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable
 from functools import wraps
 
 from mha_lint.model import layout, masking
+from mha_lint.model.keys import dimension
 from mha_lint.model.layout import Shape
 from mha_lint.model.records import replace
 from mha_lint.model.run import Call, Transfer
@@ -94,7 +95,7 @@ def expanded(value: Value, state: State) -> Value:
     """Leading sizes one by one, once the rank of their tensor is known."""
     match value:
         case Leading(key, items) if key in state.ranks:
-            dims = (Int(state.normal(symbol(f"{key}.shape[{dim}]"))) for dim in range(state.ranks[key] - 1))
+            dims = (Int(state.normal(symbol(dimension(key, dim)))) for dim in range(state.ranks[key] - 1))
             return Sequence((*dims, *items))
         case _:
             return value

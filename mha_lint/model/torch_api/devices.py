@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from functools import wraps
 
 from mha_lint.model.conditions import Taken
+from mha_lint.model.keys import Key
 from mha_lint.model.records import replace
 from mha_lint.model.run import Call, Transfer
 from mha_lint.model.values import Repeated, Sequence, Tensor, Unknown, Value, as_tensor, tensors
@@ -36,7 +37,7 @@ class Meeting:
     """A tensor that was made on the default device meets one on the module's, at ``node``, on some path."""
 
     node: ast.expr
-    inputs: frozenset[str]  # the parameters that the other is computed from
+    inputs: frozenset[Key]  # the parameters that the other is computed from
     conditions: Taken
     symbol: str
     function: ast.AST  # the one that runs
