@@ -6,8 +6,8 @@ import ast
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from mha_lint.model.interpreter.operators import divided
-from mha_lint.model.sizes import Size, symbol
+from mha_lint.model.keys import Key, named
+from mha_lint.model.sizes import Size, divided, symbol
 from mha_lint.model.values import Int, Layer, State, Unknown, as_size
 from mha_lint.parsing import parse_expression
 from mha_lint.syntax.nodes import Function, children, every_parameter, receiver, walk
@@ -46,7 +46,7 @@ def quotients(width: Size, state: State, init: Function) -> Iterator[str]:
         for other, parts in known:
             if other == text or whole == parts:
                 continue
-            quotient = divided(whole, parts, state.copy(), by_text=f"({whole} // {parts})")
+            quotient = divided(whole, parts, dict(state.definitions))
             if quotient == width or (parts * width).substitute(state.definitions) == whole:
                 yield f"{text} // {other}"
 
@@ -99,24 +99,30 @@ def _named_sizes(state: State, init: Function) -> Iterator[tuple[str, Size]]:
     owner = receiver(init)
     for name, value in state.variables.items():
         size = as_size(value)
-        if size is not None and isinstance(value, (Int, Unknown)) and size.constant is None and "<" not in str(size):
+        if size is not None and isinstance(value, (Int, Unknown)) and size.constant is None and _is_told(size):
             yield name, state.normal(size)
     for name, value in state.attributes.items():
         if isinstance(value, (Int, Unknown)):
             size = as_size(value)
-            if size is not None and "<" not in str(size):
+            if size is not None and _is_told(size):
                 yield f"{owner}.{name}", state.normal(size)
     for name, value in state.variables.items():
-        if isinstance(value, Unknown) and value.key == name:
-            for text in sorted(_read_off(name, state)):
-                yield text, state.normal(symbol(text))
+        if value == Unknown(named(name)):
+            for key in sorted(_read_off(named(name), state)):
+                yield str(key), state.normal(symbol(key))
 
 
-def _read_off(name: str, state: State) -> set[str]:
+def _is_told(size: Size) -> bool:
+    """The code has names for all that a size is made of."""
+    return not any(key.computed for key in size.symbols)
+
+
+def _read_off(given: Key, state: State) -> set[Key]:
     """``config.n_embd`` or ``cfg['emb_dim']``: sizes known by an expression on a parameter."""
     sizes = [size for value in [*state.variables.values(), *state.attributes.values()] for size in _sizes_in(value)]
-    names = {n for size in sizes for n in size.symbols} | set(state.definitions)
-    return {n for n in names if n.startswith((f"{name}.", f"{name}[")) and ".shape[" not in n and "(" not in n}
+    keys = {key for size in sizes for key in size.symbols} | set(state.definitions)
+    parts = {key for key in keys if key.owner is not None and key.belongs_to({given})}
+    return {key for key in parts if not (key.of_dimension or key.of_quotient or key.computed)}
 
 
 def _sizes_in(value: object) -> Iterator[Size]:
@@ -125,5 +131,5 @@ def _sizes_in(value: object) -> Iterator[Size]:
             yield size
         case Layer(width_in=width_in, width_out=width_out):
             yield from (size for size in (width_in, width_out) if size is not None)
-        case Unknown(str(key)):
+        case Unknown(Key() as key):
             yield symbol(key)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from mha_lint.findings import Fix
 from mha_lint.fixers.arguments import with_keyword
+from mha_lint.model.keys import Kind
 from mha_lint.syntax.nodes import Function, every_parameter
 
 if TYPE_CHECKING:
@@ -68,7 +69,8 @@ def _beside(meeting: Meeting, made: ast.Call, function: Function, places: Exact)
     """A tensor that has a name before the call: the one that it meets, or a parameter which that is computed from."""
     given = {parameter.arg for parameter in every_parameter(function)}
     row = places.start(made).row
-    for name in (*_operands(meeting.node), *sorted(meeting.inputs)):
+    inputs = [key.names[-1] for key in sorted(meeting.inputs) if key.kind is Kind.NAME]
+    for name in (*_operands(meeting.node), *inputs):
         if name in given or (name.isidentifier() and _is_assigned_before(name, row, function, places)):
             return name
     return ""

@@ -7,6 +7,7 @@ from collections.abc import Collection
 from contextlib import suppress
 from dataclasses import dataclass, field
 
+from mha_lint.model import keys
 from mha_lint.model.events import (
     ContiguousSeen,
     OperationSeen,
@@ -208,11 +209,11 @@ def _returned(run: Interpreter, node: Function, state: State, cls: ClassInfo | N
         elif isinstance(default, ast.Name) and default.id in run.names.classes:
             keywords[name] = ClassValue(run.names.classes[default.id])
         else:
-            keywords[name] = Unknown(name if in_init or name not in taken else f"{node.name}.{name}")
+            clashes = not in_init and name in taken
+            keywords[name] = Unknown(keys.parameter(node.name, name) if clashes else keys.named(name))
     bind(run, node, state, (), keywords)
-    run.seen.given = (
-        frozenset() if in_init else frozenset(v.key for v in keywords.values() if isinstance(v, Unknown) and v.key)
-    )
+    given = [value.key for value in keywords.values() if isinstance(value, Unknown) and value.key is not None]
+    run.seen.given = frozenset(() if in_init else given)
     return run.run_function(node, state, named=run.defined_in.get(node, node.name))
 
 

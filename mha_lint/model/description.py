@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 
 from mha_lint.model.attention import FileModel
 from mha_lint.model.events import ValueSeen
+from mha_lint.model.keys import Key
 from mha_lint.model.layout import Answer, dense_order, is_contiguous
 from mha_lint.model.sizes import ONE, Size, product, symbol
 from mha_lint.model.values import Tensor
@@ -85,13 +86,13 @@ def _size(size: Size, names: Mapping[Size, str]) -> str:
         return names[size]
     parts = []
     for monomial, coefficient in reversed(size.terms):
-        factors = [names.get(symbol(name), _bare(name)) for name in monomial]
+        factors = [names.get(symbol(key), _bare(key)) for key in monomial]
         parts.append("*".join([*([str(coefficient)] if coefficient != 1 or not factors else []), *factors]))
     return " + ".join(parts).replace("+ -", "- ") or "0"
 
 
-def _bare(name: str) -> str:
-    return "·" if "<" in name or "@" in name else name
+def _bare(key: Key) -> str:
+    return "·" if key.computed or key.left_over else str(key)
 
 
 def _layout(tensor: Tensor, names: Mapping[Size, str]) -> str:

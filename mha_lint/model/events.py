@@ -7,6 +7,8 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
+from mha_lint.model.conditions import Taken
+from mha_lint.model.keys import Key
 from mha_lint.model.layout import Answer, Shape
 from mha_lint.model.sizes import Size
 from mha_lint.model.values import Normalised, Tensor, Value
@@ -78,10 +80,10 @@ class OperationSeen:
     args: tuple[Value, ...]
     keywords: tuple[tuple[str, Value], ...]
     result: Value
-    conditions: frozenset[tuple[str, bool]]
+    conditions: Taken
     symbol: str
     caller: ast.expr | None  # the call that led into the helper, where there is one
-    given: frozenset[str] = field(default=frozenset(), compare=False)
+    given: frozenset[Key] = field(default=frozenset(), compare=False)
 
     def argument(self, index: int, *names: str) -> Value | None:
         """The argument at ``index`` or under one of ``names``; None where it was not given."""

@@ -6,6 +6,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from mha_lint.model.keys import Key
 from mha_lint.model.sizes import Size, symbol
 
 
@@ -41,7 +42,7 @@ class Factor:
             return None
         return Factor(coefficient, tuple((size, power * exponent) for size, power in self.powers if exponent))
 
-    def substitute(self, definitions: Mapping[str, Size]) -> Factor:
+    def substitute(self, definitions: Mapping[Key, Size]) -> Factor:
         """The same number with every defined symbol replaced."""
         if not self.powers or not definitions:
             return self

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from mha_lint.model import keys
 from mha_lint.model.attention import ClassModel, FileModel
+from mha_lint.model.keys import Kind
 from mha_lint.model.sizes import Size, symbol
 from mha_lint.model.values import Int, Layer, State, Unknown, as_size
 from mha_lint.syntax.nodes import every_parameter
@@ -34,16 +36,17 @@ def _hints(model: ClassModel, tokens: Size | None) -> dict[str, Hint]:
     built, (state, _) = model.built[0], max(model.returns, key=lambda outcome: len(outcome[0].definitions))
     known = {state.normal(size): text for text, size in reversed(list(_named(built)))}
     letters: dict[Size, str] = {}
-    time_first = tokens is not None and (state.normal(tokens).symbol or "").endswith(".shape[0]")
+    time = None if tokens is None else state.normal(tokens).symbol
+    time_first = time is not None and time.kind is Kind.DIMENSION and time.number == 0
     in_front, behind = ("t", "b") if time_first else ("b", "t")
     hints: dict[str, Hint] = {}
     for parameter in every_parameter(forward)[1:]:
-        key = parameter.arg
-        key = f"forward.{key}" if key in built.own_names else key
-        rank = sum(f"{key}.shape[{-dim}]" in state.definitions for dim in range(1, 7))
+        name = parameter.arg
+        key = keys.parameter(forward.name, name) if name in built.own_names else keys.named(name)
+        rank = sum(keys.dimension(key, -dim) in state.definitions for dim in range(1, 7))
         dims: list[str | int] = []
         for dim in range(rank):
-            size = state.normal(symbol(f"{key}.shape[{dim}]"))
+            size = state.normal(symbol(keys.dimension(key, dim)))
             if size not in known and size.constant is None and size not in letters:
                 used = max(len(set(letters.values())), 1)
                 later = behind if used == 1 else _LETTERS[min(used, len(_LETTERS) - 1)]

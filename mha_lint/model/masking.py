@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 
+from mha_lint.model.keys import Key
 from mha_lint.model.marks import BEFORE, SETTLED, ZERO, Mask, Masking, Positions
 from mha_lint.model.masks import chosen, mask_of, number_of, second, third
 from mha_lint.model.run import Call, Run
@@ -228,7 +229,7 @@ def _marks_keys(where: Value | None, written: ast.expr | None, run: Run) -> bool
     if (isinstance(where, Tensor) and where.roles) or (mask is not None and mask.random):
         return False
     key = where.key if isinstance(where, (Tensor, Unknown)) else None
-    if key is not None and is_said(OF_ROWS, key):
+    if key is not None and key.says(OF_ROWS):
         return False
     made = None if key is None else run.node(key)
     code = [node for node in (made, written) if node is not None]
@@ -278,7 +279,9 @@ def _cast_to_single(kinds: list[Value], *, before: bool) -> bool:
                 return isinstance(receiver, Tensor) and receiver.single
             case Tensor(single=single):
                 return single
-            case Qualified(name) | Unknown(str(name)) if is_said(LOWER_PRECISION, name):
+            case Qualified(name) if is_said(LOWER_PRECISION, name):
+                return False
+            case Unknown(Key() as key) if key.says(LOWER_PRECISION):
                 return False
     return before
 

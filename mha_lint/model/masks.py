@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 
+from mha_lint.model.keys import Key
 from mha_lint.model.marks import (
     GIVEN,
     Mask,
@@ -40,7 +41,7 @@ def mask_of(value: Value | None, run: Run) -> Mask | None:
             factor = as_factor(value)
             number = None if factor is None else factor.constant
             return None if number is None else constant(number)
-        case Unknown(str(key)) | Tensor(shape=None, mask=None, key=str(key)):
+        case Unknown(Key() as key) | Tensor(shape=None, mask=None, key=Key() as key):
             return GIVEN if _is_comparison(run.node(key)) else None
         case _:
             return None

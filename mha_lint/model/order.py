@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from mha_lint.model.events import ViewSeen
+from mha_lint.model.keys import Kind
 from mha_lint.model.layout import Shape
 from mha_lint.model.sizes import ONE, Size, product
 
@@ -107,10 +108,16 @@ def _split_of_unknown_rank(seen: ViewSeen) -> Scramble | None:
 
 def _is_told_by_name(wide: Size, target: Shape) -> bool:
     """Whether a linear layer of unknown width is split as (b, heads, -1, width // heads)."""
-    if len(target) != 4 or not (wide.symbol or "").startswith("width@") or not target[2].left_over:
+    if len(target) != 4 or not _is_unknown_width(wide) or not target[2].left_over:
         return False
     _, heads, _, width = target
-    return heads.symbol is not None and (width.symbol or "").endswith(f" // {heads.symbol})")
+    return heads.symbol is not None and width.symbol is not None and width.symbol.divisor is heads.symbol
+
+
+def _is_unknown_width(size: Size) -> bool:
+    """The size is what a linear layer maps to, of which nothing is known."""
+    key = size.symbol
+    return key is not None and key.kind is Kind.LEFT_OVER and key.names == ("width",)
 
 
 def _parts(front: Shape, heads: Size) -> int:
@@ -120,7 +127,8 @@ def _parts(front: Shape, heads: Size) -> int:
 
 def _is_dim(size: Size, dim: int) -> bool:
     """Whether a size is that dimension of some tensor."""
-    return (size.symbol or "").endswith(f".shape[{dim}]")
+    key = size.symbol
+    return key is not None and key.kind is Kind.DIMENSION and key.number == dim
 
 
 def _unmatched(source: Shape, target: Shape) -> tuple[list[Size], list[Size]] | None:

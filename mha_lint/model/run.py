@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from mha_lint.model import layout
+from mha_lint.model.conditions import Condition
+from mha_lint.model.keys import Key, dimension, left_over
 from mha_lint.model.layout import Answer, Shape
 from mha_lint.model.records import replace
 from mha_lint.model.scale import Scale
@@ -34,14 +36,17 @@ class Run(Protocol):
     def number(self, node: ast.AST) -> int:
         """The number of a node, by which what is only known to be its value is named."""
 
-    def key(self, node: ast.AST) -> str:
+    def key(self, node: ast.AST) -> Key:
         """The name of what is only known to be the value of a node."""
 
-    def node(self, key: str) -> ast.AST | None:
+    def node(self, key: Key) -> ast.AST | None:
         """The node that a key was made of."""
 
     def text(self, node: ast.AST) -> str:
         """The text of a node with one space for any white space."""
+
+    def condition(self, test: ast.expr) -> Condition:
+        """The condition that a test asks about."""
 
     def is_method(self, node: ast.expr) -> bool:
         """Tell whether a call is written ``x.op()``, not ``torch.op(x)``."""
@@ -108,7 +113,7 @@ class Run(Protocol):
 
     def saw_operation(self, name: str, call: Call, result: Value) -> None: ...
 
-    def saw_meeting(self, homes: tuple[ast.expr, ...], call: Call, inputs: frozenset[str]) -> None: ...
+    def saw_meeting(self, homes: tuple[ast.expr, ...], call: Call, inputs: frozenset[Key]) -> None: ...
 
     def saw_sum(self, left: Value, right: Value) -> None: ...
 
@@ -156,7 +161,7 @@ class Call:
         return default if value is None else as_int(value)
 
     def fresh_size(self, label: str = "n") -> Size:
-        return symbol(f"{label}@{self.interpreter.number(self.node)}")
+        return symbol(left_over(label, self.interpreter.number(self.node)))
 
 
 Transfer = Callable[[Call], Value]
@@ -169,7 +174,8 @@ def normal(tensor: Tensor, state: State) -> Tensor:
         rank = state.ranks.get(key) if key is not None else None
         if rank is None:
             return tensor
-        dims = tuple(symbol(f"{key}.shape[{dim}]") for dim in range(rank))
+        assert key is not None
+        dims = tuple(symbol(dimension(key, dim)) for dim in range(rank))
         shape = dims if tensor.lead is None else (*dims[:-1], *tensor.suffix)
         known = tensor.contiguous or tensor.given
         tensor = replace(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from mha_lint.model.factors import Factor, of_size
+from mha_lint.model.keys import Key
 from mha_lint.model.records import replace
 from mha_lint.model.sizes import ONE, Size, constant
 
@@ -38,7 +39,7 @@ class Scale:
             return self.unsure if self.product is None else None
         return replace(self, factor=self.factor * factor, applied=applied)
 
-    def normal(self, definitions: Mapping[str, Size]) -> Scale:
+    def normal(self, definitions: Mapping[Key, Size]) -> Scale:
         """The same in terms of what is not defined by other sizes."""
         width = None if self.width is None else self.width.substitute(definitions)
         maps = frozenset(size.substitute(definitions) for size in self.maps)
@@ -105,4 +106,4 @@ def mistake(scale: Scale) -> str | None:
 
 def _is_told(width: Size) -> bool:
     """Whether the code says how wide heads are: what is left over, or what a call gave, may be any other size."""
-    return not width.left_over and "<" not in (width.symbol or "")
+    return not width.left_over and not (width.symbol is not None and width.symbol.computed)

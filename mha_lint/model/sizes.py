@@ -10,9 +10,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache, lru_cache
 
+from mha_lint.model import keys
 from mha_lint.model.fuel import MAX_DEGREE, MAX_TERMS, OutOfSteps
+from mha_lint.model.keys import Key
 
-Monomial = tuple[str, ...]
+Monomial = tuple[Key, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,19 +36,19 @@ class Size:
         return None
 
     @property
-    def symbol(self) -> str | None:
-        """The symbol's name, when the size is one symbol and nothing else."""
+    def symbol(self) -> Key | None:
+        """The symbol, when the size is one symbol and nothing else."""
         if len(self.terms) == 1 and self.terms[0][1] == 1 and len(self.terms[0][0]) == 1:
             return self.terms[0][0][0]
         return None
 
     @property
     def left_over(self) -> bool:
-        """Whether it was written as -1, or not at all, and could not be solved: a new symbol, called "label@number"."""
-        return "@" in (self.symbol or "")
+        """It was written as -1, or not at all, and could not be solved."""
+        return self.symbol is not None and self.symbol.left_over
 
     @property
-    def symbols(self) -> frozenset[str]:
+    def symbols(self) -> frozenset[Key]:
         return frozenset(name for monomial, _ in self.terms for name in monomial)
 
     @property
@@ -79,7 +81,7 @@ class Size:
                 return None
             step = Size(((factor, coefficient // lead_coefficient),))
             quotient, rest = quotient + step, rest - step * other
-            if rest.terms and _order(rest.terms[-1][0]) >= _order(monomial):
+            if rest.terms and not _order(rest.terms[-1][0]) < _order(monomial):
                 return None
         return quotient
 
@@ -90,7 +92,7 @@ class Size:
         except OutOfSteps:  # a term of many symbols: what it is made of has a term for each choice of them
             return None
 
-    def substitute(self, definitions: Mapping[str, Size]) -> Size:
+    def substitute(self, definitions: Mapping[Key, Size]) -> Size:
         """Replace every defined symbol, repeatedly, until none is left."""
         size = self
         while (name := size.symbol) is not None:
@@ -113,7 +115,7 @@ class Size:
         parts = []
         for monomial, coefficient in reversed(self.terms):
             factors = [str(coefficient)] if coefficient != 1 or not monomial else []
-            parts.append("*".join([*factors, *monomial]))
+            parts.append("*".join([*factors, *map(str, monomial)]))
         return " + ".join(parts).replace("+ -", "- ")
 
 
@@ -183,8 +185,8 @@ def constant(value: int) -> Size:
 
 
 @lru_cache(maxsize=4096)
-def symbol(name: str) -> Size:
-    return Size((((name,), 1),))
+def symbol(key: Key) -> Size:
+    return Size((((key,), 1),))
 
 
 ONE = constant(1)
@@ -197,7 +199,7 @@ def product(sizes: Iterable[Size]) -> Size:
     return total
 
 
-def equate(left: Size, right: Size, definitions: dict[str, Size]) -> None:
+def equate(left: Size, right: Size, definitions: dict[Key, Size]) -> None:
     """Learn from ``left == right``: define a symbol by the rest where that is possible, else learn nothing.
 
     Symbols that stand for a dimension of some tensor (``x.shape[2]``) are defined in preference to those that
@@ -213,9 +215,22 @@ def equate(left: Size, right: Size, definitions: dict[str, Size]) -> None:
     ]
     if not sides:
         return
-    defined, meaning = min(sides, key=lambda side: ".shape[" not in (side[0].symbol or ""))
+    of_dimensions = [side for side in sides if side[0].symbol is not None and side[0].symbol.of_dimension]
+    defined, meaning = (of_dimensions or sides)[0]
     assert defined.symbol is not None
     definitions[defined.symbol] = meaning
+
+
+def divided(left: Size, right: Size, definitions: dict[Key, Size]) -> Size:
+    """``left // right``: exact where it can be, else a new symbol q with left = right * q."""
+    if left.constant is not None and right.constant:
+        return constant(left.constant // right.constant)
+    exact = left.divide(right)
+    if exact is not None:
+        return exact
+    quotient = symbol(keys.quotient(f"({left} // {right})", left.symbols | right.symbols, right.symbol))
+    equate(left, right * quotient, definitions)
+    return quotient.substitute(definitions)
 
 
 def _cancel(left: Size, right: Size) -> tuple[Size, Size]:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import ast
 
-from mha_lint.model import masking, masks, operations
-from mha_lint.model.interpreter import operators
+from mha_lint.model import keys, masking, masks, operations
+from mha_lint.model.keys import Key
 from mha_lint.model.records import replace
 from mha_lint.model.run import Run, normal
-from mha_lint.model.sizes import ONE, Size, constant, symbol
+from mha_lint.model.sizes import ONE, Size, constant, divided, symbol
 from mha_lint.model.values import (
     NONE,
     NOTHING,
@@ -66,13 +66,13 @@ def _item(run: Run, base: Value, indices: list[Value], node: ast.Subscript, stat
         case Leading(key, items), [Int(size)] if size.constant is not None and size.constant < 0:
             return items[size.constant] if len(items) >= -size.constant else Unknown(run.key(node))
         case Leading(key), [Int(size)] if size.constant is not None:
-            return Int(symbol(f"{key}.shape[{size.constant}]"))
-        case Unknown(str(key)), [Const(str(name))]:
-            return Unknown(f"{key}[{name!r}]")
-        case Unknown(str(key)), [Int(size)]:
-            return Unknown(f"{key}[{size}]")
-        case Unknown(str(key)), [Unknown(str(index))]:
-            return Unknown(f"{key}[{index}]")
+            return Int(symbol(keys.dimension(key, size.constant)))
+        case Unknown(Key() as key), [Const(str(name))]:
+            return Unknown(keys.entry(key, name))
+        case Unknown(Key() as key), [Int(size)]:
+            return Unknown(keys.item(key, str(size), size.symbols))
+        case Unknown(Key() as key), [Unknown(Key() as index)]:
+            return Unknown(keys.item(key, str(index), frozenset({index})))
         case ((Tensor() | Unknown()), _):
             indexable = as_tensor(base)
             assert indexable is not None
@@ -93,9 +93,9 @@ def _is_filled_part(node: ast.Subscript, indices: list[Value]) -> bool:
 def _leading(run: Run, tensor: Tensor | None, left_out: int, node: ast.Subscript) -> Value:
     """``x.shape[:-1]`` of a tensor of unknown rank."""
     match tensor:
-        case Tensor(lead=str(lead), suffix=suffix) if len(suffix) >= left_out:
+        case Tensor(lead=Key() as lead, suffix=suffix) if len(suffix) >= left_out:
             return Leading(lead, tuple(map(Int, suffix[: len(suffix) - left_out])))
-        case Tensor(key=str(key), suffix=()) if left_out == 1:
+        case Tensor(key=Key() as key, suffix=()) if left_out == 1:
             return Leading(key)
         case _:
             return Unknown(run.key(node))
@@ -159,9 +159,9 @@ def _cut(
     first = ONE - ONE if start is None else as_size(start)
     last = whole if stop is None else as_size(stop)
     if within and as_int(step) == 2 and last == whole and start in (None, integer(0), integer(1)):
-        return operators.divided(whole, constant(2), state, by_text=f"({whole} // 2)")
+        return divided(whole, constant(2), state.definitions)
     if step is not None or first is None or last is None:
-        return symbol(f"cut{run.key(node)}")
+        return symbol(keys.cut(run.key(node)))
     first, last = state.normal(first), state.normal(last)
     if first.constant is not None and first.constant < 0:
         first = whole + first
@@ -173,5 +173,5 @@ def _cut(
         and not (whole.constant is not None and last.constant is not None and last.constant <= whole.constant)
     ):
         # x[:, :n] may take all there is: the size is n at most.
-        return symbol(f"cut{run.key(node)}") if stop is None or (whole - last).sign() != 1 else last - first
+        return symbol(keys.cut(run.key(node))) if stop is None or (whole - last).sign() != 1 else last - first
     return last - first

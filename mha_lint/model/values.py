@@ -5,13 +5,13 @@ All are frozen and compare by value, so that two paths through a function that k
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
+from mha_lint.model.conditions import IS_NONE, Condition, Path, Question, Taken
 from mha_lint.model.factors import Factor, of_number, of_size
+from mha_lint.model.keys import Key, Kind
 from mha_lint.model.layout import Shape, Strides, contiguous_strides
 from mha_lint.model.marks import Mask, Masking, Positions
 from mha_lint.model.records import replace
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 class Unknown:
     """Something of which only the name is known: used as a size it is a symbol, as a tensor one without rank."""
 
-    key: str | None = None
+    key: Key | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,7 @@ class Leading:
     ``key`` names the tensor; what it is once its rank is known, ``State.ranks`` tells.
     """
 
-    key: str
+    key: Key
     items: tuple[Value, ...] = ()
 
 
@@ -116,8 +116,8 @@ class Tensor:
     uncopied: Strides | None = field(default=None, compare=False)  # the strides before ``.contiguous()``
     assumed: bool = False  # an input that the code lays out by a view is taken to be contiguous
     suffix: Shape = ()  # the last dimensions, where the rank is not known
-    lead: str | None = None
-    key: str | None = None  # names the sizes of a tensor whose shape is not known
+    lead: Key | None = None
+    key: Key | None = None  # names the sizes of a tensor whose shape is not known
     roles: frozenset[str] = frozenset()
     merge: ast.expr | None = None
     part: ast.expr | None = None
@@ -130,7 +130,7 @@ class Tensor:
     masked: frozenset[Masking] = frozenset()  # of scores or weights: in which ways they were masked
     single: bool = False  # it was cast to float32
     origin: ast.AST | None = field(default=None, compare=False)  # the name that it, or what it is a view of, had
-    inputs: frozenset[str] = field(default=frozenset(), compare=False)  # the parameters that it is computed from
+    inputs: frozenset[Key] = field(default=frozenset(), compare=False)  # the parameters that it is computed from
 
     @property
     def rank(self) -> int | None:
@@ -145,7 +145,7 @@ class Tensor:
     @property
     def given(self) -> bool:
         """Whether this is a parameter or an attribute as it came, not a result: how it lies in memory is not known."""
-        return self.key is not None and not self.key.startswith("<") and self.strides is None
+        return self.key is not None and not self.key.of_result and self.strides is None
 
     @property
     def blank(self) -> bool:
@@ -205,8 +205,8 @@ class Building:
     node: ast.expr
     args: tuple[Value, ...]
     keywords: tuple[tuple[str, Value], ...]
-    definitions: Mapping[str, Size] = field(compare=False)
-    ranks: Mapping[str, int] = field(compare=False)
+    definitions: Mapping[Key, Size] = field(compare=False)
+    ranks: Mapping[Key, int] = field(compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -271,6 +271,7 @@ Value = (
 )  # fmt: skip
 
 NOTHING = Unknown()
+_SELF = ("self",)
 NONE = Const(None)
 
 
@@ -283,7 +284,7 @@ def as_size(value: Value | None) -> Size | None:
     match value:
         case Int(size):
             return size
-        case Unknown(str(key)):
+        case Unknown(Key() as key):
             return symbol(key)
         case Const(bool(flag)):
             return constant(int(flag))
@@ -300,7 +301,7 @@ def as_factor(value: Value | None) -> Factor | None:
             return of_number(number)
         case Int(size):
             return of_size(size)
-        case Unknown(str(key)) if not key.startswith("<"):
+        case Unknown(Key(of_result=False)):
             known = as_size(value)
             return None if known is None else of_size(known)
         case _:
@@ -317,7 +318,7 @@ def as_tensor(value: Value) -> Tensor | None:
         case Tensor():
             return value
         case Unknown(key):
-            return Tensor(key=key, inputs=frozenset({key} if key and not key.startswith("<") else ()))
+            return Tensor(key=key, inputs=frozenset({key} if key is not None and not key.of_result else ()))
         case _:
             return None
 
@@ -355,7 +356,7 @@ def truth(value: Value) -> bool | None:
 class State:
     """What is known at one point of one path: local variables, attributes of self, sizes, conditions taken.
 
-    ``conditions`` are those taken in the function running, by their text, as long as what they name stays the same.
+    ``conditions`` are those taken in the function running, as long as what they name stays the same.
     ``passed`` are those of the functions around it, and of the calls that have returned: their names mean nothing
     here, but the path would not be here without them. ``facts`` are the same decisions by the values that they are
     about, which are the same in every function.
@@ -363,12 +364,12 @@ class State:
 
     variables: dict[str, Value] = field(default_factory=dict)
     attributes: dict[str, Value] = field(default_factory=dict)
-    definitions: dict[str, Size] = field(default_factory=dict)
-    conditions: dict[str, bool] = field(default_factory=dict)
-    ranks: dict[str, int] = field(default_factory=dict)  # of tensors whose rank was learnt after they were used
+    definitions: dict[Key, Size] = field(default_factory=dict)
+    conditions: dict[Condition, bool] = field(default_factory=dict)
+    ranks: dict[Key, int] = field(default_factory=dict)  # of tensors whose rank was learnt after they were used
     inference: bool = False  # inside torch.no_grad() or torch.inference_mode()
-    passed: frozenset[tuple[str, bool]] = frozenset()
-    facts: dict[str, bool] = field(default_factory=dict)
+    passed: Taken = frozenset()
+    facts: dict[tuple[Key, Question], bool] = field(default_factory=dict)
 
     def copy(self) -> State:
         return State(
@@ -383,21 +384,22 @@ class State:
         )
 
     @property
-    def taken(self) -> frozenset[tuple[str, bool]]:
+    def taken(self) -> Taken:
         """Every condition that led here, in whatever function it was taken."""
         return self.passed.union(self.conditions.items())
 
     def unless_none(self, value: Value) -> Value:
         """Give the value, or None where a condition on this path has told, in whatever function, that it is None."""
-        if self.facts and isinstance(value, Unknown) and self.facts.get(f"{value.key} is None"):
+        if self.facts and isinstance(value, Unknown) and value.key is not None and self.facts.get((value.key, IS_NONE)):
             return NONE
         return value
 
     @property
     def own_names(self) -> frozenset[str]:
         """The names under which the object keeps something, and those of what it was built with."""
-        keys = (value.key for value in self.attributes.values() if isinstance(value, Unknown) and value.key)
-        return frozenset(self.attributes).union(keys)
+        keys = [value.key for value in self.attributes.values() if isinstance(value, Unknown)]
+        built_with = [key.text for key in keys if key is not None and key.kind is Kind.NAME]
+        return frozenset(self.attributes).union(built_with)
 
     def agree(self, other: State) -> None:
         """Keep the conditions that led to both: the others no longer tell the two paths apart."""
@@ -416,16 +418,28 @@ class State:
     def normal(self, size: Size) -> Size:
         return size.substitute(self.definitions)
 
-    def learn(self, definitions: Mapping[str, Size]) -> None:
+    def learn(self, definitions: Mapping[Key, Size]) -> None:
         """Take over what another path knows of sizes, but for what would define a symbol by itself."""
         for name, size in definitions.items():
             known = self.normal(size)
             if name not in self.definitions and name not in known.symbols:
                 self.definitions[name] = known
 
-    def forget_conditions_on(self, name: str) -> None:
-        for text in [text for text in self.conditions if name in text and _mentions(text, name)]:
-            del self.conditions[text]
+    @property
+    def conditions_on_self(self) -> dict[Condition, bool]:
+        """The conditions that hold in other methods of the object as well: they name no local variable."""
+        return {
+            condition: taken
+            for condition, taken in self.conditions.items()
+            if condition.begins_with_self and not self._names_a_local(condition)
+        }
+
+    def _names_a_local(self, condition: Condition) -> bool:
+        return any(len(path) == 1 and path != _SELF and path[0] in self.variables for path in condition.names)
+
+    def forget_conditions_on(self, path: Path) -> None:
+        for condition in [each for each in self.conditions if path in each.names]:
+            del self.conditions[condition]
 
 
 def joined(states: list[State]) -> State:
@@ -442,11 +456,6 @@ def joined(states: list[State]) -> State:
         result.agree(other)
         result.inference = result.inference and other.inference
     return result
-
-
-@lru_cache(maxsize=4096)
-def _mentions(text: str, name: str) -> bool:
-    return re.search(rf"(?<![\w.]){re.escape(name)}(?!\w)", text) is not None
 
 
 def arguments(positional: tuple[Value, ...], keywords: Mapping[str, Value], *names: str) -> tuple[Value | None, ...]:

@@ -11,6 +11,7 @@ from mha_lint.syntax.nodes import is_number
 
 if TYPE_CHECKING:
     from mha_lint.model.events import OperationSeen, ViewSeen
+    from mha_lint.model.keys import Key
     from mha_lint.syntax.places import Places
 
 
@@ -20,9 +21,9 @@ def agreed(found: list[Scramble | None], seen: list[ViewSeen]) -> Scramble | Non
     return None if len(kinds) != 1 or any(map(keeps_order, seen)) else next(iter(kinds.values()))
 
 
-def is_given(key: str, seen: OperationSeen) -> bool:
+def is_given(key: Key, seen: OperationSeen) -> bool:
     """Tell whether the key is of a parameter of the function with which the path began, or of a part of one."""
-    return any(key == name or key.startswith((f"{name}.", f"{name}[")) for name in seen.given)
+    return key.belongs_to(seen.given)
 
 
 def literal(node: ast.expr | None) -> float | None:

@@ -6,19 +6,19 @@ import ast
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, ClassVar
 
+from mha_lint.model.keys import Key
 from mha_lint.model.values import Const, Tensor, Unknown, Value
 from mha_lint.rules.asking import is_given
 from mha_lint.rules.base import Hit, Rule
 from mha_lint.syntax.nodes import argument
 from mha_lint.syntax.words import names_said
-from mha_lint.vocabulary import EARLIER, STAGE, is_said
+from mha_lint.vocabulary import EARLIER, STAGE
 
 if TYPE_CHECKING:
     from mha_lint.model.attention import FileModel
+    from mha_lint.model.conditions import Condition
     from mha_lint.model.events import OperationSeen
     from mha_lint.syntax.places import Places
-
-_COMPARED = ("<", ">", "==", "!=")  # lengths, as far as is known
 
 
 class CausalFlagWithCache(Rule):
@@ -107,7 +107,9 @@ def _hides_the_cache(seen: OperationSeen) -> bool:
         return False
     if isinstance(query, Tensor) and "cached" in query.roles:
         return False
-    return _may_be_set(seen.argument(5, "is_causal"), seen) and not any(_is_guard(text) for text, _ in seen.conditions)
+    return _may_be_set(seen.argument(5, "is_causal"), seen) and not any(
+        _is_guard(asked) for asked, _ in seen.conditions
+    )
 
 
 def _may_be_set(flag: Value | None, seen: OperationSeen) -> bool:
@@ -115,14 +117,12 @@ def _may_be_set(flag: Value | None, seen: OperationSeen) -> bool:
     match flag:
         case Const(True):
             return True
-        case Unknown(str(key)):
-            return not key.startswith("<") and not is_given(key, seen)
+        case Unknown(Key() as key):
+            return not key.of_result and not is_given(key, seen)
         case _:
             return False
 
 
-def _is_guard(text: str) -> bool:
+def _is_guard(asked: Condition) -> bool:
     """Tell whether a condition compares lengths, or asks for the stage of decoding."""
-    if is_said(STAGE, text):
-        return True
-    return any(sign in text for sign in _COMPARED) and '"' not in text and "'" not in text
+    return asked.says(STAGE) or (asked.compares and not asked.quotes)

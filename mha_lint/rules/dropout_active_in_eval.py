@@ -8,7 +8,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
+from mha_lint.model.conditions import Relation
 from mha_lint.model.factors import of_number
+from mha_lint.model.keys import Key, Kind
 from mha_lint.model.values import Const, Int, Layer, Method, Number, Tensor, Unknown, Value
 from mha_lint.rules.asking import is_given, literal
 from mha_lint.rules.base import Hit, Rule
@@ -18,6 +20,7 @@ from mha_lint.vocabulary import DROPS_ON_PURPOSE, MODE, SETTINGS, TRIES, is_said
 
 if TYPE_CHECKING:
     from mha_lint.model.attention import FileModel
+    from mha_lint.model.conditions import Condition
     from mha_lint.model.events import OperationSeen
     from mha_lint.syntax.places import Places
 
@@ -145,11 +148,11 @@ def _drops_in_eval(seen: OperationSeen, model: FileModel) -> bool:
 
 def _is_gated(seen: OperationSeen) -> bool:
     """Tell whether a condition on this path names the mode: the path may be taken in train mode alone."""
-    return any(is_said(MODE, text) and (taken or not _asks(text)) for text, taken in seen.conditions)
+    return any(asked.says(MODE) and (taken or not _asks_for_mode(asked)) for asked, taken in seen.conditions)
 
 
-def _asks(text: str) -> bool:
-    return text.rpartition(".")[2] == "training"
+def _asks_for_mode(asked: Condition) -> bool:
+    return asked.relation is Relation.TRUTH and asked.subject[-1:] == ("training",)
 
 
 def _is_rate(value: Value, seen: OperationSeen, model: FileModel) -> bool:
@@ -164,18 +167,18 @@ def _is_rate(value: Value, seen: OperationSeen, model: FileModel) -> bool:
         case Method(Layer(kind=kind) as layer, "p"):
             written = None if layer.node is None else argument(layer.node, 0, "p")
             return "Dropout" in kind and literal(written) != 0
-        case Unknown(str(key)):
-            return _is_own(key, seen) or (key.startswith("<") and _is_attribute(value, seen, model))
+        case Unknown(Key() as key):
+            return _is_own(key, seen) or (key.of_result and _is_attribute(value, seen, model))
         case _:
             return False
 
 
-def _is_own(key: str, seen: OperationSeen) -> bool:
-    """Tell whether the name belongs to the class or the file: no parameter of the function, no result of a call."""
-    if key.startswith(("<", "(")) or is_said(MODE, key) or is_said(DROPS_ON_PURPOSE, key):
+def _is_own(key: Key, seen: OperationSeen) -> bool:
+    """Tell whether the key belongs to the class or the file: no parameter of the function, no result of a call."""
+    if key.of_result or key.kind is Kind.QUOTIENT or key.says(MODE) or key.says(DROPS_ON_PURPOSE):
         return False
-    if key.startswith("self."):  # set by a base class that is not of this file; a property may ask for the mode
-        return is_said(SETTINGS, key) and "drop" in key.rpartition(".")[2].lower()
+    if key.of_self:  # set by a base class that is not of this file; a property may ask for the mode
+        return key.says(SETTINGS) and "drop" in key.names[-1].lower()
     return not is_given(key, seen)
 
 

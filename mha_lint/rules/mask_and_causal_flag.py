@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, ClassVar
 
+from mha_lint.model.keys import Key
 from mha_lint.model.values import Const, Tensor, Unknown
 from mha_lint.rules.asking import is_given
 from mha_lint.rules.base import Hit, Rule
@@ -14,6 +15,7 @@ from mha_lint.syntax.nodes import argument
 
 if TYPE_CHECKING:
     from mha_lint.model.attention import FileModel
+    from mha_lint.model.conditions import Condition
     from mha_lint.model.events import OperationSeen
     from mha_lint.syntax.places import Places
 
@@ -102,12 +104,12 @@ def _sets_both(seen: OperationSeen, always: bool) -> bool:
     Then whatever stands as the mask, if only the result of an unknown call, would have to be None in every call.
     """
     mask, flag = seen.argument(3, "attn_mask"), seen.argument(5, "is_causal")
-    if flag != Const(True) or any(_asks_for_mask(text, taken) for text, taken in seen.conditions):
+    if flag != Const(True) or any(_asks_for_mask(asked, taken) for asked, taken in seen.conditions):
         return False
     match mask:
         case Tensor():
             return True
-        case Unknown(str(key)):
+        case Unknown(Key() as key):
             return always or is_given(key, seen)
         case Unknown():
             return always
@@ -115,11 +117,12 @@ def _sets_both(seen: OperationSeen, always: bool) -> bool:
             return False
 
 
-_LIKE = re.compile(r"\.(?:n?dim|shape|size|dtype)\b")  # asks what a mask is like, where it is there
+_MASK = re.compile(r"mask", re.IGNORECASE)
+_LIKE = frozenset({"dim", "ndim", "shape", "size", "dtype"})  # asks what a mask is like, where it is there
 
 
-def _asks_for_mask(text: str, taken: bool) -> bool:
+def _asks_for_mask(asked: Condition, taken: bool) -> bool:
     """Tell whether a condition may ask if there is a mask; a condition under which there is one does not count."""
-    if _LIKE.search(text):
+    if asked.attributes & _LIKE:
         return False
-    return "mask" in text.lower() and not (text.endswith(" is None") and not taken)
+    return asked.says(_MASK) and (taken or not asked.is_none)

@@ -122,7 +122,7 @@ class MaskNotABuffer(Rule):
 def _raises(meeting: Meeting) -> bool:
     """Tell whether no condition asks for the device, and the function is none that builds the module."""
     name = meeting.function.name if isinstance(meeting.function, FUNCTIONS) else ""
-    return not is_said(BUILDS, name) and not any(is_said(DEVICE, text) for text, _ in meeting.conditions)
+    return not is_said(BUILDS, name) and not any(asked.says(DEVICE) for asked, _ in meeting.conditions)
 
 
 def _is_of_a_module(meeting: Meeting, model: FileModel, places: Places) -> bool:

@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from mha_lint.model.filling import filling, softmaxed
+from mha_lint.model.keys import Kind
 from mha_lint.model.marks import ONES, ZERO, Mask
 from mha_lint.model.masks import where_parts
-from mha_lint.model.values import Tensor, Value, as_factor
+from mha_lint.model.values import Tensor, Unknown, Value, as_factor
 from mha_lint.rules.base import Hit, Rule
 from mha_lint.syntax.nodes import argument
 
@@ -180,7 +181,9 @@ def _is_negative(value: Value | None) -> bool:
 
 
 def _is_smallest(value: Value | None) -> bool:
-    return getattr(value, "key", None) is not None and str(getattr(value, "key", "")).endswith(".min")
+    """Tell whether it is ``torch.finfo(…).min``, or what else is called so."""
+    key = value.key if isinstance(value, (Unknown, Tensor)) else None
+    return key is not None and key.kind is Kind.ATTRIBUTE and key.names[-1] == "min"
 
 
 def _written(operation: OperationSeen, node: ast.expr, model: FileModel, places: Places) -> ast.expr | None:

@@ -11,7 +11,7 @@ from mha_lint.model.filling import filling, softmaxed
 from mha_lint.model.values import Tensor, as_factor
 from mha_lint.rules.asking import number_text
 from mha_lint.rules.base import Hit, Rule
-from mha_lint.vocabulary import PRECISION, is_said
+from mha_lint.vocabulary import PRECISION
 
 if TYPE_CHECKING:
     from mha_lint.model.attention import FileModel
@@ -115,5 +115,5 @@ def _overflows(fill: OperationSeen) -> bool:
         return False
     scores = fill.args[0] if fill.args else None
     single = isinstance(scores, Tensor) and scores.single
-    asked = [text for text, taken in fill.conditions if not (taken and text.endswith(" is None"))]  # no type is given
-    return not single and not any(is_said(PRECISION, text) for text in asked)
+    asked = [condition for condition, taken in fill.conditions if not (taken and condition.is_none)]  # no type is given
+    return not single and not any(condition.says(PRECISION) for condition in asked)

@@ -10,6 +10,7 @@ import torch
 from hypothesis import strategies as st
 
 from mha_lint.model.attention import analyse
+from mha_lint.model.keys import Key, dimension, named
 from mha_lint.model.layout import Answer
 from mha_lint.model.sizes import Size
 from mha_lint.model.values import Tensor
@@ -288,18 +289,18 @@ class Told:
 
     views: list[Answer]
     returned: Tensor | None
-    symbols: dict[str, int]
+    symbols: dict[Key, int]
 
     def knows(self, sizes: Iterable[Size]) -> bool:
         """Tell whether the chain settles each of these: the model may count by a symbol of its own."""
-        return all(symbol in self.symbols for size in sizes for symbol in size.symbols)
+        return all(key in self.symbols for size in sizes for key in size.symbols)
 
     def value(self, size: Size) -> int:
         total = 0
         for monomial, coefficient in size.terms:
             term = coefficient
-            for name in monomial:
-                term *= self.symbols[name]
+            for key in monomial:
+                term *= self.symbols[key]
             total += term
         return total
 
@@ -309,7 +310,7 @@ def told(chain: Chain) -> Told:
     (each,) = model.classes
     (outcome,) = each.returns
     last = [seen.answer for found in model.views.values() for seen in found if not seen.copies]
-    symbols = {f"a.shape[{index}]": size for index, size in enumerate(chain.sizes)}
+    symbols = {dimension(named("a"), index): size for index, size in enumerate(chain.sizes)}
     return Told(last, outcome[1] if isinstance(outcome[1], Tensor) else None, symbols)
 
 

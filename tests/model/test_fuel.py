@@ -8,7 +8,7 @@ import pytest
 
 from mha_lint import linter
 from mha_lint.files import decode
-from mha_lint.model import attention
+from mha_lint.model import attention, sizes
 from mha_lint.model.fuel import (
     MAX_DEGREE,
     MAX_ITEMS,
@@ -20,7 +20,8 @@ from mha_lint.model.fuel import (
 )
 from mha_lint.model.interpreter import meter
 from mha_lint.model.interpreter.paths import Trail
-from mha_lint.model.sizes import Size, product, symbol
+from mha_lint.model.keys import named
+from mha_lint.model.sizes import Size, product
 from mha_lint.model.values import Sequence, State, integer
 from mha_lint.model.worth import worth_of
 from mha_lint.rules import all_rules
@@ -49,6 +50,10 @@ class Attention(nn.Module):
         att = (q.transpose(1, 2) @ k.transpose(1, 2).transpose(-2, -1)).softmax(-1)
 """
 VIEW = "        return self.proj((att @ v.transpose(1, 2)).transpose(1, 2).view(b, t, c))\n"
+
+
+def symbol(name: str) -> Size:
+    return sizes.symbol(named(name))
 
 
 def codes(text: str) -> list[str]:

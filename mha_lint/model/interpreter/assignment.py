@@ -6,6 +6,7 @@ import ast
 
 from mha_lint.model import operations
 from mha_lint.model.interpreter import operators
+from mha_lint.model.keys import part
 from mha_lint.model.records import replace
 from mha_lint.model.run import Call, Run, normal
 from mha_lint.model.sizes import Size, constant
@@ -56,10 +57,10 @@ def assign(run: Run, target: ast.expr, value: Value, state: State, source: ast.e
                 value = replace(value, origin=target)
                 run.saw_value(target, name, value, state)
             state.variables[name] = value
-            state.forget_conditions_on(name)
+            state.forget_conditions_on((name,))
         case ast.Attribute(value=ast.Name(id=owner), attr=name) if isinstance(state.variables.get(owner), Self):
             state.attributes[name] = value
-            state.forget_conditions_on(f"{owner}.{name}")
+            state.forget_conditions_on((owner, name))
         case ast.Subscript(value=base):
             _assign_items(run, target, run.evaluate(base, state), value, state)
         case ast.Tuple(elts=elements) | ast.List(elts=elements):
@@ -117,7 +118,7 @@ def _parts(run: Run, elements: list[ast.expr], value: Value, source: ast.expr, s
             return items
     if isinstance(value, Repeated) and not starred:
         return [value.item] * count
-    return [Unknown(f"{run.key(source)}.{index}") for index in range(count)]
+    return [Unknown(part(run.key(source), index)) for index in range(count)]
 
 
 def _shape_and_more(run: Run, source: ast.Tuple, count: int, starred: list[int], state: State) -> Value:

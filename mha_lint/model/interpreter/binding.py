@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Mapping
 
+from mha_lint.model.keys import bound
 from mha_lint.model.records import replace
 from mha_lint.model.run import Run
 from mha_lint.model.values import NOTHING, Repeated, Self, Sequence, State, Tensor, Unknown, Value
@@ -46,7 +47,7 @@ def bind(
         elif default is not None and "**" not in keywords:
             value = interpreter.evaluate(default, State())
         else:
-            value = Unknown(f"{interpreter.key(node)}{name}")
+            value = Unknown(bound(interpreter.key(node), name))
         state.variables[name] = value
     if node.args.vararg is not None:
         state.variables[node.args.vararg.arg] = Sequence(args[len(positional) :])

@@ -9,6 +9,7 @@ from math import isfinite
 from mha_lint.model import operations
 from mha_lint.model.factors import Factor, of_number
 from mha_lint.model.interpreter import assignment
+from mha_lint.model.keys import Key, attribute
 from mha_lint.model.operations import OPERATIONS
 from mha_lint.model.records import replace
 from mha_lint.model.run import Call, Run
@@ -115,8 +116,8 @@ def _size_class(run: Run, call: Call) -> Value:
 
 def _getattr(run: Run, call: Call) -> Value:
     match call.args:
-        case (Unknown(str(key)), Const(str(name)), *_):
-            return Unknown(f"{key}.{name}")
+        case (Unknown(Key() as key), Const(str(name)), *_):
+            return Unknown(attribute(key, name))
         case _:
             return Unknown(run.key(call.node))
 

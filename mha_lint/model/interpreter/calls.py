@@ -7,6 +7,7 @@ import ast
 from mha_lint.model import einops_api, layers, operations
 from mha_lint.model.interpreter import assignment
 from mha_lint.model.interpreter.builtins import BUILTINS
+from mha_lint.model.keys import part
 from mha_lint.model.marks import Mask
 from mha_lint.model.operations import OPERATIONS, as_masks
 from mha_lint.model.operations.devices import met
@@ -114,7 +115,7 @@ def call_method(run: Run, receiver: Value, name: str, call: Call) -> Value:
         return _append(run, receiver, call)
     if name == "update" and len(call.args) > 1 and _is_cache(call.node):
         key = run.key(call.node)
-        return Sequence(tuple(Tensor(key=f"{key}.{part}", roles=frozenset({"cached"})) for part in (0, 1)))
+        return Sequence(tuple(Tensor(key=part(key, index), roles=frozenset({"cached"})) for index in (0, 1)))
     return Unknown(run.key(call.node))
 
 

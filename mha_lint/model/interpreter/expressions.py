@@ -7,9 +7,10 @@ from collections.abc import Callable, Hashable, Mapping
 from functools import lru_cache
 from typing import Any
 
-from mha_lint.model import operations, subscripts
+from mha_lint.model import keys, operations, subscripts
 from mha_lint.model.factors import of_number
 from mha_lint.model.interpreter import assignment, calls, keeping, operators
+from mha_lint.model.interpreter.deciding import decide
 from mha_lint.model.interpreter.machine import Machine
 from mha_lint.model.operations import OPERATIONS
 from mha_lint.model.run import Call, Run, normal
@@ -61,7 +62,7 @@ def _module_name(run: Run, name: str) -> Value:
         found = names.definition(names.imports[name])
         return Qualified(found, name in names.changes.rebound) if isinstance(found, str) else run.abroad(found)
     if name in names.changes.rebound:
-        return Unknown(name)
+        return Unknown(keys.named(name))
     if name in names.constants:
         value = names.constants[name]
         if isinstance(value, (ast.Constant, ast.Name, ast.BinOp, ast.UnaryOp)):
@@ -70,7 +71,7 @@ def _module_name(run: Run, name: str) -> Value:
                 return run.evaluate(value, State())
             finally:
                 names.constants[name] = value
-        return Function(value) if isinstance(value, ast.Lambda) else Unknown(name)
+        return Function(value) if isinstance(value, ast.Lambda) else Unknown(keys.named(name))
     starred = names.star(name)
     if starred is not None:
         return Qualified(starred) if isinstance(starred, str) else run.abroad(starred)
@@ -187,7 +188,7 @@ def attribute(run: Run, base: Value, name: str, node: ast.Attribute, state: Stat
                         if isinstance(value, (Int, Const, Number)):
                             return value
                     break
-            return Unknown(f"self.{name}") if isinstance(base, Self) else Unknown(run.key(node))
+            return Unknown(keys.of_self(name)) if isinstance(base, Self) else Unknown(run.key(node))
         case Super(cls):
             method = cls.parent.method(name) if cls.parent is not None else None
             return NOTHING if method is None else Function(method, Self(cls))
@@ -227,7 +228,7 @@ def _tensor_attribute(
     """
     given = isinstance(base, Unknown)
     if given and run.constructing and not called and name != "shape":
-        return Unknown(f"{base.key}.{name}" if base.key is not None else None)
+        return Unknown(None if base.key is None else keys.attribute(base.key, name))
     tensor = as_tensor(base)
     assert tensor is not None
     tensor = normal(tensor, state)
@@ -237,14 +238,14 @@ def _tensor_attribute(
         return OPERATIONS[name](Call(run, state, node, (tensor,), {}))
     if not given or (called and (name in OPERATIONS or name == "update" or name.endswith("_"))):
         return Method(base, name)
-    return Unknown(f"{base.key}.{name}" if base.key is not None else None)
+    return Unknown(None if base.key is None else keys.attribute(base.key, name))
 
 
 # --- expressions with a life of their own -----------------------------------------------------------------------
 
 
 def _conditional(run: Run, node: ast.IfExp, state: State) -> Value:
-    return run.evaluate(node.body if operators.decide(run, node.test, state) else node.orelse, state)
+    return run.evaluate(node.body if decide(run, node.test, state) else node.orelse, state)
 
 
 def _lambda(run: Run, node: ast.Lambda, state: State) -> Value:

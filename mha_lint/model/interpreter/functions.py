@@ -6,11 +6,13 @@ import ast
 from collections.abc import Callable, Mapping
 from functools import partial
 
+from mha_lint.model.conditions import Question
 from mha_lint.model.fuel import MAX_DEPTH, MAX_OUTCOMES, MAX_RETURNS, STEPS_ABROAD, STEPS_OF_A_PART, OutOfSteps
 from mha_lint.model.interpreter import binding
 from mha_lint.model.interpreter.machine import Machine, Outcomes
 from mha_lint.model.interpreter.paths import Frame
 from mha_lint.model.interpreter.statements import run_block, takes_no_gradients
+from mha_lint.model.keys import Key
 from mha_lint.model.run import Call
 from mha_lint.model.values import NONE, NOTHING, Function, Instance, Self, State, Tensor, Value, joined
 from mha_lint.syntax import nodes
@@ -43,11 +45,11 @@ def run_function(
         run.choices.trail, run.homes.names = outer_trail, outer_names
     unique: Outcomes = []
     for after, value in frame.returned:
-        if frame.name != "__init__" or run.stack.frames:  # nobody asks for local variables any more
-            after.variables = {}
         if run.stack.frames:
             after.passed = after.taken
-            after.conditions = {t: taken for t, taken in after.conditions.items() if t.startswith("self.")}
+            after.conditions = after.conditions_on_self
+        if frame.name != "__init__" or run.stack.frames:  # nobody asks for local variables any more
+            after.variables = {}
         same = next((one for one, given in unique if value == given and one.known(()) == after.known(())), None)
         if same is None:
             unique.append((after, value))
@@ -92,11 +94,11 @@ def call_function(run: Machine, function: Function, call: Call) -> Value:
         _variables_around(run, function, call.state),
         dict(owner.attributes) if isinstance(owner, Instance) else dict(call.state.attributes),
         dict(call.state.definitions),
-        {} if own_state else {t: v for t, v in call.state.conditions.items() if t.startswith("self.")},
+        {} if own_state else call.state.conditions_on_self,
         dict(call.state.ranks),
         call.state.inference,
         call.state.taken,
-        {t: v for t, v in call.state.facts.items() if not (own_state and t.startswith("self."))},
+        dict(call.state.facts) if not own_state else _not_of_self(call.state.facts),
     )
     receiver: tuple[Value, ...] = () if owner is None else (Self(owner.cls),)
     bind_at_home(run, node, inner, (*receiver, *call.args), call.keywords)
@@ -112,7 +114,7 @@ def call_function(run: Machine, function: Function, call: Call) -> Value:
     call.state.definitions, call.state.ranks = after.definitions, after.ranks
     call.state.passed |= after.passed - call.state.taken
     if own_state:
-        call.state.facts |= {t: v for t, v in after.facts.items() if not t.startswith("self.")}
+        call.state.facts |= _not_of_self(after.facts)
     else:
         call.state.attributes = after.attributes
         call.state.conditions |= after.conditions
@@ -134,6 +136,11 @@ def bind_at_home(
         binding.bind(run, node, state, args, keywords)
     finally:
         run.homes.names = outer_names
+
+
+def _not_of_self(facts: Mapping[tuple[Key, Question], bool]) -> dict[tuple[Key, Question], bool]:
+    """What is known of values that are no attributes of the object that runs."""
+    return {(key, question): taken for (key, question), taken in facts.items() if not key.of_self}
 
 
 def outcomes_of(

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Hashable, Mapping
 
+from mha_lint.model.conditions import Conditions
 from mha_lint.model.interpreter import expressions, functions, objects
 from mha_lint.model.interpreter.choices import Choices
 from mha_lint.model.interpreter.homes import Homes
@@ -19,6 +20,7 @@ from mha_lint.model.interpreter.meter import Meter
 from mha_lint.model.interpreter.numbering import Numbering
 from mha_lint.model.interpreter.observer import Observer
 from mha_lint.model.interpreter.paths import Stack
+from mha_lint.model.keys import dimension
 from mha_lint.model.run import Call, normal
 from mha_lint.model.sizes import Size, symbol
 from mha_lint.model.values import Function, State, Tensor, Unknown, Value
@@ -43,6 +45,7 @@ class Interpreter:
         self.choices = Choices(homes, self.meter)
         numbering = Numbering(homes)
         self.seen = seen = Observer(self.stack, self.meter, numbering)
+        self.condition = Conditions(numbering.text).of
         # Bound once, since each is called for almost every expression.
         self.number, self.key, self.node, self.text = numbering.number, numbering.key, numbering.node, numbering.text
         self.step, self.choose = self.meter.step, self.choices.choose
@@ -73,10 +76,10 @@ class Interpreter:
         if key is None or rank < 1 or state.ranks.setdefault(key, rank) != rank:
             return tensor
         for dim in range(rank):
-            state.definitions.setdefault(f"{key}.shape[{dim - rank}]", symbol(f"{key}.shape[{dim}]"))
+            state.definitions.setdefault(dimension(key, dim - rank), symbol(dimension(key, dim)))
         if tensor.lead is None:
             for dim, size in enumerate(tensor.suffix, start=rank - len(tensor.suffix)):
-                state.definitions.setdefault(f"{key}.shape[{dim}]", size)
+                state.definitions.setdefault(dimension(key, dim), size)
         return normal(tensor, state)
 
     @property

@@ -6,6 +6,7 @@ import ast
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from mha_lint.model.keys import of_self
 from mha_lint.model.records import replace
 from mha_lint.model.run import Run
 from mha_lint.model.values import Const, Instance, Int, Layer, Number, Sequence, State, Unknown, Value
@@ -31,13 +32,13 @@ def perhaps(run: Run, cls: ClassInfo, name: str, value: Value) -> Value:
     match value:
         case Const() | Sequence():
             settled = all(_same(run, other, value) for other in others)
-            return value if settled else Unknown(f"self.{name}")
+            return value if settled else Unknown(of_self(name))
         case Int(size) if size.constant is not None:
             settled = all(_same(run, other, value) for other in others)
-            return value if settled else Unknown(f"self.{name}")
+            return value if settled else Unknown(of_self(name))
         case Number(factor) if factor is not None and factor.constant is not None:
             settled = all(_same(run, other, value) for other in others)
-            return value if settled else Unknown(f"self.{name}")
+            return value if settled else Unknown(of_self(name))
         case Layer() | Instance() if any(_may_be_none(other) for other in others):
             return replace(value, optional=True)
         case _:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterable
 
+from mha_lint.model.conditions import Path
 from mha_lint.syntax.nodes import FUNCTIONS, Block, children
 from mha_lint.syntax.words import names_in
 
@@ -14,7 +15,7 @@ class Mentions:
 
     def __init__(self) -> None:
         self._names: dict[ast.AST, frozenset[str]] = {}
-        self._assigned: dict[ast.AST, frozenset[str]] = {}
+        self._assigned: dict[ast.AST, frozenset[Path]] = {}
         self._after: dict[ast.AST, list[frozenset[str]]] = {}  # by the first statement of the block
 
     def within(self, node: ast.AST) -> frozenset[str]:
@@ -33,23 +34,23 @@ class Mentions:
             self._after[body[0]] = after[::-1]
         return self._after[body[0]]
 
-    def assigned(self, nodes: Iterable[ast.AST]) -> frozenset[str]:
-        """Names, and attributes of self as ``self.name``, that code assigns, but for what functions made there do."""
-        return frozenset[str]().union(*map(self._assigned_in, nodes))
+    def assigned(self, nodes: Iterable[ast.AST]) -> frozenset[Path]:
+        """Names, and attributes of self, that code assigns, but for what functions made there do."""
+        return frozenset[Path]().union(*map(self._assigned_in, nodes))
 
-    def _assigned_in(self, node: ast.AST) -> frozenset[str]:
+    def _assigned_in(self, node: ast.AST) -> frozenset[Path]:
         if node not in self._assigned:
             self._assigned[node] = frozenset(_assigned(node))
         return self._assigned[node]
 
 
-def _assigned(node: ast.AST) -> set[str]:
-    names: set[str] = set()
+def _assigned(node: ast.AST) -> set[Path]:
+    names: set[Path] = set()
     pending = [node]
     while pending:
         current = pending.pop()
         if isinstance(current, FUNCTIONS):
-            names.add(current.name)
+            names.add((current.name,))
         if isinstance(current, (*FUNCTIONS, ast.Lambda)):
             continue
         for target in _targets(current):
@@ -70,12 +71,12 @@ def _targets(node: ast.AST) -> list[ast.expr]:
             return []
 
 
-def _add(target: ast.expr, names: set[str]) -> None:
+def _add(target: ast.expr, names: set[Path]) -> None:
     match target:
         case ast.Name(id=name):
-            names.add(name)
+            names.add((name,))
         case ast.Attribute(value=ast.Name(id="self"), attr=name):
-            names.add(f"self.{name}")
+            names.add(("self", name))
         case ast.Tuple(elts=elements) | ast.List(elts=elements):
             for element in elements:
                 _add(element, names)

@@ -10,6 +10,7 @@ from mha_lint.model.interpreter import calls
 from mha_lint.model.interpreter.functions import bind_at_home, outcomes_of
 from mha_lint.model.interpreter.keeping import kept
 from mha_lint.model.interpreter.machine import Machine
+from mha_lint.model.keys import of_self
 from mha_lint.model.records import replace
 from mha_lint.model.run import Call
 from mha_lint.model.values import (
@@ -29,6 +30,8 @@ from mha_lint.model.values import (
     Value,
 )
 from mha_lint.syntax.names import ClassInfo
+
+_REGISTER_BUFFER = of_self("register_buffer")
 
 
 def _construct(run: Machine, cls: ClassInfo, call: Call) -> Value:
@@ -104,7 +107,7 @@ def _applied(run: Machine, function: Value, call: Call) -> Value:
             return calls.call_method(run, receiver, name, call)
         case Qualified(name):
             return calls.call_qualified(run, name, call)
-        case Unknown("self.register_buffer"):
+        case Unknown(key) if key is _REGISTER_BUFFER:
             calls.register_buffer(call)
             return NONE
         case _:

@@ -10,6 +10,7 @@ from mha_lint.model.fuel import MOST_SEEN
 from mha_lint.model.interpreter.meter import Meter
 from mha_lint.model.interpreter.numbering import Numbering
 from mha_lint.model.interpreter.paths import Stack
+from mha_lint.model.keys import Key
 from mha_lint.model.layout import Answer, Shape
 from mha_lint.model.operations.devices import Meeting
 from mha_lint.model.records import replace
@@ -44,7 +45,7 @@ class Observer:
         self.uses: dict[ast.AST, set[str]] = {}  # a name → what its tensor is to attention, as later code tells
         self.kinds: dict[str, set[str]] = {}  # "Class.method" → "self-attention", "grouped-query", …
         self.added: set[ClassInfo] = set()  # modules whose merged heads are added to a residual as they come
-        self.given: frozenset[str] = frozenset()  # the keys of what the function was given with which the path began
+        self.given: frozenset[Key] = frozenset()  # the keys of what the function was given with which the path began
         self._seen_in_a_hurry: set[tuple[int, ast.AST]] = set()
         self._applied_at: dict[ast.AST | None, set[ClassInfo]] = {}
 
@@ -102,7 +103,7 @@ class Observer:
         if seen not in found:
             found.append(seen)
 
-    def saw_meeting(self, homes: tuple[ast.expr, ...], call: Call, inputs: frozenset[str]) -> None:
+    def saw_meeting(self, homes: tuple[ast.expr, ...], call: Call, inputs: frozenset[Key]) -> None:
         """Tensors of the default device meet one of the module's own, which is computed from ``inputs``."""
         if not self._stack.frames:
             return

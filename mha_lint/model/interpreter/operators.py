@@ -1,4 +1,4 @@
-"""Operators, comparisons and conditions."""
+"""Operators and comparisons."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from collections.abc import Callable
 from mha_lint.model import masking, operations
 from mha_lint.model.factors import Factor, of_number
 from mha_lint.model.fuel import MAX_ITEMS
+from mha_lint.model.interpreter.deciding import decide
 from mha_lint.model.operations import OPERATIONS
 from mha_lint.model.records import replace
 from mha_lint.model.run import Call, Run
-from mha_lint.model.sizes import ONE, Size, constant, equate, symbol
+from mha_lint.model.sizes import Size, constant, divided, symbol
 from mha_lint.model.values import (
     NONE,
     NOTHING,
@@ -34,9 +35,8 @@ from mha_lint.model.values import (
     as_size,
     truth,
 )
-from mha_lint.syntax.nodes import dotted
 from mha_lint.syntax.words import names_said
-from mha_lint.vocabulary import BIAS, OTHER_STRIDES, ROTATION
+from mha_lint.vocabulary import BIAS, ROTATION
 
 
 def binary_operation(run: Run, node: ast.BinOp, state: State) -> Value:
@@ -140,7 +140,7 @@ def arithmetic(run: Run, sign: ast.operator, left: Size, right: Size, node: ast.
         case ast.Mult():
             return left * right
         case ast.FloorDiv() | ast.Div():
-            return divided(left, right, state, by_text=f"({left} // {right})")
+            return divided(left, right, state.definitions)
         case ast.Pow() if left.constant is not None and right.constant is not None and 0 <= right.constant < 32:
             return constant(left.constant**right.constant)
         case ast.Pow() if right.constant == 2:
@@ -151,18 +151,6 @@ def arithmetic(run: Run, sign: ast.operator, left: Size, right: Size, node: ast.
             )  # fmt: skip
         case _:
             return None
-
-
-def divided(left: Size, right: Size, state: State, *, by_text: str) -> Size:
-    """``left // right``: exact where it can be, else a new symbol q with left = right * q."""
-    if left.constant is not None and right.constant:
-        return constant(left.constant // right.constant)
-    quotient = left.divide(right)
-    if quotient is not None:
-        return quotient
-    name = symbol(by_text)
-    equate(left, right * name, state.definitions)
-    return state.normal(name)
 
 
 def unary_operation(run: Run, node: ast.UnaryOp, state: State) -> Value:
@@ -265,86 +253,3 @@ def is_none(value: Value) -> bool | None:
             return None
         case _:
             return False
-
-
-def _asks_for_other_strides(test: ast.expr) -> bool:
-    """Tensors of XLA have no strides, those in channels-last format others: nothing is said of code for them alone."""
-    return dotted(test) in ("channels_last", "self.channels_last") or names_said(OTHER_STRIDES, test)
-
-
-def decide(run: Run, test: ast.expr, state: State) -> bool:
-    """Whether a condition holds: known, decided before on this path, or chosen now."""
-    match test:
-        case ast.UnaryOp(op=ast.Not(), operand=inner):
-            return not decide(run, inner, state)
-        case ast.BoolOp(op=ast.And(), values=values):
-            return all(decide(run, value, state) for value in values)
-        case ast.BoolOp(op=ast.Or(), values=values):
-            return any(decide(run, value, state) for value in values)
-        case ast.Compare(ops=[ast.Is() | ast.IsNot() | ast.Eq() | ast.NotEq() as sign], comparators=[other]):
-            word = "is" if isinstance(sign, (ast.Is, ast.IsNot)) else "=="
-            negated = isinstance(sign, (ast.IsNot, ast.NotEq))
-            holds = _decide_atom(run, test, f"{run.text(test.left)} {word} {run.text(other)}", state, negated=negated)
-            return holds != negated
-        case _:
-            return _decide_atom(run, test, run.text(test), state)
-
-
-def _learn(run: Run, test: ast.Compare, holds: bool, state: State) -> None:
-    """``t == n`` tells a size; ``not t > 1`` tells that it is 1, since sizes are at least that."""
-    left = as_size(run.evaluate(test.left, state))
-    right = as_size(run.evaluate(test.comparators[0], state))
-    if left is None or right is None:
-        return
-    match test.ops[0], right.constant:
-        case (ast.Eq(), _) if holds:
-            equate(left, right, state.definitions)
-        case (ast.NotEq(), _) if not holds:
-            equate(left, right, state.definitions)
-        case (ast.Gt(), 1) | (ast.GtE(), 2) if not holds:
-            equate(left, ONE, state.definitions)
-        case (ast.Lt(), 2) | (ast.LtE(), 1) if holds:
-            equate(left, ONE, state.definitions)
-
-
-def _fact(run: Run, test: ast.expr, text: str, state: State) -> str:
-    """A condition on one value that was given, in terms of that value, which other functions know by other names.
-
-    Empty where the condition is on anything else.
-    """
-    asked: ast.expr = test
-    if isinstance(test, ast.Compare):
-        asked = test.left
-        if not all(isinstance(each, ast.Constant) for each in test.comparators):
-            return ""
-    if not isinstance(asked, (ast.Name, ast.Attribute)):
-        return ""
-    value = run.evaluate(asked, state)
-    if not isinstance(value, Unknown) or value.key is None or value.key.startswith("<"):
-        return ""
-    return value.key + text.removeprefix(run.text(asked))
-
-
-def _decide_atom(run: Run, test: ast.expr, text: str, state: State, *, negated: bool = False) -> bool:
-    known = truth(run.evaluate(test, state))
-    if known is not None:
-        return known != negated
-    if _asks_for_other_strides(test):
-        return False
-    if text in state.conditions:
-        return state.conditions[text]
-    fact = _fact(run, test, text, state)
-    if fact in state.facts:
-        state.conditions[text] = taken = state.facts[fact]
-        return taken
-    taken = run.choose(2) == 0
-    state.conditions[text] = taken
-    if fact:
-        state.facts[fact] = taken
-    if isinstance(test, ast.Compare):
-        _learn(run, test, taken != negated, state)
-    if taken and text.endswith(" is None"):
-        target = test.left if isinstance(test, ast.Compare) else test
-        if isinstance(target, ast.Name):
-            state.variables[target.id] = NONE
-    return taken

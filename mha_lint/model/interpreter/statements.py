@@ -7,8 +7,10 @@ from collections.abc import Sequence
 from functools import partial
 
 from mha_lint.model.fuel import MAX_STATES
-from mha_lint.model.interpreter import assignment, operators
+from mha_lint.model.interpreter import assignment
+from mha_lint.model.interpreter.deciding import decide
 from mha_lint.model.interpreter.machine import Machine
+from mha_lint.model.keys import bound
 from mha_lint.model.values import NONE, NOTHING, Const, Repeated, State, Unknown, Value, joined, truth
 from mha_lint.syntax import nodes
 from mha_lint.syntax.names import collect_small
@@ -124,12 +126,12 @@ def _returned(run: Machine, value: ast.expr | None, state: State) -> Value:
 
 
 def _decided(run: Machine, test: ast.expr, state: State, *, wanted: bool) -> list[State]:
-    results = run.choices.each(state, lambda s: Const(operators.decide(run, test, s)))
+    results = run.choices.each(state, lambda s: Const(decide(run, test, s)))
     return [end for value, end in results if value == Const(wanted)]
 
 
 def _run_if(run: Machine, statement: ast.If, state: State) -> list[State]:
-    results = run.choices.each(state, lambda s: Const(operators.decide(run, statement.test, s)))
+    results = run.choices.each(state, lambda s: Const(decide(run, statement.test, s)))
     after: list[State] = []
     for value, branch in results:
         after += run_block(run, statement.body if value == Const(True) else statement.orelse, [branch])
@@ -187,11 +189,12 @@ def _run_try(run: Machine, statement: ast.Try, state: State) -> list[State]:
 
 def _forget(run: Machine, code: Sequence[ast.AST], state: State) -> None:
     """Whatever the code assigns is unknown from here on."""
-    for name in run.mentions.assigned(code):
-        variables, bare = (state.attributes, name[5:]) if name.startswith("self.") else (state.variables, name)
-        if bare in variables or bare != name:
-            variables[bare] = Unknown(f"{run.key(code[0])}{name}")
-        state.forget_conditions_on(name)
+    for path in run.mentions.assigned(code):
+        state.forget_conditions_on(path)
+        of_self = len(path) > 1
+        if of_self or path[0] in state.variables:
+            variables = state.attributes if of_self else state.variables
+            variables[path[-1]] = Unknown(bound(run.key(code[0]), *path))
 
 
 def _catches_runtime_error(kind: ast.expr | None) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from mha_lint.model import layout
+from mha_lint.model.keys import dimension
 from mha_lint.model.layout import Shape
 from mha_lint.model.run import Call
 from mha_lint.model.sizes import Size, constant, equate, product, symbol
@@ -26,7 +27,7 @@ def expanded(value: Value, state: State) -> Value:
     """Leading sizes one by one, once the rank of their tensor is known."""
     match value:
         case Leading(key, items) if key in state.ranks:
-            dims = (Int(state.normal(symbol(f"{key}.shape[{dim}]"))) for dim in range(state.ranks[key] - 1))
+            dims = (Int(state.normal(symbol(dimension(key, dim)))) for dim in range(state.ranks[key] - 1))
             return Sequence((*dims, *items))
         case _:
             return value

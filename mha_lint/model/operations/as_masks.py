@@ -5,6 +5,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable
 
+from mha_lint.model.keys import Key
 from mha_lint.model.marks import (
     DRAWN,
     GIVEN,
@@ -354,14 +355,15 @@ def _cast(call: Call, mask: Mask) -> Mask:
     return replace(mask, boolean=boolean)
 
 
-def _of_an_unknown(call: Call, key: str | None, before: bool | None) -> bool | None:
+def _of_an_unknown(call: Call, key: Key | None, before: bool | None) -> bool | None:
     """The type that ``.to(…)`` gives: a number's, that of before where it is given a device, or one not known."""
     node = None if key is None else call.interpreter.node(key)
     if key is None:
         return None
-    if key.endswith("dtype") or last_name(node).endswith("dtype"):
+    if any(name.endswith("dtype") for name in (*key.names, last_name(node))):
         return False
-    return before if "device" in key or (node is not None and names_said(DEVICE, node)) else None
+    on_a_device = key.says(DEVICE) or (node is not None and names_said(DEVICE, node))
+    return before if on_a_device else None
 
 
 def _chosen(where: Mask | None, yes: Mask | None, no: Mask | None) -> Mask | None:

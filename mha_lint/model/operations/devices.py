@@ -11,6 +11,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
 
+from mha_lint.model.conditions import Taken
+from mha_lint.model.keys import Key
 from mha_lint.model.records import replace
 from mha_lint.model.run import Call
 from mha_lint.model.values import Repeated, Sequence, Tensor, Unknown, Value, as_tensor, tensors
@@ -37,8 +39,8 @@ class Meeting:
     """A tensor that was made on the default device meets one on the module's, at ``node``, on some path."""
 
     node: ast.expr
-    inputs: frozenset[str]  # the parameters that the other is computed from
-    conditions: frozenset[tuple[str, bool]]
+    inputs: frozenset[Key]  # the parameters that the other is computed from
+    conditions: Taken
     symbol: str
     function: ast.AST  # the one that runs
 

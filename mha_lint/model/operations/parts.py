@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from mha_lint.model.keys import item
 from mha_lint.model.operations.views import resized, without
 from mha_lint.model.records import replace
 from mha_lint.model.run import Call, normal
@@ -43,7 +44,8 @@ def _last_parts(call: Call, tensor: Tensor, sizes: list[Size | None]) -> Sequenc
     for index, size in enumerate(sizes):
         suffix = () if size is None else (*tensor.suffix[:-1], call.state.normal(size))
         lead = tensor.lead if suffix else None
-        parts.append(Tensor(suffix=suffix, lead=lead, roles=tensor.roles, scale=tensor.scale, key=f"{key}[{index}]"))
+        part = item(key, str(index))
+        parts.append(Tensor(suffix=suffix, lead=lead, roles=tensor.roles, scale=tensor.scale, key=part))
     return Sequence(tuple(parts))
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 
 from mha_lint.model import layout
+from mha_lint.model.keys import dimension
 from mha_lint.model.layout import Answer, Shape, Strides
 from mha_lint.model.operations.devices import met
 from mha_lint.model.records import replace
@@ -117,7 +118,7 @@ def _like(tensor: Tensor) -> Tensor:
     """A tensor with the dimensions of one of unknown rank."""
     if tensor.key is None:
         return tensor
-    return replace(tensor, suffix=(symbol(f"{tensor.key}.shape[-1]"),), lead=tensor.key)
+    return replace(tensor, suffix=(symbol(dimension(tensor.key, -1)),), lead=tensor.key)
 
 
 def _meaning(tensors: list[Tensor], leading: Value) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from mha_lint.model import layout
+from mha_lint.model.keys import dimension as dimension_of
 from mha_lint.model.operations.arguments import target_sizes
 from mha_lint.model.run import Call
 from mha_lint.model.sizes import symbol
@@ -39,7 +40,7 @@ def dimension(tensor: Tensor, dim: int) -> Value:
         return Int(tensor.shape[dim]) if -len(tensor.shape) <= dim < len(tensor.shape) else NOTHING
     if -len(tensor.suffix) <= dim < 0:
         return Int(tensor.suffix[dim])
-    return NOTHING if tensor.key is None else Int(symbol(f"{tensor.key}.shape[{dim}]"))
+    return NOTHING if tensor.key is None else Int(symbol(dimension_of(tensor.key, dim)))
 
 
 def dim(call: Call) -> Value:

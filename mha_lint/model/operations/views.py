@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 
 from mha_lint.model import layout
+from mha_lint.model.keys import dimension
 from mha_lint.model.layout import Answer
 from mha_lint.model.operations.arguments import (
     dims_argument,
@@ -80,7 +81,7 @@ def reshaped_open(call: Call, tensor: Tensor, target: Leading, *, copies: bool) 
         if "context" in roles and tensor.rank is not None and tensor.rank > 3 and len(target.items) == 1:
             roles, merge = roles | {"merged"}, call.node  # (b, t, h, d) -> (*x.shape[:-1], -1)
         return Tensor(key=key, contiguous=known, assumed=tensor.assumed, roles=roles, merge=merge, scale=tensor.scale)
-    width = tensor.suffix or (symbol(f"{tensor.key}.shape[-1]"),)
+    width = tensor.suffix or (symbol(dimension(target.key, -1)),)
     suffix = solve(call, of_shape(width), sizes)
     return replace(tensor, suffix=suffix, lead=target.key, key=call.interpreter.key(call.node), contiguous=known)
 

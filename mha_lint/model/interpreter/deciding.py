@@ -1,0 +1,96 @@
+"""Tests: decided by what is known, as before on the same path, or one way now and the other way on another path."""
+
+from __future__ import annotations
+
+import ast
+from functools import lru_cache
+
+from mha_lint.model.conditions import Condition, Question, Relation, negates
+from mha_lint.model.keys import Key
+from mha_lint.model.run import Run
+from mha_lint.model.sizes import ONE, equate
+from mha_lint.model.values import NONE, State, Unknown, as_size, truth
+from mha_lint.vocabulary import OTHER_STRIDES
+
+# Tensors in channels-last format have other strides: nothing is said of code for them alone.
+_CHANNELS_LAST = frozenset({("channels_last",), ("self", "channels_last")})
+
+
+def decide(run: Run, test: ast.expr, state: State) -> bool:
+    """Whether a condition holds: known, decided before on this path, or chosen now."""
+    match test:
+        case ast.UnaryOp(op=ast.Not(), operand=inner):
+            return not decide(run, inner, state)
+        case ast.BoolOp(op=ast.And(), values=values):
+            return all(decide(run, value, state) for value in values)
+        case ast.BoolOp(op=ast.Or(), values=values):
+            return any(decide(run, value, state) for value in values)
+        case ast.Compare() if negates(test):
+            return not _decide_atom(run, test, state, negated=True)
+        case _:
+            return _decide_atom(run, test, state)
+
+
+def _decide_atom(run: Run, test: ast.expr, state: State, *, negated: bool = False) -> bool:
+    """Decide the condition of a test, which is ``negated`` where it holds when the test does not."""
+    known = truth(run.evaluate(test, state))
+    if known is not None:
+        return known != negated
+    condition = run.condition(test)
+    if _asks_for_other_strides(condition):
+        return False
+    if condition in state.conditions:
+        return state.conditions[condition]
+    fact = _fact(run, test, condition, state)
+    if fact in state.facts:
+        assert fact is not None
+        state.conditions[condition] = taken = state.facts[fact]
+        return taken
+    taken = run.choose(2) == 0
+    state.conditions[condition] = taken
+    if fact is not None:
+        state.facts[fact] = taken
+    if isinstance(test, ast.Compare):
+        _learn(run, test, taken != negated, state)
+        if taken and condition.is_none and isinstance(test.left, ast.Name):
+            state.variables[test.left.id] = NONE
+    return taken
+
+
+@lru_cache(maxsize=1024)
+def _asks_for_other_strides(condition: Condition) -> bool:
+    channels_last = condition.relation is Relation.TRUTH and condition.subject in _CHANNELS_LAST
+    return channels_last or condition.says(OTHER_STRIDES)
+
+
+def _fact(run: Run, test: ast.expr, condition: Condition, state: State) -> tuple[Key, Question] | None:
+    """A condition on one value that was given, in terms of that value, which other functions know by other names.
+
+    None where the condition is on anything else.
+    """
+    if condition.question is None:
+        return None
+    asked = test.left if isinstance(test, ast.Compare) else test
+    if not isinstance(asked, (ast.Name, ast.Attribute)):
+        return None
+    value = run.evaluate(asked, state)
+    if not isinstance(value, Unknown) or value.key is None or value.key.of_result:
+        return None
+    return value.key, condition.question
+
+
+def _learn(run: Run, test: ast.Compare, holds: bool, state: State) -> None:
+    """``t == n`` tells a size; ``not t > 1`` tells that it is 1, since sizes are at least that."""
+    left = as_size(run.evaluate(test.left, state))
+    right = as_size(run.evaluate(test.comparators[0], state))
+    if left is None or right is None:
+        return
+    match test.ops[0], right.constant:
+        case (ast.Eq(), _) if holds:
+            equate(left, right, state.definitions)
+        case (ast.NotEq(), _) if not holds:
+            equate(left, right, state.definitions)
+        case (ast.Gt(), 1) | (ast.GtE(), 2) if not holds:
+            equate(left, ONE, state.definitions)
+        case (ast.Lt(), 2) | (ast.LtE(), 1) if holds:
+            equate(left, ONE, state.definitions)
