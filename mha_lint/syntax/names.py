@@ -129,11 +129,15 @@ class ModuleNames:
 
         The code is that of this module, and of the modules that define the class and its bases.
         """
-        homes = dict.fromkeys([self, *(info.home for info in cls.lineage)])
-        return [value for home in homes for value in home._changed(cls, name)]
+        others = dict.fromkeys(info.home for info in cls.lineage if info.home is not self)
+        changed = self._changed(cls, [name, ANY])
+        for home in others:
+            if f".{name}" in home.module.text:  # a look at the text costs less than reading all that it changes
+                changed += home._changed(cls, [name])
+        return changed
 
-    def _changed(self, cls: ClassInfo, name: str) -> list[ast.expr | None]:
-        changes = [*self.changes.attributes.get(name, ()), *self.changes.attributes.get(ANY, ())]
+    def _changed(self, cls: ClassInfo, names: list[str]) -> list[ast.expr | None]:
+        changes = [change for name in names for change in self.changes.attributes.get(name, ())]
         if not changes:
             return []
         return [change.value for change in changes if change.owner is None or self._are_akin(change.owner, cls)]

@@ -20,7 +20,8 @@ from mha_lint.syntax.module import Module
 from mha_lint.syntax.names import Definition, ModuleNames, Owner, collect
 
 MAX_MODULES = 60  # modules that are read for one file
-MAX_BYTES = 1_000_000  # of one module; what is larger was written by a program
+MAX_BYTES = 100_000  # of one module; larger ones cost more than what they tell
+MAX_STARS = 16  # star imports of one module; what has more collects the names of a whole package
 _INSTALLED = frozenset({"site-packages", "dist-packages"})  # folders in which each package is another project
 _MODELLED = frozenset({"torch", "einops"})  # the model knows these by tables, wherever they lie
 _CONVENTIONAL = {"torch": "torch", "nn": "torch.nn", "F": "torch.nn.functional"}
@@ -153,7 +154,7 @@ class Program:
         self._sought.add((id(module), name))
         try:
             outside = []
-            for star in reversed(module.stars):
+            for star in reversed(module.stars[:MAX_STARS]):
                 full = f"{star}{name}" if star.endswith(".") else f"{star}.{name}"
                 found = self.resolve(module, full)
                 if found != full:
