@@ -57,4 +57,8 @@ def name_of(node: ast.AST) -> str:
 
 def names_said(meaning: re.Pattern[str], *nodes: ast.AST) -> bool:
     """A piece of code says a name that means this."""
-    return any(is_said(meaning, name) for node in nodes for name in names_in(node))
+    for node in nodes:
+        for name in names_in(node):
+            if is_said(meaning, name):
+                return True
+    return False
