@@ -137,7 +137,7 @@ def outcomes_of(
     known = run.called.setdefault((node, caller, run.stack.method, run.stack.caught > 0), [])
     outcomes = next((given for before, origin, given in known if origin == origins and before == state), None)
     if outcomes is None:
-        if run.meter.hurries:
+        if run.meter.widens:
             run.meter.truncated = True
             return [(state, NOTHING)]
         before, steps = state.copy(), run.meter.steps

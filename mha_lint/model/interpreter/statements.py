@@ -27,7 +27,7 @@ def run_block(run: Machine, body: Block, states: list[State]) -> list[State]:
         frame.read_later = (*outside, read_later)
         after: list[State] = []
         for index, state in enumerate(states):
-            if run.meter.hurries and len(states) > index + 1:
+            if run.meter.widens and len(states) > index + 1:
                 run.meter.truncated = True
                 after += _run_statement(run, statement, joined(states[index:]))
                 break
