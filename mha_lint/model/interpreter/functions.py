@@ -36,7 +36,7 @@ def run_function(
             for value, after in run.choices.each(state, lambda s: run.evaluate(node.body, s), of=node.body):
                 frame.returned.append((after, value))
         else:
-            state.inference = state.inference or any(takes_no_gradients(run, each) for each in node.decorator_list)
+            state.inference = state.inference or any(takes_no_gradients(each) for each in node.decorator_list)
             for after in run_block(run, node.body, [state]):
                 frame.returned.append((after, NONE))
     finally:
@@ -120,7 +120,7 @@ def call_function(run: Machine, function: Function, call: Call) -> Value:
 
 
 def _not_of_self(facts: Mapping[tuple[Key, Question], bool]) -> dict[tuple[Key, Question], bool]:
-    """What is known of values that are no attributes of the object that runs."""
+    """The facts about values that are no attributes of the object that runs."""
     return {(key, question): taken for (key, question), taken in facts.items() if not key.of_self}
 
 
@@ -132,7 +132,7 @@ def outcomes_of(
     caller: ast.expr | None,
     limit: int,
 ) -> Outcomes:
-    """What a call gives on each of its ways, remembered for the paths that make it with the same arguments."""
+    """The outcomes of a call, one for each way that it returns; those with the same arguments are remembered."""
     origins = [value.origin for value in state.variables.values() if isinstance(value, Tensor)]
     known = run.called.setdefault((node, caller, run.stack.method, run.stack.caught > 0), [])
     outcomes = next((given for before, origin, given in known if origin == origins and before == state), None)
@@ -150,7 +150,7 @@ def outcomes_of(
 
 
 def _within(run: Machine, steps: int, body: Callable[[], Outcomes], before: State) -> Outcomes:
-    """What a call gives, or something unknown where it takes too many steps."""
+    """Run the body of a call; its outcome is unknown where that takes more than so many steps."""
     meter = run.meter
     limit = meter.limit
     meter.limit = min(limit, meter.most, meter.steps + steps)

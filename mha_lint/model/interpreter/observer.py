@@ -1,4 +1,4 @@
-"""What is seen while functions are interpreted, as rules and the description of the model ask for it."""
+"""Collects the events that rules and the description of the model read."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Observer:
         self._applied_at: dict[ast.AST | None, set[ClassInfo]] = {}
 
     def _found(self, table: dict[Node, list[Seen]], node: Node) -> list[Seen]:
-        """What was seen at a node so far.
+        """The events at a node so far.
 
         A widened state has forgotten what told its paths apart. What it sees counts where no other state comes along.
         """
@@ -65,7 +65,7 @@ class Observer:
         return found
 
     def mentioned(self, name: str) -> int:
-        """How often the function running says a name."""
+        """The number of times that the function running says a name."""
         return len(re.findall(rf"\b{re.escape(name)}\b", self._numbering.text(self._stack.frames[-1].node)))
 
     def saw_view(self, node: ast.expr, answer: Answer, tensor: Tensor, target: Shape, *, copies: bool) -> None:

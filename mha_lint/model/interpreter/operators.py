@@ -119,7 +119,7 @@ _ROTATION = re.compile(r"(?:^|[._])(?:cos|sin|freqs?)(?:$|[\W_])", re.IGNORECASE
 
 
 def _rotates(run: Run, left: Value, right: Value, node: ast.expr) -> bool:
-    """Whether a projection is multiplied by sines or cosines: a rotation scales nothing."""
+    """A projection is multiplied by sines or cosines: a rotation scales nothing."""
     if not isinstance(node, ast.BinOp) or isinstance(left, (Int, Number)) or isinstance(right, (Int, Number)):
         return False
     return any(is_said(_ROTATION, run.text(each)) for each in (node.left, node.right))
