@@ -183,7 +183,7 @@ def _class_model(run: Interpreter, cls: ClassInfo, most: int) -> ClassModel:
                     ranks=dict(state.ranks),
                 )
                 model.returns += _returned(run, forward, start, cls)
-                if run.meter.hurries:  # it would take as long for each of the other ways of building it
+                if run.meter.widens:  # it would take as long for each of the other ways of building it
                     run.meter.truncated = True
                     break
     except OutOfSteps:

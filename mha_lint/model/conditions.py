@@ -17,7 +17,7 @@ _SELF = "self"
 
 
 class Relation(Enum):
-    """What a test asks of its subject."""
+    """The ways in which a test asks about its subject."""
 
     TRUTH = auto()  # ``if x``
     IS = auto()  # ``x is y``, and ``x is not y`` where that fails
@@ -28,7 +28,7 @@ class Relation(Enum):
 
 
 class Question(NamedTuple):
-    """What is asked of a subject that is compared with nothing but literals."""
+    """A relation and the literals that a subject is compared with."""
 
     relation: Relation
     literals: tuple[tuple[type, Hashable], ...] = ()  # 1, 1.0 and True are equal, and not the same
@@ -86,7 +86,7 @@ class Conditions:
         return found
 
     def _sameness(self, test: ast.expr) -> tuple[Relation, str, str]:
-        """What tests have in common that read alike."""
+        """The texts that are the same for tests that read alike."""
         match test:
             case ast.Compare(left=left, ops=[ast.Is() | ast.IsNot()], comparators=[other]):
                 return Relation.IS, self._text(left), self._text(other)

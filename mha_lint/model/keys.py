@@ -18,7 +18,7 @@ Given = ParamSpec("Given")
 
 
 class Kind(Enum):
-    """What a key names."""
+    """The kinds of values that keys name."""
 
     NAME = auto()  # a parameter, or a name of the module
     ATTRIBUTE = auto()  # of what its owner names
@@ -161,13 +161,13 @@ def of_self(name: str) -> Key:
 
 @_kept(4096)
 def entry(owner: Key, name: str) -> Key:
-    """What stands under a string."""
+    """The value under a string in brackets."""
     return _key(Kind.ITEM, f"{owner}[{name!r}]", owner, name=name)
 
 
 @_kept(4096)
 def item(owner: Key, index: str, parts: frozenset[Key] = frozenset()) -> Key:
-    """What stands at an index, which is made of other keys or of none."""
+    """The value at an index; ``parts`` are the keys that the index is made of."""
     return _key(Kind.ITEM, f"{owner}[{index}]", owner, parts=parts)
 
 
@@ -178,7 +178,7 @@ def dimension(owner: Key, dim: int) -> Key:
 
 @_kept(4096)
 def result(number: int) -> Key:
-    """What the node of that number gives."""
+    """The result of the node of that number."""
     return _key(Kind.RESULT, f"<{number}>", number=number)
 
 
@@ -190,7 +190,7 @@ def part(owner: Key, index: int) -> Key:
 
 @_kept(4096)
 def bound(owner: Key, *names: str) -> Key:
-    """What a node binds a name, or an attribute, to."""
+    """The value that a node binds a name, or an attribute, to."""
     return _key(Kind.ITEM, f"{owner}{'.'.join(names)}", owner, name=names[-1])
 
 

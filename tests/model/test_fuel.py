@@ -172,3 +172,12 @@ def test_states_are_told_apart_by_what_is_read_later_alone() -> None:
     assert one.known(["a", "c"]) == other.known(["a", "c"])
     assert one.known(["b"]) != other.known(["b"])
     assert State(attributes={"h": integer(1)}).known(()) != State().known(())
+
+
+def test_a_widened_state_goes_on_to_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    branches = "".join(f"        if n{number}:\n            m{number} = {number}\n" for number in range(8))
+    read = "        print(" + ", ".join(f"m{number}" for number in range(8)) + ")\n"
+    text = BEFORE_VIEW + branches + VIEW.replace("        return", f"{read * 20}        return")
+    assert codes(text) == ["MHA001"]
+    monkeypatch.setattr(attention, "STEPS_OF_ATTENTION", 100)
+    assert codes(text) == ["MHA001"]

@@ -72,7 +72,7 @@ def assign(run: Run, target: ast.expr, value: Value, state: State, source: ast.e
 
 
 def overwrite(run: Run, target: ast.expr, value: Tensor, state: State) -> None:
-    """What a name holds was changed in place; of what a part of it holds, nothing is known as a mask."""
+    """Give a name its tensor as changed in place; where a part was changed, nothing is known of the whole as a mask."""
     match target:
         case ast.Name() | ast.Attribute(value=ast.Name()):
             if isinstance(run.evaluate(target, state), Tensor):
@@ -150,7 +150,7 @@ def unpacked(run: Run, tensor: Tensor, count: int | None, source: ast.expr, stat
 
 
 def length(iterable: Value) -> Size | None:
-    """How many items an iterable has, where that is known."""
+    """The number of items of an iterable, where that is known."""
     match iterable:
         case Repeated(_, count):
             return count
@@ -161,7 +161,7 @@ def length(iterable: Value) -> Size | None:
 
 
 def element(iterable: Value) -> Value:
-    """What a loop variable holds in some iteration."""
+    """The value of a loop variable in some iteration."""
     match iterable:
         case Repeated(item, _):
             return item

@@ -120,7 +120,7 @@ def call_method(run: Run, receiver: Value, name: str, call: Call) -> Value:
 
 
 def _is_cache(node: ast.expr) -> bool:
-    """Whether what a method is called of is named as a cache of keys and values."""
+    """The method is called of an object that is named as a cache of keys and values."""
     function = node.func if isinstance(node, ast.Call) else None
     return isinstance(function, ast.Attribute) and names_said(CACHE, function.value)
 

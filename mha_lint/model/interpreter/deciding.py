@@ -17,7 +17,7 @@ _CHANNELS_LAST = frozenset({("channels_last",), ("self", "channels_last")})
 
 
 def decide(run: Run, test: ast.expr, state: State) -> bool:
-    """Whether a condition holds: known, decided before on this path, or chosen now."""
+    """Decide a test: its value is known, was decided before on this path, or is chosen now."""
     match test:
         case ast.UnaryOp(op=ast.Not(), operand=inner):
             return not decide(run, inner, state)

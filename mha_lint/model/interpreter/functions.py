@@ -37,7 +37,7 @@ def run_function(
             for value, after in run.choices.each(state, lambda s: run.evaluate(node.body, s), of=node.body):
                 frame.returned.append((after, value))
         else:
-            state.inference = state.inference or any(takes_no_gradients(run, each) for each in node.decorator_list)
+            state.inference = state.inference or any(takes_no_gradients(each) for each in node.decorator_list)
             for after in run_block(run, node.body, [state]):
                 frame.returned.append((after, NONE))
     finally:
@@ -139,7 +139,7 @@ def bind_at_home(
 
 
 def _not_of_self(facts: Mapping[tuple[Key, Question], bool]) -> dict[tuple[Key, Question], bool]:
-    """What is known of values that are no attributes of the object that runs."""
+    """The facts about values that are no attributes of the object that runs."""
     return {(key, question): taken for (key, question), taken in facts.items() if not key.of_self}
 
 
@@ -151,12 +151,12 @@ def outcomes_of(
     caller: ast.expr | None,
     limit: int,
 ) -> Outcomes:
-    """What a call gives on each of its ways, remembered for the paths that make it with the same arguments."""
+    """The outcomes of a call, one for each way that it returns; those with the same arguments are remembered."""
     origins = [value.origin for value in state.variables.values() if isinstance(value, Tensor)]
     known = run.called.setdefault((node, caller, run.stack.method, run.stack.caught > 0), [])
     outcomes = next((given for before, origin, given in known if origin == origins and before == state), None)
     if outcomes is None:
-        if run.meter.hurries:
+        if run.meter.widens:
             run.meter.truncated = True
             return [(state, NOTHING)]
         before, steps = state.copy(), run.meter.steps
@@ -183,7 +183,7 @@ def _abroad(run: Machine, node: ast.AST, body: Callable[[], Outcomes], before: S
 
 
 def _within(run: Machine, steps: int, body: Callable[[], Outcomes], before: State) -> Outcomes:
-    """What a call gives, or something unknown where it takes too many steps."""
+    """Run the body of a call; its outcome is unknown where that takes more than so many steps."""
     meter = run.meter
     limit = meter.limit
     meter.limit = min(limit, meter.most, meter.steps + steps)

@@ -1,4 +1,4 @@
-"""What the parts of the interpreter ask of one another, besides what operations may ask and tell."""
+"""The interpreter as its own parts see it: more than operations may ask and tell."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which names a piece of code mentions, and which it assigns."""
+"""The names that a piece of code mentions, and those that it assigns."""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ class Meter:
     def __init__(self) -> None:
         self.spent = 0  # in all of the file
         self.steps = 0  # in the function with which the path began, and in what it calls
-        self.most = STEPS_OF_OTHERS  # steps before it hurries to its end
+        self.most = STEPS_OF_OTHERS  # steps, after which states are widened
         self.limit = self.most + SPARE_STEPS
         self.truncated = False  # some path was not followed: nothing may be concluded from absence
 
@@ -21,8 +21,8 @@ class Meter:
         self.limit = most + SPARE_STEPS
 
     @property
-    def hurries(self) -> bool:
-        """So many steps were taken that nothing but the end of the function is looked for."""
+    def widens(self) -> bool:
+        """The steps of a function are spent: from here on its states are joined into one, and no call is followed."""
         return self.steps > self.most
 
     def step(self) -> None:

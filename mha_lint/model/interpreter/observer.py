@@ -1,4 +1,4 @@
-"""What is seen while functions are interpreted, as rules and the description of the model ask for it."""
+"""Collects the events that rules and the description of the model read."""
 
 from __future__ import annotations
 
@@ -46,24 +46,27 @@ class Observer:
         self.kinds: dict[str, set[str]] = {}  # "Class.method" → "self-attention", "grouped-query", …
         self.added: set[ClassInfo] = set()  # modules whose merged heads are added to a residual as they come
         self.given: frozenset[Key] = frozenset()  # the keys of what the function was given with which the path began
-        self._seen_in_a_hurry: set[tuple[int, ast.AST]] = set()
+        self._widened: set[tuple[int, ast.AST]] = set()  # table and node of which a widened state alone has told
         self._applied_at: dict[ast.AST | None, set[ClassInfo]] = {}
 
     def _found(self, table: dict[Node, list[Seen]], node: Node) -> list[Seen]:
-        """What was seen at a node so far. What a hurried path sees counts only where no other path comes along."""
+        """The events at a node so far.
+
+        A widened state has forgotten what told its paths apart. What it sees counts where no other state comes along.
+        """
         found = table.setdefault(node, [])
-        if not self._meter.hurries:
-            if (id(table), node) in self._seen_in_a_hurry:
-                self._seen_in_a_hurry.remove((id(table), node))
+        if not self._meter.widens:
+            if (id(table), node) in self._widened:
+                self._widened.remove((id(table), node))
                 found.clear()
-        elif found and (id(table), node) not in self._seen_in_a_hurry:
+        elif found and (id(table), node) not in self._widened:
             return []
         else:
-            self._seen_in_a_hurry.add((id(table), node))
+            self._widened.add((id(table), node))
         return found
 
     def mentioned(self, name: str) -> int:
-        """How often the function running says a name."""
+        """The number of times that the function running says a name."""
         return names_in(self._stack.frames[-1].node).count(name)
 
     def saw_view(self, node: ast.expr, answer: Answer, tensor: Tensor, target: Shape, *, copies: bool) -> None:

@@ -97,7 +97,7 @@ def _quotient(number: int, by: Size) -> Int | None:
 
 
 def _rotates(left: Value, right: Value, node: ast.expr) -> bool:
-    """Whether a projection is multiplied by sines or cosines: a rotation scales nothing."""
+    """A projection is multiplied by sines or cosines: a rotation scales nothing."""
     if not isinstance(node, ast.BinOp) or isinstance(left, (Int, Number)) or isinstance(right, (Int, Number)):
         return False
     return names_said(ROTATION, node.left, node.right)

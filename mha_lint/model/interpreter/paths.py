@@ -57,7 +57,7 @@ class Stack:
 
     @property
     def turns(self) -> Size | None:
-        """How often the innermost loop runs, where that is known."""
+        """The number of times that the innermost loop runs, where that is known."""
         turns = self.frames[-1].turns
         return turns[-1] if len(turns) == 1 else None
 
@@ -68,7 +68,7 @@ class Stack:
 
     @property
     def in_method(self) -> bool:
-        """What runs is itself a method: what it multiplies lives where its object does."""
+        """The function running is itself a method: its tensors live where its object does."""
         return self.frames[-1].of_class
 
     @property

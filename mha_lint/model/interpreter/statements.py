@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Sequence
 from functools import partial
 
@@ -16,6 +17,8 @@ from mha_lint.syntax import nodes
 from mha_lint.syntax.names import collect_small
 from mha_lint.syntax.nodes import TRIES, Block
 
+_WITHOUT_GRADIENTS = re.compile(r"no_grad|inference_mode")  # of decorators of our own as well
+
 
 def run_block(run: Machine, body: Block, states: list[State]) -> list[State]:
     """Run statements in order; the states in which their end is reached."""
@@ -27,7 +30,7 @@ def run_block(run: Machine, body: Block, states: list[State]) -> list[State]:
         frame.read_later = (*outside, read_later)
         after: list[State] = []
         for index, state in enumerate(states):
-            if run.meter.hurries and len(states) > index + 1:
+            if run.meter.widens and len(states) > index + 1:
                 run.meter.truncated = True
                 after += _run_statement(run, statement, joined(states[index:]))
                 break
@@ -102,15 +105,14 @@ def _run_statement(run: Machine, statement: ast.stmt, state: State) -> list[Stat
             return [state]
 
 
-def takes_no_gradients(run: Machine, manager: ast.expr) -> bool:
+def takes_no_gradients(manager: ast.expr) -> bool:
     """A decorator, or what stands behind ``with``, switches gradients off."""
-    text = run.text(manager)
-    return "no_grad" in text or "inference_mode" in text
+    return any(_WITHOUT_GRADIENTS.search(nodes.last_name(node)) for node in nodes.walk(manager))
 
 
 def _run_with(run: Machine, statement: ast.With | ast.AsyncWith, state: State) -> list[State]:
     inference = state.inference
-    state.inference = inference or any(takes_no_gradients(run, item.context_expr) for item in statement.items)
+    state.inference = inference or any(takes_no_gradients(item.context_expr) for item in statement.items)
     after = run_block(run, statement.body, [state])
     for end in after:
         end.inference = inference
