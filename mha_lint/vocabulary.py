@@ -49,6 +49,7 @@ TYPE = re.compile(r"^(?:dtype|bfloat16|float\d*|half|double|bool|u?int\d*|long|s
 LOWER_PRECISION = re.compile(r"float16|half|bfloat16|dtype|type_as")
 PRECISION = re.compile(r"dtype|half|fp16|float16|float32|bf16|precision|autocast", re.IGNORECASE)
 MODE = re.compile(r"train|eval|infer|determin|grad_enabled", re.IGNORECASE)  # whether this is training
+WITHOUT_GRADIENTS = re.compile(r"no_grad|inference_mode")  # contexts and decorators
 STAGE = re.compile(r"prefill|prompt|decod|increment|first|empty|step|generat", re.IGNORECASE)  # of generation
 DROPS_ON_PURPOSE = re.compile(r"mc_?drop|mcd(?:rop|\b)|monte|bayes|uncertain|always|forced?_|stochastic", re.IGNORECASE)
 SETTINGS = re.compile(r"\b(?:config|cfg|conf|args|hparams|params|opts?|options)\b")

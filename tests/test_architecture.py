@@ -55,7 +55,6 @@ _MATCHED = {
     "mha_lint/model/einops_api.py",
     "mha_lint/rules/asking.py",
     "mha_lint/rules/dropout_active_in_eval.py",
-    "mha_lint/model/values.py",
     "mha_lint/rules/mask_and_causal_flag.py",
 }
 _GIVE_CODE = frozenset({"text", "source", "whole", "cut", "line"})

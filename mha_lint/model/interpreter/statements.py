@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import re
 from collections.abc import Sequence
 from functools import partial
 
@@ -16,8 +15,8 @@ from mha_lint.model.values import NONE, NOTHING, Const, Repeated, State, Unknown
 from mha_lint.syntax import nodes
 from mha_lint.syntax.names import collect_small
 from mha_lint.syntax.nodes import TRIES, Block
-
-_WITHOUT_GRADIENTS = re.compile(r"no_grad|inference_mode")  # of decorators of our own as well
+from mha_lint.syntax.words import names_said
+from mha_lint.vocabulary import WITHOUT_GRADIENTS
 
 
 def run_block(run: Machine, body: Block, states: list[State]) -> list[State]:
@@ -107,7 +106,7 @@ def _run_statement(run: Machine, statement: ast.stmt, state: State) -> list[Stat
 
 def takes_no_gradients(manager: ast.expr) -> bool:
     """A decorator, or what stands behind ``with``, switches gradients off."""
-    return any(_WITHOUT_GRADIENTS.search(nodes.last_name(node)) for node in nodes.walk(manager))
+    return names_said(WITHOUT_GRADIENTS, manager)
 
 
 def _run_with(run: Machine, statement: ast.With | ast.AsyncWith, state: State) -> list[State]:
