@@ -45,7 +45,7 @@ def lint(source: Source, settings: Settings, *, noqa: bool = True, tree: ast.Mod
         SyntaxProblem: the text is not Python.
         SourceError: the text is nested too deeply, or LibCST does not give it back as it is.
     """
-    if not screen.admits(source.data):
+    if not screen.admits(source.code):
         return []
     codes = settings.enabled(source.path)
     if not codes:
@@ -142,7 +142,7 @@ def parse(source: Source, tree: ast.Module | None = None) -> Module:
         if "too many nested parentheses" in str(error):
             raise SourceError(source.path, DEEPEST) from None
         raise not_python(source, error) from None
-    if _may_be_deep(source.data) and _is_too_deep(module.tree):
+    if _may_be_deep(source.code) and _is_too_deep(module.tree):
         raise SourceError(source.path, DEEPEST)
     return module
 

@@ -242,7 +242,7 @@ def test_errors_and_warnings_name_files_without_what_a_terminal_obeys(capsys: py
 
 def test_no_python_files_is_a_warning(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([]) == 0
-    assert "no Python files found" in capsys.readouterr().err
+    assert "no Python files or notebooks found" in capsys.readouterr().err
 
 
 # --- selection and settings
