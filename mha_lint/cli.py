@@ -245,7 +245,10 @@ def _debug_model(path: Path) -> int:
     from mha_lint.model.description import debug_model
 
     try:
-        say(debug_model(*modelled(read_source(path))).removesuffix("\n"))
+        source = read_source(path)
+        for number, first, last in source.notebook.rows() if source.notebook else ():
+            say(f"cell {number}: rows {first} to {last} of the program that the cells make")
+        say(debug_model(*modelled(source)).removesuffix("\n"))
     except SourceError as error:
         raise SettingsError(str(error)) from error
     return CLEAN

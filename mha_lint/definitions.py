@@ -13,6 +13,7 @@ import re
 from collections.abc import Collection, Iterator, Sequence, Set
 from dataclasses import dataclass
 
+from mha_lint.files import Source
 from mha_lint.syntax.module import Module
 from mha_lint.syntax.nodes import FUNCTIONS
 
@@ -55,6 +56,11 @@ class _Part:
     binds: frozenset[str]
     needs: frozenset[str]
     is_definition: bool
+
+
+def importable(source: Source, rows: Collection[int]) -> str:
+    """The text of a file as it is imported: of a notebook, what it defines. See :func:`definitions`."""
+    return source.text if source.notebook is None else definitions(source.text, rows)
 
 
 def definitions(program: str, rows: Collection[int] = ()) -> str:

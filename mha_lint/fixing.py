@@ -18,6 +18,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from mha_lint import edits as editing
+from mha_lint.definitions import importable
 from mha_lint.files import Source, SourceError
 from mha_lint.findings import Edit, Finding, Relation, Verdict
 from mha_lint.linter import lint
@@ -88,7 +89,7 @@ def _round(
         """The verdict on a group on top of what was applied, and of ``others``; None where their edits overlap."""
         try:
             accepted = _edits([*done, *others], source)
-            text = _imported(source, group)
+            text = importable(source, [edit.end.row for edit in _edits(group, source)])
             before = editing.apply(text, _fitting(accepted, source, text))
             after = editing.apply(text, _fitting(_edits([*done, *others, *group], source), source, text))
         except ValueError:
@@ -115,16 +116,6 @@ def _round(
         (done if verdict.verdict == "validated" else failed).append(replace(group[0], verdict=verdict))
     text = editing.apply(source.text, _edits(done, source))
     return replace(source, text=text, data=text.encode("utf-8", "surrogatepass")), done, failed
-
-
-def _imported(source: Source, group: list[Finding]) -> str:
-    """The text of the file as it is imported: of a notebook, what it defines. Positions are those of the file."""
-    if source.notebook is None:
-        return source.text
-    from mha_lint.definitions import definitions
-
-    fixes = [finding.fix for finding in group if finding.fix is not None]
-    return definitions(source.text, [edit.end.row for fix in fixes for edit in fix.edits])
 
 
 def _fitting(edits: list[Edit], source: Source, text: str) -> list[Edit]:

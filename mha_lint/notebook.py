@@ -72,6 +72,13 @@ class Notebook:
             raise NotebookError("the fix goes across cells; left alone")
         return codes[: len(self.cells)]
 
+    def rows(self) -> Iterator[tuple[int, int, int]]:
+        """The number of each cell, with its first and its last row in the program."""
+        places = self.places(self.program)
+        above = places.rows if places else ()
+        for cell, row in zip(self.cells, above, strict=True):
+            yield cell.number, row + 1, row + len(_NEWLINE.split(cell.code))
+
     def places(self, program: str) -> Cells | None:
         """Where the cells stand in a program that edits may have changed; None where there are none."""
         if not self.cells:
