@@ -134,7 +134,7 @@ def _kept(statements: Sequence[ast.stmt]) -> set[ast.stmt]:
     parts = list(_parts(statements, scope, frozenset()))
     kept = [part for part in parts if part.is_definition]
     waiting = [part for part in parts if not part.is_definition]
-    needed = {name for part in kept for name in part.needs}
+    needed = {name for part in kept for name in part.needs | part.binds}
     while True:
         wanted = [part for part in waiting if needed & part.binds or _patches(part.statement, needed)]
         if not wanted:

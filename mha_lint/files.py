@@ -175,7 +175,8 @@ def encode(source: Source, text: str) -> bytes:
     """``text`` in the encoding of ``source``, BOM included, or in its notebook. Raises :class:`SourceError`."""
     bom = codecs.BOM_UTF8 if source.bom else b""
     if source.notebook is not None:
-        from mha_lint.notebook import NotebookError, rewritten
+        from mha_lint.notebook import NotebookError
+        from mha_lint.notebook_writing import rewritten
 
         try:
             return bom + rewritten(source.notebook, text).encode("utf-8")

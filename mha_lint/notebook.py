@@ -1,31 +1,24 @@
 """A notebook as one program: the cells of an ``.ipynb`` file that hold Python, one behind the other, and back.
 
 The JSON is read by Python's ``json``, as ``nbformat`` does it, so that whatever Jupyter opens is read. It is never
-written anew: a changed line takes the place of its string, and every other byte of the file stays.
+written anew: :mod:`mha_lint.notebook_writing` puts changed lines into it.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from difflib import SequenceMatcher
 from typing import Any
 
 from mha_lint.findings import Cells
-from mha_lint.ipython import LINE, as_python
+from mha_lint.ipython import as_python
 
-SUFFIX = ".ipynb"
 _FORMAT = 4
 _MARKER = "# %% next cell"
-_DECODER = json.JSONDecoder()
+DECODER = json.JSONDecoder()
 _NEWLINE = re.compile(r"\r\n|\r|\n")
-_SPACE = re.compile(r"[ \t\r\n]*")
-_CHARACTER = re.compile(
-    r"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}|\\u[0-9a-fA-F]{4}|\\.|[^\\]", re.DOTALL
-)
-_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class NotebookError(Exception):
@@ -95,7 +88,7 @@ class Notebook:
 def read(text: str) -> Notebook:
     """The notebook in a JSON text; one in another language than Python has no cells. Raises :class:`NotebookError`."""
     try:
-        document = _DECODER.decode(text)
+        document = DECODER.decode(text)
     except json.JSONDecodeError as error:
         raise NotebookError(f"is no notebook: it is not JSON ({error.msg})", error.lineno) from error
     except RecursionError:
@@ -143,220 +136,3 @@ def _python_cells(cells: list[Any]) -> Iterator[Cell]:
         code = as_python(source) if language in (None, "python") else None
         if code is not None:
             yield Cell(number, source, code)
-
-
-# --- writing
-
-
-@dataclass(frozen=True, slots=True)
-class _Written:
-    """Where the source of a cell stands in the JSON: a list of strings, or a single one."""
-
-    start: int
-    end: int
-    is_list: bool
-    strings: tuple[tuple[int, int], ...]
-
-
-@dataclass(frozen=True, slots=True)
-class _Piece:
-    """A line, or a part of one, as a string of the JSON has it: ``text`` is what ``raw`` means, without the quotes."""
-
-    string: int
-    text: str
-    raw: str
-
-
-def changed(notebook: Notebook, program: str) -> list[tuple[int, str, str]]:
-    """The number, the source and the new source of each cell that is another in a program. See :func:`rewritten`."""
-    codes = notebook.split(program)
-    return [
-        (cell.number, cell.source, "".join(line for line, _ in _new_lines(cell, code)))
-        for cell, code in zip(notebook.cells, codes, strict=True)
-        if code != cell.code
-    ]
-
-
-def rewritten(notebook: Notebook, program: str) -> str:
-    """The JSON with a changed program in it. Raises :class:`NotebookError` where edits touch what is not Python."""
-    written = _sources(notebook.json)
-    codes = notebook.split(program)
-    parts: list[str] = []
-    done = 0
-    for cell, code in zip(notebook.cells, codes, strict=True):
-        if code != cell.code:
-            place = written[cell.number - 1]
-            parts += [notebook.json[done : place.start], _source(notebook.json, place, cell, code)]
-            done = place.end
-    text = "".join([*parts, notebook.json[done:]])
-    if [cell.code for cell in read(text).cells] != codes:
-        raise NotebookError("the fix does not read back as it was written; left alone")
-    return text
-
-
-def _new_lines(cell: Cell, code: str) -> Iterator[tuple[str, int | None]]:
-    """The lines of a changed cell, each with its index among the lines that the cell had, or None where it is new."""
-    old, new = _lines(cell.code), _lines(code)
-    source = _lines(cell.source)
-    kept: set[int] = set()
-    lines: list[tuple[str, int | None]] = []
-    for tag, first, last, start, end in SequenceMatcher(None, old, new, autojunk=False).get_opcodes():
-        if tag == "equal":
-            kept.update(range(first, last))
-            lines += [(source[index], index) for index in range(first, last)]
-        else:
-            lines += [(line, None) for line in new[start:end]]
-    if any(old[index] != source[index] for index in set(range(len(old))) - kept):
-        raise NotebookError(f"the fix changes a line of cell {cell.number} that only IPython reads; left alone")
-    yield from lines
-
-
-def _lines(text: str) -> list[str]:
-    return [line for line in LINE.findall(text) if line]
-
-
-def _source(text: str, place: _Written, cell: Cell, code: str) -> str:
-    """The source of a changed cell as JSON. What is kept stands as it was written, to the byte."""
-    pieces = _pieces(text, place)
-    of_line = _pieces_of_lines(pieces)
-    ascii_only = text.isascii()
-    # Each item is a string of the JSON: the string that it was, or None, and what it holds.
-    items: list[tuple[int | None, list[str]]] = []
-    for line, index in _new_lines(cell, code):
-        if index is None:
-            raws = [(None if place.is_list else 0, _escaped(line, ascii_only))]
-        else:
-            raws = [(piece.string, piece.raw) for piece in of_line[index]]
-        for string, raw in raws:
-            if string is not None and items and items[-1][0] == string:
-                items[-1][1].append(raw)
-            else:
-                items.append((string, [raw]))
-    if not place.is_list:
-        return f'"{"".join(raw for _, raws in items for raw in raws)}"'
-    return _list(text, place, items)
-
-
-def _pieces(text: str, place: _Written) -> list[_Piece]:
-    pieces: list[_Piece] = []
-    for string, (start, end) in enumerate(place.strings):
-        meaning: list[str] = []
-        raw: list[str] = []
-        for match in _CHARACTER.finditer(text, start + 1, end - 1):
-            character = json.loads(f'"{match[0]}"') if match[0].startswith("\\") else match[0]
-            if meaning and _ends_line(meaning[-1], character):
-                pieces.append(_Piece(string, "".join(meaning), "".join(raw)))
-                meaning, raw = [], []
-            meaning.append(character)
-            raw.append(match[0])
-        if meaning:
-            pieces.append(_Piece(string, "".join(meaning), "".join(raw)))
-    return pieces
-
-
-def _ends_line(character: str, following: str) -> bool:
-    return character == "\n" or (character == "\r" and following != "\n")
-
-
-def _pieces_of_lines(pieces: list[_Piece]) -> list[list[_Piece]]:
-    """The pieces of each line: a list may break its strings anywhere."""
-    lines: list[list[_Piece]] = []
-    is_open = False
-    for piece in pieces:
-        if is_open and not (lines[-1][-1].text.endswith("\r") and piece.text[0] != "\n"):
-            lines[-1].append(piece)
-        else:
-            lines.append([piece])
-        is_open = not piece.text.endswith("\n")
-    return lines
-
-
-def _list(text: str, place: _Written, items: list[tuple[int | None, list[str]]]) -> str:
-    """A list of strings. Between strings that were neighbours stands what stood there."""
-    head = text[place.start : place.strings[0][0]]
-    tail = text[place.strings[-1][1] : place.end]
-    ends = zip(place.strings, place.strings[1:], strict=False)
-    between = [text[left[1] : right[0]] for left, right in ends]
-    usual = between[0] if between else f",{head[1:] or ' '}"
-    parts: list[str] = []
-    before: int | None = None
-    for count, (string, raws) in enumerate(items):
-        neighbours = string is not None and before is not None and string == before + 1
-        if count:
-            parts.append(between[before] if neighbours and before is not None else usual)
-        parts.append(f'"{"".join(raws)}"')
-        before = string
-    return f"{head}{''.join(parts)}{tail}"
-
-
-def _escaped(line: str, ascii_only: bool) -> str:
-    """A line as JSON writes it, without quotes; half a surrogate pair has no other form than its escape."""
-    raw = json.dumps(line, ensure_ascii=ascii_only)[1:-1]
-    return _SURROGATE.sub(lambda match: f"\\u{ord(match[0]):04x}", raw)
-
-
-# --- where sources stand in the JSON, which is known to be valid
-
-
-def _sources(text: str) -> list[_Written]:
-    """Where the source of each cell stands; of a cell without one, the empty place at the start of the text."""
-    found: list[_Written] = []
-
-    def read_member(key: str, at: int) -> int:
-        if key != "cells":
-            return _skip(text, at)
-        found.clear()  # of two members of one name, the last counts
-        return _each(text, at, read_cell)
-
-    def read_cell(at: int) -> int:
-        found.append(_Written(0, 0, is_list=False, strings=()))
-        return _members(text, at, read_field)
-
-    def read_field(key: str, at: int) -> int:
-        if key != "source":
-            return _skip(text, at)
-        strings: list[tuple[int, int]] = []
-
-        def read_string(start: int) -> int:
-            end = _skip(text, start)
-            strings.append((start, end))
-            return end
-
-        is_list = text[at] == "["
-        end = _each(text, at, read_string) if is_list else read_string(at)
-        found[-1] = _Written(at, end, is_list, tuple(strings))
-        return end
-
-    _members(text, _past_space(text, 0), read_member)
-    return found
-
-
-def _members(text: str, at: int, read: Callable[[str, int], int]) -> int:
-    """Read the members of an object: ``read`` is given each key and where its value starts, and says where it ends."""
-
-    def read_one(start: int) -> int:
-        key, end = _DECODER.raw_decode(text, start)
-        colon = _past_space(text, end)
-        return read(key, _past_space(text, colon + 1))
-
-    return _each(text, at, read_one)
-
-
-def _each(text: str, at: int, read: Callable[[int], int]) -> int:
-    """Read what stands between a pair of brackets, parted by commas. Returns where the bracket closes, and one more."""
-    at = _past_space(text, at + 1)
-    while text[at] not in "]}":
-        at = _past_space(text, read(at))
-        if text[at] == ",":
-            at = _past_space(text, at + 1)
-    return at + 1
-
-
-def _skip(text: str, at: int) -> int:
-    return _DECODER.raw_decode(text, at)[1]
-
-
-def _past_space(text: str, at: int) -> int:
-    match = _SPACE.match(text, at)
-    assert match is not None  # it matches nothing, too
-    return match.end()

@@ -137,7 +137,7 @@ def _versions(source: Source, text: str) -> list[tuple[str, str, str]]:
     name = shown_path(str(source.path))
     if source.notebook is None:
         return [(name, source.text, text)]
-    from mha_lint.notebook import changed
+    from mha_lint.notebook_writing import changed
 
     return [(f"{name}:cell {number}", before, after) for number, before, after in changed(source.notebook, text)]
 
