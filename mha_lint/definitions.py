@@ -1,4 +1,4 @@
-"""What a notebook defines: its program without what its cells do.
+"""Cuts the program of a notebook down to its definitions, without what its cells do.
 
 Validation imports a file. The cells of a notebook also train, download and draw, which an import must not do. Imports,
 classes, functions, and the constants that these need are kept where they stand; all else becomes blank, so that every

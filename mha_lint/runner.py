@@ -15,7 +15,7 @@ import mha_lint
 from mha_lint import screen
 from mha_lint.configuration import Configuration
 from mha_lint.files import Source, SourceError, SyntaxProblem, decode, encode, read_source, write_source
-from mha_lint.findings import Cells, Finding
+from mha_lint.findings import Finding
 from mha_lint.progress import Progress
 from mha_lint.report import Entry
 from mha_lint.settings import Settings, SettingsError
@@ -158,13 +158,19 @@ def _fixes(result: Linted, configuration: Configuration) -> int:
 
 
 def _unfixed(source: Source, text: str, findings: Sequence[Finding], settings: Settings) -> list[Entry]:
-    """The findings of a text that the file has, or had: those of a notebook with its cells."""
-    cells = _cells(source, text)
-    return [Entry(f, text, offered=f.fixable(unsafe=settings.unsafe_fixes), cells=cells) for f in findings]
+    """The findings of a text that the file has, or had."""
+    entries = [Entry(f, text, offered=f.fixable(unsafe=settings.unsafe_fixes)) for f in findings]
+    return _in_cells(entries, source, text)
 
 
-def _cells(source: Source, text: str) -> Cells | None:
-    return source.notebook.places(text) if source.notebook else None
+def _in_cells(entries: list[Entry], source: Source, text: str) -> list[Entry]:
+    """Entries of findings in a text, which in a notebook go with its cells."""
+    cells = source.notebook.places(text) if source.notebook else None
+    if cells is None:
+        return entries
+    from mha_lint.report.cells import counted_in_cells
+
+    return [replace(entry, cells=cells, finding=counted_in_cells(entry.finding, cells)) for entry in entries]
 
 
 def _note(result: Linted, outcome: Outcome) -> None:
@@ -431,7 +437,8 @@ def _entries(
     """Fixed findings at their places in the old text; remaining ones where they stand in the file as it is now."""
     for finding, text in zip(fixed.fixed, fixed.texts, strict=True):
         # A later round may have fixed what the first revealed, in a text that is gone.
-        yield Entry(finding, source.text if finding in findings else "", fixed=True, cells=_cells(source, text))
+        shown = Entry(finding, source.text if finding in findings else "", fixed=True)
+        yield from _in_cells([shown], source, text)
     if plan.fix == "write":
         yield from _unfixed(source, fixed.text, fixed.remaining, settings)
         return

@@ -1,4 +1,4 @@
-"""What is imported of a notebook: what it defines, with the rows and columns of the whole."""
+"""A notebook is imported without what its cells do: its definitions, with the rows and columns of the whole."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What IPython alone understands is hidden from Python, and every character keeps its place."""
+"""Lines that IPython alone understands are hidden from Python, and every character keeps its place."""
 
 from __future__ import annotations
 

@@ -7,10 +7,12 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from checkout import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
 from notebooks import CLASS, COLUMN, IMPORTS, PYTHON, ROW, broken, code, notebook, text
@@ -18,11 +20,12 @@ from samples import BROKEN, CLEAN
 
 from mha_lint.cli import main
 from mha_lint.files import SourceError, decode, encode
-from mha_lint.findings import Position
+from mha_lint.findings import Cells, Position, Verdict
 from mha_lint.fixing import fix_source
 from mha_lint.linter import lint
 from mha_lint.notebook import Notebook, NotebookError, read
 from mha_lint.notebook_writing import rewritten
+from mha_lint.report.cells import counted_in_cells
 from mha_lint.settings import Settings
 from mha_lint.shortcut import passed
 
@@ -103,6 +106,24 @@ def test_json_has_the_cell_and_positions_in_it() -> None:
     assert found["fix"]["edits"] == [
         {"cell": 3, "content": "contiguous().", "location": place, "end_location": place},
     ]
+
+
+def test_lines_that_a_message_names_are_counted_in_their_cells() -> None:
+    helper = "    def merged(self, y, b, t, c):\n        return y.view(b, t, c)\n\n    def forward"
+    unsure = "self.merged((weights @ v).transpose(1, 2) if t > 3 else weights @ v, b, t, c)"
+    called = CLASS.replace("    def forward", helper).replace(f"(weights @ v){UNFIXED}", unsure)
+    write(notebook(text("# Attention\n"), code(f"%matplotlib inline\n{IMPORTS}"), code(called)))
+    (line,) = [line for line in concise() if "MHA001" in line]
+    assert line.endswith(f"(reached from line {ROW + 3} of cell 3)")
+
+
+def test_lines_of_several_cells_are_told_apart() -> None:
+    cells = Cells(rows=(0, 10, 20), numbers=(2, 3, 7))
+    verdict = Verdict("not exercised", reason="the changed lines 3, 12, 13 never ran, nor line 25")
+    finding = lint(decode(Path("b.py"), BROKEN.encode()), Settings())[0]
+    told = counted_in_cells(replace(finding, verdict=verdict), cells)
+    assert told.verdict
+    assert told.verdict.reason == "the changed lines 3 of cell 2, 2, 3 of cell 3 never ran, nor line 5 of cell 7"
 
 
 def test_github_shows_it_at_the_top_of_the_file_and_says_where_it_is() -> None:
@@ -484,3 +505,17 @@ def test_questions_about_a_notebook_are_answered_too() -> None:
     assert "Attention.forward" in shown
     probed = run("--probe", "a.ipynb:Attention")
     assert "a.ipynb: Attention(" in probed.stdout
+
+
+def test_the_page_shows_what_the_command_prints() -> None:
+    page = (ROOT / "docs/notebooks.md").read_text("utf-8")
+    command, _, printed = re.findall(r"^```console\n\$ mha-lint (.*?)^```", page, re.DOTALL | re.MULTILINE)[
+        0
+    ].partition("\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "mha_lint", "--isolated", "--no-cache", *command.split()],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout == printed
