@@ -27,8 +27,8 @@ _PURE_CALLS = frozenset(
     math.ceil math.exp math.floor math.log math.log2 math.pow math.prod math.sqrt
     namedtuple collections.namedtuple NamedTuple TypeVar typing.TypeVar SimpleNamespace types.SimpleNamespace
     Path pathlib.Path partial functools.partial
-    torch.arange torch.cuda.is_available torch.device torch.eye torch.finfo torch.full torch.ones
-    torch.tensor torch.tril torch.triu torch.zeros
+    torch.arange torch.backends.mps.is_available torch.cuda.is_available torch.device torch.eye torch.finfo torch.full
+    torch.ones torch.tensor torch.tril torch.triu torch.zeros
     np.arange np.array np.ones np.sqrt np.zeros numpy.arange numpy.array numpy.sqrt
     """.split()
 )
@@ -56,6 +56,14 @@ class _Part:
     binds: frozenset[str]
     needs: frozenset[str]
     is_definition: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """The ``statements`` that are kept, and the conditions that are taken to hold since definitions hang on them."""
+
+    statements: Set[ast.stmt]
+    assumed: Set[ast.If]
 
 
 def importable(source: Source, rows: Collection[int]) -> str:
@@ -125,27 +133,31 @@ def _names(node: ast.AST) -> set[str]:
     return {each.id for each in ast.walk(node) if isinstance(each, ast.Name)}
 
 
-def _kept(statements: Sequence[ast.stmt]) -> set[ast.stmt]:
+def _kept(statements: Sequence[ast.stmt]) -> _Kept:
     """The definitions, the constants that they need, and what these need in turn."""
     classes = {each.name: each for each in statements if isinstance(each, ast.ClassDef)}
     records = {name for name, cls in classes.items() if _is_record(cls)}
     known = {name for each in statements if isinstance(each, _DEFINING) for name in _bound(each)}
     scope = _Scope(known | set(dir(builtins)), records)
-    parts = list(_parts(statements, scope, frozenset()))
+    assumed: set[ast.If] = set()
+    parts = list(_parts(statements, scope, frozenset(), assumed))
     kept = [part for part in parts if part.is_definition]
     waiting = [part for part in parts if not part.is_definition]
     needed = {name for part in kept for name in part.needs | part.binds}
     while True:
         wanted = [part for part in waiting if needed & part.binds or _patches(part.statement, needed)]
         if not wanted:
-            return {part.statement for part in kept}
+            return _Kept({part.statement for part in kept}, assumed)
         kept += wanted
         needed.update(name for part in wanted for name in part.needs)
         waiting = [part for part in waiting if part not in wanted]
 
 
-def _parts(block: Sequence[ast.stmt], scope: _Scope, outer: frozenset[str]) -> Iterator[_Part]:
-    """The definitions and constants of a block; ``outer`` are the names that it needs to be entered."""
+def _parts(block: Sequence[ast.stmt], scope: _Scope, outer: frozenset[str], assumed: set[ast.If]) -> Iterator[_Part]:
+    """The definitions and constants of a block; ``outer`` are the names that it needs to be entered.
+
+    A condition that can't be evaluated is added to ``assumed``, where a class or a function is defined under it.
+    """
     known = set(scope.known)
     for statement in block:
         scope = _Scope(known, scope.records)
@@ -153,10 +165,16 @@ def _parts(block: Sequence[ast.stmt], scope: _Scope, outer: frozenset[str]) -> I
         needs = outer | _names(statement)
         match statement:
             case ast.If(test=test):
-                inner = _branches(statement) if _is_pure(test, scope) else []
-                parts = [part for each in inner for part in _parts(each, scope, outer | _names(test))]
+                is_known = _is_pure(test, scope)
+                inner = _branches(statement) if is_known else [statement.body]
+                needed = outer | _names(test) if is_known else outer
+                parts = [part for each in inner for part in _parts(each, scope, needed, assumed)]
+                if not is_known and _has_code(parts):
+                    assumed.add(statement)
+                elif not is_known:
+                    parts = []
             case ast.Try():
-                parts = [part for each in _branches(statement) for part in _parts(each, scope, outer)]
+                parts = [part for each in _branches(statement) for part in _parts(each, scope, outer, assumed)]
             case _ if isinstance(statement, _DEFINING):
                 parts = [_Part(statement, binds, needs, is_definition=True)]
             case _ if _is_constant(statement, scope):
@@ -165,6 +183,10 @@ def _parts(block: Sequence[ast.stmt], scope: _Scope, outer: frozenset[str]) -> I
                 parts = []
         known.update(name for part in parts for name in part.binds)
         yield from parts
+
+
+def _has_code(parts: Sequence[_Part]) -> bool:
+    return any(isinstance(part.statement, (ast.ClassDef, *FUNCTIONS)) for part in parts)
 
 
 def _branches(statement: ast.stmt) -> list[list[ast.stmt]]:
@@ -239,19 +261,21 @@ def _may_be_called(function: ast.expr, scope: _Scope) -> bool:
 # --- the rest becomes blank
 
 
-def _blanks(module: Module, block: Sequence[ast.stmt], kept: set[ast.stmt]) -> Iterator[tuple[int, int, str]]:
+def _blanks(module: Module, block: Sequence[ast.stmt], kept: _Kept) -> Iterator[tuple[int, int, str]]:
     """Where each statement starts and ends that is not kept, in bytes, and what stands in its place.
 
     In a block that is ``0``, a statement that does nothing. In the module itself it is nothing, lest an import from
-    ``__future__`` come too late.
+    ``__future__`` come too late. In place of a condition that is taken to hold stands ``1``.
     """
     is_first = True
     for statement in block:
         inner = _branches(statement)
-        if statement in kept and not (_is_of_the_future(statement) and not is_first):
+        if statement in kept.statements and not (_is_of_the_future(statement) and not is_first):
             is_first = is_first and _is_of_the_future(statement)
         elif any(_holds(each, kept) for each in inner):
             is_first = False
+            if isinstance(statement, ast.If) and statement in kept.assumed:
+                yield *module.span(statement.test), "1"
             for each in inner:
                 yield from _blanks(module, each, kept)
         else:
@@ -263,8 +287,8 @@ def _blanks(module: Module, block: Sequence[ast.stmt], kept: set[ast.stmt]) -> I
             yield start, end, filler
 
 
-def _holds(block: Sequence[ast.stmt], kept: set[ast.stmt]) -> bool:
-    return any(each in kept or any(_holds(inner, kept) for inner in _branches(each)) for each in block)
+def _holds(block: Sequence[ast.stmt], kept: _Kept) -> bool:
+    return any(each in kept.statements or any(_holds(inner, kept) for inner in _branches(each)) for each in block)
 
 
 def _is_of_the_future(statement: ast.stmt) -> bool:

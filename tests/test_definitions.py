@@ -26,7 +26,7 @@ USE = "\n\ndef f(x):\n    return x, {name}\n"
         "await fetch()",
         "return 3",
         "raise SystemExit",
-        "if download():\n    class A: pass",
+        "if download():\n    import os\n    x = 3",
         "'''A text.\n\nOf several rows.'''",
     ],
 )
@@ -74,6 +74,18 @@ def test_a_configuration_of_a_record_is_kept_and_an_object_of_another_class_is_n
     kept = definitions(text)
     assert "config = Config(width=4)" in kept
     assert "model = Model()" not in kept
+
+
+def test_a_condition_that_only_a_cell_can_evaluate_is_taken_to_hold_where_code_is_defined_under_it() -> None:
+    text = (
+        "if version() >= (2, 5):\n    import math\n\n    class A:\n        pass\n\n    print(A)\n"
+        "elif other():\n    print(2)\nelse:\n    raise SystemExit\n"
+    )
+    kept = definitions(text)
+    assert kept.startswith(f"if 1{' ' * 18}:\n")
+    space: dict[str, object] = {}
+    exec(compile(kept, "kept", "exec"), space)
+    assert {"A", "math"} <= space.keys()
 
 
 def test_a_method_that_is_given_later_belongs_to_its_class() -> None:
