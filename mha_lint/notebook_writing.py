@@ -158,6 +158,8 @@ def _pieces_of_lines(pieces: list[_Piece]) -> list[list[_Piece]]:
 
 def _list(text: str, place: _Written, items: list[tuple[int | None, list[str]]]) -> str:
     """A list of strings. Between strings that were neighbours stands what stood there."""
+    if not items:
+        return "[]"
     head = text[place.start : place.strings[0][0]] if place.strings else "["
     tail = text[place.strings[-1][1] : place.end] if place.strings else "]"
     ends = zip(place.strings, place.strings[1:], strict=False)

@@ -435,6 +435,47 @@ def test_each_of_two_classes_of_one_name_is_validated_as_it_was_when_its_cell_ra
     assert fixed.text.count(FIXED) == 2
 
 
+SCALED = """\
+class Attention(nn.Module):
+    def __init__(self, dim: int = 24, heads: int = 4) -> None:
+        super().__init__()
+        self.dim, self.heads = dim, heads
+        self.qkv = nn.Linear(dim, 3 * dim)
+        self.out_proj = nn.Linear(dim, dim)
+
+    def forward(self, x):
+        b, t, c = x.shape
+        width = c // self.heads
+        q, k, v = self.qkv(x).view(b, t, 3, self.heads, width).transpose(1, 3).unbind(2)
+        weights = (q @ k.transpose(-2, -1) / math.sqrt(self.dim)).softmax(dim=-1)
+        return self.out_proj((weights @ v).transpose(1, 2).reshape(b, t, c))
+"""
+
+
+@pytest.mark.parametrize(
+    "used", ["", "%timeit math.sqrt(3)", "def f():\n    !echo {math.pi}", "roots = !echo {math.e}"]
+)
+@pytest.mark.slow
+def test_an_import_in_another_cell_goes_unless_a_line_of_ipython_needs_it(used: str, validator: Validator) -> None:
+    written = notebook(code("import math"), code(IMPORTS), code(SCALED), code(used))
+    source = decode(Path("a.ipynb"), written.encode())
+    settings = Settings(unsafe_fixes=True)
+    fixed = fix_source(source, lint(source, settings), settings, validator)
+    assert [finding.code for finding in fixed.fixed] == ["MHA104"]
+    cells = json.loads(encode(source, fixed.text))["cells"]
+    assert cells[0]["source"] == (["import math"] if used else [])
+    assert cells[3] == json.loads(written)["cells"][3]
+
+
+def test_the_excerpt_names_the_cell_of_a_change_in_another_one() -> None:
+    write(notebook(text("a"), code("import math"), code(IMPORTS), code(SCALED)))
+    row = 1 + SCALED[: SCALED.index("math.sqrt")].count("\n")
+    shown = run("a.ipynb").stdout
+    assert f"a.ipynb:cell 4:{row}:" in shown
+    assert "\n2:1 | - import math\n" in shown
+    assert f"\n{row:>3} | -         weights = " in shown
+
+
 def test_a_notebook_that_changed_meanwhile_or_is_read_only_is_left_alone() -> None:
     from mha_lint.files import read_source, write_source
 
