@@ -30,6 +30,7 @@ _AUTOMATIC = frozenset(
 )
 _WORDS = re.compile(r"(?P<magic>\w+)[ \t]+(?P<next>[\w./~\"'-]+)")
 
+_NEVER_READ = re.compile("[\0\ud800-\udfff]")  # not even in a comment
 LINE = re.compile(r"[^\r\n]*(?:\r\n|\r|\n|\Z)")
 _TOKEN = re.compile(
     r"""
@@ -69,6 +70,11 @@ def as_python(source: str) -> str | None:
             parts.append(source[at:end])
         at = end
     return "".join(parts)
+
+
+def hidden(source: str) -> str:
+    """A whole cell as comments, row by row."""
+    return "".join(_as_comment(row, "") for row in LINE.findall(source))
 
 
 def _line(source: str, at: int) -> str:
@@ -124,6 +130,7 @@ def _hidden(text: str, filler: str = "0") -> str:
 
 
 def _as_comment(row: str, filler: str) -> str:
+    row = _NEVER_READ.sub(" ", row)
     code = row.lstrip(" \t").rstrip("\r\n")
     indent = row[: len(row) - len(row.lstrip(" \t"))]
     newline = row[len(indent) + len(code) :]

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from mha_lint import screen
 from mha_lint.files import Source, SourceError
-from mha_lint.findings import Finding, Fix
+from mha_lint.findings import Finding, Fix, Position
 from mha_lint.noqa import suppressed
 from mha_lint.settings import Settings
 from mha_lint.syntax.module import Module
 from mha_lint.syntax.nodes import children
 from mha_lint.syntax.places import NameOf, Places
-from mha_lint.syntax_error import not_python, not_read_by_libcst
+from mha_lint.syntax_error import cells_not_read, not_python, not_read_by_libcst
 
 if TYPE_CHECKING:
     from mha_lint.fixers import Context
@@ -58,7 +58,8 @@ def lint(source: Source, settings: Settings, *, noqa: bool = True, tree: ast.Mod
             findings = _on_a_large_stack(source, lambda: _findings(source, module, settings, codes))
     if noqa and findings:
         findings, _ = suppressed(source.text, findings)
-    return findings
+    not_read = cells_not_read(source)
+    return sorted([*not_read, *findings], key=_order) if not_read else findings
 
 
 @contextmanager
@@ -93,7 +94,11 @@ def _findings(source: Source, module: Module, settings: Settings, codes: frozens
     except NotGivenBack:
         refusal = "LibCST does not give this file back byte for byte, so it is left alone"
         raise SourceError(source.path, refusal) from None
-    return sorted(findings, key=lambda finding: (finding.location, finding.code))
+    return sorted(findings, key=_order)
+
+
+def _order(finding: Finding) -> tuple[Position, str]:
+    return finding.location, finding.code
 
 
 def _hits(model: FileModel, places: Places, codes: frozenset[str]) -> Iterator[tuple[type[Rule], Hit[Any]]]:

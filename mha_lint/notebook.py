@@ -9,11 +9,14 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from textwrap import dedent
 from typing import Any
 
-from mha_lint.findings import Cells
-from mha_lint.ipython import as_python
+from mha_lint.findings import Cells, Position
+from mha_lint.ipython import as_python, hidden
+from mha_lint.parsing import parse
+from mha_lint.screen import admits
 
 _FORMAT = 4
 _MARKER = "# %% next cell"
@@ -31,16 +34,25 @@ class NotebookError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class Refusal:
+    """Python's words about a cell that it can't read, and the place in the cell."""
+
+    message: str
+    place: Position
+
+
+@dataclass(frozen=True, slots=True)
 class Cell:
     """One cell that holds Python: its ``source`` as the user sees it, and its ``code`` as Python reads it.
 
     ``number`` counts all cells of the notebook from 1, those of text included. The code has the rows and the columns
-    of the source.
+    of the source. Of a cell that Python can't read the code is comments alone, and ``refusal`` says why.
     """
 
     number: int
     source: str
     code: str
+    refusal: Refusal | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +66,7 @@ class Notebook:
     @property
     def program(self) -> str:
         """The code of all cells as one module."""
-        return f"{self.marker}\n".join(f"{cell.code}\n" for cell in self.cells)
+        return _joined(self.cells, self.marker)
 
     def split(self, program: str) -> list[str]:
         """The code of each cell in a program that edits have changed. Raises :class:`NotebookError`."""
@@ -64,6 +76,14 @@ class Notebook:
         if len(codes) != max(len(self.cells), 1):
             raise NotebookError("the fix goes across cells; left alone")
         return codes[: len(self.cells)]
+
+    def refusals(self, program: str) -> Iterator[Refusal]:
+        """Python's words about cells that it can't read, with their places in a program."""
+        places = self.places(program)
+        for cell, row in zip(self.cells, places.rows if places else (), strict=True):
+            if cell.refusal is not None:
+                place = cell.refusal.place
+                yield Refusal(cell.refusal.message, Position(row + place.row, place.column))
 
     def rows(self) -> Iterator[tuple[int, int, int]]:
         """The number of each cell, with its first and its last row in the program."""
@@ -102,9 +122,45 @@ def read(text: str) -> Notebook:
         raise NotebookError("is no notebook: it has no list of cells")
     python = tuple(_python_cells(cells)) if _is_python(document.get("metadata")) else ()
     marker = _MARKER
-    while any(marker in cell.code for cell in python):
+    while any(marker in cell.code or marker in hidden(cell.source) for cell in python):
         marker += "."
+    program = _joined(python, marker)
+    if admits(program.encode("utf-8", "surrogatepass")) and not _is_read(program):
+        python = tuple(map(_without_what_is_not_read, python))
     return Notebook(text, python, marker)
+
+
+def _joined(cells: tuple[Cell, ...], marker: str) -> str:
+    return f"{marker}\n".join(f"{cell.code}\n" for cell in cells)
+
+
+def _is_read(code: str) -> bool:
+    try:
+        parse(code)
+    except (SyntaxError, ValueError):
+        return False
+    except (RecursionError, MemoryError):
+        pass  # whoever lints it says so
+    return True
+
+
+def _without_what_is_not_read(cell: Cell) -> Cell:
+    """The cell itself, or comments where Python can't read it: a cell costs no other one its findings.
+
+    IPython takes the indentation of the first row off the whole cell, so that such a cell is no mistake.
+    """
+    try:
+        parse(cell.code)
+    except (SyntaxError, ValueError) as error:
+        row, column, message = 1, 1, str(error)
+        if isinstance(error, SyntaxError):
+            row, column, message = error.lineno or 1, error.offset or 1, error.msg
+        row = min(row, len(_NEWLINE.split(cell.code)))
+        refusal = Refusal(message, Position(row, max(column, 1)))
+        return replace(cell, code=hidden(cell.source), refusal=None if _is_read(dedent(cell.code)) else refusal)
+    except (RecursionError, MemoryError):
+        pass
+    return cell
 
 
 def _is_python(metadata: object) -> bool:

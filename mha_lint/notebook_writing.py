@@ -62,7 +62,7 @@ def rewritten(notebook: Notebook, program: str) -> str:
             parts += [notebook.json[done : place.start], _source(notebook.json, place, cell, code)]
             done = place.end
     text = "".join([*parts, notebook.json[done:]])
-    if [cell.code for cell in read(text).cells] != codes:
+    if [each.code for each in read(text).cells] != codes:
         raise NotebookError("the fix does not read back as it was written; left alone")
     return text
 

@@ -35,6 +35,10 @@ def not_python(source: Source, refusal: SyntaxError | ValueError) -> SyntaxProbl
     row, column, message = 1, 1, str(refusal)
     if isinstance(refusal, SyntaxError):
         row, column, message = refusal.lineno or 1, refusal.offset or 1, refusal.msg
+    return _not_python(source, message, row, column)
+
+
+def _not_python(source: Source, message: str, row: int, column: int) -> SyntaxProblem:
     version = f"{sys.version_info.major}.{sys.version_info.minor}"
     return _problem(source, f"syntax error: {message} (read as Python {version})", row, column)
 
@@ -48,6 +52,12 @@ def not_read_by_libcst(source: Source, place: Position) -> SyntaxProblem:
 def _problem(source: Source, message: str, row: int, column: int) -> SyntaxProblem:
     rows = source.text.count("\n") + 1
     return SyntaxProblem(source.path, message, min(row, rows), max(column, 1))
+
+
+def cells_not_read(source: Source) -> list[Finding]:
+    """The findings about cells of a notebook that Python can't read."""
+    refusals = source.notebook.refusals(source.text) if source.notebook else ()
+    return [told(_not_python(source, each.message, each.place.row, each.place.column)) for each in refusals]
 
 
 def told(refused: SyntaxProblem) -> Finding:

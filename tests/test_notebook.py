@@ -139,6 +139,22 @@ def test_a_cell_that_python_cannot_read_is_named() -> None:
     assert line.startswith("a.ipynb:cell 3:1:5: MHA000 syntax error")
 
 
+@pytest.mark.parametrize("cell", ["x = (1,\n2", "def f(:", 'x = """', "x\x00 = 1", "'\ud800'", "print 3"])
+def test_a_cell_that_python_cannot_read_costs_no_other_one_its_findings(cell: str) -> None:
+    written = notebook(text("a"), code(IMPORTS), code(CLASS), code(cell), code(CLASS))
+    write(written.replace("\ud800", "\\ud800"))
+    lines = concise()
+    assert [line.split()[2] for line in lines] == ["MHA001", "MHA000", "MHA001"]
+    assert lines[0] == FOUND
+    assert lines[1].startswith("a.ipynb:cell 4:")
+    assert lines[2] == FOUND.replace("cell 3", "cell 5")
+
+
+def test_a_cell_that_is_indented_as_a_whole_is_no_mistake() -> None:
+    write(notebook(text("a"), code(IMPORTS), code(CLASS), code("    x = 1\n    y = 2")))
+    assert concise() == [FOUND]
+
+
 def test_notebooks_are_found_in_folders_and_given_through_stdin() -> None:
     Path("deep/.ipynb_checkpoints").mkdir(parents=True)
     write(broken(), "deep/a.ipynb")
@@ -282,7 +298,8 @@ def split_anywhere(draw: st.DrawFn, source: str) -> list[str]:
     if draw(st.booleans()):
         return source.splitlines(keepends=True)
     cuts = sorted(draw(st.lists(st.integers(0, len(source)), max_size=3)))
-    return [source[start:end] for start, end in zip([0, *cuts], [*cuts, len(source)], strict=True)]
+    parts = [source[start:end] for start, end in zip([0, *cuts], [*cuts, len(source)], strict=True)]
+    return [part for part in parts if part]
 
 
 @st.composite
@@ -450,6 +467,16 @@ class Attention(nn.Module):
         weights = (q @ k.transpose(-2, -1) / math.sqrt(self.dim)).softmax(dim=-1)
         return self.out_proj((weights @ v).transpose(1, 2).reshape(b, t, c))
 """
+
+
+@pytest.mark.slow
+def test_a_fix_leaves_a_cell_that_python_cannot_read(validator: Validator) -> None:
+    written = notebook(code(IMPORTS), code("def f(:\n    pass"), code(CLASS), code("x = (1,"))
+    source = decode(Path("a.ipynb"), written.encode())
+    fixed = fix_source(source, lint(source, Settings()), Settings(), validator)
+    assert [finding.code for finding in fixed.fixed] == ["MHA001"]
+    assert [finding.code for finding in fixed.remaining] == ["MHA000", "MHA000"]
+    assert encode(source, fixed.text).decode() == written.replace(UNFIXED, FIXED)
 
 
 @pytest.mark.parametrize(
