@@ -137,6 +137,7 @@ def test_a_cell_that_python_cannot_read_is_named() -> None:
     write(notebook(code(f"{IMPORTS}\nx.view(1).softmax(0)"), text("b"), code("x = = 3")))
     (line,) = concise()
     assert line.startswith("a.ipynb:cell 3:1:5: MHA000 syntax error")
+    assert "Python cannot read this cell" in run("a.ipynb").stdout
 
 
 @pytest.mark.parametrize("cell", ["x = (1,\n2", "def f(:", 'x = """', "x\x00 = 1", "'\ud800'", "print 3"])
