@@ -21,6 +21,7 @@ from mha_lint.model.values import (
     Function,
     Instance,
     Leading,
+    Qualified,
     Repeated,
     Self,
     Sequence,
@@ -39,6 +40,8 @@ _RESHAPING_IN_PLACE = frozenset(
     "transpose_ swapaxes_ swapdims_ t_ squeeze_ unsqueeze_ resize_ resize_as_ set_ as_strided_".split()
 )
 
+_ISINSTANCE = Qualified("builtins.isinstance")
+
 
 def call(run: Run, node: ast.Call, state: State) -> Value:
     if isinstance(node.func, ast.Name) and node.func.id == "super" and run_owner(state) is not None:
@@ -49,6 +52,10 @@ def call(run: Run, node: ast.Call, state: State) -> Value:
     args: list[Value] = []
     unknown: list[int] = []  # where items stand of which nothing is known
     keywords: dict[str, Value] = {}
+    if function == _ISINSTANCE:
+        if node.args:
+            run.evaluate(node.args[0], state)
+        return Unknown(run.key(node))  # the class that is asked for, maybe one of another file, tells nothing
     for arg in node.args:
         if not isinstance(arg, ast.Starred):
             args.append(run.evaluate(arg, state))
