@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 
-from mha_lint.model import einops_api, layers, operations
+from mha_lint.model import einops_api, kernels, layers, operations
 from mha_lint.model.interpreter import assignment
 from mha_lint.model.interpreter.builtins import BUILTINS
 from mha_lint.model.keys import part
@@ -191,6 +191,8 @@ def call_qualified(run: Run, name: str, call: Call) -> Value:
         return einops_api.repeat(call)
     if name in ("einops.einsum", "einops.einops.einsum"):
         return einops_api.einsum(call)
+    if name in kernels.KERNELS:
+        return kernels.attend(name, call)
     if name == "einops.layers.torch.Rearrange":
         return layers.rearrange_layer(_as_call(call), call.args, call.keywords)
     if name.startswith("torch.nn.") and name.count(".") == 2 and name.rpartition(".")[2][:1].isupper():
