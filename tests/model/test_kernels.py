@@ -48,7 +48,8 @@ def test_kernels_that_take_tokens_first_give_a_context_whose_heads_lie_side_by_s
 def test_the_scale_that_a_kernel_is_given_is_told_of(kernel: tuple[str, str]) -> None:
     name = "scale" if kernel[0] == "xformers.ops" else "softmax_scale"
     for width, expected in (("c", ["MHA104"]), ("(c // self.heads)", [])):
-        body = f"{SPLIT}        y = attend(q, k, v, {name}={width} ** -0.5)\n        return self.proj(y.reshape(b, t, c))\n"
+        scaled = f"{SPLIT}        y = attend(q, k, v, {name}={width} ** -0.5)\n"
+        body = f"{scaled}        return self.proj(y.reshape(b, t, c))\n"
         assert of(kernel, body) == expected
 
 
