@@ -57,7 +57,7 @@ def test_the_screen_admits_whatever_a_rule_fires_on(rule) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "from .imports import *\n\n\ndef f(q, k, v):\n    return F.scaled_dot_product_attention(q, k, v, dropout_p=0.1)\n",
+        "from .imports import *\n\n\ndef f(q, k):\n    return F.scaled_dot_product_attention(q, k, k, dropout_p=1)\n",
         "from .imports import *\n\n\nclass A(nn.Module):\n    def forward(self, x):\n        return x.reshape(1)\n",
         "from .layers import split_heads\n\n\ndef f(x):\n    return split_heads(x).view(1)\n",
     ],
