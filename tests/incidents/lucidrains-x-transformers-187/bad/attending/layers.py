@@ -19,5 +19,5 @@ class CachingAttention(nn.Module):
             past_k, past_v = cache
             k = torch.cat((past_k, k), dim=-2)
             v = torch.cat((past_v, v), dim=-2)
-        out = self.attend(q, k, v)
+        out = self.attend(q, k, v)  # or here: MHA109
         return self.to_out(rearrange(out, "b h n d -> b n (h d)")), (k, v)

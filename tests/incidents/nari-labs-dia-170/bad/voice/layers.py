@@ -37,7 +37,7 @@ class VoiceLayer(nn.Module):
 
     def forward(self, x, state: DecoderState, prefill: bool = False):
         mask = state.prefill_mask if prefill else None
-        return x + self.self_attention(self.norm(x), attn_mask=mask, is_causal=prefill)
+        return x + self.self_attention(self.norm(x), attn_mask=mask, is_causal=prefill)  # or here: MHA112
 
 
 class VoiceDecoder(nn.Module):

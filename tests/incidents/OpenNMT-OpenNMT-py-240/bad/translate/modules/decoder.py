@@ -23,4 +23,4 @@ class MaskedDecoder(nn.Module):
     def _get_attn_subsequent_mask(self, size):
         """1 where a word would see a later one."""
         later = np.triu(np.ones((1, size, size)), k=1).astype("uint8")
-        return torch.from_numpy(later)
+        return torch.from_numpy(later)  # or here: MHA110

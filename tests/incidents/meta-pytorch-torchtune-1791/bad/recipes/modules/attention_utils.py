@@ -18,7 +18,7 @@ def sdpa_or_blocks() -> Callable:
         if mask is not None:
             mask = mask[:, None, :, :]
         return nn.functional.scaled_dot_product_attention(
-            q, k, v, attn_mask=mask, dropout_p=dropout_p, is_causal=is_causal
+            q, k, v, attn_mask=mask, dropout_p=dropout_p, is_causal=is_causal  # or here: MHA103
         )
 
     return _attend

@@ -63,5 +63,5 @@ class ChatModel(nn.Module):
         mask = torch.full((length, length), fill_value=lowest, dtype=like.dtype, device=like.device)
         mask = torch.triu(mask, diagonal=1)[None, None, :, :].expand(like.shape[0], 1, -1, -1)
         if self.config._attn_implementation == "sdpa":
-            mask = mask.bool()
+            mask = mask.bool()  # or here: MHA106
         return mask
