@@ -84,6 +84,7 @@ class MissingOutputProjection(Rule):
 
     - Single-head attention, and attention whose values are no projection of anything, such as SimPool's.
     - A class whose output every caller in the file feeds to a linear map (BertSelfAttention and BertSelfOutput).
+      An object at the level of the module (`mha = MultiHeadAttention(64, 8)`) is an example of use, and no caller.
     - Base classes, mixins, abstract classes; functions.
     - A projection that is optional (`if self.proj is not None`), or anything unknown applied after the merge.
 
@@ -192,22 +193,23 @@ class _Users:
         return {cls: _names_in(cls.node) for cls in self.file.names.every_class if is_module(cls)}
 
     @cached_property
-    def _constants(self) -> set[str]:
-        return _names_in(*self.file.names.constants.values())
+    def _handed_on(self) -> set[str]:
+        """The names that the constants of the file hand to code that may call what they name."""
+        return {name for value in self.file.names.constants.values() for name in _handed_on(value)}
 
     def modules(self, cls: ClassInfo) -> list[ClassInfo]:
         """The other modules that name a class."""
         return [other for other, names in self._modules.items() if other is not cls and cls.name in names]
 
-    def has_in_a_table(self, cls: ClassInfo) -> bool:
-        """A constant of the file names a class."""
-        return cls.name in self._constants
+    def hands_on(self, cls: ClassInfo) -> bool:
+        """A constant of the file is a table of classes, or gives an object of the class to another one."""
+        return cls.name in self._handed_on
 
 
 def _projected_by_callers(cls: ClassInfo, users: _Users) -> bool:
     """Tell whether every user of the class in this file maps its output linearly, or may do so."""
-    if users.has_in_a_table(cls):
-        return True  # a table of classes: who calls it, and with what, is unknown
+    if users.hands_on(cls):
+        return True  # who calls it, and with what, is unknown
     callers = users.modules(cls)
     return bool(callers) and all(_maps_output(users.file.model_of(caller), cls, users.file) for caller in callers)
 
@@ -218,6 +220,27 @@ def _names_in(*nodes: ast.AST) -> set[str]:
     for node in walk(*nodes):
         names.update((*usage.named(node), getattr(node, "attr", None), getattr(node, "arg", None)))
     return {name for name in names if isinstance(name, str)}
+
+
+def _handed_on(value: ast.expr) -> Iterator[str]:
+    """The names in a constant, but for classes of which it holds an object: ``mha = Attention(64, 8)`` shows a use.
+
+    An object that is an argument of another class, such as ``nn.Sequential``, belongs to that one.
+    """
+    waiting: list[tuple[ast.AST, bool]] = [(value, False)]
+    while waiting:
+        node, is_owned = waiting.pop()
+        match node:
+            case ast.Call(func=ast.Name(id=name) | ast.Attribute(attr=name) as called):
+                if is_owned or isinstance(called, ast.Attribute):
+                    waiting.append((called, is_owned))
+                owned = is_owned or name[:1].isupper()
+                waiting += [(child, owned) for child in (*node.args, *node.keywords)]
+            case ast.Name(id=name) | ast.Attribute(attr=name):
+                yield name
+                waiting += [(child, is_owned) for child in ast.iter_child_nodes(node)]
+            case _:
+                waiting += [(child, is_owned) for child in ast.iter_child_nodes(node)]
 
 
 def _maps_output(caller: ClassModel, cls: ClassInfo, file: FileModel) -> bool:
