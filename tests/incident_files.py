@@ -35,11 +35,12 @@ _OR_HERE = re.compile(r"# or here: (MHA\d{3})")
 
 @dataclass(frozen=True)
 class Mark:
-    """Where a finding must be: a file, relative to the code's folder, and a row from 1; None in a notebook."""
+    """Where a finding must be: a file, relative to the code's folder, and a row, or a row of a cell, from 1."""
 
     code: str
     file: str
-    row: int | None
+    cell: int | None
+    row: int
 
 
 @dataclass(frozen=True)
@@ -110,9 +111,11 @@ def _has_finding(mark: Mark, findings: list[dict[str, Any]], code: Path) -> bool
 
 
 def _covers(finding: dict[str, Any], mark: Mark, code: Path) -> bool:
-    if finding["code"] != mark.code or Path(finding["filename"]).resolve() != (code / mark.file).resolve():
+    if finding["code"] != mark.code or finding["cell"] != mark.cell:
         return False
-    return mark.row is None or finding["location"]["row"] <= mark.row <= finding["end_location"]["row"]
+    if Path(finding["filename"]).resolve() != (code / mark.file).resolve():
+        return False
+    return finding["location"]["row"] <= mark.row <= finding["end_location"]["row"]
 
 
 def _read(folder: Path) -> Incident:
@@ -121,11 +124,23 @@ def _read(folder: Path) -> Incident:
 
 def _marks(folder: Path, pattern: re.Pattern[str]) -> Iterator[Mark]:
     for path in _code_in(folder / "bad"):
-        is_notebook = path.suffix == ".ipynb"
         name = path.relative_to(folder / "bad").as_posix()
-        for row, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
-            for code in pattern.findall(line):
-                yield Mark(code, name, None if is_notebook else row)
+        for cell, text in _texts(path):
+            for row, line in enumerate(text.splitlines(), 1):
+                for code in pattern.findall(line):
+                    yield Mark(code, name, cell, row)
+
+
+def _texts(path: Path) -> list[tuple[int | None, str]]:
+    """The text of a module, or those of a notebook's cells with their numbers."""
+    if path.suffix != ".ipynb":
+        return [(None, path.read_text(encoding="utf-8"))]
+    return [(number, "".join(cell["source"])) for number, cell in enumerate(_cells(path), 1)]
+
+
+def _cells(notebook: Path) -> list[dict[str, Any]]:
+    cells: list[dict[str, Any]] = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+    return cells
 
 
 def _code_in(folder: Path) -> list[Path]:
@@ -139,9 +154,8 @@ def _load(name: str, code: Path) -> types.ModuleType:
 
 def _run_notebook(path: Path) -> types.ModuleType:
     """Run the code cells of a notebook as one module, without the lines that are for IPython alone."""
-    cells = json.loads(path.read_text(encoding="utf-8"))["cells"]
     lines = []
-    for cell in cells:
+    for cell in _cells(path):
         if cell["cell_type"] == "code":
             lines.extend("".join(cell["source"]).splitlines())
     text = "\n".join("" if line.startswith(("%", "!")) else line for line in lines)
