@@ -25,6 +25,9 @@ LAYS_OUT = re.compile(  # what attention, or a change of layout, can't be writte
     r"|cat|concat|concatenate|einsum|bmm|baddbmm|matmul|scaled_dot_product_attention|MultiheadAttention)$"
     r"|reshape|[rR]earrange|[sS]oftmax"
 )
+MASKS = re.compile(  # what tells which keys a query may see, besides the mask itself
+    r"^(?:is_causal|causal|tril|triu|masked_fill|logical_(?:not|or|and)|finfo|dropout_p)$"
+)
 SCORES = re.compile(r"[sS]oftmax|scaled_dot_product|MultiheadAttention|attention_interface")
 
 # --- tensors ---------------------------------------------------------------------------------------------------------
