@@ -42,6 +42,7 @@ class Injection:
 
     ``unit`` is the class or function of the module, ``function`` the one that changes ("Class.method"). ``where`` are
     the functions in which the mistake shows: that one, what calls it, what reads the attribute that it sets.
+    ``silent`` is the reason, in the words of the rule's page, for which the rule says nothing; "" where it must speak.
     """
 
     rule: str
@@ -52,6 +53,7 @@ class Injection:
     where: frozenset[str]
     edits: tuple[Edit, ...]
     base: tuple[Edit, ...] = ()
+    silent: str = ""
 
     @property
     def planted(self) -> bool:
@@ -163,7 +165,7 @@ def last(call: ast.Call) -> str:
 
 def is_library(node: ast.AST) -> bool:
     """``torch``, ``F``, ``nn.functional`` and the like."""
-    return ast.unparse(node) in {"torch", "F", "nn.functional", "torch.nn.functional", "functional", "nnf", "np"}
+    return ast.unparse(node) in {"torch", "F", "nn.functional", "torch.nn.functional", "functional", "nnf", "fn", "np"}
 
 
 def is_product(node: ast.AST) -> bool:
