@@ -122,10 +122,25 @@ class Code:
         return Edit(at, at, "".join(f"{indent}{line}\n" for line in lines))
 
     @cached_property
+    def has_torch_sdpa(self) -> bool:
+        """A bare ``scaled_dot_product_attention`` is torch's own."""
+        return _of_torch(self.tree, SDPA)
+
+    @cached_property
     def module_names(self) -> frozenset[str]:
         """What the module's imports bind."""
         imports = [node for node in ast.walk(self.tree) if isinstance(node, (ast.Import, ast.ImportFrom))]
         return frozenset((alias.asname or alias.name) for each in imports for alias in each.names)
+
+
+def _of_torch(tree: ast.Module, name: str) -> bool:
+    """The module imports the name from torch, or it says nothing of where the name comes from."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and any((each.asname or each.name) == name for each in node.names):
+            return (node.module or "").split(".")[0] == "torch"
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and node.name == name:
+            return False
+    return True
 
 
 def parsed(path: Path, data: bytes) -> Code | None:

@@ -72,7 +72,7 @@ def _values(scope: Scope) -> Iterator[Injection]:
             cast = SCORES_CAST if _is_cast(scope, call.func.value) else ""
             yield scope.injection("MHA108", "fill", call, scope.code.replaced(huge, "-1e9"), silent=cast)
         yield scope.injection("MHA111", "tiny", call, scope.code.replaced(huge, "-1e-9"))
-        otherwise = MASKED_OTHERWISE if _masked_otherwise(scope, scope.statement(call)) else ""
+        otherwise = MASKED_OTHERWISE if _masked_otherwise(scope, _last_softmax(scope), scope.statement(call)) else ""
         yield scope.injection("MHA111", "zero", call, scope.code.replaced(huge, "0"), silent=otherwise)
     for call in scope.calls:  # torch.where(mask, scores, value)
         if last(call) != "where" or len(call.args) != 3 or not scope.weights:
@@ -145,6 +145,10 @@ def _buffer(scope: Scope, name: str) -> bool:
     return False
 
 
+def _last_softmax(scope: Scope) -> ast.stmt:
+    return scope.statement(max(scope.weights, key=scope.code.start))
+
+
 # --- MHA107
 
 
@@ -162,7 +166,7 @@ def _moved_behind(scope: Scope) -> Iterator[Injection]:
             mask = _masking(scope, of.id, value, statement)
             if mask is None:
                 continue
-            silent = MASKED_BEFORE if _masked_otherwise(scope, statement) else ""
+            silent = MASKED_BEFORE if _masked_otherwise(scope, softmax, statement) else ""
             outer = scope.parents[statement]
             guarded = isinstance(outer, ast.If) and len(outer.body) == 1 and not outer.orelse
             whole: ast.stmt = outer if guarded and isinstance(outer, ast.If) else statement
@@ -176,8 +180,9 @@ def _moved_behind(scope: Scope) -> Iterator[Injection]:
             break
 
 
-def _masked_otherwise(scope: Scope, masking: ast.stmt | None = None) -> bool:
-    """Another statement than this one fills scores, chooses among them, or adds something to them."""
+def _masked_otherwise(scope: Scope, at: ast.stmt, masking: ast.stmt | None = None) -> bool:
+    """On each path to ``at``, another statement than ``masking`` fills scores, chooses among them, or adds to them."""
+    around = set(scope.around(at))
     statements = [scope.statement(call) for call, *_ in _fills(scope)]
     statements += [
         scope.statement(call)
@@ -185,7 +190,7 @@ def _masked_otherwise(scope: Scope, masking: ast.stmt | None = None) -> bool:
         if last(call) == "where" and any(scope.leads(arg, scope.is_scores) for arg in call.args)
     ]
     statements += [statement for statement, _ in scope.added_to_scores()]
-    return any(statement is not masking for statement in statements)
+    return any(each is not masking and scope.parents[each] in around for each in statements)
 
 
 def _masking(scope: Scope, name: str, value: ast.expr, statement: ast.stmt) -> str | None:
@@ -244,7 +249,7 @@ def _with_causal_mask(scope: Scope, softmax: ast.stmt, a: str, weights: str, m: 
     def fill(where: str, value: str = 'float("-inf")') -> str:
         return f"{a} = {a}.masked_fill({where}, {value})"
 
-    otherwise = _masked_otherwise(scope)
+    otherwise = _masked_otherwise(scope, softmax)
     softmaxed = next(each for each in scope.weights if scope.statement(each) is softmax)
     scores = scope.softmaxed(softmaxed)
     silences = {

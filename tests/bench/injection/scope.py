@@ -51,7 +51,18 @@ class Scope:
 
     @cached_property
     def nodes(self) -> list[ast.AST]:
-        return list(ast.walk(self.function))
+        """What can be reached: in what stands behind ``assert False`` or a ``raise``, a mistake would be none."""
+        found: list[ast.AST] = []
+        todo: list[ast.AST] = [self.function]
+        while todo:
+            node = todo.pop(0)
+            found.append(node)
+            for _, value in ast.iter_fields(node):
+                if isinstance(value, list):
+                    todo += [each for each in _up_to_the_end(value) if isinstance(each, ast.AST)]
+                elif isinstance(value, ast.AST):
+                    todo.append(value)
+        return found
 
     @cached_property
     def calls(self) -> list[ast.Call]:
@@ -164,8 +175,10 @@ class Scope:
         return value
 
     def is_scores(self, node: ast.AST) -> bool:
-        """A product whose operands are no attention weights."""
-        return is_product(node) and not any(self.leads(each, self.is_softmax) for each in operands(node))
+        """A product whose operands are no attention weights, and which is no learned map, as ``x @ self.weight``."""
+        if not is_product(node) or any(self.leads(each, self.is_softmax) for each in operands(node)):
+            return False
+        return not any(_is_own(each) for each in operands(node)[1:2])
 
     def is_weights(self, node: ast.AST) -> bool:
         if not (isinstance(node, ast.Call) and self.is_softmax(node)):
@@ -196,7 +209,11 @@ class Scope:
     def sdpa(self) -> list[ast.Call]:
         """The calls of torch's own: ``self.scaled_dot_product_attention`` may be anything."""
         named = [call for call in self.calls if last(call) == SDPA and len(call.args) >= 2]
-        return [call for call in named if not isinstance(call.func, ast.Attribute) or is_library(call.func.value)]
+        return [
+            call
+            for call in named
+            if (is_library(call.func.value) if isinstance(call.func, ast.Attribute) else self.code.has_torch_sdpa)
+        ]
 
     @cached_property
     def takes_masks(self) -> bool:
@@ -253,6 +270,26 @@ class Scope:
     ) -> Injection:
         where = self.where(*reads)
         return Injection(rule, form, self.unit.name, self.symbol, at.lineno, where, edits, base, silent)
+
+
+def _up_to_the_end(block: list[object]) -> list[object]:
+    """The items of a list, or the statements of a block up to one that ends it."""
+    for index, each in enumerate(block):
+        fails = isinstance(each, ast.Assert) and isinstance(each.test, ast.Constant) and not each.test.value
+        if fails or isinstance(each, (ast.Raise, ast.Return)):
+            return block[: index + 1]
+    return block
+
+
+def _is_own(node: ast.expr) -> bool:
+    """An attribute of self, in another layout or a part of it."""
+    while not name_of(node).startswith("self."):
+        match node:
+            case ast.Call(func=ast.Attribute(value=value)) | ast.Attribute(value=value) | ast.Subscript(value=value):
+                node = value
+            case _:
+                return False
+    return not isinstance(node, ast.Call)
 
 
 def scopes(code: Code) -> Iterator[list[Scope]]:
