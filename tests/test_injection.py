@@ -14,10 +14,13 @@ import pytest
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from mha_lint.rules import rule_of
+from tests.bench.injected import COLUMNS, _reasons, _row, _seed
+from tests.bench.injection.outcomes import Outcome
 from tests.bench.injection.silence import (
     BIASED,
     CONFIGURED,
     INDEXED,
+    KEYS_UNKNOWN,
     LENGTHS_ASKED,
     MASKED_BEFORE,
     MASKED_OTHERWISE,
@@ -337,6 +340,49 @@ def test_heads_that_einops_moves_are_reshaped_instead(tmp_path: Path) -> None:
     assert found["MHA101", "einops"] == change(
         'return rearrange(out, "b h n d -> b n (h d)")', "return out.reshape(out.shape[0], out.shape[2], -1)"
     )
+
+
+def test_code_that_is_never_reached_has_no_mistake(tmp_path: Path) -> None:
+    text = UNMASKED.replace("        weights =", "        assert False, 'not written yet'\n        weights =")
+    assert not all_sites(tmp_path, text)
+
+
+def test_attention_of_the_same_name_that_is_not_torchs_is_left_alone(tmp_path: Path) -> None:
+    call = UNMASKED_FUSED.replace("F.scaled_dot_product_attention", "scaled_dot_product_attention")
+    of_torch = "from torch.nn.functional import scaled_dot_product_attention\n" + call
+    of_the_package = "from .attend import scaled_dot_product_attention\n" + call
+    assert all_sites(tmp_path, of_torch)
+    assert not all_sites(tmp_path, of_the_package)
+
+
+def test_a_mask_on_one_path_only_silences_nothing(tmp_path: Path) -> None:
+    fill = 'scores = scores.masked_fill(mask, float("-inf"))'
+    start = "weights = scores"
+    always = UNMASKED.replace(start, f"{fill}\n        {start}")
+    sometimes = UNMASKED.replace(start, f"if mask is not None:\n            {fill}\n        {start}")
+    zeroed = ("MHA107", "planted, zeroed")
+    assert silences(tmp_path, always)[zeroed] == MASKED_BEFORE
+    assert silences(tmp_path, sometimes)[zeroed] == ""
+
+
+def test_the_table_counts_what_must_be_found_apart_from_what_is_silent_by_page(tmp_path: Path) -> None:
+    found = [site for site in all_sites(tmp_path, BY_HAND) if site.injection.rule == "MHA105"]
+    silent = [replace(site, injection=replace(site.injection, silent=KEYS_UNKNOWN)) for site in found]
+    outcomes = [Outcome(found[0], found=True), Outcome(found[1]), Outcome(silent[2], found=True), Outcome(silent[3])]
+    cells = [cell.strip() for cell in _row("MHA105", outcomes, fix=False).strip("|").split("|")]
+    told = dict(zip(["rule", *COLUMNS.split(" | ")], cells, strict=True))
+    assert told["sites"] == "4"
+    assert told["silent by page"] == "2 (found all the same: 1)"
+    assert told["to be found"] == "2"
+    assert told["found"] == "1 (50 %)"
+    assert told["found of all"] == "2 (50 %)"
+    assert list(_reasons(outcomes)) == [f"MHA105: 2 silent, 1 found all the same: {KEYS_UNKNOWN}"]
+
+
+def test_a_random_seed_is_printed_so_that_its_draw_can_be_repeated(capsys: pytest.CaptureFixture[str]) -> None:
+    assert _seed("7") == 7
+    drawn_seed = _seed("random")
+    assert capsys.readouterr().out == f"seed {drawn_seed}\n"
 
 
 def test_packages_take_turns_in_a_draw(tmp_path: Path) -> None:
