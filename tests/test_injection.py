@@ -31,6 +31,7 @@ from tests.bench.injection.silence import (
     NUMBERS_UNKNOWN,
     ONE_HEAD,
     OWN_MOVE,
+    QUERIES_CACHED,
     RATE_IS_GIVEN,
     REASONS,
     REGION_UNKNOWN,
@@ -353,6 +354,13 @@ def test_attention_of_the_same_name_that_is_not_torchs_is_left_alone(tmp_path: P
     of_the_package = "from .attend import scaled_dot_product_attention\n" + call
     assert all_sites(tmp_path, of_torch)
     assert not all_sites(tmp_path, of_the_package)
+
+
+def test_a_cache_of_what_asks_too_is_silent_by_page(tmp_path: Path) -> None:
+    planted = ("MHA109", "planted, cache and flag")
+    same = UNMASKED_FUSED.replace("attention(q, k, v)", "attention(k, k, v)")
+    assert silences(tmp_path, UNMASKED_FUSED)[planted] == ""
+    assert silences(tmp_path, same)[planted] == QUERIES_CACHED
 
 
 def test_a_mask_on_one_path_only_silences_nothing(tmp_path: Path) -> None:

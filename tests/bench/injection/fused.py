@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from tests.bench.injection.code import Edit, Injection, keyword, named
 from tests.bench.injection.scope import Scope
-from tests.bench.injection.silence import LENGTHS_ASKED, NUMBERS_UNKNOWN
+from tests.bench.injection.silence import LENGTHS_ASKED, NUMBERS_UNKNOWN, QUERIES_CACHED
 
 _CACHE = re.compile(r"past_key|past_value|cache|layer_past|kv_?cache")
 _BOOLEAN = re.compile(r"^(bool\(\)|to\((dtype=)?torch\.bool\))$")
@@ -237,7 +237,7 @@ def _planted_cache(scope: Scope, call: ast.Call, q: str, k: str) -> Iterator[Inj
     guard = f"{q}.shape[-2] == {k}.shape[-2]"
     yield scope.injection(
         "MHA109", "planted, cache and flag", call, parameter, cache, _flag(scope, call, "True"),
-        base=(parameter, cache, _flag(scope, call, guard)),
+        base=(parameter, cache, _flag(scope, call, guard)), silent=QUERIES_CACHED if q in (k, v) else "",
     )  # fmt: skip
 
 

@@ -29,6 +29,7 @@ ROUNDED = "these round to minus infinity in float16, and raise nothing"
 LENGTHS_ASKED = (
     "The flag, or the path, depends on the lengths, on whether there is a cache, or on the stage of decoding"
 )
+QUERIES_CACHED = "The queries come from the cache too"
 MOVED = "The tensor is moved, by `.to(…)`, `type_as`, `.cuda()`, on every path, or a condition asks for the device"
 INDEXED = "The tensor has no dimension, or the code only indexes with it or copies from it"
 OWN_MOVE = "the class has a `to`, `cuda` or `_apply` of its own"
@@ -44,7 +45,7 @@ REASONS: dict[str, tuple[str, ...]] = {
     "MHA106": (REGION_UNKNOWN,),
     "MHA107": (MASKED_BEFORE,),
     "MHA108": (SCORES_CAST, ROUNDED),
-    "MHA109": (LENGTHS_ASKED,),
+    "MHA109": (LENGTHS_ASKED, QUERIES_CACHED),
     "MHA110": (MOVED, INDEXED, OWN_MOVE),
     "MHA111": (MASKED_OTHERWISE,),
     "MHA112": (),
