@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import difflib
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,31 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+from mha_lint.rules import rule_of
+from tests.bench.injected import COLUMNS, _reasons, _row, _seed
+from tests.bench.injection.outcomes import Outcome
+from tests.bench.injection.silence import (
+    BIASED,
+    CONFIGURED,
+    INDEXED,
+    KEYS_UNKNOWN,
+    LENGTHS_ASKED,
+    MASKED_BEFORE,
+    MASKED_OTHERWISE,
+    MOVED,
+    NO_ATTENTION,
+    NORMALISED,
+    NORMALISED_AGAIN,
+    NUMBERS_UNKNOWN,
+    ONE_HEAD,
+    OWN_MOVE,
+    QUERIES_CACHED,
+    RATE_IS_GIVEN,
+    REASONS,
+    REGION_UNKNOWN,
+    ROUNDED,
+    SCORES_CAST,
+)
 from tests.bench.injection.sites import RULES, Site, drawn, sites_of
 
 HEAD = "import math\nimport torch\nfrom torch import nn\nimport torch.nn.functional as F\n\n\n"
@@ -83,6 +109,15 @@ MASKED_FORWARD = """def attention(q, k, v):
     scores = scores.masked_fill(~mask, float("-inf"))
     weights = scores.softmax(dim=-1)
     return weights @ v
+"""
+
+EINOPS = """class Attention(nn.Module):
+    def forward(self, x):
+        qkv = self.to_qkv(x).chunk(3, dim=-1)
+        q, k, v = map(lambda t: rearrange(t, "b n (h d) -> b h n d", h=self.heads), qkv)
+        weights = (q @ k.transpose(-2, -1)).softmax(dim=-1)
+        out = weights @ v
+        return rearrange(out, "b h n d -> b n (h d)")
 """
 
 
@@ -191,9 +226,183 @@ def test_attention_with_one_query_has_no_layout_to_get_wrong(tmp_path: Path) -> 
     assert not {"MHA101", "MHA102"} & {rule for rule, _ in written(tmp_path, text)}
 
 
-def test_scores_with_a_scale_of_their_own_are_left_alone(tmp_path: Path) -> None:
+def test_scores_with_a_scale_of_their_own_are_silent_by_page(tmp_path: Path) -> None:
     text = BY_HAND.replace("self.to_q(x).view", "self.q_norm(self.to_q(x)).view")
-    assert "MHA104" not in {rule for rule, _ in written(tmp_path, text)}
+    assert {silence for (rule, _), silence in silences(tmp_path, text).items() if rule == "MHA104"} == {NORMALISED}
+    assert {silence for (rule, _), silence in silences(tmp_path, BY_HAND).items() if rule == "MHA104"} == {""}
+
+
+def test_a_norm_before_the_projections_does_not_silence_the_scale(tmp_path: Path) -> None:
+    text = BY_HAND.replace("self.to_q(x).view", "self.to_q(self.norm(x)).view").replace(
+        "dim, num_heads", "dim, num_heads, n=RMSNorm"
+    )
+    assert {silence for (rule, _), silence in silences(tmp_path, text).items() if rule == "MHA104"} == {""}
+
+
+SILENCED = [
+    (
+        "MHA102",
+        "helper",
+        NO_ATTENTION,
+        BY_HAND
+        + """
+    def split_heads(self, x):
+        return x.view(b, t, self.num_heads, self.head_dim).transpose(1, 2)
+""",
+    ),
+    (
+        "MHA103",
+        "functional, True",
+        RATE_IS_GIVEN,
+        BY_HAND.replace("F.dropout(weights, 0.1,", "F.dropout(weights, p,").replace(
+            "forward(self, x)", "forward(self, x, p)"
+        ),
+    ),
+    ("MHA104", "model width", CONFIGURED, BY_HAND.replace("= self.head_dim**-0.5", "= scale or self.head_dim**-0.5")),
+    ("MHA104", "left out", BIASED, BY_HAND.replace("  # a comment", " + self.bias")),
+    ("MHA104", "left out", ONE_HEAD, BY_HAND.replace("num_heads", "n").replace("head_dim", "d_k")),
+    (
+        "MHA105",
+        "dim 1",
+        NORMALISED_AGAIN,
+        BY_HAND.replace(
+            "        return (weights",
+            "        weights = weights / weights.sum(-1, keepdim=True)\n        return (weights",
+        ),
+    ),
+    ("MHA106", "fill", REGION_UNKNOWN, BY_HAND.replace("(self.mask[:t, :t] == 0", "(mask")),
+    ("MHA107", "fill moved", MASKED_BEFORE, BY_HAND.replace("  # a comment", " + mask")),
+    (
+        "MHA108",
+        "fill",
+        SCORES_CAST,
+        BY_HAND.replace("scores = scores.masked_fill", "scores = scores.float().masked_fill"),
+    ),
+    (
+        "MHA108",
+        "where",
+        ROUNDED,
+        BY_HAND.replace(
+            'scores.masked_fill(self.mask[:t, :t] == 0, float("-inf"))', 'torch.where(mask, scores, float("-inf"))'
+        ),
+    ),
+    (
+        "MHA109",
+        "guard dropped",
+        LENGTHS_ASKED,
+        CACHED.replace("        return F", "        if cache.is_empty:\n            return F"),
+    ),
+    (
+        "MHA110",
+        "plain attribute",
+        OWN_MOVE,
+        BY_HAND + "\n    def _apply(self, fn):\n        return super()._apply(fn)\n",
+    ),
+    ("MHA110", "plain attribute", INDEXED, BY_HAND.replace("(self.mask[:t, :t] == 0", "(table[self.mask] == 0")),
+    ("MHA110", "plain attribute", MOVED, BY_HAND.replace("self.mask[:t, :t] == 0", "self.mask.to(x.device) == 0")),
+    ("MHA111", "zero", MASKED_OTHERWISE, BY_HAND.replace("  # a comment", " + mask")),
+    ("MHA113", "to float", NUMBERS_UNKNOWN, FUSED),
+]
+
+
+@pytest.mark.parametrize(
+    ("rule", "form", "reason", "text"), SILENCED, ids=[f"{each[0]}-{each[2][:24]}" for each in SILENCED]
+)
+def test_a_mistake_that_a_page_excepts_is_a_site_with_the_reason(
+    tmp_path: Path, rule: str, form: str, reason: str, text: str
+) -> None:
+    assert silences(tmp_path, text)[rule, form] == reason
+
+
+def test_what_no_page_excepts_must_be_found(tmp_path: Path) -> None:
+    natural = [site for site in all_sites(tmp_path, BY_HAND) if not site.injection.planted]
+    assert {site.injection.rule for site in natural} >= {"MHA101", "MHA104", "MHA107", "MHA110"}
+    assert {site.silent for site in natural} == {""}
+    assert set(silences(tmp_path, UNMASKED).values()) == {""}
+    cross = BY_HAND.replace("class Attention", "class CrossAttention").replace(
+        "forward(self, x)", "forward(self, x, context)"
+    )
+    assert silences(tmp_path, cross) == silences(tmp_path, BY_HAND)
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_each_reason_for_silence_stands_on_the_page_of_its_rule(rule: str) -> None:
+    page = " ".join((rule_of(rule).__doc__ or "").split())
+    for reason in REASONS[rule]:
+        assert reason in page
+
+
+def test_heads_that_einops_moves_are_reshaped_instead(tmp_path: Path) -> None:
+    found = written(tmp_path, EINOPS)
+    assert found["MHA102", "einops, mapped"] == change(
+        'q, k, v = map(lambda t: rearrange(t, "b n (h d) -> b h n d", h=self.heads), qkv)',
+        "q, k, v = map(lambda t: t.reshape(t.shape[0], self.heads, t.shape[1], -1), qkv)",
+    )
+    assert found["MHA101", "einops"] == change(
+        'return rearrange(out, "b h n d -> b n (h d)")', "return out.reshape(out.shape[0], out.shape[2], -1)"
+    )
+
+
+def test_code_that_is_never_reached_has_no_mistake(tmp_path: Path) -> None:
+    text = UNMASKED.replace("        weights =", "        assert False, 'not written yet'\n        weights =")
+    assert not all_sites(tmp_path, text)
+
+
+def test_attention_of_the_same_name_that_is_not_torchs_is_left_alone(tmp_path: Path) -> None:
+    call = UNMASKED_FUSED.replace("F.scaled_dot_product_attention", "scaled_dot_product_attention")
+    of_torch = "from torch.nn.functional import scaled_dot_product_attention\n" + call
+    of_the_package = "from .attend import scaled_dot_product_attention\n" + call
+    assert all_sites(tmp_path, of_torch)
+    assert not all_sites(tmp_path, of_the_package)
+
+
+def test_a_cache_of_what_asks_too_is_silent_by_page(tmp_path: Path) -> None:
+    planted = ("MHA109", "planted, cache and flag")
+    same = UNMASKED_FUSED.replace("attention(q, k, v)", "attention(k, k, v)")
+    assert silences(tmp_path, UNMASKED_FUSED)[planted] == ""
+    assert silences(tmp_path, same)[planted] == QUERIES_CACHED
+
+
+def test_a_mask_on_one_path_only_silences_nothing(tmp_path: Path) -> None:
+    fill = 'scores = scores.masked_fill(mask, float("-inf"))'
+    start = "weights = scores"
+    always = UNMASKED.replace(start, f"{fill}\n        {start}")
+    sometimes = UNMASKED.replace(start, f"if mask is not None:\n            {fill}\n        {start}")
+    zeroed = ("MHA107", "planted, zeroed")
+    assert silences(tmp_path, always)[zeroed] == MASKED_BEFORE
+    assert silences(tmp_path, sometimes)[zeroed] == ""
+
+
+def test_the_table_counts_what_must_be_found_apart_from_what_is_silent_by_page(tmp_path: Path) -> None:
+    found = [site for site in all_sites(tmp_path, BY_HAND) if site.injection.rule == "MHA105"]
+    silent = [replace(site, injection=replace(site.injection, silent=KEYS_UNKNOWN)) for site in found]
+    outcomes = [Outcome(found[0], found=True), Outcome(found[1]), Outcome(silent[2], found=True), Outcome(silent[3])]
+    cells = [cell.strip() for cell in _row("MHA105", outcomes, fix=False).strip("|").split("|")]
+    told = dict(zip(["rule", *COLUMNS.split(" | ")], cells, strict=True))
+    assert told["sites"] == "4"
+    assert told["silent by page"] == "2 (found all the same: 1)"
+    assert told["to be found"] == "2"
+    assert told["found"] == "1 (50 %)"
+    assert told["found of all"] == "2 (50 %)"
+    assert list(_reasons(outcomes)) == [f"MHA105: 2 silent, 1 found all the same: {KEYS_UNKNOWN}"]
+
+
+def test_a_random_seed_is_printed_so_that_its_draw_can_be_repeated(capsys: pytest.CaptureFixture[str]) -> None:
+    assert _seed("7") == 7
+    drawn_seed = _seed("random")
+    assert capsys.readouterr().out == f"seed {drawn_seed}\n"
+
+
+def test_packages_take_turns_in_a_draw(tmp_path: Path) -> None:
+    large = all_sites(
+        tmp_path,
+        "".join(
+            f"class A{i}{BY_HAND[15:]}\n\n".replace("Linear(dim, dim)", f"Linear(dim, dim + {i})") for i in range(9)
+        ),
+    )
+    small = [replace(site, package="small", path=site.path.with_name("other.py")) for site in large[: len(large) // 9]]
+    chosen = drawn(large + small, 2, seed=0)
+    assert {site.package for site in chosen if site.injection.rule == "MHA105"} == {"", "small"}
 
 
 # --- what a site writes
@@ -203,6 +412,11 @@ def all_sites(folder: Path, text: str) -> list[Site]:
     path = folder / "attention.py"
     path.write_text(HEAD + text)
     return sites_of(path)
+
+
+def silences(folder: Path, text: str) -> dict[tuple[str, str], str]:
+    """The reason for silence by rule and form, "" where the rule must speak; of several sites of a form, the last."""
+    return {(site.injection.rule, site.injection.form): site.silent for site in all_sites(folder, text)}
 
 
 def written(folder: Path, text: str) -> dict[tuple[str, str], tuple[list[str], list[str]]]:

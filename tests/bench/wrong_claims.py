@@ -149,7 +149,7 @@ def claims_of(package: str, path: Path, name: str) -> list[Claim]:
     tries: Counter[str] = Counter()
     for site in sites_of(path, _CORRECTED):
         rule = site.injection.rule
-        if site.injection.unit == name and not site.injection.planted and tries[rule] < _TRIES:
+        if site.injection.unit == name and not site.injection.planted and not site.silent and tries[rule] < _TRIES:
             fixes = _claims(package, path, site.wrong, name, (rule,))[:1]
             tries[rule] += _TRIES if fixes else 1
             found += fixes

@@ -42,6 +42,7 @@ class Injection:
 
     ``unit`` is the class or function of the module, ``function`` the one that changes ("Class.method"). ``where`` are
     the functions in which the mistake shows: that one, what calls it, what reads the attribute that it sets.
+    ``silent`` is the reason, in the words of the rule's page, for which the rule says nothing; "" where it must speak.
     """
 
     rule: str
@@ -52,6 +53,7 @@ class Injection:
     where: frozenset[str]
     edits: tuple[Edit, ...]
     base: tuple[Edit, ...] = ()
+    silent: str = ""
 
     @property
     def planted(self) -> bool:
@@ -120,10 +122,25 @@ class Code:
         return Edit(at, at, "".join(f"{indent}{line}\n" for line in lines))
 
     @cached_property
+    def has_torch_sdpa(self) -> bool:
+        """A bare ``scaled_dot_product_attention`` is torch's own."""
+        return _of_torch(self.tree, SDPA)
+
+    @cached_property
     def module_names(self) -> frozenset[str]:
         """What the module's imports bind."""
         imports = [node for node in ast.walk(self.tree) if isinstance(node, (ast.Import, ast.ImportFrom))]
         return frozenset((alias.asname or alias.name) for each in imports for alias in each.names)
+
+
+def _of_torch(tree: ast.Module, name: str) -> bool:
+    """The module imports the name from torch, or it says nothing of where the name comes from."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and any((each.asname or each.name) == name for each in node.names):
+            return (node.module or "").split(".")[0] == "torch"
+        if isinstance(node, (ast.FunctionDef, ast.ClassDef)) and node.name == name:
+            return False
+    return True
 
 
 def parsed(path: Path, data: bytes) -> Code | None:
@@ -163,7 +180,7 @@ def last(call: ast.Call) -> str:
 
 def is_library(node: ast.AST) -> bool:
     """``torch``, ``F``, ``nn.functional`` and the like."""
-    return ast.unparse(node) in {"torch", "F", "nn.functional", "torch.nn.functional", "functional", "nnf", "np"}
+    return ast.unparse(node) in {"torch", "F", "nn.functional", "torch.nn.functional", "functional", "nnf", "fn", "np"}
 
 
 def is_product(node: ast.AST) -> bool:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 from tests.bench.injection.code import Edit, Injection, keyword, named
 from tests.bench.injection.scope import Scope
+from tests.bench.injection.silence import LENGTHS_ASKED, NUMBERS_UNKNOWN, QUERIES_CACHED
 
 _CACHE = re.compile(r"past_key|past_value|cache|layer_past|kv_?cache")
 _BOOLEAN = re.compile(r"^(bool\(\)|to\((dtype=)?torch\.bool\))$")
@@ -45,8 +46,9 @@ def _flag(scope: Scope, call: ast.Call, value: str) -> Edit:
 
 def _flag_with_cache(scope: Scope, call: ast.Call) -> Iterator[Injection]:
     """A guard on the lengths dropped; or the flag planted with its guard, where there is a cache in the function."""
-    if "MultiheadAttention" in scope.unit.name or not _grows(scope, call):
-        return
+    if not _grows(scope, call):
+        return  # the mistake is none: there is no cache
+    silent = LENGTHS_ASKED if _is_guarded(scope, call) else ""
     given = named(call, "is_causal")
     flag = None if given is None else given.value
     if isinstance(flag, ast.Name):
@@ -55,7 +57,7 @@ def _flag_with_cache(scope: Scope, call: ast.Call) -> Iterator[Injection]:
     if isinstance(flag, (ast.BoolOp, ast.IfExp, ast.Compare)) and re.search(
         r"len|shape|size|> 1|cache|past", ast.unparse(flag)
     ):
-        yield scope.injection("MHA109", "guard dropped", flag, scope.code.replaced(flag, "True"))
+        yield scope.injection("MHA109", "guard dropped", flag, scope.code.replaced(flag, "True"), silent=silent)
         return
     if _mask(call) is not None:
         return
@@ -65,9 +67,14 @@ def _flag_with_cache(scope: Scope, call: ast.Call) -> Iterator[Injection]:
     ):
         return
     right = f"{q}.shape[-2] == {k}.shape[-2]"
-    yield scope.injection(
-        "MHA109", "planted, flag", call, _flag(scope, call, "True"), base=(_flag(scope, call, right),)
-    )
+    base = (_flag(scope, call, right),)
+    yield scope.injection("MHA109", "planted, flag", call, _flag(scope, call, "True"), base=base, silent=silent)
+
+
+def _is_guarded(scope: Scope, call: ast.Call) -> bool:
+    """The path to the call depends on the cache or on lengths."""
+    tests = [ast.unparse(each.test) for each in scope.around(call) if isinstance(each, (ast.If, ast.IfExp))]
+    return any(_CACHE.search(test) or re.search(r"len|shape|size|> 1|prefill|decod", test) for test in tests)
 
 
 def _grows(scope: Scope, call: ast.Call) -> bool:
@@ -89,7 +96,7 @@ def _grows(scope: Scope, call: ast.Call) -> bool:
 def _flag_with_mask(scope: Scope, call: ast.Call) -> Iterator[Injection]:
     mask = _mask(call)
     flag = keyword(call, "is_causal")
-    if mask is not None and (flag is None or ast.unparse(flag) == "False" or "is None" in ast.unparse(flag)):
+    if mask is not None and (flag is None or ast.unparse(flag) != "True"):
         yield scope.injection("MHA112", "flag added", call, _flag(scope, call, "True"))
 
 
@@ -114,7 +121,9 @@ def _number_mask(scope: Scope, call: ast.Call) -> Iterator[Injection]:
             dtype = keyword(inner, "dtype")
             if _BOOLEAN.match(link):
                 at = code.end(inner.func) - len(inner.func.attr.encode())
-                yield scope.injection("MHA113", "to float", inner, Edit(at, code.end(inner), "float()"))
+                silent = "" if _is_built(scope, inner.func.value) else NUMBERS_UNKNOWN
+                edit = Edit(at, code.end(inner), "float()")
+                yield scope.injection("MHA113", "to float", inner, edit, silent=silent)
             elif (
                 dtype is not None
                 and ast.unparse(dtype) == "torch.bool"
@@ -123,8 +132,22 @@ def _number_mask(scope: Scope, call: ast.Call) -> Iterator[Injection]:
                 yield scope.injection("MHA113", "made of numbers", inner, code.replaced(dtype, f"{q}.dtype"))
 
 
+def _is_built(scope: Scope, mask: ast.expr) -> bool:
+    """The code itself makes the zeros and ones."""
+    for node in ast.walk(mask):
+        if isinstance(node, ast.Call) and re.search(
+            r"(^|\.)(ones|zeros|tril|triu|eye)(_like)?$", ast.unparse(node.func)
+        ):
+            return True
+        if isinstance(node, ast.Compare):
+            return True
+        if isinstance(node, ast.Name) and any(_is_built(scope, value) for value, _ in scope.values(node.id, node)):
+            return True
+    return False
+
+
 def _asked(scope: Scope, node: ast.AST) -> bool:
-    """Whether the value is only inverted or compared: then it is a boolean again."""
+    """The value is only inverted or compared, so that it is a boolean again, and the mistake is none."""
     up: list[ast.AST] = []
     while not isinstance(node, ast.stmt):
         up.append(node := scope.parents[node])
@@ -141,7 +164,7 @@ def _asked(scope: Scope, node: ast.AST) -> bool:
 def _planted(scope: Scope, call: ast.Call) -> Iterator[Injection]:
     """The causal mask, written out for the call, and the ways to get it wrong."""
     code, statement = scope.code, scope.statement(call)
-    if _mask(call) is not None or not scope.could_be_causal:
+    if _mask(call) is not None or not scope.takes_masks:
         return
     causal = keyword(call, "is_causal")
     if causal is not None and ast.unparse(causal) not in ("True", "False"):
@@ -214,7 +237,7 @@ def _planted_cache(scope: Scope, call: ast.Call, q: str, k: str) -> Iterator[Inj
     guard = f"{q}.shape[-2] == {k}.shape[-2]"
     yield scope.injection(
         "MHA109", "planted, cache and flag", call, parameter, cache, _flag(scope, call, "True"),
-        base=(parameter, cache, _flag(scope, call, guard)),
+        base=(parameter, cache, _flag(scope, call, guard)), silent=QUERIES_CACHED if q in (k, v) else "",
     )  # fmt: skip
 
 

@@ -48,7 +48,7 @@ def _interface(scope: Scope, call: ast.Call) -> Iterator[Injection]:
     if scope.leads(call.args[2], _from_cache):
         right = written(f"is_causal={q}.shape[2] == {k}.shape[2]")
         yield scope.injection("MHA109", form, call, *written("is_causal=True"), base=right)
-    elif scope.could_be_causal:
+    elif scope.takes_masks:
         ones = f"torch.ones({q}.shape[2], {k}.shape[2], device={q}.device)"
         right = written(f"attn_mask=torch.tril({ones}).bool()")
         yield scope.injection("MHA113", form, call, *written(f"attn_mask=torch.tril({ones})"), base=right)

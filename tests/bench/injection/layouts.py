@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 from tests.bench.injection.code import Edit, Injection, integer, last, name_of
 from tests.bench.injection.scope import Scope
+from tests.bench.injection.silence import NO_ATTENTION, ONE_TOKEN_OR_HEAD
 
 _SPLITS = re.compile(r"_shape|shape_?heads|transpose_for_scores|split_heads|reshape_for|separate_heads|to_batch_dim")
 _QKV = re.compile(
@@ -35,10 +36,11 @@ def _unmoved_merge(scope: Scope, merge: ast.Call) -> Iterator[Injection]:
     """``context.transpose(1, 2).reshape(b, t, c)``, in a chain or over two statements, without the transpose."""
     assert isinstance(merge.func, ast.Attribute)
     sizes = dims(merge)
-    if _rank(sizes) != 3 or not _three_dims(sizes) or "head" not in scope.code.text(scope.unit).lower():
+    if _rank(sizes) != 3 or not _three_dims(sizes):
         return
     if any(integer(each) == 1 for each in sizes):
-        return  # with one query there is nothing to scramble
+        return  # the mistake is none: one query computes the same
+    silent = "" if "head" in scope.code.text(scope.unit).lower() else ONE_TOKEN_OR_HEAD
     receiver, dense = _without_contiguous(merge.func.value)
     across: ast.stmt | None = None
     if isinstance(receiver, ast.Name):
@@ -53,17 +55,19 @@ def _unmoved_merge(scope: Scope, merge: ast.Call) -> Iterator[Injection]:
     assert isinstance(receiver.func, ast.Attribute)
     moved = receiver.func.value
     if not scope.leads(moved, scope.is_context):
-        return
+        return  # no attention: what is merged does not come from weights and values
     target = scope.statement(merge)
     if across is None:
-        yield scope.injection("MHA101", "in one chain", merge, scope.code.link(receiver))
+        yield scope.injection("MHA101", "in one chain", merge, scope.code.link(receiver), silent=silent)
         if dense:
             links = [scope.code.link(each) for each in dense]
-            yield scope.injection("MHA101", "with its contiguous", merge, scope.code.link(receiver), *links)
+            unmoved = scope.code.link(receiver)
+            yield scope.injection("MHA101", "with its contiguous", merge, unmoved, *links, silent=silent)
     elif isinstance(across, ast.Assign) and name_of(across.targets[0]) == name_of(moved):
-        yield scope.injection("MHA101", "statement left out", target, scope.code.line_deleted(across))
+        deleted = scope.code.line_deleted(across)
+        yield scope.injection("MHA101", "statement left out", target, deleted, silent=silent)
     else:
-        yield scope.injection("MHA101", "over two statements", target, scope.code.link(receiver))
+        yield scope.injection("MHA101", "over two statements", target, scope.code.link(receiver), silent=silent)
 
 
 def _rank(sizes: list[ast.expr]) -> int:
@@ -105,8 +109,8 @@ def _direct_split(scope: Scope, move: ast.Call) -> Iterator[Injection]:
     if not swapped:
         return
     form = "helper" if _SPLITS.search(scope.function.name) else "in one chain"
-    if form == "helper" and not _is_called(scope):
-        return  # left over from what the class was copied from
+    # a helper that nobody calls is left over from what the class was copied from
+    silent = NO_ATTENTION if form == "helper" and not scope.is_called else ""
     if across is not None:
         form = f"over two statements{', helper' * (form == 'helper')}"
     statement = scope.statement(move)
@@ -117,7 +121,7 @@ def _direct_split(scope: Scope, move: ast.Call) -> Iterator[Injection]:
             unmoved = scope.code.line_deleted(statement)
         case _:
             unmoved = scope.code.link(move)
-    yield scope.injection("MHA102", form, split, *swapped, unmoved)
+    yield scope.injection("MHA102", form, split, *swapped, unmoved, silent=silent)
 
 
 def _makes_heads(scope: Scope, move: ast.Call) -> bool:
@@ -125,7 +129,11 @@ def _makes_heads(scope: Scope, move: ast.Call) -> bool:
         return True
     statement = scope.statement(move)
     names = [name for name, _, at in scope.assignments if at is statement]
-    return bool(names) and all(_QKV.match(name.lower()) for name in names) and _attends_somewhere(scope)
+    return bool(names) and all(map(is_query_key_value, names)) and _attends_somewhere(scope)
+
+
+def is_query_key_value(name: str) -> bool:
+    return bool(_QKV.match(name.lower()))
 
 
 def _attends_somewhere(scope: Scope) -> bool:
@@ -137,7 +145,8 @@ def _swapped(scope: Scope, split: ast.Call) -> tuple[Edit, ...]:
     code, sizes = scope.code, dims(split)
     text = [code.text(each) for each in sizes]
     if len(sizes) == 4 and not any(isinstance(each, ast.Starred) for each in sizes):
-        if any(integer(each) in (1, 2, 3) for each in sizes):  # one query, halves of a rotation, packed projections
+        if any(integer(each) in (1, 2, 3) for each in sizes):
+            # the mistake is none for one query; halves of a rotation and packed projections are no split into heads
             return ()
         return (code.replaced(sizes[1], text[2]), code.replaced(sizes[2], text[1]))
     shape, heads = _shape_name(scope, split)
@@ -171,12 +180,6 @@ def _shape_name(scope: Scope, split: ast.Call) -> tuple[str | None, list[ast.exp
         ):
             return (scope.code.text(size) if integer(upper) == -1 else None), [h, d]
     return None, []
-
-
-def _is_called(scope: Scope) -> bool:
-    """Whether another method of the class calls this one."""
-    name = scope.function.name
-    return any(last(call) == name for other in scope.others for call in other.calls)
 
 
 def _late_batch_split(scope: Scope, split: ast.Call) -> Iterator[Injection]:

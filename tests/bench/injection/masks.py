@@ -1,4 +1,7 @@
-"""MHA106, 107, 108, 110, 111: masks of hand-written attention that mask the wrong, too late, too much, or nothing."""
+"""MHA106, 107, 108, 111: masks of hand-written attention that mask the wrong, too late, too much, or nothing.
+
+A mask that is planted may also lie on the wrong device (MHA110).
+"""
 
 from __future__ import annotations
 
@@ -6,14 +9,20 @@ import ast
 import re
 from collections.abc import Iterator
 
-from tests.bench.injection.code import Injection, is_library, last, name_of, named
+from tests.bench.injection.code import Injection, last, name_of
 from tests.bench.injection.scope import Scope
+from tests.bench.injection.silence import (
+    MASKED_BEFORE,
+    MASKED_OTHERWISE,
+    REGION_UNKNOWN,
+    ROUNDED,
+    SCORES_CAST,
+)
 
 _HUGE = re.compile(
-    r"^-?(float\(['\"]-?inf(inity)?['\"]\)|(torch|np|math)\.inf|torch\.finfo\(.*\)\.(min|max)|1e\+?\d+|\d{4,}(\.0)?)$"
+    r"^-?(float\(['\"]-?inf(inity)?['\"]\)|(torch|np|math)\.inf|torch\.finfo\(.*\)\.(min|max)|max_neg_value\(.*\)"
+    r"|1e\+?\d+|\d{4,}(\.0)?)$"
 )
-_MASK_NAME = re.compile(r"mask|bias(?!_(idx|ind))|tril|causal|scale|slopes")  # an index may lie on the CPU
-_BUILDERS = frozenset("tril triu ones zeros full arange tensor ones_like zeros_like eye linspace".split())
 _TRIANGLE = frozenset({"tril", "triu"})
 
 
@@ -21,8 +30,6 @@ def injections(scope: Scope) -> Iterator[Injection]:
     """The mistakes about masks that a function has room for, in what it has, and with a causal mask planted first."""
     yield from _inverted(scope)
     yield from _values(scope)
-    yield from _plain_attribute(scope)
-    yield from _no_device(scope)
     yield from _moved_behind(scope)
     yield from _planted(scope)
 
@@ -56,31 +63,53 @@ def _huge(scope: Scope, value: ast.expr) -> ast.expr | None:
 
 def _values(scope: Scope) -> Iterator[Injection]:
     """MHA108 and MHA111: the value that scores are filled with."""
-    in_float = re.search(r"\.float\(\)|autocast|to\(torch\.float32\)", scope.code.text(scope.function))
     for call, _, value in _fills(scope):
         huge = _huge(scope, value)
         if huge is None:
-            continue
-        if not in_float and not re.match(r"^-?1e\+?\d+$", ast.unparse(huge)):
-            yield scope.injection("MHA108", "fill", call, scope.code.replaced(huge, "-1e9"))
+            continue  # the mistake is none: it is not known that the fill masks anything
+        assert isinstance(call.func, ast.Attribute)
+        if not _is_large(huge) and not _runs_in_float(scope):
+            cast = SCORES_CAST if _is_cast(scope, call.func.value) else ""
+            yield scope.injection("MHA108", "fill", call, scope.code.replaced(huge, "-1e9"), silent=cast)
         yield scope.injection("MHA111", "tiny", call, scope.code.replaced(huge, "-1e-9"))
-        if huge is value:
-            yield scope.injection("MHA111", "zero", call, scope.code.replaced(huge, "0"))
+        otherwise = MASKED_OTHERWISE if _masked_otherwise(scope, _last_softmax(scope), scope.statement(call)) else ""
+        yield scope.injection("MHA111", "zero", call, scope.code.replaced(huge, "0"), silent=otherwise)
     for call in scope.calls:  # torch.where(mask, scores, value)
         if last(call) != "where" or len(call.args) != 3 or not scope.weights:
             continue
         if not scope.leads(call.args[1], scope.is_scores) or scope.leads(call.args[1], scope.is_weights):
             continue
         huge = _huge(scope, call.args[2])
-        if huge is not None and huge is not call.args[2] and not in_float:
-            yield scope.injection("MHA108", "where", call, scope.code.replaced(huge, "-1e9"))
+        if huge is not None and not _is_large(huge):
+            yield scope.injection("MHA108", "where", call, scope.code.replaced(huge, "-1e9"), silent=ROUNDED)
+
+
+def _is_large(value: ast.expr) -> bool:
+    """The code has the finite number already, so that the mistake is none."""
+    return bool(re.match(r"^-?1e\+?\d+$", ast.unparse(value)))
+
+
+def _runs_in_float(scope: Scope) -> bool:
+    """Autocast is switched off, so that the mistake is none where queries and keys are cast before the product."""
+    return "enabled=False" in scope.code.text(scope.function)
+
+
+def _is_cast(scope: Scope, scores: ast.expr) -> bool:
+    """The scores were cast to float32 on their way here."""
+
+    def casts(node: ast.AST) -> bool:
+        if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
+            return False
+        to_float = node.func.attr == "float" or "torch.float32" in [ast.unparse(each) for each in node.args]
+        return to_float and scope.leads(node.func.value, scope.is_scores)
+
+    return scope.leads(scores, casts)
 
 
 def _inverted(scope: Scope) -> Iterator[Injection]:
-    """MHA106 where the mask is made of a triangle in this function, or in ``__init__`` as a buffer."""
+    """MHA106. The rule must speak where the mask is made of a triangle here, or in ``__init__`` as a buffer."""
     for call, mask, _ in _fills(scope):
-        if not _triangular(scope, mask):
-            continue
+        silent = "" if _triangular(scope, mask) else REGION_UNKNOWN
         match mask:
             case ast.UnaryOp(op=ast.Invert(), operand=inner):
                 edit = scope.code.replaced(mask, scope.code.text(inner))
@@ -90,8 +119,8 @@ def _inverted(scope: Scope) -> Iterator[Injection]:
                 inner = scope.code.text(mask)
                 edit = scope.code.replaced(mask, f"~{inner}.bool()" if not isinstance(mask, ast.Name) else f"~{inner}")
             case _:
-                continue
-        yield scope.injection("MHA106", "fill", call, edit)
+                edit = scope.code.replaced(mask, f"torch.logical_not({scope.code.text(mask)})")
+        yield scope.injection("MHA106", "fill", call, edit, silent=silent)
 
 
 def _triangular(scope: Scope, mask: ast.expr) -> bool:
@@ -116,57 +145,8 @@ def _buffer(scope: Scope, name: str) -> bool:
     return False
 
 
-# --- MHA110
-
-
-def _plain_attribute(scope: Scope) -> Iterator[Injection]:
-    """``self.register_buffer("mask", tensor)`` written ``self.mask = tensor``, in a class that attends."""
-    if scope.function.name != "__init__":
-        return
-    for call in scope.calls:
-        statement = scope.statement(call)
-        if last(call) != "register_buffer" or len(call.args) < 2 or not isinstance(statement, ast.Expr):
-            continue
-        name, value = call.args[0], call.args[1]
-        if not isinstance(name, ast.Constant) or not _MASK_NAME.search(str(name.value)):
-            continue
-        if not _made_here(scope, value) or not _read_elsewhere(scope, str(name.value)):
-            continue
-        edit = scope.code.replaced(statement, f"self.{name.value} = {scope.code.text(value)}")
-        yield scope.injection("MHA110", "plain attribute", statement, edit, reads=(f"self.{name.value}",))
-
-
-def _made_here(scope: Scope, value: ast.expr) -> bool:
-    for node in ast.walk(value):
-        if isinstance(node, ast.Call) and last(node) in _BUILDERS:
-            return True
-        if isinstance(node, ast.Name) and any(_made_here(scope, each) for each, _ in scope.values(node.id, node)):
-            return True
-    return False
-
-
-def _read_elsewhere(scope: Scope, name: str) -> bool:
-    return any(
-        isinstance(node, ast.Attribute) and node.attr == name and isinstance(node.ctx, ast.Load)
-        for node in ast.walk(scope.unit)
-    )
-
-
-def _no_device(scope: Scope) -> Iterator[Injection]:
-    """``device=x.device`` left out of a mask that is made where scores are."""
-    if not scope.attends:
-        return
-    for call in scope.calls:
-        device = named(call, "device")
-        if last(call) not in _BUILDERS or device is None or not call.args or "device" not in ast.unparse(device.value):
-            continue
-        assert isinstance(call.func, ast.Attribute)
-        if last(call) == "tensor" and not isinstance(call.args[0], ast.List):
-            continue  # a number may lie on the CPU
-        targets = [name for name, _, at in scope.assignments if at is scope.statement(call)]
-        if not is_library(call.func.value) or not any("mask" in name or "causal" in name for name in targets):
-            continue
-        yield scope.injection("MHA110", "no device", call, scope.code.without_argument(call, device))
+def _last_softmax(scope: Scope) -> ast.stmt:
+    return scope.statement(max(scope.weights, key=scope.code.start))
 
 
 # --- MHA107
@@ -184,8 +164,9 @@ def _moved_behind(scope: Scope) -> Iterator[Injection]:
             continue
         for value, statement in scope.values(of.id, call):
             mask = _masking(scope, of.id, value, statement)
-            if mask is None or _masked_before(scope, value):
+            if mask is None:
                 continue
+            silent = MASKED_BEFORE if _masked_otherwise(scope, softmax, statement) else ""
             outer = scope.parents[statement]
             guarded = isinstance(outer, ast.If) and len(outer.body) == 1 and not outer.orelse
             whole: ast.stmt = outer if guarded and isinstance(outer, ast.If) else statement
@@ -194,19 +175,22 @@ def _moved_behind(scope: Scope) -> Iterator[Injection]:
             made = f"{weights} = {weights}.masked_fill({mask}, 0.0)"
             lines = [f"if {code.text(outer.test)}:", f"    {made}"] if isinstance(outer, ast.If) and guarded else [made]
             form = "fill moved" if isinstance(value, ast.Call) else "additive mask, zeroed"
-            yield scope.injection("MHA107", form, softmax, code.line_deleted(whole), code.lines_after(softmax, *lines))
+            edits = (code.line_deleted(whole), code.lines_after(softmax, *lines))
+            yield scope.injection("MHA107", form, softmax, *edits, silent=silent)
             break
 
 
-def _masked_before(scope: Scope, masking: ast.expr) -> bool:
-    """Whether scores go through another fill, before or after this one: the rule is silent then, as RULES.md has it."""
-    fills = [call for call, *_ in _fills(scope)]
-    chosen = [
-        call
+def _masked_otherwise(scope: Scope, at: ast.stmt, masking: ast.stmt | None = None) -> bool:
+    """On each path to ``at``, another statement than ``masking`` fills scores, chooses among them, or adds to them."""
+    around = set(scope.around(at))
+    statements = [scope.statement(call) for call, *_ in _fills(scope)]
+    statements += [
+        scope.statement(call)
         for call in scope.calls
         if last(call) == "where" and any(scope.leads(arg, scope.is_scores) for arg in call.args)
     ]
-    return any(call is not masking for call in fills + chosen)
+    statements += [statement for statement, _ in scope.added_to_scores()]
+    return any(each is not masking and scope.parents[each] in around for each in statements)
 
 
 def _masking(scope: Scope, name: str, value: ast.expr, statement: ast.stmt) -> str | None:
@@ -250,7 +234,7 @@ def _planted(scope: Scope) -> Iterator[Injection]:
             continue
         taken = {name for name, _, _ in scope.assignments} | scope.parameters
         mask = next((each for each in ("causal_mask", "causal", "future") if each not in taken), "")
-        if not mask or not scope.could_be_causal:
+        if not mask or not scope.takes_masks:
             continue
         yield from _with_causal_mask(scope, statement, of.id, weights, mask)
 
@@ -265,12 +249,20 @@ def _with_causal_mask(scope: Scope, softmax: ast.stmt, a: str, weights: str, m: 
     def fill(where: str, value: str = 'float("-inf")') -> str:
         return f"{a} = {a}.masked_fill({where}, {value})"
 
+    otherwise = _masked_otherwise(scope, softmax)
+    softmaxed = next(each for each in scope.weights if scope.statement(each) is softmax)
+    scores = scope.softmaxed(softmaxed)
+    silences = {
+        "MHA107": MASKED_BEFORE if otherwise else "",
+        "MHA108": SCORES_CAST if scores is not None and _is_cast(scope, scores) else "",
+    }
+
     def planted(rule: str, form: str, wrong: list[str], right: list[str], after: tuple[str, ...] = ()) -> Injection:
         edits = (code.lines_before(softmax, *wrong),) if wrong else ()
         late = (code.lines_after(softmax, *after),) if after else ()
-        return scope.injection(
-            rule, f"planted, {form}", softmax, *edits, *late, base=(code.lines_before(softmax, *right),)
-        )
+        base = (code.lines_before(softmax, *right),)
+        silent = MASKED_OTHERWISE if form == "zero" and otherwise else silences.get(rule, "")
+        return scope.injection(rule, f"planted, {form}", softmax, *edits, *late, base=base, silent=silent)
 
     right = [future, fill(m)]
     lower = future.replace("torch.triu", "torch.tril").replace(", diagonal=1", "")
@@ -280,7 +272,7 @@ def _with_causal_mask(scope: Scope, softmax: ast.stmt, a: str, weights: str, m: 
     yield planted("MHA107", "multiplied", [], [past, fill(f"{m} == 0")], (past, f"{weights} = {weights} * {m}"))
     zeroed = f"{weights} = {weights}.masked_fill({m}, 0.0)"
     yield planted("MHA107", "zeroed", [future], right, (zeroed,))
-    if not re.search(r"\.float\(\)|autocast|to\(torch\.float32\)", code.text(scope.function)):
+    if not _runs_in_float(scope):
         yield planted("MHA108", "-1e9", [future, fill(m, "-1e9")], [future, fill(m, f"torch.finfo({a}.dtype).min")])
         yield planted("MHA108", "-1e10", [past, fill(f"{m} == 0", "-1e10")], [past, fill(f"{m} == 0")])
     yield planted("MHA110", "no device", [future.replace(f", device={a}.device", ""), fill(m)], right)

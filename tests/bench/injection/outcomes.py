@@ -16,7 +16,7 @@ from mha_lint.model.hints import input_hints
 from mha_lint.rules import codes
 from mha_lint.settings import Settings
 from mha_lint.validation import Job, Validator
-from tests.bench.injection.sites import Site
+from tests.bench.injection.sites import RULES, Site
 
 ELSEWHERE = frozenset({"MHA108", "MHA110"})  # what only float16 and CUDA show
 ROUNDING = 1e-5  # a quotient by a root rounds otherwise than the product with its inverse
@@ -52,7 +52,7 @@ class Outcome:
         if self.already:
             return "the right text is flagged"
         if not self.found:
-            return "missed"
+            return "silent by its page" if self.site.silent else "missed"
         if not self.runnable or self.back:
             return ""
         what = (
@@ -66,9 +66,9 @@ def measured(site: Site, fix: bool) -> Outcome:
     rule = site.injection.rule
     if rule not in codes():
         return Outcome(site, absent=True)
-    if _there(site, _findings(site.path, site.right, rule), right=True):
+    if _there(site, [each for each in _right_findings(site.path, site.right) if each.code == rule], right=True):
         return Outcome(site, already=True)
-    there = _there(site, _findings(site.path, site.wrong, rule))
+    there = _there(site, _findings(site.path, site.wrong, _settings(rule)))
     if not there or not fix:
         return Outcome(site, found=bool(there))
     told, why = changes(site)
@@ -143,9 +143,15 @@ def _span(finding: Finding) -> range:
 
 
 @lru_cache(maxsize=64)
-def _findings(path: Path, data: bytes, rule: str) -> list[Finding]:
+def _right_findings(path: Path, data: bytes) -> list[Finding]:
+    """Of all rules at once: sites of several rules have the same right text."""
+    return _findings(path, data, _all_settings())
+
+
+def _findings(path: Path, data: bytes, settings: Settings) -> list[Finding]:
+    """The findings of a text in the place of a file, so that what it imports from its project is followed."""
     try:
-        return list(lint(decode(path, data), _settings(rule), noqa=False).findings)
+        return list(lint(decode(path, data), settings, noqa=False).findings)
     except SourceError:
         return []
 
@@ -153,6 +159,11 @@ def _findings(path: Path, data: bytes, rule: str) -> list[Finding]:
 @cache
 def _settings(rule: str) -> Settings:
     return Settings(select=(rule,), unsafe_fixes=True, exclude=())
+
+
+@cache
+def _all_settings() -> Settings:
+    return Settings(select=RULES, unsafe_fixes=True, exclude=())
 
 
 def _hints(site: Site) -> dict[str, tuple[str | int | None, ...]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 
 from tests.bench.injection.code import (
     Edit,
@@ -15,11 +16,13 @@ from tests.bench.injection.code import (
     operands,
 )
 from tests.bench.injection.scope import Scope
+from tests.bench.injection.silence import BIASED, CONFIGURED, NORMALISED, NOT_LINEAR, ONE_HEAD
 
 _HEAD_WIDTH = re.compile(
     r"(^|[._])(head_dims?|dim_heads?|d_head|head_size|attention_head_size|d_k|d_kv|dk|head_width|dim_per_head|key_dim|kv_dim"
     r"|d_keys|hidden_size_per_attention_head|qk_head_dim|head_channels|head_features|per_head_dim)$"
     r"|^\(?(q|k|query|key|queries|keys)\w*\.(size\(-1\)|shape\[-1\])\)?$"
+    r"|^[\w.]+ *// *[\w.]*heads?$"
 )
 _MODEL_WIDTHS = (
     "embed_dim embed_dims hidden_size d_model n_embd dim hidden_dim inner_dim query_dim all_head_size all_head_dim"
@@ -27,17 +30,41 @@ _MODEL_WIDTHS = (
 ).split()
 _HEADS = "num_heads n_heads heads num_attention_heads n_head nhead num_head".split()
 _SCALE = re.compile(r"(scal(e|ing)|norm_factor|norm_fact|temperature|softmax_scale|inv_sqrt\w*|factor)$")
-# What gives the scores a scale of their own: normalised queries and keys, learned scales, YaRN.
-_EXPLAINED = re.compile(
-    r"q_norm|k_norm|query_norm|key_norm|norm_q|norm_k|qk_norm|normalize\(|logit_scale|mscale|rsqrt|cosine|temperature|l2norm|norm_query"
-    r"|softcap|RMSNorm|BatchNorm|WithBN|sigmoid|relative_position_bias|compute_bias"
+_NORM_OF_QUERIES = re.compile(
+    r"q_norm|k_norm|query_norm|key_norm|norm_q|norm_k|qk_norm|norm_query|cosine|WithBN|BatchNorm"
 )
+_NORM = re.compile(r"norm(alize)?\w*\(|l2norm|rsqrt", re.IGNORECASE)
+_QUERY = re.compile(r"(q|k|query|key|queries|keys)(_\w+)?$")
+_CAST = re.compile(r"\b(q|k|query|key|queries|keys)(_\w+)?\.(float\(\)|to\(torch\.float32\))")
+_SCALED_ANEW = re.compile(r"logit_scale|mscale|temperature|softcap")  # learned scales, YaRN
 
 
 def injections(scope: Scope) -> Iterator[Injection]:
     """The wrong scales that a function has room for."""
-    if not _EXPLAINED.search(scope.code.text(scope.unit)):
-        yield from _wrong_scale(scope)
+    silent = _silent_about_class(scope)
+    for injection in _wrong_scale(scope):
+        yield replace(injection, silent=silent or injection.silent)
+
+
+def _silent_about_class(scope: Scope) -> str:
+    """The reason for which the page says nothing of any scale in the class."""
+    text = scope.code.text(scope.unit)
+    if _NORM_OF_QUERIES.search(text) or _CAST.search(text) or _normalises_queries(scope):
+        return NORMALISED
+    return CONFIGURED if _SCALED_ANEW.search(text) else ""
+
+
+def _normalises_queries(scope: Scope) -> bool:
+    for node in ast.walk(scope.unit):
+        if not isinstance(node, ast.Assign) or not _NORM.search(ast.unparse(node.value)):
+            continue
+        for target in node.targets:
+            names = [name_of(each) for each in ast.walk(target)]
+            # in ``q, k = map(l2norm, (q, k))``, not in ``q = self.to_q(norm(x))``
+            given = {name_of(each) for each in ast.walk(node.value)}
+            if any(_QUERY.match(name) and name in given for name in names if name):
+                return True
+    return False
 
 
 # --- MHA104
@@ -48,9 +75,10 @@ def _wrong_scale(scope: Scope) -> Iterator[Injection]:
         found = _inverse_root(scope, node)
         if found is not None:
             assert isinstance(node, ast.BinOp)
-            reads = _scales_scores(scope, node)
-            if reads is None:
-                continue
+            told = _scales_scores(scope, node)
+            if told is None:
+                continue  # no attention: it is not known to scale scores
+            reads, silent = told
             width, inverse = found
             how = "" if not reads or any(_multiplies(method, reads[0]) for method in scope.others) else ", handed on"
             for kind, other in (
@@ -58,10 +86,9 @@ def _wrong_scale(scope: Scope) -> Iterator[Injection]:
                 ("heads", _at_hand(scope, node, _HEADS)),
             ):
                 if other and other != scope.code.text(width) and not _is(scope, width, other, node):
-                    yield scope.injection(
-                        "MHA104", f"{kind}{how}", node, scope.code.replaced(width, other), reads=reads
-                    )
-            yield scope.injection("MHA104", f"inverted{how}", node, inverse, reads=reads)
+                    edit = scope.code.replaced(width, other)
+                    yield scope.injection("MHA104", f"{kind}{how}", node, edit, reads=reads, silent=silent)
+            yield scope.injection("MHA104", f"inverted{how}", node, inverse, reads=reads, silent=silent)
         if isinstance(node, ast.BinOp):
             yield from _division(scope, node)
             yield from _left_out(scope, node)
@@ -82,22 +109,29 @@ def _inverse_root(scope: Scope, node: ast.AST) -> tuple[ast.expr, Edit] | None:
     return (width, inverse) if _HEAD_WIDTH.search(code.text(width)) else None
 
 
-def _scales_scores(scope: Scope, node: ast.expr) -> tuple[str, ...] | None:
-    """The attribute that an inverse root is put into, if it or the name it is put into scales scores; () for a name."""
+def _scales_scores(scope: Scope, node: ast.BinOp) -> tuple[tuple[str, ...], str] | None:
+    """The attribute that an inverse root is put into, () for a name, and the reason for which the rule is silent.
+
+    None where it is not known to scale scores.
+    """
+    product = scope.parents[node]
+    if isinstance(product, ast.BinOp) and isinstance(product.op, ast.Mult) and product.right is node:
+        return ((), "") if _scaled(scope, product, product.left) else None
     statement = scope.statement(node)
+    if not isinstance(statement, ast.Assign):
+        return None
     around = {type(each) for each in scope.around(node)}
-    if around & {ast.IfExp, ast.BoolOp, ast.Compare, ast.Call, ast.If}:
-        # a configured scale may come first; ``torch.matmul(q * d ** -0.5, k)`` is no assignment of a scale
+    chosen = around & {ast.IfExp, ast.BoolOp, ast.Compare, ast.Call, ast.If}  # a configured scale may come first
+    if statement.value is not node and not chosen:
         return None
-    if not isinstance(statement, ast.Assign) or statement.value is not node:
-        return None
+    silent = CONFIGURED if chosen else ""
     name = name_of(statement.targets[0])
     if not _SCALE.search(name):
         return None
     if name.startswith("self."):
         used = any(_multiplies(method, name) or _hands_on(method, name) for method in scope.others)
-        return (name,) if used else None
-    return () if scope.attends else None
+        return ((name,), silent) if used else None
+    return ((), silent) if scope.attends else None
 
 
 def _multiplies(scope: Scope, name: str) -> bool:
@@ -186,26 +220,21 @@ def _division(scope: Scope, node: ast.BinOp) -> Iterator[Injection]:
             yield scope.injection("MHA104", kind, node, code.replaced(width, other))
     slash = code.data.index(b"/", _closed(scope, scaled))
     yield scope.injection("MHA104", "inverted", node, Edit(slash, slash + 1, "*"))
-    if not _is_by_design(scope):
-        yield scope.injection("MHA104", "left out", node, _unscaled(scope, node, scaled))
+    yield scope.injection("MHA104", "left out", node, _unscaled(scope, node, scaled), silent=_silent_unscaled(scope))
 
 
-def _is_by_design(scope: Scope) -> bool:
-    """Whether attention with no scale may be meant: one head, or, as in T5, a bias beside the scores."""
-    if not re.search(r"head", scope.code.text(scope.unit), re.IGNORECASE):
-        return True
-    for node in scope.nodes:
-        match node:
-            case (
-                ast.BinOp(left=left, op=ast.Add(), right=right) | ast.AugAssign(target=left, op=ast.Add(), value=right)
-            ):
-                pair = (left, right)
-            case _:
-                continue
-        scores = [scope.leads(each, scope.is_scores) for each in pair]
-        if any(scores) and not any("mask" in scope.code.text(each) for each in pair):
-            return True
-    return False
+def _silent_unscaled(scope: Scope) -> str:
+    """The reason for which the page says nothing of scores that are not scaled at all."""
+    text = scope.code.text(scope.unit)
+    if not re.search(r"head", text, re.IGNORECASE):
+        return ONE_HEAD
+    if any("mask" not in scope.code.text(added) for _, added in scope.added_to_scores()):
+        return BIASED
+    if re.search(r"relative_position_bias|compute_bias", text):
+        return BIASED
+    is_given = scope.unit is scope.function and any(_QUERY.match(each) for each in scope.parameters)
+    no_layer = isinstance(scope.unit, ast.ClassDef) and not re.search(r"Linear|_proj|Dense", text)
+    return NOT_LINEAR if is_given or no_layer else ""
 
 
 def _closed(scope: Scope, node: ast.expr) -> int:
@@ -244,8 +273,9 @@ def _left_out(scope: Scope, node: ast.BinOp) -> Iterator[Injection]:
         case ast.BinOp(left=scaled, op=ast.Mult(), right=(ast.Name() | ast.Attribute()) as scale) if _SCALE.search(
             code.text(scale)
         ):
-            if _scaled(scope, node, scaled) and not _set_to_one(scope, scale) and not _is_by_design(scope):
-                yield scope.injection("MHA104", "left out", node, _unscaled(scope, node, scaled))
+            if _scaled(scope, node, scaled) and not _is_one(scope, scale):
+                silent = _silent_unscaled(scope)
+                yield scope.injection("MHA104", "left out", node, _unscaled(scope, node, scaled), silent=silent)
 
 
 def _unscaled(scope: Scope, node: ast.BinOp, scaled: ast.expr) -> Edit:
@@ -260,10 +290,12 @@ def _unscaled(scope: Scope, node: ast.BinOp, scaled: ast.expr) -> Edit:
     return Edit(_closed(scope, scaled), scope.code.end(node), "")
 
 
-def _set_to_one(scope: Scope, scale: ast.expr) -> bool:
-    """Whether there may be no scale by the class's own defaults: then it proves nothing that it is missing."""
-    name = scope.code.text(scale)
-    text = scope.code.text(scope.unit)
-    return not name.startswith("self.") or bool(
-        re.search(rf"{re.escape(name)} = (1|1\.0|None|scale|scaling|scale_\w+|qk_scale.*)\n", text)
-    )
+def _is_one(scope: Scope, scale: ast.expr) -> bool:
+    """The class sets the scale to 1 and to nothing else, so that the mistake is none."""
+    name = name_of(scale)
+    values = [
+        node.value
+        for node in ast.walk(scope.unit)
+        if isinstance(node, ast.Assign) and any(name_of(target) == name for target in node.targets)
+    ]
+    return bool(values) and all(_number(value) == 1 for value in values)

@@ -27,11 +27,6 @@ _KEEPS = frozenset(
     "masked_fill masked_fill_ float half to type_as contiguous clone transpose permute view reshape unsqueeze squeeze"
     " dropout dropout_ clamp add add_ mul mul_ div div_ where flatten unflatten softmax split_heads nan_to_num".split()
 )
-_NOT_CAUSAL = re.compile(
-    r"xca|cross|class_?att|pool|covariance|channel|region|reduc|subsampl|linear|global|memory|perceiver|resampl|address|lepe|edge",
-    re.IGNORECASE,
-)
-_OTHER_SEQUENCE = re.compile(r"context|key_value_states|kv|key$|keys$|memory|y$|source|latents|media|x_kv")
 
 
 @dataclass(frozen=True)
@@ -56,7 +51,18 @@ class Scope:
 
     @cached_property
     def nodes(self) -> list[ast.AST]:
-        return list(ast.walk(self.function))
+        """What can be reached: in what stands behind ``assert False`` or a ``raise``, a mistake would be none."""
+        found: list[ast.AST] = []
+        todo: list[ast.AST] = [self.function]
+        while todo:
+            node = todo.pop(0)
+            found.append(node)
+            for _, value in ast.iter_fields(node):
+                if isinstance(value, list):
+                    todo += [each for each in _up_to_the_end(value) if isinstance(each, ast.AST)]
+                elif isinstance(value, ast.AST):
+                    todo.append(value)
+        return found
 
     @cached_property
     def calls(self) -> list[ast.Call]:
@@ -142,6 +148,8 @@ class Scope:
     # --- roles
 
     def is_softmax(self, node: ast.AST) -> bool:
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name):
+            return node.func.id in ("softmax", "stable_softmax") and bool(node.args)
         if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
             return False
         owner = isinstance(node.func.value, ast.Name) and node.func.value.id == "self"
@@ -158,6 +166,8 @@ class Scope:
 
     def softmaxed(self, call: ast.Call) -> ast.expr | None:
         """What a softmax is taken of."""
+        if isinstance(call.func, ast.Name):
+            return call.args[0]
         assert isinstance(call.func, ast.Attribute)
         value = call.func.value
         if is_library(value) or (isinstance(value, ast.Name) and value.id == "self"):
@@ -165,8 +175,10 @@ class Scope:
         return value
 
     def is_scores(self, node: ast.AST) -> bool:
-        """A product whose operands are no attention weights."""
-        return is_product(node) and not any(self.leads(each, self.is_softmax) for each in operands(node))
+        """A product whose operands are no attention weights, and which is no learned map, as ``x @ self.weight``."""
+        if not is_product(node) or any(self.leads(each, self.is_softmax) for each in operands(node)):
+            return False
+        return not any(_is_own(each) for each in operands(node)[1:2])
 
     def is_weights(self, node: ast.AST) -> bool:
         if not (isinstance(node, ast.Call) and self.is_softmax(node)):
@@ -197,19 +209,36 @@ class Scope:
     def sdpa(self) -> list[ast.Call]:
         """The calls of torch's own: ``self.scaled_dot_product_attention`` may be anything."""
         named = [call for call in self.calls if last(call) == SDPA and len(call.args) >= 2]
-        return [call for call in named if not isinstance(call.func, ast.Attribute) or is_library(call.func.value)]
+        return [
+            call
+            for call in named
+            if (is_library(call.func.value) if isinstance(call.func, ast.Attribute) else self.code.has_torch_sdpa)
+        ]
 
     @cached_property
-    def could_be_causal(self) -> bool:
-        """Whether a causal mask makes sense: tokens attend to tokens of their own sequence, in several heads."""
-        text = self.code.text(self.unit)
-        names = f"{self.unit.name} {self.function.name}"
-        return (
-            "torch" in self.code.module_names
-            and "head" in text.lower()
-            and not _NOT_CAUSAL.search(names)
-            and (self.unit is self.function or not any(_OTHER_SEQUENCE.match(each) for each in self.parameters))
-        )
+    def takes_masks(self) -> bool:
+        """The planted lines say ``torch``, so the module has to import it."""
+        return "torch" in self.code.module_names
+
+    @cached_property
+    def is_called(self) -> bool:
+        """Another method of the class calls this one."""
+        return any(last(call) == self.function.name for other in self.others for call in other.calls)
+
+    def added_to_scores(self) -> Iterator[tuple[ast.stmt, ast.expr]]:
+        """What is added to scores before their softmax, with the statement that adds it."""
+        for node in self.nodes:
+            match node:
+                case ast.BinOp(left=left, op=ast.Add(), right=right):
+                    pass
+                case ast.AugAssign(target=left, op=ast.Add(), value=right):
+                    pass
+                case _:
+                    continue
+            for one, other in ((left, right), (right, left)):
+                are_scores = self.leads(one, self.is_scores) and not self.leads(one, self.is_weights)
+                if are_scores and not self.leads(other, self.is_scores):
+                    yield self.statement(right), other
 
     @cached_property
     def attends(self) -> bool:
@@ -237,9 +266,30 @@ class Scope:
         *edits: Edit,
         base: tuple[Edit, ...] = (),
         reads: tuple[str, ...] = (),
+        silent: str = "",
     ) -> Injection:
         where = self.where(*reads)
-        return Injection(rule, form, self.unit.name, self.symbol, at.lineno, where, edits, base)
+        return Injection(rule, form, self.unit.name, self.symbol, at.lineno, where, edits, base, silent)
+
+
+def _up_to_the_end(block: list[object]) -> list[object]:
+    """The items of a list, or the statements of a block up to one that ends it."""
+    for index, each in enumerate(block):
+        fails = isinstance(each, ast.Assert) and isinstance(each.test, ast.Constant) and not each.test.value
+        if fails or isinstance(each, (ast.Raise, ast.Return)):
+            return block[: index + 1]
+    return block
+
+
+def _is_own(node: ast.expr) -> bool:
+    """An attribute of self, in another layout or a part of it."""
+    while not name_of(node).startswith("self."):
+        match node:
+            case ast.Call(func=ast.Attribute(value=value)) | ast.Attribute(value=value) | ast.Subscript(value=value):
+                node = value
+            case _:
+                return False
+    return not isinstance(node, ast.Call)
 
 
 def scopes(code: Code) -> Iterator[list[Scope]]:

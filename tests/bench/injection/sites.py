@@ -9,14 +9,14 @@ import re
 import subprocess
 import sys
 import zipfile
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from os import environ
 from pathlib import Path
 
-from tests.bench.injection import fused, interfaces, layouts, masks, scale, weights
+from tests.bench.injection import devices, fused, interfaces, layouts, masks, patterns, scale, weights
 from tests.bench.injection.code import Edit, Injection, edited, parsed
 from tests.bench.injection.scope import Scope, scopes
 
@@ -37,6 +37,11 @@ class Site:
     injection: Injection
     rows: tuple[range, ...]
     digest: str
+
+    @property
+    def silent(self) -> str:
+        """The reason for which the rule says nothing of it, in the words of its page; "" where it must speak."""
+        return self.injection.silent
 
     @property
     def right(self) -> bytes:
@@ -64,26 +69,46 @@ def sites(packages: Iterable[str], rules: frozenset[str], pool: Executor) -> lis
 def drawn(found: list[Site], limit: int, seed: int) -> list[Site]:
     """At most two sites of different forms a class and rule, and at most ``limit`` classes a rule.
 
-    Where a class has sites as it is, no mask is planted in it; classes that have some come first. Which ones is drawn
-    by ``seed`` and by the names of file and class alone.
+    The packages take turns, so that a large one leaves room for the others. Where a class has sites as it is that the
+    rule must find, no mask is planted in it; classes that have some come first in their package. Sites about which the
+    rule is silent are drawn like the others. Which ones is drawn by ``seed`` and by the names of file and class alone.
     """
     classes: dict[tuple[str, Path, str], list[Site]] = defaultdict(list)
     for site in found:
         classes[site.injection.rule, site.path, site.injection.unit].append(site)
-    chosen: dict[str, list[tuple[bool, float, list[Site]]]] = defaultdict(list)
+    chosen: dict[str, list[_Drawn]] = defaultdict(list)
     for (rule, path, unit), here in classes.items():
         draw = random.Random(f"{seed} {rule} {path.name} {unit}")
         natural = [site for site in here if not site.injection.planted]
-        mixed = draw.sample(natural or here, len(natural or here))
-        by_form = {site.injection.form: site for site in mixed}
-        two = list(by_form.values())[:2]
-        chosen[rule].append((not natural, draw.random(), two))
-    return [
-        site
-        for rule in sorted(chosen)
-        for _, _, two in sorted(chosen[rule], key=lambda each: each[:2])[: limit or None]
-        for site in two
-    ]
+        is_enough = any(not site.silent for site in natural)
+        pool = natural if is_enough else here
+        by_form = {site.injection.form: site for site in draw.sample(pool, len(pool))}
+        chosen[rule].append(_Drawn(not is_enough, draw.random(), list(by_form.values())[:2]))
+    kept: list[Site] = []
+    for rule in sorted(chosen):
+        for each in _in_turns(chosen[rule])[: limit or None]:
+            kept += each.sites
+    return kept
+
+
+@dataclass(frozen=True, slots=True)
+class _Drawn:
+    """The sites of one class that are drawn, and its place among the classes of its package."""
+
+    late: bool
+    lot: float
+    sites: list[Site]
+
+
+def _in_turns(classes: list[_Drawn]) -> list[_Drawn]:
+    """The first class of each package, then the second of each, and so on; within a turn by lot."""
+    taken: Counter[str] = Counter()
+    turns: list[tuple[int, float, _Drawn]] = []
+    for each in sorted(classes, key=lambda each: (each.late, each.lot)):
+        package = each.sites[0].package
+        turns.append((taken[package], each.lot, each))
+        taken[package] += 1
+    return [each for _, _, each in sorted(turns, key=lambda turn: turn[:2])]
 
 
 def by_form(found: list[Site], limit: int, seed: int) -> list[Site]:
@@ -139,7 +164,7 @@ def injections_of(
     code = parsed(path, data)
     for group in scopes(code) if code else ():
         for scope in group:
-            for part in (layouts, weights, scale, masks, fused, interfaces):
+            for part in (layouts, patterns, weights, scale, devices, masks, fused, interfaces):
                 for injection in part.injections(scope):
                     if injection.rule in rules and _is_python(scope, injection):
                         yield scope.unit, injection

@@ -6,8 +6,19 @@ import ast
 import re
 from collections.abc import Iterator
 
-from tests.bench.injection.code import Injection, integer, is_library, keyword, last, name_of, named
+from tests.bench.injection.code import (
+    Injection,
+    integer,
+    is_library,
+    is_product,
+    keyword,
+    last,
+    name_of,
+    named,
+    operands,
+)
 from tests.bench.injection.scope import Scope
+from tests.bench.injection.silence import KEYS_UNKNOWN, NORMALISED_AGAIN, RATE_IS_GIVEN, RATE_IS_ZERO
 
 
 def injections(scope: Scope) -> Iterator[Injection]:
@@ -35,7 +46,8 @@ def _ungated_dropout(scope: Scope) -> Iterator[Injection]:
             gated, form = earlier[0][0], "sdpa, statement before"
         open_ = _gate(gated)
         if open_ is not None:
-            yield scope.injection("MHA103", form, gated, scope.code.replaced(gated, scope.code.text(open_)))
+            edit = scope.code.replaced(gated, scope.code.text(open_))
+            yield scope.injection("MHA103", form, gated, edit, silent=_silent_about(scope, open_))
     for call in scope.calls:
         if last(call) != "dropout" or not (isinstance(call.func, ast.Attribute) and is_library(call.func.value)):
             continue
@@ -45,10 +57,43 @@ def _ungated_dropout(scope: Scope) -> Iterator[Injection]:
         if training is None or "training" not in ast.unparse(training.value):
             continue
         rate = keyword(call, "p") or (call.args[1] if len(call.args) > 1 else None)
-        if isinstance(rate, ast.Name) and rate.id in scope.parameters:
-            continue  # whoever calls the function may have gated it
-        yield scope.injection("MHA103", "functional, no training", call, scope.code.without_argument(call, training))
-        yield scope.injection("MHA103", "functional, True", call, scope.code.replaced(training.value, "True"))
+        silent = _silent_about(scope, rate)
+        without, always = scope.code.without_argument(call, training), scope.code.replaced(training.value, "True")
+        yield scope.injection("MHA103", "functional, no training", call, without, silent=silent)
+        yield scope.injection("MHA103", "functional, True", call, always, silent=silent)
+
+
+def _silent_about(scope: Scope, rate: ast.expr | None) -> str:
+    """The reason for which the page says nothing of a rate."""
+    if isinstance(rate, ast.Name) and rate.id in scope.parameters:
+        return "" if _is_handed_a_rate(scope, rate.id) else RATE_IS_GIVEN
+    name = "" if rate is None else name_of(rate)
+    if not name.startswith("self."):
+        return ""
+    values = [
+        node.value
+        for node in ast.walk(scope.unit)
+        if isinstance(node, ast.Assign) and any(name_of(target) == name for target in node.targets)
+    ]
+    zero = [isinstance(value, ast.Constant) and value.value == 0 for value in values]
+    return RATE_IS_ZERO if zero and all(zero) else ""
+
+
+def _is_handed_a_rate(scope: Scope, parameter: str) -> bool:
+    """A call in the file gives the parameter an attribute of a class, which nothing gates."""
+    spec = scope.function.args
+    names = [each.arg for each in (*spec.posonlyargs, *spec.args)]
+    if names[:1] == ["self"]:
+        names = names[1:]
+    for call in ast.walk(scope.code.tree):
+        if not isinstance(call, ast.Call) or last(call) != scope.function.name:
+            continue
+        given = keyword(call, parameter)
+        if given is None and parameter in names and names.index(parameter) < len(call.args):
+            given = call.args[names.index(parameter)]
+        if given is not None and name_of(given).startswith("self."):
+            return True
+    return False
 
 
 def _gate(node: ast.expr) -> ast.expr | None:
@@ -63,7 +108,11 @@ def _gate(node: ast.expr) -> ast.expr | None:
     if not ast.unparse(asked).endswith("training"):
         return None
     kept, other = (node.orelse, node.body) if negated else (node.body, node.orelse)
-    return kept if isinstance(other, ast.Constant) and other.value == 0 and not isinstance(kept, ast.Constant) else None
+    if not isinstance(other, ast.Constant) or other.value != 0:
+        return None
+    if isinstance(kept, ast.Constant) and kept.value == 0:
+        return None  # the mistake is none: a rate of 0 drops nothing
+    return kept
 
 
 # --- MHA105
@@ -71,21 +120,38 @@ def _gate(node: ast.expr) -> ast.expr | None:
 
 def _wrong_softmax(scope: Scope) -> Iterator[Injection]:
     for call in scope.weights:
-        assert isinstance(call.func, ast.Attribute)
         if name_of(call.func).startswith("self."):
-            continue
-        of_library = is_library(call.func.value)
+            continue  # it is written into the constructor
+        of_library = isinstance(call.func, ast.Name) or (
+            isinstance(call.func, ast.Attribute) and is_library(call.func.value)
+        )
         positional = call.args[1:2] if of_library else call.args[:1]
         dim = keyword(call, "dim") or (positional[0] if positional else None)
-        if dim is None or integer(dim) != -1:
+        if dim is None or integer(dim) not in (-1, 3):
             continue
-        others = ["1", "-2", *(["2"] if _four_dims(scope, call) else [])]
+        silent = _silent_about_dim(scope, call)
+        others = ["1", "-2", *(["2"] if integer(dim) == 3 or _four_dims(scope, call) else [])]
         for other in others:
-            yield scope.injection("MHA105", f"dim {other}", call, scope.code.replaced(dim, other))
-        if of_library and named(call, "dim") is not None:
+            yield scope.injection("MHA105", f"dim {other}", call, scope.code.replaced(dim, other), silent=silent)
+        if isinstance(call.func, ast.Attribute) and of_library and named(call, "dim") is not None:
             without = scope.code.without_argument(call, next(each for each in call.keywords if each.arg == "dim"))
-            yield scope.injection("MHA105", "no dim", call, without)
+            yield scope.injection("MHA105", "no dim", call, without, silent=silent)
     yield from _wrong_softmax_layer(scope)
+
+
+def _silent_about_dim(scope: Scope, softmax: ast.Call) -> str:
+    """The reason for which the page says nothing of the dimension that these weights are along."""
+
+    def is_this(node: ast.AST) -> bool:
+        return node is softmax
+
+    for node in scope.nodes:
+        is_quotient = isinstance(node, ast.BinOp) and isinstance(node.op, ast.Div)
+        if is_quotient and scope.leads(node.left, is_this) and ".sum(" in ast.unparse(node.right):
+            return NORMALISED_AGAIN
+    products = [node for node in scope.nodes if is_product(node)]
+    summed = any(scope.leads(each, is_this) for product in products for each in operands(product))
+    return "" if summed or scope.is_called else KEYS_UNKNOWN
 
 
 def _four_dims(scope: Scope, call: ast.Call) -> bool:
@@ -107,7 +173,7 @@ def _wrong_softmax_layer(scope: Scope) -> Iterator[Injection]:
         if name not in weighing or not isinstance(value, ast.Call) or last(value) != "Softmax":
             continue
         dim = keyword(value, "dim") or (value.args[0] if value.args else None)
-        if dim is None or integer(dim) != -1:
+        if dim is None or integer(dim) not in (-1, 3):
             continue
         for other in ("1", "-2"):
             yield scope.injection(

@@ -1,0 +1,53 @@
+"""The reasons, in the words of the rules' pages, for which a rule is silent about a mistake on purpose.
+
+Each reason stands in docs/rules, on the page of its rule. A site with a reason is counted, in a column of its own.
+"""
+
+from __future__ import annotations
+
+ONE_TOKEN_OR_HEAD = "there is one token, or one head"
+NO_ATTENTION = "What is viewed is not a projection, or has nothing to do with attention"
+RATE_IS_GIVEN = (
+    "is not known to be a rate of the class: a parameter of the function,"
+    " unless a caller in the file hands it such a rate"
+)
+RATE_IS_ZERO = "The rate is 0 wherever the class sets it"
+CONFIGURED = "The scale is learned, configured, or anything that this rule does not know to be wrong"
+NORMALISED = "Queries or keys are normalised (cosine attention, QK-norm), or cast to float32 before the product"
+BIASED = "Not scaled: a bias is added to the scores (T5 folds the scale into its initialisation)"
+ONE_HEAD = "there is one head"
+NOT_LINEAR = "queries and keys are not linear maps, with nothing but a change of layout between"
+NORMALISED_AGAIN = "The weights are normalised again afterwards"
+KEYS_UNKNOWN = "It is not known which dimension is the keys'"
+REGION_UNKNOWN = "It isn't known which region the mask marks: a mask that is given, or a window"
+MASKED_BEFORE = (
+    "The scores were masked before the softmax as well on every path through the code, or something was added to them,"
+    " which may be a mask"
+)
+SCORES_CAST = "The scores were cast to float32 on the way"
+ROUNDED = "these round to minus infinity in float16, and raise nothing"
+LENGTHS_ASKED = (
+    "The flag, or the path, depends on the lengths, on whether there is a cache, or on the stage of decoding"
+)
+QUERIES_CACHED = "The queries come from the cache too"
+MOVED = "The tensor is moved, by `.to(…)`, `type_as`, `.cuda()`, on every path, or a condition asks for the device"
+INDEXED = "The tensor has no dimension, or the code only indexes with it or copies from it"
+OWN_MOVE = "the class has a `to`, `cuda` or `_apply` of its own"
+MASKED_OTHERWISE = "Scores that are filled with 0 were masked in another way as well, on every path through the code"
+NUMBERS_UNKNOWN = "The numbers in it are not known to be 0 and 1: a mask that is given, a learned bias"
+
+REASONS: dict[str, tuple[str, ...]] = {
+    "MHA101": (ONE_TOKEN_OR_HEAD,),
+    "MHA102": (NO_ATTENTION,),
+    "MHA103": (RATE_IS_GIVEN, RATE_IS_ZERO),
+    "MHA104": (CONFIGURED, NORMALISED, BIASED, ONE_HEAD, NOT_LINEAR),
+    "MHA105": (NORMALISED_AGAIN, KEYS_UNKNOWN),
+    "MHA106": (REGION_UNKNOWN,),
+    "MHA107": (MASKED_BEFORE,),
+    "MHA108": (SCORES_CAST, ROUNDED),
+    "MHA109": (LENGTHS_ASKED, QUERIES_CACHED),
+    "MHA110": (MOVED, INDEXED, OWN_MOVE),
+    "MHA111": (MASKED_OTHERWISE,),
+    "MHA112": (),
+    "MHA113": (NUMBERS_UNKNOWN,),
+}
