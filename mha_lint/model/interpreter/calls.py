@@ -35,6 +35,7 @@ from mha_lint.model.values import (
 from mha_lint.syntax.words import names_said
 from mha_lint.vocabulary import CACHE
 
+_OF_ATTENTION = frozenset({"attn_mask", "dropout_p", "is_causal", "scale", "enable_gqa"})
 _RESHAPING_IN_PLACE = frozenset(
     "transpose_ swapaxes_ swapdims_ t_ squeeze_ unsqueeze_ resize_ resize_as_ set_ as_strided_".split()
 )
@@ -149,6 +150,11 @@ def register_buffer(call: Call) -> None:
     match call.args:
         case (Const(str(name)), Tensor(mask=Mask(uniform=False)) as tensor, *_):
             call.state.attributes[name] = replace(tensor, homes=())
+
+
+def is_like_torch(call: Call) -> bool:
+    """The call gives what torch's ``scaled_dot_product_attention`` takes: three tensors, and more by its names."""
+    return len(call.args) == 3 and call.keywords.keys() <= _OF_ATTENTION
 
 
 def _append(run: Run, receiver: Sequence | Repeated, call: Call) -> Value:
