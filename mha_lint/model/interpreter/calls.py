@@ -8,7 +8,7 @@ from mha_lint.model import einops_api, layers, operations
 from mha_lint.model.interpreter import assignment
 from mha_lint.model.interpreter.builtins import BUILTINS
 from mha_lint.model.keys import part
-from mha_lint.model.marks import Mask
+from mha_lint.model.marks import Mask, Masking
 from mha_lint.model.operations import OPERATIONS, as_masks
 from mha_lint.model.operations.devices import met
 from mha_lint.model.records import replace
@@ -20,6 +20,7 @@ from mha_lint.model.values import (
     Const,
     Function,
     Instance,
+    Int,
     Leading,
     Repeated,
     Self,
@@ -33,7 +34,7 @@ from mha_lint.model.values import (
     as_tensor,
 )
 from mha_lint.syntax.words import names_said
-from mha_lint.vocabulary import CACHE
+from mha_lint.vocabulary import CACHE, NEIGHBOURS, is_said
 
 _OF_ATTENTION = frozenset({"attn_mask", "dropout_p", "is_causal", "scale", "enable_gqa"})
 _RESHAPING_IN_PLACE = frozenset(
@@ -99,6 +100,8 @@ def call_method(run: Run, receiver: Value, name: str, call: Call) -> Value:
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
             assignment.assign(run, node.func.value, Unknown(run.key(node)), call.state)
         return Unknown(run.key(call.node))
+    if isinstance(receiver, Int) and name == "sum":
+        receiver = Unknown(run.key(call.node))  # two unknown tensors multiplied are taken for sizes
     if isinstance(receiver, (Tensor, Unknown)):
         operation = OPERATIONS.get(name)
         if operation is not None:
@@ -195,6 +198,8 @@ def call_qualified(run: Run, name: str, call: Call) -> Value:
     if name.startswith("torch.nn.") and name.count(".") == 2 and name.rpartition(".")[2][:1].isupper():
         built = layers.build(name.rpartition(".")[2], _as_call(call), call.args, call.keywords, call.state)
         return Unknown(run.key(call.node)) if built == NOTHING else built
+    if is_said(NEIGHBOURS, name):
+        return Tensor(key=run.key(call.node), roles=frozenset({"weights"}), masked=frozenset({Masking("unknown")}))
     for prefix in _TORCH_PREFIXES:
         if name.startswith(prefix):
             operation = OPERATIONS.get(name.removeprefix(prefix))

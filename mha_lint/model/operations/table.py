@@ -122,13 +122,13 @@ def _product_and_sum(name: str, *, masked: MaskedRule) -> Op:
     )  # fmt: skip
 
 
-def _reduced(*names: str, mask: MaskRule, masked: MaskedRule, watched: bool) -> Op:
+def _reduced(*names: str, mask: MaskRule, masked: MaskedRule) -> Op:
     """An operation whose result's shape nobody has asked for so far."""
     return Op(
         names=names, sign=None, attribute=False, in_place=False,
         shape=questions.somehow, scale=scales.kept,
         mask=mask, begins_mask=False, masked=masked, single=masking.any_single,
-        device=Device.FIRST, watched=watched,
+        device=Device.FIRST, watched=False,
     )  # fmt: skip
 
 
@@ -217,7 +217,7 @@ ROWS: tuple[Op, ...] = (
     ),
     Op(
         names=("mul", "multiply"), sign=ast.Mult, attribute=False, in_place=True,
-        shape=pointwise.of_two, scale=scales.times,
+        shape=products.paired, scale=scales.times,
         mask=as_masks.multiplied, begins_mask=False, masked=masking.multiplied, single=masking.any_single,
         device=Device.SHAPE, watched=True,
     ),
@@ -275,21 +275,26 @@ ROWS: tuple[Op, ...] = (
         mask=as_masks.lost, begins_mask=False, masked=masking.kept, single=masking.any_single,
         device=Device.FIRST, watched=False,
     ),
-    _reduced("sum", mask=as_masks.lost, masked=masking.ended, watched=True),
-    _reduced("mean", mask=as_masks.lost, masked=masking.ended, watched=False),
-    _reduced("cumsum", mask=as_masks.lost, masked=masking.ended, watched=False),
-    _reduced("norm", mask=as_masks.lost, masked=masking.ended, watched=False),
-    _reduced("std", mask=as_masks.lost, masked=masking.kept, watched=False),
-    _reduced("var", mask=as_masks.lost, masked=masking.kept, watched=False),
-    _reduced("amax", mask=as_masks.lost, masked=masking.kept, watched=False),
-    _reduced("amin", mask=as_masks.lost, masked=masking.kept, watched=False),
-    _reduced("logsumexp", mask=as_masks.lost, masked=masking.kept, watched=False),
-    _reduced("tril", mask=as_masks.lower_triangle, masked=masking.kept, watched=False),
-    _reduced("triu", mask=as_masks.upper_triangle, masked=masking.kept, watched=False),
-    _reduced("flip", mask=as_masks.lost, masked=masking.kept, watched=False),
-    _reduced("roll", mask=as_masks.lost, masked=masking.kept, watched=False),
-    _reduced("gather", mask=as_masks.lost, masked=masking.kept, watched=False),
-    _reduced("index_select", mask=as_masks.lost, masked=masking.kept, watched=False),
+    Op(
+        names=("sum",), sign=None, attribute=False, in_place=False,
+        shape=products.summed, scale=scales.kept,
+        mask=as_masks.lost, begins_mask=False, masked=masking.ended, single=masking.any_single,
+        device=Device.FIRST, watched=True,
+    ),
+    _reduced("mean", mask=as_masks.lost, masked=masking.ended),
+    _reduced("cumsum", mask=as_masks.lost, masked=masking.ended),
+    _reduced("norm", mask=as_masks.lost, masked=masking.ended),
+    _reduced("std", mask=as_masks.lost, masked=masking.kept),
+    _reduced("var", mask=as_masks.lost, masked=masking.kept),
+    _reduced("amax", mask=as_masks.lost, masked=masking.kept),
+    _reduced("amin", mask=as_masks.lost, masked=masking.kept),
+    _reduced("logsumexp", mask=as_masks.lost, masked=masking.kept),
+    _reduced("tril", mask=as_masks.lower_triangle, masked=masking.kept),
+    _reduced("triu", mask=as_masks.upper_triangle, masked=masking.kept),
+    _reduced("flip", mask=as_masks.lost, masked=masking.kept),
+    _reduced("roll", mask=as_masks.lost, masked=masking.kept),
+    _reduced("gather", mask=as_masks.lost, masked=masking.kept),
+    _reduced("index_select", mask=as_masks.lost, masked=masking.kept),
     # copies
     Op(
         names=("contiguous",), sign=None, attribute=False, in_place=False,
