@@ -50,6 +50,7 @@ OTHER_STRIDES = re.compile(r"(?<![a-z])(?:tpu|xla)(?![a-z])", re.IGNORECASE)  # 
 TYPE = re.compile(r"^(?:dtype|bfloat16|float\d*|half|double|bool|u?int\d*|long|short)$")
 LOWER_PRECISION = re.compile(r"float16|half|bfloat16|dtype|type_as")
 PRECISION = re.compile(r"dtype|half|fp16|float16|float32|bf16|precision|autocast", re.IGNORECASE)
+AUTOCAST = re.compile(r"autocast|custom_fwd")
 MODE = re.compile(r"train|eval|infer|determin|grad_enabled", re.IGNORECASE)  # whether this is training
 WITHOUT_GRADIENTS = re.compile(r"no_grad|inference_mode")  # contexts and decorators
 STAGE = re.compile(r"prefill|prompt|decod|increment|first|empty|step|generat", re.IGNORECASE)  # of generation

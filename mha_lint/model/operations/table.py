@@ -104,11 +104,11 @@ def _joined(*names: str, shape: Transfer) -> Op:
 
 
 def _product(*names: str, sign: type[ast.AST] | None, shape: Transfer, watched: bool) -> Op:
-    """A matrix product, whose shape function tells the scale of scores."""
+    """A matrix product, whose shape function tells the scale of scores. Under autocast it is in half precision."""
     return Op(
         names=names, sign=sign, attribute=False, in_place=False,
         shape=shape, scale=scales.kept,
-        mask=as_masks.lost, begins_mask=False, masked=masking.ended, single=masking.any_single,
+        mask=as_masks.lost, begins_mask=False, masked=masking.ended, single=masking.no_single,
         device=Device.MEETS, watched=watched,
     )  # fmt: skip
 
@@ -117,7 +117,7 @@ def _product_and_sum(name: str, *, masked: MaskedRule) -> Op:
     return Op(
         names=(name,), sign=None, attribute=False, in_place=False,
         shape=products.baddbmm, scale=scales.by_alpha,
-        mask=as_masks.lost, begins_mask=False, masked=masked, single=masking.any_single,
+        mask=as_masks.lost, begins_mask=False, masked=masked, single=masking.no_single,
         device=Device.MEETS, watched=False,
     )  # fmt: skip
 
