@@ -37,6 +37,7 @@ EARLIER = re.compile(r"cache|past|prev|history|(?<![a-z])mems?(?![a-z])", re.IGN
 ALLOCATED = re.compile(r"cached?(?![a-z])|(?<![a-z])cached?", re.IGNORECASE)  # a cache that is as large as it will be
 ROTATION = re.compile(r"(?:^|_)(?:cos|sin|freqs?)(?:$|_)", re.IGNORECASE)  # what a rotation multiplies with
 BIAS = re.compile(r"bias|alibi|rel_?pos|relative|position", re.IGNORECASE)  # what is added to scores, and masks nothing
+MASKS = re.compile(r"mask", re.IGNORECASE)
 OF_ROWS = re.compile(  # what hides queries, not keys
     r"rand|bernoulli|drop|isnan|isinf|isfinite|quer(?!\w*len)|row|heads?_?mask|\bgat(?:e|ing)|keepdim|[tT]hresh|topk"
 )
@@ -54,6 +55,13 @@ AUTOCAST = re.compile(r"autocast|custom_fwd")
 MODE = re.compile(r"train|eval|infer|determin|grad_enabled", re.IGNORECASE)  # whether this is training
 WITHOUT_GRADIENTS = re.compile(r"no_grad|inference_mode")  # contexts and decorators
 STAGE = re.compile(r"prefill|prompt|decod|increment|first|empty|step|generat", re.IGNORECASE)  # of generation
+NO_LENGTH = re.compile(  # numbers that tell nothing of how many keys there are
+    r"head|group|(?:^|_)n?_?rep|version|layer|drop|n?dim(?!_?len)|dtype|device|block_idx|world|rank", re.IGNORECASE
+)
+LENGTH = re.compile(
+    r"shape|size|len|seq|pos|past|offset|start|cache|^[tlns]\d?$|(?:^|_)(?:tgt|src|time|steps?|tokens?)(?:$|_|\d)",
+    re.IGNORECASE,
+)
 DROPS_ON_PURPOSE = re.compile(r"mc_?drop|mcd(?:rop|\b)|monte|bayes|uncertain|always|forced?_|stochastic", re.IGNORECASE)
 SETTINGS = re.compile(r"\b(?:config|cfg|conf|args|hparams|params|opts?|options)\b")
 

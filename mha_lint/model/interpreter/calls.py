@@ -7,6 +7,7 @@ import ast
 from mha_lint.model import einops_api, layers, operations
 from mha_lint.model.interpreter import assignment
 from mha_lint.model.interpreter.builtins import BUILTINS
+from mha_lint.model.interpreter.deciding import flag
 from mha_lint.model.keys import part
 from mha_lint.model.marks import Mask, Masking
 from mha_lint.model.operations import OPERATIONS, as_masks
@@ -65,6 +66,8 @@ def call(run: Run, node: ast.Call, state: State) -> Value:
         args.append(value)
     for keyword in node.keywords:
         value = run.evaluate(keyword.value, state)
+        if keyword.arg == "is_causal":
+            value = flag(run, value, state)
         keywords[keyword.arg or "**"] = NOTHING if keyword.arg is None else value
     if isinstance(function, (Function, ClassValue, Self, Instance)):
         args = [value for index, value in enumerate(args) if index not in unknown]

@@ -188,9 +188,11 @@ def boolean_operation(run: Run, node: ast.BoolOp, state: State) -> Value:
         known = truth(value)
         if known is None:
             known = decide(run, operand, state)
+            value = Const(known) if isinstance(operand, ast.Compare) else value
         if known == ends_with:
-            break
-    return value
+            return value
+    told = isinstance(node.values[-1], ast.Compare) and isinstance(value, Unknown)
+    return Unknown(run.key(node)) if told else value
 
 
 _ORDERS: dict[type[ast.AST], Callable[[int, int], bool]] = {
