@@ -38,7 +38,8 @@ from mha_lint.validation.trials.pristine import Pristine
 class Conditions:
     """``held`` is the dtype whose values the inputs take, where ``dtype`` is wider than that; None for ``dtype``.
 
-    With ``default``, tensors that the code makes without naming a dtype get this one.
+    With ``default``, tensors that the code makes without naming a dtype get this one. With ``autocast``, the module is
+    called under autocast to float16.
     """
 
     device: str
@@ -47,6 +48,12 @@ class Conditions:
     seed: int
     held: torch.dtype | None = None
     default: bool = False
+    autocast: bool = False
+
+    @property
+    def name(self) -> str:
+        """The dtype, in words."""
+        return "float16 under autocast" if self.autocast else str(self.dtype).removeprefix("torch.")
 
 
 @dataclass(slots=True)
@@ -261,7 +268,8 @@ def run(
         earlier = _gradients_before(subject) if way.backward else []
         seed_everything(conditions.seed)
         with quiet(), torch.inference_mode(way.inference), torch.set_grad_enabled(way.learns):
-            with meaning or contextlib.nullcontext():
+            cast = torch.autocast(conditions.device, torch.float16) if conditions.autocast else contextlib.nullcontext()
+            with cast, meaning or contextlib.nullcontext():
                 result = call(subject, inputs, way.places(inputs, positional))
             seen.effects.append(("whether gradients are on", torch.is_grad_enabled()))
             seen.outputs = flatten(result, "output")
