@@ -87,8 +87,8 @@ def indexed(run: Run, base: Value, indices: list[Value], result: Value, node: as
     elif mask is not None and not _keeps_grid(indices, mask):
         mask = mask.somewhere()
     if isinstance(result, Tensor):
-        return replace(result, mask=mask, masked=base.masked, single=base.single)
-    return Tensor(key=run.key(node), mask=mask) if mask is not None else result
+        return replace(result, mask=mask, masked=base.masked, single=base.single, homes=base.homes)
+    return Tensor(key=run.key(node), mask=mask, homes=base.homes) if mask is not None else result
 
 
 def _keeps_grid(indices: list[Value], mask: Mask) -> bool:
