@@ -55,8 +55,8 @@ class CausalFlagWithCache(Rule):
 
     ## When it stays silent
 
-    - The flag, or the path, depends on the lengths, on whether there is a cache, or on the stage of decoding. To compare
-      anything else, such as the numbers of heads, tells nothing of the keys.
+    - The flag, or the path, depends on the lengths, on whether there is a cache, or on the stage of decoding. To
+      compare anything else, such as the numbers of heads, tells nothing of the keys.
     - The queries come from the cache too.
     - The value of the flag is not known: it is a parameter of the function.
 

@@ -209,7 +209,7 @@ def _is_attribute(value: Value, seen: OperationSeen, model: FileModel) -> bool:
 
 
 def _of_torch(node: ast.Call, model: FileModel, places: Places) -> bool:
-    """Tell whether the call is of torch's own function, which the object may keep, not of a method that has its name."""
+    """Tell whether the call is of torch's own function, which an object may keep, not of a method of that name."""
     match node.func:
         case ast.Name():
             return True

@@ -51,8 +51,8 @@ class MaskAndCausalFlag(Rule):
     ## When it stays silent
 
     - The mask is None wherever the flag is set: `is_causal=mask is None`, a branch, an assertion.
-    - The value of the flag is not known: it is a parameter, or an attribute that the caller chooses. A flag that is
-      computed can be True where it is told by sizes, or by what is None, and not by the mask: `cache is None and t > 1`.
+    - The value of the flag is not known: it is a parameter, or an attribute that the caller chooses. A flag can
+      be True where sizes tell it, or what is None, and not the mask: `cache is None and t > 1`.
 
     ## References
 

@@ -43,11 +43,17 @@ def matmul(call: Call) -> Value:
 
 
 def paired(call: Call) -> Value:
-    """``a * b``; two projections multiplied elementwise may become scores: ``(q * k).sum(-1)``."""
+    """``a * b``; what is multiplied by a parameter is learned, and two projections may become scores once summed."""
     result = of_two(call)
+    if isinstance(result, Tensor) and any(_is_learned(value) for value in call.args[:2]):
+        result = result.having("learned")
     projected = all(isinstance(value, Tensor) and "projection" in value.roles for value in call.args[:2])
     distinct = len(call.args) > 1 and call.args[0] != call.args[1]
     return result.having("paired") if projected and distinct and isinstance(result, Tensor) else result
+
+
+def _is_learned(value: Value) -> bool:
+    return isinstance(value, Tensor) and "parameter" in value.roles
 
 
 def summed(call: Call) -> Value:

@@ -19,7 +19,7 @@ class Base(nn.Module):
 
     def split(self, x):
         b, t, c = x.shape
-        return self.qkv(x).view(b, t, 3, self.heads, c // self.heads).permute(2, 0, 3, 1, 4).unbind(0)
+        return self.qkv(x).view(b, t, 3, self.heads, c // self.heads).permute(0, 2, 3, 1, 4).unbind(1)
 
     def merge(self, y):
         return self.out(y.transpose(1, 2).flatten(2))
