@@ -38,6 +38,7 @@ ALLOCATED = re.compile(r"cached?(?![a-z])|(?<![a-z])cached?", re.IGNORECASE)  # 
 ROTATION = re.compile(r"(?:^|_)(?:cos|sin|freqs?)(?:$|_)", re.IGNORECASE)  # what a rotation multiplies with
 BIAS = re.compile(r"bias|alibi|rel_?pos|relative|position", re.IGNORECASE)  # what is added to scores, and masks nothing
 MASKS = re.compile(r"mask", re.IGNORECASE)
+PADDING = re.compile(r"pad", re.IGNORECASE)
 SOFT_MASKS = re.compile(r"soft|learn|prob|weight|scale|scor|bias|embed|token|prun|sparse|span|head", re.IGNORECASE)
 OF_ROWS = re.compile(  # what hides queries, not keys
     r"rand|bernoulli|drop|isnan|isinf|isfinite|quer(?!\w*len)|row|heads?_?mask|\bgat(?:e|ing)|keepdim|[tT]hresh|topk"

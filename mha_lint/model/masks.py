@@ -83,7 +83,8 @@ def indexed(run: Run, base: Value, indices: list[Value], result: Value, node: as
     mask = base.mask
     if isinstance(mask, Positions):
         added = [index for index in indices if isinstance(index, Const)]
-        mask = Positions(column=indices[-1] == NONE) if len(added) < len(indices) or added else None
+        behind = indices[-1] == NONE and any(index != NONE for index in indices)  # p[:, None]; p[None] is a row
+        mask = Positions(column=behind) if len(added) < len(indices) or added else None
     elif mask is not None and not _keeps_grid(indices, mask):
         mask = mask.somewhere()
     if isinstance(result, Tensor):

@@ -95,7 +95,11 @@ def _assign_items(run: Run, target: ast.Subscript, held: Value, value: Value, st
         if isinstance(filled, Tensor):
             overwrite(run, target.value, replace(held, masked=filled.masked), state)
     elif held.mask is not None:
-        overwrite(run, target.value, replace(held, mask=None), state)
+        changed = None
+        if one:
+            call = Call(run, state, target, (held, run.evaluate(index, state), value), {})
+            changed = operations.TABLE["masked_fill"].mask(call)
+        overwrite(run, target.value, replace(held, mask=changed), state)
 
 
 def _parts(run: Run, elements: list[ast.expr], value: Value, source: ast.expr, state: State) -> list[Value]:

@@ -34,7 +34,7 @@ class Places(Base):
 
     def forward(self, x):
         q, k, v = self.split(x)
-        s = q @ k.mT
+        s = q @ k.mT * k.size(-1) ** -0.5
         s = s - self.places[: s.size(-1)]
         return self.merge(s.softmax(-1) @ v)
 
@@ -48,7 +48,7 @@ class Distances(Base):
 
     def forward(self, x):
         q, k, v = self.split(x)
-        s = q @ k.mT
+        s = q @ k.mT * k.size(-1) ** -0.5
         s = s - self.distance[: s.size(-1), : s.size(-1)]
         return self.merge(s.softmax(-1) @ v)
 
@@ -63,7 +63,7 @@ class InSteps(Base):
 
     def forward(self, x):
         q, k, v = self.split(x)
-        s = q @ k.mT
+        s = q @ k.mT * k.size(-1) ** -0.5
         t = s.size(-1)
         s = s.masked_fill(self.mask[:, :, :t, :t] == 0, float("-inf"))
         return self.merge(s.softmax(-1) @ v)
@@ -77,7 +77,7 @@ class PositionsOnTheSpot(Base):
     def forward(self, x):
         x = x + self.positions(torch.arange(x.size(1)))  # expect: MHA110
         q, k, v = self.split(x)
-        return self.merge((q @ k.mT).softmax(-1) @ v)
+        return self.merge((q @ k.mT * k.size(-1) ** -0.5).softmax(-1) @ v)
 
 
 class PositionsInSteps(Base):
@@ -90,7 +90,7 @@ class PositionsInSteps(Base):
         p = torch.arange(t).unsqueeze(0).expand(b, t)  # expect: MHA110
         x = x + self.positions(p)
         q, k, v = self.split(x)
-        return self.merge((q @ k.mT).softmax(-1) @ v)
+        return self.merge((q @ k.mT * k.size(-1) ** -0.5).softmax(-1) @ v)
 
     def told(self, x):
         b, t, _ = x.shape
@@ -99,7 +99,7 @@ class PositionsInSteps(Base):
         p = torch.arange(t, device=x.device).unsqueeze(0).expand(b, t)
         x = x + self.positions(p)
         q, k, v = self.split(x)
-        return self.merge((q @ k.mT).softmax(-1) @ v)
+        return self.merge((q @ k.mT * k.size(-1) ** -0.5).softmax(-1) @ v)
 
 
 class Registered(Base):
@@ -115,7 +115,7 @@ class Registered(Base):
 
     def forward(self, x):
         q, k, v = self.split(x)
-        s = q @ k.mT
+        s = q @ k.mT * k.size(-1) ** -0.5
         t = s.size(-1)
         s = s.masked_fill(self.mask[:, :, :t, :t] == 0, float("-inf")) - self.t[:t] * self.w[:t]
         return self.merge(s.softmax(-1) @ v)
@@ -124,7 +124,7 @@ class Registered(Base):
 class Compared(Base):
     def forward(self, x):
         q, k, v = self.split(x)
-        s = q @ k.mT
+        s = q @ k.mT * k.size(-1) ** -0.5
         t = s.size(-1)
         row = torch.arange(t)  # expect: MHA110
         future = row[None] > row[:, None]
@@ -133,7 +133,7 @@ class Compared(Base):
 
     def told(self, x, lengths):
         q, k, v = self.split(x)
-        s = q @ k.mT
+        s = q @ k.mT * k.size(-1) ** -0.5
         t = s.size(-1)
         row = torch.arange(t, device=x.device)
         future = row[None] > row[:, None]
@@ -152,4 +152,4 @@ class IndexKept(Base):
     def forward(self, x):
         x = x + self.table(self.index[: x.size(1)])
         q, k, v = self.split(x)
-        return self.merge((q @ k.mT).softmax(-1) @ v)
+        return self.merge((q @ k.mT * k.size(-1) ** -0.5).softmax(-1) @ v)

@@ -16,14 +16,14 @@ class CalledMasks(nn.Module):
     def one(self, x, mask=None):
         b, t, c = x.shape
         q, k, v = self.qkv(x).view(b, t, 3, self.heads, -1).permute(0, 2, 3, 1, 4).unbind(1)
-        w = (q @ k.mT).softmax(-1)
+        w = (q @ k.mT * k.size(-1) ** -0.5).softmax(-1)
         w = w * mask  # expect: MHA107
         return w @ v
 
     def two(self, x, attention_mask=None):
         b, t, c = x.shape
         q, k, v = self.qkv(x).view(b, t, 3, self.heads, -1).permute(0, 2, 3, 1, 4).unbind(1)
-        w = (q @ k.mT).softmax(-1)
+        w = (q @ k.mT * k.size(-1) ** -0.5).softmax(-1)
         w = w.view(b * self.heads, t, t)
         w = w * attention_mask.unsqueeze(1)  # expect: MHA107
         return torch.bmm(w, v.reshape(b * self.heads, t, -1))
@@ -37,11 +37,11 @@ class CalledMasks(nn.Module):
         return torch.bmm(w, v)
 
     def four(self, q, k, v, mask):
-        s = q @ k.mT + self.gamma
+        s = q @ k.mT * k.size(-1) ** -0.5 + self.gamma
         w = s.softmax(-1) * mask.float()  # expect: MHA107
         return w @ v
 
     def five(self, q, k, v, key_mask):
-        w = (q @ k.mT).softmax(-1)
+        w = (q @ k.mT * k.size(-1) ** -0.5).softmax(-1)
         w *= key_mask[:, None, None, :]  # expect: MHA107
         return torch.einsum("bhij,bhjd->bhid", w, v)
