@@ -115,7 +115,7 @@ class MaskPolarityInverted(Rule):
                 continue
             operation, mask = wrong[0]
             written = None if _hides(mask) else _written(operation, node, model, places)
-            joined = YES_OR_NO in (mask.inside, mask.outside)
+            joined = mask.inside == YES_OR_NO  # and surely wrong over the future
             evidence = Inverted(written, mask.boolean is True, joined, len(wrong) == len(told))
             place = written or _written(operation, node, model, places) or node
             yield Hit(place, place, _message(operation, mask), operation.symbol, evidence=evidence)

@@ -130,7 +130,7 @@ def _given_as_numbers(call: Call, *, whole: bool) -> Mask | None:
     """A mask of yes and no that is given, and made a number: whole numbers are no bias, and padding is none either."""
     first = call.args[0] if call.args else None
     key = first.key if isinstance(first, (Tensor, Unknown)) else None
-    if key is None or key.of_result and key.kind is not Kind.ITEM:
+    if key is None or (key.of_result and key.kind is not Kind.ITEM):
         return None
     name = key.names[-1] if key.names else ""
     yes = is_said(MASKS, name) and (whole or key.kind is Kind.ITEM or is_said(PADDING, name))

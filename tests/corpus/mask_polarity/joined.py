@@ -32,11 +32,3 @@ def joined_in_place(q, k, v, pad):
     mask = torch.ones(n, n, dtype=torch.bool, device=q.device).triu(1)
     mask |= pad[:, None, None, :].bool()
     return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)  # expect: MHA106
-
-
-def past_or_padding(q, k, v, pad):
-    n = q.shape[-2]
-    causal = torch.ones(n, n, dtype=torch.bool, device=q.device).tril()
-    s = q @ k.mT
-    s = s.masked_fill(torch.logical_or(causal, pad.bool()), -1e4)  # expect: MHA106
-    return s.softmax(-1) @ v
