@@ -39,6 +39,7 @@ from mha_lint.model.values import (
     integer,
     of_shape,
 )
+from mha_lint.syntax import nodes
 from mha_lint.syntax.names import ClassInfo, Definition, ModuleNames
 
 # --- names and literals ------------------------------------------------------------------------------------------
@@ -206,6 +207,10 @@ def attribute(run: Run, base: Value, name: str, node: ast.Attribute, state: Stat
             return of_shape(weight, roles=frozenset({"parameter"}))
         case Tensor() | Unknown():
             return _tensor_attribute(run, base, name, node, state, called=called)
+        case ClassValue(cls) if (found := cls.method(name)) is not None and not found.decorator_list:
+            return Function(found)  # it is given its object: ``Base.attend(self, q, k, v)``
+        case ClassValue(cls) if (found := cls.method(name)) is not None and nodes.is_static(found):
+            return Function(found)
         case Function() | ClassValue():
             return Unknown(run.key(node))
         case _:
