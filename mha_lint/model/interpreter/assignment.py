@@ -26,7 +26,6 @@ from mha_lint.model.values import (
     as_tensor,
 )
 
-
 _OF_ATTENTION = frozenset({"scores", "weights", "context"})
 
 

@@ -56,7 +56,7 @@ class Pool(nn.Module):
     def step(self, q, k, v, mask):
         prod = q * k
         s = prod.sum(-1)
-        s = s.masked_fill(mask, -1e-9)
+        s = s.masked_fill(mask, -1e-9)  # expect: MHA111
         w = s.softmax(-1)
         return w @ v
 

@@ -77,7 +77,7 @@ class G(nn.Module):
 
 
 def attend(q, k, v, args):
-    return F.scaled_dot_product_attention(q, k, v, dropout_p=args.dropout)
+    return F.scaled_dot_product_attention(q, k, v, dropout_p=args.dropout)  # expect: MHA103
 
 
 class H(nn.Module):
