@@ -105,11 +105,9 @@ def _assign_items(run: Run, target: ast.Subscript, held: Value, value: Value, st
         if isinstance(filled, Tensor):
             overwrite(run, target.value, replace(held, masked=filled.masked), state)
     elif held.mask is not None:
-        changed = None
-        if one:
-            call = Call(run, state, target, (held, run.evaluate(index, state), value), {})
-            changed = operations.TABLE["masked_fill"].mask(call)
-        overwrite(run, target.value, replace(held, mask=changed), state)
+        filled_with = (held, run.evaluate(index, state), value) if one else ()
+        mask = operations.TABLE["masked_fill"].mask(Call(run, state, target, filled_with, {})) if one else None
+        overwrite(run, target.value, replace(held, mask=mask), state)
 
 
 def _assign_item(run: Run, target: ast.Subscript, held: Value, value: Value, state: State) -> None:

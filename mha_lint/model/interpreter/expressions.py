@@ -207,10 +207,9 @@ def attribute(run: Run, base: Value, name: str, node: ast.Attribute, state: Stat
             return of_shape(weight, roles=frozenset({"parameter"}))
         case Tensor() | Unknown():
             return _tensor_attribute(run, base, name, node, state, called=called)
-        case ClassValue(cls) if (found := cls.method(name)) is not None and not found.decorator_list:
-            return Function(found)  # it is given its object: ``Base.attend(self, q, k, v)``
-        case ClassValue(cls) if (found := cls.method(name)) is not None and nodes.is_static(found):
-            return Function(found)
+        case ClassValue(cls) if (unbound := cls.method(name)) is not None:  # ``Base.attend(self, q, k, v)``
+            plain = not unbound.decorator_list or nodes.is_static(unbound)
+            return Function(unbound) if plain else Unknown(run.key(node))
         case Function() | ClassValue():
             return Unknown(run.key(node))
         case _:

@@ -76,19 +76,6 @@ class G(nn.Module):
         return self.attend(q, k, v, dropout_p=args.dropout)  # expect: MHA103
 
 
-def attend(q, k, v, args):
-    return F.scaled_dot_product_attention(q, k, v, dropout_p=args.dropout)  # expect: MHA103
-
-
-class H(nn.Module):
-    def __init__(self, args):
-        super().__init__()
-        self.args = args
-
-    def forward(self, q, k, v):
-        return attend(q, k, v, self.args)
-
-
 class Parent(nn.Module):
     def __init__(self, p):
         super().__init__()
