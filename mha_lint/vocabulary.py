@@ -51,6 +51,7 @@ MOVES = re.compile(r"device|cuda|^to$|^type_as$")  # what takes a tensor to a de
 SETS_DEFAULT = re.compile(r"^set_default_(?:device|tensor_type)$")
 OTHER_STRIDES = re.compile(r"(?<![a-z])(?:tpu|xla)(?![a-z])", re.IGNORECASE)  # tensors of XLA have no strides
 TYPE = re.compile(r"^(?:dtype|bfloat16|float\d*|half|double|bool|u?int\d*|long|short)$")
+WHOLE = re.compile(r"^(?:u?int\d*|long|short)$")  # types of whole numbers
 LOWER_PRECISION = re.compile(r"float16|half|bfloat16|dtype|type_as")
 PRECISION = re.compile(r"dtype|half|fp16|float16|float32|bf16|precision|autocast", re.IGNORECASE)
 AUTOCAST = re.compile(r"autocast|custom_fwd")

@@ -39,7 +39,7 @@ from mha_lint.model.values import (
 )
 from mha_lint.syntax.nodes import last_name
 from mha_lint.syntax.words import names_said
-from mha_lint.vocabulary import DEVICE, MASKS, PADDING, SOFT_MASKS, is_said
+from mha_lint.vocabulary import DEVICE, MASKS, PADDING, SOFT_MASKS, WHOLE, is_said
 
 Rule = Callable[[Call], Known]
 
@@ -118,12 +118,9 @@ def as_number(call: Call) -> Known:
     """``.float()``, ``.long()``: positions are numbers before and after."""
     known = _held(call)
     if known is None:
-        whole = isinstance(call.node, ast.Call) and last_name(call.node.func) in _WHOLE
+        whole = isinstance(call.node, ast.Call) and is_said(WHOLE, last_name(call.node.func))
         return _given_as_numbers(call, whole=whole)
     return replace(known, boolean=False) if isinstance(known, Mask) else known
-
-
-_WHOLE = frozenset({"int", "long", "int32", "int64"})
 
 
 def _given_as_numbers(call: Call, *, whole: bool) -> Mask | None:
@@ -157,7 +154,7 @@ def as_told(call: Call) -> Known:
             return known
         case _:
             kinds = (*call.args[1:], call.keywords.get("dtype"))
-            if any(isinstance(kind, Qualified) and kind.name.removeprefix("torch.") in _WHOLE for kind in kinds):
+            if any(isinstance(kind, Qualified) and is_said(WHOLE, kind.name.removeprefix("torch.")) for kind in kinds):
                 return _given_as_numbers(call, whole=True)
             return GIVEN if Qualified("torch.bool") in kinds else None
 
