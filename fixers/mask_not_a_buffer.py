@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 from mha_lint.findings import Fix
 from mha_lint.fixers.arguments import with_keyword
 from mha_lint.model.keys import Kind
-from mha_lint.syntax.nodes import Function, every_parameter
+from mha_lint.syntax.nodes import Function, every_parameter, receiver
 
 if TYPE_CHECKING:
     from mha_lint.fixers import Context
     from mha_lint.model.operations.devices import Meeting
     from mha_lint.rules.base import Hit
-    from mha_lint.rules.mask_not_a_buffer import Stray
+    from mha_lint.rules.mask_not_a_buffer import Kept, Stray
     from mha_lint.syntax.exact import Exact
 
 
@@ -24,13 +24,13 @@ def fix(hit: Hit[Stray], context: Context) -> Fix | str:
     stray = hit.evidence
     rows = {row for meeting in stray.meetings for row in context.places.rows(meeting.node)}
     flagged = tuple(sorted(rows))
-    return _registered(stray, flagged, context) if stray.attribute else _told(stray, flagged, context)
+    return _told(stray, flagged, context) if stray.kept is None else _registered(stray.kept, flagged, context)
 
 
-def _registered(stray: Stray, flagged: tuple[int, ...], context: Context) -> Fix | str:
-    places, name = context.places, stray.attribute
-    assigned, init = places.statement(stray.call), places.function(stray.call)
-    assert isinstance(assigned, (ast.Assign, ast.AnnAssign)) and init is not None
+def _registered(kept: Kept, flagged: tuple[int, ...], context: Context) -> Fix | str:
+    places, name = context.places, kept.attribute
+    assigned, init = kept.statement, places.function(kept.statement)
+    assert init is not None
     target = assigned.target if isinstance(assigned, ast.AnnAssign) else assigned.targets[0]
     assert isinstance(target, ast.Attribute) and assigned.value is not None
     receiver = places.source(target.value)
@@ -67,6 +67,9 @@ def _told(stray: Stray, flagged: tuple[int, ...], context: Context) -> Fix | str
 
 def _beside(meeting: Meeting, made: ast.Call, function: Function, places: Exact) -> str:
     """A tensor that has a name before the call: the one that it meets, or a parameter which that is computed from."""
+    match meeting.node:
+        case ast.Call(func=ast.Attribute(value=ast.Name(id=owner), attr=layer)) if owner == receiver(function):
+            return f"{owner}.{layer}.weight"
     given = {parameter.arg for parameter in every_parameter(function)}
     row = places.start(made).row
     inputs = [key.names[-1] for key in sorted(meeting.inputs) if key.kind is Kind.NAME]

@@ -29,6 +29,8 @@ def fix(hit: Hit[Inverted], context: Context) -> Fix | str:
     evidence = hit.evidence
     if evidence.mask is None:
         return "the mask is not inverted there, but where it is made"
+    if evidence.joined:
+        return "the mask is joined with another one, and the code does not say what True means in that one"
     if not evidence.always:
         return "the mask is right on another path through the code"
     places = context.places

@@ -15,6 +15,7 @@ ROTATES = re.compile(  # queries, or queries and keys
 )
 KEEPS_MEANING = re.compile(r"norm|drop|layer_?scale|^ls_?\d*$", re.IGNORECASE)  # layers: what they are given stays it
 MAPS = re.compile(r"proj|linear|dense|conv|mlp|ffn|fc|attn|attention", re.IGNORECASE)  # layers that make another of it
+NEIGHBOURS = re.compile(r"^(?:torch_geometric|torch_scatter|dgl)\.(?:\w+\.)*(?:softmax|scatter_softmax|edge_softmax)$")
 LARGEST = re.compile(r"^(?:a?max|logsumexp)$")  # functions that give the largest of a row, or about that
 ATTENDS = re.compile(r"att(?:n|en|\b)|mha|(?:^|_)heads?|Heads?(?:$|[A-Z])", re.IGNORECASE)  # classes
 BUILDS = re.compile(r"init|reset|build|setup|load", re.IGNORECASE)  # functions that run before a module moves
@@ -32,12 +33,16 @@ SCORES = re.compile(r"[sS]oftmax|scaled_dot_product|MultiheadAttention|attention
 
 # --- tensors ---------------------------------------------------------------------------------------------------------
 
+QUERIES = re.compile(r"(?:^|[._x])q(?:$|[_0-9])|quer", re.IGNORECASE)
 KEYS = re.compile(r"(?:^|[._x])k(?:$|[_0-9])|key", re.IGNORECASE)
 CACHE = re.compile(r"cache|past|(?<![a-z])kvs?(?![a-z])", re.IGNORECASE)  # of keys and values
 EARLIER = re.compile(r"cache|past|prev|history|(?<![a-z])mems?(?![a-z])", re.IGNORECASE)  # tokens of earlier calls
 ALLOCATED = re.compile(r"cached?(?![a-z])|(?<![a-z])cached?", re.IGNORECASE)  # a cache that is as large as it will be
 ROTATION = re.compile(r"(?:^|_)(?:cos|sin|freqs?)(?:$|_)", re.IGNORECASE)  # what a rotation multiplies with
 BIAS = re.compile(r"bias|alibi|rel_?pos|relative|position", re.IGNORECASE)  # what is added to scores, and masks nothing
+MASKS = re.compile(r"mask", re.IGNORECASE)
+PADDING = re.compile(r"pad", re.IGNORECASE)
+SOFT_MASKS = re.compile(r"soft|learn|prob|weight|scale|scor|bias|embed|token|prun|sparse|span|head", re.IGNORECASE)
 OF_ROWS = re.compile(  # what hides queries, not keys
     r"rand|bernoulli|drop|isnan|isinf|isfinite|quer(?!\w*len)|row|heads?_?mask|\bgat(?:e|ing)|keepdim|[tT]hresh|topk"
 )
@@ -49,11 +54,20 @@ MOVES = re.compile(r"device|cuda|^to$|^type_as$")  # what takes a tensor to a de
 SETS_DEFAULT = re.compile(r"^set_default_(?:device|tensor_type)$")
 OTHER_STRIDES = re.compile(r"(?<![a-z])(?:tpu|xla)(?![a-z])", re.IGNORECASE)  # tensors of XLA have no strides
 TYPE = re.compile(r"^(?:dtype|bfloat16|float\d*|half|double|bool|u?int\d*|long|short)$")
+WHOLE = re.compile(r"^(?:u?int\d*|long|short)$")  # types of whole numbers
 LOWER_PRECISION = re.compile(r"float16|half|bfloat16|dtype|type_as")
 PRECISION = re.compile(r"dtype|half|fp16|float16|float32|bf16|precision|autocast", re.IGNORECASE)
+AUTOCAST = re.compile(r"autocast|custom_fwd")
 MODE = re.compile(r"train|eval|infer|determin|grad_enabled", re.IGNORECASE)  # whether this is training
 WITHOUT_GRADIENTS = re.compile(r"no_grad|inference_mode")  # contexts and decorators
 STAGE = re.compile(r"prefill|prompt|decod|increment|first|empty|step|generat", re.IGNORECASE)  # of generation
+NO_LENGTH = re.compile(  # numbers that tell nothing of how many keys there are
+    r"head|group|(?:^|_)n?_?rep|version|layer|drop|n?dim(?!_?len)|dtype|device|block_idx|world|rank", re.IGNORECASE
+)
+LENGTH = re.compile(
+    r"shape|size|len|seq|pos|past|offset|start|cache|^[tlns]\d?$|(?:^|_)(?:tgt|src|time|steps?|tokens?)(?:$|_|\d)",
+    re.IGNORECASE,
+)
 DROPS_ON_PURPOSE = re.compile(r"mc_?drop|mcd(?:rop|\b)|monte|bayes|uncertain|always|forced?_|stochastic", re.IGNORECASE)
 SETTINGS = re.compile(r"\b(?:config|cfg|conf|args|hparams|params|opts?|options)\b")
 

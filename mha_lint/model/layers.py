@@ -88,6 +88,9 @@ def apply(interpreter: Run, layer: Layer, call: Call) -> Value:
         return result
     if tensor is None:
         return NOTHING
+    if layer.kind == "Embedding":
+        met(call, [Tensor(roles=frozenset({"parameter"})), tensor])
+        return NOTHING
     if layer.kind in _LINEAR:
         return replace(operations.linear(call, tensor, layer.width_in, layer.width_out), homes=tensor.homes)
     if layer.kind in _CONVOLUTIONS:

@@ -84,6 +84,7 @@ class Masking:
 
 
 GIVEN = Mask(frozenset({1.0}), frozenset({0.0}), boolean=True)  # where some condition holds
+BY_PLACE = Mask(None, None, boolean=True)  # a band, or the diagonal itself: told by positions in another way
 NOT_KNOWN = Mask(None, None, boolean=None)
 DRAWN = Mask(None, None, boolean=False, random=True)
 BEFORE, SETTLED = Masking("before"), Masking("settled")

@@ -9,10 +9,10 @@ from mha_lint.model.keys import Key
 from mha_lint.model.marks import BEFORE, SETTLED, ZERO, Mask, Masking, Positions
 from mha_lint.model.masks import chosen, mask_of, number_of, second, third
 from mha_lint.model.run import Call, Run
-from mha_lint.model.values import Const, Int, Method, Number, Qualified, Tensor, Unknown, Value
+from mha_lint.model.values import Const, Int, Method, Number, Qualified, Tensor, Unknown, Value, as_factor
 from mha_lint.syntax.nodes import argument, children, first_index, last_name, walk
-from mha_lint.syntax.words import name_of
-from mha_lint.vocabulary import LARGEST, LOWER_PRECISION, OF_ROWS, is_said
+from mha_lint.syntax.words import name_of, names_said
+from mha_lint.vocabulary import LARGEST, LOWER_PRECISION, MASKS, OF_ROWS, SOFT_MASKS, is_said
 
 SCORED = frozenset({"scores", "weights"})
 Told = list[Tensor]  # the operands that are scores or weights, or all, where none is
@@ -113,13 +113,29 @@ def multiplied(call: Call, result: Tensor, told: Told) -> frozenset[Masking]:
         return known
     about, other = operands
     mask = mask_of(other, run)
-    if mask is None or not mask.marks or (isinstance(other, Tensor) and other.roles & SCORED):
-        return known
-    if "weights" not in about.roles:
-        return known | {Masking("times", call.node)}
     node = call.node
     written = (node.right if about is call.args[0] else node.left) if isinstance(node, ast.BinOp) else None
+    if isinstance(other, Tensor) and other.roles & SCORED:
+        return known
+    if "weights" not in about.roles:
+        return known | {Masking("times", call.node)} if mask is not None and mask.marks else known
+    if not (_is_called_mask(other, written, run) if mask is None else mask.marks):
+        return known
     return known | {Masking("zero", call.node)} if _marks_keys(other, written, run) else known
+
+
+def _is_called_mask(value: Value, written: ast.expr | None, run: Run) -> bool:
+    """What weights are multiplied by is given, and called a mask; it may be laid out anew on the way."""
+    key = value.key if isinstance(value, (Tensor, Unknown)) else None
+    node = written if key is None or run.node(key) is None else run.node(key)
+    while isinstance(node, (ast.Call, ast.Subscript)):
+        of = node.func if isinstance(node, ast.Call) else node
+        if not isinstance(of, (ast.Attribute, ast.Subscript)):
+            return False
+        node = of.value
+    name = name_of(node) if isinstance(node, (ast.Name, ast.Attribute)) else ""
+    name = name if node is not None or key is None else key.names[-1]
+    return is_said(MASKS, name) and not is_said(SOFT_MASKS, name)
 
 
 def divided(call: Call, result: Tensor, told: Told) -> frozenset[Masking]:
@@ -134,7 +150,13 @@ def _operands(call: Call, result: Tensor) -> tuple[Tensor, Value] | None:
         return None
     left, right = call.args[:2]
     about, other = (left, right) if isinstance(left, Tensor) and left.roles & SCORED else (right, left)
-    return None if not isinstance(about, Tensor) or isinstance(other, (Int, Number, Const)) else (about, other)
+    return None if not isinstance(about, Tensor) or isinstance(other, Const) or _is_plain(other) else (about, other)
+
+
+def _is_plain(value: Value) -> bool:
+    """A number that is known. What is calculated of unknown values is taken for a number, and may be a tensor."""
+    factor = as_factor(value) if isinstance(value, (Int, Number)) else None
+    return factor is not None and (factor.constant is not None or isinstance(value, Number))
 
 
 def _added(call: Call, result: Tensor) -> set[Masking]:
@@ -147,6 +169,8 @@ def _added(call: Call, result: Tensor) -> set[Masking]:
         return {SETTLED}
     roles = other.roles if isinstance(other, Tensor) else frozenset[str]()
     if roles & {"scores", "parameter", "projection"}:  # learned biases mask nothing
+        return set()
+    if "learned" in roles and not names_said(MASKS, call.node):
         return set()
     return {Masking("add", call.node, None)}
 
@@ -263,8 +287,10 @@ def _is_column(node: ast.AST) -> bool:
                 case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=1)):
                     return True
             return False
-        case ast.Subscript(slice=ast.Tuple(elts=[*_, ast.Constant(value=None)])):
-            return True
+        case ast.Subscript(slice=ast.Tuple(elts=[*before, ast.Constant(value=None)])):
+            taken = [each for each in before if not (isinstance(each, ast.Constant) and each.value is None)]
+            whole = any(isinstance(each, ast.Constant) for each in taken)
+            return whole or len(taken) > 1  # keep[:, None, None] of (b, s) is (b, 1, 1, s)
         case _:
             return False
 

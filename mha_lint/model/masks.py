@@ -83,12 +83,13 @@ def indexed(run: Run, base: Value, indices: list[Value], result: Value, node: as
     mask = base.mask
     if isinstance(mask, Positions):
         added = [index for index in indices if isinstance(index, Const)]
-        mask = Positions(column=indices[-1] == NONE) if len(added) < len(indices) or added else None
+        behind = indices[-1] == NONE and any(index != NONE for index in indices)  # p[:, None]; p[None] is a row
+        mask = Positions(column=behind) if len(added) < len(indices) or added else None
     elif mask is not None and not _keeps_grid(indices, mask):
         mask = mask.somewhere()
     if isinstance(result, Tensor):
-        return replace(result, mask=mask, masked=base.masked, single=base.single)
-    return Tensor(key=run.key(node), mask=mask) if mask is not None else result
+        return replace(result, mask=mask, masked=base.masked, single=base.single, homes=base.homes)
+    return Tensor(key=run.key(node), mask=mask, homes=base.homes) if mask is not None else result
 
 
 def _keeps_grid(indices: list[Value], mask: Mask) -> bool:

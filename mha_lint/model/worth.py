@@ -42,7 +42,8 @@ def worth_of(names: ModuleNames) -> Worth:
     while more:
         more = _with_heirs(_saying(classes, {cls.name for cls in more}), names) - holds
         holds |= more
-    masking = holds & _saying(classes, set(), MASKS)  # they tell what attends which keys it may see
+    tells = _saying(classes, set(), MASKS)
+    masking = holds & tells  # they tell what attends which keys it may see
     return Worth(
         {names.functions[name] for name in working} | _with_heirs(_saying(classes, working, LAYS_OUT), names) | masking,
         {names.functions[name] for name in attending} | attends,

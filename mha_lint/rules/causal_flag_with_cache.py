@@ -12,7 +12,7 @@ from mha_lint.rules.asking import is_given
 from mha_lint.rules.base import Hit, Rule
 from mha_lint.syntax.nodes import argument
 from mha_lint.syntax.words import names_said
-from mha_lint.vocabulary import EARLIER, STAGE
+from mha_lint.vocabulary import EARLIER, LENGTH, NO_LENGTH, STAGE
 
 if TYPE_CHECKING:
     from mha_lint.model.attention import FileModel
@@ -55,7 +55,8 @@ class CausalFlagWithCache(Rule):
 
     ## When it stays silent
 
-    - The flag, or the path, depends on the lengths, on whether there is a cache, or on the stage of decoding.
+    - The flag, or the path, depends on the lengths, on whether there is a cache, or on the stage of decoding. To
+      compare anything else, such as the numbers of heads, tells nothing of the keys.
     - The queries come from the cache too.
     - The value of the flag is not known: it is a parameter of the function.
 
@@ -125,4 +126,6 @@ def _may_be_set(flag: Value | None, seen: OperationSeen) -> bool:
 
 def _is_guard(asked: Condition) -> bool:
     """Tell whether a condition compares lengths, or asks for the stage of decoding."""
-    return asked.says(STAGE) or (asked.compares and not asked.quotes)
+    if asked.says(STAGE):
+        return True
+    return asked.compares and not asked.quotes and (asked.says(LENGTH) or not asked.says(NO_LENGTH))

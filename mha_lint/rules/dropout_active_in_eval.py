@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, ClassVar
 
 from mha_lint.model.conditions import Relation
 from mha_lint.model.factors import of_number
-from mha_lint.model.keys import Key, Kind
+from mha_lint.model.keys import SELF, Key, Kind
 from mha_lint.model.values import Const, Int, Layer, Method, Number, Tensor, Unknown, Value
 from mha_lint.rules.asking import is_given, literal
 from mha_lint.rules.base import Hit, Rule
-from mha_lint.syntax.nodes import FUNCTIONS, argument
+from mha_lint.syntax.names import TORCH_BASES
+from mha_lint.syntax.nodes import FUNCTIONS, argument, receiver, walk
 from mha_lint.syntax.words import names_said
 from mha_lint.vocabulary import DROPS_ON_PURPOSE, MODE, SETTINGS, TRIES, is_said
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from mha_lint.model.attention import FileModel
     from mha_lint.model.conditions import Condition
     from mha_lint.model.events import OperationSeen
+    from mha_lint.syntax.names import ClassInfo
     from mha_lint.syntax.places import Places
 
 _ATTENTION = frozenset({"scores", "weights", "context", "merged", "projected"})
@@ -113,7 +115,7 @@ class DropoutActiveInEval(Rule):
         for node, seen in model.operations.items():
             if not isinstance(node, ast.Call) or not any(_drops_in_eval(each, model) for each in seen):
                 continue
-            if not _of_torch(node, model) or _is_on_purpose(node, model, places):
+            if not _of_torch(node, model, places) or _is_on_purpose(node, model, places):
                 continue
             attends = seen[0].name == "scaled_dot_product_attention"
             if attends:
@@ -161,25 +163,43 @@ def _is_rate(value: Value, seen: OperationSeen, model: FileModel) -> bool:
         case Number(factor):
             if factor is None or factor.constant == 0:
                 return False
-            return all(_is_own(name, seen) for size, _ in factor.powers for name in size.symbols)
+            return all(_is_own(name, seen, model) for size, _ in factor.powers for name in size.symbols)
         case Int(size):
-            return size.constant != 0 and all(_is_own(name, seen) for name in size.symbols)
+            return size.constant != 0 and all(_is_own(name, seen, model) for name in size.symbols)
         case Method(Layer(kind=kind) as layer, "p"):
             written = None if layer.node is None else argument(layer.node, 0, "p")
             return "Dropout" in kind and literal(written) != 0
         case Unknown(Key() as key):
-            return _is_own(key, seen) or (key.of_result and _is_attribute(value, seen, model))
+            return _is_own(key, seen, model) or (key.of_result and _is_attribute(value, seen, model))
         case _:
             return False
 
 
-def _is_own(key: Key, seen: OperationSeen) -> bool:
+def _is_own(key: Key, seen: OperationSeen, model: FileModel) -> bool:
     """Tell whether the key belongs to the class or the file: no parameter of the function, no result of a call."""
     if key.of_result or key.kind is Kind.QUOTIENT or key.says(MODE) or key.says(DROPS_ON_PURPOSE):
         return False
-    if key.of_self:  # set by a base class that is not of this file; a property may ask for the mode
-        return key.says(SETTINGS) and "drop" in key.names[-1].lower()
+    if key.of_self:
+        return "drop" in key.names[-1].lower() and (key.says(SETTINGS) or _is_inherited(key, seen, model))
     return not is_given(key, seen)
+
+
+def _is_inherited(key: Key, seen: OperationSeen, model: FileModel) -> bool:
+    """Tell whether a base class that is not known sets the attribute: no code that is known does."""
+    cls = model.names.classes.get(seen.symbol.partition(".")[0])
+    if key.owner is not SELF or cls is None:
+        return False
+    name = key.names[-1]
+    stranger = any(base not in TORCH_BASES for base in cls.lineage[-1].bases)
+    return stranger and not model.names.changes_of(cls, name) and not any(_sets(each, name) for each in cls.lineage)
+
+
+def _sets(cls: ClassInfo, name: str) -> bool:
+    """Tell whether code of the class assigns the attribute, or binds the name in its body."""
+    if name in cls.constants or name in cls.methods:
+        return True
+    attributes = (node for node in walk(cls.node) if isinstance(node, ast.Attribute))
+    return any(node.attr == name and isinstance(node.ctx, ast.Store) for node in attributes)
 
 
 def _is_attribute(value: Value, seen: OperationSeen, model: FileModel) -> bool:
@@ -188,9 +208,21 @@ def _is_attribute(value: Value, seen: OperationSeen, model: FileModel) -> bool:
     return any(value == kept for states in built for state in states for kept in state.attributes.values())
 
 
-def _of_torch(node: ast.Call, model: FileModel) -> bool:
-    """Tell whether the call is of torch's own function, not of a method that has its name."""
-    return isinstance(node.func, ast.Name) or (model.names.qualify(node.func) or "").startswith("torch.")
+def _of_torch(node: ast.Call, model: FileModel, places: Places) -> bool:
+    """Tell whether the call is of torch's own function, which an object may keep, not of a method of that name."""
+    match node.func:
+        case ast.Name():
+            return True
+        case ast.Attribute(value=ast.Name(id=owner)) if _is_receiver(owner, node, places):
+            return True
+        case _:
+            return (model.names.qualify(node.func) or "").startswith("torch.")
+
+
+def _is_receiver(name: str, node: ast.AST, places: Places) -> bool:
+    """Tell whether a name is that of the object whose method the node stands in."""
+    function = places.function(node)
+    return function is not None and receiver(function) == name and places.class_(function) is not None
 
 
 def _is_on_purpose(node: ast.Call, model: FileModel, places: Places) -> bool:

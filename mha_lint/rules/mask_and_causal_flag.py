@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, ClassVar
 
@@ -12,6 +11,7 @@ from mha_lint.model.values import Const, Tensor, Unknown
 from mha_lint.rules.asking import is_given
 from mha_lint.rules.base import Hit, Rule
 from mha_lint.syntax.nodes import argument
+from mha_lint.vocabulary import MASKS
 
 if TYPE_CHECKING:
     from mha_lint.model.attention import FileModel
@@ -51,7 +51,8 @@ class MaskAndCausalFlag(Rule):
     ## When it stays silent
 
     - The mask is None wherever the flag is set: `is_causal=mask is None`, a branch, an assertion.
-    - The value of the flag is not known: it is a parameter, or an attribute that the caller chooses.
+    - The value of the flag is not known: it is a parameter, or an attribute that the caller chooses. A flag can
+      be True where sizes tell it, or what is None, and not the mask: `cache is None and t > 1`.
 
     ## References
 
@@ -117,7 +118,6 @@ def _sets_both(seen: OperationSeen, always: bool) -> bool:
             return False
 
 
-_MASK = re.compile(r"mask", re.IGNORECASE)
 _LIKE = frozenset({"dim", "ndim", "shape", "size", "dtype"})  # asks what a mask is like, where it is there
 
 
@@ -125,4 +125,4 @@ def _asks_for_mask(asked: Condition, taken: bool) -> bool:
     """Tell whether a condition may ask if there is a mask; a condition under which there is one does not count."""
     if asked.attributes & _LIKE:
         return False
-    return asked.says(_MASK) and (taken or not asked.is_none)
+    return asked.says(MASKS) and (taken or not asked.is_none)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from mha_lint.model.attention import is_module
+from mha_lint.model.values import Tensor
 from mha_lint.rules.base import Hit, Rule
 from mha_lint.syntax.nodes import FUNCTIONS, walk
 from mha_lint.syntax.words import names_said
@@ -17,15 +18,24 @@ if TYPE_CHECKING:
     from mha_lint.model.attention import FileModel
     from mha_lint.model.operations.devices import Meeting
     from mha_lint.syntax.names import ClassInfo
+    from mha_lint.syntax.nodes import Function
     from mha_lint.syntax.places import Places
 
 
 @dataclass(frozen=True, slots=True)
+class Kept:
+    """An attribute of the object, and the statement that gives it its value."""
+
+    attribute: str
+    statement: ast.Assign | ast.AnnAssign
+
+
+@dataclass(frozen=True, slots=True)
 class Stray:
-    """A call that makes a tensor on the default device; the attribute of the constructor that keeps it, if one does."""
+    """A call that makes a tensor on the default device; the statement of the constructor that keeps it, if one does."""
 
     call: ast.Call
-    attribute: str
+    kept: Kept | None
     meetings: tuple[Meeting, ...]
 
 
@@ -100,6 +110,7 @@ class MaskNotABuffer(Rule):
     def check(self, model: FileModel, places: Places) -> Iterator[Hit[Stray]]:
         if model.meetings and names_said(SETS_DEFAULT, model.module.tree):
             return
+        told: set[Kept] = set()
         for home, meetings in model.meetings.items():
             raising = tuple(each for each in meetings if _raises(each) and _is_of_a_module(each, model, places))
             if not raising or not isinstance(home, ast.Call) or _is_told_around(home, places):
@@ -107,16 +118,17 @@ class MaskNotABuffer(Rule):
             function, cls = places.function(home), _class_around(home, model, places)
             if function is None or function.name != "__init__":
                 what = "a tensor is made on the default device, and used with one of the module's"
-                yield Hit(home.func, home, what, raising[0].symbol, evidence=Stray(home, "", raising))
+                yield Hit(home.func, home, what, raising[0].symbol, evidence=Stray(home, None, raising))
                 continue
-            kept = _kept_as(home, places)
-            if cls is None or not is_module(cls) or not kept or _moves_itself(cls, kept, model.module.tree):
+            if cls is None or not is_module(cls):
                 continue
-            statement = places.statement(home)
-            assert statement is not None
-            what = f"`self.{kept}` is no buffer: it stays where it is when the module moves"
+            kept = _kept(home, cls, function, model, places)
+            if kept is None or kept in told or _moves_itself(cls, kept.attribute, model.module.tree):
+                continue
+            told.add(kept)
+            what = f"`self.{kept.attribute}` is no buffer: it stays where it is when the module moves"
             symbol = f"{cls.name}.__init__"
-            yield Hit(statement, statement, what, symbol, evidence=Stray(home, kept, raising))
+            yield Hit(kept.statement, kept.statement, what, symbol, evidence=Stray(home, kept, raising))
 
 
 def _raises(meeting: Meeting) -> bool:
@@ -145,15 +157,29 @@ def _class_around(node: ast.AST, model: FileModel, places: Places) -> ClassInfo 
     return model.names.class_of(places.class_(node))
 
 
-def _kept_as(home: ast.Call, places: Places) -> str:
-    """The attribute that is assigned by the statement that makes the tensor; empty where it is no such statement."""
-    statement = places.statement(home)
-    if statement is None or not places.stands_alone(statement):
-        return ""
+def _kept(home: ast.Call, cls: ClassInfo, init: Function, model: FileModel, places: Places) -> Kept | None:
+    """The one statement of the constructor that keeps the tensor, on its own or made into another one."""
+    built = (each.built for each in model.classes if each.cls is cls)
+    holding = {
+        name
+        for states in built
+        for state in states
+        for name, value in state.attributes.items()
+        if isinstance(value, Tensor) and home in value.homes
+    }
+    statements = (node for node in walk(init) if isinstance(node, (ast.Assign, ast.AnnAssign)))
+    keeping = [Kept(name, each) for each in statements if (name := _attribute(each)) in holding]
+    if len(keeping) != 1 or not places.stands_alone(keeping[0].statement):
+        return None
+    return keeping[0]
+
+
+def _attribute(statement: ast.Assign | ast.AnnAssign) -> str:
+    """The attribute that a statement assigns; empty where it assigns anything else as well."""
     match statement:
         case ast.Assign(targets=[ast.Attribute(value=ast.Name(), attr=name)]):
             return name
-        case ast.AnnAssign(target=ast.Attribute(value=ast.Name(), attr=name)):
+        case ast.AnnAssign(target=ast.Attribute(value=ast.Name(), attr=name), value=ast.expr()):
             return name
         case _:
             return ""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from mha_lint.model.filling import filling, softmaxed
 from mha_lint.model.keys import Kind
-from mha_lint.model.marks import ONES, ZERO, Mask
+from mha_lint.model.marks import ONES, YES_OR_NO, ZERO, Mask
 from mha_lint.model.masks import where_parts
 from mha_lint.model.values import Tensor, Unknown, Value, as_factor
 from mha_lint.rules.base import Hit, Rule
@@ -25,10 +25,11 @@ NEGATIVE = -1e3  # what is added to scores, or put in their place, to mask them
 
 @dataclass(frozen=True, slots=True)
 class Inverted:
-    """The evidence: the mask as it is written, whether it is boolean, and wrong on every path seen."""
+    """The evidence: the mask as it is written, whether it is boolean, joined with another, wrong on every path seen."""
 
     mask: ast.expr | None
     boolean: bool
+    joined: bool
     always: bool
 
 
@@ -63,7 +64,8 @@ class MaskPolarityInverted(Rule):
 
     Inverts the mask where it is used: `~mask`, `mask != 0` for `mask == 0`. It is *unsafe* because the module
     computes something else afterwards, on purpose. Relation *corrected*: before, a later token changes an earlier
-    result; after, it does not.
+    result; after, it does not. A mask that is joined with another one, such as `causal | given`, has no fix: the code
+    does not say what True means in that one.
 
     ## When it stays silent
 
@@ -113,7 +115,8 @@ class MaskPolarityInverted(Rule):
                 continue
             operation, mask = wrong[0]
             written = None if _hides(mask) else _written(operation, node, model, places)
-            evidence = Inverted(written, mask.boolean is True, len(wrong) == len(told))
+            joined = mask.inside == YES_OR_NO  # and surely wrong over the future
+            evidence = Inverted(written, mask.boolean is True, joined, len(wrong) == len(told))
             place = written or _written(operation, node, model, places) or node
             yield Hit(place, place, _message(operation, mask), operation.symbol, evidence=evidence)
 
@@ -155,12 +158,16 @@ def _mask(value: Value | None) -> Mask | None:
 
 
 def _past(mask: Mask) -> bool:
-    """Tell whether it marks all of the past, and not all of the future."""
+    """Tell whether it marks all of the past, and not all of the future; or some of the past, and nothing else."""
+    if mask.outside == ZERO and mask.inside == YES_OR_NO:
+        return True
     return mask.inside == ONES and mask.outside is not None and 0.0 in mask.outside
 
 
 def _future(mask: Mask) -> bool:
-    """Tell whether it marks nothing of the past, and some of the future."""
+    """Tell whether it marks nothing of the past, and some of the future; or all of the future, and not all else."""
+    if mask.outside == ONES and mask.inside == YES_OR_NO:
+        return True
     return mask.inside == ZERO and (mask.outside is None or 1.0 in mask.outside)
 
 

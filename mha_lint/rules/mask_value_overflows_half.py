@@ -11,7 +11,8 @@ from mha_lint.model.filling import filling, softmaxed
 from mha_lint.model.values import Tensor, as_factor
 from mha_lint.rules.asking import number_text
 from mha_lint.rules.base import Hit, Rule
-from mha_lint.vocabulary import PRECISION
+from mha_lint.syntax.words import names_said
+from mha_lint.vocabulary import AUTOCAST, PRECISION
 
 if TYPE_CHECKING:
     from mha_lint.model.attention import FileModel
@@ -58,7 +59,8 @@ class MaskValueOverflowsHalf(Rule):
 
     ## When it stays silent
 
-    - The scores were cast to float32 on the way (`.float()`, `.to(torch.float32)`).
+    - The scores were cast to float32 on the way (`.float()`, `.to(torch.float32)`). To cast queries and keys is not
+      enough: under autocast their product is float16 all the same, unless the function switches autocast off.
     - The value is chosen by dtype: `torch.finfo`, a conditional on it; or the code asserts which dtype it takes.
     - `scores[mask] = -1e9`, `torch.where(mask, scores, -1e9)` and sums with `-1e9 * mask`: these round to minus
       infinity in float16, and raise nothing.
@@ -93,7 +95,7 @@ class MaskValueOverflowsHalf(Rule):
         for node, seen in model.operations.items():
             fills = [fill for fill in seen if fill.name == "masked_fill" and isinstance(node, ast.Call)]
             overflowing = [fill for fill in fills if _overflows(fill)]
-            if not overflowing or node not in normalised:
+            if not overflowing or node not in normalised or _sets_autocast(node, places):
                 continue
             written = filling(node, model.names, places)
             place = node if written is None else written.value
@@ -102,6 +104,12 @@ class MaskValueOverflowsHalf(Rule):
             shown = number_text(number, None if written is None else written.value, places)
             message = f"scores are filled with {shown}, which float16 can't hold: its numbers end at {HALF_MAX:g}"
             yield Hit(place, node, message, overflowing[0].symbol, evidence=(written, tuple(fills)))
+
+
+def _sets_autocast(node: ast.expr, places: Places) -> bool:
+    """Tell whether the function around says where autocast is on: what it casts before the product may stay so."""
+    function = places.function(node)
+    return function is not None and names_said(AUTOCAST, function)
 
 
 def _number(fill: OperationSeen) -> float | None:

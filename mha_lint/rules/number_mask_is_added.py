@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
+from mha_lint.model.filling import softmaxed
 from mha_lint.model.marks import ONES, YES_OR_NO, ZERO, Mask
 from mha_lint.model.values import Tensor, Value
 from mha_lint.rules.base import Hit, Rule
@@ -14,6 +15,7 @@ from mha_lint.syntax.nodes import argument
 
 if TYPE_CHECKING:
     from mha_lint.model.attention import FileModel
+    from mha_lint.model.events import OperationSeen
     from mha_lint.syntax.places import Places
 
 _ATTENDS = "scaled_dot_product_attention"
@@ -32,7 +34,8 @@ class NumberMaskIsAdded(Rule):
     """## What it does
 
     Flags masks of zeros and ones, of a floating or integer type, given to `scaled_dot_product_attention` as
-    `attn_mask`, or to `nn.MultiheadAttention` as `attn_mask` or `key_padding_mask`.
+    `attn_mask`, or to `nn.MultiheadAttention` as `attn_mask` or `key_padding_mask`. It also flags scores that are
+    added such a mask, or a boolean one, before their softmax.
 
     ## Why it matters
 
@@ -63,7 +66,8 @@ class NumberMaskIsAdded(Rule):
     ## When it stays silent
 
     - The mask is boolean; it was multiplied by a large negative number, or filled with one: that is meant to be added.
-    - The numbers in it are not known to be 0 and 1: a mask that is given, a learned bias.
+    - The numbers in it are not known to be 0 and 1: a mask that is given, unless the code makes whole numbers of it or
+      calls it padding; a learned bias.
 
     ## References
 
@@ -96,7 +100,11 @@ class NumberMaskIsAdded(Rule):
     )
 
     def check(self, model: FileModel, places: Places) -> Iterator[Hit[Added]]:
+        attends = softmaxed(model.operations)
         for node, seen in model.operations.items():
+            if seen[0].name == "add" and node in attends and any(map(_adds_a_mask, seen)):
+                what = "scores are added a mask of yes and no: a 1 makes a key more likely, and masks nothing"
+                yield Hit(node, node, what, seen[0].symbol, evidence=Added(node, None))
             if not isinstance(node, ast.Call) or seen[0].name not in _ARGUMENTS:
                 continue
             for index, name in _ARGUMENTS[seen[0].name]:
@@ -109,6 +117,18 @@ class NumberMaskIsAdded(Rule):
                 evidence = Added(written, rights.pop() if len(rights) == 1 else None)
                 message = f"`{name}` is a mask of zeros and ones: it is added to the scores, and masks nothing"
                 yield Hit(written, written, message, seen[0].symbol, evidence=evidence)
+
+
+def _adds_a_mask(seen: OperationSeen) -> bool:
+    """Tell whether scores are added a mask that is boolean, or of zeros and ones."""
+    if len(seen.args) != 2:
+        return False
+    left, right = seen.args
+    for scores, other in ((left, right), (right, left)):
+        if isinstance(scores, Tensor) and "scores" in scores.roles and isinstance(other, Tensor) and not other.roles:
+            mask = other.mask
+            return isinstance(mask, Mask) and not mask.random and mask.numbers == YES_OR_NO and mask.boolean is not None
+    return False
 
 
 def _number_mask(value: Value | None) -> Mask | None:

@@ -11,7 +11,16 @@ from mha_lint.syntax.changes import ANY, Changes, read, rebound
 from mha_lint.syntax.module import Module
 from mha_lint.syntax.nodes import FUNCTIONS, TRIES, Block, Function, dotted, last_name, text_of
 
-TORCH_BASES = frozenset({"torch.nn.Module", "torch.nn.modules.module.Module", "lightning.LightningModule"})
+TORCH_BASES = frozenset(
+    {
+        "torch.nn.Module",
+        "torch.nn.modules.module.Module",
+        "lightning.LightningModule",
+        "torch_geometric.nn.MessagePassing",
+        "torch_geometric.nn.conv.MessagePassing",
+        "torch_geometric.nn.conv.message_passing.MessagePassing",
+    }
+)
 
 
 # Functions that are given the name of a module and return it, alone or beside whether it is there.

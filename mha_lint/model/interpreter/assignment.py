@@ -22,8 +22,11 @@ from mha_lint.model.values import (
     Unknown,
     Value,
     as_factor,
+    as_int,
     as_tensor,
 )
+
+_OF_ATTENTION = frozenset({"scores", "weights", "context"})
 
 
 def execute(run: Run, statement: ast.stmt, state: State) -> Value:
@@ -86,6 +89,13 @@ def overwrite(run: Run, target: ast.expr, value: Tensor, state: State) -> None:
 def _assign_items(run: Run, target: ast.Subscript, held: Value, value: Value, state: State) -> None:
     """``scores[mask] = value`` fills; of a mask of which a part is changed, no more is known."""
     if not isinstance(held, Tensor):
+        _assign_item(run, target, held, value, state)
+        return
+    made = value.roles & _OF_ATTENTION if isinstance(value, Tensor) else frozenset[str]()
+    if made - held.roles:  # ``scores[:, i] = q_i @ k_i.T``
+        assert isinstance(value, Tensor)
+        changed = replace(held.having(*made), mask=None, masked=held.masked | value.masked, single=value.single)
+        _keep(run, target.value, changed, state)
         return
     index = target.slice
     one = not isinstance(index, (ast.Slice, ast.Tuple))
@@ -95,7 +105,33 @@ def _assign_items(run: Run, target: ast.Subscript, held: Value, value: Value, st
         if isinstance(filled, Tensor):
             overwrite(run, target.value, replace(held, masked=filled.masked), state)
     elif held.mask is not None:
-        overwrite(run, target.value, replace(held, mask=None), state)
+        filled_with = (held, run.evaluate(index, state), value) if one else ()
+        mask = operations.TABLE["masked_fill"].mask(Call(run, state, target, filled_with, {})) if one else None
+        overwrite(run, target.value, replace(held, mask=mask), state)
+
+
+def _assign_item(run: Run, target: ast.Subscript, held: Value, value: Value, state: State) -> None:
+    """``heads[i] = context``: of a list that a loop fills, each item is like the one that is known."""
+    if not isinstance(value, Tensor) or not isinstance(held, (Sequence, Repeated)):
+        return
+    if isinstance(target.slice, (ast.Slice, ast.Tuple)):
+        return
+    at = as_int(run.evaluate(target.slice, state))
+    match held:
+        case Sequence(items) if at is not None and -len(items) <= at < len(items):
+            at %= len(items)
+            _keep(run, target.value, Sequence((*items[:at], value, *items[at + 1 :])), state)
+        case Sequence(items) if all(item == NONE for item in items):
+            _keep(run, target.value, Repeated(value, constant(len(items))), state)
+        case Repeated(item, count) if item == NONE:
+            _keep(run, target.value, Repeated(value, count), state)
+
+
+def _keep(run: Run, name: ast.expr, value: Value, state: State) -> None:
+    """Give a variable, or an attribute of the object, the value of which a part was changed."""
+    match name:
+        case ast.Name() | ast.Attribute(value=ast.Name()):
+            assign(run, name, value, state)
 
 
 def _parts(run: Run, elements: list[ast.expr], value: Value, source: ast.expr, state: State) -> list[Value]:

@@ -7,8 +7,9 @@ import ast
 from mha_lint.model import einops_api, kernels, layers, operations
 from mha_lint.model.interpreter import assignment
 from mha_lint.model.interpreter.builtins import BUILTINS
+from mha_lint.model.interpreter.deciding import flag
 from mha_lint.model.keys import part
-from mha_lint.model.marks import Mask
+from mha_lint.model.marks import Mask, Masking
 from mha_lint.model.operations import OPERATIONS, as_masks
 from mha_lint.model.operations.devices import met
 from mha_lint.model.records import replace
@@ -20,6 +21,7 @@ from mha_lint.model.values import (
     Const,
     Function,
     Instance,
+    Int,
     Leading,
     Qualified,
     Repeated,
@@ -34,8 +36,9 @@ from mha_lint.model.values import (
     as_tensor,
 )
 from mha_lint.syntax.words import names_said
-from mha_lint.vocabulary import CACHE
+from mha_lint.vocabulary import CACHE, NEIGHBOURS, is_said
 
+_OF_ATTENTION = frozenset({"attn_mask", "dropout_p", "is_causal", "scale", "enable_gqa"})
 _RESHAPING_IN_PLACE = frozenset(
     "transpose_ swapaxes_ swapdims_ t_ squeeze_ unsqueeze_ resize_ resize_as_ set_ as_strided_".split()
 )
@@ -70,6 +73,8 @@ def call(run: Run, node: ast.Call, state: State) -> Value:
         args.append(value)
     for keyword in node.keywords:
         value = run.evaluate(keyword.value, state)
+        if keyword.arg == "is_causal":
+            value = flag(run, value, state)
         keywords[keyword.arg or "**"] = NOTHING if keyword.arg is None else value
     if isinstance(function, (Function, ClassValue, Self, Instance)):
         args = [value for index, value in enumerate(args) if index not in unknown]
@@ -105,6 +110,8 @@ def call_method(run: Run, receiver: Value, name: str, call: Call) -> Value:
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
             assignment.assign(run, node.func.value, Unknown(run.key(node)), call.state)
         return Unknown(run.key(call.node))
+    if isinstance(receiver, Int) and name == "sum":
+        receiver = Unknown(run.key(call.node))  # two unknown tensors multiplied are taken for sizes
     if isinstance(receiver, (Tensor, Unknown)):
         operation = OPERATIONS.get(name)
         if operation is not None:
@@ -158,6 +165,11 @@ def register_buffer(call: Call) -> None:
             call.state.attributes[name] = replace(tensor, homes=())
 
 
+def is_like_torch(call: Call) -> bool:
+    """The call gives what torch's ``scaled_dot_product_attention`` takes: three tensors, and more by its names."""
+    return len(call.args) == 3 and call.keywords.keys() <= _OF_ATTENTION
+
+
 def _append(run: Run, receiver: Sequence | Repeated, call: Call) -> Value:
     """``items.append(x)``: in a loop the list holds as many alike as the loop has turns."""
     node = call.node
@@ -183,6 +195,8 @@ def call_qualified(run: Run, name: str, call: Call) -> Value:
         array = as_masks.of_array(name, call)
         if array is not None:
             return array
+    if name in ("typing.cast", "typing_extensions.cast") and len(call.args) == 2:
+        return call.args[1]
     if name in BUILTINS:
         return BUILTINS[name](run, call)
     if name in ("einops.rearrange", "einops.einops.rearrange"):
@@ -198,6 +212,8 @@ def call_qualified(run: Run, name: str, call: Call) -> Value:
     if name.startswith("torch.nn.") and name.count(".") == 2 and name.rpartition(".")[2][:1].isupper():
         built = layers.build(name.rpartition(".")[2], _as_call(call), call.args, call.keywords, call.state)
         return Unknown(run.key(call.node)) if built == NOTHING else built
+    if is_said(NEIGHBOURS, name):
+        return Tensor(key=run.key(call.node), roles=frozenset({"weights"}), masked=frozenset({Masking("unknown")}))
     for prefix in _TORCH_PREFIXES:
         if name.startswith(prefix):
             operation = OPERATIONS.get(name.removeprefix(prefix))

@@ -6,11 +6,11 @@ import ast
 from functools import lru_cache
 
 from mha_lint.model.conditions import Condition, Question, Relation, negates
-from mha_lint.model.keys import Key
+from mha_lint.model.keys import Key, named
 from mha_lint.model.run import Run
 from mha_lint.model.sizes import ONE, equate
-from mha_lint.model.values import NONE, State, Unknown, as_size, truth
-from mha_lint.vocabulary import OTHER_STRIDES
+from mha_lint.model.values import NONE, Const, State, Unknown, Value, as_size, truth
+from mha_lint.vocabulary import MASKS, OTHER_STRIDES
 
 # Tensors in channels-last format have other strides: nothing is said of code for them alone.
 _CHANNELS_LAST = frozenset({("channels_last",), ("self", "channels_last")})
@@ -33,9 +33,14 @@ def decide(run: Run, test: ast.expr, state: State) -> bool:
 
 def _decide_atom(run: Run, test: ast.expr, state: State, *, negated: bool = False) -> bool:
     """Decide the condition of a test, which is ``negated`` where it holds when the test does not."""
-    known = truth(run.evaluate(test, state))
+    value = run.evaluate(test, state)
+    known = truth(value)
     if known is not None:
         return known != negated
+    if isinstance(test, ast.Name):
+        asked = _asked_before(run, value, state)
+        if asked is not None:
+            return decide(run, asked, state)
     condition = run.condition(test)
     if _asks_for_other_strides(condition):
         return False
@@ -55,6 +60,43 @@ def _decide_atom(run: Run, test: ast.expr, state: State, *, negated: bool = Fals
         if taken and condition.is_none and isinstance(test.left, ast.Name):
             state.variables[test.left.id] = NONE
     return taken
+
+
+def _asked_before(run: Run, value: Value, state: State) -> ast.Compare | None:
+    """The test that a name stands for: ``first = cache is None``, of a parameter that is still as it came."""
+    node = run.node(value.key) if isinstance(value, Unknown) and value.key is not None else None
+    match node:
+        case ast.Compare(left=ast.Name(id=name), ops=[ast.Is() | ast.IsNot()]):
+            held = state.variables.get(name)
+            as_it_came = isinstance(held, Unknown) and held.key is named(name)
+            return node if as_it_came or held == NONE else None
+        case _:
+            return None
+
+
+def flag(run: Run, value: Value, state: State) -> Value:
+    """The value of a flag that comparisons of what the call is given tell: true on one path, and false on another."""
+    node = run.node(value.key) if isinstance(value, Unknown) and value.key is not None else None
+    told = isinstance(node, (ast.Compare, ast.BoolOp, ast.UnaryOp)) and _is_of_comparisons(run, node, state)
+    return Const(decide(run, node, state)) if told and isinstance(node, ast.expr) else value
+
+
+def _is_of_comparisons(run: Run, test: ast.expr, state: State) -> bool:
+    """A test asks about sizes, or whether something is None, but about no mask, and no setting of the object."""
+    match test:
+        case ast.UnaryOp(op=ast.Not(), operand=inner):
+            return _is_of_comparisons(run, inner, state)
+        case ast.BoolOp(values=values):
+            return all(_is_of_comparisons(run, value, state) for value in values)
+        case ast.Compare():
+            condition = run.condition(test)
+            return not (condition.begins_with_self or condition.quotes or condition.says(MASKS))
+        case ast.Name(id=name):
+            held = state.variables.get(name)
+            node = run.node(held.key) if isinstance(held, Unknown) and held.key is not None else None
+            return isinstance(node, ast.Compare) and _is_of_comparisons(run, node, state)
+        case _:
+            return False
 
 
 @lru_cache(maxsize=1024)

@@ -39,6 +39,7 @@ from mha_lint.model.values import (
     integer,
     of_shape,
 )
+from mha_lint.syntax import nodes
 from mha_lint.syntax.names import ClassInfo, Definition, ModuleNames
 
 # --- names and literals ------------------------------------------------------------------------------------------
@@ -206,6 +207,9 @@ def attribute(run: Run, base: Value, name: str, node: ast.Attribute, state: Stat
             return of_shape(weight, roles=frozenset({"parameter"}))
         case Tensor() | Unknown():
             return _tensor_attribute(run, base, name, node, state, called=called)
+        case ClassValue(cls) if (unbound := cls.method(name)) is not None:  # ``Base.attend(self, q, k, v)``
+            plain = not unbound.decorator_list or nodes.is_static(unbound)
+            return Function(unbound) if plain else Unknown(run.key(node))
         case Function() | ClassValue():
             return Unknown(run.key(node))
         case _:

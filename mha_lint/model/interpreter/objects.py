@@ -32,6 +32,7 @@ from mha_lint.model.values import (
 from mha_lint.syntax.names import ClassInfo
 
 _REGISTER_BUFFER = of_self("register_buffer")
+_ATTENTION = of_self("scaled_dot_product_attention")  # torch's own, which a base class that is not known keeps
 
 
 def _construct(run: Machine, cls: ClassInfo, call: Call) -> Value:
@@ -110,5 +111,7 @@ def _applied(run: Machine, function: Value, call: Call) -> Value:
         case Unknown(key) if key is _REGISTER_BUFFER:
             calls.register_buffer(call)
             return NONE
+        case Unknown(key) if key is _ATTENTION and calls.is_like_torch(call):
+            return operations.OPERATIONS["scaled_dot_product_attention"](call)
         case _:
             return Unknown(run.key(call.node))

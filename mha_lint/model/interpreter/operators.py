@@ -25,6 +25,7 @@ from mha_lint.model.values import (
     Method,
     Number,
     Qualified,
+    Repeated,
     Sequence,
     State,
     Tensor,
@@ -62,8 +63,11 @@ def _binary(run: Run, sign: ast.operator, left: Value, right: Value, node: ast.e
         return Sequence(left.items + right.items) if len(left.items) + len(right.items) <= MAX_ITEMS else NOTHING
     if isinstance(left, Leading) and isinstance(right, Sequence) and isinstance(sign, ast.Add):
         return Leading(left.key, left.items + right.items)
-    if isinstance(left, Sequence) and isinstance(sign, ast.Mult) and (times := as_int(right)) is not None:
-        return Sequence(left.items * times) if 0 <= times <= 64 and len(left.items) * times <= MAX_ITEMS else NOTHING
+    if isinstance(left, Sequence) and isinstance(sign, ast.Mult) and (count := as_int(right)) is not None:
+        return Sequence(left.items * count) if 0 <= count <= 64 and len(left.items) * count <= MAX_ITEMS else NOTHING
+    if isinstance(left, Sequence) and isinstance(sign, ast.Mult) and len(left.items) == 1:
+        times = as_size(right)
+        return NOTHING if times is None else Repeated(left.items[0], state.normal(times))
     if isinstance(left, (Number, Const)) or isinstance(right, (Number, Const)):
         return Number(_calculated(sign, left, right, state))
     first, second = as_size(left), as_size(right)
@@ -188,9 +192,11 @@ def boolean_operation(run: Run, node: ast.BoolOp, state: State) -> Value:
         known = truth(value)
         if known is None:
             known = decide(run, operand, state)
+            value = Const(known) if isinstance(operand, ast.Compare) else value
         if known == ends_with:
-            break
-    return value
+            return value
+    told = isinstance(node.values[-1], ast.Compare) and isinstance(value, Unknown)
+    return Unknown(run.key(node)) if told else value
 
 
 _ORDERS: dict[type[ast.AST], Callable[[int, int], bool]] = {

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import operator
 from collections.abc import Callable
 
-from mha_lint.model.keys import Key
+from mha_lint.model.keys import Key, Kind
 from mha_lint.model.marks import (
+    BY_PLACE,
     DRAWN,
     GIVEN,
     NOT_KNOWN,
@@ -37,7 +39,7 @@ from mha_lint.model.values import (
 )
 from mha_lint.syntax.nodes import last_name
 from mha_lint.syntax.words import names_said
-from mha_lint.vocabulary import DEVICE
+from mha_lint.vocabulary import DEVICE, MASKS, PADDING, SOFT_MASKS, WHOLE, is_said
 
 Rule = Callable[[Call], Known]
 
@@ -115,7 +117,21 @@ def viewed(call: Call) -> Known:
 def as_number(call: Call) -> Known:
     """``.float()``, ``.long()``: positions are numbers before and after."""
     known = _held(call)
+    if known is None:
+        whole = isinstance(call.node, ast.Call) and is_said(WHOLE, last_name(call.node.func))
+        return _given_as_numbers(call, whole=whole)
     return replace(known, boolean=False) if isinstance(known, Mask) else known
+
+
+def _given_as_numbers(call: Call, *, whole: bool) -> Mask | None:
+    """A mask of yes and no that is given, and made a number: whole numbers are no bias, and padding is none either."""
+    first = call.args[0] if call.args else None
+    key = first.key if isinstance(first, (Tensor, Unknown)) else None
+    if key is None or (key.of_result and key.kind is not Kind.ITEM):
+        return None
+    name = key.names[-1] if key.names else ""
+    yes = is_said(MASKS, name) and (whole or key.kind is Kind.ITEM or is_said(PADDING, name))
+    return replace(GIVEN, boolean=False) if yes and not is_said(SOFT_MASKS, name) else None
 
 
 def as_boolean(call: Call) -> Known:
@@ -138,6 +154,8 @@ def as_told(call: Call) -> Known:
             return known
         case _:
             kinds = (*call.args[1:], call.keywords.get("dtype"))
+            if any(isinstance(kind, Qualified) and is_said(WHOLE, kind.name.removeprefix("torch.")) for kind in kinds):
+                return _given_as_numbers(call, whole=True)
             return GIVEN if Qualified("torch.bool") in kinds else None
 
 
@@ -324,7 +342,7 @@ def _compared(call: Call, function: Callable[[float, float], bool]) -> Mask:
     if isinstance(first, Positions) and isinstance(second, Positions) and first.column != second.column:
         # Keys on the left: s <= t is t >= s.
         ordered = _OTHER_WAY_ROUND.get(function) if second.column else function
-        return GIVEN if ordered is None or ordered not in _OTHER_WAY_ROUND else _ordered(ordered)
+        return BY_PLACE if ordered is None or ordered not in _OTHER_WAY_ROUND else _ordered(ordered)
     one, other = mask_of(left, call.interpreter), mask_of(right, call.interpreter)
     if any(mask is not None and mask.random for mask in (one, other)):
         return replace(DRAWN, boolean=True)

@@ -13,9 +13,10 @@ from enum import Enum
 
 from mha_lint.model.conditions import Taken
 from mha_lint.model.keys import Key
+from mha_lint.model.marks import Positions
 from mha_lint.model.records import replace
 from mha_lint.model.run import Call
-from mha_lint.model.values import Repeated, Sequence, Tensor, Unknown, Value, as_tensor, tensors
+from mha_lint.model.values import Int, Number, Repeated, Sequence, Tensor, Unknown, Value, as_tensor, tensors
 from mha_lint.syntax.nodes import last_name
 from mha_lint.vocabulary import TYPE, is_said
 
@@ -66,6 +67,25 @@ def placed(device: Device, call: Call, result: Value) -> Value:
             return _at(result, ())
     first = call.args[0] if call.args else None
     return _at(result, first.homes if isinstance(first, Tensor) and not elsewhere else ())
+
+
+def housed(device: Device, call: Call, result: Value) -> Value:
+    """The result, told where it lives where that depends on positions, which the shape functions do not see."""
+    if device is Device.DEFAULT:
+        made = isinstance(result, Tensor) and isinstance(result.mask, Positions)
+        return placed(device, call, result) if made else result
+    if not any(_is_stray(value) for value in call.args):
+        return result
+    if isinstance(result, (Unknown, Int, Number)):  # as what is calculated of two unknown values is taken
+        result = Tensor(key=call.interpreter.key(call.node))
+    if device is Device.SHAPE:
+        elsewhere = "device" in call.keywords or "**" in call.keywords
+        return _at(result, () if elsewhere else met(call, call.args))
+    return placed(device, call, result)
+
+
+def _is_stray(value: Value) -> bool:
+    return isinstance(value, Tensor) and isinstance(value.mask, Positions) and bool(value.homes)
 
 
 def met(call: Call, values: Iterable[Value]) -> tuple[ast.expr, ...]:

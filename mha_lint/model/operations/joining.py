@@ -69,6 +69,8 @@ def cat(call: Call) -> Value:
         case _:
             return NOTHING
     roles = frozenset().union(*(tensor.roles for tensor in tensors))
+    if not all("parameter" in tensor.roles for tensor in tensors):
+        roles = roles - {"parameter"}  # keys that were learned beside those of the input
     if len(tensors) == 2 and "projection" in roles and names_said(CACHE, call.node):
         roles = roles | {"cached"}
     first = tensors[0]

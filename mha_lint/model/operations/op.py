@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from mha_lint.model import masking
 from mha_lint.model.marks import Mask, Masking, Positions
-from mha_lint.model.operations.devices import Device, placed
+from mha_lint.model.operations.devices import Device, housed, placed
 from mha_lint.model.records import replace
 from mha_lint.model.run import Call, Transfer
 from mha_lint.model.values import NOTHING, Tensor, Value
@@ -65,7 +65,7 @@ def computed(op: Op, call: Call) -> Value:
 
 def told(op: Op, call: Call, result: Value) -> Value:
     """The result with what is known of it as a mask, or of what masked it; the observer is told what rules ask for."""
-    result = _marked(op, call, result)
+    result = housed(op.device, call, _marked(op, call, result))
     if op.watched:
         call.interpreter.saw_operation(op.name, call, result)
     return result

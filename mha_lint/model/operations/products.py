@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ast
+
 from mha_lint.model import layout
 from mha_lint.model.layout import Answer, Shape, Strides
-from mha_lint.model.operations.pointwise import broadcast
+from mha_lint.model.operations.pointwise import broadcast, of_two
 from mha_lint.model.records import replace
 from mha_lint.model.run import Call, normal
 from mha_lint.model.scale import Scale, of_scores
@@ -20,6 +22,8 @@ from mha_lint.model.values import (
     fresh,
     of_shape,
 )
+from mha_lint.syntax.words import names_said
+from mha_lint.vocabulary import KEYS, QUERIES
 
 
 def bmm(call: Call) -> Value:
@@ -36,6 +40,45 @@ def matmul(call: Call) -> Value:
     if left is None or right is None:
         return NOTHING
     return multiplied(call, left, right)
+
+
+def paired(call: Call) -> Value:
+    """``a * b``; what is multiplied by a parameter is learned, and two projections may become scores once summed."""
+    result = of_two(call)
+    if isinstance(result, Tensor) and any(_is_learned(value) for value in call.args[:2]):
+        result = result.having("learned")
+    projected = all(isinstance(value, Tensor) and "projection" in value.roles for value in call.args[:2])
+    distinct = len(call.args) > 1 and call.args[0] != call.args[1]
+    return result.having("paired") if projected and distinct and isinstance(result, Tensor) else result
+
+
+def _is_learned(value: Value) -> bool:
+    return isinstance(value, Tensor) and "parameter" in value.roles
+
+
+def summed(call: Call) -> Value:
+    """A sum over the last dimension of queries times keys gives scores; the shape of others is not asked for."""
+    tensor, over = call.tensor(0, "input"), call.integer(1, "dim")
+    if tensor is None or over != -1:
+        return Tensor()
+    if "paired" not in tensor.roles and not _is_of_queries_and_keys(call.node):
+        return Tensor()
+    key = call.interpreter.key(call.node)
+    shape = None if tensor.shape is None or "keepdim" in call.keywords else tensor.shape[:-1]
+    return Tensor(shape, key=key, roles=frozenset({"scores"}), inputs=tensor.inputs)
+
+
+def _is_of_queries_and_keys(node: ast.expr) -> bool:
+    """The names in a product that is summed are those of queries and keys."""
+    product_of = node.func.value if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) else None
+    if isinstance(node, ast.Call) and node.args and not isinstance(product_of, ast.BinOp):
+        product_of = node.args[0]
+    match product_of:
+        case ast.BinOp(op=ast.Mult(), left=left, right=right):
+            sides = ((left, right), (right, left))
+            return any(names_said(QUERIES, one) and names_said(KEYS, other) for one, other in sides)
+        case _:
+            return False
 
 
 def baddbmm(call: Call) -> Value:

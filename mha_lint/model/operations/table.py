@@ -104,11 +104,11 @@ def _joined(*names: str, shape: Transfer) -> Op:
 
 
 def _product(*names: str, sign: type[ast.AST] | None, shape: Transfer, watched: bool) -> Op:
-    """A matrix product, whose shape function tells the scale of scores."""
+    """A matrix product, whose shape function tells the scale of scores. Under autocast it is in half precision."""
     return Op(
         names=names, sign=sign, attribute=False, in_place=False,
         shape=shape, scale=scales.kept,
-        mask=as_masks.lost, begins_mask=False, masked=masking.ended, single=masking.any_single,
+        mask=as_masks.lost, begins_mask=False, masked=masking.ended, single=masking.no_single,
         device=Device.MEETS, watched=watched,
     )  # fmt: skip
 
@@ -117,18 +117,18 @@ def _product_and_sum(name: str, *, masked: MaskedRule) -> Op:
     return Op(
         names=(name,), sign=None, attribute=False, in_place=False,
         shape=products.baddbmm, scale=scales.by_alpha,
-        mask=as_masks.lost, begins_mask=False, masked=masked, single=masking.any_single,
+        mask=as_masks.lost, begins_mask=False, masked=masked, single=masking.no_single,
         device=Device.MEETS, watched=False,
     )  # fmt: skip
 
 
-def _reduced(*names: str, mask: MaskRule, masked: MaskedRule, watched: bool) -> Op:
+def _reduced(*names: str, mask: MaskRule, masked: MaskedRule) -> Op:
     """An operation whose result's shape nobody has asked for so far."""
     return Op(
         names=names, sign=None, attribute=False, in_place=False,
         shape=questions.somehow, scale=scales.kept,
         mask=mask, begins_mask=False, masked=masked, single=masking.any_single,
-        device=Device.FIRST, watched=watched,
+        device=Device.FIRST, watched=False,
     )  # fmt: skip
 
 
@@ -177,7 +177,7 @@ ROWS: tuple[Op, ...] = (
         device=Device.FIRST, watched=False,
     ),
     Op(
-        names=("logical_not",), sign=ast.Invert, attribute=False, in_place=False,
+        names=("logical_not", "bitwise_not"), sign=ast.Invert, attribute=False, in_place=False,
         shape=pointwise.of_one, scale=scales.lost,
         mask=as_masks.inverted, begins_mask=False, masked=masking.kept, single=masking.any_single,
         device=Device.FIRST, watched=False,
@@ -217,7 +217,7 @@ ROWS: tuple[Op, ...] = (
     ),
     Op(
         names=("mul", "multiply"), sign=ast.Mult, attribute=False, in_place=True,
-        shape=pointwise.of_two, scale=scales.times,
+        shape=products.paired, scale=scales.times,
         mask=as_masks.multiplied, begins_mask=False, masked=masking.multiplied, single=masking.any_single,
         device=Device.SHAPE, watched=True,
     ),
@@ -230,8 +230,8 @@ ROWS: tuple[Op, ...] = (
     _of_two("pow", sign=ast.Pow, mask=as_masks.lost, masked=masking.kept),
     _of_two("maximum", sign=None, mask=as_masks.lost, masked=masking.kept),
     _of_two("minimum", sign=None, mask=as_masks.lost, masked=masking.kept),
-    _of_two("logical_and", sign=ast.BitAnd, mask=as_masks.joined(_both, absorbing=0.0), masked=masking.kept),
-    _of_two("logical_or", sign=ast.BitOr, mask=as_masks.joined(_either, absorbing=1.0), masked=masking.kept),
+    _of_two("logical_and", "bitwise_and", sign=ast.BitAnd, mask=as_masks.joined(_both, 0.0), masked=masking.kept),
+    _of_two("logical_or", "bitwise_or", sign=ast.BitOr, mask=as_masks.joined(_either, 1.0), masked=masking.kept),
     _compared("eq", ast.Eq, operator.eq),
     _compared("ne", ast.NotEq, operator.ne),
     _compared("lt", ast.Lt, operator.lt),
@@ -275,21 +275,26 @@ ROWS: tuple[Op, ...] = (
         mask=as_masks.lost, begins_mask=False, masked=masking.kept, single=masking.any_single,
         device=Device.FIRST, watched=False,
     ),
-    _reduced("sum", mask=as_masks.lost, masked=masking.ended, watched=True),
-    _reduced("mean", mask=as_masks.lost, masked=masking.ended, watched=False),
-    _reduced("cumsum", mask=as_masks.lost, masked=masking.ended, watched=False),
-    _reduced("norm", mask=as_masks.lost, masked=masking.ended, watched=False),
-    _reduced("std", mask=as_masks.lost, masked=masking.kept, watched=False),
-    _reduced("var", mask=as_masks.lost, masked=masking.kept, watched=False),
-    _reduced("amax", mask=as_masks.lost, masked=masking.kept, watched=False),
-    _reduced("amin", mask=as_masks.lost, masked=masking.kept, watched=False),
-    _reduced("logsumexp", mask=as_masks.lost, masked=masking.kept, watched=False),
-    _reduced("tril", mask=as_masks.lower_triangle, masked=masking.kept, watched=False),
-    _reduced("triu", mask=as_masks.upper_triangle, masked=masking.kept, watched=False),
-    _reduced("flip", mask=as_masks.lost, masked=masking.kept, watched=False),
-    _reduced("roll", mask=as_masks.lost, masked=masking.kept, watched=False),
-    _reduced("gather", mask=as_masks.lost, masked=masking.kept, watched=False),
-    _reduced("index_select", mask=as_masks.lost, masked=masking.kept, watched=False),
+    Op(
+        names=("sum",), sign=None, attribute=False, in_place=False,
+        shape=products.summed, scale=scales.kept,
+        mask=as_masks.lost, begins_mask=False, masked=masking.ended, single=masking.any_single,
+        device=Device.FIRST, watched=True,
+    ),
+    _reduced("mean", mask=as_masks.lost, masked=masking.ended),
+    _reduced("cumsum", mask=as_masks.lost, masked=masking.ended),
+    _reduced("norm", mask=as_masks.lost, masked=masking.ended),
+    _reduced("std", mask=as_masks.lost, masked=masking.kept),
+    _reduced("var", mask=as_masks.lost, masked=masking.kept),
+    _reduced("amax", mask=as_masks.lost, masked=masking.kept),
+    _reduced("amin", mask=as_masks.lost, masked=masking.kept),
+    _reduced("logsumexp", mask=as_masks.lost, masked=masking.kept),
+    _reduced("tril", mask=as_masks.lower_triangle, masked=masking.kept),
+    _reduced("triu", mask=as_masks.upper_triangle, masked=masking.kept),
+    _reduced("flip", mask=as_masks.lost, masked=masking.kept),
+    _reduced("roll", mask=as_masks.lost, masked=masking.kept),
+    _reduced("gather", mask=as_masks.lost, masked=masking.kept),
+    _reduced("index_select", mask=as_masks.lost, masked=masking.kept),
     # copies
     Op(
         names=("contiguous",), sign=None, attribute=False, in_place=False,

@@ -44,6 +44,9 @@ class Case:
     def with_default_dtype(self) -> Case:
         return replace(self, conditions=replace(self.conditions, default=True))
 
+    def under_autocast(self) -> Case:
+        return replace(self, conditions=replace(self.conditions, autocast=True))
+
 
 @dataclass(frozen=True, slots=True)
 class Tried:

@@ -31,7 +31,8 @@ from mha_lint.validation.search.specs import (
 class Conditions:
     """``held`` is the dtype whose values the inputs take, where ``dtype`` is wider than that; None for ``dtype``.
 
-    With ``default``, tensors that the code makes without naming a dtype get this one.
+    With ``default``, tensors that the code makes without naming a dtype get this one. With ``autocast``, the module is
+    called under autocast to float16.
     """
 
     device: str
@@ -40,6 +41,12 @@ class Conditions:
     seed: int
     held: torch.dtype | None = None
     default: bool = False
+    autocast: bool = False
+
+    @property
+    def name(self) -> str:
+        """The dtype, in words."""
+        return "float16 under autocast" if self.autocast else str(self.dtype).removeprefix("torch.")
 
 
 @dataclass(slots=True)

@@ -51,14 +51,12 @@ class Noting:
     def __call__(self, outcome: str, largest: float | None, detail: str) -> None:
         at = self.conditions
         mode = "train" if at.training else "eval"
-        name = str(at.dtype).removeprefix("torch.")
-        self.record.trials.append(Trial(at.device, name, mode, self.shapes, largest, outcome, at.seed, detail))
+        self.record.trials.append(Trial(at.device, at.name, mode, self.shapes, largest, outcome, at.seed, detail))
 
     def counterexample(self, detail: str) -> str:
         at = self.conditions
         mode = "train" if at.training else "eval"
-        name = str(at.dtype).removeprefix("torch.")
-        return f"{detail} ({', '.join(self.shapes)}; {name} on {at.device}, {mode} mode, seed {at.seed})"
+        return f"{detail} ({', '.join(self.shapes)}; {at.name} on {at.device}, {mode} mode, seed {at.seed})"
 
     def refute(self, detail: str, largest: float | None = None) -> NoReturn:
         """Note a difference, and raise Refuted with it."""

@@ -120,7 +120,8 @@ def run(
         earlier = _gradients_before(subject) if way.backward else []
         seed_everything(conditions.seed)
         with quiet(), torch.inference_mode(way.inference), torch.set_grad_enabled(way.learns):
-            with meaning or contextlib.nullcontext():
+            cast = torch.autocast(conditions.device, torch.float16) if conditions.autocast else contextlib.nullcontext()
+            with cast, meaning or contextlib.nullcontext():
                 result = call(subject, inputs, way.places(inputs, positional))
             seen.effects.append(("whether gradients are on", torch.is_grad_enabled()))
             seen.outputs = flatten(result, "output")

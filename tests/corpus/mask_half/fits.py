@@ -1,6 +1,7 @@
 # run: Fits(32, 4)(torch.randn(2, 5, 32))
 # run: Single(32, 4)(torch.randn(2, 5, 32))
-# run: SingleQueries(32, 4)(torch.randn(2, 5, 32))
+# run: SingleProduct(32, 4)(torch.randn(2, 5, 32))
+# run: WithoutAutocast(32, 4)(torch.randn(2, 5, 32))
 # run: ByType(32, 4)(torch.randn(2, 5, 32))
 # run: Told(32, 4)(torch.randn(2, 5, 32))
 # run: Summed(32, 4)(torch.randn(2, 5, 32))
@@ -41,14 +42,26 @@ class Single(Base):
         return self.merge(weights.to(v.dtype) @ v)
 
 
-class SingleQueries(Base):
+class SingleProduct(Base):
+    """Queries and keys are cast, and so is their product, which autocast would make half."""
+
     def forward(self, x):
         b, t, c = x.shape
         q, k, v = self.qkv(x).view(b, t, 3, self.heads, c // self.heads).permute(0, 2, 3, 1, 4).unbind(1)
-        q = q.to(torch.float32)
-        scores = torch.matmul(q, k.float().mT) * k.size(-1) ** -0.5
+        scores = torch.matmul(q.float(), k.float().mT).float() * k.size(-1) ** -0.5
         future = torch.ones(t, t, dtype=torch.bool, device=x.device).triu(1)
         weights = scores.masked_fill(future, -1e9).softmax(-1)
+        return self.merge(weights.type_as(v) @ v)
+
+
+class WithoutAutocast(Base):
+    def forward(self, x):
+        b, t, c = x.shape
+        q, k, v = self.qkv(x).view(b, t, 3, self.heads, c // self.heads).permute(0, 2, 3, 1, 4).unbind(1)
+        future = torch.ones(t, t, dtype=torch.bool, device=x.device).triu(1)
+        with torch.autocast(x.device.type, enabled=False):
+            scores = q.float() @ k.float().mT * k.size(-1) ** -0.5
+            weights = scores.masked_fill(future, -1e9).softmax(-1)
         return self.merge(weights.type_as(v) @ v)
 
 
