@@ -105,8 +105,11 @@ def _assign_items(run: Run, target: ast.Subscript, held: Value, value: Value, st
         if isinstance(filled, Tensor):
             overwrite(run, target.value, replace(held, masked=filled.masked), state)
     elif held.mask is not None:
-        filled_with = (held, run.evaluate(index, state), value) if one else ()
-        mask = operations.TABLE["masked_fill"].mask(Call(run, state, target, filled_with, {})) if one else None
+        where = run.evaluate(index, state) if one else NOTHING
+        known = isinstance(where, Tensor)  # a row or a column is a part of which no more is known
+        mask = (
+            operations.TABLE["masked_fill"].mask(Call(run, state, target, (held, where, value), {})) if known else None
+        )
         overwrite(run, target.value, replace(held, mask=mask), state)
 
 
