@@ -24,6 +24,7 @@ from mha_lint.model.interpreter.keeping import kept
 from mha_lint.model.layout import Answer
 from mha_lint.model.operations.devices import Meeting
 from mha_lint.model.scale import ScaleSeen
+from mha_lint.model.tensor_names import used_as_tensors
 from mha_lint.model.values import ClassValue, Self, State, Unknown, Value, joined
 from mha_lint.model.worth import Worth, worth_of
 from mha_lint.syntax.module import Module
@@ -212,8 +213,9 @@ def _returned(run: Interpreter, node: Function, state: State, cls: ClassInfo | N
             clashes = not in_init and name in taken
             keywords[name] = Unknown(keys.parameter(node.name, name) if clashes else keys.named(name))
     bind(run, node, state, (), keywords)
-    given = [value.key for value in keywords.values() if isinstance(value, Unknown) and value.key is not None]
-    run.seen.given = frozenset(() if in_init else given)
+    given = {} if in_init else {n: v.key for n, v in keywords.items() if isinstance(v, Unknown) and v.key is not None}
+    run.seen.given = frozenset(given.values())
+    run.seen.used = frozenset(key for name, key in given.items() if name in used_as_tensors(node))
     return run.run_function(node, state, named=run.defined_in.get(node, node.name))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 
 from mha_lint.model import einops_api, layers, operations
-from mha_lint.model.interpreter import assignment
+from mha_lint.model.interpreter import assignment, numbers
 from mha_lint.model.interpreter.builtins import BUILTINS
 from mha_lint.model.keys import part
 from mha_lint.model.marks import Mask
@@ -21,6 +21,7 @@ from mha_lint.model.values import (
     Function,
     Instance,
     Leading,
+    Number,
     Repeated,
     Self,
     Sequence,
@@ -98,6 +99,10 @@ def call_method(run: Run, receiver: Value, name: str, call: Call) -> Value:
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
             assignment.assign(run, node.func.value, Unknown(run.key(node)), call.state)
         return Unknown(run.key(call.node))
+    if isinstance(receiver, Number):
+        return numbers.method(run, receiver, name, call)
+    if name == "new_tensor":
+        return numbers.of_one_number(run, call)
     if isinstance(receiver, (Tensor, Unknown)):
         operation = OPERATIONS.get(name)
         if operation is not None:
@@ -145,8 +150,10 @@ def _in_place(run: Run, receiver: Tensor, name: str, call: Call) -> Value:
 
 
 def register_buffer(call: Call) -> None:
-    """``self.register_buffer("mask", tensor)``, of what is known to be a mask."""
+    """``self.register_buffer("mask", tensor)``, of what is known to be a mask, or is one number."""
     match call.args:
+        case (Const(str(name)), Number() as number, *_):
+            call.state.attributes[name] = number
         case (Const(str(name)), Tensor(mask=Mask(uniform=False)) as tensor, *_):
             call.state.attributes[name] = replace(tensor, homes=())
 

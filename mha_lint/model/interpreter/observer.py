@@ -46,6 +46,7 @@ class Observer:
         self.kinds: dict[str, set[str]] = {}  # "Class.method" → "self-attention", "grouped-query", …
         self.added: set[ClassInfo] = set()  # modules whose merged heads are added to a residual as they come
         self.given: frozenset[Key] = frozenset()  # the keys of what the function was given with which the path began
+        self.used: frozenset[Key] = frozenset()  # those of them that the function uses as tensors
         self._widened: set[tuple[int, ast.AST]] = set()  # table and node of which a widened state alone has told
         self._applied_at: dict[ast.AST | None, set[ClassInfo]] = {}
 
