@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 
 from mha_lint.model import einops_api, layers, operations
-from mha_lint.model.interpreter import assignment, numbers
+from mha_lint.model.interpreter import assignment, numbers, texts
 from mha_lint.model.interpreter.builtins import BUILTINS
 from mha_lint.model.keys import part
 from mha_lint.model.marks import Mask
@@ -99,6 +99,8 @@ def call_method(run: Run, receiver: Value, name: str, call: Call) -> Value:
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
             assignment.assign(run, node.func.value, Unknown(run.key(node)), call.state)
         return Unknown(run.key(call.node))
+    if isinstance(receiver, Const) and isinstance(receiver.value, str):
+        return texts.method(run, receiver.value, name, call)
     if isinstance(receiver, Number):
         return numbers.method(run, receiver, name, call)
     if name == "new_tensor":
@@ -171,7 +173,9 @@ def _append(run: Run, receiver: Sequence | Repeated, call: Call) -> Value:
     return NONE
 
 
-_TORCH_PREFIXES = ("torch.nn.functional.", "torch.linalg.", "torch.special.", "torch.nn.", "torch.Tensor.", "torch.")
+_TORCH_PREFIXES = tuple(
+    f"torch.{part}" for part in ("nn.functional.", "functional.", "linalg.", "special.", "nn.", "Tensor.", "")
+)
 
 
 def call_qualified(run: Run, name: str, call: Call) -> Value:
@@ -191,6 +195,8 @@ def call_qualified(run: Run, name: str, call: Call) -> Value:
         return einops_api.repeat(call)
     if name in ("einops.einsum", "einops.einops.einsum"):
         return einops_api.einsum(call)
+    if name == "opt_einsum.contract":
+        return OPERATIONS["einsum"](call)
     if name == "einops.layers.torch.Rearrange":
         return layers.rearrange_layer(_as_call(call), call.args, call.keywords)
     if name.startswith("torch.nn.") and name.count(".") == 2 and name.rpartition(".")[2][:1].isupper():

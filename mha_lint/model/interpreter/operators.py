@@ -9,6 +9,7 @@ from collections.abc import Callable
 from mha_lint.model import masking, operations
 from mha_lint.model.factors import Factor, of_number
 from mha_lint.model.fuel import MAX_ITEMS
+from mha_lint.model.interpreter import texts
 from mha_lint.model.interpreter.deciding import decide
 from mha_lint.model.interpreter.numbers import either, factor_of, may_be_tensor
 from mha_lint.model.operations import OPERATIONS
@@ -66,6 +67,8 @@ def _binary(run: Run, sign: ast.operator, left: Value, right: Value, node: ast.e
         return Leading(left.key, left.items + right.items)
     if isinstance(left, Sequence) and isinstance(sign, ast.Mult) and (times := as_int(right)) is not None:
         return Sequence(left.items * times) if 0 <= times <= 64 and len(left.items) * times <= MAX_ITEMS else NOTHING
+    if isinstance(left, Const) and isinstance(left.value, str):
+        return texts.calculated(sign, left.value, right) or Unknown(run.key(node))
     unsure = isinstance(sign, _OF_MASKS) and (may_be_tensor(run, left) or may_be_tensor(run, right))
     if isinstance(left, (Number, Const)) or isinstance(right, (Number, Const)):
         return Unknown(run.key(node)) if unsure else Number(_calculated(sign, left, right, state))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from mha_lint.model import layout
 from mha_lint.model.layout import Answer, Shape, Strides
+from mha_lint.model.operations import equations
 from mha_lint.model.operations.pointwise import broadcast
 from mha_lint.model.records import replace
 from mha_lint.model.run import Call, normal
@@ -12,7 +13,6 @@ from mha_lint.model.sizes import ONE, Size, equate, product
 from mha_lint.model.values import (
     NOTHING,
     Const,
-    Sequence,
     Tensor,
     Value,
     as_factor,
@@ -166,23 +166,18 @@ def mapped_roles(roles: frozenset[str]) -> frozenset[str]:
 
 
 def einsum(call: Call) -> Value:
-    match call.args:
-        case (Const(str(equation)), Sequence(operands)):
-            pass
-        case (Const(str(equation)), *rest):
-            operands = tuple(rest)
-        case _:
-            return NOTHING
+    equation = equations.read(call)
+    if equation is None:
+        return NOTHING
+    inputs, written, operands = equation
     tensors = [as_tensor(value) for value in operands]
-    sides = equation.replace(" ", "").split("->")
-    inputs = sides[0].split(",")
-    if len(tensors) != 2 or len(sides) != 2 or len(inputs) != 2 or None in tensors:
+    if len(tensors) != 2 or None in tensors:
         roles = (
             mapped_roles(frozenset()) if any(t is not None and "parameter" in t.roles for t in tensors) else frozenset()
         )
         return Tensor(key=call.interpreter.key(call.node), roles=roles)
     left, right = (normal(tensor, call.state) for tensor in tensors if tensor is not None)
-    inputs, output = _letters(inputs, sides[1], (left, right))
+    inputs, output = _letters(inputs, written, (left, right))
     sizes: dict[str, Size] = {}
     for letters, tensor in zip(inputs, (left, right), strict=True):
         if tensor.shape is None or len(tensor.shape) != len(letters):
