@@ -18,6 +18,9 @@ MAPS = re.compile(r"proj|linear|dense|conv|mlp|ffn|fc|attn|attention", re.IGNORE
 LARGEST = re.compile(r"^(?:a?max|logsumexp)$")  # functions that give the largest of a row, or about that
 ATTENDS = re.compile(r"att(?:n|en|\b)|mha|(?:^|_)heads?|Heads?(?:$|[A-Z])", re.IGNORECASE)  # classes
 BUILDS = re.compile(r"init|reset|build|setup|load", re.IGNORECASE)  # functions that run before a module moves
+IMPORTS = re.compile(  # functions that are given the name of a module and return it
+    r"import|lazy|(?<![a-z])load_module|(?<![a-z])optional(?:_module|_dep|_package)", re.IGNORECASE
+)
 TRIES = re.compile(r"(?:^|_)(?:test|bench|benchmark|profile|measure)(?:_|$)")  # functions of no model
 
 LAYS_OUT = re.compile(  # what attention, or a change of layout, can't be written without: too much, never too little

@@ -24,7 +24,17 @@ MAX_BYTES = 100_000  # of one module; larger ones cost more than what they tell
 MAX_STARS = 16  # star imports of one module; what has more collects the names of a whole package
 _INSTALLED = frozenset({"site-packages", "dist-packages"})  # folders in which each package is another project
 _MODELLED = frozenset({"torch", "einops"})  # the model knows these by tables, wherever they lie
-_CONVENTIONAL = {"torch": "torch", "nn": "torch.nn", "F": "torch.nn.functional"}
+_CONVENTIONAL = {
+    "torch": "torch",
+    "nn": "torch.nn",
+    "F": "torch.nn.functional",
+    "einsum": "torch.einsum",
+    "einops": "einops",
+    "rearrange": "einops.rearrange",
+    "Rearrange": "einops.layers.torch.Rearrange",
+    "math": "math",
+    "np": "numpy",
+}
 _OF_TORCH = ("torch", "torch.nn", "torch.nn.functional")
 
 
@@ -159,11 +169,16 @@ class Program:
                 found = self.resolve(module, full)
                 if found != full:
                     return found
-                if self._locate(module, full) is None:
+                if not self._is_there(module, full):
                     outside.append(star)
             return _by_convention(outside, name)
         finally:
             self._sought.discard((id(module), name))
+
+    def _is_there(self, module: ModuleNames, full: str) -> bool:
+        """Tell whether the project has the file of the module that a star import names; what is generated is missing."""
+        located = self._locate(module, full)
+        return located is not None and len(located[1]) < 2 and self._is_file(located[0])
 
     # --- files ---------------------------------------------------------------------------------------------------
 

@@ -51,7 +51,11 @@ def test_einsum_is_known_by_its_other_names(name: str) -> None:
 
 
 def test_a_string_with_a_part_that_is_not_known_tells_nothing() -> None:
-    for equation in ('f"{first}td,bhsd->bhts", q, k', '"%s,bhsd->bhts" % first, q, k', '"bh{:>2}->t".format("t"), q, k'):
+    for equation in (
+        'f"{first}td,bhsd->bhts", q, k',
+        '"%s,bhsd->bhts" % first, q, k',
+        '"bh{:>2}->t".format("t"), q, k',
+    ):
         assert codes(EQUATION.format(before="pass", equation=equation, top="", dim=-2)) == []
 
 
@@ -118,7 +122,6 @@ class Attention(nn.Module):
         'rearrange(y, "... n (h d) -> ... h n d", h=self.heads)',
         'rearrange(y, "b ... n (h d) -> b h ... n d", h=self.heads)',
         'rearrange(y, "b ... (h d) -> (b h) ... d", h=self.heads)',
-        'rearrange(y, "... (h d) -> ... h d", h=self.heads).transpose(-3, -2)',
         "self.split(y)",
         'rearrange(y, "… n (h d) -> … h n d", h=self.heads)',
         'rearrange(rearrange(y, "... (h d) -> ... h d", h=self.heads), "... n h d -> ... h n d")',

@@ -13,6 +13,7 @@ from mha_lint.model.sizes import Size, constant
 from mha_lint.model.values import (
     NONE,
     NOTHING,
+    Qualified,
     Repeated,
     Self,
     Sequence,
@@ -118,6 +119,8 @@ def _parts(run: Run, elements: list[ast.expr], value: Value, source: ast.expr, s
             return items
     if isinstance(value, Repeated) and not starred:
         return [value.item] * count
+    if isinstance(value, Qualified) and not starred:  # ``einops, is_there = optional_import("einops")``
+        return [value, *[NOTHING] * (count - 1)]
     return [Unknown(part(run.key(source), index)) for index in range(count)]
 
 

@@ -15,6 +15,7 @@ from mha_lint.model.values import (
     NOTHING,
     Const,
     Int,
+    Qualified,
     Repeated,
     Sequence,
     Tensor,
@@ -94,6 +95,8 @@ def _getattr(run: Run, call: Call) -> Value:
     match call.args:
         case (Unknown(Key() as key), Const(str(name)), *_):
             return Unknown(attribute(key, name))
+        case (Qualified(full), Const(str(name)), *_):
+            return Qualified(f"{full}.{name}")
         case _:
             return Unknown(run.key(call.node))
 

@@ -22,6 +22,7 @@ from mha_lint.model.values import (
     Instance,
     Leading,
     Number,
+    Qualified,
     Repeated,
     Self,
     Sequence,
@@ -33,6 +34,8 @@ from mha_lint.model.values import (
     Value,
     as_tensor,
 )
+from mha_lint.syntax.names import lazily_imported
+from mha_lint.syntax.nodes import text_of
 from mha_lint.syntax.words import names_said
 from mha_lint.vocabulary import CACHE
 
@@ -46,6 +49,9 @@ def call(run: Run, node: ast.Call, state: State) -> Value:
         owner = run_owner(state)
         assert owner is not None
         return Super(owner.cls)
+    lazy = lazily_imported(node, run.names) if node.args and text_of(node.args[0]) else None
+    if lazy is not None:
+        return Qualified(lazy)
     function = run.built(node.func, run.callee(node.func, state), state)
     args: list[Value] = []
     unknown: list[int] = []  # where items stand of which nothing is known
