@@ -42,6 +42,10 @@ OF_ROWS = re.compile(  # what hides queries, not keys
     r"rand|bernoulli|drop|isnan|isinf|isfinite|quer(?!\w*len)|row|heads?_?mask|\bgat(?:e|ing)|keepdim|[tT]hresh|topk"
 )
 
+WIDTH_OF_HEAD = re.compile(
+    r"(?<![a-z])heads?_?(?:dim|size|width|features|channels)|(?:dim|size|d|width)_?(?:per_?)?head(?!s)", re.IGNORECASE
+)
+
 # --- settings --------------------------------------------------------------------------------------------------------
 
 DEVICE = re.compile(r"device|cuda|cpu|meta\b|\bmps\b", re.IGNORECASE)

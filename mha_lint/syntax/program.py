@@ -176,7 +176,7 @@ class Program:
             self._sought.discard((id(module), name))
 
     def _is_there(self, module: ModuleNames, full: str) -> bool:
-        """Tell whether the project has the file of the module that a star import names; what is generated is missing."""
+        """Tell whether the project has the file of the module that a star import names: one may be missing."""
         located = self._locate(module, full)
         return located is not None and len(located[1]) < 2 and self._is_file(located[0])
 
