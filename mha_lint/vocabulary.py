@@ -15,6 +15,11 @@ ROTATES = re.compile(  # queries, or queries and keys
 )
 KEEPS_MEANING = re.compile(r"norm|drop|layer_?scale|^ls_?\d*$", re.IGNORECASE)  # layers: what they are given stays it
 MAPS = re.compile(r"proj|linear|dense|conv|mlp|ffn|fc|attn|attention", re.IGNORECASE)  # layers that make another of it
+SETS_UP = re.compile(r"(?<![a-z])init|initiali[sz]|Init")  # functions that are given a layer and set up its numbers
+WRAPS = re.compile(  # functions, in small letters, and classes that are given a layer and make one like it
+    r"^(?!.*(?:clone|copies|repeat|stack|list|fold|count|num|params))[a-z_0-9]+$|[wW]rap|Lo[rR][aA]|Norm|Init|Equal|Quant|"
+    r"Checkpoint|Parallel|Compile|Ortho|Spectral|TimeDistributed"
+)
 LARGEST = re.compile(r"^(?:a?max|logsumexp)$")  # functions that give the largest of a row, or about that
 ATTENDS = re.compile(r"att(?:n|en|\b)|mha|(?:^|_)heads?|Heads?(?:$|[A-Z])", re.IGNORECASE)  # classes
 BUILDS = re.compile(r"init|reset|build|setup|load", re.IGNORECASE)  # functions that run before a module moves

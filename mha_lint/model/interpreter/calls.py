@@ -205,6 +205,10 @@ def call_qualified(run: Run, name: str, call: Call) -> Value:
         return OPERATIONS["einsum"](call)
     if name == "einops.layers.torch.Rearrange":
         return layers.rearrange_layer(_as_call(call), call.args, call.keywords)
+    if name == "functools.partial" and len(call.args) == 1 and isinstance(call.args[0], (Qualified, ClassValue)):
+        return call.args[0]  # what it is given by name changes no shape
+    if name.endswith(".skip_init") and call.args and isinstance(call.args[0], Qualified):
+        return call_qualified(run, call.args[0].name, replace(call, args=call.args[1:]))
     if name.startswith("torch.nn.") and name.count(".") == 2 and name.rpartition(".")[2][:1].isupper():
         built = layers.build(name.rpartition(".")[2], _as_call(call), call.args, call.keywords, call.state)
         return Unknown(run.key(call.node)) if built == NOTHING else built
