@@ -132,9 +132,13 @@ def wrapped(call: Call, blank: Value) -> Value:
     layer = given[0] if given else None
     if not isinstance(layer, Layer) or not is_said(WRAPS, last_name(function)):
         return blank
-    if any(as_size(value) is not None for value in call.args[1:]) and not is_said(SETS_UP, last_name(function)):
+    if any(map(_counts, call.args[1:])) and not is_said(SETS_UP, last_name(function)):
         return blank
     return replace(layer, wrapped=True)
+
+
+def _counts(value: Value) -> bool:
+    return isinstance(value, Int) or (isinstance(value, Unknown) and value.key is not None and not value.key.of_result)
 
 
 def told_by_name(call: Call, blank: Value) -> Value:

@@ -66,7 +66,7 @@ def test_scores_that_are_scaled_once_in_all(forward: str) -> None:
         "s = q @ k.transpose(-2, -1) * self.scale; r = q @ self.places[None, None]; weights = (s + r).softmax(-1)",
         "s = q @ k.transpose(-2, -1); r = q @ v.mT; weights = ((s + r) * self.scale).softmax(-1)",
         "s = q @ k.transpose(-2, -1) * self.scale; r = q @ v.mT * q.size(-1) ** -0.5; weights = (s + r).softmax(-1)",
-        "s = q @ k.mT * self.scale; r = q @ v.mT * q.size(-1) ** -0.5; s = torch.cat([s, r], -1); weights = s.softmax(-1)",
+        "s = q @ k.mT * self.scale; r = q @ v.mT / q.size(-1)**0.5; s = torch.cat([s, r], 3); weights = s.softmax(-1)",
         "s = q @ k.transpose(-2, -1); r = q @ v.mT; weights = (torch.cat([r, s], dim=-1) * self.scale).softmax(dim=-1)",
     ],
 )
