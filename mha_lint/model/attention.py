@@ -24,7 +24,6 @@ from mha_lint.model.interpreter.keeping import kept
 from mha_lint.model.layout import Answer
 from mha_lint.model.operations.devices import Meeting
 from mha_lint.model.scale import ScaleSeen
-from mha_lint.model.tensor_names import used_as_tensors
 from mha_lint.model.values import ClassValue, Self, State, Unknown, Value, joined
 from mha_lint.model.worth import Worth, worth_of
 from mha_lint.syntax.module import Module
@@ -213,9 +212,11 @@ def _returned(run: Interpreter, node: Function, state: State, cls: ClassInfo | N
             clashes = not in_init and name in taken
             keywords[name] = Unknown(keys.parameter(node.name, name) if clashes else keys.named(name))
     bind(run, node, state, (), keywords)
-    given = {} if in_init else {n: v.key for n, v in keywords.items() if isinstance(v, Unknown) and v.key is not None}
-    run.seen.given = frozenset(given.values())
-    run.seen.used = frozenset(key for name, key in given.items() if name in used_as_tensors(node))
+    given = {
+        value.key: name for name, value in keywords.items() if isinstance(value, Unknown) and value.key is not None
+    }
+    run.seen.began, run.seen.parameters = node, {} if in_init else given
+    run.seen.given = frozenset(run.seen.parameters)
     return run.run_function(node, state, named=run.defined_in.get(node, node.name))
 
 

@@ -23,6 +23,7 @@ from mha_lint.model.interpreter.paths import Stack
 from mha_lint.model.keys import Key, Kind, dimension
 from mha_lint.model.run import Call, normal
 from mha_lint.model.sizes import Size, symbol
+from mha_lint.model.tensor_names import used_as_tensors
 from mha_lint.model.values import Function, State, Tensor, Unknown, Value
 from mha_lint.syntax import nodes
 from mha_lint.syntax.names import Definition, ModuleNames
@@ -79,7 +80,10 @@ class Interpreter:
 
     def is_tensor(self, key: Key, state: State) -> bool:
         """The code uses as a tensor what the key names."""
-        return key in state.ranks or key in self.seen.used
+        if key in state.ranks:
+            return True
+        name, began = self.seen.parameters.get(key), self.seen.began
+        return name is not None and began is not None and name in used_as_tensors(began)
 
     def refine(self, state: State, tensor: Tensor, rank: int) -> Tensor:
         """Give a tensor of unknown rank its rank, and with it every tensor that shares its leading dimensions."""
