@@ -132,7 +132,7 @@ def assume(run: Run, test: ast.expr, state: State) -> None:
 def _asked_for_rank(node: ast.expr) -> ast.expr | None:
     """``x`` in ``x.dim()``, ``x.ndim`` and ``len(x.shape)``."""
     match node:
-        case ast.Call(func=ast.Attribute(value=of, attr="dim" | "ndimension"), args=[]):
+        case ast.Call(func=ast.Attribute(value=of, attr="dim"), args=[]):
             return of
         case ast.Attribute(value=of, attr="ndim"):
             return of
