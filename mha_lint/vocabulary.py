@@ -16,9 +16,17 @@ ROTATES = re.compile(  # queries, or queries and keys
 KEEPS_MEANING = re.compile(r"norm|drop|layer_?scale|^ls_?\d*$", re.IGNORECASE)  # layers: what they are given stays it
 MAPS = re.compile(r"proj|linear|dense|conv|mlp|ffn|fc|attn|attention", re.IGNORECASE)  # layers that make another of it
 NEIGHBOURS = re.compile(r"^(?:torch_geometric|torch_scatter|dgl)\.(?:\w+\.)*(?:softmax|scatter_softmax|edge_softmax)$")
+SETS_UP = re.compile(r"(?<![a-z])init|initiali[sz]|Init")  # functions that are given a layer and set up its numbers
+WRAPS = re.compile(  # functions, in small letters, and classes that are given a layer and make one like it
+    r"^(?!.*(?:clone|copies|repeat|stack|list|fold|count|num|params))[a-z_0-9]+$|[wW]rap|Lo[rR][aA]|Norm|Init|Equal|Quant|"
+    r"Checkpoint|Parallel|Compile|Ortho|Spectral|TimeDistributed"
+)
 LARGEST = re.compile(r"^(?:a?max|logsumexp)$")  # functions that give the largest of a row, or about that
 ATTENDS = re.compile(r"att(?:n|en|\b)|mha|(?:^|_)heads?|Heads?(?:$|[A-Z])", re.IGNORECASE)  # classes
 BUILDS = re.compile(r"init|reset|build|setup|load", re.IGNORECASE)  # functions that run before a module moves
+IMPORTS = re.compile(  # functions that are given the name of a module and return it
+    r"import|lazy|(?<![a-z])load_module|(?<![a-z])optional(?:_module|_dep|_package)", re.IGNORECASE
+)
 TRIES = re.compile(r"(?:^|_)(?:test|bench|benchmark|profile|measure)(?:_|$)")  # functions of no model
 
 LAYS_OUT = re.compile(  # what attention, or a change of layout, can't be written without: too much, never too little
@@ -26,7 +34,7 @@ LAYS_OUT = re.compile(  # what attention, or a change of layout, can't be writte
     r"|cat|concat|concatenate|einsum|bmm|baddbmm|matmul|scaled_dot_product_attention|MultiheadAttention)$"
     r"|reshape|[rR]earrange|[sS]oftmax"
 )
-MASKS = re.compile(  # what tells which keys a query may see, besides the mask itself
+CHOOSES_KEYS = re.compile(  # what tells which keys a query may see, besides the mask itself
     r"^(?:is_causal|causal|tril|triu|masked_fill|logical_(?:not|or|and)|finfo|dropout_p)$"
 )
 SCORES = re.compile(r"[sS]oftmax|scaled_dot_product|MultiheadAttention|attention_interface")
@@ -45,6 +53,10 @@ PADDING = re.compile(r"pad", re.IGNORECASE)
 SOFT_MASKS = re.compile(r"soft|learn|prob|weight|scale|scor|bias|embed|token|prun|sparse|span|head", re.IGNORECASE)
 OF_ROWS = re.compile(  # what hides queries, not keys
     r"rand|bernoulli|drop|isnan|isinf|isfinite|quer(?!\w*len)|row|heads?_?mask|\bgat(?:e|ing)|keepdim|[tT]hresh|topk"
+)
+
+WIDTH_OF_HEAD = re.compile(
+    r"(?<![a-z])heads?_?(?:dim|size|width|features|channels)|(?:dim|size|d|width)_?(?:per_?)?head(?!s)", re.IGNORECASE
 )
 
 # --- settings --------------------------------------------------------------------------------------------------------

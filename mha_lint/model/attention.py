@@ -212,8 +212,11 @@ def _returned(run: Interpreter, node: Function, state: State, cls: ClassInfo | N
             clashes = not in_init and name in taken
             keywords[name] = Unknown(keys.parameter(node.name, name) if clashes else keys.named(name))
     bind(run, node, state, (), keywords)
-    given = [value.key for value in keywords.values() if isinstance(value, Unknown) and value.key is not None]
-    run.seen.given = frozenset(() if in_init else given)
+    given = {
+        value.key: name for name, value in keywords.items() if isinstance(value, Unknown) and value.key is not None
+    }
+    run.seen.began, run.seen.parameters = node, {} if in_init else given
+    run.seen.given = frozenset(run.seen.parameters)
     return run.run_function(node, state, named=run.defined_in.get(node, node.name))
 
 

@@ -6,11 +6,12 @@ import re
 from string import ascii_letters
 
 from mha_lint.model import layout
+from mha_lint.model.keys import dimension
 from mha_lint.model.layout import Answer
 from mha_lint.model.operations import OPERATIONS, merged, permuted
 from mha_lint.model.records import replace
 from mha_lint.model.run import Call, normal
-from mha_lint.model.sizes import ONE, Size, equate, product
+from mha_lint.model.sizes import ONE, Size, equate, product, symbol
 from mha_lint.model.values import NOTHING, Const, Tensor, Value, as_size, of_shape
 
 _AXIS = re.compile(r"\(([^()]*)\)|(\S+)")
@@ -33,13 +34,13 @@ def rearrange(call: Call) -> Value:
         return Tensor()
     sides = _sides(call, tensor.rank)
     if sides is None:
-        return _unlaid(tensor)
+        return _from_the_end(call, tensor)
     left, right = sides
     if tensor.shape is None:
         tensor = call.interpreter.refine(call.state, tensor, len(left))
     if tensor.shape is None or len(tensor.shape) != len(left):
         return _unlaid(tensor)
-    sizes = _axis_sizes(call, tensor, left)
+    sizes = _axis_sizes(call, tensor, left, _given_sizes(call))
     tensor = normal(tensor, call.state)
     sizes = {name: call.state.normal(size) for name, size in sizes.items()}
     axes = [name for group in left for name in group if name != "1"]
@@ -50,6 +51,27 @@ def rearrange(call: Call) -> Value:
                                  [axes.index(name) for name in wanted]), right, sizes)  # fmt: skip
 
 
+def _from_the_end(call: Call, tensor: Tensor) -> Tensor:
+    """What the last dimensions become, where it is not known for how many dimensions ``...`` stands."""
+    pattern = _pattern(call)
+    if tensor.shape is not None or pattern is None or any(side.count("...") != 1 for side in pattern):
+        return _unlaid(tensor)
+    ends = [side.split("...") for side in pattern]
+    if any(side.count("(") != side.count(")") for end in ends for side in end):  # (... h) merges what is not known
+        return _unlaid(tensor)
+    groups, wanted = (parse(end[1]) for end in ends)
+    if groups is None or wanted is None:
+        return _unlaid(tensor)
+    sizes = _given_sizes(call)
+    known = tensor.suffix or (() if tensor.key is None else (symbol(dimension(tensor.key, -1)),))
+    count = min(len(known), len(groups))
+    last = of_shape(known[len(known) - count :])
+    sizes |= _axis_sizes(call, last, groups[len(groups) - count :], sizes)
+    suffix = tuple(product(sizes.get(name, call.fresh_size(name)) for name in group if name != "1") for group in wanted)
+    key = call.interpreter.key(call.node)
+    return replace(_unlaid(tensor), suffix=tuple(map(call.state.normal, suffix)), key=key)
+
+
 def _unlaid(tensor: Tensor) -> Tensor:
     """What is known of the tensor however its axes are moved."""
     roles = tensor.roles - {"context"}
@@ -58,25 +80,37 @@ def _unlaid(tensor: Tensor) -> Tensor:
 
 def _sides(call: Call, rank: int | None) -> tuple[Groups, Groups] | None:
     """The two sides of the pattern, with a name for each axis of ``...``."""
+    sides = _pattern(call)
+    if sides is None:
+        return None
+    groups = parse(sides[0].replace("...", " "))
+    if "..." in sides[0] and rank is not None and groups is not None and 0 <= (extra := rank - len(groups)) < 8:
+        filled = " ".join(f"_{index}" for index in range(extra))
+        sides = sides[0].replace("...", filled), sides[1].replace("...", filled)
+    left, right = map(parse, sides)
+    return None if left is None or right is None else (left, right)
+
+
+def _pattern(call: Call) -> tuple[str, str] | None:
+    """The texts of the two sides of the pattern."""
     pattern = call.args[1] if len(call.args) > 1 else call.keywords.get("pattern")
     match pattern:
         case Const(str(text)) if text.count("->") == 1:
-            groups = parse(text.split("->")[0].replace("...", " "))
-            if "..." in text and rank is not None and groups is not None and 0 <= (extra := rank - len(groups)) < 8:
-                text = text.replace("...", " ".join(f"_{index}" for index in range(extra)))
-            left, right = (parse(side) for side in text.split("->"))
-            return None if left is None or right is None else (left, right)
+            left, _, right = text.replace("…", "...").partition("->")
+            return left, right
         case _:
             return None
 
 
-def _axis_sizes(call: Call, tensor: Tensor, groups: Groups) -> dict[str, Size]:
+def _given_sizes(call: Call) -> dict[str, Size]:
+    """The sizes of axes that the call gives by name."""
+    known = {name: as_size(value) for name, value in call.keywords.items()}
+    return {name: call.state.normal(size) for name, size in known.items() if size is not None}
+
+
+def _axis_sizes(call: Call, tensor: Tensor, groups: Groups, sizes: dict[str, Size]) -> dict[str, Size]:
+    """The sizes of all axes, some of which are known; equal ones are learnt."""
     assert tensor.shape is not None
-    sizes: dict[str, Size] = {}
-    for name, value in call.keywords.items():
-        size = as_size(value)
-        if size is not None:
-            sizes[name] = call.state.normal(size)
     for group, whole in zip(groups, tensor.shape, strict=True):
         unknown = [name for name in group if name not in sizes and name != "1"]
         known = product(sizes[name] for name in group if name in sizes)
@@ -116,13 +150,13 @@ def _merge(call: Call, tensor: Tensor, groups: Groups, sizes: dict[str, Size]) -
 
 def repeat(call: Call) -> Value:
     """``repeat(tensor, pattern, **sizes)``: the shape only."""
-    sides = _sides(call, None)
+    tensor = call.tensor()
+    sides = _sides(call, None if tensor is None else tensor.rank)
     if sides is None:
         return NOTHING
-    sizes = {name: size for name, value in call.keywords.items() if (size := as_size(value)) is not None}
-    tensor = call.tensor()
+    sizes = _given_sizes(call)
     if tensor is not None and tensor.shape is not None and len(tensor.shape) == len(sides[0]):
-        sizes |= _axis_sizes(call, tensor, sides[0])
+        sizes = _axis_sizes(call, tensor, sides[0], sizes)
     return of_shape(tuple(product(sizes.get(name, call.fresh_size(name)) for name in group) for group in sides[1]))
 
 

@@ -30,7 +30,7 @@ from mha_lint.model.values import (
 )
 from mha_lint.syntax.nodes import argument, last_name
 from mha_lint.syntax.words import names_said
-from mha_lint.vocabulary import KEEPS_MEANING, KEYS, MAPS, PROJECTS, ROTATES, is_said
+from mha_lint.vocabulary import KEEPS_MEANING, KEYS, MAPS, PROJECTS, ROTATES, SETS_UP, WRAPS, is_said
 
 _ELEMENTWISE = frozenset(
     "ReLU GELU SiLU Sigmoid Tanh ReLU6 LeakyReLU ELU Mish Hardswish Softplus QuickGELU "
@@ -92,7 +92,9 @@ def apply(interpreter: Run, layer: Layer, call: Call) -> Value:
         met(call, [Tensor(roles=frozenset({"parameter"})), tensor])
         return NOTHING
     if layer.kind in _LINEAR:
-        return replace(operations.linear(call, tensor, layer.width_in, layer.width_out), homes=tensor.homes)
+        mapped = operations.linear(call, tensor, layer.width_in, layer.width_out)
+        scale = mapped.scale.unsure if layer.wrapped and mapped.scale is not None else mapped.scale
+        return replace(mapped, homes=tensor.homes, scale=scale)
     if layer.kind in _CONVOLUTIONS:
         return replace(_convolution(call, tensor, layer), homes=tensor.homes)
     if layer.kind in _ELEMENTWISE:
@@ -121,6 +123,25 @@ def apply(interpreter: Run, layer: Layer, call: Call) -> Value:
             return einops_api.rearrange(replace(call, args=(tensor, pattern), keywords=keywords))
         case _:
             return NOTHING
+
+
+def wrapped(call: Call, blank: Value) -> Value:
+    """The layer that something is put around, such as ``weight_norm(nn.Linear(c, c))``, takes and gives what it did.
+
+    What is given a number besides, as ``clones(layer, 4)`` is, may make several of it.
+    """
+    function = call.node.func if isinstance(call.node, ast.Call) else None
+    given = [*call.args, *call.keywords.values()]
+    layer = given[0] if given else None
+    if not isinstance(layer, Layer) or not is_said(WRAPS, last_name(function)):
+        return blank
+    if any(map(_counts, call.args[1:])) and not is_said(SETS_UP, last_name(function)):
+        return blank
+    return replace(layer, wrapped=True)
+
+
+def _counts(value: Value) -> bool:
+    return isinstance(value, Int) or (isinstance(value, Unknown) and value.key is not None and not value.key.of_result)
 
 
 def told_by_name(call: Call, blank: Value) -> Value:

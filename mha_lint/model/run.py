@@ -51,6 +51,12 @@ class Run(Protocol):
     def is_method(self, node: ast.expr) -> bool:
         """Tell whether a call is written ``x.op()``, not ``torch.op(x)``."""
 
+    def is_given(self, key: Key) -> bool:
+        """It names what the function was given with which the path began, or something of that but its size."""
+
+    def is_tensor(self, key: Key, state: State) -> bool:
+        """The code uses as a tensor what the key names."""
+
     def mentioned(self, name: str) -> int:
         """How often the function running says a name."""
 

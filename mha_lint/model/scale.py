@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -10,11 +10,13 @@ from mha_lint.model.factors import Factor, of_size
 from mha_lint.model.keys import Key
 from mha_lint.model.records import replace
 from mha_lint.model.sizes import ONE, Size, constant
+from mha_lint.vocabulary import WIDTH_OF_HEAD
 
 if TYPE_CHECKING:
     import ast
 
 UNIT = Factor()
+MOST_PARTS = 4  # places that scale one after another
 
 
 @dataclass(frozen=True)
@@ -23,7 +25,8 @@ class Scale:
 
     ``whole`` where nothing else has happened to it than views and that. ``maps`` are the widths that the projections
     map from and to. Of scores, ``width`` is that of the queries and keys, ``product`` the expression that multiplies
-    them. ``applied`` is the expression that scaled last.
+    them. ``applied`` is the expression that scaled last, and ``parts`` are what each of them scaled by, in their order.
+    Of a sum of scores, or of scores side by side, ``others`` are the scales of the others.
     """
 
     factor: Factor = UNIT
@@ -32,23 +35,28 @@ class Scale:
     width: Size | None = None
     product: ast.AST | None = None
     applied: ast.AST | None = None
+    parts: tuple[Factor, ...] = ()
+    others: tuple[Scale, ...] = ()
 
     def by(self, factor: Factor | None, applied: ast.AST) -> Scale | None:
         """The same, scaled once more. By what is not known: None for scores; a projection may have been rotated."""
         if factor is None:
             return self.unsure if self.product is None else None
-        return replace(self, factor=self.factor * factor, applied=applied)
+        others = tuple(other for each in self.others if (other := each.by(factor, applied)) is not None)
+        parts = (*self.parts, factor)[-MOST_PARTS:]
+        return replace(self, factor=self.factor * factor, applied=applied, parts=parts, others=others)
 
     def normal(self, definitions: Mapping[Key, Size]) -> Scale:
         """The same in terms of what is not defined by other sizes."""
         width = None if self.width is None else self.width.substitute(definitions)
         maps = frozenset(size.substitute(definitions) for size in self.maps)
-        return replace(self, factor=self.factor.substitute(definitions), maps=maps, width=width)
+        factor, parts = self.factor.substitute(definitions), tuple(each.substitute(definitions) for each in self.parts)
+        return replace(self, factor=factor, maps=maps, width=width, parts=parts, others=())
 
     @property
     def unsure(self) -> Scale:
         """The same, where something else has happened that is not known to scale."""
-        return replace(self, whole=False) if self.whole else self
+        return replace(self, whole=False, others=tuple(each.unsure for each in self.others)) if self.whole else self
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +81,24 @@ def of_scores(left: Scale | None, right: Scale | None, width: Size | None, produ
     whole = len(known) == 2 and all(each.whole for each in known)
     applied = next((each.applied for each in known if each.applied is not None), None)
     maps = frozenset().union(*(each.maps for each in known))
-    return Scale(factor, whole, maps, width, product, applied)
+    parts = tuple(part for each in known for part in each.parts)
+    return Scale(factor, whole, maps, width, product, applied, parts[-MOST_PARTS:])
+
+
+def together(scales: Iterable[Scale]) -> Scale | None:
+    """The scale of several that are added, or laid side by side: each may be expected to be scaled with the others.
+
+    Scores that are scaled apart stay apart. Projections that are scaled apart have no one scale.
+    """
+    known = list(dict.fromkeys(each.unsure for each in scales))
+    scores = [each for each in known if each.product is not None]
+    if scores:
+        apart = list({(each.factor, each.width): each for each in reversed(scores)}.values())[::-1]
+        others = [other for each in apart for other in (each, *each.others)][1:]
+        return replace(apart[0], others=tuple(dict.fromkeys(replace(each, others=()) for each in others)))
+    if not known or len({each.factor for each in known}) > 1:
+        return None
+    return replace(known[0], maps=frozenset().union(*(each.maps for each in known)))
 
 
 def is_right(scale: Scale) -> bool:
@@ -91,9 +116,14 @@ def mistake(scale: Scale) -> str | None:
     wholes = scale.maps | {whole for whole in packed if whole is not None}
     heads = {each for whole in wholes if (each := whole.divide(width)) is not None and each != ONE}
     if scale.factor.same(UNIT):
-        return "not scaled at all" if scale.whole and heads and scale.applied is None else None  # by 1: on purpose
+        several = bool(heads) or _is_one_of_several(scale.maps, width)
+        return "not scaled at all" if scale.whole and several and scale.applied is None else None  # by 1: on purpose
     if scale.factor.same(of_size(width).power(0.5) or UNIT):
         return "multiplied by the root of the width of a head, by which they should be divided"
+    if is_scaled_twice(scale):
+        return "divided by the root of the width of a head at two places, by the width in all"
+    if any(whole != width and scale.factor.same(of_size(whole).power(0.5) or UNIT) for whole in wholes):
+        return "multiplied by the root of the width of the model, not divided by that of a head"
     for whole in wholes:
         told = whole.divide(width) is not None or (whole in scale.maps and _is_told(width))
         if told and whole != width and scale.factor.same(of_size(whole).power(-0.5) or UNIT):
@@ -102,6 +132,20 @@ def mistake(scale: Scale) -> str | None:
         if scale.factor.same(of_size(each).power(-0.5) or UNIT):
             return "scaled by the number of heads, not by the width of a head"
     return None
+
+
+def is_scaled_twice(scale: Scale) -> bool:
+    """Scores are divided by the root of their width, and then again; by the width at once may be meant."""
+    root = None if scale.width is None else of_size(scale.width).power(-0.5)
+    if root is None or not scale.factor.same(root * root):
+        return False
+    return sum(part.same(root) for part in scale.parts) == 2 == len(scale.parts)
+
+
+def _is_one_of_several(maps: frozenset[Size], width: Size) -> bool:
+    """The layers make one head, which is named so, of a width that is not theirs: other layers make the others."""
+    symbol = width.symbol
+    return symbol is not None and width in maps and len(maps) > 1 and symbol.says(WIDTH_OF_HEAD)
 
 
 def _is_told(width: Size) -> bool:

@@ -183,6 +183,7 @@ class Layer:
     items: tuple[Value, ...] = ()
     node: ast.Call | None = None
     optional: bool = False  # it may be None as well
+    wrapped: bool = False  # something is around it that may change the numbers, and leaves their shape
 
 
 @dataclass(frozen=True)

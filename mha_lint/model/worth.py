@@ -10,7 +10,7 @@ from typing import TypeVar
 from mha_lint.syntax.names import ClassInfo, ModuleNames
 from mha_lint.syntax.nodes import Function
 from mha_lint.syntax.words import names_in
-from mha_lint.vocabulary import LAYS_OUT, MASKS, SCORES, is_said
+from mha_lint.vocabulary import CHOOSES_KEYS, LAYS_OUT, SCORES, is_said
 
 Key = TypeVar("Key")
 Said = Mapping[Key, frozenset[str]]  # the names that classes or functions say
@@ -42,7 +42,7 @@ def worth_of(names: ModuleNames) -> Worth:
     while more:
         more = _with_heirs(_saying(classes, {cls.name for cls in more}), names) - holds
         holds |= more
-    tells = _saying(classes, set(), MASKS)
+    tells = _saying(classes, set(), CHOOSES_KEYS)
     masking = holds & tells  # they tell what attends which keys it may see
     return Worth(
         {names.functions[name] for name in working} | _with_heirs(_saying(classes, working, LAYS_OUT), names) | masking,

@@ -18,8 +18,12 @@ class WrongScoreScale(Rule):
     """## What it does
 
     Flags scores of queries and keys of width d, on their way into a softmax, that are scaled by the root of the
-    model's width or of the number of heads, multiplied by the root of d where they should be divided, or not scaled
-    at all, although both come straight from linear layers of several heads.
+    model's width or of the number of heads, multiplied by the root of d, or of the model's width, where they should
+    be divided, divided by the root of d at two places, or not scaled at all, although both come straight from linear
+    layers of several heads, or from those of a head whose width is named so.
+
+    A scale that is handed to fused attention (`scale=`, `softmax_scale=`) counts, and so does the one that
+    `scaled_dot_product_attention` applies by itself. Scores that are added, or laid side by side, are judged apart.
 
     ## Why it matters
 
@@ -45,16 +49,19 @@ class WrongScoreScale(Rule):
 
     Scales the product by `d ** -0.5`, with the code's own name for d where it has one. It changes the line that sets
     `self.scale` if all that read it need the same, else the line that uses it; a scale that nothing reads any more is
-    deleted. The fix is *unsafe* because the module computes something else afterwards, on purpose: weights that were
-    trained with the other scale expect it. Relation *corrected*: with standard-normal queries and keys, the variance
-    of the scores is not 1 before, and is 1 after.
+    deleted. Where two places scale, there is no fix: either may be the one that should not. The fix is *unsafe*
+    because the module computes something else afterwards, on purpose: weights that were trained with the other scale
+    expect it. Relation *corrected*: with standard-normal queries and keys, the variance of the scores is not 1
+    before, and is 1 after.
 
     ## When it stays silent
 
     - The scale is learned, configured, or anything that this rule does not know to be wrong, such as 1/d (µP).
     - Queries or keys are normalised (cosine attention, QK-norm), or cast to float32 before the product.
     - Not scaled: a bias is added to the scores (T5 folds the scale into its initialisation), there is one head, or
-      queries and keys are not linear maps, with nothing but a change of layout between.
+      queries and keys are not linear maps, with nothing but a change of layout between. A layer that is wrapped, as by
+      `spectral_norm`, may scale.
+    - Divided by d at one place.
     - On another path through the code something else scales as well: the two factors belong together.
     - The widths are not known.
 
@@ -69,7 +76,9 @@ class WrongScoreScale(Rule):
     code = "MHA104"
     name = "wrong-score-scale"
     severity = "error"
-    finds = "scores scaled by the model's width or the number of heads, multiplied instead of divided, or not scaled"
+    finds = (
+        "scores scaled by the model's width or the number of heads, multiplied instead of divided, twice, or not at all"
+    )
     why = "With the scale d ** -0.5 scores have variance 1; with another the softmax saturates, or averages everything."
     applicability = "unsafe"
     relation = "corrected"

@@ -9,7 +9,8 @@ from typing import Protocol
 
 from mha_lint.syntax.changes import ANY, Changes, read, rebound
 from mha_lint.syntax.module import Module
-from mha_lint.syntax.nodes import FUNCTIONS, TRIES, Block, Function, dotted, last_name, text_of
+from mha_lint.syntax.nodes import FUNCTIONS, TRIES, Block, Function, dotted, text_of, walk
+from mha_lint.vocabulary import IMPORTS, is_said
 
 TORCH_BASES = frozenset(
     {
@@ -21,10 +22,6 @@ TORCH_BASES = frozenset(
         "torch_geometric.nn.conv.message_passing.MessagePassing",
     }
 )
-
-
-# Functions that are given the name of a module and return it, alone or beside whether it is there.
-_IMPORTING = frozenset("import_module optional_import lazy_import try_import __import__".split())
 
 
 @dataclass(frozen=True, slots=True)
@@ -246,25 +243,89 @@ def collect_small(statement: ast.stmt, names: ModuleNames) -> None:
     """Read the names that an import or an assignment binds."""
     match statement:
         case ast.Import(names=aliases):
-            for alias in aliases:
-                head = alias.name.partition(".")[0]
-                names.imports[alias.asname or head] = alias.name if alias.asname else head
+            names.imports |= _imported(aliases)
         case ast.ImportFrom(module=origin, names=aliases, level=level):
-            package = "." * level + (origin or "")
-            dot = "." if origin else ""
-            for alias in aliases:
-                if alias.name == "*":
-                    names.stars.append(package)
-                else:
-                    names.imports[alias.asname or alias.name] = f"{package}{dot}{alias.name}"
-        case ast.Assign(targets=[target], value=ast.Call(func=function, args=[named, *_])) if last_name(
-            function
-        ) in _IMPORTING and text_of(named):
-            _collect_lazy(target, text_of(named) or "", names)
+            names.imports |= _imported_from(statement)
+            names.stars += ["." * level + (origin or "") for alias in aliases if alias.name == "*"]
+        case ast.Assign(targets=[target], value=ast.Call() as call) if full := lazily_imported(call, names):
+            _collect_lazy(target, full, names)
+        case ast.Assign(targets=[ast.Name(id=name)], value=ast.Attribute() as value) if full := _alias(value, names):
+            names.imports[name] = full
         case ast.Assign(targets=[ast.Name(id=name)], value=value):
             names.constants[name] = value
         case ast.AnnAssign(target=ast.Name(id=name), value=value) if value is not None:
             names.constants[name] = value
+
+
+def lazily_imported(call: ast.Call, names: ModuleNames) -> str | None:
+    """The full name of what a call imports: ``import_module("einops")``, or a function of the module that imports it.
+
+    ``name=`` is that of a part of the module.
+    """
+    if not call.args and not call.keywords and isinstance(call.func, ast.Name):
+        function = names.functions.get(call.func.id)
+        return None if function is None else _handed_out(function)
+    named = {keyword.arg: text_of(keyword.value) for keyword in call.keywords}
+    module = text_of(call.args[0]) if call.args else named.get("name")
+    if not module or not all(part.isidentifier() for part in module.split(".")) or not _imports(call.func):
+        return None
+    part = named.get("name") if call.args else None
+    return f"{module}.{part}" if part else module
+
+
+_ALIASED = ("torch", "einops", "numpy", "math")
+
+
+def _alias(value: ast.Attribute, names: ModuleNames) -> str | None:
+    """The full name of a part of a package that the model knows: ``linear = nn.Linear``."""
+    origin = ""
+    base: ast.expr = value
+    while isinstance(base, ast.Attribute):
+        base = base.value
+    if isinstance(base, ast.Name):
+        origin = names.imports.get(base.id, "")
+        _, _, rest = (dotted(value) or "").partition(".")
+    elif isinstance(base, ast.Call) and base is value.value:
+        origin, rest = lazily_imported(base, names) or "", value.attr
+    return f"{origin}.{rest}" if origin.partition(".")[0] in _ALIASED else None
+
+
+def _imports(function: ast.expr) -> bool:
+    """The function is called as one that imports: ``importlib.import_module``, ``lazy.load``, ``LazyLoader``."""
+    return any(is_said(IMPORTS, part) for part in (dotted(function) or "").split("."))
+
+
+def _handed_out(function: Function) -> str | None:
+    """The full name of what a function imports and returns, where it returns nothing else but None."""
+    inside = [node for node in walk(function) if isinstance(node, (ast.Import, ast.ImportFrom, ast.Return))]
+    scratch: dict[str, str] = {}
+    for node in inside:
+        match node:
+            case ast.Import(names=aliases):
+                scratch |= _imported(aliases)
+            case ast.ImportFrom():
+                scratch |= _imported_from(node)
+    values = [node.value for node in inside if isinstance(node, ast.Return) and node.value is not None]
+    returned = [value for value in values if not (isinstance(value, ast.Constant) and value.value is None)]
+    if len(returned) != 1 or not scratch:
+        return None
+    first, _, rest = (dotted(returned[0]) or "").partition(".")
+    origin = scratch.get(first)
+    return None if origin is None else f"{origin}.{rest}" if rest else origin
+
+
+def _imported(aliases: list[ast.alias]) -> dict[str, str]:
+    bound = {}
+    for alias in aliases:
+        head = alias.name.partition(".")[0]
+        bound[alias.asname or head] = alias.name if alias.asname else head
+    return bound
+
+
+def _imported_from(statement: ast.ImportFrom) -> dict[str, str]:
+    package = "." * statement.level + (statement.module or "")
+    dot = "." if statement.module else ""
+    return {alias.asname or alias.name: f"{package}{dot}{alias.name}" for alias in statement.names if alias.name != "*"}
 
 
 def _collect_lazy(target: ast.expr, full: str, names: ModuleNames) -> None:

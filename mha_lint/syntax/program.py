@@ -27,7 +27,17 @@ MAX_STARS = 16  # star imports of one module; what has more collects the names o
 _INSTALLED = frozenset({"site-packages", "dist-packages"})  # folders in which each package is another project
 _MARKS = (".git", "pyproject.toml", "setup.py", "setup.cfg")  # of a folder in which a whole project lies
 _MODELLED = frozenset({"torch", "einops"})  # the model knows these by tables, wherever they lie
-_CONVENTIONAL = {"torch": "torch", "nn": "torch.nn", "F": "torch.nn.functional"}
+_CONVENTIONAL = {
+    "torch": "torch",
+    "nn": "torch.nn",
+    "F": "torch.nn.functional",
+    "einsum": "torch.einsum",
+    "einops": "einops",
+    "rearrange": "einops.rearrange",
+    "Rearrange": "einops.layers.torch.Rearrange",
+    "math": "math",
+    "np": "numpy",
+}
 _OF_TORCH = ("torch", "torch.nn", "torch.nn.functional")
 
 
@@ -161,7 +171,7 @@ class Program:
             for star in reversed(module.stars[:MAX_STARS]):
                 full = f"{star}{name}" if star.endswith(".") else f"{star}.{name}"
                 located = self._locate(module, full)
-                if located is None:
+                if located is None or not self._is_there(located):
                     outside.append(star)
                 elif self._may_bind(located[0], name):
                     found = self.resolve(module, full)
@@ -177,6 +187,11 @@ class Program:
             return False
         data = _read(path).data
         return name.encode() in data or (b"import *" in data and len(self._sought) <= MAX_STARRED)
+
+    def _is_there(self, located: tuple[str, list[str]]) -> bool:
+        """Tell whether the project has the file of the module that a star import names: one may be missing."""
+        path, rest = located
+        return len(rest) < 2 and self._is_file(path)
 
     # --- files ---------------------------------------------------------------------------------------------------
 

@@ -6,13 +6,16 @@ import ast
 
 from mha_lint.model import operations
 from mha_lint.model.interpreter import operators
-from mha_lint.model.keys import part
+from mha_lint.model.interpreter.deciding import assume
+from mha_lint.model.keys import Key, Kind, part
 from mha_lint.model.records import replace
 from mha_lint.model.run import Call, Run, normal
-from mha_lint.model.sizes import Size, constant
+from mha_lint.model.sizes import Size, constant, equate, symbol
 from mha_lint.model.values import (
     NONE,
     NOTHING,
+    Int,
+    Qualified,
     Repeated,
     Self,
     Sequence,
@@ -32,6 +35,8 @@ _OF_ATTENTION = frozenset({"scores", "weights", "context"})
 def execute(run: Run, statement: ast.stmt, state: State) -> Value:
     """Run an assignment or an expression statement."""
     match statement:
+        case ast.Expr(value=ast.Call(func=ast.Attribute(attr="_assert" | "_check"), args=[test, *_])):
+            assume(run, test, state)
         case ast.Expr(value=value):
             run.evaluate(value, state)
         case ast.Assign(targets=targets, value=value):
@@ -59,6 +64,8 @@ def assign(run: Run, target: ast.expr, value: Value, state: State, source: ast.e
             if isinstance(value, Tensor):
                 value = replace(value, origin=target)
                 run.saw_value(target, name, value, state)
+            elif isinstance(value, Int):
+                _same_batch(run, state.variables.get(name), value, state)
             state.variables[name] = value
             state.forget_conditions_on((name,))
         case ast.Attribute(value=ast.Name(id=owner), attr=name) if isinstance(state.variables.get(owner), Self):
@@ -72,6 +79,19 @@ def assign(run: Run, target: ast.expr, value: Value, state: State, source: ast.e
                 assign(run, element_node, part, state)
         case ast.Starred(value=inner):
             assign(run, inner, value, state)
+
+
+def _same_batch(run: Run, before: Value | None, after: Int, state: State) -> None:
+    """``b, m, d = z.shape; b, c, h, w = x.shape``: a name that means the first size of two inputs means one size."""
+    first, second = after.size.symbol, before.size.symbol if isinstance(before, Int) else None
+    if first is None or second is None or first is second or not _is_batch(run, first) or not _is_batch(run, second):
+        return
+    equate(after.size, symbol(second), state.definitions)
+
+
+def _is_batch(run: Run, key: Key) -> bool:
+    """The key is the first size of something that the function is given."""
+    return key.kind is Kind.DIMENSION and key.number == 0 and key.owner is not None and run.is_given(key.owner)
 
 
 def overwrite(run: Run, target: ast.expr, value: Tensor, state: State) -> None:
@@ -157,6 +177,8 @@ def _parts(run: Run, elements: list[ast.expr], value: Value, source: ast.expr, s
             return items
     if isinstance(value, Repeated) and not starred:
         return [value.item] * count
+    if isinstance(value, Qualified) and not starred:  # ``einops, is_there = optional_import("einops")``
+        return [value, *[NOTHING] * (count - 1)]
     return [Unknown(part(run.key(source), index)) for index in range(count)]
 
 

@@ -1,30 +1,26 @@
-"""Builtins, and the functions of the standard library and of torch that give numbers."""
+"""Builtins, and functions of the standard library and of torch that are no operations on tensors."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import suppress
-from math import isfinite
 
 from mha_lint.model import operations
-from mha_lint.model.factors import Factor, of_number
 from mha_lint.model.interpreter import assignment
+from mha_lint.model.interpreter.numbers import NUMBERS
 from mha_lint.model.keys import Key, attribute
-from mha_lint.model.operations import OPERATIONS
 from mha_lint.model.records import replace
 from mha_lint.model.run import Call, Run
-from mha_lint.model.sizes import Size, symbol
+from mha_lint.model.sizes import Size
 from mha_lint.model.values import (
     NOTHING,
     Const,
     Int,
-    Number,
+    Qualified,
     Repeated,
     Sequence,
     Tensor,
     Unknown,
     Value,
-    as_factor,
     as_size,
     integer,
 )
@@ -91,25 +87,6 @@ def _first(run: Run, call: Call) -> Value:
     return call.args[0] if call.args else Sequence(())
 
 
-def _int(run: Run, call: Call) -> Value:
-    return _whole(run, call, int)
-
-
-def _round(run: Run, call: Call) -> Value:
-    return _whole(run, call, round)
-
-
-def _whole(run: Run, call: Call, convert: Callable[[float], int]) -> Value:
-    """``int(ratio * width)`` and ``round(…)``: some whole number, which is known where the argument is."""
-    match call.args[:1]:
-        case (Number(Factor(constant=float(number))),) if isfinite(number):
-            return integer(convert(number))
-        case (value,) if (size := as_size(value)) is not None:
-            return Int(size)
-        case _:
-            return Int(symbol(run.key(call.node)))
-
-
 def _size_class(run: Run, call: Call) -> Value:
     return call.args[0] if call.args else NOTHING
 
@@ -118,6 +95,8 @@ def _getattr(run: Run, call: Call) -> Value:
     match call.args:
         case (Unknown(Key() as key), Const(str(name)), *_):
             return Unknown(attribute(key, name))
+        case (Qualified(full), Const(str(name)), *_):
+            return Qualified(f"{full}.{name}")
         case _:
             return Unknown(run.key(call.node))
 
@@ -126,43 +105,8 @@ def _deepcopy(run: Run, call: Call) -> Value:
     return call.args[0] if call.args else NOTHING
 
 
-def _float(run: Run, call: Call) -> Value:
-    """``float("-inf")``, ``float(head_dim)``."""
-    match call.args:
-        case (Const(str(text)),):
-            with suppress(ValueError):
-                return Number(of_number(float(text)))
-            return Number()
-        case (value,):
-            return Number(as_factor(value))
-        case _:
-            return Number()
-
-
-def _square_root(run: Run, call: Call) -> Value:
-    if call.args and isinstance(call.args[0], Tensor):
-        return OPERATIONS["sqrt"](call)
-    factor = as_factor(call.args[0]) if call.args else None
-    return Number(None if factor is None else factor.substitute(call.state.definitions).power(0.5))
-
-
-def _inverse_square_root(run: Run, call: Call) -> Value:
-    root = _square_root(run, call)
-    if not isinstance(root, Number):
-        return root
-    return Number(None if root.factor is None else root.factor.power(-1.0))
-
-
-def _number(run: Run, call: Call) -> Value:
-    """``torch.tensor(head_dim)``: a tensor of one number is used as that number."""
-    match call.args:
-        case ((Int() | Number()) as value, *_):
-            return Number(as_factor(value))
-        case _:
-            return Unknown(run.key(call.node))
-
-
 BUILTINS: dict[str, Callable[[Run, Call], Value]] = {
+    **NUMBERS,
     "builtins.map": _map,
     "builtins.zip": _zip,
     "builtins.range": _range,
@@ -170,15 +114,7 @@ BUILTINS: dict[str, Callable[[Run, Call], Value]] = {
     "builtins.len": _len,
     "builtins.tuple": _first,
     "builtins.list": _first,
-    "builtins.int": _int,
-    "builtins.round": _round,
-    "builtins.float": _float,
     "builtins.getattr": _getattr,
-    "math.sqrt": _square_root,
-    "numpy.sqrt": _square_root,
-    "torch.sqrt": _square_root,
-    "torch.tensor": _number,
-    "torch.rsqrt": _inverse_square_root,
     "torch.Size": _size_class,
     "copy.deepcopy": _deepcopy,
     "copy.copy": _deepcopy,

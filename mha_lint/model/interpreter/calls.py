@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 
 from mha_lint.model import einops_api, kernels, layers, operations
-from mha_lint.model.interpreter import assignment
+from mha_lint.model.interpreter import assignment, numbers, texts
 from mha_lint.model.interpreter.builtins import BUILTINS
 from mha_lint.model.interpreter.deciding import flag
 from mha_lint.model.keys import part
@@ -23,6 +23,7 @@ from mha_lint.model.values import (
     Instance,
     Int,
     Leading,
+    Number,
     Qualified,
     Repeated,
     Self,
@@ -35,6 +36,8 @@ from mha_lint.model.values import (
     Value,
     as_tensor,
 )
+from mha_lint.syntax.names import lazily_imported
+from mha_lint.syntax.nodes import text_of
 from mha_lint.syntax.words import names_said
 from mha_lint.vocabulary import CACHE, NEIGHBOURS, is_said
 
@@ -51,6 +54,9 @@ def call(run: Run, node: ast.Call, state: State) -> Value:
         owner = run_owner(state)
         assert owner is not None
         return Super(owner.cls)
+    lazy = lazily_imported(node, run.names) if node.args and text_of(node.args[0]) else None
+    if lazy is not None:
+        return Qualified(lazy)
     function = run.built(node.func, run.callee(node.func, state), state)
     args: list[Value] = []
     unknown: list[int] = []  # where items stand of which nothing is known
@@ -112,6 +118,12 @@ def call_method(run: Run, receiver: Value, name: str, call: Call) -> Value:
         return Unknown(run.key(call.node))
     if isinstance(receiver, Int) and name == "sum":
         receiver = Unknown(run.key(call.node))  # two unknown tensors multiplied are taken for sizes
+    if isinstance(receiver, Const) and isinstance(receiver.value, str):
+        return texts.method(run, receiver.value, name, call)
+    if isinstance(receiver, Number):
+        return numbers.method(run, receiver, name, call)
+    if name == "new_tensor":
+        return numbers.of_one_number(run, call)
     if isinstance(receiver, (Tensor, Unknown)):
         operation = OPERATIONS.get(name)
         if operation is not None:
@@ -159,8 +171,10 @@ def _in_place(run: Run, receiver: Tensor, name: str, call: Call) -> Value:
 
 
 def register_buffer(call: Call) -> None:
-    """``self.register_buffer("mask", tensor)``, of what is known to be a mask."""
+    """``self.register_buffer("mask", tensor)``, of what is known to be a mask, or is one number."""
     match call.args:
+        case (Const(str(name)), Number() as number, *_):
+            call.state.attributes[name] = number
         case (Const(str(name)), Tensor(mask=Mask(uniform=False)) as tensor, *_):
             call.state.attributes[name] = replace(tensor, homes=())
 
@@ -183,7 +197,9 @@ def _append(run: Run, receiver: Sequence | Repeated, call: Call) -> Value:
     return NONE
 
 
-_TORCH_PREFIXES = ("torch.nn.functional.", "torch.linalg.", "torch.special.", "torch.nn.", "torch.Tensor.", "torch.")
+_TORCH_PREFIXES = tuple(
+    f"torch.{part}" for part in ("nn.functional.", "functional.", "linalg.", "special.", "nn.", "Tensor.", "")
+)
 
 
 def call_qualified(run: Run, name: str, call: Call) -> Value:
@@ -207,8 +223,14 @@ def call_qualified(run: Run, name: str, call: Call) -> Value:
         return einops_api.einsum(call)
     if name in kernels.KERNELS:
         return kernels.attend(name, call)
+    if name == "opt_einsum.contract":
+        return OPERATIONS["einsum"](call)
     if name == "einops.layers.torch.Rearrange":
         return layers.rearrange_layer(_as_call(call), call.args, call.keywords)
+    if name == "functools.partial" and len(call.args) == 1 and isinstance(call.args[0], (Qualified, ClassValue)):
+        return call.args[0]  # what it is given by name changes no shape
+    if name.endswith(".skip_init") and call.args and isinstance(call.args[0], Qualified):
+        return call_qualified(run, call.args[0].name, replace(call, args=call.args[1:]))
     if name.startswith("torch.nn.") and name.count(".") == 2 and name.rpartition(".")[2][:1].isupper():
         built = layers.build(name.rpartition(".")[2], _as_call(call), call.args, call.keywords, call.state)
         return Unknown(run.key(call.node)) if built == NOTHING else built

@@ -4,12 +4,26 @@ from __future__ import annotations
 
 import ast
 from functools import lru_cache
+from itertools import pairwise
 
 from mha_lint.model.conditions import Condition, Question, Relation, negates
 from mha_lint.model.keys import Key, named
-from mha_lint.model.run import Run
-from mha_lint.model.sizes import ONE, equate
-from mha_lint.model.values import NONE, Const, State, Unknown, Value, as_size, truth
+from mha_lint.model.run import Run, normal
+from mha_lint.model.sizes import ONE, Size, equate
+from mha_lint.model.values import (
+    NONE,
+    Const,
+    Sequence,
+    ShapeOf,
+    State,
+    Tensor,
+    Unknown,
+    Value,
+    as_int,
+    as_size,
+    as_tensor,
+    truth,
+)
 from mha_lint.vocabulary import MASKS, OTHER_STRIDES
 
 # Tensors in channels-last format have other strides: nothing is said of code for them alone.
@@ -123,16 +137,75 @@ def _fact(run: Run, test: ast.expr, condition: Condition, state: State) -> tuple
 
 def _learn(run: Run, test: ast.Compare, holds: bool, state: State) -> None:
     """``t == n`` tells a size; ``not t > 1`` tells that it is 1, since sizes are at least that."""
-    left = as_size(run.evaluate(test.left, state))
-    right = as_size(run.evaluate(test.comparators[0], state))
-    if left is None or right is None:
+    values = [run.evaluate(each, state) for each in (test.left, *test.comparators)]
+    rank, of = as_int(values[-1]), _asked_for_rank(test.left)
+    if of is not None and rank is not None and len(values) == 2 and isinstance(test.ops[0], ast.Eq) == holds:
+        tensor = as_tensor(run.evaluate(of, state))
+        if tensor is not None and isinstance(test.ops[0], (ast.Eq, ast.NotEq)):
+            run.refine(state, normal(tensor, state), rank)
+        return
+    if all(isinstance(sign, ast.Eq) for sign in test.ops) and holds:
+        for first, second in pairwise(values):
+            _equal(run, first, second, state)
+        return
+    left, right = as_size(values[0]), as_size(values[1])
+    if left is None or right is None or len(values) > 2:
+        if isinstance(test.ops[0], ast.NotEq) and not holds and len(values) == 2:
+            _equal(run, values[0], values[1], state)
         return
     match test.ops[0], right.constant:
-        case (ast.Eq(), _) if holds:
-            equate(left, right, state.definitions)
         case (ast.NotEq(), _) if not holds:
             equate(left, right, state.definitions)
         case (ast.Gt(), 1) | (ast.GtE(), 2) if not holds:
             equate(left, ONE, state.definitions)
         case (ast.Lt(), 2) | (ast.LtE(), 1) if holds:
             equate(left, ONE, state.definitions)
+
+
+def assume(run: Run, test: ast.expr, state: State) -> None:
+    """Learn from a test that the code insists on: ``torch._assert(x.size(1) == t, "")``."""
+    match test:
+        case ast.BoolOp(op=ast.And(), values=values):
+            for value in values:
+                assume(run, value, state)
+        case ast.Compare():
+            _learn(run, test, True, state)
+
+
+def _asked_for_rank(node: ast.expr) -> ast.expr | None:
+    """``x`` in ``x.dim()``, ``x.ndim`` and ``len(x.shape)``."""
+    match node:
+        case ast.Call(func=ast.Attribute(value=of, attr="dim"), args=[]):
+            return of
+        case ast.Attribute(value=of, attr="ndim"):
+            return of
+        case ast.Call(func=ast.Name(id="len"), args=[ast.Attribute(value=of, attr="shape")]):
+            return of
+        case ast.Call(func=ast.Name(id="len"), args=[ast.Call(func=ast.Attribute(value=of, attr="size"), args=[])]):
+            return of
+        case _:
+            return None
+
+
+def _equal(run: Run, left: Value, right: Value, state: State) -> None:
+    """Learn that two sizes, or the sizes in two shapes, are equal, and the rank of a tensor where it was not known."""
+    first, second = as_size(left), as_size(right)
+    if first is not None and second is not None:
+        equate(first, second, state.definitions)
+        return
+    for one, other in ((left, right), (right, left)):
+        if isinstance(one, ShapeOf) and isinstance(other, Sequence) and isinstance(one.tensor, (Tensor, Unknown)):
+            run.refine(state, as_tensor(one.tensor) or Tensor(), len(other.items))
+    dims = [_dims(value, state) for value in (left, right)]
+    if len(dims[0]) == len(dims[1]):
+        for first, second in zip(*dims, strict=True):
+            if first is not None and second is not None:
+                equate(first, second, state.definitions)
+
+
+def _dims(value: Value, state: State) -> list[Size | None]:
+    """The sizes in a shape; none of what is no shape, or is not known."""
+    if isinstance(value, ShapeOf):
+        shape = normal(as_tensor(value.tensor) or Tensor(), state).shape
+        return list(shape or ())
+    return [as_size(item) for item in value.items] if isinstance(value, Sequence) else []

@@ -9,9 +9,10 @@ from typing import Any
 
 from mha_lint.model import keys, operations, subscripts
 from mha_lint.model.factors import of_number
-from mha_lint.model.interpreter import assignment, calls, keeping, operators
+from mha_lint.model.interpreter import assignment, calls, keeping, operators, texts
 from mha_lint.model.interpreter.deciding import decide
 from mha_lint.model.interpreter.machine import Machine
+from mha_lint.model.interpreter.numbers import NUMBERS
 from mha_lint.model.operations import OPERATIONS
 from mha_lint.model.run import Call, Run, normal
 from mha_lint.model.values import (
@@ -66,7 +67,7 @@ def _module_name(run: Run, name: str) -> Value:
         return Unknown(keys.named(name))
     if name in names.constants:
         value = names.constants[name]
-        if isinstance(value, (ast.Constant, ast.Name, ast.BinOp, ast.UnaryOp)):
+        if _is_evaluated(names, value):
             del names.constants[name]  # while it is evaluated: ``float = float`` is the builtin
             try:
                 return run.evaluate(value, State())
@@ -86,10 +87,29 @@ def abroad(run: Machine, found: Definition) -> Value:
             return ClassValue(found.value)
         case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.Lambda():
             return Function(found.value)
-        case ast.Constant() | ast.Name() | ast.BinOp() | ast.UnaryOp():
+        case ast.expr() if _is_evaluated(found.home, found.value):
             return _in(run, found.home, found.value)
         case _:
             return NOTHING
+
+
+def _is_evaluated(home: ModuleNames, value: ast.expr) -> bool:
+    """A constant of a module is evaluated where it is a literal, or put together of such."""
+    match value:
+        case ast.Constant() | ast.Name() | ast.BinOp() | ast.UnaryOp() | ast.JoinedStr():
+            return True
+        case ast.Tuple(elts=elements):
+            return all(isinstance(element, ast.Constant) for element in elements)
+        case ast.Call(func=ast.Attribute(value=ast.Constant(value=str()))):
+            return True
+        case ast.Call(func=ast.Attribute(value=ast.Name(id=name))) if name in home.constants:
+            return True
+        case ast.Call(func=ast.Name(id=name)) if name not in home.imports:
+            return f"builtins.{name}" in NUMBERS and name not in home.functions
+        case ast.Call(func=function):
+            return home.qualify(function) in NUMBERS
+        case _:
+            return False
 
 
 def _in(run: Machine, home: ModuleNames, node: ast.expr) -> Value:
@@ -288,6 +308,7 @@ def _comprehension(run: Run, node: ast.ListComp | ast.GeneratorExp, state: State
 EVALUATORS: Mapping[type[ast.AST], Callable[[Run, Any, State], Value]] = {
     ast.Name: _name,
     ast.Constant: _constant,
+    ast.JoinedStr: texts.formatted,
     ast.Tuple: _sequence,
     ast.List: _sequence,
     ast.Attribute: _attribute,

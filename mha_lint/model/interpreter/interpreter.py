@@ -20,9 +20,10 @@ from mha_lint.model.interpreter.meter import Meter
 from mha_lint.model.interpreter.numbering import Numbering
 from mha_lint.model.interpreter.observer import Observer
 from mha_lint.model.interpreter.paths import Stack
-from mha_lint.model.keys import dimension
+from mha_lint.model.keys import Key, Kind, dimension
 from mha_lint.model.run import Call, normal
 from mha_lint.model.sizes import Size, symbol
+from mha_lint.model.tensor_names import used_as_tensors
 from mha_lint.model.values import Function, State, Tensor, Unknown, Value
 from mha_lint.syntax import nodes
 from mha_lint.syntax.names import Definition, ModuleNames
@@ -65,6 +66,24 @@ class Interpreter:
     def is_method(self, node: ast.expr) -> bool:
         """Tell whether a call is written ``x.op()``, not ``torch.op(x)``."""
         return isinstance(node, ast.Call) and self.names.qualify(node.func) is None
+
+    def is_given(self, key: Key) -> bool:
+        """It names what the function was given with which the path began, or something of that but its size."""
+        given, current = self.seen.given, key
+        while current.kind is not Kind.DIMENSION:
+            if current in given:
+                return True
+            if current.owner is None:
+                return False
+            current = current.owner
+        return False
+
+    def is_tensor(self, key: Key, state: State) -> bool:
+        """The code uses as a tensor what the key names."""
+        if key in state.ranks:
+            return True
+        name, began = self.seen.parameters.get(key), self.seen.began
+        return name is not None and began is not None and name in used_as_tensors(began)
 
     def refine(self, state: State, tensor: Tensor, rank: int) -> Tensor:
         """Give a tensor of unknown rank its rank, and with it every tensor that shares its leading dimensions."""

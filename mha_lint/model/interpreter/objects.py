@@ -87,6 +87,10 @@ def apply(run: Machine, function: Value, call: Call) -> Value:
     run.meter.step()
     value = _applied(run, function, call)
     blank = isinstance(value, Unknown) or (isinstance(value, Tensor) and value.blank)
+    if blank and call.keywords and isinstance(function, (Qualified, Unknown, Method)):
+        operations.fused(call)
+    if isinstance(value, Unknown) and isinstance(function, (Qualified, Unknown, Method, Function)):
+        value = layers.wrapped(call, value)
     return layers.told_by_name(call, value) if blank else value
 
 

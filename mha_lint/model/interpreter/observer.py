@@ -18,6 +18,7 @@ from mha_lint.model.run import Call, normal
 from mha_lint.model.scale import Scale, ScaleSeen
 from mha_lint.model.values import Int, Normalised, State, Tensor, Unknown, Value, tensors
 from mha_lint.syntax.names import ClassInfo
+from mha_lint.syntax.nodes import Function
 from mha_lint.syntax.words import names_in
 
 Node = TypeVar("Node", bound=ast.AST)
@@ -46,6 +47,8 @@ class Observer:
         self.kinds: dict[str, set[str]] = {}  # "Class.method" → "self-attention", "grouped-query", …
         self.added: set[ClassInfo] = set()  # modules whose merged heads are added to a residual as they come
         self.given: frozenset[Key] = frozenset()  # the keys of what the function was given with which the path began
+        self.began: Function | None = None  # the function with which the path began
+        self.parameters: dict[Key, str] = {}  # what its parameters are called, by the keys of what it was given
         self._widened: set[tuple[int, ast.AST]] = set()  # table and node of which a widened state alone has told
         self._applied_at: dict[ast.AST | None, set[ClassInfo]] = {}
 

@@ -9,11 +9,13 @@ from collections.abc import Callable
 from mha_lint.model import masking, operations
 from mha_lint.model.factors import Factor, of_number
 from mha_lint.model.fuel import MAX_ITEMS
+from mha_lint.model.interpreter import texts
 from mha_lint.model.interpreter.deciding import decide
+from mha_lint.model.interpreter.numbers import either, factor_of, may_be_tensor
 from mha_lint.model.operations import OPERATIONS
 from mha_lint.model.records import replace
 from mha_lint.model.run import Call, Run
-from mha_lint.model.sizes import Size, constant, divided, symbol
+from mha_lint.model.sizes import ZERO, Size, constant, divided, symbol
 from mha_lint.model.values import (
     NONE,
     NOTHING,
@@ -31,9 +33,9 @@ from mha_lint.model.values import (
     Tensor,
     Unknown,
     Value,
-    as_factor,
     as_int,
     as_size,
+    as_tensor,
     truth,
 )
 from mha_lint.syntax.words import names_said
@@ -46,6 +48,7 @@ def binary_operation(run: Run, node: ast.BinOp, state: State) -> Value:
 
 
 def binary(run: Run, sign: ast.operator, left: Value, right: Value, node: ast.expr, state: State) -> Value:
+    left, right = _used(run, left, state), _used(run, right, state)
     result = _binary(run, sign, masking.bare(left), masking.bare(right), node, state)
     row = operations.BY_SIGN.get(type(sign))
     if row is None or not (isinstance(left, Tensor) or isinstance(right, Tensor)):
@@ -68,8 +71,11 @@ def _binary(run: Run, sign: ast.operator, left: Value, right: Value, node: ast.e
     if isinstance(left, Sequence) and isinstance(sign, ast.Mult) and len(left.items) == 1:
         times = as_size(right)
         return NOTHING if times is None else Repeated(left.items[0], state.normal(times))
+    if isinstance(left, Const) and isinstance(left.value, str):
+        return texts.calculated(sign, left.value, right) or Unknown(run.key(node))
+    unsure = isinstance(sign, _OF_MASKS) and (may_be_tensor(run, left) or may_be_tensor(run, right))
     if isinstance(left, (Number, Const)) or isinstance(right, (Number, Const)):
-        return Number(_calculated(sign, left, right, state))
+        return Unknown(run.key(node)) if unsure else Number(_calculated(sign, left, right, state))
     first, second = as_size(left), as_size(right)
     if first is None or second is None:
         return NOTHING
@@ -77,7 +83,19 @@ def _binary(run: Run, sign: ast.operator, left: Value, right: Value, node: ast.e
     if isinstance(sign, ast.Div) and first.constant is not None:
         return _quotient(first.constant, second) or Number(_calculated(sign, left, right, state))
     size = arithmetic(run, sign, first, second, node, state)
-    return Number(_calculated(sign, left, right, state)) if size is None else Int(size)
+    if size is None:
+        return Number(_calculated(sign, left, right, state))
+    return either(run, node, size, state) if unsure else Int(size)
+
+
+_OF_MASKS = (ast.Add, ast.Sub, ast.Mult, ast.Div)  # what is done to tensors and to numbers alike
+
+
+def _used(run: Run, value: Value, state: State) -> Value:
+    """The value; a tensor where the code uses as one what is only known by its name."""
+    if isinstance(value, Unknown) and value.key is not None and run.is_tensor(value.key, state):
+        return as_tensor(value) or value
+    return value
 
 
 def _of_tensors(run: Run, sign: ast.operator, left: Value, right: Value, node: ast.expr, state: State) -> Value:
@@ -116,10 +134,9 @@ def _biased(result: Tensor, node: ast.expr) -> Tensor:
 
 def _calculated(sign: ast.operator, left: Value, right: Value, state: State) -> Factor | None:
     """The value of an arithmetic operation on numbers, where it is known."""
-    first, second = as_factor(left), as_factor(right)
+    first, second = factor_of(left, state), factor_of(right, state)
     if first is None or second is None:
         return None
-    first, second = first.substitute(state.definitions), second.substitute(state.definitions)
     match sign:
         case ast.Mult():
             return first * second
@@ -158,7 +175,7 @@ def arithmetic(run: Run, sign: ast.operator, left: Size, right: Size, node: ast.
 
 
 def unary_operation(run: Run, node: ast.UnaryOp, state: State) -> Value:
-    value = run.evaluate(node.operand, state)
+    value = _used(run, run.evaluate(node.operand, state), state)
     row = operations.BY_SIGN.get(type(node.op))
     if row is None or not isinstance(value, Tensor):
         return _unary(run, node, value, state)
@@ -172,7 +189,9 @@ def _unary(run: Run, node: ast.UnaryOp, value: Value, state: State) -> Value:
                 return Int(-value.size)
             if isinstance(value, Tensor):
                 return operations.elementwise(Call(run, state, node, (value,), {}), value)
-            factor = as_factor(value)
+            if may_be_tensor(run, value):
+                return either(run, node, -(as_size(value) or ZERO), state) if as_size(value) else NOTHING
+            factor = factor_of(value, state)
             return Number(None if factor is None else -factor)
         case ast.Not():
             known = truth(value)

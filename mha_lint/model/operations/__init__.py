@@ -9,9 +9,9 @@ from mha_lint.model.operations.arguments import expanded
 from mha_lint.model.operations.op import Op, applied, computed, possible, told
 from mha_lint.model.operations.parts import unbound
 from mha_lint.model.operations.pointwise import elementwise
-from mha_lint.model.operations.products import linear, mapped_roles, mixed
+from mha_lint.model.operations.products import fused, linear, mapped_roles, mixed
 from mha_lint.model.operations.questions import dimension, shape_of
-from mha_lint.model.operations.table import ATTRIBUTES, BY_SIGN, OPERATIONS, ROWS, TABLE
+from mha_lint.model.operations.table import ATTRIBUTES, BY_SIGN, OPERATIONS, ROWS, TABLE, copies
 from mha_lint.model.operations.views import inserted, merged, permuted, resized, without
 
 __all__ = [
@@ -23,9 +23,11 @@ __all__ = [
     "Op",
     "applied",
     "computed",
+    "copies",
     "dimension",
     "elementwise",
     "expanded",
+    "fused",
     "inserted",
     "linear",
     "mapped_roles",

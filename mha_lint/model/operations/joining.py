@@ -7,7 +7,7 @@ from collections.abc import Callable
 from mha_lint.model.layout import Shape
 from mha_lint.model.operations.arguments import target_sizes
 from mha_lint.model.run import Call, normal
-from mha_lint.model.scale import Scale
+from mha_lint.model.scale import Scale, together
 from mha_lint.model.sizes import ONE, Size, constant
 from mha_lint.model.values import (
     NOTHING,
@@ -104,13 +104,12 @@ def cat(call: Call) -> Value:
 
 def _joined_scale(scales: list[Scale | None]) -> Scale | None:
     """The scale of parts laid side by side: unsure where one comes from elsewhere, as cached keys and sinks do."""
-    known = {scale for scale in scales if scale is not None}
+    known = list(dict.fromkeys(scale for scale in scales if scale is not None))
     if len(known) > 1:
-        known = {scale.unsure for scale in known}
-    if len(known) != 1:
+        return together(known)
+    if not known:
         return None
-    scale = known.pop()
-    return scale.unsure if None in scales else scale
+    return known[0].unsure if None in scales else known[0]
 
 
 def _in_order(tensor: Tensor) -> bool:

@@ -10,6 +10,7 @@ from mha_lint.model.layout import Answer, Shape, Strides
 from mha_lint.model.operations.devices import met
 from mha_lint.model.records import replace
 from mha_lint.model.run import Call, normal
+from mha_lint.model.scale import together
 from mha_lint.model.sizes import ONE, Size, equate, symbol
 from mha_lint.model.values import (
     NONE,
@@ -124,11 +125,7 @@ def _like(tensor: Tensor) -> Tensor:
 def _meaning(tensors: list[Tensor], leading: Value) -> Tensor:
     """What the result of an elementwise operation is to attention: all that its operands are."""
     marked = next((tensor for tensor in tensors if tensor.width is not None), Tensor())
-    scaled = {tensor.scale for tensor in tensors if tensor.scale is not None}
-    if len(scaled) > 1:  # a bias that is learned is added to scores, or scores of positions, scaled alike
-        products = [t.scale.unsure for t in tensors if t.scale is not None and t.scale.product is not None]
-        alike = len({(scale.factor, scale.width) for scale in products}) == 1
-        scaled = set(products[:1] if alike else products)
+    scaled = list(dict.fromkeys(tensor.scale for tensor in tensors if tensor.scale is not None))
     normalised = {tensor.normalised for tensor in tensors if tensor.normalised is not None}
     return Tensor(
         assumed=any(tensor.assumed for tensor in tensors),
@@ -138,7 +135,7 @@ def _meaning(tensors: list[Tensor], leading: Value) -> Tensor:
         batch=marked.batch,
         width=marked.width,
         normalised=normalised.pop() if len(normalised) == 1 else None,
-        scale=next(iter(scaled)) if len(scaled) == 1 else None,
+        scale=scaled[0] if len(scaled) == 1 else together(scaled),
         masked=frozenset().union(*(t.masked for t in tensors if t.roles & {"scores", "weights"})),
         single=any(tensor.single for tensor in tensors),
         origin=leading.origin if isinstance(leading, Tensor) else None,
@@ -221,7 +218,8 @@ def softmax(call: Call) -> Value:
     if tensor is None:
         return NOTHING
     if tensor.scale is not None:
-        call.interpreter.saw_scale(call.node, tensor.scale, call.state)
+        for scale in (tensor.scale, *tensor.scale.others):
+            call.interpreter.saw_scale(call.node, scale, call.state)
     roles = frozenset({"weights"} if "scores" in tensor.roles else {"features"} if "projection" in tensor.roles else ())
     made = fresh(tensor.shape, roles=roles, inputs=tensor.inputs, normalised=_normalised(call, tensor))
     if tensor.shape is not None:

@@ -5,16 +5,18 @@ from __future__ import annotations
 import ast
 
 from mha_lint.model import layout
+from mha_lint.model.factors import of_size
 from mha_lint.model.layout import Answer, Shape, Strides
+from mha_lint.model.operations import equations
 from mha_lint.model.operations.pointwise import broadcast, of_two
 from mha_lint.model.records import replace
 from mha_lint.model.run import Call, normal
 from mha_lint.model.scale import Scale, of_scores
 from mha_lint.model.sizes import ONE, Size, equate, product
 from mha_lint.model.values import (
+    NONE,
     NOTHING,
     Const,
-    Sequence,
     Tensor,
     Value,
     as_factor,
@@ -102,7 +104,7 @@ def multiplied(call: Call, left: Tensor, right: Tensor) -> Value:
     attended(call, left, right, roles)
     if "context" in roles:
         weighted(call, left, right, -1, -2)
-    scale = _scale(call, left, right, left.last, roles)
+    scale = _scale(call, left, right, left.last, roles) or _of_map(roles, left, right, right.last, left.last)
     if shape is None:
         suffix = right.suffix[-1:] if "weights" in left.roles else ()
         return Tensor(contiguous=True, key=key, suffix=suffix, roles=roles, inputs=inputs, scale=scale)
@@ -118,6 +120,14 @@ def _scale(call: Call, left: Tensor, right: Tensor, width: Size | None, roles: f
     if "scores" not in roles or "normed" in left.roles | right.roles or not (left.scale or right.scale):
         return None
     return of_scores(left.scale, right.scale, None if width is None else call.state.normal(width), call.node)
+
+
+def _of_map(roles: frozenset[str], left: Tensor, right: Tensor, made: Size | None, given: Size | None) -> Scale | None:
+    """The scale of a projection by a parameter, which may be of any size to begin with."""
+    weight, other = (left, right) if maps(left) else (right, left)
+    if "projection" not in roles or made is None or given is None or weight.shape is None or other.scale is not None:
+        return None
+    return Scale(whole=False, maps=frozenset({made, given}))
 
 
 def weighted(call: Call, left: Tensor, right: Tensor, of_left: int, of_right: int) -> None:
@@ -209,23 +219,18 @@ def mapped_roles(roles: frozenset[str]) -> frozenset[str]:
 
 
 def einsum(call: Call) -> Value:
-    match call.args:
-        case (Const(str(equation)), Sequence(operands)):
-            pass
-        case (Const(str(equation)), *rest):
-            operands = tuple(rest)
-        case _:
-            return NOTHING
+    equation = equations.read(call)
+    if equation is None:
+        return NOTHING
+    inputs, written, operands = equation
     tensors = [as_tensor(value) for value in operands]
-    sides = equation.replace(" ", "").split("->")
-    inputs = sides[0].split(",")
-    if len(tensors) != 2 or len(sides) != 2 or len(inputs) != 2 or None in tensors:
+    if len(tensors) != 2 or None in tensors:
         roles = (
             mapped_roles(frozenset()) if any(t is not None and "parameter" in t.roles for t in tensors) else frozenset()
         )
         return Tensor(key=call.interpreter.key(call.node), roles=roles)
     left, right = (normal(tensor, call.state) for tensor in tensors if tensor is not None)
-    inputs, output = _letters(inputs, sides[1], (left, right))
+    inputs, output = _letters(inputs, written, (left, right))
     sizes: dict[str, Size] = {}
     for letters, tensor in zip(inputs, (left, right), strict=True):
         if tensor.shape is None or len(tensor.shape) != len(letters):
@@ -246,6 +251,11 @@ def einsum(call: Call) -> Value:
     if "context" in roles and len(summed) == 1 and not any("." in side.partition(summed[0])[2] for side in inputs):
         weighted(call, left, right, *(side.index(summed[0]) - len(side) for side in inputs))
     scale = _scale(call, left, right, _contracted(summed, inputs, (left, right), sizes), roles)
+    if scale is None and (maps(left) or maps(right)):
+        weight, other = (inputs[0], inputs[1]) if maps(left) else (inputs[1], inputs[0])
+        own = [sizes.get(letter) for letter in output if letter in weight and letter not in other]
+        made = product(size for size in own if size is not None) if own and None not in own else None
+        scale = _of_map(roles, left, right, made, sizes.get(summed[0]) if len(summed) == 1 else None)
     if "." in "".join(inputs):
         key = call.interpreter.key(call.node)
         return Tensor(key=key, roles=roles, inputs=left.inputs | right.inputs, scale=scale)
@@ -326,11 +336,7 @@ def attention(call: Call) -> Value:
         call.interpreter.saw_use(tensor, role)
     grouped = ["grouped-query"] if call.keywords.get("enable_gqa") == Const(True) else []
     call.interpreter.saw_attention(*_kinds(query, key), *grouped)
-    factor = as_factor(call.keywords.get("scale"))
-    if factor is not None:
-        scale = of_scores(query.scale, key.scale, query.last, call.node).by(factor, call.node)
-        if scale is not None:
-            call.interpreter.saw_scale(call.node, scale, call.state)
+    _scaled_inside(call, query, key, call.keywords.get("scale", NONE))
     inputs = query.inputs | key.inputs | value.inputs
     known = query.shape or value.shape
     if known is None:
@@ -343,6 +349,36 @@ def attention(call: Call) -> Value:
     if "projection" not in value.roles:
         return context
     return replace(context, batch=product(shape[:-2]), width=width)
+
+
+_SCALES = ("softmax_scale", "sm_scale", "scaling", "scale")  # what fused attention calls the scale that it is given
+
+
+def fused(call: Call) -> None:
+    """Note the scale that is handed to attention of another package, beside queries and keys."""
+    given = next((call.keywords[name] for name in _SCALES if name in call.keywords), None)
+    tensors = [*call.args, *call.keywords.values()]
+    scaled = [normal(each, call.state) for each in tensors if isinstance(each, Tensor) and each.scale is not None]
+    if given is not None and len(scaled) > 1 and all(each.scale and each.scale.product is None for each in scaled):
+        _scaled_inside(call, scaled[0], scaled[1], given)
+
+
+def _scaled_inside(call: Call, query: Tensor, key: Tensor, given: Value) -> None:
+    """Attention scales the product of queries and keys itself: by what it is given, else by the root of their width."""
+    if not (query.scale or key.scale) or "normed" in query.roles | key.roles or "**" in call.keywords:
+        return
+    width = None if query.last is None else call.state.normal(query.last)
+    factor = as_factor(given)
+    if given == NONE:
+        if width is None or not any(each.scale is not None and each.scale.parts for each in (query, key)):
+            return
+        factor = of_size(width).power(-0.5)
+    if factor is None:
+        return
+    scale = of_scores(query.scale, key.scale, width, call.node)
+    scaled = scale.by(factor.substitute(call.state.definitions), call.node)
+    if scaled is not None:
+        call.interpreter.saw_scale(call.node, scaled, call.state)
 
 
 def of_weight(call: Call) -> Value:

@@ -163,7 +163,7 @@ def _either(left: float, right: float) -> bool:
 # --- the rows --------------------------------------------------------------------------------------------------------
 
 _OF_ONE_TENSOR = """
-    relu gelu silu sigmoid tanh exp log sqrt rsqrt abs square sin cos erf elu leaky_relu softplus relu6
+    relu gelu silu sigmoid tanh exp log sqrt rsqrt reciprocal abs square sin cos erf elu leaky_relu softplus relu6
     mish hardtanh hardswish round floor ceil sign isnan isinf
 """
 
@@ -406,3 +406,9 @@ TABLE: Mapping[str, Op] = by_name(ROWS)
 OPERATIONS: Mapping[str, Transfer] = {name: partial(applied, row) for name, row in TABLE.items()}
 BY_SIGN: Mapping[type[ast.AST], Op] = {row.sign: row for row in ROWS if row.sign is not None}
 ATTRIBUTES = frozenset(name for name, row in TABLE.items() if row.attribute)
+
+
+def copies(name: str) -> bool:
+    """Tell whether an operation gives the same numbers, if of another type or on another device."""
+    row = TABLE.get(name)
+    return row is not None and row.shape in (pointwise.clone, pointwise.contiguous, pointwise.same)
