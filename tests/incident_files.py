@@ -167,12 +167,17 @@ def _run_notebook(path: Path) -> types.ModuleType:
 @contextmanager
 def _importable(code: Path) -> Iterator[None]:
     """Modules of the folder can be imported, and are forgotten afterwards: other incidents have some of these names."""
+    own = {path.stem for path in code.iterdir() if path.is_dir() or path.suffix == ".py"}
+    hidden = {name: module for name, module in sys.modules.items() if name.partition(".")[0] in own}
+    for name in hidden:  # a package of these tests may have the same name
+        del sys.modules[name]
     known = set(sys.modules)
     sys.path.insert(0, str(code))
     importlib.invalidate_caches()
     try:
         yield
     finally:
+        sys.modules.update(hidden)
         sys.path.remove(str(code))
         for name in set(sys.modules) - known:
             if _lies_in(sys.modules[name], code):

@@ -76,3 +76,12 @@ def test_a_wrapper_that_is_not_known_may_scale() -> None:
     text = WRAPPED.replace("SCALE", "")
     assert codes(text.replace("LAYER", "wrap(nn.Linear(dim, dim))")) == []
     assert codes(text.replace("LAYER", "nn.Linear(dim, dim)")) == ["MHA104"]
+
+
+def test_a_function_with_some_of_its_arguments_is_not_taken_for_the_function_without() -> None:
+    text = WRAPPED.replace("LAYER", "nn.Linear(dim, dim)").replace("SCALE", " * q.shape[-1] ** -0.5")
+    weighing = (
+        "        weigh = functools.partial(torch.softmax, dim=-1)\n        return weigh(q @ k.transpose(-2, -1))\n"
+    )
+    start = text.index("        return (q @")
+    assert codes(text[:start] + weighing) == []

@@ -227,8 +227,8 @@ def call_qualified(run: Run, name: str, call: Call) -> Value:
         return OPERATIONS["einsum"](call)
     if name == "einops.layers.torch.Rearrange":
         return layers.rearrange_layer(_as_call(call), call.args, call.keywords)
-    if name == "functools.partial" and len(call.args) == 1 and isinstance(call.args[0], (Qualified, ClassValue)):
-        return call.args[0]  # what it is given by name changes no shape
+    if name == "functools.partial" and len(call.args) == 1 and _is_class(call.args[0]):
+        return call.args[0]  # what the class of a layer is given by name changes no shape
     if name.endswith(".skip_init") and call.args and isinstance(call.args[0], Qualified):
         return call_qualified(run, call.args[0].name, replace(call, args=call.args[1:]))
     if name.startswith("torch.nn.") and name.count(".") == 2 and name.rpartition(".")[2][:1].isupper():
@@ -241,6 +241,16 @@ def call_qualified(run: Run, name: str, call: Call) -> Value:
             operation = OPERATIONS.get(name.removeprefix(prefix))
             return Unknown(run.key(call.node)) if operation is None else operation(call)
     return Unknown(run.key(call.node))
+
+
+def _is_class(value: Value) -> bool:
+    match value:
+        case ClassValue():
+            return True
+        case Qualified(name):
+            return name.rpartition(".")[2][:1].isupper()
+        case _:
+            return False
 
 
 def _as_call(call: Call) -> ast.Call:
