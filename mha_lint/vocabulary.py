@@ -15,7 +15,9 @@ ROTATES = re.compile(  # queries, or queries and keys
 )
 KEEPS_MEANING = re.compile(r"norm|drop|layer_?scale|^ls_?\d*$", re.IGNORECASE)  # layers: what they are given stays it
 MAPS = re.compile(r"proj|linear|dense|conv|mlp|ffn|fc|attn|attention", re.IGNORECASE)  # layers that make another of it
-MAPS_LINEARLY = re.compile(r"linear|dense|proj|conv|mix|(?:^|_)(?:fc|out)(?:$|_)", re.IGNORECASE)  # layers: W^O may be one
+MAPS_LINEARLY = re.compile(
+    r"linear|dense|proj|conv|mix|(?:^|_)(?:fc|out)(?:$|_)", re.IGNORECASE
+)  # layers: W^O may be one
 PROJECTS_OUT = re.compile(  # the projection behind attention
     r"^(?:(?:to|w|c|o|fc)_)?(?:out|output|o)_?(?:proj|projection|layer|linear|conv|fc)?$"
     r"|^(?:c_)?proj(?:ection)?_?(?:o|out|output)?$|^wo$"

@@ -442,22 +442,6 @@ class State:
             del self.conditions[condition]
 
 
-def joined(states: list[State]) -> State:
-    """One state that knows what all of them know."""
-    first, *rest = states
-    result = first.copy()
-    for other in rest:
-        for mine, theirs in ((result.variables, other.variables), (result.attributes, other.attributes)):
-            for name in mine.keys() | theirs.keys():
-                if name not in mine or name not in theirs or mine[name] != theirs[name]:
-                    mine[name] = NOTHING
-        result.definitions = {n: size for n, size in result.definitions.items() if other.definitions.get(n) == size}
-        result.ranks = {n: rank for n, rank in result.ranks.items() if other.ranks.get(n) == rank}
-        result.agree(other)
-        result.inference = result.inference and other.inference
-    return result
-
-
 def arguments(positional: tuple[Value, ...], keywords: Mapping[str, Value], *names: str) -> tuple[Value | None, ...]:
     """The values for ``names`` in order, from positional and keyword arguments."""
     return tuple(
