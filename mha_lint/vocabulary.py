@@ -22,6 +22,7 @@ PROJECTS_OUT = re.compile(  # the projection behind attention
     r"^(?:(?:to|w|c|o|fc)_)?(?:out|output|o)_?(?:proj|projection|layer|linear|conv|fc)?$"
     r"|^(?:c_)?proj(?:ection)?_?(?:o|out|output)?$|^wo$"
 )
+COPIES = re.compile(r"clone|copies|repeat|stack|list|times|append|register|add_module")  # functions that hold several layers
 LARGEST = re.compile(r"^(?:a?max|logsumexp)$")  # functions that give the largest of a row, or about that
 ATTENDS = re.compile(r"att(?:n|en|\b)|mha|(?:^|_)heads?|Heads?(?:$|[A-Z])", re.IGNORECASE)  # classes
 BUILDS = re.compile(r"init|reset|build|setup|load", re.IGNORECASE)  # functions that run before a module moves
@@ -37,6 +38,7 @@ SCORES = re.compile(r"[sS]oftmax|scaled_dot_product|MultiheadAttention|attention
 # --- tensors ---------------------------------------------------------------------------------------------------------
 
 KEYS = re.compile(r"(?:^|[._x])k(?:$|[_0-9])|key", re.IGNORECASE)
+BATCH = re.compile(r"^(?:b|bs|bsz|nb|batch|batch_?size|n_?batch)$", re.IGNORECASE)  # the size that tensors share
 CACHE = re.compile(r"cache|past|(?<![a-z])kvs?(?![a-z])", re.IGNORECASE)  # of keys and values
 EARLIER = re.compile(r"cache|past|prev|history|(?<![a-z])mems?(?![a-z])", re.IGNORECASE)  # tokens of earlier calls
 ALLOCATED = re.compile(r"cached?(?![a-z])|(?<![a-z])cached?", re.IGNORECASE)  # a cache that is as large as it will be

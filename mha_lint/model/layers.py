@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import builtins
 from collections.abc import Mapping
 
 from mha_lint.model import einops_api, masking, operations
@@ -30,7 +31,7 @@ from mha_lint.model.values import (
 )
 from mha_lint.syntax.nodes import argument, last_name
 from mha_lint.syntax.words import names_said
-from mha_lint.vocabulary import KEEPS_MEANING, KEYS, MAPS, PROJECTS, ROTATES, is_said
+from mha_lint.vocabulary import COPIES, KEEPS_MEANING, KEYS, MAPS, PROJECTS, ROTATES, is_said
 
 _ELEMENTWISE = frozenset(
     "ReLU GELU SiLU Sigmoid Tanh ReLU6 LeakyReLU ELU Mish Hardswish Softplus QuickGELU "
@@ -129,6 +130,8 @@ def told_by_name(call: Call, blank: Value) -> Value:
     """
     function = call.node.func if isinstance(call.node, ast.Call) else None
     name = last_name(function)
+    if isinstance(blank, Unknown) and call.args and isinstance(call.args[0], Layer):
+        return _wrapped(call, call.args[0], name) or blank
     unknown, single = isinstance(blank, Unknown), len(call.args) == 1
     if unknown and single and isinstance(function, ast.Attribute) and is_said(PROJECTS, name):
         given = as_tensor(operations.expanded(call.args[0], call.state))
@@ -154,6 +157,19 @@ def told_by_name(call: Call, blank: Value) -> Value:
     about = tensor.roles & {"scores", "weights"}
     masked = masking.through_unknown(tensor, call.node)
     return Tensor(key=key, roles=about, masked=masked, inputs=tensor.inputs) if about else blank
+
+
+def _wrapped(call: Call, layer: Layer, name: str) -> Value | None:
+    """A layer that code which is not known parametrises, initialises or wraps maps as it did.
+
+    None where a number is handed over too: the result may hold so many of them.
+    """
+    others = (*call.args[1:], *call.keywords.values())
+    counted = any(isinstance(each, Int) or (isinstance(each, Unknown) and each.key is not None) for each in others)
+    maps = layer.kind in _LINEAR or layer.kind in _CONVOLUTIONS
+    if not maps or counted or hasattr(builtins, name) or is_said(COPIES, name):
+        return None
+    return layer
 
 
 def _turned(call: Call, tensor: Tensor) -> Value:

@@ -6,13 +6,14 @@ import ast
 
 from mha_lint.model import operations
 from mha_lint.model.interpreter import operators
-from mha_lint.model.keys import part
+from mha_lint.model.keys import Kind, part
 from mha_lint.model.records import replace
 from mha_lint.model.run import Call, Run, normal
-from mha_lint.model.sizes import Size, constant
+from mha_lint.model.sizes import Size, constant, equate
 from mha_lint.model.values import (
     NONE,
     NOTHING,
+    Int,
     Repeated,
     Self,
     Sequence,
@@ -22,8 +23,10 @@ from mha_lint.model.values import (
     Unknown,
     Value,
     as_factor,
+    as_int,
     as_tensor,
 )
+from mha_lint.vocabulary import BATCH, is_said
 
 
 def execute(run: Run, statement: ast.stmt, state: State) -> Value:
@@ -56,6 +59,8 @@ def assign(run: Run, target: ast.expr, value: Value, state: State, source: ast.e
             if isinstance(value, Tensor):
                 value = replace(value, origin=target)
                 run.saw_value(target, name, value, state)
+            elif isinstance(value, Int) and is_said(BATCH, name):
+                _bound_again(state, state.variables.get(name), value)
             state.variables[name] = value
             state.forget_conditions_on((name,))
         case ast.Attribute(value=ast.Name(id=owner), attr=name) if isinstance(state.variables.get(owner), Self):
@@ -71,6 +76,14 @@ def assign(run: Run, target: ast.expr, value: Value, state: State, source: ast.e
             assign(run, inner, value, state)
 
 
+def _bound_again(state: State, before: Value | None, now: Int) -> None:
+    """The batch of one input, which was that of another one so far: ``b, n, c = x.shape; b, m, _ = y.shape``."""
+    sizes = [value.size.symbol for value in (before, now) if isinstance(value, Int)]
+    if len(sizes) == 2 and all(key is not None and key.kind is Kind.DIMENSION for key in sizes):
+        assert isinstance(before, Int)
+        equate(now.size, before.size, state.definitions)
+
+
 def overwrite(run: Run, target: ast.expr, value: Tensor, state: State) -> None:
     """Give a name its tensor as changed in place; where a part was changed, nothing is known of the whole as a mask."""
     match target:
@@ -84,8 +97,16 @@ def overwrite(run: Run, target: ast.expr, value: Tensor, state: State) -> None:
 
 
 def _assign_items(run: Run, target: ast.Subscript, held: Value, value: Value, state: State) -> None:
-    """``scores[mask] = value`` fills; of a mask of which a part is changed, no more is known."""
+    """``scores[mask] = value`` fills; of a mask of which a part is changed, no more is known.
+
+    What a list, or a tensor that was allocated for it, is filled with is what it holds from then on.
+    """
+    if isinstance(held, (Sequence, Repeated)):
+        assign(run, target.value, _filled(run, held, run.evaluate(target.slice, state), value), state)
     if not isinstance(held, Tensor):
+        return
+    if isinstance(value, Tensor) and "context" in value.roles and not held.roles and held.shape is not None:
+        overwrite(run, target.value, held.having("context"), state)
         return
     index = target.slice
     one = not isinstance(index, (ast.Slice, ast.Tuple))
@@ -96,6 +117,19 @@ def _assign_items(run: Run, target: ast.Subscript, held: Value, value: Value, st
             overwrite(run, target.value, replace(held, masked=filled.masked), state)
     elif held.mask is not None:
         overwrite(run, target.value, replace(held, mask=None), state)
+
+
+def _filled(run: Run, held: Sequence | Repeated, index: Value, value: Value) -> Value:
+    """A list of which one item is replaced: in a loop, all of them."""
+    at = as_int(index)
+    count = constant(len(held.items)) if isinstance(held, Sequence) else held.count
+    if run.looping:
+        return Repeated(value, count)
+    if isinstance(held, Sequence) and at is not None and -len(held.items) <= at < len(held.items):
+        items = list(held.items)
+        items[at] = value
+        return Sequence(tuple(items))
+    return held if isinstance(held, Repeated) and held.item == value else NOTHING
 
 
 def _parts(run: Run, elements: list[ast.expr], value: Value, source: ast.expr, state: State) -> list[Value]:
