@@ -76,7 +76,7 @@ class LintCache:
 
 
 def _holds(dependency: tuple[str, str | None]) -> bool:
-    """Tell whether a path still holds what it held: a file, or a folder with files around, of this digest; or nothing."""
+    """Tell whether a path still holds what it held: a file of this digest, files around of this one, or nothing."""
     path, digest = dependency
     if digest is not None and os.path.isdir(path):
         return listing(path) == digest

@@ -14,6 +14,7 @@ from mha_lint.model.values import (
     NOTHING,
     Const,
     Int,
+    Lead,
     Leading,
     Repeated,
     Sequence,
@@ -93,9 +94,9 @@ def _is_filled_part(node: ast.Subscript, indices: list[Value]) -> bool:
 def _leading(run: Run, tensor: Tensor | None, left_out: int, node: ast.Subscript) -> Value:
     """``x.shape[:-1]`` of a tensor of unknown rank."""
     match tensor:
-        case Tensor(lead=Key() as lead, suffix=suffix) if len(suffix) >= left_out:
-            return Leading(lead, tuple(map(Int, suffix[: len(suffix) - left_out])))
-        case Tensor(key=Key() as key, suffix=()) if left_out == 1:
+        case Tensor(lead=Lead(key, 1, ()), suffix=suffix) if len(suffix) >= left_out:
+            return Leading(key, tuple(map(Int, suffix[: len(suffix) - left_out])))
+        case Tensor(key=Key() as key, lead=None) if left_out == 1:
             return Leading(key)
         case _:
             return Unknown(run.key(node))

@@ -85,6 +85,18 @@ class Leading:
 
 
 @dataclass(frozen=True)
+class Lead:
+    """The first dimensions of a tensor of unknown rank: those in ``front``, then all but the last ``cut`` of another.
+
+    ``key`` names that other tensor.
+    """
+
+    key: Key
+    cut: int = 1
+    front: Shape = ()
+
+
+@dataclass(frozen=True)
 class Normalised:
     """The softmax that made weights sum to one: its call, or that of its layer, and along which dimension from the end.
 
@@ -103,8 +115,7 @@ class Tensor:
     ``roles`` holds some of: *projection* (made by a learned linear map), *features* (one after a softmax, as in
     linear attention), *scores*, *weights*, *context*,
     *merged* (context with its heads merged), *projected* (a linear map was applied after the merge), *parameter*.
-    Of a tensor of unknown rank, ``suffix`` holds the last dimensions; ``lead`` is the key of the tensor whose
-    leading dimensions, all but its last, come before them.
+    Of a tensor of unknown rank, ``suffix`` holds the last dimensions; ``lead`` tells which come before them.
     ``merge`` is the expression, in the function being run, that merged the heads. ``part`` is the call that
     unbound the tensor from a packed one. Of a context, ``batch`` is the product of its batch dimensions (heads
     among them) and ``width`` the size of its value dimension.
@@ -116,7 +127,7 @@ class Tensor:
     uncopied: Strides | None = field(default=None, compare=False)  # the strides before ``.contiguous()``
     assumed: bool = False  # an input that the code lays out by a view is taken to be contiguous
     suffix: Shape = ()  # the last dimensions, where the rank is not known
-    lead: Key | None = None
+    lead: Lead | None = None
     key: Key | None = None  # names the sizes of a tensor whose shape is not known
     roles: frozenset[str] = frozenset()
     merge: ast.expr | None = None

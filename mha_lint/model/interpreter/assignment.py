@@ -175,10 +175,10 @@ def _shape_and_more(run: Run, source: ast.Tuple, count: int, starred: list[int],
 def unpacked(run: Run, tensor: Tensor, count: int | None, source: ast.expr, state: State) -> Value:
     """Iterating over a tensor calls ``unbind(0)``."""
     tensor = normal(tensor, state)
-    if tensor.shape is None:
+    if tensor.shape is None and not (tensor.lead is not None and tensor.lead.front):
         return Repeated(Tensor(roles=tensor.roles, merge=tensor.merge, scale=tensor.scale))
     parts = operations.unbound(Call(run, state, source, (tensor,), {}), tensor, 0)
-    if isinstance(parts, Repeated) and count is not None and tensor.shape[0].constant is None:
+    if isinstance(parts, Repeated) and count is not None:
         return Sequence((parts.item,) * count)
     return parts
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from mha_lint.model import layout
 from mha_lint.model.layout import Answer, Shape, Strides
+from mha_lint.model.operations.open import leading
 from mha_lint.model.operations.pointwise import broadcast
 from mha_lint.model.records import replace
 from mha_lint.model.run import Call, normal
@@ -316,7 +317,7 @@ def linear(call: Call, tensor: Tensor, width_in: Size | None, width_out: Size | 
     width_out = width_out if width_out is not None else call.fresh_size("width")
     scale = Scale(maps=frozenset({width_out, width_in or tensor.last or width_out}))
     if tensor.shape is None:
-        lead = tensor.lead if tensor.suffix else tensor.key
+        lead = tensor.lead if tensor.suffix else leading(tensor)
         suffix = (*tensor.suffix[:-1], width_out)
         return Tensor(
             contiguous=True,
