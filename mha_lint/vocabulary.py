@@ -22,9 +22,7 @@ PROJECTS_OUT = re.compile(  # the projection behind attention
     r"^(?:(?:to|w|c|o|fc)_)?(?:out|output|o)_?(?:proj|projection|layer|linear|conv|fc)?$"
     r"|^(?:c_)?proj(?:ection)?_?(?:o|out|output)?$|^wo$"
 )
-COPIES = re.compile(
-    r"clone|copies|repeat|stack|list|times|append|register|add_module"
-)  # they hold several layers
+COPIES = re.compile(r"clone|copies|repeat|stack|list|times|append|register|add_module")  # they hold several layers
 LARGEST = re.compile(r"^(?:a?max|logsumexp)$")  # functions that give the largest of a row, or about that
 ATTENDS = re.compile(r"att(?:n|en|\b)|mha|(?:^|_)heads?|Heads?(?:$|[A-Z])", re.IGNORECASE)  # classes
 BUILDS = re.compile(r"init|reset|build|setup|load", re.IGNORECASE)  # functions that run before a module moves

@@ -154,6 +154,12 @@ class Tensor:
         return known[-1] if known else None
 
     @property
+    def first(self) -> Size | None:
+        """The size of the first dimension, where it is known."""
+        known = self.shape or (() if self.lead is None else self.lead.front)
+        return known[0] if known else None
+
+    @property
     def given(self) -> bool:
         """Whether this is a parameter or an attribute as it came, not a result: how it lies in memory is not known."""
         return self.key is not None and not self.key.of_result and self.strides is None

@@ -61,6 +61,22 @@ def moved(call: Call, tensor: Tensor, source: int, target: int) -> Tensor | None
     return replace(_laid_out(call, known, suffix, lead), normalised=None)
 
 
+def contracted(call: Call, left: Tensor, right: Tensor) -> Tensor | None:
+    """The dimensions of ``left @ right``, (..., n, d) and (..., d, m), of which one is of unknown rank, or both."""
+    if len(right.suffix) < 2 or right.lead is None:
+        return None
+    rows = left.suffix[-2] if len(left.suffix) > 1 else call.fresh_size("rows")
+    if left.suffix and len(left.suffix) > 1 and _around(left) != _around(right):
+        return None
+    return Tensor(suffix=(*right.suffix[:-2], rows, right.suffix[-1]), lead=right.lead)
+
+
+def _around(tensor: Tensor) -> tuple[object, ...]:
+    """How the batch dimensions of a matrix are told."""
+    lead = tensor.lead
+    return tensor.suffix[:-2], None if lead is None else (lead.cut, lead.front)
+
+
 def _laid_out(call: Call, tensor: Tensor, suffix: list[Size], lead: Lead | None) -> Tensor:
     """The tensor with other dimensions; how these lie in memory is not followed."""
     key = call.interpreter.key(call.node)

@@ -90,11 +90,11 @@ def reshaped_open(call: Call, tensor: Tensor, target: Leading, *, copies: bool) 
 
 def merged(call: Call, before: Tensor, after: Tensor) -> Tensor:
     """Mark ``after`` where it holds the heads of a multi-head context side by side in one dimension."""
-    if "context" not in before.roles or before.width is None or before.batch is None or after.shape is None:
+    if "context" not in before.roles or before.width is None or before.batch is None:
         return after
     width, batch = call.state.normal(before.width), call.state.normal(before.batch)
-    held = before.shape or ()
-    for size in after.shape:
+    held = before.shape or before.suffix
+    for size in after.shape or after.suffix:
         heads = size.divide(width)
         if heads is None or heads == ONE or size in held:
             continue
@@ -158,7 +158,8 @@ def _flattened_open(call: Call, tensor: Tensor, start: int | None, end: int | No
         suffix, lead = (*known.suffix[:start], product(known.suffix[start:after]), *known.suffix[after:]), known.lead
     else:
         suffix, lead = (), None
-    return replace(tensor, suffix=suffix, lead=lead, strides=None, key=call.interpreter.key(call.node))
+    result = replace(tensor, suffix=suffix, lead=lead, strides=None, key=call.interpreter.key(call.node))
+    return result if known is None else merged(call, known, result)
 
 
 def unflatten(call: Call) -> Value:
