@@ -129,6 +129,8 @@ def indexed(run: Run, tensor: Tensor, indices: list[Value], node: ast.expr, stat
                 dim += 1
             case Int():
                 tensor = operations.without(tensor, dim)
+            case Unknown(Key() as key) if _counts(run, key):
+                tensor = operations.without(tensor, dim)
             case Slice(start, stop, step):
                 assert tensor.shape is not None
                 feature = dim == len(tensor.shape) - 1 and tensor.scale is not None and tensor.scale.product is None
@@ -145,6 +147,12 @@ def indexed(run: Run, tensor: Tensor, indices: list[Value], node: ast.expr, stat
             case _:
                 return plain
     return tensor
+
+
+def _counts(run: Run, key: Key) -> bool:
+    """The key names the number of a turn of a loop: what ``range`` or ``enumerate`` gives."""
+    node = run.node(key)
+    return isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("range", "enumerate")
 
 
 def _indexed_open(run: Run, tensor: Tensor, indices: list[Value], node: ast.expr, state: State) -> Tensor | None:

@@ -25,6 +25,7 @@ from mha_lint.model.values import (
     Method,
     Number,
     Qualified,
+    Repeated,
     Sequence,
     State,
     Tensor,
@@ -64,6 +65,9 @@ def _binary(run: Run, sign: ast.operator, left: Value, right: Value, node: ast.e
         return Leading(left.key, left.items + right.items)
     if isinstance(left, Sequence) and isinstance(sign, ast.Mult) and (times := as_int(right)) is not None:
         return Sequence(left.items * times) if 0 <= times <= 64 and len(left.items) * times <= MAX_ITEMS else NOTHING
+    if isinstance(left, Sequence) and isinstance(sign, ast.Mult) and len(left.items) == 1:
+        item = NOTHING if left.items[0] == NONE else left.items[0]  # a place that is filled later
+        return Repeated(item, as_size(right))
     if isinstance(left, (Number, Const)) or isinstance(right, (Number, Const)):
         return Number(_calculated(sign, left, right, state))
     first, second = as_size(left), as_size(right)
