@@ -1,11 +1,8 @@
 # fix: unsafe
-# stub: layer_wrappers
-# not run: the wrappers are not installed
+# run: Wrapped(24, 4)(torch.randn(2, 5, 24))
 import torch
 from torch import nn
 from torch.nn.utils import parametrizations, weight_norm
-
-from layer_wrappers import quantized
 
 
 class Wrapped(nn.Module):
@@ -14,7 +11,7 @@ class Wrapped(nn.Module):
         self.heads, self.head_width = heads, width // heads
         self.q_proj = weight_norm(nn.Linear(width, width))
         self.k_proj = parametrizations.weight_norm(nn.Linear(width, width), name="weight")
-        self.v_proj = quantized(nn.Linear(width, width), signed=True)
+        self.v_proj = parametrizations.spectral_norm(nn.Linear(width, width))
         self.out = nn.Linear(width, width)
 
     def forward(self, x):
