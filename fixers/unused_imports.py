@@ -1,12 +1,14 @@
 """Imports that an edit makes unused, and the edits that delete them.
 
 What an ``__init__.py`` imports, what ``__all__`` names and what is imported ``as`` its own name are there for others.
-An import that is alone in its block stays, since an empty block is no Python.
+An import that is alone in its block stays, since an empty block is no Python. In a notebook, lines that IPython alone
+reads may use an import too: they are comments here, and an import that a comment names stays.
 """
 
 from __future__ import annotations
 
 import ast
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -17,6 +19,7 @@ from mha_lint.fixers.pieces import Piece, pieces, starts_of, tree_of
 from mha_lint.parsing import parse_expression
 
 _Statement = ast.Import | ast.ImportFrom
+_WORD = re.compile(r"\w+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +55,7 @@ def tidied(text: str, edits: Iterable[Edit], filename: str) -> tuple[Edit, ...]:
     if any(piece.after is None for piece in touched):
         return edits
     lost = _lost(before, touched)
+    lost -= _in_comments(text) if lost and filename.endswith(".ipynb") else set()
     gone = [each for each in before.imported if each.bound in lost and not each.alone]
     if not gone:
         return made
@@ -80,6 +84,11 @@ def _lost(before: _Module, touched: Iterable[Piece]) -> set[str]:
         there.update(_used(*piece.before))
         left |= set(_used(*piece.after or ()))
     return {name for name, count in there.items() if count == before.used[name] and name not in left}
+
+
+def _in_comments(text: str) -> set[str]:
+    """The words behind the first ``#`` of each row."""
+    return {word for row in text.splitlines() for word in _WORD.findall(row.partition("#")[2])}
 
 
 def _lies_in(edit: Edit, statement: _Statement) -> bool:

@@ -160,15 +160,9 @@ def _found(
 ) -> list[Path | SourceError]:
     from mha_lint.discovery import discover
 
-    notebooks = [path for path in paths if path.suffix == ".ipynb" and path.is_file()]
-    if notebooks and len(notebooks) == len(paths):
-        raise SettingsError(f"{notebooks[0]}: notebooks cannot be linted yet, and nothing else was named")
-    for notebook in notebooks:
-        warn(f"{notebook}: skipped, since notebooks cannot be linted yet")
-    others = [path for path in paths if path not in notebooks]
-    items = discover(others, configuration, force_exclude=options.force_exclude)
+    items = discover(paths, configuration, force_exclude=options.force_exclude)
     if not items and not options.force_exclude and not options.quiet:
-        warn("no Python files found under the given paths")
+        warn("no Python files or notebooks found under the given paths")
     return items
 
 
@@ -251,8 +245,10 @@ def _debug_model(path: Path, configuration: Configuration) -> int:
     from mha_lint.model.description import debug_model
 
     try:
-        settings = configuration.of(path)
-        say(debug_model(*modelled(read_source(path), settings)).removesuffix("\n"))
+        source = read_source(path)
+        for number, first, last in source.notebook.rows() if source.notebook else ():
+            say(f"cell {number}: rows {first} to {last} of the program that the cells make")
+        say(debug_model(*modelled(source, configuration.of(path))).removesuffix("\n"))
     except SourceError as error:
         raise SettingsError(str(error)) from error
     return CLEAN

@@ -1,4 +1,4 @@
-"""Finds the files to lint: those given by name, and the Python files of the folders that are walked."""
+"""Finds the files to lint: those given by name, and the Python files and notebooks of the folders that are walked."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mha_lint.files import SourceError, compiled, fits_any, matches, reason
 if TYPE_CHECKING:
     import pathspec
 
-SUFFIXES = (".py", ".pyi")
+SUFFIXES = (".py", ".pyi", ".ipynb")
 
 # Folders that no settings open: what is installed there is not the user's.
 _NEVER_ENTERED = (".git", "site-packages")
@@ -25,10 +25,10 @@ def discover(
 ) -> list[Path | SourceError]:
     """The files to lint, each once, in a stable order; a :class:`SourceError` for a path that cannot be walked.
 
-    Files given by name are always taken, and folders given by name always walked, for ``*.py`` and ``*.pyi``. A walk
-    follows no links to folders, and passes by what the settings that hold in a folder exclude, what a ``.gitignore``
-    names, virtual environments, and ``site-packages``. With ``force_exclude``, the settings exclude what is given by
-    name as well. Of several names of one file the first with the fewest symbolic links in it is taken.
+    Files given by name are always taken, and folders given by name always walked, for ``*.py``, ``*.pyi`` and
+    ``*.ipynb``. A walk follows no links to folders, and passes by what the settings that hold in a folder exclude, what
+    a ``.gitignore`` names, virtual environments, and ``site-packages``. With ``force_exclude``, the settings exclude
+    what is given by name as well. Of several names of one file the first with the fewest symbolic links is taken.
 
     Raises:
         SettingsError: a settings file on the way has a mistake.

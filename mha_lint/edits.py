@@ -44,6 +44,11 @@ def row_starts(text: str) -> list[int]:
     return [0, *(match.end() for match in _NEWLINE.finditer(text))]
 
 
+def rows(text: str) -> list[str]:
+    """The rows of a text without their newlines."""
+    return _NEWLINE.split(text)
+
+
 def offset(starts: list[int], position: Position) -> int:
     return starts[position.row - 1] + position.column - 1
 

@@ -12,6 +12,10 @@ from dataclasses import dataclass
 from fnmatch import translate
 from functools import lru_cache
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mha_lint.notebook import Notebook
 
 # Folders that hold no source of the user's; much the same list as ruff's.
 DEFAULT_EXCLUDE = (
@@ -24,13 +28,22 @@ DEFAULT_EXCLUDE = (
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """One file as read: ``text`` is decoded, without BOM, with the newlines of the file; ``data`` are its bytes."""
+    """One file as read: ``text`` is decoded, without BOM, with the newlines of the file; ``data`` are its bytes.
+
+    The text of a ``notebook`` is the program that its cells make together.
+    """
 
     path: Path
     text: str
     encoding: str
     bom: bool
     data: bytes
+    notebook: Notebook | None = None
+
+    @property
+    def code(self) -> bytes:
+        """The bytes of the Python in the file."""
+        return self.data if self.notebook is None else self.text.encode("utf-8", "surrogatepass")
 
 
 class SourceError(Exception):
@@ -69,7 +82,12 @@ def read_source(path: Path) -> Source:
 
 
 def decode(path: Path, data: bytes) -> Source:
-    """Decode the bytes of a Python file by its BOM and coding line (PEP 263). Raises :class:`SourceError`."""
+    """Decode the bytes of a Python file by its BOM and coding line (PEP 263), or of a notebook.
+
+    Raises :class:`SourceError`.
+    """
+    if path.suffix == ".ipynb":
+        return _decoded_notebook(path, data)
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         raise SourceError(path, "is UTF-16; Python source must be UTF-8 or name another encoding in a coding line")
     zero = data.find(b"\0")
@@ -104,6 +122,22 @@ def _decoded(path: Path, data: bytes, encoding: str) -> Source:
     except (LookupError, ValueError) as error:
         raise SourceError(path, f"names {encoding!r} in its coding line, which is not a text encoding") from error
     return Source(path, text, encoding, bom, data)
+
+
+def _decoded_notebook(path: Path, data: bytes) -> Source:
+    from mha_lint.notebook import NotebookError, read
+
+    bom = data.startswith(codecs.BOM_UTF8)
+    try:
+        text = data[len(codecs.BOM_UTF8) * bom :].decode("utf-8")
+        notebook = read(text)
+    except UnicodeDecodeError as error:
+        start = error.start + len(codecs.BOM_UTF8) * bom
+        row = data.count(b"\n", 0, start) + 1
+        raise SourceError(path, f"is no notebook: it is not valid utf-8 (byte 0x{data[start]:02x})", row) from error
+    except NotebookError as error:
+        raise SourceError(path, error.message, error.row) from error
+    return Source(path, notebook.program, "utf-8", bom, data, notebook)
 
 
 def _holds_source(encoding: str) -> bool:
@@ -145,8 +179,16 @@ def digest_of(data: bytes) -> str:
 
 
 def encode(source: Source, text: str) -> bytes:
-    """``text`` in the encoding of ``source``, BOM included. Raises :class:`SourceError`."""
+    """``text`` in the encoding of ``source``, BOM included, or in its notebook. Raises :class:`SourceError`."""
     bom = codecs.BOM_UTF8 if source.bom else b""
+    if source.notebook is not None:
+        from mha_lint.notebook import NotebookError
+        from mha_lint.notebook_writing import rewritten
+
+        try:
+            return bom + rewritten(source.notebook, text).encode("utf-8")
+        except NotebookError as error:
+            raise SourceError(source.path, error.message) from error
     try:
         if bom + source.text.encode(source.encoding) != source.data:
             # Stateful encodings (UTF-7, ISO-2022) spell the same text in several ways: bytes that no edit

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -20,6 +21,22 @@ class Position:
 
     row: int
     column: int
+
+
+@dataclass(frozen=True, slots=True)
+class Cells:
+    """Where the cells of a notebook stand in its program: the row above the first one of each, and its number.
+
+    Cells are numbered from 1, those that hold no Python included.
+    """
+
+    rows: tuple[int, ...]
+    numbers: tuple[int, ...]
+
+    def place(self, position: Position) -> tuple[int, Position]:
+        """The number of the cell that a position of the program lies in, and the position within the cell."""
+        index = max(bisect_left(self.rows, position.row) - 1, 0)
+        return self.numbers[index], Position(position.row - self.rows[index], position.column)
 
 
 @dataclass(frozen=True, slots=True)

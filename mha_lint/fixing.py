@@ -18,6 +18,7 @@ from itertools import groupby
 from typing import TYPE_CHECKING
 
 from mha_lint import edits as editing
+from mha_lint.definitions import importable
 from mha_lint.files import Source, SourceError
 from mha_lint.findings import Edit, Finding, Relation, Verdict
 from mha_lint.linter import lint
@@ -40,12 +41,13 @@ class Fixed:
 
     Both carry the verdict of the validation that was tried. That of a ``remaining`` one is on its fix alone, never on
     a group, in which another fix may have been the wrong one. Positions of ``fixed`` are those of the text in which the
-    finding was made, of ``remaining`` those in ``text``.
+    finding was made, which ``texts`` has for each; those of ``remaining`` are those in ``text``.
     """
 
     text: str
     fixed: tuple[Finding, ...]
     remaining: tuple[Finding, ...]
+    texts: tuple[str, ...] = ()
 
 
 def fix_source(source: Source, findings: list[Finding], settings: Settings, validator: Validator) -> Fixed:
@@ -56,6 +58,7 @@ def fix_source(source: Source, findings: list[Finding], settings: Settings, vali
 
 def _fixed(source: Source, findings: list[Finding], settings: Settings, validator: Validator) -> Fixed:
     fixed: list[Finding] = []
+    texts: list[str] = []
     remaining = list(findings)
     for _ in range(MAX_ROUNDS):
         tried = [f for f in remaining if f.fixable(unsafe=settings.unsafe_fixes) and f.verdict is None]
@@ -64,6 +67,7 @@ def _fixed(source: Source, findings: list[Finding], settings: Settings, validato
         before = source
         source, done, failed = _round(source, tried, settings, validator)
         fixed += done
+        texts += [before.text] * len(done)
         if not done:
             kept = {_place(finding): finding for finding in failed}
             remaining = [kept.get(_place(finding), finding) for finding in remaining]
@@ -71,7 +75,7 @@ def _fixed(source: Source, findings: list[Finding], settings: Settings, validato
         edits = _edits(done, before)
         unrefuted = [finding for finding in failed if not finding.refuted]  # the text has changed: try those once more
         remaining = _with_verdicts(_relint(source, settings), unrefuted, edits)
-    return Fixed(source.text, tuple(fixed), tuple(map(_downgraded, remaining)))
+    return Fixed(source.text, tuple(fixed), tuple(map(_downgraded, remaining)), tuple(texts))
 
 
 def _round(
@@ -85,8 +89,9 @@ def _round(
         """The verdict on a group on top of what was applied, and of ``others``; None where their edits overlap."""
         try:
             accepted = _edits([*done, *others], source)
-            before = editing.apply(source.text, accepted)
-            after = editing.apply(source.text, _edits([*done, *others, *group], source))
+            text = importable(source, [edit.end.row for edit in _edits(group, source)])
+            before = editing.apply(text, _fitting(accepted, source, text))
+            after = editing.apply(text, _fitting(_edits([*done, *others, *group], source), source, text))
         except ValueError:
             return None
         job = _job(source, before, after, group, accepted, settings)
@@ -111,6 +116,14 @@ def _round(
         (done if verdict.verdict == "validated" else failed).append(replace(group[0], verdict=verdict))
     text = editing.apply(source.text, _edits(done, source))
     return replace(source, text=text, data=text.encode("utf-8", "surrogatepass")), done, failed
+
+
+def _fitting(edits: list[Edit], source: Source, text: str) -> list[Edit]:
+    """The edits of what is left in the text as it is imported."""
+    if text == source.text:
+        return edits
+    old, new = editing.rows(source.text), editing.rows(text)
+    return [edit for edit in edits if all(old[row] == new[row] for row in range(edit.start.row - 1, edit.end.row))]
 
 
 def _together(group: list[Finding], validate: _Validate) -> list[Finding] | None:

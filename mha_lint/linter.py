@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from mha_lint import screen
 from mha_lint.files import Source, SourceError
-from mha_lint.findings import Dependencies, Finding, Fix, Found
+from mha_lint.findings import Dependencies, Finding, Fix, Found, Position
 from mha_lint.noqa import suppressed
 from mha_lint.settings import Settings
 from mha_lint.syntax.module import Module
 from mha_lint.syntax.nodes import children
 from mha_lint.syntax.places import NameOf, Places, Spot
 from mha_lint.syntax.program import Program
-from mha_lint.syntax_error import not_python, not_read_by_libcst
+from mha_lint.syntax_error import cells_not_read, not_python, not_read_by_libcst
 
 if TYPE_CHECKING:
     from mha_lint.fixers import Context
@@ -46,7 +46,7 @@ def lint(source: Source, settings: Settings, *, noqa: bool = True, tree: ast.Mod
         SyntaxProblem: the text is not Python.
         SourceError: the text is nested too deeply, or LibCST does not give it back as it is.
     """
-    if not screen.admits(source.data):
+    if not screen.admits(source.code):
         return Found((), {})
     codes = settings.enabled(source.path)
     if not codes:
@@ -59,6 +59,8 @@ def lint(source: Source, settings: Settings, *, noqa: bool = True, tree: ast.Mod
             findings, dependencies = _on_a_large_stack(source, lambda: _findings(source, module, settings, codes))
     if noqa and findings:
         findings, _ = suppressed(source.text, findings)
+    not_read = cells_not_read(source)
+    findings = sorted([*not_read, *findings], key=_order) if not_read else findings
     return Found(tuple(findings), dependencies)
 
 
@@ -102,7 +104,11 @@ def _findings(
     except NotGivenBack:
         refusal = "LibCST does not give this file back byte for byte, so it is left alone"
         raise SourceError(source.path, refusal) from None
-    return sorted(findings, key=lambda finding: (finding.location, finding.code)), program.dependencies
+    return sorted(findings, key=_order), program.dependencies
+
+
+def _order(finding: Finding) -> tuple[Position, str]:
+    return finding.location, finding.code
 
 
 def _hits(model: FileModel, places: Places, codes: frozenset[str]) -> Iterator[tuple[type[Rule], Hit[Any]]]:
@@ -161,7 +167,7 @@ def parse(source: Source, tree: ast.Module | None = None) -> Module:
         if "too many nested parentheses" in str(error):
             raise SourceError(source.path, DEEPEST) from None
         raise not_python(source, error) from None
-    if _may_be_deep(source.data) and _is_too_deep(module.tree):
+    if _may_be_deep(source.code) and _is_too_deep(module.tree):
         raise SourceError(source.path, DEEPEST)
     return module
 

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, BinaryIO, TextIO
 from mha_lint.settings import SettingsError
 
 if TYPE_CHECKING:
+    from mha_lint.files import Source
     from mha_lint.report import Entry
     from mha_lint.runner import Outcome, Plan
 
@@ -110,22 +111,35 @@ def _colour(stream: TextIO) -> bool:
 def _diff(outcome: Outcome, colour: bool, to_terminal: bool) -> bytes:
     """A unified diff that ``patch -p0`` applies: each file in its own encoding, with its own newlines.
 
+    Of a notebook it shows the cells, one by one, as they are read.
     On a terminal it lacks control characters, which nobody can apply from there anyway.
     """
     from difflib import unified_diff
 
-    from mha_lint.report.text import paint_diff, shown_path
+    from mha_lint.report.text import paint_diff
 
     chunks = []
     for source, text in outcome.rewritten:
-        name = shown_path(str(source.path))
-        before, after = (re.findall(r"[^\n]*\n|[^\n]+", version) for version in (source.text, text))
-        for line in unified_diff(before, after, name, name):
-            ended = line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n"
-            ended = _fit(ended) if to_terminal else ended
-            shown = paint_diff(ended) if colour else ended
-            chunks.append(shown.encode(source.encoding, "backslashreplace"))
+        for name, *versions in _versions(source, text):
+            before, after = (re.findall(r"[^\n]*\n|[^\n]+", version) for version in versions)
+            for line in unified_diff(before, after, name, name):
+                ended = line if line.endswith("\n") else f"{line}\n\\ No newline at end of file\n"
+                ended = _fit(ended) if to_terminal else ended
+                shown = paint_diff(ended) if colour else ended
+                chunks.append(shown.encode(source.encoding, "backslashreplace"))
     return b"".join(chunks)
+
+
+def _versions(source: Source, text: str) -> list[tuple[str, str, str]]:
+    """The name, the text before and the text after: of a file, or of each cell of a notebook that has changed."""
+    from mha_lint.report.text import shown_path
+
+    name = shown_path(str(source.path))
+    if source.notebook is None:
+        return [(name, source.text, text)]
+    from mha_lint.notebook_writing import changed
+
+    return [(f"{name}:cell {number}", before, after) for number, before, after in changed(source.notebook, text)]
 
 
 def _write_file(file: BinaryIO, report: bytes, path: Path) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from mha_lint.definitions import importable
 from mha_lint.files import Source, SourceError, read_source
 from mha_lint.parsing import parse
 from mha_lint.settings import Settings, close_match
@@ -38,7 +39,7 @@ def locate(name: str) -> Named:
     place, colon, target = name.rpartition(":")
     if not colon or not place or not all(part.isidentifier() for part in target.split(".")):
         raise ProbingError(f"--probe {name}: expected pkg.mod:Class or path/file.py:Class")
-    path = Path(place) if place.endswith(".py") else _module(place)
+    path = Path(place) if place.endswith((".py", ".ipynb")) else _module(place)
     if path is None:
         raise ProbingError(f"--probe {name}: there is no module {place} here or on Python's path")
     return _defined(path, target, _HOPS)
@@ -58,7 +59,7 @@ def probe(
     path = named.path.absolute()
     asked = Probing(
         path=str(path),
-        text=named.source.text,
+        text=importable(named.source, [named.node.lineno]),
         target=named.target,
         symbols=symbols,
         hints=_hints(named, settings),

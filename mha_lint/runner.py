@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal
 import mha_lint
 from mha_lint import screen
 from mha_lint.configuration import Configuration
-from mha_lint.files import Source, SourceError, SyntaxProblem, encode, read_source, write_source
+from mha_lint.files import Source, SourceError, SyntaxProblem, decode, encode, read_source, write_source
 from mha_lint.findings import Dependencies, Finding, Found
 from mha_lint.progress import Progress
 from mha_lint.report import Entry
@@ -118,7 +118,7 @@ def run(
                     progress.validating(result.path, _fixes(result, configuration))
                     _note_fixed(result, fixing[place], settings, plan, memory, outcome)
                 else:
-                    outcome.entries += _unfixed(result.source.text, result.findings, settings)
+                    outcome.entries += _unfixed(result.source, result.source.text, result.findings, settings)
     finally:
         if validator:
             try:
@@ -158,8 +158,20 @@ def _fixes(result: Linted, configuration: Configuration) -> int:
     return sum(finding.fixable(unsafe=unsafe) for finding in result.findings)
 
 
-def _unfixed(text: str, findings: Sequence[Finding], settings: Settings) -> list[Entry]:
-    return [Entry(f, text, offered=f.fixable(unsafe=settings.unsafe_fixes)) for f in findings]
+def _unfixed(source: Source, text: str, findings: Sequence[Finding], settings: Settings) -> list[Entry]:
+    """The findings of a text that the file has, or had."""
+    entries = [Entry(f, text, offered=f.fixable(unsafe=settings.unsafe_fixes)) for f in findings]
+    return _in_cells(entries, source, text)
+
+
+def _in_cells(entries: list[Entry], source: Source, text: str) -> list[Entry]:
+    """Entries of findings in a text, which in a notebook go with its cells."""
+    cells = source.notebook.places(text) if source.notebook else None
+    if cells is None:
+        return entries
+    from mha_lint.report.cells import counted_in_cells
+
+    return [replace(entry, cells=cells, finding=counted_in_cells(entry.finding, cells)) for entry in entries]
 
 
 def _note(result: Linted, outcome: Outcome) -> None:
@@ -178,7 +190,7 @@ def lint_one(item: Path | Source, configuration: Configuration, cache: LintCache
     path = item.path if isinstance(item, Source) else item
     try:
         source = item if isinstance(item, Source) else read_source(item)
-        if not screen.admits(source.data):  # faster than a look into the cache, or than importing what lints
+        if not screen.admits(source.code):  # faster than a look into the cache, or than importing what lints
             return Linted(path)
         settings = configuration.of(path)
         known = cache.load(source, settings) if cache else None
@@ -386,16 +398,16 @@ def _note_fixed(
                 write_source(source, fixed.text)
             outcome.rewritten.append((source, fixed.text))
         if memory and (plan.fix == "write" or fixed.text == source.text):
-            now = source if fixed.text == source.text else replace(source, text=fixed.text, data=data)
+            now = source if fixed.text == source.text else decode(source.path, data)
             _note_refusals(now, fixed, settings, memory)
     except SourceError as error:
         outcome.errors.append(str(error))
-        outcome.entries += _unfixed(source.text, findings, settings)
+        outcome.entries += _unfixed(source, source.text, findings, settings)
         return
     except Exception as error:  # a bug in a fixer must cost one file, not the run
         outcome.errors.append(crash("fixing this file", error, source.path))
         outcome.details.append(_traceback())
-        outcome.entries += _unfixed(source.text, findings, settings)
+        outcome.entries += _unfixed(source, source.text, findings, settings)
         return
     outcome.entries += sorted(
         _entries(source, findings, fixed, settings, plan),
@@ -425,10 +437,12 @@ def _entries(
     source: Source, findings: Sequence[Finding], fixed: Fixed, settings: Settings, plan: Plan
 ) -> Iterator[Entry]:
     """Fixed findings at their places in the old text; remaining ones where they stand in the file as it is now."""
-    for finding in fixed.fixed:  # a later round may have fixed what the first revealed, in a text that is gone
-        yield Entry(finding, source.text if finding in findings else "", fixed=True)
+    for finding, text in zip(fixed.fixed, fixed.texts, strict=True):
+        # A later round may have fixed what the first revealed, in a text that is gone.
+        shown = Entry(finding, source.text if finding in findings else "", fixed=True)
+        yield from _in_cells([shown], source, text)
     if plan.fix == "write":
-        yield from _unfixed(fixed.text, fixed.remaining, settings)
+        yield from _unfixed(source, fixed.text, fixed.remaining, settings)
         return
     judged = list(fixed.remaining)
     remaining = [finding for finding in findings if finding not in fixed.fixed]
@@ -438,4 +452,4 @@ def _entries(
         if same:
             judged.remove(same)
             remaining[place] = replace(finding, verdict=same.verdict, severity=same.severity)
-    yield from _unfixed(source.text, remaining, settings)
+    yield from _unfixed(source, source.text, remaining, settings)

@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import re
 
-# A file may work on tensors that others hand it, and import nothing: these methods are torch's alone.
-_TENSORS = re.compile(rb"\b(?:torch|einops|permute|contiguous|unbind|unsqueeze|softmax)\b")
+# A file may work on tensors that others hand it, or have torch from a star import of another file: what follows a dot
+# here is torch's alone.
+_TENSORS = re.compile(
+    rb"\b(?:torch|einops|permute|contiguous|unbind|unsqueeze|softmax|scaled_dot_product_attention)\b|\bnn\.|\.view\("
+)
 _VIEW = re.compile(rb"\b(?:view|contiguous)\b")
 _UNBIND = re.compile(rb"\b(?:unbind|reshape|rearrange|Rearrange|unflatten|stack|chunk|permute|movedim|moveaxis)\b")
 _ATTENTION = re.compile(rb"[sS]oftmax|scaled_dot_product_attention|MultiheadAttention")

@@ -64,15 +64,27 @@ def passed(arguments: list[str]) -> bool:
 
 
 def _is_plain(path: str) -> bool:
-    """Tell whether a path is that of a Python file of ordinary text, in which no rule could find anything."""
-    if path.startswith("-") or not path.endswith((".py", ".pyi")) or not os.path.isfile(path):
+    """Tell whether a path is that of an ordinary Python file or notebook, in which no rule could find anything."""
+    if path.startswith("-") or not path.endswith((".py", ".pyi", ".ipynb")) or not os.path.isfile(path):
         return False
     with open(path, "rb") as stream:
         data = stream.read()
+    if path.endswith(".ipynb"):
+        return _is_plain_notebook(data)
     if data.startswith(_BOM) or b"\0" in data or b"coding" in data[:4096]:
         return False
     data.decode()  # ValueError where it is not UTF-8
     return not admits(data)
+
+
+def _is_plain_notebook(data: bytes) -> bool:
+    from mha_lint.notebook import NotebookError, read
+
+    try:
+        program = read(data.decode()).program  # ValueError where it is not UTF-8
+    except NotebookError:
+        return False
+    return not admits(program.encode("utf-8", "surrogatepass"))
 
 
 def _are_configured(paths: list[str]) -> bool:

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from mha_lint.cache import SETTLED, Index, LintCache, prepare, trim
-from mha_lint.files import Source
-from mha_lint.findings import Edit, Finding, Fix, Position
+from mha_lint.files import Source, digest_of
+from mha_lint.findings import Edit, Finding, Fix, Found, Position
 from mha_lint.settings import Settings
 
 HERE = Position(3, 5)
@@ -26,6 +26,7 @@ FIX = Fix(
 )
 FINDING = Finding("MHA001", "name", "error", "message", "why", "a.py", HERE, Position(3, 9), "A.f", 3, FIX)
 FINDINGS = (FINDING, replace(FINDING, fix=None, no_fix_reason="no room"))
+FOUND = Found(FINDINGS, {})
 SOURCE = Source(Path("a.py"), "x = 1\n", "utf-8", False, b"x = 1\n")
 SETTINGS = Settings(root=Path("/"))
 
@@ -40,8 +41,8 @@ def folder(tmp_path: Path) -> Path:
 def test_findings_come_back_as_they_were(folder: Path) -> None:
     cache = LintCache(folder)
     assert cache.load(SOURCE, SETTINGS) is None
-    cache.store(SOURCE, SETTINGS, FINDINGS)
-    assert LintCache(folder).load(SOURCE, SETTINGS) == FINDINGS
+    cache.store(SOURCE, SETTINGS, FOUND)
+    assert LintCache(folder).load(SOURCE, SETTINGS) == FOUND
 
 
 @pytest.mark.parametrize(
@@ -55,12 +56,12 @@ def test_findings_come_back_as_they_were(folder: Path) -> None:
     ],
 )
 def test_other_bytes_paths_and_settings_are_told_apart(folder: Path, source: Source, settings: Settings) -> None:
-    LintCache(folder).store(SOURCE, SETTINGS, FINDINGS)
+    LintCache(folder).store(SOURCE, SETTINGS, FOUND)
     assert LintCache(folder).load(source, settings) is None
 
 
 def test_another_version_of_the_tool_starts_afresh(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    LintCache(folder).store(SOURCE, SETTINGS, FINDINGS)
+    LintCache(folder).store(SOURCE, SETTINGS, FOUND)
     monkeypatch.setattr("mha_lint.__version__", "999")
     assert LintCache(folder).load(SOURCE, SETTINGS) is None
 
@@ -83,7 +84,7 @@ def test_a_full_disk_is_no_error(folder: Path, monkeypatch: pytest.MonkeyPatch) 
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr("mha_lint.cache.os.replace", replace_fails)
-    LintCache(folder).store(SOURCE, SETTINGS, FINDINGS)
+    LintCache(folder).store(SOURCE, SETTINGS, FOUND)
     monkeypatch.undo()
     assert LintCache(folder).load(SOURCE, SETTINGS) is None
     assert not [name for _, _, names in os.walk(folder / "lint") for name in names], "no temporary file stays behind"
@@ -132,3 +133,49 @@ def test_a_broken_index_is_ignored(folder: Path, settled: Path, damage: str) -> 
     (file,) = (folder / "lint").glob("index-*.json")
     file.write_bytes(damage.encode(errors="surrogateescape"))
     assert Index(folder, SETTINGS).load("a.py", settled.stat()) is None
+
+
+def test_an_entry_counts_while_the_files_that_it_depends_on_hold_what_they_held(folder: Path, tmp_path: Path) -> None:
+    there, absent = tmp_path / "layers.py", tmp_path / "other.py"
+    there.write_text("x = 1\n")
+    depends = {str(there): digest_of(there.read_bytes()), str(absent): None}
+    LintCache(folder).store(SOURCE, SETTINGS, Found(FINDINGS, depends))
+    assert LintCache(folder).load(SOURCE, SETTINGS) == Found(FINDINGS, depends)
+    absent.write_text("")
+    assert LintCache(folder).load(SOURCE, SETTINGS) is None
+    absent.unlink()
+    there.write_text("x = 12\n")
+    assert LintCache(folder).load(SOURCE, SETTINGS) is None
+    there.write_text("x = 1\n")
+    assert LintCache(folder).load(SOURCE, SETTINGS) is not None
+    there.unlink()
+    assert LintCache(folder).load(SOURCE, SETTINGS) is None
+
+
+def test_findings_of_an_unchanged_file_count_while_what_it_depends_on_is_unchanged(
+    folder: Path, settled: Path, tmp_path: Path
+) -> None:
+    other, absent = tmp_path / "layers.py", tmp_path / "absent.py"
+    other.write_text("")
+    index = Index(folder, SETTINGS)
+    index.store("a.py", settled.stat(), FINDINGS, [str(other), str(absent)])
+    index.save()
+    assert Index(folder, SETTINGS).load("a.py", settled.stat()) == FINDINGS
+    absent.touch()
+    assert Index(folder, SETTINGS).load("a.py", settled.stat()) is None
+    absent.unlink()
+    os.utime(other, (1, 1))
+    assert Index(folder, SETTINGS).load("a.py", settled.stat()) is None
+
+
+def test_findings_are_not_kept_by_status_while_what_they_depend_on_may_change_again(
+    folder: Path, tmp_path: Path
+) -> None:
+    old = Path(os.__file__)  # a file that changed long ago
+    other = tmp_path / "layers.py"
+    other.write_text("")
+    index = Index(folder, SETTINGS)
+    index.store("a.py", old.stat(), FINDINGS)
+    assert index.load("a.py", old.stat()) == FINDINGS
+    index.store("b.py", old.stat(), FINDINGS, [str(other)])
+    assert index.load("b.py", old.stat()) is None

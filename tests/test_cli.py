@@ -200,20 +200,6 @@ def test_findings_below_the_exit_severity_let_a_run_pass(severity: str | None, s
     assert main(["--select", "MHA001,MHA004"]) == 1
 
 
-def test_a_notebook_is_said_to_be_skipped(capsys: pytest.CaptureFixture[str]) -> None:
-    write("clean.py", CLEAN)
-    write("a.ipynb", "{}")
-    assert main(["a.ipynb", "clean.py"]) == 0
-    assert capsys.readouterr().err == "warning: a.ipynb: skipped, since notebooks cannot be linted yet\n"
-    assert main(["a.ipynb"]) == 2
-    assert capsys.readouterr() == (
-        "",
-        "error: a.ipynb: notebooks cannot be linted yet, and nothing else was named\n",
-    )
-    assert main(["."]) == 0
-    assert capsys.readouterr().err == ""
-
-
 def test_colours_are_for_terminals_or_on_demand(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -242,7 +228,7 @@ def test_errors_and_warnings_name_files_without_what_a_terminal_obeys(capsys: py
 
 def test_no_python_files_is_a_warning(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([]) == 0
-    assert "no Python files found" in capsys.readouterr().err
+    assert "no Python files or notebooks found" in capsys.readouterr().err
 
 
 # --- selection and settings

@@ -56,12 +56,12 @@ def anchors(page: Path) -> set[str]:
 
 
 def folders_with_code() -> Iterator[str]:
-    """The folders of the repository that hold Python files, but for the folders of single corpus files."""
+    """The folders of the repository that hold Python files, but for those of the corpus and of single incidents."""
     for top in CODE:
         folders = [ROOT / top, *(path for path in (ROOT / top).rglob("*") if path.is_dir())]
         for folder in folders:
             name = folder.relative_to(ROOT).as_posix()
-            if any(folder.glob("*.py")) and not name.startswith("tests/corpus/"):
+            if any(folder.glob("*.py")) and not name.startswith(("tests/corpus/", "tests/incidents/")):
                 yield f"{name}/"
 
 
@@ -80,7 +80,7 @@ def test_every_link_to_a_file_of_the_repository_leads_somewhere(page: Path) -> N
 def test_the_architecture_page_has_a_row_for_each_folder_and_no_other() -> None:
     rows = re.findall(r"^\| `([^`]+/)` \|", ARCHITECTURE, re.MULTILINE)
     assert len(rows) == len(set(rows))
-    assert set(rows) == {*folders_with_code(), "docs/rules/", "tests/corpus/"}
+    assert set(rows) == {*folders_with_code(), "docs/rules/", "tests/corpus/", "tests/incidents/"}
 
 
 @pytest.mark.parametrize("text", [ARCHITECTURE, CONTRIBUTING], ids=["architecture", "CONTRIBUTING"])

@@ -1,4 +1,4 @@
-"""The modules in ``examples/``: each shows its rule, and the safe fixes of all of them are validated."""
+"""The modules and the notebook in ``examples/``: each shows its rule, and their safe fixes are validated."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from mha_lint.files import decode, read_source
+from mha_lint.discovery import SUFFIXES
+from mha_lint.files import decode, encode, read_source
 from mha_lint.linter import lint
 from mha_lint.settings import Settings
 
@@ -40,6 +41,14 @@ SHOWN = {
     ],
     "needless_contiguous.py": [("MHA004", "GroupedQueryAttention"), ("MHA004", "GroupedQueryAttention")],
     "softmax_over_wrong_dim.py": [("MHA105", "CrossAttention"), ("MHA105", "MultiHeadAttention")],
+    "nine_ways_to_attend.ipynb": [
+        ("MHA003", "SideBySide"),
+        ("MHA002", "Packed"),
+        ("MHA103", "Fused"),
+        ("MHA113", "AddedMask"),
+        ("MHA001", "EarlyView"),
+        ("MHA004", "Flexible"),
+    ],
     "number_mask_is_added.py": [("MHA113", "CausalAttention")],
     "tiny_gpt.py": [("MHA002", "CausalSelfAttention"), ("MHA001", "CausalSelfAttention")],
     "unbind_qkv.py": [("MHA002", "Attention"), ("MHA002", "TeacherAttention")],
@@ -50,7 +59,7 @@ SHOWN = {
 
 
 def test_every_example_is_listed_here() -> None:
-    assert {path.name for path in EXAMPLES.glob("*.py")} == SHOWN.keys()
+    assert {path.name for path in EXAMPLES.iterdir() if path.suffix in SUFFIXES} == SHOWN.keys()
 
 
 @pytest.mark.parametrize("name", SHOWN)
@@ -83,5 +92,5 @@ def test_fixing_an_example_leaves_only_what_was_not_asked_for(name: str, validat
     left_if_safe = [finding.code for finding in found if finding.fix is None or finding.fix.applicability == "unsafe"]
     for settings, left in ((Settings(), left_if_safe), (Settings(unsafe_fixes=True), not_mended)):
         fixed = fix_source(source, found, settings, validator)
-        remaining = lint(decode(copy, fixed.text.encode()), settings).findings
+        remaining = lint(decode(copy, encode(source, fixed.text)), settings).findings
         assert [finding.code for finding in remaining] == left

@@ -31,9 +31,9 @@ def make(root: Path, *names: str) -> None:
 # --- finding files
 
 
-def test_folders_are_walked_for_python_files_in_a_stable_order(tmp_path: Path) -> None:
+def test_folders_are_walked_for_python_files_and_notebooks_in_a_stable_order(tmp_path: Path) -> None:
     make(tmp_path, "b.py", "a/z.py", "a.pyi", "c.txt", "a/b/c.py", "notebook.ipynb")
-    assert found(tmp_path, root=tmp_path) == ["a.pyi", "b.py", "a/z.py", "a/b/c.py"]
+    assert found(tmp_path, root=tmp_path) == ["a.pyi", "b.py", "notebook.ipynb", "a/z.py", "a/b/c.py"]
 
 
 def test_files_given_by_name_are_always_taken_and_only_once(tmp_path: Path) -> None:

@@ -57,6 +57,18 @@ def test_the_screen_admits_whatever_a_rule_fires_on(rule) -> None:
 @pytest.mark.parametrize(
     "text",
     [
+        "from .imports import *\n\n\ndef f(q, k):\n    return F.scaled_dot_product_attention(q, k, k, dropout_p=1)\n",
+        "from .imports import *\n\n\nclass A(nn.Module):\n    def forward(self, x):\n        return x.reshape(1)\n",
+        "from .layers import split_heads\n\n\ndef f(x):\n    return split_heads(x).view(1)\n",
+    ],
+)
+def test_the_screen_admits_files_that_get_torch_and_tensors_from_other_files(text: str) -> None:
+    assert admits(text.encode())
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
         # the caller hands a transposed tensor to a helper that views it
         "def merge(y, b, t):\n    return y.view(b, t, -1)\n\n\n"
         "def attend(q, k, v):\n    b, h, t, d = v.shape\n    y = q @ k.transpose(2, 3) @ v\n"

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from checkout import commit_all, copy_to
+from notebooks import broken
 from samples import BROKEN, CLEAN, FIXED
 
 pytestmark = pytest.mark.slow
@@ -30,9 +31,10 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    """A user's git repository with one broken file."""
+    """A user's git repository with a broken file and a broken notebook."""
     (tmp_path / "broken.py").write_text(BROKEN)
     (tmp_path / "clean.py").write_text(CLEAN)
+    (tmp_path / "broken.ipynb").write_text(broken())
     (tmp_path / "pyproject.toml").write_text('[tool.mha-lint]\nextend-exclude = ["vendored.py"]\n')
     (tmp_path / "vendored.py").write_text(BROKEN)
     (tmp_path / "notes.txt").write_text("x.transpose(1, 2).view(b, t, c)\n")
@@ -56,6 +58,10 @@ def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def fixed_notebook() -> str:
+    return broken().replace(".transpose(1, 2).view(", ".transpose(1, 2).contiguous().view(")
+
+
 def try_repo(hooks: Path, home: Path, wheels: Path, project: Path, hook: str) -> subprocess.CompletedProcess[str]:
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
     environment |= {
@@ -74,9 +80,11 @@ def test_the_check_hook_fails_on_findings_and_passes_without(
     done = try_repo(hooks, home, wheels, project, "mha-lint")
     assert done.returncode == 1, done.stdout + done.stderr
     assert "broken.py:" in done.stdout
+    assert "broken.ipynb:cell 3:" in done.stdout
     assert "MHA001" in done.stdout
     assert "vendored.py" not in done.stdout
     (project / "broken.py").write_text(FIXED)
+    (project / "broken.ipynb").write_text(fixed_notebook())
     done = try_repo(hooks, home, wheels, project, "mha-lint")
     assert done.returncode == 0, done.stdout + done.stderr
 
@@ -87,8 +95,9 @@ def test_the_fix_hook_fixes_validates_and_fails_so_that_the_change_is_seen(
     done = try_repo(hooks, home, wheels, project, "mha-lint-fix")
     assert done.returncode == 1, done.stdout + done.stderr
     assert "files were modified by this hook" in done.stdout
-    assert "1 fixed (validated on cpu)" in done.stdout
+    assert "2 fixed (validated on cpu)" in done.stdout
     assert (project / "broken.py").read_text() == FIXED
+    assert (project / "broken.ipynb").read_text() == fixed_notebook()
     assert (project / "clean.py").read_text() == CLEAN
     assert (project / "vendored.py").read_text() == BROKEN
     done = try_repo(hooks, home, wheels, project, "mha-lint-fix")

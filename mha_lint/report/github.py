@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from mha_lint.findings import Finding
+from mha_lint.findings import Finding, Position
 from mha_lint.report import Entry
 from mha_lint.report.excerpt import printable_lines
 from mha_lint.report.text import shown_path
@@ -22,15 +22,20 @@ def _command(entry: Entry) -> str:
     properties = {
         "title": f"mha-lint ({finding.code})",
         "file": shown_path(finding.filename),
-        "line": finding.location.row,
-        "col": finding.location.column,
-        "endLine": finding.end_location.row,
-        "endColumn": finding.end_location.column,
+        **_lines(entry),
     }
     listed = ",".join(f"{key}={_escape_property(str(value))}" for key, value in properties.items())
-    place = f"{shown_path(finding.filename)}:{finding.location.row}:{finding.location.column}"
+    place = f"{shown_path(finding.filename)}:{entry.location()}"
     message = f"{place}: {finding.code} {finding.message}{_found(finding)}"
     return printable_lines(f"::{_LEVELS[finding.severity]} {listed}::{_escape(message)}")
+
+
+def _lines(entry: Entry) -> dict[str, int]:
+    """Where GitHub shows the finding. A row of a cell is no row of the file: it goes to the top, as ruff has it."""
+    start, end = entry.finding.location, entry.finding.end_location
+    if entry.cells is not None:
+        start = end = Position(1, 1)
+    return {"line": start.row, "col": start.column, "endLine": end.row, "endColumn": end.column}
 
 
 def _found(finding: Finding) -> str:

@@ -11,29 +11,31 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-from mha_lint.findings import Finding, Fix, Position, Trial, Verdict
+from mha_lint.findings import Edit, Fix, Position, Trial, Verdict
 from mha_lint.report import Entry, tried, url
 
 
 def render(entries: Sequence[Entry]) -> str:
     """The whole report, ASCII only, so that it survives any terminal and any file name."""
-    return json.dumps([_finding(entry.finding) for entry in entries], indent=2, allow_nan=False)
+    return json.dumps([_finding(entry) for entry in entries], indent=2, allow_nan=False)
 
 
-def _finding(finding: Finding) -> dict[str, Any]:
+def _finding(entry: Entry) -> dict[str, Any]:
+    finding = entry.finding
+    cell, start = entry.place(finding.location)
     return {
         "code": finding.code,
         "name": finding.name,
         "severity": finding.severity,
         "message": finding.message,
         "filename": finding.filename if finding.filename == "-" else os.path.abspath(finding.filename),
-        "cell": None,
-        "location": _position(finding.location),
-        "end_location": _position(finding.end_location),
+        "cell": cell,
+        "location": _position(start),
+        "end_location": _position(_end(entry, finding.location, finding.end_location)),
         "symbol": finding.symbol,
-        "noqa_row": finding.noqa_row,
+        "noqa_row": entry.place(Position(finding.noqa_row, 1))[1].row,
         "url": url(finding),
-        "fix": _fix(finding.fix) if finding.fix and not finding.refuted else None,
+        "fix": _fix(entry, finding.fix) if finding.fix and not finding.refuted else None,
         "validation": _validation(finding.verdict) if finding.verdict else None,
     }
 
@@ -42,16 +44,29 @@ def _position(position: Position) -> dict[str, int]:
     return {"row": position.row, "column": position.column}
 
 
-def _fix(fix: Fix) -> dict[str, Any]:
+def _end(entry: Entry, start: Position, end: Position) -> Position:
+    """Where a range ends, in the cell that it starts in."""
+    if entry.cells is None:
+        return end
+    _, place = entry.place(start)
+    return Position(place.row + end.row - start.row, end.column)
+
+
+def _fix(entry: Entry, fix: Fix) -> dict[str, Any]:
     return {
         "applicability": fix.applicability,
         "relation": fix.relation,
         "message": fix.message,
-        "edits": [
-            {"content": edit.content, "location": _position(edit.start), "end_location": _position(edit.end)}
-            for edit in fix.edits
-        ],
+        "edits": [_edit(entry, edit) for edit in fix.edits],
     }
+
+
+def _edit(entry: Entry, edit: Edit) -> dict[str, Any]:
+    """An edit; in a notebook with its cell, which need not be that of the finding."""
+    cell, start = entry.place(edit.start)
+    end = _end(entry, edit.start, edit.end)
+    written = {"content": edit.content, "location": _position(start), "end_location": _position(end)}
+    return written if cell is None else {"cell": cell, **written}
 
 
 def _validation(verdict: Verdict) -> dict[str, Any]:

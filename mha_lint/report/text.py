@@ -7,9 +7,9 @@ import os
 from collections import Counter
 from collections.abc import Sequence
 
-from mha_lint.findings import Finding, Verdict
+from mha_lint.findings import Edit, Verdict
 from mha_lint.report import Entry, tried
-from mha_lint.report.excerpt import printable, small_diff, underline
+from mha_lint.report.excerpt import Changed, printable, small_diff, underline
 
 _STYLES = {"bold": "1", "red": "31;1", "green": "32", "yellow": "33;1", "blue": "34;1", "minus": "31", "cyan": "36;1"}
 _SEVERITY_STYLE = {"error": "red", "warning": "yellow", "info": "cyan"}
@@ -40,9 +40,7 @@ def concise(entries: Sequence[Entry], *, colour: bool = False) -> str:
     lines = []
     for entry in entries:
         code = paint(entry.finding.code, "red", colour)
-        lines.append(
-            f"{_place(entry.finding, colour)}: {code} {_mark(entry, colour)}{printable(entry.finding.message)}"
-        )
+        lines.append(f"{_place(entry, colour)}: {code} {_mark(entry, colour)}{printable(entry.finding.message)}")
     return "\n".join(lines)
 
 
@@ -54,7 +52,7 @@ def full(entries: Sequence[Entry], *, colour: bool = False) -> str:
 def unfixed(entries: Sequence[Entry]) -> list[str]:
     """One line for each finding that no diff shows, with the reason."""
     return [
-        f"{_place(entry.finding, colour=False)}: {entry.finding.code} would not be fixed: {_obstacle(entry)}"
+        f"{_place(entry, colour=False)}: {entry.finding.code} would not be fixed: {_obstacle(entry)}"
         for entry in entries
         if not entry.fixed
     ]
@@ -91,9 +89,9 @@ def _counts(entries: Sequence[Entry]) -> list[tuple[str, str, bool, int]]:
     return [(code, name, code in fixable, count) for (code, name), count in ordered]
 
 
-def _place(finding: Finding, colour: bool) -> str:
-    path = paint(printable(shown_path(finding.filename)), "bold", colour)
-    return f"{path}:{finding.location.row}:{finding.location.column}"
+def _place(entry: Entry, colour: bool) -> str:
+    path = paint(printable(shown_path(entry.finding.filename)), "bold", colour)
+    return f"{path}:{entry.location()}"
 
 
 def _mark(entry: Entry, colour: bool) -> str:
@@ -105,26 +103,27 @@ def _mark(entry: Entry, colour: bool) -> str:
 def _full(entry: Entry, colour: bool) -> str:
     finding = entry.finding
     code = paint(f"{finding.code} {finding.severity}", _SEVERITY_STYLE[finding.severity], colour)
-    lines = [f"{_place(finding, colour)}: {code}: {_mark(entry, colour)}{printable(finding.message)}"]
+    lines = [f"{_place(entry, colour)}: {code}: {_mark(entry, colour)}{printable(finding.message)}"]
 
     span = underline(entry.text, finding.location, finding.end_location) if entry.text else None
     fix = None if finding.refuted else finding.fix  # what was refuted is not shown as something to do
-    changes = small_diff(entry.text, fix.edits) if fix and entry.text else []
-    width = max(len(str(row)) for row in (finding.location.row, *(change.row for change in changes)))
+    changes = _changes(entry, fix.edits) if fix and entry.text else []
+    row = str(entry.place(finding.location)[1].row)
+    width = max(map(len, [row, *(label for label, _ in changes)]))
 
     def gutter(label: object = "", mark: str = "|") -> str:
         return paint(f"{label:>{width}} {mark}", "blue", colour)
 
     if span:
-        lines += [gutter(), f"{gutter(finding.location.row)} {span.source}"]
+        lines += [gutter(), f"{gutter(row)} {span.source}"]
         lines.append(f"{gutter()} {paint(span.carets, _SEVERITY_STYLE[finding.severity], colour)}")
     lines.append(f"{gutter(mark='=')} {paint('why:', 'bold', colour)} {printable(finding.why)}")
     if fix:
         kind = paint(f"fix ({fix.applicability}, {fix.relation}):", "bold", colour)
         lines.append(f"{gutter(mark='=')} {kind} {printable(fix.message)}")
-        for change in changes:
-            row = f"{change.sign} {change.source}".rstrip()
-            lines.append(f"{gutter(change.row)} {paint(row, 'minus' if change.sign == '-' else 'green', colour)}")
+        for label, change in changes:
+            shown = f"{change.sign} {change.source}".rstrip()
+            lines.append(f"{gutter(label)} {paint(shown, 'minus' if change.sign == '-' else 'green', colour)}")
     elif finding.no_fix_reason:
         lines.append(f"{gutter(mark='=')} {paint('no fix:', 'bold', colour)} {printable(finding.no_fix_reason)}")
     if finding.verdict:
@@ -137,6 +136,24 @@ def _full(entry: Entry, colour: bool) -> str:
             shown = printable(finding.verdict.counterexample)
             lines.append(f"{gutter(mark='=')} {paint('shown wrong:', 'bold', colour)} {shown}")
     return "\n".join(lines)
+
+
+def _changes(entry: Entry, edits: Sequence[Edit]) -> list[tuple[str, Changed]]:
+    """The rows of the small diff of each cell, with their numbers as a reader counts.
+
+    A row in another cell than the finding's goes with the number of that cell.
+    """
+    own, _ = entry.place(entry.finding.location)
+    by_cell: dict[int | None, list[Edit]] = {}
+    for edit in edits:
+        by_cell.setdefault(entry.place(edit.start)[0], []).append(edit)
+    changes: list[tuple[str, Changed]] = []
+    for cell, group in sorted(by_cell.items(), key=lambda item: min(edit.start for edit in item[1])):
+        start = group[0].start
+        above = start.row - entry.place(start)[1].row
+        prefix = "" if cell == own else f"{cell}:"
+        changes += [(f"{prefix}{change.row - above}", change) for change in small_diff(entry.text, group)]
+    return changes
 
 
 def verdict_line(verdict: Verdict) -> str:

@@ -22,7 +22,7 @@ class ViewOfTransposed(Rule):
 
     Flags `.view(...)` on a tensor whose dimensions were transposed, permuted, expanded or sliced in such a way that no
     strides can express the new shape, with no `.contiguous()` between. Values are followed across statements,
-    reassignments, chained calls, branches and helper methods of the same file.
+    reassignments, chained calls, branches and helper methods, of other files of the project too.
 
     ## Why it matters
 

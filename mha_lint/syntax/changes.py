@@ -46,13 +46,22 @@ def read(tree: ast.Module) -> Changes:
     )
 
 
+def rebound(tree: ast.Module) -> frozenset[str]:
+    """The names that a module binds more than once, of a module that says neither ``global`` nor ``globals()``."""
+    reader = _Reader(deep=False)
+    reader.block(tree.body)
+    twice = {name for name, count in reader.bound[None].items() if count > 1}
+    return frozenset(twice | reader.rebound)
+
+
 class _Reader:
     """Counts the bindings of the module and of each class, and collects the changes of attributes.
 
     It goes from statement to statement, and looks into those expressions alone that may bind or call.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, deep: bool = True) -> None:
+        self._deep = deep  # what functions and classes hold is read too
         self.bound: defaultdict[ast.ClassDef | None, Counter[str]] = defaultdict(Counter)
         self.rebound: set[str] = set()
         self.attributes: dict[str, list[Change]] = {}
@@ -105,6 +114,8 @@ class _Reader:
         self.block(statement.finalbody)
 
     def _within(self, statement: ast.ClassDef | Function) -> None:
+        if not self._deep:
+            return
         self._around.append(statement)
         self.block(statement.body)
         self._around.pop()

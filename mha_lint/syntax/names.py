@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Protocol
 
-from mha_lint.syntax.changes import ANY, Changes, read
+from mha_lint.syntax.changes import ANY, Changes, read, rebound
 from mha_lint.syntax.module import Module
 from mha_lint.syntax.nodes import FUNCTIONS, TRIES, Block, Function, dotted, last_name, text_of
 
@@ -121,6 +121,11 @@ class ModuleNames:
     def changes(self) -> Changes:
         """The names that the module binds more than once, and the attributes that it changes in its objects."""
         return read(self.module.tree)
+
+    @cached_property
+    def rebound(self) -> frozenset[str]:
+        """The names that the module binds more than once."""
+        return self.changes.rebound if "global" in self.module.text else rebound(self.module.tree)
 
     @property
     def every_class(self) -> list[ClassInfo]:

@@ -14,6 +14,7 @@ from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 from mha_lint.files import SourceError, decode, digest_of
@@ -25,8 +26,10 @@ from mha_lint.syntax.names import Definition, ModuleNames, Owner, collect
 MAX_MODULES = 60  # modules that are read for one file
 MAX_BYTES = 100_000  # of one module; larger ones cost more than what they tell
 MAX_USERS = 8  # modules that are read because they say a name of the file
+MAX_STARRED = 4  # modules whose star imports lead to one another
 MAX_STARS = 16  # star imports of one module; what has more collects the names of a whole package
 _INSTALLED = frozenset({"site-packages", "dist-packages"})  # folders in which each package is another project
+_MARKS = (".git", "pyproject.toml", "setup.py", "setup.cfg")  # of a folder in which a whole project lies
 _MODELLED = frozenset({"torch", "einops"})  # the model knows these by tables, wherever they lie
 _CONVENTIONAL = {"torch": "torch", "nn": "torch.nn", "F": "torch.nn.functional"}
 _OF_TORCH = ("torch", "torch.nn", "torch.nn.functional")
@@ -122,12 +125,13 @@ class Program:
     def _folders(self, path: str, top: str) -> Iterator[str]:
         """The folders in which an absolute import of a file is looked for, the nearest first."""
         package, root = self._package(path)
+        if top == package:
+            yield root
         if os.path.basename(root) in _INSTALLED:
-            if top == package:
-                yield root
             return
-        folders = [root, os.path.dirname(path), *self._roots]
-        yield from dict.fromkeys(folders)
+        marked = any(os.path.exists(os.path.join(root, mark)) for mark in _MARKS)
+        beside = [root] if marked or not package else []  # a script imports what lies beside it
+        yield from dict.fromkeys([*beside, *self._roots])
 
     def _package(self, path: str) -> tuple[str, str]:
         """The outermost package that a file lies in, and the folder that holds it, or the file itself."""
@@ -161,11 +165,13 @@ class Program:
             outside = []
             for star in reversed(module.stars[:MAX_STARS]):
                 full = f"{star}{name}" if star.endswith(".") else f"{star}.{name}"
-                found = self.resolve(module, full)
-                if found != full:
-                    return found
-                if self._locate(module, full) is None:
+                located = self._locate(module, full)
+                if located is None:
                     outside.append(star)
+                elif self._may_bind(located[0], name):
+                    found = self.resolve(module, full)
+                    if found != full:
+                        return found
             return _by_convention(outside, name)
         finally:
             self._sought.discard((id(module), name))
@@ -191,6 +197,13 @@ class Program:
                 with suppress(OSError), open(path, "rb") as stream:
                     self._texts[path] = stream.read(MAX_BYTES)
         return self._texts
+
+    def _may_bind(self, path: str, name: str) -> bool:
+        """The text of a module says the name, or imports what another module has: a look that spares the parser."""
+        if not self._is_file(path):
+            return False
+        data = _read(path).data
+        return name.encode() in data or (b"import *" in data and len(self._sought) <= MAX_STARRED)
 
     # --- files ---------------------------------------------------------------------------------------------------
 
@@ -246,12 +259,27 @@ def _by_convention(stars: Sequence[str], name: str) -> str | None:
 # --- what was read stays in memory, since most files of a project import the same modules
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class _Read:
+    """A file as it was when it had this stamp."""
+
+    path: str
     stamp: tuple[int, int, int]
-    digest: str
-    module: Module | None
-    size: int
+    data: bytes
+
+    @cached_property
+    def digest(self) -> str:
+        return digest_of(self.data)
+
+    @cached_property
+    def module(self) -> Module | None:
+        """The file parsed; None for what is too large, or no Python."""
+        if len(self.data) > MAX_BYTES:
+            return None
+        try:
+            return Module(decode(Path(self.path), self.data).text)
+        except (SourceError, SyntaxError, ValueError, RecursionError, MemoryError):
+            return None  # whoever lints that file says what is wrong with it
 
 
 _KEPT_BYTES = 2_000_000  # of text; their trees take some fifty times as much
@@ -259,7 +287,7 @@ _kept: OrderedDict[str, _Read] = OrderedDict()
 
 
 def _read(path: str) -> _Read:
-    """A file as it is now, parsed unless it has been before."""
+    """A file as it is now."""
     try:
         status = os.stat(path)
         stamp = status.st_size, status.st_mtime_ns, status.st_ino
@@ -270,19 +298,10 @@ def _read(path: str) -> _Read:
         with open(path, "rb") as stream:
             data = stream.read()
     except OSError:
-        return _Read((0, 0, 0), "", None, 0)
-    read = _Read(stamp, digest_of(data), _parsed(path, data), len(data))
+        return _Read(path, (0, 0, 0), b"")
+    read = _Read(path, stamp, data)
     _kept[path] = read
     _kept.move_to_end(path)
-    while sum(each.size for each in _kept.values()) > _KEPT_BYTES and len(_kept) > 1:
+    while sum(len(each.data) for each in _kept.values()) > _KEPT_BYTES and len(_kept) > 1:
         _kept.popitem(last=False)
     return read
-
-
-def _parsed(path: str, data: bytes) -> Module | None:
-    if len(data) > MAX_BYTES:
-        return None
-    try:
-        return Module(decode(Path(path), data).text)
-    except (SourceError, SyntaxError, ValueError, RecursionError, MemoryError):
-        return None  # whoever lints that file says what is wrong with it

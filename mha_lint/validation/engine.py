@@ -20,7 +20,7 @@ from mha_lint.validation.search.added import reaching_added
 from mha_lint.validation.search.clock import now
 from mha_lint.validation.search.setups import Setup, workable
 from mha_lint.validation.search.specs import Assignment, Constant
-from mha_lint.validation.trials import also, dropouts, regions, trial
+from mha_lint.validation.trials import also, drawing, dropouts, regions, trial
 from mha_lint.validation.trials.case import Case, Tried
 from mha_lint.validation.trials.coverage import Rows, watch
 from mha_lint.validation.trials.pairing import AfterBroken, Pair, Refuted, Sources, build_pair, load_sources, ran
@@ -253,7 +253,7 @@ class Examination:
             for training, count in _chosen(len(assignments), len(dtypes), place):
                 if time.monotonic() > self.deadline:
                     raise TimeoutError
-                conditions = trial.Conditions(device, dtype, training, seed=1000 + 17 * count)
+                conditions = drawing.Conditions(device, dtype, training, seed=1000 + 17 * count)
                 case = Case(setup, pair, copies, assignments[count], conditions, variant.regime)
                 self._trial(case, first=count < len(dtypes))
             if dtype == torch.float32 and assignments and not extra.dtypes:
@@ -266,7 +266,7 @@ class Examination:
             pair.before.to(device=device, dtype=dtype)
             pair.after.to(device=device, dtype=dtype)
         except RuntimeError as error:
-            note = Noting(self.record, trial.Conditions(device, dtype, False, 0), ())
+            note = Noting(self.record, drawing.Conditions(device, dtype, False, 0), ())
             note("skipped", None, f"moving the module raised {imports.in_one_line(error)}")
             return False
         return True
@@ -317,7 +317,7 @@ class Examination:
     def _also(self, kind: str, setup: Setup) -> str:
         """One run of what must go on working, on the CPU in float32 and eval mode; in words, whether it does."""
         pair = build_pair(self.sources, setup, self.claim.meaning, self.tell)
-        conditions = trial.Conditions("cpu", torch.float32, training=False, seed=1000)
+        conditions = drawing.Conditions("cpu", torch.float32, training=False, seed=1000)
         copies = Pristine(pair.before), Pristine(pair.after)
         case = Case(setup, pair, copies, setup.assignments[0], conditions)
         note = Noting(self.record, conditions, case.shapes())

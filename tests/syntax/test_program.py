@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from mha_lint.neighbours import MOST_FILES, around, listing
+from mha_lint.syntax.changes import read, rebound
 from mha_lint.syntax.module import Module
 from mha_lint.syntax.names import ClassInfo, Definition
 from mha_lint.syntax.program import MAX_MODULES, MAX_USERS, Program
@@ -200,3 +201,25 @@ def test_the_listing_of_a_package_changes_with_the_files_in_it(tmp_path: Path) -
     edited = listing(str(tmp_path / "p"))
     write(tmp_path, p__c="")
     assert len({before, edited, listing(str(tmp_path / "p"))}) == 3
+
+
+def test_a_module_of_a_package_does_not_import_what_lies_beside_it_by_its_bare_name(tmp_path: Path) -> None:
+    write(tmp_path, pkg__="", pkg__model="from layers import split\n", pkg__layers=LAYERS)
+    assert refers(program(tmp_path, "pkg/model.py"), "split") == "layers.split"
+
+
+def test_a_folder_of_packages_is_one_project_where_a_file_says_so(tmp_path: Path) -> None:
+    folder = tmp_path / "packages"
+    write(folder, one__="", one__a="from two.b import B\n", two__="", two__b="class B: pass\n")
+    assert refers(program(folder.parent / "packages", "one/a.py"), "B") == "b.py:ClassDef"
+    elsewhere = Program(folder / "one/a.py", Module((folder / "one/a.py").read_text()), [tmp_path])
+    assert refers(elsewhere, "B") == "two.b.B"
+    (folder / "pyproject.toml").touch()
+    marked = Program(folder / "one/a.py", Module((folder / "one/a.py").read_text()), [tmp_path])
+    assert refers(marked, "B") == "b.py:ClassDef"
+
+
+def test_names_bound_twice_are_the_same_however_much_is_read() -> None:
+    text = "a = 1\nif a:\n    a = 2\nfor b in c: pass\nb = 3\nclass K:\n    a = 4\ndef f():\n    d = 1\n    d = 2\n"
+    (tree,) = [Module(text).tree]
+    assert rebound(tree) == read(tree).rebound == {"a", "b"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 
-from mha_lint.model import einops_api, layers, operations
+from mha_lint.model import einops_api, kernels, layers, operations
 from mha_lint.model.interpreter import assignment
 from mha_lint.model.interpreter.builtins import BUILTINS
 from mha_lint.model.keys import part
@@ -21,6 +21,7 @@ from mha_lint.model.values import (
     Function,
     Instance,
     Leading,
+    Qualified,
     Repeated,
     Self,
     Sequence,
@@ -39,6 +40,8 @@ _RESHAPING_IN_PLACE = frozenset(
     "transpose_ swapaxes_ swapdims_ t_ squeeze_ unsqueeze_ resize_ resize_as_ set_ as_strided_".split()
 )
 
+_ISINSTANCE = Qualified("builtins.isinstance")
+
 
 def call(run: Run, node: ast.Call, state: State) -> Value:
     if isinstance(node.func, ast.Name) and node.func.id == "super" and run_owner(state) is not None:
@@ -49,6 +52,10 @@ def call(run: Run, node: ast.Call, state: State) -> Value:
     args: list[Value] = []
     unknown: list[int] = []  # where items stand of which nothing is known
     keywords: dict[str, Value] = {}
+    if function == _ISINSTANCE:
+        if node.args:
+            run.evaluate(node.args[0], state)
+        return Unknown(run.key(node))  # the class that is asked for, maybe one of another file, tells nothing
     for arg in node.args:
         if not isinstance(arg, ast.Starred):
             args.append(run.evaluate(arg, state))
@@ -184,6 +191,8 @@ def call_qualified(run: Run, name: str, call: Call) -> Value:
         return einops_api.repeat(call)
     if name in ("einops.einsum", "einops.einops.einsum"):
         return einops_api.einsum(call)
+    if name in kernels.KERNELS:
+        return kernels.attend(name, call)
     if name == "einops.layers.torch.Rearrange":
         return layers.rearrange_layer(_as_call(call), call.args, call.keywords)
     if name.startswith("torch.nn.") and name.count(".") == 2 and name.rpartition(".")[2][:1].isupper():

@@ -60,8 +60,8 @@ def _module_name(run: Run, name: str) -> Value:
         return Function(names.functions[name])
     if name in names.imports:
         found = names.definition(names.imports[name])
-        return Qualified(found, name in names.changes.rebound) if isinstance(found, str) else run.abroad(found)
-    if name in names.changes.rebound:
+        return Qualified(found, name in names.rebound) if isinstance(found, str) else run.abroad(found)
+    if name in names.rebound:
         return Unknown(keys.named(name))
     if name in names.constants:
         value = names.constants[name]
@@ -93,7 +93,7 @@ def abroad(run: Machine, found: Definition) -> Value:
 
 def _in(run: Machine, home: ModuleNames, node: ast.expr) -> Value:
     """The value of an expression of another module; unknown where the module gives the name several."""
-    if any(home.constants.get(name) is node for name in home.changes.rebound):
+    if any(home.constants.get(name) is node for name in home.rebound):
         return NOTHING
     before, run.homes.names = run.homes.names, home
     try:

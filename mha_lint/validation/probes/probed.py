@@ -26,7 +26,7 @@ from mha_lint.validation.search.reach import BUDGET, scoring_statements
 from mha_lint.validation.search.setups import Setup, as_it_is, materialise, workable
 from mha_lint.validation.search.specs import Assignment
 from mha_lint.validation.search.vocabulary import SIZINGS
-from mha_lint.validation.trials import pairing, trial
+from mha_lint.validation.trials import drawing, pairing, trial
 from mha_lint.validation.trials.coverage import watch
 
 _OWN_WEIGHTS = "half safety"  # other weights than the module's own may overflow where those don't
@@ -104,9 +104,9 @@ def _observed(
 
 
 def _inputs(setup: Setup, module: Any, assignment: Assignment, device: str) -> tuple[dict[str, Any], tuple[str, ...]]:
-    conditions = trial.Conditions(device, torch.float32, False, seed=1000)
+    conditions = drawing.Conditions(device, torch.float32, False, seed=1000)
     inspected = setup.inspected
-    made = trial.make_inputs(setup.specs, assignment, inspected.sizes, inspected.vocabulary, conditions)
+    made = drawing.make_inputs(setup.specs, assignment, inspected.sizes, inspected.vocabulary, conditions)
     positional = trial.positional_only(targets.signature_of(module))
     places = {name: str(place) for place, name in enumerate(positional)}
     return {places.get(name, name): value for name, value in made.arguments.items()}, made.shapes

@@ -24,7 +24,7 @@ from mha_lint.validation.relations import score_scales
 from mha_lint.validation.relations.readings import READINGS, Call, Change, Reading, moved
 from mha_lint.validation.relations.rounding import dropping_alike
 from mha_lint.validation.relations.shown import default_dtype, named_arguments
-from mha_lint.validation.trials import trial
+from mha_lint.validation.trials import drawing, trial
 from mha_lint.validation.trials.case import Case
 from mha_lint.validation.trials.coverage import Statement
 from mha_lint.validation.trials.pairing import Sources
@@ -153,14 +153,14 @@ class Oracle:
 
     # --- one candidate
 
-    def _scores(self, case: Case, conditions: trial.Conditions) -> score_scales.Scores:
+    def _scores(self, case: Case, conditions: drawing.Conditions) -> score_scales.Scores:
         followed = score_scales.Followed(lambda: _row_of(self._file))
         way = trial.Way(learns=True, backward=False)
         trial.run(_subject(case, conditions), _inputs(case, conditions), case.positional, conditions, followed, way=way)
         return followed.scores
 
     def _read(
-        self, case: Case, meaning: Meaning, conditions: trial.Conditions
+        self, case: Case, meaning: Meaning, conditions: drawing.Conditions
     ) -> contextlib.AbstractContextManager[None]:
         """The context in which before computes what the candidate says."""
         rows = {place.ranks[0] for place, change in meaning if change == _SCALED}
@@ -176,7 +176,7 @@ class Oracle:
 
         return both()
 
-    def _run(self, case: Case, meaning: Meaning, conditions: trial.Conditions, *, backward: bool) -> trial.Seen:
+    def _run(self, case: Case, meaning: Meaning, conditions: drawing.Conditions, *, backward: bool) -> trial.Seen:
         """One execution of before as the candidate reads it."""
         context = self._read(case, meaning, conditions)
         way = trial.Way(backward=backward)
@@ -276,14 +276,14 @@ def _within(row: int, statements: frozenset[Statement]) -> bool:
     return any(statement.first <= row <= statement.last for statement in statements)
 
 
-def _subject(case: Case, conditions: trial.Conditions) -> Any:
+def _subject(case: Case, conditions: drawing.Conditions) -> Any:
     """Before, in the dtype of the conditions."""
     if conditions.dtype == case.conditions.dtype:
         return case.copies[0]
     return copied(case.pair.before).to(conditions.dtype)
 
 
-def _inputs(case: Case, conditions: trial.Conditions) -> Callable[[], trial.Inputs]:
+def _inputs(case: Case, conditions: drawing.Conditions) -> Callable[[], drawing.Inputs]:
     return replace(case, conditions=conditions).make
 
 

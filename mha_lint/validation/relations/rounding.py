@@ -21,7 +21,7 @@ from torch.overrides import TorchFunctionMode
 from mha_lint.validation.search.setups import Setup
 from mha_lint.validation.search.specs import Assignment
 from mha_lint.validation.search.targets import signature_of
-from mha_lint.validation.trials import arguments, rows, trial
+from mha_lint.validation.trials import arguments, drawing, rows, trial
 from mha_lint.validation.trials.pristine import copied
 
 # How far, relative to its largest value, *before* itself may be from the float64 run. What is further off was not the
@@ -35,13 +35,13 @@ class Rerun:
     """How *before* is run once more under other conditions, as the two executions were."""
 
     module: Any
-    make: Callable[[trial.Conditions], trial.Inputs]
+    make: Callable[[drawing.Conditions], drawing.Inputs]
     positional: tuple[str, ...]
     way: trial.Way = trial.TRAINED
 
     def at(
         self,
-        conditions: trial.Conditions,
+        conditions: drawing.Conditions,
         module: Any,
         context: contextlib.AbstractContextManager[None] | None = None,
         like: trial.Seen | None = None,
@@ -51,7 +51,7 @@ class Rerun:
             module, lambda: self.make(conditions), self.positional, conditions, context, like, way=self.way
         )
 
-    def nudged(self, conditions: trial.Conditions) -> trial.Seen:
+    def nudged(self, conditions: drawing.Conditions) -> trial.Seen:
         """What before leaves where all of its inputs and parameters are off by rounding."""
         subject = copied(self.module).to(conditions.dtype)
         with torch.no_grad():
@@ -66,20 +66,20 @@ def excuse(
     setup: Setup,
     module: Any,
     assignment: Assignment,
-    conditions: trial.Conditions,
+    conditions: drawing.Conditions,
     before: trial.Seen,
     after: trial.Seen,
 ) -> str:
     """In words, how the two compare with a float64 run of before, which is ``module``; "" where that is no excuse."""
     inspected = setup.inspected
 
-    def make(at: trial.Conditions) -> trial.Inputs:
-        return trial.make_inputs(setup.specs, assignment, inspected.sizes, inspected.vocabulary, at)
+    def make(at: drawing.Conditions) -> drawing.Inputs:
+        return drawing.make_inputs(setup.specs, assignment, inspected.sizes, inspected.vocabulary, at)
 
     return excused(Rerun(module, make, trial.positional_only(signature_of(module))), conditions, before, after)
 
 
-def excused(rerun: Rerun, conditions: trial.Conditions, before: trial.Seen, after: trial.Seen) -> str:
+def excused(rerun: Rerun, conditions: drawing.Conditions, before: trial.Seen, after: trial.Seen) -> str:
     """The same, where ``rerun`` runs before."""
     if conditions.dtype == torch.float64:
         return told_in_float64(rerun, conditions, before, after) or ""
@@ -89,7 +89,7 @@ def excused(rerun: Rerun, conditions: trial.Conditions, before: trial.Seen, afte
     return account(before, after, reference, lambda: rerun.nudged(conditions))
 
 
-def told_in_float64(rerun: Rerun, conditions: trial.Conditions, before: trial.Seen, after: trial.Seen) -> str | None:
+def told_in_float64(rerun: Rerun, conditions: drawing.Conditions, before: trial.Seen, after: trial.Seen) -> str | None:
     """The same for two executions in float64; None where before in float32 is no measure of what rounding does."""
     narrow = replace(conditions, dtype=torch.float32, default=False)
     coarse = rerun.at(narrow, copied(rerun.module).to(torch.float32))
@@ -100,7 +100,7 @@ def told_in_float64(rerun: Rerun, conditions: trial.Conditions, before: trial.Se
 
 
 def in_float64(
-    rerun: Rerun, conditions: trial.Conditions, narrow: torch.dtype, coarse: trial.Seen
+    rerun: Rerun, conditions: drawing.Conditions, narrow: torch.dtype, coarse: trial.Seen
 ) -> trial.Seen | None:
     """What before leaves in float64 on inputs that ``narrow`` holds, with the cotangents of ``coarse``.
 

@@ -16,7 +16,7 @@ import torch
 
 from mha_lint.validation.child import imports
 from mha_lint.validation.probes import Observation, observe
-from mha_lint.validation.trials import trial
+from mha_lint.validation.trials import drawing
 from mha_lint.validation.trials.case import Case
 from mha_lint.validation.trials.pairing import Refuted
 from mha_lint.validation.trials.record import Noting
@@ -116,7 +116,7 @@ def named_arguments(case: Case) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def default_dtype(conditions: trial.Conditions) -> Iterator[None]:
+def default_dtype(conditions: drawing.Conditions) -> Iterator[None]:
     """The default dtype that the conditions ask for."""
     usual = torch.get_default_dtype()
     try:

@@ -25,7 +25,7 @@ from mha_lint.validation.search.reading import keyword_texts, keywords_beside, n
 from mha_lint.validation.search.setups import Meaning, Setup
 from mha_lint.validation.search.specs import Assignment, Constant, Spec, TensorSpec, describe, families
 from mha_lint.validation.search.targets import Target, function_of, signature_of
-from mha_lint.validation.trials import trial
+from mha_lint.validation.trials import drawing, trial
 from mha_lint.validation.trials.coverage import Rows, Statement
 from mha_lint.validation.trials.pristine import Pristine
 
@@ -115,10 +115,10 @@ class Calling:
         self.raised = None
         self.rows.clear()
         self.aim.met.clear()
-        conditions = trial.Conditions("cpu", torch.float32, False, seed=0)
+        conditions = drawing.Conditions("cpu", torch.float32, False, seed=0)
         inspected = self.inspected
         try:
-            inputs = trial.make_inputs(specs, family[0], inspected.sizes, inspected.vocabulary, conditions)
+            inputs = drawing.make_inputs(specs, family[0], inspected.sizes, inspected.vocabulary, conditions)
             trial.seed_everything(0)
             with quiet(), torch.no_grad(), self.aim.meaning():
                 trial.call(self.fresh.lend(), inputs, self.positional)
@@ -141,7 +141,7 @@ class Calling:
     def _covered(self) -> frozenset[Statement]:
         return frozenset(item for item in self.aim.wanted if item in self.built or item.ran(self.rows))
 
-    def _train(self, setup: Setup, inputs: trial.Inputs) -> Setup:
+    def _train(self, setup: Setup, inputs: drawing.Inputs) -> Setup:
         """The setup with what it runs in train mode.
 
         Where those that run more in train mode are collected, it stays as it is, and a copy is kept there.

@@ -21,7 +21,7 @@ from mha_lint.validation.search.plan import in_eval
 from mha_lint.validation.search.setups import Setup
 from mha_lint.validation.search.specs import Constant, Spec, TensorSpec, WrittenSpec
 from mha_lint.validation.search.targets import instantiate
-from mha_lint.validation.trials import trial
+from mha_lint.validation.trials import drawing, trial
 from mha_lint.validation.trials.coverage import watch
 
 if TYPE_CHECKING:
@@ -132,14 +132,14 @@ class _Tried:
 
     def _ran(self, setup: Setup) -> trial.Seen | None:
         """What two calls of before with other shapes leave behind, as one; None where the first raises."""
-        conditions = trial.Conditions("cpu", torch.float32, False, seed=0)
+        conditions = drawing.Conditions("cpu", torch.float32, False, seed=0)
         inspected, meaning = setup.inspected, self.search.meaning
         way = trial.Way(learns=False, backward=False)
         whole: trial.Seen | None = None
         for assignment in setup.assignments[:2]:
 
-            def make(assignment: Any = assignment) -> trial.Inputs:
-                return trial.make_inputs(setup.specs, assignment, inspected.sizes, inspected.vocabulary, conditions)
+            def make(assignment: Any = assignment) -> drawing.Inputs:
+                return drawing.make_inputs(setup.specs, assignment, inspected.sizes, inspected.vocabulary, conditions)
 
             seen = trial.run(self.calling.fresh, make, self.calling.positional, conditions, meaning(), way=way)
             if seen.error is not None:

@@ -13,7 +13,7 @@ from mha_lint.validation.search.clock import now
 from mha_lint.validation.search.construct import without_dropout
 from mha_lint.validation.search.setups import Setup, as_it_is, materialise
 from mha_lint.validation.search.specs import Assignment
-from mha_lint.validation.trials import pairing, trial
+from mha_lint.validation.trials import drawing, pairing, trial
 from mha_lint.validation.trials.coverage import Statement, statements_at, watch
 from mha_lint.validation.trials.record import DTYPES
 
@@ -70,12 +70,12 @@ def _shortcoming(loaded: imports.Loaded, setup: Setup, wanted: frozenset[Stateme
     materialise(module, setup, as_it_is)
     trial.randomise(module, seed=11)
     positional = trial.positional_only(targets.signature_of(module))
-    conditions = trial.Conditions("cpu", DTYPES["cpu"][0], True, seed=1000)
+    conditions = drawing.Conditions("cpu", DTYPES["cpu"][0], True, seed=1000)
     assignment: Assignment = setup.assignments[0]
     inspected = setup.inspected
 
-    def make() -> trial.Inputs:
-        return trial.make_inputs(setup.specs, assignment, inspected.sizes, inspected.vocabulary, conditions)
+    def make() -> drawing.Inputs:
+        return drawing.make_inputs(setup.specs, assignment, inspected.sizes, inspected.vocabulary, conditions)
 
     with watch(loaded.pseudo) as rows:
         seen = trial.run(module, make, positional, conditions)

@@ -26,7 +26,7 @@ from mha_lint.validation.search.specs import (
     families,
 )
 from mha_lint.validation.search.targets import Target, signature_of
-from mha_lint.validation.trials import trial
+from mha_lint.validation.trials import drawing, trial
 from mha_lint.validation.trials.coverage import Statement
 from mha_lint.validation.trials.pristine import Pristine
 
@@ -99,9 +99,11 @@ def _is_drawn(spec: Spec) -> bool:
 def materialise(module: Any, setup: Setup, meaning: Meaning) -> None:
     """Let lazy layers take their sizes from one call; whatever that raises passes through."""
     if any(torch.nn.parameter.is_lazy(value) for value in module.parameters()):
-        conditions = trial.Conditions("cpu", torch.float32, False, seed=0)
+        conditions = drawing.Conditions("cpu", torch.float32, False, seed=0)
         inspected = setup.inspected
-        inputs = trial.make_inputs(setup.specs, setup.assignments[0], inspected.sizes, inspected.vocabulary, conditions)
+        inputs = drawing.make_inputs(
+            setup.specs, setup.assignments[0], inspected.sizes, inspected.vocabulary, conditions
+        )
         trial.seed_everything(0)
         with quiet(), torch.no_grad(), meaning():
             trial.call(module, inputs, trial.positional_only(signature_of(module)))
@@ -111,7 +113,7 @@ def depends_on_inputs(
     module: Any,
     setup: Setup,
     assignment: Assignment,
-    conditions: trial.Conditions,
+    conditions: drawing.Conditions,
     positional: tuple[str, ...],
     meaning: Meaning,
 ) -> bool:
@@ -129,7 +131,7 @@ def unmoved_rows(
     module: Any,
     setup: Setup,
     assignment: Assignment,
-    conditions: trial.Conditions,
+    conditions: drawing.Conditions,
     positional: tuple[str, ...],
     meaning: Meaning,
 ) -> frozenset[tuple[int, int]]:
@@ -150,7 +152,7 @@ def _for_two_inputs(
     module: Any,
     setup: Setup,
     assignment: Assignment,
-    conditions: trial.Conditions,
+    conditions: drawing.Conditions,
     positional: tuple[str, ...],
     meaning: Meaning,
 ) -> tuple[trial.Seen, trial.Seen]:
@@ -158,7 +160,7 @@ def _for_two_inputs(
 
     def outputs(input_seed: int) -> trial.Seen:
         drawn = replace(conditions, training=False, seed=input_seed)
-        made = trial.make_inputs(setup.specs, assignment, inspected.sizes, inspected.vocabulary, drawn)
+        made = drawing.make_inputs(setup.specs, assignment, inspected.sizes, inspected.vocabulary, drawn)
         return trial.run(module, lambda: made, positional, conditions, meaning())
 
     return outputs(1), outputs(2)
@@ -168,7 +170,7 @@ def workable(
     setup: Setup, module: Any, meaning: Meaning, signature: inspect.Signature, wanted: int
 ) -> list[Assignment]:
     """Assignments that *before* accepts, at most ``wanted``, with shapes that differ wherever they can."""
-    conditions = trial.Conditions("cpu", torch.float32, False, seed=0)
+    conditions = drawing.Conditions("cpu", torch.float32, False, seed=0)
     inspected = setup.inspected
     accepted: list[Assignment] = []
     fresh = Pristine(module, careful=True)
@@ -179,7 +181,7 @@ def workable(
         if len(accepted) >= wanted:
             break
         try:
-            inputs = trial.make_inputs(setup.specs, assignment, inspected.sizes, inspected.vocabulary, conditions)
+            inputs = drawing.make_inputs(setup.specs, assignment, inspected.sizes, inspected.vocabulary, conditions)
             if inputs.shapes in known:
                 continue
             trial.seed_everything(0)

@@ -13,16 +13,16 @@ import torch
 from mha_lint.validation.child import eager, stubs
 from mha_lint.validation.child.imports import in_one_line, quiet
 from mha_lint.validation.search.plan import in_eval
-from mha_lint.validation.trials import trial
+from mha_lint.validation.trials import drawing, trial
 
 
 def prepare() -> None:
     """Use what captures graphs once: it replaces functions of torch, which code under trial must not be blamed for."""
     for kind in ("compile", "export"):
-        run(kind, torch.nn.Linear(1, 1), trial.Inputs({"input": torch.zeros(1, 1)}), ())
+        run(kind, torch.nn.Linear(1, 1), drawing.Inputs({"input": torch.zeros(1, 1)}), ())
 
 
-def run(kind: str, module: Any, inputs: trial.Inputs, positional: tuple[str, ...]) -> tuple[trial.Seen, str]:
+def run(kind: str, module: Any, inputs: drawing.Inputs, positional: tuple[str, ...]) -> tuple[trial.Seen, str]:
     """The outputs of ``module`` under "compile" or "export" in eval mode, and why there are none, in one line."""
     seen = trial.Seen()
     named = dict(inputs.arguments)

@@ -7,15 +7,15 @@ from typing import Any
 
 import torch
 
-from mha_lint.validation.trials import trial
+from mha_lint.validation.trials import drawing
 
 Change = Callable[[torch.Tensor], torch.Tensor]
 
 
-def changed(inputs: trial.Inputs, change: Change) -> trial.Inputs:
+def changed(inputs: drawing.Inputs, change: Change) -> drawing.Inputs:
     """The same inputs, with ``change`` applied to each float tensor. Gradients arrive at the same leaves."""
     arguments = {name: _changed(value, change) for name, value in inputs.arguments.items()}
-    return trial.Inputs(arguments, inputs.leaves, inputs.shapes)
+    return drawing.Inputs(arguments, inputs.leaves, inputs.shapes)
 
 
 def _changed(value: Any, change: Change) -> Any:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 from mha_lint.validation.search.setups import Setup
 from mha_lint.validation.search.specs import Assignment
-from mha_lint.validation.trials import trial
+from mha_lint.validation.trials import drawing, trial
 from mha_lint.validation.trials.pairing import Pair
 from mha_lint.validation.trials.pristine import Pristine
 from mha_lint.validation.trials.record import Noting
@@ -23,16 +23,16 @@ class Case:
     pair: Pair
     copies: tuple[Pristine, Pristine]
     assignment: Assignment
-    conditions: trial.Conditions
+    conditions: drawing.Conditions
     regime: str = ""
 
     @property
     def positional(self) -> tuple[str, ...]:
         return self.pair.positional
 
-    def make(self) -> trial.Inputs:
+    def make(self) -> drawing.Inputs:
         inspected = self.setup.inspected
-        return trial.make_inputs(
+        return drawing.make_inputs(
             self.setup.specs, self.assignment, inspected.sizes, inspected.vocabulary, self.conditions
         )
 

@@ -20,12 +20,12 @@ from mha_lint.validation.child.imports import in_one_line, quiet
 from mha_lint.validation.relations import rounding
 from mha_lint.validation.search.setups import Meaning, Setup
 from mha_lint.validation.search.specs import Assignment
-from mha_lint.validation.trials import arguments, process_state, refusals, rows, trial, wrong_inputs
+from mha_lint.validation.trials import arguments, drawing, process_state, refusals, rows, trial, wrong_inputs
 from mha_lint.validation.trials.pairing import Pair
 from mha_lint.validation.trials.pristine import Pristine, copied
 
 Row = Mapping[str, str]  # the level of each axis
-Found = tuple[str, trial.Conditions, Assignment]
+Found = tuple[str, drawing.Conditions, Assignment]
 
 _WIDE = 128  # tokens in a batch of 9, where there are to be as many as features
 _WIDEST = 1024  # tokens in a batch of 1
@@ -154,11 +154,11 @@ class Extremes:
         has_images = any(isinstance(value, torch.Tensor) and value.dim() == 4 for value in made.arguments.values())
         return ("channels last",) if has_images else ()
 
-    def _made(self, assignment: Assignment, conditions: trial.Conditions) -> trial.Inputs:
+    def _made(self, assignment: Assignment, conditions: drawing.Conditions) -> drawing.Inputs:
         inspected = self.setup.inspected
-        return trial.make_inputs(self.setup.specs, assignment, inspected.sizes, inspected.vocabulary, conditions)
+        return drawing.make_inputs(self.setup.specs, assignment, inspected.sizes, inspected.vocabulary, conditions)
 
-    def _inputs(self, row: Row, assignment: Assignment, conditions: trial.Conditions) -> trial.Inputs:
+    def _inputs(self, row: Row, assignment: Assignment, conditions: drawing.Conditions) -> drawing.Inputs:
         made = self._made(assignment, conditions)
         valued = arguments.changed(made, _Valued(row["values"]))
         if row["storage"] == "one for all":
@@ -269,7 +269,7 @@ class Extremes:
             module = self._module(torch.float32, of_after=of_after)
             context = contextlib.nullcontext() if of_after else self.meaning()
 
-            def make() -> trial.Inputs:
+            def make() -> drawing.Inputs:
                 return self._made(assignment, conditions)
 
             ran = trial.run(module, make, self._positional(), conditions, context, way=way)
@@ -358,7 +358,7 @@ class Extremes:
         words = wrong.difference()
         return (words, conditions, assignment) if words else None
 
-    def _called_wrong(self, make: Callable[[], trial.Inputs], of_after: bool) -> trial.Seen:
+    def _called_wrong(self, make: Callable[[], drawing.Inputs], of_after: bool) -> trial.Seen:
         context = contextlib.nullcontext() if of_after else self.meaning()
         module = self._module(torch.float32, of_after=of_after)
         way = trial.Way(learns=False, backward=False)
@@ -376,7 +376,7 @@ def _enlarge(module: Any, factor: float, gained: frozenset[str]) -> None:
                 value.mul_(factor)
 
 
-def _one_for_all(inputs: trial.Inputs) -> trial.Inputs:
+def _one_for_all(inputs: drawing.Inputs) -> drawing.Inputs:
     """The inputs, with one and the same tensor for all of one shape and dtype, as self-attention is called."""
     first: dict[Any, torch.Tensor] = {}
     shared = {
@@ -385,7 +385,7 @@ def _one_for_all(inputs: trial.Inputs) -> trial.Inputs:
         else value
         for name, value in inputs.arguments.items()
     }
-    return trial.Inputs(shared, inputs.leaves, inputs.shapes)
+    return drawing.Inputs(shared, inputs.leaves, inputs.shapes)
 
 
 class _Valued:
@@ -439,9 +439,9 @@ def _stored(value: torch.Tensor, storage: str) -> torch.Tensor:
     return value
 
 
-def _conditions(row: Row) -> trial.Conditions:
+def _conditions(row: Row) -> drawing.Conditions:
     dtype = torch.float64 if row["values"] in _WIDE_VALUES else _HALF.get(row["dtype"], torch.float32)
-    return trial.Conditions("cpu", dtype, row["mode"] == "train", seed=5000)
+    return drawing.Conditions("cpu", dtype, row["mode"] == "train", seed=5000)
 
 
 def _way(row: Row) -> trial.Way:

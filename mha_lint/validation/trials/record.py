@@ -12,7 +12,7 @@ from mha_lint.findings import Trial, Verdict, VerdictName
 from mha_lint.validation.child import imports, isolation, stubs
 from mha_lint.validation.job import Job
 from mha_lint.validation.search.harness import Search
-from mha_lint.validation.trials import trial
+from mha_lint.validation.trials import drawing
 from mha_lint.validation.trials.coverage import Statement, in_words
 from mha_lint.validation.trials.pairing import Refuted, Sources
 
@@ -45,7 +45,7 @@ class Noting:
     """Writes the trial that is under way into the record."""
 
     record: Record
-    conditions: trial.Conditions
+    conditions: drawing.Conditions
     shapes: tuple[str, ...]
 
     def __call__(self, outcome: str, largest: float | None, detail: str) -> None:

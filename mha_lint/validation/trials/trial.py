@@ -3,59 +3,21 @@
 from __future__ import annotations
 
 import contextlib
-import copy
 import dataclasses
 import inspect
 import itertools
 import random
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import torch
 
 from mha_lint.validation.child.imports import quiet
-from mha_lint.validation.search import factories
-from mha_lint.validation.search.specs import (
-    Assignment,
-    Constant,
-    DictSpec,
-    MadeSpec,
-    ObjectSpec,
-    SizeSpec,
-    Spec,
-    TensorSpec,
-    TupleSpec,
-    WrittenSpec,
-    size_of,
-)
 from mha_lint.validation.trials.coverage import unwatched
+from mha_lint.validation.trials.drawing import Conditions, Inputs
 from mha_lint.validation.trials.pristine import Pristine
-
-
-@dataclass(frozen=True, slots=True)
-class Conditions:
-    """``held`` is the dtype whose values the inputs take, where ``dtype`` is wider than that; None for ``dtype``.
-
-    With ``default``, tensors that the code makes without naming a dtype get this one.
-    """
-
-    device: str
-    dtype: torch.dtype
-    training: bool
-    seed: int
-    held: torch.dtype | None = None
-    default: bool = False
-
-
-@dataclass(slots=True)
-class Inputs:
-    """Arguments for one call. ``leaves`` are where gradients arrive; ``shapes`` say it in words."""
-
-    arguments: dict[str, Any] = field(default_factory=dict)
-    leaves: dict[str, torch.Tensor] = field(default_factory=dict)
-    shapes: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
@@ -95,109 +57,6 @@ class Way:
 
 
 TRAINED = Way()
-
-
-def make_inputs(
-    specs: Mapping[str, Spec],
-    assignment: Assignment,
-    symbols: Mapping[str, int],
-    vocabulary: int,
-    conditions: Conditions,
-) -> Inputs:
-    """Draw the arguments: always the same ones for the same seed, drawn on the CPU in float64."""
-    generator = torch.Generator().manual_seed(conditions.seed)
-    sizes = {**symbols, **assignment.sizes}
-    made = Inputs()
-    words: list[str] = []
-
-    def tensor(name: str, spec: TensorSpec) -> torch.Tensor:
-        shape = tuple(size_of(dim, sizes) for dim in spec.dims)
-        stored, note = shape, ""
-        if assignment.layout == "transposed" and len(shape) >= 2 and shape[-1] > 1 and shape[-2] > 1:
-            stored, note = (*shape[:-2], shape[-1], shape[-2]), " transposed storage"
-        elif assignment.layout == "expanded" and spec.dims[:1] == ("b",) and shape[0] > 1:
-            stored, note = (1, *shape[1:]), " expanded batch"
-
-        def laid(value: torch.Tensor) -> torch.Tensor:
-            value = value.transpose(-1, -2) if "transposed" in note else value
-            return value.expand(shape) if "expanded" in note else value
-
-        if spec.kind == "bool":
-            drawn = torch.rand(stored, generator=generator) < 0.7
-            if len(shape) >= 2:
-                drawn |= torch.eye(stored[-2], stored[-1], dtype=torch.bool)
-            value = laid(drawn)
-        elif spec.kind == "ids":
-            value = laid(torch.randint(0, max(1, vocabulary), stored, generator=generator))
-        elif spec.kind == "positions":
-            value = torch.arange(shape[-1]).expand(shape).clone()
-        elif spec.kind == "lengths":
-            value = torch.randint(1, sizes["t"] + 1, shape, generator=generator)
-        elif spec.kind == "cumulative":
-            value = torch.tensor([0, shape[0]], dtype=torch.int32)
-        elif spec.kind == "complex":
-            angle = torch.rand(shape, generator=generator, dtype=torch.float64)
-            value = torch.polar(torch.ones_like(angle), angle).to(torch.complex64)
-        else:
-            drawn = torch.randn(stored, generator=generator, dtype=torch.float64)
-            held = drawn.to(conditions.device, conditions.held or conditions.dtype)
-            leaf = held.to(conditions.dtype).requires_grad_()
-            made.leaves[name] = leaf
-            value = laid(leaf.clone())  # no leaf itself, so that the code may write into it
-        words.append(f"{name}: {tuple(shape)}{note}")
-        return value.to(conditions.device)
-
-    def argument(name: str, spec: Spec) -> Any:
-        match spec:
-            case TensorSpec():
-                return tensor(name, spec)
-            case TupleSpec(items):
-                return tuple(tensor(f"{name}[{index}]", item) for index, item in enumerate(items))
-            case DictSpec(named):
-                return {key: argument(f"{name}[{key!r}]", item) for key, item in named}
-            case SizeSpec(dims, single):
-                values = tuple(size_of(dim, sizes) for dim in dims)
-                return values[0] if single else values
-            case Constant(value):
-                return value
-            case ObjectSpec(prototype):
-                return copy.deepcopy(prototype)
-            case WrittenSpec(text):
-                with _seeded(conditions.seed):
-                    value = eval(text, {"torch": torch, **sizes})
-                return placed(name, value)
-            case MadeSpec(factory, target, key):
-                with _seeded(conditions.seed), quiet():
-                    arguments = factories.made(factory, target, sizes)[1] or {}
-                return placed(name, arguments[key])
-
-    def placed(name: str, value: Any) -> Any:
-        """A value that the user wrote, its tensors on the device, floats in the trial's dtype."""
-        match value:
-            case torch.Tensor():
-                words.append(f"{name}: {tuple(value.shape)}")
-                if not value.is_floating_point():
-                    return value.to(conditions.device)
-                held = value.detach().to(conditions.device, conditions.held or conditions.dtype)
-                made.leaves[name] = held.to(conditions.dtype).requires_grad_()
-                return made.leaves[name].clone()
-            case tuple() | list():
-                return type(value)(placed(f"{name}[{index}]", item) for index, item in enumerate(value))
-            case dict():
-                return {key: placed(f"{name}[{key!r}]", item) for key, item in value.items()}
-            case _:
-                return value
-
-    made.arguments.update({name: argument(name, spec) for name, spec in specs.items()})
-    made.shapes = tuple(words)
-    return made
-
-
-@contextlib.contextmanager
-def _seeded(seed: int) -> Iterator[None]:
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
-        yield
 
 
 def call(module: Any, inputs: Inputs, positional: tuple[str, ...]) -> Any:

@@ -16,7 +16,7 @@ import torch
 from mha_lint.validation.child.imports import in_one_line
 from mha_lint.validation.search.setups import Meaning, Setup
 from mha_lint.validation.search.specs import Assignment
-from mha_lint.validation.trials import construction, refusals, rows, trial
+from mha_lint.validation.trials import construction, drawing, refusals, rows, trial
 from mha_lint.validation.trials.pairing import Pair
 from mha_lint.validation.trials.pristine import copied
 
@@ -49,7 +49,7 @@ class Uses:
     relation: str
     device: str = "cpu"
 
-    def difference(self) -> tuple[str, trial.Conditions, Assignment] | None:
+    def difference(self) -> tuple[str, drawing.Conditions, Assignment] | None:
         """The first use in which both differ, in words; None where they agree in all."""
         for way, words in self._ways():
             at = conditions(training=False), self.assignments[0]
@@ -98,19 +98,19 @@ class Uses:
         yield trial.Way(frozen=True), "with frozen parameters, and inputs that need a gradient"
 
     def _run(
-        self, module: Any, at: tuple[trial.Conditions, Assignment], way: trial.Way, *, as_meant: bool
+        self, module: Any, at: tuple[drawing.Conditions, Assignment], way: trial.Way, *, as_meant: bool
     ) -> trial.Seen:
         drawn, assignment = replace(at[0], device=self.device), at[1]
         inspected = self.setup.inspected
 
-        def make() -> trial.Inputs:
-            return trial.make_inputs(self.setup.specs, assignment, inspected.sizes, inspected.vocabulary, drawn)
+        def make() -> drawing.Inputs:
+            return drawing.make_inputs(self.setup.specs, assignment, inspected.sizes, inspected.vocabulary, drawn)
 
         meaning = self.meaning() if as_meant and self.relation == "repaired" else None
         return trial.run(module, make, self.pair.positional, drawn, meaning, way=way)
 
     def _without_gradients(
-        self, way: trial.Way, at: tuple[trial.Conditions, Assignment], *, alone: bool = False
+        self, way: trial.Way, at: tuple[drawing.Conditions, Assignment], *, alone: bool = False
     ) -> str:
         """How one call of each differs, in words; ``alone``, how two calls of before do."""
         before = self._run(self.pair.before, at, way, as_meant=True)
@@ -119,7 +119,7 @@ class Uses:
         return self._apart(before, after) or self._zeros_lost(way, at, before, after)
 
     def _zeros_lost(
-        self, way: trial.Way, at: tuple[trial.Conditions, Assignment], before: trial.Seen, after: trial.Seen
+        self, way: trial.Way, at: tuple[drawing.Conditions, Assignment], before: trial.Seen, after: trial.Seen
     ) -> str:
         """The first output that is zero somewhere in before, in float32 and in float64, and not in after, in words."""
         suspects = _zero_in_first_alone(before, after)
@@ -152,7 +152,7 @@ class Uses:
             return found
         return trial.handed_on(before, after, self.relation)
 
-    def _in_a_row(self, *, alone: bool = False) -> tuple[str, trial.Conditions, Assignment] | None:
+    def _in_a_row(self, *, alone: bool = False) -> tuple[str, drawing.Conditions, Assignment] | None:
         """How both differ when one copy of each is called for shapes A, B and A, and around a ``backward``."""
         modules = [copied(self.pair.before), copied(self.pair.before if alone else self.pair.after)]
         start = [construction.inventory(each) for each in modules]
@@ -172,7 +172,7 @@ class Uses:
         found = _left(start, ended, self.pair.gained)
         return (f"after {place} calls of one copy, {found}", *at) if found else None
 
-    def _calls(self) -> Iterator[tuple[tuple[trial.Conditions, Assignment], trial.Way]]:
+    def _calls(self) -> Iterator[tuple[tuple[drawing.Conditions, Assignment], trial.Way]]:
         first = self.assignments[0]
         lengths = [each for each in self.assignments if each.sizes.get("t") != first.sizes.get("t")]
         second = (lengths or self.assignments[1:] or [first])[0]
@@ -191,8 +191,8 @@ def _step(module: Any, gained: frozenset[str]) -> None:
                 value.mul_(1 + _STEP)
 
 
-def conditions(*, training: bool, seed: int = 0) -> trial.Conditions:
-    return trial.Conditions("cpu", torch.float32, training, seed=3000 + seed)
+def conditions(*, training: bool, seed: int = 0) -> drawing.Conditions:
+    return drawing.Conditions("cpu", torch.float32, training, seed=3000 + seed)
 
 
 def apart(before: Iterable[tuple[str, Any]], after: Iterable[tuple[str, Any]]) -> str:

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field, replace
 
 import torch
 
-from mha_lint.validation.trials import arguments, trial, uses
+from mha_lint.validation.trials import arguments, drawing, trial, uses
 from mha_lint.validation.trials.refusals import refused_otherwise
 
-Make = Callable[[], trial.Inputs]
+Make = Callable[[], drawing.Inputs]
 
 _UNKNOWN = "a_keyword_that_nobody_knows"
 _WRONG: dict[str, arguments.Change] = {
@@ -59,7 +59,7 @@ class WrongInputs:
         if inspect.Parameter.VAR_KEYWORD not in kinds:
             return ""
 
-        def make() -> trial.Inputs:
+        def make() -> drawing.Inputs:
             made = self.make()
             return replace(made, arguments={**made.arguments, _UNKNOWN: 1.0})
 

@@ -1,0 +1,2 @@
+from .heads import HeadedAttention
+from .decoder import MaskedDecoder

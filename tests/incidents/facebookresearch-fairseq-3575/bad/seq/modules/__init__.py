@@ -1,0 +1,2 @@
+from .multihead_attention import TimeFirstAttention
+from .transformer_layer import EncoderLayer

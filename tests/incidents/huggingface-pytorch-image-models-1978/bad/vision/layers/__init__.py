@@ -1,0 +1,2 @@
+from .config import fused_here
+from .mlp import Mlp

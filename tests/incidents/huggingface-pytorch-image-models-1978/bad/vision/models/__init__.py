@@ -1,0 +1,2 @@
+from .class_attention import ClassAttention
+from .patches import PatchAttention

@@ -1,0 +1,1 @@
+from .rotary import rotate, sincos
