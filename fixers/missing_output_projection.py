@@ -61,6 +61,8 @@ def _apply_existing(evidence: Unprojected, name: str, context: Context) -> Fix |
     message = f"Apply `self.{name}` to the merged heads; weights that old checkpoints carry unused begin to act"
     if _is_called(evidence.forward, name):
         return f"`self.{name}` is called, but its result is not used; assign it to what is returned"
+    if not evidence.merges:
+        return f"no heads are merged, so that where `self.{name}` belongs is not known"
     applied = _applied(evidence, name, context.places)
     if isinstance(applied, str):
         return applied

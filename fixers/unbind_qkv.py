@@ -26,7 +26,10 @@ _VIEWS = frozenset({"view", "reshape", "unflatten"})
 
 @dataclass(frozen=True, slots=True)
 class _Reordering:
-    """``receiver.permute(…)`` that brings dimension ``packed`` to the front; ``order`` is the whole permutation."""
+    """``receiver.permute(…)`` that brings dimension ``packed`` to the front; ``order`` is the whole permutation.
+
+    It is ``packed`` alone where that is counted from the end.
+    """
 
     call: ast.Call
     method: ast.Attribute
@@ -139,7 +142,7 @@ def _reordering(node: ast.expr) -> _Reordering | None:
     values = node.args
     if len(values) == 1 and isinstance(values[0], (ast.Tuple, ast.List)):
         values = values[0].elts
-    dims = [value.value for value in values if isinstance(value, ast.Constant) and type(value.value) is int]
+    dims = [dim for dim in map(_whole_number, values) if dim is not None]
     if len(dims) != len(values):
         return None
     name = node.func.attr
@@ -147,13 +150,24 @@ def _reordering(node: ast.expr) -> _Reordering | None:
     if name == "permute" and sorted(dims) == list(range(len(dims))) and len(dims) > 1:
         order = dims
     elif name in ("movedim", "moveaxis") and len(dims) == 2 and dims[1] == 0:
-        order = [dims[0], *range(dims[0])]  # the dimensions behind keep their places
+        order = [dims[0], *range(dims[0])]  # the others keep their places, all where it is counted from the end
     elif name in ("transpose", "swapaxes") and len(dims) == 2 and 0 in dims and max(dims) in (1, 2):
         packed = max(dims)
         order = [packed, *range(1, packed), 0]
     else:
         return None
     return None if order[0] == 0 else _Reordering(node, node.func, tuple(order))
+
+
+def _whole_number(node: ast.expr) -> int | None:
+    """The whole number that a literal spells, with its sign."""
+    match node:
+        case ast.Constant(value=int(number)) if type(number) is int:
+            return number
+        case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=int(number))) if type(number) is int:
+            return -number
+        case _:
+            return None
 
 
 _REORDERS = frozenset({"permute", "movedim", "moveaxis", "transpose", "swapaxes", "swapdims", "rearrange"})

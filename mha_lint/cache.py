@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import platform
+import stat
 import tempfile
 import time
 from collections.abc import Iterable, Iterator
@@ -20,6 +21,7 @@ import mha_lint
 from mha_lint.files import Source, digest_of
 from mha_lint.findings import Finding, Found
 from mha_lint.installed import Group, package, points
+from mha_lint.neighbours import listing, statuses
 from mha_lint.settings import Settings
 
 FOLDER = ".mha_lint_cache"
@@ -74,8 +76,10 @@ class LintCache:
 
 
 def _holds(dependency: tuple[str, str | None]) -> bool:
-    """Tell whether a path still holds what it held: a file with this digest, or nothing."""
+    """Tell whether a path still holds what it held: a file of this digest, files around of this one, or nothing."""
     path, digest = dependency
+    if digest is not None and os.path.isdir(path):
+        return listing(path) == digest
     stamp = _stamp(path)
     if stamp is None or digest is None:
         return (stamp is None) == (digest is None)
@@ -106,13 +110,21 @@ class Stamp:
         """The stamp of a file of this status."""
         return cls(status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)
 
+    @classmethod
+    def around(cls, folder: str) -> Stamp:
+        """The stamp of the files around a folder: their size together, the latest times, and how many they are."""
+        files = [cls.of(status) for _, status in statuses(folder)]
+        latest = max((each.modified for each in files), default=0), max((each.changed for each in files), default=0)
+        return cls(sum(each.size for each in files), *latest, len(files))
+
 
 def _stamp(path: str) -> Stamp | None:
-    """The stamp of a path, None where there is nothing."""
+    """The stamp of a path, None where there is nothing; of a folder, that of the files around."""
     try:
-        return Stamp.of(os.stat(path))
+        status = os.stat(path)
     except OSError:
         return None
+    return Stamp.around(path) if stat.S_ISDIR(status.st_mode) else Stamp.of(status)
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,13 @@ WRAPS = re.compile(  # functions, in small letters, and classes that are given a
     r"^(?!.*(?:clone|copies|repeat|stack|list|fold|count|num|params))[a-z_0-9]+$|[wW]rap|Lo[rR][aA]|Norm|Init|Equal|Quant|"
     r"Checkpoint|Parallel|Compile|Ortho|Spectral|TimeDistributed"
 )
+MAPS_LINEARLY = re.compile(
+    r"linear|dense|proj|conv|mix|(?:^|_)(?:fc|out)(?:$|_)", re.IGNORECASE
+)  # layers: W^O may be one
+PROJECTS_OUT = re.compile(  # the projection behind attention
+    r"^(?:(?:to|w|c|o|fc)_)?(?:out|output|o)_?(?:proj|projection|layer|linear|conv|fc)?$"
+    r"|^(?:c_)?proj(?:ection)?_?(?:o|out|output)?$|^wo$"
+)
 LARGEST = re.compile(r"^(?:a?max|logsumexp)$")  # functions that give the largest of a row, or about that
 ATTENDS = re.compile(r"att(?:n|en|\b)|mha|(?:^|_)heads?|Heads?(?:$|[A-Z])", re.IGNORECASE)  # classes
 BUILDS = re.compile(r"init|reset|build|setup|load", re.IGNORECASE)  # functions that run before a module moves

@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from mha_lint.model import keys
+from mha_lint.model.common import joined
 from mha_lint.model.events import (
     ContiguousSeen,
     OperationSeen,
@@ -24,7 +25,7 @@ from mha_lint.model.interpreter.keeping import kept
 from mha_lint.model.layout import Answer
 from mha_lint.model.operations.devices import Meeting
 from mha_lint.model.scale import ScaleSeen
-from mha_lint.model.values import ClassValue, Self, State, Unknown, Value, joined
+from mha_lint.model.values import ClassValue, Self, State, Unknown, Value
 from mha_lint.model.worth import Worth, worth_of
 from mha_lint.syntax.module import Module
 from mha_lint.syntax.names import TORCH_BASES, ClassInfo, ModuleNames, collect

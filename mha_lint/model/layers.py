@@ -16,6 +16,7 @@ from mha_lint.model.values import (
     Const,
     Int,
     Layer,
+    Number,
     Repeated,
     Sequence,
     State,
@@ -73,7 +74,7 @@ def build(name: str, node: ast.Call, args: tuple[Value, ...], keywords: Mapping[
 
 def apply(interpreter: Run, layer: Layer, call: Call) -> Value:
     """The result of calling the layer on ``call.args``."""
-    tensor = call.tensor(0, "input", "x")
+    tensor = call.tensor(0, "input", "x") or _computed(call)
     if layer.kind == "Sequential":
         value: Value = call.args[0] if call.args else NOTHING
         for item in layer.items:
@@ -123,6 +124,14 @@ def apply(interpreter: Run, layer: Layer, call: Call) -> Value:
             return einops_api.rearrange(replace(call, args=(tensor, pattern), keywords=keywords))
         case _:
             return NOTHING
+
+
+def _computed(call: Call) -> Tensor | None:
+    """What a layer is applied to is a tensor, even where it was taken for a number so far: ``x = x + 1``."""
+    given = argument(call.node, 0) if isinstance(call.node, ast.Call) else None
+    if given is None or not call.args or not isinstance(call.args[0], (Int, Number)):
+        return None
+    return Tensor(key=call.interpreter.key(given))
 
 
 def wrapped(call: Call, blank: Value) -> Value:

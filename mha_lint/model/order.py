@@ -8,6 +8,7 @@ from mha_lint.model.events import ViewSeen
 from mha_lint.model.keys import Kind
 from mha_lint.model.layout import Shape
 from mha_lint.model.sizes import ONE, Size, product
+from mha_lint.model.values import Lead
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +90,7 @@ def split_across(seen: ViewSeen) -> Scramble | None:
 def _split_of_unknown_rank(seen: ViewSeen) -> Scramble | None:
     """A projection (..., h*d) viewed as (b, h, -1, d) or (b*h, -1, d): whatever its rank, the tokens come between."""
     tensor, target = seen.tensor, seen.target
-    if len(tensor.suffix) != 1 or len(target) < 3 or tensor.lead is None:
+    if len(tensor.suffix) != 1 or len(target) < 3 or tensor.lead is None or tensor.lead != Lead(tensor.lead.key):
         return None
     *front, tokens, width = target
     heads = tensor.suffix[0].divide(width)

@@ -176,13 +176,14 @@ Transfer = Callable[[Call], Value]
 def normal(tensor: Tensor, state: State) -> Tensor:
     """The tensor with its sizes in normal form, and its shape if its rank has been learnt since it was made."""
     if tensor.shape is None:
-        key = tensor.key if tensor.lead is None else tensor.lead
+        key = tensor.key if tensor.lead is None else tensor.lead.key
         rank = state.ranks.get(key) if key is not None else None
-        if rank is None:
+        if rank is None or (tensor.lead is not None and rank < tensor.lead.cut):
             return tensor
         assert key is not None
-        dims = tuple(symbol(dimension(key, dim)) for dim in range(rank))
-        shape = dims if tensor.lead is None else (*dims[:-1], *tensor.suffix)
+        shape = tuple(symbol(dimension(key, dim)) for dim in range(rank))
+        if tensor.lead is not None:
+            shape = (*tensor.lead.front, *shape[: rank - tensor.lead.cut], *tensor.suffix)
         known = tensor.contiguous or tensor.given
         tensor = replace(
             tensor,

@@ -14,6 +14,7 @@ from mha_lint.model.values import (
     NOTHING,
     Const,
     Int,
+    Lead,
     Leading,
     Repeated,
     Sequence,
@@ -93,9 +94,9 @@ def _is_filled_part(node: ast.Subscript, indices: list[Value]) -> bool:
 def _leading(run: Run, tensor: Tensor | None, left_out: int, node: ast.Subscript) -> Value:
     """``x.shape[:-1]`` of a tensor of unknown rank."""
     match tensor:
-        case Tensor(lead=Key() as lead, suffix=suffix) if len(suffix) >= left_out:
-            return Leading(lead, tuple(map(Int, suffix[: len(suffix) - left_out])))
-        case Tensor(key=Key() as key, suffix=()) if left_out == 1:
+        case Tensor(lead=Lead(key, 1, ()), suffix=suffix) if len(suffix) >= left_out:
+            return Leading(key, tuple(map(Int, suffix[: len(suffix) - left_out])))
+        case Tensor(key=Key() as key, lead=None) if left_out == 1:
             return Leading(key)
         case _:
             return Unknown(run.key(node))
@@ -113,7 +114,7 @@ def indexed(run: Run, tensor: Tensor, indices: list[Value], node: ast.expr, stat
     plain = Tensor(key=run.key(node), roles=tensor.roles, merge=tensor.merge, part=tensor.part)
     plain = replace(plain, homes=tensor.homes, scale=tensor.scale)
     if tensor.shape is None:
-        return plain
+        return _indexed_open(run, tensor, indices, node, state) or plain
     taken = sum(1 for index in indices if index not in (NONE, Const(...)))
     if taken > len(tensor.shape):
         return plain
@@ -127,6 +128,8 @@ def indexed(run: Run, tensor: Tensor, indices: list[Value], node: ast.expr, stat
                 tensor = operations.inserted(tensor, dim)
                 dim += 1
             case Int():
+                tensor = operations.without(tensor, dim)
+            case Unknown(Key() as key) if _counts(run, key):
                 tensor = operations.without(tensor, dim)
             case Slice(start, stop, step):
                 assert tensor.shape is not None
@@ -144,6 +147,34 @@ def indexed(run: Run, tensor: Tensor, indices: list[Value], node: ast.expr, stat
             case _:
                 return plain
     return tensor
+
+
+def _counts(run: Run, key: Key) -> bool:
+    """The key names the number of a turn of a loop: what ``range`` or ``enumerate`` gives."""
+    node = run.node(key)
+    return isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in ("range", "enumerate")
+
+
+def _indexed_open(run: Run, tensor: Tensor, indices: list[Value], node: ast.expr, state: State) -> Tensor | None:
+    """``x[..., 0, :]`` of a tensor of unknown rank: what stands behind the ellipsis counts from the end.
+
+    ``x[0]`` takes one of what stands in front.
+    """
+    lead = tensor.lead
+    if lead is not None and lead.front and len(indices) == 1 and isinstance(indices[0], Int):
+        return replace(tensor, lead=replace(lead, front=lead.front[1:]), key=run.key(node), contiguous=False)
+    if len(indices) < 2 or indices[0] != Const(...) or Const(...) in indices[1:]:
+        return None
+    taken = sum(1 for index in indices[1:] if index != NONE)
+    known = operations.opened(tensor, max(taken, 1))
+    if known is None:
+        return None
+    scale = replace(known, shape=known.suffix, strides=None, contiguous=False, normalised=None)
+    kept: list[Value] = [Slice(None, None)] * (len(known.suffix) - taken)
+    cut = indexed(run, scale, [*kept, *indices[1:]], node, state)
+    if not isinstance(cut, Tensor) or not cut.shape:
+        return None
+    return replace(cut, shape=None, suffix=cut.shape, lead=known.lead, contiguous=False, key=run.key(node))
 
 
 def _cut(

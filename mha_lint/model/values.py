@@ -85,6 +85,18 @@ class Leading:
 
 
 @dataclass(frozen=True)
+class Lead:
+    """The first dimensions of a tensor of unknown rank: those in ``front``, then all but the last ``cut`` of another.
+
+    ``key`` names that other tensor.
+    """
+
+    key: Key
+    cut: int = 1
+    front: Shape = ()
+
+
+@dataclass(frozen=True)
 class Normalised:
     """The softmax that made weights sum to one: its call, or that of its layer, and along which dimension from the end.
 
@@ -103,8 +115,7 @@ class Tensor:
     ``roles`` holds some of: *projection* (made by a learned linear map), *features* (one after a softmax, as in
     linear attention), *scores*, *weights*, *context*,
     *merged* (context with its heads merged), *projected* (a linear map was applied after the merge), *parameter*.
-    Of a tensor of unknown rank, ``suffix`` holds the last dimensions; ``lead`` is the key of the tensor whose
-    leading dimensions, all but its last, come before them.
+    Of a tensor of unknown rank, ``suffix`` holds the last dimensions; ``lead`` tells which come before them.
     ``merge`` is the expression, in the function being run, that merged the heads. ``part`` is the call that
     unbound the tensor from a packed one. Of a context, ``batch`` is the product of its batch dimensions (heads
     among them) and ``width`` the size of its value dimension.
@@ -116,7 +127,7 @@ class Tensor:
     uncopied: Strides | None = field(default=None, compare=False)  # the strides before ``.contiguous()``
     assumed: bool = False  # an input that the code lays out by a view is taken to be contiguous
     suffix: Shape = ()  # the last dimensions, where the rank is not known
-    lead: Key | None = None
+    lead: Lead | None = None
     key: Key | None = None  # names the sizes of a tensor whose shape is not known
     roles: frozenset[str] = frozenset()
     merge: ast.expr | None = None
@@ -141,6 +152,12 @@ class Tensor:
         """The size of the last dimension, where it is known."""
         known = self.shape or self.suffix
         return known[-1] if known else None
+
+    @property
+    def first(self) -> Size | None:
+        """The size of the first dimension, where it is known."""
+        known = self.shape or (() if self.lead is None else self.lead.front)
+        return known[0] if known else None
 
     @property
     def given(self) -> bool:
@@ -441,22 +458,6 @@ class State:
     def forget_conditions_on(self, path: Path) -> None:
         for condition in [each for each in self.conditions if path in each.names]:
             del self.conditions[condition]
-
-
-def joined(states: list[State]) -> State:
-    """One state that knows what all of them know."""
-    first, *rest = states
-    result = first.copy()
-    for other in rest:
-        for mine, theirs in ((result.variables, other.variables), (result.attributes, other.attributes)):
-            for name in mine.keys() | theirs.keys():
-                if name not in mine or name not in theirs or mine[name] != theirs[name]:
-                    mine[name] = NOTHING
-        result.definitions = {n: size for n, size in result.definitions.items() if other.definitions.get(n) == size}
-        result.ranks = {n: rank for n, rank in result.ranks.items() if other.ranks.get(n) == rank}
-        result.agree(other)
-        result.inference = result.inference and other.inference
-    return result
 
 
 def arguments(positional: tuple[Value, ...], keywords: Mapping[str, Value], *names: str) -> tuple[Value | None, ...]:

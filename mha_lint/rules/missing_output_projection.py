@@ -5,17 +5,19 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar
 
-from mha_lint.model.attention import ClassModel, is_module
+from mha_lint.model.attention import ClassModel
+from mha_lint.model.callers import Callers
 from mha_lint.model.sizes import Size
-from mha_lint.model.values import Instance, Layer, Repeated, Sequence, State, Tensor, Unknown, Value, tensors
+from mha_lint.model.values import Const, Layer, Sequence, State, Tensor, Unknown, Value, tensors
 from mha_lint.rules.base import Hit, Rule
 from mha_lint.syntax import usage
 from mha_lint.syntax.names import ClassInfo
 from mha_lint.syntax.nodes import Function, walk
 from mha_lint.syntax.places import NameOf
+from mha_lint.syntax.words import names_in
+from mha_lint.vocabulary import PROJECTS_OUT, is_said
 
 if TYPE_CHECKING:
     from mha_lint.model.attention import FileModel
@@ -82,10 +84,12 @@ class MissingOutputProjection(Rule):
 
     ## When it stays silent
 
-    - Single-head attention, and attention whose values are no projection of anything, such as SimPool's.
-    - A class whose output every caller in the file feeds to a linear map (BertSelfAttention and BertSelfOutput).
-      An object at the level of the module (`mha = MultiHeadAttention(64, 8)`) is an example of use, and no caller.
-    - Base classes, mixins, abstract classes; functions.
+    - Single-head attention, unless its constructor builds an output projection that nothing in the file names
+      again; attention whose values are no projection of anything, such as SimPool's.
+    - A class whose output every caller in the file feeds to a linear map (BertSelfAttention and BertSelfOutput), or,
+      if nobody calls it there, some caller in another file of the package. A subclass that names its base is no
+      caller; an object at the level of the module (`mha = MultiHeadAttention(64, 8)`) is an example of use.
+    - Base classes that another class of the file completes, mixins, abstract classes; functions.
     - A projection that is optional (`if self.proj is not None`), or anything unknown applied after the merge.
 
     ## References
@@ -116,12 +120,13 @@ class MissingOutputProjection(Rule):
     )  # fmt: skip
 
     def check(self, model: FileModel, places: Places) -> Iterator[Hit[Unprojected]]:
-        users = _Users(model)
+        callers = Callers(model)
         for each in model.classes:
-            evidence = _unprojected(each)
-            if evidence is None or _is_base(each, model) or _projected_by_callers(each.cls, users):
+            evidence = _unprojected(each) or _never_applied(each, model)
+            if evidence is None or _is_base(each, model) or callers.project(each.cls):
                 continue
-            message = f"`{each.cls.name}` merges its heads and returns them with no output projection"
+            does = "merges its heads and returns them" if evidence.merges else "returns what it attended to"
+            message = f"`{each.cls.name}` {does} with no output projection"
             if evidence.unused is not None:
                 message += f": `self.{evidence.unused}` is built but its result is not used"
             name = NameOf(each.cls.node)
@@ -129,16 +134,10 @@ class MissingOutputProjection(Rule):
 
 
 def _unprojected(model: ClassModel) -> Unprojected | None:
+    """The evidence where the ``forward`` of the class itself returns merged heads as they are."""
     forward = model.cls.methods.get("forward")
-    if not model.complete or forward is None or not model.returns:
-        return None
-    merged: list[Tensor] = []
-    for _, value in model.returns:
-        returned = list(tensors(value))
-        if any("projected" in tensor.roles for tensor in returned) or _hides_something(value):
-            return None
-        merged += [tensor for tensor in returned if "merged" in tensor.roles and tensor.merge is not None]
-    if not merged:
+    merged = [] if forward is None else _merged(model)
+    if forward is None or not merged:
         return None
     merges = tuple(dict.fromkeys(tensor.merge for tensor in merged if tensor.merge is not None))
     sizes = model.built[0].copy()
@@ -147,6 +146,40 @@ def _unprojected(model: ClassModel) -> Unprojected | None:
     wide = (tensor.last for tensor in merged)
     widths = tuple(dict.fromkeys(sizes.normal(width) for width in wide if width is not None))
     return Unprojected(model, forward, merges, widths, sizes, _unused_projection(model, sizes, widths))
+
+
+def _merged(model: ClassModel) -> list[Tensor]:
+    """The merged heads that a class returns; none where something may have been applied to them."""
+    forward = model.cls.method("forward")
+    if not model.complete or forward is None or not model.returns:
+        return []
+    returned = [list(tensors(value)) for _, value in model.returns]
+    if any("projected" in tensor.roles for each in returned for tensor in each):
+        return []
+    merged = [tensor for each in returned for tensor in each if "merged" in tensor.roles and tensor.merge is not None]
+    hides = any(_hides_something(value) for _, value in model.returns)
+    if hides and not all(_ends_with(forward, tensor.merge) for tensor in merged):
+        return []
+    return merged
+
+
+def _ends_with(forward: Function, merge: ast.expr | None) -> bool:
+    """Whichever path is taken, the merge is the last that is done: ``return x.flatten(2)``, or behind ``x = …``."""
+    *before, last = forward.body
+    if not isinstance(last, ast.Return) or sum(isinstance(node, ast.Return) for node in walk(*forward.body)) != 1:
+        return False
+    match last.value:
+        case ast.Tuple(elts=[returned, *_]) | (ast.expr() as returned):
+            pass
+        case _:
+            return False
+    while isinstance(returned, ast.Name) and before:
+        match before.pop():
+            case ast.Assign(targets=[ast.Name(id=name)], value=value) if name == returned.id:
+                returned = value
+            case statement if usage.mentions(statement, returned.id):
+                return False
+    return returned is merge
 
 
 def _hides_something(value: Value) -> bool:
@@ -172,102 +205,18 @@ def _is_base(model: ClassModel, file: FileModel) -> bool:
         return True
     if any(_is_abstract(node) for node in cls.methods.values()):
         return True
-    return any(
-        other.cls is not cls and cls in other.cls.lineage and _unprojected(other) is None for other in file.classes
-    )
+    heirs = [other for other in file.classes if other.cls is not cls and cls in other.cls.lineage]
+    return any(_completes(heir, cls) for heir in heirs)
+
+
+def _completes(heir: ClassModel, cls: ClassInfo) -> bool:
+    """A class that is built on another one may do what that one leaves out: it has methods of its own that run."""
+    changed = any(name in cls.methods and name != "__init__" for name in heir.cls.methods)
+    return changed and not _merged(heir)
 
 
 def _is_abstract(method: Function) -> bool:
     return any("abstractmethod" in ast.unparse(decorator) for decorator in method.decorator_list)
-
-
-class _Users:
-    """Who names the classes of a file: read once, for all of them."""
-
-    def __init__(self, file: FileModel) -> None:
-        self.file = file
-
-    @cached_property
-    def _modules(self) -> dict[ClassInfo, set[str]]:
-        """The names that stand in each module of the file."""
-        return {cls: _names_in(cls.node) for cls in self.file.names.every_class if is_module(cls)}
-
-    @cached_property
-    def _handed_on(self) -> set[str]:
-        """The names that the constants of the file hand to code that may call what they name."""
-        return {name for value in self.file.names.constants.values() for name in _handed_on(value)}
-
-    def modules(self, cls: ClassInfo) -> list[ClassInfo]:
-        """The other modules that name a class."""
-        return [other for other, names in self._modules.items() if other is not cls and cls.name in names]
-
-    def hands_on(self, cls: ClassInfo) -> bool:
-        """A constant of the file is a table of classes, or gives an object of the class to another one."""
-        return cls.name in self._handed_on
-
-
-def _projected_by_callers(cls: ClassInfo, users: _Users) -> bool:
-    """Tell whether every user of the class in this file maps its output linearly, or may do so."""
-    if users.hands_on(cls):
-        return True  # who calls it, and with what, is unknown
-    callers = users.modules(cls)
-    return bool(callers) and all(_maps_output(users.file.model_of(caller), cls, users.file) for caller in callers)
-
-
-def _names_in(*nodes: ast.AST) -> set[str]:
-    """The names that stand anywhere in the code, be they those of attributes or of arguments."""
-    names: set[object] = set()
-    for node in walk(*nodes):
-        names.update((*usage.named(node), getattr(node, "attr", None), getattr(node, "arg", None)))
-    return {name for name in names if isinstance(name, str)}
-
-
-def _handed_on(value: ast.expr) -> Iterator[str]:
-    """The names in a constant, but for classes of which it holds an object: ``mha = Attention(64, 8)`` shows a use.
-
-    An object that is an argument of another class, such as ``nn.Sequential``, belongs to that one.
-    """
-    waiting: list[tuple[ast.AST, bool]] = [(value, False)]
-    while waiting:
-        node, is_owned = waiting.pop()
-        match node:
-            case ast.Call(func=ast.Name(id=name) | ast.Attribute(attr=name) as called):
-                if is_owned or isinstance(called, ast.Attribute):
-                    waiting.append((called, is_owned))
-                owned = is_owned or name[:1].isupper()
-                waiting += [(child, owned) for child in (*node.args, *node.keywords)]
-            case ast.Name(id=name) | ast.Attribute(attr=name):
-                yield name
-                waiting += [(child, is_owned) for child in ast.iter_child_nodes(node)]
-            case _:
-                waiting += [(child, is_owned) for child in ast.iter_child_nodes(node)]
-
-
-def _maps_output(caller: ClassModel, cls: ClassInfo, file: FileModel) -> bool:
-    if cls in caller.added:
-        return False
-    if not caller.complete or not caller.returns or not _holds(caller, cls, file, set()):
-        return True
-    return not any("merged" in tensor.roles for _, value in caller.returns for tensor in tensors(value))
-
-
-def _holds(model: ClassModel, cls: ClassInfo, file: FileModel, seen: set[ClassInfo]) -> bool:
-    """Tell whether objects of one class hold an object of another, if inside of what they hold."""
-    seen.add(model.cls)
-    held = {each for state in model.built for value in state.attributes.values() for each in _objects(value)}
-    return cls in held or any(_holds(file.model_of(each), cls, file, seen) for each in held - seen)
-
-
-def _objects(value: Value) -> Iterator[ClassInfo]:
-    """The classes of the objects that a value is made of."""
-    match value:
-        case Instance(held):
-            yield held
-        case Sequence(items) | Layer(items=items):
-            for item in items:
-                yield from _objects(item)
-        case Repeated(item, _):
-            yield from _objects(item)
 
 
 def _unused_projection(model: ClassModel, sizes: State, widths: tuple[Size, ...]) -> str | None:
@@ -282,6 +231,34 @@ def _unused_projection(model: ClassModel, sizes: State, widths: tuple[Size, ...]
                 if fits and (name not in used or name in _thrown_away(model.cls)):
                     return name
     return None
+
+
+def _never_applied(model: ClassModel, file: FileModel) -> Unprojected | None:
+    """The evidence where what was attended to is returned, by one head too, beside a projection that nothing names.
+
+    The layer is named as what comes last in attention, and built by the class itself.
+    """
+    init, forward = model.cls.methods.get("__init__"), model.cls.methods.get("forward")
+    if init is None or forward is None or not model.complete or not model.returns:
+        return None
+    for _, value in model.returns:
+        returned = list(tensors(value))[:1]
+        if not any("context" in tensor.roles and "projected" not in tensor.roles for tensor in returned):
+            return None
+    mentioned = [name for name in names_in(file.module.tree) if is_said(PROJECTS_OUT, name)]
+    for name, value in model.built[0].attributes.items():
+        is_projection = isinstance(value, Layer) and (value.kind == "Linear" or value.items == (Const(True),))
+        if is_projection and mentioned.count(name) == 1 and _builds(init, name):
+            return Unprojected(model, forward, (), (), model.built[0], name)
+    return None
+
+
+def _builds(init: Function, name: str) -> bool:
+    """The constructor says ``self.name = …`` itself."""
+    return any(
+        isinstance(node, ast.Attribute) and node.attr == name and isinstance(node.ctx, ast.Store)
+        for node in walk(*init.body)
+    )
 
 
 def _attributes_used_outside_init(cls: ClassInfo) -> set[str]:

@@ -138,13 +138,14 @@ def _unbound_by(node: ast.expr, names: ModuleNames) -> ast.expr | None:
 
 def _kind(unbinding: Unbinding, seen: list[UnbindSeen], *, attended: bool) -> str | None:
     """ "QKV", "KV" or "QK" where the tensor is established to be that, else None."""
-    counts = {unbind.tensor.shape[0].constant if unbind.tensor.shape else None for unbind in seen}
+    firsts = {unbind.tensor.first for unbind in seen}
+    counts = {None if first is None else first.constant for first in firsts}
     counts = counts - {None} or counts
     letters = [_letter(name) for name in unbinding.targets]
     named = {"".join(sorted(filter(None, letters)))} if letters and all(letters) else set()
     source = _name_of(unbinding.packed).lower()
     unknown_shape = counts == {None}
-    if unknown_shape and not (unbinding.explicit and all(unbind.tensor.shape is None for unbind in seen)):
+    if unknown_shape and not (unbinding.explicit and firsts == {None}):
         return None
     if (counts == {3} or unknown_shape) and (named == {"kqv"} or (counts == {3} and ("qkv" in source or attended))):
         return "QKV"

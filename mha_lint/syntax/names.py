@@ -41,6 +41,8 @@ class Resolver(Protocol):
 
     def starred(self, module: ModuleNames, name: str) -> Definition | str | None: ...
 
+    def users(self, name: str) -> list[ModuleNames]: ...
+
 
 @dataclass(frozen=True, slots=True)
 class Definition:
@@ -171,6 +173,10 @@ class ModuleNames:
         if not self.stars or self.program is None:
             return None
         return self.program.starred(self, name)
+
+    def users(self, name: str) -> list[ModuleNames]:
+        """The other modules of the package that say a name of this one."""
+        return [] if self.program is None else self.program.users(name)
 
     def project_class(self, full: str) -> ClassInfo | None:
         """The class that a full name, or a name of this module, refers to in the project."""

@@ -9,19 +9,23 @@ from __future__ import annotations
 import ast
 import builtins
 import os
+import re
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 from mha_lint.files import SourceError, decode, digest_of
 from mha_lint.findings import Dependencies
+from mha_lint.neighbours import around, listing
 from mha_lint.syntax.module import Module
 from mha_lint.syntax.names import Definition, ModuleNames, Owner, collect
 
 MAX_MODULES = 60  # modules that are read for one file
 MAX_BYTES = 100_000  # of one module; larger ones cost more than what they tell
+MAX_USERS = 8  # modules that are read because they say a name of the file
 MAX_STARRED = 4  # modules whose star imports lead to one another
 MAX_STARS = 16  # star imports of one module; what has more collects the names of a whole package
 _INSTALLED = frozenset({"site-packages", "dist-packages"})  # folders in which each package is another project
@@ -53,6 +57,7 @@ class Program:
         self._resolved: dict[tuple[int, str], Definition | str] = {}
         self._follows = follows
         self._roots = [os.path.abspath(root) for root in roots]
+        self._texts: dict[str, bytes] | None = None  # of the files around
         self._sought: set[tuple[int, str]] = set()  # names that are being looked for in star imports
         self.main = collect(module, path=self._path, program=self)
         self._known[self._path] = self.main
@@ -180,6 +185,28 @@ class Program:
             return _by_convention(outside, name)
         finally:
             self._sought.discard((id(module), name))
+
+    # --- users ---------------------------------------------------------------------------------------------------
+
+    def users(self, name: str) -> list[ModuleNames]:
+        """The other modules of the package around that say a name of the file, the nearest first, up to so many."""
+        if not self._follows:
+            return []
+        folder = os.path.dirname(self._path)
+        self.dependencies.setdefault(folder, listing(folder))
+        spelled = re.compile(rb"\b%s\b" % name.encode())
+        saying = [path for path, data in self._around(folder).items() if spelled.search(data) and path != self._path]
+        modules = map(self._module, saying[:MAX_USERS])
+        return [module for module in modules if module is not None]
+
+    def _around(self, folder: str) -> dict[str, bytes]:
+        """The bytes of the files around, read once."""
+        if self._texts is None:
+            self._texts = {}
+            for path in around(folder):
+                with suppress(OSError), open(path, "rb") as stream:
+                    self._texts[path] = stream.read(MAX_BYTES)
+        return self._texts
 
     def _may_bind(self, path: str, name: str) -> bool:
         """The text of a module says the name, or imports what another module has: a look that spares the parser."""

@@ -109,3 +109,63 @@ def test_a_fix_of_code_whose_layout_another_file_decides_is_validated(day: Day) 
     assert ".contiguous().view(" in (day.folder / "model.py").read_text()
     assert (day.folder / "layers.py").read_text() == LAYERS
     assert _of_model(day) == []
+
+
+ATTENTION = """\
+import torch
+from torch import nn
+
+
+class Attend(nn.Module):
+    def __init__(self, dim, heads):
+        super().__init__()
+        self.heads, self.qkv = heads, nn.Linear(dim, 3 * dim)
+
+    def forward(self, x):
+        b, n, c = x.shape
+        q, k, v = self.qkv(x).view(b, n, 3, self.heads, c // self.heads).unbind(2)
+        weights = torch.einsum("bqhd,bkhd->bhqk", q, k).mul(q.size(-1) ** -0.5).softmax(-1)
+        return torch.einsum("bhqk,bkhd->bqhd", weights, v).flatten(2)
+"""
+BLOCK = """\
+from torch import nn
+
+from .layers import Attend
+
+
+class Block(nn.Module):
+    def __init__(self, dim, heads):
+        super().__init__()
+        self.attend, self.out = Attend(dim, heads), nn.Linear(dim, dim)
+
+    def forward(self, x):
+        return x + self.out(self.attend(x))
+"""
+
+
+def _of_layers(day: Day) -> list[str]:
+    return [each["code"] for each in day.same_again("net/layers.py")]
+
+
+def test_who_calls_a_class_in_other_files_is_seen_as_they_come_change_and_go(day: Day) -> None:
+    package = day.folder / "net"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    (package / "layers.py").write_text(ATTENTION)
+    day.settle()
+    assert _of_layers(day) == ["MHA003"]
+    (package / "block.py").write_text(BLOCK)
+    day.settle()
+    assert _of_layers(day) == []
+    (package / "block.py").write_text(BLOCK.replace("self.out(self.attend(x))", "self.attend(x)"))
+    day.settle()
+    assert _of_layers(day) == ["MHA003"]
+    (package / "block.py").write_text("import torch\n")
+    (package / "deeper").mkdir()
+    (package / "deeper/__init__.py").write_text("")
+    (package / "deeper/block.py").write_text(BLOCK.replace(".layers", "..layers"))
+    day.settle()
+    assert _of_layers(day) == []
+    (package / "deeper/block.py").unlink()
+    day.settle()
+    assert _of_layers(day) == ["MHA003"]

@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from mha_lint.neighbours import MOST_FILES, around, listing
 from mha_lint.syntax.changes import read, rebound
 from mha_lint.syntax.module import Module
 from mha_lint.syntax.names import ClassInfo, Definition
-from mha_lint.syntax.program import MAX_MODULES, Program
+from mha_lint.syntax.program import MAX_MODULES, MAX_USERS, Program
 
 
 def program(folder: Path, path: str, *, follows: bool = True) -> Program:
@@ -166,6 +167,40 @@ def test_no_more_than_so_many_modules_are_read_for_one_file(tmp_path: Path) -> N
 def test_a_lazy_import_binds_the_module() -> None:
     found = Program(Path("a.py"), Module('einops, _ = optional_import("einops")\n'), [])
     assert found.main.qualify(ast.parse("einops.rearrange", mode="eval").body) == "einops.rearrange"
+
+
+def test_the_modules_of_the_package_that_say_a_name_are_found_by_their_bytes(tmp_path: Path) -> None:
+    write(tmp_path, p__="", p__layers="class Attend: pass\n", p__other="Attended = 1\n", aside="Attend = 1\n")
+    write(tmp_path, p__inner__="", p__inner__block="from ..layers import Attend\n", p__loose__block="Attend = 1\n")
+    found = program(tmp_path, "p/layers.py")
+    assert [Path(module.path).name for module in found.main.users("Attend")] == ["block.py"]
+    assert found.dependencies[str(tmp_path / "p")] == listing(str(tmp_path / "p"))
+    assert found.dependencies[str(tmp_path / "p/inner/block.py")] is not None
+    assert str(tmp_path / "p/other.py") not in found.dependencies
+    assert program(tmp_path, "p/layers.py", follows=False).main.users("Attend") == []
+
+
+def test_of_a_folder_that_is_no_package_the_files_in_it_are_looked_at(tmp_path: Path) -> None:
+    write(tmp_path, layers="class Attend: pass\n", use="Attend = 1\n", deeper__use="Attend = 1\n")
+    found = program(tmp_path, "layers.py").main.users("Attend")
+    assert [module.path for module in found] == [str(tmp_path / "use.py")]
+
+
+def test_no_more_than_so_many_files_are_looked_at_and_read_for_a_name(tmp_path: Path) -> None:
+    users = {f"p__u{index:03}": "Attend = 1\n" for index in range(MOST_FILES + 20)}
+    write(tmp_path, p__="", p__layers="class Attend: pass\n", **users)
+    assert len(around(str(tmp_path / "p"))) == MOST_FILES
+    assert len(program(tmp_path, "p/layers.py").main.users("Attend")) == MAX_USERS
+
+
+def test_the_listing_of_a_package_changes_with_the_files_in_it(tmp_path: Path) -> None:
+    write(tmp_path, p__="", p__a="x = 1\n", p__inner__="", p__inner__b="y = 2\n")
+    before = listing(str(tmp_path / "p"))
+    assert listing(str(tmp_path / "p")) == before
+    write(tmp_path, p__inner__b="y = 20\n")
+    edited = listing(str(tmp_path / "p"))
+    write(tmp_path, p__c="")
+    assert len({before, edited, listing(str(tmp_path / "p"))}) == 3
 
 
 def test_a_module_of_a_package_does_not_import_what_lies_beside_it_by_its_bare_name(tmp_path: Path) -> None:

@@ -107,9 +107,13 @@ def overwrite(run: Run, target: ast.expr, value: Tensor, state: State) -> None:
 
 
 def _assign_items(run: Run, target: ast.Subscript, held: Value, value: Value, state: State) -> None:
-    """``scores[mask] = value`` fills; of a mask of which a part is changed, no more is known."""
+    """``scores[mask] = value`` fills; of a mask of which a part is changed, no more is known.
+
+    What a list, or a tensor that was allocated for it, is filled with is what it holds from then on.
+    """
+    if isinstance(held, (Sequence, Repeated)):
+        assign(run, target.value, _filled(run, held, run.evaluate(target.slice, state), value), state)
     if not isinstance(held, Tensor):
-        _assign_item(run, target, held, value, state)
         return
     made = value.roles & _OF_ATTENTION if isinstance(value, Tensor) else frozenset[str]()
     if made - held.roles:  # ``scores[:, i] = q_i @ k_i.T``
@@ -133,28 +137,24 @@ def _assign_items(run: Run, target: ast.Subscript, held: Value, value: Value, st
         overwrite(run, target.value, replace(held, mask=mask), state)
 
 
-def _assign_item(run: Run, target: ast.Subscript, held: Value, value: Value, state: State) -> None:
-    """``heads[i] = context``: of a list that a loop fills, each item is like the one that is known."""
-    if not isinstance(value, Tensor) or not isinstance(held, (Sequence, Repeated)):
-        return
-    if isinstance(target.slice, (ast.Slice, ast.Tuple)):
-        return
-    at = as_int(run.evaluate(target.slice, state))
-    match held:
-        case Sequence(items) if at is not None and -len(items) <= at < len(items):
-            at %= len(items)
-            _keep(run, target.value, Sequence((*items[:at], value, *items[at + 1 :])), state)
-        case Sequence(items) if all(item == NONE for item in items):
-            _keep(run, target.value, Repeated(value, constant(len(items))), state)
-        case Repeated(item, count) if item == NONE:
-            _keep(run, target.value, Repeated(value, count), state)
-
-
 def _keep(run: Run, name: ast.expr, value: Value, state: State) -> None:
     """Give a variable, or an attribute of the object, the value of which a part was changed."""
     match name:
         case ast.Name() | ast.Attribute(value=ast.Name()):
             assign(run, name, value, state)
+
+
+def _filled(run: Run, held: Sequence | Repeated, index: Value, value: Value) -> Value:
+    """A list of which one item is replaced: in a loop, all of them."""
+    at = as_int(index)
+    count = constant(len(held.items)) if isinstance(held, Sequence) else held.count
+    if run.looping:
+        return Repeated(value, count)
+    if isinstance(held, Sequence) and at is not None and -len(held.items) <= at < len(held.items):
+        items = list(held.items)
+        items[at] = value
+        return Sequence(tuple(items))
+    return held if isinstance(held, Repeated) and held.item == value else NOTHING
 
 
 def _parts(run: Run, elements: list[ast.expr], value: Value, source: ast.expr, state: State) -> list[Value]:
@@ -202,10 +202,10 @@ def _shape_and_more(run: Run, source: ast.Tuple, count: int, starred: list[int],
 def unpacked(run: Run, tensor: Tensor, count: int | None, source: ast.expr, state: State) -> Value:
     """Iterating over a tensor calls ``unbind(0)``."""
     tensor = normal(tensor, state)
-    if tensor.shape is None:
+    if tensor.shape is None and not (tensor.lead is not None and tensor.lead.front):
         return Repeated(Tensor(roles=tensor.roles, merge=tensor.merge, scale=tensor.scale))
     parts = operations.unbound(Call(run, state, source, (tensor,), {}), tensor, 0)
-    if isinstance(parts, Repeated) and count is not None and tensor.shape[0].constant is None:
+    if isinstance(parts, Repeated) and count is not None:
         return Sequence((parts.item,) * count)
     return parts
 

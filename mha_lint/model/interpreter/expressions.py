@@ -146,6 +146,9 @@ def _sequence(run: Run, node: ast.Tuple | ast.List, state: State) -> Value:
     items: list[Value] = []
     lead: list[Leading] = []
     for element in node.elts:
+        if isinstance(element, ast.Constant):  # a table of numbers takes one step
+            items.append(_literal(element.value))
+            continue
         if not isinstance(element, ast.Starred):
             items.append(run.evaluate(element, state))
             continue

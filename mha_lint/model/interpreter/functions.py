@@ -6,6 +6,7 @@ import ast
 from collections.abc import Callable, Mapping
 from functools import partial
 
+from mha_lint.model.common import joined
 from mha_lint.model.conditions import Question
 from mha_lint.model.fuel import MAX_DEPTH, MAX_OUTCOMES, MAX_RETURNS, STEPS_ABROAD, STEPS_OF_A_PART, OutOfSteps
 from mha_lint.model.interpreter import binding
@@ -14,7 +15,7 @@ from mha_lint.model.interpreter.paths import Frame
 from mha_lint.model.interpreter.statements import run_block, takes_no_gradients
 from mha_lint.model.keys import Key
 from mha_lint.model.run import Call
-from mha_lint.model.values import NONE, NOTHING, Function, Instance, Self, State, Tensor, Value, joined
+from mha_lint.model.values import NONE, NOTHING, Function, Instance, Self, State, Tensor, Value
 from mha_lint.syntax import nodes
 from mha_lint.syntax.nodes import FUNCTIONS
 

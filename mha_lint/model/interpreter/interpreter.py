@@ -91,7 +91,7 @@ class Interpreter:
             return tensor
         key = tensor.key
         if tensor.lead is not None:
-            key, rank = tensor.lead, rank - len(tensor.suffix) + 1
+            key, rank = tensor.lead.key, rank - len(tensor.lead.front) - len(tensor.suffix) + tensor.lead.cut
         if key is None or rank < 1 or state.ranks.setdefault(key, rank) != rank:
             return tensor
         for dim in range(rank):

@@ -69,8 +69,9 @@ def _binary(run: Run, sign: ast.operator, left: Value, right: Value, node: ast.e
     if isinstance(left, Sequence) and isinstance(sign, ast.Mult) and (count := as_int(right)) is not None:
         return Sequence(left.items * count) if 0 <= count <= 64 and len(left.items) * count <= MAX_ITEMS else NOTHING
     if isinstance(left, Sequence) and isinstance(sign, ast.Mult) and len(left.items) == 1:
+        item = NOTHING if left.items[0] == NONE else left.items[0]  # a place that is filled later
         times = as_size(right)
-        return NOTHING if times is None else Repeated(left.items[0], state.normal(times))
+        return Repeated(item, None if times is None else state.normal(times))
     if isinstance(left, Const) and isinstance(left.value, str):
         return texts.calculated(sign, left.value, right) or Unknown(run.key(node))
     unsure = isinstance(sign, _OF_MASKS) and (may_be_tensor(run, left) or may_be_tensor(run, right))

@@ -6,12 +6,13 @@ import ast
 from collections.abc import Sequence
 from functools import partial
 
+from mha_lint.model.common import joined
 from mha_lint.model.fuel import MAX_STATES
 from mha_lint.model.interpreter import assignment
 from mha_lint.model.interpreter.deciding import decide
 from mha_lint.model.interpreter.machine import Machine
 from mha_lint.model.keys import bound
-from mha_lint.model.values import NONE, NOTHING, Const, Repeated, State, Unknown, Value, joined, truth
+from mha_lint.model.values import NONE, NOTHING, Const, Repeated, State, Unknown, Value, truth
 from mha_lint.syntax import nodes
 from mha_lint.syntax.names import collect_small
 from mha_lint.syntax.nodes import TRIES, Block
@@ -31,15 +32,15 @@ def run_block(run: Machine, body: Block, states: list[State]) -> list[State]:
         for index, state in enumerate(states):
             if run.meter.widens and len(states) > index + 1:
                 run.meter.truncated = True
-                after += _run_statement(run, statement, joined(states[index:]))
+                after += _run_statement(run, statement, joined(states[index:], run.key(statement)))
                 break
             after += _run_statement(run, statement, state)
-        states = _distinct(run, after)
+        states = _distinct(run, after, statement)
     frame.read_later = outside
     return states
 
 
-def _distinct(run: Machine, states: list[State]) -> list[State]:
+def _distinct(run: Machine, states: list[State], behind: ast.stmt) -> list[State]:
     """The states that differ in what later code reads."""
     if len(states) < 2:
         return states
@@ -56,7 +57,7 @@ def _distinct(run: Machine, states: list[State]) -> list[State]:
             unique.append(state)
             all_known.append(known)
     if len(unique) > MAX_STATES:
-        unique = [*unique[: MAX_STATES - 1], joined(unique[MAX_STATES - 1 :])]
+        unique = [*unique[: MAX_STATES - 1], joined(unique[MAX_STATES - 1 :], run.key(behind))]
     return unique
 
 

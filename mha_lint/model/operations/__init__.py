@@ -7,6 +7,7 @@ by ``tests/model/test_exactness.py``.
 
 from mha_lint.model.operations.arguments import expanded
 from mha_lint.model.operations.op import Op, applied, computed, possible, told
+from mha_lint.model.operations.open import opened
 from mha_lint.model.operations.parts import unbound
 from mha_lint.model.operations.pointwise import elementwise
 from mha_lint.model.operations.products import fused, linear, mapped_roles, mixed
@@ -33,6 +34,7 @@ __all__ = [
     "mapped_roles",
     "merged",
     "mixed",
+    "opened",
     "permuted",
     "possible",
     "resized",

@@ -84,9 +84,24 @@ def unbind(call: Call) -> Value:
     return unbound(call, tensor, dim)
 
 
+def _taken(call: Call, tensor: Tensor, dim: int) -> tuple[Tensor, Size | None]:
+    """One part of a tensor along a dimension, and how many there are."""
+    if tensor.shape:
+        return without(tensor, dim % len(tensor.shape)), tensor.shape[dim]
+    key = item(call.interpreter.key(call.node), "part")
+    lead, suffix = tensor.lead, tensor.suffix
+    if lead is not None and 0 <= dim < len(lead.front):
+        front = lead.front[:dim] + lead.front[dim + 1 :]
+        return replace(tensor, lead=replace(lead, front=front), key=key, contiguous=False), lead.front[dim]
+    if lead is not None and -len(suffix) <= dim < 0 and len(suffix) > 1:
+        kept = suffix[:dim] + suffix[len(suffix) + dim + 1 :]
+        return replace(tensor, suffix=kept, key=key, contiguous=False), suffix[dim]
+    return Tensor(roles=tensor.roles, scale=tensor.scale), None
+
+
 def unbound(call: Call, tensor: Tensor, dim: int) -> Value:
-    part = without(tensor, dim % len(tensor.shape)) if tensor.shape else Tensor(roles=tensor.roles, scale=tensor.scale)
+    part, size = _taken(call, tensor, dim)
     part = replace(part, part=call.node)
-    count = tensor.shape[dim].constant if tensor.shape else None
+    count = None if size is None else size.constant
     call.interpreter.saw_unbind(call.node, tensor, dim, call.state.inference)
     return Sequence((part,) * count) if count is not None and 0 < count < 64 else Repeated(part)

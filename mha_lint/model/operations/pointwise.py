@@ -5,13 +5,13 @@ from __future__ import annotations
 import ast
 
 from mha_lint.model import layout
-from mha_lint.model.keys import dimension
 from mha_lint.model.layout import Answer, Shape, Strides
 from mha_lint.model.operations.devices import met
+from mha_lint.model.operations.open import opened
 from mha_lint.model.records import replace
 from mha_lint.model.run import Call, normal
 from mha_lint.model.scale import together
-from mha_lint.model.sizes import ONE, Size, equate, symbol
+from mha_lint.model.sizes import ONE, Size, equate
 from mha_lint.model.values import (
     NONE,
     NOTHING,
@@ -117,9 +117,7 @@ def _note_mask(call: Call, values: tuple[Value, ...]) -> None:
 
 def _like(tensor: Tensor) -> Tensor:
     """A tensor with the dimensions of one of unknown rank."""
-    if tensor.key is None:
-        return tensor
-    return replace(tensor, suffix=(symbol(dimension(tensor.key, -1)),), lead=tensor.key)
+    return opened(tensor, 1) or tensor
 
 
 def _meaning(tensors: list[Tensor], leading: Value) -> Tensor:

@@ -8,6 +8,7 @@ from mha_lint.model import layout
 from mha_lint.model.factors import of_size
 from mha_lint.model.layout import Answer, Shape, Strides
 from mha_lint.model.operations import equations
+from mha_lint.model.operations.open import contracted, leading
 from mha_lint.model.operations.pointwise import broadcast, of_two
 from mha_lint.model.records import replace
 from mha_lint.model.run import Call, normal
@@ -106,13 +107,23 @@ def multiplied(call: Call, left: Tensor, right: Tensor) -> Value:
         weighted(call, left, right, -1, -2)
     scale = _scale(call, left, right, left.last, roles) or _of_map(roles, left, right, right.last, left.last)
     if shape is None:
+        known = contracted(call, left, right)
         suffix = right.suffix[-1:] if "weights" in left.roles else ()
-        return Tensor(contiguous=True, key=key, suffix=suffix, roles=roles, inputs=inputs, scale=scale)
+        made = Tensor(suffix=suffix) if known is None else known
+        made = replace(made, contiguous=True, key=key, roles=roles, inputs=inputs, scale=scale)
+        return _of_heads(made, left, right)
     contiguous = len(shape) >= 2 and not (right.rank is not None and left.rank is not None and left.rank < right.rank)
     result = (fresh if contiguous else of_shape)(shape, roles=roles, inputs=inputs, scale=scale)
     if "context" in roles and len(shape) >= 3 and _of_projected(left, right):
         result = replace(result, batch=product(shape[:-2]), width=shape[width_at])
     return result
+
+
+def _of_heads(context: Tensor, left: Tensor, right: Tensor) -> Tensor:
+    """A context of unknown rank: the heads are among the dimensions that are told before its rows."""
+    if "context" not in context.roles or len(context.suffix) < 3 or not _of_projected(left, right):
+        return context
+    return replace(context, batch=product(context.suffix[:-2]), width=context.suffix[-1])
 
 
 def _scale(call: Call, left: Tensor, right: Tensor, width: Size | None, roles: frozenset[str]) -> Scale | None:
@@ -341,7 +352,9 @@ def attention(call: Call) -> Value:
     known = query.shape or value.shape
     if known is None:
         suffix = () if value.last is None else (value.last,)
-        return Tensor(key=call.interpreter.key(call.node), suffix=suffix, roles=frozenset({"context"}), inputs=inputs)
+        made = contracted(call, query, value) or Tensor(suffix=suffix)
+        made = replace(made, key=call.interpreter.key(call.node), roles=frozenset({"context"}), inputs=inputs)
+        return replace(made, batch=product(made.suffix[:-2]), width=made.last) if _holds_heads(made, value) else made
     width = value.shape[-1] if value.shape is not None else known[-1]
     rows = query.shape[-2] if query.shape is not None else call.fresh_size("rows")
     shape = (*known[:-2], rows, width)
@@ -349,6 +362,10 @@ def attention(call: Call) -> Value:
     if "projection" not in value.roles:
         return context
     return replace(context, batch=product(shape[:-2]), width=width)
+
+
+def _holds_heads(context: Tensor, value: Tensor) -> bool:
+    return len(context.suffix) > 2 and "projection" in value.roles
 
 
 _SCALES = ("softmax_scale", "sm_scale", "scaling", "scale")  # what fused attention calls the scale that it is given
@@ -395,7 +412,7 @@ def linear(call: Call, tensor: Tensor, width_in: Size | None, width_out: Size | 
     width_out = width_out if width_out is not None else call.fresh_size("width")
     scale = Scale(maps=frozenset({width_out, width_in or tensor.last or width_out}))
     if tensor.shape is None:
-        lead = tensor.lead if tensor.suffix else tensor.key
+        lead = tensor.lead if tensor.suffix else leading(tensor)
         suffix = (*tensor.suffix[:-1], width_out)
         return Tensor(
             contiguous=True,

@@ -14,11 +14,13 @@ from mha_lint.model.operations.arguments import (
     solve,
     target_sizes,
 )
+from mha_lint.model.operations.open import leading, moved, opened, swapped
 from mha_lint.model.records import replace
 from mha_lint.model.run import Call, normal
 from mha_lint.model.sizes import ONE, Size, constant, product, symbol
 from mha_lint.model.values import (
     NOTHING,
+    Lead,
     Leading,
     ShapeOf,
     Tensor,
@@ -74,7 +76,7 @@ def reshaped_open(call: Call, tensor: Tensor, target: Leading, *, copies: bool) 
     answer = Answer.ALWAYS if tensor.contiguous else Answer.UNKNOWN
     call.interpreter.saw_view(call.node, answer, tensor, (), copies=copies)
     tensor = replace(tensor, assumed=tensor.assumed or not tensor.contiguous)
-    same = target.key == (tensor.lead if tensor.suffix else tensor.key)
+    same = Lead(target.key) == (tensor.lead if tensor.suffix else leading(tensor))
     if sizes is None or not (same and tensor.shape is None):
         key = call.interpreter.key(call.node)
         roles, merge = tensor.roles, tensor.merge
@@ -83,16 +85,16 @@ def reshaped_open(call: Call, tensor: Tensor, target: Leading, *, copies: bool) 
         return Tensor(key=key, contiguous=known, assumed=tensor.assumed, roles=roles, merge=merge, scale=tensor.scale)
     width = tensor.suffix or (symbol(dimension(target.key, -1)),)
     suffix = solve(call, of_shape(width), sizes)
-    return replace(tensor, suffix=suffix, lead=target.key, key=call.interpreter.key(call.node), contiguous=known)
+    return replace(tensor, suffix=suffix, lead=Lead(target.key), key=call.interpreter.key(call.node), contiguous=known)
 
 
 def merged(call: Call, before: Tensor, after: Tensor) -> Tensor:
     """Mark ``after`` where it holds the heads of a multi-head context side by side in one dimension."""
-    if "context" not in before.roles or before.width is None or before.batch is None or after.shape is None:
+    if "context" not in before.roles or before.width is None or before.batch is None:
         return after
     width, batch = call.state.normal(before.width), call.state.normal(before.batch)
-    held = before.shape or ()
-    for size in after.shape:
+    held = before.shape or before.suffix
+    for size in after.shape or after.suffix:
         heads = size.divide(width)
         if heads is None or heads == ONE or size in held:
             continue
@@ -150,11 +152,14 @@ def flatten(call: Call) -> Value:
 def _flattened_open(call: Call, tensor: Tensor, start: int | None, end: int | None) -> Tensor:
     """The last dimensions of a tensor of unknown rank made one."""
     suffix, lead = tensor.suffix, tensor.lead
-    if start is not None and end == -1 and -len(suffix) <= start < 0:
-        suffix = (*suffix[:start], product(suffix[start:]))
+    known = opened(tensor, -start) if start is not None and end is not None and start < end < 0 else None
+    if known is not None and start is not None and end is not None:
+        after = len(known.suffix) + end + 1
+        suffix, lead = (*known.suffix[:start], product(known.suffix[start:after]), *known.suffix[after:]), known.lead
     else:
         suffix, lead = (), None
-    return replace(tensor, suffix=suffix, lead=lead, strides=None, key=call.interpreter.key(call.node))
+    result = replace(tensor, suffix=suffix, lead=lead, strides=None, key=call.interpreter.key(call.node))
+    return result if known is None else merged(call, known, result)
 
 
 def unflatten(call: Call) -> Value:
@@ -166,17 +171,22 @@ def unflatten(call: Call) -> Value:
     if tensor is None or dim is None or sizes is None:
         return NOTHING
     if tensor.shape is None:
-        if dim != -1:
-            return Tensor(key=call.interpreter.key(call.node), roles=tensor.roles, contiguous=tensor.contiguous)
-        split = solve(call, of_shape((tensor.last or call.fresh_size("c"),)), sizes)
-        lead = tensor.lead if tensor.suffix else tensor.key
-        known = tensor.contiguous or tensor.given
-        tensor = replace(tensor, assumed=tensor.assumed or not tensor.contiguous)
-        suffix = (*tensor.suffix[:-1], *split)
-        return replace(tensor, key=call.interpreter.key(call.node), suffix=suffix, lead=lead, contiguous=known)
+        return _unflattened_open(call, tensor, dim, sizes)
     dim %= len(tensor.shape)
     inner = solve(call, of_shape((tensor.shape[dim],)), sizes)
     return reshaped(call, tensor, [*tensor.shape[:dim], *inner, *tensor.shape[dim + 1 :]], copies=True)
+
+
+def _unflattened_open(call: Call, tensor: Tensor, dim: int, sizes: list[Size | None]) -> Tensor:
+    """One of the last dimensions of a tensor of unknown rank made several."""
+    key = call.interpreter.key(call.node)
+    known = opened(tensor, -dim) if dim < 0 else None
+    if known is None or known.lead is None:
+        return Tensor(key=key, roles=tensor.roles, contiguous=tensor.contiguous)
+    split = solve(call, of_shape((known.suffix[dim],)), sizes)
+    suffix = (*known.suffix[:dim], *split, *known.suffix[len(known.suffix) + dim + 1 :])
+    lies = tensor.contiguous or tensor.given
+    return replace(known, key=key, suffix=suffix, contiguous=lies, assumed=tensor.assumed or not tensor.contiguous)
 
 
 def permuted(call: Call, tensor: Tensor, order: list[int]) -> Tensor:
@@ -207,11 +217,9 @@ def transpose(call: Call) -> Value:
             shape = (call.fresh_size("b"), call.fresh_size("t"), *tensor.suffix)
             tensor = (fresh if tensor.contiguous else of_shape)(shape, roles=tensor.roles, scale=tensor.scale)
     if tensor.shape is None and first is not None and second is not None:
-        suffix = list(tensor.suffix)
-        if -len(suffix) <= min(first, second) and max(first, second) < 0:
-            suffix[first], suffix[second] = suffix[second], suffix[first]
-            key = call.interpreter.key(call.node)
-            return replace(tensor, suffix=tuple(suffix), contiguous=False, key=key)
+        result = swapped(call, tensor, first, second)
+        if result is not None:
+            return result
     if tensor.shape is None and first is not None and second is not None and tensor.normalised is not None:
         moved = permuted(call, tensor, [])  # from the end, dimensions are known without the rank
         if first < 0 and second < 0:
@@ -243,18 +251,23 @@ def permute(call: Call) -> Value:
 def movedim(call: Call) -> Value:
     tensor, source, target = call.tensor(), call.integer(1, "source"), call.integer(2, "destination")
     if tensor is None or tensor.shape is None or source is None or target is None:
-        return NOTHING if tensor is None else permuted(call, tensor, [])
+        return NOTHING if tensor is None else _moved_open(call, tensor, source, target)
     rank = len(tensor.shape)
     order = [dim for dim in range(rank) if dim != source % rank]
     order.insert(target % rank, source % rank)
     return permuted(call, tensor, order)
 
 
+def _moved_open(call: Call, tensor: Tensor, source: int | None, target: int | None) -> Tensor:
+    found = None if source is None or target is None else moved(call, tensor, source, target)
+    return permuted(call, tensor, []) if found is None else found
+
+
 def matrix_transpose(call: Call) -> Value:
     """``.mT`` and ``.t()``: the last two dimensions change places."""
     tensor = call.tensor()
     if tensor is None or tensor.shape is None:
-        return NOTHING if tensor is None else permuted(call, tensor, [])
+        return NOTHING if tensor is None else swapped(call, tensor, -2, -1) or permuted(call, tensor, [])
     order = list(range(len(tensor.shape)))
     return permuted(call, tensor, [*order[:-2], *order[-2:][::-1]])
 
