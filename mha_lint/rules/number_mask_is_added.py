@@ -102,7 +102,7 @@ class NumberMaskIsAdded(Rule):
     def check(self, model: FileModel, places: Places) -> Iterator[Hit[Added]]:
         attends = softmaxed(model.operations)
         for node, seen in model.operations.items():
-            if seen[0].name == "add" and node in attends and any(map(_adds_a_mask, seen)):
+            if seen[0].name == "add" and node in attends and all(map(_adds_a_mask, seen)):
                 what = "scores are added a mask of yes and no: a 1 makes a key more likely, and masks nothing"
                 yield Hit(node, node, what, seen[0].symbol, evidence=Added(node, None))
             if not isinstance(node, ast.Call) or seen[0].name not in _ARGUMENTS:

@@ -154,7 +154,9 @@ def outcomes_of(
 ) -> Outcomes:
     """The outcomes of a call, one for each way that it returns; those with the same arguments are remembered."""
     origins = [value.origin for value in state.variables.values() if isinstance(value, Tensor)]
-    known = run.called.setdefault((node, caller, run.stack.method, run.stack.caught > 0), [])
+    leaves = run.homes.leaves(node)
+    place = None if leaves else (caller, run.stack.method)  # what is seen in other modules is told to nobody
+    known = run.called.setdefault((node, place, run.stack.caught > 0), [])
     outcomes = next((given for before, origin, given in known if origin == origins and before == state), None)
     if outcomes is None:
         if run.meter.widens:
@@ -162,7 +164,6 @@ def outcomes_of(
             return [(state, NOTHING)]
         before, steps = state.copy(), run.meter.steps
         body = partial(run_function, run, node, state, named=named, caller=caller)
-        leaves = run.homes.leaves(node)
         outcomes = _abroad(run, node, body, before, limit) if leaves else _within(run, limit, body, before)
         if run.meter.steps - steps < WORTH_REMEMBERING:
             return outcomes

@@ -21,6 +21,7 @@ class Homes:
         self.abroad: set[ast.AST] = set()
         self._of = {} if main.program is None else main.program.owners
         self.too_long: set[ast.AST] = set()  # functions of other modules that took too many steps
+        self._symbols: dict[ast.AST, str] = {}
         self._made: dict[ast.AST, ModuleNames] = {}  # functions that code of other modules makes
 
     def enter(self, node: ast.AST) -> ModuleNames:
@@ -38,6 +39,12 @@ class Homes:
 
     def symbol(self, node: ast.AST) -> str:
         """``module:Class.method`` of a function of another module: no function that is linted is called so."""
+        found = self._symbols.get(node)
+        if found is None:
+            found = self._symbols[node] = self._symbol(node)
+        return found
+
+    def _symbol(self, node: ast.AST) -> str:
         owner = self._of.get(node)
         if owner is None or owner.home is self.main:
             return ""
