@@ -64,7 +64,7 @@ def test_every_example_is_listed_here() -> None:
 
 @pytest.mark.parametrize("name", SHOWN)
 def test_example_shows_its_smells_among_clean_code(name: str) -> None:
-    findings = lint(read_source(EXAMPLES / name), Settings())
+    findings = lint(read_source(EXAMPLES / name), Settings()).findings
     assert [(finding.code, finding.symbol.split(".")[0]) for finding in findings] == SHOWN[name]
 
 

@@ -323,7 +323,7 @@ def test_fixing_in_earnest_leaves_no_import_unused(tmp_path: Path) -> None:
     source = decode(path, path.read_bytes())
     settings = Settings(unsafe_fixes=True)
     with Validator(devices=("cpu",)) as validator:
-        result = fix_source(source, lint(source, settings), settings, validator)
+        result = fix_source(source, list(lint(source, settings).findings), settings, validator)
     assert [finding.code for finding in result.fixed] == ["MHA104", "MHA104"]
     assert result.text.startswith("import torch\n")
 
@@ -649,7 +649,7 @@ def test_where_the_tokens_come_first_the_fix_keeps_them_first_and_is_validated(
     path.write_text(before)
     source, settings = decode(path, path.read_bytes()), Settings(select=(code,), unsafe_fixes=True)
     with Validator(devices=("cpu",)) as validator:
-        result = fix_source(source, lint(source, settings), settings, validator)
+        result = fix_source(source, list(lint(source, settings).findings), settings, validator)
     assert result.text == after
     assert [finding.verdict and finding.verdict.verdict for finding in result.fixed] == ["validated"]
     namespace: dict[str, Any] = {}
