@@ -580,7 +580,9 @@ def test_a_scale_of_the_same_name_in_another_class_does_not_matter() -> None:
 
 
 def test_a_fix_where_a_scale_is_used_leaves_no_dead_wrong_one() -> None:
-    for path in (CORPUS / "scale").glob("*.py"):
+    files = [path for path in (CORPUS / "scale").glob("*.py") if "# fix: none" not in path.read_text()]
+    assert len(files) > 5
+    for path in files:
         after = fixed(path.read_text(), "MHA104")
         attributes = {node.attr for node in ast.walk(ast.parse(after)) if isinstance(node, ast.Attribute)}
         for name in attributes & {"scale", "scaling"}:

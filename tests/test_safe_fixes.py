@@ -66,7 +66,7 @@ def safe() -> list[tuple[CorpusFile, Finding]]:
     pairs: list[tuple[CorpusFile, Finding]] = []
     for file in FILES:
         settings = Settings(extend_select=file.notes("select"))
-        found = lint(decode(file.path, file.text.encode()), settings).findings
+        found = list(lint(decode(file.path, file.text.encode()), settings).findings)
         found.sort(key=lambda finding: finding.code)
         pairs += [(file, each) for each in found if each.fix is not None and each.fix.applicability == "safe"]
     return pairs

@@ -34,7 +34,7 @@ MOVED = "The tensor is moved, by `.to(…)`, `type_as`, `.cuda()`, on every path
 INDEXED = "The tensor has no dimension, or the code only indexes with it or copies from it"
 OWN_MOVE = "the class has a `to`, `cuda` or `_apply` of its own"
 MASKED_OTHERWISE = "Scores that are filled with 0 were masked in another way as well, on every path through the code"
-NUMBERS_UNKNOWN = "The numbers in it are not known to be 0 and 1: a mask that is given, a learned bias"
+NUMBERS_UNKNOWN = "The numbers in it are not known to be 0 and 1: a mask that is given"
 
 REASONS: dict[str, tuple[str, ...]] = {
     "MHA101": (ONE_TOKEN_OR_HEAD,),
