@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 def fix(hit: Hit[Ungated], context: Context) -> Fix | str:
     """One edit, at the rate of the attention or at the ``training`` of the dropout."""
     evidence = hit.evidence
+    if isinstance(evidence.call.func, ast.Call):
+        return "a layer that is made in each call is never in eval mode: make it in the constructor, and call that one"
     owner = _module_around(evidence.call, context)
     if owner is None:
         return "it is not in a method of a module, where `self.training` could be asked for: let the caller hand it in"

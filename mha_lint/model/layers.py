@@ -33,9 +33,9 @@ from mha_lint.syntax.nodes import argument, last_name
 from mha_lint.syntax.words import names_said
 from mha_lint.vocabulary import KEEPS_MEANING, KEYS, MAPS, PROJECTS, ROTATES, SETS_UP, WRAPS, is_said
 
-_ELEMENTWISE = frozenset(
-    "ReLU GELU SiLU Sigmoid Tanh ReLU6 LeakyReLU ELU Mish Hardswish Softplus QuickGELU "
-    "Dropout Dropout1d Dropout2d Dropout3d AlphaDropout".split()
+_DROPOUTS = frozenset("Dropout Dropout1d Dropout2d Dropout3d AlphaDropout".split())
+_ELEMENTWISE = _DROPOUTS | frozenset(
+    "ReLU GELU SiLU Sigmoid Tanh ReLU6 LeakyReLU ELU Mish Hardswish Softplus QuickGELU".split()
 )
 _NORMS = frozenset(
     "LayerNorm RMSNorm GroupNorm BatchNorm1d BatchNorm2d BatchNorm3d InstanceNorm1d InstanceNorm2d".split()
@@ -99,7 +99,11 @@ def apply(interpreter: Run, layer: Layer, call: Call) -> Value:
     if layer.kind in _CONVOLUTIONS:
         return replace(_convolution(call, tensor, layer), homes=tensor.homes)
     if layer.kind in _ELEMENTWISE:
-        return operations.elementwise(call, tensor)
+        same = operations.elementwise(call, tensor)
+        function = call.node.func if isinstance(call.node, ast.Call) else None
+        if layer.kind in _DROPOUTS and isinstance(function, ast.Call) and function is layer.node:
+            _saw_made_anew(interpreter, function, replace(call, args=(tensor,), keywords={}), same)
+        return same
     if layer.kind == "LayerNorm":
         return operations.OPERATIONS["layer_norm"](replace(call, args=(tensor,)))
     if layer.kind in _NORMS:
@@ -124,6 +128,13 @@ def apply(interpreter: Run, layer: Layer, call: Call) -> Value:
             return einops_api.rearrange(replace(call, args=(tensor, pattern), keywords=keywords))
         case _:
             return NOTHING
+
+
+def _saw_made_anew(run: Run, made: ast.Call, call: Call, result: Value) -> None:
+    """``nn.Dropout(p)(weights)``: a layer that is made in each call is always in train mode."""
+    rate = argument(made, 0, "p")
+    args = call.args if rate is None else (*call.args, run.evaluate(rate, call.state))
+    run.saw_operation("dropout", replace(call, args=args), result)
 
 
 def _computed(call: Call) -> Tensor | None:

@@ -218,7 +218,8 @@ def _filling(
     run = call.interpreter
     numbers = number_of(value, run)
     if isinstance(filled, Tensor) and "weights" in filled.roles:
-        return {Masking("zero", call.node)} if numbers == ZERO and _marks_keys(where, written, run) else set()
+        hides = numbers is not None and all(number <= 0 for number in numbers)  # a softmax gives none below 0
+        return {Masking("zero", call.node)} if hides and _marks_keys(where, written, run) else set()
     if numbers == ZERO and not _marks_keys(where, written, run):
         numbers = None
     about_mask = isinstance(filled, Tensor) and filled.mask is not None

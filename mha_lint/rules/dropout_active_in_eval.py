@@ -44,7 +44,7 @@ class DropoutActiveInEval(Rule):
 
     Flags dropout of an attention that is not switched off in eval mode: `scaled_dot_product_attention` with a
     `dropout_p` that no `self.training` gates, and `F.dropout` of scores, weights or their context with no `training=`,
-    or with `training=True`.
+    or with `training=True`. A layer that is made in each call, `nn.Dropout(self.p)(w)`, is in train mode as well.
 
     ## Why it matters
 
@@ -70,7 +70,8 @@ class DropoutActiveInEval(Rule):
 
     Asks `self.training`. It is *unsafe* because the module computes something else afterwards, in eval mode, on
     purpose. Relation *corrected*: before, two calls in eval mode differ; after, they agree; in train mode both compute
-    the same from the same seed. Outside of the methods of a module there is no `self.training` to ask for.
+    the same from the same seed. Outside of the methods of a module there is no `self.training` to ask for. A layer that
+    is made in each call has no fix: it belongs into the constructor.
 
     ## When it stays silent
 
@@ -126,6 +127,8 @@ class DropoutActiveInEval(Rule):
                 flag = argument(node, 2, "training", "train")
                 first = flag or node.func
                 what = "dropout with `training` always True" if flag else "dropout that is not told the mode"
+                if isinstance(node.func, ast.Call):
+                    rate, first, what = None, node.func, "dropout by a layer that is made anew in each call"
             last = first if attends and rate is not None else node
             message = f"{what}: it drops in eval mode as well"
             yield Hit(first, last, message, seen[0].symbol, evidence=Ungated(node, rate, attends))
@@ -213,6 +216,8 @@ def _of_torch(node: ast.Call, model: FileModel, places: Places) -> bool:
     match node.func:
         case ast.Name():
             return True
+        case ast.Call(func=layer):  # ``nn.Dropout(p)(weights)``
+            return (model.names.qualify(layer) or "").startswith("torch.")
         case ast.Attribute(value=ast.Name(id=owner)) if _is_receiver(owner, node, places):
             return True
         case _:
