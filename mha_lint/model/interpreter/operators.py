@@ -12,6 +12,7 @@ from mha_lint.model.fuel import MAX_ITEMS
 from mha_lint.model.interpreter import texts
 from mha_lint.model.interpreter.deciding import decide
 from mha_lint.model.interpreter.numbers import either, factor_of, may_be_tensor
+from mha_lint.model.keys import Kind, attribute
 from mha_lint.model.operations import OPERATIONS
 from mha_lint.model.records import replace
 from mha_lint.model.run import Call, Run
@@ -190,6 +191,9 @@ def _unary(run: Run, node: ast.UnaryOp, value: Value, state: State) -> Value:
                 return Int(-value.size)
             if isinstance(value, Tensor):
                 return operations.elementwise(Call(run, state, node, (value,), {}), value)
+            smallest = _smallest(value)
+            if smallest is not None:
+                return smallest
             if may_be_tensor(run, value):
                 return either(run, node, -(as_size(value) or ZERO), state) if as_size(value) else NOTHING
             factor = factor_of(value, state)
@@ -199,6 +203,13 @@ def _unary(run: Run, node: ast.UnaryOp, value: Value, state: State) -> Value:
             return Unknown(run.key(node)) if known is None else Const(not known)
         case _:
             return value
+
+
+def _smallest(value: Value) -> Unknown | None:
+    """``-torch.finfo(dtype).max`` is ``torch.finfo(dtype).min``."""
+    key = value.key if isinstance(value, Unknown) else None
+    largest = key is not None and key.kind is Kind.ATTRIBUTE and key.names[-1] == "max" and key.of_result
+    return Unknown(attribute(key.owner, "min")) if largest and key is not None and key.owner is not None else None
 
 
 def boolean_operation(run: Run, node: ast.BoolOp, state: State) -> Value:

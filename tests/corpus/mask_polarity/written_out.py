@@ -3,6 +3,7 @@
 # run: InPlace(32, 4)(torch.randn(2, 5, 32))
 # run: Swapped(32, 4)(torch.randn(2, 5, 32))
 # run: FromNumpy(32, 4)(torch.randn(2, 5, 32))
+# run: Largest(32, 4)(torch.randn(2, 5, 32))
 # fix: unsafe
 """Attention written out, whose masks are the wrong way round."""
 import numpy as np
@@ -67,4 +68,13 @@ class FromNumpy(Base):
         t = x.shape[1]
         future = torch.from_numpy(np.triu(np.ones((1, t, t)), k=1).astype("uint8")).to(x.device)
         scores = scores.masked_fill(future == 0, float("-inf"))  # expect: MHA106
+        return self.attend(scores, v)
+
+
+class Largest(Base):
+    def forward(self, x):
+        scores, v = self.scored(x)
+        hidden = -torch.finfo(scores.dtype).max
+        past = torch.ones(scores.shape[-2:], dtype=torch.bool, device=x.device).tril()
+        scores = scores.masked_fill(past, hidden)  # expect: MHA106
         return self.attend(scores, v)
