@@ -245,7 +245,7 @@ def test_dropouts_that_are_zero_by_default_are_tried_at_work(check: Check) -> No
 @pytest.mark.slow
 def test_what_a_module_does_at_random_is_no_difference(check: Check) -> None:
     import_time = "__import__('time').perf_counter_ns()"
-    source = PLAIN.replace(SPLIT, f"{SPLIT}; v = v * (1 + 1e-3 * ({import_time} % 7)) if B == 9 else v")
+    source = PLAIN.replace(SPLIT, f"{SPLIT}; v = v * (1 + 1e-5 * ({import_time} % 9973)) if B == 9 else v")
     verdict = check(source, "attn.softmax(dim=-1)", "nn.functional.softmax(attn, -1)", SYMBOL)
     assert verdict.verdict == "validated", verdict.reason
 
