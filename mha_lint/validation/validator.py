@@ -302,7 +302,7 @@ class Validator:
             return _Lane(ours, file)
 
     def _last_words(self) -> str:
-        """How the server ended and the last line that it printed, in brackets; "" where there is neither."""
+        """Return how the server ended and the last line that it printed, in brackets; "" where there is neither."""
         said: list[str] = []
         if self._server is not None:
             with contextlib.suppress(subprocess.TimeoutExpired):

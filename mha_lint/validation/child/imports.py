@@ -154,7 +154,7 @@ Way = Literal["lazily", "after the root", "after all", "with annotations unread"
 
 
 def ways(place: Place) -> tuple[Way, ...]:
-    """How the enclosing packages of a file may be imported, in the order of what to try."""
+    """Return the ways to import the enclosing packages of a file, in the order to try them."""
     if not place.packages:
         return ("lazily",)
     if len(place.packages) == 1:

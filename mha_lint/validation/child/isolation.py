@@ -1,4 +1,4 @@
-"""What a child may not do while it runs the user's code. Guards against accidents, not against adversaries."""
+"""Limit what a child may do while it runs the user's code. The limits guard against accidents, not adversaries."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ _SOCKETS_AND_SIGNALS = 0b11  # abstract Unix sockets and signals, with version 6
 
 
 class _Ruleset(ctypes.Structure):
-    """What is refused unless a rule allows it; an older kernel knows the first fields alone."""
+    """List the kinds of access refused unless a rule allows them; an older kernel knows the first fields alone."""
 
     _fields_ = [
         ("handled_access_fs", ctypes.c_uint64),

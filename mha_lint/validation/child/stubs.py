@@ -76,7 +76,7 @@ _OF_FUNCTIONS = frozenset(
 
 
 class StubBase:
-    """What a class inherits that names a stand-in as its base; no instance of it can be made."""
+    """Replace a stand-in that a class names as its base; no instance of the class can be made."""
 
     _stub_name = "a package"
 
@@ -90,7 +90,7 @@ class StubBase:
 
 
 class StubMeta(type):
-    """What a metaclass inherits that names a stand-in as its base; of its classes no instance can be made."""
+    """Replace a stand-in that a metaclass names as its base; no instance of its classes can be made."""
 
     _stub_name = "a package"
 

@@ -67,7 +67,7 @@ def earliest() -> Snapshot:
 
 
 def replaced(earlier: Snapshot) -> str:
-    """What is no longer what it was in ``earlier``, such as "torch.equal"; "" where all is. Additions are harmless."""
+    """Name the first thing changed since ``earlier``, such as "torch.equal"; else return "". Additions are harmless."""
     for title, owner, names in earlier:
         now = sys.modules if title == "sys.modules" else _attributes(owner)
         for name, value in names.items():
@@ -90,7 +90,7 @@ def _is_relied_on(title: str, name: str, value: Any) -> bool:
 
 
 def _attributes(owner: Any) -> dict[str, Any]:
-    """What looking up a name finds: for a class, what it inherits too, which an addition would hide."""
+    """Return what looking up a name finds: for a class, what it inherits too, which an addition would hide."""
     if not isinstance(owner, type):
         own: dict[str, Any] = vars(owner)
         return own

@@ -23,7 +23,7 @@ def make_deterministic() -> None:
 
 
 def _pairs() -> list[tuple[Callable[[], Any], Callable[[Any], object]]]:
-    """How each setting is read and written."""
+    """Return the functions that read and write each setting."""
     import torch  # the server imports this file before it knows that torch is there
 
     anything: Any = torch

@@ -63,7 +63,7 @@ def watch(folder: str) -> None:
 
 
 def found() -> tuple[Dependency, ...]:
-    """What was noted so far."""
+    """Return the dependencies that were noted so far."""
     return tuple(_found.values())
 
 

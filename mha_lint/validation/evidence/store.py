@@ -24,7 +24,7 @@ class Evidence:
 
 
 def key(job: Job, environment: Environment) -> str:
-    """What the outcome depends on, hashed: both texts, the claim, the interpreter, torch, the hardware, this tool."""
+    """Hash what the outcome depends on: both texts, the claim, the interpreter, torch, the hardware, this tool."""
     facts = {
         "job": job,
         "python": environment.python,

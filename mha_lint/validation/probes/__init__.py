@@ -59,7 +59,7 @@ def observe(
 
 
 def _followed(subject: Subject) -> Seen | None:
-    """What one call does, step by step; None where it does not run while it is watched."""
+    """Trace one call, step by step; return None where it does not run while it is watched."""
     try:
         return traced(subject)
     except (Exception, StubTouched):  # some kernels and some subclasses of Tensor can't be watched

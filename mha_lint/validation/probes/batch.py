@@ -76,7 +76,7 @@ def _worst(subject: Subject, output: torch.Tensor, dim: int, group: dict[str, to
 
 
 def _together(subject: Subject, seen: Seen | None, size: int) -> str:
-    """What says that entries of the batch are meant to meet; "" where nothing does."""
+    """Return a sign that entries of the batch are meant to meet; "" where there is none."""
     names = [name for name, value in subject.inputs.items() if value is not None]
     for part in subject.owner.modules() if subject.owner is not None else ():
         names += [name for name, value in vars(part).items() if isinstance(value, int) and value > 1]

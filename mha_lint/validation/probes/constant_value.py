@@ -34,7 +34,7 @@ def observe(subject: Subject, seen: Seen | None, insist: bool) -> Observation:
 
 
 def _off(applied: Applied) -> tuple[tuple[float, int] | None, int]:
-    """How far the farthest sum is from one and its place, if beyond rounding; and how many rows were looked at.
+    """Return the distance of the farthest sum from one and its place, None if within rounding, and the number of rows.
 
     Weights that add up to one are each off by half a unit in the last place at most where they were rounded, and the
     softmax's own sum by about the root of its length.

@@ -48,7 +48,7 @@ def _sequences(subject: Subject) -> dict[str, tuple[int, ...]]:
 
 
 def _apart(subject: Subject, axis: Axis) -> torch.Tensor:
-    """How far each token of the output is from the first, once all tokens that go in are alike."""
+    """Return the distance of each token of the output from the first, once all tokens that go in are alike."""
     alike = {n: _alike(subject.tensors[n], dims) for n, dims in (_sequences(subject) | axis.dims).items()}
     output = subject.with_inputs(alike).run()
     if not bool(torch.isfinite(output).all()):

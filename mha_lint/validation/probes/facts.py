@@ -1,4 +1,4 @@
-"""What is known of the tensors of one call, and what the call was seen to do."""
+"""Define what is known of the tensors of one call, and what the call was seen to do."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Weights:
 
 @dataclass(frozen=True, slots=True)
 class Fact:
-    """What is known of a tensor."""
+    """Hold what is known of a tensor."""
 
     sources: frozenset[str] = frozenset()  # the inputs that took part in it
     learned: bool = False  # a parameter took part
@@ -59,7 +59,7 @@ class Applied:
 
 @dataclass(slots=True)
 class Seen:
-    """What one call did. ``softmaxes`` are the scores that each softmax of scores got."""
+    """Record what one call did. ``softmaxes`` are the scores that each softmax of scores got."""
 
     applied: list[Applied] = field(default_factory=list)
     softmaxes: list[Scores] = field(default_factory=list)
@@ -72,5 +72,5 @@ class Seen:
 
     @property
     def lengths(self) -> frozenset[int]:
-        """How many queries, or keys, any weights are for."""
+        """Return the numbers of queries and of keys that any weights are for."""
         return frozenset(size for each in self.applied for size in (each.queries, each.keys)) | self.sides

@@ -1,4 +1,4 @@
-"""What a tensor says as a mask: triangular, or a switch of zeros and ones."""
+"""Read a tensor as a mask: triangular, or a switch of zeros and ones."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def is_triangular(value: object) -> bool:
 
 
 def _readings(matrix: torch.Tensor) -> list[torch.Tensor]:
-    """What a mask may say: itself where it is boolean; hugely negative, or zero, where it is a number."""
+    """Return what a mask may say: itself where it is boolean; hugely negative, or zero, where it is a number."""
     if matrix.dtype == torch.bool:
         return [matrix]
     if not matrix.is_floating_point():

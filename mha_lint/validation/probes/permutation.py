@@ -159,7 +159,7 @@ def _permuted(value: torch.Tensor, dims: tuple[int, ...], order: torch.Tensor) -
 
 
 def _positions(subject: Subject, seen: Seen | None, axis: Axis, tokens: set[str]) -> str:
-    """What says that places in the sequence, or the batch, are meant to matter; "" where nothing does."""
+    """Return a sign that places in the sequence, or the batch, may be meant to matter; "" where there is none."""
     if seen is None or not seen.applied:
         return "it can't be seen whether places matter: no weights were seen"
     if seen.placed:

@@ -39,7 +39,7 @@ class NoInputs(Exception):
 
 
 def probe(asked: Probing, devices: Mapping[str, str], deadline: float, tell: Callable[[str], None]) -> Probed:
-    """What is seen of ``asked``; where it can't be built and called, the reason."""
+    """Return what the probes see of ``asked``; where it can't be built and called, the reason."""
     torch_settings.make_deterministic()
     tell("the import of the file")
     try:
@@ -84,7 +84,7 @@ def _found(search: harness.Search, asked: Probing) -> Setup | None:
 def _observed(
     loaded: imports.Loaded, setup: Setup, device: str, deadline: float
 ) -> tuple[tuple[Observation, ...], tuple[str, ...]]:
-    """What each probe sees on one device; parameters are drawn anew, so that gates that start at zero hide nothing."""
+    """Run each probe on one device. Parameters are drawn anew, so that gates that start at zero hide nothing."""
     own = targets.instantiate(setup.target, setup.plan, loaded.module, seed=7)
     materialise(own, setup, as_it_is)
     own.eval()

@@ -104,7 +104,7 @@ def _why_not(run: list[tuple[Scores, float]]) -> str:
 
 
 def _meant(subject: Subject, variance: float, width: int, seen: Seen) -> str:
-    """What explains another variance; "" where nothing does."""
+    """Return what explains another variance; "" where nothing does."""
     counts = {count for value in subject.tensors.values() for count in _token_counts(value)}
     batches = {value.shape[0] for value in subject.tensors.values() if value.dim()}
     sides = {side for each in seen.applied for side in (each.queries, each.keys)}
@@ -123,7 +123,7 @@ def _meant(subject: Subject, variance: float, width: int, seen: Seen) -> str:
 
 
 def _token_counts(value: torch.Tensor) -> list[int]:
-    """How many tokens a sequence (b, t, c) or an image (b, c, H, W) or (b, H, W, c) has."""
+    """Return the numbers of tokens that a sequence (b, t, c) or an image (b, c, H, W) or (b, H, W, c) may have."""
     if value.dim() == 4:
         return [math.prod(value.shape[2:]), math.prod(value.shape[1:3])]
     return [value.shape[1]] if value.dim() == 3 else []

@@ -43,7 +43,7 @@ def rounding(value: torch.Tensor) -> float:
 
 
 def axes(subject: Subject, output: torch.Tensor, seen: Seen | None) -> list[Axis]:
-    """What may be the tokens, the likeliest first: inputs and output have as many of them.
+    """Return the axes that may be the tokens, the likeliest first: inputs and output have as many of them.
 
     Where it was seen how many queries there are, what comes out are as many.
     """

@@ -152,7 +152,7 @@ def cloned(value: Any) -> Any:
 
 
 class State:
-    """What a call may change in a module: attributes, the contents of containers, tensors, gradients."""
+    """Keep what a call may change in a module: attributes, the contents of containers, tensors, gradients."""
 
     def __init__(self, owner: torch.nn.Module | None) -> None:
         self._known: set[int] = set()

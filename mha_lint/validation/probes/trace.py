@@ -76,7 +76,7 @@ class Trace(Watching):
         self._facts[id(value)] = value, fact
 
     def _spread(self, written: torch.Tensor) -> None:
-        """What is written into a view is written into what it is a view of."""
+        """Add what is known of a view that was written into to what is known of its base."""
         base = written._base
         if base is not None:
             fact, own = self.fact(written), self.fact(base)
@@ -378,7 +378,7 @@ class Trace(Watching):
 
 
 def _mixed(result: Fact, facts: Sequence[Fact], marks: frozenset[str]) -> Fact:
-    """What a product with a parameter makes of scores or weights: talking heads."""
+    """Return what is known of the product of scores or weights with a parameter: talking heads."""
     for fact in facts:
         if fact.weights is not None:
             return replace(result, weights=replace(fact.weights, marks=fact.weights.marks | marks))
@@ -409,7 +409,7 @@ def _tensors(values: tuple[Any, ...]) -> list[torch.Tensor]:
 
 
 def traced(subject: Subject, generator: torch.Generator | None = None) -> Seen:
-    """What one call does; whatever it raises passes through."""
+    """Run one call and return what it was seen to do; whatever it raises passes through."""
     arguments = subject.fresh()
     trace = Trace(subject, arguments, generator)
     try:

@@ -1,1 +1,1 @@
-"""What each relation asks of before and after."""
+"""Define what each relation asks of before and after."""

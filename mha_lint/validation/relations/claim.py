@@ -1,4 +1,4 @@
-"""What the engine asks of a relation: each of the four claims something else of before and after."""
+"""Define what the engine asks of a relation: each of the four claims something else of before and after."""
 
 from __future__ import annotations
 

@@ -74,7 +74,7 @@ class Corrected:
         return as_it_is()
 
     def further(self, search: Search, setups: list[Setup]) -> list[Setup]:
-        """What reaches the lines that are left in train mode alone."""
+        """Return at most one setup that reaches, in train mode, wanted lines that the other setups do not."""
         missing = search.wanted.difference(*(setup.covered for setup in setups))
         return [setup for setup in search.trained if setup.covered & missing][:1]
 
@@ -256,7 +256,7 @@ def _is_one_token(setup: Setup, assignment: Assignment) -> bool:
 
 
 def _defaults(thing: Any) -> dict[str, Any]:
-    """What a class or function is called with where nothing is given; nothing where it does not say."""
+    """Return the defaults of the parameters of a class or function, by name; nothing where it has no signature."""
     with contextlib.suppress(ValueError, TypeError):
         return {name: each.default for name, each in inspect.signature(thing).parameters.items()}
     return {}

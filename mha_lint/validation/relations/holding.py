@@ -1,4 +1,4 @@
-"""What must hold between before and after: values under a view that was copied, and what may be gained."""
+"""Check what must hold between before and after: values under a view that was copied, and what may be gained."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def _containing(row: int, statements: frozenset[Statement]) -> Statement | None:
 
 @dataclass(slots=True)
 class Copies:
-    """What was copied under :func:`copied_views`: each receiver, its version at that moment, and its copy."""
+    """Record what was copied under :func:`copied_views`: each receiver, its version at that moment, and its copy."""
 
     made: list[tuple[Any, int, Any]] = field(default_factory=list)
 

@@ -94,7 +94,7 @@ class Oracle:
         return f"after equals before with {_in_words(min(kept, key=_order))}", ""
 
     def shortcoming(self) -> str:
-        """What a verdict has to say of its trials: that some, or all, were not held against an oracle."""
+        """Return what a verdict must say of its trials: that some, or all, were not held against an oracle; else ""."""
         if not self._unheld:
             return ""
         return UNHELD if not self._held else f"{UNHELD} in {self._unheld} of {self._held + self._unheld} trials"
@@ -318,7 +318,7 @@ def _near(quick: trial.Seen, after: trial.Seen) -> bool:
 
 
 def _by_kind(seen: trial.Seen) -> list[list[tuple[str, Any]]]:
-    """What arithmetic leaves behind: outputs, gradients, and buffers with inputs."""
+    """Return what arithmetic leaves behind: outputs, gradients, and buffers with inputs."""
     states = ("random state", "Python's random state", "CUDA random state")
     return [seen.outputs, seen.gradients, [item for item in seen.effects if item[0] not in states]]
 

@@ -1,4 +1,4 @@
-"""What a new projection does with weights other than the identity: W · (what the result was) + b, applied once.
+"""Check a new projection with weights other than the identity: it gives W · (what the result was) + b, applied once.
 
 Gradients go back the same way: those of before, for cotangents that are put through W.
 

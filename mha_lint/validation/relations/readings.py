@@ -1,4 +1,4 @@
-"""What a call at a flagged statement may mean instead: the readings that an oracle of *corrected* chooses from.
+"""Define what a call at a flagged statement may mean instead: the readings an oracle of *corrected* chooses from.
 
 A reading is put in at run time, in the place of the call, and no text of a fixer takes part in it.
 """

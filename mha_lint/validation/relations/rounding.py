@@ -32,7 +32,7 @@ _FINER = torch.finfo(torch.float64).eps / torch.finfo(torch.float32).eps
 
 @dataclass(frozen=True, slots=True)
 class Rerun:
-    """How *before* is run once more under other conditions, as the two executions were."""
+    """Run *before* once more under other conditions, as the two executions were run."""
 
     module: Any
     make: Callable[[drawing.Conditions], drawing.Inputs]
@@ -46,13 +46,13 @@ class Rerun:
         context: contextlib.AbstractContextManager[None] | None = None,
         like: trial.Seen | None = None,
     ) -> trial.Seen:
-        """What ``module`` leaves, a copy of before in the dtype of the conditions."""
+        """Run ``module``, a copy of before in the dtype of the conditions, and return what it leaves."""
         return trial.run(
             module, lambda: self.make(conditions), self.positional, conditions, context, like, way=self.way
         )
 
     def nudged(self, conditions: drawing.Conditions) -> trial.Seen:
-        """What before leaves where all of its inputs and parameters are off by rounding."""
+        """Return what before leaves where all of its inputs and parameters are off by rounding."""
         subject = copied(self.module).to(conditions.dtype)
         with torch.no_grad():
             for value in trial.sized(subject):
@@ -102,7 +102,7 @@ def told_in_float64(rerun: Rerun, conditions: drawing.Conditions, before: trial.
 def in_float64(
     rerun: Rerun, conditions: drawing.Conditions, narrow: torch.dtype, coarse: trial.Seen
 ) -> trial.Seen | None:
-    """What before leaves in float64 on inputs that ``narrow`` holds, with the cotangents of ``coarse``.
+    """Return what before leaves in float64 on inputs that ``narrow`` holds, with the cotangents of ``coarse``.
 
     None where it raises.
     """

@@ -214,7 +214,7 @@ class Same:
         return not trial.compare(seen, tried.after, case.pair.new).difference
 
     def _at_edges(self, used: uses.Uses) -> Misuse | None:
-        """What differs at the edges of what the first setup takes."""
+        """Return the first difference at the edges of what the first setup takes; None once that was tried."""
         if self.has_tried_edges:
             return None
         self.has_tried_edges = True
@@ -227,7 +227,7 @@ class Same:
         )
 
     def _in_its_parts(self, pair: Pair, used: uses.Uses) -> Misuse | None:
-        """What the parts of the module do otherwise in one call."""
+        """Return the difference in what the parts of the module do in one call; None where there is none."""
         owners = owners_of(self.sources)
         ours, theirs = (
             tuple(cls for owner in owners if isinstance(cls := targets.lookup(each.module, owner), type))
@@ -239,12 +239,12 @@ class Same:
         return (words, uses.conditions(training=False), used.assignments[0]) if words else None
 
     def _kept_otherwise(self, used: uses.Uses) -> Misuse | None:
-        """What all calls so far changed in one of the two files alone."""
+        """Return what all calls so far changed in one of the two files alone; None where there is nothing."""
         words = interface.kept_otherwise(self.sources.kept, (self.sources.before.module, self.sources.after.module))
         return (words, uses.conditions(training=False), used.assignments[0]) if words else None
 
     def _misapplied(self, pair: Pair, used: uses.Uses) -> Misuse | None:
-        """What a projection that is gained, or newly applied, does wrong with weights other than the identity."""
+        """Return what a projection, gained or newly applied, does wrong with weights other than the identity."""
         names = (*self.sources.job.added, *self.sources.job.identity)
         if self.sources.job.relation != "extended":
             return None

@@ -38,7 +38,7 @@ class Product:
 
     @property
     def factor(self) -> float:
-        """What its scale is to be multiplied by, for scores of variance 1; 1 where they have it."""
+        """Return the factor by which its scale is to be multiplied, for scores of variance 1; 1 where they have it."""
         factor = float(self.width) ** -0.5 / self.scale
         return 1.0 if math.isclose(factor, 1.0, rel_tol=1e-6) else factor
 
@@ -57,7 +57,7 @@ class _Made:
 
 @dataclass(slots=True)
 class Scores:
-    """What :class:`Followed` found: products that reach a softmax, and how many the file's code computes in all.
+    """Hold the products that :class:`Followed` saw reach a softmax, and how many the file's code computes in all.
 
     ``is_whole`` is False where more reaches a softmax than is followed.
     """

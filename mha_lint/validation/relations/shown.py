@@ -1,4 +1,4 @@
-"""What the probes of a correction have shown: before wrong, after right, or neither.
+"""Record what the probes of a correction have shown: before wrong, after right, or neither.
 
 A probe is asked to insist, since it is the fix that says what must hold. Where after violates it all the same, the
 probe is asked once more, whether the property is one that the code means to have: if it is, after is refuted; if it is
@@ -27,7 +27,7 @@ _OF_EVAL = "eval determinism"  # the probe of what eval mode alone has to have
 
 @dataclass(slots=True)
 class Shown:
-    """What was seen, by probe: the devices on which before was shown wrong and after right, and what before did."""
+    """Record, by probe, the devices on which before was shown wrong and after right, and what before did."""
 
     devices: dict[str, set[str]] = field(default_factory=dict)
     words: dict[str, str] = field(default_factory=dict)
@@ -98,7 +98,7 @@ def _told(seen: Observation) -> str:
 def observed(
     case: Case, probe: str, tell: Callable[[str], None] = lambda _: None, *, insist: bool = True
 ) -> tuple[Observation, Observation]:
-    """What the probe says of before and of after."""
+    """Return what the probe says of before and of after."""
     found: list[Observation] = []
     for text, copies in zip(("before", "after"), case.copies, strict=True):
         tell(f"{text}: probing {probe} on {case.conditions.device}")

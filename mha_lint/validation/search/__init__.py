@@ -1,1 +1,1 @@
-"""How a class or function of the user's is built and called."""
+"""Find how a class or function of the user's is built and called."""

@@ -46,7 +46,7 @@ def _functions_around(rows: frozenset[int], tree: ast.Module) -> list[ast.Functi
 
 
 def _tested(function: ast.FunctionDef) -> list[ast.AST]:
-    """What the conditions of a function read, and what is assigned to the names that they read."""
+    """Return the nodes that the conditions of a function read, and those assigned to the names that they read."""
     nodes = nodes_of(function)
     tests = [node.test for node in nodes if isinstance(node, (ast.If, ast.IfExp, ast.While))]
     inner = [item for test in tests for item in nodes_of(test)]

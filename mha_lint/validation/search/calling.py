@@ -38,7 +38,7 @@ Family = tuple[Assignment, ...]
 
 @dataclass(frozen=True, slots=True)
 class Aim:
-    """What calls are made for. ``wanted`` statements are to run; with ``any_of``, one of them suffices.
+    """State what calls are made for. ``wanted`` statements are to run; with ``any_of``, one of them suffices.
 
     ``trained`` collects setups that run more of them in train mode; None counts what runs in either mode.
     """
@@ -164,7 +164,7 @@ class Calling:
         return setup
 
     def _learnt(self, deadline: float, lessons: int) -> Iterator[Setup | None]:
-        """What comes of changing what an exception blames, from the call that ran furthest."""
+        """Yield the result of each attempt that changes what an exception blames, from the call that ran furthest."""
         known: set[str] = set()
         queue: list[tuple[int, int, dict[str, Spec], Family]] = []
 

@@ -11,9 +11,9 @@ SIZES: Mapping[str, int] = {"b": 3, "t": 5, "s": 7, "h": 4, "d": 8, "H": 4, "W":
 
 
 def made(factory: str, target: Any, sizes: Mapping[str, int]) -> tuple[Any, dict[str, Any] | None]:
-    """What ``factory`` ("package.module:function") makes of ``target``, with those of ``sizes`` that it names.
+    """Make an instance of ``target`` by ``factory`` ("package.module:function"), with the sizes that it names.
 
-    The instance, and the arguments by name, which are None where it gives an instance alone. Raise TypeError where it
+    Return it, and the arguments by name, which are None where it gives an instance alone. Raise TypeError where it
     gives something else; what the function itself raises passes through.
     """
     module, _, name = factory.partition(":")

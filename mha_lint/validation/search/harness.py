@@ -146,7 +146,7 @@ class Search:
         return next(filter(None, told), "")
 
     def _counts(self, target: Target) -> bool:
-        """What is seen of the target, called with arguments that are made up, says something of the code."""
+        """Return True where a call of the target with made-up arguments says something of the code."""
         if target.method and not self.methods:
             return False
         return not (self.as_handed and is_handed_its_arguments(self.loaded.tree, target))

@@ -37,7 +37,7 @@ def candidates(
     hint: tuple[str | int | None, ...] | None,
     signature: inspect.Signature,
 ) -> list[Spec]:
-    """What may be passed for ``parameter``, the likeliest first."""
+    """Return the specs that may be passed for ``parameter``, the likeliest first."""
     own = evidence.get(parameter.name, Evidence())
     if own.keys:
         others = {name: item for name, item in evidence.items() if name != parameter.name}
@@ -157,7 +157,7 @@ def _likeliest(parts: list[list[Spec]], count: int) -> list[tuple[Spec, ...]]:
 
 
 def _sizes(name: str) -> list[Spec]:
-    """What a number of heads, or a width, may be; nothing where the name (``h``, ``hidden``) may be a tensor's too."""
+    """Return specs of a number of heads, or a width; none where the name (``h``, ``hidden``) may be a tensor's too."""
     role, parts = role_of(name), parts_of(name)
     if (
         len(name) < 3

@@ -1,4 +1,4 @@
-"""What the source of a forward pass and the module once built tell of its inputs."""
+"""Read from the source of a forward pass, and from the module once built, what its inputs may be."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from mha_lint.validation.search.vocabulary import Sizing, role_of
 
 @dataclass(slots=True)
 class Evidence:
-    """What the source of forward says of one parameter."""
+    """Hold what the source of forward says of one parameter."""
 
     ranks: list[int] = field(default_factory=list)
     names: tuple[str, ...] = ()  # of the dims, as it unpacks them
@@ -150,7 +150,7 @@ def _shape_of(value: ast.expr) -> str | None:
 
 @dataclass(frozen=True, slots=True)
 class Inspected:
-    """What the built module tells: sizes by symbol, widths that its layers take, lengths that it may insist on."""
+    """Hold what the built module tells: sizes by symbol, widths its layers take, lengths it may insist on."""
 
     sizes: Mapping[str, int]
     widths: tuple[int, ...]

@@ -1,4 +1,4 @@
-"""What an exception teaches: which arguments of the call may be to blame for it, and what they may be instead."""
+"""Learn from an exception which arguments of the call may be to blame for it, and what they may be instead."""
 
 from __future__ import annotations
 

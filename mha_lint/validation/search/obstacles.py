@@ -1,4 +1,4 @@
-"""What stood in the way of a search, kept as it goes on: of many failures, the one that got furthest."""
+"""Record what stood in the way of a search, as it goes on: of many failures, the one that got furthest."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Obstacles:
     stopped: BaseException | None = None  # what ended the call that got furthest with the plan at hand
 
     def in_words(self) -> str:
-        """What stood in the way, after a search without a result; it continues a sentence."""
+        """Describe what stood in the way, after a search without a result; the words continue a sentence."""
         if self.missing_package:
             return f": {self.missing_package}"
         if self.ran_without_reaching:

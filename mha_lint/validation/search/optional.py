@@ -81,7 +81,7 @@ class _Tried:
 
     @functools.cached_property
     def plain(self) -> trial.Seen | None:
-        """What the setup itself leaves behind."""
+        """Return what the setup itself leaves behind."""
         return self._ran(self.setup)
 
     def choices(self, until: float) -> Iterator[_Choice]:
@@ -131,7 +131,7 @@ class _Tried:
         return replace(self.setup, specs=specs)
 
     def _ran(self, setup: Setup) -> trial.Seen | None:
-        """What two calls of before with other shapes leave behind, as one; None where the first raises."""
+        """Return the outputs of two calls of before with other shapes, as one; None where the first raises."""
         conditions = drawing.Conditions("cpu", torch.float32, False, seed=0)
         inspected, meaning = setup.inspected, self.search.meaning
         way = trial.Way(learns=False, backward=False)

@@ -92,7 +92,7 @@ class OpenConfig:
         return Answers(self)
 
     def answer(self, name: str) -> Any:
-        """What is answered to ``name``; None where the name is absent."""
+        """Return the answer to ``name``; None where the name is absent."""
         return None if name in self.absent else _answer(name, self)
 
 
@@ -131,7 +131,7 @@ class Answers:
         self.__dict__.update(values)
 
     def asked(self) -> dict[str, Any]:
-        """What was asked for, also of the parts of the configuration that are configurations themselves."""
+        """Return what was asked for, also of the parts of the configuration that are configurations themselves."""
         answers = {name: value for name, value in self.__dict__.items() if name != "_spec"}
         parts = [value for value in answers.values() if isinstance(value, Answers)]
         return {name: value for part in parts for name, value in part.asked().items()} | answers

@@ -1,4 +1,4 @@
-"""What the source of a file tells of a parameter: how it is used, and with what it is compared or called."""
+"""Read from the source of a file how a parameter is used, and with what it is compared or called."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from mha_lint.validation.search.vocabulary import role_of
 
 @functools.cache
 def nodes_of(node: ast.AST) -> tuple[ast.AST, ...]:
-    """What ``ast.walk`` goes through, kept: a search asks the same tree again and again."""
+    """Return the nodes that ``ast.walk`` visits. They are cached: a search asks the same tree again and again."""
     return tuple(ast.walk(node))
 
 

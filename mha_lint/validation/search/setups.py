@@ -53,7 +53,7 @@ class Setup:
 
     @property
     def level(self) -> str:
-        """How much of the code around the changed statements runs."""
+        """Return the kind of code that runs around the changed statements; "declared" where the user declares it."""
         if self.declared:
             return "declared"
         if self.target.method:

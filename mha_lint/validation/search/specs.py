@@ -1,4 +1,4 @@
-"""What one argument of a call is, in symbols, and the sizes that the symbols take."""
+"""Define the arguments of a call, in symbols, and the sizes that the symbols take."""
 
 from __future__ import annotations
 

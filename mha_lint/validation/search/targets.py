@@ -1,4 +1,4 @@
-"""What is run: a class or function of the user's file, found by name and built."""
+"""Find and build what is run: a class or function of the user's file, found by name."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from mha_lint.validation.trials import trial
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """What is run: a module class, or a module-level function, by its qualified name.
+    """Name what is run: a module class, or a module-level function, by its qualified name.
 
     With ``method``, that method of the class is called instead of forward. With ``handed``, its parameter of this name
     is given an object of the class ``part``, which is no module by itself.
@@ -109,7 +109,7 @@ def has_forward(module: Any) -> bool:
 
 
 def targets(loaded: Loaded, symbols: tuple[str, ...]) -> list[Target]:
-    """What to try: the class or function itself, its subclasses, what uses it in this file, then a method alone.
+    """Return the targets: the class or function itself, its subclasses, what uses it in this file, then a method alone.
 
     A function is used by the functions that mention it as well, and by what mentions those.
     """

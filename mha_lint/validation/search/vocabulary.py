@@ -215,7 +215,7 @@ _SPACE = re.compile(
 
 
 def input_kind(name: str) -> str:
-    """What a forward parameter of this name conventionally carries; "tensor" when nothing more is known."""
+    """Return the kind of input that a forward parameter of this name conventionally carries; "tensor" if unknown."""
     for kind, pattern in (
         ("cumulative", re.compile(r"cu_?(seq_?lens?|window_seqlens)\w*", re.IGNORECASE)),
         ("lengths", re.compile(r"(\w*_)?(lens|lengths|seq_?lens)", re.IGNORECASE)),

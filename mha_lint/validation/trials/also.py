@@ -1,4 +1,4 @@
-"""What ``--also`` asks for: that a fix does not cost a module ``torch.compile(fullgraph=True)`` or ``torch.export``.
+"""Check for ``--also`` that a fix does not cost a module ``torch.compile(fullgraph=True)`` or ``torch.export``.
 
 The graphs are captured and run as they are, with no code generated for them: whether a graph breaks is decided before.
 """

@@ -1,4 +1,4 @@
-"""What one trial runs, and what it left."""
+"""Define what one trial runs, and what it left."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from mha_lint.validation.trials.record import Noting
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """What one trial runs. ``copies`` are of before and after.
+    """Hold what one trial runs. ``copies`` are of before and after.
 
     ``regime`` is one in which both must agree, where the setup is made so: every dropout at zero, or a single head.
     """

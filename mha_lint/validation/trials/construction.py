@@ -1,4 +1,4 @@
-"""What a constructor leaves behind, before any parameter is drawn anew: values, modes, order, hooks, random states."""
+"""Compare what constructors leave, before any parameter is drawn anew: values, modes, order, hooks, random states."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _DEPTH = 4  # of containers and objects inside of an attribute
 
 @dataclass(frozen=True, slots=True)
 class Constructed:
-    """What one module holds. Keys are names as ``state_dict`` writes them; values are copies.
+    """Hold the state of one module. Keys are names as ``state_dict`` writes them; values are copies.
 
     ``parameters`` and ``saved`` are the two halves of the ``state_dict``; ``held`` are buffers outside of it and plain
     attributes, in one table, since a tensor may be either. ``form`` are modes, hooks and the order of registration.
@@ -109,7 +109,7 @@ def leaves(value: Any, key: str, depth: int = 0) -> Iterator[tuple[str, Any]]:
 
 
 def differences(before: Constructed, after: Constructed, gained: frozenset[str]) -> dict[str, str]:
-    """What differs between two inventories, in words, by key. What is ``gained``, and new attributes, are none."""
+    """Describe the differences of two inventories, by key. What is ``gained``, and new attributes, are none."""
     found: dict[str, str] = {}
     for table in ("parameters", "saved", "held", "form", "random"):
         ours, theirs = getattr(before, table), getattr(after, table)
@@ -134,7 +134,7 @@ def differences(before: Constructed, after: Constructed, gained: frozenset[str])
 
 
 def changed_arguments(before: Mapping[str, Any], after: Mapping[str, Any]) -> str:
-    """How one constructor alone changed what it was given, in words. A name that one alone asked for is left out."""
+    """Describe how one constructor alone changed its arguments. A name that one alone asked for is left out."""
     ours, theirs = ({name: dict(_inside(value, name)) for name, value in each.items()} for each in (before, after))
     for name in ours.keys() & theirs.keys():
         for key in sorted(ours[name].keys() & theirs[name].keys()):

@@ -75,14 +75,14 @@ def make_inputs(
 
 @dataclass(frozen=True, slots=True)
 class _Storage:
-    """How a tensor of a shape lies in memory: what is drawn has the shape ``stored``, and ``note`` says it."""
+    """Describe how a tensor of a shape lies in memory: what is drawn has the shape ``stored``, and ``note`` says it."""
 
     shape: tuple[int, ...]
     stored: tuple[int, ...]
     note: str = ""
 
     def laid(self, value: torch.Tensor) -> torch.Tensor:
-        """What was drawn, as a tensor of the shape."""
+        """Return what was drawn, as a tensor of the shape."""
         if self.note == _TRANSPOSED:
             return value.transpose(-1, -2)
         return value.expand(self.shape) if self.note == _EXPANDED else value

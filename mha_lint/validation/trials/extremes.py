@@ -41,7 +41,7 @@ _SECOND = 1e-3  # of the largest second derivative: they are differences of larg
 
 @dataclass(slots=True)
 class _Ran:
-    """What one call left, of the module and of the process."""
+    """Hold what one call left of the module and of the process."""
 
     seen: trial.Seen
     left: process_state.Left
@@ -49,7 +49,7 @@ class _Ran:
 
 @dataclass(frozen=True, slots=True)
 class Extremes:
-    """What is called, and how before means what it means."""
+    """Compare before, as it means, and after in calls with odd sizes, values, dtypes and layouts in memory."""
 
     setup: Setup
     pair: Pair
@@ -69,7 +69,7 @@ class Extremes:
         return self.odd_gradients() or self.left_settings() or self.second_derivative() or self.removed_check()
 
     def under_autocast(self) -> Found | None:
-        """How both differ under autocast, in words; None where they agree."""
+        """Return the difference of both under autocast, in words; None where they agree."""
         return self._at({**_PLAIN, "dtype": "autocast"}, self.assignments[0])
 
     def _rows(self, sizes: Mapping[str, Assignment]) -> Iterator[Row]:
@@ -96,7 +96,7 @@ class Extremes:
             yield row
 
     def _at(self, row: Row, assignment: Assignment) -> Found | None:
-        """How both differ in this call; where before does not accept it, in a plainer one of the same sizes."""
+        """Return how both differ in this call; where before does not accept it, in a plainer one of the same sizes."""
         plainer = {**row, "storage": "plain", "dtype": "float32"}
         for each in [row] if plainer == row else [row, plainer]:
             before = self._run(each, assignment, of_after=False)
@@ -226,7 +226,7 @@ class Extremes:
     # --- comparing
 
     def _apart(self, row: Row, assignment: Assignment, before: _Ran, after: _Ran) -> str:
-        """How two calls differ beyond rounding, in words; "" where they do not, or where nothing can be told."""
+        """Describe how two calls differ beyond rounding. Return "" where they do not, or nothing can be told."""
         ours, theirs = before.seen, after.seen
         if isinstance(theirs.error, refusals.NO_ANSWER):
             return ""
@@ -298,7 +298,7 @@ class Extremes:
     # --- second derivatives
 
     def second_derivative(self) -> Found | None:
-        """How gradients of gradients differ, where before has them."""
+        """Return how gradients of gradients differ, where before has them; None where they agree."""
         assignment = self.assignments[0]
         ours, error = self._second(assignment, of_after=False)
         if error is not None or not ours:
@@ -348,7 +348,7 @@ class Extremes:
     # --- wrong inputs
 
     def removed_check(self) -> Found | None:
-        """How both differ in what they do with wrong inputs, in words."""
+        """Return how both differ in what they do with wrong inputs, in words; None where they do not."""
         if self.setup.level == "method":  # its callers may well never hand it what is wrong
             return None
         assignment, conditions = self.assignments[0], _conditions(_PLAIN)
@@ -528,7 +528,7 @@ def _derived(
 
 
 def _far_apart(before: dict[str, torch.Tensor], after: dict[str, torch.Tensor]) -> str:
-    """How second derivatives differ beyond rounding, in words. One that is missing is zero."""
+    """Describe how second derivatives differ beyond rounding. One that is missing is zero."""
     size = max((float(rows.whole(value)) for value in before.values() if value.numel()), default=0.0)
     if not size or not all(bool(value.isfinite().all()) for value in before.values()):
         return ""

@@ -25,7 +25,7 @@ def _methods(tree: ast.Module) -> Iterator[tuple[str, ast.FunctionDef]]:
 
 
 def _uses(function: ast.FunctionDef) -> Counter[tuple[str, type]]:
-    """How often each optional parameter is read, and how often it is assigned to."""
+    """Count how often each optional parameter is read, and how often it is assigned to."""
     spec = function.args
     positional = [*spec.posonlyargs, *spec.args]
     optional = {each.arg for each in positional[len(positional) - len(spec.defaults) :]}

@@ -1,4 +1,4 @@
-"""What code that uses a class or its file meets without a call: bases, kinds of parts, special methods, constants."""
+"""Compare what a class or its file is without a call: bases, kinds of parts, special methods, constants."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def _defined(module: types.ModuleType) -> Iterator[tuple[str, Any]]:
 
 
 def _changed_value(name: str, left: Any, right: Any) -> str:
-    """How a constant differs, in words."""
+    """Describe how a constant differs. Return "" where it does not, or is a class or a function."""
     if isinstance(left, (type, types.FunctionType)):
         return ""
     ours, theirs = dict(construction.leaves(left, name)), dict(construction.leaves(right, name))
@@ -63,7 +63,7 @@ def _changed_value(name: str, left: Any, right: Any) -> str:
 
 
 def _changed_class(before: type, after: type) -> str:
-    """How two classes of one name differ to code that does not call them, in words."""
+    """Describe how two classes of one name differ to code that does not call them."""
     name = before.__qualname__
     bases = [[base.__qualname__ for base in cls.__mro__] for cls in (before, after)]
     if bases[0] != bases[1]:
@@ -121,7 +121,7 @@ def _contained(names: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any
 
 
 def kept_otherwise(start: tuple[Mapping[str, Any], Mapping[str, Any]], now: tuple[Any, Any]) -> str:
-    """What running one of two files alone has changed in what it keeps, in words; "" where there is nothing."""
+    """Describe what running one of two files alone has changed in what it keeps. Return "" where there is nothing."""
     ours, theirs = (
         {name for name in kept(module).keys() | earlier.keys() if kept(module).get(name) != earlier.get(name)}
         for module, earlier in zip(now, start, strict=True)

@@ -145,7 +145,7 @@ def load_sources(job: Job) -> Sources:
 def _leaves_otherwise(
     place: imports.Place, job: Job, left: tuple[process_state.Left, process_state.Left], usual: process_state.Settings
 ) -> str:
-    """How importing the texts leaves the process otherwise, in words.
+    """Describe how importing the texts leaves the process otherwise. Return "" where it does not.
 
     What the files that they import do to it is done once: where both differ, before is imported again.
     """
@@ -247,7 +247,7 @@ def build_pair(sources: Sources, setup: Setup, meaning: Meaning, tell: Callable[
 
 
 def _changed_interface(sources: Sources, before: Any, after: Any) -> str:
-    """How what needs no call differs, in words. What is corrected, or repaired, may lie in a constant of the file."""
+    """Describe how what needs no call differs. Corrections and repairs are exempt: they may change a constant."""
     if sources.job.relation not in ("equivalent", "extended"):
         return ""
     own = sources.before.module.__name__, sources.after.module.__name__

@@ -1,4 +1,4 @@
-"""What the parts of a module do in one call: which of them run, and what the changed ones among them return.
+"""Compare what the parts of a module do in one call: which of them run, and what the changed ones among them return.
 
 A module may be a user of the class that changed: then its result hides in what form that class gave its own. And a part
 whose parameters are used without calling it runs no hook, and can't be replaced by another layer.

@@ -59,7 +59,7 @@ class Pristine:
 
 
 def copied(module: Any) -> Any:
-    """What ``copy.deepcopy`` makes of a module, without a look at each of the many tables that are empty."""
+    """Copy a module as ``copy.deepcopy`` does, without a look at each of the many tables that are empty."""
     return _copied(module, {})
 
 
@@ -108,7 +108,7 @@ def _is_plain(value: Any) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class _State:
-    """What the attributes of all modules are, and how often each tensor and container was written to or grew."""
+    """Record the attributes of all modules, the versions of their tensors and what their containers hold."""
 
     parts: list[Any]
     tables: list[tuple[dict[str, Any], list[str], list[Any]]]  # of attributes: names and values as they were

@@ -62,7 +62,7 @@ def _flushes() -> bool:
 
 
 def _hooks_of_all() -> tuple[int, ...]:
-    """How many hooks of each kind run for all modules of the process."""
+    """Count the hooks of each kind that run for all modules of the process."""
     return tuple(len(each) for each in _HOOKS)
 
 
@@ -74,7 +74,7 @@ def _drop_hooks(earlier: tuple[int, ...]) -> None:
 
 
 def _printing() -> dict[str, Any]:
-    """How tensors are printed."""
+    """Return the options with which tensors are printed."""
     return dict(vars(torch._tensor_str.PRINT_OPTS))
 
 
@@ -91,7 +91,7 @@ def _path(earlier: list[str]) -> None:
 
 
 def _float_errors() -> dict[str, str]:
-    """What numpy does about errors of floats; nothing where it was not imported."""
+    """Return what numpy does about errors of floats; nothing where it was not imported."""
     numpy = sys.modules.get("numpy")
     return {} if numpy is None else dict(numpy.geterr())
 
@@ -161,7 +161,7 @@ def settings() -> Settings:
 
 @dataclass(slots=True)
 class Left:
-    """What one call changed of the settings, the random state of numpy after it, and whether it printed anything."""
+    """Record what one call changed of the settings, the random state of numpy after it, and whether it printed."""
 
     changed: dict[str, str] = field(default_factory=dict)
     numpy: Any = None

@@ -1,4 +1,4 @@
-"""What the trials of one job have shown, and whether it suffices for a verdict."""
+"""Record what the trials of one job have shown, and tell whether it suffices for a verdict."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ UNSEEN = "the error itself was not seen, since no CUDA device ran: on cpu, both 
 
 @dataclass(slots=True)
 class Record:
-    """What the trials have shown so far."""
+    """Hold what the trials have shown so far."""
 
     trials: list[Trial] = field(default_factory=list)
     ran_before: set[Statement] = field(default_factory=set)

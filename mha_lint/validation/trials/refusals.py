@@ -1,4 +1,4 @@
-"""What a text refuses, the other is to refuse too; here the sizes that a constructor is given."""
+"""Check that both texts refuse the same; here the sizes that a constructor is given."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _SIZES = 6  # sizes of a constructor that are tried wrong
 
 
 def wrong_sizes(setup: Setup, before: Loaded, after: Loaded) -> str:
-    """How the constructors of both differ in what they refuse, in words; "" where they do not.
+    """Describe how the constructors of both differ in what they refuse. Return "" where they do not.
 
     A size that is one more than it should be divides by nothing that the others divide by.
     """
@@ -50,7 +50,7 @@ def _error_of_building(setup: Setup, loaded: Loaded) -> BaseException | None:
 
 
 def refused_otherwise(ours: BaseException | None, theirs: BaseException | None) -> str:
-    """How after refuses otherwise than before, in words; "" where it does not, or neither says anything.
+    """Describe how after refuses otherwise than before. Return "" where it does not, or where an error says nothing.
 
     What an operation happens to raise, after may raise in its own way; what before checks is raised with its own type.
     """

@@ -75,7 +75,7 @@ def _divided(function: ast.FunctionDef) -> Iterator[tuple[str, str]]:
 
 @dataclass(frozen=True, slots=True)
 class _Origin:
-    """What a tensor was made of by changing the order of its dims: a parameter, or the matrix product of two."""
+    """Record what a tensor was made of by permuting dims: a parameter, or the matrix product of two."""
 
     names: tuple[str, ...]
     order: tuple[int, ...] = ()  # empty: as it is

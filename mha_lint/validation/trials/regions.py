@@ -83,7 +83,7 @@ def _holds(outer: ast.AST, inner: ast.AST) -> bool:
 
 
 def _imports(tree: ast.Module) -> dict[str, str]:
-    """What the file imports from the libraries that tensors are worked on with: the statement, by bound name."""
+    """Return the imports from the libraries that tensors are worked on with: the statement, by bound name."""
     found: dict[str, str] = {}
     for node in ast.walk(tree):
         match node:

@@ -1,4 +1,4 @@
-"""How far rounding may put two results apart: element by element, as much as the row that an element is in allows.
+"""Bound how far rounding may put two results apart: element by element, as much as the row of an element allows.
 
 A row is what lies along the last dim: the features of one token, or the weights of one query. What is a sum of numbers
 as large as those of its row is rounded as they are. A zero is no sum: it stays zero.

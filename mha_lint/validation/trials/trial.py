@@ -22,7 +22,7 @@ from mha_lint.validation.trials.pristine import Pristine
 
 @dataclass(slots=True)
 class Seen:
-    """What one execution left behind; ``error`` instead, where it raised."""
+    """Hold what one execution left behind; ``error`` instead, where it raised."""
 
     outputs: list[tuple[str, Any]] = field(default_factory=list)
     gradients: list[tuple[str, Any]] = field(default_factory=list)
@@ -34,7 +34,7 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """How a module is called. Without ``learns`` it is under ``no_grad``, and no input needs a gradient.
+    """Define how a module is called. Without ``learns`` it is under ``no_grad``, and no input needs a gradient.
 
     Without ``inputs_learn``, parameters alone need one. With ``frozen``, no parameter learns. With ``by_place``,
     arguments are given by their place as far as they can be. Cotangents are multiplied by ``weight``, and lie in memory
@@ -362,7 +362,7 @@ def _shared_with(value: torch.Tensor, seen: Seen) -> list[str]:
 
 
 def differ(left: Any, right: Any) -> tuple[str, float]:
-    """How two values differ, in words ("" where they are the same to the last bit), and by how much at most."""
+    """Return how two values differ, in words ("" where they are the same to the last bit), and by how much at most."""
     if not isinstance(left, torch.Tensor) or not isinstance(right, torch.Tensor):
         same = type(left) is type(right) and (left == right or (left != left and right != right))
         return ("", 0.0) if same else (f"is {_short(left)} before and {_short(right)} after", float("inf"))

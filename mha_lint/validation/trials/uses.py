@@ -40,7 +40,7 @@ class Lasting:
 
 @dataclass(frozen=True, slots=True)
 class Uses:
-    """What is used, and with which inputs; ``meaning`` is the context in which before means what it means."""
+    """Compare further uses of before and after; ``meaning`` is the context in which before means what it means."""
 
     setup: Setup
     pair: Pair
@@ -112,7 +112,7 @@ class Uses:
     def _without_gradients(
         self, way: trial.Way, at: tuple[drawing.Conditions, Assignment], *, alone: bool = False
     ) -> str:
-        """How one call of each differs, in words; ``alone``, how two calls of before do."""
+        """Describe how one call of each differs; with ``alone``, how two calls of before do."""
         before = self._run(self.pair.before, at, way, as_meant=True)
         other = self.pair.before if alone else self.pair.after
         after = self._run(other, at, way, as_meant=alone)
@@ -138,7 +138,7 @@ class Uses:
         return ""
 
     def _apart(self, before: trial.Seen, after: trial.Seen) -> str:
-        """How two executions differ beyond rounding, in words. Where before raises, nothing is asked of after."""
+        """Describe how two executions differ beyond rounding. Where before raises, nothing is asked of after."""
         if before.error is not None or isinstance(after.error, refusals.NO_ANSWER):
             return ""
         if after.error is not None:
@@ -153,7 +153,7 @@ class Uses:
         return trial.handed_on(before, after, self.relation)
 
     def _in_a_row(self, *, alone: bool = False) -> tuple[str, drawing.Conditions, Assignment] | None:
-        """How both differ when one copy of each is called for shapes A, B and A, and around a ``backward``."""
+        """Return how both differ when one copy of each is called for shapes A, B and A, and around a ``backward``."""
         modules = [copied(self.pair.before), copied(self.pair.before if alone else self.pair.after)]
         start = [construction.inventory(each) for each in modules]
         at = conditions(training=False), self.assignments[0]
@@ -255,7 +255,7 @@ def _zero_in_first_alone(before: trial.Seen, after: trial.Seen) -> dict[str, tup
 
 
 def _left(start: list[construction.Constructed], ended: list[construction.Constructed], gained: frozenset[str]) -> str:
-    """How what the calls left in both modules differs, in words; what differed before the calls is left out."""
+    """Describe how what the calls left in both modules differs; what differed before the calls is left out."""
     first, second = (_all_of(each) for each in start)
     odd = set(first.keys() ^ second.keys())
     odd |= {name for name in first.keys() & second.keys() if _beyond_rounding(first[name], second[name])}

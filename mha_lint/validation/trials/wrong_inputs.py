@@ -36,7 +36,7 @@ class WrongInputs:
     run: Callable[[Make, bool], trial.Seen]
 
     def difference(self) -> str:
-        """How both differ in what they refuse, in words; "" where they do not."""
+        """Describe how both differ in what they refuse. Return "" where they do not."""
         for name, wrong in _WRONG.items():
             for place in range(self._floats()):
                 if words := self._unchecked(place, wrong):
@@ -45,7 +45,7 @@ class WrongInputs:
         return f"an unknown keyword: {words}" if words else ""
 
     def _floats(self) -> int:
-        """How many float tensors are tried wrong: two are enough to tell a batch that does not fit."""
+        """Return the number of float tensors to try wrong: two are enough to tell a batch that does not fit."""
         counted = _Counted()
         arguments.changed(self.make(), counted)
         return min(counted.count, 2)
@@ -54,7 +54,7 @@ class WrongInputs:
         return self._accepted_otherwise(lambda: arguments.changed(self.make(), _Counted(place, wrong)))
 
     def _unknown(self) -> str:
-        """How both differ in what they do with a keyword that nobody knows, where they take any, in words."""
+        """Describe how both differ in what they do with a keyword that nobody knows, where they take any."""
         kinds = [each.kind for each in self.signature.parameters.values()]
         if inspect.Parameter.VAR_KEYWORD not in kinds:
             return ""
@@ -66,7 +66,7 @@ class WrongInputs:
         return self._accepted_otherwise(make)
 
     def _accepted_otherwise(self, make: Make) -> str:
-        """How both differ on inputs that before may refuse: in what they raise, or else in what they return."""
+        """Describe how both differ on inputs that before may refuse: in what they raise, or in what they return."""
         ours, theirs = (self.run(make, of_after) for of_after in (False, True))
         words = refused_otherwise(ours.error, theirs.error)
         if ours.error is None and theirs.error is None:
