@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What a fixer may look at. ``known`` holds what fixers have worked out of the file, for those that come next."""
+    """A context holds what a fixer may look at; ``known`` is what fixers have worked out for those that come next."""
 
     model: FileModel
     places: Exact

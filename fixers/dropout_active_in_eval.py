@@ -41,7 +41,7 @@ def fix(hit: Hit[Ungated], context: Context) -> Fix | str:
 
 
 def _module_around(call: ast.Call, context: Context) -> str | None:
-    """What the method of a module that the call stands in calls its object; None anywhere else."""
+    """Return the name for ``self`` in the module's method that the call stands in; None anywhere else."""
     for parent in context.places.parents(call):
         if isinstance(parent, ast.Lambda):
             return None

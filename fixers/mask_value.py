@@ -1,4 +1,4 @@
-"""What scores are filled with where they are masked: a number that masks them in every dtype."""
+"""Choose the number that masked scores are filled with: one that masks them in every dtype."""
 
 from __future__ import annotations
 

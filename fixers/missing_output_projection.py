@@ -128,7 +128,7 @@ def _last_statement(init: Function, places: Exact) -> ast.stmt | None:
 
 @dataclass(frozen=True, slots=True)
 class _Habits:
-    """How the class writes its linear layers: ``bias`` as an expression, and all options as they go into a call."""
+    """Linear layers of the class are written with ``bias``, an expression, and ``options``, which go into a call."""
 
     bias: str
     options: str
@@ -167,7 +167,7 @@ def _at_identity(layer: str, nn: str, bias: str) -> list[str]:
 
 
 def _nn_name(context: Context) -> str | None:
-    """How this file calls ``torch.nn``."""
+    """Return the name by which the file imports ``torch.nn``; None where it does not."""
     imports: dict[str, str] = context.model.names.imports
     for bound, full in imports.items():
         if full == "torch.nn":

@@ -124,7 +124,7 @@ def _all_agree(seen: ScaleSeen, number: Number, read: ast.Attribute, context: Co
 def _scaled_by(
     seen: ScaleSeen, number: Number, context: Context, *, given: bool
 ) -> tuple[set[ast.expr], set[ast.expr]]:
-    """What scores are scaled by that need the scale which others need, and what they are scaled by that does not."""
+    """Return the numbers that wrongly scale scores as ``seen`` does, and those that scale scores in other ways."""
     wrong: set[ast.expr] = set()
     other: set[ast.expr] = set()
     for each in (each for found in context.model.scales.values() for each in found):

@@ -232,7 +232,7 @@ def _shows_view(found: _Reordering, unbinding: Unbinding, context: Context) -> b
 
 
 def _last_assignment(name: ast.Name, unbinding: Unbinding, context: Context) -> ast.expr | None:
-    """What ``name`` was assigned just before the statement that permutes it."""
+    """Return the value assigned to ``name`` that reaches the permutation; None unless there is exactly one."""
     statement = context.places.statement(name)
     assert unbinding.statement is not None
     assignments = usage.reaching(statement or unbinding.statement, name.id, context.places)

@@ -65,7 +65,7 @@ class LintCache:
         return self._folder / name[:2] / f"{name[2:]}.json"
 
     def load(self, source: Source, settings: Settings) -> Found | None:
-        """What a run found in the very same bytes, or None."""
+        """Return what an earlier run found in the same bytes; None where there is none that still holds."""
         found = _read(self._file(source, settings), Found)
         return found if found is not None and all(map(_holds, found.dependencies.items())) else None
 

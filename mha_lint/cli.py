@@ -142,7 +142,7 @@ def _check(options: argparse.Namespace) -> int:
 
 
 def _given(options: argparse.Namespace, configuration: Configuration, data: bytes) -> list[Source | SourceError]:
-    """What came through stdin."""
+    """Return the source read from stdin, or the error in decoding it; nothing where its path is excluded."""
     from mha_lint.discovery import excludes
     from mha_lint.files import SourceError, decode
 

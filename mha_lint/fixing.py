@@ -171,7 +171,7 @@ def _relation(finding: Finding) -> Relation:
 
 
 def _downgraded(finding: Finding) -> Finding:
-    """What validation ran and could not show to be wrong is no error."""
+    """Return the finding, an error as a warning where validation ran the code and could not show it wrong."""
     unshown = finding.verdict is not None and finding.verdict.unshown
     return replace(finding, severity="warning") if unshown and finding.severity == "error" else finding
 

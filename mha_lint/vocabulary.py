@@ -1,4 +1,4 @@
-"""What names mean to attention, wherever they are read: patterns of single names, never of the text of code."""
+"""Patterns of single names tell what names mean to attention; none is matched against the text of code."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What attention code means: names, symbolic sizes, memory layout, roles, and the interpreter that finds them."""
+"""Attention code is modelled here: names, symbolic sizes, memory layout, roles, and an interpreter that finds them."""

@@ -1,4 +1,4 @@
-"""What one file's attention code does: every class and function interpreted, with the roles of its tensors."""
+"""This module interprets one file's attention code: every class and function, with the roles of its tensors."""
 
 from __future__ import annotations
 
@@ -161,7 +161,7 @@ def _functions_learnt_of(run: Interpreter) -> set[ast.AST]:
 
 
 def is_module(cls: ClassInfo) -> bool:
-    """Whether the class is, as far as the file tells, a ``torch.nn.Module``: by its bases, or by what it is like."""
+    """Tell whether the class is a ``torch.nn.Module``: it has such a base, or any base and a ``forward`` method."""
     bases = {base for info in cls.lineage for base in info.bases}
     return bool(bases & TORCH_BASES) or (bool(bases) and cls.method("forward") is not None)
 

@@ -71,7 +71,7 @@ class _Names:
         return self._given[known]
 
     def _tensor(self, tensors: list[Tensor]) -> Value:
-        """What tensors of one rank, which are the same to attention, have in common."""
+        """Return a tensor with what all of them have in common; NOTHING unless they agree in rank, roles and masks."""
         first = tensors[0]
         shapes = [tensor.shape for tensor in tensors if tensor.shape is not None]
         if len(shapes) < len(tensors) or len({len(shape) for shape in shapes}) > 1:

@@ -52,7 +52,7 @@ def rearrange(call: Call) -> Value:
 
 
 def _from_the_end(call: Call, tensor: Tensor) -> Tensor:
-    """What the last dimensions become, where it is not known for how many dimensions ``...`` stands."""
+    """Return the tensor with its new last dimensions, where the number of dimensions in ``...`` is not known."""
     pattern = _pattern(call)
     if tensor.shape is not None or pattern is None or any(side.count("...") != 1 for side in pattern):
         return _unlaid(tensor)
@@ -73,7 +73,7 @@ def _from_the_end(call: Call, tensor: Tensor) -> Tensor:
 
 
 def _unlaid(tensor: Tensor) -> Tensor:
-    """What is known of the tensor however its axes are moved."""
+    """Return a tensor with the roles, merge, scale and inputs that this one keeps however its axes are moved."""
     roles = tensor.roles - {"context"}
     return Tensor(roles=roles, merge=tensor.merge, scale=tensor.scale, inputs=tensor.inputs)
 

@@ -97,7 +97,7 @@ Seen = TypeVar("Seen", bound=Any)
 
 
 def of_this_module(table: Mapping[Node, list[Seen]], abroad: Collection[ast.AST]) -> dict[Node, list[Seen]]:
-    """What was seen at the nodes of one module; ``abroad`` are those of others, also where they are callers."""
+    """Return what was seen at the nodes of one module; ``abroad`` are those of others, also where they are callers."""
     if not abroad:
         return dict(table)
     return {

@@ -53,7 +53,7 @@ class Factor:
         return self if result is None else result
 
     def same(self, other: Factor) -> bool:
-        """Whether the two are equal, but for the rounding of coefficients."""
+        """Tell whether the two factors are equal, up to the rounding of coefficients."""
         near = math.isclose(self.coefficient, other.coefficient, rel_tol=1e-6)
         return near and self.powers == other.powers
 

@@ -1,4 +1,4 @@
-"""How filling scores at masked entries is written: ``masked_fill``, ``where``, ``scores[mask] = value``."""
+"""Find where scores are filled at masked entries: ``masked_fill``, ``where``, ``scores[mask] = value``."""
 
 from __future__ import annotations
 

@@ -138,7 +138,7 @@ def _saw_made_anew(run: Run, made: ast.Call, call: Call, result: Value) -> None:
 
 
 def _computed(call: Call) -> Tensor | None:
-    """What a layer is applied to is a tensor, even where it was taken for a number so far: ``x = x + 1``."""
+    """Return a tensor for a layer's input that was taken for a number so far, as in ``x = x + 1``; None otherwise."""
     given = argument(call.node, 0) if isinstance(call.node, ast.Call) else None
     if given is None or not call.args or not isinstance(call.args[0], (Int, Number)):
         return None
@@ -165,7 +165,7 @@ def _counts(value: Value) -> bool:
 
 
 def told_by_name(call: Call, blank: Value) -> Value:
-    """What is known of the result of something that is applied to a tensor.
+    """Return the value that the name of the function applied to a tensor implies; ``blank`` where it implies none.
 
     A norm, a dropout or a layer scale keeps the shape, and what the tensor is to attention, and so does a rotation of
     queries, or of queries and keys; something that scores or weights are handed to gives masked, biased or dropped
@@ -201,7 +201,7 @@ def told_by_name(call: Call, blank: Value) -> Value:
 
 
 def _turned(call: Call, tensor: Tensor) -> Value:
-    """What a rotation gives: queries, or queries and keys where it is given those."""
+    """Return the rotated queries, or the pair of rotated queries and keys where the call is given keys too."""
     assert isinstance(call.node, ast.Call)
     named = {name: value for name, value in call.keywords.items() if is_said(KEYS, name)}
     keys = call.args[1] if len(call.args) > 1 else next(iter(named.values()), None)

@@ -49,7 +49,7 @@ def contiguous_strides(shape: Shape) -> Strides:
 
 @lru_cache(maxsize=4096)
 def is_contiguous(shape: Shape, strides: Strides) -> Answer:
-    """Whether the tensor is contiguous in torch's sense; strides of size-1 dimensions don't matter."""
+    """Tell whether the tensor is contiguous in torch's sense; strides of size-1 dimensions don't matter."""
     answer = Answer.ALWAYS
     for size, stride, wanted in zip(shape, strides, contiguous_strides(shape), strict=True):
         if size == ONE or stride == wanted:
@@ -61,7 +61,7 @@ def is_contiguous(shape: Shape, strides: Strides) -> Answer:
 
 
 def dense_order(shape: Shape, strides: Strides) -> bool:
-    """Whether some order of the dimensions is contiguous: no gap, no overlap."""
+    """Return True where some order of the dimensions is contiguous, without gaps or overlaps."""
     left = [(size, stride) for size, stride in zip(shape, strides, strict=True) if size != ONE]
     step = ONE
     while left:
@@ -105,7 +105,7 @@ def runs(shape: Shape, strides: Strides) -> tuple[list[Run], bool]:
 
 @lru_cache(maxsize=4096)
 def view(shape: Shape, strides: Strides, target: Shape) -> tuple[Answer, Strides | None]:
-    """Whether ``tensor.view(target)`` succeeds, and the strides of the result where it does.
+    """Tell whether ``tensor.view(target)`` succeeds, and give the strides of the result where it does.
 
     ``shape`` and ``target`` must hold the same number of elements; a size that is merely a symbol unknown to the
     tensor is allowed, and is matched by counting: n runs of memory can't be told by fewer than n dimensions.

@@ -1,4 +1,4 @@
-"""What is known of the numbers in masks, and of what scores were masked by."""
+"""These types hold what is known of the numbers in masks, and of what scores were masked by."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ class Mask:
 
     @property
     def marks(self) -> bool:
-        """Whether it says yes or no: a boolean, or a number that is 0 or 1, and is not the same everywhere."""
+        """Tell whether the mask is boolean and not the same everywhere, or its numbers are 0 and 1."""
         return (self.boolean is True and not self.uniform) or self.numbers == YES_OR_NO
 
     @property
     def uniform(self) -> bool:
-        """Whether the same number stands everywhere."""
+        """Tell whether one known number stands everywhere."""
         return self.inside == self.outside and self.inside is not None and len(self.inside) == 1
 
     def changed(self, function: Callable[[float], float], *, boolean: bool | None) -> Mask:

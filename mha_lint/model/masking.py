@@ -1,4 +1,4 @@
-"""What scores and weights are masked by, and where operations are marked with it."""
+"""These rules tell in which ways, and where, operations have masked scores and weights."""
 
 from __future__ import annotations
 
@@ -125,7 +125,7 @@ def multiplied(call: Call, result: Tensor, told: Told) -> frozenset[Masking]:
 
 
 def _is_called_mask(value: Value, written: ast.expr | None, run: Run) -> bool:
-    """What weights are multiplied by is given, and called a mask; it may be laid out anew on the way."""
+    """Tell whether what weights are multiplied by comes from something named as a mask, not as a soft one."""
     key = value.key if isinstance(value, (Tensor, Unknown)) else None
     node = written if key is None or run.node(key) is None else run.node(key)
     while isinstance(node, (ast.Call, ast.Subscript)):
@@ -160,7 +160,7 @@ def _is_plain(value: Value) -> bool:
 
 
 def _added(call: Call, result: Tensor) -> set[Masking]:
-    """What a sum or a difference does to scores or weights."""
+    """Return the maskings that a sum or a difference adds to scores or weights."""
     operands = _operands(call, result)
     if operands is None:
         return set()
@@ -214,7 +214,7 @@ def _written(call: Call, index: int, name: str) -> ast.expr | None:
 def _filling(
     call: Call, filled: Value | None, where: Value | None, value: Value | None, written: ast.expr | None
 ) -> set[Masking]:
-    """What filling scores, weights or others with a value does to them."""
+    """Return the maskings that a fill adds to scores, weights or other tensors."""
     run = call.interpreter
     numbers = number_of(value, run)
     if isinstance(filled, Tensor) and "weights" in filled.roles:
@@ -227,7 +227,7 @@ def _filling(
 
 
 def _adds_nothing(call: Call) -> bool:
-    """Whether ``torch.baddbmm(buffer, q, k)`` takes 0 times the buffer, or one of zeros that nothing else has seen."""
+    """Tell whether ``torch.baddbmm(buffer, q, k)`` adds 0 times the buffer, or zeros that nothing else has seen."""
     run, node = call.interpreter, call.node
     if number_of(call.keywords.get("beta"), run) == ZERO:
         return True
@@ -247,7 +247,7 @@ def _is_largest(call: Call) -> bool:
 
 
 def _marks_keys(where: Value | None, written: ast.expr | None, run: Run) -> bool:
-    """Whether a mask tells keys apart, as far as is known: not whole rows, nor what the weights themselves are like."""
+    """Tell whether a mask may tell keys apart: not if it is of whole rows, of random numbers, or of the weights."""
     mask = mask_of(where, run)
     if mask is not None and mask.diagonal is not None:
         return True
@@ -297,7 +297,7 @@ def _is_column(node: ast.AST) -> bool:
 
 
 def _cast_to_single(kinds: list[Value], *, before: bool) -> bool:
-    """Whether ``.to(…)`` gives float32: what is told of the type, or of a tensor that has it."""
+    """Return True where ``.to(…)`` gives float32 or float64; ``before`` where its arguments do not tell."""
     for kind in kinds:
         match kind:
             case Qualified(name) if name in ("torch.float32", "torch.float", "torch.float64", "torch.double"):

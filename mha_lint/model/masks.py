@@ -1,4 +1,4 @@
-"""What values are as masks, and what subscripts make of them."""
+"""Values are read as masks here, and masks are followed through subscripts."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ Known = Mask | Positions | None
 
 
 def mask_of(value: Value | None, run: Run) -> Mask | None:
-    """What is known of a value as a mask: a number is one that is the same everywhere, a comparison is a condition."""
+    """Return what is known of a value as a mask: a number is the same everywhere, a comparison is a condition."""
     match value:
         case Tensor(mask=Mask() as mask):
             return mask
@@ -48,7 +48,7 @@ def mask_of(value: Value | None, run: Run) -> Mask | None:
 
 
 def _is_comparison(node: ast.AST | None) -> bool:
-    """Whether a node compares numbers, elementwise if they are tensors."""
+    """Return True where a node is a comparison such as ``==`` or ``<``, which is elementwise on tensors."""
     compares = (ast.Eq, ast.NotEq, ast.Lt, ast.LtE, ast.Gt, ast.GtE)
     return isinstance(node, ast.Compare) and isinstance(node.ops[0], compares)
 
@@ -93,7 +93,10 @@ def indexed(run: Run, base: Value, indices: list[Value], result: Value, node: as
 
 
 def _keeps_grid(indices: list[Value], mask: Mask) -> bool:
-    """Whether a subscript leaves both dimensions, and queries and keys start where they did, or queries later."""
+    """Return True where a subscript keeps both dimensions and the first key in place, or the mask has no diagonal.
+
+    Queries may start at a position that is not known.
+    """
     if mask.diagonal is None:
         return True
     taken = [index for index in indices if index != NONE]

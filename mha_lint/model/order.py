@@ -1,4 +1,4 @@
-"""Whether a reshape keeps the order of a tensor's dimensions, or lays one dimension out across another."""
+"""Tell whether a reshape keeps the order of a tensor's dimensions, or lays one dimension out across another."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def merged_across(seen: ViewSeen) -> Scramble | None:
 
 
 def keeps_order(seen: ViewSeen) -> bool:
-    """Whether the reshape is known to split and merge neighbours alone."""
+    """Return True where the reshape is known to do nothing but split dimensions and merge adjacent ones."""
     source = seen.tensor.shape
     return source is not None and product(source) == product(seen.target) and _unmatched(source, seen.target) is None
 
@@ -108,7 +108,7 @@ def _split_of_unknown_rank(seen: ViewSeen) -> Scramble | None:
 
 
 def _is_told_by_name(wide: Size, target: Shape) -> bool:
-    """Whether a linear layer of unknown width is split as (b, heads, -1, width // heads)."""
+    """Tell whether a linear layer's unknown output width is split as (b, heads, -1, width // heads)."""
     if len(target) != 4 or not _is_unknown_width(wide) or not target[2].left_over:
         return False
     _, heads, _, width = target
@@ -122,18 +122,18 @@ def _is_unknown_width(size: Size) -> bool:
 
 
 def _parts(front: Shape, heads: Size) -> int:
-    """How many of the last dimensions are the heads; 0 where they share one with others."""
+    """Return the number of trailing dimensions that make up the heads; 0 where they share one with others."""
     return next((count for count in range(1, len(front) + 1) if product(front[-count:]) == heads), 0)
 
 
 def _is_dim(size: Size, dim: int) -> bool:
-    """Whether a size is that dimension of some tensor."""
+    """Tell whether a size is dimension ``dim`` of some tensor."""
     key = size.symbol
     return key is not None and key.kind is Kind.DIMENSION and key.number == dim
 
 
 def _unmatched(source: Shape, target: Shape) -> tuple[list[Size], list[Size]] | None:
-    """What is left of both shapes where neither next dimension is a factor of the other; None where all agrees."""
+    """Return the rest of both shapes where neither next dimension is a factor of the other; None where all agrees."""
     left = [size for size in source if size != ONE]
     right = [size for size in target if size != ONE]
     while left and right:

@@ -1,4 +1,4 @@
-"""What the parts of the model ask of the interpreter that runs them, and tell it; one operation being applied.
+"""``Run`` is what the parts of the model know of the interpreter; ``Call`` is one operation being applied.
 
 The interpreter knows all parts. They know no more of it than this protocol.
 """
@@ -58,7 +58,7 @@ class Run(Protocol):
         """The code uses as a tensor what the key names."""
 
     def mentioned(self, name: str) -> int:
-        """How often the function running says a name."""
+        """Return the number of times that the running function mentions a name."""
 
     # --- values ----------------------------------------------------------------------------------------------------
 
@@ -99,7 +99,7 @@ class Run(Protocol):
 
     @property
     def turns(self) -> Size | None:
-        """How often the innermost loop runs, where that is known."""
+        """Return the number of times that the innermost loop runs; None where it is not known."""
 
     @property
     def constructing(self) -> bool:
@@ -107,7 +107,7 @@ class Run(Protocol):
 
     @property
     def in_method(self) -> bool:
-        """What runs is itself a method."""
+        """Tell whether the running function is itself a method."""
 
     # --- what is seen ----------------------------------------------------------------------------------------------
 

@@ -21,7 +21,7 @@ MOST_PARTS = 4  # places that scale one after another
 
 @dataclass(frozen=True)
 class Scale:
-    """What a projection, or the scores of two, has been multiplied by.
+    """A scale is the factor by which a projection, or the scores of two, has been multiplied.
 
     ``whole`` where nothing else has happened to it than views and that. ``maps`` are the widths that the projections
     map from and to. Of scores, ``width`` is that of the queries and keys, ``product`` the expression that multiplies
@@ -102,13 +102,13 @@ def together(scales: Iterable[Scale]) -> Scale | None:
 
 
 def is_right(scale: Scale) -> bool:
-    """Whether scores are known to be scaled by the root of the width of a head."""
+    """Tell whether scores are known to be divided by the square root of the head width."""
     right = None if scale.width is None else of_size(scale.width).power(-0.5)
     return right is not None and scale.factor.same(right)
 
 
 def mistake(scale: Scale) -> str | None:
-    """What is wrong with a scale, in words; None where it is right, or may be meant."""
+    """Return a description of the mistake in a scale; None where the scale is right, or may be meant."""
     width = scale.width
     if width is None or width == ONE or is_right(scale):
         return None
@@ -149,5 +149,5 @@ def _is_one_of_several(maps: frozenset[Size], width: Size) -> bool:
 
 
 def _is_told(width: Size) -> bool:
-    """Whether the code says how wide heads are: what is left over, or what a call gave, may be any other size."""
+    """Tell whether the code states the head width: a size left over, or given by a call, may be any other size."""
     return not width.left_over and not (width.symbol is not None and width.symbol.computed)

@@ -86,7 +86,7 @@ def _item(run: Run, base: Value, indices: list[Value], node: ast.Subscript, stat
 
 
 def _is_filled_part(node: ast.Subscript, indices: list[Value]) -> bool:
-    """Whether this is what has been filled of a cache that was allocated whole: ``self.k_cache[:b, : start + t]``."""
+    """Tell whether this is the filled part of a preallocated cache: ``self.k_cache[:b, : start + t]``."""
     cuts = any(isinstance(index, Slice) and index.stop is not None for index in indices)
     return cuts and names_said(ALLOCATED, node.value)
 

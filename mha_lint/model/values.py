@@ -161,12 +161,12 @@ class Tensor:
 
     @property
     def given(self) -> bool:
-        """Whether this is a parameter or an attribute as it came, not a result: how it lies in memory is not known."""
+        """Tell whether this is a parameter or an attribute as it came, not a result: its strides are not known."""
         return self.key is not None and not self.key.of_result and self.strides is None
 
     @property
     def blank(self) -> bool:
-        """Whether nothing is known of its shape, nor of what it is to attention."""
+        """Return True where nothing is known of the tensor's shape, its roles and its mask."""
         return self.shape is None and not self.suffix and not self.roles and self.mask is None
 
     def normalised_at(self, dim: int | None) -> Tensor:
@@ -354,7 +354,7 @@ def tensors(value: Value) -> Iterator[Tensor]:
 
 
 def truth(value: Value) -> bool | None:
-    """Whether the value is true in a condition, where that is known."""
+    """Return the truth value of an abstract value in a condition; None where it is not known."""
     match value:
         case Const(constant_value):
             return bool(constant_value)
@@ -372,7 +372,7 @@ def truth(value: Value) -> bool | None:
 
 @dataclass(slots=True)
 class State:
-    """What is known at one point of one path: local variables, attributes of self, sizes, conditions taken.
+    """A state holds what is known at one point of a path: variables, attributes of self, sizes, conditions taken.
 
     ``conditions`` are those taken in the function running, as long as what they name stays the same.
     ``passed`` are those of the functions around it, and of the calls that have returned: their names mean nothing
@@ -426,9 +426,9 @@ class State:
         self.passed &= other.passed
 
     def known(self, names: Iterable[str]) -> tuple[object, ...]:
-        """What tells two states apart: all but the conditions that led there, and variables besides ``names``.
+        """Return what tells two states apart: all but the conditions, and of the variables only those in ``names``.
 
-        What differs most often comes first.
+        The part that differs most often comes first.
         """
         values = [self.variables.get(name) for name in names]
         return values, self.attributes, self.definitions, self.ranks, self.inference

@@ -1,4 +1,4 @@
-"""What several rules ask of what was seen, and how they write numbers."""
+"""Several rules share these questions about what was seen, and the way to write numbers."""
 
 from __future__ import annotations
 

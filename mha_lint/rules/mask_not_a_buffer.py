@@ -193,7 +193,7 @@ def _moves_itself(cls: ClassInfo, name: str, tree: ast.Module) -> bool:
 
 
 def _given(name: str, tree: ast.Module) -> Iterator[ast.expr]:
-    """What the code of a file assigns to an attribute, of whatever object."""
+    """Yield the values that the code of a file assigns to an attribute of that name, of any object."""
     for node in walk(tree):
         match node:
             case ast.Assign(targets=targets, value=value):

@@ -1,4 +1,4 @@
-"""What a name refers to in one module: imports, classes, functions, module-level constants."""
+"""Names of one module are resolved here: imports, classes, functions, module-level constants."""
 
 from __future__ import annotations
 
@@ -165,11 +165,11 @@ class ModuleNames:
         return self.by_node.get(node)
 
     def definition(self, full: str) -> Definition | str:
-        """What a full name refers to in the project; the full name of what lies outside of it."""
+        """Return the project's definition that a full name refers to; the name in full where it lies outside."""
         return full if self.program is None else self.program.resolve(self, full)
 
     def star(self, name: str) -> Definition | str | None:
-        """What a star import binds a name to; None where that is not known."""
+        """Return the definition or the full name that a star import binds a name to; None where that is not known."""
         if not self.stars or self.program is None:
             return None
         return self.program.starred(self, name)

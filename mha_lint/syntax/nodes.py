@@ -103,7 +103,7 @@ def defaults(function: Function | ast.Lambda) -> dict[str, ast.expr]:
 
 
 def receiver(function: Function) -> str:
-    """What a method calls its object: its first parameter. ``self`` where it has none."""
+    """Return a method's name for its object: its first parameter, or ``self`` where it has none."""
     first = parameters(function)
     return first[0].arg if first else "self"
 
@@ -128,7 +128,7 @@ def argument(call: ast.Call, index: int, *names: str) -> ast.expr | None:
 
 
 def indices(subscript: ast.Subscript) -> list[ast.expr]:
-    """What stands between the brackets of a subscript, split at its commas."""
+    """Return the expressions between the brackets of a subscript, split at its commas."""
     return subscript.slice.elts if isinstance(subscript.slice, ast.Tuple) else [subscript.slice]
 
 

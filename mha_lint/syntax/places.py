@@ -76,7 +76,7 @@ class Places:
     # --- what is around a node -----------------------------------------------------------------------------------
 
     def parents(self, node: ast.AST) -> Iterator[ast.AST]:
-        """What encloses the node, from the inside out."""
+        """Yield the nodes that enclose the node, from the inside out."""
         current = self._parents.get(node)
         while current is not None:
             yield current

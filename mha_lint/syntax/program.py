@@ -65,10 +65,10 @@ class Program:
     # --- names ---------------------------------------------------------------------------------------------------
 
     def resolve(self, names: ModuleNames, full: str) -> Definition | str:
-        """What a full name of a module's imports, such as ``.layers.Attention``, refers to in the project.
+        """Return the project's definition of a full name of a module's imports, such as ``.layers.Attention``.
 
-        The full name itself where that lies in no file of the project; the name that a file of the project imports
-        it by, such as ``torch.nn``, where the file only hands it on.
+        Return the full name itself where that lies in no file of the project, and the name that a file of the project
+        imports it by, such as ``torch.nn``, where the file only hands it on.
         """
         if not self._follows:
             return full
@@ -122,7 +122,7 @@ class Program:
         return os.path.join(folder, "__init__.py"), []
 
     def _beside(self, path: str, full: str) -> Definition | str | None:
-        """What the package of a module binds the module's own name to: ``from .attention import attention``."""
+        """Return what a module's package binds the module's name to, as in ``from .attention import attention``."""
         place = os.path.dirname(path) if os.path.basename(path) == "__init__.py" else path.removesuffix(".py")
         folder, name = os.path.split(place)
         around = os.path.join(folder, "__init__.py")
@@ -151,7 +151,7 @@ class Program:
         return package, folder
 
     def member(self, module: ModuleNames, name: str) -> Definition | str | None:
-        """What a name of a module refers to, through imports and star imports; None where the module has none."""
+        """Return what a name of a module refers to, through imports and star imports; None where it has none."""
         defined = module.classes.get(name) or module.functions.get(name)
         if defined is not None:
             return Definition(module, defined)
@@ -164,9 +164,9 @@ class Program:
         return self.starred(module, name)
 
     def starred(self, module: ModuleNames, name: str) -> Definition | str | None:
-        """What a star import of a module binds a name to; the last one that has the name counts.
+        """Return the definition or full name that star imports bind a name to; the last one that has the name counts.
 
-        What the names of other packages are is known by convention: ``nn`` is ``torch.nn``.
+        Names of other packages are known by convention: ``nn`` is ``torch.nn``.
         """
         if name.startswith("_") or (id(module), name) in self._sought:
             return None
@@ -257,7 +257,7 @@ class Program:
 
 
 def _by_convention(stars: Sequence[str], name: str) -> str | None:
-    """What star imports of other packages bind a name to, where that is sure; ``stars`` are the packages.
+    """Return the full name that star imports of the packages ``stars`` bind a name to; None where that is not sure.
 
     Names of Python's own are left alone.
     """

@@ -106,7 +106,7 @@ def _runs_after(part: ast.AST, parent: ast.AST) -> list[Block]:
 
 
 def _outcome(block: Block, name: str) -> Outcome:
-    """What a block does first with the variable."""
+    """Return what a block does first with the variable: read it, overwrite it, or neither."""
     for statement in block:
         if not mentions(statement, name):
             continue

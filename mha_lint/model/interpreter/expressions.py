@@ -81,7 +81,7 @@ def _module_name(run: Run, name: str) -> Value:
 
 
 def abroad(run: Machine, found: Definition) -> Value:
-    """What a name of another module of the project stands for."""
+    """Return the value of a name that another module of the project defines."""
     match found.value:
         case ClassInfo():
             return ClassValue(found.value)

@@ -172,7 +172,7 @@ def outcomes_of(
 
 
 def _abroad(run: Machine, node: ast.AST, body: Callable[[], Outcomes], before: State, limit: int) -> Outcomes:
-    """What a call into another module gives; one that took too many steps once is not followed again."""
+    """Return the outcomes of a call into another module; one that took too many steps once is not followed again."""
     homes = run.homes
     if node in homes.too_long:
         return [(before.copy(), NOTHING)]

@@ -55,7 +55,7 @@ def may_be_tensor(run: Run, value: Value) -> bool:
 
 
 def either(run: Run, node: ast.expr, size: Size, state: State) -> Unknown:
-    """What is this size if it is a number at all: it may as well be a tensor."""
+    """Return an unknown value that has this size if it is a number at all: it may as well be a tensor."""
     key = run.key(node)
     size = state.normal(size)
     known = state.definitions.get(key)

@@ -26,7 +26,7 @@ def formatted(run: Run, node: ast.JoinedStr, state: State) -> Value:
 
 
 def text_of(value: Value) -> str | None:
-    """What a string, or a whole number, reads like where it is put into another string."""
+    """Return the text that a string or a whole number gives inside another string; None for any other value."""
     match value:
         case Const(str(text)):
             return text

@@ -1,4 +1,4 @@
-"""What is known of torch's operations: one row each, in ``table.py``, and the transfer functions that rows name.
+"""This package describes torch's operations: one row each, in ``table.py``, and the transfer functions that rows name.
 
 ``x.op(y)`` and ``torch.op(x, y)`` are the same operation here: the tensor is argument 0. Whatever is not in the
 table gives an unknown value. What each operation does to strides was read off torch itself and is held against it

@@ -1,4 +1,4 @@
-"""What the result of an operation is as a mask: a column of the table, which these rules fill."""
+"""These rules fill a column of the table: the mask that the result of an operation is."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ Rule = Callable[[Call], Known]
 
 
 def _held(call: Call) -> Known:
-    """What is known as a mask, or as positions, of what an operation is applied to."""
+    """Return the mask, or the positions, that the first operand is known to be; None where it is neither."""
     first = call.args[0] if call.args else None
     if isinstance(first, Tensor) and first.mask is not None:
         return first.mask

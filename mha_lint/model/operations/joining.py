@@ -113,7 +113,7 @@ def _joined_scale(scales: list[Scale | None]) -> Scale | None:
 
 
 def _in_order(tensor: Tensor) -> bool:
-    """Whether the tensor is certainly not channels-last: one that is not makes what it is joined to contiguous.
+    """Return True where the tensor is certainly not channels-last; joined to others, it makes the result contiguous.
 
     Source: ``compute_output_memory_format`` in ATen/native/TensorShape.cpp.
     """
@@ -145,12 +145,12 @@ def heads_joined(call: Call, item: Tensor, count: Size | None, dim: int | None) 
 
 
 def _laid_out(item: Tensor, shape: Shape) -> Callable[..., Tensor]:
-    """What joining items like this makes: a new tensor, contiguous unless they may be channels-last."""
+    """Return the constructor of the joined tensor: a contiguous one, unless the items may be channels-last."""
     return fresh if len(shape) not in (4, 5) or _plain(item) else of_shape
 
 
 def _plain(tensor: Tensor) -> bool:
-    """Whether the tensor is contiguous and nothing else: with a dimension of 1 it may be channels-last as well."""
+    """Return True where the tensor is contiguous and no dimension is 1, which could make it channels-last as well."""
     return tensor.contiguous and ONE not in (tensor.shape or tensor.suffix)
 
 

@@ -24,7 +24,7 @@ SingleRule = Callable[[Call], bool]
 
 @dataclass(frozen=True, slots=True)
 class Op:
-    """What is known of one torch operation. All of its names mean the same; the first is the one that rules ask for.
+    """An ``Op`` describes one torch operation. Its names all mean the same; the first is the one that rules ask for.
 
     The layout has no column: a view can't be told from its sizes alone, so that ``shape`` tells strides with shapes.
     """

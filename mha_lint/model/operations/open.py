@@ -72,7 +72,7 @@ def contracted(call: Call, left: Tensor, right: Tensor) -> Tensor | None:
 
 
 def _around(tensor: Tensor) -> tuple[object, ...]:
-    """How the batch dimensions of a matrix are told."""
+    """Return what is known of the batch dimensions of a matrix, to be compared with another's."""
     lead = tensor.lead
     return tensor.suffix[:-2], None if lead is None else (lead.cut, lead.front)
 

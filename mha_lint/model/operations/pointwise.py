@@ -121,7 +121,7 @@ def _like(tensor: Tensor) -> Tensor:
 
 
 def _meaning(tensors: list[Tensor], leading: Value) -> Tensor:
-    """What the result of an elementwise operation is to attention: all that its operands are."""
+    """Return a tensor with the roles, scale, masks and inputs that an elementwise result has from its operands."""
     marked = next((tensor for tensor in tensors if tensor.width is not None), Tensor())
     scaled = list(dict.fromkeys(tensor.scale for tensor in tensors if tensor.scale is not None))
     normalised = {tensor.normalised for tensor in tensors if tensor.normalised is not None}
@@ -142,7 +142,7 @@ def _meaning(tensors: list[Tensor], leading: Value) -> Tensor:
 
 
 def _fills(tensor: Tensor) -> bool:
-    """Whether an operand of unknown rank is more likely broadcast to this tensor than the other way round."""
+    """Tell whether an operand of unknown rank is more likely broadcast to this tensor than the other way round."""
     return (
         tensor.shape is not None
         and len(tensor.shape) > 2

@@ -184,7 +184,7 @@ def product_shape(call: Call, left: Tensor, right: Tensor) -> Shape | None:
 
 
 def maps(tensor: Tensor) -> bool:
-    """Whether the tensor is a parameter that maps; one with a leading 1, broadcast over a batch, is a learned query."""
+    """Return True for a parameter that maps, not for a learned query, whose leading 1 is broadcast over a batch."""
     return "parameter" in tensor.roles and not (tensor.shape and len(tensor.shape) > 2 and tensor.shape[0] == ONE)
 
 
@@ -205,9 +205,10 @@ def product_roles(left: Tensor, right: Tensor) -> tuple[frozenset[str], int]:
 
 
 def _of_projected(left: Tensor, right: Tensor) -> bool:
-    """Whether values that a learned map made are weighted: attention without one is not meant to have an output map.
+    """Return True where the weighted values are a projection, or neither operand holds weights.
 
-    In linear attention, the values are inside of the product of keys and values.
+    Attention without a map of values is not meant to have an output map. In linear attention, the values are inside
+    of the product of keys and values.
     """
     if "weights" not in left.roles | right.roles:
         return True
@@ -215,7 +216,7 @@ def _of_projected(left: Tensor, right: Tensor) -> bool:
 
 
 def _features_first(values: Tensor) -> bool:
-    """Whether the features lie in the last dimension but one, as where channels attend to channels.
+    """Tell whether the features lie in the second-to-last dimension, as where channels attend to channels.
 
     A projection writes its features side by side.
     """

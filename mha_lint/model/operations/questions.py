@@ -1,4 +1,4 @@
-"""What code asks of a tensor, and tensors made from sizes."""
+"""These operations answer what code asks of a tensor, or make tensors from sizes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What operations do to the scale of projections and scores, once their shape function has told what it was."""
+"""These rules set the scale of an operation's result, once its shape function has told what the scale was before."""
 
 from __future__ import annotations
 
