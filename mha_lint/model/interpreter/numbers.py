@@ -151,11 +151,12 @@ def power(run: Run, call: Call) -> Value:
     if isinstance(base, Tensor) or isinstance(exponent, Tensor):
         return OPERATIONS["pow"](call)
     factor, by = factor_of(base, call.state), factor_of(exponent, call.state)
-    whole = by is not None and by.constant is not None and by.constant >= 0 and by.constant == int(by.constant)
-    if whole and isinstance(base, Int) and isinstance(exponent, Int) and by is not None and (by.constant or 0) < 8:
-        return Int(product([call.state.normal(base.size)] * int(by.constant or 0)))
-    known = factor is not None and by is not None and by.constant is not None
-    return Number(factor.power(by.constant) if known else None)  # type: ignore[union-attr, arg-type]
+    if factor is None or by is None or by.constant is None:
+        return Number(None)
+    is_small = 0 <= by.constant < 8 and by.constant == int(by.constant)
+    if is_small and isinstance(base, Int) and isinstance(exponent, Int):
+        return Int(product([call.state.normal(base.size)] * int(by.constant)))
+    return Number(factor.power(by.constant))
 
 
 # --- tensors of one number ---------------------------------------------------------------------------------------
