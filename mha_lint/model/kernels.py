@@ -11,13 +11,11 @@ from mha_lint.model.layout import Shape
 from mha_lint.model.operations import products
 from mha_lint.model.records import replace
 from mha_lint.model.run import Call
-from mha_lint.model.scale import of_scores
-from mha_lint.model.values import NOTHING, Tensor, Value, as_factor, of_shape
+from mha_lint.model.values import NONE, NOTHING, Tensor, Value, of_shape
 
 _QUERIES = ("q", "query")
 _KEYS = ("k", "key")
 _VALUES = ("v", "value")
-_SCALES = ("softmax_scale", "scale")
 
 _TOKENS_FIRST = frozenset(
     {
@@ -52,7 +50,7 @@ def attend(name: str, call: Call) -> Value:
     for tensor, role in ((query, "query"), (key, "key"), (value, "value")):
         call.interpreter.saw_use(tensor, role)
     call.interpreter.saw_attention()
-    _see_scale(call, query, key)
+    products.scaled_inside(call, query, key, products.given_scale(call) or NONE)
     inputs = query.inputs | key.inputs | value.inputs
     if query.shape is None:
         suffix = () if value.last is None else (value.last,)
@@ -80,13 +78,3 @@ def _context(shape: Shape, inputs: frozenset[Key], *, projected: bool) -> Tensor
         return context
     batch, _, heads, width = shape
     return replace(context, batch=batch * heads, width=width)
-
-
-def _see_scale(call: Call, query: Tensor, key: Tensor) -> None:
-    """A scale that the code gives; the kernel's own is right."""
-    factor = next((as_factor(call.keywords[name]) for name in _SCALES if name in call.keywords), None)
-    if factor is None:
-        return
-    scale = of_scores(query.scale, key.scale, query.last, call.node).by(factor, call.node)
-    if scale is not None:
-        call.interpreter.saw_scale(call.node, scale, call.state)

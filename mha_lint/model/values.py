@@ -253,6 +253,15 @@ class ClassValue:
 
 
 @dataclass(frozen=True, slots=True)
+class Partial:
+    """A class, or a function of the project, with some of its arguments: ``partial(nn.Linear, bias=False)``."""
+
+    function: Value
+    args: tuple[Value, ...]
+    keywords: tuple[tuple[str, Value], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Function:
     """A function, method or lambda of this file.
 
@@ -285,7 +294,7 @@ class Slice:
 
 Value = (
     Unknown | Const | Number | Int | Sequence | Repeated | ShapeOf | Leading | Tensor | Layer | Instance | Self | Super
-    | Qualified | ClassValue | Function | Method | Slice
+    | Qualified | ClassValue | Partial | Function | Method | Slice
 )  # fmt: skip
 
 NOTHING = Unknown()

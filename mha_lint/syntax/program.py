@@ -113,10 +113,12 @@ class Program:
     def _descend(self, folder: str, parts: list[str]) -> tuple[str, list[str]]:
         for index, part in enumerate(parts):
             place = os.path.join(folder, part)
-            if self._is_package(place):
+            if self._is_file(os.path.join(place, "__init__.py")):
                 folder = place
             elif self._is_file(f"{place}.py"):
                 return f"{place}.py", parts[index + 1 :]
+            elif self._is_folder(place):  # a package without an ``__init__.py``; Python looks for those last
+                folder = place
             else:
                 return os.path.join(folder, "__init__.py"), parts[index:]
         return os.path.join(folder, "__init__.py"), []
@@ -224,10 +226,10 @@ class Program:
 
     def _holds(self, folder: str, top: str) -> bool:
         place = os.path.join(folder, top)
-        return self._is_file(f"{place}.py") or self._is_package(place)
+        return self._is_file(f"{place}.py") or self._is_folder(place)
 
-    def _is_package(self, place: str) -> bool:
-        """Tell whether a folder is there; one without an ``__init__.py`` is a package as well."""
+    def _is_folder(self, place: str) -> bool:
+        """Tell whether a folder is there; that it is not is a thing that findings depend on."""
         if os.path.isdir(place):
             return True
         self.dependencies[place] = None

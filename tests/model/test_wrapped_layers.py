@@ -57,6 +57,8 @@ class Attend(nn.Module):
         "nn.utils.skip_init(nn.Linear, dim, dim)",
         "linear(dim, dim)",
         "functools.partial(nn.Linear, bias=False)(dim, dim)",
+        "functools.partial(nn.Linear, dim)(dim)",
+        "functools.partial(nn.Linear, out_features=dim)(dim)",
     ],
 )
 def test_a_wrapped_layer_is_known_by_what_it_wraps(layer: str) -> None:

@@ -223,3 +223,11 @@ def test_names_bound_twice_are_the_same_however_much_is_read() -> None:
     text = "a = 1\nif a:\n    a = 2\nfor b in c: pass\nb = 3\nclass K:\n    a = 4\ndef f():\n    d = 1\n    d = 2\n"
     (tree,) = [Module(text).tree]
     assert rebound(tree) == read(tree).rebound == {"a", "b"}
+
+
+def test_a_module_stands_before_a_folder_of_its_name_that_is_no_package(tmp_path: Path) -> None:
+    write(tmp_path, pkg__="", pkg__model="from .layers import split\n", pkg__layers=LAYERS)
+    (tmp_path / "pkg/layers").mkdir()
+    assert refers(program(tmp_path, "pkg/model.py"), "split") == "layers.py:FunctionDef"
+    write(tmp_path, pkg__layers__="class split: pass\n")
+    assert refers(program(tmp_path, "pkg/model.py"), "split") == "__init__.py:ClassDef"

@@ -24,6 +24,7 @@ from mha_lint.model.values import (
     Int,
     Leading,
     Number,
+    Partial,
     Qualified,
     Repeated,
     Self,
@@ -227,8 +228,8 @@ def call_qualified(run: Run, name: str, call: Call) -> Value:
         return OPERATIONS["einsum"](call)
     if name == "einops.layers.torch.Rearrange":
         return layers.rearrange_layer(_as_call(call), call.args, call.keywords)
-    if name == "functools.partial" and len(call.args) == 1 and _is_class(call.args[0]):
-        return call.args[0]  # what the class of a layer is given by name changes no shape
+    if name == "functools.partial" and call.args and _is_followed(call.args[0]):
+        return Partial(call.args[0], call.args[1:], tuple(call.keywords.items()))
     if name.endswith(".skip_init") and call.args and isinstance(call.args[0], Qualified):
         return call_qualified(run, call.args[0].name, replace(call, args=call.args[1:]))
     if name.startswith("torch.nn.") and name.count(".") == 2 and name.rpartition(".")[2][:1].isupper():
@@ -243,9 +244,10 @@ def call_qualified(run: Run, name: str, call: Call) -> Value:
     return Unknown(run.key(call.node))
 
 
-def _is_class(value: Value) -> bool:
+def _is_followed(value: Value) -> bool:
+    """A call of the value is told by its arguments alone, not by how they are written: of a class, or our function."""
     match value:
-        case ClassValue():
+        case ClassValue() | Function():
             return True
         case Qualified(name):
             return name.rpartition(".")[2][:1].isupper()

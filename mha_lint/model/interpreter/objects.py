@@ -22,6 +22,7 @@ from mha_lint.model.values import (
     Instance,
     Layer,
     Method,
+    Partial,
     Qualified,
     Self,
     State,
@@ -108,6 +109,9 @@ def _applied(run: Machine, function: Value, call: Call) -> Value:
             return run.call_function(function, call)
         case ClassValue(cls):
             return _construct(run, cls, call)
+        case Partial(whole, args, keywords):
+            filled = replace(call, args=(*args, *call.args), keywords={**dict(keywords), **call.keywords})
+            return _applied(run, whole, filled)
         case Method(receiver, name):
             return calls.call_method(run, receiver, name, call)
         case Qualified(name):

@@ -348,7 +348,7 @@ def attention(call: Call) -> Value:
         call.interpreter.saw_use(tensor, role)
     grouped = ["grouped-query"] if call.keywords.get("enable_gqa") == Const(True) else []
     call.interpreter.saw_attention(*_kinds(query, key), *grouped)
-    _scaled_inside(call, query, key, call.keywords.get("scale", NONE))
+    scaled_inside(call, query, key, call.keywords.get("scale", NONE))
     inputs = query.inputs | key.inputs | value.inputs
     known = query.shape or value.shape
     if known is None:
@@ -374,14 +374,19 @@ _SCALES = ("softmax_scale", "sm_scale", "scaling", "scale")  # what fused attent
 
 def fused(call: Call) -> None:
     """Note the scale that is handed to attention of another package, beside queries and keys."""
-    given = next((call.keywords[name] for name in _SCALES if name in call.keywords), None)
+    given = given_scale(call)
     tensors = [*call.args, *call.keywords.values()]
     scaled = [normal(each, call.state) for each in tensors if isinstance(each, Tensor) and each.scale is not None]
     if given is not None and len(scaled) > 1 and all(each.scale and each.scale.product is None for each in scaled):
-        _scaled_inside(call, scaled[0], scaled[1], given)
+        scaled_inside(call, scaled[0], scaled[1], given)
 
 
-def _scaled_inside(call: Call, query: Tensor, key: Tensor, given: Value) -> None:
+def given_scale(call: Call) -> Value | None:
+    """The scale that fused attention is given; None where it is given none."""
+    return next((call.keywords[name] for name in _SCALES if name in call.keywords), None)
+
+
+def scaled_inside(call: Call, query: Tensor, key: Tensor, given: Value) -> None:
     """Attention scales the product of queries and keys itself: by what it is given, else by the root of their width."""
     if not (query.scale or key.scale) or "normed" in query.roles | key.roles or "**" in call.keywords:
         return
