@@ -19,9 +19,9 @@ import msgspec
 
 import mha_lint
 from mha_lint.files import Source, digest_of
-from mha_lint.findings import Finding, Found
+from mha_lint.findings import PRESENT, Finding, Found
 from mha_lint.installed import Group, package, points
-from mha_lint.neighbours import listing, statuses
+from mha_lint.neighbours import listing, statuses, texts
 from mha_lint.settings import Settings
 
 FOLDER = ".mha_lint_cache"
@@ -78,17 +78,17 @@ class LintCache:
 def _holds(dependency: tuple[str, str | None]) -> bool:
     """Tell whether a path still holds what it held: a file of this digest, files around of this one, or nothing."""
     path, digest = dependency
-    if digest is not None and os.path.isdir(path):
-        return listing(path) == digest
     stamp = _stamp(path)
     if stamp is None or digest is None:
         return (stamp is None) == (digest is None)
-    return _digest(path, stamp) == digest
+    return digest == PRESENT or _digest(path, stamp) == digest
 
 
 @lru_cache(maxsize=4096)
 def _digest(path: str, stamp: Stamp) -> str | None:
-    """The digest of a file; while its ``stamp`` is the same it is read once."""
+    """The digest of a file, or of the files around a folder; while the ``stamp`` is the same it is read once."""
+    if os.path.isdir(path):
+        return listing(texts(path))
     try:
         with open(path, "rb") as stream:
             return digest_of(stream.read())
@@ -113,7 +113,7 @@ class Stamp:
     @classmethod
     def around(cls, folder: str) -> Stamp:
         """The stamp of the files around a folder: their size together, the latest times, and how many they are."""
-        files = [cls.of(status) for _, status in statuses(folder)]
+        files = [cls.of(status) for status in statuses(folder)]
         latest = max((each.modified for each in files), default=0), max((each.changed for each in files), default=0)
         return cls(sum(each.size for each in files), *latest, len(files))
 

@@ -136,7 +136,9 @@ class Finding:
         return self.fix is not None and not self.refuted and (unsafe or self.fix.applicability == "safe")
 
 
-# What the paths that were asked for held then: the digest of a file that was read, None where there was nothing.
+# What the paths that were asked for held then: the digest of a file that was read, PRESENT for one of which it
+# only matters that it is there, None where there was nothing. Of a folder, the digest of the files around.
+PRESENT = ""
 Dependencies = dict[str, "str | None"]
 
 

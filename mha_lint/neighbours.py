@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from hashlib import blake2b
+
+from mha_lint.files import digest_of
 
 MOST_FILES = 200
 
@@ -55,18 +58,25 @@ def _is_package(folder: str) -> bool:
     return os.path.isfile(os.path.join(folder, "__init__.py"))
 
 
-def listing(folder: str) -> str:
-    """A digest of the names and sizes of the files around: it changes when one comes, goes or is edited."""
+def texts(folder: str) -> dict[str, bytes]:
+    """The bytes of the files around a folder, by their paths."""
+    found: dict[str, bytes] = {}
+    for path in around(folder):
+        with suppress(OSError), open(path, "rb") as stream:
+            found[path] = stream.read()
+    return found
+
+
+def listing(read: Mapping[str, bytes]) -> str:
+    """A digest of files around: it changes when one comes, goes or is edited."""
     digest = blake2b(digest_size=16)
-    for path, status in statuses(folder):
-        digest.update(f"{path}\0{status.st_size}\n".encode(errors="surrogatepass"))
+    for path, data in read.items():
+        digest.update(f"{path}\0{digest_of(data)}\n".encode(errors="surrogatepass"))
     return digest.hexdigest()
 
 
-def statuses(folder: str) -> Iterator[tuple[str, os.stat_result]]:
-    """The files around a folder, each with its status."""
+def statuses(folder: str) -> Iterator[os.stat_result]:
+    """The status of each file around a folder."""
     for path in around(folder):
-        try:
-            yield path, os.stat(path)
-        except OSError:
-            continue
+        with suppress(OSError):
+            yield os.stat(path)

@@ -11,7 +11,8 @@ import pytest
 
 from mha_lint.cache import SETTLED, Index, LintCache, prepare, trim
 from mha_lint.files import Source, digest_of
-from mha_lint.findings import Edit, Finding, Fix, Found, Position
+from mha_lint.findings import PRESENT, Edit, Finding, Fix, Found, Position
+from mha_lint.neighbours import listing, texts
 from mha_lint.settings import Settings
 
 HERE = Position(3, 5)
@@ -179,3 +180,24 @@ def test_findings_are_not_kept_by_status_while_what_they_depend_on_may_change_ag
     assert index.load("a.py", old.stat()) == FINDINGS
     index.store("b.py", old.stat(), FINDINGS, [str(other)])
     assert index.load("b.py", old.stat()) is None
+
+
+def test_an_entry_counts_while_the_files_around_hold_what_they_held(folder: Path, tmp_path: Path) -> None:
+    package = tmp_path / "package"
+    package.mkdir()
+    (package / "caller.py").write_text("layer = Attention\n")
+    depends = {str(package): listing(texts(str(package)))}
+    LintCache(folder).store(SOURCE, SETTINGS, Found(FINDINGS, depends))
+    assert LintCache(folder).load(SOURCE, SETTINGS) is not None
+    (package / "caller.py").write_text("layer = Reduction\n")
+    assert LintCache(folder).load(SOURCE, SETTINGS) is None, "an edit that leaves the size as it is"
+
+
+def test_an_entry_counts_while_a_file_that_only_has_to_be_there_is_there(folder: Path, tmp_path: Path) -> None:
+    there = tmp_path / "__init__.py"
+    there.write_text("")
+    LintCache(folder).store(SOURCE, SETTINGS, Found(FINDINGS, {str(there): PRESENT}))
+    there.write_text("x = 1\n")
+    assert LintCache(folder).load(SOURCE, SETTINGS) is not None
+    there.unlink()
+    assert LintCache(folder).load(SOURCE, SETTINGS) is None

@@ -12,14 +12,13 @@ import os
 import re
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
 from mha_lint.files import SourceError, decode, digest_of
-from mha_lint.findings import Dependencies
-from mha_lint.neighbours import around, listing
+from mha_lint.findings import PRESENT, Dependencies
+from mha_lint.neighbours import listing, texts
 from mha_lint.syntax.module import Module
 from mha_lint.syntax.names import Definition, ModuleNames, Owner, collect
 
@@ -195,20 +194,13 @@ class Program:
         if not self._follows:
             return []
         folder = os.path.dirname(self._path)
-        self.dependencies.setdefault(folder, listing(folder))
+        if self._texts is None:
+            self._texts = texts(folder)
+            self.dependencies[folder] = listing(self._texts)
         spelled = re.compile(rb"\b%s\b" % name.encode())
-        saying = [path for path, data in self._around(folder).items() if spelled.search(data) and path != self._path]
+        saying = [path for path, data in self._texts.items() if spelled.search(data) and path != self._path]
         modules = map(self._module, saying[:MAX_USERS])
         return [module for module in modules if module is not None]
-
-    def _around(self, folder: str) -> dict[str, bytes]:
-        """The bytes of the files around, read once."""
-        if self._texts is None:
-            self._texts = {}
-            for path in around(folder):
-                with suppress(OSError), open(path, "rb") as stream:
-                    self._texts[path] = stream.read(MAX_BYTES)
-        return self._texts
 
     def _may_bind(self, path: str, name: str) -> bool:
         """The text of a module says the name, or imports what another module has: a look that spares the parser."""
@@ -236,15 +228,12 @@ class Program:
         return False
 
     def _is_file(self, path: str) -> bool:
-        """Tell whether a file is there; that it is not is a thing that findings depend on."""
-        if path in self._known or self.dependencies.get(path):
+        """Tell whether a file is there: findings depend on it, either way."""
+        if path in self._known:
             return True
-        if path in self.dependencies:
-            return False
-        if os.path.isfile(path):
-            return True
-        self.dependencies[path] = None
-        return False
+        if path not in self.dependencies:
+            self.dependencies[path] = PRESENT if os.path.isfile(path) else None
+        return self.dependencies[path] is not None
 
     def _module(self, path: str) -> ModuleNames | None:
         """The names of a module of the project; None where it can't be read, or is no Python."""

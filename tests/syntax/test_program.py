@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mha_lint.neighbours import MOST_FILES, around, listing
+from mha_lint.neighbours import MOST_FILES, around, listing, texts
 from mha_lint.syntax.changes import read, rebound
 from mha_lint.syntax.module import Module
 from mha_lint.syntax.names import ClassInfo, Definition
@@ -174,7 +174,7 @@ def test_the_modules_of_the_package_that_say_a_name_are_found_by_their_bytes(tmp
     write(tmp_path, p__inner__="", p__inner__block="from ..layers import Attend\n", p__loose__block="Attend = 1\n")
     found = program(tmp_path, "p/layers.py")
     assert [Path(module.path).name for module in found.main.users("Attend")] == ["block.py"]
-    assert found.dependencies[str(tmp_path / "p")] == listing(str(tmp_path / "p"))
+    assert found.dependencies[str(tmp_path / "p")] == listing(texts(str(tmp_path / "p")))
     assert found.dependencies[str(tmp_path / "p/inner/block.py")] is not None
     assert str(tmp_path / "p/other.py") not in found.dependencies
     assert program(tmp_path, "p/layers.py", follows=False).main.users("Attend") == []
@@ -195,12 +195,12 @@ def test_no_more_than_so_many_files_are_looked_at_and_read_for_a_name(tmp_path: 
 
 def test_the_listing_of_a_package_changes_with_the_files_in_it(tmp_path: Path) -> None:
     write(tmp_path, p__="", p__a="x = 1\n", p__inner__="", p__inner__b="y = 2\n")
-    before = listing(str(tmp_path / "p"))
-    assert listing(str(tmp_path / "p")) == before
+    before = listing(texts(str(tmp_path / "p")))
+    assert listing(texts(str(tmp_path / "p"))) == before
     write(tmp_path, p__inner__b="y = 20\n")
-    edited = listing(str(tmp_path / "p"))
+    edited = listing(texts(str(tmp_path / "p")))
     write(tmp_path, p__c="")
-    assert len({before, edited, listing(str(tmp_path / "p"))}) == 3
+    assert len({before, edited, listing(texts(str(tmp_path / "p")))}) == 3
 
 
 def test_a_module_of_a_package_does_not_import_what_lies_beside_it_by_its_bare_name(tmp_path: Path) -> None:
@@ -231,3 +231,12 @@ def test_a_module_stands_before_a_folder_of_its_name_that_is_no_package(tmp_path
     assert refers(program(tmp_path, "pkg/model.py"), "split") == "layers.py:FunctionDef"
     write(tmp_path, pkg__layers__="class split: pass\n")
     assert refers(program(tmp_path, "pkg/model.py"), "split") == "__init__.py:ClassDef"
+
+
+def test_that_a_folder_is_a_package_is_a_thing_that_findings_depend_on(tmp_path: Path) -> None:
+    write(tmp_path, pkg__="", pkg__model="from pkg.layers import split\n", pkg__layers=LAYERS)
+    found = program(tmp_path / "pkg", "model.py")
+    assert refers(found, "split") == "layers.py:FunctionDef"
+    assert found.dependencies[str(tmp_path / "pkg/__init__.py")] is not None
+    (tmp_path / "pkg/__init__.py").unlink()
+    assert refers(program(tmp_path / "pkg", "model.py"), "split") == "pkg.layers.split"
