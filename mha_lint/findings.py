@@ -49,6 +49,18 @@ class Edit:
 
 
 @dataclass(frozen=True, slots=True)
+class Axes:
+    """What a rule knows of the dimensions of a parameter of ``forward``: which is the batch, which are the tokens.
+
+    Probes are told so, and need not guess. None where the rule does not know.
+    """
+
+    parameter: str
+    batch: int | None = None
+    tokens: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Fix:
     """A candidate rewrite of one finding.
 
@@ -67,6 +79,7 @@ class Fix:
     identity: tuple[str, ...] = ()
     hints: tuple[tuple[str, tuple[str | int, ...]], ...] = ()  # symbolic shapes of forward's parameters
     probes: tuple[str, ...] = ()  # for *corrected*: before violates one of them, after satisfies it
+    axes: tuple[Axes, ...] = ()  # for *corrected*: what the probes may know of forward's parameters
     agree: str = ""  # for *corrected*: where both must agree: "train", "one token", "no dropout"
     expected: Expected = "view"  # for *repaired*: what fails at the flagged rows
 

@@ -204,6 +204,7 @@ def _job(
         declared=tuple(each for each in settings.harness if each.belongs_to(source.path.absolute())),
         also=settings.also,
         probes=tuple(dict.fromkeys(probe for fix in fixes for probe in fix.probes)),
+        axes=tuple(dict.fromkeys(axes for fix in fixes for axes in fix.axes)),
         agree=fixes[0].agree if len({fix.agree for fix in fixes}) == 1 else "",
         expected=fixes[0].expected,
     )

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from mha_lint.declared import Declared
-from mha_lint.findings import Expected, Relation
+from mha_lint.findings import Axes, Expected, Relation
 from mha_lint.observation import Observation
 
 
@@ -30,7 +30,8 @@ class Job:
     "self.embed_dim")}``; None stands for an unknown size, and a parameter that is a number has one dim. ``declared``
     are the user's harnesses for the file. ``also`` names what must go on working where it does before: "compile",
     "export". Under *corrected*, ``before`` violates one of the ``probes``, and in the regime ``agree`` ("train",
-    "one token", "no dropout"; "" for none) both texts compute the same.
+    "one token", "no dropout"; "" for none) both texts compute the same. ``axes`` tell the probes which dimensions of
+    forward's parameters are the batch and the tokens.
     """
 
     path: str
@@ -45,6 +46,7 @@ class Job:
     declared: tuple[Declared, ...] = ()
     also: tuple[str, ...] = ()
     probes: tuple[str, ...] = ()
+    axes: tuple[Axes, ...] = ()
     agree: str = ""
     expected: Expected = "view"
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from mha_lint.findings import Axes
 from mha_lint.observation import Observation
 from mha_lint.validation.child.stubs import StubTouched
 from mha_lint.validation.probes import (
@@ -36,19 +37,26 @@ _OF_CORRECTIONS: Mapping[str, Probe] = {each.NAME: each.observe for each in (mas
 
 
 def observe(
-    probe: str, module: Callable[..., Any], inputs: Mapping[str, Any], *, seed: int = 0, insist: bool = False
+    probe: str,
+    module: Callable[..., Any],
+    inputs: Mapping[str, Any],
+    *,
+    seed: int = 0,
+    insist: bool = False,
+    axes: Mapping[str, Axes] | None = None,
 ) -> Observation:
     """Try one of :data:`PROBES`, "masked key" or "equal tokens" on ``module``, called with ``inputs``.
 
     ``module`` may be a function. ``inputs`` are keyword arguments by name; positional ones stand under "0", "1", …
     They are copied, and put on the device of the module's parameters and, floats, in their dtype. With ``insist`` the
-    caller says that the property must hold: no evidence is asked for that it is meant to. The module, its mode, its
-    gradients and all random states are afterwards as they were. Raises KeyError for an unknown probe; what the module
-    raises is *not applicable*.
+    caller says that the property must hold: no evidence is asked for that it is meant to. ``axes`` say of an input,
+    under the name that it has in ``inputs``, which dimension is the batch and which are the tokens. The module, its
+    mode, its gradients and all random states are afterwards as they were. Raises KeyError for an unknown probe; what
+    the module raises is *not applicable*.
     """
     run = _PROBES.get(probe) or _OF_CORRECTIONS[probe]
     try:
-        with prepared(module, inputs, seed) as subject:
+        with prepared(module, inputs, seed, axes or {}) as subject:
             return run(subject, _followed(subject), insist)
     except NotApplicable as reason:
         return Observation(probe, "not applicable", str(reason))

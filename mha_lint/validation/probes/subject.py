@@ -8,11 +8,12 @@ import random
 import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
 
+from mha_lint.findings import Axes
 from mha_lint.validation.trials import trial
 
 _DEPTH = 4  # of containers and plain objects within attributes whose contents are put back
@@ -31,6 +32,7 @@ class Subject:
     seed: int
     owner: torch.nn.Module | None  # whose state a call may touch; None for a plain function
     state: State
+    axes: Mapping[str, Axes] = field(default_factory=dict)  # by input: what is known of its dimensions beforehand
 
     @property
     def tensors(self) -> dict[str, torch.Tensor]:
@@ -81,7 +83,9 @@ def owner_of(module: Callable[..., Any]) -> torch.nn.Module | None:
 
 
 @contextlib.contextmanager
-def prepared(module: Callable[..., Any], inputs: Mapping[str, Any], seed: int) -> Iterator[Subject]:
+def prepared(
+    module: Callable[..., Any], inputs: Mapping[str, Any], seed: int, axes: Mapping[str, Axes]
+) -> Iterator[Subject]:
     """The subject in eval mode, its inputs on the device of its parameters, floats in their dtype where they have one.
 
     Afterwards the module and all random states are as they were. Raises NotApplicable for a lazy module.
@@ -101,7 +105,7 @@ def prepared(module: Callable[..., Any], inputs: Mapping[str, Any], seed: int) -
         try:
             if owner is not None:
                 owner.eval()
-            yield Subject(module, named, seed, owner, State(owner))
+            yield Subject(module, named, seed, owner, State(owner), axes)
         finally:
             before.restore()
 

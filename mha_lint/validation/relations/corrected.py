@@ -59,7 +59,7 @@ class Corrected:
     as_handed: bool = True
     results_stay: bool = False
     met: set[Statement] = field(default_factory=set)
-    shown: Shown = field(default_factory=Shown)
+    shown: Shown = field(init=False)
     agreed: set[str] = field(default_factory=set)  # devices that saw the regime in which both must agree
     oracle: Oracle = field(init=False)
     misread: str = ""  # the first trial in which after is none of what before may mean
@@ -68,6 +68,7 @@ class Corrected:
 
     def __post_init__(self) -> None:
         self.oracle = Oracle(self.sources)
+        self.shown = Shown(self.sources.job.axes)
 
     def meaning(self) -> contextlib.AbstractContextManager[None]:
         """None but its own: the code computes the wrong thing."""
@@ -120,7 +121,7 @@ class Corrected:
         works = before.error is None and after.error is None
         is_probed = works and not case.conditions.training and not case.regime
         probes = [probe for probe in self.sources.job.probes if self.shown.wants(probe)] if is_probed else []
-        self._seen = [observed(case, probe, tell) for probe in probes]
+        self._seen = [observed(case, probe, self.sources.job.axes, tell) for probe in probes]
         return before, after
 
     def errors(self, note: Noting, before: BaseException | None, after: BaseException | None) -> None:

@@ -23,7 +23,7 @@ from mha_lint.validation.probes import Observation, observe
 from mha_lint.validation.relations import score_scales
 from mha_lint.validation.relations.readings import READINGS, Call, Change, Reading, moved
 from mha_lint.validation.relations.rounding import dropping_alike
-from mha_lint.validation.relations.shown import default_dtype, named_arguments
+from mha_lint.validation.relations.shown import default_dtype, named_arguments, named_axes
 from mha_lint.validation.trials import drawing, trial
 from mha_lint.validation.trials.case import Case
 from mha_lint.validation.trials.coverage import Statement
@@ -56,6 +56,7 @@ class Oracle:
 
     def __init__(self, sources: Sources) -> None:
         probes = frozenset(sources.job.probes)
+        self._axes = sources.job.axes
         self._file = sources.before.pseudo
         self._readings = [each for each in READINGS if each.probes & probes]
         self._scales = score_scales.PROBE in probes
@@ -227,10 +228,11 @@ class Oracle:
             return True
         for probe in shown:
             context = self._read(case, here, replace(case.conditions, training=False))
-            arguments = named_arguments(case)
+            arguments, axes = named_arguments(case), named_axes(case, self._axes)
             with default_dtype(case.conditions), imports.quiet(), context:
                 module = case.copies[0].lend(training=False)
-                found = observe(probe, module, arguments, seed=case.conditions.seed, insist=True)
+                seed = case.conditions.seed
+                found = observe(probe, module, arguments, seed=seed, insist=True, axes=axes)
             if found.outcome == "violated":
                 return False
         self._satisfying.add(meaning)

@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from mha_lint.findings import Axes
 from mha_lint.validation.child import imports
 from mha_lint.validation.probes import Observation, observe
 from mha_lint.validation.trials import drawing
@@ -29,6 +30,7 @@ _OF_EVAL = "eval determinism"  # the probe of what eval mode alone has to have
 class Shown:
     """Record, by probe, the devices on which before was shown wrong and after right, and what before did."""
 
+    axes: tuple[Axes, ...] = ()
     devices: dict[str, set[str]] = field(default_factory=dict)
     words: dict[str, str] = field(default_factory=dict)
     counterexample: str = ""
@@ -53,7 +55,7 @@ class Shown:
         probe = before.probe
         wrong = before.outcome == "violated"
         if after.outcome == "violated":
-            meant = observed(case, probe, insist=False)
+            meant = observed(case, probe, self.axes, insist=False)
             if not any(each.outcome == "violated" for each in meant):
                 self._void.add(probe)
                 self.words.setdefault(probe, f"neither text has it, nor means to ({meant[1].words})")
@@ -96,23 +98,41 @@ def _told(seen: Observation) -> str:
 
 
 def observed(
-    case: Case, probe: str, tell: Callable[[str], None] = lambda _: None, *, insist: bool = True
+    case: Case,
+    probe: str,
+    known: Iterable[Axes],
+    tell: Callable[[str], None] = lambda _: None,
+    *,
+    insist: bool = True,
 ) -> tuple[Observation, Observation]:
-    """Return what the probe says of before and of after."""
+    """Return what the probe says of before and of after. ``known`` is what the rule knows of the inputs."""
     found: list[Observation] = []
     for text, copies in zip(("before", "after"), case.copies, strict=True):
         tell(f"{text}: probing {probe} on {case.conditions.device}")
-        named = named_arguments(case)
+        named, axes = named_arguments(case), named_axes(case, known)
         with default_dtype(case.conditions), imports.quiet():
-            found.append(observe(probe, copies.lend(training=False), named, seed=case.conditions.seed, insist=insist))
+            module, seed = copies.lend(training=False), case.conditions.seed
+            found.append(observe(probe, module, named, seed=seed, insist=insist, axes=axes))
     return found[0], found[1]
 
 
 def named_arguments(case: Case) -> dict[str, Any]:
     """The arguments of the call as probes take them: what is given by place stands under its number."""
     arguments = case.make().arguments
-    places = {name: str(place) for place, name in enumerate(name for name in case.positional if name in arguments)}
+    places = _places(case, arguments)
     return {places.get(name, name): value for name, value in arguments.items()}
+
+
+def named_axes(case: Case, known: Iterable[Axes]) -> dict[str, Axes]:
+    """What is known of the arguments' dimensions, under the names that probes know the arguments by."""
+    places = _places(case, case.make().arguments)
+    return {places.get(axes.parameter, axes.parameter): axes for axes in known}
+
+
+def _places(case: Case, arguments: Iterable[str]) -> dict[str, str]:
+    """The numbers of those arguments that are given by place."""
+    given = [name for name in case.positional if name in arguments]
+    return {name: str(place) for place, name in enumerate(given)}
 
 
 @contextlib.contextmanager
