@@ -47,7 +47,8 @@ class MaskAfterSoftmax(Rule):
 
     ## Fix
 
-    There is none. The code does not say which keys the scores should leave out, and where.
+    There is none. The code does not say which keys the scores should leave out, and where. `--verify`, `--fix` and
+    `--diff` show the code wrong by *constant value*: the weights of a query do not add up to one.
 
     ## When it stays silent
 
@@ -67,6 +68,7 @@ class MaskAfterSoftmax(Rule):
     name = "mask-after-softmax"
     severity = "error"
     finds = "weights masked after the softmax, of scores that are not masked"
+    shown_by = ("constant value",)
     no_fix = "the code does not say which keys the scores should leave out, and where"
     why = "The softmax has shared out the weight among the masked keys too: what is left sums to less than one."
     invalid: ClassVar = (

@@ -29,8 +29,8 @@ class MaskAndCausalFlag(Rule):
     ## Why it matters
 
     The two exclude each other. The reference implementation raises a RuntimeError; some of the fused kernels run, and
-    do not say which of the two they apply. So the same call fails on the CPU and passes on a GPU, or changes its
-    meaning with the version of torch, with the dtype, or with a mask that needs a gradient.
+    do not say which of the two they apply. So the same call fails with one kernel and passes with another, which torch
+    chooses by the device, the dtype, its own version, and whether the mask needs a gradient.
 
     ## Example
 
@@ -47,6 +47,7 @@ class MaskAndCausalFlag(Rule):
     ## Fix
 
     There is none. The code does not say whether the mask is causal already, or must be joined with a causal one.
+    `--verify`, `--fix` and `--diff` show the code wrong by a call that is given a mask, and raises.
 
     ## When it stays silent
 
@@ -67,6 +68,7 @@ class MaskAndCausalFlag(Rule):
     severity = "error"
     finds = "`attn_mask` and `is_causal=True` that can be set at once"
     why = "The two exclude each other: torch raises a RuntimeError, or, in some kernels, drops one without a word."
+    shown_by = ("raises",)
     no_fix = "the code does not say whether the mask is causal already, or must be joined with a causal one"
     invalid: ClassVar = (
         "import torch.nn.functional as F\ndef attend(q, k, v, mask=None):\n"
