@@ -161,8 +161,9 @@ class _Demonstration:
 
     def _on(self, device: str, search: harness.Search, setups: list[Setup]) -> str:
         """Return the first counterexample on a device; "" where there is none."""
-        others = itertools.chain.from_iterable(optional.given(search, setup) for setup in setups[:1])
-        for setup in itertools.chain(setups, others):
+        others = optional.given(search, setups[0])
+        using = search.using(self.job.symbols, setups[0], now() + _BUDGET)
+        for setup in itertools.chain(setups, others, itertools.islice(using, 1)):
             if time.monotonic() > self.deadline:
                 raise TimeoutError
             self.tell(f"running {setup.target} on {device}")
