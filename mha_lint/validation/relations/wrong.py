@@ -34,6 +34,7 @@ from mha_lint.validation.trials.pristine import Pristine
 from mha_lint.validation.trials.record import Noting, Record, unreached, verdict_of
 
 _BUDGET = 6.0  # seconds for a search
+_OTHERWISE = 2.5  # seconds for the search for arguments whose shapes fit
 _SETUPS, _SHAPES = 4, 4
 _FAILURES = (RuntimeError, ValueError, IndexError, AssertionError)
 _OF_SHAPES = ("size", "shape", "broadcast", "dimension", "expand")  # in what torch says of operands that do not fit
@@ -147,13 +148,13 @@ class _Demonstration:
         found = verdict_of(name, self.devices, level, reason, tuple(self.record.trials))
         return replace(found, counterexample=counterexample)
 
-    def _search(self, meaning: Meaning) -> harness.Search:
+    def _search(self, meaning: Meaning, budget: float = _BUDGET) -> harness.Search:
         return harness.Search(
             self.loaded,
             self.flagged,
             meaning,
             self.job.hints,
-            now() + _BUDGET,
+            now() + budget,
             self.met,
             declared=self.job.declared,
             as_handed=True,
@@ -215,7 +216,7 @@ class _Demonstration:
 
     def _fits_otherwise(self) -> bool:
         """Some arguments let the flagged statements run, with more than one of each size."""
-        for setup in self._search(as_it_is).find(self.job.symbols):
+        for setup in self._search(as_it_is, _OTHERWISE).find(self.job.symbols):
             module = targets.instantiate(setup.target, setup.plan, self.loaded.module, seed=7)
             materialise(module, setup, as_it_is)
             accepted = workable(setup, module, as_it_is, targets.signature_of(module), _SHAPES)
