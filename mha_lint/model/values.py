@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from mha_lint.model.conditions import IS_NONE, Condition, Path, Question, Taken
+from mha_lint.model.conditions import IS_NONE, IS_TRUE, Condition, Path, Question, Taken
 from mha_lint.model.factors import Factor, of_number, of_size
 from mha_lint.model.keys import Key, Kind
 from mha_lint.model.layout import Shape, Strides, contiguous_strides
@@ -420,6 +420,12 @@ class State:
         if self.facts and isinstance(value, Unknown) and value.key is not None and self.facts.get((value.key, IS_NONE)):
             return NONE
         return value
+
+    def truths(self, value: Value | None) -> frozenset[tuple[Key, bool]]:
+        """Return what a condition on this path has told of the truth of an unknown value."""
+        key = value.key if isinstance(value, Unknown) else None
+        told = None if key is None else self.facts.get((key, IS_TRUE))
+        return frozenset() if key is None or told is None else frozenset({(key, told)})
 
     @property
     def own_names(self) -> frozenset[str]:
