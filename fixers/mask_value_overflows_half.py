@@ -44,5 +44,5 @@ def _alone(fill: ast.expr, value: str, context: Context) -> bool:
     Two that are added may be minus infinity together, and a row of that is NaN; so is a row that the causal mask and
     another leave no key.
     """
-    kinds = {masking.kind for masking in masked_beside(context.model.operations, fill)}
+    kinds = {masking.kind for masking in masked_beside(context.model.everywhere(), fill)}
     return not (kinds & {"add", "times", "unknown"} or (kinds and value == INFINITE))

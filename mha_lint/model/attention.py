@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -71,6 +71,11 @@ class FileModel:
     defined_in: dict[Function, str]
     abroad: set[ast.AST]  # the nodes of other modules that were run
     callers: dict[ClassInfo, ClassModel] = field(default_factory=dict)
+
+    def everywhere(self) -> Iterator[list[OperationSeen]]:
+        """Yield what was seen at each operation, of this module and of others that its calls led to."""
+        yield from self.operations.values()
+        yield from self.led.values()
 
     def model_of(self, cls: ClassInfo) -> ClassModel:
         """The model of any class of the file; of one that only calls others it is made when it is asked for."""

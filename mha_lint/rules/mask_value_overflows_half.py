@@ -91,7 +91,7 @@ class MaskValueOverflowsHalf(Rule):
     )
 
     def check(self, model: FileModel, places: Places) -> Iterator[Hit[Fills]]:
-        normalised = softmaxed(model.operations)
+        normalised = softmaxed(model.everywhere())
         for node, seen in model.operations.items():
             fills = [fill for fill in seen if fill.name == "masked_fill" and isinstance(node, ast.Call)]
             overflowing = [fill for fill in fills if _overflows(fill)]
