@@ -22,6 +22,8 @@ def fix(hit: Hit[tuple[Filling | None, tuple[OperationSeen, ...]]], context: Con
     filling, seen = hit.evidence
     fill = hit.last
     assert isinstance(fill, ast.expr)
+    if any(each.led for each in seen):
+        return "the scores are filled in another file, which knows their dtype"
     if filling is None:
         return "the value is not written there"
     value = masking_value(filling, seen, context)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from mha_lint.model.values import Self, Value
-from mha_lint.syntax.nodes import FUNCTIONS, argument, is_starred, parameters, walk
+from mha_lint.syntax.nodes import FUNCTIONS, argument, is_starred, last_name, parameters, walk
 
 if TYPE_CHECKING:
     from mha_lint.model.events import OperationSeen, Step
@@ -71,7 +71,8 @@ def _argument(step: Step, name: str) -> ast.expr | None:
     if not isinstance(call, ast.Call) or is_starred(call) or not isinstance(function, (*FUNCTIONS, ast.Lambda)):
         return None
     positional = [parameter.arg for parameter in parameters(function)]
-    if positional and isinstance(step.given.get(positional[0]), Self):
+    is_method = bool(positional) and isinstance(step.given.get(positional[0]), Self)
+    if is_method and not (call.args and last_name(call.args[0]) == "self"):  # else it hands itself over
         positional = positional[1:]
     index = positional.index(name) if name in positional else len(call.args)
     return argument(call, index, name)

@@ -276,6 +276,13 @@ class Function:
 
 
 @dataclass(frozen=True, slots=True)
+class Table:
+    """A dictionary of functions by strings, such as one for each implementation of attention."""
+
+    entries: tuple[tuple[str, Value], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Method:
     """A method of an unknown object that is called, or any attribute of a tensor or of another known object."""
 
@@ -294,7 +301,7 @@ class Slice:
 
 Value = (
     Unknown | Const | Number | Int | Sequence | Repeated | ShapeOf | Leading | Tensor | Layer | Instance | Self | Super
-    | Qualified | ClassValue | Partial | Function | Method | Slice
+    | Qualified | ClassValue | Partial | Function | Table | Method | Slice
 )  # fmt: skip
 
 NOTHING = Unknown()

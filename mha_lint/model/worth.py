@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
+from mha_lint.model.tables import is_table
 from mha_lint.syntax.names import ClassInfo, ModuleNames
 from mha_lint.syntax.nodes import Function
 from mha_lint.syntax.words import names_in
@@ -32,11 +33,12 @@ class Worth:
 def worth_of(names: ModuleNames) -> Worth:
     """Tell by the names in a file which of its classes and functions are worth being interpreted.
 
-    Whoever names a function that works, or attends, counts as well.
+    Whoever names a function that works, or attends, or a table that holds it, counts as well.
     """
     functions = {name: frozenset(names_in(node)) for name, node in names.functions.items()}
+    tables = {name: frozenset(names_in(node)) for name, node in names.constants.items() if is_table(node)}
     classes = {cls: frozenset(names_in(cls.node)) for cls in names.every_class}
-    working, attending = _spread(functions, LAYS_OUT), _spread(functions, SCORES)
+    working, attending = _spread(functions | tables, LAYS_OUT), _spread(functions | tables, SCORES)
     attends = _with_heirs(_saying(classes, attending, SCORES), names)
     holds, more = set(attends), attends
     while more:
@@ -45,8 +47,8 @@ def worth_of(names: ModuleNames) -> Worth:
     tells = _saying(classes, set(), CHOOSES_KEYS)
     masking = holds & tells  # they tell what attends which keys it may see
     return Worth(
-        {names.functions[name] for name in working} | _with_heirs(_saying(classes, working, LAYS_OUT), names) | masking,
-        {names.functions[name] for name in attending} | attends,
+        {names.functions[name] for name in working - tables.keys()} | _with_heirs(_saying(classes, working, LAYS_OUT), names) | masking,
+        {names.functions[name] for name in attending - tables.keys()} | attends,
         holds - attends,
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 
-from mha_lint.model import einops_api, kernels, layers, operations
+from mha_lint.model import einops_api, kernels, layers, operations, tables
 from mha_lint.model.interpreter import assignment, numbers, texts
 from mha_lint.model.interpreter.builtins import BUILTINS
 from mha_lint.model.interpreter.deciding import flag
@@ -32,6 +32,7 @@ from mha_lint.model.values import (
     ShapeOf,
     State,
     Super,
+    Table,
     Tensor,
     Unknown,
     Value,
@@ -109,6 +110,8 @@ def _default_of_a_table(run: Run, name: str, call: Call) -> Value | None:
 
 def call_method(run: Run, receiver: Value, name: str, call: Call) -> Value:
     """``receiver.name(...)`` where the receiver is a tensor, or unknown and used as one."""
+    if isinstance(receiver, Table) and name == "get" and call.args:
+        return tables.looked_up(run, receiver, call.args[0], call.node, call.state, *call.args[1:2])
     default = _default_of_a_table(run, name, call)
     if default is not None:
         return default
