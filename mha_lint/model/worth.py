@@ -11,7 +11,7 @@ from mha_lint.model.tables import is_table
 from mha_lint.syntax.names import ClassInfo, ModuleNames
 from mha_lint.syntax.nodes import Function
 from mha_lint.syntax.words import names_in
-from mha_lint.vocabulary import CHOOSES_KEYS, LAYS_OUT, SCORES, is_said
+from mha_lint.vocabulary import ATTENDS, CHOOSES_KEYS, LAYS_OUT, SCORES, is_said
 
 Key = TypeVar("Key")
 Said = Mapping[Key, frozenset[str]]  # the names that classes or functions say
@@ -45,7 +45,8 @@ def worth_of(names: ModuleNames) -> Worth:
         more = _with_heirs(_saying(classes, {cls.name for cls in more}), names) - holds
         holds |= more
     tells = _saying(classes, set(), CHOOSES_KEYS)
-    masking = holds & tells  # they tell what attends which keys it may see
+    imported = {name for name in names.imports if is_said(ATTENDS, name)}
+    masking = (holds | _saying(classes, imported)) & tells  # they tell what attends which keys it may see
     return Worth(
         {names.functions[name] for name in working - tables.keys()} | _with_heirs(_saying(classes, working, LAYS_OUT), names) | masking,
         {names.functions[name] for name in attending - tables.keys()} | attends,

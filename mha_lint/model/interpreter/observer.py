@@ -125,8 +125,12 @@ class Observer:
         """Tensors of the default device meet one of the module's own, which is computed from ``inputs``."""
         if not self._stack.frames:
             return
-        frame, conditions = self._stack.frames[-1], call.state.taken
-        seen = Meeting(call.node, inputs, conditions, frame.symbol, frame.node)
+        frame, led = self._stack.led()
+        if frame.home is not None:
+            return  # whoever lints that module is told
+        self.told += bool(led)
+        node = led[-1].call if led else call.node
+        seen = Meeting(node, inputs, call.state.taken, frame.symbol, frame.node)
         for home in homes:
             found = self._found(self.meetings, home)
             if seen not in found and len(found) < MOST_SEEN:
