@@ -152,7 +152,7 @@ def _may_be_set(flag: Value | None, seen: OperationSeen) -> bool:
         case Const(True):
             return True
         case Unknown(Key() as key):
-            return not key.of_result and not is_given(key, seen)
+            return not key.of_result and not is_given(key, seen) and (key, False) not in seen.truths
         case _:
             return False
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import operator
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -141,7 +142,8 @@ def _handed_over(model: FileModel, attends: set[ast.expr], places: Places) -> It
             if place is not None and place not in told:
                 told.add(place)
                 evidence = Inverted(None, mask.boolean is True, mask.inside == YES_OR_NO, False, elsewhere=True)
-                yield Hit(place, place, _message(operation, mask), operation.symbol, evidence=evidence)
+                message = f"where this mask is handed to, {_message(operation, mask)}"
+                yield Hit(place, place, message, operation.symbol, evidence=evidence)
 
 
 def _used(operation: OperationSeen, node: ast.expr, names: ModuleNames, places: Places) -> ast.expr | None:
@@ -152,9 +154,11 @@ def _used(operation: OperationSeen, node: ast.expr, names: ModuleNames, places: 
 
 
 def _is_like(mask: Mask, value: Value) -> bool:
-    """Tell whether a value is the same mask, of whatever type."""
+    """Tell whether a value is the same mask, of whatever type, or its inverse."""
     known = _mask(value)
-    return known is not None and (known.inside, known.outside) == (mask.inside, mask.outside)
+    opposite = mask.changed(operator.not_, boolean=True)
+    same = [(each.inside, each.outside) for each in (mask, opposite)]
+    return known is not None and (known.inside, known.outside) in same
 
 
 def _inverted(operation: OperationSeen, node: ast.expr, names: ModuleNames) -> Mask | None:
