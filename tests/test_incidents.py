@@ -21,7 +21,7 @@ FIELD_LOG = (ROOT / "docs/field-log.md").read_text("utf-8")
 
 # What is not found, and why.
 MISSED = {
-    "facebookresearch-fairseq-2598": "the path is one for an accelerator alone, by its name, and there a view succeeds: to pass over it is right",
+    "facebookresearch-fairseq-2598": "on purpose: the path is for an accelerator alone, whose tensors have no strides",
     "facebookresearch-fairseq-3575": "what is filled is the mask, before it is added to the scores",
     "georg-wolflein-good-features-1": "scores of a learned map are no product of queries and keys",
     "hyunwoongko-transformer-10": "the fill is the default value of a parameter",

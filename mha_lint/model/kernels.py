@@ -2,9 +2,10 @@
 
 Most take (b, t, h, d), where PyTorch's own function takes (b, h, t, d). Read off the documentation of flash-attn
 (``flash_attn_interface.py``), xFormers (``xformers.ops.fmha``), PyTorch (``torch.nn.attention.flex_attention``) and
-diffusers (``models/attention_dispatch.py``). The functions of transformers (``integrations/sdpa_attention.py`` and those
-beside it) take the module, then (b, h, t, d), and give (b, t, h, d) together with the weights; most code looks them up
-in ``ALL_ATTENTION_FUNCTIONS``.
+diffusers (``models/attention_dispatch.py``).
+
+The functions of transformers (``integrations/sdpa_attention.py`` and those beside it) take the module, then
+(b, h, t, d), and give (b, t, h, d) together with the weights; most code looks them up in ``ALL_ATTENTION_FUNCTIONS``.
 """
 
 from __future__ import annotations

@@ -48,7 +48,9 @@ def worth_of(names: ModuleNames) -> Worth:
     imported = {name for name in names.imports if is_said(ATTENDS, name)}
     masking = (holds | _saying(classes, imported)) & tells  # they tell what attends which keys it may see
     return Worth(
-        {names.functions[name] for name in working - tables.keys()} | _with_heirs(_saying(classes, working, LAYS_OUT), names) | masking,
+        {names.functions[name] for name in working - tables.keys()}
+        | _with_heirs(_saying(classes, working, LAYS_OUT), names)
+        | masking,
         {names.functions[name] for name in attending - tables.keys()} | attends,
         holds - attends,
     )

@@ -47,7 +47,8 @@ class DropoutActiveInEval(Rule):
 
     Flags dropout of an attention that is not switched off in eval mode: `scaled_dot_product_attention` with a
     `dropout_p` that no `self.training` gates, and `F.dropout` of scores, weights or their context with no `training=`,
-    or with `training=True`. A layer that is made in each call, `nn.Dropout(self.p)(w)`, is in train mode as well.
+    or with `training=True`. A layer that is made in each call, `nn.Dropout(self.p)(w)`, is in train mode as well. A
+    rate that is handed to a function of another file is told where it is handed over.
 
     ## Why it matters
 

@@ -27,7 +27,8 @@ class MaskAndCausalFlag(Rule):
     """## What it does
 
     Flags `scaled_dot_product_attention` that is given `attn_mask` together with `is_causal=True` where both can be set
-    at once.
+    at once. It also flags one flag of the code's own that decides about both: there is a mask where it is set, and none
+    where it is not.
 
     ## Why it matters
 

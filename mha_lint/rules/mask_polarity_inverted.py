@@ -70,7 +70,7 @@ class MaskPolarityInverted(Rule):
     Inverts the mask where it is used: `~mask`, `mask != 0` for `mask == 0`. It is *unsafe* because the module
     computes something else afterwards, on purpose. Relation *corrected*: before, a later token changes an earlier
     result; after, it does not. A mask that is joined with another one, such as `causal | given`, has no fix: the code
-    does not say what True means in that one.
+    does not say what True means in that one. Neither has a mask that is handed to a function of another file.
 
     ## When it stays silent
 

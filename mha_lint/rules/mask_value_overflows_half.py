@@ -121,7 +121,9 @@ def _handed_over(model: FileModel, normalised: set[ast.expr], places: Places) ->
             if fill.name != "masked_fill" or value is None or not _overflows(fill):
                 continue
             written = filling(node, fill.led[0].names, places)
-            place = None if written is None else handed_over(fill, written.value, partial(operator.eq, value), plain=True)
+            place = (
+                None if written is None else handed_over(fill, written.value, partial(operator.eq, value), plain=True)
+            )
             if place is None or place in told or any(_sets_autocast_inside(step.function) for step in fill.led):
                 continue
             told.add(place)

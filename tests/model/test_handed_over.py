@@ -11,7 +11,7 @@ from mha_lint.findings import Finding
 from mha_lint.linter import lint
 from mha_lint.settings import Settings
 
-HELPERS = '''
+HELPERS = """
 import torch
 import torch.nn.functional as F
 
@@ -50,7 +50,7 @@ class Fused(torch.nn.Module):
     def forward(self, q, k, v, mask=None, p=0.0):
         p = p if self.training else 0.0
         return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, dropout_p=p, is_causal=self.causal)
-'''
+"""
 USER = """
 import torch
 from torch import nn
@@ -124,13 +124,50 @@ RIGHT = [
     "y = through(q, k, v, mask=given, p=0.0)",
 ]
 
+HELD = """
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+
+class VoiceAttention(nn.Module):
+    def __init__(self, width, heads):
+        super().__init__()
+        self.heads, self.head_dim = heads, width // heads
+        self.q, self.k, self.v, self.o = (nn.Linear(width, width, bias=False) for _ in range(4))
+
+    def forward(self, x, attn_mask=None, is_causal=False):
+        b, t, c = x.shape
+        q = self.q(x).view(b, t, self.heads, self.head_dim).transpose(1, 2)
+        k = self.k(x).view(b, t, self.heads, self.head_dim).transpose(1, 2)
+        v = self.v(x).view(b, t, self.heads, self.head_dim).transpose(1, 2)
+        y = F.scaled_dot_product_attention(q, k, v, attn_mask=attn_mask, is_causal=is_causal)
+        return self.o(y.transpose(1, 2).reshape(b, t, c))
+"""
+HOLDER = """
+from torch import nn
+from .voice import VoiceAttention
+
+
+class Layer(nn.Module):
+    def __init__(self, width):
+        super().__init__()
+        self.attention = VoiceAttention(width, 4)
+
+    def forward(self, x, state, prefill=False):
+        mask = {mask}
+        return x + self.attention(x, attn_mask=mask, is_causal=prefill)
+"""
+ADDED = """
+
+def added(q, k, v, mask):
+    s = q @ k.transpose(-2, -1) * q.shape[-1] ** -0.5 + mask
+    return s.softmax(-1) @ v
+"""
+
 
 def found(path: Path, text: str) -> list[Finding]:
-    return [
-        finding
-        for finding in lint(decode(path, text.encode()), Settings()).findings
-        if finding.severity != "info"
-    ]
+    return [finding for finding in lint(decode(path, text.encode()), Settings()).findings if finding.severity != "info"]
 
 
 @pytest.fixture
@@ -175,7 +212,16 @@ def test_a_setting_is_looked_up_as_it_was_compared_before(package: Path) -> None
         "mask = future.float() * -1e4 if self.kind == 'added' else ~future\n"
         "        y = {'added': added, 'chosen': fused}[self.kind](q, k, v, mask)"
     )
-    more = "\n\ndef added(q, k, v, mask):\n    s = q @ k.transpose(-2, -1) * q.shape[-1] ** -0.5 + mask\n    return s.softmax(-1) @ v\n"
+    more = ADDED
     assert found(package / "user.py", USER.format(body=body) + more) == []
     other = body.replace("~future", "future")
     assert [each.code for each in found(package / "user.py", USER.format(body=other) + more)] == ["MHA106"]
+
+
+def test_a_layer_that_only_hands_mask_and_flag_to_another_file_is_told_of(package: Path) -> None:
+    (package / "voice.py").write_text(HELD)
+    (finding,) = found(package / "layer.py", HOLDER.format(mask="state.mask if prefill else None"))
+    assert (finding.code, finding.symbol) == ("MHA112", "Layer.forward")
+    for right in ("None if prefill else state.mask", "state.mask", "None"):
+        assert found(package / "layer.py", HOLDER.format(mask=right)) == [], right
+    assert found(package / "voice.py", HELD) == []

@@ -8,7 +8,15 @@ from functools import partial
 
 from mha_lint.model.common import joined
 from mha_lint.model.conditions import Question
-from mha_lint.model.fuel import MAX_DEPTH, MAX_OUTCOMES, MAX_RETURNS, STEPS_ABROAD, STEPS_LED, STEPS_OF_A_PART, OutOfSteps
+from mha_lint.model.fuel import (
+    MAX_DEPTH,
+    MAX_OUTCOMES,
+    MAX_RETURNS,
+    STEPS_ABROAD,
+    STEPS_LED,
+    STEPS_OF_A_PART,
+    OutOfSteps,
+)
 from mha_lint.model.interpreter import binding
 from mha_lint.model.interpreter.machine import Machine, Outcomes
 from mha_lint.model.interpreter.paths import Frame
@@ -19,6 +27,7 @@ from mha_lint.model.run import Call
 from mha_lint.model.values import NONE, NOTHING, Function, Instance, Self, State, Tensor, Value
 from mha_lint.syntax import nodes
 from mha_lint.syntax.nodes import FUNCTIONS
+from mha_lint.vocabulary import CHOOSES_KEYS, is_said
 
 WORTH_REMEMBERING = 20  # steps: a shorter call is made again
 
@@ -185,7 +194,8 @@ def outcomes_of(
 def _abroad(run: Machine, node: ast.AST, body: Callable[[], Outcomes], before: State, limit: int) -> Outcomes:
     """Return the outcomes of a call into another module; one that took too many steps once is not followed again."""
     homes = run.homes
-    limit = min(limit, STEPS_LED if any(map(_is_telling, before.variables.values())) else STEPS_ABROAD)
+    telling = any(_is_telling(name, value) for name, value in before.variables.items())
+    limit = min(limit, STEPS_LED if telling else STEPS_ABROAD)
     if (node, limit) in homes.too_long:
         return [(before.copy(), NOTHING)]
     steps = run.meter.steps
@@ -195,10 +205,13 @@ def _abroad(run: Machine, node: ast.AST, body: Callable[[], Outcomes], before: S
     return outcomes
 
 
-def _is_telling(value: Value) -> bool:
-    """Tell whether the value may be wrong where another module uses it: a mask, a stray tensor, keys of a cache."""
+def _is_telling(name: str, value: Value) -> bool:
+    """Tell whether a parameter may be given what is wrong in another module.
+
+    That is a mask, a stray tensor, keys of a cache, or, by its name, a flag or a rate of fused attention.
+    """
     if not isinstance(value, Tensor):
-        return False
+        return is_said(CHOOSES_KEYS, name)
     return bool(value.homes) or isinstance(value.mask, Mask) or "cached" in value.roles
 
 
