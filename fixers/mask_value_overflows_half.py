@@ -22,6 +22,8 @@ def fix(hit: Hit[tuple[Filling | None, tuple[OperationSeen, ...]]], context: Con
     filling, seen = hit.evidence
     fill = hit.last
     assert isinstance(fill, ast.expr)
+    if any(each.led for each in seen):
+        return "the scores are filled in another file, which knows their dtype"
     if filling is None:
         return "the value is not written there"
     value = masking_value(filling, seen, context)
@@ -44,5 +46,5 @@ def _alone(fill: ast.expr, value: str, context: Context) -> bool:
     Two that are added may be minus infinity together, and a row of that is NaN; so is a row that the causal mask and
     another leave no key.
     """
-    kinds = {masking.kind for masking in masked_beside(context.model.operations, fill)}
+    kinds = {masking.kind for masking in masked_beside(context.model.everywhere(), fill)}
     return not (kinds & {"add", "times", "unknown"} or (kinds and value == INFINITE))

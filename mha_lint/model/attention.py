@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -16,6 +16,7 @@ from mha_lint.model.events import (
     ValueSeen,
     ViewSeen,
     WeightingSeen,
+    led_from_here,
     of_this_module,
 )
 from mha_lint.model.fuel import MAX_INITS, STEPS_OF_ATTENTION, STEPS_OF_HOLDERS, STEPS_OF_OTHERS, OutOfFuel, OutOfSteps
@@ -58,6 +59,7 @@ class FileModel:
     reshapes: set[ast.Call]  # calls of ``.reshape``
     unbinds: dict[ast.expr, list[UnbindSeen]]
     operations: dict[ast.expr, list[OperationSeen]]  # by their calls, in the order in which they were met
+    led: dict[tuple[ast.expr, ast.expr], list[OperationSeen]]  # those of other modules, by the call that led there
     weightings: dict[ast.expr, list[WeightingSeen]]  # by the softmax that made the weights
     scales: dict[ast.AST, list[ScaleSeen]]  # by the product of queries and keys
     meetings: dict[ast.expr, list[Meeting]]  # calls that made tensors on another device than the module's
@@ -69,6 +71,11 @@ class FileModel:
     defined_in: dict[Function, str]
     abroad: set[ast.AST]  # the nodes of other modules that were run
     callers: dict[ClassInfo, ClassModel] = field(default_factory=dict)
+
+    def everywhere(self) -> Iterator[list[OperationSeen]]:
+        """Yield what was seen at each operation, of this module and of others that its calls led to."""
+        yield from self.operations.values()
+        yield from self.led.values()
 
     def model_of(self, cls: ClassInfo) -> ClassModel:
         """The model of any class of the file; of one that only calls others it is made when it is asked for."""
@@ -114,6 +121,7 @@ def analyse(module: Module, *, names: ModuleNames | None = None, every: bool = F
         reshapes=seen.reshapes - abroad,
         unbinds=of_this_module(seen.unbinds, abroad),
         operations=of_this_module(seen.operations, abroad),
+        led=led_from_here(seen.operations, abroad),
         weightings=of_this_module(seen.weightings, abroad),
         scales=of_this_module(seen.scales, abroad),
         meetings=of_this_module(seen.meetings, abroad),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -52,13 +52,13 @@ def filling(node: ast.AST, names: ModuleNames, places: Places) -> Filling | None
     return None
 
 
-def softmaxed(operations: Mapping[ast.expr, Iterable[OperationSeen]]) -> set[ast.expr]:
+def softmaxed(operations: Iterable[Iterable[OperationSeen]]) -> set[ast.expr]:
     """The places that mask scores which come to a softmax: fills, sums and products."""
     nodes = (masking.node for together in _normalised(operations) for masking in together)
     return {node for node in nodes if node is not None}
 
 
-def masked_beside(operations: Mapping[ast.expr, Iterable[OperationSeen]], node: ast.AST) -> set[Masking]:
+def masked_beside(operations: Iterable[Iterable[OperationSeen]], node: ast.AST) -> set[Masking]:
     """In which other ways the scores are masked that ``node`` masks, where they come to a softmax."""
     found: set[Masking] = set()
     for together in _normalised(operations):
@@ -67,9 +67,9 @@ def masked_beside(operations: Mapping[ast.expr, Iterable[OperationSeen]], node: 
     return found
 
 
-def _normalised(operations: Mapping[ast.expr, Iterable[OperationSeen]]) -> Iterator[frozenset[Masking]]:
+def _normalised(operations: Iterable[Iterable[OperationSeen]]) -> Iterator[frozenset[Masking]]:
     """Masks of the scores that each softmax is given."""
-    for seen in operations.values():
+    for seen in operations:
         for operation in seen:
             if operation.name == "softmax" and operation.args and isinstance(operation.args[0], Tensor):
                 yield operation.args[0].masked

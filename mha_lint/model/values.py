@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from mha_lint.model.conditions import IS_NONE, Condition, Path, Question, Taken
+from mha_lint.model.conditions import IS_NONE, IS_TRUE, Condition, Path, Question, Taken
 from mha_lint.model.factors import Factor, of_number, of_size
 from mha_lint.model.keys import Key, Kind
 from mha_lint.model.layout import Shape, Strides, contiguous_strides
@@ -276,6 +276,13 @@ class Function:
 
 
 @dataclass(frozen=True, slots=True)
+class Table:
+    """A dictionary of functions by strings, such as one for each implementation of attention."""
+
+    entries: tuple[tuple[str, Value], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Method:
     """A method of an unknown object that is called, or any attribute of a tensor or of another known object."""
 
@@ -294,7 +301,7 @@ class Slice:
 
 Value = (
     Unknown | Const | Number | Int | Sequence | Repeated | ShapeOf | Leading | Tensor | Layer | Instance | Self | Super
-    | Qualified | ClassValue | Partial | Function | Method | Slice
+    | Qualified | ClassValue | Partial | Function | Table | Method | Slice
 )  # fmt: skip
 
 NOTHING = Unknown()
@@ -420,6 +427,12 @@ class State:
         if self.facts and isinstance(value, Unknown) and value.key is not None and self.facts.get((value.key, IS_NONE)):
             return NONE
         return value
+
+    def truths(self, value: Value | None) -> frozenset[tuple[Key, bool]]:
+        """Return what a condition on this path has told of the truth of an unknown value."""
+        key = value.key if isinstance(value, Unknown) else None
+        told = None if key is None else self.facts.get((key, IS_TRUE))
+        return frozenset() if key is None or told is None else frozenset({(key, told)})
 
     @property
     def own_names(self) -> frozenset[str]:

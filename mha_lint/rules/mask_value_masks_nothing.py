@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import ast
+import operator
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
 from mha_lint.model.filling import Filling, filling
+from mha_lint.model.handing import handed_over
 from mha_lint.model.marks import Masking
-from mha_lint.model.values import Tensor
+from mha_lint.model.values import Tensor, as_factor
 from mha_lint.rules.asking import number_text
 from mha_lint.rules.base import Hit, Rule
 
@@ -26,6 +29,7 @@ class Unmasked:
 
     node: ast.expr
     filling: Filling | None
+    elsewhere: bool = False  # scores are filled in another module, with a number that is handed over here
 
 
 class MaskValueMasksNothing(Rule):
@@ -97,7 +101,7 @@ class MaskValueMasksNothing(Rule):
 
     def check(self, model: FileModel, places: Places) -> Iterator[Hit[Unmasked]]:
         found: dict[ast.expr, list[tuple[Masking, bool]]] = {}
-        for seen in model.operations.values():
+        for seen in model.everywhere():
             for operation in seen:
                 scores = operation.args[0] if operation.name == "softmax" and operation.args else None
                 if not isinstance(scores, Tensor):
@@ -109,7 +113,28 @@ class MaskValueMasksNothing(Rule):
         for node, maskings in found.items():
             tiny = all(_masks_nothing(masking, alone=True) for masking, _ in maskings)
             if tiny and any(_masks_nothing(masking, alone=alone) for masking, alone in maskings):
-                yield _hit(node, maskings[0][0], model, places)
+                if node in model.abroad:
+                    yield from _handed_over(node, model, places)
+                else:
+                    yield _hit(node, maskings[0][0], model, places)
+
+
+def _handed_over(node: ast.expr, model: FileModel, places: Places) -> Iterator[Hit[Unmasked]]:
+    """Yield the hits at calls of another module, which are handed the number that its ``node`` fills scores with."""
+    told: set[ast.expr] = set()
+    for seen in (seen for (_, at), seen in model.led.items() if at is node):
+        for fill in seen:
+            written, value = filling(node, fill.led[0].names, places), fill.argument(2, "value")
+            if fill.name != "masked_fill" or written is None or value is None:
+                continue
+            place = handed_over(fill, written.value, partial(operator.eq, value), plain=True)
+            factor = as_factor(value)
+            if place is None or place in told or factor is None or factor.constant is None:
+                continue
+            told.add(place)
+            shown = number_text(factor.constant, place, places)
+            message = f"scores are masked with {shown}, which the softmax gives the weight of an average key"
+            yield Hit(place, place, message, fill.symbol, evidence=Unmasked(node, None, elsewhere=True))
 
 
 def _masks_nothing(masking: Masking, *, alone: bool) -> bool:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import ast
 import math
+import operator
 from collections.abc import Iterator
+from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
 from mha_lint.model.filling import filling, softmaxed
+from mha_lint.model.handing import handed_over
 from mha_lint.model.values import Tensor, as_factor
 from mha_lint.rules.asking import number_text
 from mha_lint.rules.base import Hit, Rule
@@ -91,7 +94,7 @@ class MaskValueOverflowsHalf(Rule):
     )
 
     def check(self, model: FileModel, places: Places) -> Iterator[Hit[Fills]]:
-        normalised = softmaxed(model.operations)
+        normalised = softmaxed(model.everywhere())
         for node, seen in model.operations.items():
             fills = [fill for fill in seen if fill.name == "masked_fill" and isinstance(node, ast.Call)]
             overflowing = [fill for fill in fills if _overflows(fill)]
@@ -104,6 +107,35 @@ class MaskValueOverflowsHalf(Rule):
             shown = number_text(number, None if written is None else written.value, places)
             message = f"scores are filled with {shown}, which float16 can't hold: its numbers end at {HALF_MAX:g}"
             yield Hit(place, node, message, overflowing[0].symbol, evidence=(written, tuple(fills)))
+        yield from _handed_over(model, normalised, places)
+
+
+def _handed_over(model: FileModel, normalised: set[ast.expr], places: Places) -> Iterator[Hit[Fills]]:
+    """Yield the hits at calls of other modules, which are handed a number and fill scores with it."""
+    told: set[ast.expr] = set()
+    for (call, node), seen in model.led.items():
+        if node not in normalised or not isinstance(node, ast.Call) or _sets_autocast(call, places):
+            continue
+        for fill in seen:
+            value = fill.argument(2, "value")
+            if fill.name != "masked_fill" or value is None or not _overflows(fill):
+                continue
+            written = filling(node, fill.led[0].names, places)
+            place = (
+                None if written is None else handed_over(fill, written.value, partial(operator.eq, value), plain=True)
+            )
+            if place is None or place in told or any(_sets_autocast_inside(step.function) for step in fill.led):
+                continue
+            told.add(place)
+            number = _number(fill)
+            assert number is not None  # it overflows
+            shown = number_text(number, place, places)
+            message = f"scores are filled with {shown}, which float16 can't hold: its numbers end at {HALF_MAX:g}"
+            yield Hit(place, place, message, fill.symbol, evidence=(None, (fill,)))
+
+
+def _sets_autocast_inside(function: ast.AST) -> bool:
+    return bool(names_said(AUTOCAST, function))
 
 
 def _sets_autocast(node: ast.expr, places: Places) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 
-from mha_lint.model import einops_api, kernels, layers, operations
+from mha_lint.model import einops_api, kernels, layers, operations, tables
 from mha_lint.model.interpreter import assignment, numbers, texts
 from mha_lint.model.interpreter.builtins import BUILTINS
 from mha_lint.model.interpreter.deciding import flag
@@ -32,6 +32,7 @@ from mha_lint.model.values import (
     ShapeOf,
     State,
     Super,
+    Table,
     Tensor,
     Unknown,
     Value,
@@ -99,16 +100,18 @@ def run_owner(state: State) -> Self | None:
     return owner if isinstance(owner, Self) else None
 
 
-def _default_of_a_table(run: Run, name: str, call: Call) -> Value | None:
-    """``table.get(key, function)`` gives the function of this file, or another that is not known."""
+def _default_of_a_table(run: Run, name: str, call: Call, entry: Value | None = None) -> Value | None:
+    """``table.get(key, function)`` gives the function of this file, or an ``entry`` of which less is known."""
     default = call.args[-1] if len(call.args) > 1 else call.keywords.get("default")
     if not name.startswith("get") or not isinstance(default, Function):
-        return None
-    return default if run.choose(2) == 0 else Unknown(run.key(call.node))
+        return entry
+    return default if run.choose(2) == 0 else entry or Unknown(run.key(call.node))
 
 
 def call_method(run: Run, receiver: Value, name: str, call: Call) -> Value:
     """``receiver.name(...)`` where the receiver is a tensor, or unknown and used as one."""
+    if isinstance(receiver, Table) and name == "get" and call.args:
+        return tables.looked_up(run, receiver, call.args[0], call.node, call.state, *call.args[1:2])
     default = _default_of_a_table(run, name, call)
     if default is not None:
         return default
@@ -205,7 +208,10 @@ _TORCH_PREFIXES = tuple(
 
 def call_qualified(run: Run, name: str, call: Call) -> Value:
     """A call of something imported, or of a builtin."""
-    default = _default_of_a_table(run, name.rpartition(".")[2], call) if name != "builtins.getattr" else None
+    if name != "builtins.getattr":
+        default = _default_of_a_table(run, name.rpartition(".")[2], call, kernels.entry(name))
+    else:
+        default = None
     if default is not None:
         return default
     if name.startswith("numpy.") or name in ("torch.from_numpy", "torch.as_tensor", "torch.tensor"):
@@ -222,7 +228,7 @@ def call_qualified(run: Run, name: str, call: Call) -> Value:
         return einops_api.repeat(call)
     if name in ("einops.einsum", "einops.einops.einsum"):
         return einops_api.einsum(call)
-    if name in kernels.KERNELS:
+    if kernels.is_kernel(name):
         return kernels.attend(name, call)
     if name == "opt_einsum.contract":
         return OPERATIONS["einsum"](call)

@@ -49,6 +49,7 @@ class Observer:
         self.given: frozenset[Key] = frozenset()  # the keys of what the function was given with which the path began
         self.began: Function | None = None  # the function with which the path began
         self.parameters: dict[Key, str] = {}  # what its parameters are called, by the keys of what it was given
+        self.told = 0  # operations that were seen in other modules, where a call of this one led
         self._widened: set[tuple[int, ast.AST]] = set()  # table and node of which a widened state alone has told
         self._applied_at: dict[ast.AST | None, set[ClassInfo]] = {}
 
@@ -100,11 +101,22 @@ class Observer:
             return
         state = call.state
         args = tuple(normal(a, state) if isinstance(a, Tensor) else state.unless_none(a) for a in call.args)
-        frame = self._stack.frames[-1]
+        frame, led = self._stack.led()
+        self.told += bool(led)
         keywords = tuple((name, state.unless_none(value)) for name, value in call.keywords.items())
-        conditions = state.taken
+        flag = call.keywords.get("is_causal")
         seen = OperationSeen(
-            name, call.node, args, keywords, result, conditions, frame.symbol, frame.caller, self.given
+            name,
+            call.node,
+            args,
+            keywords,
+            result,
+            state.taken,
+            frame.symbol,
+            frame.caller,
+            self.given,
+            state.truths(flag),
+            led,
         )
         if seen not in found:
             found.append(seen)
@@ -113,8 +125,12 @@ class Observer:
         """Tensors of the default device meet one of the module's own, which is computed from ``inputs``."""
         if not self._stack.frames:
             return
-        frame, conditions = self._stack.frames[-1], call.state.taken
-        seen = Meeting(call.node, inputs, conditions, frame.symbol, frame.node)
+        frame, led = self._stack.led()
+        if frame.home is not None:
+            return  # whoever lints that module is told
+        self.told += bool(led)
+        node = led[-1].call if led else call.node
+        seen = Meeting(node, inputs, call.state.taken, frame.symbol, frame.node)
         for home in homes:
             found = self._found(self.meetings, home)
             if seen not in found and len(found) < MOST_SEEN:
