@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from mha_lint.findings import Fix
 from mha_lint.fixers.mask_value import INFINITE, masking_value, why_not
 from mha_lint.fixers.unread import unread
-from mha_lint.model.filling import masked_beside
+from mha_lint.model.filling import filled_masks, masked_beside
 
 if TYPE_CHECKING:
     from mha_lint.fixers import Context
@@ -32,6 +32,9 @@ def fix(hit: Hit[tuple[Filling | None, tuple[OperationSeen, ...]]], context: Con
     flagged = places.rows(places.statement(fill) or fill)
     edits = (places.replace(filling.value, value), *unread(filling.value, value, context))
     message = f"Mask with `{value}`"
+    if fill in filled_masks(context.model.every_operation):
+        message += "; a mask of whole numbers has no such number"
+        return Fix("unsafe", "repaired", message, edits, flagged, expected="half overflow")
     if not _alone(fill, value, context):
         message += "; beside the other mask, rows that are masked as a whole may come out otherwise"
         return Fix("unsafe", "repaired", message, edits, flagged, expected="half overflow")
@@ -44,5 +47,5 @@ def _alone(fill: ast.expr, value: str, context: Context) -> bool:
     Two that are added may be minus infinity together, and a row of that is NaN; so is a row that the causal mask and
     another leave no key.
     """
-    kinds = {masking.kind for masking in masked_beside(context.model.operations, fill)}
+    kinds = {masking.kind for masking in masked_beside(context.model.every_operation, fill)}
     return not (kinds & {"add", "times", "unknown"} or (kinds and value == INFINITE))

@@ -22,7 +22,6 @@ FIELD_LOG = (ROOT / "docs/field-log.md").read_text("utf-8")
 # What is not found, and why.
 MISSED = {
     "facebookresearch-fairseq-2598": "the path is one for an accelerator, by its name, whose tensors have no strides",
-    "facebookresearch-fairseq-3575": "what is filled is the mask, before it is added to the scores",
     "georg-wolflein-good-features-1": "scores of a learned map are no product of queries and keys",
     "huggingface-transformers-38094": "mask and attention are in two files, with a table of functions between",
     "hyunwoongko-transformer-10": "the fill is the default value of a parameter",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -58,6 +58,7 @@ class FileModel:
     reshapes: set[ast.Call]  # calls of ``.reshape``
     unbinds: dict[ast.expr, list[UnbindSeen]]
     operations: dict[ast.expr, list[OperationSeen]]  # by their calls, in the order in which they were met
+    elsewhere: list[OperationSeen]  # those of other modules, which the calls of this one led to
     weightings: dict[ast.expr, list[WeightingSeen]]  # by the softmax that made the weights
     scales: dict[ast.AST, list[ScaleSeen]]  # by the product of queries and keys
     meetings: dict[ast.expr, list[Meeting]]  # calls that made tensors on another device than the module's
@@ -69,6 +70,13 @@ class FileModel:
     defined_in: dict[Function, str]
     abroad: set[ast.AST]  # the nodes of other modules that were run
     callers: dict[ClassInfo, ClassModel] = field(default_factory=dict)
+
+    @property
+    def every_operation(self) -> Iterator[OperationSeen]:
+        """What was seen, if in other modules: there may be what becomes of a tensor of this one."""
+        for seen in self.operations.values():
+            yield from seen
+        yield from self.elsewhere
 
     def model_of(self, cls: ClassInfo) -> ClassModel:
         """The model of any class of the file; of one that only calls others it is made when it is asked for."""
@@ -114,6 +122,7 @@ def analyse(module: Module, *, names: ModuleNames | None = None, every: bool = F
         reshapes=seen.reshapes - abroad,
         unbinds=of_this_module(seen.unbinds, abroad),
         operations=of_this_module(seen.operations, abroad),
+        elsewhere=[each for node in seen.operations if node in abroad for each in seen.operations[node]],
         weightings=of_this_module(seen.weightings, abroad),
         scales=of_this_module(seen.scales, abroad),
         meetings=of_this_module(seen.meetings, abroad),

@@ -9,6 +9,7 @@ STEPS_OF_OTHERS = 3_000  # of any other; then its states are widened into one, w
 SPARE_STEPS = 1_000  # to come to that end
 STEPS_OF_A_PART = 1_500  # in one call of a module that another class holds; it is run on its own as well
 STEPS_ABROAD = 100  # in one call of a function of another module
+STEPS_OF_A_MASK = 1_000  # in one such call that is handed a mask: what comes of that is told there alone
 MAX_TERMS = 256  # of a symbolic size; a product of more is not computed
 MAX_DEGREE = 32  # symbols that one term multiplies
 MAX_ITEMS = 1_024  # of a tuple or list that is put together from others

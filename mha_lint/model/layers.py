@@ -57,6 +57,8 @@ def build(name: str, node: ast.Call, args: tuple[Value, ...], keywords: Mapping[
         tensor = as_tensor(args[0]) if args else None
         if tensor is not None and keywords.get("requires_grad") != Const(False):
             tensor = replace(tensor, mask=None)  # its numbers are learnt
+        if tensor is not None:
+            tensor = replace(tensor, single=False)  # ``module.half()`` casts it
         return (
             Tensor(roles=frozenset({"parameter"})) if tensor is None else replace(tensor.having("parameter"), homes=())
         )

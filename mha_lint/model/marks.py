@@ -73,8 +73,8 @@ class Positions:
 class Masking:
     """One way in which scores or weights were masked, and where: ``numbers`` are those that scores were filled with.
 
-    *fill*: filled at the marked entries. *times*: multiplied by a mask. *add*: something was added. *unknown*: handed
-    to code that is not known. *before*: of weights, the scores were masked in some way. *zero*: of weights, filled
+    *fill*: filled at the marked entries. *times*: multiplied by a mask. *add*: something was added. *mask*: what was
+    added, or is to be added, was filled there. *unknown*: handed to code that is not known. *before*: of weights, the scores were masked in some way. *zero*: of weights, filled
     with 0 or multiplied by a mask. *settled*: of weights, normalised again, or changed in another way.
     """
 

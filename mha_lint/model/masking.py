@@ -33,10 +33,12 @@ def _is_tracked(value: Value) -> bool:
     return isinstance(value, Tensor) and (value.mask is not None or bool(value.masked) or value.single)
 
 
-def as_mask(call: Call, result: Value, mask: Mask | Positions | None) -> Value:
+def as_mask(call: Call, result: Value, mask: Mask | Positions | None, *, single: bool) -> Value:
     """The result that is no tensor, as the mask that it is: where nothing is known of it, or its numbers alone."""
     unknown = isinstance(result, Unknown) or (isinstance(result, (Int, Number)) and is_tracked(call))
-    return Tensor(key=call.interpreter.key(call.node), mask=mask) if mask is not None and unknown else result
+    if mask is None or not unknown:
+        return result
+    return Tensor(key=call.interpreter.key(call.node), mask=mask, single=single)
 
 
 def bare(value: Value) -> Value:
@@ -88,7 +90,7 @@ def biased(call: Call, result: Tensor, told: Told) -> frozenset[Masking]:
     """``torch.baddbmm(bias, q, k)``."""
     if "scores" not in result.roles or _adds_nothing(call):
         return frozenset()
-    return frozenset({Masking("add", call.node)})
+    return frozenset({Masking("add", call.node), *_fills_of(call.args[0] if call.args else None)})
 
 
 def summed(call: Call, result: Tensor, told: Told) -> frozenset[Masking]:
@@ -172,15 +174,43 @@ def _added(call: Call, result: Tensor) -> set[Masking]:
         return set()
     if "learned" in roles and not names_said(MASKS, call.node):
         return set()
-    return {Masking("add", call.node, None)}
+    return {Masking("add", call.node, None), *_fills_of(other)}
 
 
-# --- whether the result is float32 because the code says so: columns of the table ------------------------------------
+def _fills_of(added: Value | None) -> set[Masking]:
+    """The fills of a mask that is added to scores: there, not in the scores, its numbers are written."""
+    fills = added.masked if isinstance(added, Tensor) else frozenset[Masking]()
+    return {Masking("mask", each.node, each.numbers) for each in fills if each.kind in ("fill", "mask")}
+
+
+# --- whether the result is not half because the code says so: columns of the table -----------------------------------
 
 
 def any_single(call: Call) -> bool:
     """The result is, where an operand is."""
     return any(isinstance(value, Tensor) and value.single for value in call.args)
+
+
+def first_single(call: Call) -> bool:
+    """The result is, where what it is made of is: a mask, or a condition, does not count."""
+    return bool(call.args) and isinstance(call.args[0], Tensor) and call.args[0].single
+
+
+def chosen_single(call: Call) -> bool:
+    """``torch.where(condition, yes, no)``."""
+    return any(isinstance(value, Tensor) and value.single for value in chosen(call)[1:])
+
+
+def made_single(call: Call) -> bool:
+    """What is made of sizes alone is float32, if the call names no type."""
+    kind = call.keywords.get("dtype")
+    return "**" not in call.keywords and (kind is None or _cast_to_single([kind], before=False))
+
+
+def made_single_like(call: Call) -> bool:
+    """What is made like another tensor has its type, if the call names none."""
+    kind = call.keywords.get("dtype")
+    return first_single(call) if kind is None else _cast_to_single([kind], before=False)
 
 
 def is_single(call: Call) -> bool:
@@ -222,8 +252,11 @@ def _filling(
         return {Masking("zero", call.node)} if hides and _marks_keys(where, written, run) else set()
     if numbers == ZERO and not _marks_keys(where, written, run):
         numbers = None
+    mask = mask_of(filled, run)
+    if mask is not None and mask.boolean is True:
+        return set()  # what a condition is filled with becomes a condition
     about_mask = isinstance(filled, Tensor) and filled.mask is not None
-    return set() if about_mask else {Masking("fill", call.node, numbers)}
+    return {Masking("mask" if about_mask else "fill", call.node, numbers)}
 
 
 def _adds_nothing(call: Call) -> bool:

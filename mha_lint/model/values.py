@@ -139,7 +139,7 @@ class Tensor:
     homes: tuple[ast.expr, ...] = ()  # the calls that made it on the default device, if it still is there
     mask: Mask | Positions | None = None  # what its numbers are, if it is a mask
     masked: frozenset[Masking] = frozenset()  # of scores or weights: in which ways they were masked
-    single: bool = False  # it was cast to float32
+    single: bool = False  # it is not half, because the code says so: it was cast, or made of float32
     origin: ast.AST | None = field(default=None, compare=False)  # the name that it, or what it is a view of, had
     inputs: frozenset[Key] = field(default=frozenset(), compare=False)  # the parameters that it is computed from
 

@@ -10,7 +10,7 @@ from typing import TypeVar
 from mha_lint.syntax.names import ClassInfo, ModuleNames
 from mha_lint.syntax.nodes import Function
 from mha_lint.syntax.words import names_in
-from mha_lint.vocabulary import CHOOSES_KEYS, LAYS_OUT, SCORES, is_said
+from mha_lint.vocabulary import ATTENDS, CHOOSES_KEYS, LAYS_OUT, SCORES, is_said
 
 Key = TypeVar("Key")
 Said = Mapping[Key, frozenset[str]]  # the names that classes or functions say
@@ -38,7 +38,8 @@ def worth_of(names: ModuleNames) -> Worth:
     classes = {cls: frozenset(names_in(cls.node)) for cls in names.every_class}
     working, attending = _spread(functions, LAYS_OUT), _spread(functions, SCORES)
     attends = _with_heirs(_saying(classes, attending, SCORES), names)
-    holds, more = set(attends), attends
+    holds = attends | _with_heirs(_saying(classes, _attention_of_other_files(names)), names)
+    more = holds
     while more:
         more = _with_heirs(_saying(classes, {cls.name for cls in more}), names) - holds
         holds |= more
@@ -49,6 +50,11 @@ def worth_of(names: ModuleNames) -> Worth:
         {names.functions[name] for name in attending} | attends,
         holds - attends,
     )
+
+
+def _attention_of_other_files(names: ModuleNames) -> set[str]:
+    """The classes of attention, by their names, that the file imports."""
+    return {name for name in names.imports if name[:1].isupper() and is_said(ATTENDS, name)}
 
 
 def _spread(said: Said[str], meaning: re.Pattern[str]) -> set[str]:

@@ -105,7 +105,7 @@ class MaskPolarityInverted(Rule):
     )
 
     def check(self, model: FileModel, places: Places) -> Iterator[Hit[Inverted]]:
-        attends = softmaxed(model.operations)
+        attends = softmaxed(model.every_operation)
         for node, seen in model.operations.items():
             if seen[0].name in ("masked_fill", "where", "add") and node not in attends:
                 continue  # such as scores of pairs, of which one half is not asked for

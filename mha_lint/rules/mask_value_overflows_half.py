@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, ClassVar
 
-from mha_lint.model.filling import filling, softmaxed
+from mha_lint.model.filling import filled_masks, filling, softmaxed
 from mha_lint.model.values import Tensor, as_factor
 from mha_lint.rules.asking import number_text
 from mha_lint.rules.base import Hit, Rule
@@ -28,7 +28,9 @@ HALF_MAX = 65504.0  # of float16; bfloat16 reaches as far as float32
 class MaskValueOverflowsHalf(Rule):
     """## What it does
 
-    Flags `masked_fill(mask, -1e9)`, and any other finite number beyond ±65504, of attention scores before a softmax.
+    Flags `masked_fill(mask, -1e9)`, and any other finite number beyond ±65504, of attention scores before a softmax. A
+    mask that is filled so, and is added to the scores later, is flagged where it is filled, if in another file than the
+    scores.
 
     ## Why it matters
 
@@ -55,7 +57,8 @@ class MaskValueOverflowsHalf(Rule):
     with `float("-inf")`: a causal mask leaves each row a key. Relation *repaired*: wherever the code ran before, it
     computes the same; in float16, where it raised, it computes what a fill with the smallest number means. The fix is
     *unsafe* where another mask is added to the same scores, and where `float("-inf")` is written beside any other
-    mask: rows that are masked as a whole may come out otherwise.
+    mask: rows that are masked as a whole may come out otherwise. So it is where a mask is filled: `finfo` raises for a
+    mask of whole numbers.
 
     ## When it stays silent
 
@@ -65,6 +68,8 @@ class MaskValueOverflowsHalf(Rule):
     - `scores[mask] = -1e9`, `torch.where(mask, scores, -1e9)` and sums with `-1e9 * mask`: these round to minus
       infinity in float16, and raise nothing.
     - What is filled does not go into a softmax.
+    - A mask is filled that is float32, boolean, or of whole numbers: one that is made by `torch.zeros` and the like with
+      no `dtype`, compared, or cast.
 
     ## References
 
@@ -91,18 +96,22 @@ class MaskValueOverflowsHalf(Rule):
     )
 
     def check(self, model: FileModel, places: Places) -> Iterator[Hit[Fills]]:
-        normalised = softmaxed(model.operations)
+        normalised, added = softmaxed(model.every_operation), filled_masks(model.every_operation)
         for node, seen in model.operations.items():
             fills = [fill for fill in seen if fill.name == "masked_fill" and isinstance(node, ast.Call)]
             overflowing = [fill for fill in fills if _overflows(fill)]
-            if not overflowing or node not in normalised or _sets_autocast(node, places):
+            of_scores = node in normalised
+            if not overflowing or not (of_scores or node in added) or _sets_autocast(node, places):
                 continue
+            if not of_scores and len(overflowing) < len(fills):
+                continue  # of masks the code may tell more on one path than on another
             written = filling(node, model.names, places)
             place = node if written is None else written.value
             number = _number(overflowing[0])
             assert number is not None  # it overflows
             shown = number_text(number, None if written is None else written.value, places)
-            message = f"scores are filled with {shown}, which float16 can't hold: its numbers end at {HALF_MAX:g}"
+            what = "scores are" if of_scores else "a mask that is added to scores is"
+            message = f"{what} filled with {shown}, which float16 can't hold: its numbers end at {HALF_MAX:g}"
             yield Hit(place, node, message, overflowing[0].symbol, evidence=(written, tuple(fills)))
 
 

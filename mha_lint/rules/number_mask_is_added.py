@@ -100,7 +100,7 @@ class NumberMaskIsAdded(Rule):
     )
 
     def check(self, model: FileModel, places: Places) -> Iterator[Hit[Added]]:
-        attends = softmaxed(model.operations)
+        attends = softmaxed(model.every_operation)
         for node, seen in model.operations.items():
             if seen[0].name == "add" and node in attends and all(map(_adds_a_mask, seen)):
                 what = "scores are added a mask of yes and no: a 1 makes a key more likely, and masks nothing"

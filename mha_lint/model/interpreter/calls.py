@@ -177,7 +177,7 @@ def register_buffer(call: Call) -> None:
         case (Const(str(name)), Number() as number, *_):
             call.state.attributes[name] = number
         case (Const(str(name)), Tensor(mask=Mask(uniform=False)) as tensor, *_):
-            call.state.attributes[name] = replace(tensor, homes=())
+            call.state.attributes[name] = replace(tensor, homes=(), single=False)  # ``module.half()`` casts it
 
 
 def is_like_torch(call: Call) -> bool:

@@ -8,7 +8,7 @@ from functools import partial
 
 from mha_lint.model.common import joined
 from mha_lint.model.conditions import Question
-from mha_lint.model.fuel import MAX_DEPTH, MAX_OUTCOMES, MAX_RETURNS, STEPS_ABROAD, STEPS_OF_A_PART, OutOfSteps
+from mha_lint.model.fuel import MAX_DEPTH, MAX_OUTCOMES, MAX_RETURNS, STEPS_ABROAD, STEPS_OF_A_MASK, STEPS_OF_A_PART, OutOfSteps
 from mha_lint.model.interpreter import binding
 from mha_lint.model.interpreter.machine import Machine, Outcomes
 from mha_lint.model.interpreter.paths import Frame
@@ -173,15 +173,20 @@ def outcomes_of(
 
 def _abroad(run: Machine, node: ast.AST, body: Callable[[], Outcomes], before: State, limit: int) -> Outcomes:
     """Return the outcomes of a call into another module; one that took too many steps once is not followed again."""
-    homes = run.homes
-    if node in homes.too_long:
+    most = STEPS_OF_A_MASK if any(map(_is_filled_mask, before.variables.values())) else STEPS_ABROAD
+    too_long = run.homes.too_long.setdefault(most, set())
+    if node in too_long:
         return [(before.copy(), NOTHING)]
     steps = run.meter.steps
-    limit = min(limit, STEPS_ABROAD)
+    limit = min(limit, most)
     outcomes = _within(run, limit, body, before)
     if run.meter.steps - steps > limit:
-        homes.too_long.add(node)
+        too_long.add(node)
     return outcomes
+
+
+def _is_filled_mask(value: Value) -> bool:
+    return isinstance(value, Tensor) and bool(value.masked) and not value.roles
 
 
 def _within(run: Machine, steps: int, body: Callable[[], Outcomes], before: State) -> Outcomes:

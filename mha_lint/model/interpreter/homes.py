@@ -20,7 +20,7 @@ class Homes:
         self.names = self.main = main
         self.abroad: set[ast.AST] = set()
         self._of = {} if main.program is None else main.program.owners
-        self.too_long: set[ast.AST] = set()  # functions of other modules that took too many steps
+        self.too_long: dict[int, set[ast.AST]] = {}  # functions of other modules that took more than so many steps
         self._symbols: dict[ast.AST, str] = {}
         self._made: dict[ast.AST, ModuleNames] = {}  # functions that code of other modules makes
 

@@ -134,10 +134,11 @@ def _reduced(*names: str, mask: MaskRule, masked: MaskedRule) -> Op:
 
 def _made(name: str, *, shape: Transfer, mask: MaskRule, device: Device) -> Op:
     """A tensor made of sizes, or as large as another one."""
+    single = masking.made_single if device is Device.DEFAULT else masking.made_single_like
     return Op(
         names=(name,), sign=None, attribute=False, in_place=False,
         shape=shape, scale=scales.lost,
-        mask=mask, begins_mask=mask is not as_masks.lost, masked=masking.kept, single=masking.any_single,
+        mask=mask, begins_mask=mask is not as_masks.lost, masked=masking.kept, single=single,
         device=device, watched=False,
     )  # fmt: skip
 
@@ -241,13 +242,13 @@ ROWS: tuple[Op, ...] = (
     Op(
         names=("masked_fill",), sign=None, attribute=False, in_place=True,
         shape=pointwise.masked_fill, scale=scales.kept,
-        mask=as_masks.filled, begins_mask=True, masked=masking.filled, single=masking.any_single,
+        mask=as_masks.filled, begins_mask=True, masked=masking.filled, single=masking.first_single,
         device=Device.MEETS, watched=True,
     ),
     Op(
         names=("where",), sign=None, attribute=False, in_place=False,
         shape=pointwise.where, scale=scales.kept,
-        mask=as_masks.either, begins_mask=True, masked=masking.chosen_where, single=masking.any_single,
+        mask=as_masks.either, begins_mask=True, masked=masking.chosen_where, single=masking.chosen_single,
         device=Device.SHAPE, watched=True,
     ),
     # along one dimension
@@ -309,12 +310,12 @@ ROWS: tuple[Op, ...] = (
     _copied("type", scale=scales.cast, mask=as_masks.as_told, single=masking.told_single, device=Device.FIRST),
     _copied("type_as", scale=scales.kept, mask=as_masks.as_another, single=masking.no_single, device=Device.MOVES),
     _copied("float", scale=scales.cast, mask=as_masks.as_number, single=masking.is_single, device=Device.FIRST),
-    _copied("double", scale=scales.cast, mask=as_masks.as_number, single=masking.any_single, device=Device.FIRST),
+    _copied("double", scale=scales.cast, mask=as_masks.as_number, single=masking.is_single, device=Device.FIRST),
     _copied("half", scale=scales.kept, mask=as_masks.as_number, single=masking.no_single, device=Device.FIRST),
     _copied("bfloat16", scale=scales.kept, mask=as_masks.as_number, single=masking.no_single, device=Device.FIRST),
-    _copied("int", scale=scales.kept, mask=as_masks.as_number, single=masking.any_single, device=Device.FIRST),
-    _copied("long", scale=scales.kept, mask=as_masks.as_number, single=masking.any_single, device=Device.FIRST),
-    _copied("bool", scale=scales.kept, mask=as_masks.as_boolean, single=masking.any_single, device=Device.FIRST),
+    _copied("int", scale=scales.kept, mask=as_masks.as_number, single=masking.is_single, device=Device.FIRST),
+    _copied("long", scale=scales.kept, mask=as_masks.as_number, single=masking.is_single, device=Device.FIRST),
+    _copied("bool", scale=scales.kept, mask=as_masks.as_boolean, single=masking.no_single, device=Device.FIRST),
     _same("detach", "alias", attribute=False, device=Device.FIRST),
     _same("requires_grad_", attribute=False, device=Device.FIRST),
     _same("data", attribute=True, device=Device.FIRST),
