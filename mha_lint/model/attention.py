@@ -25,7 +25,7 @@ from mha_lint.model.interpreter.keeping import kept
 from mha_lint.model.layout import Answer
 from mha_lint.model.operations.devices import Meeting
 from mha_lint.model.scale import ScaleSeen
-from mha_lint.model.values import ClassValue, Self, State, Unknown, Value
+from mha_lint.model.values import ClassValue, Normalised, Self, State, Unknown, Value
 from mha_lint.model.worth import Worth, worth_of
 from mha_lint.syntax.module import Module
 from mha_lint.syntax.names import TORCH_BASES, ClassInfo, ModuleNames, collect
@@ -60,6 +60,7 @@ class FileModel:
     operations: dict[ast.expr, list[OperationSeen]]  # by their calls, in the order in which they were met
     elsewhere: list[OperationSeen]  # those of other modules, which the calls of this one led to
     weightings: dict[ast.expr, list[WeightingSeen]]  # by the softmax that made the weights
+    weighed: set[Normalised]  # the softmaxes by which values are weighted, and those of other modules
     scales: dict[ast.AST, list[ScaleSeen]]  # by the product of queries and keys
     meetings: dict[ast.expr, list[Meeting]]  # calls that made tensors on another device than the module's
     attended: set[ast.expr]
@@ -124,6 +125,7 @@ def analyse(module: Module, *, names: ModuleNames | None = None, every: bool = F
         operations=of_this_module(seen.operations, abroad),
         elsewhere=[each for node in seen.operations if node in abroad for each in seen.operations[node]],
         weightings=of_this_module(seen.weightings, abroad),
+        weighed=seen.weighed,
         scales=of_this_module(seen.scales, abroad),
         meetings=of_this_module(seen.meetings, abroad),
         attended=seen.attended - abroad,

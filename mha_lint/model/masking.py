@@ -6,7 +6,7 @@ import ast
 from collections.abc import Iterator
 
 from mha_lint.model.keys import Key
-from mha_lint.model.marks import BEFORE, SETTLED, ZERO, Mask, Masking, Positions
+from mha_lint.model.marks import BEFORE, SETTLED, YES_OR_NO, ZERO, Mask, Masking, Positions
 from mha_lint.model.masks import chosen, mask_of, number_of, second, third
 from mha_lint.model.run import Call, Run
 from mha_lint.model.values import Const, Int, Method, Number, Qualified, Tensor, Unknown, Value, as_factor
@@ -15,6 +15,7 @@ from mha_lint.syntax.words import name_of, names_said
 from mha_lint.vocabulary import LARGEST, LOWER_PRECISION, MASKS, OF_ROWS, SOFT_MASKS, is_said
 
 SCORED = frozenset({"scores", "weights"})
+_MAPPED = frozenset({"projection"})  # what a softmax is given may be learned scores
 Told = list[Tensor]  # the operands that are scores or weights, or all, where none is
 
 
@@ -30,7 +31,10 @@ def is_tracked(call: Call) -> bool:
 
 
 def _is_tracked(value: Value) -> bool:
-    return isinstance(value, Tensor) and (value.mask is not None or bool(value.masked) or value.single)
+    if isinstance(value, Tensor) and (value.mask is not None or bool(value.masked) or value.single):
+        return True
+    key = value.key if isinstance(value, (Tensor, Unknown)) else None
+    return key is not None and bool(key.names) and is_said(MASKS, key.names[-1])
 
 
 def as_mask(call: Call, result: Value, mask: Mask | Positions | None, *, single: bool) -> Value:
@@ -110,7 +114,7 @@ def subtracted(call: Call, result: Tensor, told: Told) -> frozenset[Masking]:
 
 def multiplied(call: Call, result: Tensor, told: Told) -> frozenset[Masking]:
     known, run = kept(call, result, told), call.interpreter
-    operands = _operands(call, result)
+    operands = _operands(call, result, SCORED) or _operands(call, result, _MAPPED)
     if operands is None:
         return known
     about, other = operands
@@ -120,10 +124,20 @@ def multiplied(call: Call, result: Tensor, told: Told) -> frozenset[Masking]:
     if isinstance(other, Tensor) and other.roles & SCORED:
         return known
     if "weights" not in about.roles:
-        return known | {Masking("times", call.node)} if mask is not None and mask.marks else known
+        return known | _times(call, other, written)
     if not (_is_called_mask(other, written, run) if mask is None else mask.marks):
         return known
     return known | {Masking("zero", call.node)} if _marks_keys(other, written, run) else known
+
+
+def _times(call: Call, other: Value, written: ast.expr | None) -> set[Masking]:
+    """Return the masking of scores that are multiplied by a mask, which may be known to be one by its name alone."""
+    mask, run = mask_of(other, call.interpreter), call.interpreter
+    if mask is not None:
+        return {Masking("times", call.node, YES_OR_NO)} if mask.marks and not mask.random else set()
+    key = other.key if isinstance(other, (Tensor, Unknown)) else None
+    of_rows = key is not None and key.says(OF_ROWS)
+    return {Masking("times", call.node)} if not of_rows and _is_called_mask(other, written, run) else set()
 
 
 def _is_called_mask(value: Value, written: ast.expr | None, run: Run) -> bool:
@@ -146,12 +160,12 @@ def divided(call: Call, result: Tensor, told: Told) -> frozenset[Masking]:
     return known | {SETTLED} if operands is not None and "weights" in operands[0].roles else known
 
 
-def _operands(call: Call, result: Tensor) -> tuple[Tensor, Value] | None:
-    """Scores or weights, and what else than a number they are calculated with."""
-    if len(call.args) < 2 or not result.roles & SCORED:
+def _operands(call: Call, result: Tensor, roles: frozenset[str] = SCORED) -> tuple[Tensor, Value] | None:
+    """Scores or weights, or what has other roles, and what else than a number they are calculated with."""
+    if len(call.args) < 2 or not result.roles & roles:
         return None
     left, right = call.args[:2]
-    about, other = (left, right) if isinstance(left, Tensor) and left.roles & SCORED else (right, left)
+    about, other = (left, right) if isinstance(left, Tensor) and left.roles & roles else (right, left)
     return None if not isinstance(about, Tensor) or isinstance(other, Const) or _is_plain(other) else (about, other)
 
 

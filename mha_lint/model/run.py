@@ -127,6 +127,8 @@ class Run(Protocol):
 
     def saw_weighting(self, normalised: Normalised, contracted: int) -> None: ...
 
+    def saw_pooling(self, normalised: Normalised) -> None: ...
+
     def saw_scale(self, node: ast.expr, scale: Scale, state: State) -> None: ...
 
     def saw_value(self, node: ast.AST, name: str, value: Value, state: State) -> None: ...
@@ -194,6 +196,7 @@ def normal(tensor: Tensor, state: State) -> Tensor:
             suffix=(),
             lead=None,
             key=tensor.key if tensor.lead is None else None,
+            normalised=None if tensor.normalised is None else tensor.normalised.of_rank(rank),
         )
     if not state.definitions:
         return tensor

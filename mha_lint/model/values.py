@@ -98,14 +98,27 @@ class Lead:
 
 @dataclass(frozen=True)
 class Normalised:
-    """The softmax that made weights sum to one: its call, or that of its layer, and along which dimension from the end.
+    """The softmax that made weights sum to one: its call, or that of its layer, and along which dimension.
 
-    ``implicit`` where the code names none, and torch chooses.
+    ``dim`` counts from the end, or, of a tensor of unknown rank, as it was written. A view may have split the dimension
+    in ``parts``, the last of which is ``dim``. ``implicit`` where the code names none, and torch chooses. ``masked`` is
+    in which ways that was masked which the softmax was given.
     """
 
     node: ast.expr
     dim: int
     implicit: bool = False
+    parts: int = 1
+    masked: frozenset[Masking] = frozenset()
+
+    def of_rank(self, rank: int) -> Normalised:
+        """The same, where it has become known of how many dimensions the tensor is."""
+        return self if self.dim < 0 or self.dim >= rank else replace(self, dim=self.dim - rank)
+
+    @property
+    def dims(self) -> range:
+        """All the dimensions, counted as ``dim`` is, along which together the weights sum to one."""
+        return range(self.dim - self.parts + 1, self.dim + 1)
 
 
 @dataclass(frozen=True)
@@ -114,7 +127,8 @@ class Tensor:
 
     ``roles`` holds some of: *projection* (made by a learned linear map), *features* (one after a softmax, as in
     linear attention), *scores*, *weights*, *context*,
-    *merged* (context with its heads merged), *projected* (a linear map was applied after the merge), *parameter*.
+    *merged* (context with its heads merged), *projected* (a linear map was applied after the merge), *parameter*,
+    *weighed* (something times what a softmax gave).
     Of a tensor of unknown rank, ``suffix`` holds the last dimensions; ``lead`` tells which come before them.
     ``merge`` is the expression, in the function being run, that merged the heads. ``part`` is the call that
     unbound the tensor from a packed one. Of a context, ``batch`` is the product of its batch dimensions (heads
@@ -128,6 +142,7 @@ class Tensor:
     assumed: bool = False  # an input that the code lays out by a view is taken to be contiguous
     suffix: Shape = ()  # the last dimensions, where the rank is not known
     lead: Lead | None = None
+    least: int = 0  # where the rank is not known: how many dimensions there are at least
     key: Key | None = None  # names the sizes of a tensor whose shape is not known
     roles: frozenset[str] = frozenset()
     merge: ast.expr | None = None
@@ -170,10 +185,14 @@ class Tensor:
         return self.shape is None and not self.suffix and not self.roles and self.mask is None
 
     def normalised_at(self, dim: int | None) -> Tensor:
-        """The same, where the dimension along which it sums to one is now at ``dim`` from the end; None if nowhere."""
+        """The same, where the dimension along which it sums to one is now at ``dim``; None if nowhere.
+
+        Of one that a view has split, the parts may go different ways.
+        """
         if self.normalised is None or self.normalised.dim == dim:
             return self
-        return replace(self, normalised=None if dim is None else replace(self.normalised, dim=dim))
+        lost = dim is None or self.normalised.parts > 1
+        return replace(self, normalised=None if lost else replace(self.normalised, dim=dim))
 
     def having(self, *roles: str) -> Tensor:
         return replace(self, roles=self.roles.union(roles))

@@ -97,16 +97,21 @@ class MaskValueMasksNothing(Rule):
 
     def check(self, model: FileModel, places: Places) -> Iterator[Hit[Unmasked]]:
         found: dict[ast.expr, list[tuple[Masking, bool]]] = {}
-        for seen in model.operations.values():
-            for operation in seen:
-                scores = operation.args[0] if operation.name == "softmax" and operation.args else None
-                if not isinstance(scores, Tensor):
-                    continue
-                for masking in scores.masked:
-                    alone = len(scores.masked) == 1 and "scores" in scores.roles
-                    if masking.node is not None:
-                        found.setdefault(masking.node, []).append((masking, alone))
+        for operation in model.every_operation:
+            scores = operation.args[0] if operation.name == "softmax" and operation.args else None
+            if not isinstance(scores, Tensor):
+                continue
+            for masking in scores.masked:
+                alone = len(scores.masked) == 1 and "scores" in scores.roles and masking.kind != "times"
+                if masking.node is not None:
+                    found.setdefault(masking.node, []).append((masking, alone))
+        for softmax in model.weighed:  # and what it gave was not normalised again
+            for masking in softmax.masked:
+                if masking.node is not None:
+                    found.setdefault(masking.node, []).append((masking, len(softmax.masked) == 1))
         for node, maskings in found.items():
+            if node in model.abroad:
+                continue
             tiny = all(_masks_nothing(masking, alone=True) for masking, _ in maskings)
             if tiny and any(_masks_nothing(masking, alone=alone) for masking, alone in maskings):
                 yield _hit(node, maskings[0][0], model, places)
@@ -124,7 +129,7 @@ def _hit(node: ast.expr, masking: Masking, model: FileModel, places: Places) -> 
     seen = model.operations.get(node)
     symbol = seen[0].symbol if seen else ""
     written = filling(node, model.names, places) if masking.kind == "fill" else None
-    if masking.numbers is None:
+    if masking.kind == "times" or masking.numbers is None:
         message = "scores are multiplied by a mask before the softmax: a score of 0 is not masked"
     else:
         (number,) = masking.numbers

@@ -57,8 +57,8 @@ class MaskValueOverflowsHalf(Rule):
     with `float("-inf")`: a causal mask leaves each row a key. Relation *repaired*: wherever the code ran before, it
     computes the same; in float16, where it raised, it computes what a fill with the smallest number means. The fix is
     *unsafe* where another mask is added to the same scores, and where `float("-inf")` is written beside any other
-    mask: rows that are masked as a whole may come out otherwise. So it is where a mask is filled: `finfo` raises for a
-    mask of whole numbers.
+    mask: rows that are masked as a whole may come out otherwise. So it is where a mask is filled. A mask that is given
+    has no fix: it may hold whole numbers, for which `finfo` raises.
 
     ## When it stays silent
 

@@ -37,6 +37,7 @@ class Observer:
         self.unbinds: dict[ast.expr, list[UnbindSeen]] = {}
         self.operations: dict[ast.expr, list[OperationSeen]] = {}
         self.weightings: dict[ast.expr, list[WeightingSeen]] = {}
+        self.weighed: set[Normalised] = set()  # the softmaxes by which values are weighted
         self.scales: dict[ast.AST, list[ScaleSeen]] = {}
         self.meetings: dict[ast.expr, list[Meeting]] = {}  # by the calls that made tensors elsewhere
         self.attended: set[ast.expr] = set()  # unbind calls two of whose parts are multiplied
@@ -134,10 +135,15 @@ class Observer:
 
     def saw_weighting(self, normalised: Normalised, contracted: int) -> None:
         """Weights that a softmax made are summed over values along a dimension."""
+        self.weighed.add(normalised)
         found = self._found(self.weightings, normalised.node)
         seen = WeightingSeen(normalised, contracted, self._stack.frames[-1].symbol)
         if seen not in found:
             found.append(seen)
+
+    def saw_pooling(self, normalised: Normalised) -> None:
+        """Values are weighted by a softmax of what is no product of queries and keys, along its dimension."""
+        self.weighed.add(normalised)
 
     def saw_scale(self, node: ast.expr, scale: Scale, state: State) -> None:
         """Scores go into a softmax."""
