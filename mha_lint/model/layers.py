@@ -103,6 +103,8 @@ def apply(interpreter: Run, layer: Layer, call: Call) -> Value:
     if layer.kind in _ELEMENTWISE:
         same = operations.elementwise(call, tensor)
         function = call.node.func if isinstance(call.node, ast.Call) else None
+        if layer.kind not in _DROPOUTS and isinstance(same, Tensor):
+            return replace(same, masked=masking.other_numbers(same.masked))
         if layer.kind in _DROPOUTS and isinstance(function, ast.Call) and function is layer.node:
             _saw_made_anew(interpreter, function, replace(call, args=(tensor,), keywords={}), same)
         return same

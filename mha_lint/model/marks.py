@@ -13,6 +13,7 @@ from mha_lint.model.sizes import Size
 
 Numbers = frozenset[float] | None  # what each number may be; None where that is not known
 YES_OR_NO, ZERO, ONES = frozenset({0.0, 1.0}), frozenset({0.0}), frozenset({1.0})
+LOWEST = frozenset({-math.inf})
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 
-from mha_lint.model.keys import Key
-from mha_lint.model.marks import BEFORE, SETTLED, YES_OR_NO, ZERO, Mask, Masking, Positions
+from mha_lint.model.keys import Key, Kind
+from mha_lint.model.marks import BEFORE, LOWEST, SETTLED, YES_OR_NO, ZERO, Mask, Masking, Positions
 from mha_lint.model.masks import chosen, mask_of, number_of, second, third
 from mha_lint.model.run import Call, Run
 from mha_lint.model.values import Const, Int, Method, Number, Qualified, Tensor, Unknown, Value, as_factor
@@ -31,10 +31,7 @@ def is_tracked(call: Call) -> bool:
 
 
 def _is_tracked(value: Value) -> bool:
-    if isinstance(value, Tensor) and (value.mask is not None or bool(value.masked) or value.single):
-        return True
-    key = value.key if isinstance(value, (Tensor, Unknown)) else None
-    return key is not None and bool(key.names) and is_said(MASKS, key.names[-1])
+    return isinstance(value, Tensor) and (value.mask is not None or bool(value.masked) or value.single)
 
 
 def as_mask(call: Call, result: Value, mask: Mask | Positions | None, *, single: bool) -> Value:
@@ -58,6 +55,16 @@ def bare(value: Value) -> Value:
 def kept(call: Call, result: Tensor, told: Told) -> frozenset[Masking]:
     """In all the ways in which the operands were."""
     return frozenset[Masking]().union(*(tensor.masked for tensor in told))
+
+
+def bent(call: Call, result: Tensor, told: Told) -> frozenset[Masking]:
+    """In all the ways in which the operands were; what they were filled with has become other numbers."""
+    return other_numbers(kept(call, result, told))
+
+
+def other_numbers(maskings: frozenset[Masking]) -> frozenset[Masking]:
+    """The same, where a function was applied to what was masked, such as ``exp``."""
+    return frozenset(Masking("fill", each.node) if each.kind == "fill" else each for each in maskings)
 
 
 def ended(call: Call, result: Tensor, told: Told) -> frozenset[Masking]:
@@ -177,12 +184,14 @@ def _is_plain(value: Value) -> bool:
 
 def _added(call: Call, result: Tensor) -> set[Masking]:
     """Return the maskings that a sum or a difference adds to scores or weights."""
-    operands = _operands(call, result)
+    operands = _operands(call, result) or _operands(call, result, _MAPPED)
     if operands is None:
         return set()
     about, other = operands
     if "weights" in about.roles:
         return {SETTLED}
+    if not about.roles & SCORED and not about.masked:
+        return set()  # the sum of two maps, such as a residual
     roles = other.roles if isinstance(other, Tensor) else frozenset[str]()
     if roles & {"scores", "parameter", "projection"}:  # learned biases mask nothing
         return set()
@@ -260,7 +269,7 @@ def _filling(
 ) -> set[Masking]:
     """Return the maskings that a fill adds to scores, weights or other tensors."""
     run = call.interpreter
-    numbers = number_of(value, run)
+    numbers = LOWEST if _is_lowest(value, run) else number_of(value, run)
     if isinstance(filled, Tensor) and "weights" in filled.roles:
         hides = numbers is not None and all(number <= 0 for number in numbers)  # a softmax gives none below 0
         return {Masking("zero", call.node)} if hides and _marks_keys(where, written, run) else set()
@@ -271,6 +280,15 @@ def _filling(
         return set()  # what a condition is filled with becomes a condition
     about_mask = isinstance(filled, Tensor) and filled.mask is not None
     return {Masking("mask" if about_mask else "fill", call.node, numbers)}
+
+
+def _is_lowest(value: Value | None, run: Run) -> bool:
+    """``torch.finfo(scores.dtype).min``, which is as good as minus infinity."""
+    key = value.key if isinstance(value, Unknown) else None
+    if key is None or key.kind is not Kind.ATTRIBUTE or key.names[-1:] != ("min",) or key.owner is None:
+        return False
+    made = run.node(key.owner)
+    return isinstance(made, ast.Call) and last_name(made.func) == "finfo"
 
 
 def _adds_nothing(call: Call) -> bool:

@@ -5,6 +5,7 @@ All are frozen and compare by value, so that two paths through a function that k
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -345,6 +346,8 @@ def as_factor(value: Value | None) -> Factor | None:
             return factor
         case Const(float(number)):
             return of_number(number)
+        case Qualified("torch.inf" | "math.inf" | "numpy.inf"):
+            return of_number(math.inf)
         case Int(size):
             return of_size(size)
         case Unknown(Key(of_result=False)):

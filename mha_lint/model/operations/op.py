@@ -95,9 +95,14 @@ def _is_other(left: Value, right: Value) -> bool:
     return left is not right
 
 
+def _may_mask_a_map(op: Op, result: Value) -> bool:
+    """A learned map may have given scores, which a product with a mask masks."""
+    return op.masked is masking.multiplied and isinstance(result, Tensor) and "projection" in result.roles
+
+
 def _marked(op: Op, call: Call, result: Value) -> Value:
     attends = isinstance(result, Tensor) and bool(result.roles & masking.SCORED)
-    if not (op.begins_mask or attends) and not masking.is_tracked(call):
+    if not (op.begins_mask or attends or _may_mask_a_map(op, result)) and not masking.is_tracked(call):
         return result
     mask = None if attends else op.mask(call)
     if not isinstance(result, Tensor):

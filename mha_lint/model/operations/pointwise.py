@@ -136,7 +136,7 @@ def _meaning(tensors: list[Tensor], leading: Value) -> Tensor:
         width=marked.width,
         normalised=normalised.pop() if len(normalised) == 1 else None,
         scale=scaled[0] if len(scaled) == 1 else together(scaled),
-        least=max(tensor.least for tensor in tensors),
+        least=max(tensor.rank or tensor.least for tensor in tensors),
         masked=frozenset().union(*(t.masked for t in tensors if t.roles & {"scores", "weights"})),
         single=any(tensor.single for tensor in tensors),
         origin=leading.origin if isinstance(leading, Tensor) else None,

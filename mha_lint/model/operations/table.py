@@ -21,7 +21,7 @@ def _of_one(name: str) -> Op:
     return Op(
         names=(name,), sign=None, attribute=False, in_place=False,
         shape=pointwise.of_one, scale=scales.lost,
-        mask=as_masks.lost, begins_mask=False, masked=masking.kept, single=masking.any_single,
+        mask=as_masks.lost, begins_mask=False, masked=masking.bent, single=masking.any_single,
         device=Device.FIRST, watched=False,
     )  # fmt: skip
 
@@ -39,7 +39,7 @@ def _clamped(*names: str) -> Op:
     return Op(
         names=names, sign=None, attribute=False, in_place=False,
         shape=pointwise.of_one, scale=scales.unsure,
-        mask=as_masks.lost, begins_mask=False, masked=masking.kept, single=masking.any_single,
+        mask=as_masks.lost, begins_mask=False, masked=masking.bent, single=masking.any_single,
         device=Device.FIRST, watched=False,
     )  # fmt: skip
 
@@ -174,7 +174,7 @@ ROWS: tuple[Op, ...] = (
     Op(
         names=("neg",), sign=ast.USub, attribute=False, in_place=False,
         shape=pointwise.of_one, scale=scales.lost,
-        mask=as_masks.negated, begins_mask=False, masked=masking.kept, single=masking.any_single,
+        mask=as_masks.negated, begins_mask=False, masked=masking.bent, single=masking.any_single,
         device=Device.FIRST, watched=False,
     ),
     Op(
@@ -228,9 +228,9 @@ ROWS: tuple[Op, ...] = (
         mask=as_masks.lost, begins_mask=False, masked=masking.divided, single=masking.any_single,
         device=Device.SHAPE, watched=False,
     ),
-    _of_two("pow", sign=ast.Pow, mask=as_masks.lost, masked=masking.kept),
-    _of_two("maximum", sign=None, mask=as_masks.lost, masked=masking.kept),
-    _of_two("minimum", sign=None, mask=as_masks.lost, masked=masking.kept),
+    _of_two("pow", sign=ast.Pow, mask=as_masks.lost, masked=masking.bent),
+    _of_two("maximum", sign=None, mask=as_masks.lost, masked=masking.bent),
+    _of_two("minimum", sign=None, mask=as_masks.lost, masked=masking.bent),
     _of_two("logical_and", "bitwise_and", sign=ast.BitAnd, mask=as_masks.joined(_both, 0.0), masked=masking.kept),
     _of_two("logical_or", "bitwise_or", sign=ast.BitOr, mask=as_masks.joined(_either, 1.0), masked=masking.kept),
     _compared("eq", ast.Eq, operator.eq),
@@ -285,13 +285,13 @@ ROWS: tuple[Op, ...] = (
     _reduced("mean", mask=as_masks.lost, masked=masking.ended),
     _reduced("cumsum", mask=as_masks.lost, masked=masking.ended),
     _reduced("norm", mask=as_masks.lost, masked=masking.ended),
-    _reduced("std", mask=as_masks.lost, masked=masking.kept),
-    _reduced("var", mask=as_masks.lost, masked=masking.kept),
-    _reduced("amax", mask=as_masks.lost, masked=masking.kept),
-    _reduced("amin", mask=as_masks.lost, masked=masking.kept),
-    _reduced("logsumexp", mask=as_masks.lost, masked=masking.kept),
-    _reduced("tril", mask=as_masks.lower_triangle, masked=masking.kept),
-    _reduced("triu", mask=as_masks.upper_triangle, masked=masking.kept),
+    _reduced("std", mask=as_masks.lost, masked=masking.bent),
+    _reduced("var", mask=as_masks.lost, masked=masking.bent),
+    _reduced("amax", mask=as_masks.lost, masked=masking.bent),
+    _reduced("amin", mask=as_masks.lost, masked=masking.bent),
+    _reduced("logsumexp", mask=as_masks.lost, masked=masking.bent),
+    _reduced("tril", mask=as_masks.lower_triangle, masked=masking.bent),
+    _reduced("triu", mask=as_masks.upper_triangle, masked=masking.bent),
     _reduced("flip", mask=as_masks.lost, masked=masking.kept),
     _reduced("roll", mask=as_masks.lost, masked=masking.kept),
     _reduced("gather", mask=as_masks.lost, masked=masking.kept),

@@ -301,15 +301,39 @@ def reversed_dims(call: Call) -> Value:
 def squeeze(call: Call) -> Value:
     tensor, dim = call.tensor(), call.integer(1, "dim")
     if tensor is None or tensor.shape is None or dim is None or tensor.shape[dim] != ONE:
-        return NOTHING if tensor is None else Tensor(roles=tensor.roles, merge=tensor.merge)
+        return NOTHING if tensor is None else _squeezed_open(tensor, dim)
     return without(tensor, dim % len(tensor.shape))
+
+
+def _squeezed_open(tensor: Tensor, dim: int | None) -> Tensor:
+    """A tensor of unknown rank with a dimension less, which the code takes to be of size 1."""
+    result = Tensor(roles=tensor.roles, merge=tensor.merge, least=max(tensor.least - 1, 0))
+    at = None if tensor.normalised is None else tensor.normalised.dim
+    if tensor.shape is not None or dim is None or at is None or at == dim or (at < 0) != (dim < 0):
+        return result
+    at += (at < dim) if at < 0 else -(dim < at)
+    return replace(result, normalised=tensor.normalised_at(at).normalised)
+
+
+def _inserted_open(tensor: Tensor, dim: int | None) -> Tensor:
+    """A tensor of unknown rank with one more dimension, of size 1."""
+    result = Tensor(roles=tensor.roles, merge=tensor.merge, least=tensor.least + 1)
+    at = None if tensor.normalised is None else tensor.normalised.dim
+    if tensor.shape is not None or dim is None or at is None:
+        return result
+    if at < 0 and dim < 0:
+        at -= at <= dim
+    elif at >= 0 and dim >= 0:
+        at += dim <= at
+    elif at >= 0 or tensor.least + at < dim:  # it may be put before or behind
+        return result
+    return replace(result, normalised=tensor.normalised_at(at).normalised)
 
 
 def unsqueeze(call: Call) -> Value:
     tensor, dim = call.tensor(), call.integer(1, "dim")
     if tensor is None or tensor.shape is None or dim is None:
-        key = call.interpreter.key(call.node)
-        return NOTHING if tensor is None else Tensor(roles=tensor.roles, merge=tensor.merge, key=key)
+        return NOTHING if tensor is None else replace(_inserted_open(tensor, dim), key=call.interpreter.key(call.node))
     return inserted(tensor, dim % (len(tensor.shape) + 1))
 
 
