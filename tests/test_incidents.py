@@ -23,7 +23,6 @@ FIELD_LOG = (ROOT / "docs/field-log.md").read_text("utf-8")
 MISSED = {
     "facebookresearch-fairseq-2598": "the path is one for an accelerator, by its name, whose tensors have no strides",
     "huggingface-transformers-38094": "mask and attention are in two files, with a table of functions between",
-    "hyunwoongko-transformer-10": "the fill is the default value of a parameter",
     "lucidrains-x-transformers-187": "`n == 1` is taken for a guard, and the cache is joined in another file",
     "meta-pytorch-torchtune-1791": "the function that attends is in another file than the rate",
     "nari-labs-dia-170": "a class that only holds the attention, and hands it mask and flag, is not interpreted",

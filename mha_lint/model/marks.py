@@ -71,8 +71,18 @@ class Positions:
 
 
 @dataclass(frozen=True, slots=True)
+class Default:
+    """A parameter of a function that has a number for its default."""
+
+    function: ast.AST
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
 class Masking:
     """One way in which scores or weights were masked, and where: ``numbers`` are those that scores were filled with.
+
+    They are the ``default`` of a parameter, where one is named: they count where nobody hands it another.
 
     *fill*: filled at the marked entries. *times*: multiplied by a mask. *add*: something was added. *mask*: what was
     added, or is to be added, was filled there. *unknown*: handed to code that is not known. *before*: of weights, the scores were masked in some way. *zero*: of weights, filled
@@ -82,6 +92,7 @@ class Masking:
     kind: str
     node: ast.expr | None = None
     numbers: Numbers = None
+    default: Default | None = None
 
 
 GIVEN = Mask(frozenset({1.0}), frozenset({0.0}), boolean=True)  # where some condition holds

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 
+from mha_lint.model.handed import default_number
 from mha_lint.model.keys import Key, Kind
 from mha_lint.model.marks import BEFORE, LOWEST, SETTLED, YES_OR_NO, ZERO, Mask, Masking, Positions
 from mha_lint.model.masks import chosen, mask_of, number_of, second, third
@@ -203,7 +204,7 @@ def _added(call: Call, result: Tensor) -> set[Masking]:
 def _fills_of(added: Value | None) -> set[Masking]:
     """The fills of a mask that is added to scores: there, not in the scores, its numbers are written."""
     fills = added.masked if isinstance(added, Tensor) else frozenset[Masking]()
-    return {Masking("mask", each.node, each.numbers) for each in fills if each.kind in ("fill", "mask")}
+    return {Masking("mask", each.node, each.numbers, each.default) for each in fills if each.kind in ("fill", "mask")}
 
 
 # --- whether the result is not half because the code says so: columns of the table -----------------------------------
@@ -279,6 +280,9 @@ def _filling(
     if mask is not None and mask.boolean is True:
         return set()  # what a condition is filled with becomes a condition
     about_mask = isinstance(filled, Tensor) and filled.mask is not None
+    default = default_number(value, run, call.state) if numbers is None else None
+    if default is not None and (default[0] or _marks_keys(where, written, run)):
+        return {Masking("mask" if about_mask else "fill", call.node, frozenset({default[0]}), default[1])}
     return {Masking("mask" if about_mask else "fill", call.node, numbers)}
 
 

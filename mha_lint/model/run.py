@@ -51,6 +51,10 @@ class Run(Protocol):
     def is_method(self, node: ast.expr) -> bool:
         """Tell whether a call is written ``x.op()``, not ``torch.op(x)``."""
 
+    @property
+    def began(self) -> nodes.Function | None:
+        """The function with which the path began."""
+
     def is_given(self, key: Key) -> bool:
         """It names what the function was given with which the path began, or something of that but its size."""
 

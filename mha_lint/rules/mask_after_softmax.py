@@ -135,4 +135,6 @@ def _huge_fills(scores: Tensor) -> list[ast.expr]:
 
 
 def _is_huge(masking: Masking) -> bool:
-    return masking.numbers is not None and all(abs(number) >= HUGE for number in masking.numbers)
+    if masking.numbers is None or masking.default is not None:
+        return False
+    return all(abs(number) >= HUGE for number in masking.numbers)

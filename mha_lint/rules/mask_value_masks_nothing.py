@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from mha_lint.model.filling import Filling, filling
+from mha_lint.model.handed import is_handed
 from mha_lint.model.marks import Masking
 from mha_lint.model.values import Tensor
 from mha_lint.rules.asking import number_text
@@ -67,7 +68,7 @@ class MaskValueMasksNothing(Rule):
       something that is added to them, or in code of another file.
     - The mask hides whole rows, or is computed from the scores themselves, as where they are NaN.
     - What is filled does not go into a softmax: similarities, features, linear attention, attention by a sigmoid.
-    - The value is not known.
+    - The value is not known. The default of a parameter is, unless a call in the project may hand another.
 
     ## References
 
@@ -113,7 +114,10 @@ class MaskValueMasksNothing(Rule):
             if node in model.abroad:
                 continue
             tiny = all(_masks_nothing(masking, alone=True) for masking, _ in maskings)
-            if tiny and any(_masks_nothing(masking, alone=alone) for masking, alone in maskings):
+            handed = {masking.default for masking, _ in maskings if masking.default is not None}
+            if not tiny or any(is_handed(default, model) for default in handed):
+                continue
+            if any(_masks_nothing(masking, alone=alone) for masking, alone in maskings):
                 yield _hit(node, maskings[0][0], model, places)
 
 

@@ -8,6 +8,8 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, ClassVar
 
 from mha_lint.model.filling import filled_masks, filling, softmaxed
+from mha_lint.model.handed import is_handed
+from mha_lint.model.marks import Default, Masking
 from mha_lint.model.values import Tensor, as_factor
 from mha_lint.rules.asking import number_text
 from mha_lint.rules.base import Hit, Rule
@@ -64,6 +66,7 @@ class MaskValueOverflowsHalf(Rule):
 
     - The scores were cast to float32 on the way (`.float()`, `.to(torch.float32)`). To cast queries and keys is not
       enough: under autocast their product is float16 all the same, unless the function switches autocast off.
+    - The value is the default of a parameter, and a call in the project may hand another.
     - The value is chosen by dtype: `torch.finfo`, a conditional on it; or the code asserts which dtype it takes.
     - `scores[mask] = -1e9`, `torch.where(mask, scores, -1e9)` and sums with `-1e9 * mask`: these round to minus
       infinity in float16, and raise nothing.
@@ -105,6 +108,8 @@ class MaskValueOverflowsHalf(Rule):
                 continue
             if not of_scores and len(overflowing) < len(fills):
                 continue  # of masks the code may tell more on one path than on another
+            if any(is_handed(default, model) for default in map(_default, overflowing) if default is not None):
+                continue
             written = filling(node, model.names, places)
             place = node if written is None else written.value
             number = _number(overflowing[0])
@@ -123,7 +128,21 @@ def _sets_autocast(node: ast.expr, places: Places) -> bool:
 
 def _number(fill: OperationSeen) -> float | None:
     factor = as_factor(fill.argument(2, "value"))
-    return None if factor is None else factor.constant
+    if factor is not None and factor.constant is not None:
+        return factor.constant
+    masking = _by_default(fill)
+    return None if masking is None or masking.numbers is None else next(iter(masking.numbers))
+
+
+def _by_default(fill: OperationSeen) -> Masking | None:
+    """The fill, if the value is the default of a parameter."""
+    masked = fill.result.masked if isinstance(fill.result, Tensor) else frozenset[Masking]()
+    return next((each for each in masked if each.node is fill.node and each.default is not None), None)
+
+
+def _default(fill: OperationSeen) -> Default | None:
+    masking = _by_default(fill)
+    return None if masking is None else masking.default
 
 
 def _overflows(fill: OperationSeen) -> bool:

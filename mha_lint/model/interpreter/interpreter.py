@@ -68,6 +68,11 @@ class Interpreter:
         """Tell whether a call is written ``x.op()``, not ``torch.op(x)``."""
         return isinstance(node, ast.Call) and self.names.qualify(node.func) is None
 
+    @property
+    def began(self) -> nodes.Function | None:
+        """The function with which the path began."""
+        return self.seen.began
+
     def is_given(self, key: Key) -> bool:
         """It names what the function was given with which the path began, or something of that but its size."""
         given, current = self.seen.given, key
