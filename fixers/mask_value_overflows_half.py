@@ -24,7 +24,7 @@ def fix(hit: Hit[tuple[Filling | None, tuple[OperationSeen, ...]]], context: Con
     fill = hit.last
     assert isinstance(fill, ast.expr)
     if filling is None:
-        return "the value is not written there"
+        return "a tensor is made of the number" if seen[0].name != "masked_fill" else "the value is not written there"
     value = masking_value(filling, seen, context)
     if value is None:
         reason: str = why_not(filling, context)

@@ -14,6 +14,17 @@ from mha_lint.model.sizes import Size
 Numbers = frozenset[float] | None  # what each number may be; None where that is not known
 YES_OR_NO, ZERO, ONES = frozenset({0.0, 1.0}), frozenset({0.0}), frozenset({1.0})
 LOWEST = frozenset({-math.inf})
+_SINGLE = {"min": -3.4028234663852886e38, "max": 3.4028234663852886e38}
+_TINY = {"tiny": 1e-38, "smallest_normal": 1e-38, "eps": 1e-7}  # about as much as in float32
+
+
+def of_finfo(name: str, *, single: bool) -> Numbers:
+    """What ``torch.finfo(dtype)`` knows by a name: of a type that is not known to be float32, min is the lowest."""
+    if name in _TINY:
+        return frozenset({_TINY[name]})
+    if single and name in _SINGLE:
+        return frozenset({_SINGLE[name]})
+    return LOWEST if name == "min" else None
 
 
 @dataclass(frozen=True)
@@ -84,9 +95,10 @@ class Masking:
 
     They are the ``default`` of a parameter, where one is named: they count where nobody hands it another.
 
-    *fill*: filled at the marked entries. *times*: multiplied by a mask. *add*: something was added. *mask*: what was
-    added, or is to be added, was filled there. *unknown*: handed to code that is not known. *before*: of weights, the scores were masked in some way. *zero*: of weights, filled
-    with 0 or multiplied by a mask. *settled*: of weights, normalised again, or changed in another way.
+    *fill*: filled at the marked entries. *times*: multiplied by a mask. *add*: something was added, a mask of ``numbers``
+    where these are known. *mask*: what was added, or is to be added, was filled there. *unknown*: handed to code that is
+    not known. *before*: of weights, the scores were masked in some way. *zero*: of weights, filled with 0 or multiplied
+    by a mask. *settled*: of weights, normalised again, or changed in another way.
     """
 
     kind: str

@@ -6,8 +6,8 @@ import ast
 from collections.abc import Iterator
 
 from mha_lint.model.handed import default_number
-from mha_lint.model.keys import Key, Kind
-from mha_lint.model.marks import BEFORE, LOWEST, SETTLED, YES_OR_NO, ZERO, Mask, Masking, Positions
+from mha_lint.model.keys import Key
+from mha_lint.model.marks import BEFORE, SETTLED, YES_OR_NO, ZERO, Mask, Masking, Numbers, Positions, of_finfo
 from mha_lint.model.masks import chosen, mask_of, number_of, second, third
 from mha_lint.model.run import Call, Run
 from mha_lint.model.values import Const, Int, Method, Number, Qualified, Tensor, Unknown, Value, as_factor
@@ -84,13 +84,28 @@ def filled(call: Call, result: Tensor, told: Told) -> frozenset[Masking]:
     return kept(call, result, told) | ways
 
 
+def made_of(call: Call, result: Tensor, told: Told) -> frozenset[Masking]:
+    """``torch.full(size, value)``: the number is written there."""
+    value = call.keywords.get("fill_value", call.args[-1] if len(call.args) > 1 else None)
+    numbers = number_of(value, call.interpreter) or _told_by_type(value, call)
+    return frozenset() if numbers is None else frozenset({Masking("mask", call.node, numbers)})
+
+
+def cut(call: Call, result: Tensor, told: Told) -> frozenset[Masking]:
+    """``scores.tril()``: beyond the triangle scores are 0, and weights too."""
+    known = kept(call, result, told)
+    if "weights" in result.roles:
+        return known | {Masking("zero", call.node)}
+    return known | {Masking("fill", call.node, ZERO)} if "scores" in result.roles else known
+
+
 def chosen_where(call: Call, result: Tensor, told: Told) -> frozenset[Masking]:
     known = kept(call, result, told)
     if len(call.args) != 3:
         return known
     where, yes, no = chosen(call)
     of, value = (no, yes) if isinstance(no, Tensor) and (no.roles or not isinstance(yes, Tensor)) else (yes, no)
-    return known | _filling(call, of, where, value, _written(call, 0, "condition"))
+    return known | _filling(call, of, where, value, _written(call, 0, "condition")) | _fills_of(value)
 
 
 def normalised(call: Call, result: Tensor, told: Told) -> frozenset[Masking]:
@@ -152,6 +167,8 @@ def _is_called_mask(value: Value, written: ast.expr | None, run: Run) -> bool:
     """Tell whether what weights are multiplied by comes from something named as a mask, not as a soft one."""
     key = value.key if isinstance(value, (Tensor, Unknown)) else None
     node = written if key is None or run.node(key) is None else run.node(key)
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Sub):  # ``1 - mask``
+        node = node.right
     while isinstance(node, (ast.Call, ast.Subscript)):
         of = node.func if isinstance(node, ast.Call) else node
         if not isinstance(of, (ast.Attribute, ast.Subscript)):
@@ -198,7 +215,9 @@ def _added(call: Call, result: Tensor) -> set[Masking]:
         return set()
     if "learned" in roles and not names_said(MASKS, call.node):
         return set()
-    return {Masking("add", call.node, None), *_fills_of(other)}
+    mask = other.mask if isinstance(other, Tensor) else None
+    numbers = mask.numbers if isinstance(mask, Mask) and not mask.uniform else None
+    return {Masking("add", call.node, numbers), *_fills_of(other)}
 
 
 def _fills_of(added: Value | None) -> set[Masking]:
@@ -270,7 +289,7 @@ def _filling(
 ) -> set[Masking]:
     """Return the maskings that a fill adds to scores, weights or other tensors."""
     run = call.interpreter
-    numbers = LOWEST if _is_lowest(value, run) else number_of(value, run)
+    numbers = number_of(value, run) or _told_by_type(value, call)
     if isinstance(filled, Tensor) and "weights" in filled.roles:
         hides = numbers is not None and all(number <= 0 for number in numbers)  # a softmax gives none below 0
         return {Masking("zero", call.node)} if hides and _marks_keys(where, written, run) else set()
@@ -286,13 +305,20 @@ def _filling(
     return {Masking("mask" if about_mask else "fill", call.node, numbers)}
 
 
-def _is_lowest(value: Value | None, run: Run) -> bool:
-    """``torch.finfo(scores.dtype).min``, which is as good as minus infinity."""
+def _told_by_type(value: Value | None, call: Call) -> Numbers:
+    """``torch.finfo(scores.dtype).min``, which is as good as minus infinity; of ``torch.float32`` the number itself."""
+    run = call.interpreter
     key = value.key if isinstance(value, Unknown) else None
-    if key is None or key.kind is not Kind.ATTRIBUTE or key.names[-1:] != ("min",) or key.owner is None:
-        return False
-    made = run.node(key.owner)
-    return isinstance(made, ast.Call) and last_name(made.func) == "finfo"
+    made = None if key is None else run.node(key if key.owner is None else key.owner)
+    match made:
+        case ast.UnaryOp(op=ast.USub(), operand=operand):
+            numbers = _told_by_type(run.evaluate(operand, call.state), call)
+            return None if numbers is None else frozenset(-number for number in numbers)
+        case ast.Call(func=function, args=[kind]) if last_name(function) == "finfo" and key is not None:
+            single = _cast_to_single([run.evaluate(kind, call.state)], before=False)
+            return of_finfo(key.names[-1] if key.names else "", single=single)
+        case _:
+            return None
 
 
 def _adds_nothing(call: Call) -> bool:

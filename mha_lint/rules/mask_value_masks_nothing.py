@@ -103,13 +103,13 @@ class MaskValueMasksNothing(Rule):
             if not isinstance(scores, Tensor):
                 continue
             for masking in scores.masked:
-                alone = len(scores.masked) == 1 and "scores" in scores.roles and masking.kind != "times"
+                alone = _is_alone(scores.masked) and "scores" in scores.roles and masking.kind != "times"
                 if masking.node is not None:
                     found.setdefault(masking.node, []).append((masking, alone))
         for softmax in model.weighed:  # and what it gave was not normalised again
             for masking in softmax.masked:
                 if masking.node is not None:
-                    found.setdefault(masking.node, []).append((masking, len(softmax.masked) == 1))
+                    found.setdefault(masking.node, []).append((masking, _is_alone(softmax.masked)))
         for node, maskings in found.items():
             if node in model.abroad:
                 continue
@@ -121,9 +121,16 @@ class MaskValueMasksNothing(Rule):
                 yield _hit(node, maskings[0][0], model, places)
 
 
+def _is_alone(maskings: frozenset[Masking]) -> bool:
+    """Nothing else masks the scores; a fill of the mask that is added to them is no second way."""
+    return sum(masking.kind != "mask" for masking in maskings) == 1
+
+
 def _masks_nothing(masking: Masking, *, alone: bool) -> bool:
     if masking.kind == "times":
         return alone
+    if masking.kind == "add":  # a mask of zeros and of such numbers; one of zeros and ones is told by another rule
+        return alone and masking.numbers is not None and all(abs(number) <= TINY for number in masking.numbers)
     if masking.kind != "fill" or masking.numbers is None:
         return False
     return all(abs(number) <= TINY and (alone or number) for number in masking.numbers)
@@ -136,7 +143,7 @@ def _hit(node: ast.expr, masking: Masking, model: FileModel, places: Places) -> 
     if masking.kind == "times" or masking.numbers is None:
         message = "scores are multiplied by a mask before the softmax: a score of 0 is not masked"
     else:
-        (number,) = masking.numbers
+        number = max(masking.numbers, key=abs)
         shown = number_text(number, None if written is None else written.value, places)
         message = f"scores are masked with {shown}, which the softmax gives the weight of an average key"
     place = node if written is None else written.value

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     Fills = tuple[Filling | None, tuple[OperationSeen, ...]]  # how the fill is written; what was seen of it
 
+_FILLS = frozenset({"masked_fill", "full", "new_full", "full_like"})
 HALF_MAX = 65504.0  # of float16; bfloat16 reaches as far as float32
 
 
@@ -31,8 +32,8 @@ class MaskValueOverflowsHalf(Rule):
     """## What it does
 
     Flags `masked_fill(mask, -1e9)`, and any other finite number beyond ±65504, of attention scores before a softmax. A
-    mask that is filled so, and is added to the scores later, is flagged where it is filled, if in another file than the
-    scores.
+    mask that is filled so, or made by `torch.full` and the like, and is added to the scores later, is flagged where the
+    number is written, if in another file than the scores.
 
     ## Why it matters
 
@@ -67,7 +68,7 @@ class MaskValueOverflowsHalf(Rule):
     - The scores were cast to float32 on the way (`.float()`, `.to(torch.float32)`). To cast queries and keys is not
       enough: under autocast their product is float16 all the same, unless the function switches autocast off.
     - The value is the default of a parameter, and a call in the project may hand another.
-    - The value is chosen by dtype: `torch.finfo`, a conditional on it; or the code asserts which dtype it takes.
+    - The value is chosen by dtype: `torch.finfo(scores.dtype)`, a conditional on it; or the code asserts which dtype it takes.
     - `scores[mask] = -1e9`, `torch.where(mask, scores, -1e9)` and sums with `-1e9 * mask`: these round to minus
       infinity in float16, and raise nothing.
     - What is filled does not go into a softmax.
@@ -101,7 +102,7 @@ class MaskValueOverflowsHalf(Rule):
     def check(self, model: FileModel, places: Places) -> Iterator[Hit[Fills]]:
         normalised, added = softmaxed(model.every_operation), filled_masks(model.every_operation)
         for node, seen in model.operations.items():
-            fills = [fill for fill in seen if fill.name == "masked_fill" and isinstance(node, ast.Call)]
+            fills = [fill for fill in seen if fill.name in _FILLS and isinstance(node, ast.Call)]
             overflowing = [fill for fill in fills if _overflows(fill)]
             of_scores = node in normalised
             if not overflowing or not (of_scores or node in added) or _sets_autocast(node, places):
@@ -127,29 +128,27 @@ def _sets_autocast(node: ast.expr, places: Places) -> bool:
 
 
 def _number(fill: OperationSeen) -> float | None:
-    factor = as_factor(fill.argument(2, "value"))
-    if factor is not None and factor.constant is not None:
-        return factor.constant
-    masking = _by_default(fill)
-    return None if masking is None or masking.numbers is None else next(iter(masking.numbers))
-
-
-def _by_default(fill: OperationSeen) -> Masking | None:
-    """The fill, if the value is the default of a parameter."""
-    masked = fill.result.masked if isinstance(fill.result, Tensor) else frozenset[Masking]()
-    return next((each for each in masked if each.node is fill.node and each.default is not None), None)
+    masking = _masking(fill)
+    if masking is not None and masking.numbers is not None:
+        return next(iter(masking.numbers))
+    factor = as_factor(fill.argument(2, "value")) if fill.name == "masked_fill" else None
+    return None if factor is None else factor.constant
 
 
 def _default(fill: OperationSeen) -> Default | None:
-    masking = _by_default(fill)
+    masking = _masking(fill)
     return None if masking is None else masking.default
+
+
+def _masking(fill: OperationSeen) -> Masking | None:
+    masked = fill.result.masked if isinstance(fill.result, Tensor) else frozenset[Masking]()
+    return next((each for each in masked if each.node is fill.node), None)
 
 
 def _overflows(fill: OperationSeen) -> bool:
     number = _number(fill)
     if number is None or not HALF_MAX < abs(number) < math.inf:
         return False
-    scores = fill.args[0] if fill.args else None
-    single = isinstance(scores, Tensor) and scores.single
+    single = isinstance(fill.result, Tensor) and fill.result.single
     asked = [condition for condition, taken in fill.conditions if not (taken and condition.is_none)]  # no type is given
     return not single and not any(condition.says(PRECISION) for condition in asked)

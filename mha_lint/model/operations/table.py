@@ -132,6 +132,16 @@ def _reduced(*names: str, mask: MaskRule, masked: MaskedRule) -> Op:
     )  # fmt: skip
 
 
+def _cut(name: str, *, mask: MaskRule) -> Op:
+    """A triangle of a tensor, with 0 beyond it."""
+    return Op(
+        names=(name,), sign=None, attribute=False, in_place=False,
+        shape=pointwise.of_one, scale=scales.kept,
+        mask=mask, begins_mask=False, masked=masking.cut, single=masking.any_single,
+        device=Device.FIRST, watched=False,
+    )  # fmt: skip
+
+
 def _made(name: str, *, shape: Transfer, mask: MaskRule, device: Device) -> Op:
     """A tensor made of sizes, or as large as another one."""
     single = masking.made_single if device is Device.DEFAULT else masking.made_single_like
@@ -140,6 +150,17 @@ def _made(name: str, *, shape: Transfer, mask: MaskRule, device: Device) -> Op:
         shape=shape, scale=scales.lost,
         mask=mask, begins_mask=mask is not as_masks.lost, masked=masking.kept, single=single,
         device=device, watched=False,
+    )  # fmt: skip
+
+
+def _made_of_one_number(name: str, *, shape: Transfer, mask: MaskRule, device: Device) -> Op:
+    """A tensor that holds a number which the call names: a fill of a mask, if it is added to scores."""
+    single = masking.made_single if device is Device.DEFAULT else masking.made_single_like
+    return Op(
+        names=(name,), sign=None, attribute=False, in_place=False,
+        shape=shape, scale=scales.lost,
+        mask=mask, begins_mask=True, masked=masking.made_of, single=single,
+        device=device, watched=True,
     )  # fmt: skip
 
 
@@ -290,8 +311,8 @@ ROWS: tuple[Op, ...] = (
     _reduced("amax", mask=as_masks.lost, masked=masking.bent),
     _reduced("amin", mask=as_masks.lost, masked=masking.bent),
     _reduced("logsumexp", mask=as_masks.lost, masked=masking.bent),
-    _reduced("tril", mask=as_masks.lower_triangle, masked=masking.bent),
-    _reduced("triu", mask=as_masks.upper_triangle, masked=masking.bent),
+    _cut("tril", mask=as_masks.lower_triangle),
+    _cut("triu", mask=as_masks.upper_triangle),
     _reduced("flip", mask=as_masks.lost, masked=masking.kept),
     _reduced("roll", mask=as_masks.lost, masked=masking.kept),
     _reduced("gather", mask=as_masks.lost, masked=masking.kept),
@@ -367,19 +388,19 @@ ROWS: tuple[Op, ...] = (
     _made("empty", shape=questions.filled, mask=as_masks.lost, device=Device.DEFAULT),
     _made("rand", shape=questions.filled, mask=as_masks.drawn, device=Device.DEFAULT),
     _made("randn", shape=questions.filled, mask=as_masks.drawn, device=Device.DEFAULT),
-    _made("full", shape=questions.filled, mask=as_masks.made_full, device=Device.DEFAULT),
+    _made_of_one_number("full", shape=questions.filled, mask=as_masks.made_full, device=Device.DEFAULT),
     _made("eye", shape=questions.eye, mask=as_masks.lost, device=Device.DEFAULT),
     _made("arange", shape=questions.arange, mask=as_masks.positions, device=Device.DEFAULT),
     _made("new_zeros", shape=questions.filled, mask=as_masks.made_like(0.0), device=Device.FIRST),
     _made("new_ones", shape=questions.filled, mask=as_masks.made_like(1.0), device=Device.FIRST),
     _made("new_empty", shape=questions.filled, mask=as_masks.lost, device=Device.FIRST),
-    _made("new_full", shape=questions.filled, mask=as_masks.made_full_like, device=Device.FIRST),
+    _made_of_one_number("new_full", shape=questions.filled, mask=as_masks.made_full_like, device=Device.FIRST),
     _made("zeros_like", shape=pointwise.like, mask=as_masks.made_like(0.0), device=Device.FIRST),
     _made("ones_like", shape=pointwise.like, mask=as_masks.made_like(1.0), device=Device.FIRST),
     _made("rand_like", shape=pointwise.like, mask=as_masks.drawn, device=Device.FIRST),
     _made("randn_like", shape=pointwise.like, mask=as_masks.drawn, device=Device.FIRST),
     _made("empty_like", shape=pointwise.like, mask=as_masks.lost, device=Device.FIRST),
-    _made("full_like", shape=pointwise.like, mask=as_masks.lost, device=Device.FIRST),
+    _made_of_one_number("full_like", shape=pointwise.like, mask=as_masks.made_as_full, device=Device.FIRST),
     # asked
     _asked("size", attribute=False, shape=questions.size),
     _asked("dim", "ndimension", attribute=False, shape=questions.dim),
