@@ -23,9 +23,10 @@ from mha_lint.model.interpreter.binding import bind
 from mha_lint.model.interpreter.interpreter import Interpreter
 from mha_lint.model.interpreter.keeping import kept
 from mha_lint.model.layout import Answer
+from mha_lint.model.normalised import Normalised
 from mha_lint.model.operations.devices import Meeting
 from mha_lint.model.scale import ScaleSeen
-from mha_lint.model.values import ClassValue, Normalised, Self, State, Unknown, Value
+from mha_lint.model.values import ClassValue, Self, State, Unknown, Value
 from mha_lint.model.worth import Worth, worth_of
 from mha_lint.syntax.module import Module
 from mha_lint.syntax.names import TORCH_BASES, ClassInfo, ModuleNames, collect

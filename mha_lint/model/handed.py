@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from mha_lint.model.keys import Key
@@ -13,7 +13,6 @@ from mha_lint.syntax.nodes import FUNCTIONS, Function, defaults, every_parameter
 from mha_lint.syntax.program import MAX_USERS
 
 if TYPE_CHECKING:
-    from mha_lint.model.attention import FileModel
     from mha_lint.model.run import Run
     from mha_lint.syntax.names import ModuleNames
 
@@ -45,19 +44,22 @@ def _function_of(key: Key, run: Run, state: State) -> Function | None:
     return owner.cls.method("__init__") if isinstance(owner, Self) else None
 
 
-def is_handed(default: Default, model: FileModel) -> bool:
-    """Tell whether a call of the project may give a parameter another value than its default, as far as calls tell."""
+def is_handed(default: Default, names: ModuleNames, defined_in: Mapping[Function, str]) -> bool:
+    """Tell whether a call of the project may give a parameter another value than its default, as far as calls tell.
+
+    ``defined_in`` has the functions of the module that is linted, and what they are called.
+    """
     function = default.function
-    symbol = model.defined_in.get(function) if isinstance(function, FUNCTIONS) else None
+    symbol = defined_in.get(function) if isinstance(function, FUNCTIONS) else None
     if symbol is None or not isinstance(function, FUNCTIONS):
         return True  # of another module
     cls, _, name = symbol.rpartition(".")
-    users = model.names.users(cls or name)
+    users = names.users(cls or name)
     if len(users) >= MAX_USERS:
         return True  # there may be more
     called = {cls, "__init__"} if name == "__init__" else {name}
     index = _index(function, default.name, is_method=bool(cls) and not is_static(function))
-    calls = (call for each in (model.names, *users) for call in _calls(each))
+    calls = (call for each in (names, *users) for call in _calls(each))
     return any(_may_hand(call, default.name, index, called, anything=name == "forward") for call in calls)
 
 
@@ -81,7 +83,9 @@ def _may_hand(call: ast.Call, name: str, index: int, called: set[str], *, anythi
     if any(keyword.arg == name for keyword in call.keywords):
         return True
     function = last_name(call.func)
-    may_be_it = function in called or (anything and not function[:1].isupper() and function not in ("super", "__init__"))
+    may_be_it = function in called or (
+        anything and not function[:1].isupper() and function not in ("super", "__init__")
+    )
     if not may_be_it:
         return False
     starred = any(isinstance(each, ast.Starred) for each in call.args)

@@ -95,10 +95,10 @@ class Masking:
 
     They are the ``default`` of a parameter, where one is named: they count where nobody hands it another.
 
-    *fill*: filled at the marked entries. *times*: multiplied by a mask. *add*: something was added, a mask of ``numbers``
-    where these are known. *mask*: what was added, or is to be added, was filled there. *unknown*: handed to code that is
-    not known. *before*: of weights, the scores were masked in some way. *zero*: of weights, filled with 0 or multiplied
-    by a mask. *settled*: of weights, normalised again, or changed in another way.
+    *fill*: filled at the marked entries. *times*: multiplied by a mask. *add*: something was added, a mask of
+    ``numbers`` where these are known. *mask*: what was added, or is to be added, was filled there. *unknown*: handed to
+    code that is not known. *before*: of weights, the scores were masked in some way. *zero*: of weights, filled with 0
+    or multiplied by a mask. *settled*: of weights, normalised again, or changed in another way.
     """
 
     kind: str

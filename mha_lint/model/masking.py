@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
 
+from mha_lint.model.called import is_called_mask, marks_keys
 from mha_lint.model.handed import default_number
 from mha_lint.model.keys import Key
 from mha_lint.model.marks import BEFORE, SETTLED, YES_OR_NO, ZERO, Mask, Masking, Numbers, Positions, of_finfo
 from mha_lint.model.masks import chosen, mask_of, number_of, second, third
-from mha_lint.model.run import Call, Run
+from mha_lint.model.run import Call
 from mha_lint.model.values import Const, Int, Method, Number, Qualified, Tensor, Unknown, Value, as_factor
-from mha_lint.syntax.nodes import argument, children, first_index, last_name, walk
-from mha_lint.syntax.words import name_of, names_said
-from mha_lint.vocabulary import LARGEST, LOWER_PRECISION, MASKS, OF_ROWS, SOFT_MASKS, is_said
+from mha_lint.syntax.nodes import argument, first_index, last_name, walk
+from mha_lint.syntax.words import names_said
+from mha_lint.vocabulary import LARGEST, LOWER_PRECISION, MASKS, OF_ROWS, is_said
 
 SCORED = frozenset({"scores", "weights"})
 _MAPPED = frozenset({"projection"})  # what a softmax is given may be learned scores
@@ -148,9 +148,9 @@ def multiplied(call: Call, result: Tensor, told: Told) -> frozenset[Masking]:
         return known
     if "weights" not in about.roles:
         return known | _times(call, other, written)
-    if not (_is_called_mask(other, written, run) if mask is None else mask.marks):
+    if not (is_called_mask(other, written, run) if mask is None else mask.marks):
         return known
-    return known | {Masking("zero", call.node)} if _marks_keys(other, written, run) else known
+    return known | {Masking("zero", call.node)} if marks_keys(other, written, run) else known
 
 
 def _times(call: Call, other: Value, written: ast.expr | None) -> set[Masking]:
@@ -160,23 +160,7 @@ def _times(call: Call, other: Value, written: ast.expr | None) -> set[Masking]:
         return {Masking("times", call.node, YES_OR_NO)} if mask.marks and not mask.random else set()
     key = other.key if isinstance(other, (Tensor, Unknown)) else None
     of_rows = key is not None and key.says(OF_ROWS)
-    return {Masking("times", call.node)} if not of_rows and _is_called_mask(other, written, run) else set()
-
-
-def _is_called_mask(value: Value, written: ast.expr | None, run: Run) -> bool:
-    """Tell whether what weights are multiplied by comes from something named as a mask, not as a soft one."""
-    key = value.key if isinstance(value, (Tensor, Unknown)) else None
-    node = written if key is None or run.node(key) is None else run.node(key)
-    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Sub):  # ``1 - mask``
-        node = node.right
-    while isinstance(node, (ast.Call, ast.Subscript)):
-        of = node.func if isinstance(node, ast.Call) else node
-        if not isinstance(of, (ast.Attribute, ast.Subscript)):
-            return False
-        node = of.value
-    name = name_of(node) if isinstance(node, (ast.Name, ast.Attribute)) else ""
-    name = name if node is not None or key is None else key.names[-1]
-    return is_said(MASKS, name) and not is_said(SOFT_MASKS, name)
+    return {Masking("times", call.node)} if not of_rows and is_called_mask(other, written, run) else set()
 
 
 def divided(call: Call, result: Tensor, told: Told) -> frozenset[Masking]:
@@ -292,15 +276,15 @@ def _filling(
     numbers = number_of(value, run) or _told_by_type(value, call)
     if isinstance(filled, Tensor) and "weights" in filled.roles:
         hides = numbers is not None and all(number <= 0 for number in numbers)  # a softmax gives none below 0
-        return {Masking("zero", call.node)} if hides and _marks_keys(where, written, run) else set()
-    if numbers == ZERO and not _marks_keys(where, written, run):
+        return {Masking("zero", call.node)} if hides and marks_keys(where, written, run) else set()
+    if numbers == ZERO and not marks_keys(where, written, run):
         numbers = None
     mask = mask_of(filled, run)
     if mask is not None and mask.boolean is True:
         return set()  # what a condition is filled with becomes a condition
     about_mask = isinstance(filled, Tensor) and filled.mask is not None
     default = default_number(value, run, call.state) if numbers is None else None
-    if default is not None and (default[0] or _marks_keys(where, written, run)):
+    if default is not None and (default[0] or marks_keys(where, written, run)):
         return {Masking("mask" if about_mask else "fill", call.node, frozenset({default[0]}), default[1])}
     return {Masking("mask" if about_mask else "fill", call.node, numbers)}
 
@@ -339,56 +323,6 @@ def _is_largest(call: Call) -> bool:
         return False
     called = (last_name(each.func) for each in walk(node.right) if isinstance(each, ast.Call))
     return any(is_said(LARGEST, name) for name in called)
-
-
-def _marks_keys(where: Value | None, written: ast.expr | None, run: Run) -> bool:
-    """Tell whether a mask may tell keys apart: not if it is of whole rows, of random numbers, or of the weights."""
-    mask = mask_of(where, run)
-    if mask is not None and mask.diagonal is not None:
-        return True
-    if (isinstance(where, Tensor) and where.roles) or (mask is not None and mask.random):
-        return False
-    key = where.key if isinstance(where, (Tensor, Unknown)) else None
-    if key is not None and key.says(OF_ROWS):
-        return False
-    made = None if key is None else run.node(key)
-    code = [node for node in (made, written) if node is not None]
-    return not any(_is_of_rows(node) for node in _worth_reading(code))
-
-
-def _worth_reading(code: list[ast.AST]) -> Iterator[ast.AST]:
-    """The nodes of a mask as it is written, but for what is only asked how large it is: ``query.shape``."""
-    pending = list(code)
-    while pending:
-        node = pending.pop()
-        yield node
-        sized = isinstance(node, ast.Attribute) and node.attr in ("shape", "size")
-        pending += [] if sized else children(node)
-
-
-def _is_of_rows(node: ast.AST) -> bool:
-    """An expression is about whole rows: by its names, or because it asks something of each, or makes a column."""
-    match node:
-        case ast.Call(func=ast.Attribute(attr="all" | "any")):
-            return True
-        case _:
-            return is_said(OF_ROWS, name_of(node)) or _is_column(node)
-
-
-def _is_column(node: ast.AST) -> bool:
-    """An expression gets a last dimension of size 1: ``keep.unsqueeze(-1)``, ``keep[..., None]``."""
-    match node:
-        case ast.Call(func=ast.Attribute(attr="unsqueeze")):
-            match argument(node, 0, "dim"):
-                case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=1)):
-                    return True
-            return False
-        case ast.Subscript(slice=ast.Tuple(elts=[*before, ast.Constant(value=None)])):
-            taken = [each for each in before if not (isinstance(each, ast.Constant) and each.value is None)]
-            whole = any(isinstance(each, ast.Constant) for each in taken)
-            return whole or len(taken) > 1  # keep[:, None, None] of (b, s) is (b, 1, 1, s)
-        case _:
-            return False
 
 
 def _cast_to_single(kinds: list[Value], *, before: bool) -> bool:

@@ -14,10 +14,11 @@ from mha_lint.model import layout
 from mha_lint.model.conditions import Condition
 from mha_lint.model.keys import Key, dimension, left_over
 from mha_lint.model.layout import Answer, Shape
+from mha_lint.model.normalised import Normalised
 from mha_lint.model.records import replace
 from mha_lint.model.scale import Scale
 from mha_lint.model.sizes import Size, symbol
-from mha_lint.model.values import Function, Normalised, State, Tensor, Value, arguments, as_int, as_tensor
+from mha_lint.model.values import Function, State, Tensor, Value, arguments, as_int, as_tensor
 from mha_lint.syntax import nodes
 from mha_lint.syntax.names import ClassInfo, Definition, ModuleNames
 

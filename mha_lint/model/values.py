@@ -15,6 +15,7 @@ from mha_lint.model.factors import Factor, of_number, of_size
 from mha_lint.model.keys import Key, Kind
 from mha_lint.model.layout import Shape, Strides, contiguous_strides
 from mha_lint.model.marks import Mask, Masking, Positions
+from mha_lint.model.normalised import Normalised
 from mha_lint.model.records import replace
 from mha_lint.model.scale import Scale
 from mha_lint.model.sizes import Size, constant, symbol
@@ -98,31 +99,6 @@ class Lead:
 
 
 @dataclass(frozen=True)
-class Normalised:
-    """The softmax that made weights sum to one: its call, or that of its layer, and along which dimension.
-
-    ``dim`` counts from the end, or, of a tensor of unknown rank, as it was written. A view may have split the dimension
-    in ``parts``, the last of which is ``dim``. ``implicit`` where the code names none, and torch chooses. ``masked`` is
-    in which ways that was masked which the softmax was given.
-    """
-
-    node: ast.expr
-    dim: int
-    implicit: bool = False
-    parts: int = 1
-    masked: frozenset[Masking] = frozenset()
-
-    def of_rank(self, rank: int) -> Normalised:
-        """The same, where it has become known of how many dimensions the tensor is."""
-        return self if self.dim < 0 or self.dim >= rank else replace(self, dim=self.dim - rank)
-
-    @property
-    def dims(self) -> range:
-        """All the dimensions, counted as ``dim`` is, along which together the weights sum to one."""
-        return range(self.dim - self.parts + 1, self.dim + 1)
-
-
-@dataclass(frozen=True)
 class Tensor:
     """A tensor: its symbolic shape and strides, where known, and what it is to attention.
 
@@ -192,8 +168,9 @@ class Tensor:
         """
         if self.normalised is None or self.normalised.dim == dim:
             return self
-        lost = dim is None or self.normalised.parts > 1
-        return replace(self, normalised=None if lost else replace(self.normalised, dim=dim))
+        if dim is None or self.normalised.parts > 1:
+            return replace(self, normalised=None)
+        return replace(self, normalised=replace(self.normalised, dim=dim))
 
     def having(self, *roles: str) -> Tensor:
         return replace(self, roles=self.roles.union(roles))

@@ -23,9 +23,9 @@ class MaskAfterSoftmax(Rule):
     """## What it does
 
     Flags attention weights that are masked after the softmax, by a fill with 0 or a product with a mask, and are
-    then multiplied with the values, although the scores were not masked before the softmax. It also flags scores that are
-    filled with a huge number, such as minus infinity, and multiplied with the values as they are: the softmax is missing,
-    or its result is lost.
+    then multiplied with the values, although the scores were not masked before the softmax. It also flags scores that
+    are filled with a huge number, such as minus infinity, and multiplied with the values as they are: the softmax is
+    missing, or its result is lost.
 
     ## Why it matters
 

@@ -33,7 +33,9 @@ class MaskValueMasksNothing(Rule):
     """## What it does
 
     Flags attention scores that are filled, where they are masked, with 0 or with a tiny number such as `-1e-9` before
-    they go through a softmax. It also flags scores that are multiplied by a mask of zeros and ones.
+    they go through a softmax. It also flags scores that are multiplied by a mask of zeros and ones, of which a triangle
+    is kept (`scores.tril()`), or to which a mask of tiny numbers is added. Scores are the product of queries and keys,
+    or what a learned map gives, if the softmax of it weights values: attention that pools.
 
     ## Why it matters
 
@@ -67,6 +69,8 @@ class MaskValueMasksNothing(Rule):
     - Scores that are filled with 0 were masked in another way as well, on every path through the code: by a fill, by
       something that is added to them, or in code of another file.
     - The mask hides whole rows, or is computed from the scores themselves, as where they are NaN.
+    - The weights are multiplied by the mask again and divided by their sum, as a masked softmax may be written.
+    - What scores are multiplied by is a mask by its name alone, which says that it is soft, learned or of whole rows.
     - What is filled does not go into a softmax: similarities, features, linear attention, attention by a sigmoid.
     - The value is not known. The default of a parameter is, unless a call in the project may hand another.
 
@@ -115,7 +119,7 @@ class MaskValueMasksNothing(Rule):
                 continue
             tiny = all(_masks_nothing(masking, alone=True) for masking, _ in maskings)
             handed = {masking.default for masking, _ in maskings if masking.default is not None}
-            if not tiny or any(is_handed(default, model) for default in handed):
+            if not tiny or any(is_handed(default, model.names, model.defined_in) for default in handed):
                 continue
             if any(_masks_nothing(masking, alone=alone) for masking, alone in maskings):
                 yield _hit(node, maskings[0][0], model, places)

@@ -68,12 +68,13 @@ class MaskValueOverflowsHalf(Rule):
     - The scores were cast to float32 on the way (`.float()`, `.to(torch.float32)`). To cast queries and keys is not
       enough: under autocast their product is float16 all the same, unless the function switches autocast off.
     - The value is the default of a parameter, and a call in the project may hand another.
-    - The value is chosen by dtype: `torch.finfo(scores.dtype)`, a conditional on it; or the code asserts which dtype it takes.
+    - The value is chosen by dtype: `torch.finfo(scores.dtype)`, a conditional on it; or the code asserts which dtype it
+      takes.
     - `scores[mask] = -1e9`, `torch.where(mask, scores, -1e9)` and sums with `-1e9 * mask`: these round to minus
       infinity in float16, and raise nothing.
     - What is filled does not go into a softmax.
-    - A mask is filled that is float32, boolean, or of whole numbers: one that is made by `torch.zeros` and the like with
-      no `dtype`, compared, or cast.
+    - A mask is filled that is float32, boolean, or of whole numbers: one that is made by `torch.zeros` and the like
+      with no `dtype`, compared, or cast.
 
     ## References
 
@@ -109,7 +110,8 @@ class MaskValueOverflowsHalf(Rule):
                 continue
             if not of_scores and len(overflowing) < len(fills):
                 continue  # of masks the code may tell more on one path than on another
-            if any(is_handed(default, model) for default in map(_default, overflowing) if default is not None):
+            given = {default for default in map(_default, overflowing) if default is not None}
+            if any(is_handed(default, model.names, model.defined_in) for default in given):
                 continue
             written = filling(node, model.names, places)
             place = node if written is None else written.value

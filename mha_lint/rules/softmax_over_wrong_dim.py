@@ -21,7 +21,8 @@ class SoftmaxOverWrongDim(Rule):
     Flags a softmax of attention scores over another dimension than the one along which the weights are then summed
     over the values: the queries', the heads', the batch's. A softmax that names no dimension is flagged where torch
     chooses such a one: the first of 3-D scores, the second of 4-D ones. Which dimension is the keys' is read off the
-    product with the values, or off the letters of an einsum: it isn't always the last.
+    product with the values, or off the letters of an einsum: it isn't always the last. Views on the way are followed:
+    one may split the dimension that the softmax was over.
 
     ## Why it matters
 

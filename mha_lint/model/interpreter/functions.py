@@ -8,7 +8,15 @@ from functools import partial
 
 from mha_lint.model.common import joined
 from mha_lint.model.conditions import Question
-from mha_lint.model.fuel import MAX_DEPTH, MAX_OUTCOMES, MAX_RETURNS, STEPS_ABROAD, STEPS_OF_A_MASK, STEPS_OF_A_PART, OutOfSteps
+from mha_lint.model.fuel import (
+    MAX_DEPTH,
+    MAX_OUTCOMES,
+    MAX_RETURNS,
+    STEPS_ABROAD,
+    STEPS_OF_A_MASK,
+    STEPS_OF_A_PART,
+    OutOfSteps,
+)
 from mha_lint.model.interpreter import binding
 from mha_lint.model.interpreter.machine import Machine, Outcomes
 from mha_lint.model.interpreter.paths import Frame

@@ -12,11 +12,12 @@ from mha_lint.model.interpreter.numbering import Numbering
 from mha_lint.model.interpreter.paths import Stack
 from mha_lint.model.keys import Key
 from mha_lint.model.layout import Answer, Shape
+from mha_lint.model.normalised import Normalised
 from mha_lint.model.operations.devices import Meeting
 from mha_lint.model.records import replace
 from mha_lint.model.run import Call, normal
 from mha_lint.model.scale import Scale, ScaleSeen
-from mha_lint.model.values import Int, Normalised, State, Tensor, Unknown, Value, tensors
+from mha_lint.model.values import Int, State, Tensor, Unknown, Value, tensors
 from mha_lint.syntax.names import ClassInfo
 from mha_lint.syntax.nodes import Function
 from mha_lint.syntax.words import names_in

@@ -6,6 +6,7 @@ import ast
 
 from mha_lint.model import layout
 from mha_lint.model.layout import Answer, Shape, Strides
+from mha_lint.model.normalised import Normalised
 from mha_lint.model.operations.devices import met
 from mha_lint.model.operations.open import opened
 from mha_lint.model.records import replace
@@ -16,7 +17,6 @@ from mha_lint.model.values import (
     NONE,
     NOTHING,
     Const,
-    Normalised,
     Qualified,
     Sequence,
     State,

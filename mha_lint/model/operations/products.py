@@ -83,7 +83,8 @@ def summed(call: Call) -> Value:
     if tensor is None:
         return Tensor()
     if tensor.normalised is not None and over is not None and {"features", "weighed"} <= tensor.roles:
-        if tensor.normalised.dim == (over if over < 0 or tensor.rank is None else over - tensor.rank):
+        along = over if over < 0 or tensor.rank is None else over - tensor.rank
+        if tensor.normalised.dim == along:
             call.interpreter.saw_pooling(tensor.normalised)
     if over != -1:
         return Tensor()

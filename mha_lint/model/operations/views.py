@@ -7,6 +7,7 @@ import ast
 from mha_lint.model import layout
 from mha_lint.model.keys import dimension
 from mha_lint.model.layout import Answer, Shape
+from mha_lint.model.normalised import Normalised
 from mha_lint.model.operations.arguments import (
     dims_argument,
     expanded,
@@ -22,7 +23,6 @@ from mha_lint.model.values import (
     NOTHING,
     Lead,
     Leading,
-    Normalised,
     ShapeOf,
     Tensor,
     Value,
@@ -368,9 +368,9 @@ def resized(tensor: Tensor, dim: int, size: Size) -> Tensor:
     """A part of the tensor along ``dim``: the size changes, the strides stay."""
     assert tensor.shape is not None
     shape = (*tensor.shape[:dim], size, *tensor.shape[dim + 1 :])
-    if tensor.normalised is not None and tensor.shape[dim] != size:
-        if dim - len(shape) in tensor.normalised.dims:
-            tensor = replace(tensor, normalised=None)
+    along = () if tensor.normalised is None else tensor.normalised.dims
+    if tensor.shape[dim] != size and dim - len(shape) in along:
+        tensor = replace(tensor, normalised=None)
     contiguous = tensor.strides is not None and layout.is_contiguous(shape, tensor.strides) is Answer.ALWAYS
     return replace(tensor, shape=shape, contiguous=contiguous, key=None)
 
