@@ -29,8 +29,11 @@ def is_called_mask(value: Value, written: ast.expr | None, run: Run) -> bool:
     return is_said(MASKS, name) and not is_said(SOFT_MASKS, name)
 
 
-def marks_keys(where: Value | None, written: ast.expr | None, run: Run) -> bool:
-    """Tell whether a mask may tell keys apart: not if it is of whole rows, of random numbers, or of the weights."""
+def marks_keys(where: Value | None, written: ast.expr | None, run: Run, *, columns: bool = False) -> bool:
+    """Tell whether a mask may tell keys apart: not if it is of whole rows, of random numbers, or of the weights.
+
+    ``columns`` says that a column holds keys, as learned scores (b, s, 1) do, which belong to no queries.
+    """
     mask = mask_of(where, run)
     if mask is not None and mask.diagonal is not None:
         return True
@@ -41,7 +44,7 @@ def marks_keys(where: Value | None, written: ast.expr | None, run: Run) -> bool:
         return False
     made = None if key is None else run.node(key)
     code = [node for node in (made, written) if node is not None]
-    return not any(_is_of_rows(node) for node in _worth_reading(code))
+    return not any(_is_of_rows(node) or (_is_column(node) and not columns) for node in _worth_reading(code))
 
 
 def _worth_reading(code: list[ast.AST]) -> Iterator[ast.AST]:
@@ -55,12 +58,12 @@ def _worth_reading(code: list[ast.AST]) -> Iterator[ast.AST]:
 
 
 def _is_of_rows(node: ast.AST) -> bool:
-    """An expression is about whole rows: by its names, or because it asks something of each, or makes a column."""
+    """An expression is about whole rows: by its names, or because it asks something of each."""
     match node:
         case ast.Call(func=ast.Attribute(attr="all" | "any")):
             return True
         case _:
-            return is_said(OF_ROWS, name_of(node)) or _is_column(node)
+            return is_said(OF_ROWS, name_of(node))
 
 
 def _is_column(node: ast.AST) -> bool:

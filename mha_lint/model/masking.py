@@ -277,14 +277,16 @@ def _filling(
     if isinstance(filled, Tensor) and "weights" in filled.roles:
         hides = numbers is not None and all(number <= 0 for number in numbers)  # a softmax gives none below 0
         return {Masking("zero", call.node)} if hides and marks_keys(where, written, run) else set()
-    if numbers == ZERO and not marks_keys(where, written, run):
+    learned = isinstance(filled, Tensor) and bool(filled.roles & _MAPPED)
+    keys = marks_keys(where, written, run, columns=learned)
+    if numbers == ZERO and not keys:
         numbers = None
     mask = mask_of(filled, run)
     if mask is not None and mask.boolean is True:
         return set()  # what a condition is filled with becomes a condition
     about_mask = isinstance(filled, Tensor) and filled.mask is not None
     default = default_number(value, run, call.state) if numbers is None else None
-    if default is not None and (default[0] or marks_keys(where, written, run)):
+    if default is not None and (default[0] or keys):
         return {Masking("mask" if about_mask else "fill", call.node, frozenset({default[0]}), default[1])}
     return {Masking("mask" if about_mask else "fill", call.node, numbers)}
 

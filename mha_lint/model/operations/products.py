@@ -84,7 +84,7 @@ def summed(call: Call) -> Value:
         return Tensor()
     if tensor.normalised is not None and over is not None and {"features", "weighed"} <= tensor.roles:
         along = over if over < 0 or tensor.rank is None else over - tensor.rank
-        if tensor.normalised.dim == along:
+        if tensor.normalised.dim == along or (tensor.normalised.dim < 0) != (along < 0):  # which are not compared
             call.interpreter.saw_pooling(tensor.normalised)
     if over != -1:
         return Tensor()
@@ -295,7 +295,8 @@ def einsum(call: Call) -> Value:
         roles = frozenset()  # an outer product, such as that of positions and frequencies
     attended(call, left, right, roles)
     if len(summed) == 1 and not any("." in side.partition(summed[0])[2] for side in inputs):
-        weighted(call, left, right, roles, *(side.index(summed[0]) - len(side) for side in inputs))
+        of_left, of_right = (side.index(summed[0]) - len(side) for side in inputs)
+        weighted(call, _counted(left, inputs[0]), _counted(right, inputs[1]), roles, of_left, of_right)
     scale = _scale(call, left, right, _contracted(summed, inputs, (left, right), sizes), roles)
     if scale is None and (maps(left) or maps(right)):
         weight, other = (inputs[0], inputs[1]) if maps(left) else (inputs[1], inputs[0])
@@ -323,6 +324,13 @@ def einsum(call: Call) -> Value:
                 batch=product(shape[output.index(letter)] for letter in shared),
             )
     return result
+
+
+def _counted(tensor: Tensor, letters: str) -> Tensor:
+    """The operand, of whose dimensions there are as many as letters."""
+    if tensor.normalised is None or "." in letters:
+        return tensor
+    return replace(tensor, normalised=tensor.normalised.of_rank(len(letters)))
 
 
 def _letters(inputs: list[str], output: str, tensors: tuple[Tensor, Tensor]) -> tuple[list[str], str]:

@@ -325,7 +325,7 @@ def _inserted_open(tensor: Tensor, dim: int | None) -> Tensor:
         at -= at <= dim
     elif at >= 0 and dim >= 0:
         at += dim <= at
-    elif at >= 0 or tensor.least + at < dim:  # it may be put before or behind
+    elif (at >= 0 and dim != -1) or (at < 0 and tensor.least + at < dim):  # it may be put before or behind
         return result
     return replace(result, normalised=tensor.normalised_at(at).normalised)
 

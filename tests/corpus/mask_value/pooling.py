@@ -3,6 +3,8 @@
 # run: Summed(32)(torch.randn(2, 5, 32), torch.ones(2, 5))
 # run: Lengths(32)(torch.randn(2, 5, 32), torch.tensor([3, 5]))
 # run: Tiny(32)(torch.randn(2, 5, 32), torch.ones(2, 5))
+# run: Function(32)(torch.randn(2, 5, 32), torch.ones(2, 5))
+# run: Chosen(32)(torch.randn(2, 5, 32), torch.ones(2, 5))
 # run: Read(32, 4)(torch.randn(2, 5, 32), torch.ones(2, 1, 1, 5))
 # fix: none (what masks is no fill, or the scores have no name there)
 """Learned scores, by which a softmax weights what they are made of, and which are masked with about 0."""
@@ -53,6 +55,21 @@ class Tiny(Base):
     def forward(self, h, mask):
         weights = self.score(h).squeeze(-1).masked_fill(mask == 0, -1e-9).softmax(dim=-1)  # expect: MHA111
         return self.head(torch.einsum("bn,bnd->bd", weights, h))
+
+
+class Function(Base):
+    def forward(self, h, mask):
+        a = self.score(h).squeeze(-1)
+        a = a * mask.float()  # expect: MHA111
+        weights = torch.softmax(a, dim=1)
+        return self.head(torch.sum(h * weights.unsqueeze(-1), dim=1))
+
+
+class Chosen(Base):
+    def forward(self, h, mask):
+        a = self.score(h)
+        a = torch.where(mask[..., None] == 0, torch.zeros_like(a), a)  # expect: MHA111
+        return self.head(torch.einsum("bnk,bnd->bkd", a.softmax(1), h).squeeze(1))
 
 
 class Read(nn.Module):
