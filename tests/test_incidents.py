@@ -22,12 +22,6 @@ FIELD_LOG = (ROOT / "docs/field-log.md").read_text("utf-8")
 # What is not found, and why.
 MISSED = {
     "facebookresearch-fairseq-2598": "on purpose: the path is for an accelerator alone, whose tensors have no strides",
-    "facebookresearch-fairseq-3575": "what is filled is the mask, before it is added to the scores",
-    "georg-wolflein-good-features-1": "scores of a learned map are no product of queries and keys",
-    "hyunwoongko-transformer-10": "the fill is the default value of a parameter",
-    "lucidrains-memory-compressed-attention-2": "masked scores are multiplied with the values, not masked weights",
-    "nerminnuraydogan-vision-transformer-1": "the number of dimensions of the scores is not known",
-    "PetrochukM-PyTorch-NLP-2": "a view splits the dimension that the softmax was over",
 }
 
 

@@ -24,6 +24,7 @@ from mha_lint.model.interpreter.binding import bind
 from mha_lint.model.interpreter.interpreter import Interpreter
 from mha_lint.model.interpreter.keeping import kept
 from mha_lint.model.layout import Answer
+from mha_lint.model.normalised import Normalised
 from mha_lint.model.operations.devices import Meeting
 from mha_lint.model.scale import ScaleSeen
 from mha_lint.model.values import ClassValue, Self, State, Unknown, Value
@@ -60,7 +61,9 @@ class FileModel:
     unbinds: dict[ast.expr, list[UnbindSeen]]
     operations: dict[ast.expr, list[OperationSeen]]  # by their calls, in the order in which they were met
     led: dict[tuple[ast.expr, ast.expr], list[OperationSeen]]  # those of other modules, by the call that led there
+    elsewhere: list[OperationSeen]  # those of other modules, which the calls of this one led to
     weightings: dict[ast.expr, list[WeightingSeen]]  # by the softmax that made the weights
+    weighed: set[Normalised]  # the softmaxes by which values are weighted, and those of other modules
     scales: dict[ast.AST, list[ScaleSeen]]  # by the product of queries and keys
     meetings: dict[ast.expr, list[Meeting]]  # calls that made tensors on another device than the module's
     attended: set[ast.expr]
@@ -72,10 +75,11 @@ class FileModel:
     abroad: set[ast.AST]  # the nodes of other modules that were run
     callers: dict[ClassInfo, ClassModel] = field(default_factory=dict)
 
-    def everywhere(self) -> Iterator[list[OperationSeen]]:
-        """Yield what was seen at each operation, of this module and of others that its calls led to."""
-        yield from self.operations.values()
-        yield from self.led.values()
+    def everywhere(self) -> Iterator[OperationSeen]:
+        """Yield what was seen, if in other modules: there may be what becomes of a tensor of this one."""
+        for seen in self.operations.values():
+            yield from seen
+        yield from self.elsewhere
 
     def model_of(self, cls: ClassInfo) -> ClassModel:
         """The model of any class of the file; of one that only calls others it is made when it is asked for."""
@@ -122,7 +126,9 @@ def analyse(module: Module, *, names: ModuleNames | None = None, every: bool = F
         unbinds=of_this_module(seen.unbinds, abroad),
         operations=of_this_module(seen.operations, abroad),
         led=led_from_here(seen.operations, abroad),
+        elsewhere=[each for node in seen.operations if node in abroad for each in seen.operations[node]],
         weightings=of_this_module(seen.weightings, abroad),
+        weighed=seen.weighed,
         scales=of_this_module(seen.scales, abroad),
         meetings=of_this_module(seen.meetings, abroad),
         attended=seen.attended - abroad,

@@ -10,8 +10,9 @@ from typing import Any, TypeVar
 from mha_lint.model.conditions import Taken
 from mha_lint.model.keys import Key
 from mha_lint.model.layout import Answer, Shape
+from mha_lint.model.normalised import Normalised
 from mha_lint.model.sizes import Size
-from mha_lint.model.values import Normalised, Tensor, Value
+from mha_lint.model.values import Tensor, Value
 from mha_lint.syntax.names import ModuleNames
 
 

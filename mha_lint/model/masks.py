@@ -19,6 +19,7 @@ from mha_lint.model.values import (
     Const,
     Int,
     Number,
+    Qualified,
     Slice,
     Tensor,
     Unknown,
@@ -39,7 +40,7 @@ def mask_of(value: Value | None, run: Run) -> Mask | None:
             return mask
         case Const(bool(flag)):
             return constant(flag, boolean=True)
-        case Int() | Number() | Const(float()):
+        case Int() | Number() | Const(float()) | Qualified():
             factor = as_factor(value)
             number = None if factor is None else factor.constant
             return None if number is None else constant(number)

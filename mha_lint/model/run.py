@@ -14,10 +14,11 @@ from mha_lint.model import layout
 from mha_lint.model.conditions import Condition
 from mha_lint.model.keys import Key, dimension, left_over
 from mha_lint.model.layout import Answer, Shape
+from mha_lint.model.normalised import Normalised
 from mha_lint.model.records import replace
 from mha_lint.model.scale import Scale
 from mha_lint.model.sizes import Size, symbol
-from mha_lint.model.values import Function, Normalised, State, Tensor, Value, arguments, as_int, as_tensor
+from mha_lint.model.values import Function, State, Tensor, Value, arguments, as_int, as_tensor
 from mha_lint.syntax import nodes
 from mha_lint.syntax.names import ClassInfo, Definition, ModuleNames
 
@@ -50,6 +51,10 @@ class Run(Protocol):
 
     def is_method(self, node: ast.expr) -> bool:
         """Tell whether a call is written ``x.op()``, not ``torch.op(x)``."""
+
+    @property
+    def began(self) -> nodes.Function | None:
+        """The function with which the path began."""
 
     def is_given(self, key: Key) -> bool:
         """It names what the function was given with which the path began, or something of that but its size."""
@@ -127,6 +132,8 @@ class Run(Protocol):
 
     def saw_weighting(self, normalised: Normalised, contracted: int) -> None: ...
 
+    def saw_pooling(self, normalised: Normalised) -> None: ...
+
     def saw_scale(self, node: ast.expr, scale: Scale, state: State) -> None: ...
 
     def saw_value(self, node: ast.AST, name: str, value: Value, state: State) -> None: ...
@@ -194,6 +201,7 @@ def normal(tensor: Tensor, state: State) -> Tensor:
             suffix=(),
             lead=None,
             key=tensor.key if tensor.lead is None else None,
+            normalised=None if tensor.normalised is None else tensor.normalised.of_rank(rank),
         )
     if not state.definitions:
         return tensor

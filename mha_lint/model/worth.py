@@ -40,7 +40,8 @@ def worth_of(names: ModuleNames) -> Worth:
     classes = {cls: frozenset(names_in(cls.node)) for cls in names.every_class}
     working, attending = _spread(functions | tables, LAYS_OUT), _spread(functions | tables, SCORES)
     attends = _with_heirs(_saying(classes, attending, SCORES), names)
-    holds, more = set(attends), attends
+    holds = attends | _with_heirs(_saying(classes, _attention_of_other_files(names)), names)
+    more = holds
     while more:
         more = _with_heirs(_saying(classes, {cls.name for cls in more}), names) - holds
         holds |= more
@@ -54,6 +55,11 @@ def worth_of(names: ModuleNames) -> Worth:
         {names.functions[name] for name in attending - tables.keys()} | attends,
         holds - attends,
     )
+
+
+def _attention_of_other_files(names: ModuleNames) -> set[str]:
+    """The classes of attention, by their names, that the file imports."""
+    return {name for name in names.imports if name[:1].isupper() and is_said(ATTENDS, name)}
 
 
 def _spread(said: Said[str], meaning: re.Pattern[str]) -> set[str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 
-from mha_lint.model import einops_api, kernels, layers, operations, tables
+from mha_lint.model import einops_api, kernels, layers, masking, operations, tables
 from mha_lint.model.interpreter import assignment, numbers, texts
 from mha_lint.model.interpreter.builtins import BUILTINS
 from mha_lint.model.interpreter.deciding import flag
@@ -39,7 +39,7 @@ from mha_lint.model.values import (
     as_tensor,
 )
 from mha_lint.syntax.names import lazily_imported
-from mha_lint.syntax.nodes import text_of
+from mha_lint.syntax.nodes import argument, text_of
 from mha_lint.syntax.words import names_said
 from mha_lint.vocabulary import CACHE, NEIGHBOURS, is_said
 
@@ -165,6 +165,8 @@ def _in_place(run: Run, receiver: Tensor, name: str, call: Call) -> Value:
         return receiver
     made = operation(replace(call, args=(receiver, *call.args))) if operation is not None else None
     result = replace(receiver, mask=None)
+    if operation is None and receiver.roles & masking.SCORED:
+        result = replace(result, masked=masking.through_unknown(receiver, call.node))
     if isinstance(made, Tensor):
         result = replace(receiver, mask=made.mask, masked=made.masked)
         if arithmetic:
@@ -180,7 +182,7 @@ def register_buffer(call: Call) -> None:
         case (Const(str(name)), Number() as number, *_):
             call.state.attributes[name] = number
         case (Const(str(name)), Tensor(mask=Mask(uniform=False)) as tensor, *_):
-            call.state.attributes[name] = replace(tensor, homes=())
+            call.state.attributes[name] = replace(tensor, homes=(), single=False)  # ``module.half()`` casts it
 
 
 def is_like_torch(call: Call) -> bool:
@@ -246,8 +248,21 @@ def call_qualified(run: Run, name: str, call: Call) -> Value:
     for prefix in _TORCH_PREFIXES:
         if name.startswith(prefix):
             operation = OPERATIONS.get(name.removeprefix(prefix))
-            return Unknown(run.key(call.node)) if operation is None else operation(call)
+            return Unknown(run.key(call.node)) if operation is None else _written(run, call, operation(call))
     return Unknown(run.key(call.node))
+
+
+def _written(run: Run, call: Call, result: Value) -> Value:
+    """The result, which a call may write into what it is given: ``torch.softmax(x, -1, out=x)``, ``inplace=True``."""
+    node = _as_call(call) if isinstance(call.node, ast.Call) else None
+    into = None
+    if node is not None and "out" in call.keywords:
+        into = argument(node, len(node.args), "out")
+    elif node is not None and call.keywords.get("inplace") == Const(True):
+        into = argument(node, 0, "input")
+    if isinstance(into, ast.Name) and isinstance(result, Tensor):
+        assignment.assign(run, into, result, call.state)
+    return result
 
 
 def _is_followed(value: Value) -> bool:

@@ -208,11 +208,12 @@ def _abroad(run: Machine, node: ast.AST, body: Callable[[], Outcomes], before: S
 def _is_telling(name: str, value: Value) -> bool:
     """Tell whether a parameter may be given what is wrong in another module.
 
-    That is a mask, a stray tensor, keys of a cache, or, by its name, a flag or a rate of fused attention.
+    That is a mask, a filled one too, a stray tensor, keys of a cache, or, by its name, a flag or a rate.
     """
     if not isinstance(value, Tensor):
         return is_said(CHOOSES_KEYS, name)
-    return bool(value.homes) or isinstance(value.mask, Mask) or "cached" in value.roles
+    is_filled_mask = bool(value.masked) and not value.roles
+    return bool(value.homes) or isinstance(value.mask, Mask) or "cached" in value.roles or is_filled_mask
 
 
 def _within(run: Machine, steps: int, body: Callable[[], Outcomes], before: State) -> Outcomes:

@@ -12,11 +12,12 @@ from mha_lint.model.interpreter.numbering import Numbering
 from mha_lint.model.interpreter.paths import Stack
 from mha_lint.model.keys import Key
 from mha_lint.model.layout import Answer, Shape
+from mha_lint.model.normalised import Normalised
 from mha_lint.model.operations.devices import Meeting
 from mha_lint.model.records import replace
 from mha_lint.model.run import Call, normal
 from mha_lint.model.scale import Scale, ScaleSeen
-from mha_lint.model.values import Int, Normalised, State, Tensor, Unknown, Value, tensors
+from mha_lint.model.values import Int, State, Tensor, Unknown, Value, tensors
 from mha_lint.syntax.names import ClassInfo
 from mha_lint.syntax.nodes import Function
 from mha_lint.syntax.words import names_in
@@ -37,6 +38,7 @@ class Observer:
         self.unbinds: dict[ast.expr, list[UnbindSeen]] = {}
         self.operations: dict[ast.expr, list[OperationSeen]] = {}
         self.weightings: dict[ast.expr, list[WeightingSeen]] = {}
+        self.weighed: set[Normalised] = set()  # the softmaxes by which values are weighted
         self.scales: dict[ast.AST, list[ScaleSeen]] = {}
         self.meetings: dict[ast.expr, list[Meeting]] = {}  # by the calls that made tensors elsewhere
         self.attended: set[ast.expr] = set()  # unbind calls two of whose parts are multiplied
@@ -150,10 +152,15 @@ class Observer:
 
     def saw_weighting(self, normalised: Normalised, contracted: int) -> None:
         """Weights that a softmax made are summed over values along a dimension."""
+        self.weighed.add(normalised)
         found = self._found(self.weightings, normalised.node)
         seen = WeightingSeen(normalised, contracted, self._stack.frames[-1].symbol)
         if seen not in found:
             found.append(seen)
+
+    def saw_pooling(self, normalised: Normalised) -> None:
+        """Values are weighted by a softmax of what is no product of queries and keys, along its dimension."""
+        self.weighed.add(normalised)
 
     def saw_scale(self, node: ast.expr, scale: Scale, state: State) -> None:
         """Scores go into a softmax."""

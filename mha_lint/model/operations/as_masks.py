@@ -279,6 +279,12 @@ def made_full_like(call: Call) -> Known:
     return _full(call, None, True)
 
 
+def made_as_full(call: Call) -> Known:
+    """``torch.full_like(x, value)``."""
+    fill = number_of(second(call, "fill_value"), call.interpreter)
+    return None if fill is None else constant(*fill)
+
+
 def _is_of_a_tensor(call: Call) -> bool:
     return bool(call.args) and isinstance(call.args[0], Tensor)
 
