@@ -15,10 +15,11 @@ _TENSORS = re.compile(
 _VIEW = re.compile(rb"\b(?:view|contiguous)\b")
 _UNBIND = re.compile(rb"\b(?:unbind|reshape|rearrange|Rearrange|unflatten|stack|chunk|permute|movedim|moveaxis)\b")
 _ATTENTION = re.compile(rb"[sS]oftmax|scaled_dot_product_attention|MultiheadAttention")
+_FILLED = re.compile(rb"(?m)(?:^|[;:])[ \t]*[\w.()]+\.masked_(?:fill|scatter)\(")  # a statement that begins so
 
 
 def admits(data: bytes) -> bool:
     """Tell whether the file must be parsed. UTF-16 and the like are no Python source; ASCII bytes are themselves."""
     if not _TENSORS.search(data):
         return False
-    return bool(_VIEW.search(data) or _UNBIND.search(data) or _ATTENTION.search(data))
+    return any(pattern.search(data) for pattern in (_VIEW, _UNBIND, _ATTENTION, _FILLED))

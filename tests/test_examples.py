@@ -20,6 +20,7 @@ EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 SHOWN = {
     "causal_flag_with_cache.py": [("MHA109", "CachedSelfAttention")],
     "dropout_active_in_eval.py": [("MHA103", "CausalSelfAttention"), ("MHA103", "Encoder")],
+    "discarded_result.py": [("MHA114", "CausalSelfAttention")],
     "heads_merged_without_transpose.py": [("MHA101", "MultiHeadSelfAttention"), ("MHA101", "CausalSelfAttention")],
     "heads_split_without_transpose.py": [
         ("MHA102", "FieldSelfAttention"),

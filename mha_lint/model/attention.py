@@ -11,6 +11,7 @@ from mha_lint.model import keys
 from mha_lint.model.common import joined
 from mha_lint.model.events import (
     ContiguousSeen,
+    DiscardedSeen,
     OperationSeen,
     UnbindSeen,
     ValueSeen,
@@ -60,6 +61,7 @@ class FileModel:
     operations: dict[ast.expr, list[OperationSeen]]  # by their calls, in the order in which they were met
     weightings: dict[ast.expr, list[WeightingSeen]]  # by the softmax that made the weights
     scales: dict[ast.AST, list[ScaleSeen]]  # by the product of queries and keys
+    discarded: dict[ast.Call, list[DiscardedSeen]]  # calls of torch whose result nobody takes
     meetings: dict[ast.expr, list[Meeting]]  # calls that made tensors on another device than the module's
     attended: set[ast.expr]
     scored: set[str]  # "Class.method" (or "function") that computes attention, itself or in a function that it calls
@@ -116,6 +118,7 @@ def analyse(module: Module, *, names: ModuleNames | None = None, every: bool = F
         operations=of_this_module(seen.operations, abroad),
         weightings=of_this_module(seen.weightings, abroad),
         scales=of_this_module(seen.scales, abroad),
+        discarded=of_this_module(seen.discarded, abroad),
         meetings=of_this_module(seen.meetings, abroad),
         attended=seen.attended - abroad,
         scored=seen.scored,

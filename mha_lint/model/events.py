@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
+from enum import Enum, auto
 from typing import Any, TypeVar
 
 from mha_lint.model.conditions import Taken
@@ -64,6 +65,31 @@ class WeightingSeen:
     normalised: Normalised
     contracted: int
     symbol: str
+
+
+class Meant(Enum):
+    """What a call whose result nobody takes was meant to do to its tensor."""
+
+    MASKS = auto()  # to fill it where a mask says so
+    MOVES = auto()  # to lay it out in another way
+    CHANGES = auto()  # to change its numbers, or their type
+    NOTHING = auto()  # nothing: it is a question, or a product that is timed, or random numbers are drawn
+
+
+@dataclass(frozen=True, slots=True)
+class DiscardedSeen:
+    """A call of torch whose result nobody takes: what it was ``meant`` to do to the tensor that is ``written`` there.
+
+    ``masks`` where that was to mask scores, or to fill anything where a mask says so.
+    """
+
+    node: ast.Call
+    meant: Meant
+    written: ast.expr | None
+    masks: bool
+    caught: bool  # a statement around it catches errors: it may be tried out
+    symbol: str
+    caller: ast.expr | None  # the call that led into the helper, where there is one
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,16 @@ from __future__ import annotations
 import ast
 from typing import TypeVar
 
-from mha_lint.model.events import ContiguousSeen, OperationSeen, UnbindSeen, ValueSeen, ViewSeen, WeightingSeen
+from mha_lint.model.events import (
+    ContiguousSeen,
+    DiscardedSeen,
+    Meant,
+    OperationSeen,
+    UnbindSeen,
+    ValueSeen,
+    ViewSeen,
+    WeightingSeen,
+)
 from mha_lint.model.fuel import MOST_SEEN
 from mha_lint.model.interpreter.meter import Meter
 from mha_lint.model.interpreter.numbering import Numbering
@@ -38,6 +47,8 @@ class Observer:
         self.operations: dict[ast.expr, list[OperationSeen]] = {}
         self.weightings: dict[ast.expr, list[WeightingSeen]] = {}
         self.scales: dict[ast.AST, list[ScaleSeen]] = {}
+        self.alone: set[ast.AST] = set()  # expressions that were statements of their own
+        self.discarded: dict[ast.Call, list[DiscardedSeen]] = {}
         self.meetings: dict[ast.expr, list[Meeting]] = {}  # by the calls that made tensors elsewhere
         self.attended: set[ast.expr] = set()  # unbind calls two of whose parts are multiplied
         self.scored: set[str] = set()  # "Class.method" in which, or in a function called there, attention is computed
@@ -107,6 +118,14 @@ class Observer:
             name, call.node, args, keywords, result, conditions, frame.symbol, frame.caller, self.given
         )
         if seen not in found:
+            found.append(seen)
+
+    def saw_discarded(self, node: ast.Call, meant: Meant, written: ast.expr | None, *, masks: bool) -> None:
+        """Nobody takes the result of a call."""
+        frame = self._stack.frames[-1]
+        found = self._found(self.discarded, node)
+        seen = DiscardedSeen(node, meant, written, masks, bool(self._stack.caught), frame.symbol, frame.caller)
+        if seen not in found and len(found) < MOST_SEEN:
             found.append(seen)
 
     def saw_meeting(self, homes: tuple[ast.expr, ...], call: Call, inputs: frozenset[Key]) -> None:
