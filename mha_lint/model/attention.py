@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from mha_lint.model import keys
 from mha_lint.model.common import joined
 from mha_lint.model.events import (
+    ClashSeen,
     ContiguousSeen,
     DiscardedSeen,
     OperationSeen,
@@ -61,6 +62,7 @@ class FileModel:
     operations: dict[ast.expr, list[OperationSeen]]  # by their calls, in the order in which they were met
     weightings: dict[ast.expr, list[WeightingSeen]]  # by the softmax that made the weights
     scales: dict[ast.AST, list[ScaleSeen]]  # by the product of queries and keys
+    clashes: dict[ast.expr, list[ClashSeen]]  # operations whose shapes clash on every path
     discarded: dict[ast.Call, list[DiscardedSeen]]  # calls of torch whose result nobody takes
     meetings: dict[ast.expr, list[Meeting]]  # calls that made tensors on another device than the module's
     attended: set[ast.expr]
@@ -118,6 +120,7 @@ def analyse(module: Module, *, names: ModuleNames | None = None, every: bool = F
         operations=of_this_module(seen.operations, abroad),
         weightings=of_this_module(seen.weightings, abroad),
         scales=of_this_module(seen.scales, abroad),
+        clashes=of_this_module({n: found for n, found in seen.clashes.items() if n not in seen.fitting}, abroad),
         discarded=of_this_module(seen.discarded, abroad),
         meetings=of_this_module(seen.meetings, abroad),
         attended=seen.attended - abroad,

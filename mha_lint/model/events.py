@@ -67,6 +67,30 @@ class WeightingSeen:
     symbol: str
 
 
+@dataclass(frozen=True, slots=True)
+class Clash:
+    """Two shapes that an operation brings together, and the sizes of them that are never alike.
+
+    ``by_luck`` where they may be alike, since they are sizes of different things: the batch and the tokens.
+    """
+
+    left: Shape
+    right: Shape
+    sizes: tuple[Size, Size]
+    by_luck: bool
+
+
+@dataclass(frozen=True)
+class ClashSeen:
+    """An operation whose shapes clash; ``names`` are the local names of the sizes known there."""
+
+    node: ast.expr
+    clash: Clash
+    symbol: str
+    caller: ast.expr | None  # the call that led into the helper, where there is one
+    names: Mapping[Size, str] = field(default_factory=dict, compare=False)
+
+
 class Meant(Enum):
     """What a call whose result nobody takes was meant to do to its tensor."""
 

@@ -12,7 +12,7 @@ from typing import Protocol
 
 from mha_lint.model import layout
 from mha_lint.model.conditions import Condition
-from mha_lint.model.events import Meant
+from mha_lint.model.events import Clash, Meant
 from mha_lint.model.keys import Key, dimension, left_over
 from mha_lint.model.layout import Answer, Shape
 from mha_lint.model.records import replace
@@ -143,6 +143,8 @@ class Run(Protocol):
     def saw_kinds(self, *kinds: str) -> None: ...
 
     def saw_call(self, node: ast.AST, cls: ClassInfo) -> None: ...
+
+    def saw_shapes(self, call: Call, clash: Clash | None) -> None: ...
 
     def stands_alone(self, node: ast.AST) -> bool:
         """Tell whether a call is a statement of its own, so that nobody takes its result."""

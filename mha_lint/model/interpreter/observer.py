@@ -6,6 +6,8 @@ import ast
 from typing import TypeVar
 
 from mha_lint.model.events import (
+    Clash,
+    ClashSeen,
     ContiguousSeen,
     DiscardedSeen,
     Meant,
@@ -25,6 +27,7 @@ from mha_lint.model.operations.devices import Meeting
 from mha_lint.model.records import replace
 from mha_lint.model.run import Call, normal
 from mha_lint.model.scale import Scale, ScaleSeen
+from mha_lint.model.sizes import Size
 from mha_lint.model.values import Int, Normalised, State, Tensor, Unknown, Value, tensors
 from mha_lint.syntax.names import ClassInfo
 from mha_lint.syntax.nodes import Function
@@ -47,6 +50,8 @@ class Observer:
         self.operations: dict[ast.expr, list[OperationSeen]] = {}
         self.weightings: dict[ast.expr, list[WeightingSeen]] = {}
         self.scales: dict[ast.AST, list[ScaleSeen]] = {}
+        self.clashes: dict[ast.expr, list[ClashSeen]] = {}
+        self.fitting: set[ast.expr] = set()  # operations whose shapes are not known to clash on some path
         self.alone: set[ast.AST] = set()  # expressions that were statements of their own
         self.discarded: dict[ast.Call, list[DiscardedSeen]] = {}
         self.meetings: dict[ast.expr, list[Meeting]] = {}  # by the calls that made tensors elsewhere
@@ -120,6 +125,17 @@ class Observer:
         if seen not in found:
             found.append(seen)
 
+    def saw_shapes(self, call: Call, clash: Clash | None) -> None:
+        """An operation brings shapes together, which clash or not."""
+        if clash is None or not self._stack.frames or self._stack.caught:
+            self.fitting.add(call.node)
+            return
+        frame = self._stack.frames[-1]
+        found = self._found(self.clashes, call.node)
+        seen = ClashSeen(call.node, clash, frame.symbol, frame.caller)
+        if seen not in found and len(found) < MOST_SEEN:
+            found.append(replace(seen, names=_named_sizes(call.state)))
+
     def saw_discarded(self, node: ast.Call, meant: Meant, written: ast.expr | None, *, masks: bool) -> None:
         """Nobody takes the result of a call."""
         frame = self._stack.frames[-1]
@@ -175,12 +191,7 @@ class Observer:
         found = self._found(self.trace, node)
         seen = ValueSeen(name, value, self._stack.frames[-1].symbol if self._stack.frames else "")
         if seen not in found:
-            named = [
-                *((f"self.{name}", size) for name, size in state.attributes.items()),
-                *state.variables.items(),
-            ]
-            names = {state.normal(size.size): name for name, size in named if isinstance(size, Int)}
-            found.append(replace(seen, names=names))
+            found.append(replace(seen, names=_named_sizes(state)))
 
     def saw_use(self, tensor: Tensor | None, role: str) -> None:
         if tensor is not None and tensor.origin is not None:
@@ -204,3 +215,9 @@ class Observer:
         for tensor in tensors(value):
             if tensor.merge in self._applied_at:
                 self._applied_at.setdefault(node, set()).update(self._applied_at[tensor.merge])
+
+
+def _named_sizes(state: State) -> dict[Size, str]:
+    """The local names of the sizes that are known."""
+    named = [*((f"self.{name}", value) for name, value in state.attributes.items()), *state.variables.items()]
+    return {state.normal(value.size): name for name, value in named if isinstance(value, Int)}

@@ -133,6 +133,15 @@ def _reduced(*names: str, mask: MaskRule, masked: MaskedRule, meant: Meant) -> O
     )  # fmt: skip
 
 
+def _triangle(name: str, *, mask: MaskRule) -> Op:
+    return Op(
+        names=(name,), sign=None, attribute=False, in_place=False,
+        shape=pointwise.triangle, scale=scales.kept,
+        mask=mask, begins_mask=False, masked=masking.kept, single=masking.any_single,
+        device=Device.FIRST, watched=False, meant=Meant.CHANGES,
+    )  # fmt: skip
+
+
 def _made(name: str, *, shape: Transfer, mask: MaskRule, device: Device) -> Op:
     """A tensor made of sizes, or as large as another one."""
     return Op(
@@ -296,8 +305,8 @@ ROWS: tuple[Op, ...] = (
     _reduced("amax", mask=as_masks.lost, masked=masking.kept, meant=Meant.NOTHING),
     _reduced("amin", mask=as_masks.lost, masked=masking.kept, meant=Meant.NOTHING),
     _reduced("logsumexp", mask=as_masks.lost, masked=masking.kept, meant=Meant.NOTHING),
-    _reduced("tril", mask=as_masks.lower_triangle, masked=masking.kept, meant=Meant.CHANGES),
-    _reduced("triu", mask=as_masks.upper_triangle, masked=masking.kept, meant=Meant.CHANGES),
+    _triangle("tril", mask=as_masks.lower_triangle),
+    _triangle("triu", mask=as_masks.upper_triangle),
     _reduced("flip", mask=as_masks.lost, masked=masking.kept, meant=Meant.MOVES),
     _reduced("roll", mask=as_masks.lost, masked=masking.kept, meant=Meant.MOVES),
     _reduced("gather", mask=as_masks.lost, masked=masking.kept, meant=Meant.CHANGES),
