@@ -13,6 +13,7 @@ from mha_lint.syntax.words import names_said
 from mha_lint.vocabulary import TRIES_OUT
 
 if TYPE_CHECKING:
+    from mha_lint.findings import Severity
     from mha_lint.model.attention import FileModel
     from mha_lint.model.events import DiscardedSeen
     from mha_lint.syntax.places import Places
@@ -105,7 +106,7 @@ class DiscardedResult(Rule):
                 continue
             masks = any(each.masks for each in seen)
             evidence = Discarded(node, seen[0].written, masks)
-            severity = None if masks else "warning"
+            severity: Severity | None = None if masks else "warning"
             yield Hit(node, node, _message(node, seen[0], places, masks=masks), seen[0].symbol, evidence, severity)
 
 

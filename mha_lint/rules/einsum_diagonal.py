@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, ClassVar
 from mha_lint.model.operations import equations
 from mha_lint.model.values import Tensor, Value
 from mha_lint.rules.base import Hit, Rule
+from mha_lint.syntax.nodes import text_of
 from mha_lint.syntax.words import names_said
 from mha_lint.vocabulary import DIAGONALS, is_said
 
@@ -24,11 +25,12 @@ _KNOWN = _OF_ATTENTION | {"projection", "parameter"}
 
 @dataclass(frozen=True, slots=True)
 class _Diagonal:
-    """A letter that stands twice in one operand, the letters of that operand, and what it is to attention."""
+    """A letter that stands twice in one operand, the letters of that operand, which one it is, and its value."""
 
     letter: str
     side: str
-    tensor: Tensor
+    place: int
+    value: Value
 
 
 class EinsumDiagonal(Rule):
@@ -99,9 +101,11 @@ class EinsumDiagonal(Rule):
             known = [(each, diagonal) for each, diagonal in found if diagonal is not None]
             if len(known) < len(seen) or not any(_attends(each, model) for each, _ in known):
                 continue
-            operation, diagonal = known[0]
+            operation, diagonal = next(((each, taken) for each, taken in known if _is_known(taken.value)), known[0])
+            if not _is_known(diagonal.value):
+                continue
             if not _is_meant(node, operation.symbol, places):
-                yield Hit(node, node, _message(diagonal), operation.symbol)
+                yield Hit(node, node, _message(node, diagonal), operation.symbol)
 
 
 def _diagonal(seen: OperationSeen) -> _Diagonal | None:
@@ -113,9 +117,8 @@ def _diagonal(seen: OperationSeen) -> _Diagonal | None:
     for index, (side, value) in enumerate(zip(inputs, operands, strict=True)):
         others = "".join(other for at, other in enumerate(inputs) if at != index)
         letter = next((each for each in side if each != "." and side.count(each) > 1), None)
-        if letter is not None and letter in others and letter in output and _is_known(value):
-            assert isinstance(value, Tensor)
-            return _Diagonal(letter, side, value)
+        if letter is not None and letter in others and letter in output:
+            return _Diagonal(letter, side, index, value)
     return None
 
 
@@ -135,10 +138,20 @@ def _is_meant(node: ast.expr, symbol: str, places: Places) -> bool:
     return is_said(DIAGONALS, symbol) or (statement is not None and names_said(DIAGONALS, statement))
 
 
-def _message(diagonal: _Diagonal) -> str:
-    what = "weights" if "weights" in diagonal.tensor.roles else "parameter" if _maps(diagonal) else "operand"
-    return f"`{diagonal.letter}` stands twice in `{diagonal.side}`: only the diagonal of the {what} is used"
+def _message(node: ast.expr, diagonal: _Diagonal) -> str:
+    roles = diagonal.value.roles if isinstance(diagonal.value, Tensor) else frozenset[str]()
+    what = next((role for role in ("weights", "parameter") if role in roles), "operand")
+    letter, side = _as_written(node, diagonal)
+    return f"`{letter}` stands twice in `{side}`: only the diagonal of the {what} is used"
 
 
-def _maps(diagonal: _Diagonal) -> bool:
-    return "parameter" in diagonal.tensor.roles
+def _as_written(node: ast.expr, diagonal: _Diagonal) -> tuple[str, str]:
+    """The letter and its operand as the code has them: names of several letters have one each in the model."""
+    texts = [text_of(each) for each in node.args] if isinstance(node, ast.Call) else []
+    sides = next((text.partition("->")[0].split(",") for text in texts if text is not None), [])
+    if diagonal.place < len(sides):
+        names = sides[diagonal.place].split()
+        twice = [name for name in names if names.count(name) > 1]
+        if twice:
+            return twice[0], " ".join(names)
+    return diagonal.letter, diagonal.side

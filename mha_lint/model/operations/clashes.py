@@ -137,9 +137,16 @@ def _entries_meet(state: State, left: Shape, right: Shape, met: Size, batch: Siz
     key = batch.symbol
     if left[0] != batch or key is None or not key.of_dimension or key.number != 0:
         return None
-    if key in met.symbols or met == ONE or any(each.left_over or each.computed for each in met.symbols):
+    if key in met.symbols or met == ONE or not all(_is_another(each, key) for each in met.symbols):
         return None
     return Clash(left, right, (met, batch), by_luck=True)
+
+
+def _is_another(key: Key, entries: Key) -> bool:
+    """The key has a meaning of its own: a name, or another dimension of the tensor that has the entries."""
+    if key.left_over:
+        return False
+    return not key.computed or (key.kind is Kind.DIMENSION and key.owner is entries.owner)
 
 
 def _aligned(left: Shape, right: Shape) -> Iterator[tuple[Size, Size]]:

@@ -258,9 +258,9 @@ def einsum(call: Call) -> Value:
                 pairs.append((size, sizes[letter]))
             sizes[letter] = call.state.normal(size)
     clashes.of_letters(call, left, right, pairs)
-    for size, other in pairs:
-        if not clashes.never_meet(size, other):
-            equate(size, other, call.state.definitions)
+    for first, second in pairs:
+        if not clashes.never_meet(first, second):
+            equate(first, second, call.state.definitions)
     sizes = {letter: call.state.normal(size) for letter, size in sizes.items()}
     call.interpreter.saw_product(left, right)
     summed = [letter for letter in inputs[0] if letter in inputs[1] and letter not in output and letter != "."]
