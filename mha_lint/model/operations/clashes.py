@@ -123,30 +123,21 @@ def _by_luck(state: State, scores: Shape, mask: Shape) -> Clash | None:
     They meet where there happen to be as many tokens, or heads, as entries.
     """
     scores, mask = tuple(map(state.normal, scores)), tuple(map(state.normal, mask))
-    if len(scores) != 4 or len(mask) not in (2, 3) or mask[0] != scores[0] or mask[-1] != scores[-1]:
-        return None
-    if len(mask) == 3 and mask[1] != scores[2]:
+    if len(scores) < 4 or not 1 < len(mask) < len(scores) or mask[1:] != scores[1 - len(mask) :]:
         return None
     return _entries_meet(state, scores, mask, scores[-len(mask)], mask[0])
 
 
 def _entries_meet(state: State, left: Shape, right: Shape, met: Size, batch: Size) -> Clash | None:
-    """The batch, the first dimension of both, is broadcast with another one of the left, which is no part of it."""
+    """The batch, the first dimension of both, is broadcast with another one of the left.
+
+    If that other one is 1, nothing raises, and the result has the batch twice: that is not meant either.
+    """
     left, right = tuple(map(state.normal, left)), tuple(map(state.normal, right))
     met, batch = state.normal(met), state.normal(batch)
-    key = batch.symbol
-    if left[0] != batch or key is None or not key.of_dimension or key.number != 0:
-        return None
-    if key in met.symbols or met == ONE or not all(_is_another(each, key) for each in met.symbols):
+    if left[0] != batch or batch.constant is not None or met in (batch, ONE):
         return None
     return Clash(left, right, (met, batch), by_luck=True)
-
-
-def _is_another(key: Key, entries: Key) -> bool:
-    """The key has a meaning of its own: a name, or another dimension of the tensor that has the entries."""
-    if key.left_over:
-        return False
-    return not key.computed or (key.kind is Kind.DIMENSION and key.owner is entries.owner)
 
 
 def _aligned(left: Shape, right: Shape) -> Iterator[tuple[Size, Size]]:

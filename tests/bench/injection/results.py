@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from tests.bench.injection.code import Injection, keyword, last, name_of, operands
 from tests.bench.injection.scope import Scope
-from tests.bench.injection.silence import NOT_A_TENSOR, SHAPE_UNKNOWN
+from tests.bench.injection.silence import NOT_A_TENSOR, ONE_IS_BROADCAST, SHAPE_UNKNOWN
 
 _FILLS = frozenset({"masked_fill", "masked_scatter"})
 _LAYS_OUT = frozenset(
@@ -17,6 +17,7 @@ _LAYS_OUT = frozenset(
 )
 _CASTS = frozenset("to float half bfloat16 double type type_as bool long int".split())
 _CHANGES = _CASTS | frozenset("clamp softmax tanh sigmoid relu exp log abs sqrt mul add div sub".split())
+_ONE_QUERY = re.compile(r"\[:, 0\]|\[:, 0:1\]|\[:, :1\]|unsqueeze\(1\)|latent|expand\(")
 _QUERY = re.compile(r"^(?:q|query|queries|query_states|query_layer)$")
 
 
@@ -98,7 +99,7 @@ def _planted(scope: Scope) -> Iterator[Injection]:
         entries, keys = f"{query.id}.shape[0]", f"{key.id}.shape[-2]"
         right = (scope.code.with_argument(call, f"attn_mask=torch.zeros({entries}, 1, 1, {keys}, {made})"),)
         wrong = scope.code.with_argument(call, f"attn_mask=torch.zeros({entries}, {keys}, {made})")
-        silent = _unknown(scope)
+        silent = _silent(scope)
         yield scope.injection("MHA124", "planted, fused", call, wrong, base=right, silent=silent)
 
 
@@ -107,14 +108,26 @@ def _lacking(scope: Scope, statement: ast.stmt, a: str) -> Iterator[Injection]:
     right = (scope.code.lines_before(statement, f"{a} = {a} + torch.zeros({a}.shape[0], 1, 1, {keys}, {made})"),)
     for form, shape in (("rows", f"{a}.shape[0], {keys}"), ("pairs", f"{a}.shape[0], {a}.shape[-2], {keys}")):
         wrong = scope.code.lines_before(statement, f"{a} = {a} + torch.zeros({shape}, {made})")
-        silent = _unknown(scope)
+        silent = _silent(scope, a)
         yield scope.injection("MHA124", f"planted, {form}", statement, wrong, base=right, silent=silent)
 
 
-def _unknown(scope: Scope) -> str:
-    """The function is handed queries, of which it does not say how many dimensions they have."""
+def _silent(scope: Scope, scores: str = "") -> str:
+    """The function is handed queries of which it does not say how many dimensions they have, or scores are changed.
+
+    Or there is one query alone, that of a class token.
+    """
     handed = any(_QUERY.match(name) for name in scope.parameters)
-    return SHAPE_UNKNOWN if handed and not _splits(scope) else ""
+    changed = any(name == scores and _is_of_own_module(value) for name, value, _ in scope.assignments)
+    if changed or (handed and not _splits(scope)):
+        return SHAPE_UNKNOWN
+    return ONE_IS_BROADCAST if _ONE_QUERY.search(scope.code.text(scope.function)) else ""
+
+
+def _is_of_own_module(value: ast.expr) -> bool:
+    """A module of the class gives it, which is no dropout and no softmax."""
+    name = name_of(value.func) if isinstance(value, ast.Call) else ""
+    return name.startswith("self.") and not re.search("drop|softmax", name)
 
 
 def _splits(scope: Scope) -> bool:
@@ -125,7 +138,14 @@ def _splits(scope: Scope) -> bool:
 def _of_four_dims(scope: Scope) -> bool:
     """The scores have dimensions for entries and heads: four sizes are laid out, and none is a product."""
     text = scope.code.text(scope.function)
-    return _splits(scope) and "(b h)" not in text and not re.search(r"(?:view|reshape)\(\w+ \* ", text)
+    sizes = max((len(call.args) for call in scope.calls if last(call) in ("view", "reshape")), default=0)
+    return (
+        _splits(scope)
+        and sizes < 6
+        and "head" in text
+        and "(b h)" not in text
+        and not re.search(r"(?:view|reshape)\(\w+ \* ", text)
+    )
 
 
 def _alone(scope: Scope, statement: ast.stmt) -> bool:

@@ -37,6 +37,7 @@ MASKED_OTHERWISE = "Scores that are filled with 0 were masked in another way as 
 NUMBERS_UNKNOWN = "The numbers in it are not known to be 0 and 1: a mask that is given"
 NOT_A_TENSOR = "What the method is called on is not known to be a tensor"
 SHAPE_UNKNOWN = "The shape of an operand is not known"
+ONE_IS_BROADCAST = "One of the sizes is 1 in the code, and is broadcast"
 
 REASONS: dict[str, tuple[str, ...]] = {
     "MHA101": (ONE_TOKEN_OR_HEAD,),
@@ -54,5 +55,5 @@ REASONS: dict[str, tuple[str, ...]] = {
     "MHA113": (NUMBERS_UNKNOWN,),
     "MHA114": (NOT_A_TENSOR,),
     "MHA123": (),
-    "MHA124": (SHAPE_UNKNOWN,),
+    "MHA124": (SHAPE_UNKNOWN, ONE_IS_BROADCAST),
 }
