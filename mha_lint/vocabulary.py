@@ -34,11 +34,15 @@ BUILDS = re.compile(r"init|reset|build|setup|load", re.IGNORECASE)  # functions 
 IMPORTS = re.compile(  # functions that are given the name of a module and return it
     r"import|lazy|(?<![a-z])load_module|(?<![a-z])optional(?:_module|_dep|_package)", re.IGNORECASE
 )
+TRIES_OUT = re.compile(  # contexts in which a call is made for its error or for its time
+    r"raises|warns|(?<![a-z])assert|expect|suppress|profil|(?<![a-z])tim(?:e|er|eit|ing)(?![a-z])|bench", re.IGNORECASE
+)
 TRIES = re.compile(r"(?:^|_)(?:test|bench|benchmark|profile|measure)(?:_|$)")  # functions of no model
 
 LAYS_OUT = re.compile(  # what attention, or a change of layout, can't be written without: too much, never too little
     r"^(?:view|contiguous|unbind|(?:un)?flatten|transpose|t|T|mT|swap(?:axes|dims)|permute|movedim|moveaxis|stack|chunk"
-    r"|cat|concat|concatenate|einsum|bmm|baddbmm|matmul|scaled_dot_product_attention|MultiheadAttention)$"
+    r"|cat|concat|concatenate|einsum|bmm|baddbmm|matmul|masked_fill|masked_scatter|scaled_dot_product_attention"
+    r"|MultiheadAttention)$"
     r"|reshape|[rR]earrange|[sS]oftmax"
 )
 CHOOSES_KEYS = re.compile(  # what tells which keys a query may see, besides the mask itself
@@ -54,6 +58,7 @@ CACHE = re.compile(r"cache|past|(?<![a-z])kvs?(?![a-z])", re.IGNORECASE)  # of k
 EARLIER = re.compile(r"cache|past|prev|history|(?<![a-z])mems?(?![a-z])", re.IGNORECASE)  # tokens of earlier calls
 ALLOCATED = re.compile(r"cached?(?![a-z])|(?<![a-z])cached?", re.IGNORECASE)  # a cache that is as large as it will be
 ROTATION = re.compile(r"(?:^|_)(?:cos|sin|freqs?)(?:$|_)", re.IGNORECASE)  # what a rotation multiplies with
+DIAGONALS = re.compile(r"diag|trace|(?<![a-z])tr(?![a-z])", re.IGNORECASE)
 BIAS = re.compile(r"bias|alibi|rel_?pos|relative|position", re.IGNORECASE)  # what is added to scores, and masks nothing
 MASKS = re.compile(r"mask", re.IGNORECASE)
 PADDING = re.compile(r"pad", re.IGNORECASE)

@@ -169,6 +169,7 @@ def test_every_mistake_about_fused_attention_is_the_intended_text(tmp_path: Path
         ("MHA103", "sdpa"): change(gated, "dropout_p=self.p,"),
         ("MHA112", "flag added"): change(gated, "dropout_p=self.p if self.training else 0.0, is_causal=True,"),
         ("MHA113", "to float"): change("mask = mask.bool()", "mask = mask.float()"),
+        ("MHA114", "numbers"): change("mask = mask.bool()", "mask.bool()"),
     }
     assert written(tmp_path, CACHED) == {
         ("MHA109", "guard dropped"): change("is_causal = self.causal and q_len > 1", "is_causal = True"),
@@ -198,6 +199,10 @@ def test_a_planted_mask_is_right_in_the_text_to_compare_with_and_wrong_in_the_ot
         if rule == "MHA109":
             continue  # a flag with a cache, which no call here gives
         right = run(site.right, x)
+        if rule == "MHA124":  # a mask of zeros, which hides nothing where its shape is right
+            with pytest.raises(RuntimeError, match="size"):
+                run(site.wrong, x)
+            continue
         seen = 2 if rule == "MHA112" else 4  # that one's mask is a window of two tokens to each side
         assert torch.equal(right[:, :, :seen], run(site.right, changed)[:, :, :seen]), site.injection.form
         if rule == "MHA112":
@@ -446,3 +451,39 @@ def run(text: bytes, x: object) -> object:
     torch.manual_seed(1)
     module.qkv, module.heads = torch.nn.Linear(8, 24), 2
     return module.eval()(x)
+
+
+EQUATIONS = """class Attention(nn.Module):
+    def forward(self, x, mask):
+        b, t, c = x.shape
+        q, k, v = self.qkv(x).view(b, t, 3, self.heads, -1).unbind(2)
+        scores = torch.einsum("bihd,bjhd->bhij", q, k)
+        scores = scores.masked_fill(mask, float("-inf"))
+        scores = scores.float()
+        weights = scores.softmax(dim=-1)
+        y = torch.einsum("b h i j, b j h d -> b i h d", weights, v).flatten(2)
+        return torch.einsum("btc,ce->bte", y, self.merge)
+"""
+
+
+def test_results_that_nobody_takes_and_diagonals_are_the_intended_text(tmp_path: Path) -> None:
+    found = written(tmp_path, EQUATIONS)
+    assert found["MHA114", "fill"] == change(
+        'scores = scores.masked_fill(mask, float("-inf"))', 'scores.masked_fill(mask, float("-inf"))'
+    )
+    assert found["MHA114", "numbers"] == change("scores = scores.float()", "scores.float()")
+    assert found["MHA123", "weights"] == change(
+        'y = torch.einsum("b h i j, b j h d -> b i h d", weights, v).flatten(2)',
+        'y = torch.einsum("b h j j, b j h d -> b j h d", weights, v).flatten(2)',
+    )
+    assert found["MHA123", "map"] == change(
+        'return torch.einsum("btc,ce->bte", y, self.merge)', 'return torch.einsum("btc,cc->btc", y, self.merge)'
+    )
+
+
+def test_a_planted_mask_of_entries_lacks_the_heads_in_the_wrong_text_alone(tmp_path: Path) -> None:
+    planted = {each.injection.form: each for each in all_sites(tmp_path, BY_HAND) if each.injection.rule == "MHA124"}
+    assert planted.keys() == {"planted, rows", "planted, pairs"}
+    for each in planted.values():
+        assert b"scores.shape[0], 1, 1, scores.shape[-1]" in each.right
+        assert b"1, 1" not in each.wrong

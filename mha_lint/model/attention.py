@@ -10,7 +10,9 @@ from dataclasses import dataclass, field
 from mha_lint.model import keys
 from mha_lint.model.common import joined
 from mha_lint.model.events import (
+    ClashSeen,
     ContiguousSeen,
+    DiscardedSeen,
     OperationSeen,
     UnbindSeen,
     ValueSeen,
@@ -65,6 +67,8 @@ class FileModel:
     weightings: dict[ast.expr, list[WeightingSeen]]  # by the softmax that made the weights
     weighed: set[Normalised]  # the softmaxes by which values are weighted, and those of other modules
     scales: dict[ast.AST, list[ScaleSeen]]  # by the product of queries and keys
+    clashes: dict[ast.expr, list[ClashSeen]]  # operations whose shapes clash on every path
+    discarded: dict[ast.Call, list[DiscardedSeen]]  # calls of torch whose result nobody takes
     meetings: dict[ast.expr, list[Meeting]]  # calls that made tensors on another device than the module's
     attended: set[ast.expr]
     scored: set[str]  # "Class.method" (or "function") that computes attention, itself or in a function that it calls
@@ -130,6 +134,8 @@ def analyse(module: Module, *, names: ModuleNames | None = None, every: bool = F
         weightings=of_this_module(seen.weightings, abroad),
         weighed=seen.weighed,
         scales=of_this_module(seen.scales, abroad),
+        clashes=of_this_module({n: found for n, found in seen.clashes.items() if n not in seen.fitting}, abroad),
+        discarded=of_this_module(seen.discarded, abroad),
         meetings=of_this_module(seen.meetings, abroad),
         attended=seen.attended - abroad,
         scored=seen.scored,

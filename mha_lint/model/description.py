@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from mha_lint.model.attention import FileModel
 from mha_lint.model.events import ValueSeen
 from mha_lint.model.keys import Key
-from mha_lint.model.layout import Answer, dense_order, is_contiguous
+from mha_lint.model.layout import Answer, Shape, dense_order, is_contiguous
 from mha_lint.model.sizes import ONE, Size, product, symbol
 from mha_lint.model.values import Tensor
 from mha_lint.syntax.places import Places
@@ -74,13 +74,18 @@ def _table(lines: list[Line]) -> Iterator[str]:
 
 def _shape(tensor: Tensor, names: Mapping[Size, str]) -> str:
     if tensor.shape is None:
-        known = [_size(size, names) for size in tensor.suffix]
+        known = [size_text(size, names) for size in tensor.suffix]
         return f"({', '.join(['…', *known])})" if known else "?"
-    sizes = [_size(size, names) for size in tensor.shape]
+    return shape_text(tensor.shape, names)
+
+
+def shape_text(shape: Shape, names: Mapping[Size, str]) -> str:
+    """A shape in the function's own names, as far as it has any."""
+    sizes = [size_text(size, names) for size in shape]
     return f"({', '.join(sizes)}{',' if len(sizes) == 1 else ''})"
 
 
-def _size(size: Size, names: Mapping[Size, str]) -> str:
+def size_text(size: Size, names: Mapping[Size, str]) -> str:
     """A size in the function's own names, as far as it has any."""
     if size in names:
         return names[size]
@@ -101,7 +106,7 @@ def _layout(tensor: Tensor, names: Mapping[Size, str]) -> str:
     if is_contiguous(tensor.shape, tensor.strides) is Answer.ALWAYS:
         return "contiguous"
     if dense_order(tensor.shape, tensor.strides):
-        return "memory " + "·".join(_size(size, names) for size in _in_memory(tensor))
+        return "memory " + "·".join(size_text(size, names) for size in _in_memory(tensor))
     return "expanded" if any(not stride.terms for stride in tensor.strides) else "sliced"
 
 

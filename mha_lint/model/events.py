@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
+from enum import Enum, auto
 from typing import Any, TypeVar
 
 from mha_lint.model.conditions import Taken
@@ -76,6 +77,55 @@ class Step:
     call: ast.expr
     given: Mapping[str, Value] = field(compare=False)
     names: ModuleNames = field(compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class Clash:
+    """Two shapes that an operation brings together, and the sizes of them that are never alike.
+
+    ``by_luck`` where they may be alike, since they are sizes of different things: the batch and the tokens.
+    """
+
+    left: Shape
+    right: Shape
+    sizes: tuple[Size, Size]
+    by_luck: bool
+
+
+@dataclass(frozen=True)
+class ClashSeen:
+    """An operation whose shapes clash; ``names`` are the local names of the sizes known there."""
+
+    node: ast.expr
+    clash: Clash
+    symbol: str
+    caller: ast.expr | None  # the call that led into the helper, where there is one
+    names: Mapping[Size, str] = field(default_factory=dict, compare=False)
+
+
+class Meant(Enum):
+    """What a call whose result nobody takes was meant to do to its tensor."""
+
+    MASKS = auto()  # to fill it where a mask says so
+    MOVES = auto()  # to lay it out in another way
+    CHANGES = auto()  # to change its numbers, or their type
+    NOTHING = auto()  # nothing: it is a question, or a product that is timed, or random numbers are drawn
+
+
+@dataclass(frozen=True, slots=True)
+class DiscardedSeen:
+    """A call of torch whose result nobody takes: what it was ``meant`` to do to the tensor that is ``written`` there.
+
+    ``masks`` where that was to mask scores, or to fill anything where a mask says so.
+    """
+
+    node: ast.Call
+    meant: Meant
+    written: ast.expr | None
+    masks: bool
+    caught: bool  # a statement around it catches errors: it may be tried out
+    symbol: str
+    caller: ast.expr | None  # the call that led into the helper, where there is one
 
 
 @dataclass(frozen=True, slots=True)

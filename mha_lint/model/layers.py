@@ -6,6 +6,7 @@ import ast
 from collections.abc import Mapping
 
 from mha_lint.model import einops_api, masking, operations
+from mha_lint.model.operations import clashes
 from mha_lint.model.operations.devices import met
 from mha_lint.model.records import replace
 from mha_lint.model.run import Call, Run
@@ -86,6 +87,7 @@ def apply(interpreter: Run, layer: Layer, call: Call) -> Value:
         masks = [value for value in (*call.args[3:], *call.keywords.values()) if isinstance(value, Tensor)]
         if tensor is None or not tensor.homes:  # else all of it, the layer too, is on the default device
             met(call, [Tensor(roles=frozenset({"parameter"})), *masks])
+        clashes.of_layer(call, tensor, call.tensor(5, "attn_mask"))
         result = Sequence((Tensor(roles=frozenset({"projection", "projected"})), NOTHING))
         interpreter.saw_operation("multi_head_attention", call, result)
         return result

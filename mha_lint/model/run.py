@@ -12,6 +12,7 @@ from typing import Protocol
 
 from mha_lint.model import layout
 from mha_lint.model.conditions import Condition
+from mha_lint.model.events import Clash, Meant
 from mha_lint.model.keys import Key, dimension, left_over
 from mha_lint.model.layout import Answer, Shape
 from mha_lint.model.normalised import Normalised
@@ -111,6 +112,10 @@ class Run(Protocol):
         """A constructor runs."""
 
     @property
+    def function(self) -> ast.AST:
+        """The function that is running."""
+
+    @property
     def in_method(self) -> bool:
         """Tell whether the running function is itself a method."""
 
@@ -145,6 +150,13 @@ class Run(Protocol):
     def saw_kinds(self, *kinds: str) -> None: ...
 
     def saw_call(self, node: ast.AST, cls: ClassInfo) -> None: ...
+
+    def saw_shapes(self, call: Call, clash: Clash | None) -> None: ...
+
+    def stands_alone(self, node: ast.AST) -> bool:
+        """Tell whether a call is a statement of its own, so that nobody takes its result."""
+
+    def saw_discarded(self, node: ast.Call, meant: Meant, written: ast.expr | None, *, masks: bool) -> None: ...
 
     def saw_result(self, node: ast.AST, value: Value) -> None: ...
 

@@ -6,6 +6,7 @@ import ast
 from collections.abc import Iterator
 from weakref import WeakKeyDictionary
 
+from mha_lint.model.events import Meant
 from mha_lint.model.operations import TABLE
 from mha_lint.syntax.nodes import Function, last_name, walk
 
@@ -13,6 +14,7 @@ from mha_lint.syntax.nodes import Function, last_name, walk
 _TAKING = frozenset(
     "matmul bmm baddbmm einsum softmax scaled_dot_product_attention rearrange repeat_interleave dropout".split()
 )
+_LAID_OUT: WeakKeyDictionary[ast.AST, frozenset[str]] = WeakKeyDictionary()
 _USED: WeakKeyDictionary[ast.AST, frozenset[str]] = WeakKeyDictionary()
 
 
@@ -33,4 +35,40 @@ def _used(node: ast.AST) -> Iterator[str]:
         case ast.BinOp(op=ast.MatMult(), left=left, right=right):
             yield from (side.id for side in (left, right) if isinstance(side, ast.Name))
     if isinstance(node, ast.Call) and last_name(node.func) in _TAKING:
-        yield from (argument.id for argument in node.args if isinstance(argument, ast.Name))
+        yield from _arguments(node)
+
+
+def laid_out_as_tensors(function: ast.AST) -> frozenset[str]:
+    """The names that stand where nothing but a tensor can, and no module either: ``q.shape``, ``q @ k``, ``q.mT``.
+
+    A statement of its own is no such place: what is asked is whether its call is one of a tensor.
+    """
+    found = _LAID_OUT.get(function)
+    if found is None:
+        found = _LAID_OUT[function] = frozenset(_laid_out(function))
+    return found
+
+
+def _laid_out(function: ast.AST) -> Iterator[str]:
+    alone = {node.value for node in walk(function) if isinstance(node, ast.Expr)}
+    for node in walk(function):
+        if isinstance(node, ast.expr) and node in alone:
+            continue
+        if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
+            yield from _used(node)
+            continue
+        row = TABLE.get(node.func.attr)
+        if last_name(node.func) in _TAKING or (row is not None and row.meant is Meant.MASKS):
+            yield from _arguments(node)
+        if isinstance(node.func.value, ast.Name) and _is_of_tensors_alone(node.func.attr):
+            yield node.func.value.id
+
+
+def _is_of_tensors_alone(method: str) -> bool:
+    """Tell whether a method of this name lays out or fills; others change a type or numbers, as those of modules do."""
+    row = TABLE.get(method)
+    return method == "size" or (row is not None and row.meant in (Meant.MOVES, Meant.MASKS))
+
+
+def _arguments(call: ast.Call) -> Iterator[str]:
+    yield from (argument.id for argument in call.args if isinstance(argument, ast.Name))

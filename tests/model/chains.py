@@ -246,12 +246,14 @@ def shrink(draw: Any, chain: Chain) -> None:
 def matrices(draw: Any, chain: Chain) -> None:
     if chain.x.dim() < 2:
         return
-    kind = draw(st.sampled_from(["mT", "T", "linear", "bmm", "einsum", "index", "ellipsis"]))
+    kind = draw(st.sampled_from(["mT", "T", "linear", "bmm", "einsum", "index", "ellipsis", "tril"]))
     dims = chain.dims
     if kind == "mT":
         chain.apply("x.mT", [*dims[:-2], dims[-1], dims[-2]])
     elif kind == "T" and len(dims) == 2:
         chain.apply("x.T", dims[::-1])
+    elif kind == "tril":
+        chain.apply("x.tril()", dims)
     elif kind == "linear":
         chain.apply(f"F.linear(x, torch.zeros(3, {dims[-1]}))", [*dims[:-1], "3"])
     elif kind == "bmm" and len(dims) == 3:

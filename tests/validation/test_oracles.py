@@ -206,3 +206,16 @@ def test_without_an_operation_that_is_known_the_verdict_says_that_no_oracle_was_
     assert verdict.verdict == "validated", verdict.reason
     assert "its meaning was not held against an oracle" in verdict.reason
     assert any("no oracle" in trial.detail for trial in verdict.trials)
+
+
+LOST = TINY.replace("scores = scores.masked_fill(", "scores.masked_fill(").replace("-1e-9", 'float("-inf")')
+
+
+@pytest.mark.parametrize("new", ["scores = ", "scores[:] = ", "scores = 2 * "])
+def test_a_result_that_nobody_takes_is_held_by_its_tensor(check: Check, new: str) -> None:
+    old = "        scores.masked_fill("
+    assert LOST.count(old) == 1
+    verdict = corrected(check, LOST, old, f"        {new}scores.masked_fill(", "causality", "masked key", flagged=old)
+    is_right = "2" not in new
+    assert verdict.verdict == ("validated" if is_right else "refuted"), verdict
+    assert not is_right or is_held(verdict, "its result kept")

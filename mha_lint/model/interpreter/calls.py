@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 
-from mha_lint.model import einops_api, kernels, layers, masking, operations, tables
+from mha_lint.model import discarding, einops_api, kernels, layers, masking, operations, tables
 from mha_lint.model.interpreter import assignment, numbers, texts
 from mha_lint.model.interpreter.builtins import BUILTINS
 from mha_lint.model.interpreter.deciding import flag
@@ -133,7 +133,10 @@ def call_method(run: Run, receiver: Value, name: str, call: Call) -> Value:
         if operation is not None:
             tensor = as_tensor(receiver)
             assert tensor is not None
-            return operation(replace(call, args=(tensor, *call.args)))
+            result = operation(replace(call, args=(tensor, *call.args)))
+            if run.stands_alone(call.node):
+                discarding.called_as_method(run, receiver, name, call, result)
+            return result
         if name == "astype" and isinstance(receiver, Tensor) and receiver.mask is not None:
             call = replace(call, args=(receiver, *call.args))
             return replace(receiver, mask=as_masks.as_array_type(call))
@@ -224,6 +227,8 @@ def call_qualified(run: Run, name: str, call: Call) -> Value:
         return call.args[1]
     if name in BUILTINS:
         return BUILTINS[name](run, call)
+    if name.startswith("einops.") and run.stands_alone(call.node):
+        discarding.called_with_pattern(run, call)
     if name in ("einops.rearrange", "einops.einops.rearrange"):
         return einops_api.rearrange(call)
     if name in ("einops.repeat", "einops.einops.repeat"):
@@ -247,8 +252,14 @@ def call_qualified(run: Run, name: str, call: Call) -> Value:
         return Tensor(key=run.key(call.node), roles=frozenset({"weights"}), masked=frozenset({Masking("unknown")}))
     for prefix in _TORCH_PREFIXES:
         if name.startswith(prefix):
-            operation = OPERATIONS.get(name.removeprefix(prefix))
-            return Unknown(run.key(call.node)) if operation is None else _written(run, call, operation(call))
+            own = name.removeprefix(prefix)
+            operation = OPERATIONS.get(own)
+            if operation is None:
+                return Unknown(run.key(call.node))
+            result = _written(run, call, operation(call))
+            if run.stands_alone(call.node):
+                discarding.called_as_function(run, own, call, result)
+            return result
     return Unknown(run.key(call.node))
 
 

@@ -58,6 +58,8 @@ class Interpreter:
         self.saw_scale, self.saw_value, self.saw_use = seen.saw_scale, seen.saw_value, seen.saw_use
         self.saw_attention, self.saw_kinds = seen.saw_attention, seen.saw_kinds
         self.saw_call, self.saw_result = seen.saw_call, seen.saw_result
+        self.saw_shapes = seen.saw_shapes
+        self.stands_alone, self.saw_discarded = seen.alone.__contains__, seen.saw_discarded
 
     @property
     def names(self) -> ModuleNames:
@@ -118,6 +120,10 @@ class Interpreter:
     @property
     def constructing(self) -> bool:
         return self.stack.constructing
+
+    @property
+    def function(self) -> ast.AST:
+        return self.stack.top.node
 
     @property
     def in_method(self) -> bool:

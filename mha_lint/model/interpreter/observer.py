@@ -5,7 +5,18 @@ from __future__ import annotations
 import ast
 from typing import TypeVar
 
-from mha_lint.model.events import ContiguousSeen, OperationSeen, UnbindSeen, ValueSeen, ViewSeen, WeightingSeen
+from mha_lint.model.events import (
+    Clash,
+    ClashSeen,
+    ContiguousSeen,
+    DiscardedSeen,
+    Meant,
+    OperationSeen,
+    UnbindSeen,
+    ValueSeen,
+    ViewSeen,
+    WeightingSeen,
+)
 from mha_lint.model.fuel import MOST_SEEN
 from mha_lint.model.interpreter.meter import Meter
 from mha_lint.model.interpreter.numbering import Numbering
@@ -17,6 +28,7 @@ from mha_lint.model.operations.devices import Meeting
 from mha_lint.model.records import replace
 from mha_lint.model.run import Call, normal
 from mha_lint.model.scale import Scale, ScaleSeen
+from mha_lint.model.sizes import Size
 from mha_lint.model.values import Int, State, Tensor, Unknown, Value, tensors
 from mha_lint.syntax.names import ClassInfo
 from mha_lint.syntax.nodes import Function
@@ -40,6 +52,10 @@ class Observer:
         self.weightings: dict[ast.expr, list[WeightingSeen]] = {}
         self.weighed: set[Normalised] = set()  # the softmaxes by which values are weighted
         self.scales: dict[ast.AST, list[ScaleSeen]] = {}
+        self.clashes: dict[ast.expr, list[ClashSeen]] = {}
+        self.fitting: set[ast.expr] = set()  # operations whose shapes are not known to clash on some path
+        self.alone: set[ast.AST] = set()  # expressions that were statements of their own
+        self.discarded: dict[ast.Call, list[DiscardedSeen]] = {}
         self.meetings: dict[ast.expr, list[Meeting]] = {}  # by the calls that made tensors elsewhere
         self.attended: set[ast.expr] = set()  # unbind calls two of whose parts are multiplied
         self.scored: set[str] = set()  # "Class.method" in which, or in a function called there, attention is computed
@@ -123,6 +139,25 @@ class Observer:
         if seen not in found:
             found.append(seen)
 
+    def saw_shapes(self, call: Call, clash: Clash | None) -> None:
+        """An operation brings shapes together, which clash or not."""
+        if clash is None or not self._stack.frames or self._stack.caught:
+            self.fitting.add(call.node)
+            return
+        frame = self._stack.frames[-1]
+        found = self._found(self.clashes, call.node)
+        seen = ClashSeen(call.node, clash, frame.symbol, frame.caller)
+        if seen not in found and len(found) < MOST_SEEN:
+            found.append(replace(seen, names=_named_sizes(call.state)))
+
+    def saw_discarded(self, node: ast.Call, meant: Meant, written: ast.expr | None, *, masks: bool) -> None:
+        """Nobody takes the result of a call."""
+        frame = self._stack.frames[-1]
+        found = self._found(self.discarded, node)
+        seen = DiscardedSeen(node, meant, written, masks, bool(self._stack.caught), frame.symbol, frame.caller)
+        if seen not in found and len(found) < MOST_SEEN:
+            found.append(seen)
+
     def saw_meeting(self, homes: tuple[ast.expr, ...], call: Call, inputs: frozenset[Key]) -> None:
         """Tensors of the default device meet one of the module's own, which is computed from ``inputs``."""
         if not self._stack.frames:
@@ -179,12 +214,7 @@ class Observer:
         found = self._found(self.trace, node)
         seen = ValueSeen(name, value, self._stack.frames[-1].symbol if self._stack.frames else "")
         if seen not in found:
-            named = [
-                *((f"self.{name}", size) for name, size in state.attributes.items()),
-                *state.variables.items(),
-            ]
-            names = {state.normal(size.size): name for name, size in named if isinstance(size, Int)}
-            found.append(replace(seen, names=names))
+            found.append(replace(seen, names=_named_sizes(state)))
 
     def saw_use(self, tensor: Tensor | None, role: str) -> None:
         if tensor is not None and tensor.origin is not None:
@@ -208,3 +238,9 @@ class Observer:
         for tensor in tensors(value):
             if tensor.merge in self._applied_at:
                 self._applied_at.setdefault(node, set()).update(self._applied_at[tensor.merge])
+
+
+def _named_sizes(state: State) -> dict[Size, str]:
+    """The local names of the sizes that are known."""
+    named = [*((f"self.{name}", value) for name, value in state.attributes.items()), *state.variables.items()]
+    return {state.normal(value.size): name for name, value in named if isinstance(value, Int)}

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from mha_lint.model import masking, operations
 from mha_lint.model.factors import Factor, of_number
 from mha_lint.model.fuel import MAX_ITEMS
-from mha_lint.model.interpreter import texts
+from mha_lint.model.interpreter import pairs, texts
 from mha_lint.model.interpreter.deciding import decide
 from mha_lint.model.interpreter.numbers import either, factor_of, may_be_tensor
 from mha_lint.model.keys import Kind, attribute
@@ -44,6 +44,7 @@ from mha_lint.vocabulary import BIAS, ROTATION
 
 
 def binary_operation(run: Run, node: ast.BinOp, state: State) -> Value:
+    pairs.learn_rank(run, node, state)
     left, right = run.evaluate(node.left, state), run.evaluate(node.right, state)
     return binary(run, node.op, left, right, node, state)
 

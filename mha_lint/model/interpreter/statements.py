@@ -65,6 +65,8 @@ def _run_statement(run: Machine, statement: ast.stmt, state: State) -> list[Stat
     run.meter.step()
     match statement:
         case ast.Assign() | ast.Expr() | ast.AnnAssign() | ast.AugAssign():
+            if isinstance(statement, ast.Expr):
+                run.seen.alone.add(statement.value)
             results = run.choices.each(state, partial(assignment.execute, run, statement), of=statement)
             return [end for _, end in results]
         case ast.Return(value=value):

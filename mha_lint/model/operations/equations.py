@@ -5,19 +5,18 @@ from __future__ import annotations
 from collections import Counter
 from string import ascii_letters
 
-from mha_lint.model.run import Call
 from mha_lint.model.values import Const, Sequence, Value, as_int
 
 
-def read(call: Call) -> tuple[list[str], str, tuple[Value, ...]] | None:
+def read(args: tuple[Value, ...]) -> tuple[list[str], str, tuple[Value, ...]] | None:
     """The letters of each operand, those of the result, and the operands; None where the equation is not known."""
-    match call.args:
+    match args:
         case (Const(str(equation)), Sequence(operands)):
             pass
         case (Const(str(equation)), *rest):
             operands = tuple(rest)
         case _:
-            return _of_lists(call.args)
+            return _of_lists(args)
     sides = equation.replace(" ", "").split("->")
     inputs = sides[0].split(",")
     if len(sides) > 2 or len(inputs) != len(operands):

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from mha_lint.model import masking
+from mha_lint.model.events import Meant
 from mha_lint.model.marks import Mask, Masking, Positions
 from mha_lint.model.operations.devices import Device, housed, placed
 from mha_lint.model.records import replace
@@ -41,6 +42,7 @@ class Op:
     single: SingleRule  # the result is not half because the code says so
     device: Device  # where the result lives
     watched: bool  # rules ask for its calls
+    meant: Meant  # what a call as a statement of its own was meant to do
 
     @property
     def name(self) -> str:

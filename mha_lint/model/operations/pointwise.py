@@ -7,6 +7,7 @@ import ast
 from mha_lint.model import layout
 from mha_lint.model.layout import Answer, Shape, Strides
 from mha_lint.model.normalised import Normalised
+from mha_lint.model.operations import clashes
 from mha_lint.model.operations.devices import met
 from mha_lint.model.operations.open import opened
 from mha_lint.model.records import replace
@@ -90,9 +91,11 @@ def elementwise(call: Call, *values: Value) -> Value:
             result, contiguous=only.contiguous and not unknown, suffix=alike.suffix, lead=alike.lead, key=key
         )
     unknown = unknown or len(ranked) < len(tensors)
+    clashing = clashes.of_elements(call, tensors, known=not unknown) if len(values) > 1 else None
     if not ranked or (unknown and not any(map(_fills, ranked))):
         return replace(result, key=key)
-    shape = broadcast(call.state, [tensor.shape for tensor in ranked if tensor.shape is not None])
+    shapes = [tensor.shape for tensor in ranked if tensor.shape is not None]
+    shape = broadcast(call.state, shapes) if clashing is None else clashing
     if result.normalised is not None and result.normalised.dim >= 0:
         result = replace(result, normalised=None)  # another operand may have more dimensions in front
     strides: Strides | None = None
@@ -161,7 +164,7 @@ def broadcast(state: State, shapes: list[Shape]) -> Shape:
         for index, size in enumerate(shape, start=rank - len(shape)):
             if result[index] == ONE:
                 result[index] = size
-            elif size != ONE and size != result[index]:
+            elif size != ONE and size != result[index] and not clashes.never_meet(size, result[index]):
                 equate(size, result[index], state.definitions)
                 result[index] = state.normal(result[index])
     return tuple(result)
@@ -204,8 +207,11 @@ def masked_fill(call: Call) -> Value:
     tensor = call.tensor()
     if tensor is None:
         return NOTHING
+    mask = call.tensor(1, "mask")
     if "scores" in tensor.roles:
-        call.interpreter.saw_use(call.tensor(1, "mask"), "mask")
+        call.interpreter.saw_use(mask, "mask")
+    if mask is not None:
+        clashes.of_elements(call, [tensor, mask], known=True)
     strides = None if tensor.shape is None else layout.contiguous_strides(tensor.shape)
     return replace(tensor, strides=strides, contiguous=True, assumed=False)
 

@@ -8,7 +8,7 @@ from mha_lint.model import layout
 from mha_lint.model.factors import of_size
 from mha_lint.model.layout import Answer, Shape, Strides
 from mha_lint.model.masks import mask_of
-from mha_lint.model.operations import equations
+from mha_lint.model.operations import clashes, equations
 from mha_lint.model.operations.open import contracted, leading
 from mha_lint.model.operations.pointwise import broadcast, of_two
 from mha_lint.model.records import replace
@@ -117,9 +117,11 @@ def baddbmm(call: Call) -> Value:
 
 def multiplied(call: Call, left: Tensor, right: Tensor) -> Value:
     """``left @ right``: bmm allocates a contiguous result; roles say which product of attention it is."""
+    clashes.of_product(call, left, right)
     if left.shape is not None and right.shape is not None and left.shape and right.shape:
         inner = right.shape[-2] if len(right.shape) > 1 else right.shape[0]
-        equate(left.shape[-1], inner, call.state.definitions)
+        if not clashes.never_meet(left.shape[-1], inner):
+            equate(left.shape[-1], inner, call.state.definitions)
         left, right = normal(left, call.state), normal(right, call.state)
     shape = product_shape(call, left, right)
     roles, width_at = product_roles(left, right)
@@ -265,7 +267,7 @@ def mapped_roles(roles: frozenset[str]) -> frozenset[str]:
 
 
 def einsum(call: Call) -> Value:
-    equation = equations.read(call)
+    equation = equations.read(call.args)
     if equation is None:
         return NOTHING
     inputs, written, operands = equation
@@ -278,6 +280,7 @@ def einsum(call: Call) -> Value:
     left, right = (normal(tensor, call.state) for tensor in tensors if tensor is not None)
     inputs, output = _letters(inputs, written, (left, right))
     sizes: dict[str, Size] = {}
+    pairs: list[tuple[Size, Size]] = []  # the sizes that one letter stands for
     for letters, tensor in zip(inputs, (left, right), strict=True):
         if tensor.shape is None or len(tensor.shape) != len(letters):
             continue
@@ -286,8 +289,13 @@ def einsum(call: Call) -> Value:
                 if letter.isdigit() and ONE in (size, sizes[letter]):  # an ellipsis broadcasts
                     sizes[letter] = size if sizes[letter] == ONE else sizes[letter]
                     continue
-                equate(size, sizes[letter], call.state.definitions)
+                pairs.append((size, sizes[letter]))
             sizes[letter] = call.state.normal(size)
+    clashes.of_letters(call, left, right, pairs)
+    for first, second in pairs:
+        if not clashes.never_meet(first, second):
+            equate(first, second, call.state.definitions)
+    sizes = {letter: call.state.normal(size) for letter, size in sizes.items()}
     call.interpreter.saw_product(left, right)
     summed = [letter for letter in inputs[0] if letter in inputs[1] and letter not in output and letter != "."]
     roles, _ = product_roles(left, right)
@@ -388,6 +396,8 @@ def attention(call: Call) -> Value:
     call.interpreter.saw_product(query, value)
     for tensor, role in ((query, "query"), (key, "key"), (value, "value"), (call.tensor(3, "attn_mask"), "mask")):
         call.interpreter.saw_use(tensor, role)
+    shared = call.keywords.get("enable_gqa", Const(False)) != Const(False) or "**" in call.keywords
+    clashes.of_attention(call, query, key, value, call.tensor(3, "attn_mask"), grouped=shared)
     grouped = ["grouped-query"] if call.keywords.get("enable_gqa") == Const(True) else []
     call.interpreter.saw_attention(*_kinds(query, key), *grouped)
     scaled_inside(call, query, key, call.keywords.get("scale", NONE))

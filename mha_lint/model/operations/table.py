@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 
 from mha_lint.model import masking
+from mha_lint.model.events import Meant
 from mha_lint.model.operations import as_masks, joining, parts, pointwise, products, questions, scales, views
 from mha_lint.model.operations.devices import Device
 from mha_lint.model.operations.op import MaskedRule, MaskRule, Op, ScaleRule, SingleRule, applied
@@ -22,7 +23,7 @@ def _of_one(name: str) -> Op:
         names=(name,), sign=None, attribute=False, in_place=False,
         shape=pointwise.of_one, scale=scales.lost,
         mask=as_masks.lost, begins_mask=False, masked=masking.bent, single=masking.any_single,
-        device=Device.FIRST, watched=False,
+        device=Device.FIRST, watched=False, meant=Meant.CHANGES,
     )  # fmt: skip
 
 
@@ -31,7 +32,7 @@ def _dropout(name: str, *, watched: bool) -> Op:
         names=(name,), sign=None, attribute=False, in_place=False,
         shape=pointwise.of_one, scale=scales.kept,
         mask=as_masks.lost, begins_mask=False, masked=masking.kept, single=masking.any_single,
-        device=Device.FIRST, watched=watched,
+        device=Device.FIRST, watched=watched, meant=Meant.NOTHING,
     )  # fmt: skip
 
 
@@ -40,7 +41,7 @@ def _clamped(*names: str) -> Op:
         names=names, sign=None, attribute=False, in_place=False,
         shape=pointwise.of_one, scale=scales.unsure,
         mask=as_masks.lost, begins_mask=False, masked=masking.bent, single=masking.any_single,
-        device=Device.FIRST, watched=False,
+        device=Device.FIRST, watched=False, meant=Meant.CHANGES,
     )  # fmt: skip
 
 
@@ -50,7 +51,7 @@ def _of_two(*names: str, sign: type[ast.AST] | None, mask: MaskRule, masked: Mas
         names=names, sign=sign, attribute=False, in_place=False,
         shape=pointwise.of_two, scale=scales.kept,
         mask=mask, begins_mask=False, masked=masked, single=masking.any_single,
-        device=Device.SHAPE, watched=False,
+        device=Device.SHAPE, watched=False, meant=Meant.CHANGES,
     )  # fmt: skip
 
 
@@ -59,7 +60,7 @@ def _compared(name: str, sign: type[ast.AST], function: Callable[[float, float],
         names=(name,), sign=sign, attribute=False, in_place=False,
         shape=pointwise.of_two, scale=scales.kept,
         mask=as_masks.compared(function), begins_mask=True, masked=masking.ended, single=masking.no_single,
-        device=Device.SHAPE, watched=False,
+        device=Device.SHAPE, watched=False, meant=Meant.NOTHING,
     )  # fmt: skip
 
 
@@ -69,7 +70,7 @@ def _same(*names: str, attribute: bool, device: Device) -> Op:
         names=names, sign=None, attribute=attribute, in_place=False,
         shape=pointwise.same, scale=scales.kept,
         mask=as_masks.same, begins_mask=False, masked=masking.kept, single=masking.any_single,
-        device=device, watched=False,
+        device=device, watched=False, meant=Meant.NOTHING,
     )  # fmt: skip
 
 
@@ -79,7 +80,7 @@ def _copied(*names: str, scale: ScaleRule, mask: MaskRule, single: SingleRule, d
         names=names, sign=None, attribute=False, in_place=False,
         shape=pointwise.clone, scale=scale,
         mask=mask, begins_mask=mask is not as_masks.same, masked=masking.kept, single=single,
-        device=device, watched=False,
+        device=device, watched=False, meant=Meant.CHANGES,
     )  # fmt: skip
 
 
@@ -89,7 +90,7 @@ def _view(*names: str, attribute: bool, shape: Transfer, mask: MaskRule) -> Op:
         names=names, sign=None, attribute=attribute, in_place=False,
         shape=shape, scale=scales.kept,
         mask=mask, begins_mask=False, masked=masking.kept, single=masking.any_single,
-        device=Device.FIRST, watched=False,
+        device=Device.FIRST, watched=False, meant=Meant.MOVES,
     )  # fmt: skip
 
 
@@ -99,7 +100,7 @@ def _joined(*names: str, shape: Transfer) -> Op:
         names=names, sign=None, attribute=False, in_place=False,
         shape=shape, scale=scales.kept,
         mask=as_masks.lost, begins_mask=False, masked=masking.kept, single=masking.any_single,
-        device=Device.MEETS, watched=False,
+        device=Device.MEETS, watched=False, meant=Meant.CHANGES,
     )  # fmt: skip
 
 
@@ -109,7 +110,7 @@ def _product(*names: str, sign: type[ast.AST] | None, shape: Transfer, watched: 
         names=names, sign=sign, attribute=False, in_place=False,
         shape=shape, scale=scales.kept,
         mask=as_masks.lost, begins_mask=False, masked=masking.ended, single=masking.no_single,
-        device=Device.MEETS, watched=watched,
+        device=Device.MEETS, watched=watched, meant=Meant.NOTHING,
     )  # fmt: skip
 
 
@@ -118,17 +119,17 @@ def _product_and_sum(name: str, *, masked: MaskedRule) -> Op:
         names=(name,), sign=None, attribute=False, in_place=False,
         shape=products.baddbmm, scale=scales.by_alpha,
         mask=as_masks.lost, begins_mask=False, masked=masked, single=masking.no_single,
-        device=Device.MEETS, watched=False,
+        device=Device.MEETS, watched=False, meant=Meant.NOTHING,
     )  # fmt: skip
 
 
-def _reduced(*names: str, mask: MaskRule, masked: MaskedRule) -> Op:
+def _reduced(*names: str, mask: MaskRule, masked: MaskedRule, meant: Meant) -> Op:
     """An operation whose result's shape nobody has asked for so far."""
     return Op(
         names=names, sign=None, attribute=False, in_place=False,
         shape=questions.somehow, scale=scales.kept,
         mask=mask, begins_mask=False, masked=masked, single=masking.any_single,
-        device=Device.FIRST, watched=False,
+        device=Device.FIRST, watched=False, meant=meant,
     )  # fmt: skip
 
 
@@ -138,7 +139,7 @@ def _cut(name: str, *, mask: MaskRule) -> Op:
         names=(name,), sign=None, attribute=False, in_place=False,
         shape=pointwise.of_one, scale=scales.kept,
         mask=mask, begins_mask=False, masked=masking.cut, single=masking.any_single,
-        device=Device.FIRST, watched=False,
+        device=Device.FIRST, watched=False, meant=Meant.CHANGES,
     )  # fmt: skip
 
 
@@ -149,7 +150,7 @@ def _made(name: str, *, shape: Transfer, mask: MaskRule, device: Device) -> Op:
         names=(name,), sign=None, attribute=False, in_place=False,
         shape=shape, scale=scales.lost,
         mask=mask, begins_mask=mask is not as_masks.lost, masked=masking.kept, single=single,
-        device=device, watched=False,
+        device=device, watched=False, meant=Meant.NOTHING,
     )  # fmt: skip
 
 
@@ -160,7 +161,7 @@ def _made_of_one_number(name: str, *, shape: Transfer, mask: MaskRule, device: D
         names=(name,), sign=None, attribute=False, in_place=False,
         shape=shape, scale=scales.lost,
         mask=mask, begins_mask=True, masked=masking.made_of, single=single,
-        device=device, watched=True,
+        device=device, watched=True, meant=Meant.NOTHING,
     )  # fmt: skip
 
 
@@ -170,7 +171,7 @@ def _asked(*names: str, attribute: bool, shape: Transfer) -> Op:
         names=names, sign=None, attribute=attribute, in_place=False,
         shape=shape, scale=scales.kept,
         mask=as_masks.lost, begins_mask=False, masked=masking.kept, single=masking.any_single,
-        device=Device.FIRST, watched=False,
+        device=Device.FIRST, watched=False, meant=Meant.NOTHING,
     )  # fmt: skip
 
 
@@ -196,25 +197,25 @@ ROWS: tuple[Op, ...] = (
         names=("neg",), sign=ast.USub, attribute=False, in_place=False,
         shape=pointwise.of_one, scale=scales.lost,
         mask=as_masks.negated, begins_mask=False, masked=masking.bent, single=masking.any_single,
-        device=Device.FIRST, watched=False,
+        device=Device.FIRST, watched=False, meant=Meant.CHANGES,
     ),
     Op(
         names=("logical_not", "bitwise_not"), sign=ast.Invert, attribute=False, in_place=False,
         shape=pointwise.of_one, scale=scales.lost,
         mask=as_masks.inverted, begins_mask=False, masked=masking.kept, single=masking.any_single,
-        device=Device.FIRST, watched=False,
+        device=Device.FIRST, watched=False, meant=Meant.CHANGES,
     ),
     Op(
         names=("bernoulli",), sign=None, attribute=False, in_place=False,
         shape=pointwise.of_one, scale=scales.lost,
         mask=as_masks.drawn, begins_mask=True, masked=masking.kept, single=masking.any_single,
-        device=Device.FIRST, watched=False,
+        device=Device.FIRST, watched=False, meant=Meant.NOTHING,
     ),
     Op(
         names=("normalize",), sign=None, attribute=False, in_place=False,
         shape=pointwise.normalize, scale=scales.lost,
         mask=as_masks.lost, begins_mask=False, masked=masking.normalised, single=masking.any_single,
-        device=Device.FIRST, watched=False,
+        device=Device.FIRST, watched=False, meant=Meant.CHANGES,
     ),
     _dropout("dropout", watched=True),
     _dropout("dropout1d", watched=False),
@@ -229,25 +230,25 @@ ROWS: tuple[Op, ...] = (
         names=("add",), sign=ast.Add, attribute=False, in_place=True,
         shape=pointwise.of_two, scale=scales.kept,
         mask=as_masks.summed(operator.add), begins_mask=False, masked=masking.summed, single=masking.any_single,
-        device=Device.SHAPE, watched=True,
+        device=Device.SHAPE, watched=True, meant=Meant.CHANGES,
     ),
     Op(
         names=("sub", "subtract"), sign=ast.Sub, attribute=False, in_place=True,
         shape=pointwise.of_two, scale=scales.kept,
         mask=as_masks.summed(operator.sub), begins_mask=False, masked=masking.subtracted, single=masking.any_single,
-        device=Device.SHAPE, watched=False,
+        device=Device.SHAPE, watched=False, meant=Meant.CHANGES,
     ),
     Op(
         names=("mul", "multiply"), sign=ast.Mult, attribute=False, in_place=True,
         shape=products.paired, scale=scales.times,
         mask=as_masks.multiplied, begins_mask=False, masked=masking.multiplied, single=masking.any_single,
-        device=Device.SHAPE, watched=True,
+        device=Device.SHAPE, watched=True, meant=Meant.CHANGES,
     ),
     Op(
         names=("div", "true_divide", "divide"), sign=ast.Div, attribute=False, in_place=True,
         shape=pointwise.quotient, scale=scales.over,
         mask=as_masks.lost, begins_mask=False, masked=masking.divided, single=masking.any_single,
-        device=Device.SHAPE, watched=False,
+        device=Device.SHAPE, watched=False, meant=Meant.CHANGES,
     ),
     _of_two("pow", sign=ast.Pow, mask=as_masks.lost, masked=masking.bent),
     _of_two("maximum", sign=None, mask=as_masks.lost, masked=masking.bent),
@@ -264,65 +265,71 @@ ROWS: tuple[Op, ...] = (
         names=("masked_fill",), sign=None, attribute=False, in_place=True,
         shape=pointwise.masked_fill, scale=scales.kept,
         mask=as_masks.filled, begins_mask=True, masked=masking.filled, single=masking.first_single,
-        device=Device.MEETS, watched=True,
+        device=Device.MEETS, watched=True, meant=Meant.MASKS,
+    ),
+    Op(
+        names=("masked_scatter",), sign=None, attribute=False, in_place=False,
+        shape=pointwise.masked_fill, scale=scales.kept,
+        mask=as_masks.lost, begins_mask=False, masked=masking.filled, single=masking.first_single,
+        device=Device.MEETS, watched=False, meant=Meant.MASKS,
     ),
     Op(
         names=("where",), sign=None, attribute=False, in_place=False,
         shape=pointwise.where, scale=scales.kept,
         mask=as_masks.either, begins_mask=True, masked=masking.chosen_where, single=masking.chosen_single,
-        device=Device.SHAPE, watched=True,
+        device=Device.SHAPE, watched=True, meant=Meant.MASKS,
     ),
     # along one dimension
     Op(
         names=("softmax",), sign=None, attribute=False, in_place=False,
         shape=pointwise.softmax, scale=scales.lost,
         mask=as_masks.lost, begins_mask=False, masked=masking.before, single=masking.any_single,
-        device=Device.FIRST, watched=True,
+        device=Device.FIRST, watched=True, meant=Meant.CHANGES,
     ),
     Op(
         names=("log_softmax",), sign=None, attribute=False, in_place=False,
         shape=pointwise.softmax, scale=scales.lost,
         mask=as_masks.lost, begins_mask=False, masked=masking.before, single=masking.any_single,
-        device=Device.FIRST, watched=False,
+        device=Device.FIRST, watched=False, meant=Meant.CHANGES,
     ),
     Op(
         names=("softmin",), sign=None, attribute=False, in_place=False,
         shape=pointwise.softmax, scale=scales.lost,
         mask=as_masks.lost, begins_mask=False, masked=masking.kept, single=masking.any_single,
-        device=Device.FIRST, watched=False,
+        device=Device.FIRST, watched=False, meant=Meant.CHANGES,
     ),
     Op(
         names=("layer_norm",), sign=None, attribute=False, in_place=False,
         shape=pointwise.layer_norm, scale=scales.lost,
         mask=as_masks.lost, begins_mask=False, masked=masking.kept, single=masking.any_single,
-        device=Device.FIRST, watched=False,
+        device=Device.FIRST, watched=False, meant=Meant.CHANGES,
     ),
     Op(
         names=("sum",), sign=None, attribute=False, in_place=False,
         shape=products.summed, scale=scales.kept,
         mask=as_masks.lost, begins_mask=False, masked=masking.ended, single=masking.any_single,
-        device=Device.FIRST, watched=True,
+        device=Device.FIRST, watched=True, meant=Meant.NOTHING,
     ),
-    _reduced("mean", mask=as_masks.lost, masked=masking.ended),
-    _reduced("cumsum", mask=as_masks.lost, masked=masking.ended),
-    _reduced("norm", mask=as_masks.lost, masked=masking.ended),
-    _reduced("std", mask=as_masks.lost, masked=masking.bent),
-    _reduced("var", mask=as_masks.lost, masked=masking.bent),
-    _reduced("amax", mask=as_masks.lost, masked=masking.bent),
-    _reduced("amin", mask=as_masks.lost, masked=masking.bent),
-    _reduced("logsumexp", mask=as_masks.lost, masked=masking.bent),
+    _reduced("mean", mask=as_masks.lost, masked=masking.ended, meant=Meant.NOTHING),
+    _reduced("cumsum", mask=as_masks.lost, masked=masking.ended, meant=Meant.CHANGES),
+    _reduced("norm", mask=as_masks.lost, masked=masking.ended, meant=Meant.NOTHING),
+    _reduced("std", mask=as_masks.lost, masked=masking.bent, meant=Meant.NOTHING),
+    _reduced("var", mask=as_masks.lost, masked=masking.bent, meant=Meant.NOTHING),
+    _reduced("amax", mask=as_masks.lost, masked=masking.bent, meant=Meant.NOTHING),
+    _reduced("amin", mask=as_masks.lost, masked=masking.bent, meant=Meant.NOTHING),
+    _reduced("logsumexp", mask=as_masks.lost, masked=masking.bent, meant=Meant.NOTHING),
     _cut("tril", mask=as_masks.lower_triangle),
     _cut("triu", mask=as_masks.upper_triangle),
-    _reduced("flip", mask=as_masks.lost, masked=masking.kept),
-    _reduced("roll", mask=as_masks.lost, masked=masking.kept),
-    _reduced("gather", mask=as_masks.lost, masked=masking.kept),
-    _reduced("index_select", mask=as_masks.lost, masked=masking.kept),
+    _reduced("flip", mask=as_masks.lost, masked=masking.kept, meant=Meant.MOVES),
+    _reduced("roll", mask=as_masks.lost, masked=masking.kept, meant=Meant.MOVES),
+    _reduced("gather", mask=as_masks.lost, masked=masking.kept, meant=Meant.CHANGES),
+    _reduced("index_select", mask=as_masks.lost, masked=masking.kept, meant=Meant.CHANGES),
     # copies
     Op(
         names=("contiguous",), sign=None, attribute=False, in_place=False,
         shape=pointwise.contiguous, scale=scales.kept,
         mask=as_masks.same, begins_mask=False, masked=masking.kept, single=masking.any_single,
-        device=Device.FIRST, watched=False,
+        device=Device.FIRST, watched=False, meant=Meant.CHANGES,
     ),
     _copied("clone", scale=scales.kept, mask=as_masks.same, single=masking.any_single, device=Device.FIRST),
     _copied("cuda", scale=scales.kept, mask=as_masks.same, single=masking.any_single, device=Device.MOVES),
@@ -380,7 +387,7 @@ ROWS: tuple[Op, ...] = (
         names=("scaled_dot_product_attention",), sign=None, attribute=False, in_place=False,
         shape=products.attention, scale=scales.lost,
         mask=as_masks.lost, begins_mask=False, masked=masking.ended, single=masking.any_single,
-        device=Device.ATTENDS, watched=True,
+        device=Device.ATTENDS, watched=True, meant=Meant.NOTHING,
     ),
     # made
     _made("zeros", shape=questions.filled, mask=as_masks.made(0.0), device=Device.DEFAULT),

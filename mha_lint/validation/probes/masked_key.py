@@ -15,10 +15,14 @@ NAME = "masked key"
 
 
 class _Watch(TorchFunctionMode):
-    """Follows which scores were filled where a mask says so, up to the softmax."""
+    """Follows which scores were filled where a mask says so, up to the softmax.
 
-    def __init__(self) -> None:
+    Where a fix says that a fill must mask, the scores themselves count as masked, and not their filled copy alone.
+    """
+
+    def __init__(self, *, insists: bool) -> None:
         super().__init__()
+        self._insists = insists
         self.filled: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}  # by id: the scores (kept alive), and where
         self.weights: list[tuple[torch.Tensor, torch.Tensor]] = []
 
@@ -41,6 +45,8 @@ class _Watch(TorchFunctionMode):
             mask = args[1] if len(args) > 1 else kwargs.get("mask")
             if isinstance(mask, torch.Tensor) and _is_boolean(mask):
                 known.append(mask.expand(out.shape))
+                if self._insists:
+                    self.filled[id(args[0])] = args[0], mask.expand(out.shape)
         if not known:
             return
         where = torch.stack(known).any(0)
@@ -56,7 +62,7 @@ def _is_boolean(value: object) -> bool:
 
 def observe(subject: Subject, seen: Seen | None, insist: bool) -> Observation:
     """Looks at rows that have a key which is not masked: the others have nothing else to attend to."""
-    watch = _Watch()
+    watch = _Watch(insists=insist)
     with watch:
         subject.run()
     looked_at = 0

@@ -8,6 +8,7 @@ readings, all are candidates: after equals one of them, the same in all trials, 
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -18,6 +19,7 @@ from typing import Any
 import torch
 from torch.overrides import TorchFunctionMode
 
+from mha_lint.parsing import parse
 from mha_lint.validation.child import imports
 from mha_lint.validation.probes import Observation, observe
 from mha_lint.validation.relations import score_scales
@@ -61,6 +63,7 @@ class Oracle:
         self._readings = [each for each in READINGS if each.probes & probes]
         self._scales = score_scales.PROBE in probes
         self._statements = sources.flagged or sources.changed_before
+        self._alone = _rows_alone(sources.job.before)
         self._everywhere = not self._statements
         self._known: set[Place] = set()
         self._left: list[Meaning] = [_AS_IT_IS]
@@ -149,7 +152,8 @@ class Oracle:
         row = _row_of(self._file)
         if row is None or not (self._everywhere or _within(row, self._statements)):
             return
-        for reading in readings:
+        alone = [each for each in readings if each.alone] if row in self._alone else []
+        for reading in alone or [each for each in readings if not each.alone]:
             yield Place(reading.name, call.name, reading.ranks(call)), reading
 
     # --- one candidate
@@ -272,6 +276,12 @@ def _row_of(file: str) -> int | None:
             return frame.f_lineno
         frame = frame.f_back
     return None
+
+
+def _rows_alone(text: str) -> frozenset[int]:
+    """The rows of statements that are a call, of which nobody takes the result."""
+    calls = [node for node in ast.walk(parse(text)) if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call)]
+    return frozenset(row for call in calls for row in range(call.lineno, (call.end_lineno or call.lineno) + 1))
 
 
 def _within(row: int, statements: frozenset[Statement]) -> bool:

@@ -57,7 +57,7 @@ class Reading:
     """One kind of operation, the probes that ask for it, and what its calls may mean instead.
 
     ``ranks`` tell calls of one statement apart; ``read`` computes what one of the ``changes`` means, or None where it
-    does not apply to this call.
+    does not apply to this call. ``alone`` is for calls that are statements of their own, which have no other reading.
     """
 
     name: str
@@ -66,6 +66,7 @@ class Reading:
     ranks: Callable[[Call], tuple[int, ...]]
     changes: Callable[[Call], Iterator[Change]]
     read: Callable[[Call, Change], Any]
+    alone: bool = False
 
 
 def _rank(call: Call) -> tuple[int, ...]:
@@ -239,6 +240,26 @@ def _is_constant(value: Any) -> bool:
     return isinstance(value, (int, float))
 
 
+# --- results that nobody takes: kept by the tensor that they were meant for
+
+
+def _receivers(call: Call) -> Iterator[Change]:
+    """The tensors among the arguments that could hold the result."""
+    out = call.run()
+    for place, value in enumerate(call.args):
+        if not isinstance(value, torch.Tensor) or not isinstance(out, torch.Tensor):
+            continue
+        if value.shape == out.shape and value.dtype == out.dtype and not (value.is_leaf and value.requires_grad):
+            yield ("its result kept", place)
+
+
+def _kept_result(call: Call, change: Change) -> Any:
+    """The result, which the tensor holds from now on: no gradient needs what it held before."""
+    result, receiver = call.run(), call.args[change[1]]
+    receiver.copy_(result)
+    return result
+
+
 # --- views: dims transposed before they are merged, or after they were split
 
 
@@ -312,6 +333,7 @@ _MASKS = frozenset(
     {"scaled_dot_product_attention", "multi_head_attention_forward", "masked_fill", "masked_fill_", "where", "add"}
     | {"__setitem__", "sub", "add_", "sub_", "mul"}
 )
+_KEEPABLE = frozenset({"masked_fill", "masked_scatter", "where", "add", "sub", "mul"})
 _DROPOUTS = frozenset(
     {"dropout", "dropout_", "alpha_dropout", "feature_dropout", "dropout1d", "dropout2d", "dropout3d"}
     | {"scaled_dot_product_attention", "multi_head_attention_forward"}
@@ -321,5 +343,6 @@ READINGS: tuple[Reading, ...] = (
     Reading("softmax", frozenset({"constant value"}), frozenset({"softmax", "log_softmax"}), _rank, _other_dims,
             _over_dim),
     Reading("mask", _OF_MASKS, _MASKS, _rank, _mask_changes, _masked),
+    Reading("result", _OF_MASKS, _KEEPABLE, _rank, _receivers, _kept_result, alone=True),
     Reading("view", _OF_ORDER, _VIEWS, _view_ranks, _view_changes, _viewed),
 )  # fmt: skip

@@ -35,6 +35,9 @@ INDEXED = "The tensor has no dimension, or the code only indexes with it or copi
 OWN_MOVE = "the class has a `to`, `cuda` or `_apply` of its own"
 MASKED_OTHERWISE = "Scores that are filled with 0 were masked in another way as well, on every path through the code"
 NUMBERS_UNKNOWN = "The numbers in it are not known to be 0 and 1: a mask that is given"
+NOT_A_TENSOR = "What the method is called on is not known to be a tensor"
+SHAPE_UNKNOWN = "The shape of an operand is not known"
+ONE_IS_BROADCAST = "One of the sizes is 1 in the code, and is broadcast"
 
 REASONS: dict[str, tuple[str, ...]] = {
     "MHA101": (ONE_TOKEN_OR_HEAD,),
@@ -50,4 +53,7 @@ REASONS: dict[str, tuple[str, ...]] = {
     "MHA111": (MASKED_OTHERWISE,),
     "MHA112": (),
     "MHA113": (NUMBERS_UNKNOWN,),
+    "MHA114": (NOT_A_TENSOR,),
+    "MHA123": (),
+    "MHA124": (SHAPE_UNKNOWN, ONE_IS_BROADCAST),
 }

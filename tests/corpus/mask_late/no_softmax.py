@@ -85,7 +85,7 @@ class Returned(Base):
 
     def weights(self, scores, hidden):
         masked = scores.masked_fill(hidden, float("-inf"))  # expect: MHA107
-        masked.softmax(dim=-1)
+        masked.softmax(dim=-1)  # expect: MHA114
         return masked
 
     def forward(self, x):

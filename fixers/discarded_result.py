@@ -1,0 +1,42 @@
+"""MHA114: assign the masked copy to the name of the tensor."""
+
+from __future__ import annotations
+
+import ast
+from typing import TYPE_CHECKING
+
+from mha_lint.findings import Edit, Fix
+from mha_lint.syntax.nodes import every_parameter, walk
+
+if TYPE_CHECKING:
+    from mha_lint.fixers import Context
+    from mha_lint.rules.base import Hit
+    from mha_lint.rules.discarded_result import Discarded
+
+PROBES = ("causality", "masked key")
+
+
+def fix(hit: Hit[Discarded], context: Context) -> Fix | str:
+    """One edit: the name and ``=`` before the statement."""
+    evidence, places = hit.evidence, context.places
+    if not evidence.masks:
+        return "nothing shows whether the result was meant to be used, or the line is a leftover"
+    written = evidence.written
+    if not isinstance(written, ast.Name):
+        return "what is masked has no name to which the result could be assigned"
+    if not _is_bound_here(written.id, evidence.call, context):
+        return f"`{written.id}` is a name of the code around this function"
+    start = places.start(evidence.call)
+    edit = Edit(start, start, f"{written.id} = ")
+    flagged = places.rows(evidence.call)
+    return Fix("unsafe", "corrected", f"Assign the result to `{written.id}`", (edit,), flagged, probes=PROBES)
+
+
+def _is_bound_here(name: str, call: ast.Call, context: Context) -> bool:
+    """Tell whether a name is a parameter of the function around a call, or is assigned there."""
+    function = context.places.function(call)
+    if function is None:
+        return False
+    given = [each.arg for each in every_parameter(function)]
+    stored = (node.id for node in walk(function) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store))
+    return name in given or name in stored
