@@ -24,6 +24,7 @@ from mha_lint.model.interpreter.interpreter import Interpreter
 from mha_lint.model.interpreter.keeping import kept
 from mha_lint.model.layout import Answer
 from mha_lint.model.operations.devices import Meeting
+from mha_lint.model.rotary import RotationSeen
 from mha_lint.model.scale import ScaleSeen
 from mha_lint.model.values import ClassValue, Self, State, Unknown, Value
 from mha_lint.model.worth import Worth, worth_of
@@ -60,6 +61,7 @@ class FileModel:
     operations: dict[ast.expr, list[OperationSeen]]  # by their calls, in the order in which they were met
     weightings: dict[ast.expr, list[WeightingSeen]]  # by the softmax that made the weights
     scales: dict[ast.AST, list[ScaleSeen]]  # by the product of queries and keys
+    rotations: dict[ast.expr, list[RotationSeen]]  # by the sum of their two terms
     meetings: dict[ast.expr, list[Meeting]]  # calls that made tensors on another device than the module's
     attended: set[ast.expr]
     scored: set[str]  # "Class.method" (or "function") that computes attention, itself or in a function that it calls
@@ -116,6 +118,7 @@ def analyse(module: Module, *, names: ModuleNames | None = None, every: bool = F
         operations=of_this_module(seen.operations, abroad),
         weightings=of_this_module(seen.weightings, abroad),
         scales=of_this_module(seen.scales, abroad),
+        rotations=of_this_module(seen.rotations, abroad),
         meetings=of_this_module(seen.meetings, abroad),
         attended=seen.attended - abroad,
         scored=seen.scored,

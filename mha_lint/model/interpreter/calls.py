@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import ast
 
-from mha_lint.model import einops_api, kernels, layers, operations
+from mha_lint.model import einops_api, einops_turns, kernels, layers, operations
 from mha_lint.model.interpreter import assignment, numbers, texts
 from mha_lint.model.interpreter.builtins import BUILTINS
 from mha_lint.model.interpreter.deciding import flag
-from mha_lint.model.keys import part
+from mha_lint.model.keys import of_self, part
 from mha_lint.model.marks import Mask, Masking
 from mha_lint.model.operations import OPERATIONS, as_masks
 from mha_lint.model.operations.devices import met
 from mha_lint.model.records import replace
+from mha_lint.model.rotary import Table
 from mha_lint.model.run import Call, Run, normal
 from mha_lint.model.values import (
     NONE,
@@ -178,6 +179,9 @@ def register_buffer(call: Call) -> None:
             call.state.attributes[name] = number
         case (Const(str(name)), Tensor(mask=Mask(uniform=False)) as tensor, *_):
             call.state.attributes[name] = replace(tensor, homes=())
+        case (Const(str(name)), Tensor(rotary=Table() as table), *_):
+            key = of_self(name)
+            call.state.attributes[name] = Tensor(key=key, inputs=frozenset({key}), rotary=table)
 
 
 def is_like_torch(call: Call) -> bool:
@@ -217,9 +221,9 @@ def call_qualified(run: Run, name: str, call: Call) -> Value:
     if name in BUILTINS:
         return BUILTINS[name](run, call)
     if name in ("einops.rearrange", "einops.einops.rearrange"):
-        return einops_api.rearrange(call)
+        return einops_turns.rearranged(call, einops_api.rearrange(call))
     if name in ("einops.repeat", "einops.einops.repeat"):
-        return einops_api.repeat(call)
+        return einops_turns.repeated(call, einops_api.repeat(call))
     if name in ("einops.einsum", "einops.einops.einsum"):
         return einops_api.einsum(call)
     if name in kernels.KERNELS:

@@ -8,21 +8,33 @@ from collections.abc import Callable, Mapping
 from functools import partial
 
 from mha_lint.model import masking
-from mha_lint.model.operations import as_masks, joining, parts, pointwise, products, questions, scales, views
+from mha_lint.model.operations import (
+    as_masks,
+    joining,
+    parts,
+    pointwise,
+    products,
+    questions,
+    scales,
+    turn_layouts,
+    turn_parts,
+    turns,
+    views,
+)
 from mha_lint.model.operations.devices import Device
-from mha_lint.model.operations.op import MaskedRule, MaskRule, Op, ScaleRule, SingleRule, applied
+from mha_lint.model.operations.op import MaskedRule, MaskRule, Op, ScaleRule, SingleRule, TurnRule, applied
 from mha_lint.model.run import Transfer
 
 # --- kinds of rows: those that differ in few columns -----------------------------------------------------------------
 
 
-def _of_one(name: str) -> Op:
+def _of_one(name: str, turn: TurnRule = turns.lost) -> Op:
     """An elementwise operation of one tensor, of whose numbers nothing is known afterwards."""
     return Op(
         names=(name,), sign=None, attribute=False, in_place=False,
         shape=pointwise.of_one, scale=scales.lost,
         mask=as_masks.lost, begins_mask=False, masked=masking.kept, single=masking.any_single,
-        device=Device.FIRST, watched=False,
+        turn=turn, device=Device.FIRST, watched=False,
     )  # fmt: skip
 
 
@@ -31,7 +43,7 @@ def _dropout(name: str, *, watched: bool) -> Op:
         names=(name,), sign=None, attribute=False, in_place=False,
         shape=pointwise.of_one, scale=scales.kept,
         mask=as_masks.lost, begins_mask=False, masked=masking.kept, single=masking.any_single,
-        device=Device.FIRST, watched=watched,
+        turn=turns.lost, device=Device.FIRST, watched=watched,
     )  # fmt: skip
 
 
@@ -40,17 +52,19 @@ def _clamped(*names: str) -> Op:
         names=names, sign=None, attribute=False, in_place=False,
         shape=pointwise.of_one, scale=scales.unsure,
         mask=as_masks.lost, begins_mask=False, masked=masking.kept, single=masking.any_single,
-        device=Device.FIRST, watched=False,
+        turn=turns.lost, device=Device.FIRST, watched=False,
     )  # fmt: skip
 
 
-def _of_two(*names: str, sign: type[ast.AST] | None, mask: MaskRule, masked: MaskedRule) -> Op:
+def _of_two(
+    *names: str, sign: type[ast.AST] | None, mask: MaskRule, masked: MaskedRule, turn: TurnRule = turns.lost
+) -> Op:
     """An elementwise operation of two tensors, whose scale is that of the one that has one."""
     return Op(
         names=names, sign=sign, attribute=False, in_place=False,
         shape=pointwise.of_two, scale=scales.kept,
         mask=mask, begins_mask=False, masked=masked, single=masking.any_single,
-        device=Device.SHAPE, watched=False,
+        turn=turn, device=Device.SHAPE, watched=False,
     )  # fmt: skip
 
 
@@ -59,7 +73,7 @@ def _compared(name: str, sign: type[ast.AST], function: Callable[[float, float],
         names=(name,), sign=sign, attribute=False, in_place=False,
         shape=pointwise.of_two, scale=scales.kept,
         mask=as_masks.compared(function), begins_mask=True, masked=masking.ended, single=masking.no_single,
-        device=Device.SHAPE, watched=False,
+        turn=turns.lost, device=Device.SHAPE, watched=False,
     )  # fmt: skip
 
 
@@ -69,7 +83,7 @@ def _same(*names: str, attribute: bool, device: Device) -> Op:
         names=names, sign=None, attribute=attribute, in_place=False,
         shape=pointwise.same, scale=scales.kept,
         mask=as_masks.same, begins_mask=False, masked=masking.kept, single=masking.any_single,
-        device=device, watched=False,
+        turn=turns.kept, device=device, watched=False,
     )  # fmt: skip
 
 
@@ -79,37 +93,37 @@ def _copied(*names: str, scale: ScaleRule, mask: MaskRule, single: SingleRule, d
         names=names, sign=None, attribute=False, in_place=False,
         shape=pointwise.clone, scale=scale,
         mask=mask, begins_mask=mask is not as_masks.same, masked=masking.kept, single=single,
-        device=device, watched=False,
+        turn=turns.kept, device=device, watched=False,
     )  # fmt: skip
 
 
-def _view(*names: str, attribute: bool, shape: Transfer, mask: MaskRule) -> Op:
+def _view(*names: str, attribute: bool, shape: Transfer, mask: MaskRule, turn: TurnRule) -> Op:
     """Another view of the same numbers, or a part of them."""
     return Op(
         names=names, sign=None, attribute=attribute, in_place=False,
         shape=shape, scale=scales.kept,
         mask=mask, begins_mask=False, masked=masking.kept, single=masking.any_single,
-        device=Device.FIRST, watched=False,
+        turn=turn, device=Device.FIRST, watched=False,
     )  # fmt: skip
 
 
-def _joined(*names: str, shape: Transfer) -> Op:
+def _joined(*names: str, shape: Transfer, turn: TurnRule) -> Op:
     """Several tensors that become one."""
     return Op(
         names=names, sign=None, attribute=False, in_place=False,
         shape=shape, scale=scales.kept,
         mask=as_masks.lost, begins_mask=False, masked=masking.kept, single=masking.any_single,
-        device=Device.MEETS, watched=False,
+        turn=turn, device=Device.MEETS, watched=False,
     )  # fmt: skip
 
 
-def _product(*names: str, sign: type[ast.AST] | None, shape: Transfer, watched: bool) -> Op:
+def _product(*names: str, sign: type[ast.AST] | None, shape: Transfer, turn: TurnRule, watched: bool) -> Op:
     """A matrix product, whose shape function tells the scale of scores. Under autocast it is in half precision."""
     return Op(
         names=names, sign=sign, attribute=False, in_place=False,
         shape=shape, scale=scales.kept,
         mask=as_masks.lost, begins_mask=False, masked=masking.ended, single=masking.no_single,
-        device=Device.MEETS, watched=watched,
+        turn=turn, device=Device.MEETS, watched=watched,
     )  # fmt: skip
 
 
@@ -118,7 +132,7 @@ def _product_and_sum(name: str, *, masked: MaskedRule) -> Op:
         names=(name,), sign=None, attribute=False, in_place=False,
         shape=products.baddbmm, scale=scales.by_alpha,
         mask=as_masks.lost, begins_mask=False, masked=masked, single=masking.no_single,
-        device=Device.MEETS, watched=False,
+        turn=turns.lost, device=Device.MEETS, watched=False,
     )  # fmt: skip
 
 
@@ -128,17 +142,17 @@ def _reduced(*names: str, mask: MaskRule, masked: MaskedRule) -> Op:
         names=names, sign=None, attribute=False, in_place=False,
         shape=questions.somehow, scale=scales.kept,
         mask=mask, begins_mask=False, masked=masked, single=masking.any_single,
-        device=Device.FIRST, watched=False,
+        turn=turns.lost, device=Device.FIRST, watched=False,
     )  # fmt: skip
 
 
-def _made(name: str, *, shape: Transfer, mask: MaskRule, device: Device) -> Op:
+def _made(name: str, *, shape: Transfer, mask: MaskRule, device: Device, turn: TurnRule = turns.lost) -> Op:
     """A tensor made of sizes, or as large as another one."""
     return Op(
         names=(name,), sign=None, attribute=False, in_place=False,
         shape=shape, scale=scales.lost,
         mask=mask, begins_mask=mask is not as_masks.lost, masked=masking.kept, single=masking.any_single,
-        device=device, watched=False,
+        turn=turn, device=device, watched=False,
     )  # fmt: skip
 
 
@@ -148,7 +162,7 @@ def _asked(*names: str, attribute: bool, shape: Transfer) -> Op:
         names=names, sign=None, attribute=attribute, in_place=False,
         shape=shape, scale=scales.kept,
         mask=as_masks.lost, begins_mask=False, masked=masking.kept, single=masking.any_single,
-        device=Device.FIRST, watched=False,
+        turn=turns.lost, device=Device.FIRST, watched=False,
     )  # fmt: skip
 
 
@@ -163,36 +177,40 @@ def _either(left: float, right: float) -> bool:
 # --- the rows --------------------------------------------------------------------------------------------------------
 
 _OF_ONE_TENSOR = """
-    relu gelu silu sigmoid tanh exp log sqrt rsqrt reciprocal abs square sin cos erf elu leaky_relu softplus relu6
+    relu gelu silu sigmoid tanh log sqrt rsqrt abs square erf elu leaky_relu softplus relu6
     mish hardtanh hardswish round floor ceil sign isnan isinf
 """
 
 ROWS: tuple[Op, ...] = (
     # elementwise
     *map(_of_one, _OF_ONE_TENSOR.split()),
+    _of_one("exp", turns.exponential),
+    _of_one("reciprocal", turns.inverse),
+    _of_one("cos", turns.trigonometric),
+    _of_one("sin", turns.trigonometric),
     Op(
         names=("neg",), sign=ast.USub, attribute=False, in_place=False,
         shape=pointwise.of_one, scale=scales.lost,
         mask=as_masks.negated, begins_mask=False, masked=masking.kept, single=masking.any_single,
-        device=Device.FIRST, watched=False,
+        turn=turns.negated, device=Device.FIRST, watched=False,
     ),
     Op(
         names=("logical_not", "bitwise_not"), sign=ast.Invert, attribute=False, in_place=False,
         shape=pointwise.of_one, scale=scales.lost,
         mask=as_masks.inverted, begins_mask=False, masked=masking.kept, single=masking.any_single,
-        device=Device.FIRST, watched=False,
+        turn=turns.lost, device=Device.FIRST, watched=False,
     ),
     Op(
         names=("bernoulli",), sign=None, attribute=False, in_place=False,
         shape=pointwise.of_one, scale=scales.lost,
         mask=as_masks.drawn, begins_mask=True, masked=masking.kept, single=masking.any_single,
-        device=Device.FIRST, watched=False,
+        turn=turns.lost, device=Device.FIRST, watched=False,
     ),
     Op(
         names=("normalize",), sign=None, attribute=False, in_place=False,
         shape=pointwise.normalize, scale=scales.lost,
         mask=as_masks.lost, begins_mask=False, masked=masking.normalised, single=masking.any_single,
-        device=Device.FIRST, watched=False,
+        turn=turns.lost, device=Device.FIRST, watched=False,
     ),
     _dropout("dropout", watched=True),
     _dropout("dropout1d", watched=False),
@@ -207,27 +225,27 @@ ROWS: tuple[Op, ...] = (
         names=("add",), sign=ast.Add, attribute=False, in_place=True,
         shape=pointwise.of_two, scale=scales.kept,
         mask=as_masks.summed(operator.add), begins_mask=False, masked=masking.summed, single=masking.any_single,
-        device=Device.SHAPE, watched=True,
+        turn=turns.total, device=Device.SHAPE, watched=True,
     ),
     Op(
         names=("sub", "subtract"), sign=ast.Sub, attribute=False, in_place=True,
         shape=pointwise.of_two, scale=scales.kept,
         mask=as_masks.summed(operator.sub), begins_mask=False, masked=masking.subtracted, single=masking.any_single,
-        device=Device.SHAPE, watched=False,
+        turn=turns.total, device=Device.SHAPE, watched=False,
     ),
     Op(
         names=("mul", "multiply"), sign=ast.Mult, attribute=False, in_place=True,
         shape=products.paired, scale=scales.times,
         mask=as_masks.multiplied, begins_mask=False, masked=masking.multiplied, single=masking.any_single,
-        device=Device.SHAPE, watched=True,
+        turn=turns.times, device=Device.SHAPE, watched=True,
     ),
     Op(
         names=("div", "true_divide", "divide"), sign=ast.Div, attribute=False, in_place=True,
         shape=pointwise.quotient, scale=scales.over,
         mask=as_masks.lost, begins_mask=False, masked=masking.divided, single=masking.any_single,
-        device=Device.SHAPE, watched=False,
+        turn=turns.quotient, device=Device.SHAPE, watched=False,
     ),
-    _of_two("pow", sign=ast.Pow, mask=as_masks.lost, masked=masking.kept),
+    _of_two("pow", sign=ast.Pow, mask=as_masks.lost, masked=masking.kept, turn=turns.power),
     _of_two("maximum", sign=None, mask=as_masks.lost, masked=masking.kept),
     _of_two("minimum", sign=None, mask=as_masks.lost, masked=masking.kept),
     _of_two("logical_and", "bitwise_and", sign=ast.BitAnd, mask=as_masks.joined(_both, 0.0), masked=masking.kept),
@@ -239,47 +257,53 @@ ROWS: tuple[Op, ...] = (
     _compared("gt", ast.Gt, operator.gt),
     _compared("ge", ast.GtE, operator.ge),
     Op(
+        names=("addcmul",), sign=None, attribute=False, in_place=True,
+        shape=pointwise.of_three, scale=scales.lost,
+        mask=as_masks.lost, begins_mask=False, masked=masking.ended, single=masking.any_single,
+        turn=turns.total_of_products, device=Device.SHAPE, watched=False,
+    ),
+    Op(
         names=("masked_fill",), sign=None, attribute=False, in_place=True,
         shape=pointwise.masked_fill, scale=scales.kept,
         mask=as_masks.filled, begins_mask=True, masked=masking.filled, single=masking.any_single,
-        device=Device.MEETS, watched=True,
+        turn=turns.lost, device=Device.MEETS, watched=True,
     ),
     Op(
         names=("where",), sign=None, attribute=False, in_place=False,
         shape=pointwise.where, scale=scales.kept,
         mask=as_masks.either, begins_mask=True, masked=masking.chosen_where, single=masking.any_single,
-        device=Device.SHAPE, watched=True,
+        turn=turns.lost, device=Device.SHAPE, watched=True,
     ),
     # along one dimension
     Op(
         names=("softmax",), sign=None, attribute=False, in_place=False,
         shape=pointwise.softmax, scale=scales.lost,
         mask=as_masks.lost, begins_mask=False, masked=masking.before, single=masking.any_single,
-        device=Device.FIRST, watched=True,
+        turn=turns.lost, device=Device.FIRST, watched=True,
     ),
     Op(
         names=("log_softmax",), sign=None, attribute=False, in_place=False,
         shape=pointwise.softmax, scale=scales.lost,
         mask=as_masks.lost, begins_mask=False, masked=masking.before, single=masking.any_single,
-        device=Device.FIRST, watched=False,
+        turn=turns.lost, device=Device.FIRST, watched=False,
     ),
     Op(
         names=("softmin",), sign=None, attribute=False, in_place=False,
         shape=pointwise.softmax, scale=scales.lost,
         mask=as_masks.lost, begins_mask=False, masked=masking.kept, single=masking.any_single,
-        device=Device.FIRST, watched=False,
+        turn=turns.lost, device=Device.FIRST, watched=False,
     ),
     Op(
         names=("layer_norm",), sign=None, attribute=False, in_place=False,
         shape=pointwise.layer_norm, scale=scales.lost,
         mask=as_masks.lost, begins_mask=False, masked=masking.kept, single=masking.any_single,
-        device=Device.FIRST, watched=False,
+        turn=turns.lost, device=Device.FIRST, watched=False,
     ),
     Op(
         names=("sum",), sign=None, attribute=False, in_place=False,
         shape=products.summed, scale=scales.kept,
         mask=as_masks.lost, begins_mask=False, masked=masking.ended, single=masking.any_single,
-        device=Device.FIRST, watched=True,
+        turn=turns.lost, device=Device.FIRST, watched=True,
     ),
     _reduced("mean", mask=as_masks.lost, masked=masking.ended),
     _reduced("cumsum", mask=as_masks.lost, masked=masking.ended),
@@ -300,7 +324,7 @@ ROWS: tuple[Op, ...] = (
         names=("contiguous",), sign=None, attribute=False, in_place=False,
         shape=pointwise.contiguous, scale=scales.kept,
         mask=as_masks.same, begins_mask=False, masked=masking.kept, single=masking.any_single,
-        device=Device.FIRST, watched=False,
+        turn=turns.kept, device=Device.FIRST, watched=False,
     ),
     _copied("clone", scale=scales.kept, mask=as_masks.same, single=masking.any_single, device=Device.FIRST),
     _copied("cuda", scale=scales.kept, mask=as_masks.same, single=masking.any_single, device=Device.MOVES),
@@ -319,46 +343,47 @@ ROWS: tuple[Op, ...] = (
     _same("requires_grad_", attribute=False, device=Device.FIRST),
     _same("data", attribute=True, device=Device.FIRST),
     _same("real", attribute=True, device=Device.FIRST),
-    _view("pad", attribute=False, shape=pointwise.pad, mask=as_masks.lost),
+    _view("pad", attribute=False, shape=pointwise.pad, mask=as_masks.lost, turn=turns.lost),
     # views
-    _view("view", attribute=False, shape=views.view, mask=as_masks.viewed),
-    _view("reshape", attribute=False, shape=views.reshape, mask=as_masks.viewed),
-    _view("view_as", "reshape_as", attribute=False, shape=views.view_as, mask=as_masks.lost),
-    _view("flatten", attribute=False, shape=views.flatten, mask=as_masks.moved),
-    _view("unflatten", attribute=False, shape=views.unflatten, mask=as_masks.lost),
-    _view("transpose", "swapaxes", "swapdims", attribute=False, shape=views.transpose, mask=as_masks.transposed),
-    _view("t", attribute=False, shape=views.matrix_transpose, mask=as_masks.transposed),
-    _view("mT", "mH", "H", attribute=True, shape=views.matrix_transpose, mask=as_masks.transposed),
-    _view("T", attribute=True, shape=views.reversed_dims, mask=as_masks.transposed),
-    _view("adjoint", attribute=False, shape=views.matrix_transpose, mask=as_masks.transposed),
-    _view("permute", attribute=False, shape=views.permute, mask=as_masks.moved),
-    _view("movedim", "moveaxis", attribute=False, shape=views.movedim, mask=as_masks.lost),
-    _view("squeeze", attribute=False, shape=views.squeeze, mask=as_masks.moved),
-    _view("unsqueeze", attribute=False, shape=views.unsqueeze, mask=as_masks.unsqueezed),
-    _view("select", attribute=False, shape=views.select, mask=as_masks.moved),
-    _view("narrow", attribute=False, shape=views.narrow, mask=as_masks.moved),
-    _view("expand", "broadcast_to", attribute=False, shape=views.expand, mask=as_masks.same),
-    _view("expand_as", attribute=False, shape=views.expand_as, mask=as_masks.same),
+    _view("view", attribute=False, shape=views.view, mask=as_masks.viewed, turn=turn_layouts.viewed),
+    _view("reshape", attribute=False, shape=views.reshape, mask=as_masks.viewed, turn=turn_layouts.viewed),
+    _view("view_as", "reshape_as", attribute=False, shape=views.view_as, mask=as_masks.lost, turn=turn_layouts.viewed),
+    _view("flatten", attribute=False, shape=views.flatten, mask=as_masks.moved, turn=turn_layouts.flattened),
+    _view("unflatten", attribute=False, shape=views.unflatten, mask=as_masks.lost, turn=turn_layouts.taken_apart),
+    _view("transpose", "swapaxes", "swapdims", attribute=False, shape=views.transpose, mask=as_masks.transposed, turn=turn_layouts.swapped),
+    _view("t", attribute=False, shape=views.matrix_transpose, mask=as_masks.transposed, turn=turn_layouts.swapped_last),
+    _view("mT", "mH", "H", attribute=True, shape=views.matrix_transpose, mask=as_masks.transposed, turn=turn_layouts.swapped_last),
+    _view("T", attribute=True, shape=views.reversed_dims, mask=as_masks.transposed, turn=turn_layouts.swapped_last),
+    _view("adjoint", attribute=False, shape=views.matrix_transpose, mask=as_masks.transposed, turn=turn_layouts.swapped_last),
+    _view("permute", attribute=False, shape=views.permute, mask=as_masks.moved, turn=turn_layouts.reordered),
+    _view("movedim", "moveaxis", attribute=False, shape=views.movedim, mask=as_masks.lost, turn=turns.lost),
+    _view("squeeze", attribute=False, shape=views.squeeze, mask=as_masks.moved, turn=turns.lost),
+    _view("unsqueeze", attribute=False, shape=views.unsqueeze, mask=as_masks.unsqueezed, turn=turn_layouts.unsqueezed),
+    _view("select", attribute=False, shape=views.select, mask=as_masks.moved, turn=turn_parts.one_of),
+    _view("narrow", attribute=False, shape=views.narrow, mask=as_masks.moved, turn=turn_parts.in_part),
+    _view("expand", "broadcast_to", attribute=False, shape=views.expand, mask=as_masks.same, turn=turn_layouts.spread),
+    _view("expand_as", attribute=False, shape=views.expand_as, mask=as_masks.same, turn=turn_layouts.spread_as),
     # several of one, and one of several
-    _view("chunk", "tensor_split", attribute=False, shape=parts.chunk, mask=as_masks.moved),
-    _view("split", "split_with_sizes", attribute=False, shape=parts.split, mask=as_masks.lost),
-    _view("unbind", attribute=False, shape=parts.unbind, mask=as_masks.lost),
-    _view("repeat", "tile", attribute=False, shape=joining.repeat, mask=as_masks.repeated),
-    _view("repeat_interleave", attribute=False, shape=joining.repeat_interleave, mask=as_masks.lost),
-    _joined("cat", "concat", "concatenate", shape=joining.cat),
-    _joined("stack", shape=joining.stack),
+    _view("chunk", "tensor_split", attribute=False, shape=parts.chunk, mask=as_masks.moved, turn=turn_parts.halved),
+    _view("split", "split_with_sizes", attribute=False, shape=parts.split, mask=as_masks.lost, turn=turn_parts.cut),
+    _view("unbind", attribute=False, shape=parts.unbind, mask=as_masks.lost, turn=turn_parts.unbound),
+    _view("repeat", "tile", attribute=False, shape=joining.repeat, mask=as_masks.repeated, turn=turn_layouts.repeated),
+    _view("repeat_interleave", attribute=False, shape=joining.repeat_interleave, mask=as_masks.lost, turn=turn_layouts.interleaved),
+    _joined("cat", "concat", "concatenate", shape=joining.cat, turn=turn_layouts.joined),
+    _joined("stack", shape=joining.stack, turn=turn_layouts.stacked),
     # products
-    _product("matmul", "mm", sign=ast.MatMult, shape=products.matmul, watched=True),
-    _product("bmm", sign=None, shape=products.bmm, watched=True),
-    _product("einsum", sign=None, shape=products.einsum, watched=True),
-    _product("linear", sign=None, shape=products.of_weight, watched=False),
+    _product("matmul", "mm", sign=ast.MatMult, shape=products.matmul, turn=turns.matmul, watched=True),
+    _product("bmm", sign=None, shape=products.bmm, turn=turns.matmul, watched=True),
+    _product("einsum", sign=None, shape=products.einsum, turn=turns.einsum, watched=True),
+    _product("outer", "ger", sign=None, shape=products.outer, turn=turns.outer, watched=False),
+    _product("linear", sign=None, shape=products.of_weight, turn=turns.lost, watched=False),
     _product_and_sum("baddbmm", masked=masking.biased),
     _product_and_sum("addmm", masked=masking.ended),
     Op(
         names=("scaled_dot_product_attention",), sign=None, attribute=False, in_place=False,
         shape=products.attention, scale=scales.lost,
         mask=as_masks.lost, begins_mask=False, masked=masking.ended, single=masking.any_single,
-        device=Device.ATTENDS, watched=True,
+        turn=turns.lost, device=Device.ATTENDS, watched=True,
     ),
     # made
     _made("zeros", shape=questions.filled, mask=as_masks.made(0.0), device=Device.DEFAULT),
@@ -368,7 +393,7 @@ ROWS: tuple[Op, ...] = (
     _made("randn", shape=questions.filled, mask=as_masks.drawn, device=Device.DEFAULT),
     _made("full", shape=questions.filled, mask=as_masks.made_full, device=Device.DEFAULT),
     _made("eye", shape=questions.eye, mask=as_masks.lost, device=Device.DEFAULT),
-    _made("arange", shape=questions.arange, mask=as_masks.positions, device=Device.DEFAULT),
+    _made("arange", shape=questions.arange, mask=as_masks.positions, device=Device.DEFAULT, turn=turns.steps),
     _made("new_zeros", shape=questions.filled, mask=as_masks.made_like(0.0), device=Device.FIRST),
     _made("new_ones", shape=questions.filled, mask=as_masks.made_like(1.0), device=Device.FIRST),
     _made("new_empty", shape=questions.filled, mask=as_masks.lost, device=Device.FIRST),
