@@ -40,6 +40,7 @@ SHOWN = {
         ("MHA003", "AttentionWithWeights"),
     ],
     "needless_contiguous.py": [("MHA004", "GroupedQueryAttention"), ("MHA004", "GroupedQueryAttention")],
+    "rotary_mixed.py": [("MHA119", "RotarySelfAttention")],
     "softmax_over_wrong_dim.py": [("MHA105", "CrossAttention"), ("MHA105", "MultiHeadAttention")],
     "nine_ways_to_attend.ipynb": [
         ("MHA003", "SideBySide"),
