@@ -24,7 +24,7 @@ from mha_lint.model.interpreter.interpreter import Interpreter
 from mha_lint.model.interpreter.keeping import kept
 from mha_lint.model.layout import Answer
 from mha_lint.model.operations.devices import Meeting
-from mha_lint.model.rotary import RotationSeen
+from mha_lint.model.rotary import PhaseSeen, RotationSeen
 from mha_lint.model.scale import ScaleSeen
 from mha_lint.model.values import ClassValue, Self, State, Unknown, Value
 from mha_lint.model.worth import Worth, worth_of
@@ -62,6 +62,7 @@ class FileModel:
     weightings: dict[ast.expr, list[WeightingSeen]]  # by the softmax that made the weights
     scales: dict[ast.AST, list[ScaleSeen]]  # by the product of queries and keys
     rotations: dict[ast.expr, list[RotationSeen]]  # by the sum of their two terms
+    phases: dict[ast.expr, list[PhaseSeen]]  # by the call that takes cosines or sines
     meetings: dict[ast.expr, list[Meeting]]  # calls that made tensors on another device than the module's
     attended: set[ast.expr]
     scored: set[str]  # "Class.method" (or "function") that computes attention, itself or in a function that it calls
@@ -119,6 +120,7 @@ def analyse(module: Module, *, names: ModuleNames | None = None, every: bool = F
         weightings=of_this_module(seen.weightings, abroad),
         scales=of_this_module(seen.scales, abroad),
         rotations=of_this_module(seen.rotations, abroad),
+        phases=of_this_module(seen.phases, abroad),
         meetings=of_this_module(seen.meetings, abroad),
         attended=seen.attended - abroad,
         scored=seen.scored,

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from mha_lint.model import einops_api, masking, operations
 from mha_lint.model.operations.devices import met
 from mha_lint.model.records import replace
+from mha_lint.model.rotary import Table, as_buffer
 from mha_lint.model.run import Call, Run
 from mha_lint.model.scale import Scale
 from mha_lint.model.sizes import Size, constant
@@ -57,6 +58,8 @@ def build(name: str, node: ast.Call, args: tuple[Value, ...], keywords: Mapping[
         tensor = as_tensor(args[0]) if args else None
         if tensor is not None and keywords.get("requires_grad") != Const(False):
             tensor = replace(tensor, mask=None)  # its numbers are learnt
+        if tensor is not None and isinstance(tensor.rotary, Table):
+            tensor = replace(tensor, rotary=as_buffer(tensor.rotary))
         return (
             Tensor(roles=frozenset({"parameter"})) if tensor is None else replace(tensor.having("parameter"), homes=())
         )

@@ -6,6 +6,8 @@ import ast
 from dataclasses import dataclass
 from enum import Enum, IntEnum, auto
 
+from mha_lint.model.keys import Key
+from mha_lint.model.records import replace
 from mha_lint.model.sizes import Size
 
 
@@ -26,13 +28,43 @@ class Stage(IntEnum):
     TURNS = auto()  # cosines or sines of angles, or what was multiplied by them
 
 
+class Precision(Enum):
+    """What the code says of the type in which a factor of angles is held."""
+
+    UNTOLD = auto()  # whole numbers, or those of the default type
+    SINGLE = auto()  # float32, or more
+    ACTIVATIONS = auto()  # cast to the type of the activations, or to half precision
+    BUFFER = auto()  # that of a buffer, which is cast with its module
+
+
+@dataclass(frozen=True)
+class Held:
+    """How precisely a factor of angles is held. ``by`` is the expression that says so, ``like`` what it names."""
+
+    precision: Precision = Precision.UNTOLD
+    by: ast.expr | None = None
+    like: Key | None = None
+
+
+UNTOLD = Held()
+
+
+@dataclass(frozen=True)
+class Phase:
+    """Angles that are computed in the precision of a factor: in the expression ``node``, from ``factors``."""
+
+    node: ast.expr
+    factors: tuple[Held, ...]
+
+
 @dataclass(frozen=True)
 class Table:
     """Numbers that are told by frequencies, all of which differ.
 
     ``dim`` is the dimension, from the end, along which they differ, and ``rank`` the number of dimensions, where it is
     known. ``by`` is the expression that laid the numbers out, if each stands twice. ``pair`` is the dimension, from
-    the end, along which each stands twice, as long as it is one of its own.
+    the end, along which each stands twice, as long as it is one of its own. Of steps and frequencies, ``held`` tells
+    the precision; of angles, ``phase`` tells where they were computed, if that was in half precision, or may be.
     """
 
     stage: Stage
@@ -41,6 +73,15 @@ class Table:
     laid: Laid = Laid.ONCE
     by: ast.expr | None = None
     pair: int | None = None
+    held: Held = UNTOLD
+    phase: Phase | None = None
+
+
+def as_buffer(table: Table) -> Table:
+    """The table as a buffer, which is cast when its module is."""
+    if table.stage > Stage.FREQUENCIES or table.held.precision is Precision.ACTIVATIONS:
+        return table
+    return replace(table, held=Held(Precision.BUFFER))
 
 
 @dataclass(frozen=True)
@@ -106,3 +147,13 @@ class RotationSeen:
     def mixed(self) -> bool:
         """The angles are laid out in one way, and the pairs are taken in the other."""
         return self.sines.laid is not self.turned.by
+
+
+@dataclass(frozen=True, slots=True)
+class PhaseSeen:
+    """Cosines or sines, taken at ``node``, of angles that are computed in half precision, or may be."""
+
+    node: ast.expr
+    phase: Phase
+    symbol: str
+    caller: ast.expr | None

@@ -15,7 +15,7 @@ from mha_lint.model.conditions import Condition
 from mha_lint.model.keys import Key, dimension, left_over
 from mha_lint.model.layout import Answer, Shape
 from mha_lint.model.records import replace
-from mha_lint.model.rotary import Table, Term
+from mha_lint.model.rotary import Phase, Table, Term
 from mha_lint.model.scale import Scale
 from mha_lint.model.sizes import Size, symbol
 from mha_lint.model.values import Function, Normalised, State, Tensor, Value, arguments, as_int, as_tensor
@@ -131,6 +131,8 @@ class Run(Protocol):
     def saw_scale(self, node: ast.expr, scale: Scale, state: State) -> None: ...
 
     def saw_rotation(self, node: ast.expr, term: Term, cosines: Table | None) -> None: ...
+
+    def saw_phase(self, node: ast.expr, phase: Phase) -> None: ...
 
     def saw_value(self, node: ast.AST, name: str, value: Value, state: State) -> None: ...
 

@@ -13,7 +13,7 @@ from mha_lint.model.marks import Mask, Masking
 from mha_lint.model.operations import OPERATIONS, as_masks
 from mha_lint.model.operations.devices import met
 from mha_lint.model.records import replace
-from mha_lint.model.rotary import Table
+from mha_lint.model.rotary import Table, as_buffer
 from mha_lint.model.run import Call, Run, normal
 from mha_lint.model.values import (
     NONE,
@@ -181,7 +181,8 @@ def register_buffer(call: Call) -> None:
             call.state.attributes[name] = replace(tensor, homes=())
         case (Const(str(name)), Tensor(rotary=Table() as table), *_):
             key = of_self(name)
-            call.state.attributes[name] = Tensor(key=key, inputs=frozenset({key}), rotary=table)
+            held = as_buffer(table)
+            call.state.attributes[name] = Tensor(key=key, inputs=frozenset({key}), rotary=held)
 
 
 def is_like_torch(call: Call) -> bool:

@@ -14,7 +14,7 @@ from mha_lint.model.keys import Key
 from mha_lint.model.layout import Answer, Shape
 from mha_lint.model.operations.devices import Meeting
 from mha_lint.model.records import replace
-from mha_lint.model.rotary import RotationSeen, Table, Term
+from mha_lint.model.rotary import Phase, PhaseSeen, RotationSeen, Table, Term
 from mha_lint.model.run import Call, normal
 from mha_lint.model.scale import Scale, ScaleSeen
 from mha_lint.model.values import Int, Normalised, State, Tensor, Unknown, Value, tensors
@@ -40,6 +40,7 @@ class Observer:
         self.weightings: dict[ast.expr, list[WeightingSeen]] = {}
         self.scales: dict[ast.AST, list[ScaleSeen]] = {}
         self.rotations: dict[ast.expr, list[RotationSeen]] = {}
+        self.phases: dict[ast.expr, list[PhaseSeen]] = {}
         self.meetings: dict[ast.expr, list[Meeting]] = {}  # by the calls that made tensors elsewhere
         self.attended: set[ast.expr] = set()  # unbind calls two of whose parts are multiplied
         self.scored: set[str] = set()  # "Class.method" in which, or in a function called there, attention is computed
@@ -155,6 +156,13 @@ class Observer:
         """A vector is rotated by a table: its term with the cosines is added to that with the sines."""
         found = self._found(self.rotations, node)
         seen = RotationSeen(node, term.turned, term.table, cosines, self._stack.method, self._stack.call_in_method)
+        if seen not in found and len(found) < MOST_SEEN:
+            found.append(seen)
+
+    def saw_phase(self, node: ast.expr, phase: Phase) -> None:
+        """Cosines or sines are taken of angles that are computed in half precision, or may be."""
+        found = self._found(self.phases, node)
+        seen = PhaseSeen(node, phase, self._stack.method, self._stack.call_in_method)
         if seen not in found and len(found) < MOST_SEEN:
             found.append(seen)
 

@@ -87,13 +87,20 @@ def _same(*names: str, attribute: bool, device: Device) -> Op:
     )  # fmt: skip
 
 
-def _copied(*names: str, scale: ScaleRule, mask: MaskRule, single: SingleRule, device: Device) -> Op:
+def _copied(
+    *names: str,
+    scale: ScaleRule,
+    mask: MaskRule,
+    single: SingleRule,
+    device: Device,
+    turn: TurnRule = turns.kept,
+) -> Op:
     """A copy, which may be of another type or on another device. A copy of another type may begin a mask."""
     return Op(
         names=names, sign=None, attribute=False, in_place=False,
         shape=pointwise.clone, scale=scale,
         mask=mask, begins_mask=mask is not as_masks.same, masked=masking.kept, single=single,
-        turn=turns.kept, device=device, watched=False,
+        turn=turn, device=device, watched=False,
     )  # fmt: skip
 
 
@@ -329,13 +336,13 @@ ROWS: tuple[Op, ...] = (
     _copied("clone", scale=scales.kept, mask=as_masks.same, single=masking.any_single, device=Device.FIRST),
     _copied("cuda", scale=scales.kept, mask=as_masks.same, single=masking.any_single, device=Device.MOVES),
     _copied("cpu", scale=scales.kept, mask=as_masks.same, single=masking.any_single, device=Device.MOVES),
-    _copied("to", scale=scales.cast, mask=as_masks.as_told, single=masking.told_single, device=Device.CASTS),
-    _copied("type", scale=scales.cast, mask=as_masks.as_told, single=masking.told_single, device=Device.FIRST),
-    _copied("type_as", scale=scales.kept, mask=as_masks.as_another, single=masking.no_single, device=Device.MOVES),
-    _copied("float", scale=scales.cast, mask=as_masks.as_number, single=masking.is_single, device=Device.FIRST),
-    _copied("double", scale=scales.cast, mask=as_masks.as_number, single=masking.any_single, device=Device.FIRST),
-    _copied("half", scale=scales.kept, mask=as_masks.as_number, single=masking.no_single, device=Device.FIRST),
-    _copied("bfloat16", scale=scales.kept, mask=as_masks.as_number, single=masking.no_single, device=Device.FIRST),
+    _copied("to", scale=scales.cast, mask=as_masks.as_told, single=masking.told_single, device=Device.CASTS, turn=turns.cast),
+    _copied("type", scale=scales.cast, mask=as_masks.as_told, single=masking.told_single, device=Device.FIRST, turn=turns.cast),
+    _copied("type_as", scale=scales.kept, mask=as_masks.as_another, single=masking.no_single, device=Device.MOVES, turn=turns.cast),
+    _copied("float", scale=scales.cast, mask=as_masks.as_number, single=masking.is_single, device=Device.FIRST, turn=turns.in_single),
+    _copied("double", scale=scales.cast, mask=as_masks.as_number, single=masking.any_single, device=Device.FIRST, turn=turns.in_single),
+    _copied("half", scale=scales.kept, mask=as_masks.as_number, single=masking.no_single, device=Device.FIRST, turn=turns.in_half),
+    _copied("bfloat16", scale=scales.kept, mask=as_masks.as_number, single=masking.no_single, device=Device.FIRST, turn=turns.in_half),
     _copied("int", scale=scales.kept, mask=as_masks.as_number, single=masking.any_single, device=Device.FIRST),
     _copied("long", scale=scales.kept, mask=as_masks.as_number, single=masking.any_single, device=Device.FIRST),
     _copied("bool", scale=scales.kept, mask=as_masks.as_boolean, single=masking.any_single, device=Device.FIRST),

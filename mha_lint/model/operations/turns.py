@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from mha_lint.model.operations import equations
+from collections.abc import Callable
+
+from mha_lint.model.operations import equations, precisions
 from mha_lint.model.records import replace
-from mha_lint.model.rotary import Laid, Part, Rotary, Stage, Table, Term, Turned
+from mha_lint.model.rotary import UNTOLD, Held, Laid, Part, Precision, Rotary, Stage, Table, Term, Turned
 from mha_lint.model.run import Call
 from mha_lint.model.values import Const, Int, Number, Tensor, Unknown, Value
 
@@ -67,7 +69,31 @@ def from_the_end(dim: int | None, rank: int | None) -> int | None:
 
 def steps(call: Call, result: Value) -> Value:
     """``torch.arange(0, d, 2)``."""
-    return marked(call, result, Table(Stage.STEPS, rank=1))
+    kind = call.keywords.get("dtype")
+    held = UNTOLD if kind is None else precisions.told(call, kind, UNTOLD)
+    return marked(call, result, Table(Stage.STEPS, rank=1, held=held))
+
+
+def cast(call: Call, result: Value) -> Value:
+    """``x.to(y.dtype)``, ``x.type_as(y)``: the same numbers, held in another precision."""
+    return _held(call, result, lambda before: precisions.cast(call, before))
+
+
+def in_single(call: Call, result: Value) -> Value:
+    """``x.float()``."""
+    return _held(call, result, lambda _: Held(Precision.SINGLE, call.node))
+
+
+def in_half(call: Call, result: Value) -> Value:
+    """``x.half()``."""
+    return _held(call, result, lambda _: Held(Precision.ACTIVATIONS, call.node))
+
+
+def _held(call: Call, result: Value, change: Callable[[Held], Held]) -> Value:
+    table = table_of(first_of(call))
+    if table is None or table.stage > Stage.FREQUENCIES:
+        return kept(call, result)
+    return marked(call, result, replace(table, held=change(table.held)))
 
 
 def exponential(call: Call, result: Value) -> Value:
@@ -95,6 +121,8 @@ def power(call: Call, result: Value) -> Value:
 def trigonometric(call: Call, result: Value) -> Value:
     table = table_of(first_of(call))
     told = table is not None and table.stage in (Stage.FREQUENCIES, Stage.ANGLES)
+    if told and table is not None and table.phase is not None:
+        call.interpreter.saw_phase(call.node, table.phase)
     return marked(call, result, replace(table, stage=Stage.TURNS) if told and table is not None else None)
 
 
@@ -110,7 +138,7 @@ def times(call: Call, result: Value) -> Value:
         if isinstance(mark, (Turned, Term)) and beside is None:
             alone = isinstance(mark, Term) or isinstance(other, _NUMBERS)
             return marked(call, result, mark if alone else None)
-    return marked(call, result, _product(left, right))
+    return marked(call, result, _product(call, left, right))
 
 
 def _term(turned: Turned, table: Table) -> Term | None:
@@ -118,7 +146,7 @@ def _term(turned: Turned, table: Table) -> Term | None:
     return Term(turned, table) if told else None
 
 
-def _product(left: Value, right: Value) -> Table | None:
+def _product(call: Call, left: Value, right: Value) -> Table | None:
     """A table that comes of two factors, one of which at least is a table."""
     first, second = table_of(left), table_of(right)
     if first is not None and second is not None:
@@ -133,8 +161,16 @@ def _product(left: Value, right: Value) -> Table | None:
         return None
     if isinstance(other, _NUMBERS):
         return table
-    stage = Stage.ANGLES if table.stage is Stage.FREQUENCIES else table.stage
-    return replace(table, stage=stage, rank=_broadcast(table, other))
+    rank = _broadcast(table, other)
+    if table.stage is Stage.FREQUENCIES:
+        return replace(angles(call, table, other), rank=rank)
+    return replace(table, rank=rank)
+
+
+def angles(call: Call, frequencies: Table, positions: Value | None) -> Table:
+    """The product of frequencies and positions."""
+    phase = precisions.phase(call, frequencies, positions)
+    return replace(frequencies, stage=Stage.ANGLES, held=UNTOLD, phase=phase)
 
 
 def _broadcast(table: Table, other: Value) -> int | None:
@@ -204,7 +240,7 @@ def outer(call: Call, result: Value) -> Value:
     for factor, other, dim in ((right, left, -1), (left, right, -2)):
         table, beside = table_of(factor), table_of(other)
         if table is not None and table.stage is Stage.FREQUENCIES and (beside is None or beside.stage < table.stage):
-            return marked(call, result, replace(table, stage=Stage.ANGLES, dim=dim, rank=2))
+            return marked(call, result, replace(angles(call, table, other), dim=dim, rank=2))
     return lost(call, result)
 
 
@@ -225,7 +261,8 @@ def einsum(call: Call, result: Value) -> Value:
     if not letter or letter not in output:
         return lost(call, result)
     dim = output.index(letter) - len(output)
-    return marked(call, result, replace(table, stage=Stage.ANGLES, dim=dim, rank=len(output)))
+    positions = next(value for value in operands if table_of(value) is not table)
+    return marked(call, result, replace(angles(call, table, positions), dim=dim, rank=len(output)))
 
 
 def matmul(call: Call, result: Value) -> Value:
@@ -236,5 +273,5 @@ def matmul(call: Call, result: Value) -> Value:
         if table is None or table.stage is not Stage.FREQUENCIES or table.dim != dim or (table.rank or 2) < 2:
             continue
         rank = None if other is None else _broadcast(table, other)
-        return marked(call, result, replace(table, stage=Stage.ANGLES, rank=rank))
+        return marked(call, result, replace(angles(call, table, other), rank=rank))
     return lost(call, result)
