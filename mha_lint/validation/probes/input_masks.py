@@ -49,3 +49,15 @@ def _levels(value: torch.Tensor) -> tuple[float, float] | None:
     if bool((zeros | blocked).all()):
         return (float(value.min()) if bool(blocked.any()) else _HIDDEN), 0.0
     return (0.0, 1.0) if bool((zeros | (value == 1)).all()) else None
+
+
+def readings(value: torch.Tensor) -> list[tuple[float, float]]:
+    """Return, in each reading of such a mask, what it has for a key that is visible and for one that is hidden."""
+    either = [(1.0, 0.0), (0.0, 1.0)]
+    if not value.is_floating_point():
+        return either
+    blocked = value[value < _BLOCKED]
+    hidden = float(blocked.min()) if blocked.numel() else _HIDDEN
+    if bool((value == 1).any()) and bool(((value == 0) | (value == 1)).all()):
+        return either
+    return [(0.0, hidden), *either]
