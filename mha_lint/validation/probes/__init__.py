@@ -19,6 +19,7 @@ from mha_lint.validation.probes import (
     half,
     masked_key,
     permutation,
+    relative_positions,
     score_variance,
     tokens_meet,
 )
@@ -40,6 +41,7 @@ _PROBES: Mapping[str, Probe] = {
         batch,
         tokens_meet,
         masked_key,
+        relative_positions,
         half,
     )
 }
