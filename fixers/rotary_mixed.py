@@ -52,10 +52,21 @@ def _laid_out(node: ast.expr, wanted: Laid, torch: str, places: Exact) -> str | 
         return None
     if wanted is Laid.HALVES:
         text = places.source(angles)
-        return f"{torch}.cat(({text}, {text}), dim=-1)"
+        is_short = isinstance(angles, (ast.Name, ast.Attribute))
+        both = f"({text}, {text})" if is_short or _takes_turns(angles) else f"({text},) * 2"
+        return f"{torch}.cat({both}, dim=-1)"
     chained = isinstance(angles, (ast.Name, ast.Attribute, ast.Call, ast.Subscript))
     text = places.source(angles) if chained else f"({places.source(angles)})"
     return f"{text}.repeat_interleave(2, dim=-1)"
+
+
+def _takes_turns(angles: ast.expr) -> bool:
+    """The expression is as short as ``angles.cos()``."""
+    match angles:
+        case ast.Call(func=ast.Attribute(value=ast.Name()), args=[], keywords=[]):
+            return True
+        case _:
+            return False
 
 
 def _angles(node: ast.expr) -> ast.expr | None:

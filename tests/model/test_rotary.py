@@ -61,6 +61,8 @@ ANGLES = [
 HALVES = [
     "a = torch.cat((a, a), dim=-1)",
     "a = torch.cat([a, a], 1)",
+    "a = torch.cat((a,) * 2, -1)",
+    "a = torch.cat(tensors=(a, a), dim=-1)",
     "a = a.repeat(1, 2)",
     "a = repeat(a, '... n -> ... (r n)', r=2)",
     "a = torch.stack((a, a), dim=-2).flatten(-2)",

@@ -10,6 +10,7 @@ from mha_lint.model.records import replace
 from mha_lint.model.rotary import Laid, Part, Rotary, Split, Stacked, Stage, Table, Turned
 from mha_lint.model.run import Call
 from mha_lint.model.values import Leading, Repeated, Sequence, ShapeOf, Tensor, Value, as_int, as_size
+from mha_lint.syntax.nodes import argument
 
 
 def _items(call: Call) -> list[Value]:
@@ -20,10 +21,13 @@ def _items(call: Call) -> list[Value]:
 def _are_one(call: Call) -> bool:
     """Two tensors that are joined are one: the code writes the same twice."""
     node = call.node
-    if not isinstance(node, ast.Call) or not node.args or not isinstance(node.args[0], (ast.Tuple, ast.List)):
-        return False
-    written = {call.interpreter.text(each) for each in node.args[0].elts}
-    return len(node.args[0].elts) == 2 and len(written) == 1
+    match argument(node, 0, "tensors") if isinstance(node, ast.Call) else None:
+        case ast.Tuple(elts=[first, second]) | ast.List(elts=[first, second]):
+            return call.interpreter.text(first) == call.interpreter.text(second)
+        case ast.BinOp(left=ast.Tuple(elts=[_]) | ast.List(elts=[_]), op=ast.Mult()):
+            return True  # ``(f,) * 2``
+        case _:
+            return False
 
 
 def joined(call: Call, result: Value) -> Value:

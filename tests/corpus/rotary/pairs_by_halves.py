@@ -75,4 +75,4 @@ class Handed(Attention):
     def rotate(self, x, t):
         cos, sin = self.table(t)
         one, two = x.unflatten(-1, (2, -1)).unbind(-2)
-        return torch.addcmul(x * cos, torch.stack((-two, one), -2).flatten(-2), sin)  # expect: MHA119
+        return torch.stack((-two, one), -2).flatten(-2) * sin + x * cos  # expect: MHA119
