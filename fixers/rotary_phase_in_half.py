@@ -6,6 +6,7 @@ import ast
 from typing import TYPE_CHECKING
 
 from mha_lint.findings import Edit, Fix
+from mha_lint.model.operations import copies
 from mha_lint.model.rotary import Precision
 from mha_lint.syntax.nodes import dotted
 from mha_lint.syntax.places import NameOf
@@ -14,7 +15,6 @@ if TYPE_CHECKING:
     from mha_lint.fixers import Context
     from mha_lint.rules.base import Hit
     from mha_lint.rules.rotary_phase_in_half import Rounded
-    from mha_lint.syntax.exact import Exact
 
 _BUFFER = (
     "no `.float()` brings back what the cast of a buffer has rounded: compute the frequencies in `forward`, or keep "
@@ -47,13 +47,17 @@ def fix(hit: Hit[Rounded], context: Context) -> Fix | str:
         if len(types) != 1:
             return "the factors are cast to types of several names"
         (kind,) = types
-        edits += [_cast_afterwards(node, kind, context) for node in rounded.taken if isinstance(node, ast.Call)]
+        calls = (node for node in rounded.taken if isinstance(node, ast.Call))
+        edits += [_cast_afterwards(node, kind, context) for node in calls if not _is_cast(node, context)]
     return Fix("safe", "equivalent", "Compute the angles in float32, and cast their cosines and sines", tuple(edits))
 
 
 def _is_lowered(rounded: Rounded) -> bool:
     """The product has the type of the activations: no factor of it is float32."""
-    return all(held.precision is Precision.ACTIVATIONS for held in rounded.phase.factors[:1])
+    frequencies, *positions = rounded.phase.factors
+    return frequencies.precision is Precision.ACTIVATIONS and all(
+        held.precision is not Precision.SINGLE for held in positions
+    )
 
 
 def _kept_single(node: ast.expr, torch: str, context: Context) -> tuple[Edit, str] | None:
@@ -82,6 +86,12 @@ def _kept_single(node: ast.expr, torch: str, context: Context) -> tuple[Edit, st
 def _wider(kind: str, torch: str) -> str:
     """The type in which the angles are computed: float32, or float64 where the activations are that."""
     return f"{torch}.promote_types({kind}, {torch}.float32)"
+
+
+def _is_cast(node: ast.Call, context: Context) -> bool:
+    """The code casts the cosines or sines itself."""
+    around = context.places.parent(node)
+    return isinstance(around, ast.Attribute) and copies(around.attr)
 
 
 def _cast_afterwards(node: ast.Call, kind: str, context: Context) -> Edit:

@@ -19,8 +19,8 @@ class WrongScoreScale(Rule):
 
     Flags scores of queries and keys of width d, on their way into a softmax, that are scaled by the root of the
     model's width or of the number of heads, multiplied by the root of d, or of the model's width, where they should
-    be divided, divided by the root of d at two places or more, or not scaled at all, although both come straight from linear
-    layers of several heads, or from those of a head whose width is named so.
+    be divided, divided by the root of d at two places or more, or not scaled at all, although both come straight from
+    linear layers of several heads, or from those of a head whose width is named so.
 
     A scale that is handed to fused attention (`scale=`, `softmax_scale=`) counts, and so does the one that
     `scaled_dot_product_attention` applies by itself. Scores that are added, or laid side by side, are judged apart.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from mha_lint.model.keys import Key
 from mha_lint.model.rotary import UNTOLD, Held, Phase, Precision, Table
 from mha_lint.model.run import Call
-from mha_lint.model.values import Method, Qualified, Tensor, Unknown, Value, tensors
+from mha_lint.model.values import Method, Qualified, Tensor, Unknown, Value, as_tensor
 
 _SINGLE = frozenset({"torch.float32", "torch.float", "torch.float64", "torch.double", "builtins.float"})
 _HALF = frozenset({"torch.float16", "torch.half", "torch.bfloat16"})
@@ -58,10 +58,11 @@ def phase(call: Call, frequencies: Table, positions: Value | None) -> Phase | No
     factors = (frequencies.held,) if other is None else (frequencies.held, other)
     lowered = [held for held in factors if held.precision is Precision.ACTIVATIONS]
     if lowered:
-        given = {each.key for value in (positions,) if value is not None for each in tensors(value)}
-        given |= {positions.key} if isinstance(positions, Unknown) else set()
-        of_positions = any(held.like is not None and held.like in given for held in lowered)
-        return None if of_positions else Phase(call.node, factors)
+        given = None if positions is None else as_tensor(positions)
+        of_positions = given is not None and any(
+            held.like in (given.key, *given.inputs) for held in lowered if held.like
+        )
+        return None if of_positions else Phase(call.node, factors)  # in the type of the positions they may be anything
     may_be = frequencies.held.precision is Precision.BUFFER and other is not None
     if may_be and other is not None and other.precision is not Precision.SINGLE:
         return Phase(call.node, factors)

@@ -336,13 +336,34 @@ ROWS: tuple[Op, ...] = (
     _copied("clone", scale=scales.kept, mask=as_masks.same, single=masking.any_single, device=Device.FIRST),
     _copied("cuda", scale=scales.kept, mask=as_masks.same, single=masking.any_single, device=Device.MOVES),
     _copied("cpu", scale=scales.kept, mask=as_masks.same, single=masking.any_single, device=Device.MOVES),
-    _copied("to", scale=scales.cast, mask=as_masks.as_told, single=masking.told_single, device=Device.CASTS, turn=turns.cast),
-    _copied("type", scale=scales.cast, mask=as_masks.as_told, single=masking.told_single, device=Device.FIRST, turn=turns.cast),
-    _copied("type_as", scale=scales.kept, mask=as_masks.as_another, single=masking.no_single, device=Device.MOVES, turn=turns.cast),
-    _copied("float", scale=scales.cast, mask=as_masks.as_number, single=masking.is_single, device=Device.FIRST, turn=turns.in_single),
-    _copied("double", scale=scales.cast, mask=as_masks.as_number, single=masking.any_single, device=Device.FIRST, turn=turns.in_single),
-    _copied("half", scale=scales.kept, mask=as_masks.as_number, single=masking.no_single, device=Device.FIRST, turn=turns.in_half),
-    _copied("bfloat16", scale=scales.kept, mask=as_masks.as_number, single=masking.no_single, device=Device.FIRST, turn=turns.in_half),
+    _copied(
+        "to", scale=scales.cast, mask=as_masks.as_told, single=masking.told_single, device=Device.CASTS,
+        turn=turns.cast,
+    ),
+    _copied(
+        "type", scale=scales.cast, mask=as_masks.as_told, single=masking.told_single, device=Device.FIRST,
+        turn=turns.cast,
+    ),
+    _copied(
+        "type_as", scale=scales.kept, mask=as_masks.as_another, single=masking.no_single, device=Device.MOVES,
+        turn=turns.cast,
+    ),
+    _copied(
+        "float", scale=scales.cast, mask=as_masks.as_number, single=masking.is_single, device=Device.FIRST,
+        turn=turns.in_single,
+    ),
+    _copied(
+        "double", scale=scales.cast, mask=as_masks.as_number, single=masking.any_single, device=Device.FIRST,
+        turn=turns.in_single,
+    ),
+    _copied(
+        "half", scale=scales.kept, mask=as_masks.as_number, single=masking.no_single, device=Device.FIRST,
+        turn=turns.in_half,
+    ),
+    _copied(
+        "bfloat16", scale=scales.kept, mask=as_masks.as_number, single=masking.no_single, device=Device.FIRST,
+        turn=turns.in_half,
+    ),
     _copied("int", scale=scales.kept, mask=as_masks.as_number, single=masking.any_single, device=Device.FIRST),
     _copied("long", scale=scales.kept, mask=as_masks.as_number, single=masking.any_single, device=Device.FIRST),
     _copied("bool", scale=scales.kept, mask=as_masks.as_boolean, single=masking.any_single, device=Device.FIRST),
@@ -357,11 +378,20 @@ ROWS: tuple[Op, ...] = (
     _view("view_as", "reshape_as", attribute=False, shape=views.view_as, mask=as_masks.lost, turn=turn_layouts.viewed),
     _view("flatten", attribute=False, shape=views.flatten, mask=as_masks.moved, turn=turn_layouts.flattened),
     _view("unflatten", attribute=False, shape=views.unflatten, mask=as_masks.lost, turn=turn_layouts.taken_apart),
-    _view("transpose", "swapaxes", "swapdims", attribute=False, shape=views.transpose, mask=as_masks.transposed, turn=turn_layouts.swapped),
+    _view(
+        "transpose", "swapaxes", "swapdims", attribute=False, shape=views.transpose, mask=as_masks.transposed,
+        turn=turn_layouts.swapped,
+    ),
     _view("t", attribute=False, shape=views.matrix_transpose, mask=as_masks.transposed, turn=turn_layouts.swapped_last),
-    _view("mT", "mH", "H", attribute=True, shape=views.matrix_transpose, mask=as_masks.transposed, turn=turn_layouts.swapped_last),
+    _view(
+        "mT", "mH", "H", attribute=True, shape=views.matrix_transpose, mask=as_masks.transposed,
+        turn=turn_layouts.swapped_last,
+    ),
     _view("T", attribute=True, shape=views.reversed_dims, mask=as_masks.transposed, turn=turn_layouts.swapped_last),
-    _view("adjoint", attribute=False, shape=views.matrix_transpose, mask=as_masks.transposed, turn=turn_layouts.swapped_last),
+    _view(
+        "adjoint", attribute=False, shape=views.matrix_transpose, mask=as_masks.transposed,
+        turn=turn_layouts.swapped_last,
+    ),
     _view("permute", attribute=False, shape=views.permute, mask=as_masks.moved, turn=turn_layouts.reordered),
     _view("movedim", "moveaxis", attribute=False, shape=views.movedim, mask=as_masks.lost, turn=turns.lost),
     _view("squeeze", attribute=False, shape=views.squeeze, mask=as_masks.moved, turn=turns.lost),
@@ -375,7 +405,10 @@ ROWS: tuple[Op, ...] = (
     _view("split", "split_with_sizes", attribute=False, shape=parts.split, mask=as_masks.lost, turn=turn_parts.cut),
     _view("unbind", attribute=False, shape=parts.unbind, mask=as_masks.lost, turn=turn_parts.unbound),
     _view("repeat", "tile", attribute=False, shape=joining.repeat, mask=as_masks.repeated, turn=turn_layouts.repeated),
-    _view("repeat_interleave", attribute=False, shape=joining.repeat_interleave, mask=as_masks.lost, turn=turn_layouts.interleaved),
+    _view(
+        "repeat_interleave", attribute=False, shape=joining.repeat_interleave, mask=as_masks.lost,
+        turn=turn_layouts.interleaved,
+    ),
     _joined("cat", "concat", "concatenate", shape=joining.cat, turn=turn_layouts.joined),
     _joined("stack", shape=joining.stack, turn=turn_layouts.stacked),
     # products

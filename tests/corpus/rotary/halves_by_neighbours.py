@@ -16,7 +16,7 @@ class Attention(nn.Module):
         self.register_buffer("inv_freq", 1.0 / 10000.0 ** (torch.arange(0, self.d, 2).float() / self.d))
 
     def forward(self, x):
-        b, t, c = x.shape
+        b, t, _ = x.shape
         q, k, v = self.qkv(x).view(b, t, self.heads, 3 * self.d).transpose(1, 2).chunk(3, dim=-1)
         freqs = torch.outer(torch.arange(t, device=x.device).float(), self.inv_freq)
         y = F.scaled_dot_product_attention(self.rotate(q, freqs), self.rotate(k, freqs), v)

@@ -9,11 +9,6 @@ import torch.nn.functional as F
 from torch import nn
 
 
-def rotate_half(x):
-    x1, x2 = x.chunk(2, dim=-1)
-    return torch.cat((-x2, x1), dim=-1)  # expect: MHA119
-
-
 class Attention(nn.Module):
     def __init__(self, width, heads):
         super().__init__()
@@ -21,7 +16,7 @@ class Attention(nn.Module):
         self.qkv, self.out = nn.Linear(width, 3 * width), nn.Linear(width, width)
 
     def forward(self, x):
-        b, t, c = x.shape
+        b, t, _ = x.shape
         q, k, v = self.qkv(x).view(b, t, self.heads, 3 * self.d).transpose(1, 2).chunk(3, dim=-1)
         y = F.scaled_dot_product_attention(self.rotate(q, t), self.rotate(k, t), v)
         return self.out(y.transpose(1, 2).flatten(2))
@@ -36,7 +31,11 @@ class Buffers(Attention):
         self.register_buffer("sin", angles.sin(), persistent=False)
 
     def rotate(self, x, t):
-        return x * self.cos[:t] + rotate_half(x) * self.sin[:t]
+        return x * self.cos[:t] + self.turned(x) * self.sin[:t]
+
+    def turned(self, x):
+        x1, x2 = x.chunk(2, dim=-1)
+        return torch.cat((-x2, x1), dim=-1)  # expect: MHA119
 
 
 class Late(Attention):
@@ -56,21 +55,17 @@ class Late(Attention):
         return y
 
 
-class Table(nn.Module):
-    def __init__(self, d):
-        super().__init__()
-        self.rates = nn.Buffer(torch.exp(torch.arange(0, d, 2).float() * (-math.log(10000.0) / d)))
-
-    def forward(self, t):
-        angles = torch.arange(t, device=self.rates.device)[:, None] * self.rates
-        angles = torch.stack((angles, angles), dim=-1).flatten(-2)
-        return angles.cos(), angles.sin()
-
-
 class Handed(Attention):
+    """One method makes the table, another rotates."""
+
     def __init__(self, width, heads):
         super().__init__(width, heads)
-        self.table = Table(self.d)
+        self.rates = nn.Buffer(torch.exp(torch.arange(0, self.d, 2).float() * (-math.log(10000.0) / self.d)))
+
+    def table(self, t):
+        angles = torch.arange(t, device=self.rates.device).float()[:, None] * self.rates
+        angles = torch.stack((angles, angles), dim=-1).flatten(-2)
+        return angles.cos(), angles.sin()
 
     def rotate(self, x, t):
         cos, sin = self.table(t)
