@@ -91,9 +91,11 @@ class RotaryPhaseInHalf(Rule):
     applicability = "safe"
     relation = "equivalent"
     invalid: ClassVar = (
-        "import torch\n\n\ndef table(x, d):\n    inv_freq = 10000 ** (-torch.arange(0, d, 2, device=x.device) / d)\n"
-        "    angles = torch.outer(torch.arange(x.shape[1], device=x.device), inv_freq.to(x.dtype))\n"
-        "    return angles.cos(), angles.sin()\n",
+        "import torch\n\n\ndef rotate(x):\n    t, d = x.shape[-2:]\n"
+        "    inv_freq = 10000 ** (-torch.arange(0, d, 2, device=x.device) / d)\n"
+        "    angles = torch.outer(torch.arange(t, device=x.device), inv_freq.to(x.dtype))\n"
+        "    x1, x2 = x.chunk(2, dim=-1)\n    cos, sin = angles.cos(), angles.sin()\n"
+        "    return torch.cat((x1 * cos - x2 * sin, x2 * cos + x1 * sin), dim=-1)\n",
     )
     valid: ClassVar = (invalid[0].replace("inv_freq.to(x.dtype)", "inv_freq.float()"),)
 
