@@ -96,4 +96,4 @@ def _is_cast(node: ast.Call, context: Context) -> bool:
 
 def _cast_afterwards(node: ast.Call, kind: str, context: Context) -> Edit:
     end = context.places.end(node)
-    return context.places.insert(end, f".to({kind})")
+    return Edit(end, end, f".to({kind})")

@@ -70,7 +70,9 @@ def _merged(left: Groups, right: Groups, pair: int) -> Laid | None:
     if len(left) < 2 or not right or len(left[-1]) != 1 or len(left[-2]) != 1:
         return None
     (two,), (other,) = left[pair], left[-3 - pair]
-    return {(other, two): Laid.NEIGHBOURS, (two, other): Laid.HALVES}.get(tuple(right[-1]))
+    if right[-1] == [other, two]:
+        return Laid.NEIGHBOURS
+    return Laid.HALVES if right[-1] == [two, other] else None
 
 
 def _moved(table: Table, left: Groups, right: Groups, rank: int | None) -> Table | None:

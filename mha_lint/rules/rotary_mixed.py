@@ -102,8 +102,8 @@ class RotaryMixed(Rule):
 
     def check(self, model: FileModel, places: Places) -> Iterator[Hit[tuple[RotationSeen, ...]]]:
         seen = [each for found in model.rotations.values() for each in found]
-        fits = {(each.turned.node, each.symbol) for each in seen if not each.mixed}
-        fits |= {(each.sines.by, each.symbol) for each in seen if not each.mixed}
+        fitting = [each for each in seen if not each.mixed]
+        fits = {(node, each.symbol) for each in fitting for node in (each.turned.node, each.sines.by)}
         found: dict[ast.expr, list[RotationSeen]] = {}
         for each in seen:
             if each.mixed and not {(each.turned.node, each.symbol), (each.sines.by, each.symbol)} & fits:

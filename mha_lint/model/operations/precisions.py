@@ -6,6 +6,7 @@ from mha_lint.model.keys import Key
 from mha_lint.model.rotary import UNTOLD, Held, Phase, Precision, Table
 from mha_lint.model.run import Call
 from mha_lint.model.values import Method, Qualified, Tensor, Unknown, Value, as_tensor
+from mha_lint.syntax.words import names_in
 
 _SINGLE = frozenset({"torch.float32", "torch.float", "torch.float64", "torch.double", "builtins.float"})
 _HALF = frozenset({"torch.float16", "torch.half", "torch.bfloat16"})
@@ -58,12 +59,19 @@ def phase(call: Call, frequencies: Table, positions: Value | None) -> Phase | No
     factors = (frequencies.held,) if other is None else (frequencies.held, other)
     lowered = [held for held in factors if held.precision is Precision.ACTIVATIONS]
     if lowered:
-        given = None if positions is None else as_tensor(positions)
-        of_positions = given is not None and any(
-            held.like in (given.key, *given.inputs) for held in lowered if held.like
-        )
+        of_positions = any(held.like is not None and _is_of(call, positions, held.like) for held in lowered)
         return None if of_positions else Phase(call.node, factors)  # in the type of the positions they may be anything
     may_be = frequencies.held.precision is Precision.BUFFER and other is not None
     if may_be and other is not None and other.precision is not Precision.SINGLE:
         return Phase(call.node, factors)
     return None
+
+
+def _is_of(call: Call, positions: Value | None, key: Key) -> bool:
+    """Positions are what the key names, or are computed from it."""
+    tensor = None if positions is None else as_tensor(positions)
+    if tensor is None:
+        return False
+    made = None if tensor.key is None else call.interpreter.node(tensor.key)
+    named = made is not None and not set(key.names).isdisjoint(names_in(made))
+    return named or key is tensor.key or key in tensor.inputs

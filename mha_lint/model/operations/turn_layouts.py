@@ -33,8 +33,10 @@ def _are_one(call: Call) -> bool:
 def joined(call: Call, result: Value) -> Value:
     """``torch.cat((f, f), -1)`` lays a table out by halves, ``torch.cat((-x2, x1), -1)`` turns a vector."""
     items = _items(call)
+    if len(items) < 2 or mark_of(items[0]) is None or not isinstance(items[0], Tensor):
+        return lost(call, result)
     marks = [mark_of(item) for item in items]
-    if len(marks) < 2 or not isinstance(items[0], Tensor) or any(mark is None for mark in marks):
+    if any(mark is None for mark in marks):
         return lost(call, result)
     dim = from_the_end(call.integer(1, "dim", 0) if "axis" not in call.keywords else call.integer(1, "axis"),
                        rank_of(items[0]))  # fmt: skip
@@ -115,7 +117,7 @@ def interleaved(call: Call, result: Value) -> Value:
 def repeated(call: Call, result: Value) -> Value:
     """``f.repeat(1, 2)`` lays a table out by halves; ``f[..., None].repeat(1, 1, 2)`` is flattened afterwards."""
     table = table_of(first_of(call))
-    counts = list(map(as_int, _targets(call) or ()))
+    counts = [] if table is None else list(map(as_int, _targets(call) or ()))
     if table is None or table.pair is not None or len(counts) < -table.dim or table.laid is not Laid.ONCE:
         return lost(call, result)
     table = replace(table, rank=len(counts))
@@ -129,7 +131,8 @@ def repeated(call: Call, result: Value) -> Value:
 
 def spread(call: Call, result: Value) -> Value:
     """``f.expand(…)``."""
-    table, sizes = table_of(first_of(call)), _targets(call)
+    table = table_of(first_of(call))
+    sizes = None if table is None else _targets(call)
     if table is None or sizes is None:
         return lost(call, result)
     table = replace(table, rank=len(sizes))
@@ -162,8 +165,10 @@ def _targets(call: Call) -> list[Value] | None:
 def viewed(call: Call, result: Value) -> Value:
     """A view takes a vector apart, (…, d/2, 2), or merges what was stacked."""
     tensor = first_of(call)
-    mark, sizes = mark_of(tensor), _targets(call)
-    last = _last_target(call)
+    mark = mark_of(tensor)
+    if not isinstance(mark, (Stacked, Table)) and not _says_two(call):
+        return lost(call, result)
+    sizes, last = _targets(call), _last_target(call)
     if isinstance(mark, Stacked):
         return marked(call, result, None if as_int(last) == 2 else Turned(mark.by, call.node))
     if isinstance(mark, Table):
@@ -173,6 +178,15 @@ def viewed(call: Call, result: Value) -> Value:
     if sizes is not None and len(sizes) > 2 and as_int(sizes[-2]) == 2:
         return marked(call, result, Split(Laid.HALVES, -2))
     return lost(call, result)
+
+
+def _says_two(call: Call) -> bool:
+    """One of the sizes that a view is given is 2."""
+    for value in (*call.args[1:], *call.keywords.values()):
+        items = value.items if isinstance(value, (Sequence, Leading)) else (value,)
+        if any(as_int(item) == 2 for item in items):
+            return True
+    return False
 
 
 def _last_target(call: Call) -> Value | None:
@@ -229,6 +243,8 @@ def _from_front(call: Call) -> bool:
 
 def taken_apart(call: Call, result: Value) -> Value:
     """``x.unflatten(-1, (-1, 2))``."""
+    if not _says_two(call):
+        return lost(call, result)
     tensor = first_of(call)
     sizes = call.args[2] if len(call.args) > 2 else call.keywords.get("sizes")
     dim = from_the_end(call.integer(1, "dim"), rank_of(tensor) if isinstance(tensor, Tensor) else None)
@@ -263,7 +279,8 @@ def swapped_last(call: Call, result: Value) -> Value:
 
 def reordered(call: Call, result: Value) -> Value:
     """``x.permute(…)``."""
-    table, order = table_of(first_of(call)), _targets(call)
+    table = table_of(first_of(call))
+    order = None if table is None else _targets(call)
     dims = None if order is None else list(map(as_int, order))
     if table is None or table.pair is not None or not dims or any(dim is None for dim in dims):
         return lost(call, result)

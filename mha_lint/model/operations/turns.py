@@ -37,12 +37,20 @@ def marked(call: Call, result: Value, mark: Rotary | None) -> Value:
 
 def lost(call: Call, result: Value) -> Value:
     """The numbers are others."""
-    return marked(call, result, None)
+    if not isinstance(result, Tensor) or result.rotary is None:
+        return result
+    return replace(result, rotary=None)
 
 
 def kept(call: Call, result: Value) -> Value:
     """The numbers are the same, at the same places."""
-    return marked(call, result, mark_of(first_of(call)))
+    mark = mark_of(first_of(call))
+    return lost(call, result) if mark is None else marked(call, result, mark)
+
+
+def is_unmarked(call: Call) -> bool:
+    """None of the arguments is known to take part in a rotary embedding, as nearly always."""
+    return all(not isinstance(value, Tensor) or value.rotary is None for value in call.args)
 
 
 def first_of(call: Call) -> Value | None:
@@ -128,7 +136,7 @@ def trigonometric(call: Call, result: Value) -> Value:
 
 def times(call: Call, result: Value) -> Value:
     """Frequencies times positions are angles; a vector times cosines or sines is a term of a rotation."""
-    if len(call.args) < 2:
+    if len(call.args) < 2 or is_unmarked(call):
         return lost(call, result)
     left, right = call.args[:2]
     for one, other in ((left, right), (right, left)):
@@ -183,7 +191,7 @@ def _broadcast(table: Table, other: Value) -> int | None:
 
 def quotient(call: Call, result: Value) -> Value:
     """A table over a number, and 1 over frequencies."""
-    if len(call.args) < 2:
+    if len(call.args) < 2 or is_unmarked(call):
         return lost(call, result)
     left, right = call.args[:2]
     above, below = mark_of(left), mark_of(right)
@@ -197,7 +205,7 @@ def quotient(call: Call, result: Value) -> Value:
 
 def total(call: Call, result: Value) -> Value:
     """``x * cos + turned * sin`` is a rotation; steps that are shifted stay steps."""
-    if len(call.args) < 2:
+    if len(call.args) < 2 or is_unmarked(call):
         return lost(call, result)
     left, right = call.args[:2]
     for one, other in ((left, right), (right, left)):
@@ -246,7 +254,7 @@ def outer(call: Call, result: Value) -> Value:
 
 def einsum(call: Call, result: Value) -> Value:
     """``torch.einsum("i,j->ij", positions, frequencies)``."""
-    if not any(table_of(value) for value in call.args[1:]):
+    if is_unmarked(call):
         return lost(call, result)
     equation = equations.read(call)
     if equation is None:
@@ -267,6 +275,8 @@ def einsum(call: Call, result: Value) -> Value:
 
 def matmul(call: Call, result: Value) -> Value:
     """Frequencies in a column times positions in a row, or the other way round."""
+    if is_unmarked(call):
+        return lost(call, result)
     left, right = (*call.args[:2], None, None)[:2]
     for factor, other, dim in ((left, right, -2), (right, left, -1)):
         table = table_of(factor)

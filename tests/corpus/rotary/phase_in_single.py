@@ -1,4 +1,4 @@
-# run: [cls(16)(torch.randn(2, 6, 16)) for cls in (Upcast, Positions, Kept, Complex, Autocast, Slopes)]
+# run: [cls(16)(torch.randn(2, 6, 16)) for cls in (Upcast, Positions, Kept, Complex, Autocast, Boxes, Slopes)]
 # run: Handed(16)(torch.arange(6.0))
 """Angles that are computed in float32, or of which nobody knows in what."""
 
@@ -61,6 +61,19 @@ class Handed(Table):
     def forward(self, positions):
         angles = positions[:, None].float() * self.inv_freq.type_as(positions)
         return angles.cos(), angles.sin()
+
+
+class Boxes(nn.Module):
+    """Coordinates and frequencies are in the type of the coordinates."""
+
+    def __init__(self, width):
+        super().__init__()
+        self.width = width
+
+    def forward(self, box):
+        f = 100 ** (torch.arange(self.width) / self.width)
+        angles = f[None, None, None].to(device=box.device, dtype=box.dtype) * box.unsqueeze(-1)
+        return torch.stack((angles.sin(), angles.cos()), dim=-1)
 
 
 class Slopes(nn.Module):
