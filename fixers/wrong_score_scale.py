@@ -30,8 +30,8 @@ def fix(hit: Hit[ScaleSeen], context: Context) -> Fix | str:
     product, applied = scale.product, scale.applied
     assert product is not None and scale.width is not None
     if is_scaled_twice(scale):
-        mended: Fix | str = without_last(seen, context)
-        return mended
+        dropped: Fix | str = without_last(seen, context)
+        return dropped
     names = [name for size, name in seen.names if size == scale.width]
     query = _query(product)
     if seen.caller is not None:  # local names are those of the function that is called

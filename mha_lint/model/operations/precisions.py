@@ -70,7 +70,7 @@ def phase(call: Call, frequencies: Table, positions: Value | None) -> Phase | No
 def _is_of(call: Call, positions: Value | None, key: Key) -> bool:
     """Positions are what the key names, or are computed from it."""
     tensor = None if positions is None else as_tensor(positions)
-    if tensor is None:
+    if tensor is None or isinstance(tensor.rotary, Table):
         return False
     made = None if tensor.key is None else call.interpreter.node(tensor.key)
     named = made is not None and not set(key.names).isdisjoint(names_in(made))
