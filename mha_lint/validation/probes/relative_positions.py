@@ -14,19 +14,19 @@ import torch
 from mha_lint.observation import Observation
 from mha_lint.validation.probes.facts import Seen
 from mha_lint.validation.probes.rotations import Rotation, Rotations, Turn, followed
+from mha_lint.validation.probes.sequence import POSITIONS, positions_in_sequence
 from mha_lint.validation.probes.subject import NotApplicable, Subject
 
 NAME = "relative positions"
 _CLOSE = 2e-2  # of the largest score: tables may be kept in half precision; mixed kinds are off by as much as scores
 _TABLE = re.compile(r"(?<![a-z])(cos|sin|freqs?|freqs_cis|rope|rotary\w*|position_embeddings)(?![a-z])")
 _TURN = re.compile(r"(?<![a-z])(cos|sin)(?![a-z])")
-_POSITIONS = re.compile(r"(^|_)(pos|positions?)(_|$)")
 _NOT_TOKENS = re.compile(r"mask|bias|scale")
 _LAYOUTS = ("each", "halves", "neighbours")
 
 
 def observe(subject: Subject, seen: Seen | None, insist: bool) -> Observation:
-    subject = subject.with_inputs(_in_sequence(subject))
+    subject = subject.with_inputs(positions_in_sequence(subject))
     found = followed(subject)
     if _is_rotated(found):
         return _observed(subject, found, insist)
@@ -91,7 +91,7 @@ def _length(found: Rotations) -> int:
 
 
 def _scores(found: Rotations) -> Iterator[tuple[torch.Tensor, tuple[Rotation, Rotation]]]:
-    """Yield products (n, t, s) of queries and keys that were both rotated; of what a function returns, where it has none."""
+    """Yield products (n, t, s) of queries and keys that were both rotated; without any, of what a function returns."""
     for product in found.products:
         one, other = (found.of(turn) for turn in product.sides)
         if one is not None and other is not None:
@@ -172,21 +172,11 @@ def _over_others(found: Rotations) -> str:
 # --- inputs -------------------------------------------------------------------------------------------------------
 
 
-def _in_sequence(subject: Subject) -> dict[str, torch.Tensor]:
-    """Return positions that follow each other, in place of those that were drawn."""
-    changed: dict[str, torch.Tensor] = {}
-    for name, value in subject.tensors.items():
-        is_index = not value.is_floating_point() and not value.is_complex() and value.dtype != torch.bool
-        if is_index and value.dim() in (1, 2) and _POSITIONS.search(name):
-            changed[name] = torch.arange(value.shape[-1], device=value.device).to(value.dtype).expand(value.shape)
-    return changed
-
-
 def _alike(subject: Subject, length: int) -> dict[str, torch.Tensor]:
     """Return the inputs with the first token in the place of each."""
     changed: dict[str, torch.Tensor] = {}
     for name, value in subject.tensors.items():
-        if value.dtype == torch.bool or any(each.search(name) for each in (_TABLE, _POSITIONS, _NOT_TOKENS)):
+        if value.dtype == torch.bool or any(each.search(name) for each in (_TABLE, POSITIONS, _NOT_TOKENS)):
             continue
         dims = [dim for dim, size in enumerate(value.shape) if size == length and (dim < value.dim() - 1 or dim == 1)]
         known = subject.axes.get(name)
