@@ -99,11 +99,11 @@ def _scores(found: Rotations) -> Iterator[tuple[torch.Tensor, tuple[Rotation, Ro
     if found.products:
         return
     outputs = [(value, rotation) for value, turn in found.outputs if (rotation := found.of(turn)) is not None]
-    for value, rotation in outputs:
-        for other, its in outputs:
-            one, two = _rows(value, rotation.length), _rows(other, its.length)
-            if one is not None and two is not None and one.shape == two.shape:
-                yield one @ two.mT, (rotation, its)
+    for value, its in outputs:
+        for other, theirs in outputs:
+            rows, columns = _rows(value, its.length), _rows(other, theirs.length)
+            if rows is not None and columns is not None and rows.shape == columns.shape:
+                yield rows @ columns.mT, (its, theirs)
 
 
 def _rows(value: torch.Tensor, length: int) -> torch.Tensor | None:
@@ -196,7 +196,8 @@ def _tables(subject: Subject, layout: str) -> dict[str, Any]:
     for name, value in subject.inputs.items():
         if isinstance(value, (tuple, list)) and len(value) == 2 and _are_tables(value):
             angles = _angles(value[0], layout)
-            changed[name] = type(value)((angles.cos().to(value[0].dtype), angles.sin().to(value[1].dtype)))
+            pair = angles.cos().to(value[0].dtype), angles.sin().to(value[1].dtype)
+            changed[name] = pair if isinstance(value, tuple) else [*pair]
         elif isinstance(value, torch.Tensor) and value.dim() > 1 and value.is_complex() and _TABLE.search(name):
             angles = _angles(value, layout)
             changed[name] = torch.polar(torch.ones_like(angles), angles).to(value.dtype)
