@@ -100,8 +100,8 @@ def _scores(found: Rotations) -> Iterator[tuple[torch.Tensor, tuple[Rotation, Ro
         return
     outputs = [(value, rotation) for value, turn in found.outputs if (rotation := found.of(turn)) is not None]
     for value, its in outputs:
-        for other, theirs in outputs:
-            rows, columns = _rows(value, its.length), _rows(other, theirs.length)
+        for another, theirs in outputs:
+            rows, columns = _rows(value, its.length), _rows(another, theirs.length)
             if rows is not None and columns is not None and rows.shape == columns.shape:
                 yield rows @ columns.mT, (its, theirs)
 
