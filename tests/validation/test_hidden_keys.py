@@ -140,8 +140,17 @@ def test_a_mask_that_hides_its_keys_holds(how: str, kind: str, causal: bool) -> 
 def test_a_mask_that_hides_no_key_is_a_counterexample(how: str, kind: str, causal: bool) -> None:
     if causal and how == "hides hardly anything":  # it fills what is later as well, which then shows to be hidden
         return
-    seen = asked(Padded(how, causal), x=torch.randn(3, 7, WIDTH), mask=padding_mask(kind))
+    insist = how == "a number is added"
+    seen = asked(Padded(how, causal), insist, x=torch.randn(3, 7, WIDTH), mask=padding_mask(kind))
     assert seen.outcome == "violated" and seen.size is not None and seen.size > 1e-6, seen
+
+
+@pytest.mark.parametrize("how", ["added", "a number is added"])
+@pytest.mark.parametrize("kind", ["boolean", "integers", "zeros and ones"])
+def test_a_mask_of_another_kind_may_have_been_meant(how: str, kind: str) -> None:
+    """Where a mask is added to scores, true and false may be what was drawn for it, and not what it gets."""
+    seen = asked(Padded(how), x=torch.randn(3, 7, WIDTH), mask=padding_mask(kind))
+    assert seen.outcome == "holds", seen
 
 
 @pytest.mark.parametrize("how", ["never read", "of the output"])
@@ -188,7 +197,7 @@ def test_a_function_of_queries_keys_and_values_is_asked_of_its_keys() -> None:
     inputs = {name: torch.randn(3, HEADS, 7, D) for name in "qkv"}
     mask = torch.ones(3, 1, 1, 7, dtype=torch.bool)
     assert asked(attend, **inputs, mask=mask).outcome == "holds"
-    assert asked(added, **inputs, mask=mask).outcome == "violated"
+    assert asked(added, insist=True, **inputs, mask=mask).outcome == "violated"
 
 
 def test_a_result_that_is_pooled_says_nothing() -> None:

@@ -36,7 +36,7 @@ BUGS = {
     "mask overflows": "half safety",
 }
 OF_MASKS = ("causality", "masked key")
-OF_OTHERS = ("relative positions",)  # of what no module here has
+OF_OTHERS = ("relative positions", "cached equals full")  # of what no module here has
 CAUSAL = {"mask never applied", "mask inverted", "mask masks nothing", "mask overflows"}
 
 

@@ -12,6 +12,7 @@ from mha_lint.observation import Observation
 from mha_lint.validation.child.stubs import StubTouched
 from mha_lint.validation.probes import (
     batch,
+    cached,
     causality,
     constant_value,
     determinism,
@@ -42,6 +43,7 @@ _PROBES: Mapping[str, Probe] = {
         tokens_meet,
         masked_key,
         relative_positions,
+        cached,
         half,
     )
 }

@@ -44,5 +44,5 @@ def of_product(left: Sequence[Factor], right: Sequence[Factor], alpha: float) ->
 
 def is_scaled_twice(factors: Sequence[Factor], width: int) -> bool:
     """Tell whether two of the factors are each the root of one over the width."""
-    root = width**-0.5
+    root = 1 / math.sqrt(width)
     return sum(abs(factor.value - root) <= _CLOSE * root for factor in factors) > 1

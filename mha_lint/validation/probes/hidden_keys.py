@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from mha_lint.validation.probes.facts import Seen
-from mha_lint.validation.probes.input_masks import is_mask, readings
+from mha_lint.validation.probes.input_masks import Reading, is_mask, readings
 from mha_lint.validation.probes.sequence import differences, redrawn, rounding
 from mha_lint.validation.probes.subject import NotApplicable, Subject
 from mha_lint.validation.probes.watching import Watching
@@ -50,12 +50,13 @@ def of_masks(subject: Subject, seen: Seen | None, *, insist: bool) -> Iterator[H
         if not is_mask(name, mask) or mask.dim() < 2 or mask.shape[-1] < 2:
             continue
         meets = seen is not None and name in seen.masks
-        if (meets or insist) and (found := _of_mask(subject, output, name)):
+        if (meets or insist) and (found := _of_mask(subject, output, name, insist=insist)):
             yield found
 
 
-def _of_mask(subject: Subject, output: torch.Tensor, name: str) -> Hidden | None:
+def _of_mask(subject: Subject, output: torch.Tensor, name: str, *, insist: bool) -> Hidden | None:
     mask = subject.tensors[name]
+    tried = readings(mask, None if insist else output.dtype)
     length = mask.shape[-1]
     keys = _keys(subject, length)
     rows = _rows(subject, output, length, keys)
@@ -63,7 +64,7 @@ def _of_mask(subject: Subject, output: torch.Tensor, name: str) -> Hidden | None
         return None
     for token in (length - 1, length // 2, 0):
         effects = {
-            key: [_effect(subject, name, reading, key, dim, token, rows) for reading in readings(mask)]
+            key: [_effect(subject, name, reading, key, dim, token, rows) for reading in tried]
             for key, dim in keys.items()
         }
         counted = [each for each in effects.values() if any(effect.visible for effect in each)]
@@ -115,17 +116,16 @@ def _rows(subject: Subject, output: torch.Tensor, length: int, keys: Mapping[str
 def _effect(
     subject: Subject,
     name: str,
-    reading: tuple[float, float],
+    reading: Reading,
     key: str,
     dim: int,
     token: int,
     rows: int,
 ) -> _Effect:
     """Measure the influence of one token with all keys visible, and with its key hidden."""
-    visible, hidden = reading
-    mask = torch.full_like(subject.tensors[name], visible)
+    mask = torch.full_like(subject.tensors[name], reading.visible, dtype=reading.dtype)
     closed = mask.clone()
-    closed[..., token] = hidden
+    closed[..., token] = reading.hidden
     value = redrawn(subject.tensors[key], (dim,), [token], subject.seed + 17 * token + 1)
     found: list[float | None] = []
     for each in (mask, closed):
@@ -133,7 +133,7 @@ def _effect(
             before = subject.with_inputs({name: each}).run()
             after = subject.with_inputs({name: each, key: value}).run()
         except (RuntimeError, ValueError, IndexError, AssertionError):  # a mask of another kind may be refused
-            return _Effect(raised=True)
+            return _Effect(raised=reading.dtype is None)
         found.append(_influence(before, after, rows, token))
     return _Effect(found[0], found[1])
 

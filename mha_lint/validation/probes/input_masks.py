@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 
@@ -51,13 +52,29 @@ def _levels(value: torch.Tensor) -> tuple[float, float] | None:
     return (0.0, 1.0) if bool((zeros | (value == 1)).all()) else None
 
 
-def readings(value: torch.Tensor) -> list[tuple[float, float]]:
-    """Return, in each reading of such a mask, what it has for a key that is visible and for one that is hidden."""
-    either = [(1.0, 0.0), (0.0, 1.0)]
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What a mask may have for a key that is visible and for one that is hidden.
+
+    With ``dtype``, the mask is taken for one of that kind, other than what was given; the module may refuse it.
+    """
+
+    visible: float
+    hidden: float
+    dtype: torch.dtype | None = None
+
+
+def readings(value: torch.Tensor, added: torch.dtype | None) -> list[Reading]:
+    """Return the readings of such a mask.
+
+    With ``added``, one of true and false, or of ones and zeros, may have been drawn where one to be added, in that
+    dtype, was meant.
+    """
+    either = [Reading(1.0, 0.0), Reading(0.0, 1.0)]
     if not value.is_floating_point():
-        return either
+        return [*either, Reading(0.0, _HIDDEN, added)] if added is not None else either
     blocked = value[value < _BLOCKED]
     hidden = float(blocked.min()) if blocked.numel() else _HIDDEN
     if bool((value == 1).any()) and bool(((value == 0) | (value == 1)).all()):
-        return either
-    return [(0.0, hidden), *either]
+        return [*either, Reading(0.0, _HIDDEN, added)] if added is not None else either
+    return [Reading(0.0, hidden), *either]

@@ -14,19 +14,19 @@ import torch
 from mha_lint.observation import Observation
 from mha_lint.validation.probes.facts import Seen
 from mha_lint.validation.probes.rotations import Rotation, Rotations, Turn, followed
+from mha_lint.validation.probes.sequence import POSITIONS, positions_in_sequence
 from mha_lint.validation.probes.subject import NotApplicable, Subject
 
 NAME = "relative positions"
 _CLOSE = 2e-2  # of the largest score: tables may be kept in half precision; mixed kinds are off by as much as scores
 _TABLE = re.compile(r"(?<![a-z])(cos|sin|freqs?|freqs_cis|rope|rotary\w*|position_embeddings)(?![a-z])")
 _TURN = re.compile(r"(?<![a-z])(cos|sin)(?![a-z])")
-_POSITIONS = re.compile(r"(^|_)(pos|positions?)(_|$)")
 _NOT_TOKENS = re.compile(r"mask|bias|scale")
 _LAYOUTS = ("each", "halves", "neighbours")
 
 
 def observe(subject: Subject, seen: Seen | None, insist: bool) -> Observation:
-    subject = subject.with_inputs(_in_sequence(subject))
+    subject = subject.with_inputs(positions_in_sequence(subject))
     found = followed(subject)
     if _is_rotated(found):
         return _observed(subject, found, insist)
@@ -91,7 +91,7 @@ def _length(found: Rotations) -> int:
 
 
 def _scores(found: Rotations) -> Iterator[tuple[torch.Tensor, tuple[Rotation, Rotation]]]:
-    """Yield products (n, t, s) of queries and keys that were both rotated; of what a function returns, where it has none."""
+    """Yield products (n, t, s) of queries and keys that were both rotated; without any, of what a function returns."""
     for product in found.products:
         one, other = (found.of(turn) for turn in product.sides)
         if one is not None and other is not None:
@@ -99,11 +99,11 @@ def _scores(found: Rotations) -> Iterator[tuple[torch.Tensor, tuple[Rotation, Ro
     if found.products:
         return
     outputs = [(value, rotation) for value, turn in found.outputs if (rotation := found.of(turn)) is not None]
-    for value, rotation in outputs:
-        for other, its in outputs:
-            one, two = _rows(value, rotation.length), _rows(other, its.length)
-            if one is not None and two is not None and one.shape == two.shape:
-                yield one @ two.mT, (rotation, its)
+    for value, its in outputs:
+        for another, theirs in outputs:
+            rows, columns = _rows(value, its.length), _rows(another, theirs.length)
+            if rows is not None and columns is not None and rows.shape == columns.shape:
+                yield rows @ columns.mT, (its, theirs)
 
 
 def _rows(value: torch.Tensor, length: int) -> torch.Tensor | None:
@@ -172,21 +172,11 @@ def _over_others(found: Rotations) -> str:
 # --- inputs -------------------------------------------------------------------------------------------------------
 
 
-def _in_sequence(subject: Subject) -> dict[str, torch.Tensor]:
-    """Return positions that follow each other, in place of those that were drawn."""
-    changed: dict[str, torch.Tensor] = {}
-    for name, value in subject.tensors.items():
-        is_index = not value.is_floating_point() and not value.is_complex() and value.dtype != torch.bool
-        if is_index and value.dim() in (1, 2) and _POSITIONS.search(name):
-            changed[name] = torch.arange(value.shape[-1], device=value.device).to(value.dtype).expand(value.shape)
-    return changed
-
-
 def _alike(subject: Subject, length: int) -> dict[str, torch.Tensor]:
     """Return the inputs with the first token in the place of each."""
     changed: dict[str, torch.Tensor] = {}
     for name, value in subject.tensors.items():
-        if value.dtype == torch.bool or any(each.search(name) for each in (_TABLE, _POSITIONS, _NOT_TOKENS)):
+        if value.dtype == torch.bool or any(each.search(name) for each in (_TABLE, POSITIONS, _NOT_TOKENS)):
             continue
         dims = [dim for dim, size in enumerate(value.shape) if size == length and (dim < value.dim() - 1 or dim == 1)]
         known = subject.axes.get(name)
@@ -206,7 +196,8 @@ def _tables(subject: Subject, layout: str) -> dict[str, Any]:
     for name, value in subject.inputs.items():
         if isinstance(value, (tuple, list)) and len(value) == 2 and _are_tables(value):
             angles = _angles(value[0], layout)
-            changed[name] = type(value)((angles.cos().to(value[0].dtype), angles.sin().to(value[1].dtype)))
+            pair = angles.cos().to(value[0].dtype), angles.sin().to(value[1].dtype)
+            changed[name] = pair if isinstance(value, tuple) else [*pair]
         elif isinstance(value, torch.Tensor) and value.dim() > 1 and value.is_complex() and _TABLE.search(name):
             angles = _angles(value, layout)
             changed[name] = torch.polar(torch.ones_like(angles), angles).to(value.dtype)
