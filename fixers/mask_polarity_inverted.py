@@ -27,6 +27,8 @@ PROBES = ("causality",)
 def fix(hit: Hit[Inverted], context: Context) -> Fix | str:
     """One edit: the mask, inverted."""
     evidence = hit.evidence
+    if evidence.elsewhere:
+        return "the mask is used in another file, which says there what True means"
     if evidence.mask is None:
         return "the mask is not inverted there, but where it is made"
     if evidence.joined:

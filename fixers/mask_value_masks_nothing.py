@@ -20,6 +20,8 @@ def fix(hit: Hit[Unmasked], context: Context) -> Fix | str:
     """One edit: the value."""
     evidence = hit.evidence
     filling = evidence.filling
+    if evidence.elsewhere:
+        return "the scores are filled in another file, which knows their dtype"
     if filling is None:
         return "fill the scores at the masked entries instead of multiplying them"
     value = masking_value(filling, context.model.operations.get(evidence.node, []), context)

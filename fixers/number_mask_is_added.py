@@ -18,6 +18,8 @@ PROBES = ("causality", "masked key")
 def fix(hit: Hit[Added], context: Context) -> Fix | str:
     """One edit: the mask, compared with 0."""
     evidence = hit.evidence
+    if evidence.elsewhere:
+        return "the mask is used in another file, which says there what a 1 means"
     if evidence.right is None:
         return "the code does not tell whether 1 marks the keys to attend to, or those to leave out"
     places, mask = context.places, evidence.mask

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, TextIO
+from typing import TYPE_CHECKING, Literal, TextIO
 
 from mha_lint.configuration import Configuration, Overrides, read_settings
 from mha_lint.findings import SEVERITIES, SYNTAX_ERROR
@@ -117,7 +117,7 @@ def _check(options: argparse.Namespace) -> int:
     configuration = _configuration(options)
     plan = _plan(options, configuration.within(_start(options, paths)), from_stdin)
     if options.evidence and plan.fix == "no":
-        raise SettingsError("--evidence needs --fix or --diff: linting alone executes nothing")
+        raise SettingsError("--evidence needs --fix, --diff or --verify: linting alone executes nothing")
     report_file = open_report(options.output_file) if options.output_file else None  # before anything is written
     stdin = sys.stdin.buffer.read() if from_stdin else b""
     items = _given(options, configuration, stdin) if from_stdin else _found(paths, configuration, options)
@@ -209,7 +209,7 @@ def _plan(options: argparse.Namespace, settings: Settings, from_stdin: bool) -> 
 
         cache = prepare(settings.root)
     return Plan(
-        fix="diff" if options.diff or (options.fix and from_stdin) else "write" if options.fix else "no",
+        fix=_fixing(options, from_stdin),
         devices=options.device,
         require=options.require_device,
         jobs=options.jobs,
@@ -217,6 +217,14 @@ def _plan(options: argparse.Namespace, settings: Settings, from_stdin: bool) -> 
         evidence=options.evidence,
         timeout=options.timeout,
     )
+
+
+def _fixing(options: argparse.Namespace, from_stdin: bool) -> Literal["no", "write", "diff", "verify"]:
+    if options.diff or (options.fix and from_stdin):
+        return "diff"
+    if options.fix:
+        return "write"
+    return "verify" if options.verify else "no"
 
 
 def _status(options: argparse.Namespace, outcome: Outcome, configuration: Configuration) -> int:

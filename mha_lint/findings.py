@@ -9,10 +9,11 @@ from typing import Literal
 Severity = Literal["error", "warning", "info"]
 Applicability = Literal["safe", "unsafe"]
 Relation = Literal["equivalent", "repaired", "extended", "corrected"]
-VerdictName = Literal["validated", "refuted", "not exercised", "unavailable"]
+VerdictName = Literal["validated", "refuted", "shown wrong", "not exercised", "unavailable"]
 SEVERITIES: tuple[Severity, ...] = ("info", "warning", "error")  # the least first
 SYNTAX_ERROR = "MHA000"  # the code of a finding that says where a text is not Python
 Expected = Literal["view", "half overflow", "device"]
+RAISES = "raises"  # a way to show code wrong, beside the names of probes
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -85,6 +86,19 @@ class Fix:
 
 
 @dataclass(frozen=True, slots=True)
+class Demonstration:
+    """Names the ways in which the code of a finding that has no fix is shown to be wrong by running it.
+
+    ``ways`` are probes, one of which the code violates, or ``RAISES``: it raises an error at the ``flagged`` rows.
+    """
+
+    ways: tuple[str, ...]
+    flagged: tuple[int, ...]
+    hints: tuple[tuple[str, tuple[str | int, ...]], ...] = ()  # symbolic shapes of forward's parameters
+    axes: tuple[Axes, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Trial:
     """One execution of *before* and *after* under one (device, dtype, mode, shapes)."""
 
@@ -102,9 +116,10 @@ class Trial:
 class Verdict:
     """The answer of validation about one candidate rewrite.
 
-    Under *corrected*, ``counterexample`` says what the original computes wrongly, and under which conditions. It is
-    ``unshown`` where the original ran, time did not run out, and nothing could be shown to be wrong with it. ``caveat``
-    is what the claim asks for and the trials could not see on the devices that are there.
+    Under *corrected*, and of code without a fix that is *shown wrong*, ``counterexample`` says what the original
+    computes wrongly, and under which conditions. It is ``unshown`` where the original ran, time did not run out, and
+    nothing could be shown to be wrong with it. ``caveat`` is what the claim asks for and the trials could not see on
+    the devices that are there.
     """
 
     verdict: VerdictName
@@ -137,6 +152,7 @@ class Finding:
     noqa_row: int
     fix: Fix | None = None
     no_fix_reason: str = ""  # why there is no fix, where a reader would expect one
+    demonstration: Demonstration | None = None  # where there is no fix
     verdict: Verdict | None = field(default=None, compare=False)
 
     @property

@@ -6,7 +6,8 @@ corrected comes next: a rewrite is to be held against what the code computes in 
 the wrong thing could hide it. Then what is equivalent, then what is extended. After a round the file is linted again,
 until nothing new can be validated.
 
-An error that validation ran and could not show to be wrong stays a warning.
+Findings that have no fix are executed too, last of all, to show that the code is wrong. An error that validation ran
+and could not show to be wrong stays a warning.
 """
 
 from __future__ import annotations
@@ -75,7 +76,55 @@ def _fixed(source: Source, findings: list[Finding], settings: Settings, validato
         edits = _edits(done, before)
         unrefuted = [finding for finding in failed if not finding.refuted]  # the text has changed: try those once more
         remaining = _with_verdicts(_relint(source, settings), unrefuted, edits)
+    remaining = _demonstrated(remaining, source, settings, validator)
     return Fixed(source.text, tuple(fixed), tuple(map(_downgraded, remaining)), tuple(texts))
+
+
+def verify_source(source: Source, findings: list[Finding], settings: Settings, validator: Validator) -> Fixed:
+    """Validate the fixes of one file's findings, safe or not, and show those wrong that have none; change nothing."""
+    with TURN:
+        tried = [finding for finding in findings if finding.fixable(unsafe=True) and finding.verdict is None]
+        _, done, failed = _round(source, tried, settings, validator) if tried else (source, [], [])
+        judged = {_place(finding): finding for finding in (*done, *failed)}
+        known = [judged.get(_place(finding), finding) for finding in findings]
+        shown = _demonstrated(known, source, settings, validator)
+        return Fixed(source.text, (), tuple(map(_downgraded, shown)))
+
+
+def _demonstrated(findings: list[Finding], source: Source, settings: Settings, validator: Validator) -> list[Finding]:
+    """The findings, those without a fix with the verdict of the attempt to show them wrong."""
+    return [
+        replace(finding, verdict=_shown(finding, source, settings, validator))
+        if finding.verdict is None and finding.demonstration is not None
+        else finding
+        for finding in findings
+    ]
+
+
+def _shown(finding: Finding, source: Source, settings: Settings, validator: Validator) -> Verdict:
+    from mha_lint.validation import Job
+
+    demonstration = finding.demonstration
+    assert demonstration is not None
+    text = importable(source, [finding.end_location.row])
+    path = source.path.absolute()
+    job = Job(
+        path=str(path),
+        before=text,
+        after=text,
+        symbols=(finding.symbol,),
+        relation="wrong",
+        flagged=demonstration.flagged,
+        hints=dict(demonstration.hints),
+        declared=tuple(each for each in settings.harness if each.belongs_to(path)),
+        probes=demonstration.ways,
+        axes=demonstration.axes,
+    )
+    TURN.release()
+    try:
+        return validator.validate(job)
+    finally:
+        TURN.acquire()
 
 
 def _round(

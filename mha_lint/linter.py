@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from mha_lint import screen
 from mha_lint.files import Source, SourceError
-from mha_lint.findings import Dependencies, Finding, Fix, Found, Position
+from mha_lint.findings import Demonstration, Dependencies, Finding, Fix, Found, Position
 from mha_lint.noqa import suppressed
 from mha_lint.settings import Settings
 from mha_lint.syntax.module import Module
@@ -244,13 +244,24 @@ def _finding(rule: type[Rule], hit: Hit[Any], source: Source, context: Context) 
         noqa_row=_noqa_row(hit, places),
     )
     if not isinstance(fix, Fix):
-        return replace(finding, no_fix_reason=fix or "")
+        return replace(finding, no_fix_reason=fix or "", demonstration=_demonstration(rule, hit, context))
     settings = context.settings
     if not settings.may_fix(rule.code):
         return replace(finding, no_fix_reason=f"the settings make {rule.code} unfixable")
     hints = fix.hints or tuple(input_hints(context.model, hit.symbol).items())
     safety = settings.applicability(rule.code, fix.applicability)
     return replace(finding, fix=replace(fix, applicability=safety, hints=hints))
+
+
+def _demonstration(rule: type[Rule], hit: Hit[Any], context: Context) -> Demonstration | None:
+    """The ways to show by execution that a hit without a fix is wrong; None where its rule names none."""
+    from mha_lint.model.hints import input_hints
+
+    if not rule.shown_by:
+        return None
+    places, node = context.places, _node(hit.last)
+    flagged = places.rows(places.statement(node) or node)
+    return Demonstration(rule.shown_by, flagged, tuple(input_hints(context.model, hit.symbol).items()))
 
 
 def _candidate(rule: type[Rule], hit: Hit[Any], source: Source, context: Context) -> Fix | str | None:

@@ -45,6 +45,11 @@ def _fixing(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--fix", action="store_true", help="apply the safe fixes that validation lets through")
     group.add_argument("--diff", action="store_true", help="validate as --fix does, show a diff, write nothing")
     group.add_argument(
+        "--verify",
+        action="store_true",
+        help="execute every finding and write nothing: validate its fix, or show the code wrong where there is none",
+    )
+    group.add_argument(
         "--unsafe-fixes", action="store_true", default=None, help="also try fixes that change the result on purpose"
     )
     group.add_argument(

@@ -73,6 +73,7 @@ def show(
             outcome.entries,
             fixing=plan.fix != "no",
             diff=options.diff,
+            verify=plan.fix == "verify",
             errors=len(outcome.errors),
         )
         for_people = options.output_format in ("full", "concise") and not options.diff and not options.output_file

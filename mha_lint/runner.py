@@ -39,9 +39,9 @@ class RunError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The plan of a run: ``fix`` says whether fixes are left alone, written, or only shown as a diff."""
+    """The plan of a run: ``fix`` says whether fixes are left alone, written, shown as a diff, or only validated."""
 
-    fix: Literal["no", "write", "diff"] = "no"
+    fix: Literal["no", "write", "diff", "verify"] = "no"
     devices: tuple[str, ...] = ("auto",)
     require: tuple[str, ...] = ()
     jobs: int = 1
@@ -102,20 +102,20 @@ def run(
         linted = []
         for result in _lint_all(sources, configuration, plan, memory):
             progress.linted(result.path)
-            if validator and _fixes(result, configuration):
+            if validator and _executed(result, configuration, plan):
                 validator.start()  # torch is imported there while linting goes on here
             _note(result, outcome)
             linted.append(result)
-        progress.fixes = sum(_fixes(result, configuration) for result in linted)
+        progress.fixes = sum(_executed(result, configuration, plan) for result in linted)
         if validator and (plan.require or progress.fixes):
             _require(validator)
-        with _fixing(linted, configuration, validator) as fixing:
+        with _fixing(linted, configuration, plan, validator) as fixing:
             for place, result in enumerate(linted):
                 if result.source is None:
                     continue
                 settings = configuration.of(result.path)
                 if place in fixing:
-                    progress.validating(result.path, _fixes(result, configuration))
+                    progress.validating(result.path, _executed(result, configuration, plan))
                     _note_fixed(result, fixing[place], settings, plan, memory, outcome)
                 else:
                     outcome.entries += _unfixed(result.source, result.source.text, result.findings, settings)
@@ -150,12 +150,12 @@ def _remember(memory: Memory, outcome: Outcome) -> None:
         outcome.details.append(_traceback())
 
 
-def _fixes(result: Linted, configuration: Configuration) -> int:
-    """Count the fixes that this run may try."""
+def _executed(result: Linted, configuration: Configuration, plan: Plan) -> int:
+    """Count the fixes that this run may try, and the findings without a fix that it may show to be wrong."""
     if not result.findings:
         return 0
-    unsafe = configuration.of(result.path).unsafe_fixes
-    return sum(finding.fixable(unsafe=unsafe) for finding in result.findings)
+    unsafe = plan.fix == "verify" or configuration.of(result.path).unsafe_fixes
+    return sum(finding.fixable(unsafe=unsafe) or finding.demonstration is not None for finding in result.findings)
 
 
 def _unfixed(source: Source, text: str, findings: Sequence[Finding], settings: Settings) -> list[Entry]:
@@ -359,26 +359,27 @@ def _validator(plan: Plan) -> Validator:
 
 @contextlib.contextmanager
 def _fixing(
-    linted: Sequence[Linted], configuration: Configuration, validator: Validator | None
+    linted: Sequence[Linted], configuration: Configuration, plan: Plan, validator: Validator | None
 ) -> Iterator[dict[int, Future[Fixed]]]:
     """Validate the fixes of several files at the same time; the fixes of a file are found at its place in ``linted``.
 
     After an error, none that is under way is waited for.
     """
-    if validator is None or not any(_fixes(result, configuration) for result in linted):
+    if validator is None or not any(_executed(result, configuration, plan) for result in linted):
         yield {}
         return
     from concurrent.futures import ThreadPoolExecutor
 
-    from mha_lint.fixing import fix_source
+    from mha_lint.fixing import fix_source, verify_source
 
+    work = verify_source if plan.fix == "verify" else fix_source
     pool = ThreadPoolExecutor(max_workers=validator.lanes)
     futures: dict[int, Future[Fixed]] = {}
     try:
         for place, result in enumerate(linted):
-            if result.source is not None and _fixes(result, configuration):
+            if result.source is not None and _executed(result, configuration, plan):
                 settings = configuration.of(result.path)
-                futures[place] = pool.submit(fix_source, result.source, list(result.findings), settings, validator)
+                futures[place] = pool.submit(work, result.source, list(result.findings), settings, validator)
         yield futures
     finally:
         pool.shutdown(wait=False, cancel_futures=True)

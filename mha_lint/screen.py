@@ -14,11 +14,12 @@ _TENSORS = re.compile(
 )
 _VIEW = re.compile(rb"\b(?:view|contiguous)\b")
 _UNBIND = re.compile(rb"\b(?:unbind|reshape|rearrange|Rearrange|unflatten|stack|chunk|permute|movedim|moveaxis)\b")
-_ATTENTION = re.compile(rb"[sS]oftmax|scaled_dot_product_attention|MultiheadAttention")
+_ATTENTION = re.compile(rb"[sS]oftmax|scaled_dot_product_attention|MultiheadAttention|masked_fill")
+_HANDED = re.compile(rb"\b(?:triu|tril|is_causal|dropout_p)\b")  # made here, for attention in another file
 
 
 def admits(data: bytes) -> bool:
     """Tell whether the file must be parsed. UTF-16 and the like are no Python source; ASCII bytes are themselves."""
     if not _TENSORS.search(data):
         return False
-    return bool(_VIEW.search(data) or _UNBIND.search(data) or _ATTENTION.search(data))
+    return any(asked.search(data) for asked in (_VIEW, _UNBIND, _ATTENTION, _HANDED))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -16,6 +16,7 @@ from mha_lint.model.events import (
     ValueSeen,
     ViewSeen,
     WeightingSeen,
+    led_from_here,
     of_this_module,
 )
 from mha_lint.model.fuel import MAX_INITS, STEPS_OF_ATTENTION, STEPS_OF_HOLDERS, STEPS_OF_OTHERS, OutOfFuel, OutOfSteps
@@ -23,6 +24,7 @@ from mha_lint.model.interpreter.binding import bind
 from mha_lint.model.interpreter.interpreter import Interpreter
 from mha_lint.model.interpreter.keeping import kept
 from mha_lint.model.layout import Answer
+from mha_lint.model.normalised import Normalised
 from mha_lint.model.operations.devices import Meeting
 from mha_lint.model.rotary import PhaseSeen, RotationSeen
 from mha_lint.model.scale import ScaleSeen
@@ -59,7 +61,10 @@ class FileModel:
     reshapes: set[ast.Call]  # calls of ``.reshape``
     unbinds: dict[ast.expr, list[UnbindSeen]]
     operations: dict[ast.expr, list[OperationSeen]]  # by their calls, in the order in which they were met
+    led: dict[tuple[ast.expr, ast.expr], list[OperationSeen]]  # those of other modules, by the call that led there
+    elsewhere: list[OperationSeen]  # those of other modules, which the calls of this one led to
     weightings: dict[ast.expr, list[WeightingSeen]]  # by the softmax that made the weights
+    weighed: set[Normalised]  # the softmaxes by which values are weighted, and those of other modules
     scales: dict[ast.AST, list[ScaleSeen]]  # by the product of queries and keys
     rotations: dict[ast.expr, list[RotationSeen]]  # by the sum of their two terms
     phases: dict[ast.expr, list[PhaseSeen]]  # by the call that takes cosines or sines
@@ -72,6 +77,12 @@ class FileModel:
     defined_in: dict[Function, str]
     abroad: set[ast.AST]  # the nodes of other modules that were run
     callers: dict[ClassInfo, ClassModel] = field(default_factory=dict)
+
+    def everywhere(self) -> Iterator[OperationSeen]:
+        """Yield what was seen, if in other modules: there may be what becomes of a tensor of this one."""
+        for seen in self.operations.values():
+            yield from seen
+        yield from self.elsewhere
 
     def model_of(self, cls: ClassInfo) -> ClassModel:
         """The model of any class of the file; of one that only calls others it is made when it is asked for."""
@@ -117,7 +128,10 @@ def analyse(module: Module, *, names: ModuleNames | None = None, every: bool = F
         reshapes=seen.reshapes - abroad,
         unbinds=of_this_module(seen.unbinds, abroad),
         operations=of_this_module(seen.operations, abroad),
+        led=led_from_here(seen.operations, abroad),
+        elsewhere=[each for node in seen.operations if node in abroad for each in seen.operations[node]],
         weightings=of_this_module(seen.weightings, abroad),
+        weighed=seen.weighed,
         scales=of_this_module(seen.scales, abroad),
         rotations=of_this_module(seen.rotations, abroad),
         phases=of_this_module(seen.phases, abroad),

@@ -36,6 +36,7 @@ class Question(NamedTuple):
 
 
 IS_NONE = Question(Relation.IS, ((type(None), None),))
+IS_TRUE = Question(Relation.TRUTH)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

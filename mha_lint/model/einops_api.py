@@ -7,8 +7,8 @@ from string import ascii_letters
 
 from mha_lint.model import layout
 from mha_lint.model.keys import dimension
-from mha_lint.model.layout import Answer
-from mha_lint.model.operations import OPERATIONS, merged, permuted
+from mha_lint.model.layout import Answer, Shape
+from mha_lint.model.operations import OPERATIONS, laid_anew, merged, permuted
 from mha_lint.model.records import replace
 from mha_lint.model.run import Call, normal
 from mha_lint.model.sizes import ONE, Size, equate, product, symbol
@@ -134,7 +134,14 @@ def _split(tensor: Tensor, shape: list[Size]) -> Tensor:
     strides = None
     if tensor.shape is not None and tensor.strides is not None:
         _, strides = layout.view(tensor.shape, tensor.strides, target)
-    return replace(tensor, shape=target, strides=strides)
+    return replace(_shaped(tensor, target), strides=strides)
+
+
+def _shaped(tensor: Tensor, target: Shape) -> Tensor:
+    normalised = tensor.normalised
+    if normalised is not None:
+        normalised = laid_anew(normalised, tensor.shape or (), target)
+    return replace(tensor, shape=target, normalised=normalised)
 
 
 def _merge(call: Call, tensor: Tensor, groups: Groups, sizes: dict[str, Size]) -> Value:
@@ -145,7 +152,7 @@ def _merge(call: Call, tensor: Tensor, groups: Groups, sizes: dict[str, Size]) -
         if answer is Answer.NEVER:
             strides = layout.contiguous_strides(target)
     contiguous = strides is not None and layout.is_contiguous(target, strides) is Answer.ALWAYS
-    return merged(call, tensor, replace(tensor, shape=target, strides=strides, contiguous=contiguous))
+    return merged(call, tensor, replace(_shaped(tensor, target), strides=strides, contiguous=contiguous))
 
 
 def repeat(call: Call) -> Value:

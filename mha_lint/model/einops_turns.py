@@ -5,7 +5,7 @@ from __future__ import annotations
 from mha_lint.model.einops_api import Groups, parse, pattern_of
 from mha_lint.model.operations.turns import first_of, mark_of, marked, rank_of
 from mha_lint.model.records import replace
-from mha_lint.model.rotary import Laid, Rotary, Split, Stacked, Table, Turned
+from mha_lint.model.rotary import Laid, Rotary, RotaryTable, Split, Stacked, Turned
 from mha_lint.model.run import Call
 from mha_lint.model.values import Tensor, Value, as_int
 
@@ -20,10 +20,10 @@ def rearranged(call: Call, result: Value) -> Value:
     match mark:
         case Stacked(by, pair):
             made = Turned(by, call.node) if _merged(left, right, pair) is by else None
-        case Table(pair=int(pair)) if {mark.dim, pair} == {-1, -2}:
+        case RotaryTable(pair=int(pair)) if {mark.dim, pair} == {-1, -2}:
             laid = _merged(left, right, pair)
             made = None if laid is None else replace(mark, dim=-1, rank=rank, laid=laid, by=call.node, pair=None)
-        case Table(pair=None):
+        case RotaryTable(pair=None):
             made = _moved(mark, left, right, rank)
         case _:
             made = _split(call, left, right)
@@ -33,7 +33,7 @@ def rearranged(call: Call, result: Value) -> Value:
 def repeated(call: Call, result: Value) -> Value:
     """``repeat(f, "... n -> ... (n r)", r=2)``."""
     mark, sides = mark_of(first_of(call) or call.keywords.get("tensor")), _sides(call)
-    if sides is None or not isinstance(mark, Table) or mark.pair is not None:
+    if sides is None or not isinstance(mark, RotaryTable) or mark.pair is not None:
         return marked(call, result, None)
     left, right, rank = sides
     moved = _moved(mark, left, right, rank)
@@ -75,7 +75,7 @@ def _merged(left: Groups, right: Groups, pair: int) -> Laid | None:
     return Laid.HALVES if right[-1] == [two, other] else None
 
 
-def _moved(table: Table, left: Groups, right: Groups, rank: int | None) -> Table | None:
+def _moved(table: RotaryTable, left: Groups, right: Groups, rank: int | None) -> RotaryTable | None:
     """The table, whose axis of frequencies stays an axis of its own."""
     axis = left[table.dim] if len(left) >= -table.dim else []
     if len(axis) != 1 or axis not in right:

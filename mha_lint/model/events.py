@@ -10,8 +10,10 @@ from typing import Any, TypeVar
 from mha_lint.model.conditions import Taken
 from mha_lint.model.keys import Key
 from mha_lint.model.layout import Answer, Shape
+from mha_lint.model.normalised import Normalised
 from mha_lint.model.sizes import Size
-from mha_lint.model.values import Normalised, Tensor, Value
+from mha_lint.model.values import Tensor, Value
+from mha_lint.syntax.names import ModuleNames
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,12 +69,26 @@ class WeightingSeen:
 
 
 @dataclass(frozen=True, slots=True)
+class Step:
+    """A call into a function of another module, what its parameters were given, and the names of that module."""
+
+    function: ast.AST
+    call: ast.expr
+    given: Mapping[str, Value] = field(compare=False)
+    names: ModuleNames = field(compare=False)
+
+
+@dataclass(frozen=True, slots=True)
 class OperationSeen:
     """A call of an operation of attention met on some path, and what was known there.
 
     ``name`` is torch's own ("softmax", "masked_fill", "mul" for ``*``). ``args`` begin with the tensor that it is a
     method of; ``conditions`` are those taken on the way. ``given`` are the keys of the parameters of the function with
-    which the path began: values of which only its callers, who are not known, could tell.
+    which the path began: values of which only its callers, who are not known, could tell. ``truths`` tells of flags
+    among the arguments what the path has decided of them.
+
+    An operation in another module has in ``led`` the calls that led to it, the one of this module last; ``symbol`` and
+    ``caller`` are those of the function which that call stands in.
     """
 
     name: str
@@ -84,6 +100,8 @@ class OperationSeen:
     symbol: str
     caller: ast.expr | None  # the call that led into the helper, where there is one
     given: frozenset[Key] = field(default=frozenset(), compare=False)
+    truths: frozenset[tuple[Key, bool]] = frozenset()
+    led: tuple[Step, ...] = ()
 
     def argument(self, index: int, *names: str) -> Value | None:
         """The argument at ``index`` or under one of ``names``; None where it was not given."""
@@ -94,6 +112,18 @@ class OperationSeen:
 
 Node = TypeVar("Node", bound=ast.AST)
 Seen = TypeVar("Seen", bound=Any)
+
+
+def led_from_here(
+    table: Mapping[ast.expr, list[OperationSeen]], abroad: Collection[ast.AST]
+) -> dict[tuple[ast.expr, ast.expr], list[OperationSeen]]:
+    """Return what was seen in other modules, by the call of this module that led there, and by its own node."""
+    found: dict[tuple[ast.expr, ast.expr], list[OperationSeen]] = {}
+    for node in table.keys() & abroad:
+        for seen in table[node]:
+            if seen.led:
+                found.setdefault((seen.led[-1].call, node), []).append(_called_from_here(seen, abroad))
+    return found
 
 
 def of_this_module(table: Mapping[Node, list[Seen]], abroad: Collection[ast.AST]) -> dict[Node, list[Seen]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -13,6 +13,7 @@ from mha_lint.syntax.nodes import argument, is_number
 if TYPE_CHECKING:
     from mha_lint.model.events import OperationSeen
     from mha_lint.model.marks import Masking
+    from mha_lint.model.values import Value
     from mha_lint.syntax.names import ModuleNames
     from mha_lint.syntax.places import Places
 
@@ -52,13 +53,30 @@ def filling(node: ast.AST, names: ModuleNames, places: Places) -> Filling | None
     return None
 
 
-def softmaxed(operations: Mapping[ast.expr, Iterable[OperationSeen]]) -> set[ast.expr]:
+def softmaxed(operations: Iterable[OperationSeen]) -> set[ast.expr]:
     """The places that mask scores which come to a softmax: fills, sums and products."""
-    nodes = (masking.node for together in _normalised(operations) for masking in together)
+    nodes = (masking.node for together in _normalised(operations) for masking in together if masking.kind != "mask")
     return {node for node in nodes if node is not None}
 
 
-def masked_beside(operations: Mapping[ast.expr, Iterable[OperationSeen]], node: ast.AST) -> set[Masking]:
+def filled_masks(operations: Iterable[OperationSeen]) -> set[ast.expr]:
+    """The places that fill masks which are added to scores, by the code or by the attention that is given them."""
+    found: set[ast.expr | None] = set()
+    for operation in operations:
+        match operation.name:
+            case "softmax":
+                added = {masking for masking in _masked(operation.argument(0, "input")) if masking.kind == "mask"}
+            case "scaled_dot_product_attention":
+                added = _masked(operation.argument(3, "attn_mask"))
+            case "multi_head_attention":
+                added = _masked(operation.argument(5, "attn_mask")) | _masked(operation.argument(3, "key_padding_mask"))
+            case _:
+                continue
+        found |= {masking.node for masking in added if masking.kind in ("fill", "mask")}
+    return {node for node in found if node is not None}
+
+
+def masked_beside(operations: Iterable[OperationSeen], node: ast.AST) -> set[Masking]:
     """In which other ways the scores are masked that ``node`` masks, where they come to a softmax."""
     found: set[Masking] = set()
     for together in _normalised(operations):
@@ -67,9 +85,12 @@ def masked_beside(operations: Mapping[ast.expr, Iterable[OperationSeen]], node: 
     return found
 
 
-def _normalised(operations: Mapping[ast.expr, Iterable[OperationSeen]]) -> Iterator[frozenset[Masking]]:
+def _normalised(operations: Iterable[OperationSeen]) -> Iterator[frozenset[Masking]]:
     """Masks of the scores that each softmax is given."""
-    for seen in operations.values():
-        for operation in seen:
-            if operation.name == "softmax" and operation.args and isinstance(operation.args[0], Tensor):
-                yield operation.args[0].masked
+    for operation in operations:
+        if operation.name == "softmax" and operation.args and isinstance(operation.args[0], Tensor):
+            yield operation.args[0].masked
+
+
+def _masked(value: Value | None) -> set[Masking]:
+    return set(value.masked) if isinstance(value, Tensor) else set()

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 from mha_lint.model import keys
 from mha_lint.model.attention import ClassModel, FileModel
-from mha_lint.model.keys import Kind
+from mha_lint.model.keys import Key, Kind
 from mha_lint.model.sizes import Size, symbol
 from mha_lint.model.values import Int, Layer, State, Unknown, as_size
-from mha_lint.syntax.nodes import every_parameter
+from mha_lint.syntax.nodes import Function, every_parameter
 
 Hint = tuple[str | int, ...]
 _LETTERS = ("b", "t", "s", "h", "d")
@@ -33,7 +33,9 @@ def _hints(model: ClassModel, tokens: Size | None) -> dict[str, Hint]:
     forward = model.cls.method("forward")
     if forward is None:
         return {}
-    built, (state, _) = model.built[0], max(model.returns, key=lambda outcome: len(outcome[0].definitions))
+    given = [parameter.arg for parameter in every_parameter(forward)[1:]]
+    built = model.built[0]
+    state = max((state for state, _ in model.returns), key=lambda state: _freedom(state, forward, given, built))
     known = {state.normal(size): text for text, size in reversed(list(_named(built)))}
     letters: dict[Size, str] = {}
     time = None if tokens is None else state.normal(tokens).symbol
@@ -42,8 +44,8 @@ def _hints(model: ClassModel, tokens: Size | None) -> dict[str, Hint]:
     hints: dict[str, Hint] = {}
     for parameter in every_parameter(forward)[1:]:
         name = parameter.arg
-        key = keys.parameter(forward.name, name) if name in built.own_names else keys.named(name)
-        rank = sum(keys.dimension(key, -dim) in state.definitions for dim in range(1, 7))
+        key = _key(forward, name, built)
+        rank = _rank(state, key)
         dims: list[str | int] = []
         for dim in range(rank):
             size = state.normal(symbol(keys.dimension(key, dim)))
@@ -58,6 +60,26 @@ def _hints(model: ClassModel, tokens: Size | None) -> dict[str, Hint]:
         if len(dims) == rank and not all(part in _LETTERS for part in dims):
             hints[parameter.arg] = tuple(dims)
     return hints
+
+
+def _freedom(state: State, forward: Function, given: list[str], built: State) -> tuple[int, int]:
+    """Rank a path by what it leaves open and says: sizes of parameters that a branch fixed count against it."""
+    fixed = 0
+    for name in given:
+        key = _key(forward, name, built)
+        known = [state.normal(symbol(keys.dimension(key, dim))) for dim in range(_rank(state, key))]
+        fixed += sum(size.constant is not None for size in known)
+    return -fixed, len(state.definitions)
+
+
+def _key(forward: Function, name: str, built: State) -> Key:
+    """The key of a parameter of ``forward``."""
+    return keys.parameter(forward.name, name) if name in built.own_names else keys.named(name)
+
+
+def _rank(state: State, key: Key) -> int:
+    """The number of dimensions of which the path knows, counted from the end."""
+    return sum(keys.dimension(key, -dim) in state.definitions for dim in range(1, 7))
 
 
 def _named(built: State) -> Iterator[tuple[str, Size]]:

@@ -1,17 +1,21 @@
 """Attention functions of other packages, and what they make of the shapes that they are given.
 
 Most take (b, t, h, d), where PyTorch's own function takes (b, h, t, d). Read off the documentation of flash-attn
-(``flash_attn_interface.py``), xFormers (``xformers.ops.fmha``) and PyTorch (``torch.nn.attention.flex_attention``).
+(``flash_attn_interface.py``), xFormers (``xformers.ops.fmha``), PyTorch (``torch.nn.attention.flex_attention``) and
+diffusers (``models/attention_dispatch.py``).
+
+The functions of transformers (``integrations/sdpa_attention.py`` and those beside it) take the module, then
+(b, h, t, d), and give (b, t, h, d) together with the weights; most code looks them up in ``ALL_ATTENTION_FUNCTIONS``.
 """
 
 from __future__ import annotations
 
-from mha_lint.model.keys import Key
+from mha_lint.model.keys import Key, part
 from mha_lint.model.layout import Shape
 from mha_lint.model.operations import products
 from mha_lint.model.records import replace
 from mha_lint.model.run import Call
-from mha_lint.model.values import NONE, NOTHING, Tensor, Value, of_shape
+from mha_lint.model.values import NONE, NOTHING, Qualified, Sequence, Tensor, Unknown, Value, of_shape
 
 _QUERIES = ("q", "query")
 _KEYS = ("k", "key")
@@ -24,8 +28,10 @@ _TOKENS_FIRST = frozenset(
         "flash_attn_interface.flash_attn_func",
         "xformers.ops.memory_efficient_attention",
         "xformers.ops.fmha.memory_efficient_attention",
+        "diffusers.models.attention_dispatch.dispatch_attention_fn",
     }
 )  # of (b, t, h, d)
+_LIKE_TORCH = frozenset({"diffusers.models.attention_dispatch.dispatch_attention_fn"})  # takes the same arguments
 _PACKED = frozenset(
     {
         "flash_attn.flash_attn_qkvpacked_func",
@@ -35,15 +41,35 @@ _PACKED = frozenset(
 )  # of (b, t, 3, h, d)
 _HEADS_FIRST = frozenset({"torch.nn.attention.flex_attention.flex_attention"})  # of (b, h, t, d)
 
-KERNELS = _TOKENS_FIRST | _PACKED | _HEADS_FIRST
 _SCALE_AT = {"flash_attn_func": 4, "memory_efficient_attention": 5, "flex_attention": 5}  # among what is given by place
+_INTERFACE = "transformers.modeling_utils.ALL_ATTENTION_FUNCTIONS"
+_ENTRY = f"{_INTERFACE}.*"  # whichever of its functions
+_OF_A_MODULE = frozenset(
+    {
+        _ENTRY,
+        "transformers.integrations.flash_attention.flash_attention_forward",
+        "transformers.integrations.flex_attention.flex_attention_forward",
+        "transformers.integrations.sdpa_attention.sdpa_attention_forward",
+    }
+)  # of a module and (b, h, t, d)
+_KERNELS = _TOKENS_FIRST | _PACKED | _HEADS_FIRST | _OF_A_MODULE
+
+
+def is_kernel(name: str) -> bool:
+    """Tell whether a full name is that of an attention function which is known."""
+    return name in _KERNELS or (name.startswith("transformers.models.") and name.endswith(".eager_attention_forward"))
+
+
+def entry(name: str) -> Qualified | None:
+    """What a table of attention functions has under any key; None where the name is of no such table."""
+    return Qualified(_ENTRY) if name in (_INTERFACE, f"{_INTERFACE}.get_interface", f"{_INTERFACE}.get") else None
 
 
 def scale_name(name: str) -> str | None:
     """The name of the parameter by which fused attention is given its scale; None for a function that is not known."""
     if name.rpartition(".")[2] == "scaled_dot_product_attention":
         return "scale"
-    if name not in KERNELS:
+    if name not in _KERNELS or name in _OF_A_MODULE:
         return None
     return "softmax_scale" if "flash_attn" in name else "scale"
 
@@ -62,6 +88,15 @@ def attend(name: str, call: Call) -> Value:
         return products.attention(replace(call, keywords={**call.keywords, "scale": _scale(name, call)}))
     if name in _PACKED:
         return _of_packed(call)
+    if name not in _TOKENS_FIRST:
+        return _of_a_module(call)
+    context = _of_tokens(name, call)
+    if name in _LIKE_TORCH:
+        call.interpreter.saw_operation("scaled_dot_product_attention", call, context)
+    return context
+
+
+def _of_tokens(name: str, call: Call) -> Value:
     query, key, value = call.tensor(0, *_QUERIES), call.tensor(1, *_KEYS), call.tensor(2, *_VALUES)
     if query is None or key is None or value is None:
         return NOTHING
@@ -75,6 +110,25 @@ def attend(name: str, call: Call) -> Value:
         return Tensor(key=call.interpreter.key(call.node), suffix=suffix, roles=frozenset({"context"}), inputs=inputs)
     shape = (*query.shape[:-1], value.last or query.shape[-1])
     return _context(shape, inputs, projected="projection" in value.roles)
+
+
+def _of_a_module(call: Call) -> Value:
+    """The context, whose heads lie side by side, and the weights, which most functions do not give."""
+    query, key, value = call.tensor(1, *_QUERIES), call.tensor(2, *_KEYS), call.tensor(3, *_VALUES)
+    if query is None or key is None or value is None:
+        return NOTHING
+    for tensor, role in ((query, "query"), (key, "key"), (value, "value")):
+        call.interpreter.saw_use(tensor, role)
+    call.interpreter.saw_attention()
+    scaling = call.keywords.get("scaling")
+    if scaling is not None:
+        products.scaled_inside(call, query, key, scaling)
+    inputs, node = query.inputs | key.inputs | value.inputs, call.interpreter.key(call.node)
+    context = Tensor(key=part(node, 0), roles=frozenset({"context"}), inputs=inputs)
+    if query.shape is not None and len(query.shape) == 4:
+        b, h, t, d = query.shape
+        context = _context((b, t, h, value.last or d), inputs, projected="projection" in value.roles)
+    return Sequence((context, Unknown(part(node, 1))))
 
 
 def _of_packed(call: Call) -> Value:

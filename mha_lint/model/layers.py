@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from mha_lint.model import einops_api, masking, operations
 from mha_lint.model.operations.devices import met
 from mha_lint.model.records import replace
-from mha_lint.model.rotary import Table, as_buffer
+from mha_lint.model.rotary import RotaryTable, as_buffer
 from mha_lint.model.run import Call, Run
 from mha_lint.model.scale import Scale
 from mha_lint.model.sizes import Size, constant
@@ -58,8 +58,10 @@ def build(name: str, node: ast.Call, args: tuple[Value, ...], keywords: Mapping[
         tensor = as_tensor(args[0]) if args else None
         if tensor is not None and keywords.get("requires_grad") != Const(False):
             tensor = replace(tensor, mask=None)  # its numbers are learnt
-        if tensor is not None and isinstance(tensor.rotary, Table):
+        if tensor is not None and isinstance(tensor.rotary, RotaryTable):
             tensor = replace(tensor, rotary=as_buffer(tensor.rotary))
+        if tensor is not None:
+            tensor = replace(tensor, single=False)  # ``module.half()`` casts it
         return (
             Tensor(roles=frozenset({"parameter"})) if tensor is None else replace(tensor.having("parameter"), homes=())
         )
@@ -104,6 +106,8 @@ def apply(interpreter: Run, layer: Layer, call: Call) -> Value:
     if layer.kind in _ELEMENTWISE:
         same = operations.elementwise(call, tensor)
         function = call.node.func if isinstance(call.node, ast.Call) else None
+        if layer.kind not in _DROPOUTS and isinstance(same, Tensor):
+            return replace(same, masked=masking.other_numbers(same.masked))
         if layer.kind in _DROPOUTS and isinstance(function, ast.Call) and function is layer.node:
             _saw_made_anew(interpreter, function, replace(call, args=(tensor,), keywords={}), same)
         return same

@@ -13,6 +13,18 @@ from mha_lint.model.sizes import Size
 
 Numbers = frozenset[float] | None  # what each number may be; None where that is not known
 YES_OR_NO, ZERO, ONES = frozenset({0.0, 1.0}), frozenset({0.0}), frozenset({1.0})
+LOWEST = frozenset({-math.inf})
+_SINGLE = {"min": -3.4028234663852886e38, "max": 3.4028234663852886e38}
+_TINY = {"tiny": 1e-38, "smallest_normal": 1e-38, "eps": 1e-7}  # about as much as in float32
+
+
+def of_finfo(name: str, *, single: bool) -> Numbers:
+    """What ``torch.finfo(dtype)`` knows by a name: of a type that is not known to be float32, min is the lowest."""
+    if name in _TINY:
+        return frozenset({_TINY[name]})
+    if single and name in _SINGLE:
+        return frozenset({_SINGLE[name]})
+    return LOWEST if name == "min" else None
 
 
 @dataclass(frozen=True)
@@ -70,17 +82,29 @@ class Positions:
 
 
 @dataclass(frozen=True, slots=True)
+class Default:
+    """A parameter of a function that has a number for its default."""
+
+    function: ast.AST
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
 class Masking:
     """One way in which scores or weights were masked, and where: ``numbers`` are those that scores were filled with.
 
-    *fill*: filled at the marked entries. *times*: multiplied by a mask. *add*: something was added. *unknown*: handed
-    to code that is not known. *before*: of weights, the scores were masked in some way. *zero*: of weights, filled
-    with 0 or multiplied by a mask. *settled*: of weights, normalised again, or changed in another way.
+    They are the ``default`` of a parameter, where one is named: they count where nobody hands it another.
+
+    *fill*: filled at the marked entries. *times*: multiplied by a mask. *add*: something was added, a mask of
+    ``numbers`` where these are known. *mask*: what was added, or is to be added, was filled there. *unknown*: handed to
+    code that is not known. *before*: of weights, the scores were masked in some way. *zero*: of weights, filled with 0
+    or multiplied by a mask. *settled*: of weights, normalised again, or changed in another way.
     """
 
     kind: str
     node: ast.expr | None = None
     numbers: Numbers = None
+    default: Default | None = None
 
 
 GIVEN = Mask(frozenset({1.0}), frozenset({0.0}), boolean=True)  # where some condition holds

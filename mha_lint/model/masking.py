@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
 
+from mha_lint.model.called import is_called_mask, marks_keys
+from mha_lint.model.handed import default_number
 from mha_lint.model.keys import Key
-from mha_lint.model.marks import BEFORE, SETTLED, ZERO, Mask, Masking, Positions
+from mha_lint.model.marks import BEFORE, SETTLED, YES_OR_NO, ZERO, Mask, Masking, Numbers, Positions, of_finfo
 from mha_lint.model.masks import chosen, mask_of, number_of, second, third
-from mha_lint.model.run import Call, Run
+from mha_lint.model.run import Call
 from mha_lint.model.values import Const, Int, Method, Number, Qualified, Tensor, Unknown, Value, as_factor
-from mha_lint.syntax.nodes import argument, children, first_index, last_name, walk
-from mha_lint.syntax.words import name_of, names_said
-from mha_lint.vocabulary import LARGEST, LOWER_PRECISION, MASKS, OF_ROWS, SOFT_MASKS, is_said
+from mha_lint.syntax.nodes import argument, first_index, last_name, walk
+from mha_lint.syntax.words import names_said
+from mha_lint.vocabulary import LARGEST, LOWER_PRECISION, MASKS, OF_ROWS, is_said
 
 SCORED = frozenset({"scores", "weights"})
+_MAPPED = frozenset({"projection"})  # what a softmax is given may be learned scores
 Told = list[Tensor]  # the operands that are scores or weights, or all, where none is
 
 
@@ -33,10 +35,12 @@ def _is_tracked(value: Value) -> bool:
     return isinstance(value, Tensor) and (value.mask is not None or bool(value.masked) or value.single)
 
 
-def as_mask(call: Call, result: Value, mask: Mask | Positions | None) -> Value:
+def as_mask(call: Call, result: Value, mask: Mask | Positions | None, *, single: bool) -> Value:
     """The result that is no tensor, as the mask that it is: where nothing is known of it, or its numbers alone."""
     unknown = isinstance(result, Unknown) or (isinstance(result, (Int, Number)) and is_tracked(call))
-    return Tensor(key=call.interpreter.key(call.node), mask=mask) if mask is not None and unknown else result
+    if mask is None or not unknown:
+        return result
+    return Tensor(key=call.interpreter.key(call.node), mask=mask, single=single)
 
 
 def bare(value: Value) -> Value:
@@ -52,6 +56,16 @@ def bare(value: Value) -> Value:
 def kept(call: Call, result: Tensor, told: Told) -> frozenset[Masking]:
     """In all the ways in which the operands were."""
     return frozenset[Masking]().union(*(tensor.masked for tensor in told))
+
+
+def bent(call: Call, result: Tensor, told: Told) -> frozenset[Masking]:
+    """In all the ways in which the operands were; what they were filled with has become other numbers."""
+    return other_numbers(kept(call, result, told))
+
+
+def other_numbers(maskings: frozenset[Masking]) -> frozenset[Masking]:
+    """The same, where a function was applied to what was masked, such as ``exp``."""
+    return frozenset(Masking("fill", each.node) if each.kind == "fill" else each for each in maskings)
 
 
 def ended(call: Call, result: Tensor, told: Told) -> frozenset[Masking]:
@@ -70,13 +84,28 @@ def filled(call: Call, result: Tensor, told: Told) -> frozenset[Masking]:
     return kept(call, result, told) | ways
 
 
+def made_of(call: Call, result: Tensor, told: Told) -> frozenset[Masking]:
+    """``torch.full(size, value)``: the number is written there."""
+    value = call.keywords.get("fill_value", call.args[-1] if len(call.args) > 1 else None)
+    numbers = number_of(value, call.interpreter) or _told_by_type(value, call)
+    return frozenset() if numbers is None else frozenset({Masking("mask", call.node, numbers)})
+
+
+def cut(call: Call, result: Tensor, told: Told) -> frozenset[Masking]:
+    """``scores.tril()``: beyond the triangle scores are 0, and weights too."""
+    known = kept(call, result, told)
+    if "weights" in result.roles:
+        return known | {Masking("zero", call.node)}
+    return known | {Masking("fill", call.node, ZERO)} if "scores" in result.roles else known
+
+
 def chosen_where(call: Call, result: Tensor, told: Told) -> frozenset[Masking]:
     known = kept(call, result, told)
     if len(call.args) != 3:
         return known
     where, yes, no = chosen(call)
     of, value = (no, yes) if isinstance(no, Tensor) and (no.roles or not isinstance(yes, Tensor)) else (yes, no)
-    return known | _filling(call, of, where, value, _written(call, 0, "condition"))
+    return known | _filling(call, of, where, value, _written(call, 0, "condition")) | _fills_of(value)
 
 
 def normalised(call: Call, result: Tensor, told: Told) -> frozenset[Masking]:
@@ -88,7 +117,7 @@ def biased(call: Call, result: Tensor, told: Told) -> frozenset[Masking]:
     """``torch.baddbmm(bias, q, k)``."""
     if "scores" not in result.roles or _adds_nothing(call):
         return frozenset()
-    return frozenset({Masking("add", call.node)})
+    return frozenset({Masking("add", call.node), *_fills_of(call.args[0] if call.args else None)})
 
 
 def summed(call: Call, result: Tensor, told: Told) -> frozenset[Masking]:
@@ -108,7 +137,7 @@ def subtracted(call: Call, result: Tensor, told: Told) -> frozenset[Masking]:
 
 def multiplied(call: Call, result: Tensor, told: Told) -> frozenset[Masking]:
     known, run = kept(call, result, told), call.interpreter
-    operands = _operands(call, result)
+    operands = _operands(call, result, SCORED) or _operands(call, result, _MAPPED)
     if operands is None:
         return known
     about, other = operands
@@ -118,24 +147,20 @@ def multiplied(call: Call, result: Tensor, told: Told) -> frozenset[Masking]:
     if isinstance(other, Tensor) and other.roles & SCORED:
         return known
     if "weights" not in about.roles:
-        return known | {Masking("times", call.node)} if mask is not None and mask.marks else known
-    if not (_is_called_mask(other, written, run) if mask is None else mask.marks):
+        return known | _times(call, other, written)
+    if not (is_called_mask(other, written, run) if mask is None else mask.marks):
         return known
-    return known | {Masking("zero", call.node)} if _marks_keys(other, written, run) else known
+    return known | {Masking("zero", call.node)} if marks_keys(other, written, run) else known
 
 
-def _is_called_mask(value: Value, written: ast.expr | None, run: Run) -> bool:
-    """Tell whether what weights are multiplied by comes from something named as a mask, not as a soft one."""
-    key = value.key if isinstance(value, (Tensor, Unknown)) else None
-    node = written if key is None or run.node(key) is None else run.node(key)
-    while isinstance(node, (ast.Call, ast.Subscript)):
-        of = node.func if isinstance(node, ast.Call) else node
-        if not isinstance(of, (ast.Attribute, ast.Subscript)):
-            return False
-        node = of.value
-    name = name_of(node) if isinstance(node, (ast.Name, ast.Attribute)) else ""
-    name = name if node is not None or key is None else key.names[-1]
-    return is_said(MASKS, name) and not is_said(SOFT_MASKS, name)
+def _times(call: Call, other: Value, written: ast.expr | None) -> set[Masking]:
+    """Return the masking of scores that are multiplied by a mask, which may be known to be one by its name alone."""
+    mask, run = mask_of(other, call.interpreter), call.interpreter
+    if mask is not None:
+        return {Masking("times", call.node, YES_OR_NO)} if mask.marks and not mask.random else set()
+    key = other.key if isinstance(other, (Tensor, Unknown)) else None
+    of_rows = key is not None and key.says(OF_ROWS)
+    return {Masking("times", call.node)} if not of_rows and is_called_mask(other, written, run) else set()
 
 
 def divided(call: Call, result: Tensor, told: Told) -> frozenset[Masking]:
@@ -144,12 +169,12 @@ def divided(call: Call, result: Tensor, told: Told) -> frozenset[Masking]:
     return known | {SETTLED} if operands is not None and "weights" in operands[0].roles else known
 
 
-def _operands(call: Call, result: Tensor) -> tuple[Tensor, Value] | None:
-    """Scores or weights, and what else than a number they are calculated with."""
-    if len(call.args) < 2 or not result.roles & SCORED:
+def _operands(call: Call, result: Tensor, roles: frozenset[str] = SCORED) -> tuple[Tensor, Value] | None:
+    """Scores or weights, or what has other roles, and what else than a number they are calculated with."""
+    if len(call.args) < 2 or not result.roles & roles:
         return None
     left, right = call.args[:2]
-    about, other = (left, right) if isinstance(left, Tensor) and left.roles & SCORED else (right, left)
+    about, other = (left, right) if isinstance(left, Tensor) and left.roles & roles else (right, left)
     return None if not isinstance(about, Tensor) or isinstance(other, Const) or _is_plain(other) else (about, other)
 
 
@@ -161,26 +186,58 @@ def _is_plain(value: Value) -> bool:
 
 def _added(call: Call, result: Tensor) -> set[Masking]:
     """Return the maskings that a sum or a difference adds to scores or weights."""
-    operands = _operands(call, result)
+    operands = _operands(call, result) or _operands(call, result, _MAPPED)
     if operands is None:
         return set()
     about, other = operands
     if "weights" in about.roles:
         return {SETTLED}
+    if not about.roles & SCORED and not about.masked:
+        return set()  # the sum of two maps, such as a residual
     roles = other.roles if isinstance(other, Tensor) else frozenset[str]()
     if roles & {"scores", "parameter", "projection"}:  # learned biases mask nothing
         return set()
     if "learned" in roles and not names_said(MASKS, call.node):
         return set()
-    return {Masking("add", call.node, None)}
+    mask = other.mask if isinstance(other, Tensor) else None
+    numbers = mask.numbers if isinstance(mask, Mask) and not mask.uniform else None
+    return {Masking("add", call.node, numbers), *_fills_of(other)}
 
 
-# --- whether the result is float32 because the code says so: columns of the table ------------------------------------
+def _fills_of(added: Value | None) -> set[Masking]:
+    """The fills of a mask that is added to scores: there, not in the scores, its numbers are written."""
+    fills = added.masked if isinstance(added, Tensor) else frozenset[Masking]()
+    return {Masking("mask", each.node, each.numbers, each.default) for each in fills if each.kind in ("fill", "mask")}
+
+
+# --- whether the result is not half because the code says so: columns of the table -----------------------------------
 
 
 def any_single(call: Call) -> bool:
     """The result is, where an operand is."""
     return any(isinstance(value, Tensor) and value.single for value in call.args)
+
+
+def first_single(call: Call) -> bool:
+    """The result is, where what it is made of is: a mask, or a condition, does not count."""
+    return bool(call.args) and isinstance(call.args[0], Tensor) and call.args[0].single
+
+
+def chosen_single(call: Call) -> bool:
+    """``torch.where(condition, yes, no)``."""
+    return any(isinstance(value, Tensor) and value.single for value in chosen(call)[1:])
+
+
+def made_single(call: Call) -> bool:
+    """What is made of sizes alone is float32, if the call names no type."""
+    kind = call.keywords.get("dtype")
+    return "**" not in call.keywords and (kind is None or _cast_to_single([kind], before=False))
+
+
+def made_single_like(call: Call) -> bool:
+    """What is made like another tensor has its type, if the call names none."""
+    kind = call.keywords.get("dtype")
+    return first_single(call) if kind is None else _cast_to_single([kind], before=False)
 
 
 def is_single(call: Call) -> bool:
@@ -216,14 +273,38 @@ def _filling(
 ) -> set[Masking]:
     """Return the maskings that a fill adds to scores, weights or other tensors."""
     run = call.interpreter
-    numbers = number_of(value, run)
+    numbers = number_of(value, run) or _told_by_type(value, call)
     if isinstance(filled, Tensor) and "weights" in filled.roles:
         hides = numbers is not None and all(number <= 0 for number in numbers)  # a softmax gives none below 0
-        return {Masking("zero", call.node)} if hides and _marks_keys(where, written, run) else set()
-    if numbers == ZERO and not _marks_keys(where, written, run):
+        return {Masking("zero", call.node)} if hides and marks_keys(where, written, run) else set()
+    learned = isinstance(filled, Tensor) and bool(filled.roles & _MAPPED)
+    keys = marks_keys(where, written, run, columns=learned)
+    if numbers == ZERO and not keys:
         numbers = None
+    mask = mask_of(filled, run)
+    if mask is not None and mask.boolean is True:
+        return set()  # what a condition is filled with becomes a condition
     about_mask = isinstance(filled, Tensor) and filled.mask is not None
-    return set() if about_mask else {Masking("fill", call.node, numbers)}
+    default = default_number(value, run, call.state) if numbers is None else None
+    if default is not None and (default[0] or keys):
+        return {Masking("mask" if about_mask else "fill", call.node, frozenset({default[0]}), default[1])}
+    return {Masking("mask" if about_mask else "fill", call.node, numbers)}
+
+
+def _told_by_type(value: Value | None, call: Call) -> Numbers:
+    """``torch.finfo(scores.dtype).min``, which is as good as minus infinity; of ``torch.float32`` the number itself."""
+    run = call.interpreter
+    key = value.key if isinstance(value, Unknown) else None
+    made = None if key is None else run.node(key if key.owner is None else key.owner)
+    match made:
+        case ast.UnaryOp(op=ast.USub(), operand=operand):
+            numbers = _told_by_type(run.evaluate(operand, call.state), call)
+            return None if numbers is None else frozenset(-number for number in numbers)
+        case ast.Call(func=function, args=[kind]) if last_name(function) == "finfo" and key is not None:
+            single = _cast_to_single([run.evaluate(kind, call.state)], before=False)
+            return of_finfo(key.names[-1] if key.names else "", single=single)
+        case _:
+            return None
 
 
 def _adds_nothing(call: Call) -> bool:
@@ -244,56 +325,6 @@ def _is_largest(call: Call) -> bool:
         return False
     called = (last_name(each.func) for each in walk(node.right) if isinstance(each, ast.Call))
     return any(is_said(LARGEST, name) for name in called)
-
-
-def _marks_keys(where: Value | None, written: ast.expr | None, run: Run) -> bool:
-    """Tell whether a mask may tell keys apart: not if it is of whole rows, of random numbers, or of the weights."""
-    mask = mask_of(where, run)
-    if mask is not None and mask.diagonal is not None:
-        return True
-    if (isinstance(where, Tensor) and where.roles) or (mask is not None and mask.random):
-        return False
-    key = where.key if isinstance(where, (Tensor, Unknown)) else None
-    if key is not None and key.says(OF_ROWS):
-        return False
-    made = None if key is None else run.node(key)
-    code = [node for node in (made, written) if node is not None]
-    return not any(_is_of_rows(node) for node in _worth_reading(code))
-
-
-def _worth_reading(code: list[ast.AST]) -> Iterator[ast.AST]:
-    """The nodes of a mask as it is written, but for what is only asked how large it is: ``query.shape``."""
-    pending = list(code)
-    while pending:
-        node = pending.pop()
-        yield node
-        sized = isinstance(node, ast.Attribute) and node.attr in ("shape", "size")
-        pending += [] if sized else children(node)
-
-
-def _is_of_rows(node: ast.AST) -> bool:
-    """An expression is about whole rows: by its names, or because it asks something of each, or makes a column."""
-    match node:
-        case ast.Call(func=ast.Attribute(attr="all" | "any")):
-            return True
-        case _:
-            return is_said(OF_ROWS, name_of(node)) or _is_column(node)
-
-
-def _is_column(node: ast.AST) -> bool:
-    """An expression gets a last dimension of size 1: ``keep.unsqueeze(-1)``, ``keep[..., None]``."""
-    match node:
-        case ast.Call(func=ast.Attribute(attr="unsqueeze")):
-            match argument(node, 0, "dim"):
-                case ast.UnaryOp(op=ast.USub(), operand=ast.Constant(value=1)):
-                    return True
-            return False
-        case ast.Subscript(slice=ast.Tuple(elts=[*before, ast.Constant(value=None)])):
-            taken = [each for each in before if not (isinstance(each, ast.Constant) and each.value is None)]
-            whole = any(isinstance(each, ast.Constant) for each in taken)
-            return whole or len(taken) > 1  # keep[:, None, None] of (b, s) is (b, 1, 1, s)
-        case _:
-            return False
 
 
 def _cast_to_single(kinds: list[Value], *, before: bool) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 
-from mha_lint.model.keys import Key
+from mha_lint.model.keys import Key, Kind
 from mha_lint.model.marks import (
     GIVEN,
     Mask,
@@ -19,6 +19,7 @@ from mha_lint.model.values import (
     Const,
     Int,
     Number,
+    Qualified,
     Slice,
     Tensor,
     Unknown,
@@ -26,8 +27,10 @@ from mha_lint.model.values import (
     as_factor,
     as_int,
 )
+from mha_lint.syntax.nodes import last_name
 
 Known = Mask | Positions | None
+SMALLEST = -65504.0  # of float16; other types have smaller ones, which mask as well
 
 
 def mask_of(value: Value | None, run: Run) -> Mask | None:
@@ -37,14 +40,22 @@ def mask_of(value: Value | None, run: Run) -> Mask | None:
             return mask
         case Const(bool(flag)):
             return constant(flag, boolean=True)
-        case Int() | Number() | Const(float()):
+        case Int() | Number() | Const(float()) | Qualified():
             factor = as_factor(value)
             number = None if factor is None else factor.constant
             return None if number is None else constant(number)
+        case Unknown(Key(kind=Kind.ATTRIBUTE) as key) if is_smallest(key, run):
+            return constant(SMALLEST)
         case Unknown(Key() as key) | Tensor(shape=None, mask=None, key=Key() as key):
             return GIVEN if _is_comparison(run.node(key)) else None
         case _:
             return None
+
+
+def is_smallest(key: Key, run: Run) -> bool:
+    """Tell whether the key is of ``torch.finfo(…).min``."""
+    made = None if key.owner is None or key.names[-1] != "min" else run.node(key.owner)
+    return isinstance(made, ast.Call) and last_name(made.func) == "finfo"
 
 
 def _is_comparison(node: ast.AST | None) -> bool:

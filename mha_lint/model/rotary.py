@@ -58,7 +58,7 @@ class Phase:
 
 
 @dataclass(frozen=True)
-class Table:
+class RotaryTable:
     """Numbers that are told by frequencies, all of which differ.
 
     ``dim`` is the dimension, from the end, along which they differ, and ``rank`` the number of dimensions, where it is
@@ -77,7 +77,7 @@ class Table:
     phase: Phase | None = None
 
 
-def as_buffer(table: Table) -> Table:
+def as_buffer(table: RotaryTable) -> RotaryTable:
     """The table as a buffer, which is cast when its module is."""
     if table.stage > Stage.FREQUENCIES or table.held.precision is Precision.ACTIVATIONS:
         return table
@@ -123,10 +123,10 @@ class Term:
     """The one term of a rotation, the turned vector times the sines."""
 
     turned: Turned
-    table: Table
+    table: RotaryTable
 
 
-Rotary = Table | Split | Part | Stacked | Turned | Term
+Rotary = RotaryTable | Split | Part | Stacked | Turned | Term
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,8 +138,8 @@ class RotationSeen:
 
     node: ast.expr
     turned: Turned
-    sines: Table
-    cosines: Table | None
+    sines: RotaryTable
+    cosines: RotaryTable | None
     symbol: str
     caller: ast.expr | None
 

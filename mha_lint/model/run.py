@@ -14,11 +14,12 @@ from mha_lint.model import layout
 from mha_lint.model.conditions import Condition
 from mha_lint.model.keys import Key, dimension, left_over
 from mha_lint.model.layout import Answer, Shape
+from mha_lint.model.normalised import Normalised
 from mha_lint.model.records import replace
-from mha_lint.model.rotary import Phase, Table, Term
+from mha_lint.model.rotary import Phase, RotaryTable, Term
 from mha_lint.model.scale import Scale
 from mha_lint.model.sizes import Size, symbol
-from mha_lint.model.values import Function, Normalised, State, Tensor, Value, arguments, as_int, as_tensor
+from mha_lint.model.values import Function, State, Tensor, Value, arguments, as_int, as_tensor
 from mha_lint.syntax import nodes
 from mha_lint.syntax.names import ClassInfo, Definition, ModuleNames
 
@@ -51,6 +52,10 @@ class Run(Protocol):
 
     def is_method(self, node: ast.expr) -> bool:
         """Tell whether a call is written ``x.op()``, not ``torch.op(x)``."""
+
+    @property
+    def began(self) -> nodes.Function | None:
+        """The function with which the path began."""
 
     def is_given(self, key: Key) -> bool:
         """It names what the function was given with which the path began, or something of that but its size."""
@@ -128,9 +133,11 @@ class Run(Protocol):
 
     def saw_weighting(self, normalised: Normalised, contracted: int) -> None: ...
 
+    def saw_pooling(self, normalised: Normalised) -> None: ...
+
     def saw_scale(self, node: ast.expr, scale: Scale, state: State) -> None: ...
 
-    def saw_rotation(self, node: ast.expr, term: Term, cosines: Table | None) -> None: ...
+    def saw_rotation(self, node: ast.expr, term: Term, cosines: RotaryTable | None) -> None: ...
 
     def saw_phase(self, node: ast.expr, phase: Phase) -> None: ...
 
@@ -199,6 +206,7 @@ def normal(tensor: Tensor, state: State) -> Tensor:
             suffix=(),
             lead=None,
             key=tensor.key if tensor.lead is None else None,
+            normalised=None if tensor.normalised is None else tensor.normalised.of_rank(rank),
         )
     if not state.definitions:
         return tensor

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 
-from mha_lint.model import keys, masking, masks, operations
+from mha_lint.model import kernels, keys, masking, masks, operations, tables
 from mha_lint.model.keys import Key
 from mha_lint.model.operations import turn_parts
 from mha_lint.model.records import replace
@@ -17,11 +17,13 @@ from mha_lint.model.values import (
     Int,
     Lead,
     Leading,
+    Qualified,
     Repeated,
     Sequence,
     ShapeOf,
     Slice,
     State,
+    Table,
     Tensor,
     Unknown,
     Value,
@@ -60,6 +62,10 @@ def _item(run: Run, base: Value, indices: list[Value], node: ast.Subscript, stat
             return Repeated(item)
         case Repeated(item, _), [_]:
             return item
+        case Qualified(name), [_]:
+            return kernels.entry(name) or Unknown(run.key(node))
+        case Table(), [key]:
+            return tables.looked_up(run, base, key, node, state)
         case ShapeOf(tensor), [Int(size)] if size.constant is not None:
             known_tensor = as_tensor(tensor)
             assert known_tensor is not None

@@ -5,15 +5,17 @@ All are frozen and compare by value, so that two paths through a function that k
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from mha_lint.model.conditions import IS_NONE, Condition, Path, Question, Taken
+from mha_lint.model.conditions import IS_NONE, IS_TRUE, Condition, Path, Question, Taken
 from mha_lint.model.factors import Factor, of_number, of_size
 from mha_lint.model.keys import Key, Kind
 from mha_lint.model.layout import Shape, Strides, contiguous_strides
 from mha_lint.model.marks import Mask, Masking, Positions
+from mha_lint.model.normalised import Normalised
 from mha_lint.model.records import replace
 from mha_lint.model.rotary import Rotary
 from mha_lint.model.scale import Scale
@@ -98,24 +100,13 @@ class Lead:
 
 
 @dataclass(frozen=True)
-class Normalised:
-    """The softmax that made weights sum to one: its call, or that of its layer, and along which dimension from the end.
-
-    ``implicit`` where the code names none, and torch chooses.
-    """
-
-    node: ast.expr
-    dim: int
-    implicit: bool = False
-
-
-@dataclass(frozen=True)
 class Tensor:
     """A tensor: its symbolic shape and strides, where known, and what it is to attention.
 
     ``roles`` holds some of: *projection* (made by a learned linear map), *features* (one after a softmax, as in
     linear attention), *scores*, *weights*, *context*,
-    *merged* (context with its heads merged), *projected* (a linear map was applied after the merge), *parameter*.
+    *merged* (context with its heads merged), *projected* (a linear map was applied after the merge), *parameter*,
+    *weighed* (something times what a softmax gave).
     Of a tensor of unknown rank, ``suffix`` holds the last dimensions; ``lead`` tells which come before them.
     ``merge`` is the expression, in the function being run, that merged the heads. ``part`` is the call that
     unbound the tensor from a packed one. Of a context, ``batch`` is the product of its batch dimensions (heads
@@ -129,6 +120,7 @@ class Tensor:
     assumed: bool = False  # an input that the code lays out by a view is taken to be contiguous
     suffix: Shape = ()  # the last dimensions, where the rank is not known
     lead: Lead | None = None
+    least: int = 0  # where the rank is not known: how many dimensions there are at least
     key: Key | None = None  # names the sizes of a tensor whose shape is not known
     roles: frozenset[str] = frozenset()
     merge: ast.expr | None = None
@@ -140,7 +132,7 @@ class Tensor:
     homes: tuple[ast.expr, ...] = ()  # the calls that made it on the default device, if it still is there
     mask: Mask | Positions | None = None  # what its numbers are, if it is a mask
     masked: frozenset[Masking] = frozenset()  # of scores or weights: in which ways they were masked
-    single: bool = False  # it was cast to float32
+    single: bool = False  # it is not half, because the code says so: it was cast, or made of float32
     rotary: Rotary | None = None  # what it is to a rotary embedding
     origin: ast.AST | None = field(default=None, compare=False)  # the name that it, or what it is a view of, had
     inputs: frozenset[Key] = field(default=frozenset(), compare=False)  # the parameters that it is computed from
@@ -172,10 +164,15 @@ class Tensor:
         return self.shape is None and not self.suffix and not self.roles and self.mask is None
 
     def normalised_at(self, dim: int | None) -> Tensor:
-        """The same, where the dimension along which it sums to one is now at ``dim`` from the end; None if nowhere."""
+        """The same, where the dimension along which it sums to one is now at ``dim``; None if nowhere.
+
+        Of one that a view has split, the parts may go different ways.
+        """
         if self.normalised is None or self.normalised.dim == dim:
             return self
-        return replace(self, normalised=None if dim is None else replace(self.normalised, dim=dim))
+        if dim is None or self.normalised.parts > 1:
+            return replace(self, normalised=None)
+        return replace(self, normalised=replace(self.normalised, dim=dim))
 
     def having(self, *roles: str) -> Tensor:
         return replace(self, roles=self.roles.union(roles))
@@ -278,6 +275,13 @@ class Function:
 
 
 @dataclass(frozen=True, slots=True)
+class Table:
+    """A dictionary of functions by strings, such as one for each implementation of attention."""
+
+    entries: tuple[tuple[str, Value], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Method:
     """A method of an unknown object that is called, or any attribute of a tensor or of another known object."""
 
@@ -296,7 +300,7 @@ class Slice:
 
 Value = (
     Unknown | Const | Number | Int | Sequence | Repeated | ShapeOf | Leading | Tensor | Layer | Instance | Self | Super
-    | Qualified | ClassValue | Partial | Function | Method | Slice
+    | Qualified | ClassValue | Partial | Function | Table | Method | Slice
 )  # fmt: skip
 
 NOTHING = Unknown()
@@ -328,6 +332,8 @@ def as_factor(value: Value | None) -> Factor | None:
             return factor
         case Const(float(number)):
             return of_number(number)
+        case Qualified("torch.inf" | "math.inf" | "numpy.inf"):
+            return of_number(math.inf)
         case Int(size):
             return of_size(size)
         case Unknown(Key(of_result=False)):
@@ -422,6 +428,12 @@ class State:
         if self.facts and isinstance(value, Unknown) and value.key is not None and self.facts.get((value.key, IS_NONE)):
             return NONE
         return value
+
+    def truths(self, value: Value | None) -> frozenset[tuple[Key, bool]]:
+        """Return what a condition on this path has told of the truth of an unknown value."""
+        key = value.key if isinstance(value, Unknown) else None
+        told = None if key is None else self.facts.get((key, IS_TRUE))
+        return frozenset() if key is None or told is None else frozenset({(key, told)})
 
     @property
     def own_names(self) -> frozenset[str]:

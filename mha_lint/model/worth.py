@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
+from mha_lint.model.tables import is_table
 from mha_lint.syntax.names import ClassInfo, ModuleNames
 from mha_lint.syntax.nodes import Function
 from mha_lint.syntax.words import names_in
-from mha_lint.vocabulary import CHOOSES_KEYS, LAYS_OUT, SCORES, is_said
+from mha_lint.vocabulary import ATTENDS, CHOOSES_KEYS, LAYS_OUT, SCORES, is_said
 
 Key = TypeVar("Key")
 Said = Mapping[Key, frozenset[str]]  # the names that classes or functions say
@@ -32,23 +33,33 @@ class Worth:
 def worth_of(names: ModuleNames) -> Worth:
     """Tell by the names in a file which of its classes and functions are worth being interpreted.
 
-    Whoever names a function that works, or attends, counts as well.
+    Whoever names a function that works, or attends, or a table that holds it, counts as well.
     """
     functions = {name: frozenset(names_in(node)) for name, node in names.functions.items()}
+    tables = {name: frozenset(names_in(node)) for name, node in names.constants.items() if is_table(node)}
     classes = {cls: frozenset(names_in(cls.node)) for cls in names.every_class}
-    working, attending = _spread(functions, LAYS_OUT), _spread(functions, SCORES)
+    working, attending = _spread(functions | tables, LAYS_OUT), _spread(functions | tables, SCORES)
     attends = _with_heirs(_saying(classes, attending, SCORES), names)
-    holds, more = set(attends), attends
+    holds = attends | _with_heirs(_saying(classes, _attention_of_other_files(names)), names)
+    more = holds
     while more:
         more = _with_heirs(_saying(classes, {cls.name for cls in more}), names) - holds
         holds |= more
     tells = _saying(classes, set(), CHOOSES_KEYS)
-    masking = holds & tells  # they tell what attends which keys it may see
+    imported = {name for name in names.imports if is_said(ATTENDS, name)}
+    masking = (holds | _saying(classes, imported)) & tells  # they tell what attends which keys it may see
     return Worth(
-        {names.functions[name] for name in working} | _with_heirs(_saying(classes, working, LAYS_OUT), names) | masking,
-        {names.functions[name] for name in attending} | attends,
+        {names.functions[name] for name in working - tables.keys()}
+        | _with_heirs(_saying(classes, working, LAYS_OUT), names)
+        | masking,
+        {names.functions[name] for name in attending - tables.keys()} | attends,
         holds - attends,
     )
+
+
+def _attention_of_other_files(names: ModuleNames) -> set[str]:
+    """The classes of attention, by their names, that the file imports."""
+    return {name for name in names.imports if name[:1].isupper() and is_said(ATTENDS, name)}
 
 
 def _spread(said: Said[str], meaning: re.Pattern[str]) -> set[str]:

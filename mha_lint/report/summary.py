@@ -18,8 +18,13 @@ _HARNESS = (
 )
 
 
-def summary(entries: Sequence[Entry], *, fixing: bool, diff: bool = False, errors: int = 0) -> str:
-    """The summary of a run that only linted, fixed (``fixing``), or showed what it would fix (``diff``)."""
+def summary(
+    entries: Sequence[Entry], *, fixing: bool, diff: bool = False, verify: bool = False, errors: int = 0
+) -> str:
+    """The summary of a run that only linted, or executed code (``fixing``).
+
+    With ``diff`` it showed what it would fix, with ``verify`` it validated all fixes and wrote none.
+    """
     if not entries:
         if errors:
             return f"No findings, but {_count(errors, 'error')}."
@@ -27,8 +32,9 @@ def summary(entries: Sequence[Entry], *, fixing: bool, diff: bool = False, error
     total = f"Found {_count(len(entries), 'finding')}{_severities(entries)}"
     if not fixing:
         return _hinted(f"{total}.", entries)
-    fates = Counter(_fate(entry, diff) for entry in entries)
-    listed = ", ".join(f"{fates[fate]} {fate}" for fate in _order(diff) if fates[fate])
+    validated = "with a validated fix" if verify else "not written"
+    fates = Counter(_fate(entry, diff, validated) for entry in entries)
+    listed = ", ".join(f"{fates[fate]} {fate}" for fate in _order(diff, validated) if fates[fate])
     found = f"{total}: {listed}{_devices(entries)}."
     stubs = dict.fromkeys(e.finding.verdict.stub for e in entries if e.finding.verdict and e.finding.verdict.stub)
     shown = [stub.rstrip() for stub in stubs][:_STUBS]
@@ -60,29 +66,31 @@ def _hinted(total: str, entries: Sequence[Entry]) -> str:
     return f"{total}\n{'; '.join(hints)}." if hints else total
 
 
-def _order(diff: bool) -> tuple[str, ...]:
+def _order(diff: bool, validated: str) -> tuple[str, ...]:
     fixed = "would be fixed" if diff else "fixed"
     return (
         fixed,
+        validated,
         "refuted",
         "not exercised",
         "unavailable",
-        "not written",
         "fixable only with --unsafe-fixes",
+        "shown wrong, without a fix",
         "without a fix",
     )
 
 
-def _fate(entry: Entry, diff: bool) -> str:
+def _fate(entry: Entry, diff: bool, validated: str) -> str:
     finding = entry.finding
     if entry.fixed:
-        return _order(diff)[0]
+        return _order(diff, validated)[0]
     if finding.fix is None:
-        return "without a fix"
+        is_shown = finding.verdict is not None and finding.verdict.verdict == "shown wrong"
+        return "shown wrong, without a fix" if is_shown else "without a fix"
     if finding.verdict is None and not entry.offered:
         return "fixable only with --unsafe-fixes"
     if finding.verdict is None or finding.verdict.verdict == "validated":
-        return "not written"
+        return validated
     return finding.verdict.verdict
 
 

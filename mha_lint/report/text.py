@@ -13,7 +13,13 @@ from mha_lint.report.excerpt import Changed, printable, small_diff, underline
 
 _STYLES = {"bold": "1", "red": "31;1", "green": "32", "yellow": "33;1", "blue": "34;1", "minus": "31", "cyan": "36;1"}
 _SEVERITY_STYLE = {"error": "red", "warning": "yellow", "info": "cyan"}
-_VERDICT_STYLE = {"validated": "green", "refuted": "red", "not exercised": "yellow", "unavailable": "yellow"}
+_VERDICT_STYLE = {
+    "validated": "green",
+    "refuted": "red",
+    "shown wrong": "red",
+    "not exercised": "yellow",
+    "unavailable": "yellow",
+}
 
 
 def shown_path(filename: str) -> str:
@@ -130,6 +136,8 @@ def _full(entry: Entry, colour: bool) -> str:
         verdict = verdict_line(finding.verdict)
         name = paint(f"{finding.verdict.verdict}:", _VERDICT_STYLE[finding.verdict.verdict], colour)
         lines.append(f"{gutter(mark='=')} {name} {verdict}")
+        if finding.verdict.verdict == "shown wrong":
+            return "\n".join(lines)
         if words := tried.in_words(finding.verdict):
             lines.append(f"{gutter(mark='=')} {paint('tried:', 'bold', colour)} {printable(words)}")
         if finding.verdict.counterexample:
@@ -157,7 +165,9 @@ def _changes(entry: Entry, edits: Sequence[Edit]) -> list[tuple[str, Changed]]:
 
 
 def verdict_line(verdict: Verdict) -> str:
-    """``module · cpu 24/24 · cuda 40/40 · bitwise`` when validated, else the reason."""
+    """``module · cpu 24/24 · cuda 40/40 · bitwise`` when validated, the counterexample when shown wrong, else why."""
+    if verdict.verdict == "shown wrong":
+        return printable(verdict.counterexample)
     if verdict.verdict != "validated":
         return " ".join(printable(verdict.reason.replace("\n", " ")).split()) or "no reason is known"
     parts = [printable(verdict.harness or "")]

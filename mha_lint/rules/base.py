@@ -40,6 +40,7 @@ class Rule(ABC):
     finds: ClassVar[str] = ""  # in a few words, for tables of rules
     why: ClassVar[str]
     default: ClassVar[bool] = True
+    shown_by: ClassVar[tuple[str, ...]] = ()  # the ways in which a hit that has no fix is shown to be wrong
     no_fix: ClassVar[str] = ""  # of a rule without a fixer: why there is none
     applicability: ClassVar[Applicability | None] = None
     relation: ClassVar[Relation | None] = None

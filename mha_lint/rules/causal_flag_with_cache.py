@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import ast
+import operator
 from collections.abc import Iterator
+from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
+from mha_lint.model.handing import handed_over
 from mha_lint.model.keys import Key
 from mha_lint.model.values import Const, Tensor, Unknown, Value
 from mha_lint.rules.asking import is_given
 from mha_lint.rules.base import Hit, Rule
 from mha_lint.syntax.nodes import argument
 from mha_lint.syntax.words import names_said
-from mha_lint.vocabulary import EARLIER, LENGTH, NO_LENGTH, STAGE
+from mha_lint.vocabulary import EARLIER, LENGTH, MASKS, NO_LENGTH, STAGE
 
 if TYPE_CHECKING:
     from mha_lint.model.attention import FileModel
@@ -56,7 +59,9 @@ class CausalFlagWithCache(Rule):
     ## When it stays silent
 
     - The flag, or the path, depends on the lengths, on whether there is a cache, or on the stage of decoding. To
-      compare anything else, such as the numbers of heads, tells nothing of the keys.
+      compare anything else, such as the numbers of heads, tells nothing of the keys. Neither does it to ask for one
+      token alone, where the new keys are joined to a cache that is there and no mask is asked for: several tokens may
+      come behind it.
     - The queries come from the cache too.
     - The value of the flag is not known: it is a parameter of the function.
 
@@ -64,6 +69,7 @@ class CausalFlagWithCache(Rule):
 
     - [pytorch/pytorch#144858](https://github.com/pytorch/pytorch/issues/144858)
     - [pytorch/pytorch#108108](https://github.com/pytorch/pytorch/issues/108108)
+    - [lucidrains/x-transformers#187](https://github.com/lucidrains/x-transformers/issues/187)
     """
 
     code = "MHA109"
@@ -93,6 +99,30 @@ class CausalFlagWithCache(Rule):
                 flag = argument(node, 5, "is_causal")
                 message = "`is_causal` is set although the keys come from a cache, and can be more than the queries"
                 yield Hit(node.func if flag is None else flag, node if flag is None else flag, message, seen[0].symbol)
+        yield from _handed_over(model, places)
+
+
+def _handed_over(model: FileModel, places: Places) -> Iterator[Hit[None]]:
+    """Yield the hits at calls of other modules, which are handed the keys of a cache, or the flag."""
+    told: set[ast.expr] = set()
+    for (call, node), seen in model.led.items():
+        if not isinstance(node, ast.Call) or seen[0].name != "scaled_dot_product_attention" or call in told:
+            continue
+        function = places.function(call)
+        if function is None or not names_said(EARLIER, function):
+            continue
+        if any(_hides_the_cache(each) and _is_ours(each, node) for each in seen):
+            told.add(call)
+            message = "the keys come from a cache, and can be more than the queries, where `is_causal` is set"
+            yield Hit(call, call, message, seen[0].symbol)
+
+
+def _is_ours(seen: OperationSeen, node: ast.Call) -> bool:
+    """Tell whether this module hands over the keys of the cache, or the flag."""
+    if handed_over(seen, argument(node, 1, "key"), _is_cached) is not None:
+        return True
+    value = seen.argument(5, "is_causal")
+    return handed_over(seen, argument(node, 5, "is_causal"), partial(operator.eq, value), plain=True) is not None
 
 
 def _around(seen: OperationSeen, places: Places) -> list[ast.AST]:
@@ -104,13 +134,16 @@ def _around(seen: OperationSeen, places: Places) -> list[ast.AST]:
 def _hides_the_cache(seen: OperationSeen) -> bool:
     """Tell whether the flag may be set while the keys come from a cache, on a path that compares no lengths."""
     query, key = seen.argument(0, "query"), seen.argument(1, "key")
-    if not isinstance(key, Tensor) or "cached" not in key.roles:
+    if not _is_cached(key) or _is_cached(query):
         return False
-    if isinstance(query, Tensor) and "cached" in query.roles:
+    if not _may_be_set(seen.argument(5, "is_causal"), seen):
         return False
-    return _may_be_set(seen.argument(5, "is_causal"), seen) and not any(
-        _is_guard(asked) for asked, _ in seen.conditions
-    )
+    guards = [asked for asked, _ in seen.conditions if _is_guard(asked)]
+    return not guards or (all(map(_counts_to_one, guards)) and _is_joined(key, seen))
+
+
+def _is_cached(value: Value | None) -> bool:
+    return isinstance(value, Tensor) and "cached" in value.roles
 
 
 def _may_be_set(flag: Value | None, seen: OperationSeen) -> bool:
@@ -119,7 +152,7 @@ def _may_be_set(flag: Value | None, seen: OperationSeen) -> bool:
         case Const(True):
             return True
         case Unknown(Key() as key):
-            return not key.of_result and not is_given(key, seen)
+            return not key.of_result and not is_given(key, seen) and (key, False) not in seen.truths
         case _:
             return False
 
@@ -129,3 +162,18 @@ def _is_guard(asked: Condition) -> bool:
     if asked.says(STAGE):
         return True
     return asked.compares and not asked.quotes and (asked.says(LENGTH) or not asked.says(NO_LENGTH))
+
+
+def _counts_to_one(asked: Condition) -> bool:
+    """Tell whether a condition asks for one token: it says nothing of several tokens behind a cache."""
+    return asked.question is not None and asked.question.literals == ((int, 1),)
+
+
+def _is_joined(key: Value | None, seen: OperationSeen) -> bool:
+    """Tell whether the new keys are joined to earlier ones that are there, and no mask was asked for instead.
+
+    A cache object may be empty, as where a prompt is read.
+    """
+    joined = isinstance(key, Tensor) and "projection" in key.roles
+    behind = any(asked.is_none and not taken and asked.says(EARLIER) for asked, taken in seen.conditions)
+    return joined and behind and not any(asked.says(MASKS) for asked, _ in seen.conditions)

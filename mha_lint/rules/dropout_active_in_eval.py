@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import ast
+import operator
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
 from mha_lint.model.conditions import Relation
 from mha_lint.model.factors import of_number
+from mha_lint.model.handing import handed_over
 from mha_lint.model.keys import SELF, Key, Kind
 from mha_lint.model.values import Const, Int, Layer, Method, Number, Tensor, Unknown, Value
 from mha_lint.rules.asking import is_given, literal
@@ -44,7 +47,8 @@ class DropoutActiveInEval(Rule):
 
     Flags dropout of an attention that is not switched off in eval mode: `scaled_dot_product_attention` with a
     `dropout_p` that no `self.training` gates, and `F.dropout` of scores, weights or their context with no `training=`,
-    or with `training=True`. A layer that is made in each call, `nn.Dropout(self.p)(w)`, is in train mode as well.
+    or with `training=True`. A layer that is made in each call, `nn.Dropout(self.p)(w)`, is in train mode as well. A
+    rate that is handed to a function of another file is told where it is handed over.
 
     ## Why it matters
 
@@ -132,23 +136,50 @@ class DropoutActiveInEval(Rule):
             last = first if attends and rate is not None else node
             message = f"{what}: it drops in eval mode as well"
             yield Hit(first, last, message, seen[0].symbol, evidence=Ungated(node, rate, attends))
+        yield from _handed_over(model, places)
+
+
+def _handed_over(model: FileModel, places: Places) -> Iterator[Hit[Ungated]]:
+    """Yield the hits at calls of other modules, which are handed a rate that nobody gates."""
+    told: set[ast.expr] = set()
+    for (call, node), seen in model.led.items():
+        dropping = next((each for each in seen if _drops_in_eval(each, model)), None)
+        if dropping is None or not isinstance(node, ast.Call) or not isinstance(call, ast.Call):
+            continue
+        attends = dropping.name == "scaled_dot_product_attention"
+        written = argument(node, 4, "dropout_p") if attends else argument(node, 1, "p")
+        rate = handed_over(dropping, written, partial(operator.eq, _rate(dropping)), plain=True)
+        if rate is None or rate in told or not _is_torchs_own(node, dropping) or _is_on_purpose(call, model, places):
+            continue
+        told.add(rate)
+        message = "this rate is not gated by `self.training` on its way to a dropout: it drops in eval mode as well"
+        yield Hit(rate, rate, message, dropping.symbol, evidence=Ungated(call, rate, True))
+
+
+def _is_torchs_own(node: ast.Call, seen: OperationSeen) -> bool:
+    """Tell whether an operation of another module is torch's, by what its names mean there."""
+    return isinstance(node.func, ast.Name) or (seen.led[0].names.qualify(node.func) or "").startswith("torch.")
 
 
 def _drops_in_eval(seen: OperationSeen, model: FileModel) -> bool:
     """Tell whether the call drops on this path in eval mode too, with a rate that is the class's own."""
+    rate = _rate(seen)
+    return rate is not None and not _is_gated(seen) and _is_rate(rate, seen, model)
+
+
+def _rate(seen: OperationSeen) -> Value | None:
+    """The rate of a dropout of attention that does not ask for the mode; None for any other operation."""
     match seen.name:
         case "scaled_dot_product_attention":
-            rate = seen.argument(4, "dropout_p")
+            return seen.argument(4, "dropout_p")
         case "dropout":
             tensor, flag = seen.argument(0, "input"), seen.argument(2, "training", "train")
             if not isinstance(tensor, Tensor) or not tensor.roles & _ATTENTION or flag not in (None, Const(True)):
-                return False
+                return None
             rate = seen.argument(1, "p")
-            if rate is None and "**" not in dict(seen.keywords):
-                rate = Number(_HALF)
+            return Number(_HALF) if rate is None and "**" not in dict(seen.keywords) else rate
         case _:
-            return False
-    return rate is not None and not _is_gated(seen) and _is_rate(rate, seen, model)
+            return None
 
 
 def _is_gated(seen: OperationSeen) -> bool:

@@ -1,4 +1,4 @@
-"""MHA107: attention weights that are masked, of scores that are not."""
+"""MHA107: attention weights that are masked, of scores that are not, and masked scores that no softmax sees."""
 
 from __future__ import annotations
 
@@ -12,8 +12,10 @@ from mha_lint.rules.base import Hit, Rule
 if TYPE_CHECKING:
     from mha_lint.model.attention import FileModel
     from mha_lint.model.events import OperationSeen
+    from mha_lint.model.marks import Masking
     from mha_lint.syntax.places import Places
 
+HUGE = 1e4  # what is filled with this is masked, if a softmax follows
 _PRODUCTS = frozenset({"matmul", "bmm", "einsum"})
 
 
@@ -21,7 +23,9 @@ class MaskAfterSoftmax(Rule):
     """## What it does
 
     Flags attention weights that are masked after the softmax, by a fill with 0 or a product with a mask, and are
-    then multiplied with the values, although the scores were not masked before the softmax.
+    then multiplied with the values, although the scores were not masked before the softmax. It also flags scores that
+    are filled with a huge number, such as minus infinity, and multiplied with the values as they are: the softmax is
+    missing, or its result is lost.
 
     ## Why it matters
 
@@ -47,7 +51,9 @@ class MaskAfterSoftmax(Rule):
 
     ## Fix
 
-    There is none. The code does not say which keys the scores should leave out, and where.
+    There is none. The code does not say which keys the scores should leave out, and where, or where a softmax belongs.
+    `--verify`, `--fix` and `--diff` show the code wrong by *constant value*: the weights of a query do not add up to
+    one.
 
     ## When it stays silent
 
@@ -56,6 +62,7 @@ class MaskAfterSoftmax(Rule):
     - The weights are normalised again: divided by their sum, or by anything else.
     - The weights are multiplied by something that is not known to be a mask: a gate, a mask of heads, dropout.
     - The mask hides whole rows, or is computed from the weights themselves (the largest few, NaN).
+    - A function was applied to the masked scores, `exp` or one that is not known: it may do what a softmax does.
 
     ## References
 
@@ -67,13 +74,16 @@ class MaskAfterSoftmax(Rule):
     name = "mask-after-softmax"
     severity = "error"
     finds = "weights masked after the softmax, of scores that are not masked"
-    no_fix = "the code does not say which keys the scores should leave out, and where"
+    shown_by = ("constant value",)
+    no_fix = "the code does not say which keys the scores should leave out, and where, or where a softmax belongs"
     why = "The softmax has shared out the weight among the masked keys too: what is left sums to less than one."
     invalid: ClassVar = (
         "def attend(q, k, v, mask):\n    w = (q @ k.transpose(-2, -1)).softmax(-1)\n"
         "    w = w.masked_fill(mask == 0, 0.0)\n    return w @ v\n",
         "def attend(q, k, v):\n    w = (q @ k.transpose(-2, -1)).softmax(-1)\n"
         "    w = w * torch.ones(w.shape[-2:]).tril()\n    return w @ v\n",
+        "def attend(q, k, v, mask):\n    s = q @ k.transpose(-2, -1)\n    w = s.softmax(-1)\n"
+        "    s = s.masked_fill(mask == 0, float('-inf'))\n    return s @ v\n",
     )
     valid: ClassVar = (
         "def attend(q, k, v, mask):\n    s = q @ k.transpose(-2, -1)\n"
@@ -81,31 +91,53 @@ class MaskAfterSoftmax(Rule):
         "    w = w.masked_fill(mask == 0, 0.0)\n    return w @ v\n",
         "def attend(q, k, v, mask):\n    w = (q @ k.transpose(-2, -1)).softmax(-1) * (mask == 0)\n"
         "    w = w / w.sum(-1, keepdim=True)\n    return w @ v\n",
+        "def attend(q, k, v, mask):\n    s = q @ k.transpose(-2, -1)\n"
+        "    w = s.masked_fill(mask == 0, float('-inf')).sigmoid()\n    return w @ v\n",
     )
 
     def check(self, model: FileModel, places: Places) -> Iterator[Hit[None]]:
         found: dict[ast.expr, bool] = {}
         summed: set[ast.expr] = set()
-        for seen in model.operations.values():
-            for operation in seen:
-                for weights in _weights(operation):
-                    zeroed = [masking.node for masking in weights.masked if masking.kind == "zero" and masking.node]
-                    if operation.name == "sum":
-                        summed.update(zeroed)
-                    for node in zeroed:
-                        found[node] = found.get(node, False) or len(zeroed) == len(weights.masked)
-        for node, alone in found.items():
-            if alone and node not in summed:
-                symbol = next((operation.symbol for operation in model.operations.get(node, ())), "")
-                message = "the weights are masked after the softmax and the scores are not: rows no longer sum to one"
-                yield Hit(node, node, message, symbol)
+        bare: dict[ast.expr, None] = {}
+        for operation in model.everywhere():
+            for weights in _operands(operation, "weights"):
+                zeroed = [masking.node for masking in weights.masked if masking.kind == "zero" and masking.node]
+                if operation.name == "sum":
+                    summed.update(zeroed)
+                for node in zeroed:
+                    found[node] = found.get(node, False) or len(zeroed) == len(weights.masked)
+            if operation.name in _PRODUCTS:
+                for scores in _operands(operation, "scores"):
+                    bare.update(dict.fromkeys(_huge_fills(scores)))
+        wrong = [node for node, alone in found.items() if alone and node not in summed]
+        for node in (*wrong, *bare):
+            if node in model.abroad:
+                continue
+            symbol = next((operation.symbol for operation in model.operations.get(node, ())), "")
+            message = "the weights are masked after the softmax and the scores are not: rows no longer sum to one"
+            if node in bare:
+                message = "these masked scores are multiplied with the values: no softmax makes weights of them"
+            yield Hit(node, node, message, symbol)
 
 
-def _weights(operation: OperationSeen) -> Iterator[Tensor]:
-    """The weights among the operands of a product or of a sum."""
+def _operands(operation: OperationSeen, role: str) -> Iterator[Tensor]:
+    """The operands of a product or of a sum that are weights, or scores."""
     if operation.name not in _PRODUCTS and operation.name != "sum":
         return
     for value in operation.args:
         for each in value.items if isinstance(value, Sequence) else (value,):
-            if isinstance(each, Tensor) and "weights" in each.roles:
+            if isinstance(each, Tensor) and role in each.roles:
                 yield each
+
+
+def _huge_fills(scores: Tensor) -> list[ast.expr]:
+    """Where scores were filled with huge numbers, if nothing else has happened to what is masked since."""
+    if not all(masking.kind == "fill" and _is_huge(masking) for masking in scores.masked):
+        return []
+    return [masking.node for masking in scores.masked if masking.node is not None]
+
+
+def _is_huge(masking: Masking) -> bool:
+    if masking.numbers is None or masking.default is not None:
+        return False
+    return all(abs(number) >= HUGE for number in masking.numbers)

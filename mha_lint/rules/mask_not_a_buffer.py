@@ -116,14 +116,13 @@ class MaskNotABuffer(Rule):
             if not raising or not isinstance(home, ast.Call) or _is_told_around(home, places):
                 continue
             function, cls = places.function(home), _class_around(home, model, places)
-            if function is None or function.name != "__init__":
+            init = cls.methods.get("__init__") if cls is not None and is_module(cls) else None
+            kept = None if cls is None or init is None else _kept(home, cls, init, model, places)
+            if kept is None and (function is None or function.name != "__init__"):
                 what = "a tensor is made on the default device, and used with one of the module's"
                 yield Hit(home.func, home, what, raising[0].symbol, evidence=Stray(home, None, raising))
                 continue
-            if cls is None or not is_module(cls):
-                continue
-            kept = _kept(home, cls, function, model, places)
-            if kept is None or kept in told or _moves_itself(cls, kept.attribute, model.module.tree):
+            if cls is None or kept is None or kept in told or _moves_itself(cls, kept.attribute, model.module.tree):
                 continue
             told.add(kept)
             what = f"`self.{kept.attribute}` is no buffer: it stays where it is when the module moves"

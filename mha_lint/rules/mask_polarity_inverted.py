@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import ast
+import operator
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
 from mha_lint.model.filling import filling, softmaxed
+from mha_lint.model.handing import handed_over
 from mha_lint.model.keys import Kind
 from mha_lint.model.marks import ONES, YES_OR_NO, ZERO, Mask
 from mha_lint.model.masks import where_parts
@@ -18,6 +21,7 @@ from mha_lint.syntax.nodes import argument
 if TYPE_CHECKING:
     from mha_lint.model.attention import FileModel
     from mha_lint.model.events import OperationSeen
+    from mha_lint.syntax.names import ModuleNames
     from mha_lint.syntax.places import Places
 
 NEGATIVE = -1e3  # what is added to scores, or put in their place, to mask them
@@ -31,6 +35,7 @@ class Inverted:
     boolean: bool
     joined: bool
     always: bool
+    elsewhere: bool = False  # it is used in another module, and handed over here
 
 
 class MaskPolarityInverted(Rule):
@@ -65,7 +70,7 @@ class MaskPolarityInverted(Rule):
     Inverts the mask where it is used: `~mask`, `mask != 0` for `mask == 0`. It is *unsafe* because the module
     computes something else afterwards, on purpose. Relation *corrected*: before, a later token changes an earlier
     result; after, it does not. A mask that is joined with another one, such as `causal | given`, has no fix: the code
-    does not say what True means in that one.
+    does not say what True means in that one. Neither has a mask that is handed to a function of another file.
 
     ## When it stays silent
 
@@ -105,23 +110,58 @@ class MaskPolarityInverted(Rule):
     )
 
     def check(self, model: FileModel, places: Places) -> Iterator[Hit[Inverted]]:
-        attends = softmaxed(model.operations)
+        attends = softmaxed(model.everywhere())
         for node, seen in model.operations.items():
             if seen[0].name in ("masked_fill", "where", "add") and node not in attends:
                 continue  # such as scores of pairs, of which one half is not asked for
-            told = [(operation, _inverted(operation, node, model)) for operation in seen]
+            told = [(operation, _inverted(operation, node, model.names)) for operation in seen]
             wrong = [(operation, mask) for operation, mask in told if mask is not None]
             if not wrong:
                 continue
             operation, mask = wrong[0]
-            written = None if _hides(mask) else _written(operation, node, model, places)
+            written = None if _hides(mask) else _written(operation, node, model.names, places)
             joined = mask.inside == YES_OR_NO  # and surely wrong over the future
             evidence = Inverted(written, mask.boolean is True, joined, len(wrong) == len(told))
-            place = written or _written(operation, node, model, places) or node
+            place = written or _written(operation, node, model.names, places) or node
             yield Hit(place, place, _message(operation, mask), operation.symbol, evidence=evidence)
+        yield from _handed_over(model, attends, places)
 
 
-def _inverted(operation: OperationSeen, node: ast.expr, model: FileModel) -> Mask | None:
+def _handed_over(model: FileModel, attends: set[ast.expr], places: Places) -> Iterator[Hit[Inverted]]:
+    """Yield the hits at calls of other modules, which are handed a mask of this one and use it the wrong way round."""
+    told: set[ast.expr] = set()
+    for (_, node), seen in model.led.items():
+        if seen[0].name in ("masked_fill", "where", "add") and node not in attends:
+            continue
+        for operation in seen:
+            names = operation.led[0].names
+            mask = _inverted(operation, node, names)
+            if mask is None:
+                continue
+            place = handed_over(operation, _used(operation, node, names, places), partial(_is_like, mask))
+            if place is not None and place not in told:
+                told.add(place)
+                evidence = Inverted(None, mask.boolean is True, mask.inside == YES_OR_NO, False, elsewhere=True)
+                message = f"where this mask is handed to, {_message(operation, mask)}"
+                yield Hit(place, place, message, operation.symbol, evidence=evidence)
+
+
+def _used(operation: OperationSeen, node: ast.expr, names: ModuleNames, places: Places) -> ast.expr | None:
+    """The mask as an operation of another module writes it."""
+    if isinstance(node, ast.BinOp):
+        return node.right if _are_scores(operation.args[0]) else node.left
+    return _written(operation, node, names, places)
+
+
+def _is_like(mask: Mask, value: Value) -> bool:
+    """Tell whether a value is the same mask, of whatever type, or its inverse."""
+    known = _mask(value)
+    opposite = mask.changed(operator.not_, boolean=True)
+    same = [(each.inside, each.outside) for each in (mask, opposite)]
+    return known is not None and (known.inside, known.outside) in same
+
+
+def _inverted(operation: OperationSeen, node: ast.expr, names: ModuleNames) -> Mask | None:
     """The mask that is used the wrong way round there, if one is."""
     match operation.name:
         case "scaled_dot_product_attention":
@@ -135,7 +175,7 @@ def _inverted(operation: OperationSeen, node: ast.expr, model: FileModel) -> Mas
             negative = _is_negative(operation.argument(2, "value"))
             return mask if mask and negative and _past(mask) and _are_scores(scores) else None
         case "where" if len(operation.args) == 3:
-            method = isinstance(node, ast.Call) and model.names.qualify(node.func) is None
+            method = isinstance(node, ast.Call) and names.qualify(node.func) is None
             condition, yes, no = where_parts(operation.args, method=method)
             mask = _mask(condition)
             if mask is None:
@@ -193,11 +233,11 @@ def _is_smallest(value: Value | None) -> bool:
     return key is not None and key.kind is Kind.ATTRIBUTE and key.names[-1] == "min"
 
 
-def _written(operation: OperationSeen, node: ast.expr, model: FileModel, places: Places) -> ast.expr | None:
+def _written(operation: OperationSeen, node: ast.expr, names: ModuleNames, places: Places) -> ast.expr | None:
     if operation.name == "add" or not isinstance(node, (ast.Call, ast.Subscript)):
         return None
     if operation.name in ("masked_fill", "where"):
-        fill = filling(node, model.names, places)
+        fill = filling(node, names, places)
         return None if fill is None else fill.mask
     if not isinstance(node, ast.Call):
         return None

@@ -5,9 +5,11 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
 from mha_lint.model.filling import softmaxed
+from mha_lint.model.handing import handed_over
 from mha_lint.model.marks import ONES, YES_OR_NO, ZERO, Mask
 from mha_lint.model.values import Tensor, Value
 from mha_lint.rules.base import Hit, Rule
@@ -28,6 +30,7 @@ class Added:
 
     mask: ast.expr
     right: bool | None
+    elsewhere: bool = False  # it is used in another module, and handed over here
 
 
 class NumberMaskIsAdded(Rule):
@@ -100,7 +103,7 @@ class NumberMaskIsAdded(Rule):
     )
 
     def check(self, model: FileModel, places: Places) -> Iterator[Hit[Added]]:
-        attends = softmaxed(model.operations)
+        attends = softmaxed(model.everywhere())
         for node, seen in model.operations.items():
             if seen[0].name == "add" and node in attends and all(map(_adds_a_mask, seen)):
                 what = "scores are added a mask of yes and no: a 1 makes a key more likely, and masks nothing"
@@ -117,6 +120,31 @@ class NumberMaskIsAdded(Rule):
                 evidence = Added(written, rights.pop() if len(rights) == 1 else None)
                 message = f"`{name}` is a mask of zeros and ones: it is added to the scores, and masks nothing"
                 yield Hit(written, written, message, seen[0].symbol, evidence=evidence)
+        yield from _handed_over(model)
+
+
+def _handed_over(model: FileModel) -> Iterator[Hit[Added]]:
+    """Yield the hits at calls of other modules, which are handed a mask of this one and give it to a function."""
+    told: set[ast.expr] = set()
+    for (_, node), seen in model.led.items():
+        if not isinstance(node, ast.Call):
+            continue
+        for index, name in _ARGUMENTS.get(seen[0].name, ()):
+            for operation in seen:
+                mask = _number_mask(operation.argument(index, name))
+                written = argument(node, index, name)
+                place = None if mask is None else handed_over(operation, written, partial(_is_like, mask))
+                if place is None or place in told:
+                    continue
+                told.add(place)
+                message = "a mask of zeros and ones is handed over, which is added to the scores, and masks nothing"
+                yield Hit(place, place, message, operation.symbol, evidence=Added(place, None, elsewhere=True))
+
+
+def _is_like(mask: Mask, value: Value) -> bool:
+    """Tell whether a value is the same mask of numbers."""
+    known = _number_mask(value)
+    return known is not None and (known.inside, known.outside) == (mask.inside, mask.outside)
 
 
 def _adds_a_mask(seen: OperationSeen) -> bool:

@@ -11,6 +11,7 @@ from mha_lint.syntax.places import method_name
 
 if TYPE_CHECKING:
     from mha_lint.model.attention import FileModel
+    from mha_lint.model.events import WeightingSeen
     from mha_lint.syntax.places import Places
 
 
@@ -20,7 +21,8 @@ class SoftmaxOverWrongDim(Rule):
     Flags a softmax of attention scores over another dimension than the one along which the weights are then summed
     over the values: the queries', the heads', the batch's. A softmax that names no dimension is flagged where torch
     chooses such a one: the first of 3-D scores, the second of 4-D ones. Which dimension is the keys' is read off the
-    product with the values, or off the letters of an einsum: it isn't always the last.
+    product with the values, or off the letters of an einsum: it isn't always the last. Views on the way are followed:
+    one may split the dimension that the softmax was over.
 
     ## Why it matters
 
@@ -97,6 +99,12 @@ class SoftmaxOverWrongDim(Rule):
             use = seen[0]
             taken = "softmax with no dimension takes" if use.normalised.implicit else "softmax over"
             message = f"{taken} dimension {use.normalised.dim} of scores; their keys lie along {use.contracted}"
-            keys = {each.contracted for each in seen}
+            keys = {_before_views(each) for each in seen}
             along = keys.pop() if len(keys) == 1 else None
             yield Hit(method_name(node), node, message, use.symbol, evidence=along)
+
+
+def _before_views(use: WeightingSeen) -> int:
+    """Return where the dimension of the keys lay in the softmax, whose own dimension a view may have split since."""
+    behind = use.contracted > use.normalised.dim
+    return use.contracted if behind else use.contracted + use.normalised.parts - 1

@@ -12,6 +12,7 @@ import torch
 from mha_lint.findings import Verdict, VerdictName
 from mha_lint.validation.child import imports, isolation, stubs, tampering, torch_settings
 from mha_lint.validation.job import Job
+from mha_lint.validation.relations import wrong
 from mha_lint.validation.relations.claim import Claim, Extra, Ran, Variant
 from mha_lint.validation.relations.corrected import Corrected
 from mha_lint.validation.relations.same import Same
@@ -51,7 +52,10 @@ def examine(
     if job.also and not tampering.replaced(originals):
         also.prepare()
         originals = tampering.snapshot()
-    verdict = _whole(job, devices, deadline, tell, originals, known)
+    if job.relation == "wrong":
+        verdict = wrong.shown(job, devices, deadline, tell)
+    else:
+        verdict = _whole(job, devices, deadline, tell, originals, known)
     if found := tampering.replaced(originals):  # the trials, and what compared them, may have run on anything
         return _untrusted(f"running the code replaces {found}", devices)
     settled = verdict.verdict != "not exercised" or bool(verdict.trials) or bool(job.declared)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 from mha_lint.declared import Declared
 from mha_lint.findings import Axes, Expected, Relation
 from mha_lint.observation import Observation
+
+Question = Literal[Relation, "wrong"]
 
 
 class TorchMissing(Exception):
@@ -21,6 +24,9 @@ class DeviceMissing(Exception):
 @dataclass(frozen=True, slots=True)
 class Job:
     """One candidate rewrite of one file, and the relation that it claims.
+
+    The relation "wrong" claims of ``before`` alone, which ``after`` repeats, that it violates one of the ``probes``, or
+    that it raises at the ``flagged`` rows.
 
     ``symbols`` say where the edits lie ("Class.method", "function", "Outer.Inner.method"). ``flagged`` are rows of
     ``before`` where, for *repaired*, the ``expected`` error is raised, and which have to run for *corrected*. ``added``
@@ -38,7 +44,7 @@ class Job:
     before: str
     after: str
     symbols: tuple[str, ...]
-    relation: Relation
+    relation: Question
     flagged: tuple[int, ...] = ()
     added: tuple[str, ...] = ()
     identity: tuple[str, ...] = ()

@@ -32,5 +32,14 @@ def test_hints_name_the_layers_whose_width_an_input_has_and_share_letters() -> N
     assert hints == {"x": ("b", "t", "self.q.in_features"), "memory": ("b", "s", "self.kv.in_features")}
 
 
+def test_a_size_that_a_branch_tells_is_no_size_of_the_input() -> None:
+    source = SOURCE.replace(
+        "        b, t, c = x.shape\n", "        b, t, c = x.shape\n        step = t == 1 and scale < 2\n"
+    )
+    source = source.replace("return torch", "q = q * 2 if step else q\n        return torch")
+    hints = input_hints(analyse(Module(source)), "Cross.forward")
+    assert hints["x"] == ("b", "t", "self.q.in_features")
+
+
 def test_no_hint_for_a_function() -> None:
     assert input_hints(analyse(Module("def f(x):\n    return x\n")), "f") == {}

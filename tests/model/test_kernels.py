@@ -64,3 +64,42 @@ def test_flex_attention_takes_heads_first() -> None:
     body = "        q, k, v = (each.transpose(1, 2) for each in qkv.unbind(2))\n"
     assert of(kernel, f"{body}        return self.proj(attend(q, k, v).reshape(b, t, c))\n") == ["MHA101"]
     assert of(kernel, f"{body}        return self.proj(attend(q, k, v).transpose(1, 2).reshape(b, t, c))\n") == []
+
+
+LOOKED_UP = [
+    "attend[self.config.kind]",
+    "attend.get_interface(self.config.kind, eager)",
+    "attend.get(self.config.kind)",
+]
+TABLE = ("transformers.modeling_utils", "ALL_ATTENTION_FUNCTIONS")
+EAGER = """
+
+
+def eager(module, query, key, value, mask, dropout=0.0, scaling=None):
+    w = (query @ key.transpose(2, 3) * scaling).softmax(-1)
+    return (w @ value).transpose(1, 2), w
+"""
+
+
+@pytest.mark.parametrize("function", LOOKED_UP)
+def test_functions_of_transformers_take_heads_first_and_give_them_side_by_side(function: str) -> None:
+    turned = f"{SPLIT}        q, k, v = (x.transpose(1, 2) for x in (q, k, v))\n        run = {function}\n"
+    called = f"{turned}        y, w = run(self, q, k, v, None, dropout=0.0, scaling={{scaling}})\n"
+    right, wrong = "(c // self.heads) ** -0.5", "c ** -0.5"
+    merged = called.format(scaling=right) + "        return self.proj(y.reshape(b, t, c))\n" + EAGER
+    assert of(TABLE, merged) == []
+    assert "MHA003" in of(TABLE, called.format(scaling=right) + "        return y.reshape(b, t, c)\n" + EAGER)
+    again = "        return self.proj(y.transpose(1, 2).reshape(b, t, c))\n" + EAGER
+    assert "MHA101" in of(TABLE, called.format(scaling=right) + again)
+    scaled = called.format(scaling=wrong) + "        return self.proj(y.reshape(b, t, c))\n" + EAGER
+    assert "MHA104" in of(TABLE, scaled)
+
+
+def test_attention_of_diffusers_takes_what_torchs_own_takes() -> None:
+    kernel = ("diffusers.models.attention_dispatch", "dispatch_attention_fn")
+    end = "        return self.proj(y.reshape(b, t, c))\n"
+    future = "        m = torch.ones(t, t, device=x.device).triu(1).bool()\n"
+    assert of(kernel, f"{SPLIT}{future}        y = attend(q, k, v, attn_mask=~m)\n{end}") == []
+    assert of(kernel, f"{SPLIT}{future}        y = attend(q, k, v, attn_mask=m)\n{end}") == ["MHA106"]
+    assert of(kernel, f"{SPLIT}        y = attend(q, k, v, dropout_p=0.1)\n{end}") == ["MHA103"]
+    assert of(kernel, f"{SPLIT}        y = attend(q, k, v)\n        return y.reshape(b, t, c)\n") == ["MHA003"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 
-from mha_lint.model import einops_api, einops_turns, kernels, layers, operations
+from mha_lint.model import einops_api, einops_turns, kernels, layers, masking, operations, tables
 from mha_lint.model.interpreter import assignment, numbers, texts
 from mha_lint.model.interpreter.builtins import BUILTINS
 from mha_lint.model.interpreter.deciding import flag
@@ -13,7 +13,7 @@ from mha_lint.model.marks import Mask, Masking
 from mha_lint.model.operations import OPERATIONS, as_masks
 from mha_lint.model.operations.devices import met
 from mha_lint.model.records import replace
-from mha_lint.model.rotary import Table, as_buffer
+from mha_lint.model.rotary import RotaryTable, as_buffer
 from mha_lint.model.run import Call, Run, normal
 from mha_lint.model.values import (
     NONE,
@@ -33,13 +33,14 @@ from mha_lint.model.values import (
     ShapeOf,
     State,
     Super,
+    Table,
     Tensor,
     Unknown,
     Value,
     as_tensor,
 )
 from mha_lint.syntax.names import lazily_imported
-from mha_lint.syntax.nodes import text_of
+from mha_lint.syntax.nodes import argument, text_of
 from mha_lint.syntax.words import names_said
 from mha_lint.vocabulary import CACHE, NEIGHBOURS, is_said
 
@@ -100,16 +101,18 @@ def run_owner(state: State) -> Self | None:
     return owner if isinstance(owner, Self) else None
 
 
-def _default_of_a_table(run: Run, name: str, call: Call) -> Value | None:
-    """``table.get(key, function)`` gives the function of this file, or another that is not known."""
+def _default_of_a_table(run: Run, name: str, call: Call, entry: Value | None = None) -> Value | None:
+    """``table.get(key, function)`` gives the function of this file, or an ``entry`` of which less is known."""
     default = call.args[-1] if len(call.args) > 1 else call.keywords.get("default")
     if not name.startswith("get") or not isinstance(default, Function):
-        return None
-    return default if run.choose(2) == 0 else Unknown(run.key(call.node))
+        return entry
+    return default if run.choose(2) == 0 else entry or Unknown(run.key(call.node))
 
 
 def call_method(run: Run, receiver: Value, name: str, call: Call) -> Value:
     """``receiver.name(...)`` where the receiver is a tensor, or unknown and used as one."""
+    if isinstance(receiver, Table) and name == "get" and call.args:
+        return tables.looked_up(run, receiver, call.args[0], call.node, call.state, *call.args[1:2])
     default = _default_of_a_table(run, name, call)
     if default is not None:
         return default
@@ -163,6 +166,8 @@ def _in_place(run: Run, receiver: Tensor, name: str, call: Call) -> Value:
         return receiver
     made = operation(replace(call, args=(receiver, *call.args))) if operation is not None else None
     result = replace(receiver, mask=None)
+    if operation is None and receiver.roles & masking.SCORED:
+        result = replace(result, masked=masking.through_unknown(receiver, call.node))
     if isinstance(made, Tensor):
         result = replace(receiver, mask=made.mask, masked=made.masked)
         if arithmetic:
@@ -178,8 +183,8 @@ def register_buffer(call: Call) -> None:
         case (Const(str(name)), Number() as number, *_):
             call.state.attributes[name] = number
         case (Const(str(name)), Tensor(mask=Mask(uniform=False)) as tensor, *_):
-            call.state.attributes[name] = replace(tensor, homes=())
-        case (Const(str(name)), Tensor(rotary=Table() as table), *_):
+            call.state.attributes[name] = replace(tensor, homes=(), single=False)  # ``module.half()`` casts it
+        case (Const(str(name)), Tensor(rotary=RotaryTable() as table), *_):
             key = of_self(name)
             held = as_buffer(table)
             call.state.attributes[name] = Tensor(key=key, inputs=frozenset({key}), rotary=held)
@@ -210,7 +215,10 @@ _TORCH_PREFIXES = tuple(
 
 def call_qualified(run: Run, name: str, call: Call) -> Value:
     """A call of something imported, or of a builtin."""
-    default = _default_of_a_table(run, name.rpartition(".")[2], call) if name != "builtins.getattr" else None
+    if name != "builtins.getattr":
+        default = _default_of_a_table(run, name.rpartition(".")[2], call, kernels.entry(name))
+    else:
+        default = None
     if default is not None:
         return default
     if name.startswith("numpy.") or name in ("torch.from_numpy", "torch.as_tensor", "torch.tensor"):
@@ -227,7 +235,7 @@ def call_qualified(run: Run, name: str, call: Call) -> Value:
         return einops_turns.repeated(call, einops_api.repeat(call))
     if name in ("einops.einsum", "einops.einops.einsum"):
         return einops_api.einsum(call)
-    if name in kernels.KERNELS:
+    if kernels.is_kernel(name):
         return kernels.attend(name, call)
     if name == "opt_einsum.contract":
         return OPERATIONS["einsum"](call)
@@ -245,8 +253,21 @@ def call_qualified(run: Run, name: str, call: Call) -> Value:
     for prefix in _TORCH_PREFIXES:
         if name.startswith(prefix):
             operation = OPERATIONS.get(name.removeprefix(prefix))
-            return Unknown(run.key(call.node)) if operation is None else operation(call)
+            return Unknown(run.key(call.node)) if operation is None else _written(run, call, operation(call))
     return Unknown(run.key(call.node))
+
+
+def _written(run: Run, call: Call, result: Value) -> Value:
+    """The result, which a call may write into what it is given: ``torch.softmax(x, -1, out=x)``, ``inplace=True``."""
+    node = _as_call(call) if isinstance(call.node, ast.Call) else None
+    into = None
+    if node is not None and "out" in call.keywords:
+        into = argument(node, len(node.args), "out")
+    elif node is not None and call.keywords.get("inplace") == Const(True):
+        into = argument(node, 0, "input")
+    if isinstance(into, ast.Name) and isinstance(result, Tensor):
+        assignment.assign(run, into, result, call.state)
+    return result
 
 
 def _is_followed(value: Value) -> bool:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Hashable, Mapping
 from functools import lru_cache
 from typing import Any
 
-from mha_lint.model import keys, operations, subscripts
+from mha_lint.model import keys, operations, subscripts, tables
 from mha_lint.model.factors import of_number
 from mha_lint.model.interpreter import assignment, calls, keeping, operators, texts
 from mha_lint.model.interpreter.deciding import decide
@@ -15,6 +15,7 @@ from mha_lint.model.interpreter.machine import Machine
 from mha_lint.model.interpreter.numbers import NUMBERS
 from mha_lint.model.operations import OPERATIONS
 from mha_lint.model.run import Call, Run, normal
+from mha_lint.model.tables import is_table
 from mha_lint.model.values import (
     NOTHING,
     ClassValue,
@@ -33,6 +34,7 @@ from mha_lint.model.values import (
     ShapeOf,
     State,
     Super,
+    Table,
     Tensor,
     Unknown,
     Value,
@@ -98,6 +100,8 @@ def _is_evaluated(home: ModuleNames, value: ast.expr) -> bool:
     match value:
         case ast.Constant() | ast.Name() | ast.BinOp() | ast.UnaryOp() | ast.JoinedStr():
             return True
+        case ast.Dict():
+            return is_table(value)
         case ast.Tuple(elts=elements):
             return all(isinstance(element, ast.Constant) for element in elements)
         case ast.Call(func=ast.Attribute(value=ast.Constant(value=str()))):
@@ -209,7 +213,7 @@ def attribute(run: Run, base: Value, name: str, node: ast.Attribute, state: Stat
                 if name in info.constants:
                     if name not in info.rebound | info.fields:
                         value = keeping.perhaps(run, cls, name, _of_class(run, info, name))
-                        if isinstance(value, (Int, Const, Number)):
+                        if isinstance(value, (Int, Const, Number, Table)):
                             return value
                     break
             return Unknown(keys.of_self(name)) if isinstance(base, Self) else Unknown(run.key(node))
@@ -326,4 +330,5 @@ EVALUATORS: Mapping[type[ast.AST], Callable[[Run, Any, State], Value]] = {
     ast.ListComp: _comprehension,
     ast.GeneratorExp: _comprehension,
     ast.Subscript: subscripts.subscript,
+    ast.Dict: tables.table,
 }

@@ -8,16 +8,26 @@ from functools import partial
 
 from mha_lint.model.common import joined
 from mha_lint.model.conditions import Question
-from mha_lint.model.fuel import MAX_DEPTH, MAX_OUTCOMES, MAX_RETURNS, STEPS_ABROAD, STEPS_OF_A_PART, OutOfSteps
+from mha_lint.model.fuel import (
+    MAX_DEPTH,
+    MAX_OUTCOMES,
+    MAX_RETURNS,
+    STEPS_ABROAD,
+    STEPS_LED,
+    STEPS_OF_A_PART,
+    OutOfSteps,
+)
 from mha_lint.model.interpreter import binding
 from mha_lint.model.interpreter.machine import Machine, Outcomes
 from mha_lint.model.interpreter.paths import Frame
 from mha_lint.model.interpreter.statements import run_block, takes_no_gradients
 from mha_lint.model.keys import Key
+from mha_lint.model.marks import Mask
 from mha_lint.model.run import Call
 from mha_lint.model.values import NONE, NOTHING, Function, Instance, Self, State, Tensor, Value
 from mha_lint.syntax import nodes
 from mha_lint.syntax.nodes import FUNCTIONS
+from mha_lint.vocabulary import CHOOSES_KEYS, is_said
 
 WORTH_REMEMBERING = 20  # steps: a shorter call is made again
 
@@ -33,6 +43,8 @@ def run_function(
     run.stack.frames.append(frame)
     outer_trail, outer_names = run.choices.trail, run.homes.enter(node)
     run.homes.note(node)
+    if run.homes.names is not run.homes.main:
+        frame.home, frame.given = run.homes.names, dict(state.variables)
     try:
         if isinstance(node, ast.Lambda):
             for value, after in run.choices.each(state, lambda s: run.evaluate(node.body, s), of=node.body):
@@ -154,34 +166,54 @@ def outcomes_of(
 ) -> Outcomes:
     """The outcomes of a call, one for each way that it returns; those with the same arguments are remembered."""
     origins = [value.origin for value in state.variables.values() if isinstance(value, Tensor)]
-    leaves = run.homes.leaves(node)
-    place = None if leaves else (caller, run.stack.method)  # what is seen in other modules is told to nobody
-    known = run.called.setdefault((node, place, run.stack.caught > 0), [])
-    outcomes = next((given for before, origin, given in known if origin == origins and before == state), None)
+    leaves, abroad = run.homes.leaves(node), run.homes.is_abroad(node)
+    place = (caller if leaves else run.stack.leading_call, caller, run.stack.method)
+    here = node, place, run.stack.caught > 0
+    anywhere = node, None, run.stack.caught > 0
+    outcomes = None
+    for where in (here, anywhere) if abroad else (here,):
+        known = run.called.get(where, ())
+        outcomes = next((given for before, origin, given in known if origin == origins and before == state), None)
+        if outcomes is not None:
+            run.seen.told += where is here
+            break
     if outcomes is None:
         if run.meter.widens:
             run.meter.truncated = True
             return [(state, NOTHING)]
-        before, steps = state.copy(), run.meter.steps
+        before, steps, told = state.copy(), run.meter.steps, run.seen.told
         body = partial(run_function, run, node, state, named=named, caller=caller)
         outcomes = _abroad(run, node, body, before, limit) if leaves else _within(run, limit, body, before)
         if run.meter.steps - steps < WORTH_REMEMBERING:
             return outcomes
-        known.append((before, origins, outcomes))
+        where = anywhere if abroad and run.seen.told == told else here  # what is seen here is told once for each place
+        run.called.setdefault(where, []).append((before, origins, outcomes))
     return [(after.copy(), value) for after, value in outcomes]
 
 
 def _abroad(run: Machine, node: ast.AST, body: Callable[[], Outcomes], before: State, limit: int) -> Outcomes:
     """Return the outcomes of a call into another module; one that took too many steps once is not followed again."""
     homes = run.homes
-    if node in homes.too_long:
+    telling = any(_is_telling(name, value) for name, value in before.variables.items())
+    limit = min(limit, STEPS_LED if telling else STEPS_ABROAD)
+    if (node, limit) in homes.too_long:
         return [(before.copy(), NOTHING)]
     steps = run.meter.steps
-    limit = min(limit, STEPS_ABROAD)
     outcomes = _within(run, limit, body, before)
     if run.meter.steps - steps > limit:
-        homes.too_long.add(node)
+        homes.too_long.add((node, limit))
     return outcomes
+
+
+def _is_telling(name: str, value: Value) -> bool:
+    """Tell whether a parameter may be given what is wrong in another module.
+
+    That is a mask, a filled one too, a stray tensor, keys of a cache, or, by its name, a flag or a rate.
+    """
+    if not isinstance(value, Tensor):
+        return is_said(CHOOSES_KEYS, name)
+    is_filled_mask = bool(value.masked) and not value.roles
+    return bool(value.homes) or isinstance(value.mask, Mask) or "cached" in value.roles or is_filled_mask
 
 
 def _within(run: Machine, steps: int, body: Callable[[], Outcomes], before: State) -> Outcomes:

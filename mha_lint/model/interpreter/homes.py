@@ -20,7 +20,7 @@ class Homes:
         self.names = self.main = main
         self.abroad: set[ast.AST] = set()
         self._of = {} if main.program is None else main.program.owners
-        self.too_long: set[ast.AST] = set()  # functions of other modules that took too many steps
+        self.too_long: set[tuple[ast.AST, int]] = set()  # functions of other modules that took more than so many steps
         self._symbols: dict[ast.AST, str] = {}
         self._made: dict[ast.AST, ModuleNames] = {}  # functions that code of other modules makes
 
@@ -33,9 +33,13 @@ class Homes:
         owner = self._of.get(node)
         return self._made.get(node, self.main) if owner is None else owner.home
 
+    def is_abroad(self, node: ast.AST) -> bool:
+        """The function belongs to another module than the one that is linted."""
+        return self._home(node) is not self.main
+
     def leaves(self, node: ast.AST) -> bool:
         """A call of the function leads from the module that is linted into another one."""
-        return self.names is self.main and self._home(node) is not self.main
+        return self.names is self.main and self.is_abroad(node)
 
     def symbol(self, node: ast.AST) -> str:
         """``module:Class.method`` of a function of another module: no function that is linted is called so."""

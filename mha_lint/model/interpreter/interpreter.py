@@ -54,6 +54,7 @@ class Interpreter:
         self.mentioned, self.saw_view, self.saw_contiguous = seen.mentioned, seen.saw_view, seen.saw_contiguous
         self.saw_unbind, self.saw_operation, self.saw_meeting = seen.saw_unbind, seen.saw_operation, seen.saw_meeting
         self.saw_sum, self.saw_product, self.saw_weighting = seen.saw_sum, seen.saw_product, seen.saw_weighting
+        self.saw_pooling = seen.saw_pooling
         self.saw_scale, self.saw_value, self.saw_use = seen.saw_scale, seen.saw_value, seen.saw_use
         self.saw_rotation, self.saw_phase = seen.saw_rotation, seen.saw_phase
         self.saw_attention, self.saw_kinds = seen.saw_attention, seen.saw_kinds
@@ -67,6 +68,11 @@ class Interpreter:
     def is_method(self, node: ast.expr) -> bool:
         """Tell whether a call is written ``x.op()``, not ``torch.op(x)``."""
         return isinstance(node, ast.Call) and self.names.qualify(node.func) is None
+
+    @property
+    def began(self) -> nodes.Function | None:
+        """The function with which the path began."""
+        return self.seen.began
 
     def is_given(self, key: Key) -> bool:
         """It names what the function was given with which the path began, or something of that but its size."""

@@ -12,12 +12,13 @@ from mha_lint.model.interpreter.numbering import Numbering
 from mha_lint.model.interpreter.paths import Stack
 from mha_lint.model.keys import Key
 from mha_lint.model.layout import Answer, Shape
+from mha_lint.model.normalised import Normalised
 from mha_lint.model.operations.devices import Meeting
 from mha_lint.model.records import replace
-from mha_lint.model.rotary import Phase, PhaseSeen, RotationSeen, Table, Term
+from mha_lint.model.rotary import Phase, PhaseSeen, RotaryTable, RotationSeen, Term
 from mha_lint.model.run import Call, normal
 from mha_lint.model.scale import Scale, ScaleSeen
-from mha_lint.model.values import Int, Normalised, State, Tensor, Unknown, Value, tensors
+from mha_lint.model.values import Int, State, Tensor, Unknown, Value, tensors
 from mha_lint.syntax.names import ClassInfo
 from mha_lint.syntax.nodes import Function
 from mha_lint.syntax.words import names_in
@@ -38,6 +39,7 @@ class Observer:
         self.unbinds: dict[ast.expr, list[UnbindSeen]] = {}
         self.operations: dict[ast.expr, list[OperationSeen]] = {}
         self.weightings: dict[ast.expr, list[WeightingSeen]] = {}
+        self.weighed: set[Normalised] = set()  # the softmaxes by which values are weighted
         self.scales: dict[ast.AST, list[ScaleSeen]] = {}
         self.rotations: dict[ast.expr, list[RotationSeen]] = {}
         self.phases: dict[ast.expr, list[PhaseSeen]] = {}
@@ -52,6 +54,7 @@ class Observer:
         self.given: frozenset[Key] = frozenset()  # the keys of what the function was given with which the path began
         self.began: Function | None = None  # the function with which the path began
         self.parameters: dict[Key, str] = {}  # what its parameters are called, by the keys of what it was given
+        self.told = 0  # operations that were seen in other modules, where a call of this one led
         self._widened: set[tuple[int, ast.AST]] = set()  # table and node of which a widened state alone has told
         self._applied_at: dict[ast.AST | None, set[ClassInfo]] = {}
 
@@ -103,11 +106,22 @@ class Observer:
             return
         state = call.state
         args = tuple(normal(a, state) if isinstance(a, Tensor) else state.unless_none(a) for a in call.args)
-        frame = self._stack.frames[-1]
+        frame, led = self._stack.led()
+        self.told += bool(led)
         keywords = tuple((name, state.unless_none(value)) for name, value in call.keywords.items())
-        conditions = state.taken
+        flag = call.keywords.get("is_causal")
         seen = OperationSeen(
-            name, call.node, args, keywords, result, conditions, frame.symbol, frame.caller, self.given
+            name,
+            call.node,
+            args,
+            keywords,
+            result,
+            state.taken,
+            frame.symbol,
+            frame.caller,
+            self.given,
+            state.truths(flag),
+            led,
         )
         if seen not in found:
             found.append(seen)
@@ -116,8 +130,12 @@ class Observer:
         """Tensors of the default device meet one of the module's own, which is computed from ``inputs``."""
         if not self._stack.frames:
             return
-        frame, conditions = self._stack.frames[-1], call.state.taken
-        seen = Meeting(call.node, inputs, conditions, frame.symbol, frame.node)
+        frame, led = self._stack.led()
+        if frame.home is not None:
+            return  # whoever lints that module is told
+        self.told += bool(led)
+        node = led[-1].call if led else call.node
+        seen = Meeting(node, inputs, call.state.taken, frame.symbol, frame.node)
         for home in homes:
             found = self._found(self.meetings, home)
             if seen not in found and len(found) < MOST_SEEN:
@@ -137,10 +155,15 @@ class Observer:
 
     def saw_weighting(self, normalised: Normalised, contracted: int) -> None:
         """Weights that a softmax made are summed over values along a dimension."""
+        self.weighed.add(normalised)
         found = self._found(self.weightings, normalised.node)
         seen = WeightingSeen(normalised, contracted, self._stack.frames[-1].symbol)
         if seen not in found:
             found.append(seen)
+
+    def saw_pooling(self, normalised: Normalised) -> None:
+        """Values are weighted by a softmax of what is no product of queries and keys, along its dimension."""
+        self.weighed.add(normalised)
 
     def saw_scale(self, node: ast.expr, scale: Scale, state: State) -> None:
         """Scores go into a softmax."""
@@ -152,7 +175,7 @@ class Observer:
             names = tuple((state.normal(value.size), name) for name, value in sizes if isinstance(value, Int))
             found.append(ScaleSeen(scale, names, method, caller))
 
-    def saw_rotation(self, node: ast.expr, term: Term, cosines: Table | None) -> None:
+    def saw_rotation(self, node: ast.expr, term: Term, cosines: RotaryTable | None) -> None:
         """A vector is rotated by a table: its term with the cosines is added to that with the sines."""
         found = self._found(self.rotations, node)
         seen = RotationSeen(node, term.turned, term.table, cosines, self._stack.method, self._stack.call_in_method)

@@ -6,8 +6,10 @@ import ast
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+from mha_lint.model.events import Step
 from mha_lint.model.sizes import Size
 from mha_lint.model.values import State, Value
+from mha_lint.syntax.names import ModuleNames
 
 
 @dataclass(slots=True)
@@ -24,6 +26,8 @@ class Frame:
     read_later: tuple[frozenset[str], ...] = ()  # the names that code after the statement being run may read
     read_inside: frozenset[str] = frozenset()  # the names that functions made here may read whenever they are called
     calling: State | None = None  # the state in which the call was made that is being run
+    home: ModuleNames | None = None  # of a function of another module: the names of that module
+    given: dict[str, Value] = field(default_factory=dict)  # of such a function: what its parameters were given
 
     @property
     def of_class(self) -> bool:
@@ -49,6 +53,32 @@ class Stack:
     def runs(self, node: ast.AST) -> bool:
         """Return True where the function is being run, whether at the top or further down."""
         return any(frame.node is node for frame in self.frames)
+
+    def led(self) -> tuple[Frame, tuple[Step, ...]]:
+        """The function of the linted module that the path is in, and the calls that led from it to the one running.
+
+        The call that stands in that function comes last. There is none where that function is the one running, or
+        where no call of the linted module is among them.
+        """
+        top = self.frames[-1]
+        if top.home is None:
+            return top, ()
+        steps: list[Step] = []
+        for frame in reversed(self.frames):
+            if frame.home is None:
+                return frame, tuple(steps)
+            if frame.caller is None:
+                break
+            steps.append(Step(frame.node, frame.caller, frame.given, frame.home))
+        return top, ()
+
+    @property
+    def leading_call(self) -> ast.expr | None:
+        """The call of the linted module that led into another one, in whose code the path is."""
+        for outer, frame in zip(reversed(self.frames[:-1]), reversed(self.frames), strict=False):
+            if outer.home is None:
+                return None if frame.home is None else frame.caller
+        return None
 
     @property
     def looping(self) -> bool:

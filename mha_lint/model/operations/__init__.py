@@ -13,7 +13,7 @@ from mha_lint.model.operations.pointwise import elementwise
 from mha_lint.model.operations.products import fused, linear, mapped_roles, mixed
 from mha_lint.model.operations.questions import dimension, shape_of
 from mha_lint.model.operations.table import ATTRIBUTES, BY_SIGN, OPERATIONS, ROWS, TABLE, copies
-from mha_lint.model.operations.views import inserted, merged, permuted, resized, without
+from mha_lint.model.operations.views import inserted, laid_anew, merged, permuted, resized, without
 
 __all__ = [
     "ATTRIBUTES",
@@ -30,6 +30,7 @@ __all__ = [
     "expanded",
     "fused",
     "inserted",
+    "laid_anew",
     "linear",
     "mapped_roles",
     "merged",

@@ -279,6 +279,12 @@ def made_full_like(call: Call) -> Known:
     return _full(call, None, True)
 
 
+def made_as_full(call: Call) -> Known:
+    """``torch.full_like(x, value)``."""
+    fill = number_of(second(call, "fill_value"), call.interpreter)
+    return None if fill is None else constant(*fill)
+
+
 def _is_of_a_tensor(call: Call) -> bool:
     return bool(call.args) and isinstance(call.args[0], Tensor)
 
@@ -426,10 +432,24 @@ _OF_AN_ARRAY = ("torch.from_numpy", "torch.as_tensor", "torch.tensor", "numpy.as
 def of_array(name: str, call: Call) -> Value | None:
     """A mask that is made by numpy, or of an array that is one."""
     if name in _OF_AN_ARRAY:
-        return call.args[0] if call.args and mask_of(call.args[0], call.interpreter) and not _is_number(call) else None
+        if not call.args or mask_of(call.args[0], call.interpreter) is None or _is_number(call):
+            return None
+        return _on_the_default_device(name, call)
     rule = _OF_NUMPY.get(name)
     mask = None if rule is None else rule(call)
     return None if mask is None else Tensor(key=call.interpreter.key(call.node), mask=mask)
+
+
+def _on_the_default_device(name: str, call: Call) -> Value:
+    """The tensor that an array is made into; a tensor, and what names a device, stays where it is."""
+    array = call.args[0]
+    key = array.key if isinstance(array, Tensor) else None
+    node = None if key is None else call.interpreter.node(key)
+    by_numpy = isinstance(node, ast.Call) and (call.interpreter.names.qualify(node.func) or "").startswith("numpy.")
+    if not by_numpy or not name.startswith("torch.") or call.keywords.keys() & {"device", "**"}:
+        return array
+    assert isinstance(array, Tensor)
+    return replace(array, homes=(call.node,))
 
 
 def _is_number(call: Call) -> bool:

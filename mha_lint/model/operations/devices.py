@@ -37,7 +37,10 @@ class Device(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Meeting:
-    """A tensor that was made on the default device meets one on the module's, at ``node``, on some path."""
+    """A tensor that was made on the default device meets one on the module's, on some path.
+
+    ``node`` is the operation, or the call that leads to it in another module, and ``function`` is what that stands in.
+    """
 
     node: ast.expr
     inputs: frozenset[Key]  # the parameters that the other is computed from
@@ -89,22 +92,26 @@ def _is_stray(value: Value) -> bool:
 
 
 def met(call: Call, values: Iterable[Value]) -> tuple[ast.expr, ...]:
-    """Note where tensors of two devices meet; the calls that made all of them on the default one."""
+    """Note where tensors of two devices meet; the calls that made those of the default device that the result is on.
+
+    A tensor of which nothing is known is on that device as well, or the operation raises.
+    """
     values = list(values)
     operands = [value for value in values if isinstance(value, Tensor)]
     strays = [tensor for tensor in operands if tensor.homes and tensor.shape != ()]
     if not strays:
         return ()
+    in_method = call.interpreter.in_method
     others = [tensor for tensor in operands if not tensor.homes]
     own = [
         tensor
         for tensor in others
-        if tensor.roles & _ON_THE_MODULE or ("scores" in tensor.roles and (tensor.inputs or call.interpreter.in_method))
+        if tensor.roles & _ON_THE_MODULE or ("scores" in tensor.roles and (tensor.inputs or in_method))
     ]
     for stray in strays if own else ():
         call.interpreter.saw_meeting(stray.homes, call, frozenset().union(*(tensor.inputs for tensor in own)))
-    if others or any(isinstance(value, Unknown) for value in values):
-        return ()
+    if own:
+        return ()  # it has raised
     return tuple(dict.fromkeys(home for tensor in strays for home in tensor.homes))
 
 

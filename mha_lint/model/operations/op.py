@@ -39,7 +39,7 @@ class Op:
     mask: MaskRule  # the result as a mask
     begins_mask: bool  # the result may be a mask where no operand is known to be one
     masked: MaskedRule  # in which ways the scores, or the weights, that it gives were masked
-    single: SingleRule  # the result is float32 because the code says so
+    single: SingleRule  # the result is not half because the code says so
     turn: TurnRule  # the result as a rotary table, or as a part of a vector that is rotated
     device: Device  # where the result lives
     watched: bool  # rules ask for its calls
@@ -97,13 +97,18 @@ def _is_other(left: Value, right: Value) -> bool:
     return left is not right
 
 
+def _may_mask_a_map(op: Op, result: Value) -> bool:
+    """A learned map may have given scores, which a product with a mask masks."""
+    return op.masked is masking.multiplied and isinstance(result, Tensor) and "projection" in result.roles
+
+
 def _marked(op: Op, call: Call, result: Value) -> Value:
     attends = isinstance(result, Tensor) and bool(result.roles & masking.SCORED)
-    if not (op.begins_mask or attends) and not masking.is_tracked(call):
+    if not (op.begins_mask or attends or _may_mask_a_map(op, result)) and not masking.is_tracked(call):
         return result
     mask = None if attends else op.mask(call)
     if not isinstance(result, Tensor):
-        return masking.as_mask(call, result, mask)
+        return masking.as_mask(call, result, mask, single=op.single(call))
     masked = op.masked(call, result, masking.scored(call))
     single = op.single(call)
     if (result.mask, result.masked, result.single) == (mask, masked, single):

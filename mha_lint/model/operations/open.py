@@ -38,10 +38,16 @@ def swapped(call: Call, tensor: Tensor, first: int, second: int) -> Tensor | Non
         return None
     suffix = list(known.suffix)
     suffix[first], suffix[second] = suffix[second], suffix[first]
-    at = None
-    if tensor.normalised is not None:
-        at = {first: second, second: first}.get(tensor.normalised.dim, tensor.normalised.dim)
-    return _laid_out(call, known, suffix, known.lead).normalised_at(at)
+    return _laid_out(call, known, suffix, known.lead).normalised_at(exchanged(tensor, first, second))
+
+
+def exchanged(tensor: Tensor, first: int, second: int) -> int | None:
+    """Where the dimension of a softmax lies once two change places; None where they are not counted as it is."""
+    if tensor.normalised is None or tensor.normalised.parts > 1:
+        return None
+    at = tensor.normalised.dim
+    alike = {first < 0, second < 0} == {at < 0}
+    return {first: second, second: first}.get(at, at) if alike else None
 
 
 def moved(call: Call, tensor: Tensor, source: int, target: int) -> Tensor | None:

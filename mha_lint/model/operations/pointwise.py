@@ -6,6 +6,7 @@ import ast
 
 from mha_lint.model import layout
 from mha_lint.model.layout import Answer, Shape, Strides
+from mha_lint.model.normalised import Normalised
 from mha_lint.model.operations.devices import met
 from mha_lint.model.operations.open import opened
 from mha_lint.model.records import replace
@@ -16,7 +17,6 @@ from mha_lint.model.values import (
     NONE,
     NOTHING,
     Const,
-    Normalised,
     Qualified,
     Sequence,
     State,
@@ -93,6 +93,8 @@ def elementwise(call: Call, *values: Value) -> Value:
     if not ranked or (unknown and not any(map(_fills, ranked))):
         return replace(result, key=key)
     shape = broadcast(call.state, [tensor.shape for tensor in ranked if tensor.shape is not None])
+    if result.normalised is not None and result.normalised.dim >= 0:
+        result = replace(result, normalised=None)  # another operand may have more dimensions in front
     strides: Strides | None = None
     leading = values[0]
     if all(tensor.contiguous for tensor in ranked) and not unknown:
@@ -134,6 +136,7 @@ def _meaning(tensors: list[Tensor], leading: Value) -> Tensor:
         width=marked.width,
         normalised=normalised.pop() if len(normalised) == 1 else None,
         scale=scaled[0] if len(scaled) == 1 else together(scaled),
+        least=max(tensor.rank or tensor.least for tensor in tensors),
         masked=frozenset().union(*(t.masked for t in tensors if t.roles & {"scores", "weights"})),
         single=any(tensor.single for tensor in tensors),
         origin=leading.origin if isinstance(leading, Tensor) else None,
@@ -227,7 +230,8 @@ def softmax(call: Call) -> Value:
     made = fresh(tensor.shape, roles=roles, inputs=tensor.inputs, normalised=_normalised(call, tensor))
     if tensor.shape is not None:
         return made
-    return replace(made, key=call.interpreter.key(call.node), suffix=tensor.suffix, lead=tensor.lead)
+    least = tensor.least if made.normalised is None else max(tensor.least, made.normalised.dim + 1)
+    return replace(made, key=call.interpreter.key(call.node), suffix=tensor.suffix, lead=tensor.lead, least=least)
 
 
 def _normalised(call: Call, tensor: Tensor) -> Normalised | None:
@@ -240,11 +244,9 @@ def _normalised(call: Call, tensor: Tensor) -> Normalised | None:
         dim = 0 if tensor.rank in (1, 3) else 1
     if dim is None or not isinstance(call.node, ast.expr):
         return None
-    if dim >= 0:
-        if tensor.rank is None:
-            return None
+    if dim >= 0 and tensor.rank is not None:
         dim -= tensor.rank
-    return Normalised(call.node, dim, implicit)
+    return Normalised(call.node, dim, implicit, masked=tensor.masked)
 
 
 def layer_norm(call: Call) -> Value:

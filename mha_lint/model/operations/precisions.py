@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mha_lint.model.keys import Key
-from mha_lint.model.rotary import UNTOLD, Held, Phase, Precision, Table
+from mha_lint.model.rotary import UNTOLD, Held, Phase, Precision, RotaryTable
 from mha_lint.model.run import Call
 from mha_lint.model.values import Method, Qualified, Tensor, Unknown, Value, as_tensor
 from mha_lint.syntax.words import names_in
@@ -43,7 +43,7 @@ def told(call: Call, kind: Value, before: Held) -> Held:
 
 def _like(call: Call, tensor: Tensor, before: Held) -> Held:
     """Held as another tensor is: a factor of angles itself, a tensor that was cast, or activations."""
-    if isinstance(tensor.rotary, Table):
+    if isinstance(tensor.rotary, RotaryTable):
         held = tensor.rotary.held
         return held if held.by is None else Held(held.precision, call.node, held.like)
     if tensor.single:
@@ -53,9 +53,11 @@ def _like(call: Call, tensor: Tensor, before: Held) -> Held:
     return UNTOLD
 
 
-def phase(call: Call, frequencies: Table, positions: Value | None) -> Phase | None:
+def phase(call: Call, frequencies: RotaryTable, positions: Value | None) -> Phase | None:
     """How precisely angles are computed, where that is in half precision, or may be."""
-    other = positions.rotary.held if isinstance(positions, Tensor) and isinstance(positions.rotary, Table) else None
+    other = (
+        positions.rotary.held if isinstance(positions, Tensor) and isinstance(positions.rotary, RotaryTable) else None
+    )
     factors = (frequencies.held,) if other is None else (frequencies.held, other)
     lowered = [held for held in factors if held.precision is Precision.ACTIVATIONS]
     if lowered:
@@ -70,7 +72,7 @@ def phase(call: Call, frequencies: Table, positions: Value | None) -> Phase | No
 def _is_of(call: Call, positions: Value | None, key: Key) -> bool:
     """Positions are what the key names, or are computed from it."""
     tensor = None if positions is None else as_tensor(positions)
-    if tensor is None or isinstance(tensor.rotary, Table):
+    if tensor is None or isinstance(tensor.rotary, RotaryTable):
         return False
     made = None if tensor.key is None else call.interpreter.node(tensor.key)
     named = made is not None and not set(key.names).isdisjoint(names_in(made))

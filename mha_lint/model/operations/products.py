@@ -7,6 +7,7 @@ import ast
 from mha_lint.model import layout
 from mha_lint.model.factors import of_size
 from mha_lint.model.layout import Answer, Shape, Strides
+from mha_lint.model.masks import mask_of
 from mha_lint.model.operations import equations
 from mha_lint.model.operations.open import contracted, leading
 from mha_lint.model.operations.pointwise import broadcast, of_two
@@ -26,7 +27,7 @@ from mha_lint.model.values import (
     of_shape,
 )
 from mha_lint.syntax.words import names_said
-from mha_lint.vocabulary import KEYS, QUERIES
+from mha_lint.vocabulary import KEYS, MASKS, QUERIES
 
 
 def bmm(call: Call) -> Value:
@@ -50,9 +51,26 @@ def paired(call: Call) -> Value:
     result = of_two(call)
     if isinstance(result, Tensor) and any(_is_learned(value) for value in call.args[:2]):
         result = result.having("learned")
+    if isinstance(result, Tensor) and result.normalised is not None and _weighs(call):
+        result = result.having("weighed")
     projected = all(isinstance(value, Tensor) and "projection" in value.roles for value in call.args[:2])
     distinct = len(call.args) > 1 and call.args[0] != call.args[1]
     return result.having("paired") if projected and distinct and isinstance(result, Tensor) else result
+
+
+def _weighs(call: Call) -> bool:
+    """Tell whether one operand is what a softmax gave, and the other neither that nor a mask."""
+    return any(
+        isinstance(weights, Tensor) and weights.normalised is not None and _is_weighed(values, call)
+        for weights, values in (call.args[:2], call.args[1::-1])
+    )
+
+
+def _is_weighed(values: Value, call: Call) -> bool:
+    tensor = as_tensor(values)
+    if tensor is None or tensor.normalised is not None or mask_of(values, call.interpreter) is not None:
+        return False
+    return tensor.key is None or not tensor.key.says(MASKS)
 
 
 def _is_learned(value: Value) -> bool:
@@ -62,7 +80,13 @@ def _is_learned(value: Value) -> bool:
 def summed(call: Call) -> Value:
     """A sum over the last dimension of queries times keys gives scores; the shape of others is not asked for."""
     tensor, over = call.tensor(0, "input"), call.integer(1, "dim")
-    if tensor is None or over != -1:
+    if tensor is None:
+        return Tensor()
+    if tensor.normalised is not None and over is not None and {"features", "weighed"} <= tensor.roles:
+        along = over if over < 0 or tensor.rank is None else over - tensor.rank
+        if tensor.normalised.dim == along or (tensor.normalised.dim < 0) != (along < 0):  # which are not compared
+            call.interpreter.saw_pooling(tensor.normalised)
+    if over != -1:
         return Tensor()
     if "paired" not in tensor.roles and not _is_of_queries_and_keys(call.node):
         return Tensor()
@@ -113,14 +137,14 @@ def multiplied(call: Call, left: Tensor, right: Tensor) -> Value:
     inputs = left.inputs | right.inputs
     key = call.interpreter.key(call.node)
     attended(call, left, right, roles)
-    if "context" in roles:
-        weighted(call, left, right, -1, -2)
+    weighted(call, left, right, roles, -1, -2)
     scale = _scale(call, left, right, left.last, roles) or _of_map(roles, left, right, right.last, left.last)
     if shape is None:
         known = contracted(call, left, right)
         suffix = right.suffix[-1:] if "weights" in left.roles else ()
         made = Tensor(suffix=suffix) if known is None else known
-        made = replace(made, contiguous=True, key=key, roles=roles, inputs=inputs, scale=scale)
+        least = max(left.least, right.least)
+        made = replace(made, contiguous=True, least=least, key=key, roles=roles, inputs=inputs, scale=scale)
         return _of_heads(made, left, right)
     contiguous = len(shape) >= 2 and not (right.rank is not None and left.rank is not None and left.rank < right.rank)
     result = (fresh if contiguous else of_shape)(shape, roles=roles, inputs=inputs, scale=scale)
@@ -151,12 +175,22 @@ def _of_map(roles: frozenset[str], left: Tensor, right: Tensor, made: Size | Non
     return Scale(whole=False, maps=frozenset({made, given}))
 
 
-def weighted(call: Call, left: Tensor, right: Tensor, of_left: int, of_right: int) -> None:
+def weighted(call: Call, left: Tensor, right: Tensor, roles: frozenset[str], of_left: int, of_right: int) -> None:
     """Note along which dimension, from the end, weights are summed over the values."""
-    weights, contracted = (left, of_left) if left.normalised is not None else (right, of_right)
-    values = right if weights is left else left
-    if weights.normalised is not None and "weights" in weights.roles and not values.roles & {"scores", "weights"}:
-        call.interpreter.saw_weighting(weights.normalised, contracted)
+    for weights, values, along in ((left, right, of_left), (right, left, of_right)):
+        normalised = weights.normalised
+        if normalised is None:
+            continue
+        if "features" in weights.roles and normalised.dim == along and "parameter" not in values.roles:
+            call.interpreter.saw_pooling(normalised)
+        if "context" not in roles or "weights" not in weights.roles or values.roles & {"scores", "weights"}:
+            continue
+        behind = along == -1 and normalised.dim < weights.least - 1  # of unknown rank, and not over the last dimension
+        if (normalised.dim < 0 and (normalised.parts == 1 or along not in normalised.dims)) or (
+            normalised.dim >= 0 and behind
+        ):
+            call.interpreter.saw_weighting(normalised, along)
+        return
 
 
 def attended(call: Call, left: Tensor, right: Tensor, roles: frozenset[str]) -> None:
@@ -270,8 +304,9 @@ def einsum(call: Call) -> Value:
     if not summed and "scores" in roles:
         roles = frozenset()  # an outer product, such as that of positions and frequencies
     attended(call, left, right, roles)
-    if "context" in roles and len(summed) == 1 and not any("." in side.partition(summed[0])[2] for side in inputs):
-        weighted(call, left, right, *(side.index(summed[0]) - len(side) for side in inputs))
+    if len(summed) == 1 and not any("." in side.partition(summed[0])[2] for side in inputs):
+        of_left, of_right = (side.index(summed[0]) - len(side) for side in inputs)
+        weighted(call, _counted(left, inputs[0]), _counted(right, inputs[1]), roles, of_left, of_right)
     scale = _scale(call, left, right, _contracted(summed, inputs, (left, right), sizes), roles)
     if scale is None and (maps(left) or maps(right)):
         weight, other = (inputs[0], inputs[1]) if maps(left) else (inputs[1], inputs[0])
@@ -299,6 +334,13 @@ def einsum(call: Call) -> Value:
                 batch=product(shape[output.index(letter)] for letter in shared),
             )
     return result
+
+
+def _counted(tensor: Tensor, letters: str) -> Tensor:
+    """The operand, of whose dimensions there are as many as letters."""
+    if tensor.normalised is None or "." in letters:
+        return tensor
+    return replace(tensor, normalised=tensor.normalised.of_rank(len(letters)))
 
 
 def _letters(inputs: list[str], output: str, tensors: tuple[Tensor, Tensor]) -> tuple[list[str], str]:

@@ -33,7 +33,7 @@ def _of_one(name: str, turn: TurnRule = turns.lost) -> Op:
     return Op(
         names=(name,), sign=None, attribute=False, in_place=False,
         shape=pointwise.of_one, scale=scales.lost,
-        mask=as_masks.lost, begins_mask=False, masked=masking.kept, single=masking.any_single,
+        mask=as_masks.lost, begins_mask=False, masked=masking.bent, single=masking.any_single,
         turn=turn, device=Device.FIRST, watched=False,
     )  # fmt: skip
 
@@ -51,7 +51,7 @@ def _clamped(*names: str) -> Op:
     return Op(
         names=names, sign=None, attribute=False, in_place=False,
         shape=pointwise.of_one, scale=scales.unsure,
-        mask=as_masks.lost, begins_mask=False, masked=masking.kept, single=masking.any_single,
+        mask=as_masks.lost, begins_mask=False, masked=masking.bent, single=masking.any_single,
         turn=turns.lost, device=Device.FIRST, watched=False,
     )  # fmt: skip
 
@@ -88,12 +88,7 @@ def _same(*names: str, attribute: bool, device: Device) -> Op:
 
 
 def _copied(
-    *names: str,
-    scale: ScaleRule,
-    mask: MaskRule,
-    single: SingleRule,
-    device: Device,
-    turn: TurnRule = turns.kept,
+    *names: str, scale: ScaleRule, mask: MaskRule, single: SingleRule, device: Device, turn: TurnRule = turns.kept
 ) -> Op:
     """A copy, which may be of another type or on another device. A copy of another type may begin a mask."""
     return Op(
@@ -153,13 +148,35 @@ def _reduced(*names: str, mask: MaskRule, masked: MaskedRule) -> Op:
     )  # fmt: skip
 
 
+def _cut(name: str, *, mask: MaskRule) -> Op:
+    """A triangle of a tensor, with 0 beyond it."""
+    return Op(
+        names=(name,), sign=None, attribute=False, in_place=False,
+        shape=pointwise.of_one, scale=scales.kept,
+        mask=mask, begins_mask=False, masked=masking.cut, single=masking.any_single,
+        turn=turns.lost, device=Device.FIRST, watched=False,
+    )  # fmt: skip
+
+
 def _made(name: str, *, shape: Transfer, mask: MaskRule, device: Device, turn: TurnRule = turns.lost) -> Op:
     """A tensor made of sizes, or as large as another one."""
+    single = masking.made_single if device is Device.DEFAULT else masking.made_single_like
     return Op(
         names=(name,), sign=None, attribute=False, in_place=False,
         shape=shape, scale=scales.lost,
-        mask=mask, begins_mask=mask is not as_masks.lost, masked=masking.kept, single=masking.any_single,
+        mask=mask, begins_mask=mask is not as_masks.lost, masked=masking.kept, single=single,
         turn=turn, device=device, watched=False,
+    )  # fmt: skip
+
+
+def _made_of_one_number(name: str, *, shape: Transfer, mask: MaskRule, device: Device) -> Op:
+    """A tensor that holds a number which the call names: a fill of a mask, if it is added to scores."""
+    single = masking.made_single if device is Device.DEFAULT else masking.made_single_like
+    return Op(
+        names=(name,), sign=None, attribute=False, in_place=False,
+        shape=shape, scale=scales.lost,
+        mask=mask, begins_mask=True, masked=masking.made_of, single=single,
+        turn=turns.lost, device=device, watched=True,
     )  # fmt: skip
 
 
@@ -198,7 +215,7 @@ ROWS: tuple[Op, ...] = (
     Op(
         names=("neg",), sign=ast.USub, attribute=False, in_place=False,
         shape=pointwise.of_one, scale=scales.lost,
-        mask=as_masks.negated, begins_mask=False, masked=masking.kept, single=masking.any_single,
+        mask=as_masks.negated, begins_mask=False, masked=masking.bent, single=masking.any_single,
         turn=turns.negated, device=Device.FIRST, watched=False,
     ),
     Op(
@@ -252,9 +269,9 @@ ROWS: tuple[Op, ...] = (
         mask=as_masks.lost, begins_mask=False, masked=masking.divided, single=masking.any_single,
         turn=turns.quotient, device=Device.SHAPE, watched=False,
     ),
-    _of_two("pow", sign=ast.Pow, mask=as_masks.lost, masked=masking.kept, turn=turns.power),
-    _of_two("maximum", sign=None, mask=as_masks.lost, masked=masking.kept),
-    _of_two("minimum", sign=None, mask=as_masks.lost, masked=masking.kept),
+    _of_two("pow", sign=ast.Pow, mask=as_masks.lost, masked=masking.bent, turn=turns.power),
+    _of_two("maximum", sign=None, mask=as_masks.lost, masked=masking.bent),
+    _of_two("minimum", sign=None, mask=as_masks.lost, masked=masking.bent),
     _of_two("logical_and", "bitwise_and", sign=ast.BitAnd, mask=as_masks.joined(_both, 0.0), masked=masking.kept),
     _of_two("logical_or", "bitwise_or", sign=ast.BitOr, mask=as_masks.joined(_either, 1.0), masked=masking.kept),
     _compared("eq", ast.Eq, operator.eq),
@@ -272,13 +289,13 @@ ROWS: tuple[Op, ...] = (
     Op(
         names=("masked_fill",), sign=None, attribute=False, in_place=True,
         shape=pointwise.masked_fill, scale=scales.kept,
-        mask=as_masks.filled, begins_mask=True, masked=masking.filled, single=masking.any_single,
+        mask=as_masks.filled, begins_mask=True, masked=masking.filled, single=masking.first_single,
         turn=turns.lost, device=Device.MEETS, watched=True,
     ),
     Op(
         names=("where",), sign=None, attribute=False, in_place=False,
         shape=pointwise.where, scale=scales.kept,
-        mask=as_masks.either, begins_mask=True, masked=masking.chosen_where, single=masking.any_single,
+        mask=as_masks.either, begins_mask=True, masked=masking.chosen_where, single=masking.chosen_single,
         turn=turns.lost, device=Device.SHAPE, watched=True,
     ),
     # along one dimension
@@ -315,13 +332,13 @@ ROWS: tuple[Op, ...] = (
     _reduced("mean", mask=as_masks.lost, masked=masking.ended),
     _reduced("cumsum", mask=as_masks.lost, masked=masking.ended),
     _reduced("norm", mask=as_masks.lost, masked=masking.ended),
-    _reduced("std", mask=as_masks.lost, masked=masking.kept),
-    _reduced("var", mask=as_masks.lost, masked=masking.kept),
-    _reduced("amax", mask=as_masks.lost, masked=masking.kept),
-    _reduced("amin", mask=as_masks.lost, masked=masking.kept),
-    _reduced("logsumexp", mask=as_masks.lost, masked=masking.kept),
-    _reduced("tril", mask=as_masks.lower_triangle, masked=masking.kept),
-    _reduced("triu", mask=as_masks.upper_triangle, masked=masking.kept),
+    _reduced("std", mask=as_masks.lost, masked=masking.bent),
+    _reduced("var", mask=as_masks.lost, masked=masking.bent),
+    _reduced("amax", mask=as_masks.lost, masked=masking.bent),
+    _reduced("amin", mask=as_masks.lost, masked=masking.bent),
+    _reduced("logsumexp", mask=as_masks.lost, masked=masking.bent),
+    _cut("tril", mask=as_masks.lower_triangle),
+    _cut("triu", mask=as_masks.upper_triangle),
     _reduced("flip", mask=as_masks.lost, masked=masking.kept),
     _reduced("roll", mask=as_masks.lost, masked=masking.kept),
     _reduced("gather", mask=as_masks.lost, masked=masking.kept),
@@ -353,7 +370,7 @@ ROWS: tuple[Op, ...] = (
         turn=turns.in_single,
     ),
     _copied(
-        "double", scale=scales.cast, mask=as_masks.as_number, single=masking.any_single, device=Device.FIRST,
+        "double", scale=scales.cast, mask=as_masks.as_number, single=masking.is_single, device=Device.FIRST,
         turn=turns.in_single,
     ),
     _copied(
@@ -364,9 +381,9 @@ ROWS: tuple[Op, ...] = (
         "bfloat16", scale=scales.kept, mask=as_masks.as_number, single=masking.no_single, device=Device.FIRST,
         turn=turns.in_half,
     ),
-    _copied("int", scale=scales.kept, mask=as_masks.as_number, single=masking.any_single, device=Device.FIRST),
-    _copied("long", scale=scales.kept, mask=as_masks.as_number, single=masking.any_single, device=Device.FIRST),
-    _copied("bool", scale=scales.kept, mask=as_masks.as_boolean, single=masking.any_single, device=Device.FIRST),
+    _copied("int", scale=scales.kept, mask=as_masks.as_number, single=masking.is_single, device=Device.FIRST),
+    _copied("long", scale=scales.kept, mask=as_masks.as_number, single=masking.is_single, device=Device.FIRST),
+    _copied("bool", scale=scales.kept, mask=as_masks.as_boolean, single=masking.no_single, device=Device.FIRST),
     _same("detach", "alias", attribute=False, device=Device.FIRST),
     _same("requires_grad_", attribute=False, device=Device.FIRST),
     _same("data", attribute=True, device=Device.FIRST),
@@ -431,19 +448,19 @@ ROWS: tuple[Op, ...] = (
     _made("empty", shape=questions.filled, mask=as_masks.lost, device=Device.DEFAULT),
     _made("rand", shape=questions.filled, mask=as_masks.drawn, device=Device.DEFAULT),
     _made("randn", shape=questions.filled, mask=as_masks.drawn, device=Device.DEFAULT),
-    _made("full", shape=questions.filled, mask=as_masks.made_full, device=Device.DEFAULT),
+    _made_of_one_number("full", shape=questions.filled, mask=as_masks.made_full, device=Device.DEFAULT),
     _made("eye", shape=questions.eye, mask=as_masks.lost, device=Device.DEFAULT),
     _made("arange", shape=questions.arange, mask=as_masks.positions, device=Device.DEFAULT, turn=turns.steps),
     _made("new_zeros", shape=questions.filled, mask=as_masks.made_like(0.0), device=Device.FIRST),
     _made("new_ones", shape=questions.filled, mask=as_masks.made_like(1.0), device=Device.FIRST),
     _made("new_empty", shape=questions.filled, mask=as_masks.lost, device=Device.FIRST),
-    _made("new_full", shape=questions.filled, mask=as_masks.made_full_like, device=Device.FIRST),
+    _made_of_one_number("new_full", shape=questions.filled, mask=as_masks.made_full_like, device=Device.FIRST),
     _made("zeros_like", shape=pointwise.like, mask=as_masks.made_like(0.0), device=Device.FIRST),
     _made("ones_like", shape=pointwise.like, mask=as_masks.made_like(1.0), device=Device.FIRST),
     _made("rand_like", shape=pointwise.like, mask=as_masks.drawn, device=Device.FIRST),
     _made("randn_like", shape=pointwise.like, mask=as_masks.drawn, device=Device.FIRST),
     _made("empty_like", shape=pointwise.like, mask=as_masks.lost, device=Device.FIRST),
-    _made("full_like", shape=pointwise.like, mask=as_masks.lost, device=Device.FIRST),
+    _made_of_one_number("full_like", shape=pointwise.like, mask=as_masks.made_as_full, device=Device.FIRST),
     # asked
     _asked("size", attribute=False, shape=questions.size),
     _asked("dim", "ndimension", attribute=False, shape=questions.dim),

@@ -7,7 +7,7 @@ import ast
 from mha_lint.model.operations.arguments import expanded
 from mha_lint.model.operations.turns import first_of, from_the_end, lost, mark_of, marked, rank_of, table_of
 from mha_lint.model.records import replace
-from mha_lint.model.rotary import Laid, Part, Rotary, Split, Stacked, Stage, Table, Turned
+from mha_lint.model.rotary import Laid, Part, Rotary, RotaryTable, Split, Stacked, Stage, Turned
 from mha_lint.model.run import Call
 from mha_lint.model.values import Leading, Repeated, Sequence, ShapeOf, Tensor, Value, as_int, as_size
 from mha_lint.syntax.nodes import argument
@@ -43,7 +43,7 @@ def joined(call: Call, result: Value) -> Value:
     if dim == -1 and _quarter_turn(marks) is Laid.HALVES:
         return marked(call, result, Turned(Laid.HALVES, call.node))
     table = marks[0]
-    if not isinstance(table, Table) or table.pair is not None or any(mark != table for mark in marks):
+    if not isinstance(table, RotaryTable) or table.pair is not None or any(mark != table for mark in marks):
         return lost(call, result)
     if dim != table.dim:
         return lost(call, result) if dim is None else marked(call, result, table)
@@ -74,7 +74,7 @@ def stacked(call: Call, result: Value) -> Value:
         told = (by, dim) in ((Laid.NEIGHBOURS, -1), (Laid.HALVES, -2))
         return marked(call, result, Stacked(by, dim) if told and dim is not None else None)
     table = marks[0]
-    if not isinstance(table, Table) or table != marks[1] or dim is None or table.pair is not None:
+    if not isinstance(table, RotaryTable) or table != marks[1] or dim is None or table.pair is not None:
         return lost(call, result)
     wider = unsqueezed_table(table, dim)
     if _are_one(call) and table.laid is Laid.ONCE:
@@ -83,7 +83,7 @@ def stacked(call: Call, result: Value) -> Value:
     return marked(call, result, wider)
 
 
-def unsqueezed_table(table: Table, dim: int) -> Table:
+def unsqueezed_table(table: RotaryTable, dim: int) -> RotaryTable:
     """The table with one more dimension, which is ``dim`` from the end."""
     rank = None if table.rank is None else table.rank + 1
     return replace(table, dim=table.dim - 1 if table.dim <= dim else table.dim, rank=rank)
@@ -166,12 +166,12 @@ def viewed(call: Call, result: Value) -> Value:
     """A view takes a vector apart, (…, d/2, 2), or merges what was stacked."""
     tensor = first_of(call)
     mark = mark_of(tensor)
-    if not isinstance(mark, (Stacked, Table)) and not _says_two(call):
+    if not isinstance(mark, (Stacked, RotaryTable)) and not _says_two(call):
         return lost(call, result)
     sizes, last = _targets(call), _last_target(call)
     if isinstance(mark, Stacked):
         return marked(call, result, None if as_int(last) == 2 else Turned(mark.by, call.node))
-    if isinstance(mark, Table):
+    if isinstance(mark, RotaryTable):
         return marked(call, result, _table_viewed(call, mark, tensor, sizes, last))
     if as_int(last) == 2 and (sizes is None or len(sizes) > 2):
         return marked(call, result, Split(Laid.NEIGHBOURS, -1))
@@ -199,8 +199,8 @@ def _last_target(call: Call) -> Value | None:
 
 
 def _table_viewed(
-    call: Call, table: Table, tensor: Value | None, sizes: list[Value] | None, last: Value | None
-) -> Table | None:
+    call: Call, table: RotaryTable, tensor: Value | None, sizes: list[Value] | None, last: Value | None
+) -> RotaryTable | None:
     if table.pair is not None:
         fewer = table.rank is None or sizes is None or len(sizes) == table.rank - 1
         return merged_table(table, call.node) if fewer and {table.dim, table.pair} == {-1, -2} else None
@@ -211,7 +211,7 @@ def _table_viewed(
     return replace(table, rank=None if sizes is None else len(sizes)) if same else None
 
 
-def merged_table(table: Table, node: ast.expr) -> Table:
+def merged_table(table: RotaryTable, node: ast.expr) -> RotaryTable:
     """The dimension along which each angle stands twice becomes one with that of the angles."""
     laid = Laid.NEIGHBOURS if table.pair == -1 else Laid.HALVES
     rank = None if table.rank is None else table.rank - 1
@@ -221,7 +221,7 @@ def merged_table(table: Table, node: ast.expr) -> Table:
 def flattened(call: Call, result: Value) -> Value:
     tensor = first_of(call)
     mark = mark_of(tensor)
-    if not isinstance(tensor, Tensor) or not isinstance(mark, (Stacked, Table)):
+    if not isinstance(tensor, Tensor) or not isinstance(mark, (Stacked, RotaryTable)):
         return lost(call, result)
     rank = rank_of(tensor)
     start = from_the_end(call.integer(1, "start_dim", 0), rank)

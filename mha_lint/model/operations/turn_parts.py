@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mha_lint.model.operations.turns import first_of, from_the_end, lost, mark_of, marked, rank_of, table_of
 from mha_lint.model.records import replace
-from mha_lint.model.rotary import Laid, Part, Rotary, Split, Stage, Table
+from mha_lint.model.rotary import Laid, Part, Rotary, RotaryTable, Split, Stage
 from mha_lint.model.run import Call
 from mha_lint.model.values import (
     NONE,
@@ -77,7 +77,7 @@ def unbound(call: Call, result: Value) -> Value:
     """``x.unflatten(-1, (-1, 2)).unbind(-1)``."""
     tensor = first_of(call)
     mark = mark_of(tensor)
-    if not isinstance(tensor, Tensor) or not isinstance(mark, (Split, Table)):
+    if not isinstance(tensor, Tensor) or not isinstance(mark, (Split, RotaryTable)):
         return lost_all(result)
     dim = from_the_end(call.integer(1, "dim", 0), rank_of(tensor))
     if isinstance(mark, Split):
@@ -91,7 +91,7 @@ def unbound(call: Call, result: Value) -> Value:
     return _each(call, result, without_dim(mark, dim))
 
 
-def without_dim(table: Table, dim: int) -> Table:
+def without_dim(table: RotaryTable, dim: int) -> RotaryTable:
     """The table without the dimension that is ``dim`` from the end."""
     rank = None if table.rank is None else table.rank - 1
     return replace(table, dim=table.dim + 1 if table.dim < dim else table.dim, rank=rank)
@@ -104,7 +104,7 @@ def one_of(call: Call, result: Value) -> Value:
     dim = from_the_end(call.integer(1, "dim"), rank_of(tensor) if isinstance(tensor, Tensor) else None)
     if isinstance(mark, Split) and dim == mark.pair and index in (0, 1):
         return marked(call, result, Part(mark.by, index))
-    if isinstance(mark, Table) and dim is not None and dim != mark.dim and mark.pair is None:
+    if isinstance(mark, RotaryTable) and dim is not None and dim != mark.dim and mark.pair is None:
         return marked(call, result, without_dim(mark, dim))
     return lost(call, result)
 
@@ -130,7 +130,7 @@ def indexed(base: Value, indices: list[Value], result: Value, state: State) -> V
         return result
     mark, rank = mark_of(base), rank_of(base) if isinstance(base, Tensor) else None
     made: Rotary | None
-    if isinstance(mark, Table):
+    if isinstance(mark, RotaryTable):
         made = _table_indexed(mark, rank, indices)
     elif isinstance(mark, Split):
         made = _part_of_split(mark, indices)
@@ -139,7 +139,7 @@ def indexed(base: Value, indices: list[Value], result: Value, state: State) -> V
     return result if made == result.rotary else replace(result, rotary=made)
 
 
-def _table_indexed(table: Table, rank: int | None, indices: list[Value]) -> Table | None:
+def _table_indexed(table: RotaryTable, rank: int | None, indices: list[Value]) -> RotaryTable | None:
     if table.pair is not None:
         return None
     if rank is None:
@@ -166,7 +166,7 @@ def _table_indexed(table: Table, rank: int | None, indices: list[Value]) -> Tabl
     return None if at is None else replace(table, dim=at - dims, rank=dims if is_plain else None)
 
 
-def _table_indexed_open(table: Table, indices: list[Value]) -> Table | None:
+def _table_indexed_open(table: RotaryTable, indices: list[Value]) -> RotaryTable | None:
     """Of a table of unknown rank: rows are taken, or a dimension is put in front of the last one."""
     if table.dim != -1:
         return None

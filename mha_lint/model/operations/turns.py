@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from mha_lint.model.operations import equations, precisions
 from mha_lint.model.records import replace
-from mha_lint.model.rotary import UNTOLD, Held, Laid, Part, Precision, Rotary, Stage, Table, Term, Turned
+from mha_lint.model.rotary import UNTOLD, Held, Laid, Part, Precision, Rotary, RotaryTable, Stage, Term, Turned
 from mha_lint.model.run import Call
 from mha_lint.model.values import Const, Int, Number, Tensor, Unknown, Value
 
@@ -18,16 +18,16 @@ def mark_of(value: Value | None) -> Rotary | None:
     return value.rotary if isinstance(value, Tensor) else None
 
 
-def table_of(value: Value | None) -> Table | None:
+def table_of(value: Value | None) -> RotaryTable | None:
     """The table that a value is, where it is one."""
     mark = mark_of(value)
-    return mark if isinstance(mark, Table) else None
+    return mark if isinstance(mark, RotaryTable) else None
 
 
 def marked(call: Call, result: Value, mark: Rotary | None) -> Value:
     """The result with its mark; a tensor where nothing else is known of it."""
     if isinstance(result, Tensor):
-        if isinstance(mark, Table) and result.shape is not None:
+        if isinstance(mark, RotaryTable) and result.shape is not None:
             mark = replace(mark, rank=len(result.shape))
         return result if result.rotary == mark else replace(result, rotary=mark)
     if mark is None:
@@ -60,7 +60,7 @@ def first_of(call: Call) -> Value | None:
 
 def rank_of(tensor: Tensor) -> int | None:
     """The number of dimensions, where it is known."""
-    if tensor.shape is None and isinstance(tensor.rotary, Table):
+    if tensor.shape is None and isinstance(tensor.rotary, RotaryTable):
         return tensor.rotary.rank
     return tensor.rank
 
@@ -79,7 +79,7 @@ def steps(call: Call, result: Value) -> Value:
     """``torch.arange(0, d, 2)``."""
     kind = call.keywords.get("dtype")
     held = UNTOLD if kind is None else precisions.told(call, kind, UNTOLD)
-    return marked(call, result, Table(Stage.STEPS, rank=1, held=held))
+    return marked(call, result, RotaryTable(Stage.STEPS, rank=1, held=held))
 
 
 def cast(call: Call, result: Value) -> Value:
@@ -141,7 +141,7 @@ def times(call: Call, result: Value) -> Value:
     left, right = call.args[:2]
     for one, other in ((left, right), (right, left)):
         mark, beside = mark_of(one), mark_of(other)
-        if isinstance(mark, Turned) and isinstance(beside, Table):
+        if isinstance(mark, Turned) and isinstance(beside, RotaryTable):
             return marked(call, result, _term(mark, beside))
         if isinstance(mark, (Turned, Term)) and beside is None:
             alone = isinstance(mark, Term) or isinstance(other, _NUMBERS)
@@ -149,12 +149,12 @@ def times(call: Call, result: Value) -> Value:
     return marked(call, result, _product(call, left, right))
 
 
-def _term(turned: Turned, table: Table) -> Term | None:
+def _term(turned: Turned, table: RotaryTable) -> Term | None:
     told = table.stage is Stage.TURNS and table.dim == -1 and table.laid is not Laid.ONCE
     return Term(turned, table) if told else None
 
 
-def _product(call: Call, left: Value, right: Value) -> Table | None:
+def _product(call: Call, left: Value, right: Value) -> RotaryTable | None:
     """A table that comes of two factors, one of which at least is a table."""
     first, second = table_of(left), table_of(right)
     if first is not None and second is not None:
@@ -175,13 +175,13 @@ def _product(call: Call, left: Value, right: Value) -> Table | None:
     return replace(table, rank=rank)
 
 
-def angles(call: Call, frequencies: Table, positions: Value | None) -> Table:
+def angles(call: Call, frequencies: RotaryTable, positions: Value | None) -> RotaryTable:
     """The product of frequencies and positions."""
     phase = precisions.phase(call, frequencies, positions)
     return replace(frequencies, stage=Stage.ANGLES, held=UNTOLD, phase=phase)
 
 
-def _broadcast(table: Table, other: Value) -> int | None:
+def _broadcast(table: RotaryTable, other: Value) -> int | None:
     """The number of dimensions of a table and something else, elementwise; what steps are scaled by is a number."""
     if isinstance(other, _NUMBERS) or (table.stage is Stage.STEPS and isinstance(other, Unknown)):
         return table.rank
@@ -195,11 +195,11 @@ def quotient(call: Call, result: Value) -> Value:
         return lost(call, result)
     left, right = call.args[:2]
     above, below = mark_of(left), mark_of(right)
-    if below is None and isinstance(above, (Table, Term)):
-        if isinstance(above, Table):
+    if below is None and isinstance(above, (RotaryTable, Term)):
+        if isinstance(above, RotaryTable):
             above = replace(above, rank=_broadcast(above, right))
         return marked(call, result, above)
-    told = isinstance(below, Table) and below.stage is Stage.FREQUENCIES and above is None
+    told = isinstance(below, RotaryTable) and below.stage is Stage.FREQUENCIES and above is None
     return marked(call, result, below if told else None)
 
 
@@ -213,7 +213,7 @@ def total(call: Call, result: Value) -> Value:
         if isinstance(mark, Term):
             _rotates(call, mark, other)
             return lost(call, result)
-        if isinstance(mark, Table) and mark.stage is Stage.STEPS and mark_of(other) is None:
+        if isinstance(mark, RotaryTable) and mark.stage is Stage.STEPS and mark_of(other) is None:
             return marked(call, result, mark)
     return lost(call, result)
 
@@ -239,7 +239,7 @@ def negated(call: Call, result: Value) -> Value:
     mark = mark_of(first_of(call))
     if isinstance(mark, Part):
         mark = replace(mark, negated=not mark.negated)
-    return marked(call, result, mark if isinstance(mark, (Part, Table, Turned)) else None)
+    return marked(call, result, mark if isinstance(mark, (Part, RotaryTable, Turned)) else None)
 
 
 def outer(call: Call, result: Value) -> Value:

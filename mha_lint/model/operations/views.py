@@ -6,7 +6,8 @@ import ast
 
 from mha_lint.model import layout
 from mha_lint.model.keys import dimension
-from mha_lint.model.layout import Answer
+from mha_lint.model.layout import Answer, Shape
+from mha_lint.model.normalised import Normalised
 from mha_lint.model.operations.arguments import (
     dims_argument,
     expanded,
@@ -14,7 +15,7 @@ from mha_lint.model.operations.arguments import (
     solve,
     target_sizes,
 )
-from mha_lint.model.operations.open import leading, moved, opened, swapped
+from mha_lint.model.operations.open import exchanged, leading, moved, opened, swapped
 from mha_lint.model.records import replace
 from mha_lint.model.run import Call, normal
 from mha_lint.model.sizes import ONE, Size, constant, product, symbol
@@ -64,9 +65,25 @@ def reshaped(call: Call, tensor: Tensor, sizes: list[Size | None] | None, *, cop
     contiguous = strides is not None and layout.is_contiguous(shape, strides) is Answer.ALWAYS
     result = replace(tensor, shape=shape, strides=strides, contiguous=contiguous, suffix=(), lead=None, key=None)
     if tensor.normalised is not None:
-        at = tensor.normalised.dim
-        result = result.normalised_at(at if (tensor.shape or ())[at:] == shape[at:] else None)
+        result = replace(result, normalised=laid_anew(tensor.normalised, tensor.shape or (), shape))
     return merged(call, tensor, result)
+
+
+def laid_anew(normalised: Normalised, before: Shape, after: Shape) -> Normalised | None:
+    """Where a view leaves the dimension of a softmax: what lies behind it stays, and it stays whole or is split."""
+    first, behind = normalised.dims.start, normalised.dim + 1 or None
+    if first < -len(before) or normalised.dim >= 0:
+        return None
+    if after[first:] == before[first:]:
+        return normalised
+    rest = before[behind:] if behind is not None else ()
+    if normalised.parts > 1 or after[len(after) - len(rest) :] != rest:
+        return None
+    for parts in range(2, len(after) - len(rest) + 1):
+        end = len(after) - len(rest)
+        if product(after[end - parts : end]) == before[normalised.dim]:
+            return replace(normalised, parts=parts)
+    return None
 
 
 def reshaped_open(call: Call, tensor: Tensor, target: Leading, *, copies: bool) -> Value:
@@ -197,7 +214,8 @@ def permuted(call: Call, tensor: Tensor, order: list[int]) -> Tensor:
         )
     shape = tuple(tensor.shape[dim] for dim in order)
     if tensor.normalised is not None:
-        tensor = tensor.normalised_at(order.index(tensor.normalised.dim % len(order)) - len(order))
+        at = order.index(tensor.normalised.dim % len(order)) - len(order)
+        tensor = tensor.normalised_at(at if tensor.normalised.parts == 1 else None)
     strides = None if tensor.strides is None else tuple(tensor.strides[dim] for dim in order)
     contiguous = strides is not None and layout.is_contiguous(shape, strides) is Answer.ALWAYS
     return replace(tensor, shape=shape, strides=strides, contiguous=contiguous, key=None)
@@ -220,12 +238,12 @@ def transpose(call: Call) -> Value:
         result = swapped(call, tensor, first, second)
         if result is not None:
             return result
-    if tensor.shape is None and first is not None and second is not None and tensor.normalised is not None:
-        moved = permuted(call, tensor, [])  # from the end, dimensions are known without the rank
-        if first < 0 and second < 0:
-            at = {first: second, second: first}.get(tensor.normalised.dim, tensor.normalised.dim)
-            moved = replace(moved, normalised=replace(tensor.normalised, dim=at))
-        return moved
+    if tensor.shape is None and first is not None and second is not None:
+        # Two that are counted alike change places whatever the rank is, which is large enough for both.
+        least = max(tensor.least, first + 1, second + 1)
+        moved = replace(permuted(call, tensor, []), least=least)
+        at = exchanged(tensor, first, second)
+        return moved if at is None else replace(moved, normalised=tensor.normalised_at(at).normalised)
     if tensor.shape is None or first is None or second is None:
         return permuted(call, tensor, [])
     rank = len(tensor.shape)
@@ -283,15 +301,39 @@ def reversed_dims(call: Call) -> Value:
 def squeeze(call: Call) -> Value:
     tensor, dim = call.tensor(), call.integer(1, "dim")
     if tensor is None or tensor.shape is None or dim is None or tensor.shape[dim] != ONE:
-        return NOTHING if tensor is None else Tensor(roles=tensor.roles, merge=tensor.merge)
+        return NOTHING if tensor is None else _squeezed_open(tensor, dim)
     return without(tensor, dim % len(tensor.shape))
+
+
+def _squeezed_open(tensor: Tensor, dim: int | None) -> Tensor:
+    """A tensor of unknown rank with a dimension less, which the code takes to be of size 1."""
+    result = Tensor(roles=tensor.roles, merge=tensor.merge, least=max(tensor.least - 1, 0))
+    at = None if tensor.normalised is None else tensor.normalised.dim
+    if tensor.shape is not None or dim is None or at is None or at == dim or (at < 0) != (dim < 0):
+        return result
+    at += (at < dim) if at < 0 else -(dim < at)
+    return replace(result, normalised=tensor.normalised_at(at).normalised)
+
+
+def _inserted_open(tensor: Tensor, dim: int | None) -> Tensor:
+    """A tensor of unknown rank with one more dimension, of size 1."""
+    result = Tensor(roles=tensor.roles, merge=tensor.merge, least=tensor.least + 1)
+    at = None if tensor.normalised is None else tensor.normalised.dim
+    if tensor.shape is not None or dim is None or at is None:
+        return result
+    if at < 0 and dim < 0:
+        at -= at <= dim
+    elif at >= 0 and dim >= 0:
+        at += dim <= at
+    elif (at >= 0 and dim != -1) or (at < 0 and tensor.least + at < dim):  # it may be put before or behind
+        return result
+    return replace(result, normalised=tensor.normalised_at(at).normalised)
 
 
 def unsqueeze(call: Call) -> Value:
     tensor, dim = call.tensor(), call.integer(1, "dim")
     if tensor is None or tensor.shape is None or dim is None:
-        key = call.interpreter.key(call.node)
-        return NOTHING if tensor is None else Tensor(roles=tensor.roles, merge=tensor.merge, key=key)
+        return NOTHING if tensor is None else replace(_inserted_open(tensor, dim), key=call.interpreter.key(call.node))
     return inserted(tensor, dim % (len(tensor.shape) + 1))
 
 
@@ -303,8 +345,9 @@ def inserted(tensor: Tensor, dim: int) -> Tensor:
         step = tensor.shape[dim] * tensor.strides[dim] if dim < len(tensor.shape) else ONE
         strides = (*tensor.strides[:dim], step, *tensor.strides[dim:])
     rank, shape = len(tensor.shape), (*tensor.shape[:dim], ONE, *tensor.shape[dim:])
-    if tensor.normalised is not None and dim > tensor.normalised.dim % rank:
-        tensor = tensor.normalised_at(tensor.normalised.dim - 1)
+    if tensor.normalised is not None and dim > tensor.normalised.dims.start % rank:
+        behind = dim > tensor.normalised.dim % rank or tensor.normalised.parts > 1
+        tensor = tensor.normalised_at(tensor.normalised.dim - behind)
     return replace(tensor, shape=shape, strides=strides, key=None)
 
 
@@ -315,7 +358,8 @@ def without(tensor: Tensor, dim: int) -> Tensor:
     strides = None if tensor.strides is None else tensor.strides[:dim] + tensor.strides[dim + 1 :]
     if tensor.normalised is not None:
         at = tensor.normalised.dim % len(tensor.shape)
-        tensor = tensor.normalised_at(None if at == dim else tensor.normalised.dim + (dim > at))
+        gone = dim - len(tensor.shape) in tensor.normalised.dims
+        tensor = tensor.normalised_at(None if gone else tensor.normalised.dim + (dim > at))
     contiguous = strides is not None and layout.is_contiguous(shape, strides) is Answer.ALWAYS
     return replace(tensor, shape=shape, strides=strides, contiguous=contiguous, key=None)
 
@@ -324,7 +368,8 @@ def resized(tensor: Tensor, dim: int, size: Size) -> Tensor:
     """A part of the tensor along ``dim``: the size changes, the strides stay."""
     assert tensor.shape is not None
     shape = (*tensor.shape[:dim], size, *tensor.shape[dim + 1 :])
-    if tensor.normalised is not None and tensor.normalised.dim % len(shape) == dim and tensor.shape[dim] != size:
+    along = () if tensor.normalised is None else tensor.normalised.dims
+    if tensor.shape[dim] != size and dim - len(shape) in along:
         tensor = replace(tensor, normalised=None)
     contiguous = tensor.strides is not None and layout.is_contiguous(shape, tensor.strides) is Answer.ALWAYS
     return replace(tensor, shape=shape, contiguous=contiguous, key=None)

@@ -78,7 +78,7 @@ def _is_kept(verdict: Verdict) -> bool:
     """The verdict is evidence. Nothing is validated without trials: a record that lacks them was damaged."""
     if verdict.verdict == "validated":
         return bool(verdict.trials)
-    return verdict.verdict == "refuted" or verdict.unshown
+    return verdict.verdict in ("refuted", "shown wrong") or verdict.unshown
 
 
 def _file(cache_dir: Path, job: Job, environment: Environment) -> Path:

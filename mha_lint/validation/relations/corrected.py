@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import itertools
 import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -95,11 +96,13 @@ class Corrected:
             raise Refuted(self.misread)
 
     def elsewhere(self, search: Search, setup: Setup, device: str) -> Iterator[Extra]:
-        """Other flags and sizes, for what is wrong under some settings alone."""
+        """Other flags and sizes, and what uses the class, for what is wrong under some settings alone."""
         if self.shown.on((device,)):
             return
         until = now() + _ELSEWHERE
-        for other in [*search.flipped(setup, until), *search.elsewhere(setup, until)][:_OTHERS]:
+        using = search.using(self.sources.job.symbols, setup, until)
+        others = [*itertools.islice(using, 1), *search.flipped(setup, until), *search.elsewhere(setup, until)]
+        for other in others[:_OTHERS]:
             if self.shown.on((device,)):
                 return
             yield Extra(other)

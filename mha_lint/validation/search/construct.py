@@ -112,7 +112,7 @@ def variants(
         role = role_of(parameter.name)
         if current is None and role not in ("", "device", "dtype", "config", "norm", "act"):
             yield plan.with_argument(parameter.name, value_of(role, plan.sizing))
-        elif role == "ratio" and isinstance(current, int):
+        elif isinstance(current, int) and (role == "ratio" or current == 1):  # with one of something, it hides
             yield plan.with_argument(parameter.name, current + 1)
         elif role in ("norm", "") and current is None and "bool" not in str(parameter.annotation):
             import torch

@@ -336,6 +336,13 @@ class Search:
             except (Exception, StubTouched):
                 continue
 
+    def using(self, symbols: tuple[str, ...], setup: Setup, deadline: float) -> Iterator[Setup]:
+        """The classes of the file that build the class of ``setup``, run where the same statements run."""
+        own = setup.target
+        for target in targets(self.loaded, symbols) if own.is_class and not own.method else ():
+            if target.is_class and not target.method and target.name != own.name and now() < deadline:
+                yield from itertools.islice(self._of_target(target, setup.covered, deadline), 1)
+
     def apart(self, setup: Setup, deadline: float) -> Iterator[Setup]:
         """The class of ``setup`` with a width that is not heads × head width, where it takes the three apart."""
         plan = apart(lookup(self.loaded.module, setup.target.name), setup.plan) if setup.target.is_class else None

@@ -54,7 +54,7 @@ _WIDEST = 32  # the side of an image
 _MISMATCH = re.compile(r"size of tensor a \((\d+)\) must match the size of tensor b \((\d+)\)")
 _PRODUCT = re.compile(r"shapes cannot be multiplied \(\d+x(\d+) and (\d+)x\d+\)")
 _DIVISOR = re.compile(r"(?:divisible by|chunks of|multiple of)[^(),\d]*(?:\()?(\d+)")
-_SHAPE = re.compile(r"shape '\[([^]]*)\]' is invalid for input of size")
+_SHAPE = re.compile(r"shape '\[([^]]*)\]' is invalid for input of size (\d+)")
 _FAMILIES = 3  # other sizes that one message is worth
 
 
@@ -309,9 +309,13 @@ def other_sizes(error: BaseException, family: tuple[Assignment, ...]) -> Iterato
 def _multiples(error: BaseException, family: tuple[Assignment, ...]) -> Iterator[tuple[Assignment, ...]]:
     """The family with the batch, or the lengths, multiplied by a number that ought to divide a size."""
     numbers = divisors(error)
-    shape = [int(number) for found in _SHAPE.findall(str(error)) for number in _NUMBER.findall(found)]
-    if 0 in shape:  # a size was smaller than what it was divided by
-        numbers += [number for number in shape if 1 < number <= _WIDEST]
+    for written, size in _SHAPE.findall(str(error)):
+        shape = [int(number) for number in _NUMBER.findall(written)]
+        small = [number for number in shape if 1 < number <= _WIDEST]
+        if 0 in shape:  # a size was smaller than what it was divided by
+            numbers += small
+        elif "-" not in written and int(size) % math.prod(shape):  # a quotient was rounded
+            numbers += sorted(small)[:1]
     for number in list(dict.fromkeys(numbers))[:_FAMILIES]:
         for symbols in ("b", "ts"):
             yield tuple(
@@ -356,8 +360,8 @@ def lengthened(spec: Spec, error: BaseException, sizes: Mapping[str, int]) -> It
     for difference in (int(mismatch[2]) - int(mismatch[1]), int(mismatch[1]) - int(mismatch[2])):
         for at, dim in enumerate(spec.dims):
             length = _size(dim, sizes) + difference if dim in ("t", "s") else 0
-            if 0 < length <= _LONGEST:
-                yield replace(spec, dims=(*spec.dims[:at], length, *spec.dims[at + 1 :]))
+            for found in _varying(length, sizes) if 0 < length <= _LONGEST else ():
+                yield replace(spec, dims=(*spec.dims[:at], found, *spec.dims[at + 1 :]))
 
 
 def _resized(spec: Spec, numbers: Sequence[int], sizes: Mapping[str, int]) -> Iterator[Spec]:
@@ -370,13 +374,18 @@ def _resized(spec: Spec, numbers: Sequence[int], sizes: Mapping[str, int]) -> It
                 size = _size(dim, sizes)
                 for number in numbers if size in numbers else ():
                     if number != size and 0 < number <= 4096:
-                        same: list[Dim] = [name for name, value in sizes.items() if value == number]
-                        for found in same or [number]:  # a size that varies must go on varying
+                        for found in _varying(number, sizes):
                             yield replace(spec, dims=(*dims[:at], found, *dims[at + 1 :]))
         case TupleSpec(items) if items and all(item.dims == items[0].dims for item in items):
             for changed in _resized(items[0], numbers, sizes):
                 if isinstance(changed, TensorSpec):
                     yield TupleSpec((changed,) * len(items))
+
+
+def _varying(number: int, sizes: Mapping[str, int]) -> Sequence[Dim]:
+    """The names of sizes that are this number now, and must go on varying; the number itself where there is none."""
+    named: list[Dim] = [name for name, value in sizes.items() if value == number]
+    return named or [number]
 
 
 def _size(dim: Dim, sizes: Mapping[str, int]) -> int:

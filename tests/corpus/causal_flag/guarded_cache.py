@@ -2,7 +2,8 @@
 # run: Settings(32, 4)(torch.randn(2, 5, 32), {"causal": False})
 # run: Lengths(32, 4)(torch.randn(2, 1, 32), (torch.randn(2, 4, 3, 8), torch.randn(2, 4, 3, 8)))
 # run: NoCacheNoFlag(32, 4)(torch.randn(2, 1, 32), (torch.randn(2, 4, 3, 8), torch.randn(2, 4, 3, 8)))
-# run: OneToken(32, 4)(torch.randn(2, 1, 32), (torch.randn(2, 4, 3, 8), torch.randn(2, 4, 3, 8)))
+# run: OneTokenOrAMask(32, 4)(torch.randn(2, 1, 32), (torch.randn(2, 4, 3, 8), torch.randn(2, 4, 3, 8)))
+# run: OneTokenOrThePrompt(32, 4)(torch.randn(2, 3, 32), Empty())
 # run: OnlyWhileEmpty(32, 4)(torch.randn(2, 3, 32))
 # run: NullKey(32, 4)(torch.randn(2, 3, 32))
 # run: Prefill(32, 4)(torch.randn(2, 3, 32))
@@ -57,16 +58,31 @@ class NoCacheNoFlag(Base):
         return self.o(y.transpose(1, 2).flatten(2))
 
 
-class OneToken(Base):
-    def forward(self, x, past=None):
+class OneTokenOrAMask(Base):
+    """Several tokens behind a cache come with a mask."""
+
+    def forward(self, x, past=None, mask=None):
         q, k, v = self.all(x)
         t = x.shape[1]
         if past is not None:
             k, v = torch.cat([past[0], k], dim=2), torch.cat([past[1], v], dim=2)
-        if t == 1:
-            y = F.scaled_dot_product_attention(q, k, v)
-        else:
-            y = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+        y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=mask is None and t > 1)
+        return self.o(y.transpose(1, 2).flatten(2))
+
+
+class Empty:
+    """A cache that is there while the prompt is read, too."""
+
+    def update(self, key, value):
+        return key, value
+
+
+class OneTokenOrThePrompt(Base):
+    def forward(self, x, cache=None):
+        q, k, v = self.all(x)
+        if cache is not None:
+            k, v = cache.update(k, v)
+        y = F.scaled_dot_product_attention(q, k, v, is_causal=q.shape[2] > 1)
         return self.o(y.transpose(1, 2).flatten(2))
 
 

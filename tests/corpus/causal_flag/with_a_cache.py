@@ -4,6 +4,8 @@
 # run: Allocated(32, 4)(torch.randn(2, 3, 32), 2)
 # run: ByItsAttribute(32, 4)(torch.randn(2, 1, 32), (torch.randn(2, 4, 3, 8), torch.randn(2, 4, 3, 8)))
 # run: GroupedQueries(32, 4)(torch.randn(2, 1, 32), Grown())
+# run: OneToken(32, 4)(torch.randn(2, 2, 32), (torch.randn(2, 4, 3, 8), torch.randn(2, 4, 3, 8)))
+# run: MoreThanOne(32, 4)(torch.randn(2, 2, 32), (torch.randn(2, 4, 3, 8), torch.randn(2, 4, 3, 8)))
 # fix: none (how many tokens are decoded at a time is not told)
 """The causal flag although the keys come from a cache."""
 import torch
@@ -90,3 +92,27 @@ class GroupedQueries(Base):
         k, v = k.repeat_interleave(2, dim=1), v.repeat_interleave(2, dim=1)
         y = F.scaled_dot_product_attention(q, k, v, is_causal=True)  # expect: MHA109
         return self.o(y.transpose(1, 2).reshape(b, t, c))
+
+
+class OneToken(Base):
+    """Several tokens may come behind the cache."""
+
+    def forward(self, x, past=None):
+        q, k, v = self.split(self.q(x)), self.split(self.k(x)), self.split(self.v(x))
+        t = x.shape[1]
+        if past is not None:
+            k, v = torch.cat([past[0], k], dim=2), torch.cat([past[1], v], dim=2)
+        if t == 1:
+            y = F.scaled_dot_product_attention(q, k, v)
+        else:
+            y = F.scaled_dot_product_attention(q, k, v, is_causal=True)  # expect: MHA109
+        return self.o(y.transpose(1, 2).flatten(2))
+
+
+class MoreThanOne(Base):
+    def forward(self, x, past=None):
+        q, k, v = self.split(self.q(x)), self.split(self.k(x)), self.split(self.v(x))
+        if past is not None:
+            k, v = torch.cat([past[0], k], dim=2), torch.cat([past[1], v], dim=2)
+        y = F.scaled_dot_product_attention(q, k, v, is_causal=q.shape[2] > 1)  # expect: MHA109
+        return self.o(y.transpose(1, 2).flatten(2))

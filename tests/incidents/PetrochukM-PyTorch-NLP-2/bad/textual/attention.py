@@ -13,7 +13,7 @@ class Attention(nn.Module):
         if self.attention_type == "general":
             self.linear_in = nn.Linear(dimensions, dimensions, bias=False)
         self.linear_out = nn.Linear(dimensions * 2, dimensions, bias=False)
-        self.softmax = nn.Softmax(dim=0)
+        self.softmax = nn.Softmax(dim=0)  # or here: MHA105
         self.tanh = nn.Tanh()
 
     def forward(self, query, context):

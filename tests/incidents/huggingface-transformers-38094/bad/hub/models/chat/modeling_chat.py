@@ -38,7 +38,7 @@ class ChatAttention(nn.Module):
         value = self.v_proj(hidden_states).view(*shape, -1, self.head_dim).transpose(1, 2)
         attend = FUNCTIONS[self.config._attn_implementation]
         y = attend(
-            self, query, key, value, attention_mask,
+            self, query, key, value, attention_mask,  # or here: MHA106
             dropout=self.attention_dropout if self.training else 0.0, scaling=self.scaling,
         )
         return self.o_proj(y.reshape(*shape, -1).contiguous())

@@ -1,0 +1,280 @@
+"""Show that code for which there is no fix is wrong: a probe has a counterexample, or it raises where it is flagged.
+
+There is nothing to compare with, so a probe is not made to insist: it has to find by itself that the property is meant.
+An error counts only where the rest of the code goes on once the call that raises it is passed over, with the very same
+arguments. One about shapes counts only where no arguments were found that have the shapes that it asks for.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.overrides import TorchFunctionMode
+
+from mha_lint.findings import RAISES, Verdict
+from mha_lint.observation import Observation
+from mha_lint.validation.child import imports, isolation, stubs
+from mha_lint.validation.job import Job
+from mha_lint.validation.probes import observe
+from mha_lint.validation.relations.holding import asking, raised_at
+from mha_lint.validation.search import harness, optional, targets
+from mha_lint.validation.search.clock import now
+from mha_lint.validation.search.setups import Meaning, Setup, as_it_is, materialise, workable
+from mha_lint.validation.search.specs import Assignment
+from mha_lint.validation.trials import drawing, pairing, trial
+from mha_lint.validation.trials.coverage import Statement, statements_at
+from mha_lint.validation.trials.pristine import Pristine
+from mha_lint.validation.trials.record import Noting, Record, unreached, verdict_of
+
+_BUDGET = 6.0  # seconds for a search
+_OTHERWISE = 2.5  # seconds for the search for arguments whose shapes fit
+_SETUPS, _SHAPES = 4, 4
+_FAILURES = (RuntimeError, ValueError, IndexError, AssertionError)
+_OF_SHAPES = ("size", "shape", "broadcast", "dimension", "expand")  # in what torch says of operands that do not fit
+_ONE_OF_TWO = ("is_causal", "attn_mask")  # arguments of attention that may be what it can't take
+
+
+def shown(job: Job, devices: dict[str, str], deadline: float, tell: Callable[[str], None]) -> Verdict:
+    """Return the verdict on the claim that ``job.before`` is wrong, by one of the job's probes."""
+    tell("the import of the file")
+    try:
+        loaded = pairing.load_alone(job.path, job.before)
+    except imports.CannotLoad as error:
+        return verdict_of("not exercised", devices, reason=str(error))
+    stubs.arm()
+    return _Demonstration(job, loaded, devices, deadline, tell).verdict()
+
+
+@contextlib.contextmanager
+def passed_over(file: str, statements: frozenset[Statement], met: set[Statement]) -> Iterator[None]:
+    """Let calls that fail at the flagged ``statements`` of ``file`` give their first operand; those join ``met``.
+
+    A call of attention that takes no mask beside the causal flag is made with one of the two.
+    """
+
+    class PassedOver(TorchFunctionMode):
+        def __torch_function__(
+            self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+        ) -> Any:
+            named = kwargs or {}
+            try:
+                return func(*args, **named)
+            except _FAILURES:
+                statement = asking(file, statements)
+                found = None if statement is None else _without_it(func, args, named)
+                if found is None or statement is None:
+                    raise
+                met.add(statement)
+                return found
+
+    with PassedOver():
+        yield
+
+
+def _without_it(func: Callable[..., Any], args: tuple[Any, ...], named: dict[str, Any]) -> Any:
+    """The result of a call that fails, without what it fails for; None where that can't be told."""
+    for name in _ONE_OF_TWO:
+        if name in named:
+            return func(*args, **{key: value for key, value in named.items() if key != name})
+    operands = [value for value in (*args, *named.values()) if isinstance(value, torch.Tensor)]
+    if len(operands) < 2 or not operands[0].is_floating_point():
+        return None
+    return max(operands, key=lambda value: (value.is_floating_point(), value.dim(), value.numel())).clone()
+
+
+@dataclass(slots=True)
+class _Demonstration:
+    """The attempt to show one text wrong, on each device."""
+
+    job: Job
+    loaded: imports.Loaded
+    devices: dict[str, str]
+    deadline: float
+    tell: Callable[[str], None]
+    flagged: frozenset[Statement] = field(init=False)
+    record: Record = field(default_factory=Record)
+    met: set[Statement] = field(default_factory=set)
+    words: dict[str, str] = field(
+        default_factory=dict
+    )  # what was seen that is no counterexample, by the way it was asked
+
+    def __post_init__(self) -> None:
+        self.flagged = statements_at(self.job.before, set(self.job.flagged))
+
+    @property
+    def raises(self) -> bool:
+        return RAISES in self.job.probes
+
+    def meaning(self) -> contextlib.AbstractContextManager[None]:
+        """The context of the search: where an error is what is looked for, it must not end the call."""
+        return passed_over(self.loaded.pseudo, self.flagged, self.met) if self.raises else as_it_is()
+
+    def verdict(self) -> Verdict:
+        self.tell("the search for a way to run it")
+        search = self._search(self.meaning)
+        setups = search.find(self.job.symbols)[:_SETUPS]
+        if not setups:
+            return unreached(search, self.job, self.devices)
+        level = setups[0].level
+        counterexample = ""
+        silent: list[str] = []
+        try:
+            for device in sorted(self.devices):
+                if device == "cuda":
+                    isolation.release_memory()
+                found = self._on(device, search, setups)
+                counterexample = counterexample or found
+                if not found:
+                    silent.append(device)
+        except TimeoutError:
+            return self._ended("not exercised", level, "time ran out before it was shown wrong", counterexample)
+        if not silent:
+            return self._ended("shown wrong", level, setups[0].describe(), counterexample)
+        if counterexample:
+            reason = f"it was not shown wrong on {', '.join(silent)}"
+            return self._ended("not exercised", level, reason, counterexample)
+        said = "; ".join(f"{way}: {words}" for way, words in self.words.items()) or "no trial counted"
+        reason = f"validation ran it and could not show it wrong: {said}"
+        return replace(self._ended("not exercised", level, reason, ""), unshown=bool(self.words))
+
+    def _ended(self, name: Any, level: str, reason: str, counterexample: str) -> Verdict:
+        found = verdict_of(name, self.devices, level, reason, tuple(self.record.trials))
+        return replace(found, counterexample=counterexample)
+
+    def _search(self, meaning: Meaning, budget: float = _BUDGET) -> harness.Search:
+        return harness.Search(
+            self.loaded,
+            self.flagged,
+            meaning,
+            self.job.hints,
+            now() + budget,
+            self.met,
+            declared=self.job.declared,
+            as_handed=True,
+        )
+
+    def _on(self, device: str, search: harness.Search, setups: list[Setup]) -> str:
+        """Return the first counterexample on a device; "" where there is none."""
+        others = optional.given(search, setups[0])
+        using = search.using(self.job.symbols, setups[0], now() + _BUDGET)
+        for setup in itertools.chain(setups, others, itertools.islice(using, 1)):
+            if time.monotonic() > self.deadline:
+                raise TimeoutError
+            self.tell(f"running {setup.target} on {device}")
+            if found := self._of(setup, device):
+                return found
+        return ""
+
+    def _of(self, setup: Setup, device: str) -> str:
+        module = targets.instantiate(setup.target, setup.plan, self.loaded.module, seed=7)
+        materialise(module, setup, self.meaning)
+        trial.randomise(module, seed=11)
+        signature = targets.signature_of(module)
+        accepted = workable(setup, module, self.meaning, signature, _SHAPES)
+        module.to(device)
+        for count, assignment in enumerate(accepted):
+            conditions = drawing.Conditions(device, torch.float32, False, seed=1000 + 17 * count)
+            run = _Run(setup, module, assignment, conditions, trial.positional_only(signature))
+            found = self._raised(run) if self.raises else ""
+            found = found or self._violated(run)
+            if found:
+                return found
+        return ""
+
+    def _raised(self, run: _Run) -> str:
+        """The error that one call raises at a flagged statement, as a counterexample; "" where it raises none.
+
+        Kernels of attention differ in what they take, and the device chooses the kernel: the plain one is tried too.
+        """
+        note = Noting(self.record, run.conditions, run.make().shapes)
+        seen, kernel = _called(run, contextlib.nullcontext()), ""
+        if seen.error is None:
+            seen, kernel = _called(run, sdpa_kernel(SDPBackend.MATH)), "with attention's math kernel, "
+        error = seen.error
+        if error is None:
+            self.words.setdefault(RAISES, f"{run.setup.describe()} raises nothing")
+            note("agree", None, "it raises nothing")
+            return ""
+        words = f"{kernel}it raises {imports.in_one_line(error)}"
+        unfit = isinstance(error, (stubs.StubTouched, isolation.Refused, MemoryError))
+        if unfit or raised_at(error, self.loaded.pseudo, self.flagged) is None:
+            note("skipped", None, words)
+            return ""
+        if _is_about_shapes(error) and self._fits_otherwise():
+            self.words[RAISES] = f"{words}, which depends on the shapes that it is given"
+            note("skipped", None, self.words[RAISES])
+            return ""
+        note("raised", None, words)
+        return note.counterexample(words)
+
+    def _fits_otherwise(self) -> bool:
+        """Some arguments let the flagged statements run, with more than one of each size."""
+        for setup in self._search(as_it_is, _OTHERWISE).find(self.job.symbols):
+            module = targets.instantiate(setup.target, setup.plan, self.loaded.module, seed=7)
+            materialise(module, setup, as_it_is)
+            accepted = workable(setup, module, as_it_is, targets.signature_of(module), _SHAPES)
+            if any(min(each.sizes.values(), default=2) > 1 for each in accepted):
+                return True
+        return False
+
+    def _violated(self, run: _Run) -> str:
+        """What the first probe that is violated says, as a counterexample; "" where none is."""
+        for probe in self.job.probes:
+            if probe == RAISES:
+                continue
+            seen = self._observed(probe, run)
+            note = Noting(self.record, run.conditions, run.make().shapes)
+            if seen.outcome == "violated":
+                words = f"it violates {probe}: {seen.words}"
+                note("differ", seen.size, words)
+                return note.counterexample(words)
+            told = f"{seen.outcome} ({seen.words})" if seen.words else seen.outcome
+            note("agree" if seen.outcome == "holds" else "skipped", None, f"{probe}: {told}")
+            if probe not in self.words or seen.outcome == "holds":
+                self.words[probe] = told
+        return ""
+
+    def _observed(self, probe: str, run: _Run) -> Observation:
+        made = run.make().arguments
+        given = [name for name in run.positional if name in made]
+        places = {name: str(place) for place, name in enumerate(given)}
+        named = {places.get(name, name): value for name, value in made.items()}
+        axes = {places.get(each.parameter, each.parameter): each for each in self.job.axes}
+        with imports.quiet():
+            return observe(probe, run.module, named, seed=run.conditions.seed, axes=axes)
+
+
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """One call of a built module: with inputs of these sizes, under these conditions."""
+
+    setup: Setup
+    module: Any
+    assignment: Assignment
+    conditions: drawing.Conditions
+    positional: tuple[str, ...]
+
+    def make(self) -> drawing.Inputs:
+        inspected = self.setup.inspected
+        return drawing.make_inputs(
+            self.setup.specs, self.assignment, inspected.sizes, inspected.vocabulary, self.conditions
+        )
+
+
+def _called(run: _Run, kernel: contextlib.AbstractContextManager[None]) -> trial.Seen:
+    """What one call leaves behind, in eval mode and without gradients."""
+    copies = Pristine(run.module, careful=True)
+    way = trial.Way(learns=False, backward=False)
+    return trial.run(copies, run.make, run.positional, run.conditions, kernel, way=way)
+
+
+def _is_about_shapes(error: BaseException) -> bool:
+    said = str(error).lower()
+    return any(word in said for word in _OF_SHAPES)

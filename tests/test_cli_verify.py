@@ -1,0 +1,105 @@
+"""``--verify``: every finding is executed, and nothing is written. Runs real torch."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from samples import BROKEN, CLEAN
+
+from mha_lint.cli import main
+
+pytest.importorskip("torch")
+
+LATE = CLEAN.replace(
+    "        y = (weights @ v)",
+    "        weights = weights * torch.ones(t, t, device=x.device).tril()\n        y = (weights @ v)",
+)
+# Rows of weights that are masked and no longer sum to one, but nothing is left to see: there is one token only.
+ALONE = LATE.replace("b, t, c = x.shape", "b, t, c = x.shape\n        assert t == 1")
+
+
+@pytest.fixture(autouse=True)
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty project as working directory."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_fixes_are_validated_what_has_none_is_shown_wrong_and_nothing_is_written(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    Path("broken.py").write_text(BROKEN)
+    Path("late.py").write_text(LATE)
+    assert main(["--verify", "--device", "cpu", "--ignore", "MHA002"]) == 1
+    out = capsys.readouterr().out
+    assert Path("broken.py").read_text() == BROKEN
+    assert Path("late.py").read_text() == LATE
+    assert "MHA001 error: [*]" in out
+    assert "= validated: module · cpu" in out
+    assert "MHA107 error: the weights are masked" in out
+    assert "= shown wrong: it violates constant value: " in out
+    assert out.endswith(
+        "Found 2 findings (2 errors): 1 with a validated fix, 1 shown wrong, without a fix (validated on cpu).\n"
+    )
+
+
+def test_unsafe_fixes_are_validated_too(capsys: pytest.CaptureFixture[str]) -> None:
+    scaled = CLEAN.replace("self.head_dim**-0.5", "c**-0.5")
+    Path("scaled.py").write_text(scaled)
+    assert main(["--verify", "--device", "cpu", "--output-format", "json"]) == 1
+    (finding,) = json.loads(capsys.readouterr().out)
+    assert finding["code"] == "MHA104"
+    assert finding["fix"]["applicability"] == "unsafe"
+    assert finding["validation"]["verdict"] == "validated"
+    assert finding["validation"]["counterexample"]
+    assert Path("scaled.py").read_text() == scaled
+
+
+@pytest.mark.parametrize("option", ["--verify", "--fix", "--diff"])
+def test_each_run_that_executes_shows_wrong_what_has_no_fix(option: str, capsys: pytest.CaptureFixture[str]) -> None:
+    Path("late.py").write_text(LATE)
+    status = main([option, "--device", "cpu", "--output-format", "json"])
+    assert status == (0 if option == "--diff" else 1)
+    (finding,) = json.loads(capsys.readouterr().out)
+    assert (finding["code"], finding["severity"]) == ("MHA107", "error")
+    assert finding["validation"]["verdict"] == "shown wrong"
+    assert finding["validation"]["counterexample"].startswith("it violates constant value")
+
+
+def test_what_ran_and_could_not_be_shown_wrong_is_a_warning(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("alone.py").write_text(ALONE)
+    assert main(["--verify", "--device", "cpu", "--output-format", "json"]) == 1
+    (finding,) = json.loads(capsys.readouterr().out)
+    assert (finding["code"], finding["severity"]) == ("MHA107", "warning")
+    assert finding["validation"]["unshown"] is True
+
+
+def test_linting_alone_executes_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("late.py").write_text(LATE)
+    assert main(["--output-format", "json"]) == 1
+    (finding,) = json.loads(capsys.readouterr().out)
+    assert finding["severity"] == "error"
+    assert finding["validation"] is None
+
+
+def test_what_was_shown_is_evidence_that_can_be_replayed(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("late.py").write_text(LATE)
+    assert main(["--verify", "--device", "cpu", "--evidence", "evidence.json"]) == 1
+    (record,) = json.loads(Path("evidence.json").read_text())["records"]
+    assert record["job"]["relation"] == "wrong"
+    assert record["verdict"]["verdict"] == "shown wrong"
+    capsys.readouterr()
+    assert main(["--replay", "evidence.json", "--device", "cpu"]) == 0
+    assert "Attention.forward: wrong: shown wrong, as recorded (it violates constant value" in capsys.readouterr().out
+
+
+def test_a_second_run_recalls_what_was_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("late.py").write_text(LATE)
+    assert main(["--verify", "--device", "cpu"]) == 1
+    first = capsys.readouterr().out
+    assert main(["--verify", "--device", "cpu", "--evidence", "evidence.json"]) == 1
+    assert capsys.readouterr().out == first
+    (record,) = json.loads(Path("evidence.json").read_text())["records"]
+    assert record["verdict"]["cached"] is True
