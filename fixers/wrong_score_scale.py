@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from mha_lint.findings import Edit, Fix
 from mha_lint.fixers.scale_definition import may_be_given, mended_where_set
+from mha_lint.fixers.scaled_twice import without_last
 from mha_lint.fixers.scaling_number import Number, number_of, power
 from mha_lint.fixers.unread import unread
 from mha_lint.model.scale import is_scaled_twice
@@ -29,7 +30,8 @@ def fix(hit: Hit[ScaleSeen], context: Context) -> Fix | str:
     product, applied = scale.product, scale.applied
     assert product is not None and scale.width is not None
     if is_scaled_twice(scale):
-        return "two places scale by the root of the width, and the code does not say which of them should not"
+        dropped: Fix | str = without_last(seen, context)
+        return dropped
     names = [name for size, name in seen.names if size == scale.width]
     query = _query(product)
     if seen.caller is not None:  # local names are those of the function that is called

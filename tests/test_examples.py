@@ -43,6 +43,8 @@ SHOWN = {
     ],
     "needless_contiguous.py": [("MHA004", "GroupedQueryAttention"), ("MHA004", "GroupedQueryAttention")],
     "shapes_never_meet.py": [("MHA124", "SentenceAttention")],
+    "rotary_mixed.py": [("MHA119", "RotarySelfAttention")],
+    "rotary_phase_in_half.py": [("MHA120", "RotarySelfAttention")],
     "softmax_over_wrong_dim.py": [("MHA105", "CrossAttention"), ("MHA105", "MultiHeadAttention")],
     "nine_ways_to_attend.ipynb": [
         ("MHA003", "SideBySide"),

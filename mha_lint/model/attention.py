@@ -28,6 +28,7 @@ from mha_lint.model.interpreter.keeping import kept
 from mha_lint.model.layout import Answer
 from mha_lint.model.normalised import Normalised
 from mha_lint.model.operations.devices import Meeting
+from mha_lint.model.rotary import PhaseSeen, RotationSeen
 from mha_lint.model.scale import ScaleSeen
 from mha_lint.model.values import ClassValue, Self, State, Unknown, Value
 from mha_lint.model.worth import Worth, worth_of
@@ -69,6 +70,8 @@ class FileModel:
     scales: dict[ast.AST, list[ScaleSeen]]  # by the product of queries and keys
     clashes: dict[ast.expr, list[ClashSeen]]  # operations whose shapes clash on every path
     discarded: dict[ast.Call, list[DiscardedSeen]]  # calls of torch whose result nobody takes
+    rotations: dict[ast.expr, list[RotationSeen]]  # by the sum of their two terms
+    phases: dict[ast.expr, list[PhaseSeen]]  # by the call that takes cosines or sines
     meetings: dict[ast.expr, list[Meeting]]  # calls that made tensors on another device than the module's
     attended: set[ast.expr]
     scored: set[str]  # "Class.method" (or "function") that computes attention, itself or in a function that it calls
@@ -136,6 +139,8 @@ def analyse(module: Module, *, names: ModuleNames | None = None, every: bool = F
         scales=of_this_module(seen.scales, abroad),
         clashes=of_this_module({n: found for n, found in seen.clashes.items() if n not in seen.fitting}, abroad),
         discarded=of_this_module(seen.discarded, abroad),
+        rotations=of_this_module(seen.rotations, abroad),
+        phases=of_this_module(seen.phases, abroad),
         meetings=of_this_module(seen.meetings, abroad),
         attended=seen.attended - abroad,
         scored=seen.scored,

@@ -102,6 +102,7 @@ class _Names:
             scale=_same([tensor.scale for tensor in tensors]),
             homes=_same([tensor.homes for tensor in tensors]) or (),
             single=all(tensor.single for tensor in tensors),
+            rotary=first.rotary if all(tensor.rotary == first.rotary for tensor in tensors) else None,
             inputs=frozenset().union(*(tensor.inputs for tensor in tensors)),
         )
 

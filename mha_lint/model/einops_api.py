@@ -53,7 +53,7 @@ def rearrange(call: Call) -> Value:
 
 def _from_the_end(call: Call, tensor: Tensor) -> Tensor:
     """Return the tensor with its new last dimensions, where the number of dimensions in ``...`` is not known."""
-    pattern = _pattern(call)
+    pattern = pattern_of(call)
     if tensor.shape is not None or pattern is None or any(side.count("...") != 1 for side in pattern):
         return _unlaid(tensor)
     ends = [side.split("...") for side in pattern]
@@ -80,7 +80,7 @@ def _unlaid(tensor: Tensor) -> Tensor:
 
 def _sides(call: Call, rank: int | None) -> tuple[Groups, Groups] | None:
     """The two sides of the pattern, with a name for each axis of ``...``."""
-    sides = _pattern(call)
+    sides = pattern_of(call)
     if sides is None:
         return None
     groups = parse(sides[0].replace("...", " "))
@@ -91,7 +91,7 @@ def _sides(call: Call, rank: int | None) -> tuple[Groups, Groups] | None:
     return None if left is None or right is None else (left, right)
 
 
-def _pattern(call: Call) -> tuple[str, str] | None:
+def pattern_of(call: Call) -> tuple[str, str] | None:
     """The texts of the two sides of the pattern."""
     pattern = call.args[1] if len(call.args) > 1 else call.keywords.get("pattern")
     match pattern:

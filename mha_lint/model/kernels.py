@@ -41,6 +41,7 @@ _PACKED = frozenset(
 )  # of (b, t, 3, h, d)
 _HEADS_FIRST = frozenset({"torch.nn.attention.flex_attention.flex_attention"})  # of (b, h, t, d)
 
+_SCALE_AT = {"flash_attn_func": 4, "memory_efficient_attention": 5, "flex_attention": 5}  # among what is given by place
 _INTERFACE = "transformers.modeling_utils.ALL_ATTENTION_FUNCTIONS"
 _ENTRY = f"{_INTERFACE}.*"  # whichever of its functions
 _OF_A_MODULE = frozenset(
@@ -64,28 +65,45 @@ def entry(name: str) -> Qualified | None:
     return Qualified(_ENTRY) if name in (_INTERFACE, f"{_INTERFACE}.get_interface", f"{_INTERFACE}.get") else None
 
 
+def scale_name(name: str) -> str | None:
+    """The name of the parameter by which fused attention is given its scale; None for a function that is not known."""
+    if name.rpartition(".")[2] == "scaled_dot_product_attention":
+        return "scale"
+    if name not in _KERNELS or name in _OF_A_MODULE:
+        return None
+    return "softmax_scale" if "flash_attn" in name else "scale"
+
+
+def _scale(name: str, call: Call) -> Value:
+    """The scale that a kernel is given, by its name or by its place; None where it chooses one itself."""
+    at = _SCALE_AT.get(name.rpartition(".")[2])
+    if at is not None and len(call.args) > at:
+        return call.args[at]
+    return products.given_scale(call) or NONE
+
+
 def attend(name: str, call: Call) -> Value:
     """The context that a kernel gives, laid out as its queries are."""
     if name in _HEADS_FIRST:
-        return products.attention(call)
+        return products.attention(replace(call, keywords={**call.keywords, "scale": _scale(name, call)}))
     if name in _PACKED:
         return _of_packed(call)
     if name not in _TOKENS_FIRST:
         return _of_a_module(call)
-    context = _of_tokens(call)
+    context = _of_tokens(name, call)
     if name in _LIKE_TORCH:
         call.interpreter.saw_operation("scaled_dot_product_attention", call, context)
     return context
 
 
-def _of_tokens(call: Call) -> Value:
+def _of_tokens(name: str, call: Call) -> Value:
     query, key, value = call.tensor(0, *_QUERIES), call.tensor(1, *_KEYS), call.tensor(2, *_VALUES)
     if query is None or key is None or value is None:
         return NOTHING
     for tensor, role in ((query, "query"), (key, "key"), (value, "value")):
         call.interpreter.saw_use(tensor, role)
     call.interpreter.saw_attention()
-    products.scaled_inside(call, query, key, products.given_scale(call) or NONE)
+    products.scaled_inside(call, query, key, _scale(name, call))
     inputs = query.inputs | key.inputs | value.inputs
     if query.shape is None:
         suffix = () if value.last is None else (value.last,)

@@ -9,6 +9,7 @@ from mha_lint.model import einops_api, masking, operations
 from mha_lint.model.operations import clashes
 from mha_lint.model.operations.devices import met
 from mha_lint.model.records import replace
+from mha_lint.model.rotary import RotaryTable, as_buffer
 from mha_lint.model.run import Call, Run
 from mha_lint.model.scale import Scale
 from mha_lint.model.sizes import Size, constant
@@ -58,6 +59,8 @@ def build(name: str, node: ast.Call, args: tuple[Value, ...], keywords: Mapping[
         tensor = as_tensor(args[0]) if args else None
         if tensor is not None and keywords.get("requires_grad") != Const(False):
             tensor = replace(tensor, mask=None)  # its numbers are learnt
+        if tensor is not None and isinstance(tensor.rotary, RotaryTable):
+            tensor = replace(tensor, rotary=as_buffer(tensor.rotary))
         if tensor is not None:
             tensor = replace(tensor, single=False)  # ``module.half()`` casts it
         return (

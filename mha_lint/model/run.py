@@ -17,6 +17,7 @@ from mha_lint.model.keys import Key, dimension, left_over
 from mha_lint.model.layout import Answer, Shape
 from mha_lint.model.normalised import Normalised
 from mha_lint.model.records import replace
+from mha_lint.model.rotary import Phase, RotaryTable, Term
 from mha_lint.model.scale import Scale
 from mha_lint.model.sizes import Size, symbol
 from mha_lint.model.values import Function, State, Tensor, Value, arguments, as_int, as_tensor
@@ -140,6 +141,10 @@ class Run(Protocol):
     def saw_pooling(self, normalised: Normalised) -> None: ...
 
     def saw_scale(self, node: ast.expr, scale: Scale, state: State) -> None: ...
+
+    def saw_rotation(self, node: ast.expr, term: Term, cosines: RotaryTable | None) -> None: ...
+
+    def saw_phase(self, node: ast.expr, phase: Phase) -> None: ...
 
     def saw_value(self, node: ast.AST, name: str, value: Value, state: State) -> None: ...
 

@@ -121,7 +121,9 @@ def mistake(scale: Scale) -> str | None:
     if scale.factor.same(of_size(width).power(0.5) or UNIT):
         return "multiplied by the root of the width of a head, by which they should be divided"
     if is_scaled_twice(scale):
-        return "divided by the root of the width of a head at two places, by the width in all"
+        places = {2: "two", 3: "three", 4: "four"}[len(scale.parts)]
+        in_all = ", by the width in all" if scale.factor.same(of_size(width).power(-1.0) or UNIT) else ""
+        return f"divided by the root of the width of a head at {places} places{in_all}"
     if any(whole != width and scale.factor.same(of_size(whole).power(0.5) or UNIT) for whole in wholes):
         return "multiplied by the root of the width of the model, not divided by that of a head"
     for whole in wholes:
@@ -135,11 +137,21 @@ def mistake(scale: Scale) -> str | None:
 
 
 def is_scaled_twice(scale: Scale) -> bool:
-    """Scores are divided by the root of their width, and then again; by the width at once may be meant."""
+    """Scores are divided by the root of their width, and then again; by the width at once may be meant.
+
+    The root may be applied in halves, to queries and to keys: d^-1/4 each.
+    """
     root = None if scale.width is None else of_size(scale.width).power(-0.5)
-    if root is None or not scale.factor.same(root * root):
+    fourth = None if root is None else root.power(0.5)
+    if root is None or fourth is None:
         return False
-    return sum(part.same(root) for part in scale.parts) == 2 == len(scale.parts)
+    whole = sum(part.same(root) for part in scale.parts)
+    halves = sum(part.same(fourth) for part in scale.parts)
+    if not whole or whole + halves != len(scale.parts) or halves % 2:
+        return False
+    times = whole + halves // 2
+    in_all = root.power(float(times))
+    return times > 1 and in_all is not None and scale.factor.same(in_all)
 
 
 def _is_one_of_several(maps: frozenset[Size], width: Size) -> bool:

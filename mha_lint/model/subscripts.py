@@ -6,6 +6,7 @@ import ast
 
 from mha_lint.model import kernels, keys, masking, masks, operations, tables
 from mha_lint.model.keys import Key
+from mha_lint.model.operations import turn_parts
 from mha_lint.model.records import replace
 from mha_lint.model.run import Run, normal
 from mha_lint.model.sizes import ONE, Size, constant, divided, symbol
@@ -39,7 +40,8 @@ from mha_lint.vocabulary import ALLOCATED
 def subscript(run: Run, node: ast.Subscript, state: State) -> Value:
     base = run.evaluate(node.value, state)
     indices = [_index(run, item, state) for item in nodes.indices(node)]
-    return masks.indexed(run, base, indices, _item(run, masking.bare(base), indices, node, state), node)
+    taken = masks.indexed(run, base, indices, _item(run, masking.bare(base), indices, node, state), node)
+    return turn_parts.indexed(base, indices, taken, state)
 
 
 def _item(run: Run, base: Value, indices: list[Value], node: ast.Subscript, state: State) -> Value:

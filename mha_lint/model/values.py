@@ -17,6 +17,7 @@ from mha_lint.model.layout import Shape, Strides, contiguous_strides
 from mha_lint.model.marks import Mask, Masking, Positions
 from mha_lint.model.normalised import Normalised
 from mha_lint.model.records import replace
+from mha_lint.model.rotary import Rotary
 from mha_lint.model.scale import Scale
 from mha_lint.model.sizes import Size, constant, symbol
 
@@ -132,6 +133,7 @@ class Tensor:
     mask: Mask | Positions | None = None  # what its numbers are, if it is a mask
     masked: frozenset[Masking] = frozenset()  # of scores or weights: in which ways they were masked
     single: bool = False  # it is not half, because the code says so: it was cast, or made of float32
+    rotary: Rotary | None = None  # what it is to a rotary embedding
     origin: ast.AST | None = field(default=None, compare=False)  # the name that it, or what it is a view of, had
     inputs: frozenset[Key] = field(default=frozenset(), compare=False)  # the parameters that it is computed from
 

@@ -19,8 +19,8 @@ class WrongScoreScale(Rule):
 
     Flags scores of queries and keys of width d, on their way into a softmax, that are scaled by the root of the
     model's width or of the number of heads, multiplied by the root of d, or of the model's width, where they should
-    be divided, divided by the root of d at two places, or not scaled at all, although both come straight from linear
-    layers of several heads, or from those of a head whose width is named so.
+    be divided, divided by the root of d at two places or more, or not scaled at all, although both come straight from
+    linear layers of several heads, or from those of a head whose width is named so.
 
     A scale that is handed to fused attention (`scale=`, `softmax_scale=`) counts, and so does the one that
     `scaled_dot_product_attention` applies by itself. Scores that are added, or laid side by side, are judged apart.
@@ -49,10 +49,10 @@ class WrongScoreScale(Rule):
 
     Scales the product by `d ** -0.5`, with the code's own name for d where it has one. It changes the line that sets
     `self.scale` if all that read it need the same, else the line that uses it; a scale that nothing reads any more is
-    deleted. Where two places scale, there is no fix: either may be the one that should not. The fix is *unsafe*
-    because the module computes something else afterwards, on purpose: weights that were trained with the other scale
-    expect it. Relation *corrected*: with standard-normal queries and keys, the variance of the scores is not 1
-    before, and is 1 after.
+    deleted. Where two places scale, the later one stops: fused attention is given `scale=1.0`, another factor is
+    dropped. The fix is *unsafe* because the module computes something else afterwards, on purpose: weights that were
+    trained with the other scale expect it. Relation *corrected*: with standard-normal queries and keys, the variance
+    of the scores is not 1 before, and is 1 after.
 
     ## When it stays silent
 
@@ -61,7 +61,7 @@ class WrongScoreScale(Rule):
     - Not scaled: a bias is added to the scores (T5 folds the scale into its initialisation), there is one head, or
       queries and keys are not linear maps, with nothing but a change of layout between. A layer that is wrapped, as by
       `spectral_norm`, may scale.
-    - Divided by d at one place.
+    - Divided by d at one place (µP), or by d^1/4 both in the queries and in the keys.
     - On another path through the code something else scales as well: the two factors belong together.
     - The widths are not known.
 

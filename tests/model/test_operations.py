@@ -11,7 +11,18 @@ import pytest
 from checkout import ROOT
 
 from mha_lint.model import masking
-from mha_lint.model.operations import BY_SIGN, OPERATIONS, ROWS, TABLE, Op, as_masks, scales
+from mha_lint.model.operations import (
+    BY_SIGN,
+    OPERATIONS,
+    ROWS,
+    TABLE,
+    Op,
+    as_masks,
+    scales,
+    turn_layouts,
+    turn_parts,
+    turns,
+)
 from mha_lint.model.operations.devices import Device
 from mha_lint.model.operations.table import by_name
 from tests.model.linting import codes
@@ -27,7 +38,7 @@ def test_a_row_decides_every_column(row: Op) -> None:
     assert row.sign is None or issubclass(row.sign, (ast.operator, ast.unaryop, ast.cmpop))
     for column in (row.attribute, row.in_place, row.begins_mask, row.watched):
         assert isinstance(column, bool)
-    for column in (row.shape, row.scale, row.mask, row.masked, row.single):
+    for column in (row.shape, row.scale, row.mask, row.masked, row.single, row.turn):
         assert callable(column)
     assert isinstance(row.device, Device)
 
@@ -39,6 +50,7 @@ def test_columns_are_of_their_kind() -> None:
         assert row.mask.__module__ == as_masks.__name__, row.name
         assert row.masked.__module__ == row.single.__module__ == masking.__name__, row.name
         assert row.shape.__module__.startswith("mha_lint.model.operations."), row.name
+        assert row.turn.__module__ in (turns.__name__, turn_layouts.__name__, turn_parts.__name__), row.name
 
 
 def test_a_name_is_claimed_by_one_row() -> None:

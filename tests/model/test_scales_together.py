@@ -26,6 +26,40 @@ def test_scores_that_are_scaled_twice(forward: str) -> None:
     assert scales_of(scaled(f"self.scale = {RIGHT}", forward)) == [TWICE]
 
 
+FUSED = "torch.nn.functional.scaled_dot_product_attention"
+
+
+@pytest.mark.parametrize(
+    ("forward", "wrong"),
+    [
+        (f"r = self.scale ** 0.5; weights = {FUSED}(q * r, k * r, v)", f"{TWICE}".replace("two", "three")),
+        (f"weights = {FUSED}(q * self.scale, k * self.scale, v)", TWICE.replace("two", "three").partition(",")[0]),
+    ],
+)
+def test_the_root_may_be_applied_in_halves_before(forward: str, wrong: str) -> None:
+    assert scales_of(scaled(f"self.scale = {RIGHT}", forward)) == [wrong]
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        "flash_attn_func(q * self.scale, k, v, 0.0, 1.0)",
+        "flash_attn_func(q * self.scale, k, v, softmax_scale=1.0)",
+        "xformers.ops.memory_efficient_attention(q * self.scale, k, v, None, 0.0, 1.0)",
+        "flex_attention(q * self.scale, k, v, None, None, 1.0)",
+        "flex_attention(q * self.scale, k, v, scale=1.0)",
+    ],
+)
+def test_a_kernel_is_given_its_scale_by_name_or_by_place(call: str) -> None:
+    imports = (
+        "import xformers.ops\nfrom flash_attn import flash_attn_func\n"
+        "from torch.nn.attention.flex_attention import flex_attention\n"
+    )
+    text = imports + scaled(f"self.scale = {RIGHT}", f"weights = {call}")
+    assert scales_of(text) == []
+    assert scales_of(text.replace("1.0)", "self.scale)")) == [TWICE]
+
+
 @pytest.mark.parametrize(
     "forward",
     [

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import ast
 
-from mha_lint.model import discarding, einops_api, kernels, layers, masking, operations, tables
+from mha_lint.model import discarding, einops_api, einops_turns, kernels, layers, masking, operations, tables
 from mha_lint.model.interpreter import assignment, numbers, texts
 from mha_lint.model.interpreter.builtins import BUILTINS
 from mha_lint.model.interpreter.deciding import flag
-from mha_lint.model.keys import part
+from mha_lint.model.keys import of_self, part
 from mha_lint.model.marks import Mask, Masking
 from mha_lint.model.operations import OPERATIONS, as_masks
 from mha_lint.model.operations.devices import met
 from mha_lint.model.records import replace
+from mha_lint.model.rotary import RotaryTable, as_buffer
 from mha_lint.model.run import Call, Run, normal
 from mha_lint.model.values import (
     NONE,
@@ -186,6 +187,10 @@ def register_buffer(call: Call) -> None:
             call.state.attributes[name] = number
         case (Const(str(name)), Tensor(mask=Mask(uniform=False)) as tensor, *_):
             call.state.attributes[name] = replace(tensor, homes=(), single=False)  # ``module.half()`` casts it
+        case (Const(str(name)), Tensor(rotary=RotaryTable() as table), *_):
+            key = of_self(name)
+            held = as_buffer(table)
+            call.state.attributes[name] = Tensor(key=key, inputs=frozenset({key}), rotary=held)
 
 
 def is_like_torch(call: Call) -> bool:
@@ -230,9 +235,9 @@ def call_qualified(run: Run, name: str, call: Call) -> Value:
     if name.startswith("einops.") and run.stands_alone(call.node):
         discarding.called_with_pattern(run, call)
     if name in ("einops.rearrange", "einops.einops.rearrange"):
-        return einops_api.rearrange(call)
+        return einops_turns.rearranged(call, einops_api.rearrange(call))
     if name in ("einops.repeat", "einops.einops.repeat"):
-        return einops_api.repeat(call)
+        return einops_turns.repeated(call, einops_api.repeat(call))
     if name in ("einops.einsum", "einops.einops.einsum"):
         return einops_api.einsum(call)
     if kernels.is_kernel(name):

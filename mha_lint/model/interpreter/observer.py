@@ -26,6 +26,7 @@ from mha_lint.model.layout import Answer, Shape
 from mha_lint.model.normalised import Normalised
 from mha_lint.model.operations.devices import Meeting
 from mha_lint.model.records import replace
+from mha_lint.model.rotary import Phase, PhaseSeen, RotaryTable, RotationSeen, Term
 from mha_lint.model.run import Call, normal
 from mha_lint.model.scale import Scale, ScaleSeen
 from mha_lint.model.sizes import Size
@@ -56,6 +57,8 @@ class Observer:
         self.fitting: set[ast.expr] = set()  # operations whose shapes are not known to clash on some path
         self.alone: set[ast.AST] = set()  # expressions that were statements of their own
         self.discarded: dict[ast.Call, list[DiscardedSeen]] = {}
+        self.rotations: dict[ast.expr, list[RotationSeen]] = {}
+        self.phases: dict[ast.expr, list[PhaseSeen]] = {}
         self.meetings: dict[ast.expr, list[Meeting]] = {}  # by the calls that made tensors elsewhere
         self.attended: set[ast.expr] = set()  # unbind calls two of whose parts are multiplied
         self.scored: set[str] = set()  # "Class.method" in which, or in a function called there, attention is computed
@@ -206,6 +209,20 @@ class Observer:
             sizes = [*((f"self.{name}", size) for name, size in state.attributes.items()), *state.variables.items()]
             names = tuple((state.normal(value.size), name) for name, value in sizes if isinstance(value, Int))
             found.append(ScaleSeen(scale, names, method, caller))
+
+    def saw_rotation(self, node: ast.expr, term: Term, cosines: RotaryTable | None) -> None:
+        """A vector is rotated by a table: its term with the cosines is added to that with the sines."""
+        found = self._found(self.rotations, node)
+        seen = RotationSeen(node, term.turned, term.table, cosines, self._stack.method, self._stack.call_in_method)
+        if seen not in found and len(found) < MOST_SEEN:
+            found.append(seen)
+
+    def saw_phase(self, node: ast.expr, phase: Phase) -> None:
+        """Cosines or sines are taken of angles that are computed in half precision, or may be."""
+        found = self._found(self.phases, node)
+        seen = PhaseSeen(node, phase, self._stack.method, self._stack.call_in_method)
+        if seen not in found and len(found) < MOST_SEEN:
+            found.append(seen)
 
     def saw_value(self, node: ast.AST, name: str, value: Value, state: State) -> None:
         """A name (or, under ``return``, nothing) is given a tensor; told of where somebody reads the trace."""

@@ -21,6 +21,7 @@ MaskRule = Callable[[Call], Mask | Positions | None]
 MaskedRule = Callable[[Call, Tensor, list[Tensor]], frozenset[Masking]]
 ScaleRule = Callable[[Call, Tensor], Tensor]
 SingleRule = Callable[[Call], bool]
+TurnRule = Callable[[Call, Value], Value]
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +41,7 @@ class Op:
     begins_mask: bool  # the result may be a mask where no operand is known to be one
     masked: MaskedRule  # in which ways the scores, or the weights, that it gives were masked
     single: SingleRule  # the result is not half because the code says so
+    turn: TurnRule  # the result as a rotary table, or as a part of a vector that is rotated
     device: Device  # where the result lives
     watched: bool  # rules ask for its calls
     meant: Meant  # what a call as a statement of its own was meant to do
@@ -67,7 +69,7 @@ def computed(op: Op, call: Call) -> Value:
 
 def told(op: Op, call: Call, result: Value) -> Value:
     """The result with what is known of it as a mask, or of what masked it; the observer is told what rules ask for."""
-    result = housed(op.device, call, _marked(op, call, result))
+    result = op.turn(call, housed(op.device, call, _marked(op, call, result)))
     if op.watched:
         call.interpreter.saw_operation(op.name, call, result)
     return result

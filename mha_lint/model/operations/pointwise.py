@@ -181,6 +181,11 @@ def of_two(call: Call) -> Value:
     return elementwise(call, *call.args[:2])
 
 
+def of_three(call: Call) -> Value:
+    """An elementwise operation of three tensors."""
+    return elementwise(call, *call.args[:3])
+
+
 def like(call: Call) -> Value:
     """A new tensor as large as the first; its numbers are its own."""
     result = of_one(call)

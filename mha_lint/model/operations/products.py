@@ -108,6 +108,16 @@ def _is_of_queries_and_keys(node: ast.expr) -> bool:
             return False
 
 
+def outer(call: Call) -> Value:
+    """The product of two vectors."""
+    left, right = call.tensor(0, "input"), call.tensor(1, "vec2")
+    if left is None or right is None:
+        return NOTHING
+    rows = left.shape[0] if left.rank == 1 and left.shape is not None else call.fresh_size("rows")
+    columns = right.shape[0] if right.rank == 1 and right.shape is not None else call.fresh_size("columns")
+    return fresh((rows, columns), inputs=left.inputs | right.inputs)
+
+
 def baddbmm(call: Call) -> Value:
     left, right = call.tensor(1, "batch1"), call.tensor(2, "batch2")
     if left is None or right is None:

@@ -1,5 +1,5 @@
 # run: Attention(32, 4)(torch.randn(2, 5, 32))
-# fix: none (either of the two places may be the one that should not)
+# fix: unsafe
 import math
 
 import torch.nn.functional as F

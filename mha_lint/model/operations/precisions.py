@@ -1,0 +1,79 @@
+"""In which precision the factors of rotary angles are held."""
+
+from __future__ import annotations
+
+from mha_lint.model.keys import Key
+from mha_lint.model.rotary import UNTOLD, Held, Phase, Precision, RotaryTable
+from mha_lint.model.run import Call
+from mha_lint.model.values import Method, Qualified, Tensor, Unknown, Value, as_tensor
+from mha_lint.syntax.words import names_in
+
+_SINGLE = frozenset({"torch.float32", "torch.float", "torch.float64", "torch.double", "builtins.float"})
+_HALF = frozenset({"torch.float16", "torch.half", "torch.bfloat16"})
+_WHOLE = frozenset({"torch.int64", "torch.long", "torch.int32", "torch.int", "builtins.int"})
+
+
+def cast(call: Call, before: Held) -> Held:
+    """Return how numbers are held after ``x.to(…)``, ``x.type(…)`` or ``x.type_as(y)``."""
+    kinds = [*call.args[1:], *(call.keywords[name] for name in ("dtype", "other") if name in call.keywords)]
+    for kind in kinds:
+        before = told(call, kind, before)
+    return before
+
+
+def told(call: Call, kind: Value, before: Held) -> Held:
+    """Return how numbers are held that are cast to a type, or to that of a tensor; as before where none is named."""
+    match kind:
+        case Qualified(name) if name in _SINGLE:
+            return Held(Precision.SINGLE, call.node)
+        case Qualified(name) if name in _HALF:
+            return Held(Precision.ACTIVATIONS, call.node)
+        case Qualified(name) if name in _WHOLE:
+            return UNTOLD
+        case Tensor() as tensor:
+            return _like(call, tensor, before)
+        case Method(receiver=Tensor() as tensor, name="dtype"):
+            return _like(call, tensor, before)
+        case Unknown(Key(owner=Key() as owner) as key) if key.names[-1:] == ("dtype",):
+            given = call.interpreter.is_given(owner) and call.interpreter.is_tensor(owner, call.state)
+            return Held(Precision.ACTIVATIONS, call.node, owner) if given else UNTOLD
+        case _:
+            return before
+
+
+def _like(call: Call, tensor: Tensor, before: Held) -> Held:
+    """Held as another tensor is: a factor of angles itself, a tensor that was cast, or activations."""
+    if isinstance(tensor.rotary, RotaryTable):
+        held = tensor.rotary.held
+        return held if held.by is None else Held(held.precision, call.node, held.like)
+    if tensor.single:
+        return Held(Precision.SINGLE, call.node)
+    if "projection" in tensor.roles or (tensor.key is not None and call.interpreter.is_given(tensor.key)):
+        return Held(Precision.ACTIVATIONS, call.node, tensor.key)
+    return UNTOLD
+
+
+def phase(call: Call, frequencies: RotaryTable, positions: Value | None) -> Phase | None:
+    """How precisely angles are computed, where that is in half precision, or may be."""
+    other = (
+        positions.rotary.held if isinstance(positions, Tensor) and isinstance(positions.rotary, RotaryTable) else None
+    )
+    factors = (frequencies.held,) if other is None else (frequencies.held, other)
+    lowered = [held for held in factors if held.precision is Precision.ACTIVATIONS]
+    if lowered:
+        of_positions = any(held.like is not None and _is_of(call, positions, held.like) for held in lowered)
+        return None if of_positions else Phase(call.node, factors)  # in the type of the positions they may be anything
+    may_be = frequencies.held.precision is Precision.BUFFER and other is not None
+    if may_be and other is not None and other.precision is not Precision.SINGLE:
+        return Phase(call.node, factors)
+    return None
+
+
+def _is_of(call: Call, positions: Value | None, key: Key) -> bool:
+    """Positions are what the key names, or are computed from it."""
+    tensor = None if positions is None else as_tensor(positions)
+    if tensor is None or isinstance(tensor.rotary, RotaryTable):
+        return False
+    made = None if tensor.key is None else call.interpreter.node(tensor.key)
+    named = made is not None and not set(key.names).isdisjoint(names_in(made))
+    return named or key is tensor.key or key in tensor.inputs

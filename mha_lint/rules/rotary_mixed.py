@@ -1,0 +1,122 @@
+"""MHA119: angles laid out in one way, and vectors rotated in another."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, ClassVar
+
+from mha_lint.model.rotary import Laid, RotationSeen
+from mha_lint.rules.base import Hit, Rule
+
+if TYPE_CHECKING:
+    from mha_lint.model.attention import FileModel
+    from mha_lint.syntax.places import Places
+
+_TABLE = {
+    Laid.HALVES: "by halves, (a, b, …, a, b, …)",
+    Laid.NEIGHBOURS: "by neighbours, (a, a, b, b, …)",
+}
+_PAIRS = {Laid.HALVES: "i and i + d/2", Laid.NEIGHBOURS: "2i and 2i + 1"}
+
+
+class RotaryMixed(Rule):
+    """## What it does
+
+    Flags rotary position embeddings whose two parts do not fit: the angles are laid out by halves, as
+    `torch.cat((angles, angles), -1)` does, and the vectors are rotated by neighbours, as with `x[..., ::2]` and
+    `x[..., 1::2]`; or the angles are laid out by neighbours, as `repeat_interleave(2, -1)` does, and the vectors are
+    rotated by halves.
+
+    ## Why it matters
+
+    A rotation turns two features by one angle. Where the parts do not fit, the two features of a pair get different
+    angles, so that they are not rotated but distorted. Scores then depend on the positions themselves, not on their
+    distance, and what the model learns at one place of a sequence does not hold at another. It trains all the same.
+
+    ## Example
+
+    ```python
+    angles = torch.outer(positions, inv_freq).repeat_interleave(2, dim=-1)
+    cos, sin = angles.cos(), angles.sin()
+    x1, x2 = x.chunk(2, dim=-1)
+    x = x * cos + torch.cat((-x2, x1), dim=-1) * sin
+    ```
+
+    Use instead:
+
+    ```python
+    angles = torch.outer(positions, inv_freq)
+    angles = torch.cat((angles, angles), dim=-1)
+    cos, sin = angles.cos(), angles.sin()
+    x1, x2 = x.chunk(2, dim=-1)
+    x = x * cos + torch.cat((-x2, x1), dim=-1) * sin
+    ```
+
+    ## Fix
+
+    Lays the table out in the way in which the vectors are rotated. The fix is *unsafe* because the module computes
+    something else afterwards, on purpose: weights that were trained with the other table expect it. Relation
+    *corrected*: before, the score of a rotated query and a rotated key depends on more than the distance of their
+    positions; after, it depends on the distance alone.
+
+    ## When it stays silent
+
+    - Both parts go by halves, or both by neighbours. Either is right.
+    - The table holds each angle once: the code multiplies the two parts of the vector by it one by one, or rotates
+      complex numbers.
+    - The angles are not known to be told by frequencies, a power of a base over an `arange`; or they come from code
+      that is not known, as with a `cos` and `sin` that the module is handed.
+    - The angles are put together of parts, as those of several axes are, and it is not known how.
+    - On another path the same table meets the same rotation, and they fit.
+
+    ## References
+
+    - [huggingface/transformers#47328](https://github.com/huggingface/transformers/issues/47328)
+    - [raiyanyahya/how-to-train-your-gpt#6](https://github.com/raiyanyahya/how-to-train-your-gpt/issues/6)
+    - Su et al., [RoFormer](https://arxiv.org/abs/2104.09864), section 3.4.2
+    """
+
+    code = "MHA119"
+    name = "rotary-mixed"
+    severity = "error"
+    finds = "rotary angles laid out by halves for vectors rotated by neighbours, or the other way round"
+    why = "The two features of a pair turn by different angles, so that scores depend on more than a distance."
+    applicability = "unsafe"
+    relation = "corrected"
+    invalid: ClassVar = (
+        "import torch\n\n\ndef rotate(x, positions):\n    d = x.shape[-1]\n"
+        "    angles = torch.outer(positions, 10000 ** (-torch.arange(0, d, 2) / d))\n"
+        "    angles = angles.repeat_interleave(2, dim=-1)\n    x1, x2 = x.chunk(2, dim=-1)\n"
+        "    return x * angles.cos() + torch.cat((-x2, x1), dim=-1) * angles.sin()\n",
+        "import torch\n\n\ndef rotate(x, positions):\n    d = x.shape[-1]\n"
+        "    angles = torch.outer(positions, 10000 ** (-torch.arange(0, d, 2) / d))\n"
+        "    angles = torch.cat((angles, angles), dim=-1)\n"
+        "    turned = torch.stack((-x[..., 1::2], x[..., ::2]), dim=-1).flatten(-2)\n"
+        "    return x * angles.cos() + turned * angles.sin()\n",
+    )
+    valid: ClassVar = (
+        invalid[0].replace("angles.repeat_interleave(2, dim=-1)", "torch.cat((angles, angles), dim=-1)"),
+        invalid[1].replace("torch.cat((angles, angles), dim=-1)", "angles.repeat_interleave(2, dim=-1)"),
+    )
+
+    def check(self, model: FileModel, places: Places) -> Iterator[Hit[tuple[RotationSeen, ...]]]:
+        seen = [each for found in model.rotations.values() for each in found]
+        fitting = [each for each in seen if not each.mixed]
+        fits = {(node, each.symbol) for each in fitting for node in (each.turned.node, each.sines.by)}
+        found: dict[ast.expr, list[RotationSeen]] = {}
+        for each in seen:
+            if each.mixed and not {(each.turned.node, each.symbol), (each.sines.by, each.symbol)} & fits:
+                found.setdefault(_place(each, seen, model), []).append(each)
+        for place, rotations in found.items():
+            first = rotations[0]
+            laid, pairs = _TABLE[first.sines.laid], _PAIRS[first.turned.by]
+            message = f"angles are laid out {laid}, and the features {pairs} turn by them as a pair"
+            yield Hit(place, place, message, first.symbol, evidence=tuple(rotations))
+
+
+def _place(rotation: RotationSeen, seen: list[RotationSeen], model: FileModel) -> ast.expr:
+    """What is flagged: the turned vector, unless another file or another table makes use of it too."""
+    turned = rotation.turned.node
+    shared = any(each.turned.node is turned and not each.mixed for each in seen)
+    return rotation.node if shared or turned in model.abroad else turned
