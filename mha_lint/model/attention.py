@@ -55,6 +55,7 @@ class FileModel:
     views: dict[ast.expr, list[ViewSeen]]
     copies: dict[ast.expr, list[ContiguousSeen]]
     would_stay_views: set[ast.expr]
+    put_back: set[ast.expr]  # views in which dimensions change places, until a later view puts them back
     reshapes: set[ast.Call]  # calls of ``.reshape``
     unbinds: dict[ast.expr, list[UnbindSeen]]
     operations: dict[ast.expr, list[OperationSeen]]  # by their calls, in the order in which they were met
@@ -68,6 +69,7 @@ class FileModel:
     kinds: dict[str, set[str]]
     defined_in: dict[Function, str]
     abroad: set[ast.AST]  # the nodes of other modules that were run
+    about: frozenset[str]  # the names of what attends, of what holds that, and of the functions that these call
     callers: dict[ClassInfo, ClassModel] = field(default_factory=dict)
 
     def model_of(self, cls: ClassInfo) -> ClassModel:
@@ -111,6 +113,7 @@ def analyse(module: Module, *, names: ModuleNames | None = None, every: bool = F
         views=of_this_module(seen.views, abroad),
         copies=of_this_module(seen.copies, abroad),
         would_stay_views=seen.would_stay_views - abroad,
+        put_back=seen.put_back,
         reshapes=seen.reshapes - abroad,
         unbinds=of_this_module(seen.unbinds, abroad),
         operations=of_this_module(seen.operations, abroad),
@@ -124,6 +127,7 @@ def analyse(module: Module, *, names: ModuleNames | None = None, every: bool = F
         kinds=seen.kinds,
         defined_in=defined_in,
         abroad=abroad,
+        about=worth.about,
     )
 
 

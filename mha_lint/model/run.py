@@ -29,6 +29,7 @@ class Run(Protocol):
     def names(self) -> ModuleNames: ...
 
     would_stay_views: set[ast.expr]
+    put_back: set[ast.expr]
     reshapes: set[ast.Call]
 
     # --- nodes -----------------------------------------------------------------------------------------------------

@@ -109,6 +109,14 @@ class Normalised:
 
 
 @dataclass(frozen=True)
+class Laid:
+    """A view that laid a tensor of this ``shape`` out in another order of its dimensions."""
+
+    node: ast.expr
+    shape: Shape
+
+
+@dataclass(frozen=True)
 class Tensor:
     """A tensor: its symbolic shape and strides, where known, and what it is to attention.
 
@@ -126,6 +134,7 @@ class Tensor:
     contiguous: bool = False  # known even where the shape is not
     uncopied: Strides | None = field(default=None, compare=False)  # the strides before ``.contiguous()``
     assumed: bool = False  # an input that the code lays out by a view is taken to be contiguous
+    made: bool = False  # of constants, or of random numbers, whatever the function was given
     suffix: Shape = ()  # the last dimensions, where the rank is not known
     lead: Lead | None = None
     key: Key | None = None  # names the sizes of a tensor whose shape is not known
@@ -135,6 +144,7 @@ class Tensor:
     batch: Size | None = None
     width: Size | None = None
     normalised: Normalised | None = None
+    laid: Laid | None = None  # the view in which its dimensions changed places
     scale: Scale | None = None  # of a projection, or of scores
     homes: tuple[ast.expr, ...] = ()  # the calls that made it on the default device, if it still is there
     mask: Mask | Positions | None = None  # what its numbers are, if it is a mask

@@ -33,6 +33,7 @@ class Observer:
         self.views: dict[ast.expr, list[ViewSeen]] = {}
         self.copies: dict[ast.expr, list[ContiguousSeen]] = {}
         self.would_stay_views: set[ast.expr] = set()  # reshapes of contiguous copies that views would do for
+        self.put_back: set[ast.expr] = set()  # views in which dimensions changed places, until a later view
         self.reshapes: set[ast.Call] = set()  # calls of ``.reshape``
         self.unbinds: dict[ast.expr, list[UnbindSeen]] = {}
         self.operations: dict[ast.expr, list[OperationSeen]] = {}

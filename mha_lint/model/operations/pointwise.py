@@ -127,12 +127,14 @@ def _meaning(tensors: list[Tensor], leading: Value) -> Tensor:
     normalised = {tensor.normalised for tensor in tensors if tensor.normalised is not None}
     return Tensor(
         assumed=any(tensor.assumed for tensor in tensors),
+        made=all(tensor.made for tensor in tensors),
         roles=frozenset().union(*(tensor.roles - {"parameter"} for tensor in tensors)),
         merge=next((tensor.merge for tensor in tensors if tensor.merge is not None), None),
         part=leading.part if isinstance(leading, Tensor) else tensors[0].part,
         batch=marked.batch,
         width=marked.width,
         normalised=normalised.pop() if len(normalised) == 1 else None,
+        laid=leading.laid if isinstance(leading, Tensor) else None,
         scale=scaled[0] if len(scaled) == 1 else together(scaled),
         masked=frozenset().union(*(t.masked for t in tensors if t.roles & {"scores", "weights"})),
         single=any(tensor.single for tensor in tensors),
@@ -178,7 +180,7 @@ def of_two(call: Call) -> Value:
 def like(call: Call) -> Value:
     """A new tensor as large as the first; its numbers are its own."""
     result = of_one(call)
-    return replace(result, roles=frozenset(), masked=frozenset()) if isinstance(result, Tensor) else result
+    return replace(result, roles=frozenset(), masked=frozenset(), made=True) if isinstance(result, Tensor) else result
 
 
 def quotient(call: Call) -> Value:

@@ -6,7 +6,7 @@ import ast
 
 from mha_lint.model import layout
 from mha_lint.model.keys import dimension
-from mha_lint.model.layout import Answer
+from mha_lint.model.layout import Answer, Shape
 from mha_lint.model.operations.arguments import (
     dims_argument,
     expanded,
@@ -15,11 +15,13 @@ from mha_lint.model.operations.arguments import (
     target_sizes,
 )
 from mha_lint.model.operations.open import leading, moved, opened, swapped
+from mha_lint.model.order import crossed, in_order
 from mha_lint.model.records import replace
 from mha_lint.model.run import Call, normal
 from mha_lint.model.sizes import ONE, Size, constant, product, symbol
 from mha_lint.model.values import (
     NOTHING,
+    Laid,
     Lead,
     Leading,
     ShapeOf,
@@ -62,11 +64,26 @@ def reshaped(call: Call, tensor: Tensor, sizes: list[Size | None] | None, *, cop
         varies = copies and any(size.symbols for size in tensor.shape or ())
         strides, tensor = layout.contiguous_strides(shape), replace(tensor, assumed=varies)
     contiguous = strides is not None and layout.is_contiguous(shape, strides) is Answer.ALWAYS
-    result = replace(tensor, shape=shape, strides=strides, contiguous=contiguous, suffix=(), lead=None, key=None)
+    laid = _laid_anew(call, tensor, shape)
+    result = replace(
+        tensor, shape=shape, strides=strides, contiguous=contiguous, suffix=(), lead=None, key=None, laid=laid
+    )
     if tensor.normalised is not None:
         at = tensor.normalised.dim
         result = result.normalised_at(at if (tensor.shape or ())[at:] == shape[at:] else None)
     return merged(call, tensor, result)
+
+
+def _laid_anew(call: Call, tensor: Tensor, shape: Shape) -> Laid | None:
+    """The view in which dimensions changed places, this one or one before it; None where they are in order again."""
+    if tensor.laid is not None:
+        if not in_order(tensor.laid.shape, shape):
+            return tensor.laid
+        call.interpreter.put_back.add(tensor.laid.node)
+        return None
+    if tensor.shape is None or crossed(tensor.shape, shape) is None:
+        return None
+    return Laid(call.node, tensor.shape)
 
 
 def reshaped_open(call: Call, tensor: Tensor, target: Leading, *, copies: bool) -> Value:
@@ -200,7 +217,7 @@ def permuted(call: Call, tensor: Tensor, order: list[int]) -> Tensor:
         tensor = tensor.normalised_at(order.index(tensor.normalised.dim % len(order)) - len(order))
     strides = None if tensor.strides is None else tuple(tensor.strides[dim] for dim in order)
     contiguous = strides is not None and layout.is_contiguous(shape, strides) is Answer.ALWAYS
-    return replace(tensor, shape=shape, strides=strides, contiguous=contiguous, key=None)
+    return replace(tensor, shape=shape, strides=strides, contiguous=contiguous, key=None, laid=None)
 
 
 def transpose(call: Call) -> Value:
