@@ -6,11 +6,12 @@ import ast
 from collections.abc import Mapping
 
 from mha_lint.model import einops_api, masking, operations
+from mha_lint.model.keys import dimension
 from mha_lint.model.operations.devices import met
 from mha_lint.model.records import replace
 from mha_lint.model.run import Call, Run
 from mha_lint.model.scale import Scale
-from mha_lint.model.sizes import Size, constant
+from mha_lint.model.sizes import Size, constant, symbol
 from mha_lint.model.values import (
     NOTHING,
     Const,
@@ -233,7 +234,8 @@ def _convolution(call: Call, tensor: Tensor, layer: Layer) -> Tensor:
         known = tensor.contiguous or tensor.given
         return Tensor(key=call.interpreter.key(call.node), contiguous=known, assumed=known, roles=roles, scale=scale)
     keeps = layer.items == (Const(True),)
-    sizes = [size if keeps else call.fresh_size(f"n{index}") for index, size in enumerate(tensor.shape[2:])]
+    made = call.interpreter.key(call.node)
+    sizes = [size if keeps else symbol(dimension(made, dim)) for dim, size in enumerate(tensor.shape[2:], start=2)]
     shape = (tensor.shape[0], call.state.normal(width), *sizes)
     # Weights in channels-last format would make the result channels-last.
     new = fresh if tensor.contiguous or tensor.given else of_shape

@@ -158,7 +158,9 @@ def crossed(source: Shape, target: Shape) -> Crossing | None:
     if not 2 <= len(left) <= _MOST or not 2 <= len(right) <= _MOST:
         return None
     if any(len(each.size.terms) > 1 for each in (*left, *right)):
-        return None  # a row more, or twice as many: padded, to be laid out anew on purpose
+        return None  # a row more: padded, to be laid out anew on purpose
+    if any(key.left_over for each in (*left, *right) for key in each.size.symbols):
+        return None  # it may be 1
     moved, kept = _only_order(left, right), _only_order(right, left)
     if moved is None and kept is None:
         return None

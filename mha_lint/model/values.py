@@ -135,6 +135,7 @@ class Tensor:
     uncopied: Strides | None = field(default=None, compare=False)  # the strides before ``.contiguous()``
     assumed: bool = False  # an input that the code lays out by a view is taken to be contiguous
     made: bool = False  # of constants, or of random numbers, whatever the function was given
+    padded: bool = False  # rows or columns were added, such as zeros
     suffix: Shape = ()  # the last dimensions, where the rank is not known
     lead: Lead | None = None
     key: Key | None = None  # names the sizes of a tensor whose shape is not known

@@ -60,7 +60,7 @@ class ViewForTranspose(Rule):
       their neighbours.
     - A later view puts the dimensions back in order, with nothing but elementwise operations between.
     - The tensor is a parameter, or was made of constants or of random numbers: no order of these is wrong.
-    - The tensor is scores or weights, or one of the sizes is a sum, as of a padded row: relative positions are shifted so.
+    - The tensor is scores, weights or a mask, was padded, or one of the sizes is a sum: relative positions are shifted so.
     - The heads of an attention are merged or split there: MHA101 and MHA102 tell that.
     - The code is not about attention, or moves its dimensions with einops.
 
@@ -106,7 +106,9 @@ class ViewForTranspose(Rule):
 def _crossing(view: ViewSeen) -> Crossing | None:
     """How dimensions change places in a view of what the function was given; None where they do not, or may so."""
     tensor = view.tensor
-    if tensor.shape is None or tensor.made or "parameter" in tensor.roles or tensor.roles & _SCORED:
+    if tensor.shape is None or tensor.made or tensor.padded or tensor.mask is not None:
+        return None
+    if "parameter" in tensor.roles or tensor.roles & _SCORED:
         return None
     if tensor.inputs and all(key.of_self for key in tensor.inputs):
         return None  # a buffer

@@ -97,6 +97,7 @@ def cat(call: Call) -> Value:
         "width": first.width,
         "scale": scale,
         "inputs": frozenset().union(*(tensor.inputs for tensor in tensors)),
+        "padded": any(tensor.made or tensor.padded for tensor in tensors),
     }
     plain = len(shape) not in (4, 5) or all(map(_plain, tensors)) or any(map(_in_order, tensors))
     return (fresh if plain else of_shape)(shape, **known)

@@ -69,7 +69,8 @@ def pad(call: Call) -> Value:
         dim = len(shape) - 1 - index
         shape[dim] = call.fresh_size(f"n{dim}") if before is None or after is None else shape[dim] + before + after
     result = tuple(map(call.state.normal, shape))
-    return fresh(result, assumed=True) if tensor.contiguous or tensor.given else of_shape(result)
+    made = fresh if tensor.contiguous or tensor.given else of_shape
+    return made(result, assumed=tensor.contiguous or tensor.given, padded=True)
 
 
 def elementwise(call: Call, *values: Value) -> Value:
@@ -128,6 +129,7 @@ def _meaning(tensors: list[Tensor], leading: Value) -> Tensor:
     return Tensor(
         assumed=any(tensor.assumed for tensor in tensors),
         made=all(tensor.made for tensor in tensors),
+        padded=any(tensor.padded for tensor in tensors),
         roles=frozenset().union(*(tensor.roles - {"parameter"} for tensor in tensors)),
         merge=next((tensor.merge for tensor in tensors if tensor.merge is not None), None),
         part=leading.part if isinstance(leading, Tensor) else tensors[0].part,
