@@ -12,6 +12,7 @@ from mha_lint.model.common import joined
 from mha_lint.model.events import (
     ContiguousSeen,
     OperationSeen,
+    OrderSeen,
     UnbindSeen,
     ValueSeen,
     ViewSeen,
@@ -61,6 +62,7 @@ class FileModel:
     operations: dict[ast.expr, list[OperationSeen]]  # by their calls, in the order in which they were met
     weightings: dict[ast.expr, list[WeightingSeen]]  # by the softmax that made the weights
     scales: dict[ast.AST, list[ScaleSeen]]  # by the product of queries and keys
+    orders: dict[ast.expr, list[OrderSeen]]  # by the calls that repeated a tensor in another order than what it met
     meetings: dict[ast.expr, list[Meeting]]  # calls that made tensors on another device than the module's
     attended: set[ast.expr]
     scored: set[str]  # "Class.method" (or "function") that computes attention, itself or in a function that it calls
@@ -119,6 +121,7 @@ def analyse(module: Module, *, names: ModuleNames | None = None, every: bool = F
         operations=of_this_module(seen.operations, abroad),
         weightings=of_this_module(seen.weightings, abroad),
         scales=of_this_module(seen.scales, abroad),
+        orders=of_this_module(seen.orders, abroad),
         meetings=of_this_module(seen.meetings, abroad),
         attended=seen.attended - abroad,
         scored=seen.scored,

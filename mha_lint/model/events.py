@@ -11,7 +11,7 @@ from mha_lint.model.conditions import Taken
 from mha_lint.model.keys import Key
 from mha_lint.model.layout import Answer, Shape
 from mha_lint.model.sizes import Size
-from mha_lint.model.values import Normalised, Tensor, Value
+from mha_lint.model.values import Fold, Normalised, Tensor, Value
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +63,15 @@ class WeightingSeen:
 
     normalised: Normalised
     contracted: int
+    symbol: str
+
+
+@dataclass(frozen=True, slots=True)
+class OrderSeen:
+    """A tensor that was repeated along a dimension met one whose dimension has the sizes in another order."""
+
+    fold: Fold
+    other: Fold
     symbol: str
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Mapping
 
-from mha_lint.model import einops_api, masking, operations
+from mha_lint.model import einops_api, folds, masking, operations
 from mha_lint.model.keys import dimension
 from mha_lint.model.operations.devices import met
 from mha_lint.model.records import replace
@@ -13,6 +13,8 @@ from mha_lint.model.run import Call, Run
 from mha_lint.model.scale import Scale
 from mha_lint.model.sizes import Size, constant, symbol
 from mha_lint.model.values import (
+    Fold,
+    Part,
     NOTHING,
     Const,
     Int,
@@ -70,6 +72,9 @@ def build(name: str, node: ast.Call, args: tuple[Value, ...], keywords: Mapping[
     if name == "Softmax":
         (dim,) = arguments(args, keywords, "dim")
         return Layer(name, items=() if dim is None else (dim,), node=node)
+    if name == "MultiheadAttention":
+        _, heads = arguments(args, keywords, "embed_dim", "num_heads")
+        return Layer(name, items=() if heads is None else (heads,), node=node)
     return Layer(name, node=node) if name in _KNOWN else NOTHING
 
 
@@ -85,6 +90,7 @@ def apply(interpreter: Run, layer: Layer, call: Call) -> Value:
         masks = [value for value in (*call.args[3:], *call.keywords.values()) if isinstance(value, Tensor)]
         if tensor is None or not tensor.homes:  # else all of it, the layer too, is on the default device
             met(call, [Tensor(roles=frozenset({"parameter"})), *masks])
+        _note_mask_of_heads(call, layer)
         result = Sequence((Tensor(roles=frozenset({"projection", "projected"})), NOTHING))
         interpreter.saw_operation("multi_head_attention", call, result)
         return result
@@ -129,6 +135,19 @@ def apply(interpreter: Run, layer: Layer, call: Call) -> Value:
             return einops_api.rearrange(replace(call, args=(tensor, pattern), keywords=keywords))
         case _:
             return NOTHING
+
+
+def _note_mask_of_heads(call: Call, layer: Layer) -> None:
+    """``nn.MultiheadAttention`` takes a mask (b*h, t, s), the heads of the first entry first."""
+    mask = arguments(call.args, call.keywords, "query", "key", "value", "key_padding_mask", "need_weights", "attn_mask")[5]
+    heads = as_size(layer.items[0]) if layer.items else None
+    if not isinstance(mask, Tensor) or heads is None:
+        return
+    entries = [(part.size, fold) for fold in mask.folds if fold.dim == -3 for part in fold.parts if not part.alike]
+    for size, fold in entries:
+        wanted = Fold(-3, (Part(size), Part(call.state.normal(heads))))
+        if folds.crosses(fold, wanted, call.state) is not None:
+            call.interpreter.saw_orders(fold, wanted)
 
 
 def _saw_made_anew(run: Run, made: ast.Call, call: Call, result: Value) -> None:

@@ -17,7 +17,7 @@ from mha_lint.model.layout import Answer, Shape
 from mha_lint.model.records import replace
 from mha_lint.model.scale import Scale
 from mha_lint.model.sizes import Size, symbol
-from mha_lint.model.values import Function, Normalised, State, Tensor, Value, arguments, as_int, as_tensor
+from mha_lint.model.values import Fold, Function, Normalised, State, Tensor, Value, arguments, as_int, as_tensor
 from mha_lint.syntax import nodes
 from mha_lint.syntax.names import ClassInfo, Definition, ModuleNames
 
@@ -129,6 +129,8 @@ class Run(Protocol):
     def saw_weighting(self, normalised: Normalised, contracted: int) -> None: ...
 
     def saw_scale(self, node: ast.expr, scale: Scale, state: State) -> None: ...
+
+    def saw_orders(self, left: Fold, right: Fold) -> None: ...
 
     def saw_value(self, node: ast.AST, name: str, value: Value, state: State) -> None: ...
 

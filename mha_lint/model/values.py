@@ -108,6 +108,29 @@ class Normalised:
     implicit: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One of the sizes that a dimension was merged, or repeated, of; None where it is not known.
+
+    ``alike`` where the numbers come again and again along it.
+    """
+
+    size: Size | None
+    alike: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Fold:
+    """The order of the sizes in one dimension, the outermost first. ``dim`` counts from the end.
+
+    ``repeated`` is the call that repeated the tensor along it.
+    """
+
+    dim: int
+    parts: tuple[Part, ...]
+    repeated: ast.expr | None = None
+
+
 @dataclass(frozen=True)
 class Laid:
     """A view that laid a tensor of this ``shape`` out in another order of its dimensions."""
@@ -146,6 +169,7 @@ class Tensor:
     width: Size | None = None
     normalised: Normalised | None = None
     laid: Laid | None = None  # the view in which its dimensions changed places
+    folds: tuple[Fold, ...] = ()  # the dimensions whose sizes have a known order
     scale: Scale | None = None  # of a projection, or of scores
     homes: tuple[ast.expr, ...] = ()  # the calls that made it on the default device, if it still is there
     mask: Mask | Positions | None = None  # what its numbers are, if it is a mask

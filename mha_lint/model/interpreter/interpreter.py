@@ -54,7 +54,8 @@ class Interpreter:
         self.mentioned, self.saw_view, self.saw_contiguous = seen.mentioned, seen.saw_view, seen.saw_contiguous
         self.saw_unbind, self.saw_operation, self.saw_meeting = seen.saw_unbind, seen.saw_operation, seen.saw_meeting
         self.saw_sum, self.saw_product, self.saw_weighting = seen.saw_sum, seen.saw_product, seen.saw_weighting
-        self.saw_scale, self.saw_value, self.saw_use = seen.saw_scale, seen.saw_value, seen.saw_use
+        self.saw_scale, self.saw_orders = seen.saw_scale, seen.saw_orders
+        self.saw_value, self.saw_use = seen.saw_value, seen.saw_use
         self.saw_attention, self.saw_kinds = seen.saw_attention, seen.saw_kinds
         self.saw_call, self.saw_result = seen.saw_call, seen.saw_result
 

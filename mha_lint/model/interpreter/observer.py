@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from typing import TypeVar
 
-from mha_lint.model.events import ContiguousSeen, OperationSeen, UnbindSeen, ValueSeen, ViewSeen, WeightingSeen
+from mha_lint.model.events import ContiguousSeen, OperationSeen, OrderSeen, UnbindSeen, ValueSeen, ViewSeen, WeightingSeen
 from mha_lint.model.fuel import MOST_SEEN
 from mha_lint.model.interpreter.meter import Meter
 from mha_lint.model.interpreter.numbering import Numbering
@@ -16,7 +16,7 @@ from mha_lint.model.operations.devices import Meeting
 from mha_lint.model.records import replace
 from mha_lint.model.run import Call, normal
 from mha_lint.model.scale import Scale, ScaleSeen
-from mha_lint.model.values import Int, Normalised, State, Tensor, Unknown, Value, tensors
+from mha_lint.model.values import Fold, Int, Normalised, State, Tensor, Unknown, Value, tensors
 from mha_lint.syntax.names import ClassInfo
 from mha_lint.syntax.nodes import Function
 from mha_lint.syntax.words import names_in
@@ -39,6 +39,7 @@ class Observer:
         self.operations: dict[ast.expr, list[OperationSeen]] = {}
         self.weightings: dict[ast.expr, list[WeightingSeen]] = {}
         self.scales: dict[ast.AST, list[ScaleSeen]] = {}
+        self.orders: dict[ast.expr, list[OrderSeen]] = {}  # by the calls that repeated a tensor
         self.meetings: dict[ast.expr, list[Meeting]] = {}  # by the calls that made tensors elsewhere
         self.attended: set[ast.expr] = set()  # unbind calls two of whose parts are multiplied
         self.scored: set[str] = set()  # "Class.method" in which, or in a function called there, attention is computed
@@ -149,6 +150,16 @@ class Observer:
             sizes = [*((f"self.{name}", size) for name, size in state.attributes.items()), *state.variables.items()]
             names = tuple((state.normal(value.size), name) for name, value in sizes if isinstance(value, Int))
             found.append(ScaleSeen(scale, names, method, caller))
+
+    def saw_orders(self, left: Fold, right: Fold) -> None:
+        """Two tensors meet along a dimension of as many sizes in another order; one of them was repeated."""
+        for fold, other in ((left, right), (right, left)):
+            if fold.repeated is None or (other.repeated is not None and other.parts[0].alike):
+                continue
+            found = self._found(self.orders, fold.repeated)
+            seen = OrderSeen(fold, other, self._stack.frames[-1].symbol)
+            if seen not in found:
+                found.append(seen)
 
     def saw_value(self, node: ast.AST, name: str, value: Value, state: State) -> None:
         """A name (or, under ``return``, nothing) is given a tensor; told of where somebody reads the trace."""

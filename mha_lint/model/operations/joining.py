@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Callable
 
+from mha_lint.model import folds
 from mha_lint.model.layout import Shape
 from mha_lint.model.operations.arguments import target_sizes
 from mha_lint.model.run import Call, normal
@@ -28,14 +30,17 @@ from mha_lint.vocabulary import CACHE
 
 def repeat(call: Call) -> Value:
     tensor, sizes = call.tensor(), target_sizes(call, call.args[1:])
-    if tensor is None or tensor.shape is None or sizes is None or len(sizes) < len(tensor.shape):
+    if tensor is None or sizes is None or (tensor.shape is not None and len(sizes) < len(tensor.shape)):
         return NOTHING
-    shape = (ONE,) * (len(sizes) - len(tensor.shape)) + tensor.shape
-    return fresh(
-        tuple(size * (times if times is not None else call.fresh_size(f"n{i}"))
-              for i, (size, times) in enumerate(zip(shape, sizes, strict=True))),
-        roles=tensor.roles,
-    )  # fmt: skip
+    told = [call.fresh_size(f"n{i}") if times is None else times for i, times in enumerate(sizes)]
+    counts = {at - len(told): times for at, times in enumerate(told) if times != ONE}
+    there = folds.repeated(tensor, counts, call.node)
+    if tensor.shape is None:
+        known = len(counts) == 1 and tensor.key is not None and not tensor.suffix
+        return Tensor(key=call.interpreter.key(call.node), folds=there) if known else NOTHING
+    shape = (ONE,) * (len(told) - len(tensor.shape)) + tensor.shape
+    wide = tuple(size * times for size, times in zip(shape, told, strict=True))
+    return fresh(wide, roles=tensor.roles, folds=there, made=tensor.made)
 
 
 def repeat_interleave(call: Call) -> Value:
@@ -47,11 +52,14 @@ def repeat_interleave(call: Call) -> Value:
     if tensor is None or tensor.shape is None or times is None or dim is None:
         return NOTHING
     dim %= len(tensor.shape)
+    at = dim - len(tensor.shape)
     return fresh(
         (*tensor.shape[:dim], tensor.shape[dim] * call.state.normal(times), *tensor.shape[dim + 1 :]),
         roles=tensor.roles | {"repeated"},
         inputs=tensor.inputs,
         scale=tensor.scale,
+        folds=folds.repeated(tensor, {at: call.state.normal(times)}, call.node, inside=True),
+        made=tensor.made,
     )
 
 
@@ -142,7 +150,13 @@ def heads_joined(call: Call, item: Tensor, count: Size | None, dim: int | None) 
     count = count if count is not None else call.fresh_size("heads")
     dim %= len(item.shape)
     shape = (*item.shape[:dim], item.shape[dim] * call.state.normal(count), *item.shape[dim + 1 :])
-    return _laid_out(item, shape)(shape, roles=roles, merge=merge, scale=item.scale)
+    there = folds.repeated(item, {dim - len(shape): call.state.normal(count)}, call.node, alike=_is_one(call.node))
+    return _laid_out(item, shape)(shape, roles=roles, merge=merge, scale=item.scale, folds=there)
+
+
+def _is_one(node: ast.expr) -> bool:
+    """Tell whether ``torch.cat([mask] * n)`` joins one tensor several times, not several that are alike in shape."""
+    return isinstance(node, ast.Call) and bool(node.args) and isinstance(node.args[0], ast.BinOp)
 
 
 def _laid_out(item: Tensor, shape: Shape) -> Callable[..., Tensor]:

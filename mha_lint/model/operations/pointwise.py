@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 
-from mha_lint.model import layout
+from mha_lint.model import folds, layout
 from mha_lint.model.layout import Answer, Shape, Strides
 from mha_lint.model.operations.devices import met
 from mha_lint.model.operations.open import opened
@@ -88,12 +88,16 @@ def elementwise(call: Call, *values: Value) -> Value:
         only = tensors[0]
         alike = only if only.suffix or unknown else _like(only)
         return replace(
-            result, contiguous=only.contiguous and not unknown, suffix=alike.suffix, lead=alike.lead, key=key
-        )
+            result, contiguous=only.contiguous and not unknown, suffix=alike.suffix, lead=alike.lead, key=key,
+            folds=only.folds,
+        )  # fmt: skip
     unknown = unknown or len(ranked) < len(tensors)
+    if unknown:
+        met_orders(call, tensors, range(-9, 0), first=False)
     if not ranked or (unknown and not any(map(_fills, ranked))):
         return replace(result, key=key)
     shape = broadcast(call.state, [tensor.shape for tensor in ranked if tensor.shape is not None])
+    there = met_orders(call, ranked, range(-len(shape), 0), first=False)
     strides: Strides | None = None
     leading = values[0]
     if all(tensor.contiguous for tensor in ranked) and not unknown:
@@ -103,7 +107,30 @@ def elementwise(call: Call, *values: Value) -> Value:
         if full.shape == shape and full.strides is not None:
             strides = layout.dense_like(shape, full.strides)
     contiguous = strides is not None and layout.is_contiguous(shape, strides) is Answer.ALWAYS
-    return replace(result, shape=shape, strides=strides, contiguous=contiguous)
+    return replace(result, shape=shape, strides=strides, contiguous=contiguous, folds=there)
+
+
+def met_orders(call: Call, tensors: list[Tensor], dims: range, *, first: bool) -> folds.Folds:
+    """The folds of what is computed from tensors, place by place; orders that cross are told to the observer.
+
+    They must be those of the ``first`` size of some tensor, or else of any size that a tensor came with.
+    """
+    if not any(tensor.folds for tensor in tensors):
+        return ()
+    for at, tensor in enumerate(tensors):
+        for other in tensors[at + 1 :]:
+            _note_orders(call, tensor, other, dims, first=first)
+    return folds.met(tensors, dims)
+
+
+def _note_orders(call: Call, left: Tensor, right: Tensor, dims: range, *, first: bool) -> None:
+    for one in left.folds:
+        for other in right.folds:
+            if one.dim != other.dim or one.dim not in dims or not (one.repeated or other.repeated):
+                continue
+            size = folds.crosses(one, other, call.state)
+            if size is not None and folds.is_of_entries(size, first=first):
+                call.interpreter.saw_orders(one, other)
 
 
 def _note_mask(call: Call, values: tuple[Value, ...]) -> None:
@@ -207,6 +234,9 @@ def masked_fill(call: Call) -> Value:
         return NOTHING
     if "scores" in tensor.roles:
         call.interpreter.saw_use(call.tensor(1, "mask"), "mask")
+    mask = call.tensor(1, "mask")
+    if mask is not None:
+        met_orders(call, [tensor, mask], range(-9, 0), first=False)
     strides = None if tensor.shape is None else layout.contiguous_strides(tensor.shape)
     return replace(tensor, strides=strides, contiguous=True, assumed=False)
 
@@ -224,6 +254,7 @@ def softmax(call: Call) -> Value:
             call.interpreter.saw_scale(call.node, scale, call.state)
     roles = frozenset({"weights"} if "scores" in tensor.roles else {"features"} if "projection" in tensor.roles else ())
     made = fresh(tensor.shape, roles=roles, inputs=tensor.inputs, normalised=_normalised(call, tensor))
+    made = replace(made, folds=tensor.folds) if tensor.folds else made
     if tensor.shape is not None:
         return made
     return replace(made, key=call.interpreter.key(call.node), suffix=tensor.suffix, lead=tensor.lead)

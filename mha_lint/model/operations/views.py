@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 
-from mha_lint.model import layout
+from mha_lint.model import folds, layout
 from mha_lint.model.keys import dimension
 from mha_lint.model.layout import Answer, Shape
 from mha_lint.model.operations.arguments import (
@@ -21,9 +21,11 @@ from mha_lint.model.run import Call, normal
 from mha_lint.model.sizes import ONE, Size, constant, product, symbol
 from mha_lint.model.values import (
     NOTHING,
+    Fold,
     Laid,
     Lead,
     Leading,
+    Part,
     ShapeOf,
     Tensor,
     Value,
@@ -66,8 +68,9 @@ def reshaped(call: Call, tensor: Tensor, sizes: list[Size | None] | None, *, cop
     contiguous = strides is not None and layout.is_contiguous(shape, strides) is Answer.ALWAYS
     laid = _laid_anew(call, tensor, shape)
     result = replace(
-        tensor, shape=shape, strides=strides, contiguous=contiguous, suffix=(), lead=None, key=None, laid=laid
-    )
+        tensor, shape=shape, strides=strides, contiguous=contiguous, suffix=(), lead=None, key=None, laid=laid,
+        folds=folds.viewed(tensor, shape),
+    )  # fmt: skip
     if tensor.normalised is not None:
         at = tensor.normalised.dim
         result = result.normalised_at(at if (tensor.shape or ())[at:] == shape[at:] else None)
@@ -132,7 +135,7 @@ def view(call: Call) -> Value:
     if tensor is None:
         return NOTHING
     if len(call.args) == 2 and isinstance(call.args[1], ShapeOf):
-        return replace(tensor, shape=None, strides=None, contiguous=False, suffix=(), lead=None, key=None)
+        return replace(tensor, shape=None, strides=None, contiguous=False, suffix=(), lead=None, key=None, folds=())
     values = call.args[1:] or tuple(value for name, value in call.keywords.items() if name in ("size", "shape"))
     return laid_out(call, tensor, values, copies=False)
 
@@ -149,7 +152,7 @@ def view_as(call: Call) -> Value:
     tensor, other = call.tensor(), call.tensor(1, "other")
     if tensor is None or other is None:
         return NOTHING
-    kept = replace(tensor, strides=None, contiguous=False, suffix=(), lead=None, key=None, normalised=None)
+    kept = replace(tensor, strides=None, contiguous=False, suffix=(), lead=None, key=None, normalised=None, folds=())
     return replace(kept, shape=normal(other, call.state).shape)
 
 
@@ -175,7 +178,7 @@ def _flattened_open(call: Call, tensor: Tensor, start: int | None, end: int | No
         suffix, lead = (*known.suffix[:start], product(known.suffix[start:after]), *known.suffix[after:]), known.lead
     else:
         suffix, lead = (), None
-    result = replace(tensor, suffix=suffix, lead=lead, strides=None, key=call.interpreter.key(call.node))
+    result = replace(tensor, suffix=suffix, lead=lead, strides=None, key=call.interpreter.key(call.node), folds=())
     return result if known is None else merged(call, known, result)
 
 
@@ -203,21 +206,23 @@ def _unflattened_open(call: Call, tensor: Tensor, dim: int, sizes: list[Size | N
     split = solve(call, of_shape((known.suffix[dim],)), sizes)
     suffix = (*known.suffix[:dim], *split, *known.suffix[len(known.suffix) + dim + 1 :])
     lies = tensor.contiguous or tensor.given
-    return replace(known, key=key, suffix=suffix, contiguous=lies, assumed=tensor.assumed or not tensor.contiguous)
+    assumed = tensor.assumed or not tensor.contiguous
+    return replace(known, key=key, suffix=suffix, contiguous=lies, assumed=assumed, folds=())
 
 
 def permuted(call: Call, tensor: Tensor, order: list[int]) -> Tensor:
     if tensor.shape is None or len(order) != len(tensor.shape):
         key = call.interpreter.key(call.node)
         return replace(
-            tensor, shape=None, strides=None, contiguous=False, suffix=(), lead=None, key=key, normalised=None
+            tensor, shape=None, strides=None, contiguous=False, suffix=(), lead=None, key=key, normalised=None, folds=()
         )
     shape = tuple(tensor.shape[dim] for dim in order)
     if tensor.normalised is not None:
         tensor = tensor.normalised_at(order.index(tensor.normalised.dim % len(order)) - len(order))
     strides = None if tensor.strides is None else tuple(tensor.strides[dim] for dim in order)
     contiguous = strides is not None and layout.is_contiguous(shape, strides) is Answer.ALWAYS
-    return replace(tensor, shape=shape, strides=strides, contiguous=contiguous, key=None, laid=None)
+    there = folds.moved(tensor.folds, order)
+    return replace(tensor, shape=shape, strides=strides, contiguous=contiguous, key=None, laid=None, folds=there)
 
 
 def transpose(call: Call) -> Value:
@@ -322,7 +327,7 @@ def inserted(tensor: Tensor, dim: int) -> Tensor:
     rank, shape = len(tensor.shape), (*tensor.shape[:dim], ONE, *tensor.shape[dim:])
     if tensor.normalised is not None and dim > tensor.normalised.dim % rank:
         tensor = tensor.normalised_at(tensor.normalised.dim - 1)
-    return replace(tensor, shape=shape, strides=strides, key=None)
+    return replace(tensor, shape=shape, strides=strides, key=None, folds=folds.inserted(tensor.folds, dim, rank))
 
 
 def without(tensor: Tensor, dim: int) -> Tensor:
@@ -334,7 +339,8 @@ def without(tensor: Tensor, dim: int) -> Tensor:
         at = tensor.normalised.dim % len(tensor.shape)
         tensor = tensor.normalised_at(None if at == dim else tensor.normalised.dim + (dim > at))
     contiguous = strides is not None and layout.is_contiguous(shape, strides) is Answer.ALWAYS
-    return replace(tensor, shape=shape, strides=strides, contiguous=contiguous, key=None)
+    there = folds.without(tensor.folds, dim, len(tensor.shape))
+    return replace(tensor, shape=shape, strides=strides, contiguous=contiguous, key=None, folds=there)
 
 
 def resized(tensor: Tensor, dim: int, size: Size) -> Tensor:
@@ -344,7 +350,8 @@ def resized(tensor: Tensor, dim: int, size: Size) -> Tensor:
     if tensor.normalised is not None and tensor.normalised.dim % len(shape) == dim and tensor.shape[dim] != size:
         tensor = replace(tensor, normalised=None)
     contiguous = tensor.strides is not None and layout.is_contiguous(shape, tensor.strides) is Answer.ALWAYS
-    return replace(tensor, shape=shape, contiguous=contiguous, key=None)
+    there = tensor.folds if size == tensor.shape[dim] else folds.but(tensor.folds, dim - len(shape))
+    return replace(tensor, shape=shape, contiguous=contiguous, key=None, folds=there)
 
 
 def select(call: Call) -> Value:
@@ -365,6 +372,8 @@ def narrow(call: Call) -> Value:
 def expand(call: Call) -> Value:
     tensor = call.tensor()
     sizes = target_sizes(call, call.args[1:])
+    if tensor is not None and tensor.shape is None and not tensor.suffix and sizes:
+        return _expanded_open(call, tensor, sizes)
     if tensor is None or tensor.shape is None or sizes is None or len(sizes) < len(tensor.shape):
         return NOTHING if tensor is None else Tensor(roles=tensor.roles)
     new = len(sizes) - len(tensor.shape)
@@ -374,7 +383,20 @@ def expand(call: Call) -> Value:
         for index, size in enumerate(sizes)
     )
     strides = None if tensor.strides is None else layout.expand_strides(tensor.shape, tensor.strides, shape)
-    return replace(tensor, shape=shape, strides=strides, contiguous=False, key=None)
+    there = folds.expanded(tensor, shape)
+    return replace(tensor, shape=shape, strides=strides, contiguous=False, key=None, folds=there)
+
+
+def _expanded_open(call: Call, tensor: Tensor, sizes: list[Size | None]) -> Tensor:
+    """What is expanded has as many dimensions as sizes. Along those that it is told it may be all alike."""
+    key, minus_one = call.interpreter.key(call.node), constant(-1)
+    told = [size is not None and size != minus_one for size in sizes]
+    shape = tuple(
+        size if size is not None and known else symbol(dimension(key, dim))
+        for dim, (size, known) in enumerate(zip(sizes, told, strict=True))
+    )
+    alike = (Fold(dim - len(shape), (Part(size, alike=told[dim]),)) for dim, size in enumerate(shape))
+    return replace(tensor, shape=shape, strides=None, contiguous=False, key=None, folds=folds.told(alike))
 
 
 def expand_as(call: Call) -> Value:
@@ -382,4 +404,5 @@ def expand_as(call: Call) -> Value:
     if tensor is None or tensor.shape is None or other is None or other.shape is None:
         return NOTHING
     strides = None if tensor.strides is None else layout.expand_strides(tensor.shape, tensor.strides, other.shape)
-    return replace(tensor, shape=other.shape, strides=strides, contiguous=False, key=None)
+    there = folds.expanded(tensor, other.shape)
+    return replace(tensor, shape=other.shape, strides=strides, contiguous=False, key=None, folds=there)
