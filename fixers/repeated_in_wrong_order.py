@@ -23,7 +23,8 @@ def fix(hit: Hit[Fold | None], context: Context) -> Fix | str:
     assert isinstance(call, ast.Call)
     if fold is None:
         return "it is repeated otherwise on another path through the code"
-    if is_of_torch(call, context) or not isinstance(call.func, ast.Attribute):
+    method = call.func.attr if isinstance(call.func, ast.Attribute) else ""
+    if is_of_torch(call, context) or method not in ("repeat", "tile", "repeat_interleave"):
         return "it is not repeated by a method of its own"
     if fold.parts[0].alike:
         sizes = written_sizes(call, of_torch=False)

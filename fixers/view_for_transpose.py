@@ -1,4 +1,4 @@
-"""MHA121: move the dimensions before the view, or view them in the order in which they are, and move them afterwards."""
+"""MHA121: move the dimensions before the view, or view them in the order that they have, and move them afterwards."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def fix(hit: Hit[Crossing | None], context: Context) -> Fix | str:
     assert isinstance(call, ast.Call)
     if crossing is None:
         return "the order of its dimensions differs between the paths through the code"
-    if crossing.moved is not None:
+    if crossing.moved is not None and not (crossing.kept is not None and _is_longer(crossing.moved, crossing.kept)):
         edit = moved_before(call, _move(crossing.moved), context)
         if edit is None:
             return "what is reshaped is not written as an argument of its own"
@@ -37,6 +37,11 @@ def fix(hit: Hit[Crossing | None], context: Context) -> Fix | str:
     back = tuple(crossing.kept.index(dim) for dim in range(len(sizes)))
     edits.append(places.insert(places.end(call), f".{_move(back)}"))
     return Fix("unsafe", "corrected", "View, then transpose", tuple(edits), probes=PROBES, agree="one token")
+
+
+def _is_longer(moved: tuple[int, ...], kept: tuple[int, ...]) -> bool:
+    """A permute of an image is longer than a view as (b, c, h * w) and a transpose."""
+    return len(moved) > len(kept)
 
 
 def _move(order: tuple[int, ...]) -> str:

@@ -21,7 +21,7 @@ def parts_at(tensor: Tensor, dim: int) -> tuple[Part, ...]:
     if tensor.shape is None or -dim > len(tensor.shape):
         return (Part(None),)
     size = tensor.shape[dim]
-    return () if size == ONE else (Part(size),)
+    return () if size == ONE else (Part(size, tensor.made),)
 
 
 def _repeated_at(tensor: Tensor, dims: Iterable[int]) -> ast.expr | None:
@@ -111,14 +111,14 @@ def repeated(
     return told(found)
 
 
-def expanded(tensor: Tensor, target: Shape) -> Folds:
+def expanded(tensor: Tensor, target: Shape, node: ast.expr) -> Folds:
     """The folds of a tensor that is expanded: along new dimensions, and those of size 1, it is all alike."""
     assert tensor.shape is not None
     rank, found = len(tensor.shape), list(tensor.folds)
     for dim in range(-len(target), 0):
         size = target[dim]
         if size != ONE and (-dim > rank or tensor.shape[dim] == ONE):
-            found.append(Fold(dim, (Part(size, alike=True),)))
+            found.append(Fold(dim, (Part(size, alike=True),), node))
     return tuple(found)
 
 
@@ -172,7 +172,7 @@ def _solved(parts: tuple[Part, ...], others: tuple[Part, ...]) -> tuple[Part, ..
 
 
 def _steps(parts: tuple[Part, ...]) -> dict[Size, Size]:
-    """How far apart neighbours lie along each size that varies, and along each run of such sizes; none that is twice."""
+    """How far apart neighbours lie along each size that varies, and along each run of them; none that is twice."""
     sizes = [part.size for part in parts if part.size is not None]
     found: list[tuple[Size, Size]] = []
     for first, part in enumerate(parts):
@@ -186,7 +186,16 @@ def _steps(parts: tuple[Part, ...]) -> dict[Size, Size]:
     return {size: step for size, step in found if counts.count(size) == 1 and size != ONE}
 
 
-def is_of_entries(size: Size, *, first: bool) -> bool:
-    """Tell whether a size is one that a tensor came with, and the ``first`` of it: no number of heads or groups."""
+def is_of_entries(fold: Fold, size: Size, state: State, *, first: bool) -> bool:
+    """Tell whether a size along which a tensor varies, or was repeated, is one that a tensor came with.
+
+    It must be the ``first`` size of that. The numbers of heads and groups are none: in which order these are paired is
+    learned.
+    """
+    again = [state.normal(part.size) for part in fold.parts if part.alike and part.size is not None]
+    return any(_came_with_a_tensor(each, first=first) for each in (size, *again))
+
+
+def _came_with_a_tensor(size: Size, *, first: bool) -> bool:
     key = size.symbol
     return key is not None and key.kind is Kind.DIMENSION and (key.number == 0 or not first)

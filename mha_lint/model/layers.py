@@ -13,13 +13,13 @@ from mha_lint.model.run import Call, Run
 from mha_lint.model.scale import Scale
 from mha_lint.model.sizes import Size, constant, symbol
 from mha_lint.model.values import (
-    Fold,
-    Part,
     NOTHING,
     Const,
+    Fold,
     Int,
     Layer,
     Number,
+    Part,
     Repeated,
     Sequence,
     State,
@@ -139,7 +139,9 @@ def apply(interpreter: Run, layer: Layer, call: Call) -> Value:
 
 def _note_mask_of_heads(call: Call, layer: Layer) -> None:
     """``nn.MultiheadAttention`` takes a mask (b*h, t, s), the heads of the first entry first."""
-    mask = arguments(call.args, call.keywords, "query", "key", "value", "key_padding_mask", "need_weights", "attn_mask")[5]
+    mask = arguments(
+        call.args, call.keywords, "query", "key", "value", "key_padding_mask", "need_weights", "attn_mask"
+    )[5]
     heads = as_size(layer.items[0]) if layer.items else None
     if not isinstance(mask, Tensor) or heads is None:
         return

@@ -212,14 +212,24 @@ def _stripped(left: Parts, right: Parts) -> tuple[Parts, Parts]:
 
 
 def _only_order(parts: Parts, target: Parts) -> tuple[_Part, ...] | None:
-    """The only order of the parts in which they split and merge to the target; None where there is none, or several."""
+    """The order of the parts in which they split and merge to the target, and that leaves most of them as they stand.
+
+    None where there is none, or where several are alike in this.
+    """
     wanted = tuple(each.size for each in target)
     found = [order for order in permutations(parts) if _unmatched(tuple(each.size for each in order), wanted) is None]
-    return found[0] if len(found) == 1 else None
+    fewest = min(map(_turned, found), default=0)
+    best = [order for order in found if _turned(order) == fewest]
+    return best[0] if len(best) == 1 else None
+
+
+def _turned(order: tuple[_Part, ...]) -> int:
+    """How many pairs stand the other way round."""
+    return sum(later.dim < each.dim for at, each in enumerate(order) for later in order[at + 1 :])
 
 
 def _whole_order(order: tuple[_Part, ...] | None, every: Parts, rank: int) -> tuple[int, ...] | None:
-    """All dimensions of a shape, some in another order; None where one of these is only a part, or has others between."""
+    """All dimensions of a shape, some in another order; None where one of these is a part, or has others between."""
     if order is None or len(every) < rank or not all(each.whole for each in order):
         return None
     dims = sorted(each.dim for each in order)

@@ -47,12 +47,12 @@ def worth_of(names: ModuleNames) -> Worth:
     tells = _saying(classes, set(), CHOOSES_KEYS)
     masking = holds & tells  # they tell what attends which keys it may see
     told = [classes[cls] for cls in holds] + [functions[name] for name in attending]
-    named = functions.keys() & frozenset[str]().union(*told)
+    named = frozenset[str]().union(*told).intersection(functions)
     return Worth(
         {names.functions[name] for name in working} | _with_heirs(_saying(classes, working, LAYS_OUT), names) | masking,
         {names.functions[name] for name in attending} | attends,
         holds - attends,
-        named | attending | {cls.name for cls in holds},
+        named.union(attending, (cls.name for cls in holds)),
     )
 
 

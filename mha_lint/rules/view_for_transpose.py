@@ -56,17 +56,17 @@ class ViewForTranspose(Rule):
 
     ## When it stays silent
 
-    - The sizes are not known well enough to tell the order, or are the same, or the dimensions only split and merge with
-      their neighbours.
+    - The sizes are not known well enough to tell the order, or are the same, or the dimensions only split and merge
+      with their neighbours.
     - A later view puts the dimensions back in order, with nothing but elementwise operations between.
     - The tensor is a parameter, or was made of constants or of random numbers: no order of these is wrong.
-    - The tensor is scores, weights or a mask, was padded, or one of the sizes is a sum: relative positions are shifted so.
+    - The tensor is scores, weights or a mask, was padded, or one of the sizes is a sum: such a view shifts positions.
     - The heads of an attention are merged or split there: MHA101 and MHA102 tell that.
     - The code is not about attention, or moves its dimensions with einops.
 
     ## References
 
-    - [AAChaurasia/AAC-Transformer#21](https://pytorch.org/docs/stable/generated/torch.Tensor.view.html)
+    - [`torch.Tensor.view`](https://docs.pytorch.org/docs/stable/generated/torch.Tensor.view.html)
     """
 
     code = "MHA121"
@@ -84,7 +84,8 @@ class ViewForTranspose(Rule):
     )
     valid: ClassVar = (
         "import torch.nn.functional as F\n\n\ndef attend(x):\n    b, c, h, w = x.shape\n"
-        "    tokens = x.flatten(2).transpose(1, 2)\n    return F.scaled_dot_product_attention(tokens, tokens, tokens)\n",
+        "    tokens = x.flatten(2).transpose(1, 2)\n"
+        "    return F.scaled_dot_product_attention(tokens, tokens, tokens)\n",
         "import torch.nn.functional as F\n\n\ndef attend(x):\n    b, t, c = x.shape\n    q = x.view(b, t, 4, c // 4)\n"
         "    return F.scaled_dot_product_attention(q, q, q).reshape(b, -1)\n",
     )

@@ -1,4 +1,4 @@
-"""How many of the mistakes that rules MHA101 to MHA113 look for are found, shown wrong and put right in real code.
+"""How many of the mistakes of MHA101 to MHA113, MHA118 and MHA121 are found, shown wrong and put right in real code.
 
     python tests/bench/injected.py PACKAGE_OR_PATH... [--rule MHA101 ...] [--limit N] [--seed N|random]
                                    [--package-table] [--reasons] [--forms] [--show] [--fix]

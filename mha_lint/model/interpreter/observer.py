@@ -5,7 +5,15 @@ from __future__ import annotations
 import ast
 from typing import TypeVar
 
-from mha_lint.model.events import ContiguousSeen, OperationSeen, OrderSeen, UnbindSeen, ValueSeen, ViewSeen, WeightingSeen
+from mha_lint.model.events import (
+    ContiguousSeen,
+    OperationSeen,
+    OrderSeen,
+    UnbindSeen,
+    ValueSeen,
+    ViewSeen,
+    WeightingSeen,
+)
 from mha_lint.model.fuel import MOST_SEEN
 from mha_lint.model.interpreter.meter import Meter
 from mha_lint.model.interpreter.numbering import Numbering

@@ -36,7 +36,7 @@ def repeat(call: Call) -> Value:
     counts = {at - len(told): times for at, times in enumerate(told) if times != ONE}
     there = folds.repeated(tensor, counts, call.node)
     if tensor.shape is None:
-        known = len(counts) == 1 and tensor.key is not None and not tensor.suffix
+        known = len(counts) == 1 and tensor.key is not None
         return Tensor(key=call.interpreter.key(call.node), folds=there) if known else NOTHING
     shape = (ONE,) * (len(told) - len(tensor.shape)) + tensor.shape
     wide = tuple(size * times for size, times in zip(shape, told, strict=True))

@@ -129,7 +129,8 @@ def _note_orders(call: Call, left: Tensor, right: Tensor, dims: range, *, first:
             if one.dim != other.dim or one.dim not in dims or not (one.repeated or other.repeated):
                 continue
             size = folds.crosses(one, other, call.state)
-            if size is not None and folds.is_of_entries(size, first=first):
+            entries = one if one.repeated is not None else other
+            if size is not None and folds.is_of_entries(entries, size, call.state, first=first):
                 call.interpreter.saw_orders(one, other)
 
 

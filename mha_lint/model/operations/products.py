@@ -88,7 +88,10 @@ def baddbmm(call: Call) -> Value:
     left, right = call.tensor(1, "batch1"), call.tensor(2, "batch2")
     if left is None or right is None:
         return NOTHING
-    return multiplied(call, left, right)
+    result, added = multiplied(call, left, right), call.tensor(0, "input")
+    if isinstance(result, Tensor) and added is not None:
+        met_orders(call, [result, added], range(-9, 0), first=False)
+    return result
 
 
 def multiplied(call: Call, left: Tensor, right: Tensor) -> Value:

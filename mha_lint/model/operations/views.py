@@ -335,11 +335,11 @@ def without(tensor: Tensor, dim: int) -> Tensor:
     assert tensor.shape is not None
     shape = tensor.shape[:dim] + tensor.shape[dim + 1 :]
     strides = None if tensor.strides is None else tensor.strides[:dim] + tensor.strides[dim + 1 :]
+    there = folds.without(tensor.folds, dim, len(tensor.shape))
     if tensor.normalised is not None:
         at = tensor.normalised.dim % len(tensor.shape)
         tensor = tensor.normalised_at(None if at == dim else tensor.normalised.dim + (dim > at))
     contiguous = strides is not None and layout.is_contiguous(shape, strides) is Answer.ALWAYS
-    there = folds.without(tensor.folds, dim, len(tensor.shape))
     return replace(tensor, shape=shape, strides=strides, contiguous=contiguous, key=None, folds=there)
 
 
@@ -347,10 +347,10 @@ def resized(tensor: Tensor, dim: int, size: Size) -> Tensor:
     """A part of the tensor along ``dim``: the size changes, the strides stay."""
     assert tensor.shape is not None
     shape = (*tensor.shape[:dim], size, *tensor.shape[dim + 1 :])
+    there = tensor.folds if size == tensor.shape[dim] else folds.but(tensor.folds, dim - len(shape))
     if tensor.normalised is not None and tensor.normalised.dim % len(shape) == dim and tensor.shape[dim] != size:
         tensor = replace(tensor, normalised=None)
     contiguous = tensor.strides is not None and layout.is_contiguous(shape, tensor.strides) is Answer.ALWAYS
-    there = tensor.folds if size == tensor.shape[dim] else folds.but(tensor.folds, dim - len(shape))
     return replace(tensor, shape=shape, contiguous=contiguous, key=None, folds=there)
 
 
@@ -372,7 +372,7 @@ def narrow(call: Call) -> Value:
 def expand(call: Call) -> Value:
     tensor = call.tensor()
     sizes = target_sizes(call, call.args[1:])
-    if tensor is not None and tensor.shape is None and not tensor.suffix and sizes:
+    if tensor is not None and tensor.shape is None and sizes:
         return _expanded_open(call, tensor, sizes)
     if tensor is None or tensor.shape is None or sizes is None or len(sizes) < len(tensor.shape):
         return NOTHING if tensor is None else Tensor(roles=tensor.roles)
@@ -383,7 +383,7 @@ def expand(call: Call) -> Value:
         for index, size in enumerate(sizes)
     )
     strides = None if tensor.strides is None else layout.expand_strides(tensor.shape, tensor.strides, shape)
-    there = folds.expanded(tensor, shape)
+    there = folds.expanded(tensor, shape, call.node)
     return replace(tensor, shape=shape, strides=strides, contiguous=False, key=None, folds=there)
 
 
@@ -391,12 +391,16 @@ def _expanded_open(call: Call, tensor: Tensor, sizes: list[Size | None]) -> Tens
     """What is expanded has as many dimensions as sizes. Along those that it is told it may be all alike."""
     key, minus_one = call.interpreter.key(call.node), constant(-1)
     told = [size is not None and size != minus_one for size in sizes]
-    shape = tuple(
+    shape = [
         size if size is not None and known else symbol(dimension(key, dim))
         for dim, (size, known) in enumerate(zip(sizes, told, strict=True))
-    )
+    ]
+    for dim in range(-min(len(tensor.suffix), len(shape)), 0):
+        if not told[dim]:
+            shape[dim] = tensor.suffix[dim]
     alike = (Fold(dim - len(shape), (Part(size, alike=told[dim]),)) for dim, size in enumerate(shape))
-    return replace(tensor, shape=shape, strides=None, contiguous=False, key=None, folds=folds.told(alike))
+    there, plain = folds.told(alike), replace(tensor, suffix=(), lead=None, key=None)
+    return replace(plain, shape=tuple(shape), strides=None, contiguous=False, folds=there)
 
 
 def expand_as(call: Call) -> Value:
@@ -404,5 +408,5 @@ def expand_as(call: Call) -> Value:
     if tensor is None or tensor.shape is None or other is None or other.shape is None:
         return NOTHING
     strides = None if tensor.strides is None else layout.expand_strides(tensor.shape, tensor.strides, other.shape)
-    there = folds.expanded(tensor, other.shape)
+    there = folds.expanded(tensor, other.shape, call.node)
     return replace(tensor, shape=other.shape, strides=strides, contiguous=False, key=None, folds=there)

@@ -35,6 +35,8 @@ INDEXED = "The tensor has no dimension, or the code only indexes with it or copi
 OWN_MOVE = "the class has a `to`, `cuda` or `_apply` of its own"
 MASKED_OTHERWISE = "Scores that are filled with 0 were masked in another way as well, on every path through the code"
 NUMBERS_UNKNOWN = "The numbers in it are not known to be 0 and 1: a mask that is given"
+ORDER_UNKNOWN = "The order of the sizes on the other side is not known"
+SIZES_UNKNOWN = "The sizes are not known well enough to tell the order"
 
 REASONS: dict[str, tuple[str, ...]] = {
     "MHA101": (ONE_TOKEN_OR_HEAD,),
@@ -50,4 +52,6 @@ REASONS: dict[str, tuple[str, ...]] = {
     "MHA111": (MASKED_OTHERWISE,),
     "MHA112": (),
     "MHA113": (NUMBERS_UNKNOWN,),
+    "MHA118": (ORDER_UNKNOWN,),
+    "MHA121": (SIZES_UNKNOWN,),
 }
