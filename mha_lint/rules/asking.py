@@ -29,7 +29,7 @@ def is_context(seen: ViewSeen) -> bool:
 
 
 def is_projection(seen: ViewSeen, model: FileModel) -> bool:
-    """Tell whether a view is of a projection in a function, or a class, that computes attention or is named after it."""
+    """Tell whether a view is of a projection in a function or class that computes attention, or is named after it."""
     if "projection" not in seen.tensor.roles or not seen.target:
         return False
     owner = seen.symbol.partition(".")[0]
