@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -11,6 +12,7 @@ import torch
 from mha_lint.validation.probes.facts import Seen
 from mha_lint.validation.probes.subject import NotApplicable, Subject
 
+POSITIONS = re.compile(r"(^|_)(pos|positions?)(_|$)")  # in names of inputs
 _MOST = 16  # tokens that are changed, one after the other
 # Dims that may be those of the tokens, the likeliest first: of a sequence, (b, t, c), or with heads, (b, h, t, d);
 # of an image, (b, c, H, W) or (b, H, W, c), whose rows follow each other.
@@ -80,6 +82,16 @@ def _matching(output: torch.Tensor, sizes: list[int], dims: tuple[int, ...]) -> 
     if not places and len(sizes) > 1:
         places = [(dim,) for dim in range(output.dim()) if output.shape[dim] == math.prod(sizes)]
     return places[0] if len(places) == 1 else None
+
+
+def positions_in_sequence(subject: Subject) -> dict[str, torch.Tensor]:
+    """Return positions that follow each other for the inputs that are positions, whatever was drawn for them."""
+    changed: dict[str, torch.Tensor] = {}
+    for name, value in subject.tensors.items():
+        is_index = not value.is_floating_point() and not value.is_complex() and value.dtype != torch.bool
+        if is_index and value.dim() in (1, 2) and POSITIONS.search(name):
+            changed[name] = torch.arange(value.shape[-1], device=value.device).to(value.dtype).expand(value.shape)
+    return changed
 
 
 def flat(value: torch.Tensor, dims: tuple[int, ...]) -> torch.Tensor:
