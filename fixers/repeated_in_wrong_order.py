@@ -5,24 +5,26 @@ from __future__ import annotations
 import ast
 from typing import TYPE_CHECKING
 
-from mha_lint.findings import Fix
+from mha_lint.findings import Axes, Fix
 from mha_lint.fixers.heads_merged_without_transpose import is_of_torch, written_sizes
+from mha_lint.model.keys import Kind
 from mha_lint.syntax.nodes import argument
 
 if TYPE_CHECKING:
     from mha_lint.fixers import Context
-    from mha_lint.model.values import Fold
+    from mha_lint.model.events import OrderSeen
     from mha_lint.rules.base import Hit
 
-PROBES = ("batch independence", "masked key")
+PROBES = ("batch independence",)
 
 
-def fix(hit: Hit[Fold | None], context: Context) -> Fix | str:
+def fix(hit: Hit[OrderSeen | None], context: Context) -> Fix | str:
     """One edit, from the name of the method to the end of the call."""
-    fold, call, places = hit.evidence, hit.last, context.places
+    seen, call, places = hit.evidence, hit.last, context.places
     assert isinstance(call, ast.Call)
-    if fold is None:
+    if seen is None:
         return "it is repeated otherwise on another path through the code"
+    fold = seen.fold
     method = call.func.attr if isinstance(call.func, ast.Attribute) else ""
     if is_of_torch(call, context) or method not in ("repeat", "tile", "repeat_interleave"):
         return "it is not repeated by a method of its own"
@@ -39,7 +41,17 @@ def fix(hit: Hit[Fold | None], context: Context) -> Fix | str:
         ones = ", 1" * (-fold.dim - 1)
         content = f"repeat({places.source(times)}{ones})"
     edit = places.replace(call, f"{places.source(call.func.value)}.{content}")
-    return Fix("unsafe", "corrected", f"Write `{content}`", (edit,), probes=PROBES)
+    return Fix("unsafe", "corrected", f"Write `{content}`", (edit,), probes=PROBES, axes=_entries(seen))
+
+
+def _entries(seen: OrderSeen) -> tuple[Axes, ...]:
+    """The dims of parameters that are told apart from the heads: what came with an input is the batch."""
+    found: dict[str, Axes] = {}
+    for part in (*seen.fold.parts, *seen.other.parts):
+        key = None if part.size is None or part.alike else part.size.symbol
+        if key is not None and key.kind is Kind.DIMENSION and key.owner is not None and key.owner.kind is Kind.NAME:
+            found[key.owner.names[-1]] = Axes(key.owner.names[-1], batch=key.number)
+    return tuple(found.values())
 
 
 def _is_more(size: ast.expr) -> bool:

@@ -6,12 +6,12 @@ import ast
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, ClassVar
 
-from mha_lint.model.values import Fold
 from mha_lint.rules.base import Hit, Rule
 from mha_lint.syntax.places import method_name
 
 if TYPE_CHECKING:
     from mha_lint.model.attention import FileModel
+    from mha_lint.model.events import OrderSeen
     from mha_lint.syntax.places import Places
 
 
@@ -81,10 +81,10 @@ class RepeatedInWrongOrder(Rule):
         invalid[0].replace("mask.repeat(heads, 1, 1)", "mask.repeat(b * heads, 1, 1)"),
     )
 
-    def check(self, model: FileModel, places: Places) -> Iterator[Hit[Fold | None]]:
+    def check(self, model: FileModel, places: Places) -> Iterator[Hit[OrderSeen | None]]:
         for node, seen in model.orders.items():
             if isinstance(node, ast.Call):
-                folds = {each.fold for each in seen}
+                ways = {each.fold for each in seen}
                 message = "this is repeated in another order than the rows that it meets: entries get those of others"
-                evidence = next(iter(folds)) if len(folds) == 1 else None
+                evidence = seen[0] if len(ways) == 1 else None
                 yield Hit(method_name(node), node, message, seen[0].symbol, evidence=evidence)

@@ -72,7 +72,7 @@ class TimeFirst(nn.Module):
         q, k, v = (part.reshape(t, b * self.heads, d).transpose(0, 1) for part in self.qkv(x).chunk(3, dim=-1))
         scores = torch.bmm(q, k.transpose(1, 2)) * d**-0.5
         tiled = keep.tile(self.heads, 1, 1)  # expect: MHA118
-        scores = scores.masked_fill(tiled.logical_not(), float("-inf"))
+        scores = scores.masked_fill(~tiled, float("-inf"))
         y = torch.bmm(scores.softmax(-1), v)
         return self.out(y.transpose(0, 1).reshape(t, b, c))
 
