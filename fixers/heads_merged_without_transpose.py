@@ -48,7 +48,8 @@ def moved_before(call: ast.Call, moves: str, context: Context) -> Edit | None:
         return None
     chained = isinstance(tensor, (ast.Name, ast.Attribute, ast.Call, ast.Subscript))
     text = places.source(tensor) if chained else f"({places.source(tensor)})"
-    return places.replace(tensor, f"{text}.{moves}")
+    edit: Edit = places.replace(tensor, f"{text}.{moves}")
+    return edit
 
 
 def hints_of(scramble: Scramble, hit: Hit[Scramble | None], context: Context) -> tuple[tuple[str, Hint], ...]:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from mha_lint.rules.base import Hit
 
 PROBES = ("batch independence",)
+_REPEATS = ("repeat", "tile", "repeat_interleave")
 
 
 def fix(hit: Hit[OrderSeen | None], context: Context) -> Fix | str:
@@ -25,8 +26,8 @@ def fix(hit: Hit[OrderSeen | None], context: Context) -> Fix | str:
     if seen is None:
         return "it is repeated otherwise on another path through the code"
     fold = seen.fold
-    method = call.func.attr if isinstance(call.func, ast.Attribute) else ""
-    if is_of_torch(call, context) or method not in ("repeat", "tile", "repeat_interleave"):
+    method = call.func
+    if is_of_torch(call, context) or not isinstance(method, ast.Attribute) or method.attr not in _REPEATS:
         return "it is not repeated by a method of its own"
     if fold.parts[0].alike:
         sizes = written_sizes(call, of_torch=False)
@@ -40,7 +41,7 @@ def fix(hit: Hit[OrderSeen | None], context: Context) -> Fix | str:
             return "it is not known how many dimensions there are"
         ones = ", 1" * (-fold.dim - 1)
         content = f"repeat({places.source(times)}{ones})"
-    edit = places.replace(call, f"{places.source(call.func.value)}.{content}")
+    edit = places.replace(call, f"{places.source(method.value)}.{content}")
     return Fix("unsafe", "corrected", f"Write `{content}`", (edit,), probes=PROBES, axes=_entries(seen))
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, ClassVar
 
 from mha_lint.model.order import Crossing, crossed, in_order, merged_across, split_across
+from mha_lint.model.sizes import product
 from mha_lint.rules.asking import is_context, is_projection
 from mha_lint.rules.base import Hit, Rule
 from mha_lint.syntax.places import method_name
@@ -96,12 +97,18 @@ class ViewForTranspose(Rule):
                 continue
             if seen[0].symbol.partition(".")[0] not in model.about:
                 continue
-            known = [view for view in seen if view.tensor.shape is not None and view.target]
+            known = [view for view in seen if _is_known(view)]
             found = [_crossing(view) for view in known]
             if found and all(found):
                 agreed = found[0] if len(set(found)) == 1 else None
                 message = "dimensions change places in a view, with no transpose: it mixes up what lies along them"
                 yield Hit(method_name(node), node, message, seen[0].symbol, evidence=agreed)
+
+
+def _is_known(view: ViewSeen) -> bool:
+    """Tell whether both shapes are known to be of as many numbers."""
+    shape = view.tensor.shape
+    return shape is not None and bool(view.target) and product(shape) == product(view.target)
 
 
 def _crossing(view: ViewSeen) -> Crossing | None:

@@ -24,13 +24,13 @@ class Pixels(nn.Module):
 class OverRows(nn.Module):
     def __init__(self, channels):
         super().__init__()
-        self.conv = nn.Conv2d(channels, channels, 3, padding=1)
+        self.conv = nn.Conv2d(channels, channels, 1)
         self.out = nn.Linear(channels, channels)
 
     def forward(self, x):
         x = self.conv(x)
         b, c, h, w = x.size()
-        rows = torch.reshape(x, (b, h, w, c))  # expect: MHA121
+        rows = torch.reshape(x, (b, h, w, c)).flatten(1, 2)  # expect: MHA121
         rows = F.scaled_dot_product_attention(rows, rows, rows)
         return self.out(rows)
 

@@ -50,18 +50,17 @@ class TimeFirst(nn.Module):
         return self.to_out(F.scaled_dot_product_attention(x, x, x))
 
 
-def as_tokens(maps):
-    n, c, t = maps.shape
-    return maps.reshape(n, t, c)  # expect: MHA121
-
-
 class Called(nn.Module):
     def __init__(self, width):
         super().__init__()
         self.to_out = nn.Linear(width, width)
 
+    def as_tokens(self, maps):
+        n, c, t = maps.shape
+        return maps.reshape(n, t, c)  # expect: MHA121
+
     def forward(self, x):
-        x = as_tokens(x)
+        x = self.as_tokens(x)
         return self.to_out(F.scaled_dot_product_attention(x, x, x))
 
 
