@@ -112,7 +112,7 @@ def _is_known(view: ViewSeen) -> bool:
 
 
 def _crossing(view: ViewSeen) -> Crossing | None:
-    """How dimensions change places in a view of what the function was given; None where they do not, or may so."""
+    """Return how dimensions change places in a view of what the function was given; None where they do not, or may."""
     tensor = view.tensor
     if tensor.shape is None or tensor.made or tensor.padded or tensor.mask is not None:
         return None

@@ -16,6 +16,7 @@ from mha_lint.model.values import (
     Repeated,
     Sequence,
     Tensor,
+    Unknown,
     Value,
     arguments,
     as_int,
@@ -69,6 +70,10 @@ def cat(call: Call) -> Value:
     match tensors_value:
         case Repeated(Tensor() as item, count):
             return heads_joined(call, item, count, dim)
+        case Repeated(Unknown() as item, count):
+            tensor = as_tensor(item)
+            known = None if tensor is None else normal(tensor, call.state)
+            return NOTHING if known is None or known.shape is None else heads_joined(call, known, count, dim)
         case Sequence(items) if any(isinstance(item, Tensor) for item in items):
             parts = [as_tensor(item) for item in items]
             if None in parts:
