@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, ClassVar
 
 from mha_lint.model.order import Crossing, crossed, in_order, merged_across, split_across
-from mha_lint.model.sizes import product
 from mha_lint.rules.asking import is_context, is_projection
 from mha_lint.rules.base import Hit, Rule
 from mha_lint.syntax.places import method_name
@@ -57,8 +56,8 @@ class ViewForTranspose(Rule):
 
     ## When it stays silent
 
-    - The sizes are not known well enough to tell the order, or are the same, or the dimensions only split and merge
-      with their neighbours.
+    - The sizes are not known well enough to tell the order, on some path through the code, or are the same, or the
+      dimensions only split and merge with their neighbours.
     - A later view puts the dimensions back in order, with nothing but elementwise operations between.
     - The tensor is a parameter, or was made of constants or of random numbers: no order of these is wrong.
     - The tensor is scores, weights or a mask, was padded, or one of the sizes is a sum: such a view shifts positions.
@@ -97,18 +96,12 @@ class ViewForTranspose(Rule):
                 continue
             if seen[0].symbol.partition(".")[0] not in model.about:
                 continue
-            known = [view for view in seen if _is_known(view)]
+            known = [view for view in seen if view.tensor.shape is not None and view.target]
             found = [_crossing(view) for view in known]
             if found and all(found):
                 agreed = found[0] if len(set(found)) == 1 else None
                 message = "dimensions change places in a view, with no transpose: it mixes up what lies along them"
                 yield Hit(method_name(node), node, message, seen[0].symbol, evidence=agreed)
-
-
-def _is_known(view: ViewSeen) -> bool:
-    """Tell whether both shapes are known to be of as many numbers."""
-    shape = view.tensor.shape
-    return shape is not None and bool(view.target) and product(shape) == product(view.target)
 
 
 def _crossing(view: ViewSeen) -> Crossing | None:
