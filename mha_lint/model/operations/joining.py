@@ -72,8 +72,9 @@ def cat(call: Call) -> Value:
             return heads_joined(call, item, count, dim)
         case Repeated(Unknown() as item, count):
             tensor = as_tensor(item)
-            known = None if tensor is None else normal(tensor, call.state)
-            return NOTHING if known is None or known.shape is None else heads_joined(call, known, count, dim)
+            item_known = None if tensor is None else normal(tensor, call.state)
+            has_shape = item_known is not None and item_known.shape is not None
+            return heads_joined(call, item_known, count, dim) if item_known and has_shape else NOTHING
         case Sequence(items) if any(isinstance(item, Tensor) for item in items):
             parts = [as_tensor(item) for item in items]
             if None in parts:

@@ -1,3 +1,4 @@
+# run: Windowed(12, 2)(torch.randn(2, 3, 5, 12))
 # run: Pixels(12, 3)(torch.randn(2, 12, 3, 5))
 # run: Blocks(12)(torch.randn(2, 4, 6, 12))
 # run: Shuffled(12)(torch.randn(2, 5, 12))
@@ -8,6 +9,7 @@
 # run: Square(12)(torch.randn(2, 12, 12))
 # run: Whole(12, 3, 5)(torch.randn(2, 12, 15))
 """Views that look as if they moved something, and do not, or that do so on purpose."""
+
 import torch
 import torch.nn.functional as F
 from torch import nn
@@ -126,3 +128,27 @@ class Whole(nn.Module):
     def forward(self, x):
         x = F.scaled_dot_product_attention(x, x, x)
         return x.reshape(x.shape[0], *self.shape)
+
+
+class Windowed(nn.Module):
+    """Rows are padded to whole windows, if they are not: how many there are differs between the paths."""
+
+    def __init__(self, width, window):
+        super().__init__()
+        self.window = window
+        self.attend = nn.MultiheadAttention(width, 3, batch_first=True)
+
+    def forward(self, x):
+        b, h, w, c = x.shape
+        if h == self.window and w == self.window:
+            x = x.reshape(b, h * w, c)
+            return self.attend(x, x, x)[0].view(b, h, w, c)
+        more_h, more_w = -h % self.window, (self.window - w % self.window) % self.window
+        padded = more_h > 0 or more_w > 0
+        if padded:
+            x = F.pad(x, (0, 0, 0, more_w, 0, more_h))
+        rows, columns = (h + more_h) // self.window, (w + more_w) // self.window
+        x = x.view(b, rows, self.window, columns, self.window, c).transpose(2, 3)
+        x = x.reshape(b * rows * columns, self.window * self.window, c)
+        x = self.attend(x, x, x)[0].view(b, rows, columns, self.window, self.window, c).transpose(2, 3)
+        return x.reshape(b, h + more_h, w + more_w, c)[:, :h, :w]
