@@ -5,14 +5,16 @@ from __future__ import annotations
 import ast
 from collections.abc import Mapping
 
-from mha_lint.model import einops_api, masking, operations
+from mha_lint.model import einops_api, folds, masking, operations
+from mha_lint.model.folded import Fold, Part
+from mha_lint.model.keys import dimension
 from mha_lint.model.operations import clashes
 from mha_lint.model.operations.devices import met
 from mha_lint.model.records import replace
 from mha_lint.model.rotary import RotaryTable, as_buffer
 from mha_lint.model.run import Call, Run
 from mha_lint.model.scale import Scale
-from mha_lint.model.sizes import Size, constant
+from mha_lint.model.sizes import Size, constant, symbol
 from mha_lint.model.values import (
     NOTHING,
     Const,
@@ -75,6 +77,9 @@ def build(name: str, node: ast.Call, args: tuple[Value, ...], keywords: Mapping[
     if name == "Softmax":
         (dim,) = arguments(args, keywords, "dim")
         return Layer(name, items=() if dim is None else (dim,), node=node)
+    if name == "MultiheadAttention":
+        _, heads = arguments(args, keywords, "embed_dim", "num_heads")
+        return Layer(name, items=() if heads is None else (heads,), node=node)
     return Layer(name, node=node) if name in _KNOWN else NOTHING
 
 
@@ -91,6 +96,7 @@ def apply(interpreter: Run, layer: Layer, call: Call) -> Value:
         if tensor is None or not tensor.homes:  # else all of it, the layer too, is on the default device
             met(call, [Tensor(roles=frozenset({"parameter"})), *masks])
         clashes.of_layer(call, tensor, call.tensor(5, "attn_mask"))
+        _note_mask_of_heads(call, layer)
         result = Sequence((Tensor(roles=frozenset({"projection", "projected"})), NOTHING))
         interpreter.saw_operation("multi_head_attention", call, result)
         return result
@@ -137,6 +143,21 @@ def apply(interpreter: Run, layer: Layer, call: Call) -> Value:
             return einops_api.rearrange(replace(call, args=(tensor, pattern), keywords=keywords))
         case _:
             return NOTHING
+
+
+def _note_mask_of_heads(call: Call, layer: Layer) -> None:
+    """``nn.MultiheadAttention`` takes a mask (b*h, t, s), the heads of the first entry first."""
+    mask = arguments(
+        call.args, call.keywords, "query", "key", "value", "key_padding_mask", "need_weights", "attn_mask"
+    )[5]
+    heads = as_size(layer.items[0]) if layer.items else None
+    if not isinstance(mask, Tensor) or heads is None:
+        return
+    entries = [(part.size, fold) for fold in mask.folds if fold.dim == -3 for part in fold.parts if not part.alike]
+    for size, fold in entries:
+        wanted = Fold(-3, (Part(size), Part(call.state.normal(heads))))
+        if folds.crosses(fold, wanted, call.state) is not None:
+            call.interpreter.saw_orders(fold, wanted)
 
 
 def _saw_made_anew(run: Run, made: ast.Call, call: Call, result: Value) -> None:
@@ -242,7 +263,8 @@ def _convolution(call: Call, tensor: Tensor, layer: Layer) -> Tensor:
         known = tensor.contiguous or tensor.given
         return Tensor(key=call.interpreter.key(call.node), contiguous=known, assumed=known, roles=roles, scale=scale)
     keeps = layer.items == (Const(True),)
-    sizes = [size if keeps else call.fresh_size(f"n{index}") for index, size in enumerate(tensor.shape[2:])]
+    made = call.interpreter.key(call.node)
+    sizes = [size if keeps else symbol(dimension(made, dim)) for dim, size in enumerate(tensor.shape[2:], start=2)]
     shape = (tensor.shape[0], call.state.normal(width), *sizes)
     # Weights in channels-last format would make the result channels-last.
     new = fresh if tensor.contiguous or tensor.given else of_shape

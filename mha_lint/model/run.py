@@ -13,6 +13,7 @@ from typing import Protocol
 from mha_lint.model import layout
 from mha_lint.model.conditions import Condition
 from mha_lint.model.events import Clash, Meant
+from mha_lint.model.folded import Fold
 from mha_lint.model.keys import Key, dimension, left_over
 from mha_lint.model.layout import Answer, Shape
 from mha_lint.model.normalised import Normalised
@@ -32,6 +33,7 @@ class Run(Protocol):
     def names(self) -> ModuleNames: ...
 
     would_stay_views: set[ast.expr]
+    put_back: set[ast.expr]
     reshapes: set[ast.Call]
 
     # --- nodes -----------------------------------------------------------------------------------------------------
@@ -141,6 +143,8 @@ class Run(Protocol):
     def saw_pooling(self, normalised: Normalised) -> None: ...
 
     def saw_scale(self, node: ast.expr, scale: Scale, state: State) -> None: ...
+
+    def saw_orders(self, left: Fold, right: Fold) -> None: ...
 
     def saw_rotation(self, node: ast.expr, term: Term, cosines: RotaryTable | None) -> None: ...
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from mha_lint.model.conditions import IS_NONE, IS_TRUE, Condition, Path, Question, Taken
 from mha_lint.model.factors import Factor, of_number, of_size
+from mha_lint.model.folded import Fold, Reordered
 from mha_lint.model.keys import Key, Kind
 from mha_lint.model.layout import Shape, Strides, contiguous_strides
 from mha_lint.model.marks import Mask, Masking, Positions
@@ -118,6 +119,8 @@ class Tensor:
     contiguous: bool = False  # known even where the shape is not
     uncopied: Strides | None = field(default=None, compare=False)  # the strides before ``.contiguous()``
     assumed: bool = False  # an input that the code lays out by a view is taken to be contiguous
+    made: bool = False  # of constants, or of random numbers, whatever the function was given
+    padded: bool = False  # rows or columns were added, such as zeros
     suffix: Shape = ()  # the last dimensions, where the rank is not known
     lead: Lead | None = None
     least: int = 0  # where the rank is not known: how many dimensions there are at least
@@ -128,6 +131,8 @@ class Tensor:
     batch: Size | None = None
     width: Size | None = None
     normalised: Normalised | None = None
+    reordered: Reordered | None = None  # the view in which its dimensions changed places
+    folds: tuple[Fold, ...] = ()  # the dimensions whose sizes have a known order
     scale: Scale | None = None  # of a projection, or of scores
     homes: tuple[ast.expr, ...] = ()  # the calls that made it on the default device, if it still is there
     mask: Mask | Positions | None = None  # what its numbers are, if it is a mask

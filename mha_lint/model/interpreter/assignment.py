@@ -118,7 +118,8 @@ def _assign_items(run: Run, target: ast.Subscript, held: Value, value: Value, st
     made = value.roles & _OF_ATTENTION if isinstance(value, Tensor) else frozenset[str]()
     if made - held.roles:  # ``scores[:, i] = q_i @ k_i.T``
         assert isinstance(value, Tensor)
-        changed = replace(held.having(*made), mask=None, masked=held.masked | value.masked, single=value.single)
+        masked = held.masked | value.masked
+        changed = replace(held.having(*made), mask=None, masked=masked, single=value.single, made=False)
         _keep(run, target.value, changed, state)
         return
     index = target.slice

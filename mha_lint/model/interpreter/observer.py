@@ -12,11 +12,13 @@ from mha_lint.model.events import (
     DiscardedSeen,
     Meant,
     OperationSeen,
+    OrderSeen,
     UnbindSeen,
     ValueSeen,
     ViewSeen,
     WeightingSeen,
 )
+from mha_lint.model.folded import Fold
 from mha_lint.model.fuel import MOST_SEEN
 from mha_lint.model.interpreter.meter import Meter
 from mha_lint.model.interpreter.numbering import Numbering
@@ -47,12 +49,14 @@ class Observer:
         self.views: dict[ast.expr, list[ViewSeen]] = {}
         self.copies: dict[ast.expr, list[ContiguousSeen]] = {}
         self.would_stay_views: set[ast.expr] = set()  # reshapes of contiguous copies that views would do for
+        self.put_back: set[ast.expr] = set()  # views in which dimensions changed places, until a later view
         self.reshapes: set[ast.Call] = set()  # calls of ``.reshape``
         self.unbinds: dict[ast.expr, list[UnbindSeen]] = {}
         self.operations: dict[ast.expr, list[OperationSeen]] = {}
         self.weightings: dict[ast.expr, list[WeightingSeen]] = {}
         self.weighed: set[Normalised] = set()  # the softmaxes by which values are weighted
         self.scales: dict[ast.AST, list[ScaleSeen]] = {}
+        self.orders: dict[ast.expr, list[OrderSeen]] = {}  # by the calls that repeated a tensor
         self.clashes: dict[ast.expr, list[ClashSeen]] = {}
         self.fitting: set[ast.expr] = set()  # operations whose shapes are not known to clash on some path
         self.alone: set[ast.AST] = set()  # expressions that were statements of their own
@@ -209,6 +213,16 @@ class Observer:
             sizes = [*((f"self.{name}", size) for name, size in state.attributes.items()), *state.variables.items()]
             names = tuple((state.normal(value.size), name) for name, value in sizes if isinstance(value, Int))
             found.append(ScaleSeen(scale, names, method, caller))
+
+    def saw_orders(self, left: Fold, right: Fold) -> None:
+        """Two tensors meet along a dimension of as many sizes in another order; one of them was repeated."""
+        for fold, other in ((left, right), (right, left)):
+            if fold.repeated is None or (other.repeated is not None and other.parts[0].alike):
+                continue
+            found = self._found(self.orders, fold.repeated)
+            seen = OrderSeen(fold, other, self._stack.frames[-1].symbol)
+            if seen not in found:
+                found.append(seen)
 
     def saw_rotation(self, node: ast.expr, term: Term, cosines: RotaryTable | None) -> None:
         """A vector is rotated by a table: its term with the cosines is added to that with the sines."""

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import ast
 
-from mha_lint.model import layout
+from mha_lint.model import folds, layout
 from mha_lint.model.factors import of_size
 from mha_lint.model.layout import Answer, Shape, Strides
 from mha_lint.model.masks import mask_of
 from mha_lint.model.operations import clashes, equations
 from mha_lint.model.operations.open import contracted, leading
-from mha_lint.model.operations.pointwise import broadcast, of_two
+from mha_lint.model.operations.pointwise import broadcast, met_orders, of_two
 from mha_lint.model.records import replace
 from mha_lint.model.run import Call, normal
 from mha_lint.model.scale import Scale, of_scores
@@ -122,7 +122,10 @@ def baddbmm(call: Call) -> Value:
     left, right = call.tensor(1, "batch1"), call.tensor(2, "batch2")
     if left is None or right is None:
         return NOTHING
-    return multiplied(call, left, right)
+    result, added = multiplied(call, left, right), call.tensor(0, "input")
+    if isinstance(result, Tensor) and added is not None:
+        met_orders(call, [result, added], range(-9, 0), first=False)
+    return result
 
 
 def multiplied(call: Call, left: Tensor, right: Tensor) -> Value:
@@ -134,6 +137,7 @@ def multiplied(call: Call, left: Tensor, right: Tensor) -> Value:
             equate(left.shape[-1], inner, call.state.definitions)
         left, right = normal(left, call.state), normal(right, call.state)
     shape = product_shape(call, left, right)
+    there = met_orders(call, [left, right], range(-9, -2), first=True)
     roles, width_at = product_roles(left, right)
     call.interpreter.saw_product(left, right)
     inputs = left.inputs | right.inputs
@@ -149,7 +153,7 @@ def multiplied(call: Call, left: Tensor, right: Tensor) -> Value:
         made = replace(made, contiguous=True, least=least, key=key, roles=roles, inputs=inputs, scale=scale)
         return _of_heads(made, left, right)
     contiguous = len(shape) >= 2 and not (right.rank is not None and left.rank is not None and left.rank < right.rank)
-    result = (fresh if contiguous else of_shape)(shape, roles=roles, inputs=inputs, scale=scale)
+    result = (fresh if contiguous else of_shape)(shape, roles=roles, inputs=inputs, scale=scale, folds=there)
     if "context" in roles and len(shape) >= 3 and _of_projected(left, right):
         result = replace(result, batch=product(shape[:-2]), width=shape[width_at])
     return result
@@ -494,7 +498,8 @@ def linear(call: Call, tensor: Tensor, width_in: Size | None, width_out: Size | 
     if width_in is not None:
         equate(tensor.shape[-1], width_in, call.state.definitions)
     shape = (*tensor.shape[:-1], width_out)
-    result = fresh(shape, roles=roles, inputs=tensor.inputs, scale=scale)
+    there = folds.but(tensor.folds, -1) if tensor.folds else ()
+    result = fresh(shape, roles=roles, inputs=tensor.inputs, scale=scale, folds=there)
     return normal(mixed(tensor, result) if width_in == width_out else result, call.state)
 
 

@@ -61,8 +61,9 @@ def filled(call: Call) -> Value:
         values = values[:1]
     sizes = target_sizes(call, values) if values else None
     if sizes is None:
-        return Tensor(contiguous=True, key=call.interpreter.key(call.node))
-    return fresh(tuple(call.fresh_size(f"n{i}") if size is None else size for i, size in enumerate(sizes)))
+        return Tensor(contiguous=True, key=call.interpreter.key(call.node), made=True)
+    shape = tuple(call.fresh_size(f"n{i}") if size is None else size for i, size in enumerate(sizes))
+    return fresh(shape, made=True)
 
 
 def somehow(call: Call) -> Value:
@@ -73,7 +74,7 @@ def somehow(call: Call) -> Value:
 def eye(call: Call) -> Value:
     sizes = [as_size(value) for value in call.args[:2]]
     shape = tuple(call.fresh_size("n") if size is None else size for size in (sizes * 2)[:2])
-    return fresh(shape) if shape else NOTHING
+    return fresh(shape, made=True) if shape else NOTHING
 
 
 def arange(call: Call) -> Value:

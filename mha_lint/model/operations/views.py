@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import ast
 
-from mha_lint.model import layout
+from mha_lint.model import folds, layout
+from mha_lint.model.folded import Fold, Part, Reordered
 from mha_lint.model.keys import dimension
 from mha_lint.model.layout import Answer, Shape
 from mha_lint.model.normalised import Normalised
@@ -16,6 +17,7 @@ from mha_lint.model.operations.arguments import (
     target_sizes,
 )
 from mha_lint.model.operations.open import exchanged, leading, moved, opened, swapped
+from mha_lint.model.order import crossed, in_order
 from mha_lint.model.records import replace
 from mha_lint.model.run import Call, normal
 from mha_lint.model.sizes import ONE, Size, constant, product, symbol
@@ -63,7 +65,11 @@ def reshaped(call: Call, tensor: Tensor, sizes: list[Size | None] | None, *, cop
         varies = copies and any(size.symbols for size in tensor.shape or ())
         strides, tensor = layout.contiguous_strides(shape), replace(tensor, assumed=varies)
     contiguous = strides is not None and layout.is_contiguous(shape, strides) is Answer.ALWAYS
-    result = replace(tensor, shape=shape, strides=strides, contiguous=contiguous, suffix=(), lead=None, key=None)
+    order = _reordered(call, tensor, shape)
+    result = replace(
+        tensor, shape=shape, strides=strides, contiguous=contiguous, suffix=(), lead=None, key=None, reordered=order,
+        folds=folds.viewed(tensor, shape),
+    )  # fmt: skip
     if tensor.normalised is not None:
         result = replace(result, normalised=laid_anew(tensor.normalised, tensor.shape or (), shape))
     return merged(call, tensor, result)
@@ -84,6 +90,18 @@ def laid_anew(normalised: Normalised, before: Shape, after: Shape) -> Normalised
         if product(after[end - parts : end]) == before[normalised.dim]:
             return replace(normalised, parts=parts)
     return None
+
+
+def _reordered(call: Call, tensor: Tensor, shape: Shape) -> Reordered | None:
+    """The view in which dimensions changed places, this one or one before it; None where they are in order again."""
+    if tensor.reordered is not None:
+        if not in_order(tensor.reordered.shape, shape):
+            return tensor.reordered
+        call.interpreter.put_back.add(tensor.reordered.node)
+        return None
+    if tensor.shape is None or crossed(tensor.shape, shape) is None:
+        return None
+    return Reordered(call.node, tensor.shape)
 
 
 def reshaped_open(call: Call, tensor: Tensor, target: Leading, *, copies: bool) -> Value:
@@ -132,7 +150,7 @@ def view(call: Call) -> Value:
     if tensor is None:
         return NOTHING
     if len(call.args) == 2 and isinstance(call.args[1], ShapeOf):
-        return replace(tensor, shape=None, strides=None, contiguous=False, suffix=(), lead=None, key=None)
+        return replace(tensor, shape=None, strides=None, contiguous=False, suffix=(), lead=None, key=None, folds=())
     values = call.args[1:] or tuple(value for name, value in call.keywords.items() if name in ("size", "shape"))
     return laid_out(call, tensor, values, copies=False)
 
@@ -149,7 +167,7 @@ def view_as(call: Call) -> Value:
     tensor, other = call.tensor(), call.tensor(1, "other")
     if tensor is None or other is None:
         return NOTHING
-    kept = replace(tensor, strides=None, contiguous=False, suffix=(), lead=None, key=None, normalised=None)
+    kept = replace(tensor, strides=None, contiguous=False, suffix=(), lead=None, key=None, normalised=None, folds=())
     return replace(kept, shape=normal(other, call.state).shape)
 
 
@@ -175,7 +193,7 @@ def _flattened_open(call: Call, tensor: Tensor, start: int | None, end: int | No
         suffix, lead = (*known.suffix[:start], product(known.suffix[start:after]), *known.suffix[after:]), known.lead
     else:
         suffix, lead = (), None
-    result = replace(tensor, suffix=suffix, lead=lead, strides=None, key=call.interpreter.key(call.node))
+    result = replace(tensor, suffix=suffix, lead=lead, strides=None, key=call.interpreter.key(call.node), folds=())
     return result if known is None else merged(call, known, result)
 
 
@@ -203,14 +221,15 @@ def _unflattened_open(call: Call, tensor: Tensor, dim: int, sizes: list[Size | N
     split = solve(call, of_shape((known.suffix[dim],)), sizes)
     suffix = (*known.suffix[:dim], *split, *known.suffix[len(known.suffix) + dim + 1 :])
     lies = tensor.contiguous or tensor.given
-    return replace(known, key=key, suffix=suffix, contiguous=lies, assumed=tensor.assumed or not tensor.contiguous)
+    assumed = tensor.assumed or not tensor.contiguous
+    return replace(known, key=key, suffix=suffix, contiguous=lies, assumed=assumed, folds=())
 
 
 def permuted(call: Call, tensor: Tensor, order: list[int]) -> Tensor:
     if tensor.shape is None or len(order) != len(tensor.shape):
         key = call.interpreter.key(call.node)
         return replace(
-            tensor, shape=None, strides=None, contiguous=False, suffix=(), lead=None, key=key, normalised=None
+            tensor, shape=None, strides=None, contiguous=False, suffix=(), lead=None, key=key, normalised=None, folds=()
         )
     shape = tuple(tensor.shape[dim] for dim in order)
     if tensor.normalised is not None:
@@ -218,7 +237,8 @@ def permuted(call: Call, tensor: Tensor, order: list[int]) -> Tensor:
         tensor = tensor.normalised_at(at if tensor.normalised.parts == 1 else None)
     strides = None if tensor.strides is None else tuple(tensor.strides[dim] for dim in order)
     contiguous = strides is not None and layout.is_contiguous(shape, strides) is Answer.ALWAYS
-    return replace(tensor, shape=shape, strides=strides, contiguous=contiguous, key=None)
+    there = folds.moved(tensor.folds, order)
+    return replace(tensor, shape=shape, strides=strides, contiguous=contiguous, key=None, reordered=None, folds=there)
 
 
 def transpose(call: Call) -> Value:
@@ -348,7 +368,7 @@ def inserted(tensor: Tensor, dim: int) -> Tensor:
     if tensor.normalised is not None and dim > tensor.normalised.dims.start % rank:
         behind = dim > tensor.normalised.dim % rank or tensor.normalised.parts > 1
         tensor = tensor.normalised_at(tensor.normalised.dim - behind)
-    return replace(tensor, shape=shape, strides=strides, key=None)
+    return replace(tensor, shape=shape, strides=strides, key=None, folds=folds.inserted(tensor.folds, dim, rank))
 
 
 def without(tensor: Tensor, dim: int) -> Tensor:
@@ -356,23 +376,25 @@ def without(tensor: Tensor, dim: int) -> Tensor:
     assert tensor.shape is not None
     shape = tensor.shape[:dim] + tensor.shape[dim + 1 :]
     strides = None if tensor.strides is None else tensor.strides[:dim] + tensor.strides[dim + 1 :]
+    there = folds.without(tensor.folds, dim, len(tensor.shape))
     if tensor.normalised is not None:
         at = tensor.normalised.dim % len(tensor.shape)
         gone = dim - len(tensor.shape) in tensor.normalised.dims
         tensor = tensor.normalised_at(None if gone else tensor.normalised.dim + (dim > at))
     contiguous = strides is not None and layout.is_contiguous(shape, strides) is Answer.ALWAYS
-    return replace(tensor, shape=shape, strides=strides, contiguous=contiguous, key=None)
+    return replace(tensor, shape=shape, strides=strides, contiguous=contiguous, key=None, folds=there)
 
 
 def resized(tensor: Tensor, dim: int, size: Size) -> Tensor:
     """A part of the tensor along ``dim``: the size changes, the strides stay."""
     assert tensor.shape is not None
     shape = (*tensor.shape[:dim], size, *tensor.shape[dim + 1 :])
+    there = tensor.folds if size == tensor.shape[dim] else folds.but(tensor.folds, dim - len(shape))
     along = () if tensor.normalised is None else tensor.normalised.dims
     if tensor.shape[dim] != size and dim - len(shape) in along:
         tensor = replace(tensor, normalised=None)
     contiguous = tensor.strides is not None and layout.is_contiguous(shape, tensor.strides) is Answer.ALWAYS
-    return replace(tensor, shape=shape, contiguous=contiguous, key=None)
+    return replace(tensor, shape=shape, contiguous=contiguous, key=None, folds=there)
 
 
 def select(call: Call) -> Value:
@@ -393,6 +415,8 @@ def narrow(call: Call) -> Value:
 def expand(call: Call) -> Value:
     tensor = call.tensor()
     sizes = target_sizes(call, call.args[1:])
+    if tensor is not None and tensor.shape is None and sizes:
+        return _expanded_open(call, tensor, sizes)
     if tensor is None or tensor.shape is None or sizes is None or len(sizes) < len(tensor.shape):
         return NOTHING if tensor is None else Tensor(roles=tensor.roles)
     new = len(sizes) - len(tensor.shape)
@@ -402,7 +426,24 @@ def expand(call: Call) -> Value:
         for index, size in enumerate(sizes)
     )
     strides = None if tensor.strides is None else layout.expand_strides(tensor.shape, tensor.strides, shape)
-    return replace(tensor, shape=shape, strides=strides, contiguous=False, key=None)
+    there = folds.expanded(tensor, shape, call.node)
+    return replace(tensor, shape=shape, strides=strides, contiguous=False, key=None, folds=there)
+
+
+def _expanded_open(call: Call, tensor: Tensor, sizes: list[Size | None]) -> Tensor:
+    """What is expanded has as many dimensions as sizes. Along those that it is told it may be all alike."""
+    key, minus_one = call.interpreter.key(call.node), constant(-1)
+    told = [size is not None and size != minus_one for size in sizes]
+    shape = [
+        size if size is not None and known else symbol(dimension(key, dim))
+        for dim, (size, known) in enumerate(zip(sizes, told, strict=True))
+    ]
+    for dim in range(-min(len(tensor.suffix), len(shape)), 0):
+        if not told[dim]:
+            shape[dim] = tensor.suffix[dim]
+    alike = (Fold(dim - len(shape), (Part(size, alike=told[dim]),)) for dim, size in enumerate(shape))
+    there, plain = folds.told(alike), replace(tensor, suffix=(), lead=None, key=None)
+    return replace(plain, shape=tuple(shape), strides=None, contiguous=False, folds=there)
 
 
 def expand_as(call: Call) -> Value:
@@ -410,4 +451,5 @@ def expand_as(call: Call) -> Value:
     if tensor is None or tensor.shape is None or other is None or other.shape is None:
         return NOTHING
     strides = None if tensor.strides is None else layout.expand_strides(tensor.shape, tensor.strides, other.shape)
-    return replace(tensor, shape=other.shape, strides=strides, contiguous=False, key=None)
+    there = folds.expanded(tensor, other.shape, call.node)
+    return replace(tensor, shape=other.shape, strides=strides, contiguous=False, key=None, folds=there)

@@ -326,6 +326,38 @@ def _unfolded(shape: Sequence[int], size: int, *, outer: bool) -> list[int] | No
     return [*(parts if outer else parts[::-1]), *shape[1:]]
 
 
+# --- repeated rows: the whole again and again, or each row
+
+
+def _repeat_changes(call: Call) -> Iterator[Change]:
+    if _repeated(call) is not None:
+        yield ("repeated the other way",)
+
+
+def _repeated(call: Call) -> tuple[int, int] | None:
+    """The number of times that a call repeats, and the only dim along which it does; None where there are several."""
+    if not call.args or not isinstance(call.args[0], torch.Tensor):
+        return None
+    if call.name == "repeat_interleave":
+        times, dim = call.argument(1, "repeats"), call.argument(2, "dim")
+        return (times, dim % call.args[0].dim()) if isinstance(times, int) and isinstance(dim, int) else None
+    written = call.args[1:] or tuple(call.named.values())
+    counts = list(written[0]) if len(written) == 1 and isinstance(written[0], (tuple, list)) else list(written)
+    more = [(int(times), dim) for dim, times in enumerate(counts) if times != 1]
+    return more[0] if len(more) == 1 and len(counts) == call.args[0].dim() else None
+
+
+def _repeated_otherwise(call: Call, change: Change) -> Any:
+    found = _repeated(call)
+    if found is None:
+        return None
+    times, dim = found
+    value = call.args[0]
+    if call.name != "repeat_interleave":
+        return value.repeat_interleave(times, dim)
+    return value.repeat(*(times if place == dim else 1 for place in range(value.dim())))
+
+
 _OF_MASKS = frozenset({"causality", "masked key"})
 _OF_ORDER = frozenset({"causality", "permutation equivariance", "equal tokens"})
 _VIEWS = frozenset({"view", "reshape", "flatten", "unflatten", "view_as", "reshape_as", "_unsafe_view"})
@@ -344,5 +376,7 @@ READINGS: tuple[Reading, ...] = (
             _over_dim),
     Reading("mask", _OF_MASKS, _MASKS, _rank, _mask_changes, _masked),
     Reading("result", _OF_MASKS, _KEEPABLE, _rank, _receivers, _kept_result, alone=True),
+    Reading("repeat", frozenset({"batch independence"}), frozenset({"repeat", "tile", "repeat_interleave"}), _rank,
+            _repeat_changes, _repeated_otherwise),
     Reading("view", _OF_ORDER, _VIEWS, _view_ranks, _view_changes, _viewed),
 )  # fmt: skip

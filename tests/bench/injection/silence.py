@@ -38,6 +38,8 @@ NUMBERS_UNKNOWN = "The numbers in it are not known to be 0 and 1: a mask that is
 NOT_A_TENSOR = "What the method is called on is not known to be a tensor"
 SHAPE_UNKNOWN = "The shape of an operand is not known"
 ONE_IS_BROADCAST = "One of the sizes is 1 in the code, and is broadcast"
+ORDER_UNKNOWN = "The order of the sizes on the other side is not known"
+SIZES_UNKNOWN = "The sizes are not known well enough to tell the order"
 
 REASONS: dict[str, tuple[str, ...]] = {
     "MHA101": (ONE_TOKEN_OR_HEAD,),
@@ -54,6 +56,8 @@ REASONS: dict[str, tuple[str, ...]] = {
     "MHA112": (),
     "MHA113": (NUMBERS_UNKNOWN,),
     "MHA114": (NOT_A_TENSOR,),
+    "MHA118": (ORDER_UNKNOWN,),
+    "MHA121": (SIZES_UNKNOWN,),
     "MHA123": (),
     "MHA124": (SHAPE_UNKNOWN, ONE_IS_BROADCAST),
 }
