@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from mha_lint.model import keys
+from mha_lint.model.axes import AxisRoles
 from mha_lint.model.common import joined
 from mha_lint.model.events import (
     ContiguousSeen,
@@ -61,6 +62,7 @@ class FileModel:
     weightings: dict[ast.expr, list[WeightingSeen]]  # by the softmax that made the weights
     scales: dict[ast.AST, list[ScaleSeen]]  # by the product of queries and keys
     meetings: dict[ast.expr, list[Meeting]]  # calls that made tensors on another device than the module's
+    axes: AxisRoles  # which sizes are the batch's, which the tokens'
     attended: set[ast.expr]
     scored: set[str]  # "Class.method" (or "function") that computes attention, itself or in a function that it calls
     trace: dict[ast.AST, list[ValueSeen]]
@@ -117,6 +119,7 @@ def analyse(module: Module, *, names: ModuleNames | None = None, every: bool = F
         weightings=of_this_module(seen.weightings, abroad),
         scales=of_this_module(seen.scales, abroad),
         meetings=of_this_module(seen.meetings, abroad),
+        axes=seen.axes,
         attended=seen.attended - abroad,
         scored=seen.scored,
         trace=of_this_module(seen.trace, abroad),

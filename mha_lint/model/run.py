@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from mha_lint.model import layout
+from mha_lint.model.axes import AxisRoles
 from mha_lint.model.conditions import Condition
 from mha_lint.model.keys import Key, dimension, left_over
 from mha_lint.model.layout import Answer, Shape
@@ -28,6 +29,7 @@ class Run(Protocol):
     @property
     def names(self) -> ModuleNames: ...
 
+    axes: AxisRoles
     would_stay_views: set[ast.expr]
     reshapes: set[ast.Call]
 
@@ -118,6 +120,10 @@ class Run(Protocol):
     def saw_unbind(self, node: ast.expr, tensor: Tensor, dim: int, inference: bool) -> None: ...
 
     def saw_operation(self, name: str, call: Call, result: Value) -> None: ...
+
+    def saw_sequences(
+        self, made: ast.Call, call: Call, batch_first: bool | None, given: tuple[Tensor, ...], masks: frozenset[bool]
+    ) -> None: ...
 
     def saw_meeting(self, homes: tuple[ast.expr, ...], call: Call, inputs: frozenset[Key]) -> None: ...
 

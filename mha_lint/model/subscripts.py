@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 
 from mha_lint.model import keys, masking, masks, operations
+from mha_lint.model.axes import Role, Source, size_at
 from mha_lint.model.keys import Key
 from mha_lint.model.records import replace
 from mha_lint.model.run import Run, normal
@@ -113,6 +114,7 @@ def indexed(run: Run, tensor: Tensor, indices: list[Value], node: ast.expr, stat
     """Basic indexing: integers select, slices cut, None inserts, an ellipsis fills."""
     plain = Tensor(key=run.key(node), roles=tensor.roles, merge=tensor.merge, part=tensor.part)
     plain = replace(plain, homes=tensor.homes, scale=tensor.scale)
+    _note_axes(run, tensor, indices)
     if tensor.shape is None:
         return _indexed_open(run, tensor, indices, node, state) or plain
     taken = sum(1 for index in indices if index not in (NONE, Const(...)))
@@ -147,6 +149,25 @@ def indexed(run: Run, tensor: Tensor, indices: list[Value], node: ast.expr, stat
             case _:
                 return plain
     return tensor
+
+
+def _note_axes(run: Run, tensor: Tensor, indices: list[Value]) -> None:
+    """``x[:, 0]`` takes out a token, ``x[:, 1:]`` leaves one out; a table ``self.table[:, :t]`` is cut to the tokens."""
+    known = tensor.rank == 3 or (tensor.rank is None and "projected" in tensor.roles)
+    for dim, index in enumerate(indices[:2]):
+        match index:
+            case Int(size) if known and size.constant in (0, -1):
+                run.axes.tell(size_at(tensor, dim), Role.TOKENS, Source.PICKED)
+            case Slice(Int(start), None, None) if known and start.constant == 1 and len(indices) < 4:
+                run.axes.tell(size_at(tensor, dim), Role.TOKENS, Source.PICKED)
+            case Slice(None, Int(stop), None) if tensor.key is not None and tensor.key.of_self:
+                run.axes.tell(stop, Role.TOKENS, Source.TABLE)
+        if not _is_whole(index):
+            break
+
+
+def _is_whole(index: Value) -> bool:
+    return index == Slice(None, None)
 
 
 def _counts(run: Run, key: Key) -> bool:

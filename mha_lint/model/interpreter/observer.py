@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from typing import TypeVar
 
+from mha_lint.model.axes import AxisRoles, SequencesSeen
 from mha_lint.model.events import ContiguousSeen, OperationSeen, UnbindSeen, ValueSeen, ViewSeen, WeightingSeen
 from mha_lint.model.fuel import MOST_SEEN
 from mha_lint.model.interpreter.meter import Meter
@@ -38,6 +39,7 @@ class Observer:
         self.operations: dict[ast.expr, list[OperationSeen]] = {}
         self.weightings: dict[ast.expr, list[WeightingSeen]] = {}
         self.scales: dict[ast.AST, list[ScaleSeen]] = {}
+        self.axes = AxisRoles()
         self.meetings: dict[ast.expr, list[Meeting]] = {}  # by the calls that made tensors elsewhere
         self.attended: set[ast.expr] = set()  # unbind calls two of whose parts are multiplied
         self.scored: set[str] = set()  # "Class.method" in which, or in a function called there, attention is computed
@@ -107,6 +109,15 @@ class Observer:
             name, call.node, args, keywords, result, conditions, frame.symbol, frame.caller, self.given
         )
         if seen not in found:
+            found.append(seen)
+
+    def saw_sequences(self, made: ast.Call, call: Call, batch_first: bool | None, given: tuple[Tensor, ...], masks: frozenset[bool]) -> None:
+        """A layer of torch that takes sequences is given some."""
+        fronts = [self.axes.front(normal(tensor, call.state), call.state) for tensor in given]
+        known = tuple(front for front in fronts if front is not None)
+        seen = SequencesSeen(made, call.node, batch_first, known, masks, self._stack.method)
+        found = self.axes.given.setdefault(made, [])
+        if known and seen not in found and len(found) < MOST_SEEN:
             found.append(seen)
 
     def saw_meeting(self, homes: tuple[ast.expr, ...], call: Call, inputs: frozenset[Key]) -> None:

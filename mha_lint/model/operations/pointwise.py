@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 
 from mha_lint.model import layout
+from mha_lint.model.axes import Source, size_at
+from mha_lint.model.keys import Key
 from mha_lint.model.layout import Answer, Shape, Strides
 from mha_lint.model.operations.devices import met
 from mha_lint.model.operations.open import opened
@@ -86,11 +88,14 @@ def elementwise(call: Call, *values: Value) -> Value:
     if len(tensors) == 1 and not ranked:
         only = tensors[0]
         alike = only if only.suffix or unknown else _like(only)
+        _note_front(call, key, tensors)
         return replace(
             result, contiguous=only.contiguous and not unknown, suffix=alike.suffix, lead=alike.lead, key=key
         )
     unknown = unknown or len(ranked) < len(tensors)
+    _note_table(call, tensors)
     if not ranked or (unknown and not any(map(_fills, ranked))):
+        _note_front(call, key, tensors)
         return replace(result, key=key)
     shape = broadcast(call.state, [tensor.shape for tensor in ranked if tensor.shape is not None])
     strides: Strides | None = None
@@ -103,6 +108,24 @@ def elementwise(call: Call, *values: Value) -> Value:
             strides = layout.dense_like(shape, full.strides)
     contiguous = strides is not None and layout.is_contiguous(shape, strides) is Answer.ALWAYS
     return replace(result, shape=shape, strides=strides, contiguous=contiguous)
+
+
+def _note_front(call: Call, key: Key, tensors: list[Tensor]) -> None:
+    """The first dimensions of a result of unknown rank are those of the operand that is no parameter."""
+    open_ones = [tensor for tensor in tensors if tensor.shape is None and "parameter" not in tensor.roles]
+    if open_ones:
+        call.interpreter.axes.alike(key, (size_at(open_ones[0], 0), size_at(open_ones[0], 1)))
+
+
+def _note_table(call: Call, tensors: list[Tensor]) -> None:
+    """A learned table (1, t, c) is broadcast along the batch, and has a row for each token."""
+    tables = [tensor for tensor in tensors if "parameter" in tensor.roles and len(tensor.shape or ()) == 3]
+    others = [tensor for tensor in tensors if "parameter" not in tensor.roles and tensor.rank in (None, 3)]
+    if len(tables) != 1 or len(others) != 1:
+        return
+    shape = tables[0].shape or ()
+    if (shape[0] == ONE) != (shape[1] == ONE):
+        call.interpreter.axes.tell_front(others[0], Source.TABLE, batch_first=shape[0] == ONE)
 
 
 def _note_mask(call: Call, values: tuple[Value, ...]) -> None:

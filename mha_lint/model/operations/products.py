@@ -5,11 +5,13 @@ from __future__ import annotations
 import ast
 
 from mha_lint.model import layout
+from mha_lint.model.axes import size_at
 from mha_lint.model.factors import of_size
 from mha_lint.model.layout import Answer, Shape, Strides
 from mha_lint.model.operations import equations
 from mha_lint.model.operations.open import contracted, leading
 from mha_lint.model.operations.pointwise import broadcast, of_two
+from mha_lint.model.operations.questions import note_pooled
 from mha_lint.model.records import replace
 from mha_lint.model.run import Call, normal
 from mha_lint.model.scale import Scale, of_scores
@@ -63,6 +65,7 @@ def summed(call: Call) -> Value:
     """A sum over the last dimension of queries times keys gives scores; the shape of others is not asked for."""
     tensor, over = call.tensor(0, "input"), call.integer(1, "dim")
     if tensor is None or over != -1:
+        note_pooled(call, tensor, over)
         return Tensor()
     if "paired" not in tensor.roles and not _is_of_queries_and_keys(call.node):
         return Tensor()
@@ -420,6 +423,9 @@ def linear(call: Call, tensor: Tensor, width_in: Size | None, width_out: Size | 
     if tensor.shape is None:
         lead = tensor.lead if tensor.suffix else leading(tensor)
         suffix = (*tensor.suffix[:-1], width_out)
+        call.interpreter.axes.alike(
+            call.interpreter.key(call.node), (size_at(tensor, 0), size_at(tensor, 1))
+        )
         return Tensor(
             contiguous=True,
             suffix=suffix,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import operator
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 
 from mha_lint.model import masking
@@ -140,6 +141,10 @@ def _made(name: str, *, shape: Transfer, mask: MaskRule, device: Device) -> Op:
         mask=mask, begins_mask=mask is not as_masks.lost, masked=masking.kept, single=masking.any_single,
         device=device, watched=False,
     )  # fmt: skip
+
+
+def _mean(*names: str) -> Op:
+    return replace(_reduced(*names, mask=as_masks.lost, masked=masking.ended), shape=questions.pooled)
 
 
 def _asked(*names: str, attribute: bool, shape: Transfer) -> Op:
@@ -281,7 +286,7 @@ ROWS: tuple[Op, ...] = (
         mask=as_masks.lost, begins_mask=False, masked=masking.ended, single=masking.any_single,
         device=Device.FIRST, watched=True,
     ),
-    _reduced("mean", mask=as_masks.lost, masked=masking.ended),
+    _mean("mean"),
     _reduced("cumsum", mask=as_masks.lost, masked=masking.ended),
     _reduced("norm", mask=as_masks.lost, masked=masking.ended),
     _reduced("std", mask=as_masks.lost, masked=masking.kept),

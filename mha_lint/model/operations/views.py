@@ -6,7 +6,8 @@ import ast
 
 from mha_lint.model import layout
 from mha_lint.model.keys import dimension
-from mha_lint.model.layout import Answer
+from mha_lint.model.axes import Role, Source, size_at
+from mha_lint.model.layout import Answer, Shape
 from mha_lint.model.operations.arguments import (
     dims_argument,
     expanded,
@@ -51,6 +52,7 @@ def reshaped(call: Call, tensor: Tensor, sizes: list[Size | None] | None, *, cop
         strides = layout.contiguous_strides(shape)
         tensor = replace(tensor, assumed=tensor.assumed or not tensor.contiguous)
     call.interpreter.saw_view(call.node, answer, tensor, shape, copies=copies)
+    _note_image(call, tensor.shape, shape)
     if copies and tensor.uncopied is not None and tensor.shape is not None:
         needed, laid_out = layout.view(tensor.shape, tensor.uncopied, shape)
         if needed is Answer.ALWAYS and (laid_out is None or layout.is_contiguous(shape, laid_out) is not Answer.ALWAYS):
@@ -67,6 +69,12 @@ def reshaped(call: Call, tensor: Tensor, sizes: list[Size | None] | None, *, cop
         at = tensor.normalised.dim
         result = result.normalised_at(at if (tensor.shape or ())[at:] == shape[at:] else None)
     return merged(call, tensor, result)
+
+
+def _note_image(call: Call, source: Shape | None, target: Shape) -> None:
+    """(b, c, h, w) -> (b, c, h*w): where the last dimension comes to stand for a sequence, these are its tokens."""
+    if source is not None and len(source) > 3 == len(target) and source[:2] == target[:2]:
+        call.interpreter.axes.tell(target[2], Role.TOKENS, Source.IMAGE)
 
 
 def reshaped_open(call: Call, tensor: Tensor, target: Leading, *, copies: bool) -> Value:
@@ -151,6 +159,12 @@ def flatten(call: Call) -> Value:
 
 def _flattened_open(call: Call, tensor: Tensor, start: int | None, end: int | None) -> Tensor:
     """The last dimensions of a tensor of unknown rank made one."""
+    if start is not None and 0 < start and end == -1 and tensor.lead is None and tensor.key is not None:
+        kept = tuple(symbol(dimension(tensor.key, dim)) for dim in range(start))
+        merged_size = call.fresh_size("n")
+        if start == 2:
+            call.interpreter.axes.tell(merged_size, Role.TOKENS, Source.IMAGE)
+        return replace(of_shape((*kept, merged_size)), roles=tensor.roles, inputs=tensor.inputs)
     suffix, lead = tensor.suffix, tensor.lead
     known = opened(tensor, -start) if start is not None and end is not None and start < end < 0 else None
     if known is not None and start is not None and end is not None:
@@ -227,13 +241,25 @@ def transpose(call: Call) -> Value:
             moved = replace(moved, normalised=replace(tensor.normalised, dim=at))
         return moved
     if tensor.shape is None or first is None or second is None:
-        return permuted(call, tensor, [])
+        moved = permuted(call, tensor, [])
+        if first is not None and second is not None:
+            _note_turned(call, tensor, first, second)
+        return moved
     rank = len(tensor.shape)
     if not (-rank <= first < rank and -rank <= second < rank):
         return NOTHING
     order = list(range(rank))
     order[first % rank], order[second % rank] = second % rank, first % rank
     return permuted(call, tensor, order)
+
+
+def _note_turned(call: Call, tensor: Tensor, first: int, second: int) -> None:
+    """Of a tensor of unknown rank it is known which of its first dimensions change places."""
+    if min(first, second) < 0 or max(first, second) > 2 or tensor.lead is not None:
+        return
+    dims = [size_at(tensor, dim) for dim in range(3)]
+    dims[first], dims[second] = dims[second], dims[first]
+    call.interpreter.axes.alike(call.interpreter.key(call.node), dims)
 
 
 def permute(call: Call) -> Value:

@@ -1,0 +1,158 @@
+"""Which dimension of a tensor is the batch, and which the tokens': what code tells of sizes, and by what it tells it.
+
+What is told belongs to a size, not to a tensor, so that it is known of all tensors that have a dimension of this size.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+
+from mha_lint.findings import Axes
+from mha_lint.model.keys import Key, Kind, dimension
+from mha_lint.model.sizes import Size, symbol
+from mha_lint.model.values import State, Tensor
+
+
+class Role(Enum):
+    """What a dimension counts."""
+
+    BATCH = "batch"
+    TOKENS = "tokens"
+
+
+class Source(Enum):
+    """By what code tells the role of a size. Two of them are independent of each other."""
+
+    NAMES = "the names of its sizes"
+    CONVOLUTION = "a convolution"
+    RECURRENT = "a recurrent layer"
+    IMAGE = "the rows and columns that were made one dimension"
+    TABLE = "a table of positions that is added"
+    TOKEN = "a learned token that is put beside the others"
+    POOLED = "a mean over the tokens"
+    PICKED = "a token that is taken out"
+    LAYER = "a layer of attention with `batch_first=True`"
+    MASK = "the shape of the mask"
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """One piece of evidence."""
+
+    role: Role
+    source: Source
+
+
+@dataclass(frozen=True, slots=True)
+class Front:
+    """The first two dimensions of a tensor, (b, t, ...) or (t, b, ...): the sizes that each is known to be."""
+
+    first: frozenset[Size]
+    second: frozenset[Size]
+
+
+@dataclass(frozen=True, slots=True)
+class SequencesSeen:
+    """A layer of torch that takes sequences was given some; ``made`` is the call that built the layer.
+
+    ``batch_first`` is what the layer takes, None where it is not known. ``masks`` are pieces of evidence that the
+    shapes of masks give, for the first dimension being the batch (True) or the tokens.
+    """
+
+    made: ast.Call
+    node: ast.expr
+    batch_first: bool | None
+    given: tuple[Front, ...]
+    masks: frozenset[bool]
+    symbol: str
+
+
+@dataclass(slots=True)
+class AxisRoles:
+    """All that the code of a file tells of the roles of sizes."""
+
+    told: dict[Size, set[Told]] = field(default_factory=dict)
+    same: dict[Key, Size] = field(default_factory=dict)  # dimensions of results of unknown rank
+    given: dict[ast.Call, list[SequencesSeen]] = field(default_factory=dict)  # by the call that built the layer
+
+    # --- while code is interpreted -----------------------------------------------------------------------------------
+
+    def tell(self, size: Size | None, role: Role, source: Source) -> None:
+        """Note one piece of evidence of a size; a number may be the size of anything."""
+        if size is not None and size.constant is None:
+            self.told.setdefault(self._named(size), set()).add(Told(role, source))
+
+    def tell_front(self, tensor: Tensor, source: Source, *, batch_first: bool) -> None:
+        """The first two dimensions are batch and tokens, or tokens and batch."""
+        roles = (Role.BATCH, Role.TOKENS) if batch_first else (Role.TOKENS, Role.BATCH)
+        for dim, role in enumerate(roles):
+            self.tell(size_at(tensor, dim), role, source)
+
+    def alike(self, result: Key, dims: Iterable[Size | None]) -> None:
+        """The first dimensions of a result of unknown rank are these."""
+        for dim, size in enumerate(dims):
+            key = dimension(result, dim)
+            if size is None:
+                self.same.pop(key, None)
+            elif (named := self._named(size)).symbol is not key:
+                self.same[key] = named
+
+    def front(self, tensor: Tensor, state: State) -> Front | None:
+        """The first two dimensions, each with all the names that its size has here."""
+        sizes = size_at(tensor, 0), size_at(tensor, 1)
+        if sizes[0] is None or sizes[1] is None or (tensor.rank is not None and tensor.rank < 3):
+            return None
+        return Front(self._names(sizes[0], state), self._names(sizes[1], state))
+
+    def _named(self, size: Size) -> Size:
+        return size if size.symbols.isdisjoint(self.same) else size.substitute(self.same)
+
+    def _names(self, size: Size, state: State) -> frozenset[Size]:
+        size = self._named(size)
+        names = {size, state.normal(size)}
+        names.update(symbol(key) for key in state.definitions if state.normal(symbol(key)) in names)
+        return frozenset(names)
+
+    # --- afterwards ----------------------------------------------------------------------------------------------------
+
+    def told_of(self, names: Iterable[Size]) -> frozenset[Told]:
+        """All that is told of a size: of itself, or of what it is computed from, such as ``t + 1``."""
+        found: set[Told] = set()
+        for size in names:
+            direct = self.told.get(size)
+            if direct is not None:
+                found |= direct
+            elif size.symbol is None:
+                for key in size.symbols:
+                    found |= self.told.get(symbol(key), set())
+        return frozenset(found)
+
+    def sources(self, front: Front, *, batch_first: bool) -> frozenset[Source]:
+        """Return what tells that batch and tokens come first in this order."""
+        first, second = (Role.BATCH, Role.TOKENS) if batch_first else (Role.TOKENS, Role.BATCH)
+        told = ((front.first, first), (front.second, second))
+        return frozenset(each.source for names, role in told for each in self.told_of(names) if each.role is role)
+
+
+def size_at(tensor: Tensor, dim: int) -> Size | None:
+    """The size of one of the first dimensions, told by the name of the tensor where its rank is not known."""
+    if tensor.shape is not None:
+        return tensor.shape[dim] if dim < len(tensor.shape) else None
+    if tensor.lead is not None:
+        front = tensor.lead.front
+        return front[dim] if dim < len(front) else symbol(dimension(tensor.lead.key, dim - len(front)))
+    return None if tensor.key is None else symbol(dimension(tensor.key, dim))
+
+
+def axes_of(front: Front, parameters: Mapping[Key, str]) -> tuple[Axes, ...]:
+    """The dimensions of parameters that are batch and tokens where a tensor (b, t, ...) has come of them."""
+    dims: dict[str, dict[str, int]] = {}
+    for role, names in (("batch", front.first), ("tokens", front.second)):
+        for size in names:
+            key = size.symbol
+            if key is not None and key.kind is Kind.DIMENSION and key.owner in parameters and (key.number or 0) >= 0:
+                dims.setdefault(parameters[key.owner], {})[role] = key.number or 0
+    return tuple(Axes(name, found.get("batch"), found.get("tokens")) for name, found in sorted(dims.items()))
