@@ -49,6 +49,7 @@ SCORES = re.compile(r"[sS]oftmax|scaled_dot_product|MultiheadAttention|attention
 # --- sizes -----------------------------------------------------------------------------------------------------------
 
 BATCH_SIZE = re.compile(r"^(?:b|bs|bsz|bz|b_?sz|nb|n?_?batch(?:es)?(?:_?size)?|(?:num|n)_batch(?:es)?)$", re.IGNORECASE)
+ROWS_AND_COLUMNS = re.compile(r"^(?:[hwxy]\d?|height|width|rows?|cols?|columns?)$", re.IGNORECASE)
 SEQUENCE_LENGTH = re.compile(
     r"^(?:[tls]\d?|len|length|[qktls]_?len|seq|seqlen|(?:src|tgt|trg|seq|source|target|query|key|kv|sequence)_?(?:len|length)"
     r"|(?:n|num)_?(?:tokens?|patch(?:es)?)|tokens|time|time_?steps?|hw)$",

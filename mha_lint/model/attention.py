@@ -219,6 +219,7 @@ def _returned(run: Interpreter, node: Function, state: State, cls: ClassInfo | N
     given = {
         value.key: name for name, value in keywords.items() if isinstance(value, Unknown) and value.key is not None
     }
+    run.axes.begin((node, cls))
     run.seen.began, run.seen.parameters = node, {} if in_init else given
     run.seen.given = frozenset(run.seen.parameters)
     return run.run_function(node, state, named=run.defined_in.get(node, node.name))

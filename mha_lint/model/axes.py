@@ -6,7 +6,7 @@ What is told belongs to a size, not to a tensor, so that it is known of all tens
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -48,10 +48,14 @@ class Told:
 
 @dataclass(frozen=True, slots=True)
 class Front:
-    """The first two dimensions of a tensor, (b, t, ...) or (t, b, ...): the sizes that each is known to be."""
+    """The first two dimensions of a tensor, (b, t, ...) or (t, b, ...): the sizes that each is known to be.
+
+    ``began`` is where the path began on which that was seen: names of sizes mean nothing elsewhere.
+    """
 
     first: frozenset[Size]
     second: frozenset[Size]
+    began: Hashable = field(default=None, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,18 +76,23 @@ class SequencesSeen:
 
 @dataclass(slots=True)
 class AxisRoles:
-    """All that the code of a file tells of the roles of sizes."""
+    """All that the code of a file tells of the roles of sizes, for each function with which a path began."""
 
-    told: dict[Size, set[Told]] = field(default_factory=dict)
-    same: dict[Key, Size] = field(default_factory=dict)  # dimensions of results of unknown rank
     given: dict[ast.Call, list[SequencesSeen]] = field(default_factory=dict)  # by the call that built the layer
-
+    _all: dict[Hashable, dict[Size, set[Told]]] = field(default_factory=dict)
+    _began: Hashable = None
+    _told: dict[Size, set[Told]] = field(default_factory=dict)
+    _same: dict[Key, Size] = field(default_factory=dict)  # dimensions of results of unknown rank
     # --- while code is interpreted -----------------------------------------------------------------------------------
+
+    def begin(self, began: Hashable) -> None:
+        """A path begins; what is told from now on is told of its sizes."""
+        self._began, self._told, self._same = began, self._all.setdefault(began, {}), {}
 
     def tell(self, size: Size | None, role: Role, source: Source) -> None:
         """Note one piece of evidence of a size; a number may be the size of anything."""
         if size is not None and size.constant is None:
-            self.told.setdefault(self._named(size), set()).add(Told(role, source))
+            self._told.setdefault(self.named(size), set()).add(Told(role, source))
 
     def tell_front(self, tensor: Tensor, source: Source, *, batch_first: bool) -> None:
         """The first two dimensions are batch and tokens, or tokens and batch."""
@@ -96,45 +105,57 @@ class AxisRoles:
         for dim, size in enumerate(dims):
             key = dimension(result, dim)
             if size is None:
-                self.same.pop(key, None)
-            elif (named := self._named(size)).symbol is not key:
-                self.same[key] = named
+                self._same.pop(key, None)
+            elif (named := self.named(size)).symbol is not key:
+                self._same[key] = named
+
+    def at(self, tensor: Tensor, dim: int) -> Size | None:
+        """The size of one of the first dimensions, as it was named first."""
+        size = size_at(tensor, dim)
+        return None if size is None else self.named(size)
 
     def front(self, tensor: Tensor, state: State) -> Front | None:
         """The first two dimensions, each with all the names that its size has here."""
         sizes = size_at(tensor, 0), size_at(tensor, 1)
         if sizes[0] is None or sizes[1] is None or (tensor.rank is not None and tensor.rank < 3):
             return None
-        return Front(self._names(sizes[0], state), self._names(sizes[1], state))
+        return Front(self._names(sizes[0], state), self._names(sizes[1], state), self._began)
 
-    def _named(self, size: Size) -> Size:
-        return size if size.symbols.isdisjoint(self.same) else size.substitute(self.same)
+    def alike_to(self, result: Key, tensor: Tensor | None) -> None:
+        """The first two dimensions of a result of unknown rank are those of a tensor."""
+        if tensor is not None:
+            self.alike(result, (size_at(tensor, 0), size_at(tensor, 1)))
+
+    def named(self, size: Size) -> Size:
+        """The size as it was named first, where it is a dimension of a result of unknown rank."""
+        return size if size.symbols.isdisjoint(self._same) else size.substitute(self._same)
 
     def _names(self, size: Size, state: State) -> frozenset[Size]:
-        size = self._named(size)
+        size = self.named(size)
         names = {size, state.normal(size)}
         names.update(symbol(key) for key in state.definitions if state.normal(symbol(key)) in names)
         return frozenset(names)
 
     # --- afterwards ----------------------------------------------------------------------------------------------------
 
-    def told_of(self, names: Iterable[Size]) -> frozenset[Told]:
+    def told_of(self, names: Iterable[Size], began: Hashable) -> frozenset[Told]:
         """All that is told of a size: of itself, or of what it is computed from, such as ``t + 1``."""
+        told = self._all.get(began, {})
         found: set[Told] = set()
         for size in names:
-            direct = self.told.get(size)
+            direct = told.get(size)
             if direct is not None:
                 found |= direct
             elif size.symbol is None:
                 for key in size.symbols:
-                    found |= self.told.get(symbol(key), set())
+                    found |= told.get(symbol(key), set())
         return frozenset(found)
 
     def sources(self, front: Front, *, batch_first: bool) -> frozenset[Source]:
         """Return what tells that batch and tokens come first in this order."""
         first, second = (Role.BATCH, Role.TOKENS) if batch_first else (Role.TOKENS, Role.BATCH)
         told = ((front.first, first), (front.second, second))
-        return frozenset(each.source for names, role in told for each in self.told_of(names) if each.role is role)
+        return frozenset(each.source for names, role in told for each in self.told_of(names, front.began) if each.role is role)
 
 
 def size_at(tensor: Tensor, dim: int) -> Size | None:

@@ -14,7 +14,7 @@ from mha_lint.model.records import replace
 from mha_lint.model.run import Call, normal
 from mha_lint.model.sizes import ONE, Size, equate, product, symbol
 from mha_lint.model.values import NOTHING, Const, Tensor, Value, as_size, of_shape
-from mha_lint.vocabulary import BATCH_SIZE, SEQUENCE_LENGTH, is_said
+from mha_lint.vocabulary import BATCH_SIZE, ROWS_AND_COLUMNS, SEQUENCE_LENGTH, is_said
 
 _AXIS = re.compile(r"\(([^()]*)\)|(\S+)")
 _NAME = re.compile(r"\w+")
@@ -45,7 +45,7 @@ def rearrange(call: Call) -> Value:
     sizes = _axis_sizes(call, tensor, left, _given_sizes(call))
     tensor = normal(tensor, call.state)
     sizes = {name: call.state.normal(size) for name, size in sizes.items()}
-    _note_names(call, sizes)
+    _note_names(call, sizes, right)
     axes = [name for group in left for name in group if name != "1"]
     wanted = [name for group in right for name in group if name != "1"]
     if sorted(axes) != sorted(wanted):
@@ -54,8 +54,11 @@ def rearrange(call: Call) -> Value:
                                  [axes.index(name) for name in wanted]), right, sizes)  # fmt: skip
 
 
-def _note_names(call: Call, sizes: dict[str, Size]) -> None:
-    """The names of axes tell what they count."""
+def _note_names(call: Call, sizes: dict[str, Size], groups: Groups) -> None:
+    """The names of axes tell what they count; rows and columns that are made one are tokens."""
+    for group in groups:
+        if len(group) > 1 and all(is_said(ROWS_AND_COLUMNS, name) for name in group):
+            call.interpreter.axes.tell(product(sizes[name] for name in group), Role.TOKENS, Source.IMAGE)
     for name, size in sizes.items():
         if is_said(BATCH_SIZE, name):
             call.interpreter.axes.tell(size, Role.BATCH, Source.NAMES)

@@ -6,7 +6,7 @@ import ast
 from collections.abc import Mapping
 
 from mha_lint.model import einops_api, masking, operations, sequences
-from mha_lint.model.axes import Role, Source, size_at
+from mha_lint.model.axes import Role, Source
 from mha_lint.model.operations.devices import met
 from mha_lint.model.records import replace
 from mha_lint.model.run import Call, Run
@@ -238,8 +238,8 @@ def _embedded(call: Call, tensor: Tensor, layer: Layer) -> Value:
     if tensor.shape is not None:
         return of_shape((*tensor.shape, width))
     key = call.interpreter.key(call.node)
-    call.interpreter.axes.alike(key, (size_at(tensor, 0), size_at(tensor, 1)))
-    return Unknown(key)
+    call.interpreter.axes.alike_to(key, tensor)
+    return Tensor(key=key, inputs=tensor.inputs)
 
 
 def _convolution(call: Call, tensor: Tensor, layer: Layer) -> Tensor:

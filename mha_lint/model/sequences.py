@@ -114,6 +114,7 @@ def _note(made: Layer, kind: str, call: Call, given: list[Tensor | None]) -> Non
 
 def _told_by_masks(kind: str, call: Call, given: list[Tensor | None]) -> list[bool]:
     """A mask has as many rows as there are queries, and as many columns as keys; torch raises for any other."""
+    axes = call.interpreter.axes
     found: list[bool] = []
 
     def sizes(at: int) -> tuple[Size | None, Size | None]:
@@ -121,10 +122,10 @@ def _told_by_masks(kind: str, call: Call, given: list[Tensor | None]) -> list[bo
         tensor = given[0] if tensor is None else tensor
         if tensor is None:
             return None, None
-        return size_at(tensor, 0), size_at(tensor, 1)
+        return axes.at(tensor, 0), axes.at(tensor, 1)
 
     def compare(mask: Tensor | None, batch_first: tuple[Size | None, ...], tokens_first: tuple[Size | None, ...]) -> None:
-        shape = None if mask is None else tuple(size_at(mask, dim) for dim in (0, 1))
+        shape = None if mask is None else tuple(axes.at(mask, dim) for dim in (0, 1))
         if shape is None or (mask is not None and mask.rank not in (None, 2)) or batch_first == tokens_first:
             return
         if shape == batch_first:
@@ -160,5 +161,5 @@ def _like(call: Call, tensor: Tensor) -> Tensor:
     if tensor.shape is not None:
         return of_shape(tensor.shape, roles=_ROLES, inputs=tensor.inputs)
     key = call.interpreter.key(call.node)
-    call.interpreter.axes.alike(key, (size_at(tensor, 0), size_at(tensor, 1)))
+    call.interpreter.axes.alike_to(key, tensor)
     return Tensor(key=key, roles=_ROLES, inputs=tensor.inputs)

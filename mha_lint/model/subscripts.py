@@ -160,10 +160,14 @@ def _note_axes(run: Run, tensor: Tensor, indices: list[Value]) -> None:
                 run.axes.tell(size_at(tensor, dim), Role.TOKENS, Source.PICKED)
             case Slice(Int(start), None, None) if known and start.constant == 1 and len(indices) < 4:
                 run.axes.tell(size_at(tensor, dim), Role.TOKENS, Source.PICKED)
-            case Slice(None, Int(stop), None) if tensor.key is not None and tensor.key.of_self:
+            case Slice(None, Int(stop), None) if _is_table(tensor):
                 run.axes.tell(stop, Role.TOKENS, Source.TABLE)
         if not _is_whole(index):
             break
+
+
+def _is_table(tensor: Tensor) -> bool:
+    return "parameter" in tensor.roles or (tensor.key is not None and tensor.key.of_self)
 
 
 def _is_whole(index: Value) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 
 from mha_lint.model import layout
-from mha_lint.model.axes import Source, size_at
+from mha_lint.model.axes import Source
 from mha_lint.model.keys import Key
 from mha_lint.model.layout import Answer, Shape, Strides
 from mha_lint.model.operations.devices import met
@@ -79,6 +79,7 @@ def elementwise(call: Call, *values: Value) -> Value:
     tensors = [normal(value, call.state) for value in values if isinstance(value, Tensor)]
     if not tensors:
         unnamed = [value for value in values if isinstance(value, Unknown)]
+        _note_front(call, call.interpreter.key(call.node), list(filter(None, map(as_tensor, unnamed))))
         return Tensor(key=call.interpreter.key(call.node)) if unnamed else NOTHING
     unknown = any(isinstance(value, Unknown) for value in values)
     _note_mask(call, values)
@@ -93,7 +94,7 @@ def elementwise(call: Call, *values: Value) -> Value:
             result, contiguous=only.contiguous and not unknown, suffix=alike.suffix, lead=alike.lead, key=key
         )
     unknown = unknown or len(ranked) < len(tensors)
-    _note_table(call, tensors)
+    _note_table(call, [tensor for tensor in map(as_tensor, values) if tensor is not None])
     if not ranked or (unknown and not any(map(_fills, ranked))):
         _note_front(call, key, tensors)
         return replace(result, key=key)
@@ -114,7 +115,7 @@ def _note_front(call: Call, key: Key, tensors: list[Tensor]) -> None:
     """The first dimensions of a result of unknown rank are those of the operand that is no parameter."""
     open_ones = [tensor for tensor in tensors if tensor.shape is None and "parameter" not in tensor.roles]
     if open_ones:
-        call.interpreter.axes.alike(key, (size_at(open_ones[0], 0), size_at(open_ones[0], 1)))
+        call.interpreter.axes.alike_to(key, open_ones[0])
 
 
 def _note_table(call: Call, tensors: list[Tensor]) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 
 from mha_lint.model import layout
-from mha_lint.model.axes import size_at
 from mha_lint.model.factors import of_size
 from mha_lint.model.layout import Answer, Shape, Strides
 from mha_lint.model.operations import equations
@@ -423,9 +422,7 @@ def linear(call: Call, tensor: Tensor, width_in: Size | None, width_out: Size | 
     if tensor.shape is None:
         lead = tensor.lead if tensor.suffix else leading(tensor)
         suffix = (*tensor.suffix[:-1], width_out)
-        call.interpreter.axes.alike(
-            call.interpreter.key(call.node), (size_at(tensor, 0), size_at(tensor, 1))
-        )
+        call.interpreter.axes.alike_to(call.interpreter.key(call.node), tensor)
         return Tensor(
             contiguous=True,
             suffix=suffix,

@@ -81,6 +81,12 @@ def note_pooled(call: Call, tensor: Tensor | None, dim: int | None) -> None:
         call.interpreter.axes.tell(size_at(tensor, dim), Role.TOKENS, Source.POOLED)
 
 
+def shaped(call: Call) -> Value:
+    """A part of a tensor, or its numbers in another order: of them, the shape alone is known."""
+    tensor = call.tensor(0, "input")
+    return Tensor() if tensor is None else Tensor(tensor.shape)
+
+
 def somehow(call: Call) -> Value:
     """Operations whose result's shape nobody has asked for so far."""
     return Tensor()

@@ -143,6 +143,10 @@ def _made(name: str, *, shape: Transfer, mask: MaskRule, device: Device) -> Op:
     )  # fmt: skip
 
 
+def _triangle(name: str, *, mask: MaskRule) -> Op:
+    return replace(_reduced(name, mask=mask, masked=masking.kept), shape=questions.shaped)
+
+
 def _mean(*names: str) -> Op:
     return replace(_reduced(*names, mask=as_masks.lost, masked=masking.ended), shape=questions.pooled)
 
@@ -294,8 +298,8 @@ ROWS: tuple[Op, ...] = (
     _reduced("amax", mask=as_masks.lost, masked=masking.kept),
     _reduced("amin", mask=as_masks.lost, masked=masking.kept),
     _reduced("logsumexp", mask=as_masks.lost, masked=masking.kept),
-    _reduced("tril", mask=as_masks.lower_triangle, masked=masking.kept),
-    _reduced("triu", mask=as_masks.upper_triangle, masked=masking.kept),
+    _triangle("tril", mask=as_masks.lower_triangle),
+    _triangle("triu", mask=as_masks.upper_triangle),
     _reduced("flip", mask=as_masks.lost, masked=masking.kept),
     _reduced("roll", mask=as_masks.lost, masked=masking.kept),
     _reduced("gather", mask=as_masks.lost, masked=masking.kept),
