@@ -20,6 +20,7 @@ from mha_lint.validation.probes import (
     masked_key,
     permutation,
     score_variance,
+    tokens_meet,
 )
 from mha_lint.validation.probes.facts import Seen
 from mha_lint.validation.probes.subject import NotApplicable, Subject, prepared
@@ -30,7 +31,7 @@ __all__ = ["PROBES", "Observation", "arguments_of", "observe", "observe_all"]
 Probe = Callable[[Subject, Seen | None, bool], Observation]
 _PROBES: Mapping[str, Probe] = {
     each.NAME: each.observe
-    for each in (causality, permutation, constant_value, score_variance, determinism, batch, half)
+    for each in (causality, permutation, constant_value, score_variance, determinism, batch, tokens_meet, half)
 }
 PROBES: tuple[str, ...] = tuple(_PROBES)
 _OF_CORRECTIONS: Mapping[str, Probe] = {each.NAME: each.observe for each in (masked_key, equal_tokens)}
