@@ -23,10 +23,14 @@ INDEPENDENT = 2  # pieces of evidence without which nothing is reported
 
 @dataclass(frozen=True, slots=True)
 class BatchFirst:
-    """The evidence: the call that builds the layer, and what it was given."""
+    """The evidence: the call that builds the layer, and what it was given.
+
+    ``raises`` where the shape of a mask makes torch raise, unless a batch has as many entries as tokens.
+    """
 
     made: ast.Call
     given: tuple[Front, ...]
+    raises: bool
 
 
 class BatchFirstMissing(Rule):
@@ -61,7 +65,8 @@ class BatchFirstMissing(Rule):
 
     Adds `batch_first=True` to the call that builds the layer. Parameters keep their names and shapes. The fix is
     *unsafe* because the module computes something else afterwards, on purpose. Relation *corrected*: before, the
-    result of an entry changes with other entries of the batch; after, it does not.
+    result of an entry changes with other entries of the batch, or tokens of an entry never meet; after, neither is so.
+    There is no fix where the shape of a mask makes torch raise, unless a batch has as many entries as tokens.
 
     ## When it stays silent
 
@@ -117,7 +122,7 @@ class BatchFirstMissing(Rule):
             if len(told) == 1:
                 message = message.replace(" tell ", " tells ")
             fronts = tuple(dict.fromkeys(front for each in seen for front in each.given))
-            yield Hit(made.func, made, message, seen[0].symbol, evidence=BatchFirst(made, fronts))
+            yield Hit(made.func, made, message, seen[0].symbol, evidence=BatchFirst(made, fronts, Source.MASK in told))
 
 
 def _leaves_it_out(made: ast.Call, model: FileModel) -> bool:

@@ -1,6 +1,6 @@
 # run: Vit(32, 4, 2, 4).eval()(torch.randn(2, 3, 8, 8))
 # run: Einops(32).eval()(torch.randn(2, 32, 3, 5))
-# run: Decoder(32, 5).eval()(torch.randn(2, 3, 16, 24))
+# run: Decoder(32, 24).eval()(torch.randn(2, 3, 16, 24))
 # fix: unsafe
 """Patches and pixels, (b, h*w, c), meet layers that take (t, b, c)."""
 
@@ -15,8 +15,9 @@ class Vit(nn.Module):
         self.patch = nn.Conv2d(3, d, patch, patch)
         self.cls = nn.Parameter(torch.zeros(1, 1, d))
         self.encoder = nn.TransformerEncoder(
-            nn.TransformerEncoderLayer(d_model=d, nhead=heads), depth
-        )  # expect: MHA117
+            nn.TransformerEncoderLayer(d_model=d, nhead=heads),  # expect: MHA117
+            depth,
+        )
         self.head = nn.Linear(d, 10)
 
     def forward(self, img):

@@ -1,6 +1,6 @@
 # run: Padding(50, 32).eval()(torch.randint(0, 50, (7, 7)))
 # run: Causal(32).eval()(torch.randn(7, 7, 32))
-# fix: unsafe
+# fix: none (torch raises, but in a batch of as many entries as tokens)
 """Masks of shapes that torch takes for (b, t, c) alone: without the flag it raises, but in a batch of t entries."""
 
 import torch

@@ -114,7 +114,7 @@ class ClipVision(nn.Module):
     def forward(self, x):
         x = self.conv(x)
         x = x.reshape(x.shape[0], x.shape[1], -1).permute(0, 2, 1)
-        x = torch.cat([self.cls + torch.zeros(x.shape[0], 1, x.shape[-1]), x], dim=1)
+        x = torch.cat([self.cls + x.new_zeros(x.shape[0], 1, x.shape[-1]), x], dim=1)
         x = x + self.pos
         x = x.permute(1, 0, 2)
         x = self.attn(x, x, x)[0]

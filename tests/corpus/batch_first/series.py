@@ -1,6 +1,6 @@
 # run: Lstm(6, 32).eval()(torch.randn(2, 7, 6))
 # run: Conv(6, 32).eval()(torch.randn(2, 6, 7))
-# run: Mixed(32).eval()(torch.randn(2, 7, 32), torch.randn(2, 7, 32))
+# run: Mixed(32).eval()(torch.randn(2, 7, 32))
 # fix: unsafe
 """What other layers of torch are given, or give, tells that the batch comes first."""
 
@@ -38,9 +38,9 @@ class Mixed(nn.Module):
     def __init__(self, d):
         super().__init__()
         self.self_attn = nn.MultiheadAttention(d, 4, batch_first=True)
-        self.cross = nn.MultiheadAttention(d, 4)  # expect: MHA117
+        self.again = nn.MultiheadAttention(d, 4)  # expect: MHA117
 
-    def forward(self, x, mem):
+    def forward(self, x):
         b, t, _ = x.shape
         x = x + self.self_attn(x, x, x)[0]
-        return x + self.cross(x, mem, mem)[0]
+        return x + self.again(x, x, x)[0]
