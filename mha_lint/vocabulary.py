@@ -49,6 +49,7 @@ SCORES = re.compile(r"[sS]oftmax|scaled_dot_product|MultiheadAttention|attention
 # --- sizes -----------------------------------------------------------------------------------------------------------
 
 BATCH_SIZE = re.compile(r"^(?:b|bs|bsz|bz|b_?sz|nb|n?_?batch(?:es)?(?:_?size)?|(?:num|n)_batch(?:es)?)$", re.IGNORECASE)
+HEADS = re.compile(r"^(?:h|nh|(?:n|num)?_?heads?)$", re.IGNORECASE)
 ROWS_AND_COLUMNS = re.compile(r"^(?:[hwxy]\d?|height|width|rows?|cols?|columns?)$", re.IGNORECASE)
 SEQUENCE_LENGTH = re.compile(
     r"^(?:[tls]\d?|len|length|[qktls]_?len|seq|seqlen|(?:src|tgt|trg|seq|source|target|query|key|kv|sequence)_?(?:len|length)"
@@ -56,6 +57,10 @@ SEQUENCE_LENGTH = re.compile(
     re.IGNORECASE,
 )
 
+ACROSS_HEADS = re.compile(  # classes and functions in which tokens are not meant to meet
+    r"channel|xca|cross_?covariance|across_?heads?|head_?mix|mix(?:es|ing)?_?heads?|(?<!multi)(?<!multi_)heads?_?att",
+    re.IGNORECASE,
+)
 ACROSS_ENTRIES = re.compile(  # classes and layers in which entries of a batch are meant to meet
     r"batch(?!_?norm|_?first)|frame|temporal|sample|inter(?:_|[A-Z])|across|cross_?(?:view|image|entry)", re.IGNORECASE
 )

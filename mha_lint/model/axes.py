@@ -12,7 +12,7 @@ from enum import Enum
 
 from mha_lint.findings import Axes
 from mha_lint.model.keys import Key, Kind, dimension
-from mha_lint.model.sizes import Size, symbol
+from mha_lint.model.sizes import ONE, Size, symbol
 from mha_lint.model.values import State, Tensor
 
 
@@ -21,6 +21,7 @@ class Role(Enum):
 
     BATCH = "batch"
     TOKENS = "tokens"
+    HEADS = "heads"
 
 
 class Source(Enum):
@@ -36,6 +37,7 @@ class Source(Enum):
     PICKED = "a token that is taken out"
     LAYER = "a layer of attention with `batch_first=True`"
     MASK = "the shape of the mask"
+    SPLIT = "the width of a projection that was split"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,25 +76,81 @@ class SequencesSeen:
     symbol: str
 
 
+@dataclass(frozen=True, slots=True)
+class HeadsSeen:
+    """Attention of several heads: which of the two dimensions in the middle of (b, ., ., d) holds the heads.
+
+    ``heads`` is -3 or -2 as the queries are given; None where that is not known. ``wanted`` is where the operation
+    takes them to be. ``fused`` where one call does all of it, else it is the product of queries and keys.
+    """
+
+    node: ast.expr
+    fused: bool
+    heads: int | None
+    wanted: int
+    query: tuple[Size, Size] | None
+    symbol: str
+    caller: ast.expr | None
+
+    @property
+    def swapped(self) -> bool | None:
+        """Tokens and heads are where the other is meant to be; None where it is not known."""
+        return None if self.heads is None else self.heads != self.wanted
+
+
+@dataclass(frozen=True, slots=True)
+class PositionsSeen:
+    """Positions (n, 1, c) are added to a tensor whose first dimension is of that size: its ``front`` says which."""
+
+    node: ast.AST
+    front: Front
+    symbol: str
+
+
 @dataclass(slots=True)
 class AxisRoles:
     """All that the code of a file tells of the roles of sizes, for each function with which a path began."""
 
     given: dict[ast.Call, list[SequencesSeen]] = field(default_factory=dict)  # by the call that built the layer
+    attention: dict[ast.expr, list[HeadsSeen]] = field(default_factory=dict)  # by the call, or the product
+    positions: dict[ast.AST, list[PositionsSeen]] = field(default_factory=dict)  # by the sum
     _all: dict[Hashable, dict[Size, set[Told]]] = field(default_factory=dict)
     _began: Hashable = None
     _told: dict[Size, set[Told]] = field(default_factory=dict)
+    _rows: set[Key] = field(default_factory=set)  # sizes of tables and ranges, which have a row for each position
     _same: dict[Key, Size] = field(default_factory=dict)  # dimensions of results of unknown rank
     # --- while code is interpreted -----------------------------------------------------------------------------------
 
     def begin(self, began: Hashable) -> None:
         """A path begins; what is told from now on is told of its sizes."""
-        self._began, self._told, self._same = began, self._all.setdefault(began, {}), {}
+        self._began, self._told = began, self._all.setdefault(began, {})
+        self._same, self._rows = {}, set()
 
     def tell(self, size: Size | None, role: Role, source: Source) -> None:
         """Note one piece of evidence of a size; a number may be the size of anything."""
         if size is not None and size.constant is None:
             self._told.setdefault(self.named(size), set()).add(Told(role, source))
+
+    def tell_heads(self, heads: Size, tokens: Size | None) -> None:
+        """A width was split into heads, which may be any number of them."""
+        self._told.setdefault(self.named(heads), set()).add(Told(Role.HEADS, Source.SPLIT))
+        self.tell(tokens, Role.TOKENS, Source.SPLIT)
+
+    def heads_of(self, tensor: Tensor) -> int | None:
+        """The dimension from the end, -3 or -2, that holds the heads; None where it is not known."""
+        held = tensor.shape if tensor.shape is not None else tensor.suffix
+        if (tensor.rank not in (None, 4, 5)) or len(held) < 2:
+            return None
+        heads = [dim for dim in (-3, -2) if dim >= -len(held) and self._is(held[dim], Role.HEADS)]
+        if len(heads) != 1:
+            return None
+        other = -5 - heads[0]
+        if other < -len(held):  # all but the last dimensions of a projection: among these are its tokens
+            return heads[0] if tensor.lead is not None and not tensor.lead.front else None
+        return heads[0] if self._is(held[other], Role.TOKENS) else None
+
+    def _is(self, size: Size, role: Role) -> bool:
+        return any(each.role is role for each in self._told.get(self.named(size), ()))
 
     def tell_front(self, tensor: Tensor, source: Source, *, batch_first: bool) -> None:
         """The first two dimensions are batch and tokens, or tokens and batch."""
@@ -108,6 +166,8 @@ class AxisRoles:
                 self._same.pop(key, None)
             elif (named := self.named(size)).symbol is not key:
                 self._same[key] = named
+                if size.symbol in self._rows:
+                    self._rows.add(key)
 
     def at(self, tensor: Tensor, dim: int) -> Size | None:
         """The size of one of the first dimensions, as it was named first."""
@@ -120,6 +180,17 @@ class AxisRoles:
         if sizes[0] is None or sizes[1] is None or (tensor.rank is not None and tensor.rank < 3):
             return None
         return Front(self._names(sizes[0], state), self._names(sizes[1], state), self._began)
+
+    def counts(self, rows: Key, size: Size) -> None:
+        """A table, or a range, has so many rows: one for each position."""
+        self._same[rows] = self.named(size)
+        self._rows.add(rows)
+
+    def rows_of(self, table: Tensor) -> Size | None:
+        """The number of positions of a table (n, 1, c); None for any other tensor."""
+        size = size_at(table, 0)
+        is_table = size is not None and size.symbol in self._rows and self.at(table, 1) == ONE
+        return self.named(size) if size is not None and is_table else None
 
     def alike_to(self, result: Key, tensor: Tensor | None) -> None:
         """The first two dimensions of a result of unknown rank are those of a tensor."""

@@ -14,7 +14,7 @@ from mha_lint.model.records import replace
 from mha_lint.model.run import Call, normal
 from mha_lint.model.sizes import ONE, Size, equate, product, symbol
 from mha_lint.model.values import NOTHING, Const, Tensor, Value, as_size, of_shape
-from mha_lint.vocabulary import BATCH_SIZE, ROWS_AND_COLUMNS, SEQUENCE_LENGTH, is_said
+from mha_lint.vocabulary import BATCH_SIZE, HEADS, ROWS_AND_COLUMNS, SEQUENCE_LENGTH, is_said
 
 _AXIS = re.compile(r"\(([^()]*)\)|(\S+)")
 _NAME = re.compile(r"\w+")
@@ -46,12 +46,22 @@ def rearrange(call: Call) -> Value:
     tensor = normal(tensor, call.state)
     sizes = {name: call.state.normal(size) for name, size in sizes.items()}
     _note_names(call, sizes, right)
+    _note_heads(call, tensor, left, sizes)
     axes = [name for group in left for name in group if name != "1"]
     wanted = [name for group in right for name in group if name != "1"]
     if sorted(axes) != sorted(wanted):
         return of_shape(tuple(product(sizes.get(n, call.fresh_size(n)) for n in g) for g in right))
     return _merge(call, permuted(call, _split(tensor, [sizes[name] for name in axes]),
                                  [axes.index(name) for name in wanted]), right, sizes)  # fmt: skip
+
+
+def _note_heads(call: Call, tensor: Tensor, groups: Groups, sizes: dict[str, Size]) -> None:
+    """``b t (h d) -> ...``: the width of a projection is split into its heads."""
+    if tensor.scale is None or not tensor.scale.whole or len(groups) != 3 or len(groups[1]) != 1:
+        return
+    parts = groups[-1]
+    if len(parts) in (2, 3) and not is_said(HEADS, parts[-1]):
+        call.interpreter.axes.tell_heads(sizes[parts[-2]], sizes[groups[1][0]])
 
 
 def _note_names(call: Call, sizes: dict[str, Size], groups: Groups) -> None:

@@ -114,7 +114,7 @@ def indexed(run: Run, tensor: Tensor, indices: list[Value], node: ast.expr, stat
     """Basic indexing: integers select, slices cut, None inserts, an ellipsis fills."""
     plain = Tensor(key=run.key(node), roles=tensor.roles, merge=tensor.merge, part=tensor.part)
     plain = replace(plain, homes=tensor.homes, scale=tensor.scale)
-    _note_axes(run, tensor, indices)
+    _note_axes(run, tensor, indices, node)
     if tensor.shape is None:
         return _indexed_open(run, tensor, indices, node, state) or plain
     taken = sum(1 for index in indices if index not in (NONE, Const(...)))
@@ -151,7 +151,7 @@ def indexed(run: Run, tensor: Tensor, indices: list[Value], node: ast.expr, stat
     return tensor
 
 
-def _note_axes(run: Run, tensor: Tensor, indices: list[Value]) -> None:
+def _note_axes(run: Run, tensor: Tensor, indices: list[Value], node: ast.expr) -> None:
     """``x[:, 0]`` takes out a token, ``x[:, 1:]`` leaves one out; a table ``self.table[:, :t]`` is cut to the tokens."""
     known = tensor.rank == 3 or (tensor.rank is None and "projected" in tensor.roles)
     for dim, index in enumerate(indices[:2]):
@@ -162,6 +162,7 @@ def _note_axes(run: Run, tensor: Tensor, indices: list[Value]) -> None:
                 run.axes.tell(size_at(tensor, dim), Role.TOKENS, Source.PICKED)
             case Slice(None, Int(stop), None) if _is_table(tensor):
                 run.axes.tell(stop, Role.TOKENS, Source.TABLE)
+                run.axes.counts(keys.cut(run.key(node)), stop)
         if not _is_whole(index):
             break
 
@@ -229,5 +230,7 @@ def _cut(
         and not (whole.constant is not None and last.constant is not None and last.constant <= whole.constant)
     ):
         # x[:, :n] may take all there is: the size is n at most.
-        return symbol(keys.cut(run.key(node))) if stop is None or (whole - last).sign() != 1 else last - first
+        if stop is not None and (whole - last).sign() == 1:
+            return last - first
+        return symbol(keys.cut(run.key(node)))
     return last - first

@@ -13,6 +13,7 @@ from mha_lint.syntax.places import method_name
 
 if TYPE_CHECKING:
     from mha_lint.model.attention import FileModel
+    from mha_lint.model.values import Tensor
     from mha_lint.syntax.places import Places
 
 
@@ -84,9 +85,14 @@ class HeadsMergedWithoutTranspose(Rule):
 
     def check(self, model: FileModel, places: Places) -> Iterator[Hit[Scramble | None]]:
         for node, seen in model.views.items():
-            known = [view for view in seen if "context" in view.tensor.roles and view.tensor.shape is not None]
+            known = [view for view in seen if _is_of_tokens(view.tensor) and view.tensor.shape is not None]
             found = [merged_across(view) for view in known]
             if any(found) and isinstance(node, ast.Call):
                 where = "" if all(found) else ", on one path through the code"
                 message = f"heads are merged across the tokens that lie between them, with no transpose{where}"
                 yield Hit(method_name(node), node, message, seen[0].symbol, evidence=agreed(found, known))
+
+
+def _is_of_tokens(tensor: Tensor) -> bool:
+    """It is the result of attention over tokens, not over heads in their place."""
+    return "context" in tensor.roles and "swapped" not in tensor.roles

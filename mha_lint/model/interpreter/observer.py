@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from typing import TypeVar
 
-from mha_lint.model.axes import AxisRoles, SequencesSeen
+from mha_lint.model.axes import AxisRoles, HeadsSeen, PositionsSeen, SequencesSeen
 from mha_lint.model.events import ContiguousSeen, OperationSeen, UnbindSeen, ValueSeen, ViewSeen, WeightingSeen
 from mha_lint.model.fuel import MOST_SEEN
 from mha_lint.model.interpreter.meter import Meter
@@ -17,6 +17,7 @@ from mha_lint.model.operations.devices import Meeting
 from mha_lint.model.records import replace
 from mha_lint.model.run import Call, normal
 from mha_lint.model.scale import Scale, ScaleSeen
+from mha_lint.model.sizes import ONE
 from mha_lint.model.values import Int, Normalised, State, Tensor, Unknown, Value, tensors
 from mha_lint.syntax.names import ClassInfo
 from mha_lint.syntax.nodes import Function
@@ -118,6 +119,30 @@ class Observer:
         seen = SequencesSeen(made, call.node, batch_first, known, masks, self._stack.method)
         found = self.axes.given.setdefault(made, [])
         if known and seen not in found and len(found) < MOST_SEEN:
+            found.append(seen)
+
+    def saw_heads(self, call: Call, query: Tensor, key: Tensor, wanted: int, *, fused: bool) -> None:
+        """Queries and keys of several heads meet; ``wanted`` is the dimension from the end that holds the heads."""
+        if not self._stack.frames:
+            return
+        places = {self.axes.heads_of(normal(tensor, call.state)) for tensor in (query, key)}
+        heads = places.pop() if len(places) == 1 else None
+        frame = self._stack.frames[-1]
+        held = query.shape or query.suffix
+        middle = (held[-3], held[-2]) if len(held) > 2 else None
+        seen = HeadsSeen(call.node, fused, heads, wanted, middle, frame.symbol, frame.caller)
+        found = self._found(self.axes.attention, call.node)
+        if seen not in found:
+            found.append(seen)
+
+    def saw_positions(self, call: Call, table: Tensor, to: Tensor) -> None:
+        """Positions (n, 1, c) are added to a tensor."""
+        front = self.axes.front(normal(to, call.state), call.state)
+        if front is None or self.axes.rows_of(table) not in front.first or ONE in front.second:
+            return
+        seen = PositionsSeen(call.node, front, self._stack.method)
+        found = self.axes.positions.setdefault(call.node, [])
+        if seen not in found and len(found) < MOST_SEEN:
             found.append(seen)
 
     def saw_meeting(self, homes: tuple[ast.expr, ...], call: Call, inputs: frozenset[Key]) -> None:

@@ -120,6 +120,9 @@ def _note_front(call: Call, key: Key, tensors: list[Tensor]) -> None:
 
 def _note_table(call: Call, tensors: list[Tensor]) -> None:
     """A learned table (1, t, c) is broadcast along the batch, and has a row for each token."""
+    if len(tensors) == 2:
+        for table, other in (tensors, tensors[::-1]):
+            call.interpreter.saw_positions(call, table, other)
     tables = [tensor for tensor in tensors if "parameter" in tensor.roles and len(tensor.shape or ()) == 3]
     others = [tensor for tensor in tensors if "parameter" not in tensor.roles and tensor.rank in (None, 3)]
     if len(tables) != 1 or len(others) != 1:

@@ -7,7 +7,7 @@ from mha_lint.model.axes import Role, Source, size_at
 from mha_lint.model.keys import dimension as dimension_of
 from mha_lint.model.operations.arguments import target_sizes
 from mha_lint.model.run import Call
-from mha_lint.model.sizes import symbol
+from mha_lint.model.sizes import ZERO, symbol
 from mha_lint.model.values import (
     NOTHING,
     Int,
@@ -99,4 +99,9 @@ def eye(call: Call) -> Value:
 
 
 def arange(call: Call) -> Value:
-    return Unknown(call.interpreter.key(call.node))
+    key = call.interpreter.key(call.node)
+    ends = [as_size(value) for value in call.args[:2]]
+    if ends and "end" not in call.keywords and (len(ends) == 1 or ends[0] == ZERO):
+        if ends[-1] is not None:
+            call.interpreter.axes.counts(dimension_of(key, 0), ends[-1])
+    return Unknown(key)

@@ -53,6 +53,7 @@ def reshaped(call: Call, tensor: Tensor, sizes: list[Size | None] | None, *, cop
         tensor = replace(tensor, assumed=tensor.assumed or not tensor.contiguous)
     call.interpreter.saw_view(call.node, answer, tensor, shape, copies=copies)
     _note_image(call, tensor.shape, shape)
+    _note_heads(call, tensor, shape)
     if copies and tensor.uncopied is not None and tensor.shape is not None:
         needed, laid_out = layout.view(tensor.shape, tensor.uncopied, shape)
         if needed is Answer.ALWAYS and (laid_out is None or layout.is_contiguous(shape, laid_out) is not Answer.ALWAYS):
@@ -77,6 +78,29 @@ def _note_image(call: Call, source: Shape | None, target: Shape) -> None:
         call.interpreter.axes.tell(target[2], Role.TOKENS, Source.IMAGE)
 
 
+def _note_heads(call: Call, source: Tensor, target: Shape) -> None:
+    """(b, t, h*d) -> (b, t, h, d), or (b, t, 3, h, d): the width of a projection is split into its heads."""
+    if source.scale is None or not source.scale.whole or source.last is None or len(target) < 4:
+        return
+    if source.shape is not None and len(source.shape) != 3:
+        return
+    axes, last = call.interpreter.axes, call.state.normal(source.last)
+    in_front = tuple(map(axes.named, target[:2])) == (axes.at(source, 0), axes.at(source, 1))
+    parts = next((count for count in (2, 3) if call.state.normal(product(target[-count:])) == last), None)
+    if parts is None and in_front and source.shape is None and target[-1].left_over:
+        parts = len(target) - 2
+    if parts is None or len(target) - parts != 2 or (parts == 3 and target[2].constant is None):
+        return
+    if source.shape is None or in_front:
+        axes.tell_heads(target[-2], target[1])
+
+
+def note_open_heads(call: Call, source: Tensor, suffix: Shape) -> None:
+    """(..., h*d) -> (..., h, d): so for a projection of unknown rank."""
+    if source.scale is not None and source.scale.whole and len(source.suffix) == 1 and len(suffix) in (2, 3):
+        call.interpreter.axes.tell_heads(suffix[-2], None)
+
+
 def reshaped_open(call: Call, tensor: Tensor, target: Leading, *, copies: bool) -> Value:
     """A view that keeps the leading dimensions of a tensor of unknown rank and lays out its last one anew."""
     sizes = target_sizes(call, target.items) if target.items else []
@@ -93,6 +117,7 @@ def reshaped_open(call: Call, tensor: Tensor, target: Leading, *, copies: bool) 
         return Tensor(key=key, contiguous=known, assumed=tensor.assumed, roles=roles, merge=merge, scale=tensor.scale)
     width = tensor.suffix or (symbol(dimension(target.key, -1)),)
     suffix = solve(call, of_shape(width), sizes)
+    note_open_heads(call, tensor, suffix)
     return replace(tensor, suffix=suffix, lead=Lead(target.key), key=call.interpreter.key(call.node), contiguous=known)
 
 
@@ -199,6 +224,7 @@ def _unflattened_open(call: Call, tensor: Tensor, dim: int, sizes: list[Size | N
         return Tensor(key=key, roles=tensor.roles, contiguous=tensor.contiguous)
     split = solve(call, of_shape((known.suffix[dim],)), sizes)
     suffix = (*known.suffix[:dim], *split, *known.suffix[len(known.suffix) + dim + 1 :])
+    note_open_heads(call, tensor, suffix)
     lies = tensor.contiguous or tensor.given
     return replace(known, key=key, suffix=suffix, contiguous=lies, assumed=tensor.assumed or not tensor.contiguous)
 
@@ -317,6 +343,9 @@ def unsqueeze(call: Call) -> Value:
     tensor, dim = call.tensor(), call.integer(1, "dim")
     if tensor is None or tensor.shape is None or dim is None:
         key = call.interpreter.key(call.node)
+        if tensor is not None and dim in (0, 1):
+            sizes = [size_at(tensor, 0), size_at(tensor, 1)]
+            call.interpreter.axes.alike(key, (*sizes[:dim], ONE, *sizes[dim:]))
         return NOTHING if tensor is None else Tensor(roles=tensor.roles, merge=tensor.merge, key=key)
     return inserted(tensor, dim % (len(tensor.shape) + 1))
 
