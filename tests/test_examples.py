@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 SHOWN = {
+    "batch_first_missing.py": [("MHA117", "PixelEncoder"), ("MHA117", "SentenceClassifier")],
     "causal_flag_with_cache.py": [("MHA109", "CachedSelfAttention")],
     "dropout_active_in_eval.py": [("MHA103", "CausalSelfAttention"), ("MHA103", "Encoder")],
     "heads_merged_without_transpose.py": [("MHA101", "MultiHeadSelfAttention"), ("MHA101", "CausalSelfAttention")],
@@ -40,6 +41,7 @@ SHOWN = {
         ("MHA003", "AttentionWithWeights"),
     ],
     "needless_contiguous.py": [("MHA004", "GroupedQueryAttention"), ("MHA004", "GroupedQueryAttention")],
+    "positions_over_batch.py": [("MHA116", "PositionalEncoding")],
     "softmax_over_wrong_dim.py": [("MHA105", "CrossAttention"), ("MHA105", "MultiHeadAttention")],
     "nine_ways_to_attend.ipynb": [
         ("MHA003", "SideBySide"),
@@ -51,6 +53,7 @@ SHOWN = {
     ],
     "number_mask_is_added.py": [("MHA113", "CausalAttention")],
     "tiny_gpt.py": [("MHA002", "CausalSelfAttention"), ("MHA001", "CausalSelfAttention")],
+    "tokens_and_heads_swapped.py": [("MHA115", "DisparityAttention")],
     "unbind_qkv.py": [("MHA002", "Attention"), ("MHA002", "TeacherAttention")],
     "view_of_transposed.py": [("MHA001", "CausalSelfAttention"), ("MHA001", "CrossAttention")],
     "wrong_score_scale.py": [("MHA104", "Head"), ("MHA104", "SetAttention"), ("MHA104", "LatentAttention")],
