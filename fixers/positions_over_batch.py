@@ -5,9 +5,9 @@ from __future__ import annotations
 import ast
 from typing import TYPE_CHECKING
 
-from mha_lint.findings import Edit, Fix
+from mha_lint.findings import Axes, Edit, Fix
 from mha_lint.fixers.known_axes import known_axes
-from mha_lint.syntax.nodes import indices
+from mha_lint.syntax.nodes import every_parameter, indices
 
 if TYPE_CHECKING:
     from mha_lint.fixers import Context
@@ -31,9 +31,18 @@ def fix(hit: Hit[OverBatch], context: Context) -> Fix | str:
     if edit is None:
         return "the end of the slice is not written as a size"
     edits = (edit, places.insert(places.end_of_whole(table), ".transpose(0, 1)"))
-    axes = known_axes(hit.evidence.given, hit.symbol, context)
+    axes = known_axes(hit.evidence.given, hit.symbol, context) or _axes_of_sum(hit.evidence.node, places)
     flagged = places.rows(places.statement(table) or table)
     return Fix("unsafe", "corrected", "Give each token its position", edits, flagged, probes=PROBES, axes=axes)
+
+
+def _axes_of_sum(node: ast.AST, places: Exact) -> tuple[Axes, ...]:
+    """Positions are added to a parameter itself, (b, t, c)."""
+    function = places.function(node)
+    given = set() if function is None else {parameter.arg for parameter in every_parameter(function)}
+    sides = [node, *_operands(node, places)]
+    names = [side.id for side in sides if isinstance(side, ast.Name) and side.id in given]
+    return tuple(Axes(name, batch=0, tokens=1) for name in names[:1])
 
 
 def _operands(node: ast.AST, places: Exact) -> list[ast.expr]:

@@ -188,6 +188,8 @@ class AxisRoles:
 
     def rows_of(self, table: Tensor) -> Size | None:
         """The number of positions of a table (n, 1, c); None for any other tensor."""
+        if not self._rows:
+            return None
         size = size_at(table, 0)
         is_table = size is not None and size.symbol in self._rows and self.at(table, 1) == ONE
         return self.named(size) if size is not None and is_table else None

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from mha_lint.model.axes import Front, Source
 from mha_lint.model.sizes import ONE
+from mha_lint.rules.asking import in_order
 from mha_lint.rules.base import Hit, Rule
 from mha_lint.syntax.nodes import is_starred, last_name
 from mha_lint.vocabulary import ACROSS_ENTRIES, is_said
@@ -110,7 +111,7 @@ class BatchFirstMissing(Rule):
     )
 
     def check(self, model: FileModel, places: Places) -> Iterator[Hit[BatchFirst]]:
-        for made, seen in model.axes.given.items():
+        for made, seen in in_order(model.axes.given):
             if made in model.abroad or not _leaves_it_out(made, model):
                 continue
             told = _told(seen, model.axes)

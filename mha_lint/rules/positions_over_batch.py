@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from mha_lint.model.axes import Front, Source
+from mha_lint.rules.asking import in_order
 from mha_lint.rules.base import Hit, Rule
 from mha_lint.syntax.nodes import last_name
 
@@ -100,7 +101,7 @@ class PositionsOverBatch(Rule):
     )
 
     def check(self, model: FileModel, places: Places) -> Iterator[Hit[OverBatch]]:
-        for node, seen in model.axes.positions.items():
+        for node, seen in in_order(model.axes.positions):
             if node in model.abroad or not _is_sum(node, places) or not _runs_over_batch(seen, model.axes):
                 continue
             fronts = tuple(dict.fromkeys(each.front for each in seen))

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
+from mha_lint.rules.asking import in_order
 from mha_lint.rules.base import Hit, Rule
 from mha_lint.syntax.nodes import last_name
 from mha_lint.vocabulary import ACROSS_HEADS, is_said
@@ -98,7 +99,7 @@ class TokensAndHeadsSwapped(Rule):
     )
 
     def check(self, model: FileModel, places: Places) -> Iterator[Hit[Swapped]]:
-        for node, seen in model.axes.attention.items():
+        for node, seen in in_order(model.axes.attention):
             if node in model.abroad or not _are_swapped(seen) or _is_meant(node, seen, places):
                 continue
             wanted = seen[0].wanted

@@ -137,8 +137,9 @@ class Observer:
 
     def saw_positions(self, call: Call, table: Tensor, to: Tensor) -> None:
         """Positions (n, 1, c) are added to a tensor."""
-        front = self.axes.front(normal(to, call.state), call.state)
-        if front is None or self.axes.rows_of(table) not in front.first or ONE in front.second:
+        rows = self.axes.rows_of(table)
+        front = None if rows is None else self.axes.front(normal(to, call.state), call.state)
+        if front is None or rows not in front.first or ONE in front.second:
             return
         seen = PositionsSeen(call.node, front, self._stack.method)
         found = self.axes.positions.setdefault(call.node, [])

@@ -94,7 +94,8 @@ def elementwise(call: Call, *values: Value) -> Value:
             result, contiguous=only.contiguous and not unknown, suffix=alike.suffix, lead=alike.lead, key=key
         )
     unknown = unknown or len(ranked) < len(tensors)
-    _note_table(call, [tensor for tensor in map(as_tensor, values) if tensor is not None])
+    if len(values) == 2:
+        _note_table(call, *map(as_tensor, values))
     if not ranked or (unknown and not any(map(_fills, ranked))):
         _note_front(call, key, tensors)
         return replace(result, key=key)
@@ -118,18 +119,17 @@ def _note_front(call: Call, key: Key, tensors: list[Tensor]) -> None:
         call.interpreter.axes.alike_to(key, open_ones[0])
 
 
-def _note_table(call: Call, tensors: list[Tensor]) -> None:
+def _note_table(call: Call, left: Tensor | None, right: Tensor | None) -> None:
     """A learned table (1, t, c) is broadcast along the batch, and has a row for each token."""
-    if len(tensors) == 2:
-        for table, other in (tensors, tensors[::-1]):
-            call.interpreter.saw_positions(call, table, other)
-    tables = [tensor for tensor in tensors if "parameter" in tensor.roles and len(tensor.shape or ()) == 3]
-    others = [tensor for tensor in tensors if "parameter" not in tensor.roles and tensor.rank in (None, 3)]
-    if len(tables) != 1 or len(others) != 1:
+    if left is None or right is None:
         return
-    shape = tables[0].shape or ()
-    if (shape[0] == ONE) != (shape[1] == ONE):
-        call.interpreter.axes.tell_front(others[0], Source.TABLE, batch_first=shape[0] == ONE)
+    for table, other in ((left, right), (right, left)):
+        call.interpreter.saw_positions(call, table, other)
+        shape = table.shape or ()
+        if len(shape) != 3 or "parameter" not in table.roles or "parameter" in other.roles:
+            continue
+        if (shape[0] == ONE) != (shape[1] == ONE) and other.rank in (None, 3):
+            call.interpreter.axes.tell_front(other, Source.TABLE, batch_first=shape[0] == ONE)
 
 
 def _note_mask(call: Call, values: tuple[Value, ...]) -> None:

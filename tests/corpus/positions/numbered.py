@@ -25,9 +25,10 @@ class Names(nn.Module):
         super().__init__()
         self.register_buffer("pe", torch.randn(512, 1, d))
         self.tok = nn.Embedding(vocab, d)
+        self.attn = nn.MultiheadAttention(d, 4, batch_first=True)
         self.fc = nn.Linear(d, 2)
 
     def forward(self, ids):
         b, _ = ids.shape
         x = self.tok(ids) + self.pe[:b]  # expect: MHA116
-        return self.fc(x.mean(dim=1))
+        return self.fc(self.attn(x, x, x)[0].mean(dim=1))
