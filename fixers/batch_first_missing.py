@@ -19,7 +19,9 @@ PROBES = ("batch independence", "tokens meet")
 def fix(hit: Hit[BatchFirst], context: Context) -> Fix | str:
     """One more argument for the constructor of the layer."""
     if hit.evidence.raises:
-        return "the shape of the mask makes torch raise, but in a batch of as many entries as tokens: nothing can be tried"
+        return (
+            "the shape of the mask makes torch raise, but in a batch of as many entries as tokens: nothing can be tried"
+        )
     made, places = hit.evidence.made, context.places
     edits = with_keyword(made, "batch_first", "True", places)
     axes = known_axes(hit.evidence.given, hit.symbol, context)

@@ -30,7 +30,7 @@ def fix(hit: Hit[Swapped], context: Context) -> Fix | str:
         if given is None:
             return "queries, keys and values are not given one by one"
         edits.append(_turned(given, places))
-    probes = PROBES
+    probes: tuple[str, ...] = PROBES
     if _is_turned_later(hit, context):
         probes = (*PROBES, "permutation equivariance", "equal tokens")  # tokens meet there, as heads of each other
     else:

@@ -209,7 +209,7 @@ class AxisRoles:
         names.update(symbol(key) for key in state.definitions if state.normal(symbol(key)) in names)
         return frozenset(names)
 
-    # --- afterwards ----------------------------------------------------------------------------------------------------
+    # --- afterwards --------------------------------------------------------------------------------------------------
 
     def told_of(self, names: Iterable[Size], began: Hashable) -> frozenset[Told]:
         """All that is told of a size: of itself, or of what it is computed from, such as ``t + 1``."""
@@ -228,7 +228,9 @@ class AxisRoles:
         """Return what tells that batch and tokens come first in this order."""
         first, second = (Role.BATCH, Role.TOKENS) if batch_first else (Role.TOKENS, Role.BATCH)
         told = ((front.first, first), (front.second, second))
-        return frozenset(each.source for names, role in told for each in self.told_of(names, front.began) if each.role is role)
+        return frozenset(
+            each.source for names, role in told for each in self.told_of(names, front.began) if each.role is role
+        )
 
 
 def size_at(tensor: Tensor, dim: int) -> Size | None:
@@ -247,6 +249,8 @@ def axes_of(front: Front, parameters: Mapping[Key, str]) -> tuple[Axes, ...]:
     for role, names in (("batch", front.first), ("tokens", front.second)):
         for size in names:
             key = size.symbol
-            if key is not None and key.kind is Kind.DIMENSION and key.owner in parameters and (key.number or 0) >= 0:
+            if key is None or key.owner is None or key.kind is not Kind.DIMENSION or key.owner not in parameters:
+                continue
+            if (key.number or 0) >= 0:
                 dims.setdefault(parameters[key.owner], {})[role] = key.number or 0
     return tuple(Axes(name, found.get("batch"), found.get("tokens")) for name, found in sorted(dims.items()))

@@ -43,9 +43,7 @@ _NORMS = frozenset(
 )
 _CONVOLUTIONS = {"Conv1d": 3, "Conv2d": 4, "Conv3d": 5}  # and the dims of what they take
 _LINEAR = frozenset("Linear LazyLinear NonDynamicallyQuantizableLinear".split())
-_KNOWN = (
-    _ELEMENTWISE | _NORMS | _CONVOLUTIONS.keys() | _LINEAR | {"Identity", "Softmax", "Embedding"}
-)
+_KNOWN = _ELEMENTWISE | _NORMS | _CONVOLUTIONS.keys() | _LINEAR | {"Identity", "Softmax", "Embedding"}
 
 
 def build(name: str, node: ast.Call, args: tuple[Value, ...], keywords: Mapping[str, Value], state: State) -> Value:

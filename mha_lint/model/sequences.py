@@ -8,7 +8,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Mapping
 
-from mha_lint.model.axes import Source, size_at
+from mha_lint.model.axes import Source
 from mha_lint.model.run import Call, normal
 from mha_lint.model.sizes import Size
 from mha_lint.model.values import (
@@ -124,7 +124,9 @@ def _told_by_masks(kind: str, call: Call, given: list[Tensor | None]) -> list[bo
             return None, None
         return axes.at(tensor, 0), axes.at(tensor, 1)
 
-    def compare(mask: Tensor | None, batch_first: tuple[Size | None, ...], tokens_first: tuple[Size | None, ...]) -> None:
+    def compare(
+        mask: Tensor | None, batch_first: tuple[Size | None, ...], tokens_first: tuple[Size | None, ...]
+    ) -> None:
         shape = None if mask is None else tuple(axes.at(mask, dim) for dim in (0, 1))
         if shape is None or (mask is not None and mask.rank not in (None, 2)) or batch_first == tokens_first:
             return

@@ -152,7 +152,7 @@ def indexed(run: Run, tensor: Tensor, indices: list[Value], node: ast.expr, stat
 
 
 def _note_axes(run: Run, tensor: Tensor, indices: list[Value], node: ast.expr) -> None:
-    """``x[:, 0]`` takes out a token, ``x[:, 1:]`` leaves one out; a table ``self.table[:, :t]`` is cut to the tokens."""
+    """``x[:, 0]`` takes out a token, ``x[:, 1:]`` leaves one out; ``self.table[:, :t]`` is cut to the tokens."""
     known = tensor.rank == 3 or (tensor.rank is None and "projected" in tensor.roles)
     for dim, index in enumerate(indices[:2]):
         match index:

@@ -64,8 +64,8 @@ class PositionsOverBatch(Rule):
 
     ## When it stays silent
 
-    - The tensor is `(t, b, c)`, or it is not known which comes first: the tutorial's class alone tells nothing. That the
-      batch comes first is known where a layer that is given the tensor says `batch_first=True`, or where two
+    - The tensor is `(t, b, c)`, or it is not known which comes first: the tutorial's class alone tells nothing. That
+      the batch comes first is known where a layer that is given the tensor says `batch_first=True`, or where two
       independent other things tell it (see MHA117).
     - Anything but the table itself tells that the tokens come first.
 

@@ -112,7 +112,9 @@ class Observer:
         if seen not in found:
             found.append(seen)
 
-    def saw_sequences(self, made: ast.Call, call: Call, batch_first: bool | None, given: tuple[Tensor, ...], masks: frozenset[bool]) -> None:
+    def saw_sequences(
+        self, made: ast.Call, call: Call, batch_first: bool | None, given: tuple[Tensor, ...], masks: frozenset[bool]
+    ) -> None:
         """A layer of torch that takes sequences is given some."""
         fronts = [self.axes.front(normal(tensor, call.state), call.state) for tensor in given]
         known = tuple(front for front in fronts if front is not None)

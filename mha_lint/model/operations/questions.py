@@ -101,7 +101,7 @@ def eye(call: Call) -> Value:
 def arange(call: Call) -> Value:
     key = call.interpreter.key(call.node)
     ends = [as_size(value) for value in call.args[:2]]
-    if ends and "end" not in call.keywords and (len(ends) == 1 or ends[0] == ZERO):
-        if ends[-1] is not None:
-            call.interpreter.axes.counts(dimension_of(key, 0), ends[-1])
+    from_zero = len(call.args) == 1 or (len(call.args) == 2 and ends[0] == ZERO)
+    if from_zero and "end" not in call.keywords and ends[-1] is not None:
+        call.interpreter.axes.counts(dimension_of(key, 0), ends[-1])
     return Unknown(key)

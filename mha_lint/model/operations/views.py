@@ -5,8 +5,8 @@ from __future__ import annotations
 import ast
 
 from mha_lint.model import layout
-from mha_lint.model.keys import dimension
 from mha_lint.model.axes import Role, Source, size_at
+from mha_lint.model.keys import dimension
 from mha_lint.model.layout import Answer, Shape
 from mha_lint.model.operations.arguments import (
     dims_argument,
@@ -184,7 +184,7 @@ def flatten(call: Call) -> Value:
 
 def _flattened_open(call: Call, tensor: Tensor, start: int | None, end: int | None) -> Tensor:
     """The last dimensions of a tensor of unknown rank made one."""
-    if start is not None and 0 < start and end == -1 and tensor.lead is None and tensor.key is not None:
+    if start is not None and start > 0 and end == -1 and tensor.lead is None and tensor.key is not None:
         kept = tuple(symbol(dimension(tensor.key, dim)) for dim in range(start))
         merged_size = call.fresh_size("n")
         if start == 2:
