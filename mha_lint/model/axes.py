@@ -32,7 +32,7 @@ class Source(Enum):
     RECURRENT = "a recurrent layer"
     IMAGE = "the rows and columns that were made one dimension"
     TABLE = "a table of positions that is added"
-    TOKEN = "a learned token that is put beside the others"
+    TOKEN = "learned tokens that each entry is given"
     POOLED = "a mean over the tokens"
     PICKED = "a token that is taken out"
     LAYER = "a layer of attention with `batch_first=True`"

@@ -73,7 +73,7 @@ class BatchFirstMissing(Rule):
 
     - Fewer than two independent things tell that the batch comes first. Such things are the names of sizes, a
       convolution, a recurrent layer with `batch_first=True`, rows and columns that were made one dimension, a learned
-      table `(1, t, c)`, a learned token that is put in front, a mean over the tokens, a token that is taken out,
+      table `(1, t, c)`, learned tokens that each entry is given, a mean over the tokens, a token that is taken out,
       another layer with `batch_first=True`. The shape of a mask is enough alone, since torch raises for any other.
     - Anything tells that the tokens come first, at any call of the layer.
     - `batch_first=False` is written out, or the arguments are not all known.

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from mha_lint.model.axes import Source
 from mha_lint.model.layout import Shape
 from mha_lint.model.operations.arguments import target_sizes
+from mha_lint.model.operations.views import note_expanded
 from mha_lint.model.run import Call, normal
 from mha_lint.model.scale import Scale, together
 from mha_lint.model.sizes import ONE, Size, constant
@@ -32,11 +33,12 @@ def repeat(call: Call) -> Value:
     if tensor is None or tensor.shape is None or sizes is None or len(sizes) < len(tensor.shape):
         return NOTHING
     shape = (ONE,) * (len(sizes) - len(tensor.shape)) + tensor.shape
-    return fresh(
-        tuple(size * (times if times is not None else call.fresh_size(f"n{i}"))
-              for i, (size, times) in enumerate(zip(shape, sizes, strict=True))),
-        roles=tensor.roles,
-    )  # fmt: skip
+    larger = tuple(
+        size * (times if times is not None else call.fresh_size(f"n{i}"))
+        for i, (size, times) in enumerate(zip(shape, sizes, strict=True))
+    )
+    note_expanded(call, tensor, larger)
+    return fresh(larger, roles=tensor.roles)
 
 
 def repeat_interleave(call: Call) -> Value:

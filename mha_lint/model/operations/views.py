@@ -412,7 +412,18 @@ def expand(call: Call) -> Value:
         for index, size in enumerate(sizes)
     )
     strides = None if tensor.strides is None else layout.expand_strides(tensor.shape, tensor.strides, shape)
+    note_expanded(call, tensor, shape)
     return replace(tensor, shape=shape, strides=strides, contiguous=False, key=None)
+
+
+def note_expanded(call: Call, tensor: Tensor, shape: Shape) -> None:
+    """Learned tokens (1, n, c) are there for each entry of the batch."""
+    before = tensor.shape or ()
+    if "parameter" not in tensor.roles or len(before) != 3 or len(shape) != 3:
+        return
+    grown = [dim for dim in (0, 1) if before[dim] == ONE and shape[dim] != ONE]
+    if len(grown) == 1:
+        call.interpreter.axes.tell(shape[grown[0]], Role.BATCH, Source.TOKEN)
 
 
 def expand_as(call: Call) -> Value:

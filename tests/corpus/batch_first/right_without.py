@@ -10,6 +10,7 @@
 # run: Kw(32, batch_first=True).eval()(torch.randn(2, 3, 7))
 # run: BatchFormer(32).eval()(torch.randn(2, 3, 7))
 # run: NamesAlone(32).eval()(torch.randn(2, 7, 32))
+# run: Queries(32, 5).eval()(torch.randn(7, 2, 32))
 """Layers without `batch_first=True` that are right, meant, or not known well enough."""
 
 import torch
@@ -198,3 +199,17 @@ class NamesAlone(nn.Module):
         batch_size, seq_len, _ = x.size()
         y, _ = self.attn(x, x, x)
         return y.view(batch_size, seq_len, -1)
+
+
+class Queries(nn.Module):
+    """Learned queries, tokens first."""
+
+    def __init__(self, d, n):
+        super().__init__()
+        self.query = nn.Parameter(torch.randn(n, 1, d))
+        self.attend = nn.MultiheadAttention(d, 4)
+
+    def forward(self, x):
+        b = x.shape[1]
+        q = self.query.repeat(1, b, 1)
+        return self.attend(q, x, x)[0]
