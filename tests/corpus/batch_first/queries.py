@@ -1,6 +1,5 @@
 # run: Resampler(32, 5).eval()(torch.randn(2, 5, 32))
 # fix: unsafe
-# not exercised: without the flag torch raises, but for as many queries as features
 """Learned queries that each entry is given tell which dimension is the batch."""
 
 import torch
