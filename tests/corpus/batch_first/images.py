@@ -1,6 +1,6 @@
 # run: Vit(32, 4, 2, 4).eval()(torch.randn(2, 3, 8, 8))
 # run: Einops(32).eval()(torch.randn(2, 32, 3, 5))
-# run: Decoder(32, 24).eval()(torch.randn(2, 3, 16, 24))
+# run: Decoder(32, 6).eval()(torch.randn(2, 3, 16, 24))
 # fix: unsafe
 """Patches and pixels, (b, h*w, c), meet layers that take (t, b, c)."""
 
