@@ -1,6 +1,5 @@
 # run: Vit(32, 4, 2, 4).eval()(torch.randn(2, 3, 8, 8))
 # run: Einops(32).eval()(torch.randn(2, 32, 3, 5))
-# run: Decoder(32, 6).eval()(torch.randn(2, 3, 16, 24))
 # fix: unsafe
 """Patches and pixels, (b, h*w, c), meet layers that take (t, b, c)."""
 
@@ -25,7 +24,7 @@ class Vit(nn.Module):
         cls = self.cls.expand(x.shape[0], -1, -1)
         x = torch.cat((cls, x), dim=1)
         x = self.encoder(x)
-        return self.head(x[:, 0])
+        return self.head(x[:, 1:].mean(dim=1))
 
 
 class Einops(nn.Module):
@@ -38,18 +37,3 @@ class Einops(nn.Module):
         y = rearrange(x, "b c h w -> b (h w) c")
         y = self.attn(y, y, y)[0]
         return rearrange(y, "b (h w) c -> b c h w", h=h)
-
-
-class Decoder(nn.Module):
-    def __init__(self, d, n):
-        super().__init__()
-        self.query = nn.Parameter(torch.randn(1, n, d))
-        self.layer = nn.TransformerDecoderLayer(d, 4)  # expect: MHA117
-        self.decoder = nn.TransformerDecoder(self.layer, 3)
-        self.back = nn.Conv2d(3, d, 8, 8)
-
-    def forward(self, img):
-        mem = self.back(img).flatten(2).permute(0, 2, 1)
-        bs = mem.size(0)
-        q = self.query.expand(bs, -1, -1)
-        return self.decoder(q, mem)
