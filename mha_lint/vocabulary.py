@@ -42,13 +42,33 @@ TRIES = re.compile(r"(?:^|_)(?:test|bench|benchmark|profile|measure)(?:_|$)")  #
 LAYS_OUT = re.compile(  # what attention, or a change of layout, can't be written without: too much, never too little
     r"^(?:view|contiguous|unbind|(?:un)?flatten|transpose|t|T|mT|swap(?:axes|dims)|permute|movedim|moveaxis|stack|chunk"
     r"|cat|concat|concatenate|einsum|bmm|baddbmm|matmul|masked_fill|masked_scatter|scaled_dot_product_attention"
-    r"|MultiheadAttention)$"
+    r"|MultiheadAttention|Transformer(?:(?:En|De)coder(?:Layer)?)?)$"
     r"|reshape|[rR]earrange|[sS]oftmax"
 )
 CHOOSES_KEYS = re.compile(  # what tells which keys a query may see, besides the mask itself
     r"^(?:is_causal|causal|tril|triu|masked_fill|logical_(?:not|or|and)|finfo|dropout_p)$"
 )
 SCORES = re.compile(r"[sS]oftmax|scaled_dot_product|MultiheadAttention|attention_interface")
+
+# --- sizes -----------------------------------------------------------------------------------------------------------
+
+BATCH_SIZE = re.compile(r"^(?:b|bs|bsz|bz|b_?sz|nb|n?_?batch(?:es)?(?:_?size)?|(?:num|n)_batch(?:es)?)$", re.IGNORECASE)
+HEADS = re.compile(r"^(?:h|nh|(?:n|num)?_?heads?)$", re.IGNORECASE)
+ROWS_AND_COLUMNS = re.compile(r"^(?:[hwxy]\d?|height|width|rows?|cols?|columns?)$", re.IGNORECASE)
+SEQUENCE_LENGTH = re.compile(
+    r"^(?:[tls]\d?|len|length|[qktls]_?len|seq|seqlen|(?:src|tgt|trg|seq|source|target|query|key|kv|sequence)_?(?:len|length)"
+    r"|(?:n|num)_?(?:tokens?|patch(?:es)?)|tokens|time|time_?steps?|hw)$",
+    re.IGNORECASE,
+)
+
+ACROSS_HEADS = re.compile(  # classes and functions in which tokens are not meant to meet
+    r"channel|xca|cross_?covariance|across_?heads?|head_?mix|mix(?:es|ing)?_?heads?|(?<!multi)(?<!multi_)heads?_?att",
+    re.IGNORECASE,
+)
+ACROSS_ENTRIES = re.compile(  # classes and layers in which entries of a batch are meant to meet
+    r"batch(?!_?norm|_?first)|frame|temporal|across|(?:inter|cross)_?(?:sample|instance|view|image|entry|entries)",
+    re.IGNORECASE,
+)
 
 # --- tensors ---------------------------------------------------------------------------------------------------------
 

@@ -8,6 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from mha_lint.model import keys
+from mha_lint.model.axes import AxisRoles
 from mha_lint.model.common import joined
 from mha_lint.model.events import (
     ClashSeen,
@@ -76,6 +77,7 @@ class FileModel:
     rotations: dict[ast.expr, list[RotationSeen]]  # by the sum of their two terms
     phases: dict[ast.expr, list[PhaseSeen]]  # by the call that takes cosines or sines
     meetings: dict[ast.expr, list[Meeting]]  # calls that made tensors on another device than the module's
+    axes: AxisRoles  # which sizes are the batch's, which the tokens'
     attended: set[ast.expr]
     scored: set[str]  # "Class.method" (or "function") that computes attention, itself or in a function that it calls
     trace: dict[ast.AST, list[ValueSeen]]
@@ -148,6 +150,7 @@ def analyse(module: Module, *, names: ModuleNames | None = None, every: bool = F
         rotations=of_this_module(seen.rotations, abroad),
         phases=of_this_module(seen.phases, abroad),
         meetings=of_this_module(seen.meetings, abroad),
+        axes=seen.axes,
         attended=seen.attended - abroad,
         scored=seen.scored,
         trace=of_this_module(seen.trace, abroad),
@@ -248,6 +251,7 @@ def _returned(run: Interpreter, node: Function, state: State, cls: ClassInfo | N
     given = {
         value.key: name for name, value in keywords.items() if isinstance(value, Unknown) and value.key is not None
     }
+    run.axes.begin((node, cls))
     run.seen.began, run.seen.parameters = node, {} if in_init else given
     run.seen.given = frozenset(run.seen.parameters)
     return run.run_function(node, state, named=run.defined_in.get(node, node.name))

@@ -5,7 +5,8 @@ from __future__ import annotations
 import ast
 from collections.abc import Mapping
 
-from mha_lint.model import einops_api, folds, masking, operations
+from mha_lint.model import einops_api, folds, masking, operations, sequences
+from mha_lint.model.axes import Role, Source
 from mha_lint.model.folded import Fold, Part
 from mha_lint.model.keys import dimension
 from mha_lint.model.operations import clashes
@@ -46,9 +47,7 @@ _NORMS = frozenset(
 )
 _CONVOLUTIONS = {"Conv1d": 3, "Conv2d": 4, "Conv3d": 5}  # and the dims of what they take
 _LINEAR = frozenset("Linear LazyLinear NonDynamicallyQuantizableLinear".split())
-_KNOWN = (
-    _ELEMENTWISE | _NORMS | _CONVOLUTIONS.keys() | _LINEAR | {"Identity", "Softmax", "MultiheadAttention", "Embedding"}
-)
+_KNOWN = _ELEMENTWISE | _NORMS | _CONVOLUTIONS.keys() | _LINEAR | {"Identity", "Softmax", "Embedding"}
 
 
 def build(name: str, node: ast.Call, args: tuple[Value, ...], keywords: Mapping[str, Value], state: State) -> Value:
@@ -74,12 +73,15 @@ def build(name: str, node: ast.Call, args: tuple[Value, ...], keywords: Mapping[
         width_in, width_out = (state.normal(size) if size is not None else None for size in sizes[:2])
         pointwise = name in _CONVOLUTIONS and sizes[2] == constant(1) and "stride" not in keywords and len(args) < 4
         return Layer(name, width_in, width_out, (Const(pointwise),), node)
+    if name == "Embedding":
+        (width_size,) = arguments(args[1:], keywords, "embedding_dim")
+        width_out = as_size(width_size)
+        return Layer(name, width_out=None if width_out is None else state.normal(width_out), node=node)
     if name == "Softmax":
         (dim,) = arguments(args, keywords, "dim")
         return Layer(name, items=() if dim is None else (dim,), node=node)
-    if name == "MultiheadAttention":
-        _, heads = arguments(args, keywords, "embed_dim", "num_heads")
-        return Layer(name, items=() if heads is None else (heads,), node=node)
+    if name in sequences.KINDS:
+        return sequences.build(name, node, args, keywords)
     return Layer(name, node=node) if name in _KNOWN else NOTHING
 
 
@@ -97,14 +99,16 @@ def apply(interpreter: Run, layer: Layer, call: Call) -> Value:
             met(call, [Tensor(roles=frozenset({"parameter"})), *masks])
         clashes.of_layer(call, tensor, call.tensor(5, "attn_mask"))
         _note_mask_of_heads(call, layer)
-        result = Sequence((Tensor(roles=frozenset({"projection", "projected"})), NOTHING))
+        result = sequences.apply(layer, call)
         interpreter.saw_operation("multi_head_attention", call, result)
         return result
+    if layer.kind in sequences.KINDS:
+        return sequences.apply(layer, call)
     if tensor is None:
         return NOTHING
     if layer.kind == "Embedding":
         met(call, [Tensor(roles=frozenset({"parameter"})), tensor])
-        return NOTHING
+        return _embedded(call, tensor, layer)
     if layer.kind in _LINEAR:
         mapped = operations.linear(call, tensor, layer.width_in, layer.width_out)
         scale = mapped.scale.unsure if layer.wrapped and mapped.scale is not None else mapped.scale
@@ -150,7 +154,7 @@ def _note_mask_of_heads(call: Call, layer: Layer) -> None:
     mask = arguments(
         call.args, call.keywords, "query", "key", "value", "key_padding_mask", "need_weights", "attn_mask"
     )[5]
-    heads = as_size(layer.items[0]) if layer.items else None
+    heads = sequences.heads(layer)
     if not isinstance(mask, Tensor) or heads is None:
         return
     entries = [(part.size, fold) for fold in mask.folds if fold.dim == -3 for part in fold.parts if not part.alike]
@@ -253,6 +257,16 @@ def _rotated(call: Call, tensor: Tensor) -> Value:
     return replace(same, strides=None, contiguous=False, assumed=False, scale=scale)
 
 
+def _embedded(call: Call, tensor: Tensor, layer: Layer) -> Value:
+    """(b, t) -> (b, t, c); of indices of unknown rank, it is known what comes first."""
+    width = layer.width_out if layer.width_out is not None else call.fresh_size("width")
+    if tensor.shape is not None:
+        return of_shape((*tensor.shape, width))
+    key = call.interpreter.key(call.node)
+    call.interpreter.axes.alike_to(key, tensor)
+    return Tensor(key=key, inputs=tensor.inputs)
+
+
 def _convolution(call: Call, tensor: Tensor, layer: Layer) -> Tensor:
     """(b, c, ...) -> (b, e, ...); the memory format follows the input's."""
     roles = operations.mapped_roles(tensor.roles)
@@ -262,10 +276,16 @@ def _convolution(call: Call, tensor: Tensor, layer: Layer) -> Tensor:
     if tensor.shape is None or len(tensor.shape) < 3:
         known = tensor.contiguous or tensor.given
         return Tensor(key=call.interpreter.key(call.node), contiguous=known, assumed=known, roles=roles, scale=scale)
+    axes = call.interpreter.axes
+    axes.tell(tensor.shape[0], Role.BATCH, Source.CONVOLUTION)
+    for size in tensor.shape[2:]:
+        axes.tell(size, Role.TOKENS, Source.CONVOLUTION)
     keeps = layer.items == (Const(True),)
     made = call.interpreter.key(call.node)
     sizes = [size if keeps else symbol(dimension(made, dim)) for dim, size in enumerate(tensor.shape[2:], start=2)]
     shape = (tensor.shape[0], call.state.normal(width), *sizes)
+    for size in sizes:
+        axes.tell(size, Role.TOKENS, Source.CONVOLUTION)
     # Weights in channels-last format would make the result channels-last.
     new = fresh if tensor.contiguous or tensor.given else of_shape
     result = new(shape, roles=roles, assumed=True, scale=scale)

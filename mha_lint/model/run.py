@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from mha_lint.model import layout
+from mha_lint.model.axes import AxisRoles
 from mha_lint.model.conditions import Condition
 from mha_lint.model.events import Clash, Meant
 from mha_lint.model.folded import Fold
@@ -32,6 +33,7 @@ class Run(Protocol):
     @property
     def names(self) -> ModuleNames: ...
 
+    axes: AxisRoles
     would_stay_views: set[ast.expr]
     put_back: set[ast.expr]
     reshapes: set[ast.Call]
@@ -131,6 +133,14 @@ class Run(Protocol):
     def saw_unbind(self, node: ast.expr, tensor: Tensor, dim: int, inference: bool) -> None: ...
 
     def saw_operation(self, name: str, call: Call, result: Value) -> None: ...
+
+    def saw_sequences(
+        self, made: ast.Call, call: Call, batch_first: bool | None, given: tuple[Tensor, ...], masks: frozenset[bool]
+    ) -> None: ...
+
+    def saw_heads(self, call: Call, query: Tensor, key: Tensor, wanted: int, *, fused: bool) -> None: ...
+
+    def saw_positions(self, call: Call, table: Tensor, to: Tensor) -> None: ...
 
     def saw_meeting(self, homes: tuple[ast.expr, ...], call: Call, inputs: frozenset[Key]) -> None: ...
 

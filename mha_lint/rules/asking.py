@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import ast
 import re
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, TypeVar
 
 from mha_lint.model.order import Scramble, keeps_order
 from mha_lint.syntax.nodes import is_number
@@ -15,6 +16,19 @@ if TYPE_CHECKING:
     from mha_lint.model.events import OperationSeen, ViewSeen
     from mha_lint.model.keys import Key
     from mha_lint.syntax.places import Places
+
+
+Node = TypeVar("Node", bound=ast.AST)
+Seen = TypeVar("Seen")
+
+
+def in_order(table: Mapping[Node, Seen]) -> list[tuple[Node, Seen]]:
+    """Return what was seen in the order of the text: which function was run first does not matter."""
+    return sorted(table.items(), key=lambda entry: _place(entry[0]))
+
+
+def _place(node: ast.AST) -> tuple[int, int]:
+    return getattr(node, "lineno", 0), getattr(node, "col_offset", 0)
 
 
 def agreed(found: list[Scramble | None], seen: list[ViewSeen]) -> Scramble | None:

@@ -84,7 +84,7 @@ class HeadsMergedWithoutTranspose(Rule):
 
     def check(self, model: FileModel, places: Places) -> Iterator[Hit[Scramble | None]]:
         for node, seen in model.views.items():
-            known = [view for view in seen if is_context(view)]
+            known = [view for view in seen if is_context(view) and "swapped" not in view.tensor.roles]
             found = [merged_across(view) for view in known]
             if any(found) and isinstance(node, ast.Call):
                 where = "" if all(found) else ", on one path through the code"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from typing import TypeVar
 
+from mha_lint.model.axes import AxisRoles, HeadsSeen, PositionsSeen, SequencesSeen
 from mha_lint.model.events import (
     Clash,
     ClashSeen,
@@ -31,7 +32,7 @@ from mha_lint.model.records import replace
 from mha_lint.model.rotary import Phase, PhaseSeen, RotaryTable, RotationSeen, Term
 from mha_lint.model.run import Call, normal
 from mha_lint.model.scale import Scale, ScaleSeen
-from mha_lint.model.sizes import Size
+from mha_lint.model.sizes import ONE, Size
 from mha_lint.model.values import Int, State, Tensor, Unknown, Value, tensors
 from mha_lint.syntax.names import ClassInfo
 from mha_lint.syntax.nodes import Function
@@ -56,6 +57,7 @@ class Observer:
         self.weightings: dict[ast.expr, list[WeightingSeen]] = {}
         self.weighed: set[Normalised] = set()  # the softmaxes by which values are weighted
         self.scales: dict[ast.AST, list[ScaleSeen]] = {}
+        self.axes = AxisRoles()
         self.orders: dict[ast.expr, list[OrderSeen]] = {}  # by the calls that repeated a tensor
         self.clashes: dict[ast.expr, list[ClashSeen]] = {}
         self.fitting: set[ast.expr] = set()  # operations whose shapes are not known to clash on some path
@@ -144,6 +146,42 @@ class Observer:
             led,
         )
         if seen not in found:
+            found.append(seen)
+
+    def saw_sequences(
+        self, made: ast.Call, call: Call, batch_first: bool | None, given: tuple[Tensor, ...], masks: frozenset[bool]
+    ) -> None:
+        """A layer of torch that takes sequences is given some."""
+        fronts = [self.axes.front(normal(tensor, call.state), call.state) for tensor in given]
+        known = tuple(front for front in fronts if front is not None)
+        seen = SequencesSeen(made, call.node, batch_first, known, masks, self._stack.method)
+        found = self.axes.given.setdefault(made, [])
+        if known and seen not in found and len(found) < MOST_SEEN:
+            found.append(seen)
+
+    def saw_heads(self, call: Call, query: Tensor, key: Tensor, wanted: int, *, fused: bool) -> None:
+        """Queries and keys of several heads meet; ``wanted`` is the dimension from the end that holds the heads."""
+        if not self._stack.frames:
+            return
+        places = {self.axes.heads_of(normal(tensor, call.state)) for tensor in (query, key)}
+        heads = places.pop() if len(places) == 1 else None
+        frame = self._stack.frames[-1]
+        held = query.shape or query.suffix
+        middle = (held[-3], held[-2]) if len(held) > 2 else None
+        seen = HeadsSeen(call.node, fused, heads, wanted, middle, frame.symbol, frame.caller)
+        found = self._found(self.axes.attention, call.node)
+        if seen not in found:
+            found.append(seen)
+
+    def saw_positions(self, call: Call, table: Tensor, to: Tensor) -> None:
+        """Positions (n, 1, c) are added to a tensor."""
+        rows = self.axes.rows_of(table)
+        front = None if rows is None else self.axes.front(normal(to, call.state), call.state)
+        if front is None or rows not in front.first or ONE in front.second:
+            return
+        seen = PositionsSeen(call.node, front, self._stack.method)
+        found = self.axes.positions.setdefault(call.node, [])
+        if seen not in found and len(found) < MOST_SEEN:
             found.append(seen)
 
     def saw_shapes(self, call: Call, clash: Clash | None) -> None:

@@ -6,8 +6,10 @@ import ast
 from collections.abc import Callable
 
 from mha_lint.model import folds
+from mha_lint.model.axes import Source
 from mha_lint.model.layout import Shape
 from mha_lint.model.operations.arguments import target_sizes
+from mha_lint.model.operations.views import note_expanded
 from mha_lint.model.run import Call, normal
 from mha_lint.model.scale import Scale, together
 from mha_lint.model.sizes import ONE, Size, constant
@@ -41,6 +43,7 @@ def repeat(call: Call) -> Value:
         return Tensor(key=call.interpreter.key(call.node), folds=there) if known else NOTHING
     shape = (ONE,) * (len(told) - len(tensor.shape)) + tensor.shape
     wide = tuple(size * times for size, times in zip(shape, told, strict=True))
+    note_expanded(call, tensor, wide)
     return fresh(wide, roles=tensor.roles, folds=there, made=tensor.made)
 
 
@@ -87,6 +90,7 @@ def cat(call: Call) -> Value:
         roles = roles - {"parameter"}  # keys that were learned beside those of the input
     if len(tensors) == 2 and "projection" in roles and names_said(CACHE, call.node):
         roles = roles | {"cached"}
+    _note_tokens(call, tensors, dim)
     first = tensors[0]
     ranks = {tensor.rank for tensor in tensors if tensor.rank is not None}
     scale = _joined_scale([tensor.scale for tensor in tensors])
@@ -115,6 +119,15 @@ def cat(call: Call) -> Value:
     }
     plain = len(shape) not in (4, 5) or all(map(_plain, tensors)) or any(map(_in_order, tensors))
     return (fresh if plain else of_shape)(shape, **known)
+
+
+def _note_tokens(call: Call, tensors: list[Tensor], dim: int | None) -> None:
+    """Learned tokens are put beside those of the input along the dimension of tokens."""
+    if dim not in (0, 1) or not any("parameter" in tensor.roles for tensor in tensors):
+        return
+    for tensor in tensors:
+        if "parameter" not in tensor.roles and tensor.rank in (None, 3):
+            call.interpreter.axes.tell_front(tensor, Source.TOKEN, batch_first=dim == 1)
 
 
 def _joined_scale(scales: list[Scale | None]) -> Scale | None:

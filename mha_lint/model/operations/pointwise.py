@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 
 from mha_lint.model import folds, layout
+from mha_lint.model.axes import Source
+from mha_lint.model.keys import Key
 from mha_lint.model.layout import Answer, Shape, Strides
 from mha_lint.model.normalised import Normalised
 from mha_lint.model.operations import clashes
@@ -79,6 +81,7 @@ def elementwise(call: Call, *values: Value) -> Value:
     tensors = [normal(value, call.state) for value in values if isinstance(value, Tensor)]
     if not tensors:
         unnamed = [value for value in values if isinstance(value, Unknown)]
+        _note_front(call, call.interpreter.key(call.node), list(filter(None, map(as_tensor, unnamed))))
         return Tensor(key=call.interpreter.key(call.node)) if unnamed else NOTHING
     unknown = any(isinstance(value, Unknown) for value in values)
     _note_mask(call, values)
@@ -88,6 +91,7 @@ def elementwise(call: Call, *values: Value) -> Value:
     if len(tensors) == 1 and not ranked:
         only = tensors[0]
         alike = only if only.suffix or unknown else _like(only)
+        _note_front(call, key, tensors)
         return replace(
             result, contiguous=only.contiguous and not unknown, suffix=alike.suffix, lead=alike.lead, key=key,
             folds=only.folds,
@@ -96,7 +100,10 @@ def elementwise(call: Call, *values: Value) -> Value:
     clashing = clashes.of_elements(call, tensors, known=not unknown) if len(values) > 1 else None
     if unknown:
         met_orders(call, tensors, range(-9, 0), first=False)
+    if len(values) == 2:
+        _note_table(call, *map(as_tensor, values))
     if not ranked or (unknown and not any(map(_fills, ranked))):
+        _note_front(call, key, tensors)
         return replace(result, key=key)
     shapes = [tensor.shape for tensor in ranked if tensor.shape is not None]
     shape = broadcast(call.state, shapes) if clashing is None else clashing
@@ -137,6 +144,26 @@ def _note_orders(call: Call, left: Tensor, right: Tensor, dims: range, *, first:
             entries = one if one.repeated is not None else other
             if size is not None and folds.is_of_entries(entries, size, call.state, first=first):
                 call.interpreter.saw_orders(one, other)
+
+
+def _note_front(call: Call, key: Key, tensors: list[Tensor]) -> None:
+    """The first dimensions of a result of unknown rank are those of the operand that is no parameter."""
+    open_ones = [tensor for tensor in tensors if tensor.shape is None and "parameter" not in tensor.roles]
+    if open_ones:
+        call.interpreter.axes.alike_to(key, open_ones[0])
+
+
+def _note_table(call: Call, left: Tensor | None, right: Tensor | None) -> None:
+    """A learned table (1, t, c) is broadcast along the batch, and has a row for each token."""
+    if left is None or right is None:
+        return
+    for table, other in ((left, right), (right, left)):
+        call.interpreter.saw_positions(call, table, other)
+        shape = table.shape or ()
+        if len(shape) != 3 or "parameter" not in table.roles or "parameter" in other.roles:
+            continue
+        if (shape[0] == ONE) != (shape[1] == ONE) and other.rank in (None, 3):
+            call.interpreter.axes.tell_front(other, Source.TABLE, batch_first=shape[0] == ONE)
 
 
 def _note_mask(call: Call, values: tuple[Value, ...]) -> None:

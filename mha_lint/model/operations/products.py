@@ -11,6 +11,7 @@ from mha_lint.model.masks import mask_of
 from mha_lint.model.operations import clashes, equations
 from mha_lint.model.operations.open import contracted, leading
 from mha_lint.model.operations.pointwise import broadcast, met_orders, of_two
+from mha_lint.model.operations.questions import note_pooled
 from mha_lint.model.records import replace
 from mha_lint.model.run import Call, normal
 from mha_lint.model.scale import Scale, of_scores
@@ -87,6 +88,7 @@ def summed(call: Call) -> Value:
         if tensor.normalised.dim == along or (tensor.normalised.dim < 0) != (along < 0):  # which are not compared
             call.interpreter.saw_pooling(tensor.normalised)
     if over != -1:
+        note_pooled(call, tensor, over)
         return Tensor()
     if "paired" not in tensor.roles and not _is_of_queries_and_keys(call.node):
         return Tensor()
@@ -143,6 +145,8 @@ def multiplied(call: Call, left: Tensor, right: Tensor) -> Value:
     inputs = left.inputs | right.inputs
     key = call.interpreter.key(call.node)
     attended(call, left, right, roles)
+    if "scores" in roles:
+        call.interpreter.saw_heads(call, left, _transposed(right), -3, fused=False)
     weighted(call, left, right, roles, -1, -2)
     scale = _scale(call, left, right, left.last, roles) or _of_map(roles, left, right, right.last, left.last)
     if shape is None:
@@ -210,6 +214,13 @@ def attended(call: Call, left: Tensor, right: Tensor, roles: frozenset[str]) -> 
         run.saw_use(left, "query")
         run.saw_use(right, "key")
         run.saw_kinds(*_kinds(left, right))
+
+
+def _transposed(tensor: Tensor) -> Tensor:
+    """Keys as they were before the product took them as columns."""
+    if tensor.shape is not None and len(tensor.shape) > 1:
+        return of_shape((*tensor.shape[:-2], tensor.shape[-1], tensor.shape[-2]))
+    return replace(tensor, suffix=(*tensor.suffix[:-2], *tensor.suffix[:-3:-1]))
 
 
 def _kinds(query: Tensor, key: Tensor) -> set[str]:
@@ -406,6 +417,7 @@ def attention(call: Call) -> Value:
     query, key, value = call.tensor(0, "query"), call.tensor(1, "key"), call.tensor(2, "value")
     if query is None or key is None or value is None:
         return NOTHING
+    call.interpreter.saw_heads(call, query, key, -3, fused=True)
     call.interpreter.saw_product(query, key)
     call.interpreter.saw_product(query, value)
     for tensor, role in ((query, "query"), (key, "key"), (value, "value"), (call.tensor(3, "attn_mask"), "mask")):
@@ -425,7 +437,9 @@ def attention(call: Call) -> Value:
     width = value.shape[-1] if value.shape is not None else known[-1]
     rows = query.shape[-2] if query.shape is not None else call.fresh_size("rows")
     shape = (*known[:-2], rows, width)
-    context = of_shape(shape, roles=frozenset({"context"}), inputs=inputs)
+    swapped = call.interpreter.axes.heads_of(query) == -2
+    roles = frozenset({"context", "swapped"} if swapped else {"context"})
+    context = of_shape(shape, roles=roles, inputs=inputs)
     if "projection" not in value.roles:
         return context
     return replace(context, batch=product(shape[:-2]), width=width)
@@ -486,6 +500,7 @@ def linear(call: Call, tensor: Tensor, width_in: Size | None, width_out: Size | 
     if tensor.shape is None:
         lead = tensor.lead if tensor.suffix else leading(tensor)
         suffix = (*tensor.suffix[:-1], width_out)
+        call.interpreter.axes.alike_to(call.interpreter.key(call.node), tensor)
         return Tensor(
             contiguous=True,
             suffix=suffix,

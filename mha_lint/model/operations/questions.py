@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from mha_lint.model import layout
+from mha_lint.model.axes import Role, Source, size_at
 from mha_lint.model.keys import dimension as dimension_of
 from mha_lint.model.operations.arguments import target_sizes
 from mha_lint.model.run import Call
-from mha_lint.model.sizes import symbol
+from mha_lint.model.sizes import ZERO, symbol
 from mha_lint.model.values import (
     NOTHING,
     Int,
@@ -66,6 +67,21 @@ def filled(call: Call) -> Value:
     return fresh(shape, made=True)
 
 
+def pooled(call: Call) -> Value:
+    """A mean, whose shape nobody has asked for so far; over one dimension of a sequence, it is over its tokens."""
+    note_pooled(call, call.tensor(0, "input"), call.integer(1, "dim"))
+    return Tensor()
+
+
+def note_pooled(call: Call, tensor: Tensor | None, dim: int | None) -> None:
+    """A mean over one of the first two dimensions of three is over the tokens, not over the batch."""
+    if tensor is None or dim is None or tensor.rank not in (None, 3):
+        return
+    dim = dim + 3 if dim == -2 and tensor.rank == 3 else dim
+    if dim in (0, 1):
+        call.interpreter.axes.tell(size_at(tensor, dim), Role.TOKENS, Source.POOLED)
+
+
 def somehow(call: Call) -> Value:
     """Operations whose result's shape nobody has asked for so far."""
     return Tensor()
@@ -78,4 +94,9 @@ def eye(call: Call) -> Value:
 
 
 def arange(call: Call) -> Value:
-    return Unknown(call.interpreter.key(call.node))
+    key = call.interpreter.key(call.node)
+    ends = [as_size(value) for value in call.args[:2]]
+    from_zero = len(call.args) == 1 or (len(call.args) == 2 and ends[0] == ZERO)
+    if from_zero and "end" not in call.keywords and ends[-1] is not None:
+        call.interpreter.axes.counts(dimension_of(key, 0), ends[-1])
+    return Unknown(key)

@@ -336,7 +336,12 @@ ROWS: tuple[Op, ...] = (
         mask=as_masks.lost, begins_mask=False, masked=masking.ended, single=masking.any_single,
         turn=turns.lost, device=Device.FIRST, watched=True, meant=Meant.NOTHING,
     ),
-    _reduced("mean", mask=as_masks.lost, masked=masking.ended, meant=Meant.NOTHING),
+    Op(
+        names=("mean",), sign=None, attribute=False, in_place=False,
+        shape=questions.pooled, scale=scales.kept,
+        mask=as_masks.lost, begins_mask=False, masked=masking.ended, single=masking.any_single,
+        turn=turns.lost, device=Device.FIRST, watched=False, meant=Meant.NOTHING,
+    ),
     _reduced("cumsum", mask=as_masks.lost, masked=masking.ended, meant=Meant.CHANGES),
     _reduced("norm", mask=as_masks.lost, masked=masking.ended, meant=Meant.NOTHING),
     _reduced("std", mask=as_masks.lost, masked=masking.bent, meant=Meant.NOTHING),

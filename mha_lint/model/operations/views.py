@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 
 from mha_lint.model import folds, layout
+from mha_lint.model.axes import Role, Source, size_at
 from mha_lint.model.folded import Fold, Part, Reordered
 from mha_lint.model.keys import dimension
 from mha_lint.model.layout import Answer, Shape
@@ -54,6 +55,8 @@ def reshaped(call: Call, tensor: Tensor, sizes: list[Size | None] | None, *, cop
         strides = layout.contiguous_strides(shape)
         tensor = replace(tensor, assumed=tensor.assumed or not tensor.contiguous)
     call.interpreter.saw_view(call.node, answer, tensor, shape, copies=copies)
+    _note_image(call, tensor.shape, shape)
+    _note_heads(call, tensor, shape)
     if copies and tensor.uncopied is not None and tensor.shape is not None:
         needed, laid_out = layout.view(tensor.shape, tensor.uncopied, shape)
         if needed is Answer.ALWAYS and (laid_out is None or layout.is_contiguous(shape, laid_out) is not Answer.ALWAYS):
@@ -104,6 +107,35 @@ def _reordered(call: Call, tensor: Tensor, shape: Shape) -> Reordered | None:
     return Reordered(call.node, tensor.shape)
 
 
+def _note_image(call: Call, source: Shape | None, target: Shape) -> None:
+    """(b, c, h, w) -> (b, c, h*w): where the last dimension comes to stand for a sequence, these are its tokens."""
+    if source is not None and len(source) > 3 == len(target) and source[:2] == target[:2]:
+        call.interpreter.axes.tell(target[2], Role.TOKENS, Source.IMAGE)
+
+
+def _note_heads(call: Call, source: Tensor, target: Shape) -> None:
+    """(b, t, h*d) -> (b, t, h, d), or (b, t, 3, h, d): the width of a projection is split into its heads."""
+    if source.scale is None or not source.scale.whole or source.last is None or len(target) < 4:
+        return
+    if source.shape is not None and len(source.shape) != 3:
+        return
+    axes, last = call.interpreter.axes, call.state.normal(source.last)
+    in_front = tuple(map(axes.named, target[:2])) == (axes.at(source, 0), axes.at(source, 1))
+    parts = next((count for count in (2, 3) if call.state.normal(product(target[-count:])) == last), None)
+    if parts is None and in_front and source.shape is None and target[-1].left_over:
+        parts = len(target) - 2
+    if parts is None or len(target) - parts != 2 or (parts == 3 and target[2].constant is None):
+        return
+    if source.shape is None or in_front:
+        axes.tell_heads(target[-2], target[1])
+
+
+def note_open_heads(call: Call, source: Tensor, suffix: Shape) -> None:
+    """(..., h*d) -> (..., h, d): so for a projection of unknown rank."""
+    if source.scale is not None and source.scale.whole and len(source.suffix) == 1 and len(suffix) in (2, 3):
+        call.interpreter.axes.tell_heads(suffix[-2], None)
+
+
 def reshaped_open(call: Call, tensor: Tensor, target: Leading, *, copies: bool) -> Value:
     """A view that keeps the leading dimensions of a tensor of unknown rank and lays out its last one anew."""
     sizes = target_sizes(call, target.items) if target.items else []
@@ -120,6 +152,7 @@ def reshaped_open(call: Call, tensor: Tensor, target: Leading, *, copies: bool) 
         return Tensor(key=key, contiguous=known, assumed=tensor.assumed, roles=roles, merge=merge, scale=tensor.scale)
     width = tensor.suffix or (symbol(dimension(target.key, -1)),)
     suffix = solve(call, of_shape(width), sizes)
+    note_open_heads(call, tensor, suffix)
     return replace(tensor, suffix=suffix, lead=Lead(target.key), key=call.interpreter.key(call.node), contiguous=known)
 
 
@@ -186,6 +219,12 @@ def flatten(call: Call) -> Value:
 
 def _flattened_open(call: Call, tensor: Tensor, start: int | None, end: int | None) -> Tensor:
     """The last dimensions of a tensor of unknown rank made one."""
+    if start is not None and start > 0 and end == -1 and tensor.lead is None and tensor.key is not None:
+        kept = tuple(symbol(dimension(tensor.key, dim)) for dim in range(start))
+        merged_size = call.fresh_size("n")
+        if start == 2:
+            call.interpreter.axes.tell(merged_size, Role.TOKENS, Source.IMAGE)
+        return replace(of_shape((*kept, merged_size)), roles=tensor.roles, inputs=tensor.inputs)
     suffix, lead = tensor.suffix, tensor.lead
     known = opened(tensor, -start) if start is not None and end is not None and start < end < 0 else None
     if known is not None and start is not None and end is not None:
@@ -220,6 +259,7 @@ def _unflattened_open(call: Call, tensor: Tensor, dim: int, sizes: list[Size | N
         return Tensor(key=key, roles=tensor.roles, contiguous=tensor.contiguous)
     split = solve(call, of_shape((known.suffix[dim],)), sizes)
     suffix = (*known.suffix[:dim], *split, *known.suffix[len(known.suffix) + dim + 1 :])
+    note_open_heads(call, tensor, suffix)
     lies = tensor.contiguous or tensor.given
     assumed = tensor.assumed or not tensor.contiguous
     return replace(known, key=key, suffix=suffix, contiguous=lies, assumed=assumed, folds=())
@@ -260,6 +300,7 @@ def transpose(call: Call) -> Value:
             return result
     if tensor.shape is None and first is not None and second is not None:
         # Two that are counted alike change places whatever the rank is, which is large enough for both.
+        _note_turned(call, tensor, first, second)
         least = max(tensor.least, first + 1, second + 1)
         moved = replace(permuted(call, tensor, []), least=least)
         at = exchanged(tensor, first, second)
@@ -272,6 +313,15 @@ def transpose(call: Call) -> Value:
     order = list(range(rank))
     order[first % rank], order[second % rank] = second % rank, first % rank
     return permuted(call, tensor, order)
+
+
+def _note_turned(call: Call, tensor: Tensor, first: int, second: int) -> None:
+    """Of a tensor of unknown rank it is known which of its first dimensions change places."""
+    if min(first, second) < 0 or max(first, second) > 2 or tensor.lead is not None:
+        return
+    dims = [size_at(tensor, dim) for dim in range(3)]
+    dims[first], dims[second] = dims[second], dims[first]
+    call.interpreter.axes.alike(call.interpreter.key(call.node), dims)
 
 
 def permute(call: Call) -> Value:
@@ -353,7 +403,11 @@ def _inserted_open(tensor: Tensor, dim: int | None) -> Tensor:
 def unsqueeze(call: Call) -> Value:
     tensor, dim = call.tensor(), call.integer(1, "dim")
     if tensor is None or tensor.shape is None or dim is None:
-        return NOTHING if tensor is None else replace(_inserted_open(tensor, dim), key=call.interpreter.key(call.node))
+        key = call.interpreter.key(call.node)
+        if tensor is not None and dim in (0, 1):
+            sizes = [size_at(tensor, 0), size_at(tensor, 1)]
+            call.interpreter.axes.alike(key, (*sizes[:dim], ONE, *sizes[dim:]))
+        return NOTHING if tensor is None else replace(_inserted_open(tensor, dim), key=key)
     return inserted(tensor, dim % (len(tensor.shape) + 1))
 
 
@@ -426,6 +480,7 @@ def expand(call: Call) -> Value:
         for index, size in enumerate(sizes)
     )
     strides = None if tensor.strides is None else layout.expand_strides(tensor.shape, tensor.strides, shape)
+    note_expanded(call, tensor, shape)
     there = folds.expanded(tensor, shape, call.node)
     return replace(tensor, shape=shape, strides=strides, contiguous=False, key=None, folds=there)
 
@@ -444,6 +499,16 @@ def _expanded_open(call: Call, tensor: Tensor, sizes: list[Size | None]) -> Tens
     alike = (Fold(dim - len(shape), (Part(size, alike=told[dim]),)) for dim, size in enumerate(shape))
     there, plain = folds.told(alike), replace(tensor, suffix=(), lead=None, key=None)
     return replace(plain, shape=tuple(shape), strides=None, contiguous=False, folds=there)
+
+
+def note_expanded(call: Call, tensor: Tensor, shape: Shape) -> None:
+    """Learned tokens (1, n, c) are there for each entry of the batch."""
+    before = tensor.shape or ()
+    if "parameter" not in tensor.roles or len(before) != 3 or len(shape) != 3:
+        return
+    grown = [dim for dim in (0, 1) if before[dim] == ONE and shape[dim] != ONE]
+    if len(grown) == 1:
+        call.interpreter.axes.tell(shape[grown[0]], Role.BATCH, Source.TOKEN)
 
 
 def expand_as(call: Call) -> Value:
