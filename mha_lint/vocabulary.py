@@ -38,13 +38,13 @@ TRIES = re.compile(r"(?:^|_)(?:test|bench|benchmark|profile|measure)(?:_|$)")  #
 
 LAYS_OUT = re.compile(  # what attention, or a change of layout, can't be written without: too much, never too little
     r"^(?:view|contiguous|unbind|(?:un)?flatten|transpose|t|T|mT|swap(?:axes|dims)|permute|movedim|moveaxis|stack|chunk"
-    r"|cat|concat|concatenate|einsum|bmm|baddbmm|matmul|scaled_dot_product_attention|MultiheadAttention)$"
+    r"|cat|concat|concatenate|einsum|bmm|baddbmm|matmul|scaled_dot_product_attention|MultiheadAttention|Transformer(?:(?:En|De)coder(?:Layer)?)?)$"
     r"|reshape|[rR]earrange|[sS]oftmax"
 )
 CHOOSES_KEYS = re.compile(  # what tells which keys a query may see, besides the mask itself
     r"^(?:is_causal|causal|tril|triu|masked_fill|logical_(?:not|or|and)|finfo|dropout_p)$"
 )
-SCORES = re.compile(r"[sS]oftmax|scaled_dot_product|MultiheadAttention|attention_interface")
+SCORES = re.compile(r"[sS]oftmax|scaled_dot_product|MultiheadAttention|attention_interface|^Transformer(?:$|(?:En|De)coder(?:Layer)?$)")
 
 # --- tensors ---------------------------------------------------------------------------------------------------------
 
@@ -57,6 +57,15 @@ ROTATION = re.compile(r"(?:^|_)(?:cos|sin|freqs?)(?:$|_)", re.IGNORECASE)  # wha
 BIAS = re.compile(r"bias|alibi|rel_?pos|relative|position", re.IGNORECASE)  # what is added to scores, and masks nothing
 MASKS = re.compile(r"mask", re.IGNORECASE)
 PADDING = re.compile(r"pad", re.IGNORECASE)
+PADS = re.compile(  # the token, or its number, that stands for padding
+    r"^(?!.*(?:no[nt]?|un)_?pad)(?:.*[^a-z])?<?pad(?:ding)?(?:$|>|_?(?:id|idx|ind|index|ix|token|tok|symbol|value|val|word|char)s?(?:$|[_A-Z]))",
+    re.IGNORECASE,
+)
+TOKEN_IDS = re.compile(r"(?:^|_)(?:ids?|token_?ids?|tokens)$", re.IGNORECASE)  # numbers of tokens, of which 0 is padding
+LENGTHS = re.compile(  # how many tokens each entry of a batch has
+    r"^(?!.*(?:pre|past|cache|mask|pad|start|prompt|skip|drop|max|min|mem|context))(?:\w*_)?(?:valid_?|seq_?|src_?|tgt_?|key_?|k_?|input_?)?(?:len|length)s?$",
+    re.IGNORECASE,
+)
 SOFT_MASKS = re.compile(r"soft|learn|prob|weight|scale|scor|bias|embed|token|prun|sparse|span|head", re.IGNORECASE)
 OF_ROWS = re.compile(  # what hides queries, not keys
     r"rand|bernoulli|drop|isnan|isinf|isfinite|quer(?!\w*len)|row|heads?_?mask|\bgat(?:e|ing)|keepdim|[tT]hresh|topk"

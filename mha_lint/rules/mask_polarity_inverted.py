@@ -7,21 +7,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from mha_lint.model.filling import filling, softmaxed
-from mha_lint.model.keys import Kind
-from mha_lint.model.marks import ONES, YES_OR_NO, ZERO, Mask
-from mha_lint.model.masks import where_parts
-from mha_lint.model.values import Tensor, Unknown, Value, as_factor
+from mha_lint.model.filling import masked_beside, softmaxed
+from mha_lint.model.marks import ONES, YES_OR_NO, ZERO, Mask, Padding
+from mha_lint.model.sizes import Size
+from mha_lint.model.values import Tensor
 from mha_lint.rules.base import Hit, Rule
-from mha_lint.syntax.nodes import argument
+from mha_lint.rules.mask_uses import IN_SCORES, NEGATIVE, Means, Use, mask_of, uses
 
 if TYPE_CHECKING:
     from mha_lint.model.attention import FileModel
     from mha_lint.model.events import OperationSeen
     from mha_lint.syntax.places import Places
-
-NEGATIVE = -1e3  # what is added to scores, or put in their place, to mask them
-
 
 @dataclass(frozen=True, slots=True)
 class Inverted:
@@ -31,6 +27,8 @@ class Inverted:
     boolean: bool
     joined: bool
     always: bool
+    padding: bool = False
+    column: ast.expr | None = None  # the expression that lays a padding mask along the queries
 
 
 class MaskPolarityInverted(Rule):
@@ -106,55 +104,56 @@ class MaskPolarityInverted(Rule):
 
     def check(self, model: FileModel, places: Places) -> Iterator[Hit[Inverted]]:
         attends = softmaxed(model.operations)
+        columns: set[ast.expr] = set()
         for node, seen in model.operations.items():
-            if seen[0].name in ("masked_fill", "where", "add") and node not in attends:
+            if seen[0].name in IN_SCORES and node not in attends:
                 continue  # such as scores of pairs, of which one half is not asked for
-            told = [(operation, _inverted(operation, node, model)) for operation in seen]
-            wrong = [(operation, mask) for operation, mask in told if mask is not None]
-            if not wrong:
-                continue
-            operation, mask = wrong[0]
-            written = None if _hides(mask) else _written(operation, node, model, places)
-            joined = mask.inside == YES_OR_NO  # and surely wrong over the future
-            evidence = Inverted(written, mask.boolean is True, joined, len(wrong) == len(told))
-            place = written or _written(operation, node, model, places) or node
-            yield Hit(place, place, _message(operation, mask), operation.symbol, evidence=evidence)
+            found = [(operation, list(uses(operation, model))) for operation in seen]
+            for name in {use.name for _, used in found for use in used}:
+                yield from _wrong(name, found, model, places)
+            column = _column(found, model)
+            if column is not None and column not in columns and not _are_rows_zeroed(seen[0].symbol, model):
+                columns.add(column)
+                evidence = Inverted(None, False, False, True, padding=True, column=column)
+                yield Hit(column, column, _ALONG_QUERIES, seen[0].symbol, evidence=evidence)
 
 
-def _inverted(operation: OperationSeen, node: ast.expr, model: FileModel) -> Mask | None:
-    """The mask that is used the wrong way round there, if one is."""
-    match operation.name:
-        case "scaled_dot_product_attention":
-            mask = _mask(operation.argument(3, "attn_mask"))
-            return mask if mask and (_hides(mask) or (mask.boolean is True and _future(mask))) else None
-        case "multi_head_attention":
-            mask = _mask(operation.argument(5, "attn_mask"))
-            return mask if mask and (_hides(mask) or (mask.boolean is True and _past(mask))) else None
-        case "masked_fill":
-            scores, mask = operation.args[0] if operation.args else None, _mask(operation.argument(1, "mask"))
-            negative = _is_negative(operation.argument(2, "value"))
-            return mask if mask and negative and _past(mask) and _are_scores(scores) else None
-        case "where" if len(operation.args) == 3:
-            method = isinstance(node, ast.Call) and model.names.qualify(node.func) is None
-            condition, yes, no = where_parts(operation.args, method=method)
-            mask = _mask(condition)
-            if mask is None:
-                return None
-            kept = _are_scores(yes) and _is_negative(no) and _future(mask)
-            return mask if kept or (_are_scores(no) and _is_negative(yes) and _past(mask)) else None
-        case "add" if len(operation.args) == 2:
-            left, right = operation.args
-            for scores, other in ((left, right), (right, left)):
-                mask = _mask(other)
-                if _are_scores(scores) and mask is not None and _hides(mask):
-                    return mask
-    return None
+_Found = list[tuple["OperationSeen", list[Use]]]
 
 
-def _mask(value: Value | None) -> Mask | None:
-    """A mask by a diagonal that a token's own key is on the lower side of."""
-    mask = value.mask if isinstance(value, Tensor) else None
-    return mask if isinstance(mask, Mask) and mask.diagonal == 0 else None
+def _wrong(name: str, found: _Found, model: FileModel, places: Places) -> Iterator[Hit[Inverted]]:
+    """The mask of that name, where it is the wrong way round on a path."""
+    told = [(operation, use) for operation, used in found for use in used if use.name == name]
+    wrong = [(operation, use) for operation, use in told if _is_inverted(use) or _is_padding_inverted(use)]
+    if not wrong:
+        return
+    operation, use = wrong[0]
+    padding = not _is_inverted(use)
+    written = use.written(operation, model, places)
+    added = use.means is Means.ADDED
+    joined = _is_joined(use, padding=padding)
+    always = len(wrong) == len(found)
+    evidence = Inverted(None if added else written, use.mask.boolean is True, joined, always, padding)
+    place = written or operation.node
+    message = _message_of_padding(operation, use) if padding else _message(operation, use)
+    yield Hit(place, place, message, operation.symbol, evidence=evidence)
+
+
+# --- causal masks ----------------------------------------------------------------------------------------------------
+
+
+def _is_inverted(use: Use) -> bool:
+    """Tell whether a mask by a diagonal, that a token's own key is on the lower side of, is the wrong way round."""
+    mask = use.mask
+    if mask.diagonal != 0:
+        return False
+    match use.means:
+        case Means.ATTEND:
+            return _future(mask)
+        case Means.IGNORE:
+            return _past(mask)
+        case Means.ADDED:
+            return _hides(mask)
 
 
 def _past(mask: Mask) -> bool:
@@ -176,45 +175,123 @@ def _hides(mask: Mask) -> bool:
     return mask.inside is not None and max(mask.inside) <= NEGATIVE and mask.outside == ZERO
 
 
-def _are_scores(value: Value | None) -> bool:
-    return isinstance(value, Tensor) and "scores" in value.roles
+# --- padding masks ---------------------------------------------------------------------------------------------------
 
 
-def _is_negative(value: Value | None) -> bool:
-    """Tell whether scores are masked with it: a huge negative number, or the smallest of the dtype."""
-    factor = as_factor(value)
-    number = None if factor is None else factor.constant
-    return (number is not None and number <= NEGATIVE) or (number is None and _is_smallest(value))
+def _is_padding_inverted(use: Use) -> bool:
+    """Tell whether a padding mask hides the tokens, and shows the padding."""
+    padding = use.mask.padding
+    if padding is None or padding.padded is None or padding.tokens is None:
+        return False
+    match use.means:
+        case Means.ATTEND:
+            return _marks(padding.padded, padding.tokens)
+        case Means.IGNORE:
+            return _marks(padding.tokens, padding.padded)
+        case Means.ADDED:
+            return max(padding.tokens) <= NEGATIVE and padding.padded == ZERO
 
 
-def _is_smallest(value: Value | None) -> bool:
-    """Tell whether it is ``torch.finfo(…).min``, or what else is called so."""
-    key = value.key if isinstance(value, (Unknown, Tensor)) else None
-    return key is not None and key.kind is Kind.ATTRIBUTE and key.names[-1] == "min"
+def _marks(these: frozenset[float], others: frozenset[float]) -> bool:
+    """Tell whether ones stand at all of these and not at all others, or at some of these and at none of the others."""
+    return (these == ONES and 0.0 in others) or (1.0 in these and others == ZERO)
 
 
-def _written(operation: OperationSeen, node: ast.expr, model: FileModel, places: Places) -> ast.expr | None:
-    if operation.name == "add" or not isinstance(node, (ast.Call, ast.Subscript)):
-        return None
-    if operation.name in ("masked_fill", "where"):
-        fill = filling(node, model.names, places)
-        return None if fill is None else fill.mask
-    if not isinstance(node, ast.Call):
-        return None
-    return argument(node, 3 if operation.name.startswith("scaled") else 5, "attn_mask")
+def _is_joined(use: Use, *, padding: bool) -> bool:
+    """Tell whether the mask is of another one besides, of which the code doesn't say which way round it is."""
+    if not padding:
+        return use.mask.inside == YES_OR_NO
+    known: Padding | None = use.mask.padding
+    return known is not None and YES_OR_NO in (known.padded, known.tokens)
 
 
+def _column(found: _Found, model: FileModel) -> ast.expr | None:
+    """The expression that lays padding along the queries, where on each path nothing else may hide padded keys."""
+    columns: set[ast.expr | None] = set()
+    for operation, used in found:
+        masks = [use.mask for use in used if use.mask.padding is not None and use.mask.padding.column is not None]
+        if not masks or not _is_of_keys(operation, masks[0]) or _are_keys_masked(operation, model):
+            return None
+        assert masks[0].padding is not None
+        columns.add(masks[0].padding.column)
+    return columns.pop() if len(columns) == 1 else None
+
+
+def _is_of_keys(operation: OperationSeen, mask: Mask) -> bool:
+    """Tell whether queries and keys are as many, or the keys alone as many as the tokens of the mask."""
+    if operation.name not in (*IN_SCORES, "scaled_dot_product_attention"):
+        return False
+    if operation.name in IN_SCORES:
+        scores = next((each for each in operation.args if isinstance(each, Tensor) and "scores" in each.roles), None)
+        shape = None if scores is None else scores.shape
+        return shape is not None and len(shape) > 1 and _are_one(shape[-1], shape[-2])
+    query, key = operation.argument(0, "query"), operation.argument(1, "key")
+    if not isinstance(query, Tensor) or not isinstance(key, Tensor) or query.shape is None or key.shape is None:
+        return False
+    return _are_one(query.shape[-2], key.shape[-2])
+
+
+def _are_one(size: Size, other: Size) -> bool:
+    """Tell whether two sizes are the same one; what is left over in a view has the same name wherever that is run."""
+    return size == other and not any(key.left_over for key in size.symbols)
+
+
+def _are_keys_masked(operation: OperationSeen, model: FileModel) -> bool:
+    """Tell whether the scores are masked in another way that may hide padded keys: not by a causal mask."""
+    for masking in masked_beside(model.operations, operation.node):
+        beside = [] if masking.node is None else model.operations.get(masking.node, [])
+        masks = [use.mask for other in beside for use in uses(other, model)]
+        if not masks or any(mask.diagonal is None or mask.padding is not None for mask in masks):
+            return True
+    return False
+
+
+def _are_rows_zeroed(symbol: str, model: FileModel) -> bool:
+    """Tell whether what the weights gave is masked by padding later in the function: rows are masked on purpose."""
+    later = [
+        operation
+        for seen in model.operations.values()
+        for operation in seen
+        if operation.symbol == symbol and operation.name in ("mul", "masked_fill", "where")
+    ]
+    return any(_masks_result(operation) for operation in later)
+
+
+def _masks_result(operation: OperationSeen) -> bool:
+    tensors = [each for each in operation.args if isinstance(each, Tensor)]
+    masks = [mask for mask in map(mask_of, tensors) if mask is not None]
+    return any(each.roles & _RESULTS for each in tensors) and any(mask.padding is not None for mask in masks)
+
+
+_RESULTS = frozenset({"weights", "context", "merged", "projected"})
+
+
+# --- messages --------------------------------------------------------------------------------------------------------
+
+_IGNORES = "in which True means ignore,"
 _USERS = {
     "scaled_dot_product_attention": "`scaled_dot_product_attention`, in which True means attend,",
-    "multi_head_attention": "`nn.MultiheadAttention`, in which True means ignore,",
+    "multi_head_attention": f"`nn.MultiheadAttention`, {_IGNORES}",
     "masked_fill": "`masked_fill`",
     "where": "`where`",
     "add": "scores",
 }
+_ALONG_QUERIES = "the padding mask is laid along the queries: rows of padding are masked, and padded keys stay visible"
 
 
-def _message(operation: OperationSeen, mask: Mask) -> str:
-    if _hides(mask):
+def _user(operation: OperationSeen) -> str:
+    return _USERS.get(operation.name, f"`nn.{operation.name}`, {_IGNORES}")
+
+
+def _message(operation: OperationSeen, use: Use) -> str:
+    if use.means is Means.ADDED:
         return "the mask that is added to the scores hides the past, not the future"
-    marks = "the past" if _past(mask) else "the future"
-    return f"{_USERS[operation.name]} is given a mask that is True over {marks}"
+    marks = "the past" if _past(use.mask) else "the future"
+    return f"{_user(operation)} is given a mask that is True over {marks}"
+
+
+def _message_of_padding(operation: OperationSeen, use: Use) -> str:
+    if use.means is Means.ADDED:
+        return "the mask that is added to the scores hides the tokens, not the padding"
+    marks = "padding, not over the tokens" if use.means is Means.ATTEND else "the tokens, not over padding"
+    return f"{_user(operation)} is given a padding mask that is True over {marks}"
