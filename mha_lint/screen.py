@@ -14,7 +14,9 @@ _TENSORS = re.compile(
 )
 _VIEW = re.compile(rb"\b(?:view|contiguous)\b")
 _UNBIND = re.compile(rb"\b(?:unbind|reshape|rearrange|Rearrange|unflatten|stack|chunk|permute|movedim|moveaxis)\b")
-_ATTENTION = re.compile(rb"[sS]oftmax|scaled_dot_product_attention|MultiheadAttention|Transformer(?:En|De)coder|nn\.Transformer\b")
+_ATTENTION = re.compile(
+    rb"[sS]oftmax|scaled_dot_product_attention|MultiheadAttention|Transformer(?:En|De)coder|nn\.Transformer\b"
+)
 
 
 def admits(data: bytes) -> bool:

@@ -44,12 +44,15 @@ LAYS_OUT = re.compile(  # what attention, or a change of layout, can't be writte
 CHOOSES_KEYS = re.compile(  # what tells which keys a query may see, besides the mask itself
     r"^(?:is_causal|causal|tril|triu|masked_fill|logical_(?:not|or|and)|finfo|dropout_p)$"
 )
-SCORES = re.compile(r"[sS]oftmax|scaled_dot_product|MultiheadAttention|attention_interface|^Transformer(?:$|(?:En|De)coder(?:Layer)?$)")
+SCORES = re.compile(
+    r"[sS]oftmax|scaled_dot_product|MultiheadAttention|attention_interface|^Transformer(?:$|(?:En|De)coder(?:Layer)?$)"
+)
 
 # --- tensors ---------------------------------------------------------------------------------------------------------
 
 QUERIES = re.compile(r"(?:^|[._x])q(?:$|[_0-9])|quer", re.IGNORECASE)
 KEYS = re.compile(r"(?:^|[._x])k(?:$|[_0-9])|key", re.IGNORECASE)
+VALUES = re.compile(r"(?:^|[._x])v(?:$|[_0-9])|value", re.IGNORECASE)
 CACHE = re.compile(r"cache|past|(?<![a-z])kvs?(?![a-z])", re.IGNORECASE)  # of keys and values
 EARLIER = re.compile(r"cache|past|prev|history|(?<![a-z])mems?(?![a-z])", re.IGNORECASE)  # tokens of earlier calls
 ALLOCATED = re.compile(r"cached?(?![a-z])|(?<![a-z])cached?", re.IGNORECASE)  # a cache that is as large as it will be
@@ -61,7 +64,9 @@ PADS = re.compile(  # the token, or its number, that stands for padding
     r"^(?!.*(?:no[nt]?|un)_?pad)(?:.*[^a-z])?<?pad(?:ding)?(?:$|>|_?(?:id|idx|ind|index|ix|token|tok|symbol|value|val|word|char)s?(?:$|[_A-Z]))",
     re.IGNORECASE,
 )
-TOKEN_IDS = re.compile(r"(?:^|_)(?:ids?|token_?ids?|tokens)$", re.IGNORECASE)  # numbers of tokens, of which 0 is padding
+TOKEN_IDS = re.compile(
+    r"(?:^|_)(?:ids?|token_?ids?|tokens)$", re.IGNORECASE
+)  # numbers of tokens, of which 0 is padding
 LENGTHS = re.compile(  # how many tokens each entry of a batch has
     r"^(?!.*(?:pre|past|cache|mask|pad|start|prompt|skip|drop|max|min|mem|context))(?:\w*_)?(?:valid_?|seq_?|src_?|tgt_?|key_?|k_?|input_?)?(?:len|length)s?$",
     re.IGNORECASE,

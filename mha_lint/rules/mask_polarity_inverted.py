@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from mha_lint.model.events import OperationSeen
     from mha_lint.syntax.places import Places
 
+
 @dataclass(frozen=True, slots=True)
 class Inverted:
     """The evidence: the mask as it is written, whether it is boolean, joined with another, wrong on every path seen."""
