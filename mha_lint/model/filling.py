@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from mha_lint.model.marks import YES_OR_NO
 from mha_lint.model.values import Tensor
 from mha_lint.syntax.nodes import argument, is_number
 
@@ -56,6 +57,16 @@ def softmaxed(operations: Mapping[ast.expr, Iterable[OperationSeen]]) -> set[ast
     """The places that mask scores which come to a softmax: fills, sums and products."""
     nodes = (masking.node for together in _normalised(operations) for masking in together)
     return {node for node in nodes if node is not None}
+
+
+def added_masks(operations: Mapping[ast.expr, Iterable[OperationSeen]]) -> list[ast.expr]:
+    """The places that add a mask of zeros and ones to scores which come to a softmax, on each path."""
+    found: dict[ast.expr, bool] = {}
+    for together in _normalised(operations):
+        for masking in together:
+            if masking.kind == "add" and masking.node is not None:
+                found[masking.node] = found.get(masking.node, True) and masking.numbers == YES_OR_NO
+    return [node for node, always in found.items() if always]
 
 
 def masked_beside(operations: Mapping[ast.expr, Iterable[OperationSeen]], node: ast.AST) -> set[Masking]:

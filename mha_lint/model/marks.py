@@ -107,7 +107,9 @@ class Positions:
 
 @dataclass(frozen=True, slots=True)
 class Masking:
-    """One way in which scores or weights were masked, and where: ``numbers`` are those that scores were filled with.
+    """One way in which scores or weights were masked, and where.
+
+    ``numbers`` are those that scores were filled with; 0 and 1 where they were added a mask of these.
 
     *fill*: filled at the marked entries. *times*: multiplied by a mask. *add*: something was added. *unknown*: handed
     to code that is not known. *before*: of weights, the scores were masked in some way. *zero*: of weights, filled

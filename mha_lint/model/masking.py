@@ -6,7 +6,7 @@ import ast
 from collections.abc import Iterator
 
 from mha_lint.model.keys import Key
-from mha_lint.model.marks import BEFORE, SETTLED, ZERO, Mask, Masking, Positions
+from mha_lint.model.marks import BEFORE, SETTLED, YES_OR_NO, ZERO, Mask, Masking, Numbers, Positions
 from mha_lint.model.masks import chosen, mask_of, number_of, second, third
 from mha_lint.model.run import Call, Run
 from mha_lint.model.values import Const, Int, Method, Number, Qualified, Tensor, Unknown, Value, as_factor
@@ -88,7 +88,8 @@ def biased(call: Call, result: Tensor, told: Told) -> frozenset[Masking]:
     """``torch.baddbmm(bias, q, k)``."""
     if "scores" not in result.roles or _adds_nothing(call):
         return frozenset()
-    return frozenset({Masking("add", call.node)})
+    buffer = call.args[0] if call.args else call.keywords.get("input")
+    return frozenset({Masking("add", call.node, _of_yes_or_no(buffer, call.interpreter))})
 
 
 def summed(call: Call, result: Tensor, told: Told) -> frozenset[Masking]:
@@ -172,7 +173,15 @@ def _added(call: Call, result: Tensor) -> set[Masking]:
         return set()
     if "learned" in roles and not names_said(MASKS, call.node):
         return set()
-    return {Masking("add", call.node, None)}
+    return {Masking("add", call.node, _of_yes_or_no(other, call.interpreter))}
+
+
+def _of_yes_or_no(value: Value | None, run: Run) -> Numbers:
+    """Zero and one, where the value is known to be a mask of these; None otherwise."""
+    mask = mask_of(value, run)
+    if mask is None or mask.random or mask.boolean is None or (isinstance(value, Tensor) and value.roles):
+        return None
+    return YES_OR_NO if mask.numbers == YES_OR_NO else None
 
 
 # --- whether the result is float32 because the code says so: columns of the table ------------------------------------

@@ -288,7 +288,8 @@ def _made_by_another(cls: ClassModel, model: FileModel) -> Iterator[Hit[None]]:
 
 
 def _are_alike(layer: Layer, other: Layer) -> bool:
-    return (layer.width_in, layer.width_out) == (other.width_in, other.width_out)
+    same = layer.node is other.node  # one layer under two names
+    return not same and (layer.width_in, layer.width_out) == (other.width_in, other.width_out)
 
 
 def _applications(method: Function) -> Iterator[tuple[str, str, ast.Call]]:

@@ -118,7 +118,7 @@ def _product_and_sum(name: str, *, masked: MaskedRule) -> Op:
         names=(name,), sign=None, attribute=False, in_place=False,
         shape=products.baddbmm, scale=scales.by_alpha,
         mask=as_masks.lost, begins_mask=False, masked=masked, single=masking.no_single,
-        device=Device.MEETS, watched=False,
+        device=Device.MEETS, watched=True,
     )  # fmt: skip
 
 
@@ -213,7 +213,7 @@ ROWS: tuple[Op, ...] = (
         names=("sub", "subtract"), sign=ast.Sub, attribute=False, in_place=True,
         shape=pointwise.of_two, scale=scales.kept,
         mask=as_masks.summed(operator.sub), begins_mask=False, masked=masking.subtracted, single=masking.any_single,
-        device=Device.SHAPE, watched=False,
+        device=Device.SHAPE, watched=True,
     ),
     Op(
         names=("mul", "multiply"), sign=ast.Mult, attribute=False, in_place=True,
