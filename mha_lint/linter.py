@@ -234,7 +234,7 @@ def _finding(rule: type[Rule], hit: Hit[Any], source: Source, context: Context) 
     finding = Finding(
         code=rule.code,
         name=rule.name,
-        severity=rule.severity,
+        severity=hit.severity or rule.severity,
         message=hit.message,
         why=rule.why,
         filename=str(source.path.absolute()),

@@ -41,7 +41,8 @@ KERNELS = _TOKENS_FIRST | _PACKED | _HEADS_FIRST
 def attend(name: str, call: Call) -> Value:
     """The context that a kernel gives, laid out as its queries are."""
     if name in _HEADS_FIRST:
-        return products.attention(call)
+        made = products.attention(call)
+        return replace(made, of_math=None) if isinstance(made, Tensor) else made
     if name in _PACKED:
         return _of_packed(call)
     query, key, value = call.tensor(0, *_QUERIES), call.tensor(1, *_KEYS), call.tensor(2, *_VALUES)

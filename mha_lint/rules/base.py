@@ -29,6 +29,7 @@ class Hit(Generic[Evidence]):
     message: str
     symbol: str
     evidence: Evidence = None  # type: ignore[assignment]  # a rule that has none yields ``Hit[None]``
+    severity: Severity | None = None  # of this place, where it is another than the rule's
 
 
 class Rule(ABC):

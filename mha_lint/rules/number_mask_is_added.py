@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from mha_lint.model.events import OperationSeen
     from mha_lint.syntax.places import Places
 
+
 @dataclass(frozen=True, slots=True)
 class Added:
     """The evidence: the mask as it is written, and whether True over what 1 marks is right; None if not known.
