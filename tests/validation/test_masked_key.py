@@ -16,12 +16,13 @@ HIDDEN = torch.ones(5, 5, dtype=torch.bool).triu(1)
 class Attention(torch.nn.Module):
     """Self-attention whose masked scores are filled with ``value``, in one of the ways that this is written."""
 
-    def __init__(self, value: float, how: str = "masked_fill") -> None:
+    def __init__(self, value: float, how: str = "masked_fill", mask: Any = HIDDEN) -> None:
         super().__init__()
         self.qkv = torch.nn.Linear(8, 24)
-        self.value, self.how = value, how
+        self.value, self.how, self.mask = value, how, mask
 
-    def forward(self, x: Any, mask: Any = HIDDEN) -> Any:
+    def forward(self, x: Any, mask: Any = None) -> Any:
+        mask = self.mask if mask is None else mask
         q, k, v = self.qkv(x).chunk(3, dim=-1)
         scores = q @ k.mT
         if self.how == "in place":
@@ -49,7 +50,7 @@ def test_a_masked_key_with_weight_is_a_counterexample(how: str, value: float, ou
 
 def test_rows_that_are_masked_as_a_whole_are_passed_over() -> None:
     everything = torch.ones(5, 5, dtype=torch.bool)
-    assert seen(Attention(-1e9), mask=everything).outcome == "not applicable"
+    assert seen(Attention(-1e9, mask=everything)).outcome == "not applicable"
 
 
 def test_nothing_is_said_where_nothing_is_filled() -> None:

@@ -20,6 +20,7 @@ from mha_lint.validation.probes import (
     masked_key,
     permutation,
     score_variance,
+    tokens_meet,
 )
 from mha_lint.validation.probes.facts import Seen
 from mha_lint.validation.probes.subject import NotApplicable, Subject, prepared
@@ -30,10 +31,20 @@ __all__ = ["PROBES", "Observation", "arguments_of", "observe", "observe_all"]
 Probe = Callable[[Subject, Seen | None, bool], Observation]
 _PROBES: Mapping[str, Probe] = {
     each.NAME: each.observe
-    for each in (causality, permutation, constant_value, score_variance, determinism, batch, half)
+    for each in (
+        causality,
+        permutation,
+        constant_value,
+        score_variance,
+        determinism,
+        batch,
+        tokens_meet,
+        masked_key,
+        half,
+    )
 }
 PROBES: tuple[str, ...] = tuple(_PROBES)
-_OF_CORRECTIONS: Mapping[str, Probe] = {each.NAME: each.observe for each in (masked_key, equal_tokens)}
+_OF_CORRECTIONS: Mapping[str, Probe] = {each.NAME: each.observe for each in (equal_tokens,)}
 
 
 def observe(
@@ -45,7 +56,7 @@ def observe(
     insist: bool = False,
     axes: Mapping[str, Axes] | None = None,
 ) -> Observation:
-    """Try one of :data:`PROBES`, "masked key" or "equal tokens" on ``module``, called with ``inputs``.
+    """Try one of :data:`PROBES`, or "equal tokens", on ``module``, called with ``inputs``.
 
     ``module`` may be a function. ``inputs`` are keyword arguments by name; positional ones stand under "0", "1", …
     They are copied, and put on the device of the module's parameters and, floats, in their dtype. With ``insist`` the

@@ -1,4 +1,7 @@
-"""Batch independence: what comes out for one entry of the batch depends on that entry alone."""
+"""Batch independence: what comes out for one entry of the batch depends on that entry alone, wherever it stands.
+
+Where a rule knows which dim is the batch, nothing is guessed.
+"""
 
 from __future__ import annotations
 
@@ -7,12 +10,21 @@ import re
 import torch
 
 from mha_lint.observation import Observation
+from mha_lint.validation.probes.entries import (
+    Entries,
+    has_masks,
+    known_entries,
+    rolled,
+    sure_entries,
+    with_others_changed,
+)
 from mha_lint.validation.probes.facts import Seen
 from mha_lint.validation.probes.sequence import differences, redrawn, rounding
 from mha_lint.validation.probes.subject import NotApplicable, Subject
 
 NAME = "batch independence"
 _ENTRIES = 3
+_SLACK = 8  # where the batch is permuted, products may be blocked otherwise
 _NOT_ENTRIES = re.compile(r"mask|pos|freq|cos|sin|bias|table|rot")
 # Arguments and attributes that say how many entries of the batch belong together.
 _GROUPS = re.compile(r"(num_|n_)?(frames?|views?|groups?_size|windows?(_size)?|segments?|clips?|images?)|cu_seqlens\w*")
@@ -20,6 +32,51 @@ _GROUPS = re.compile(r"(num_|n_)?(frames?|views?|groups?_size|windows?(_size)?|s
 
 def observe(subject: Subject, seen: Seen | None, insist: bool) -> Observation:
     output = subject.run()
+    entries = known_entries(subject, output)
+    if entries is None:
+        return _of_a_guess(subject, seen, output, insist)
+    if not insist and seen is not None and seen.drawn:
+        raise NotApplicable(f"random numbers are drawn: {seen.drawn[0]} runs")
+    return _judged(subject, entries, output)
+
+
+def _judged(subject: Subject, entries: Entries, output: torch.Tensor) -> Observation:
+    """Hold one entry and change all others; change the masks of all others; permute the entries."""
+    tolerance = rounding(output)
+    kinds = [False, True] if has_masks(subject, entries) else [False]
+    held = sorted({0, entries.count // 2, entries.count - 1})
+    for masks in kinds:
+        worst = (0.0, 0)
+        for entry in held:
+            after = with_others_changed(subject, entries, entry, masks=masks).run()
+            worst = max(worst, (float(differences(output, after, (entries.output,))[entry]), entry))
+        if worst[0] > tolerance:
+            what = "the masks of the other entries" if masks else "the other entries"
+            words = f"changing {what} of the batch changes the output for entry {worst[1]} {_by(worst[0])}"
+            return Observation(NAME, "violated", words, worst[0])
+    tried = f"{len(held)} entries of {', '.join(entries.dims)} were held, and all others changed"
+    return _permuted(subject, entries, output, tried)
+
+
+def _permuted(subject: Subject, entries: Entries, output: torch.Tensor, tried: str) -> Observation:
+    """Permute the entries, where it is known of all inputs which entry is where."""
+    permuted = rolled(subject, entries)
+    if permuted is None:
+        return Observation(NAME, "holds", tried)
+    apart = differences(permuted.run(), output.roll(-1, entries.output), (entries.output,))
+    size, entry = float(apart.max()), int(apart.argmax())
+    if size > _SLACK * rounding(output):
+        words = f"permuting the {entries.count} entries of the batch does not just permute the output"
+        return Observation(NAME, "violated", f"{words}: for entry {entry} it differs {_by(size)}", size)
+    return Observation(NAME, "holds", f"{tried}; permuted, they gave the output permuted")
+
+
+def _by(size: float) -> str:
+    return "from a number to NaN" if size == float("inf") else f"by {size:.3g}"
+
+
+def _of_a_guess(subject: Subject, seen: Seen | None, output: torch.Tensor, insist: bool) -> Observation:
+    """Take dim 0 for the batch, and dim 1 where what comes out for one entry of dim 0 depends on others."""
     tolerance = rounding(output)
     first: tuple[float, int, int] | None = None
     for dim in (0, 1):
@@ -29,6 +86,8 @@ def observe(subject: Subject, seen: Seen | None, insist: bool) -> Observation:
         worst = _worst(subject, output, dim, group)
         if worst[0] <= tolerance:
             words = f"{min(_ENTRIES, output.shape[dim])} entries of dim {dim} were held, and all others changed"
+            if dim == 0 and _is_batch(subject, seen, output.shape[0]):
+                return _judged(subject, sure_entries(subject, output.shape[0], group), output)
             return Observation(NAME, "holds", words)
         first = first or (*worst, dim)
     if first is None:
@@ -41,8 +100,7 @@ def observe(subject: Subject, seen: Seen | None, insist: bool) -> Observation:
         raise NotApplicable("it can't be told whether the first dim is a batch or tokens: as many are attended to")
     if not insist and (why := _together(subject, seen, output.shape[0])):
         raise NotApplicable(why)
-    change = "from a number to NaN" if largest == float("inf") else f"by {largest:.3g}"
-    words = f"changing the other entries of the batch changes the output for entry {entry} {change}"
+    words = f"changing the other entries of the batch changes the output for entry {entry} {_by(largest)}"
     return Observation(NAME, "violated", words, largest)
 
 
@@ -73,6 +131,11 @@ def _worst(subject: Subject, output: torch.Tensor, dim: int, group: dict[str, to
         change = float(differences(output, subject.with_inputs(changed).run(), (dim,))[entry])
         worst = max(worst, (change, entry))
     return worst
+
+
+def _is_batch(subject: Subject, seen: Seen | None, size: int) -> bool:
+    """Tell whether dim 0 is surely the batch: attention runs over another, and nothing binds entries together."""
+    return seen is not None and bool(seen.applied) and size not in seen.lengths and not _together(subject, seen, size)
 
 
 def _together(subject: Subject, seen: Seen | None, size: int) -> str:

@@ -16,6 +16,15 @@ class Scores:
     causal: bool = False  # a triangular mask was applied
     masked: bool = False
     marks: frozenset[str] = frozenset()
+    factors: tuple[Factor, ...] = ()  # numbers that they, or their queries and keys, were multiplied by
+
+
+@dataclass(frozen=True, slots=True)
+class Factor:
+    """A number that something was multiplied by: in Python, or by torch's own attention on both sides of a product."""
+
+    value: float
+    is_fused: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +48,7 @@ class Fact:
     scores: Scores | None = None
     weights: Weights | None = None
     weighted: tuple[Weights, torch.Tensor] | None = None  # values times weights, not summed yet; the weights alone
+    factors: tuple[Factor, ...] = ()  # numbers that it was multiplied by since it came from a product
 
     @property
     def is_parameter(self) -> bool:
@@ -69,6 +79,8 @@ class Seen:
     views: set[tuple[tuple[int, ...], tuple[int, ...]]] = field(default_factory=set)
     cuts: set[int] = field(default_factory=set)  # sizes of dims of which a part was taken
     sides: set[int] = field(default_factory=set)  # of the matrices of scores that a softmax got
+    masks: set[str] = field(default_factory=set)  # inputs that met scores or weights in one operation, with no product
+    compared: set[tuple[str, float]] = field(default_factory=set)  # inputs whose integers were compared with a number
 
     @property
     def lengths(self) -> frozenset[int]:

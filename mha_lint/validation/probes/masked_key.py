@@ -1,4 +1,7 @@
-"""Masked key: a key whose score is masked gets no weight."""
+"""Masked key: a key that is masked gets no weight, and has no influence on the results at other tokens.
+
+Weights show what the code itself masks; a mask that is an input, and padding, are shown by hiding a key.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ import torch
 from torch.overrides import TorchFunctionMode
 
 from mha_lint.observation import Observation
+from mha_lint.validation.probes import hidden_keys
 from mha_lint.validation.probes.facts import Seen
 from mha_lint.validation.probes.subject import NotApplicable, Subject
 
@@ -15,10 +19,14 @@ NAME = "masked key"
 
 
 class _Watch(TorchFunctionMode):
-    """Follows which scores were filled where a mask says so, up to the softmax."""
+    """Follows which scores were filled where a mask says so, up to the softmax.
 
-    def __init__(self) -> None:
+    Unless all fills are followed, one with zero, which may be no mask, is not.
+    """
+
+    def __init__(self, every: bool) -> None:
         super().__init__()
+        self._every = every
         self.filled: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}  # by id: the scores (kept alive), and where
         self.weights: list[tuple[torch.Tensor, torch.Tensor]] = []
 
@@ -26,7 +34,7 @@ class _Watch(TorchFunctionMode):
         out = func(*args, **(kwargs or {}))
         name = getattr(func, "__name__", "").rstrip("_")  # in place as well
         if name == "__setitem" and len(args) == 3 and _is_boolean(args[1]) and not isinstance(args[2], torch.Tensor):
-            out, name, args = args[0], "masked_fill", args[:2]
+            out, name = args[0], "masked_fill"
             self._note(name, args, {}, out)
             return None
         if isinstance(out, torch.Tensor) and out.is_floating_point():
@@ -39,7 +47,9 @@ class _Watch(TorchFunctionMode):
         known = [where for where in known if where.shape == out.shape]
         if name == "masked_fill":
             mask = args[1] if len(args) > 1 else kwargs.get("mask")
-            if isinstance(mask, torch.Tensor) and _is_boolean(mask):
+            value = args[2] if len(args) > 2 else kwargs.get("value")
+            is_below = isinstance(value, torch.Tensor) or (isinstance(value, (int, float)) and value < 0)
+            if isinstance(mask, torch.Tensor) and _is_boolean(mask) and (self._every or is_below):
                 known.append(mask.expand(out.shape))
         if not known:
             return
@@ -55,8 +65,29 @@ def _is_boolean(value: object) -> bool:
 
 
 def observe(subject: Subject, seen: Seen | None, insist: bool) -> Observation:
-    """Looks at rows that have a key which is not masked: the others have nothing else to attend to."""
-    watch = _Watch()
+    looked_at, worst = _weights(subject, every=insist)
+    if worst is not None:
+        value, place = worst
+        query = f"query {place[-2]}" if len(place) > 1 else "the query"
+        words = f"{query} gives a weight of {value:.3g} to key {place[-1]}, which is masked"
+        return Observation(NAME, "violated", words, value)
+    hidden = hidden_keys.judged(subject, seen, insist=insist)
+    leaks = [each for each in hidden if each.leaks]
+    if leaks:
+        return Observation(NAME, "violated", leaks[0].words, leaks[0].influence)
+    told = [f"each of {looked_at} masked keys has no weight"] if looked_at else []
+    told += [each.words for each in hidden]
+    if not told:
+        raise NotApplicable("no score is masked, and no mask that is an input is seen to meet scores")
+    return Observation(NAME, "holds", "; ".join(told))
+
+
+def _weights(subject: Subject, *, every: bool) -> tuple[int, tuple[float, tuple[int, ...]] | None]:
+    """Return how many masked keys were looked at, and the largest weight that one has with its place, if any has.
+
+    Rows all of whose keys are masked have nothing else to attend to.
+    """
+    watch = _Watch(every)
     with watch:
         subject.run()
     looked_at = 0
@@ -68,14 +99,7 @@ def observe(subject: Subject, seen: Seen | None, insist: bool) -> Observation:
         largest = float(given.max()) if given.numel() else 0.0
         if largest > torch.finfo(weights.dtype).eps and (worst is None or largest > worst[0]):
             worst = largest, _place(int(given.argmax()), tuple(given.shape))
-    if not looked_at:
-        raise NotApplicable("no score was filled under a mask before a softmax")
-    if worst is None:
-        return Observation(NAME, "holds", f"each of {looked_at} masked keys has no weight")
-    value, place = worst
-    query = f"query {place[-2]}" if len(place) > 1 else "the query"
-    words = f"{query} gives a weight of {value:.3g} to key {place[-1]}, which is masked"
-    return Observation(NAME, "violated", words, value)
+    return looked_at, worst
 
 
 def _place(flat: int, shape: tuple[int, ...]) -> tuple[int, ...]:

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from mha_lint.observation import Observation
+from mha_lint.validation.probes.factors import is_scaled_twice
 from mha_lint.validation.probes.facts import Scores, Seen
 from mha_lint.validation.probes.subject import NotApplicable, Subject
 from mha_lint.validation.probes.trace import traced
@@ -42,14 +43,18 @@ def observe(subject: Subject, seen: Seen | None, insist: bool) -> Observation:
         raise NotApplicable(_why_not(runs[0]))
     variance = statistics.mean(known)
     error = statistics.stdev(known) / math.sqrt(len(known)) if len(known) > 1 else float("inf")
-    width = next(scores.width for scores, _ in runs[0] if insist or not scores.marks)
+    judged = next(scores for scores, _ in runs[0] if insist or not scores.marks)
+    width = judged.width
     words = f"with standard-normal queries and keys of width {width} the scores have variance {variance:.3g}"
     if _WITHIN[0] <= variance <= _WITHIN[1]:
         return Observation(NAME, "holds", words)
     if error > 2 * _SURE * variance:
         raise NotApplicable(f"there are too few scores to measure their variance: {variance:.3g} ± {error:.2g}")
-    if not insist and (why := _meant(subject, variance, width, seen)):
+    is_twice = _is_one_over(width, variance) and is_scaled_twice(judged.factors, width)
+    if not insist and not is_twice and (why := _meant(subject, variance, width, seen)):
         raise NotApplicable(f"{words}, {why}")
+    if is_twice:
+        words += f", as two scales of {width**-0.5:.3g} give them, one after the other"
     return Observation(NAME, "violated", f"{words}, not 1", abs(variance - 1))
 
 
@@ -110,7 +115,7 @@ def _meant(subject: Subject, variance: float, width: int, seen: Seen) -> str:
     sides = {side for each in seen.applied for side in (each.queries, each.keys)}
     if width in counts and width not in sides and not sides & batches:
         return "as channels get them that attend to each other, whose products sum over tokens"
-    if width > 1 and 0.7 <= variance * width <= 1.4:
+    if _is_one_over(width, variance):
         return "as a scale of one over the head width gives them, which is meant so for µP"
     if 0.7 <= variance / width <= 1.4:
         if seen.biased:
@@ -120,6 +125,10 @@ def _meant(subject: Subject, variance: float, width: int, seen: Seen) -> str:
                 if _SCALE.search(name) and (value is False or (isinstance(value, (int, float)) and value == 1)):
                     return f"as no scale gives them, which its attribute {name} = {value} asks for"
     return ""
+
+
+def _is_one_over(width: int, variance: float) -> bool:
+    return width > 1 and _WITHIN[0] <= variance * width <= _WITHIN[1]
 
 
 def _token_counts(value: torch.Tensor) -> list[int]:

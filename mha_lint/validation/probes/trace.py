@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from mha_lint.validation.probes.factors import factor_of, of_product
 from mha_lint.validation.probes.facts import Applied, Fact, Scores, Seen, Weights
 from mha_lint.validation.probes.masks import is_switch, is_triangular
 from mha_lint.validation.probes.operations import (
@@ -102,10 +103,13 @@ class Trace(Watching):
             any(fact.learned for fact in facts),
             any(fact.multiplied for fact in facts),
             frozenset().union(*(fact.marks for fact in facts)),
+            factors=max((fact.factors for fact in facts), key=len, default=()),
         )
         if name in FILLS or name.endswith("_like") or name.startswith("new_"):  # of the values, nothing is left
             plain = Fact()
         self._placed(name, args, operands)
+        if name in ("eq", "ne") and isinstance(args[1], (int, float)) and not args[0].is_floating_point():
+            self.seen.compared |= {(source, args[1]) for source in plain.sources}
         if name in ("mm", "bmm", "addmm", "baddbmm"):
             self._set(results[0], self._product(name, args, kwargs, results[0], plain))
         elif name in ("_softmax", "_safe_softmax", "softmax"):
@@ -139,7 +143,7 @@ class Trace(Watching):
     ) -> Fact:
         left, right = args[-2:] if name in ("mm", "bmm") else args[1:3]
         ours, theirs = self.fact(left), self.fact(right)
-        result = replace(plain, multiplied=True, marks=frozenset())
+        result = replace(plain, multiplied=True, marks=frozenset(), factors=())
         if ours.is_parameter or theirs.is_parameter:
             return _mixed(result, [ours, theirs], frozenset({"mixed by a parameter"}))
         if ours.weights is not None and theirs.weights is not None:
@@ -152,13 +156,14 @@ class Trace(Watching):
         if ours.scores is not None or theirs.scores is not None:
             return result
         marks = ours.marks | theirs.marks
-        kept: torch.Tensor | None = None
-        if self._generator is not None:
-            alpha = kwargs.get("alpha", 1)
-            kept = (left @ right) * alpha
+        alpha = kwargs.get("alpha", 1)
+        kept = (left @ right) * alpha if self._generator is not None else None
         biased = name in ("addmm", "baddbmm") and kwargs.get("beta", 1) != 0
+        if biased:
+            self._note_masks(args[:1])
         causal = biased and is_triangular(args[0])
-        return replace(result, scores=Scores(left.shape[-1], kept, causal, biased, marks))
+        factors = of_product(ours.factors, theirs.factors, alpha)
+        return replace(result, scores=Scores(left.shape[-1], kept, causal, biased, marks, factors))
 
     def _softmax(self, args: tuple[Any, ...], out: torch.Tensor, plain: Fact) -> Fact:
         scores = self.fact(args[0]).scores
@@ -209,6 +214,12 @@ class Trace(Watching):
 
     # --- everything else
 
+    def _note_masks(self, others: Sequence[Any]) -> None:
+        """Note which inputs reach scores or weights with neither a product nor a parameter on the way."""
+        for fact in map(self.fact, others):
+            if not fact.multiplied and not fact.learned:
+                self.seen.masks |= fact.sources
+
     def _pointwise(
         self, func: Any, name: str, args: tuple[Any, ...], kwargs: Mapping[str, Any], out: torch.Tensor, plain: Fact
     ) -> Fact:
@@ -218,10 +229,16 @@ class Trace(Watching):
         if name == "copy" and len(operands) == 2:
             fact = self.fact(operands[1])
             return fact if operands[0].shape == operands[1].shape else replace(fact, scores=None, weights=None)
+        if weighing or scoring:
+            self._note_masks([value for value in operands if value is not (weighing or scoring)[0]])
+        factor = factor_of(func, name, args, self.fact(args[1])) if name in ("mul", "div") else None
         if weighing:
             return self._on_weights(name, args, operands, weighing, out, plain)
         if scoring:
-            return replace(plain, scores=self._on_scores(func, name, args, kwargs, operands, scoring, out))
+            scores = self._on_scores(func, name, args, kwargs, operands, scoring, out)
+            if scores is not None and factor is not None:
+                scores = replace(scores, factors=(*scores.factors, factor))
+            return replace(plain, factors=(), scores=scores)
         weighted = [self.fact(value).weighted for value in operands if self.fact(value).weighted is not None]
         if name == "sum" and weighted and weighted[0] is not None and len(args) > 1 and len(args[1]) == 1:
             weights, alone = weighted[0]
@@ -232,6 +249,8 @@ class Trace(Watching):
             return replace(plain, marks=plain.marks | {"learned scale"})
         if name in ("mul", "div") and plain.multiplied and any(map(self._scales_as_given, operands)):
             return replace(plain, marks=plain.marks | {"scaled by an input"})
+        if factor is not None:
+            plain = replace(plain, factors=(*plain.factors, factor))
         shifts = [value for value in operands if self.fact(value).is_parameter and value.dim() > 1]
         if name in ("add", "sub") and plain.sources and shifts:
             return replace(plain, marks=plain.marks | {"shifted"})
@@ -320,8 +339,8 @@ class Trace(Watching):
 
         if len(scoring) > 1:
             return replace(scores, plain=same(changed=False), marks=scores.marks | {"a sum of several products"})
-        if name in ("masked_fill", "where"):
-            mask = args[1] if name == "masked_fill" else args[0]
+        if name in ("masked_fill", "where", "index_put"):
+            mask = args[0] if name == "where" else _tensors(args)[1]
             causal = scores.causal or is_triangular(mask)
             return replace(scores, plain=same(changed=False), causal=causal, masked=True)
         if name in ("add", "sub") and others:
