@@ -239,6 +239,19 @@ def _is_constant(value: Any) -> bool:
     return isinstance(value, (int, float))
 
 
+# --- masks of padding: along the keys, not the queries
+
+
+def _columns(call: Call) -> Iterator[Change]:
+    out = call.run()
+    if isinstance(out, torch.Tensor) and out.dim() > 1 and out.shape[-1] == 1 and not out.requires_grad:
+        yield ("mask laid along the keys",)
+
+
+def _turned(call: Call, change: Change) -> Any:
+    return call.run().transpose(-1, -2)
+
+
 # --- views: dims transposed before they are merged, or after they were split
 
 
@@ -312,6 +325,7 @@ _MASKS = frozenset(
     {"scaled_dot_product_attention", "multi_head_attention_forward", "masked_fill", "masked_fill_", "where", "add"}
     | {"__setitem__", "sub", "add_", "sub_", "mul"}
 )
+_LAYING_OUT = frozenset({"unsqueeze", "__getitem__"})
 _DROPOUTS = frozenset(
     {"dropout", "dropout_", "alpha_dropout", "feature_dropout", "dropout1d", "dropout2d", "dropout3d"}
     | {"scaled_dot_product_attention", "multi_head_attention_forward"}
@@ -321,5 +335,6 @@ READINGS: tuple[Reading, ...] = (
     Reading("softmax", frozenset({"constant value"}), frozenset({"softmax", "log_softmax"}), _rank, _other_dims,
             _over_dim),
     Reading("mask", _OF_MASKS, _MASKS, _rank, _mask_changes, _masked),
+    Reading("padding", frozenset({"masked key"}), _LAYING_OUT, _rank, _columns, _turned),
     Reading("view", _OF_ORDER, _VIEWS, _view_ranks, _view_changes, _viewed),
 )  # fmt: skip
