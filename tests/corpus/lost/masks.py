@@ -8,6 +8,7 @@
 # run: Renamed(32, 4)(torch.randn(2, 5, 32), torch.ones(2, 5).bool())
 # run: Asked(32, 4)(torch.randn(2, 5, 32), torch.ones(2, 5).bool())
 # run: Both(32, 4)(torch.randn(2, 5, 32), torch.ones(2, 5).bool())
+# fix: none (where the mask was meant to go is for a reader to say)
 """Masks that are worked on and reach no score."""
 import torch
 import torch.nn.functional as F

@@ -3,6 +3,7 @@
 # run: Chained(32, 4)(torch.randn(2, 5, 32), torch.randn(2, 5, 32))
 # run: Values(32, 4)(torch.randn(2, 5, 32))
 # run: Weights(20, 4)(torch.randn(2, 5, 20))
+# fix: none (which of the two was meant is for a reader to say)
 """Queries, keys and values that are prepared, and something else is attended with."""
 import torch
 import torch.nn.functional as F
