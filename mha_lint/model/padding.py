@@ -7,8 +7,8 @@ import ast
 from mha_lint.model.marks import GIVEN, ONES, ZERO, Mask, Numbers, Padding, Positions
 from mha_lint.model.records import replace
 from mha_lint.model.run import Call
-from mha_lint.model.values import NONE, Const, Sequence, Slice, Value, as_int
-from mha_lint.syntax.nodes import argument, last_name
+from mha_lint.model.values import NONE, Const, Slice, Value, as_int
+from mha_lint.syntax.nodes import last_name
 from mha_lint.syntax.words import name_of
 from mha_lint.vocabulary import LENGTHS, PADS, TOKEN_IDS, is_said
 

@@ -103,8 +103,8 @@ class ViewOfTransposed(Rule):
 
 
 _IN_MATH = (
-    "`.view()` of a transposed result of `scaled_dot_product_attention`, with no `.contiguous()` between: it raises where "
-    "the math kernel runs, whose result is laid out as (b, h, t, d), and where a fused kernel keeps that layout of queries"
+    "`.view()` of a transposed result of `scaled_dot_product_attention`, with no `.contiguous()` between: it raises "
+    "where the math kernel runs, whose result is laid out as (b, h, t, d), or a fused one that keeps this layout"
 )
 
 

@@ -34,6 +34,10 @@ MOVED = "The tensor is moved, by `.to(…)`, `type_as`, `.cuda()`, on every path
 INDEXED = "The tensor has no dimension, or the code only indexes with it or copies from it"
 OWN_MOVE = "the class has a `to`, `cuda` or `_apply` of its own"
 MASKED_OTHERWISE = "Scores that are filled with 0 were masked in another way as well, on every path through the code"
+NEVER_READ = "A parameter is merely never read: many are there for a common signature"
+GOES_ELSEWHERE = (
+    "Any part of the value is returned, stored, or handed to other code, or something else masks the scores"
+)
 NUMBERS_UNKNOWN = "The numbers in it are not known to be 0 and 1: a mask that is given"
 
 REASONS: dict[str, tuple[str, ...]] = {
@@ -50,4 +54,5 @@ REASONS: dict[str, tuple[str, ...]] = {
     "MHA111": (MASKED_OTHERWISE,),
     "MHA112": (),
     "MHA113": (NUMBERS_UNKNOWN,),
+    "MHA122": (NEVER_READ, GOES_ELSEWHERE),
 }
