@@ -50,6 +50,7 @@ SHOWN = {
         ("MHA004", "Flexible"),
     ],
     "number_mask_is_added.py": [("MHA113", "CausalAttention")],
+    "prepared_and_lost.py": [("MHA122", "PairAttention")],
     "tiny_gpt.py": [("MHA002", "CausalSelfAttention"), ("MHA001", "CausalSelfAttention")],
     "unbind_qkv.py": [("MHA002", "Attention"), ("MHA002", "TeacherAttention")],
     "view_of_transposed.py": [("MHA001", "CausalSelfAttention"), ("MHA001", "CrossAttention")],

@@ -96,9 +96,9 @@ def apply(interpreter: Run, layer: Layer, call: Call) -> Value:
         interpreter.saw_operation("multi_head_attention", call, result)
         return result
     if layer.kind in _TRANSFORMERS:
-        made = Unknown(interpreter.key(call.node))
-        interpreter.saw_operation(layer.kind, call, made)
-        return made
+        unknown = Unknown(interpreter.key(call.node))
+        interpreter.saw_operation(layer.kind, call, unknown)
+        return unknown
     if tensor is None:
         return NOTHING
     if layer.kind == "Embedding":

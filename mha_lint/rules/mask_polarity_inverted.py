@@ -1,4 +1,4 @@
-"""MHA106: masks that hide the past instead of the future."""
+"""MHA106: masks that hide the past instead of the future, or the tokens instead of the padding."""
 
 from __future__ import annotations
 
@@ -39,11 +39,20 @@ class MaskPolarityInverted(Rule):
     `scaled_dot_product_attention`, `tril()` given to `masked_fill` or to `nn.MultiheadAttention`, `torch.where` with
     its branches swapped, and sums of scores with a mask that is minus infinity over the past.
 
+    It flags padding masks that are used the wrong way round as well: `ids != pad` given to `nn.MultiheadAttention` or
+    to the layers of `nn.Transformer` as a key padding mask, `ids == pad` given to `scaled_dot_product_attention`. A
+    comparison tells that a mask is one of padding: with a name that says so (`self.pad`, `PAD_IDX`), of token ids with
+    0, or of positions with lengths.
+
+    A padding mask `(b, 1, s, 1)` in self-attention, where nothing else masks the keys, is flagged where it is laid out:
+    it hides queries that are padding, and shows all padded keys.
+
     ## Why it matters
 
     The conventions are opposite: in `scaled_dot_product_attention` True means *attend*, in `masked_fill` and in
     `nn.MultiheadAttention` it means *leave out*. The wrong one lets each token see the future and hides the past
-    and the token itself. The last token sees nothing: its result is NaN, or the average of all values.
+    and the token itself. The last token sees nothing: its result is NaN, or the average of all values. With a
+    padding mask, tokens attend to padding alone, or to padding as well.
 
     ## Example
 
@@ -61,15 +70,20 @@ class MaskPolarityInverted(Rule):
 
     ## Fix
 
-    Inverts the mask where it is used: `~mask`, `mask != 0` for `mask == 0`. It is *unsafe* because the module
-    computes something else afterwards, on purpose. Relation *corrected*: before, a later token changes an earlier
-    result; after, it does not. A mask that is joined with another one, such as `causal | given`, has no fix: the code
-    does not say what True means in that one.
+    Inverts the mask where it is used: `~mask`, `mask != 0` for `mask == 0`. A padding mask along the queries is
+    laid along the keys: `unsqueeze(2)` for `unsqueeze(3)`, `[:, None, None, :]` for `[:, None, :, None]`. It is
+    *unsafe* because the module computes something else afterwards, on purpose. Relation *corrected*: before, a
+    later token changes an earlier result, or a padded key has an influence; after, it does not. A mask that is
+    joined with another one, such as `causal | given`, has no fix: the code does not say what True means in that
+    one.
 
     ## When it stays silent
 
     - It isn't known which region the mask marks: a mask that is given, or a window.
     - Each token sees itself and the future: that is attention backward, on purpose.
+    - What True means in a padding mask that is given: its name does not say for sure.
+    - Padding hides queries where keys are masked too, where there are other queries than keys, or where the result is
+      masked afterwards.
     - The scores do not go into a softmax, as where only one half of all pairs is wanted.
     - A transpose or an inversion on the way puts the mask right.
 
@@ -78,13 +92,15 @@ class MaskPolarityInverted(Rule):
     - [rasbt/LLMs-from-scratch#1061](https://github.com/rasbt/LLMs-from-scratch/issues/1061)
     - [lucidrains/x-transformers#160](https://github.com/lucidrains/x-transformers/issues/160)
     - [huggingface/transformers#38094](https://github.com/huggingface/transformers/pull/38094)
+    - [hyunwoongko/transformer#40](https://github.com/hyunwoongko/transformer/issues/40)
+    - [pytorch/pytorch#170400](https://github.com/pytorch/pytorch/issues/170400)
     """
 
     code = "MHA106"
     name = "mask-polarity-inverted"
     severity = "error"
-    finds = "a causal mask that hides the past and shows the future"
-    why = "True means attend in some functions, and ignore in others: this mask hides the past and shows the future."
+    finds = "a causal or a padding mask that is the wrong way round"
+    why = "True means attend in some functions, and ignore in others: this mask hides what it should show."
     applicability = "unsafe"
     relation = "corrected"
     invalid: ClassVar = (
@@ -93,6 +109,9 @@ class MaskPolarityInverted(Rule):
         "    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)\n",
         "def attend(q, k, v):\n    s = q @ k.transpose(-2, -1)\n    mask = torch.ones(s.shape[-2:]).tril().bool()\n"
         "    return s.masked_fill(mask, float('-inf')).softmax(-1) @ v\n",
+        "import torch.nn.functional as F\n\n\ndef attend(q, k, v, ids, pad):\n"
+        "    mask = (ids == pad)[:, None, None, :]\n"
+        "    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)\n",
     )
     valid: ClassVar = (
         "import torch.nn.functional as F\n\n\ndef attend(q, k, v):\n    t = q.shape[-2]\n"

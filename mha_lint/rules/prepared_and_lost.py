@@ -269,7 +269,8 @@ def _made_by_another(cls: ClassModel, model: FileModel) -> Iterator[Hit[None]]:
     """Keys, or values, that another one's layer makes, while their own layer is never applied."""
     if not cls.built:
         return
-    layers = {name: value for name, value in cls.built[0].attributes.items() if isinstance(value, Layer)}
+    attributes = [pair for state in cls.built for pair in state.attributes.items()]
+    layers = {name: value for name, value in attributes if isinstance(value, Layer)}
     named = {name: role for name in layers if layers[name].kind == "Linear" and (role := _role(name)) is not None}
     if len(named) < 2:
         return

@@ -134,8 +134,8 @@ class _Reader:
             case (ast.Tuple(elts=targets), ast.Tuple(elts=values)) if len(targets) == len(values):
                 after = reached
                 for each, given in zip(targets, values, strict=True):
-                    made = self._assigned(statement, each, given, reached)
-                    after = {**after, **{name: made[name] for name in made if made[name] is not reached.get(name)}}
+                    bound = self._assigned(statement, each, given, reached)
+                    after = {**after, **{name: bound[name] for name in bound if bound[name] is not reached.get(name)}}
                 return after
             case ast.Tuple(elts=targets) | ast.List(elts=targets), _:
                 if not all(isinstance(each, ast.Name) for each in targets):

@@ -280,7 +280,8 @@ def _with_causal_mask(scope: Scope, softmax: ast.stmt, a: str, weights: str, m: 
     yield planted("MHA113", "past added", [past, by_hand], [past, fill(f"{m} == 0")])
     yield planted("MHA113", "boolean added", [past_bool, by_hand], [past_bool, fill(f"~{m}")])
     yield planted("MHA113", "padding added", [length, tokens, by_hand], [length, tokens, fill(f"~{m}")])
-    elsewhere = GOES_ELSEWHERE if otherwise else ""
+    masked = bool(list(_fills(scope)) or list(scope.added_to_scores()))  # on a path
+    elsewhere = GOES_ELSEWHERE if masked else ""
     lost_mask = [past_bool, f"{m} = ~{m}"]
     base = (code.lines_before(softmax, *lost_mask, fill(m)),)
     edit = code.lines_before(softmax, *lost_mask)
