@@ -50,9 +50,13 @@ SCORES = re.compile(
 
 # --- tensors ---------------------------------------------------------------------------------------------------------
 
+_PROJECTION = r"(?:(?:to|w|proj|fc|linear|lin)_?)?"
+_LAYER = r"(?:_?(?:proj|lin|linear|layer|net|fc))?"
+OF_QUERIES = re.compile(rf"^{_PROJECTION}(?:q|query|queries)s?{_LAYER}$", re.IGNORECASE)  # tensors, and their layers
+OF_KEYS = re.compile(rf"^{_PROJECTION}(?:k|key)s?{_LAYER}$", re.IGNORECASE)
+OF_VALUES = re.compile(rf"^{_PROJECTION}(?:v|value)s?{_LAYER}$", re.IGNORECASE)
 QUERIES = re.compile(r"(?:^|[._x])q(?:$|[_0-9])|quer", re.IGNORECASE)
 KEYS = re.compile(r"(?:^|[._x])k(?:$|[_0-9])|key", re.IGNORECASE)
-VALUES = re.compile(r"(?:^|[._x])v(?:$|[_0-9])|value", re.IGNORECASE)
 CACHE = re.compile(r"cache|past|(?<![a-z])kvs?(?![a-z])", re.IGNORECASE)  # of keys and values
 EARLIER = re.compile(r"cache|past|prev|history|(?<![a-z])mems?(?![a-z])", re.IGNORECASE)  # tokens of earlier calls
 ALLOCATED = re.compile(r"cached?(?![a-z])|(?<![a-z])cached?", re.IGNORECASE)  # a cache that is as large as it will be
@@ -67,6 +71,7 @@ PADS = re.compile(  # the token, or its number, that stands for padding
 TOKEN_IDS = re.compile(
     r"(?:^|_)(?:ids?|token_?ids?|tokens)$", re.IGNORECASE
 )  # numbers of tokens, of which 0 is padding
+LAYS_ANEW = re.compile(r"^(?:unsqueeze|view|reshape|expand|to|cuda|long|type_as)$")  # and keeps the numbers
 LENGTHS = re.compile(  # how many tokens each entry of a batch has
     r"^(?!.*(?:pre|past|cache|mask|pad|start|prompt|skip|drop|max|min|mem|context))(?:\w*_)?(?:valid_?|seq_?|src_?|tgt_?|key_?|k_?|input_?)?(?:len|length)s?$",
     re.IGNORECASE,

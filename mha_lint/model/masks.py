@@ -51,7 +51,7 @@ def mask_of(value: Value | None, run: Run) -> Mask | None:
 def _told_by(node: ast.AST | None) -> Mask | None:
     if node is None or not _is_comparison(node):
         return None
-    return padding.compared(node, None, None) or GIVEN
+    return padding.compared(node) or GIVEN
 
 
 def _is_comparison(node: ast.AST | None) -> bool:

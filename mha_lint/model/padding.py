@@ -3,55 +3,67 @@
 from __future__ import annotations
 
 import ast
+import operator
+from collections.abc import Callable
 
 from mha_lint.model.marks import GIVEN, ONES, ZERO, Mask, Numbers, Padding, Positions
 from mha_lint.model.records import replace
 from mha_lint.model.run import Call
 from mha_lint.model.values import NONE, Const, Slice, Value, as_int
-from mha_lint.syntax.nodes import last_name
 from mha_lint.syntax.words import name_of
-from mha_lint.vocabulary import LENGTHS, PADS, TOKEN_IDS, is_said
+from mha_lint.vocabulary import LAYS_ANEW, LENGTHS, PADS, TOKEN_IDS, is_said
+
+Comparing = Callable[[float, float], bool]
 
 _PADDED = Padding(ONES, ZERO)  # where the token is padding
 _TOKENS = Padding(ZERO, ONES)  # where it is not
-_EQUALS, _DIFFERS = (ast.Eq, "eq"), (ast.NotEq, "ne")
-_BELOW, _ABOVE = (ast.Lt, ast.LtE, "lt", "le"), (ast.Gt, ast.GtE, "gt", "ge")
+_BELOW, _ABOVE = (operator.lt, operator.le), (operator.gt, operator.ge)
+_SIGNS: dict[type[ast.cmpop], Comparing] = {
+    ast.Eq: operator.eq,
+    ast.NotEq: operator.ne,
+    ast.Lt: operator.lt,
+    ast.LtE: operator.le,
+    ast.Gt: operator.gt,
+    ast.GtE: operator.ge,
+}
 
 
 # --- what tells a mask of padding ------------------------------------------------------------------------------------
 
 
-def compared(node: ast.AST, first: Mask | Positions | None, second: Mask | Positions | None) -> Mask | None:
-    """The mask that a comparison is where it asks for padding: ``ids != pad``, ``arange(s) < lengths[:, None]``."""
-    parts = _comparison(node)
-    if parts is None:
-        return None
-    left, sign, right = parts
-    padding = _by_token(left, sign, right) or _by_token(right, sign, left) or _by_length(parts, first, second)
+def compared(
+    node: ast.AST,
+    function: Comparing | None = None,
+    first: Mask | Positions | None = None,
+    second: Mask | Positions | None = None,
+) -> Mask | None:
+    """The mask that a comparison is where it asks for padding: ``ids != pad``, ``arange(s) < lengths[:, None]``.
+
+    ``function`` is what compares; where it is not given, the sign tells. ``first`` and ``second`` are what is known of
+    the two sides as masks.
+    """
+    match node:
+        case ast.Compare(left=left, ops=[sign], comparators=[right]):
+            function = function or _SIGNS.get(type(sign))
+        case ast.Call(func=ast.Attribute(value=left), args=[right]):
+            pass
+        case ast.Call(func=ast.Attribute(), args=[left, right]):
+            pass
+        case _:
+            return None
+    if function in (operator.eq, operator.ne):
+        padding = _by_token(left, right, function) or _by_token(right, left, function)
+    else:
+        padding = _by_length(left, right, function, first, second)
     return None if padding is None else replace(GIVEN, padding=padding)
 
 
-def _comparison(node: ast.AST) -> tuple[ast.expr, object, ast.expr] | None:
-    """The left side, the sign or the method, and the right side."""
-    match node:
-        case ast.Compare(left=left, ops=[sign], comparators=[right]):
-            return left, type(sign), right
-        case ast.Call(func=ast.Attribute(value=left, attr=name), args=[right]):
-            return left, name, right
-        case ast.Call(func=ast.Attribute(attr=name), args=[left, right]):
-            return left, name, right
-        case _:
-            return None
-
-
-def _by_token(tokens: ast.expr, sign: object, token: ast.expr) -> Padding | None:
+def _by_token(tokens: ast.expr, token: ast.expr, function: Comparing) -> Padding | None:
     """Tokens are compared with the one that stands for padding."""
-    if sign not in _EQUALS and sign not in _DIFFERS:
-        return None
     zero = isinstance(token, ast.Constant) and token.value == 0 and type(token.value) is int
     if not (_is_pad(token) or (zero and is_said(TOKEN_IDS, _said(tokens)))):
         return None
-    return _PADDED if sign in _EQUALS else _TOKENS
+    return _PADDED if function is operator.eq else _TOKENS
 
 
 def _is_pad(node: ast.expr) -> bool:
@@ -70,27 +82,27 @@ def _said(node: ast.expr) -> str:
 
 
 def _by_length(
-    parts: tuple[ast.expr, object, ast.expr], first: Mask | Positions | None, second: Mask | Positions | None
+    left: ast.expr,
+    right: ast.expr,
+    function: Comparing | None,
+    first: Mask | Positions | None,
+    second: Mask | Positions | None,
 ) -> Padding | None:
     """Positions are compared with the number of tokens that each entry has."""
-    left, sign, right = parts
     if isinstance(first, Positions) == isinstance(second, Positions):
         return None
     positions, lengths = (first, right) if isinstance(first, Positions) else (second, left)
     below, above = (_BELOW, _ABOVE) if isinstance(first, Positions) else (_ABOVE, _BELOW)
-    if sign not in below and sign not in above:
+    if not is_said(LENGTHS, _said(_laid_out(lengths))) or (function not in below and function not in above):
         return None
-    if not is_said(LENGTHS, _said(_sized_one(lengths))):
-        return None
-    padding = _TOKENS if sign in below else _PADDED
+    padding = _TOKENS if function in below else _PADDED
     row = isinstance(positions, Positions) and not positions.column
     return padding.laid(-1, None) if row else padding.somewhere()
 
 
-def _sized_one(node: ast.expr) -> ast.expr:
+def _laid_out(node: ast.expr) -> ast.expr:
     """``lengths`` of ``lengths.unsqueeze(1).to(device)``."""
-    moves = ("unsqueeze", "view", "reshape", "to", "cuda", "long", "type_as", "expand")
-    while isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and last_name(node.func) in moves:
+    while isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and is_said(LAYS_ANEW, node.func.attr):
         node = node.func.value
     return node
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, ClassVar
 
@@ -13,25 +12,14 @@ from mha_lint.rules.mask_uses import ARGUMENTS, ATTENDS
 from mha_lint.syntax.nodes import Function, defaults, walk
 from mha_lint.syntax.reaching import Definition, Flow, flow_of
 from mha_lint.syntax.words import names_in
-from mha_lint.vocabulary import BUILDS, MASKS, SOFT_MASKS, is_said
+from mha_lint.vocabulary import BUILDS, MASKS, OF_KEYS, OF_QUERIES, OF_VALUES, SOFT_MASKS, is_said
 
 if TYPE_CHECKING:
     from mha_lint.model.attention import ClassModel, FileModel
     from mha_lint.model.events import OperationSeen
     from mha_lint.syntax.places import Places
 
-_ROLES = {
-    "query": re.compile(
-        r"^(?:(?:to|w|proj|fc|linear|lin)_?)?(?:q|query|queries)s?(?:_?(?:proj|lin|linear|layer|net|fc))?$",
-        re.IGNORECASE,
-    ),
-    "key": re.compile(
-        r"^(?:(?:to|w|proj|fc|linear|lin)_?)?(?:k|key)s?(?:_?(?:proj|lin|linear|layer|net|fc))?$", re.IGNORECASE
-    ),
-    "value": re.compile(
-        r"^(?:(?:to|w|proj|fc|linear|lin)_?)?(?:v|value)s?(?:_?(?:proj|lin|linear|layer|net|fc))?$", re.IGNORECASE
-    ),
-}  # what tensors of attention, and their layers, are called
+_ROLES = {"query": OF_QUERIES, "key": OF_KEYS, "value": OF_VALUES}
 _PLURAL = {"query": "queries", "key": "keys", "value": "values"}
 
 

@@ -252,7 +252,7 @@ def comparison(run: Run, node: ast.Compare, state: State) -> Value:
 
 def _asks_for_padding(node: ast.Compare, result: Value) -> bool:
     """Nothing is known of what is compared but that it is compared with padding: it is a tensor."""
-    return isinstance(result, Unknown) and padding.compared(node, None, None) is not None
+    return isinstance(result, Unknown) and padding.compared(node) is not None
 
 
 def _compared(run: Run, node: ast.Compare, left: Value, right: Value, state: State) -> Value:

@@ -342,7 +342,7 @@ _OTHER_WAY_ROUND: dict[Callable[[float, float], bool], Callable[[float, float], 
 def _compared(call: Call, function: Callable[[float, float], bool]) -> Mask:
     left, right = _pair(call)
     first, second = (value.mask if isinstance(value, Tensor) else None for value in (left, right))
-    given = padding.compared(call.node, first, second)
+    given = padding.compared(call.node, function, first, second)
     if isinstance(first, Positions) and isinstance(second, Positions) and first.column != second.column:
         # Keys on the left: s <= t is t >= s.
         ordered = _OTHER_WAY_ROUND.get(function) if second.column else function
