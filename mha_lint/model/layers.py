@@ -44,8 +44,16 @@ _NORMS = frozenset(
 )
 _CONVOLUTIONS = {"Conv1d": 3, "Conv2d": 4, "Conv3d": 5}  # and the dims of what they take
 _LINEAR = frozenset("Linear LazyLinear NonDynamicallyQuantizableLinear".split())
+_TRANSFORMERS = frozenset(
+    "TransformerEncoderLayer TransformerEncoder TransformerDecoderLayer TransformerDecoder Transformer".split()
+)
 _KNOWN = (
-    _ELEMENTWISE | _NORMS | _CONVOLUTIONS.keys() | _LINEAR | {"Identity", "Softmax", "MultiheadAttention", "Embedding"}
+    _ELEMENTWISE
+    | _NORMS
+    | _CONVOLUTIONS.keys()
+    | _LINEAR
+    | _TRANSFORMERS
+    | {"Identity", "Softmax", "MultiheadAttention", "Embedding"}
 )
 
 
@@ -94,6 +102,10 @@ def apply(interpreter: Run, layer: Layer, call: Call) -> Value:
         result = Sequence((Tensor(roles=frozenset({"projection", "projected"})), NOTHING))
         interpreter.saw_operation("multi_head_attention", call, result)
         return result
+    if layer.kind in _TRANSFORMERS:
+        unknown = Unknown(interpreter.key(call.node))
+        interpreter.saw_operation(layer.kind, call, unknown)
+        return unknown
     if tensor is None:
         return NOTHING
     if layer.kind == "Embedding":

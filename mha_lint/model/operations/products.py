@@ -421,7 +421,8 @@ def attention(call: Call) -> Value:
     width = value.shape[-1] if value.shape is not None else known[-1]
     rows = query.shape[-2] if query.shape is not None else call.fresh_size("rows")
     shape = (*known[:-2], rows, width)
-    context = of_shape(shape, roles=frozenset({"context"}), inputs=inputs)
+    laid_out = layout.contiguous_strides(shape)
+    context = of_shape(shape, roles=frozenset({"context"}), inputs=inputs, of_math=laid_out)
     if "projection" not in value.roles:
         return context
     return replace(context, batch=product(shape[:-2]), width=width)

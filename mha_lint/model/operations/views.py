@@ -52,6 +52,7 @@ def reshaped(call: Call, tensor: Tensor, sizes: list[Size | None] | None, *, cop
         strides = layout.contiguous_strides(shape)
         tensor = replace(tensor, assumed=tensor.assumed or not tensor.contiguous)
     call.interpreter.saw_view(call.node, answer, tensor, shape, copies=copies)
+    tensor = tensor if tensor.of_math is None else replace(tensor, of_math=None)
     if copies and tensor.uncopied is not None and tensor.shape is not None:
         needed, laid_out = layout.view(tensor.shape, tensor.uncopied, shape)
         if needed is Answer.ALWAYS and (laid_out is None or layout.is_contiguous(shape, laid_out) is not Answer.ALWAYS):
@@ -218,7 +219,8 @@ def permuted(call: Call, tensor: Tensor, order: list[int]) -> Tensor:
         tensor = tensor.normalised_at(at if tensor.normalised.parts == 1 else None)
     strides = None if tensor.strides is None else tuple(tensor.strides[dim] for dim in order)
     contiguous = strides is not None and layout.is_contiguous(shape, strides) is Answer.ALWAYS
-    return replace(tensor, shape=shape, strides=strides, contiguous=contiguous, key=None)
+    of_math = None if tensor.of_math is None else tuple(tensor.of_math[dim] for dim in order)
+    return replace(tensor, shape=shape, strides=strides, contiguous=contiguous, key=None, of_math=of_math)
 
 
 def transpose(call: Call) -> Value:

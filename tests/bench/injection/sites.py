@@ -16,11 +16,11 @@ from dataclasses import dataclass
 from os import environ
 from pathlib import Path
 
-from tests.bench.injection import devices, fused, interfaces, layouts, masks, patterns, results, scale, weights
+from tests.bench.injection import devices, fused, interfaces, layouts, lost, masks, patterns, results, scale, weights
 from tests.bench.injection.code import Edit, Injection, edited, parsed
 from tests.bench.injection.scope import Scope, scopes
 
-RULES = (*(f"MHA{number}" for number in range(101, 115)), "MHA123", "MHA124")
+RULES = (*(f"MHA{number}" for number in range(101, 115)), "MHA122", "MHA123", "MHA124")
 _NO_LIBRARY = re.compile(r"(^|/)(tests?|testing|examples?|docs?|exporters|integrations)/|(^|/)modular_\w+\.py$")
 
 
@@ -164,7 +164,7 @@ def injections_of(
     code = parsed(path, data)
     for group in scopes(code) if code else ():
         for scope in group:
-            for part in (layouts, patterns, weights, scale, devices, masks, fused, interfaces, results):
+            for part in (layouts, patterns, weights, scale, devices, masks, lost, fused, interfaces, results):
                 for injection in part.injections(scope):
                     if injection.rule in rules and _is_python(scope, injection):
                         yield scope.unit, injection
