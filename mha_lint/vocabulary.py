@@ -48,7 +48,9 @@ LAYS_OUT = re.compile(  # what attention, or a change of layout, can't be writte
 CHOOSES_KEYS = re.compile(  # what tells which keys a query may see, besides the mask itself
     r"^(?:is_causal|causal|tril|triu|masked_fill|logical_(?:not|or|and)|finfo|dropout_p)$"
 )
-SCORES = re.compile(r"[sS]oftmax|scaled_dot_product|MultiheadAttention|attention_interface")
+SCORES = re.compile(
+    r"[sS]oftmax|scaled_dot_product|MultiheadAttention|attention_interface|^Transformer(?:$|(?:En|De)coder(?:Layer)?$)"
+)
 
 # --- sizes -----------------------------------------------------------------------------------------------------------
 
@@ -72,6 +74,11 @@ ACROSS_ENTRIES = re.compile(  # classes and layers in which entries of a batch a
 
 # --- tensors ---------------------------------------------------------------------------------------------------------
 
+_PROJECTION = r"(?:(?:to|w|proj|fc|linear|lin)_?)?"
+_LAYER = r"(?:_?(?:proj|lin|linear|layer|net|fc))?"
+OF_QUERIES = re.compile(rf"^{_PROJECTION}(?:q|query|queries)s?{_LAYER}$", re.IGNORECASE)  # tensors, and their layers
+OF_KEYS = re.compile(rf"^{_PROJECTION}(?:k|key)s?{_LAYER}$", re.IGNORECASE)
+OF_VALUES = re.compile(rf"^{_PROJECTION}(?:v|value)s?{_LAYER}$", re.IGNORECASE)
 QUERIES = re.compile(r"(?:^|[._x])q(?:$|[_0-9])|quer", re.IGNORECASE)
 KEYS = re.compile(r"(?:^|[._x])k(?:$|[_0-9])|key", re.IGNORECASE)
 CACHE = re.compile(r"cache|past|(?<![a-z])kvs?(?![a-z])", re.IGNORECASE)  # of keys and values
@@ -82,6 +89,18 @@ DIAGONALS = re.compile(r"diag|trace|(?<![a-z])tr(?![a-z])", re.IGNORECASE)
 BIAS = re.compile(r"bias|alibi|rel_?pos|relative|position", re.IGNORECASE)  # what is added to scores, and masks nothing
 MASKS = re.compile(r"mask", re.IGNORECASE)
 PADDING = re.compile(r"pad", re.IGNORECASE)
+PADS = re.compile(  # the token, or its number, that stands for padding
+    r"^(?!.*(?:no[nt]?|un)_?pad)(?:.*[^a-z])?<?pad(?:ding)?(?:$|>|_?(?:id|idx|ind|index|ix|token|tok|symbol|value|val|word|char)s?(?:$|[_A-Z]))",
+    re.IGNORECASE,
+)
+TOKEN_IDS = re.compile(
+    r"(?:^|_)(?:ids?|token_?ids?|tokens)$", re.IGNORECASE
+)  # numbers of tokens, of which 0 is padding
+LAYS_ANEW = re.compile(r"^(?:unsqueeze|view|reshape|expand|to|cuda|long|type_as)$")  # and keeps the numbers
+LENGTHS = re.compile(  # how many tokens each entry of a batch has
+    r"^(?!.*(?:pre|past|cache|mask|pad|start|prompt|skip|drop|max|min|mem|context))(?:\w*_)?(?:valid_?|seq_?|src_?|tgt_?|key_?|k_?|input_?)?(?:len|length)s?$",
+    re.IGNORECASE,
+)
 SOFT_MASKS = re.compile(r"soft|learn|prob|weight|scale|scor|bias|embed|token|prun|sparse|span|head", re.IGNORECASE)
 OF_ROWS = re.compile(  # what hides queries, not keys
     r"rand|bernoulli|drop|isnan|isinf|isfinite|quer(?!\w*len)|row|heads?_?mask|\bgat(?:e|ing)|keepdim|[tT]hresh|topk"

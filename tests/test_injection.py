@@ -170,6 +170,7 @@ def test_every_mistake_about_fused_attention_is_the_intended_text(tmp_path: Path
         ("MHA112", "flag added"): change(gated, "dropout_p=self.p if self.training else 0.0, is_causal=True,"),
         ("MHA113", "to float"): change("mask = mask.bool()", "mask = mask.float()"),
         ("MHA114", "numbers"): change("mask = mask.bool()", "mask.bool()"),
+        ("MHA122", "mask not given"): change("attn_mask=mask,", "attn_mask=None,"),
     }
     assert written(tmp_path, CACHED) == {
         ("MHA109", "guard dropped"): change("is_causal = self.causal and q_len > 1", "is_causal = True"),

@@ -9,7 +9,9 @@ from mha_lint.model import layout
 from mha_lint.model.axes import Role, Source
 from mha_lint.model.keys import dimension
 from mha_lint.model.layout import Answer, Shape
+from mha_lint.model.masks import mask_of
 from mha_lint.model.operations import OPERATIONS, laid_anew, merged, permuted
+from mha_lint.model.padding import rearranged as rearranged_padding
 from mha_lint.model.records import replace
 from mha_lint.model.run import Call, normal
 from mha_lint.model.sizes import ONE, Size, equate, product, symbol
@@ -31,6 +33,10 @@ def parse(side: str) -> Groups | None:
 
 def rearrange(call: Call) -> Value:
     """``rearrange(tensor, pattern, **sizes)``."""
+    return _as_mask(call, _rearranged(call))
+
+
+def _rearranged(call: Call) -> Value:
     tensor = call.tensor(0, "tensor")
     if tensor is None:
         return Tensor()
@@ -180,8 +186,27 @@ def _merge(call: Call, tensor: Tensor, groups: Groups, sizes: dict[str, Size]) -
     return merged(call, tensor, replace(_shaped(tensor, target), strides=strides, contiguous=contiguous))
 
 
+def _as_mask(call: Call, result: Value) -> Value:
+    """The result of a mask that is laid out anew: it is one still."""
+    first = call.args[0] if call.args else None
+    known = mask_of(first, call.interpreter)
+    if known is None:
+        return result
+    pattern = pattern_of(call)
+    left, right = ([], []) if pattern is None else (side.split() for side in pattern)
+    mask = known if left[-2:] == right[-2:] and len(left) > 1 else known.somewhere()
+    if known.padding is not None:
+        mask = replace(mask, padding=rearranged_padding(call.node, known.padding, left, right))
+    tensor = result if isinstance(result, Tensor) else Tensor(key=call.interpreter.key(call.node))
+    return replace(tensor, mask=mask)
+
+
 def repeat(call: Call) -> Value:
-    """``repeat(tensor, pattern, **sizes)``: the shape only."""
+    """``repeat(tensor, pattern, **sizes)``: the shape, and what a mask is."""
+    return _as_mask(call, _repeated(call))
+
+
+def _repeated(call: Call) -> Value:
     tensor = call.tensor()
     sides = _sides(call, None if tensor is None else tensor.rank)
     if sides is None:

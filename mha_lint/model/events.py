@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from mha_lint.model.conditions import Taken
 from mha_lint.model.folded import Fold
 from mha_lint.model.keys import Key
-from mha_lint.model.layout import Answer, Shape
+from mha_lint.model.layout import Answer, Shape, view
 from mha_lint.model.normalised import Normalised
 from mha_lint.model.sizes import Size
 from mha_lint.model.values import Tensor, Value
@@ -30,6 +30,17 @@ class ViewSeen:
     symbol: str
     caller: ast.expr | None  # the call that led into the helper, where there is one
     copies: bool = False  # it is a ``.reshape``, which copies where a view can't succeed
+
+    @property
+    def fails_in_math(self) -> bool:
+        """Tell whether a view of what fused attention gives can't succeed where its math kernel ran."""
+        tensor = self.tensor
+        if self.answer is not Answer.UNKNOWN or self.copies or tensor.of_math is None or tensor.strides is not None:
+            return False
+        if tensor.shape is None or len(tensor.shape) != len(tensor.of_math):
+            return False
+        answer, _ = view(tensor.shape, tensor.of_math, self.target)
+        return answer is Answer.NEVER
 
 
 @dataclass(frozen=True, slots=True)

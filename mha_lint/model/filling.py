@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from mha_lint.model.marks import YES_OR_NO
 from mha_lint.model.values import Tensor
 from mha_lint.syntax.nodes import argument, is_number
 
@@ -74,6 +75,16 @@ def filled_masks(operations: Iterable[OperationSeen]) -> set[ast.expr]:
                 continue
         found |= {masking.node for masking in added if masking.kind in ("fill", "mask")}
     return {node for node in found if node is not None}
+
+
+def added_masks(operations: Iterable[OperationSeen]) -> list[ast.expr]:
+    """The places that add a mask of zeros and ones to scores which come to a softmax, on each path."""
+    found: dict[ast.expr, bool] = {}
+    for together in _normalised(operations):
+        for masking in together:
+            if masking.kind == "add" and masking.node is not None:
+                found[masking.node] = found.get(masking.node, True) and masking.numbers == YES_OR_NO
+    return [node for node, always in found.items() if always]
 
 
 def masked_beside(operations: Iterable[OperationSeen], node: ast.AST) -> set[Masking]:

@@ -85,7 +85,8 @@ def _scale(name: str, call: Call) -> Value:
 def attend(name: str, call: Call) -> Value:
     """The context that a kernel gives, laid out as its queries are."""
     if name in _HEADS_FIRST:
-        return products.attention(replace(call, keywords={**call.keywords, "scale": _scale(name, call)}))
+        made = products.attention(replace(call, keywords={**call.keywords, "scale": _scale(name, call)}))
+        return replace(made, of_math=None) if isinstance(made, Tensor) else made
     if name in _PACKED:
         return _of_packed(call)
     if name not in _TOKENS_FIRST:

@@ -103,7 +103,10 @@ def apply(interpreter: Run, layer: Layer, call: Call) -> Value:
         interpreter.saw_operation("multi_head_attention", call, result)
         return result
     if layer.kind in sequences.KINDS:
-        return sequences.apply(layer, call)
+        result = sequences.apply(layer, call)
+        if layer.kind not in sequences.RECURRENT:
+            interpreter.saw_operation(layer.kind, call, result)
+        return result
     if tensor is None:
         return NOTHING
     if layer.kind == "Embedding":

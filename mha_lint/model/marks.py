@@ -27,6 +27,32 @@ def of_finfo(name: str, *, single: bool) -> Numbers:
     return LOWEST if name == "min" else None
 
 
+@dataclass(frozen=True, slots=True)
+class Padding:
+    """The numbers of a mask, told by whether a token is padding: ``padded`` where it is, ``tokens`` where it is not.
+
+    ``dim`` is the dimension along which the tokens lie, from the end, and ``rank`` the number of dimensions; None where
+    that is not known. ``column`` is the expression that put one dimension of size 1 behind the tokens.
+    """
+
+    padded: Numbers
+    tokens: Numbers
+    dim: int | None = -1
+    rank: int | None = 2
+    column: ast.expr | None = None
+
+    def changed(self, function: Callable[[float], float]) -> Padding:
+        return Padding(_each(self.padded, function), _each(self.tokens, function), self.dim, self.rank, self.column)
+
+    def somewhere(self) -> Padding:
+        """The same with no knowledge of along which dimension the tokens lie."""
+        return Padding(self.padded, self.tokens, None, None)
+
+    def laid(self, dim: int | None, rank: int | None, column: ast.expr | None = None) -> Padding:
+        """The same with its tokens along another dimension."""
+        return Padding(self.padded, self.tokens, dim, rank, column if dim == -2 else None)
+
+
 @dataclass(frozen=True)
 class Mask:
     """A tensor over queries t and keys s whose numbers are told by where they stand.
@@ -42,10 +68,17 @@ class Mask:
     diagonal: int | None = None
     sizes: tuple[Size, Size] | None = None
     random: bool = False  # drawn, or told by what was
+    padding: Padding | None = None  # the same numbers, told by padding
 
     @property
     def numbers(self) -> Numbers:
         return None if self.inside is None or self.outside is None else self.inside | self.outside
+
+    def numbers_at(self, *, padded: bool) -> Numbers:
+        """The numbers where a token is padding, or where it is not."""
+        if self.padding is None:
+            return self.numbers
+        return self.padding.padded if padded else self.padding.tokens
 
     @property
     def marks(self) -> bool:
@@ -60,18 +93,21 @@ class Mask:
     def changed(self, function: Callable[[float], float], *, boolean: bool | None) -> Mask:
         """The mask with each number changed; sets of them stay small."""
         inside, outside = _each(self.inside, function), _each(self.outside, function)
-        return replace(self, inside=inside, outside=outside, boolean=boolean)
+        padding = None if self.padding is None else self.padding.changed(function)
+        return replace(self, inside=inside, outside=outside, boolean=boolean, padding=padding)
 
     def transposed(self) -> Mask:
         """The same with queries and keys swapped: s <= t + d becomes t <= s + d, or not s <= t - d - 1."""
         sizes = None if self.sizes is None else self.sizes[::-1]
+        padding = None if self.padding is None else self.padding.somewhere()
         if self.diagonal is None:
-            return Mask(self.inside, self.outside, self.boolean, None, sizes)
-        return Mask(self.outside, self.inside, self.boolean, -self.diagonal - 1, sizes)
+            return Mask(self.inside, self.outside, self.boolean, None, sizes, padding=padding)
+        return Mask(self.outside, self.inside, self.boolean, -self.diagonal - 1, sizes, padding=padding)
 
     def somewhere(self) -> Mask:
         """The same with no knowledge of where which numbers stand."""
-        return replace(self, diagonal=None, sizes=None)
+        padding = None if self.padding is None else self.padding.somewhere()
+        return replace(self, diagonal=None, sizes=None, padding=padding)
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +127,9 @@ class Default:
 
 @dataclass(frozen=True, slots=True)
 class Masking:
-    """One way in which scores or weights were masked, and where: ``numbers`` are those that scores were filled with.
+    """One way in which scores or weights were masked, and where.
+
+    ``numbers`` are those that scores were filled with; 0 and 1 where they were added a mask of these.
 
     They are the ``default`` of a parameter, where one is named: they count where nobody hands it another.
 
@@ -144,7 +182,27 @@ def combined(
     else:  # two conditions, or triangles of two kinds, such as a window
         diagonal, parts = None, ((left.numbers, right.numbers),) * 2
     inside, outside = (_pairs(function, *part, absorbing) for part in parts)
-    return Mask(inside, outside, boolean, diagonal, sizes, left.random or right.random)
+    padding = _joined_padding(function, left, right, absorbing)
+    return Mask(inside, outside, boolean, diagonal, sizes, left.random or right.random, padding)
+
+
+def _joined_padding(
+    function: Callable[[float, float], float], left: Mask, right: Mask, absorbing: Numbers
+) -> Padding | None:
+    """Two masks elementwise, told by padding; None where it lies along the queries in one and the keys in the other."""
+    known = left.padding or right.padding
+    if known is None:
+        return None
+    if left.padding is not None and right.padding is not None and left.padding.dim != right.padding.dim:
+        return None
+    sides = []
+    for padded in (True, False):
+        first, second = left.numbers_at(padded=padded), right.numbers_at(padded=padded)
+        sides.append(_pairs(function, first, second, absorbing))
+    joined = Padding(sides[0], sides[1], known.dim, known.rank, known.column)
+    other = right if left.padding is not None else left
+    told = other.padding is not None or other.uniform or other.diagonal is not None
+    return joined if told else joined.somewhere()  # the other may hide padded keys
 
 
 def _each(numbers: Numbers, function: Callable[[float], float]) -> Numbers:

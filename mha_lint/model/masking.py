@@ -9,7 +9,7 @@ from mha_lint.model.handed import default_number
 from mha_lint.model.keys import Key
 from mha_lint.model.marks import BEFORE, SETTLED, YES_OR_NO, ZERO, Mask, Masking, Numbers, Positions, of_finfo
 from mha_lint.model.masks import chosen, mask_of, number_of, second, third
-from mha_lint.model.run import Call
+from mha_lint.model.run import Call, Run
 from mha_lint.model.values import Const, Int, Method, Number, Qualified, Tensor, Unknown, Value, as_factor
 from mha_lint.syntax.nodes import argument, first_index, last_name, walk
 from mha_lint.syntax.words import names_said
@@ -117,7 +117,8 @@ def biased(call: Call, result: Tensor, told: Told) -> frozenset[Masking]:
     """``torch.baddbmm(bias, q, k)``."""
     if "scores" not in result.roles or _adds_nothing(call):
         return frozenset()
-    return frozenset({Masking("add", call.node), *_fills_of(call.args[0] if call.args else None)})
+    buffer = call.args[0] if call.args else call.keywords.get("input")
+    return frozenset({Masking("add", call.node, _numbers_added(buffer, call.interpreter)), *_fills_of(buffer)})
 
 
 def summed(call: Call, result: Tensor, told: Told) -> frozenset[Masking]:
@@ -199,9 +200,18 @@ def _added(call: Call, result: Tensor) -> set[Masking]:
         return set()
     if "learned" in roles and not names_said(MASKS, call.node):
         return set()
-    mask = other.mask if isinstance(other, Tensor) else None
-    numbers = mask.numbers if isinstance(mask, Mask) and not mask.uniform else None
-    return {Masking("add", call.node, numbers), *_fills_of(other)}
+    return {Masking("add", call.node, _numbers_added(other, call.interpreter)), *_fills_of(other)}
+
+
+def _numbers_added(value: Value | None, run: Run) -> Numbers:
+    """The numbers of a mask that is added; zero and one where it is known to be a mask of these, and nothing else."""
+    mask = mask_of(value, run)
+    if mask is None or mask.uniform:
+        return None
+    if mask.numbers != YES_OR_NO:
+        return mask.numbers if isinstance(value, Tensor) and value.mask is mask else None
+    is_plain = not mask.random and mask.boolean is not None and not (isinstance(value, Tensor) and value.roles)
+    return YES_OR_NO if is_plain else None
 
 
 def _fills_of(added: Value | None) -> set[Masking]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 
+from mha_lint.model import padding
 from mha_lint.model.keys import Key, Kind
 from mha_lint.model.marks import (
     GIVEN,
@@ -47,9 +48,15 @@ def mask_of(value: Value | None, run: Run) -> Mask | None:
         case Unknown(Key(kind=Kind.ATTRIBUTE) as key) if is_smallest(key, run):
             return constant(SMALLEST)
         case Unknown(Key() as key) | Tensor(shape=None, mask=None, key=Key() as key):
-            return GIVEN if _is_comparison(run.node(key)) else None
+            return _told_by(run.node(key))
         case _:
             return None
+
+
+def _told_by(node: ast.AST | None) -> Mask | None:
+    if node is None or not _is_comparison(node):
+        return None
+    return padding.compared(node) or GIVEN
 
 
 def is_smallest(key: Key, run: Run) -> bool:
@@ -96,8 +103,9 @@ def indexed(run: Run, base: Value, indices: list[Value], result: Value, node: as
         added = [index for index in indices if isinstance(index, Const)]
         behind = indices[-1] == NONE and any(index != NONE for index in indices)  # p[:, None]; p[None] is a row
         mask = Positions(column=behind) if len(added) < len(indices) or added else None
-    elif mask is not None and not _keeps_grid(indices, mask):
-        mask = mask.somewhere()
+    elif mask is not None:
+        laid = padding.indexed(node, mask, indices)
+        mask = replace(mask if _keeps_grid(indices, mask) else mask.somewhere(), padding=laid)
     if isinstance(result, Tensor):
         return replace(result, mask=mask, masked=base.masked, single=base.single, homes=base.homes)
     return Tensor(key=run.key(node), mask=mask, homes=base.homes) if mask is not None else result

@@ -117,6 +117,7 @@ class Tensor:
     shape: Shape | None = None
     strides: Strides | None = None
     contiguous: bool = False  # known even where the shape is not
+    of_math: Strides | None = None  # of fused attention, whose kernel decides: the strides that the math kernel gives
     uncopied: Strides | None = field(default=None, compare=False)  # the strides before ``.contiguous()``
     assumed: bool = False  # an input that the code lays out by a view is taken to be contiguous
     made: bool = False  # of constants, or of random numbers, whatever the function was given

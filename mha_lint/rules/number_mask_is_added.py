@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
-from mha_lint.model.filling import softmaxed
+from mha_lint.model.filling import added_masks
 from mha_lint.model.handing import handed_over
 from mha_lint.model.marks import ONES, YES_OR_NO, ZERO, Mask
-from mha_lint.model.values import Tensor, Value
+from mha_lint.model.values import Value
 from mha_lint.rules.base import Hit, Rule
+from mha_lint.rules.mask_uses import ARGUMENTS, ATTENDS, mask_of
 from mha_lint.syntax.nodes import argument
 
 if TYPE_CHECKING:
@@ -20,16 +21,19 @@ if TYPE_CHECKING:
     from mha_lint.model.events import OperationSeen
     from mha_lint.syntax.places import Places
 
-_ATTENDS = "scaled_dot_product_attention"
-_ARGUMENTS = {_ATTENDS: ((3, "attn_mask"),), "multi_head_attention": ((5, "attn_mask"), (3, "key_padding_mask"))}
-
 
 @dataclass(frozen=True, slots=True)
 class Added:
-    """The evidence: the mask as it is written, and whether True over what 1 marks is right; None if not known."""
+    """The evidence: the mask as it is written, and whether True over what 1 marks is right; None if not known.
+
+    ``scores`` are what it is added to by hand, and ``boolean`` says that it is boolean already.
+    """
 
     mask: ast.expr
     right: bool | None
+    scores: ast.expr | None = None
+    boolean: bool = False
+    causal: bool = True
     elsewhere: bool = False  # it is used in another module, and handed over here
 
 
@@ -61,8 +65,9 @@ class NumberMaskIsAdded(Rule):
 
     ## Fix
 
-    For a causal mask, writes `mask.bool()`, or `mask == 0` where a 1 of the mask and True in the function mean the
-    opposite. For other masks there is no fix: the code does not say which of the two is meant. It is *unsafe* because
+    For a causal mask, or one of padding that the code tells, writes `mask.bool()`, or `mask == 0` where a 1 of the mask
+    and True in the function mean the opposite; scores to which such a mask is added by hand are filled in its place.
+    For other masks there is no fix: the code does not say which of the two is meant. It is *unsafe* because
     the module computes something else afterwards, on purpose. Relation *corrected*: before, a masked token changes the
     result; after, it does not.
 
@@ -103,21 +108,25 @@ class NumberMaskIsAdded(Rule):
     )
 
     def check(self, model: FileModel, places: Places) -> Iterator[Hit[Added]]:
-        attends = softmaxed(model.everywhere())
-        for node, seen in model.operations.items():
-            if seen[0].name == "add" and node in attends and all(map(_adds_a_mask, seen)):
-                what = "scores are added a mask of yes and no: a 1 makes a key more likely, and masks nothing"
-                yield Hit(node, node, what, seen[0].symbol, evidence=Added(node, None))
-            if not isinstance(node, ast.Call) or seen[0].name not in _ARGUMENTS:
+        for node in added_masks(model.everywhere()):
+            if node in model.abroad:
                 continue
-            for index, name in _ARGUMENTS[seen[0].name]:
+            seen = model.operations.get(node, [])
+            what = "scores are added a mask of yes and no: a 1 makes a key more likely, and masks nothing"
+            symbol = seen[0].symbol if seen else ""
+            yield Hit(node, node, what, symbol, evidence=_by_hand(node, seen))
+        for node, seen in model.operations.items():
+            if not isinstance(node, ast.Call) or seen[0].name not in ARGUMENTS:
+                continue
+            for index, name in ARGUMENTS[seen[0].name]:
                 masks = [_number_mask(operation.argument(index, name)) for operation in seen]
                 found = [mask for mask in masks if mask is not None]
                 written = argument(node, index, name)
                 if not found or written is None:
                     continue
-                rights = {_means_true(mask, seen[0].name) for mask in masks}
-                evidence = Added(written, rights.pop() if len(rights) == 1 else None)
+                rights = {_means_true(mask, attends=seen[0].name == ATTENDS) for mask in masks}
+                causal = all(mask.diagonal == 0 for mask in found)
+                evidence = Added(written, rights.pop() if len(rights) == 1 else None, causal=causal)
                 message = f"`{name}` is a mask of zeros and ones: it is added to the scores, and masks nothing"
                 yield Hit(written, written, message, seen[0].symbol, evidence=evidence)
         yield from _handed_over(model)
@@ -129,7 +138,7 @@ def _handed_over(model: FileModel) -> Iterator[Hit[Added]]:
     for (_, node), seen in model.led.items():
         if not isinstance(node, ast.Call):
             continue
-        for index, name in _ARGUMENTS.get(seen[0].name, ()):
+        for index, name in ARGUMENTS.get(seen[0].name, ()):
             for operation in seen:
                 mask = _number_mask(operation.argument(index, name))
                 written = argument(node, index, name)
@@ -147,27 +156,40 @@ def _is_like(mask: Mask, value: Value) -> bool:
     return known is not None and (known.inside, known.outside) == (mask.inside, mask.outside)
 
 
-def _adds_a_mask(seen: OperationSeen) -> bool:
-    """Tell whether scores are added a mask that is boolean, or of zeros and ones."""
-    if len(seen.args) != 2:
-        return False
-    left, right = seen.args
-    for scores, other in ((left, right), (right, left)):
-        if isinstance(scores, Tensor) and "scores" in scores.roles and isinstance(other, Tensor) and not other.roles:
-            mask = other.mask
-            return isinstance(mask, Mask) and not mask.random and mask.numbers == YES_OR_NO and mask.boolean is not None
-    return False
+def _by_hand(node: ast.expr, seen: list[OperationSeen]) -> Added:
+    """The evidence of a sum: of ``scores + mask``, where it is known what a 1 marks, both parts of it."""
+    if not isinstance(node, ast.BinOp) or not isinstance(node.op, ast.Add):
+        return Added(node, None)
+    for side, scores, written in ((1, node.left, node.right), (0, node.right, node.left)):
+        masks = [mask_of(operation.args[side]) for operation in seen]
+        known = [mask for mask in masks if mask is not None]
+        rights = {_means_true(mask, attends=False) for mask in masks}
+        right = rights.pop() if len(rights) == 1 else None
+        if known and len(known) == len(masks) and right is not None:
+            causal = all(mask.diagonal == 0 and mask.padding is None for mask in known)
+            return Added(written, right, scores, all(mask.boolean is True for mask in known), causal)
+    return Added(node, None)
 
 
 def _number_mask(value: Value | None) -> Mask | None:
-    mask = value.mask if isinstance(value, Tensor) else None
-    return mask if isinstance(mask, Mask) and mask.boolean is False and mask.numbers == YES_OR_NO else None
+    mask = mask_of(value)
+    return mask if mask is not None and mask.boolean is False and mask.numbers == YES_OR_NO else None
 
 
-def _means_true(mask: Mask | None, name: str) -> bool | None:
-    """Tell whether the ones of a causal mask should become True; None where the mask is not known to be causal."""
-    if mask is None or mask.diagonal != 0:
+def _means_true(mask: Mask | None, *, attends: bool) -> bool | None:
+    """Tell whether ones should become True; None where it is not known what they mark.
+
+    ``attends`` says that True means attend, not ignore.
+    """
+    if mask is None:
         return None
-    if mask.outside == ZERO:
-        return name == _ATTENDS
-    return name != _ATTENDS if mask.outside == ONES and mask.inside == ZERO else None
+    if mask.padding is not None:
+        padded, tokens = mask.padding.padded, mask.padding.tokens
+        shows, hides = (padded, tokens) == (ZERO, ONES), (padded, tokens) == (ONES, ZERO)
+    elif mask.diagonal == 0:
+        shows, hides = mask.outside == ZERO, mask.outside == ONES and mask.inside == ZERO
+    else:
+        return None
+    if shows:
+        return attends
+    return not attends if hides else None

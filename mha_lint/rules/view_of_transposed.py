@@ -54,8 +54,12 @@ class ViewOfTransposed(Rule):
     - The view only splits dimensions, or merges only those that still are neighbours in memory.
     - `.contiguous()`, `.reshape()`, `.clone(memory_format=torch.contiguous_format)` or an operation that allocates
       a fresh tensor (a matrix product, a softmax, a linear layer) comes between.
-    - The layout is not known: the result of `scaled_dot_product_attention` (its strides depend on the backend), of an
-      interpolation (which may be channels-last) or of code in another file.
+    - The layout is not known: the result of an interpolation (which may be channels-last), or of code in another file.
+
+    The strides of what `scaled_dot_product_attention` gives depend on the kernel that runs. The math kernel lays it out
+    as (b, h, t, d), whatever the queries' layout is; the fused ones keep the layout of the queries, or give
+    (b, t, h, d). A view that the math kernel's layout can't express is a *warning*: it raises with float64, with
+    an additive mask that needs a gradient, on old GPUs, or wherever else no fused kernel runs.
 
     The answer is for tensors in which no size involved is 1: with one head, or one token, such a view happens to work.
     An input is taken to be contiguous, unless a caller in the file passes another one: code that relies on an input
@@ -92,6 +96,16 @@ class ViewOfTransposed(Rule):
             if raising and isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
                 message = _message(raising, always=len(raising) == len(seen), places=places)
                 yield Hit(NameOf(node.func), node, message, raising[0].symbol, evidence=raising)
+            in_math = [view for view in seen if view.fails_in_math]
+            if in_math and not raising and isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+                first = NameOf(node.func)
+                yield Hit(first, node, _IN_MATH, in_math[0].symbol, evidence=in_math, severity="warning")
+
+
+_IN_MATH = (
+    "`.view()` of a transposed result of `scaled_dot_product_attention`, with no `.contiguous()` between: it raises "
+    "where the math kernel runs, whose result is laid out as (b, h, t, d), or a fused one that keeps this layout"
+)
 
 
 def _message(raising: list[ViewSeen], *, always: bool, places: Places) -> str:

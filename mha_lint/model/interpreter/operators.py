@@ -6,7 +6,7 @@ import ast
 import operator
 from collections.abc import Callable
 
-from mha_lint.model import masking, operations
+from mha_lint.model import masking, operations, padding
 from mha_lint.model.factors import Factor, of_number
 from mha_lint.model.fuel import MAX_ITEMS
 from mha_lint.model.interpreter import pairs, texts
@@ -248,9 +248,14 @@ def comparison(run: Run, node: ast.Compare, state: State) -> Value:
     if isinstance(left, Unknown) and isinstance(result, Unknown):
         run.axes.alike_to(run.key(node), as_tensor(left))
     row = operations.BY_SIGN.get(type(node.ops[0]))
-    if row is None or not (isinstance(left, Tensor) or isinstance(right, Tensor)):
+    if row is None or not (isinstance(left, Tensor) or isinstance(right, Tensor) or _asks_for_padding(node, result)):
         return result
     return operations.told(row, Call(run, state, node, (left, right), {}), result)
+
+
+def _asks_for_padding(node: ast.Compare, result: Value) -> bool:
+    """Nothing is known of what is compared but that it is compared with padding: it is a tensor."""
+    return isinstance(result, Unknown) and padding.compared(node) is not None
 
 
 def _compared(run: Run, node: ast.Compare, left: Value, right: Value, state: State) -> Value:

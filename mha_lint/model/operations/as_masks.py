@@ -6,6 +6,7 @@ import ast
 import operator
 from collections.abc import Callable
 
+from mha_lint.model import padding
 from mha_lint.model.keys import Key, Kind
 from mha_lint.model.marks import (
     BY_PLACE,
@@ -82,7 +83,8 @@ def transposed(call: Call) -> Known:
     if not isinstance(known, Mask):
         return None
     dims = {call.integer(1, "dim0"), call.integer(2, "dim1")}
-    return known.transposed() if dims in ({0, 1}, {-1, -2}, {2, 3}) or dims == {None} else known.somewhere()
+    made = known.transposed() if dims in ({0, 1}, {-1, -2}, {2, 3}) or dims == {None} else known.somewhere()
+    return padding.transposed(call, known, made, dims)
 
 
 def unsqueezed(call: Call) -> Known:
@@ -92,7 +94,8 @@ def unsqueezed(call: Call) -> Known:
         case Positions(column=column):
             return Positions(column=column or at in (1, -1)) if len(call.args) == 2 else None
         case Mask():
-            return known if at in (0, 1) or (at is not None and at < -2) else known.somewhere()
+            made = known if at in (0, 1) or (at is not None and at < -2) else known.somewhere()
+            return padding.unsqueezed(call, known, made, at)
         case _:
             return None
 
@@ -106,7 +109,7 @@ def viewed(call: Call) -> Known:
         case Mask():
             sizes = [as_size(value) for value in written]
             same = known.sizes is None or (len(sizes) > 1 and tuple(sizes[-2:]) == known.sizes)
-            return known if same else known.somewhere()
+            return padding.viewed(call, known, known if same else known.somewhere(), written)
         case _:
             return None
 
@@ -345,6 +348,7 @@ _OTHER_WAY_ROUND: dict[Callable[[float, float], bool], Callable[[float, float], 
 def _compared(call: Call, function: Callable[[float, float], bool]) -> Mask:
     left, right = _pair(call)
     first, second = (value.mask if isinstance(value, Tensor) else None for value in (left, right))
+    given = padding.compared(call.node, function, first, second)
     if isinstance(first, Positions) and isinstance(second, Positions) and first.column != second.column:
         # Keys on the left: s <= t is t >= s.
         ordered = _OTHER_WAY_ROUND.get(function) if second.column else function
@@ -353,7 +357,7 @@ def _compared(call: Call, function: Callable[[float, float], bool]) -> Mask:
     if any(mask is not None and mask.random for mask in (one, other)):
         return replace(DRAWN, boolean=True)
     if one is None or other is None or not (one.uniform or other.uniform):
-        return GIVEN
+        return given or GIVEN
     return combined(function, one, other, boolean=True)
 
 
@@ -406,8 +410,9 @@ def _chosen(where: Mask | None, yes: Mask | None, no: Mask | None) -> Mask | Non
         known = [part for part in parts if part is not None]
         sides.append(frozenset[float]().union(*known) if len(known) == len(parts) else None)
     boolean = yes.boolean if yes.boolean == no.boolean else False
+    told_by_padding = padding.chosen(where, yes, no)
     sizes = next((mask.sizes for mask in (where, yes, no) if mask.sizes is not None), None)
-    return Mask(sides[0], sides[1], boolean, diagonal, sizes)
+    return Mask(sides[0], sides[1], boolean, diagonal, sizes, padding=told_by_padding)
 
 
 def _side(mask: Mask, diagonal: int | None, where: Mask, *, inside: bool) -> Numbers:

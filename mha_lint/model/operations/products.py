@@ -439,7 +439,7 @@ def attention(call: Call) -> Value:
     shape = (*known[:-2], rows, width)
     swapped = call.interpreter.axes.heads_of(query) == -2
     roles = frozenset({"context", "swapped"} if swapped else {"context"})
-    context = of_shape(shape, roles=roles, inputs=inputs)
+    context = of_shape(shape, roles=roles, inputs=inputs, of_math=layout.contiguous_strides(shape))
     if "projection" not in value.roles:
         return context
     return replace(context, batch=product(shape[:-2]), width=width)

@@ -135,7 +135,7 @@ def _product_and_sum(name: str, *, masked: MaskedRule) -> Op:
         names=(name,), sign=None, attribute=False, in_place=False,
         shape=products.baddbmm, scale=scales.by_alpha,
         mask=as_masks.lost, begins_mask=False, masked=masked, single=masking.no_single,
-        turn=turns.lost, device=Device.MEETS, watched=False, meant=Meant.NOTHING,
+        turn=turns.lost, device=Device.MEETS, watched=True, meant=Meant.NOTHING,
     )  # fmt: skip
 
 
@@ -256,7 +256,7 @@ ROWS: tuple[Op, ...] = (
         names=("sub", "subtract"), sign=ast.Sub, attribute=False, in_place=True,
         shape=pointwise.of_two, scale=scales.kept,
         mask=as_masks.summed(operator.sub), begins_mask=False, masked=masking.subtracted, single=masking.any_single,
-        turn=turns.total, device=Device.SHAPE, watched=False, meant=Meant.CHANGES,
+        turn=turns.total, device=Device.SHAPE, watched=True, meant=Meant.CHANGES,
     ),
     Op(
         names=("mul", "multiply"), sign=ast.Mult, attribute=False, in_place=True,

@@ -57,6 +57,7 @@ def reshaped(call: Call, tensor: Tensor, sizes: list[Size | None] | None, *, cop
     call.interpreter.saw_view(call.node, answer, tensor, shape, copies=copies)
     _note_image(call, tensor.shape, shape)
     _note_heads(call, tensor, shape)
+    tensor = tensor if tensor.of_math is None else replace(tensor, of_math=None)
     if copies and tensor.uncopied is not None and tensor.shape is not None:
         needed, laid_out = layout.view(tensor.shape, tensor.uncopied, shape)
         if needed is Answer.ALWAYS and (laid_out is None or layout.is_contiguous(shape, laid_out) is not Answer.ALWAYS):
@@ -277,8 +278,12 @@ def permuted(call: Call, tensor: Tensor, order: list[int]) -> Tensor:
         tensor = tensor.normalised_at(at if tensor.normalised.parts == 1 else None)
     strides = None if tensor.strides is None else tuple(tensor.strides[dim] for dim in order)
     contiguous = strides is not None and layout.is_contiguous(shape, strides) is Answer.ALWAYS
+    of_math = None if tensor.of_math is None else tuple(tensor.of_math[dim] for dim in order)
     there = folds.moved(tensor.folds, order)
-    return replace(tensor, shape=shape, strides=strides, contiguous=contiguous, key=None, reordered=None, folds=there)
+    return replace(
+        tensor, shape=shape, strides=strides, contiguous=contiguous, key=None, of_math=of_math, reordered=None,
+        folds=there,
+    )  # fmt: skip
 
 
 def transpose(call: Call) -> Value:

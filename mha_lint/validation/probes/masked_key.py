@@ -51,7 +51,8 @@ class _Watch(TorchFunctionMode):
             value = args[2] if len(args) > 2 else kwargs.get("value")
             is_below = isinstance(value, torch.Tensor) or (isinstance(value, (int, float)) and value < 0)
             if isinstance(mask, torch.Tensor) and _is_boolean(mask) and (self._every or is_below):
-                known.append(mask.expand(out.shape))
+                filled = out == torch.as_tensor(value, dtype=out.dtype, device=out.device)
+                known.append(mask.expand(out.shape) & filled)  # the call may have been read in another way
                 if self._every:
                     self.filled[id(args[0])] = args[0], mask.expand(out.shape)
         if not known:

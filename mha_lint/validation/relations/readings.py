@@ -260,6 +260,19 @@ def _kept_result(call: Call, change: Change) -> Any:
     return result
 
 
+# --- masks of padding: along the keys, not the queries
+
+
+def _columns(call: Call) -> Iterator[Change]:
+    out = call.run()
+    if isinstance(out, torch.Tensor) and out.dim() > 1 and out.shape[-1] == 1 and not out.requires_grad:
+        yield ("mask laid along the keys",)
+
+
+def _turned(call: Call, change: Change) -> Any:
+    return call.run().transpose(-1, -2)
+
+
 # --- views: dims transposed before they are merged, or after they were split
 
 
@@ -366,6 +379,7 @@ _MASKS = frozenset(
     | {"__setitem__", "sub", "add_", "sub_", "mul"}
 )
 _KEEPABLE = frozenset({"masked_fill", "masked_scatter", "where", "add", "sub", "mul"})
+_LAYING_OUT = frozenset({"unsqueeze", "__getitem__"})
 _DROPOUTS = frozenset(
     {"dropout", "dropout_", "alpha_dropout", "feature_dropout", "dropout1d", "dropout2d", "dropout3d"}
     | {"scaled_dot_product_attention", "multi_head_attention_forward"}
@@ -376,6 +390,7 @@ READINGS: tuple[Reading, ...] = (
             _over_dim),
     Reading("mask", _OF_MASKS, _MASKS, _rank, _mask_changes, _masked),
     Reading("result", _OF_MASKS, _KEEPABLE, _rank, _receivers, _kept_result, alone=True),
+    Reading("padding", frozenset({"masked key"}), _LAYING_OUT, _rank, _columns, _turned),
     Reading("repeat", frozenset({"batch independence"}), frozenset({"repeat", "tile", "repeat_interleave"}), _rank,
             _repeat_changes, _repeated_otherwise),
     Reading("view", _OF_ORDER, _VIEWS, _view_ranks, _view_changes, _viewed),

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from tests.bench.injection.code import Injection, last, name_of
 from tests.bench.injection.scope import Scope
 from tests.bench.injection.silence import (
+    GOES_ELSEWHERE,
     MASKED_BEFORE,
     MASKED_OTHERWISE,
     REGION_UNKNOWN,
@@ -269,6 +270,22 @@ def _with_causal_mask(scope: Scope, softmax: ast.stmt, a: str, weights: str, m: 
     yield planted("MHA106", "tril filled", [lower, fill(m)], right)
     yield planted("MHA106", "not equal", [past, fill(f"{m} != 0")], [past, fill(f"{m} == 0")])
     yield planted("MHA106", "no invert", [past_bool, fill(m)], [past_bool, fill(f"~{m}")])
+    length = f"length = {a}.shape[-1] - 1"
+    tokens = f"{m} = torch.arange({a}.shape[-1], device={a}.device) < length"
+    yield planted("MHA106", "padding filled", [length, tokens, fill(m)], [length, tokens, fill(f"~{m}")])
+    hidden = f"{a} = {a} + {m}.to({a}.dtype) * -1e4"
+    padded = tokens.replace("< length", ">= length")
+    yield planted("MHA106", "padding added", [length, tokens, hidden], [length, padded, hidden])
+    by_hand = f"{a} = {a} + {m}"
+    yield planted("MHA113", "past added", [past, by_hand], [past, fill(f"{m} == 0")])
+    yield planted("MHA113", "boolean added", [past_bool, by_hand], [past_bool, fill(f"~{m}")])
+    yield planted("MHA113", "padding added", [length, tokens, by_hand], [length, tokens, fill(f"~{m}")])
+    masked = bool(list(_fills(scope)) or list(scope.added_to_scores()))  # on a path
+    elsewhere = GOES_ELSEWHERE if masked else ""
+    lost_mask = [past_bool, f"{m} = ~{m}"]
+    base = (code.lines_before(softmax, *lost_mask, fill(m)),)
+    edit = code.lines_before(softmax, *lost_mask)
+    yield scope.injection("MHA122", "planted, lost", softmax, edit, base=base, silent=elsewhere)
     yield planted("MHA107", "multiplied", [], [past, fill(f"{m} == 0")], (past, f"{weights} = {weights} * {m}"))
     zeroed = f"{weights} = {weights}.masked_fill({m}, 0.0)"
     yield planted("MHA107", "zeroed", [future], right, (zeroed,))

@@ -34,6 +34,10 @@ MOVED = "The tensor is moved, by `.to(…)`, `type_as`, `.cuda()`, on every path
 INDEXED = "The tensor has no dimension, or the code only indexes with it or copies from it"
 OWN_MOVE = "the class has a `to`, `cuda` or `_apply` of its own"
 MASKED_OTHERWISE = "Scores that are filled with 0 were masked in another way as well, on every path through the code"
+NEVER_READ = "A parameter is merely never read: many are there for a common signature"
+GOES_ELSEWHERE = (
+    "Any part of the value is returned, stored, or handed to other code, or something else masks the scores"
+)
 NUMBERS_UNKNOWN = "The numbers in it are not known to be 0 and 1: a mask that is given"
 NOT_A_TENSOR = "What the method is called on is not known to be a tensor"
 SHAPE_UNKNOWN = "The shape of an operand is not known"
@@ -58,6 +62,7 @@ REASONS: dict[str, tuple[str, ...]] = {
     "MHA114": (NOT_A_TENSOR,),
     "MHA118": (ORDER_UNKNOWN,),
     "MHA121": (SIZES_UNKNOWN,),
+    "MHA122": (NEVER_READ, GOES_ELSEWHERE),
     "MHA123": (),
     "MHA124": (SHAPE_UNKNOWN, ONE_IS_BROADCAST),
 }

@@ -16,11 +16,23 @@ from dataclasses import dataclass
 from os import environ
 from pathlib import Path
 
-from tests.bench.injection import devices, fused, interfaces, layouts, masks, order, patterns, results, scale, weights
+from tests.bench.injection import (
+    devices,
+    fused,
+    interfaces,
+    layouts,
+    lost,
+    masks,
+    order,
+    patterns,
+    results,
+    scale,
+    weights,
+)
 from tests.bench.injection.code import Edit, Injection, edited, parsed
 from tests.bench.injection.scope import Scope, scopes
 
-RULES = tuple(f"MHA{number}" for number in (*range(101, 115), 118, 121, 123, 124))
+RULES = tuple(f"MHA{number}" for number in (*range(101, 115), 118, 121, 122, 123, 124))
 _NO_LIBRARY = re.compile(r"(^|/)(tests?|testing|examples?|docs?|exporters|integrations)/|(^|/)modular_\w+\.py$")
 
 
@@ -164,7 +176,7 @@ def injections_of(
     code = parsed(path, data)
     for group in scopes(code) if code else ():
         for scope in group:
-            for part in (layouts, order, patterns, weights, scale, devices, masks, fused, interfaces, results):
+            for part in (layouts, order, patterns, weights, scale, devices, masks, lost, fused, interfaces, results):
                 for injection in part.injections(scope):
                     if injection.rule in rules and _is_python(scope, injection):
                         yield scope.unit, injection

@@ -1,6 +1,7 @@
 # run: Lengths(32, 4)(torch.randn(2, 5, 32), torch.tensor([3, 5]))
 # run: Layer(32, 4)(torch.randn(2, 5, 32), torch.tensor([[4, 5, 6, 0, 0], [1, 2, 3, 4, 5]]))
-# fix: none (the code does not tell whether 1 marks what is padding)
+# fix: unsafe
+# not exercised: no probe hides a key by a length
 """Padding masks of zeros and ones that are added to the scores."""
 import torch
 import torch.nn as nn

@@ -29,7 +29,7 @@ class CausalAttention(nn.Module):
         if self.flash:
             # the kernel decides on the layout of its output
             y = F.scaled_dot_product_attention(q, k, v, is_causal=True)
-            y = y.transpose(1, 2).view(b, t, c)
+            y = y.transpose(1, 2).reshape(b, t, c)
         else:
             s = q @ k.transpose(-2, -1) / math.sqrt(self.d_head)
             s = s.masked_fill(self.causal[:t, :t], float("-inf"))

@@ -1,0 +1,139 @@
+"""Where masks reach attention, and what they mean there: attend, ignore, or a number that is added."""
+
+from __future__ import annotations
+
+import ast
+import enum
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from mha_lint.model.filling import filling
+from mha_lint.model.keys import Kind
+from mha_lint.model.marks import Mask
+from mha_lint.model.masks import where_parts
+from mha_lint.model.values import Tensor, Unknown, Value, as_factor
+from mha_lint.syntax.nodes import argument
+
+if TYPE_CHECKING:
+    from mha_lint.model.events import OperationSeen
+    from mha_lint.syntax.names import ModuleNames
+    from mha_lint.syntax.places import Places
+
+NEGATIVE = -1e3  # what is added to scores, or put in their place, to mask them
+ATTENDS = "scaled_dot_product_attention"
+IN_SCORES = ("masked_fill", "where", "add")  # operations that mask scores by hand
+
+ARGUMENTS = {
+    ATTENDS: ((3, "attn_mask"),),
+    "multi_head_attention": ((5, "attn_mask"), (3, "key_padding_mask")),
+    "TransformerEncoderLayer": ((1, "src_mask"), (2, "src_key_padding_mask")),
+    "TransformerEncoder": ((1, "mask"), (2, "src_key_padding_mask")),
+    "TransformerDecoderLayer": (
+        (2, "tgt_mask"),
+        (3, "memory_mask"),
+        (4, "tgt_key_padding_mask"),
+        (5, "memory_key_padding_mask"),
+    ),
+    "TransformerDecoder": (
+        (2, "tgt_mask"),
+        (3, "memory_mask"),
+        (4, "tgt_key_padding_mask"),
+        (5, "memory_key_padding_mask"),
+    ),
+    "Transformer": (
+        (2, "src_mask"),
+        (3, "tgt_mask"),
+        (4, "memory_mask"),
+        (5, "src_key_padding_mask"),
+        (6, "tgt_key_padding_mask"),
+        (7, "memory_key_padding_mask"),
+    ),
+}  # the masks that functions and layers of torch take; in all but the first True means ignore
+
+
+class Means(enum.Enum):
+    """The meaning of a mask where it is used."""
+
+    ATTEND = enum.auto()
+    IGNORE = enum.auto()
+    ADDED = enum.auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Use:
+    """One mask that reaches attention: what it is, what it means there, and where it stands in the call."""
+
+    mask: Mask
+    means: Means
+    index: int | None = None
+    name: str = ""
+
+    def written(self, operation: OperationSeen, names: ModuleNames, places: Places) -> ast.expr | None:
+        """The mask as it is written there; None where it is not."""
+        node = operation.node
+        if isinstance(node, ast.Call) and self.index is not None:
+            return argument(node, self.index, self.name)
+        if operation.name == "add" or not isinstance(node, (ast.Call, ast.Subscript)):
+            return None
+        fill = filling(node, names, places)
+        return None if fill is None else fill.mask
+
+
+def uses(operation: OperationSeen, names: ModuleNames) -> Iterator[Use]:
+    """The masks that an operation is given."""
+    if operation.name in ARGUMENTS:
+        boolean = Means.ATTEND if operation.name == ATTENDS else Means.IGNORE
+        for index, name in ARGUMENTS[operation.name]:
+            mask = mask_of(operation.argument(index, name))
+            if mask is not None:
+                yield Use(mask, boolean if mask.boolean is True else Means.ADDED, index, name)
+        return
+    found = _of_scores(operation, names)
+    if found is not None and found[0] is not None:
+        yield Use(found[0], found[1])
+
+
+def _of_scores(operation: OperationSeen, names: ModuleNames) -> tuple[Mask | None, Means] | None:
+    """The mask of a fill or a sum, where scores are what is filled or summed."""
+    match operation.name:
+        case "masked_fill":
+            scores = operation.args[0] if operation.args else None
+            if are_scores(scores) and is_negative(operation.argument(2, "value")):
+                return mask_of(operation.argument(1, "mask")), Means.IGNORE
+        case "where" if len(operation.args) == 3:
+            node = operation.node
+            method = isinstance(node, ast.Call) and names.qualify(node.func) is None
+            condition, yes, no = where_parts(operation.args, method=method)
+            if are_scores(yes) and is_negative(no):
+                return mask_of(condition), Means.ATTEND
+            if are_scores(no) and is_negative(yes):
+                return mask_of(condition), Means.IGNORE
+        case "add" if len(operation.args) == 2:
+            left, right = operation.args
+            for scores, other in ((left, right), (right, left)):
+                if are_scores(scores) and mask_of(other) is not None:
+                    return mask_of(other), Means.ADDED
+    return None
+
+
+def mask_of(value: Value | None) -> Mask | None:
+    mask = value.mask if isinstance(value, Tensor) else None
+    return mask if isinstance(mask, Mask) else None
+
+
+def are_scores(value: Value | None) -> bool:
+    return isinstance(value, Tensor) and "scores" in value.roles
+
+
+def is_negative(value: Value | None) -> bool:
+    """Tell whether scores are masked with it: a huge negative number, or the smallest of the dtype."""
+    factor = as_factor(value)
+    number = None if factor is None else factor.constant
+    return (number is not None and number <= NEGATIVE) or (number is None and _is_smallest(value))
+
+
+def _is_smallest(value: Value | None) -> bool:
+    """Tell whether it is ``torch.finfo(…).min``, or what else is called so."""
+    key = value.key if isinstance(value, (Unknown, Tensor)) else None
+    return key is not None and key.kind is Kind.ATTRIBUTE and key.names[-1] == "min"
