@@ -13,7 +13,7 @@ from enum import Enum
 from mha_lint.findings import Axes
 from mha_lint.model.keys import Key, Kind, dimension
 from mha_lint.model.sizes import ONE, Size, symbol
-from mha_lint.model.values import State, Tensor
+from mha_lint.model.values import State, Tensor, Unknown, Value
 
 
 class Role(Enum):
@@ -119,12 +119,15 @@ class AxisRoles:
     _told: dict[Size, set[Told]] = field(default_factory=dict)
     _rows: set[Key] = field(default_factory=set)  # sizes of tables and ranges, which have a row for each position
     _same: dict[Key, Size] = field(default_factory=dict)  # dimensions of results of unknown rank
+    _sized: set[Key] = field(default_factory=set)  # those results
+    _origins: dict[Key, Key] = field(default_factory=dict)  # results whose first two dimensions are those of another
+
     # --- while code is interpreted -----------------------------------------------------------------------------------
 
     def begin(self, began: Hashable) -> None:
         """A path begins; what is told from now on is told of its sizes."""
         self._began, self._told = began, self._all.setdefault(began, {})
-        self._same, self._rows = {}, set()
+        self._same, self._rows, self._sized, self._origins = {}, set(), set(), {}
 
     def tell(self, size: Size | None, role: Role, source: Source) -> None:
         """Note one piece of evidence of a size; a number may be the size of anything."""
@@ -160,14 +163,16 @@ class AxisRoles:
 
     def alike(self, result: Key, dims: Iterable[Size | None]) -> None:
         """The first dimensions of a result of unknown rank are these."""
+        self._sized.add(result)
         for dim, size in enumerate(dims):
             key = dimension(result, dim)
             if size is None:
                 self._same.pop(key, None)
             elif (named := self.named(size)).symbol is not key:
                 self._same[key] = named
-                if size.symbol in self._rows:
+                if self._is_of_rows(size):
                     self._rows.add(key)
+        self._origins.pop(result, None)
 
     def at(self, tensor: Tensor, dim: int) -> Size | None:
         """The size of one of the first dimensions, as it was named first."""
@@ -186,22 +191,62 @@ class AxisRoles:
         self._same[rows] = self.named(size)
         self._rows.add(rows)
 
+    @property
+    def has_rows(self) -> bool:
+        """There are tables of positions."""
+        return bool(self._rows)
+
     def rows_of(self, table: Tensor) -> Size | None:
         """The number of positions of a table (n, 1, c); None for any other tensor."""
         if not self._rows:
             return None
         size = size_at(table, 0)
-        is_table = size is not None and size.symbol in self._rows and self.at(table, 1) == ONE
+        is_table = size is not None and self._is_of_rows(size) and self.at(table, 1) == ONE
         return self.named(size) if size is not None and is_table else None
 
-    def alike_to(self, result: Key, tensor: Tensor | None) -> None:
-        """The first two dimensions of a result of unknown rank are those of a tensor."""
-        if tensor is not None:
-            self.alike(result, (size_at(tensor, 0), size_at(tensor, 1)))
+    def _is_of_rows(self, size: Size) -> bool:
+        key = size.symbol
+        if key is None or not self._rows:
+            return False
+        return key in self._rows or self._first(key) in self._rows
+
+    def alike_to(self, result: Key, value: Value | None) -> None:
+        """The first two dimensions of a result of unknown rank are those of a tensor, or of what may be one."""
+        if isinstance(value, Unknown):
+            origin = value.key
+        elif not isinstance(value, Tensor):
+            return
+        elif value.shape is not None or (value.lead is not None and value.lead.front):
+            self.alike(result, (size_at(value, 0), size_at(value, 1)))
+            return
+        else:
+            origin = value.key if value.lead is None else value.lead.key
+        first = None if origin is None else self._origins.get(origin, origin)
+        if first is result:
+            return
+        if result in self._sized:  # on another path
+            self.alike(result, (None, None))
+        if first is None:
+            self._origins.pop(result, None)
+        else:
+            self._origins[result] = first
+
+    def _first(self, key: Key) -> Key | None:
+        """The dimension of the tensor from which a result has it, where the key names such a dimension."""
+        if key.kind is not Kind.DIMENSION or key.owner not in self._origins or key.number not in (0, 1):
+            return None
+        return dimension(self._origins[key.owner], key.number)
+
+    def _meant(self, key: Key) -> Size | None:
+        if key in self._same:
+            return self._same[key]
+        first = self._first(key)
+        return None if first is None else self._same.get(first, symbol(first))
 
     def named(self, size: Size) -> Size:
         """The size as it was named first, where it is a dimension of a result of unknown rank."""
-        return size if size.symbols.isdisjoint(self._same) else size.substitute(self._same)
+        known = {key: meant for key in size.symbols if (meant := self._meant(key)) is not None}
+        return size.substitute(known) if known else size
 
     def _names(self, size: Size, state: State) -> frozenset[Size]:
         size = self.named(size)

@@ -246,7 +246,7 @@ def comparison(run: Run, node: ast.Compare, state: State) -> Value:
     right = run.evaluate(node.comparators[0], state)
     result = _compared(run, node, masking.bare(left), masking.bare(right), state)
     if isinstance(left, Unknown) and isinstance(result, Unknown):
-        run.axes.alike_to(run.key(node), as_tensor(left))
+        run.axes.alike_to(run.key(node), left)
     row = operations.BY_SIGN.get(type(node.ops[0]))
     if row is None or not (isinstance(left, Tensor) or isinstance(right, Tensor) or _asks_for_padding(node, result)):
         return result

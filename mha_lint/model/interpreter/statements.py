@@ -12,7 +12,7 @@ from mha_lint.model.interpreter import assignment
 from mha_lint.model.interpreter.deciding import decide
 from mha_lint.model.interpreter.machine import Machine
 from mha_lint.model.keys import bound
-from mha_lint.model.values import NONE, NOTHING, Const, Repeated, State, Unknown, Value, as_tensor, truth
+from mha_lint.model.values import NONE, NOTHING, Const, Repeated, State, Unknown, Value, truth
 from mha_lint.syntax import nodes
 from mha_lint.syntax.names import collect_small
 from mha_lint.syntax.nodes import TRIES, Block
@@ -199,7 +199,7 @@ def _forget(run: Machine, code: Sequence[ast.AST], state: State) -> None:
         if of_self or path[0] in state.variables:
             variables = state.attributes if of_self else state.variables
             key = bound(run.key(code[0]), *path)
-            run.axes.alike_to(key, as_tensor(variables.get(path[-1], NOTHING)))
+            run.axes.alike_to(key, variables.get(path[-1], NOTHING))
             variables[path[-1]] = Unknown(key)
 
 

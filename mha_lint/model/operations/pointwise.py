@@ -100,7 +100,7 @@ def elementwise(call: Call, *values: Value) -> Value:
     clashing = clashes.of_elements(call, tensors, known=not unknown) if len(values) > 1 else None
     if unknown:
         met_orders(call, tensors, range(-9, 0), first=False)
-    if len(values) == 2:
+    if len(values) == 2 and (call.interpreter.axes.has_rows or any("parameter" in each.roles for each in tensors)):
         _note_table(call, *map(as_tensor, values))
     if not ranked or (unknown and not any(map(_fills, ranked))):
         _note_front(call, key, tensors)
