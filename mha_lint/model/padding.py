@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import operator
-import re
 from collections.abc import Callable
 
 from mha_lint.model.marks import GIVEN, ONES, ZERO, Mask, Numbers, Padding, Positions
@@ -16,7 +15,6 @@ from mha_lint.vocabulary import LAYS_ANEW, LENGTHS, PADS, TOKEN_IDS, is_said
 
 Comparing = Callable[[float, float], bool]
 
-_BRACKETED = re.compile(r"[\[\]<>| ]*(.*?)[\[\]<>| ]*")
 _PADDED = Padding(ONES, ZERO)  # where the token is padding
 _TOKENS = Padding(ZERO, ONES)  # where it is not
 _BELOW, _ABOVE = (operator.lt, operator.le), (operator.gt, operator.ge)
@@ -71,8 +69,7 @@ def _by_token(tokens: ast.expr, token: ast.expr, function: Comparing) -> Padding
 def _is_pad(node: ast.expr) -> bool:
     match node:
         case ast.Call(args=[*_, ast.Constant(value=str(text))]) | ast.Subscript(slice=ast.Constant(value=str(text))):
-            word = _BRACKETED.fullmatch(text)  # vocabulary["<pad>"]
-            return word is not None and is_said(PADS, word[1])
+            return is_said(PADS, text)  # vocabulary["<pad>"]
         case _:
             return is_said(PADS, _said(node))
 
