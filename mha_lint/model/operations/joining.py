@@ -9,7 +9,7 @@ from mha_lint.model import folds
 from mha_lint.model.axes import Source
 from mha_lint.model.layout import Shape
 from mha_lint.model.operations.arguments import target_sizes
-from mha_lint.model.operations.views import note_expanded
+from mha_lint.model.operations.telling import note_expanded
 from mha_lint.model.run import Call, normal
 from mha_lint.model.scale import Scale, together
 from mha_lint.model.sizes import ONE, Size, constant

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import ast
 
-from mha_lint.model import folds, layout
+from mha_lint.model import layout
 from mha_lint.model.factors import of_size
 from mha_lint.model.layout import Answer, Shape, Strides
 from mha_lint.model.masks import mask_of
 from mha_lint.model.operations import clashes, equations
-from mha_lint.model.operations.open import contracted, leading
+from mha_lint.model.operations.linear_maps import mapped_roles
+from mha_lint.model.operations.open import contracted
 from mha_lint.model.operations.pointwise import broadcast, met_orders, of_two
-from mha_lint.model.operations.questions import note_pooled
+from mha_lint.model.operations.telling import note_pooled
 from mha_lint.model.records import replace
 from mha_lint.model.run import Call, normal
 from mha_lint.model.scale import Scale, of_scores
@@ -284,13 +285,6 @@ def _features_first(values: Tensor) -> bool:
     return values.strides is not None and len(values.strides) > 2 and values.strides[-2] == ONE != values.strides[-1]
 
 
-def mapped_roles(roles: frozenset[str]) -> frozenset[str]:
-    """Roles after a learned linear map."""
-    if roles & {"merged", "context", "projected"}:
-        return frozenset({"projection", "projected"})
-    return frozenset({"projection"})
-
-
 def einsum(call: Call) -> Value:
     equation = equations.read(call.args)
     if equation is None:
@@ -482,43 +476,3 @@ def scaled_inside(call: Call, query: Tensor, key: Tensor, given: Value) -> None:
     scaled = scale.by(factor.substitute(call.state.definitions), call.node)
     if scaled is not None:
         call.interpreter.saw_scale(call.node, scaled, call.state)
-
-
-def of_weight(call: Call) -> Value:
-    tensor, weight = call.tensor(0, "input"), call.tensor(1, "weight")
-    if tensor is None:
-        return NOTHING
-    width = weight.shape[0] if weight is not None and weight.shape is not None and len(weight.shape) == 2 else None
-    return linear(call, tensor, None, width)
-
-
-def linear(call: Call, tensor: Tensor, width_in: Size | None, width_out: Size | None) -> Tensor:
-    """A learned map of the last dimension (..., c) -> (..., e); the result is newly allocated."""
-    roles = mapped_roles(tensor.roles)
-    width_out = width_out if width_out is not None else call.fresh_size("width")
-    scale = Scale(maps=frozenset({width_out, width_in or tensor.last or width_out}))
-    if tensor.shape is None:
-        lead = tensor.lead if tensor.suffix else leading(tensor)
-        suffix = (*tensor.suffix[:-1], width_out)
-        call.interpreter.axes.alike_to(call.interpreter.key(call.node), tensor)
-        return Tensor(
-            contiguous=True,
-            suffix=suffix,
-            lead=lead,
-            key=call.interpreter.key(call.node),
-            roles=roles,
-            inputs=tensor.inputs,
-            scale=scale,
-        )
-    if width_in is not None:
-        equate(tensor.shape[-1], width_in, call.state.definitions)
-    shape = (*tensor.shape[:-1], width_out)
-    there = folds.but(tensor.folds, -1) if tensor.folds else ()
-    result = fresh(shape, roles=roles, inputs=tensor.inputs, scale=scale, folds=there)
-    return normal(mixed(tensor, result) if width_in == width_out else result, call.state)
-
-
-def mixed(before: Tensor, after: Tensor) -> Tensor:
-    """Scores or weights that a map from one dim to as many mixes, as talking heads do: they still are such."""
-    about = before.roles & {"scores", "weights"}
-    return replace(after, roles=about, masked=before.masked, scale=None) if about else after

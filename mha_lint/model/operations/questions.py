@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from mha_lint.model import layout
-from mha_lint.model.axes import Role, Source, size_at
 from mha_lint.model.keys import dimension as dimension_of
 from mha_lint.model.operations.arguments import target_sizes
+from mha_lint.model.operations.telling import note_pooled
 from mha_lint.model.run import Call
 from mha_lint.model.sizes import ZERO, symbol
 from mha_lint.model.values import (
@@ -71,15 +71,6 @@ def pooled(call: Call) -> Value:
     """A mean, whose shape nobody has asked for so far; over one dimension of a sequence, it is over its tokens."""
     note_pooled(call, call.tensor(0, "input"), call.integer(1, "dim"))
     return Tensor()
-
-
-def note_pooled(call: Call, tensor: Tensor | None, dim: int | None) -> None:
-    """A mean over one of the first two dimensions of three is over the tokens, not over the batch."""
-    if tensor is None or dim is None or tensor.rank not in (None, 3):
-        return
-    dim = dim + 3 if dim == -2 and tensor.rank == 3 else dim
-    if dim in (0, 1):
-        call.interpreter.axes.tell(size_at(tensor, dim), Role.TOKENS, Source.POOLED)
 
 
 def somehow(call: Call) -> Value:

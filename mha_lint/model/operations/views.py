@@ -18,6 +18,7 @@ from mha_lint.model.operations.arguments import (
     target_sizes,
 )
 from mha_lint.model.operations.open import exchanged, leading, moved, opened, swapped
+from mha_lint.model.operations.telling import note_expanded, note_heads, note_image, note_open_heads, note_turned
 from mha_lint.model.order import crossed, in_order
 from mha_lint.model.records import replace
 from mha_lint.model.run import Call, normal
@@ -55,8 +56,8 @@ def reshaped(call: Call, tensor: Tensor, sizes: list[Size | None] | None, *, cop
         strides = layout.contiguous_strides(shape)
         tensor = replace(tensor, assumed=tensor.assumed or not tensor.contiguous)
     call.interpreter.saw_view(call.node, answer, tensor, shape, copies=copies)
-    _note_image(call, tensor.shape, shape)
-    _note_heads(call, tensor, shape)
+    note_image(call, tensor.shape, shape)
+    note_heads(call, tensor, shape)
     tensor = tensor if tensor.of_math is None else replace(tensor, of_math=None)
     if copies and tensor.uncopied is not None and tensor.shape is not None:
         needed, laid_out = layout.view(tensor.shape, tensor.uncopied, shape)
@@ -106,35 +107,6 @@ def _reordered(call: Call, tensor: Tensor, shape: Shape) -> Reordered | None:
     if tensor.shape is None or crossed(tensor.shape, shape) is None:
         return None
     return Reordered(call.node, tensor.shape)
-
-
-def _note_image(call: Call, source: Shape | None, target: Shape) -> None:
-    """(b, c, h, w) -> (b, c, h*w): where the last dimension comes to stand for a sequence, these are its tokens."""
-    if source is not None and len(source) > 3 == len(target) and source[:2] == target[:2]:
-        call.interpreter.axes.tell(target[2], Role.TOKENS, Source.IMAGE)
-
-
-def _note_heads(call: Call, source: Tensor, target: Shape) -> None:
-    """(b, t, h*d) -> (b, t, h, d), or (b, t, 3, h, d): the width of a projection is split into its heads."""
-    if source.scale is None or not source.scale.whole or source.last is None or len(target) < 4:
-        return
-    if source.shape is not None and len(source.shape) != 3:
-        return
-    axes, last = call.interpreter.axes, call.state.normal(source.last)
-    in_front = tuple(map(axes.named, target[:2])) == (axes.at(source, 0), axes.at(source, 1))
-    parts = next((count for count in (2, 3) if call.state.normal(product(target[-count:])) == last), None)
-    if parts is None and in_front and source.shape is None and target[-1].left_over:
-        parts = len(target) - 2
-    if parts is None or len(target) - parts != 2 or (parts == 3 and target[2].constant is None):
-        return
-    if source.shape is None or in_front:
-        axes.tell_heads(target[-2], target[1])
-
-
-def note_open_heads(call: Call, source: Tensor, suffix: Shape) -> None:
-    """(..., h*d) -> (..., h, d): so for a projection of unknown rank."""
-    if source.scale is not None and source.scale.whole and len(source.suffix) == 1 and len(suffix) in (2, 3):
-        call.interpreter.axes.tell_heads(suffix[-2], None)
 
 
 def reshaped_open(call: Call, tensor: Tensor, target: Leading, *, copies: bool) -> Value:
@@ -305,7 +277,7 @@ def transpose(call: Call) -> Value:
             return result
     if tensor.shape is None and first is not None and second is not None:
         # Two that are counted alike change places whatever the rank is, which is large enough for both.
-        _note_turned(call, tensor, first, second)
+        note_turned(call, tensor, first, second)
         least = max(tensor.least, first + 1, second + 1)
         moved = replace(permuted(call, tensor, []), least=least)
         at = exchanged(tensor, first, second)
@@ -318,15 +290,6 @@ def transpose(call: Call) -> Value:
     order = list(range(rank))
     order[first % rank], order[second % rank] = second % rank, first % rank
     return permuted(call, tensor, order)
-
-
-def _note_turned(call: Call, tensor: Tensor, first: int, second: int) -> None:
-    """Of a tensor of unknown rank it is known which of its first dimensions change places."""
-    if min(first, second) < 0 or max(first, second) > 2 or tensor.lead is not None:
-        return
-    dims = [size_at(tensor, dim) for dim in range(3)]
-    dims[first], dims[second] = dims[second], dims[first]
-    call.interpreter.axes.alike(call.interpreter.key(call.node), dims)
 
 
 def permute(call: Call) -> Value:
@@ -504,16 +467,6 @@ def _expanded_open(call: Call, tensor: Tensor, sizes: list[Size | None]) -> Tens
     alike = (Fold(dim - len(shape), (Part(size, alike=told[dim]),)) for dim, size in enumerate(shape))
     there, plain = folds.told(alike), replace(tensor, suffix=(), lead=None, key=None)
     return replace(plain, shape=tuple(shape), strides=None, contiguous=False, folds=there)
-
-
-def note_expanded(call: Call, tensor: Tensor, shape: Shape) -> None:
-    """Learned tokens (1, n, c) are there for each entry of the batch."""
-    before = tensor.shape or ()
-    if "parameter" not in tensor.roles or len(before) != 3 or len(shape) != 3:
-        return
-    grown = [dim for dim in (0, 1) if before[dim] == ONE and shape[dim] != ONE]
-    if len(grown) == 1:
-        call.interpreter.axes.tell(shape[grown[0]], Role.BATCH, Source.TOKEN)
 
 
 def expand_as(call: Call) -> Value:
