@@ -89,9 +89,8 @@ DIAGONALS = re.compile(r"diag|trace|(?<![a-z])tr(?![a-z])", re.IGNORECASE)
 BIAS = re.compile(r"bias|alibi|rel_?pos|relative|position", re.IGNORECASE)  # what is added to scores, and masks nothing
 MASKS = re.compile(r"mask", re.IGNORECASE)
 PADDING = re.compile(r"pad", re.IGNORECASE)
-PADS = re.compile(  # the token, if in brackets, or its number, that stands for padding
-    r"^(?!.*(?:no[nt]?|un)_?pad)(?:.*[^a-z])?pad(?:ding)?"
-    r"(?:$|[]>|]|_?(?:id|idx|ind|index|ix|token|tok|symbol|value|val|word|char)s?(?:$|[]>|_A-Z]))",
+PADS = re.compile(  # the token, or its number, that stands for padding
+    r"^(?!.*(?:no[nt]?|un)_?pad)(?:.*[^a-z])?<?pad(?:ding)?(?:$|>|_?(?:id|idx|ind|index|ix|token|tok|symbol|value|val|word|char)s?(?:$|[_A-Z]))",
     re.IGNORECASE,
 )
 TOKEN_IDS = re.compile(

@@ -240,6 +240,37 @@ def _is_constant(value: Any) -> bool:
     return isinstance(value, (int, float))
 
 
+# --- masks of zeros and ones that are added to scores: meant to fill them
+
+
+def _number_changes(call: Call) -> Iterator[Change]:
+    if _added_numbers(call) is not None:
+        yield ("filled where the mask is one",)
+        yield ("filled where the mask is zero",)
+
+
+def _number_filled(call: Call, change: Change) -> Any:
+    found = _added_numbers(call)
+    if found is None:
+        return None
+    mask, scores = found
+    where = mask != 0 if change[0].endswith("one") else mask == 0
+    return torch.where(where, _low(scores, lowest=True), scores)
+
+
+def _added_numbers(call: Call) -> tuple[torch.Tensor, torch.Tensor] | None:
+    """The mask of zeros and ones that a sum adds, and what it adds it to; None where it adds none."""
+    if len(call.args) < 2:
+        return None
+    for mask, scores in (call.args[:2], call.args[1::-1]):
+        both = isinstance(mask, torch.Tensor) and isinstance(scores, torch.Tensor)
+        if not both or not scores.is_floating_point() or mask.numel() >= scores.numel():
+            continue
+        if mask.dtype == torch.bool or bool(((mask == 0) | (mask == 1)).all()):
+            return mask, scores
+    return None
+
+
 # --- results that nobody takes: kept by the tensor that they were meant for
 
 
@@ -389,6 +420,7 @@ READINGS: tuple[Reading, ...] = (
     Reading("softmax", frozenset({"constant value"}), frozenset({"softmax", "log_softmax"}), _rank, _other_dims,
             _over_dim),
     Reading("mask", _OF_MASKS, _MASKS, _rank, _mask_changes, _masked),
+    Reading("sum", _OF_MASKS, frozenset({"add", "add_", "iadd"}), _rank, _number_changes, _number_filled),
     Reading("result", _OF_MASKS, _KEEPABLE, _rank, _receivers, _kept_result, alone=True),
     Reading("padding", frozenset({"masked key"}), _LAYING_OUT, _rank, _columns, _turned),
     Reading("repeat", frozenset({"batch independence"}), frozenset({"repeat", "tile", "repeat_interleave"}), _rank,
