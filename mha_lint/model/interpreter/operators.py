@@ -209,7 +209,7 @@ def _unary(run: Run, node: ast.UnaryOp, value: Value, state: State) -> Value:
 def _smallest(value: Value) -> Unknown | None:
     """``-torch.finfo(dtype).max`` is ``torch.finfo(dtype).min``."""
     key = value.key if isinstance(value, Unknown) else None
-    largest = key is not None and key.kind is Kind.ATTRIBUTE and key.names[-1] == "max" and key.of_result
+    largest = key is not None and key.kind is Kind.ATTRIBUTE and key.last_name == "max" and key.of_result
     return Unknown(attribute(key.owner, "min")) if largest and key is not None and key.owner is not None else None
 
 

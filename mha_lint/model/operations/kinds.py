@@ -137,7 +137,7 @@ def cut(name: str, *, mask: MaskRule) -> Op:
     """A triangle of a tensor, with 0 beyond it."""
     return Op(
         names=(name,), sign=None, attribute=False, in_place=False,
-        shape=pointwise.of_one, scale=scales.kept,
+        shape=pointwise.triangle, scale=scales.kept,
         mask=mask, begins_mask=False, masked=masking.cut, single=masking.any_single,
         turn=turns.lost, device=Device.FIRST, watched=False, meant=Meant.CHANGES,
     )  # fmt: skip

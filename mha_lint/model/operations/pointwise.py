@@ -7,7 +7,7 @@ import ast
 from mha_lint.model import folds, layout
 from mha_lint.model.axes import Source
 from mha_lint.model.keys import Key
-from mha_lint.model.layout import Answer, Shape, Strides
+from mha_lint.model.layout import Answer, Shape, Strides, contiguous_strides
 from mha_lint.model.normalised import Normalised
 from mha_lint.model.operations import clashes
 from mha_lint.model.operations.devices import met
@@ -233,6 +233,14 @@ def of_one(call: Call) -> Value:
     """An elementwise operation of one tensor."""
     tensor = call.tensor(0, "input")
     return NOTHING if tensor is None else elementwise(call, tensor)
+
+
+def triangle(call: Call) -> Value:
+    """``tril`` and ``triu``, whose result is laid out anew."""
+    value = of_one(call)
+    if not isinstance(value, Tensor) or value.shape is None:
+        return value
+    return replace(value, strides=contiguous_strides(value.shape), contiguous=True)
 
 
 def of_two(call: Call) -> Value:
