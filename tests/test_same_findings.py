@@ -194,7 +194,6 @@ class Attention(nn.Module):
         split = (m(x).view(shape).transpose(1, 2) for m in (self.q, self.k, self.v))
         q, k, v = (part.contiguous().view(b * self.heads, t, self.d) for part in split)
         scores = torch.bmm(q, k.transpose(1, 2)) * self.d**-0.5
-        mask = mask[:, None].expand(b, t, t)
         scores = scores.masked_fill(mask.repeat_interleave(self.heads, dim=0), float("-inf"))
         y = torch.bmm(scores.softmax(-1), v)
         return self.out(y.view(b, self.heads, t, self.d).transpose(1, 2).contiguous().view(b, t, c))
