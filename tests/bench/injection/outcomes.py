@@ -130,10 +130,11 @@ def _there(site: Site, findings: list[Finding], *, right: bool = False) -> list[
     return [
         each
         for each in findings
-        if each.symbol.partition(".")[0] == unit
-        and (
-            any(each.symbol == name or each.symbol.startswith(f"{name}.") for name in site.injection.where)
-            or (not right and any(row in rows for rows in site.rows for row in _span(each)))
+        if any(each.symbol == name or each.symbol.startswith(f"{name}.") for name in site.injection.where)
+        or (
+            not right
+            and each.symbol.partition(".")[0] == unit
+            and any(row in rows for rows in site.rows for row in _span(each))
         )
     ]
 
