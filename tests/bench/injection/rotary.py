@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import lru_cache
 
 from tests.bench.injection.code import Code, Edit, Injection, is_library, keyword, last, name_of, operands
@@ -38,10 +39,8 @@ def _tables(scope: Scope) -> Iterator[Injection]:
     """The table is laid out in the other way, where all that rotates in the file does it in one way."""
     for call in scope.calls:
         laid = _laid(scope, call)
-        if laid is None or laid[0] not in _rotates_by(scope.code):
-            continue
-        if len(_rotates_by(scope.code)) > 1:
-            continue  # no site: it is not known which of the rotations the table meets
+        if laid is None or _rotates_by(scope.code) != {laid[0]}:
+            continue  # no site: nothing here rotates by it, or it is not known which of the rotations it meets
         by, angles = laid
         if by == "halves":
             written = {
@@ -58,7 +57,7 @@ def _rotations(scope: Scope) -> Iterator[Injection]:
     """The vector is turned in the other way, where the file lays its tables out in one way."""
     for call in scope.calls:
         turned = _turned(scope, call)
-        if turned is None or _tables_of(scope.code) != {turned[0]}:
+        if turned is None or not _tables_of(scope.code) == _rotates_by(scope.code) == {turned[0]}:
             continue
         by, x = turned
         if by == "halves":
@@ -72,9 +71,7 @@ def _rotations(scope: Scope) -> Iterator[Injection]:
 
 def _mixed(scope: Scope, form: str, at: ast.expr, edit: Edit) -> Injection:
     made = scope.injection("MHA119", form, at, edit, silent=_silent_mixed(scope.code))
-    return Injection(
-        made.rule, made.form, made.unit, made.function, made.row, _turning(scope.code), made.edits, (), made.silent
-    )
+    return replace(made, where=_turning(scope.code))
 
 
 @lru_cache(maxsize=8)
@@ -109,7 +106,7 @@ def _joins_parts(scope: Scope) -> bool:
     """The function, or another of its class, joins angles of several axes."""
     for each in (scope, *scope.others):
         for call in each.calls:
-            if last(call) in ("meshgrid", "split", "expand") and last(call) == "meshgrid":
+            if last(call) == "meshgrid":
                 return True
             items = _items(call) if last(call) in ("cat", "concat", "stack") else []
             named = {ast.unparse(item) for item in items}
@@ -291,7 +288,7 @@ def _other(node: ast.AST, factor: ast.expr) -> ast.expr:
 
 
 def _uncast(node: ast.expr) -> ast.expr:
-    """What is cast, moved, or laid out with new dimensions last."""
+    """What is cast, or moved, last."""
     while isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr in _CASTS:
         node = node.func.value
     return node
@@ -316,7 +313,7 @@ def _positions_cast(scope: Scope, node: ast.AST, factor: ast.expr, like: str, si
     """The positions are cast as the frequencies were in the other forms."""
     other = _other(node, factor)
     bare = _uncast(other)
-    if not isinstance(bare, (ast.Name, ast.Call, ast.Attribute)) or not like or isinstance(bare, ast.Constant):
+    if not isinstance(bare, (ast.Name, ast.Call, ast.Attribute)) or not like:
         return
     reason = silent or ("" if _counts(scope, bare) else POSITIONS_GIVEN)
     edit = scope.code.replaced(other, f"{scope.code.text(bare)}.to({like}.dtype)")
