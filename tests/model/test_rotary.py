@@ -336,3 +336,29 @@ def test_tables_that_a_model_hands_to_its_layers_are_followed(right: str, wrong:
 def test_frequencies_that_a_model_has_computed_for_its_layers_are_followed(wrong: str) -> None:
     assert "MHA120" not in [each.code for each in found(HANDED)]
     assert "MHA120" in [each.code for each in found(HANDED.replace("inv_freq.float()", wrong))]
+
+
+def test_the_type_of_positions_under_another_name_may_be_any() -> None:
+    """The function is called with what it calls otherwise itself."""
+    text = """import torch
+from torch import nn
+
+
+def waves(box, d):
+    frequencies = 100 ** (torch.arange(d) / d)
+    angles = frequencies.to(box.dtype) * box.unsqueeze(-1)
+    return torch.stack((angles.sin(), angles.cos()), dim=-1).flatten(-2)
+
+
+class Attention(nn.Module):
+    def __init__(self, d):
+        super().__init__()
+        self.d, self.proj = d, nn.Linear(8 * d, d)
+
+    def forward(self, boxes, x):
+        q = self.proj(waves(boxes, self.d))
+        return (q @ x.mT).softmax(-1) @ x
+"""
+    assert "MHA120" not in [each.code for each in found(text)]
+    like = text.replace("waves(box, d)", "waves(box, d, x)").replace("waves(boxes, self.d)", "waves(boxes, self.d, x)")
+    assert "MHA120" in [each.code for each in found(like.replace("box.dtype", "x.dtype"))]
