@@ -362,3 +362,18 @@ class Attention(nn.Module):
     assert "MHA120" not in [each.code for each in found(text)]
     like = text.replace("waves(box, d)", "waves(box, d, x)").replace("waves(boxes, self.d)", "waves(boxes, self.d, x)")
     assert "MHA120" in [each.code for each in found(like.replace("box.dtype", "x.dtype"))]
+
+
+HALVED = """    cos, sin = cos.unsqueeze(dim), sin.unsqueeze(dim)
+    cos = cos[..., : cos.shape[-1] // 2].repeat_interleave(2, dim=-1)
+    sin = sin[..., : sin.shape[-1] // 2].repeat_interleave(2, dim=-1)
+"""
+
+
+def test_the_first_half_of_a_table_by_halves_has_each_angle_once() -> None:
+    text = HANDED.replace("    cos, sin = cos.unsqueeze(dim), sin.unsqueeze(dim)\n", HALVED)
+    assert "MHA119" in [each.code for each in found(text)]
+    by_neighbours = "torch.stack((-x[..., 1::2], x[..., ::2]), dim=-1).flatten(-2)"
+    assert "MHA119" not in [each.code for each in found(text.replace("torch.cat((-x2, x1), dim=-1)", by_neighbours))]
+    for other in ("// 4]", "- 2]"):
+        assert "MHA119" not in [each.code for each in found(text.replace("// 2]", other))]
