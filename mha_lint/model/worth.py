@@ -48,7 +48,7 @@ def worth_of(names: ModuleNames) -> Worth:
     tells = _saying(classes, set(), CHOOSES_KEYS)
     imported = {name for name in names.imports if is_said(ATTENDS, name)}
     masking = (holds | _saying(classes, imported)) & tells  # they tell what attends which keys it may see
-    turning = holds & _saying(classes, _makers_of_angles(functions, classes, names))  # they hand it rotary tables
+    turning = _saying(classes, _makers_of_angles(functions, classes, names)) & holds  # they hand it rotary tables
     return Worth(
         {names.functions[name] for name in working - tables.keys()}
         | _with_heirs(_saying(classes, working, LAYS_OUT), names)
@@ -61,7 +61,8 @@ def worth_of(names: ModuleNames) -> Worth:
 
 def _makers_of_angles(functions: Said[str], classes: Said[ClassInfo], names: ModuleNames) -> set[str]:
     """The functions and classes that take cosines, and the imported ones that are called as rotations are."""
-    own = {cls.name for cls in _saying(classes, set(), TURNS)} | _saying(functions, set(), TURNS)
+    turning = _saying(classes, set(), TURNS)
+    own = {cls.name for cls in turning} | _saying(functions, set(), TURNS)
     return own | {name for name in names.imports if is_said(MAKES_ANGLES, name)}
 
 

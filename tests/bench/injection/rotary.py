@@ -357,7 +357,7 @@ def _activations(scope: Scope) -> str:
 
 def _silent_phase(scope: Scope) -> str:
     """The reason for which the page says nothing of any cast in the function."""
-    if re.search("autocast|custom_fwd", scope.code.text(scope.function)):
+    if re.search("autocast|custom_fwd", ast.unparse(scope.function)):  # a decorator counts
         return AUTOCAST_IS_SET
     unit = ast.unparse(scope.unit)
     return "" if "arange" in unit or "linspace" in unit else CAST_UNKNOWN
