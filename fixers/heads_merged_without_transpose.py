@@ -30,18 +30,26 @@ def fix(hit: Hit[Scramble | None], context: Context) -> Fix | str:
     if moves is None:
         return "the batch and the heads share a dimension, and can't be told apart in the code's own terms"
     message = "Transpose heads and tokens before merging the heads"
-    if of_torch:
-        tensor = argument(call, 0, "input")
-        if tensor is None:
-            return "what is reshaped is not written as an argument of its own"
-        chained = isinstance(tensor, (ast.Name, ast.Attribute, ast.Call, ast.Subscript))
-        text = places.source(tensor) if chained else f"({places.source(tensor)})"
-        edit = places.replace(tensor, f"{text}.{moves}")
-    else:
-        assert isinstance(call.func, ast.Attribute)
-        edit = _before(call.func, moves, places)
+    edit = moved_before(call, moves, context)
+    if edit is None:
+        return "what is reshaped is not written as an argument of its own"
     hints = hints_of(scramble, hit, context)
     return Fix("unsafe", "corrected", message, (edit,), hints=hints, probes=PROBES, agree="one token")
+
+
+def moved_before(call: ast.Call, moves: str, context: Context) -> Edit | None:
+    """The edit that applies ``moves`` to what a call views; None where that is no argument of its own."""
+    places = context.places
+    if not is_of_torch(call, context):
+        assert isinstance(call.func, ast.Attribute)
+        return _before(call.func, moves, places)
+    tensor = argument(call, 0, "input")
+    if tensor is None:
+        return None
+    chained = isinstance(tensor, (ast.Name, ast.Attribute, ast.Call, ast.Subscript))
+    text = places.source(tensor) if chained else f"({places.source(tensor)})"
+    edit: Edit = places.replace(tensor, f"{text}.{moves}")
+    return edit
 
 
 def hints_of(scramble: Scramble, hit: Hit[Scramble | None], context: Context) -> tuple[tuple[str, Hint], ...]:

@@ -54,6 +54,26 @@ SCORES = re.compile(
 TURNS = re.compile(r"^(?:cos|sin|polar)$")  # what takes the cosines of angles
 MAKES_ANGLES = re.compile(r"rotary|(?<![a-z])rope(?![a-z])|RoPE|Rope")  # names of classes that do
 
+# --- sizes -----------------------------------------------------------------------------------------------------------
+
+BATCH_SIZE = re.compile(r"^(?:b|bs|bsz|bz|b_?sz|nb|n?_?batch(?:es)?(?:_?size)?|(?:num|n)_batch(?:es)?)$", re.IGNORECASE)
+HEADS = re.compile(r"^(?:h|nh|(?:n|num)?_?heads?)$", re.IGNORECASE)
+ROWS_AND_COLUMNS = re.compile(r"^(?:[hwxy]\d?|height|width|rows?|cols?|columns?)$", re.IGNORECASE)
+SEQUENCE_LENGTH = re.compile(
+    r"^(?:[tls]\d?|len|length|[qktls]_?len|seq|seqlen|(?:src|tgt|trg|seq|source|target|query|key|kv|sequence)_?(?:len|length)"
+    r"|(?:n|num)_?(?:tokens?|patch(?:es)?)|tokens|time|time_?steps?|hw)$",
+    re.IGNORECASE,
+)
+
+ACROSS_HEADS = re.compile(  # classes and functions in which tokens are not meant to meet
+    r"channel|xca|cross_?covariance|across_?heads?|head_?mix|mix(?:es|ing)?_?heads?|(?<!multi)(?<!multi_)heads?_?att",
+    re.IGNORECASE,
+)
+ACROSS_ENTRIES = re.compile(  # classes and layers in which entries of a batch are meant to meet
+    r"batch(?!_?norm|_?first)|frame|temporal|across|(?:inter|cross)_?(?:sample|instance|view|image|entry|entries)",
+    re.IGNORECASE,
+)
+
 # --- tensors ---------------------------------------------------------------------------------------------------------
 
 _PROJECTION = r"(?:(?:to|w|proj|fc|linear|lin)_?)?"

@@ -6,9 +6,11 @@ import json
 from pathlib import Path
 
 import pytest
+from checkout import ROOT
 from samples import BROKEN, CLEAN
 
 from mha_lint.cli import main
+from mha_lint.rules import all_rules
 
 pytest.importorskip("torch")
 
@@ -70,10 +72,32 @@ def test_each_run_that_executes_shows_wrong_what_has_no_fix(option: str, capsys:
 
 def test_what_ran_and_could_not_be_shown_wrong_is_a_warning(capsys: pytest.CaptureFixture[str]) -> None:
     Path("alone.py").write_text(ALONE)
-    assert main(["--verify", "--device", "cpu", "--output-format", "json"]) == 1
+    assert main(["--verify", "--device", "cpu", "--select", "MHA107", "--output-format", "json"]) == 1
     (finding,) = json.loads(capsys.readouterr().out)
     assert (finding["code"], finding["severity"]) == ("MHA107", "warning")
     assert finding["validation"]["unshown"] is True
+
+
+@pytest.mark.parametrize(
+    ("example", "counterexample"),
+    [
+        ("causal_flag_with_cache", "it violates cached equals full: "),
+        ("mask_after_softmax", "it violates constant value: "),
+        ("mask_and_causal_flag", "with attention's math kernel, it raises RuntimeError: "),
+        ("prepared_and_lost", "it violates masked key: "),
+        ("shapes_never_meet", "it raises RuntimeError: The size of tensor a "),
+    ],
+)
+def test_examples_of_rules_without_a_fix_are_shown_wrong(
+    example: str, counterexample: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = (ROOT / "examples" / f"{example}.py").read_text()
+    Path("example.py").write_text(text)
+    code = next(rule.code for rule in all_rules() if rule.name == example.replace("_", "-"))
+    assert main(["--verify", "--device", "cpu", "--select", code, "--output-format", "json"]) == 1
+    (finding,) = json.loads(capsys.readouterr().out)
+    assert finding["validation"]["verdict"] == "shown wrong", finding["validation"]["reason"]
+    assert finding["validation"]["counterexample"].startswith(counterexample)
 
 
 def test_linting_alone_executes_nothing(capsys: pytest.CaptureFixture[str]) -> None:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 SHOWN = {
+    "batch_first_missing.py": [("MHA117", "PixelEncoder"), ("MHA117", "SentenceClassifier")],
     "causal_flag_with_cache.py": [("MHA109", "CachedSelfAttention")],
     "dropout_active_in_eval.py": [("MHA103", "CausalSelfAttention"), ("MHA103", "Encoder")],
     "discarded_result.py": [("MHA114", "CausalSelfAttention")],
@@ -42,6 +43,7 @@ SHOWN = {
         ("MHA003", "AttentionWithWeights"),
     ],
     "needless_contiguous.py": [("MHA004", "GroupedQueryAttention"), ("MHA004", "GroupedQueryAttention")],
+    "positions_over_batch.py": [("MHA116", "PositionalEncoding")],
     "shapes_never_meet.py": [("MHA124", "SentenceAttention")],
     "rotary_mixed.py": [("MHA119", "RotarySelfAttention")],
     "rotary_phase_in_half.py": [("MHA120", "RotarySelfAttention")],
@@ -56,8 +58,11 @@ SHOWN = {
     ],
     "number_mask_is_added.py": [("MHA113", "CausalAttention")],
     "prepared_and_lost.py": [("MHA122", "PairAttention")],
+    "repeated_in_wrong_order.py": [("MHA118", "PaddedSelfAttention")],
     "tiny_gpt.py": [("MHA002", "CausalSelfAttention"), ("MHA001", "CausalSelfAttention")],
+    "tokens_and_heads_swapped.py": [("MHA115", "DisparityAttention")],
     "unbind_qkv.py": [("MHA002", "Attention"), ("MHA002", "TeacherAttention")],
+    "view_for_transpose.py": [("MHA121", "PixelAttention"), ("MHA121", "SpatialAttention")],
     "view_of_transposed.py": [("MHA001", "CausalSelfAttention"), ("MHA001", "CrossAttention")],
     "wrong_score_scale.py": [("MHA104", "Head"), ("MHA104", "SetAttention"), ("MHA104", "LatentAttention")],
     "vit.py": [("MHA003", "Attention"), ("MHA002", "Attention")],

@@ -12,7 +12,7 @@ from samples import BROKEN, FIXED
 
 from mha_lint.cli import main
 from mha_lint.declared import Declared
-from mha_lint.findings import Trial, Verdict
+from mha_lint.findings import Axes, Trial, Verdict
 from mha_lint.validation import Environment, Job
 from mha_lint.validation.evidence import store
 from mha_lint.validation.evidence.journal import Journal, read
@@ -70,7 +70,7 @@ def test_what_is_no_evidence_is_a_clear_error(text: str, capsys: pytest.CaptureF
     ("arguments", "message"),
     [
         (["--replay", "absent.json"], "absent.json: cannot be read: no such file or directory"),
-        (["--evidence", "evidence.json"], "--evidence needs --fix or --diff: linting alone executes nothing"),
+        (["--evidence", "evidence.json"], "--evidence needs --fix, --diff or --verify: linting alone executes nothing"),
         (["--fix", "--evidence", "no/evidence.json"], "no/evidence.json: cannot be written: no such file or directory"),
     ],
 )
@@ -86,7 +86,7 @@ def test_evidence_that_lacks_newer_fields_is_run_again(capsys: pytest.CaptureFix
     assert main(["--diff", "--device", "cpu", "--evidence", "evidence.json", "broken.py"]) == 1
     document = json.loads(Path("evidence.json").read_text())
     (record,) = document["records"]
-    for name in ("probes", "agree", "expected", "also", "declared", "identity"):
+    for name in ("probes", "axes", "agree", "expected", "also", "declared", "identity"):
         del record["job"][name]
     for name in ("counterexample", "unshown", "caveat", "stub"):
         del record["verdict"][name]
@@ -124,7 +124,7 @@ def test_whatever_a_record_holds_is_read_as_it_was_written() -> None:
     declared = Declared("pkg.mod", "Class", {"heads": 4, "rate": 0.5}, {"x": ["b", 5], "mask": None, "scale": 1.5})
     job = Job(
         "caf\udce9/a.py", "before\n", "after\n", ("A.f", "g"), "corrected", (3, 5), ("out.weight",), (),
-        {"x": ("b", None, 7)}, (declared,), ("compile",), ("causality",), "train", "device",
+        {"x": ("b", None, 7)}, (declared,), ("compile",), ("causality",), (Axes("x", 0, None),), "train", "device",
     )  # fmt: skip
     trial = Trial("cpu", "float32", "eval", ("x: (1, 2)",), float("inf"), "differ", 17, "\ud800 “words”")
     verdict = Verdict(

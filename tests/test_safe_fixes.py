@@ -30,6 +30,7 @@ RUNS = {
     ),
     "mask_value_overflows_half": ("DecoderSelfAttention(32, 4)(torch.randn(2, 5, 32))",),
     "needless_contiguous": ("GroupedQueryAttention(32, 4, 2)(torch.randn(2, 5, 32))",),
+    "rotary_phase_in_half": ("RotarySelfAttention(32, 4)(torch.randn(2, 5, 32))",),
     "tiny_gpt": ("GPT(GPTConfig(dropout=0.1))(torch.randint(0, 65, (2, 7)))",),
     "unbind_qkv": (
         "Attention(32, 4, attn_drop=0.1)(torch.randn(2, 5, 32))",
@@ -75,8 +76,7 @@ def safe() -> list[tuple[CorpusFile, Finding]]:
 def ran(file: CorpusFile, text: str, expression: str) -> Ran:
     """Build the module under a seed and call it in train and eval mode; a view that torch refuses is a reshape."""
     tree = ast.parse(expression, mode="eval").body
-    assert isinstance(tree, ast.Call)
-    if not isinstance(tree.func, ast.Call):
+    if not isinstance(tree, ast.Call) or not isinstance(tree.func, ast.Call):
         value = execute(file, text, f"({expression}, torch.get_rng_state())").value
         return Ran({}, tensors(value[0]), [value[1]])
     given = ", ".join(

@@ -8,12 +8,14 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from mha_lint.model import keys
+from mha_lint.model.axes import AxisRoles
 from mha_lint.model.common import joined
 from mha_lint.model.events import (
     ClashSeen,
     ContiguousSeen,
     DiscardedSeen,
     OperationSeen,
+    OrderSeen,
     UnbindSeen,
     ValueSeen,
     ViewSeen,
@@ -60,6 +62,7 @@ class FileModel:
     views: dict[ast.expr, list[ViewSeen]]
     copies: dict[ast.expr, list[ContiguousSeen]]
     would_stay_views: set[ast.expr]
+    put_back: set[ast.expr]  # views in which dimensions change places, until a later view puts them back
     reshapes: set[ast.Call]  # calls of ``.reshape``
     unbinds: dict[ast.expr, list[UnbindSeen]]
     operations: dict[ast.expr, list[OperationSeen]]  # by their calls, in the order in which they were met
@@ -68,11 +71,13 @@ class FileModel:
     weightings: dict[ast.expr, list[WeightingSeen]]  # by the softmax that made the weights
     weighed: set[Normalised]  # the softmaxes by which values are weighted, and those of other modules
     scales: dict[ast.AST, list[ScaleSeen]]  # by the product of queries and keys
+    orders: dict[ast.expr, list[OrderSeen]]  # by the calls that repeated a tensor in another order than what it met
     clashes: dict[ast.expr, list[ClashSeen]]  # operations whose shapes clash on every path
     discarded: dict[ast.Call, list[DiscardedSeen]]  # calls of torch whose result nobody takes
     rotations: dict[ast.expr, list[RotationSeen]]  # by the sum of their two terms
     phases: dict[ast.expr, list[PhaseSeen]]  # by the call that takes cosines or sines
     meetings: dict[ast.expr, list[Meeting]]  # calls that made tensors on another device than the module's
+    axes: AxisRoles  # which sizes are the batch's, which the tokens'
     attended: set[ast.expr]
     scored: set[str]  # "Class.method" (or "function") that computes attention, itself or in a function that it calls
     trace: dict[ast.AST, list[ValueSeen]]
@@ -80,6 +85,7 @@ class FileModel:
     kinds: dict[str, set[str]]
     defined_in: dict[Function, str]
     abroad: set[ast.AST]  # the nodes of other modules that were run
+    about: frozenset[str]  # the names of what attends, of what holds that, and of the functions that these call
     callers: dict[ClassInfo, ClassModel] = field(default_factory=dict)
 
     def everywhere(self) -> Iterator[OperationSeen]:
@@ -129,6 +135,7 @@ def analyse(module: Module, *, names: ModuleNames | None = None, every: bool = F
         views=of_this_module(seen.views, abroad),
         copies=of_this_module(seen.copies, abroad),
         would_stay_views=seen.would_stay_views - abroad,
+        put_back=seen.put_back,
         reshapes=seen.reshapes - abroad,
         unbinds=of_this_module(seen.unbinds, abroad),
         operations=of_this_module(seen.operations, abroad),
@@ -137,11 +144,13 @@ def analyse(module: Module, *, names: ModuleNames | None = None, every: bool = F
         weightings=of_this_module(seen.weightings, abroad),
         weighed=seen.weighed,
         scales=of_this_module(seen.scales, abroad),
+        orders=of_this_module(seen.orders, abroad),
         clashes=of_this_module({n: found for n, found in seen.clashes.items() if n not in seen.fitting}, abroad),
         discarded=of_this_module(seen.discarded, abroad),
         rotations=of_this_module(seen.rotations, abroad),
         phases=of_this_module(seen.phases, abroad),
         meetings=of_this_module(seen.meetings, abroad),
+        axes=seen.axes,
         attended=seen.attended - abroad,
         scored=seen.scored,
         trace=of_this_module(seen.trace, abroad),
@@ -149,6 +158,7 @@ def analyse(module: Module, *, names: ModuleNames | None = None, every: bool = F
         kinds=seen.kinds,
         defined_in=defined_in,
         abroad=abroad,
+        about=worth.about,
     )
 
 
@@ -241,6 +251,7 @@ def _returned(run: Interpreter, node: Function, state: State, cls: ClassInfo | N
     given = {
         value.key: name for name, value in keywords.items() if isinstance(value, Unknown) and value.key is not None
     }
+    run.axes.begin((node, cls))
     run.seen.began, run.seen.parameters = node, {} if in_init else given
     run.seen.given = frozenset(run.seen.parameters)
     return run.run_function(node, state, named=run.defined_in.get(node, node.name))

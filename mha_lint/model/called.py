@@ -25,7 +25,7 @@ def is_called_mask(value: Value, written: ast.expr | None, run: Run) -> bool:
             return False
         node = of.value
     name = name_of(node) if isinstance(node, (ast.Name, ast.Attribute)) else ""
-    name = name if node is not None or key is None else "".join(key.names[-1:])
+    name = name if node is not None or key is None else key.last_name
     return is_said(MASKS, name) and not is_said(SOFT_MASKS, name)
 
 

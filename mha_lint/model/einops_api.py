@@ -6,6 +6,7 @@ import re
 from string import ascii_letters
 
 from mha_lint.model import layout
+from mha_lint.model.axes import Role, Source
 from mha_lint.model.keys import dimension
 from mha_lint.model.layout import Answer, Shape
 from mha_lint.model.masks import mask_of
@@ -15,6 +16,7 @@ from mha_lint.model.records import replace
 from mha_lint.model.run import Call, normal
 from mha_lint.model.sizes import ONE, Size, equate, product, symbol
 from mha_lint.model.values import NOTHING, Const, Tensor, Value, as_size, of_shape
+from mha_lint.vocabulary import BATCH_SIZE, HEADS, ROWS_AND_COLUMNS, SEQUENCE_LENGTH, is_said
 
 _AXIS = re.compile(r"\(([^()]*)\)|(\S+)")
 _NAME = re.compile(r"\w+")
@@ -49,12 +51,35 @@ def _rearranged(call: Call) -> Value:
     sizes = _axis_sizes(call, tensor, left, _given_sizes(call))
     tensor = normal(tensor, call.state)
     sizes = {name: call.state.normal(size) for name, size in sizes.items()}
+    _note_names(call, sizes, right)
+    _note_heads(call, tensor, left, sizes)
     axes = [name for group in left for name in group if name != "1"]
     wanted = [name for group in right for name in group if name != "1"]
     if sorted(axes) != sorted(wanted):
         return of_shape(tuple(product(sizes.get(n, call.fresh_size(n)) for n in g) for g in right))
     return _merge(call, permuted(call, _split(tensor, [sizes[name] for name in axes]),
                                  [axes.index(name) for name in wanted]), right, sizes)  # fmt: skip
+
+
+def _note_heads(call: Call, tensor: Tensor, groups: Groups, sizes: dict[str, Size]) -> None:
+    """``b t (h d) -> ...``: the width of a projection is split into its heads."""
+    if tensor.scale is None or not tensor.scale.whole or len(groups) != 3 or len(groups[1]) != 1:
+        return
+    parts = groups[-1]
+    if len(parts) in (2, 3) and not is_said(HEADS, parts[-1]):
+        call.interpreter.axes.tell_heads(sizes[parts[-2]], sizes[groups[1][0]])
+
+
+def _note_names(call: Call, sizes: dict[str, Size], groups: Groups) -> None:
+    """The names of axes tell what they count; rows and columns that are made one are tokens."""
+    for group in groups:
+        if len(group) > 1 and all(is_said(ROWS_AND_COLUMNS, name) for name in group):
+            call.interpreter.axes.tell(product(sizes[name] for name in group), Role.TOKENS, Source.IMAGE)
+    for name, size in sizes.items():
+        if is_said(BATCH_SIZE, name):
+            call.interpreter.axes.tell(size, Role.BATCH, Source.NAMES)
+        elif is_said(SEQUENCE_LENGTH, name):
+            call.interpreter.axes.tell(size, Role.TOKENS, Source.NAMES)
 
 
 def _from_the_end(call: Call, tensor: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ from enum import Enum, auto
 from typing import Any, TypeVar
 
 from mha_lint.model.conditions import Taken
+from mha_lint.model.folded import Fold
 from mha_lint.model.keys import Key
 from mha_lint.model.layout import Answer, Shape, view
 from mha_lint.model.normalised import Normalised
@@ -77,6 +78,15 @@ class WeightingSeen:
 
     normalised: Normalised
     contracted: int
+    symbol: str
+
+
+@dataclass(frozen=True, slots=True)
+class OrderSeen:
+    """A tensor that was repeated along a dimension met one whose dimension has the sizes in another order."""
+
+    fold: Fold
+    other: Fold
     symbol: str
 
 

@@ -27,11 +27,11 @@ def default_number(value: Value | None, run: Run, state: State) -> tuple[float, 
             found = default_number(run.evaluate(operand, state), run, state)
             return None if found is None else (-found[0], found[1])
     function = _function_of(key, run, state)
-    written = None if function is None else defaults(function).get(key.names[-1])
+    written = None if function is None else defaults(function).get(key.last_name)
     factor = None if written is None else as_factor(run.evaluate(written, State()))
     if factor is None or factor.constant is None or function is None:
         return None
-    return factor.constant, Default(function, key.names[-1])
+    return factor.constant, Default(function, key.last_name)
 
 
 def _function_of(key: Key, run: Run, state: State) -> Function | None:

@@ -104,13 +104,15 @@ def _of_tokens(name: str, call: Call) -> Value:
     for tensor, role in ((query, "query"), (key, "key"), (value, "value")):
         call.interpreter.saw_use(tensor, role)
     call.interpreter.saw_attention()
+    call.interpreter.saw_heads(call, query, key, -2, fused=True)
     products.scaled_inside(call, query, key, _scale(name, call))
     inputs = query.inputs | key.inputs | value.inputs
     if query.shape is None:
         suffix = () if value.last is None else (value.last,)
         return Tensor(key=call.interpreter.key(call.node), suffix=suffix, roles=frozenset({"context"}), inputs=inputs)
     shape = (*query.shape[:-1], value.last or query.shape[-1])
-    return _context(shape, inputs, projected="projection" in value.roles)
+    context = _context(shape, inputs, projected="projection" in value.roles)
+    return context.having("swapped") if call.interpreter.axes.heads_of(query) == -3 else context
 
 
 def _of_a_module(call: Call) -> Value:

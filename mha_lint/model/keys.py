@@ -69,6 +69,11 @@ class Key:
     def __str__(self) -> str:
         return self.text
 
+    @property
+    def last_name(self) -> str:
+        """The name that it was given last; "" where it has none, as the result of an expression."""
+        return self.names[-1] if self.names else ""
+
     def __lt__(self, other: Key) -> bool:
         return self.order < other.order
 

@@ -5,14 +5,17 @@ from __future__ import annotations
 import ast
 from collections.abc import Mapping
 
-from mha_lint.model import einops_api, masking, operations
+from mha_lint.model import einops_api, folds, masking, operations, sequences
+from mha_lint.model.axes import Role, Source
+from mha_lint.model.folded import Fold, Part
+from mha_lint.model.keys import dimension
 from mha_lint.model.operations import clashes
 from mha_lint.model.operations.devices import met
 from mha_lint.model.records import replace
 from mha_lint.model.rotary import RotaryTable, as_buffer
 from mha_lint.model.run import Call, Run
 from mha_lint.model.scale import Scale
-from mha_lint.model.sizes import Size, constant
+from mha_lint.model.sizes import Size, constant, symbol
 from mha_lint.model.values import (
     NOTHING,
     Const,
@@ -44,17 +47,7 @@ _NORMS = frozenset(
 )
 _CONVOLUTIONS = {"Conv1d": 3, "Conv2d": 4, "Conv3d": 5}  # and the dims of what they take
 _LINEAR = frozenset("Linear LazyLinear NonDynamicallyQuantizableLinear".split())
-_TRANSFORMERS = frozenset(
-    "TransformerEncoderLayer TransformerEncoder TransformerDecoderLayer TransformerDecoder Transformer".split()
-)
-_KNOWN = (
-    _ELEMENTWISE
-    | _NORMS
-    | _CONVOLUTIONS.keys()
-    | _LINEAR
-    | _TRANSFORMERS
-    | {"Identity", "Softmax", "MultiheadAttention", "Embedding"}
-)
+_KNOWN = _ELEMENTWISE | _NORMS | _CONVOLUTIONS.keys() | _LINEAR | {"Identity", "Softmax", "Embedding"}
 
 
 def build(name: str, node: ast.Call, args: tuple[Value, ...], keywords: Mapping[str, Value], state: State) -> Value:
@@ -80,9 +73,15 @@ def build(name: str, node: ast.Call, args: tuple[Value, ...], keywords: Mapping[
         width_in, width_out = (state.normal(size) if size is not None else None for size in sizes[:2])
         pointwise = name in _CONVOLUTIONS and sizes[2] == constant(1) and "stride" not in keywords and len(args) < 4
         return Layer(name, width_in, width_out, (Const(pointwise),), node)
+    if name == "Embedding":
+        (width_size,) = arguments(args[1:], keywords, "embedding_dim")
+        width_out = as_size(width_size)
+        return Layer(name, width_out=None if width_out is None else state.normal(width_out), node=node)
     if name == "Softmax":
         (dim,) = arguments(args, keywords, "dim")
         return Layer(name, items=() if dim is None else (dim,), node=node)
+    if name in sequences.KINDS:
+        return sequences.build(name, node, args, keywords)
     return Layer(name, node=node) if name in _KNOWN else NOTHING
 
 
@@ -99,18 +98,20 @@ def apply(interpreter: Run, layer: Layer, call: Call) -> Value:
         if tensor is None or not tensor.homes:  # else all of it, the layer too, is on the default device
             met(call, [Tensor(roles=frozenset({"parameter"})), *masks])
         clashes.of_layer(call, tensor, call.tensor(5, "attn_mask"))
-        result = Sequence((Tensor(roles=frozenset({"projection", "projected"})), NOTHING))
+        _note_mask_of_heads(call, layer)
+        result = sequences.apply(layer, call)
         interpreter.saw_operation("multi_head_attention", call, result)
         return result
-    if layer.kind in _TRANSFORMERS:
-        unknown = Unknown(interpreter.key(call.node))
-        interpreter.saw_operation(layer.kind, call, unknown)
-        return unknown
+    if layer.kind in sequences.KINDS:
+        result = sequences.apply(layer, call)
+        if layer.kind not in sequences.RECURRENT:
+            interpreter.saw_operation(layer.kind, call, result)
+        return result
     if tensor is None:
         return NOTHING
     if layer.kind == "Embedding":
         met(call, [Tensor(roles=frozenset({"parameter"})), tensor])
-        return NOTHING
+        return _embedded(call, tensor, layer)
     if layer.kind in _LINEAR:
         mapped = operations.linear(call, tensor, layer.width_in, layer.width_out)
         scale = mapped.scale.unsure if layer.wrapped and mapped.scale is not None else mapped.scale
@@ -149,6 +150,21 @@ def apply(interpreter: Run, layer: Layer, call: Call) -> Value:
             return einops_api.rearrange(replace(call, args=(tensor, pattern), keywords=keywords))
         case _:
             return NOTHING
+
+
+def _note_mask_of_heads(call: Call, layer: Layer) -> None:
+    """``nn.MultiheadAttention`` takes a mask (b*h, t, s), the heads of the first entry first."""
+    mask = arguments(
+        call.args, call.keywords, "query", "key", "value", "key_padding_mask", "need_weights", "attn_mask"
+    )[5]
+    heads = sequences.heads(layer)
+    if not isinstance(mask, Tensor) or heads is None:
+        return
+    entries = [(part.size, fold) for fold in mask.folds if fold.dim == -3 for part in fold.parts if not part.alike]
+    for size, fold in entries:
+        wanted = Fold(-3, (Part(size), Part(call.state.normal(heads))))
+        if folds.crosses(fold, wanted, call.state) is not None:
+            call.interpreter.saw_orders(fold, wanted)
 
 
 def _saw_made_anew(run: Run, made: ast.Call, call: Call, result: Value) -> None:
@@ -244,6 +260,16 @@ def _rotated(call: Call, tensor: Tensor) -> Value:
     return replace(same, strides=None, contiguous=False, assumed=False, scale=scale)
 
 
+def _embedded(call: Call, tensor: Tensor, layer: Layer) -> Value:
+    """(b, t) -> (b, t, c); of indices of unknown rank, it is known what comes first."""
+    width = layer.width_out if layer.width_out is not None else call.fresh_size("width")
+    if tensor.shape is not None:
+        return of_shape((*tensor.shape, width))
+    key = call.interpreter.key(call.node)
+    call.interpreter.axes.alike_to(key, tensor)
+    return Tensor(key=key, inputs=tensor.inputs)
+
+
 def _convolution(call: Call, tensor: Tensor, layer: Layer) -> Tensor:
     """(b, c, ...) -> (b, e, ...); the memory format follows the input's."""
     roles = operations.mapped_roles(tensor.roles)
@@ -253,9 +279,16 @@ def _convolution(call: Call, tensor: Tensor, layer: Layer) -> Tensor:
     if tensor.shape is None or len(tensor.shape) < 3:
         known = tensor.contiguous or tensor.given
         return Tensor(key=call.interpreter.key(call.node), contiguous=known, assumed=known, roles=roles, scale=scale)
+    axes = call.interpreter.axes
+    axes.tell(tensor.shape[0], Role.BATCH, Source.CONVOLUTION)
+    for size in tensor.shape[2:]:
+        axes.tell(size, Role.TOKENS, Source.CONVOLUTION)
     keeps = layer.items == (Const(True),)
-    sizes = [size if keeps else call.fresh_size(f"n{index}") for index, size in enumerate(tensor.shape[2:])]
+    made = call.interpreter.key(call.node)
+    sizes = [size if keeps else symbol(dimension(made, dim)) for dim, size in enumerate(tensor.shape[2:], start=2)]
     shape = (tensor.shape[0], call.state.normal(width), *sizes)
+    for size in sizes:
+        axes.tell(size, Role.TOKENS, Source.CONVOLUTION)
     # Weights in channels-last format would make the result channels-last.
     new = fresh if tensor.contiguous or tensor.given else of_shape
     result = new(shape, roles=roles, assumed=True, scale=scale)

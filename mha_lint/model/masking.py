@@ -312,7 +312,7 @@ def _told_by_type(value: Value | None, call: Call) -> Numbers:
             return None if numbers is None else frozenset(-number for number in numbers)
         case ast.Call(func=function, args=[kind]) if last_name(function) == "finfo" and key is not None:
             single = _cast_to_single([run.evaluate(kind, call.state)], before=False)
-            return of_finfo(key.names[-1] if key.names else "", single=single)
+            return of_finfo(key.last_name, single=single)
         case _:
             return None
 

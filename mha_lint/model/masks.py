@@ -61,7 +61,7 @@ def _told_by(node: ast.AST | None) -> Mask | None:
 
 def is_smallest(key: Key, run: Run) -> bool:
     """Tell whether the key is of ``torch.finfo(…).min``."""
-    made = None if key.owner is None or key.names[-1] != "min" else run.node(key.owner)
+    made = None if key.owner is None or key.last_name != "min" else run.node(key.owner)
     return isinstance(made, ast.Call) and last_name(made.func) == "finfo"
 
 

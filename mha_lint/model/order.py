@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import permutations
 
 from mha_lint.model.events import ViewSeen
 from mha_lint.model.keys import Kind
@@ -36,6 +37,19 @@ class Scramble:
         return "transpose(1, 2)" if self.rank == 4 else "transpose(-3, -2)"
 
 
+@dataclass(frozen=True, slots=True)
+class Crossing:
+    """A reshape in which dimensions change places, although none was moved.
+
+    ``moved`` is the order in which the dimensions of the tensor must come first, for the reshape to do what it says.
+    ``kept`` is the order of the target's dimensions that a reshape can give, and that must be moved afterwards. Each
+    is None where a dimension would have to be taken apart; both hold indices.
+    """
+
+    moved: tuple[int, ...] | None
+    kept: tuple[int, ...] | None
+
+
 def merged_across(seen: ViewSeen) -> Scramble | None:
     """(..., h, t, d) reshaped to (..., t, h*d), where the tokens lie between the heads and their features."""
     source = seen.tensor.shape
@@ -57,8 +71,12 @@ def merged_across(seen: ViewSeen) -> Scramble | None:
 
 def keeps_order(seen: ViewSeen) -> bool:
     """Return True where the reshape is known to do nothing but split dimensions and merge adjacent ones."""
-    source = seen.tensor.shape
-    return source is not None and product(source) == product(seen.target) and _unmatched(source, seen.target) is None
+    return seen.tensor.shape is not None and in_order(seen.tensor.shape, seen.target)
+
+
+def in_order(source: Shape, target: Shape) -> bool:
+    """Return True where a reshape between the two shapes is known to keep the order of the dimensions."""
+    return _unmatched(source, target) is None and product(source) == product(target)
 
 
 def split_across(seen: ViewSeen) -> Scramble | None:
@@ -130,6 +148,94 @@ def _is_dim(size: Size, dim: int) -> bool:
     """Tell whether a size is dimension ``dim`` of some tensor."""
     key = size.symbol
     return key is not None and key.kind is Kind.DIMENSION and key.number == dim
+
+
+def crossed(source: Shape, target: Shape) -> Crossing | None:
+    """Return how dimensions change places in a reshape; None where they do not, or where it is not certain."""
+    if _unmatched(source, target) is None or product(source) != product(target):
+        return None
+    (left, right), (lefts, rights) = _core(source, target)
+    if not 2 <= len(left) <= _MOST or not 2 <= len(right) <= _MOST:
+        return None
+    if any(len(each.size.terms) > 1 for each in (*left, *right)):
+        return None  # a row more: padded, to be laid out anew on purpose
+    if any(key.left_over for each in (*left, *right) for key in each.size.symbols):
+        return None  # it may be 1
+    moved, kept = _only_order(left, right), _only_order(right, left)
+    if moved is None and kept is None:
+        return None
+    return Crossing(_whole_order(moved, lefts, len(source)), _whole_order(kept, rights, len(target)))
+
+
+_MOST = 4  # dimensions that change places
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """What is left of a dimension once others are matched with a part of it."""
+
+    dim: int
+    size: Size
+    whole: bool = True
+
+    def without(self, size: Size) -> _Part | None:
+        rest = self.size.divide(size)
+        return None if rest is None else _Part(self.dim, rest, whole=False)
+
+
+Parts = list[_Part]
+
+
+def _core(source: Shape, target: Shape) -> tuple[tuple[Parts, Parts], tuple[Parts, Parts]]:
+    """Both shapes without what agrees at either end; and all the parts of each, the core among them."""
+    left = [_Part(dim, size) for dim, size in enumerate(source) if size != ONE]
+    right = [_Part(dim, size) for dim, size in enumerate(target) if size != ONE]
+    sides = left, right
+    for _ in range(2):  # from the front, then from the end
+        left, right = _stripped(left, right)
+        left, right = left[::-1], right[::-1]
+    return (left, right), sides
+
+
+def _stripped(left: Parts, right: Parts) -> tuple[Parts, Parts]:
+    """What is left where neither next part is a factor of the other."""
+    while left and right:
+        if left[0].size == right[0].size:
+            left, right = left[1:], right[1:]
+        elif (rest := left[0].without(right[0].size)) is not None:
+            left, right = [rest, *left[1:]], right[1:]
+        elif (rest := right[0].without(left[0].size)) is not None:
+            left, right = left[1:], [rest, *right[1:]]
+        else:
+            break
+    return left, right
+
+
+def _only_order(parts: Parts, target: Parts) -> tuple[_Part, ...] | None:
+    """The order of the parts in which they split and merge to the target, and that leaves most of them as they stand.
+
+    None where there is none, or where several are alike in this.
+    """
+    wanted = tuple(each.size for each in target)
+    found = [order for order in permutations(parts) if _unmatched(tuple(each.size for each in order), wanted) is None]
+    fewest = min(map(_turned, found), default=0)
+    best = [order for order in found if _turned(order) == fewest]
+    return best[0] if len(best) == 1 else None
+
+
+def _turned(order: tuple[_Part, ...]) -> int:
+    """How many pairs stand the other way round."""
+    return sum(later.dim < each.dim for at, each in enumerate(order) for later in order[at + 1 :])
+
+
+def _whole_order(order: tuple[_Part, ...] | None, every: Parts, rank: int) -> tuple[int, ...] | None:
+    """All dimensions of a shape, some in another order; None where one of these is a part, or has others between."""
+    if order is None or len(every) < rank or not all(each.whole for each in order):
+        return None
+    dims = sorted(each.dim for each in order)
+    if dims != list(range(dims[0], dims[-1] + 1)):
+        return None
+    return (*range(dims[0]), *(each.dim for each in order), *range(dims[-1] + 1, rank))
 
 
 def _unmatched(source: Shape, target: Shape) -> tuple[list[Size], list[Size]] | None:

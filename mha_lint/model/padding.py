@@ -69,7 +69,8 @@ def _by_token(tokens: ast.expr, token: ast.expr, function: Comparing) -> Padding
 def _is_pad(node: ast.expr) -> bool:
     match node:
         case ast.Call(args=[*_, ast.Constant(value=str(text))]) | ast.Subscript(slice=ast.Constant(value=str(text))):
-            return is_said(PADS, text.strip("[]<>| "))  # vocabulary["<pad>"]
+            name = "".join(letter for letter in text if letter.isalnum() or letter == "_")
+            return is_said(PADS, name)  # vocabulary["<pad>"]
         case _:
             return is_said(PADS, _said(node))
 

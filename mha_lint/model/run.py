@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from mha_lint.model import layout
+from mha_lint.model.axes import AxisRoles
 from mha_lint.model.conditions import Condition
 from mha_lint.model.events import Clash, Meant
+from mha_lint.model.folded import Fold
 from mha_lint.model.keys import Key, dimension, left_over
 from mha_lint.model.layout import Answer, Shape
 from mha_lint.model.normalised import Normalised
@@ -31,7 +33,9 @@ class Run(Protocol):
     @property
     def names(self) -> ModuleNames: ...
 
+    axes: AxisRoles
     would_stay_views: set[ast.expr]
+    put_back: set[ast.expr]
     reshapes: set[ast.Call]
 
     # --- nodes -----------------------------------------------------------------------------------------------------
@@ -130,6 +134,14 @@ class Run(Protocol):
 
     def saw_operation(self, name: str, call: Call, result: Value) -> None: ...
 
+    def saw_sequences(
+        self, made: ast.Call, call: Call, batch_first: bool | None, given: tuple[Tensor, ...], masks: frozenset[bool]
+    ) -> None: ...
+
+    def saw_heads(self, call: Call, query: Tensor, key: Tensor, wanted: int, *, fused: bool) -> None: ...
+
+    def saw_positions(self, call: Call, table: Tensor, to: Tensor) -> None: ...
+
     def saw_meeting(self, homes: tuple[ast.expr, ...], call: Call, inputs: frozenset[Key]) -> None: ...
 
     def saw_sum(self, left: Value, right: Value) -> None: ...
@@ -141,6 +153,8 @@ class Run(Protocol):
     def saw_pooling(self, normalised: Normalised) -> None: ...
 
     def saw_scale(self, node: ast.expr, scale: Scale, state: State) -> None: ...
+
+    def saw_orders(self, left: Fold, right: Fold) -> None: ...
 
     def saw_rotation(self, node: ast.expr, term: Term, cosines: RotaryTable | None) -> None: ...
 

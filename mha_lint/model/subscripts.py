@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 
 from mha_lint.model import kernels, keys, masking, masks, operations, tables
+from mha_lint.model.axes import Role, Source, size_at
 from mha_lint.model.keys import Key
 from mha_lint.model.operations import turn_parts
 from mha_lint.model.records import replace
@@ -121,6 +122,7 @@ def indexed(run: Run, tensor: Tensor, indices: list[Value], node: ast.expr, stat
     """Basic indexing: integers select, slices cut, None inserts, an ellipsis fills."""
     plain = Tensor(key=run.key(node), roles=tensor.roles, merge=tensor.merge, part=tensor.part)
     plain = replace(plain, homes=tensor.homes, scale=tensor.scale)
+    _note_axes(run, tensor, indices, node)
     if tensor.shape is None:
         return _indexed_open(run, tensor, indices, node, state) or plain
     taken = sum(1 for index in indices if index not in (NONE, Const(...)))
@@ -155,6 +157,30 @@ def indexed(run: Run, tensor: Tensor, indices: list[Value], node: ast.expr, stat
             case _:
                 return plain
     return tensor
+
+
+def _note_axes(run: Run, tensor: Tensor, indices: list[Value], node: ast.expr) -> None:
+    """``x[:, 0]`` takes out a token, ``x[:, 1:]`` leaves one out; ``self.table[:, :t]`` is cut to the tokens."""
+    known = tensor.rank == 3 or (tensor.rank is None and "projected" in tensor.roles)
+    for dim, index in enumerate(indices[:2]):
+        match index:
+            case Int(size) if known and size.constant in (0, -1):
+                run.axes.tell(size_at(tensor, dim), Role.TOKENS, Source.PICKED)
+            case Slice(Int(start), None, None) if known and start.constant == 1 and len(indices) < 4:
+                run.axes.tell(size_at(tensor, dim), Role.TOKENS, Source.PICKED)
+            case Slice(None, Int(stop), None) if _is_table(tensor):
+                run.axes.tell(stop, Role.TOKENS, Source.TABLE)
+                run.axes.counts(keys.cut(run.key(node)), stop)
+        if not _is_whole(index):
+            break
+
+
+def _is_table(tensor: Tensor) -> bool:
+    return "parameter" in tensor.roles or (tensor.key is not None and tensor.key.of_self)
+
+
+def _is_whole(index: Value) -> bool:
+    return index == Slice(None, None)
 
 
 def _counts(run: Run, key: Key) -> bool:
@@ -212,5 +238,7 @@ def _cut(
         and not (whole.constant is not None and last.constant is not None and last.constant <= whole.constant)
     ):
         # x[:, :n] may take all there is: the size is n at most.
-        return symbol(keys.cut(run.key(node))) if stop is None or (whole - last).sign() != 1 else last - first
+        if stop is not None and (whole - last).sign() == 1:
+            return last - first
+        return symbol(keys.cut(run.key(node)))
     return last - first

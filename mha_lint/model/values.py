@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from mha_lint.model.conditions import IS_NONE, IS_TRUE, Condition, Path, Question, Taken
 from mha_lint.model.factors import Factor, of_number, of_size
+from mha_lint.model.folded import Fold, Reordered
 from mha_lint.model.keys import Key, Kind
 from mha_lint.model.layout import Shape, Strides, contiguous_strides
 from mha_lint.model.marks import Mask, Masking, Positions
@@ -104,9 +105,9 @@ class Tensor:
     """A tensor: its symbolic shape and strides, where known, and what it is to attention.
 
     ``roles`` holds some of: *projection* (made by a learned linear map), *features* (one after a softmax, as in
-    linear attention), *scores*, *weights*, *context*,
-    *merged* (context with its heads merged), *projected* (a linear map was applied after the merge), *parameter*,
-    *weighed* (something times what a softmax gave).
+    linear attention), *scores*, *weights*, *context*, *swapped* (context of attention over heads, where the tokens are
+    meant to be), *merged* (context with its heads merged), *projected* (a linear map was applied after the merge),
+    *parameter*, *weighed* (something times what a softmax gave).
     Of a tensor of unknown rank, ``suffix`` holds the last dimensions; ``lead`` tells which come before them.
     ``merge`` is the expression, in the function being run, that merged the heads. ``part`` is the call that
     unbound the tensor from a packed one. Of a context, ``batch`` is the product of its batch dimensions (heads
@@ -119,6 +120,8 @@ class Tensor:
     of_math: Strides | None = None  # of fused attention, whose kernel decides: the strides that the math kernel gives
     uncopied: Strides | None = field(default=None, compare=False)  # the strides before ``.contiguous()``
     assumed: bool = False  # an input that the code lays out by a view is taken to be contiguous
+    made: bool = False  # of constants, or of random numbers, whatever the function was given
+    padded: bool = False  # rows or columns were added, such as zeros
     suffix: Shape = ()  # the last dimensions, where the rank is not known
     lead: Lead | None = None
     least: int = 0  # where the rank is not known: how many dimensions there are at least
@@ -129,6 +132,8 @@ class Tensor:
     batch: Size | None = None
     width: Size | None = None
     normalised: Normalised | None = None
+    reordered: Reordered | None = None  # the view in which its dimensions changed places
+    folds: tuple[Fold, ...] = ()  # the dimensions whose sizes have a known order
     scale: Scale | None = None  # of a projection, or of scores
     homes: tuple[ast.expr, ...] = ()  # the calls that made it on the default device, if it still is there
     mask: Mask | Positions | None = None  # what its numbers are, if it is a mask

@@ -22,12 +22,14 @@ class Worth:
     """``working`` does work on tensors that a rule could ask for, ``attending`` computes scores.
 
     ``holding`` are classes that hold what attends, if inside of what they hold: they lay out what that attends to,
-    merge what it gives, and hand masks down.
+    merge what it gives, and hand masks down. ``about`` are the names of those that attend or hold what does, and of the
+    functions of the file that these name.
     """
 
     working: set[ClassInfo | Function]
     attending: set[ClassInfo | Function]
     holding: set[ClassInfo]
+    about: frozenset[str]
 
 
 def worth_of(names: ModuleNames) -> Worth:
@@ -49,6 +51,8 @@ def worth_of(names: ModuleNames) -> Worth:
     imported = {name for name in names.imports if is_said(ATTENDS, name)}
     masking = (holds | _saying(classes, imported)) & tells  # they tell what attends which keys it may see
     turning = _saying(classes, _makers_of_angles(functions, classes, names)) & holds  # they hand it rotary tables
+    told = [classes[cls] for cls in holds] + [functions[name] for name in attending if name in functions]
+    named = frozenset[str]().union(*told).intersection(functions)
     return Worth(
         {names.functions[name] for name in working - tables.keys()}
         | _with_heirs(_saying(classes, working, LAYS_OUT), names)
@@ -56,6 +60,7 @@ def worth_of(names: ModuleNames) -> Worth:
         | turning,
         {names.functions[name] for name in attending - tables.keys()} | attends,
         holds - attends,
+        named.union(attending, (cls.name for cls in holds)),
     )
 
 

@@ -4,21 +4,50 @@ from __future__ import annotations
 
 import ast
 import re
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, TypeVar
 
 from mha_lint.model.order import Scramble, keeps_order
 from mha_lint.syntax.nodes import is_number
+from mha_lint.vocabulary import ATTENDS, is_said
 
 if TYPE_CHECKING:
+    from mha_lint.model.attention import FileModel
     from mha_lint.model.events import OperationSeen, ViewSeen
     from mha_lint.model.keys import Key
     from mha_lint.syntax.places import Places
+
+
+Node = TypeVar("Node", bound=ast.AST)
+Seen = TypeVar("Seen")
+
+
+def in_order(table: Mapping[Node, Seen]) -> list[tuple[Node, Seen]]:
+    """Return what was seen in the order of the text: which function was run first does not matter."""
+    return sorted(table.items(), key=lambda entry: _place(entry[0]))
+
+
+def _place(node: ast.AST) -> tuple[int, int]:
+    return getattr(node, "lineno", 0), getattr(node, "col_offset", 0)
 
 
 def agreed(found: list[Scramble | None], seen: list[ViewSeen]) -> Scramble | None:
     """Return what all paths agree on, of those on which the order is known."""
     kinds = {(each.folded, each.rank, each.time_first): each for each in found if each is not None}
     return None if len(kinds) != 1 or any(map(keeps_order, seen)) else next(iter(kinds.values()))
+
+
+def is_context(seen: ViewSeen) -> bool:
+    """Tell whether a view is of the result of an attention, whose heads a view may merge."""
+    return "context" in seen.tensor.roles and seen.tensor.shape is not None
+
+
+def is_projection(seen: ViewSeen, model: FileModel) -> bool:
+    """Tell whether a view is of a projection in a function or class that computes attention, or is named after it."""
+    if "projection" not in seen.tensor.roles or not seen.target:
+        return False
+    owner = seen.symbol.partition(".")[0]
+    return is_said(ATTENDS, owner) or any(other.partition(".")[0] == owner for other in model.scored)
 
 
 def is_given(key: Key, seen: OperationSeen) -> bool:

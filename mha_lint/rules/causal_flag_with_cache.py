@@ -77,6 +77,7 @@ class CausalFlagWithCache(Rule):
     severity = "warning"
     finds = "`is_causal=True` on keys from a cache, whatever their number"
     why = "The flag's mask is aligned top left: a new token sees the oldest keys of the cache, and not its own."
+    shown_by = ("cached equals full",)
     no_fix = "the code does not say whether one token or several are decoded at a time"
     invalid: ClassVar = (
         "import torch.nn.functional as F\ndef attend(q, k, v, cache):\n    k, v = cache.update(k, v)\n"

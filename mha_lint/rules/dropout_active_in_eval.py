@@ -214,7 +214,7 @@ def _is_own(key: Key, seen: OperationSeen, model: FileModel) -> bool:
     if key.of_result or key.kind is Kind.QUOTIENT or key.says(MODE) or key.says(DROPS_ON_PURPOSE):
         return False
     if key.of_self:
-        return "drop" in key.names[-1].lower() and (key.says(SETTINGS) or _is_inherited(key, seen, model))
+        return "drop" in key.last_name.lower() and (key.says(SETTINGS) or _is_inherited(key, seen, model))
     return not is_given(key, seen)
 
 
@@ -223,7 +223,7 @@ def _is_inherited(key: Key, seen: OperationSeen, model: FileModel) -> bool:
     cls = model.names.classes.get(seen.symbol.partition(".")[0])
     if key.owner is not SELF or cls is None:
         return False
-    name = key.names[-1]
+    name = key.last_name
     stranger = any(base not in TORCH_BASES for base in cls.lineage[-1].bases)
     return stranger and not model.names.changes_of(cls, name) and not any(_sets(each, name) for each in cls.lineage)
 

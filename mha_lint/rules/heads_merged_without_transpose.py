@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, ClassVar
 
 from mha_lint.model.order import Scramble, merged_across
-from mha_lint.rules.asking import agreed
+from mha_lint.rules.asking import agreed, is_context
 from mha_lint.rules.base import Hit, Rule
 from mha_lint.syntax.places import method_name
 
@@ -84,7 +84,7 @@ class HeadsMergedWithoutTranspose(Rule):
 
     def check(self, model: FileModel, places: Places) -> Iterator[Hit[Scramble | None]]:
         for node, seen in model.views.items():
-            known = [view for view in seen if "context" in view.tensor.roles and view.tensor.shape is not None]
+            known = [view for view in seen if is_context(view) and "swapped" not in view.tensor.roles]
             found = [merged_across(view) for view in known]
             if any(found) and isinstance(node, ast.Call):
                 where = "" if all(found) else ", on one path through the code"

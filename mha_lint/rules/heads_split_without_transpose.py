@@ -7,10 +7,9 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, ClassVar
 
 from mha_lint.model.order import Scramble, split_across
-from mha_lint.rules.asking import agreed
+from mha_lint.rules.asking import agreed, is_projection
 from mha_lint.rules.base import Hit, Rule
 from mha_lint.syntax.places import method_name
-from mha_lint.vocabulary import ATTENDS, is_said
 
 if TYPE_CHECKING:
     from mha_lint.model.attention import FileModel
@@ -81,7 +80,7 @@ class HeadsSplitWithoutTranspose(Rule):
 
     def check(self, model: FileModel, places: Places) -> Iterator[Hit[Scramble | None]]:
         for node, seen in model.views.items():
-            known = [v for v in seen if "projection" in v.tensor.roles and v.target and _attends(v.symbol, model)]
+            known = [view for view in seen if is_projection(view, model)]
             found = [split_across(view) for view in known]
             if any(found) and isinstance(node, ast.Call):
                 where = "" if all(found) else ", on one path through the code"
@@ -89,9 +88,3 @@ class HeadsSplitWithoutTranspose(Rule):
                     f"heads are split off before the tokens, with no transpose: each takes in only a few tokens{where}"
                 )
                 yield Hit(method_name(node), node, message, seen[0].symbol, evidence=agreed(found, known))
-
-
-def _attends(symbol: str, model: FileModel) -> bool:
-    """Tell whether a function, or another of its class, computes attention, or is named after it."""
-    owner = symbol.partition(".")[0]
-    return is_said(ATTENDS, owner) or any(other.partition(".")[0] == owner for other in model.scored)

@@ -136,4 +136,4 @@ def is_negative(value: Value | None) -> bool:
 def _is_smallest(value: Value | None) -> bool:
     """Tell whether it is ``torch.finfo(…).min``, or what else is called so."""
     key = value.key if isinstance(value, (Unknown, Tensor)) else None
-    return key is not None and key.kind is Kind.ATTRIBUTE and key.names[-1] == "min"
+    return key is not None and key.kind is Kind.ATTRIBUTE and key.last_name == "min"

@@ -79,6 +79,7 @@ class PreparedAndLost(Rule):
     severity = "error"
     finds = "a mask, a query or values that are prepared and reach no score"
     why = "What was prepared reaches no score: the attention computes something without it."
+    shown_by = ("masked key",)
     no_fix = "the code does not say where it was meant to go"
     invalid: ClassVar = (
         "import torch.nn.functional as F\n\n\ndef attend(q, k, v, mask):\n"

@@ -67,6 +67,7 @@ class ShapesNeverMeet(Rule):
     severity = "error"
     finds = "a mask (b, t, t) for scores (b·h, t, t)"
     why = "It raises as soon as each of the sizes is 2 or more; a batch of one entry may hide it."
+    shown_by = ("raises",)
     no_fix = "the shapes do not tell which of the two is meant to change"
     invalid: ClassVar = (
         "import torch\n\n\ndef attend(x, heads, mask):\n    b, t, c = x.shape\n"

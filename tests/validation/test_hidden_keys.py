@@ -274,3 +274,39 @@ class _Renamed:
 
 def test_indices_whose_mask_reaches_no_score_say_nothing() -> None:
     assert asked(Language("no mask"), ids=torch.randint(11, (3, 7))).outcome != "holds"
+
+
+class Counted(nn.Module):
+    """Tokens beyond the length of their entry are padding."""
+
+    def __init__(self, how: str) -> None:
+        super().__init__()
+        self.how = how
+        self.qkv, self.out = nn.Linear(16, 48), nn.Linear(16, 16)
+
+    def forward(self, x: Any, lengths: Any) -> Any:
+        q, k, v = self.qkv(x).chunk(3, -1)
+        beyond = torch.arange(x.shape[1]) >= lengths[:, None]
+        scores = q @ k.transpose(1, 2) / 4
+        if self.how == "filled":
+            scores = scores.masked_fill(beyond[:, None], -1e9)
+        elif self.how == "added":
+            scores = scores + beyond[:, None]
+        elif self.how == "inverted":
+            scores = scores.masked_fill(~beyond[:, None], -1e9)
+        return self.out(scores.softmax(-1) @ v)
+
+
+@pytest.mark.parametrize(
+    ("how", "outcome"), [("filled", "holds"), ("added", "violated"), ("inverted", "violated"), ("lost", "violated")]
+)
+def test_a_token_beyond_the_length_of_its_entry_is_hidden(how: str, outcome: str) -> None:
+    seen = asked(Counted(how), insist=True, x=torch.randn(3, 6, 16), lengths=torch.tensor([6, 4, 5]))
+    assert seen.outcome == outcome, seen.words
+    if outcome == "violated":
+        assert "token 5, which lies beyond what lengths says" in seen.words or "gives a weight" in seen.words
+
+
+def test_lengths_that_make_no_mask_are_not_asked_for_unless_insisted_on() -> None:
+    seen = asked(Counted("lost"), x=torch.randn(3, 6, 16), lengths=torch.tensor([6, 4, 5]))
+    assert seen.outcome == "not applicable"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 
 from mha_lint.model import operations
+from mha_lint.model.axes import Role, Source
 from mha_lint.model.interpreter import operators
 from mha_lint.model.interpreter.deciding import assume
 from mha_lint.model.keys import Key, Kind, part
@@ -28,6 +29,7 @@ from mha_lint.model.values import (
     as_int,
     as_tensor,
 )
+from mha_lint.vocabulary import BATCH_SIZE, SEQUENCE_LENGTH, is_said
 
 _OF_ATTENTION = frozenset({"scores", "weights", "context"})
 
@@ -66,6 +68,7 @@ def assign(run: Run, target: ast.expr, value: Value, state: State, source: ast.e
                 run.saw_value(target, name, value, state)
             elif isinstance(value, Int):
                 _same_batch(run, state.variables.get(name), value, state)
+                _note_name(run, name, value)
             state.variables[name] = value
             state.forget_conditions_on((name,))
         case ast.Attribute(value=ast.Name(id=owner), attr=name) if isinstance(state.variables.get(owner), Self):
@@ -87,6 +90,17 @@ def _same_batch(run: Run, before: Value | None, after: Int, state: State) -> Non
     if first is None or second is None or first is second or not _is_batch(run, first) or not _is_batch(run, second):
         return
     equate(after.size, symbol(second), state.definitions)
+
+
+def _note_name(run: Run, name: str, value: Int) -> None:
+    """``b, t, c = x.shape``: names tell what the dimensions of a tensor count."""
+    key = value.size.symbol
+    if key is None or not key.of_dimension:
+        return
+    if is_said(BATCH_SIZE, name):
+        run.axes.tell(value.size, Role.BATCH, Source.NAMES)
+    elif is_said(SEQUENCE_LENGTH, name):
+        run.axes.tell(value.size, Role.TOKENS, Source.NAMES)
 
 
 def _is_batch(run: Run, key: Key) -> bool:
@@ -118,7 +132,8 @@ def _assign_items(run: Run, target: ast.Subscript, held: Value, value: Value, st
     made = value.roles & _OF_ATTENTION if isinstance(value, Tensor) else frozenset[str]()
     if made - held.roles:  # ``scores[:, i] = q_i @ k_i.T``
         assert isinstance(value, Tensor)
-        changed = replace(held.having(*made), mask=None, masked=held.masked | value.masked, single=value.single)
+        masked = held.masked | value.masked
+        changed = replace(held.having(*made), mask=None, masked=masked, single=value.single, made=False)
         _keep(run, target.value, changed, state)
         return
     index = target.slice

@@ -15,6 +15,7 @@ from mha_lint.model.operations.devices import met
 from mha_lint.model.records import replace
 from mha_lint.model.rotary import RotaryTable, as_buffer
 from mha_lint.model.run import Call, Run, normal
+from mha_lint.model.sizes import ONE
 from mha_lint.model.values import (
     NONE,
     NOTHING,
@@ -38,6 +39,7 @@ from mha_lint.model.values import (
     Unknown,
     Value,
     as_tensor,
+    of_shape,
 )
 from mha_lint.syntax.names import lazily_imported
 from mha_lint.syntax.nodes import argument, text_of
@@ -185,6 +187,10 @@ def register_buffer(call: Call) -> None:
     match call.args:
         case (Const(str(name)), Number() as number, *_):
             call.state.attributes[name] = number
+        case (Const(str(name)), Tensor(shape=(first, second, _)) as tensor, *_) if ONE in (first, second):
+            known = isinstance(tensor.mask, Mask) and not tensor.mask.uniform
+            table = of_shape(tensor.shape, key=of_self(name))  # of positions, or a mask; it is broadcast
+            call.state.attributes[name] = replace(tensor, homes=(), key=table.key) if known else table
         case (Const(str(name)), Tensor(mask=Mask(uniform=False)) as tensor, *_):
             call.state.attributes[name] = replace(tensor, homes=(), single=False)  # ``module.half()`` casts it
         case (Const(str(name)), Tensor(rotary=RotaryTable() as table), *_):

@@ -50,11 +50,13 @@ class Interpreter:
         # Bound once, since each is called for almost every expression.
         self.number, self.key, self.node, self.text = numbering.number, numbering.key, numbering.node, numbering.text
         self.step, self.choose = self.meter.step, self.choices.choose
-        self.would_stay_views, self.reshapes = seen.would_stay_views, seen.reshapes
+        self.axes, self.saw_sequences, self.saw_heads = seen.axes, seen.saw_sequences, seen.saw_heads
+        self.saw_positions = seen.saw_positions
+        self.would_stay_views, self.reshapes, self.put_back = seen.would_stay_views, seen.reshapes, seen.put_back
         self.mentioned, self.saw_view, self.saw_contiguous = seen.mentioned, seen.saw_view, seen.saw_contiguous
         self.saw_unbind, self.saw_operation, self.saw_meeting = seen.saw_unbind, seen.saw_operation, seen.saw_meeting
         self.saw_sum, self.saw_product, self.saw_weighting = seen.saw_sum, seen.saw_product, seen.saw_weighting
-        self.saw_pooling = seen.saw_pooling
+        self.saw_pooling, self.saw_orders = seen.saw_pooling, seen.saw_orders
         self.saw_scale, self.saw_value, self.saw_use = seen.saw_scale, seen.saw_value, seen.saw_use
         self.saw_rotation, self.saw_phase = seen.saw_rotation, seen.saw_phase
         self.saw_attention, self.saw_kinds = seen.saw_attention, seen.saw_kinds

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from typing import TypeVar
 
+from mha_lint.model.axes import AxisRoles, HeadsSeen, PositionsSeen, SequencesSeen
 from mha_lint.model.events import (
     Clash,
     ClashSeen,
@@ -12,11 +13,13 @@ from mha_lint.model.events import (
     DiscardedSeen,
     Meant,
     OperationSeen,
+    OrderSeen,
     UnbindSeen,
     ValueSeen,
     ViewSeen,
     WeightingSeen,
 )
+from mha_lint.model.folded import Fold
 from mha_lint.model.fuel import MOST_SEEN
 from mha_lint.model.interpreter.meter import Meter
 from mha_lint.model.interpreter.numbering import Numbering
@@ -29,7 +32,7 @@ from mha_lint.model.records import replace
 from mha_lint.model.rotary import Phase, PhaseSeen, RotaryTable, RotationSeen, Term
 from mha_lint.model.run import Call, normal
 from mha_lint.model.scale import Scale, ScaleSeen
-from mha_lint.model.sizes import Size
+from mha_lint.model.sizes import ONE, Size
 from mha_lint.model.values import Int, State, Tensor, Unknown, Value, tensors
 from mha_lint.syntax.names import ClassInfo
 from mha_lint.syntax.nodes import Function
@@ -47,12 +50,15 @@ class Observer:
         self.views: dict[ast.expr, list[ViewSeen]] = {}
         self.copies: dict[ast.expr, list[ContiguousSeen]] = {}
         self.would_stay_views: set[ast.expr] = set()  # reshapes of contiguous copies that views would do for
+        self.put_back: set[ast.expr] = set()  # views in which dimensions changed places, until a later view
         self.reshapes: set[ast.Call] = set()  # calls of ``.reshape``
         self.unbinds: dict[ast.expr, list[UnbindSeen]] = {}
         self.operations: dict[ast.expr, list[OperationSeen]] = {}
         self.weightings: dict[ast.expr, list[WeightingSeen]] = {}
         self.weighed: set[Normalised] = set()  # the softmaxes by which values are weighted
         self.scales: dict[ast.AST, list[ScaleSeen]] = {}
+        self.axes = AxisRoles()
+        self.orders: dict[ast.expr, list[OrderSeen]] = {}  # by the calls that repeated a tensor
         self.clashes: dict[ast.expr, list[ClashSeen]] = {}
         self.fitting: set[ast.expr] = set()  # operations whose shapes are not known to clash on some path
         self.alone: set[ast.AST] = set()  # expressions that were statements of their own
@@ -142,6 +148,42 @@ class Observer:
         if seen not in found:
             found.append(seen)
 
+    def saw_sequences(
+        self, made: ast.Call, call: Call, batch_first: bool | None, given: tuple[Tensor, ...], masks: frozenset[bool]
+    ) -> None:
+        """A layer of torch that takes sequences is given some."""
+        fronts = [self.axes.front(normal(tensor, call.state), call.state) for tensor in given]
+        known = tuple(front for front in fronts if front is not None)
+        seen = SequencesSeen(made, call.node, batch_first, known, masks, self._stack.method)
+        found = self.axes.given.setdefault(made, [])
+        if known and seen not in found and len(found) < MOST_SEEN:
+            found.append(seen)
+
+    def saw_heads(self, call: Call, query: Tensor, key: Tensor, wanted: int, *, fused: bool) -> None:
+        """Queries and keys of several heads meet; ``wanted`` is the dimension from the end that holds the heads."""
+        if not self._stack.frames:
+            return
+        places = {self.axes.heads_of(normal(tensor, call.state)) for tensor in (query, key)}
+        heads = places.pop() if len(places) == 1 else None
+        frame = self._stack.frames[-1]
+        held = query.shape or query.suffix
+        middle = (held[-3], held[-2]) if len(held) > 2 else None
+        seen = HeadsSeen(call.node, fused, heads, wanted, middle, frame.symbol, frame.caller)
+        found = self._found(self.axes.attention, call.node)
+        if seen not in found:
+            found.append(seen)
+
+    def saw_positions(self, call: Call, table: Tensor, to: Tensor) -> None:
+        """Positions (n, 1, c) are added to a tensor."""
+        rows = self.axes.rows_of(table)
+        front = None if rows is None else self.axes.front(normal(to, call.state), call.state)
+        if front is None or rows not in front.first or ONE in front.second:
+            return
+        seen = PositionsSeen(call.node, front, self._stack.method)
+        found = self.axes.positions.setdefault(call.node, [])
+        if seen not in found and len(found) < MOST_SEEN:
+            found.append(seen)
+
     def saw_shapes(self, call: Call, clash: Clash | None) -> None:
         """An operation brings shapes together, which clash or not."""
         if clash is None or not self._stack.frames or self._stack.caught:
@@ -209,6 +251,16 @@ class Observer:
             sizes = [*((f"self.{name}", size) for name, size in state.attributes.items()), *state.variables.items()]
             names = tuple((state.normal(value.size), name) for name, value in sizes if isinstance(value, Int))
             found.append(ScaleSeen(scale, names, method, caller))
+
+    def saw_orders(self, left: Fold, right: Fold) -> None:
+        """Two tensors meet along a dimension of as many sizes in another order; one of them was repeated."""
+        for fold, other in ((left, right), (right, left)):
+            if fold.repeated is None or (other.repeated is not None and other.parts[0].alike):
+                continue
+            found = self._found(self.orders, fold.repeated)
+            seen = OrderSeen(fold, other, self._stack.frames[-1].symbol)
+            if seen not in found:
+                found.append(seen)
 
     def saw_rotation(self, node: ast.expr, term: Term, cosines: RotaryTable | None) -> None:
         """A vector is rotated by a table: its term with the cosines is added to that with the sines."""

@@ -209,7 +209,7 @@ def _unary(run: Run, node: ast.UnaryOp, value: Value, state: State) -> Value:
 def _smallest(value: Value) -> Unknown | None:
     """``-torch.finfo(dtype).max`` is ``torch.finfo(dtype).min``."""
     key = value.key if isinstance(value, Unknown) else None
-    largest = key is not None and key.kind is Kind.ATTRIBUTE and key.names[-1] == "max" and key.of_result
+    largest = key is not None and key.kind is Kind.ATTRIBUTE and key.last_name == "max" and key.of_result
     return Unknown(attribute(key.owner, "min")) if largest and key is not None and key.owner is not None else None
 
 
@@ -245,6 +245,8 @@ def comparison(run: Run, node: ast.Compare, state: State) -> Value:
         return Unknown(run.key(node))
     right = run.evaluate(node.comparators[0], state)
     result = _compared(run, node, masking.bare(left), masking.bare(right), state)
+    if isinstance(left, Unknown) and isinstance(result, Unknown):
+        run.axes.alike_to(run.key(node), left)
     row = operations.BY_SIGN.get(type(node.ops[0]))
     if row is None or not (isinstance(left, Tensor) or isinstance(right, Tensor) or _asks_for_padding(node, result)):
         return result

@@ -198,7 +198,9 @@ def _forget(run: Machine, code: Sequence[ast.AST], state: State) -> None:
         of_self = len(path) > 1
         if of_self or path[0] in state.variables:
             variables = state.attributes if of_self else state.variables
-            variables[path[-1]] = Unknown(bound(run.key(code[0]), *path))
+            key = bound(run.key(code[0]), *path)
+            run.axes.alike_to(key, variables.get(path[-1], NOTHING))
+            variables[path[-1]] = Unknown(key)
 
 
 def _catches_runtime_error(kind: ast.expr | None) -> bool:

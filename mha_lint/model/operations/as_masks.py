@@ -132,7 +132,7 @@ def _given_as_numbers(call: Call, *, whole: bool) -> Mask | None:
     key = first.key if isinstance(first, (Tensor, Unknown)) else None
     if key is None or (key.of_result and key.kind is not Kind.ITEM):
         return None
-    name = key.names[-1] if key.names else ""
+    name = key.last_name
     yes = is_said(MASKS, name) and (whole or key.kind is Kind.ITEM or is_said(PADDING, name))
     return replace(GIVEN, boolean=False) if yes and not is_said(SOFT_MASKS, name) else None
 

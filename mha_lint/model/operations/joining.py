@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Callable
 
+from mha_lint.model import folds
+from mha_lint.model.axes import Source
 from mha_lint.model.layout import Shape
 from mha_lint.model.operations.arguments import target_sizes
+from mha_lint.model.operations.telling import note_expanded
 from mha_lint.model.run import Call, normal
 from mha_lint.model.scale import Scale, together
 from mha_lint.model.sizes import ONE, Size, constant
@@ -14,6 +18,7 @@ from mha_lint.model.values import (
     Repeated,
     Sequence,
     Tensor,
+    Unknown,
     Value,
     arguments,
     as_int,
@@ -28,14 +33,18 @@ from mha_lint.vocabulary import CACHE
 
 def repeat(call: Call) -> Value:
     tensor, sizes = call.tensor(), target_sizes(call, call.args[1:])
-    if tensor is None or tensor.shape is None or sizes is None or len(sizes) < len(tensor.shape):
+    if tensor is None or sizes is None or (tensor.shape is not None and len(sizes) < len(tensor.shape)):
         return NOTHING
-    shape = (ONE,) * (len(sizes) - len(tensor.shape)) + tensor.shape
-    return fresh(
-        tuple(size * (times if times is not None else call.fresh_size(f"n{i}"))
-              for i, (size, times) in enumerate(zip(shape, sizes, strict=True))),
-        roles=tensor.roles,
-    )  # fmt: skip
+    told = [call.fresh_size(f"n{i}") if times is None else times for i, times in enumerate(sizes)]
+    counts = {at - len(told): times for at, times in enumerate(told) if times != ONE}
+    there = folds.repeated(tensor, counts, call.node)
+    if tensor.shape is None:
+        known = len(counts) == 1 and tensor.key is not None
+        return Tensor(key=call.interpreter.key(call.node), folds=there) if known else NOTHING
+    shape = (ONE,) * (len(told) - len(tensor.shape)) + tensor.shape
+    wide = tuple(size * times for size, times in zip(shape, told, strict=True))
+    note_expanded(call, tensor, wide)
+    return fresh(wide, roles=tensor.roles, folds=there, made=tensor.made)
 
 
 def repeat_interleave(call: Call) -> Value:
@@ -47,11 +56,14 @@ def repeat_interleave(call: Call) -> Value:
     if tensor is None or tensor.shape is None or times is None or dim is None:
         return NOTHING
     dim %= len(tensor.shape)
+    at = dim - len(tensor.shape)
     return fresh(
         (*tensor.shape[:dim], tensor.shape[dim] * call.state.normal(times), *tensor.shape[dim + 1 :]),
         roles=tensor.roles | {"repeated"},
         inputs=tensor.inputs,
         scale=tensor.scale,
+        folds=folds.repeated(tensor, {at: call.state.normal(times)}, call.node, inside=True),
+        made=tensor.made,
     )
 
 
@@ -61,6 +73,11 @@ def cat(call: Call) -> Value:
     match tensors_value:
         case Repeated(Tensor() as item, count):
             return heads_joined(call, item, count, dim)
+        case Repeated(Unknown() as item, count):
+            tensor = as_tensor(item)
+            item_known = None if tensor is None else normal(tensor, call.state)
+            has_shape = item_known is not None and item_known.shape is not None
+            return heads_joined(call, item_known, count, dim) if item_known and has_shape else NOTHING
         case Sequence(items) if any(isinstance(item, Tensor) for item in items):
             parts = [as_tensor(item) for item in items]
             if None in parts:
@@ -73,6 +90,7 @@ def cat(call: Call) -> Value:
         roles = roles - {"parameter"}  # keys that were learned beside those of the input
     if len(tensors) == 2 and "projection" in roles and names_said(CACHE, call.node):
         roles = roles | {"cached"}
+    _note_tokens(call, tensors, dim)
     first = tensors[0]
     ranks = {tensor.rank for tensor in tensors if tensor.rank is not None}
     scale = _joined_scale([tensor.scale for tensor in tensors])
@@ -97,9 +115,19 @@ def cat(call: Call) -> Value:
         "width": first.width,
         "scale": scale,
         "inputs": frozenset().union(*(tensor.inputs for tensor in tensors)),
+        "padded": any(tensor.made or tensor.padded for tensor in tensors),
     }
     plain = len(shape) not in (4, 5) or all(map(_plain, tensors)) or any(map(_in_order, tensors))
     return (fresh if plain else of_shape)(shape, **known)
+
+
+def _note_tokens(call: Call, tensors: list[Tensor], dim: int | None) -> None:
+    """Learned tokens are put beside those of the input along the dimension of tokens."""
+    if dim not in (0, 1) or not any("parameter" in tensor.roles for tensor in tensors):
+        return
+    for tensor in tensors:
+        if "parameter" not in tensor.roles and tensor.rank in (None, 3):
+            call.interpreter.axes.tell_front(tensor, Source.TOKEN, batch_first=dim == 1)
 
 
 def _joined_scale(scales: list[Scale | None]) -> Scale | None:
@@ -141,7 +169,13 @@ def heads_joined(call: Call, item: Tensor, count: Size | None, dim: int | None) 
     count = count if count is not None else call.fresh_size("heads")
     dim %= len(item.shape)
     shape = (*item.shape[:dim], item.shape[dim] * call.state.normal(count), *item.shape[dim + 1 :])
-    return _laid_out(item, shape)(shape, roles=roles, merge=merge, scale=item.scale)
+    there = folds.repeated(item, {dim - len(shape): call.state.normal(count)}, call.node, alike=_is_one(call.node))
+    return _laid_out(item, shape)(shape, roles=roles, merge=merge, scale=item.scale, folds=there)
+
+
+def _is_one(node: ast.expr) -> bool:
+    """Tell whether ``torch.cat([mask] * n)`` joins one tensor several times, not several that are alike in shape."""
+    return isinstance(node, ast.Call) and bool(node.args) and isinstance(node.args[0], ast.BinOp)
 
 
 def _laid_out(item: Tensor, shape: Shape) -> Callable[..., Tensor]:

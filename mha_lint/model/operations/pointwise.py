@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ast
 
-from mha_lint.model import layout
-from mha_lint.model.layout import Answer, Shape, Strides
+from mha_lint.model import folds, layout
+from mha_lint.model.axes import Source
+from mha_lint.model.keys import Key
+from mha_lint.model.layout import Answer, Shape, Strides, contiguous_strides
 from mha_lint.model.normalised import Normalised
 from mha_lint.model.operations import clashes
 from mha_lint.model.operations.devices import met
@@ -70,7 +72,8 @@ def pad(call: Call) -> Value:
         dim = len(shape) - 1 - index
         shape[dim] = call.fresh_size(f"n{dim}") if before is None or after is None else shape[dim] + before + after
     result = tuple(map(call.state.normal, shape))
-    return fresh(result, assumed=True) if tensor.contiguous or tensor.given else of_shape(result)
+    made = fresh if tensor.contiguous or tensor.given else of_shape
+    return made(result, assumed=tensor.contiguous or tensor.given, padded=True)
 
 
 def elementwise(call: Call, *values: Value) -> Value:
@@ -78,6 +81,7 @@ def elementwise(call: Call, *values: Value) -> Value:
     tensors = [normal(value, call.state) for value in values if isinstance(value, Tensor)]
     if not tensors:
         unnamed = [value for value in values if isinstance(value, Unknown)]
+        _note_front(call, call.interpreter.key(call.node), list(filter(None, map(as_tensor, unnamed))))
         return Tensor(key=call.interpreter.key(call.node)) if unnamed else NOTHING
     unknown = any(isinstance(value, Unknown) for value in values)
     _note_mask(call, values)
@@ -87,17 +91,25 @@ def elementwise(call: Call, *values: Value) -> Value:
     if len(tensors) == 1 and not ranked:
         only = tensors[0]
         alike = only if only.suffix or unknown else _like(only)
+        _note_front(call, key, tensors)
         return replace(
-            result, contiguous=only.contiguous and not unknown, suffix=alike.suffix, lead=alike.lead, key=key
-        )
+            result, contiguous=only.contiguous and not unknown, suffix=alike.suffix, lead=alike.lead, key=key,
+            folds=only.folds,
+        )  # fmt: skip
     unknown = unknown or len(ranked) < len(tensors)
     clashing = clashes.of_elements(call, tensors, known=not unknown) if len(values) > 1 else None
+    if unknown:
+        met_orders(call, tensors, range(-9, 0), first=False)
+    if len(values) == 2 and (call.interpreter.axes.has_rows or any("parameter" in each.roles for each in tensors)):
+        _note_table(call, *map(as_tensor, values))
     if not ranked or (unknown and not any(map(_fills, ranked))):
+        _note_front(call, key, tensors)
         return replace(result, key=key)
     shapes = [tensor.shape for tensor in ranked if tensor.shape is not None]
     shape = broadcast(call.state, shapes) if clashing is None else clashing
     if result.normalised is not None and result.normalised.dim >= 0:
         result = replace(result, normalised=None)  # another operand may have more dimensions in front
+    there = met_orders(call, ranked, range(-len(shape), 0), first=False)
     strides: Strides | None = None
     leading = values[0]
     if all(tensor.contiguous for tensor in ranked) and not unknown:
@@ -107,7 +119,51 @@ def elementwise(call: Call, *values: Value) -> Value:
         if full.shape == shape and full.strides is not None:
             strides = layout.dense_like(shape, full.strides)
     contiguous = strides is not None and layout.is_contiguous(shape, strides) is Answer.ALWAYS
-    return replace(result, shape=shape, strides=strides, contiguous=contiguous)
+    return replace(result, shape=shape, strides=strides, contiguous=contiguous, folds=there)
+
+
+def met_orders(call: Call, tensors: list[Tensor], dims: range, *, first: bool) -> folds.Folds:
+    """The folds of what is computed from tensors, place by place; orders that cross are told to the observer.
+
+    They must be those of the ``first`` size of some tensor, or else of any size that a tensor came with.
+    """
+    if not any(tensor.folds for tensor in tensors):
+        return ()
+    for at, tensor in enumerate(tensors):
+        for other in tensors[at + 1 :]:
+            _note_orders(call, tensor, other, dims, first=first)
+    return folds.met(tensors, dims)
+
+
+def _note_orders(call: Call, left: Tensor, right: Tensor, dims: range, *, first: bool) -> None:
+    for one in left.folds:
+        for other in right.folds:
+            if one.dim != other.dim or one.dim not in dims or not (one.repeated or other.repeated):
+                continue
+            size = folds.crosses(one, other, call.state)
+            entries = one if one.repeated is not None else other
+            if size is not None and folds.is_of_entries(entries, size, call.state, first=first):
+                call.interpreter.saw_orders(one, other)
+
+
+def _note_front(call: Call, key: Key, tensors: list[Tensor]) -> None:
+    """The first dimensions of a result of unknown rank are those of the operand that is no parameter."""
+    open_ones = [tensor for tensor in tensors if tensor.shape is None and "parameter" not in tensor.roles]
+    if open_ones:
+        call.interpreter.axes.alike_to(key, open_ones[0])
+
+
+def _note_table(call: Call, left: Tensor | None, right: Tensor | None) -> None:
+    """A learned table (1, t, c) is broadcast along the batch, and has a row for each token."""
+    if left is None or right is None:
+        return
+    for table, other in ((left, right), (right, left)):
+        call.interpreter.saw_positions(call, table, other)
+        shape = table.shape or ()
+        if len(shape) != 3 or "parameter" not in table.roles or "parameter" in other.roles:
+            continue
+        if (shape[0] == ONE) != (shape[1] == ONE) and other.rank in (None, 3):
+            call.interpreter.axes.tell_front(other, Source.TABLE, batch_first=shape[0] == ONE)
 
 
 def _note_mask(call: Call, values: tuple[Value, ...]) -> None:
@@ -132,12 +188,15 @@ def _meaning(tensors: list[Tensor], leading: Value) -> Tensor:
     normalised = {tensor.normalised for tensor in tensors if tensor.normalised is not None}
     return Tensor(
         assumed=any(tensor.assumed for tensor in tensors),
+        made=all(tensor.made for tensor in tensors),
+        padded=any(tensor.padded for tensor in tensors),
         roles=frozenset().union(*(tensor.roles - {"parameter"} for tensor in tensors)),
         merge=next((tensor.merge for tensor in tensors if tensor.merge is not None), None),
         part=leading.part if isinstance(leading, Tensor) else tensors[0].part,
         batch=marked.batch,
         width=marked.width,
         normalised=normalised.pop() if len(normalised) == 1 else None,
+        reordered=leading.reordered if isinstance(leading, Tensor) else None,
         scale=scaled[0] if len(scaled) == 1 else together(scaled),
         least=max(tensor.rank or tensor.least for tensor in tensors),
         masked=frozenset().union(*(t.masked for t in tensors if t.roles & {"scores", "weights"})),
@@ -176,6 +235,14 @@ def of_one(call: Call) -> Value:
     return NOTHING if tensor is None else elementwise(call, tensor)
 
 
+def triangle(call: Call) -> Value:
+    """``tril`` and ``triu``, whose result is laid out anew."""
+    value = of_one(call)
+    if not isinstance(value, Tensor) or value.shape is None:
+        return value
+    return replace(value, strides=contiguous_strides(value.shape), contiguous=True)
+
+
 def of_two(call: Call) -> Value:
     """An elementwise operation of two tensors, or of a tensor and a number."""
     return elementwise(call, *call.args[:2])
@@ -189,7 +256,7 @@ def of_three(call: Call) -> Value:
 def like(call: Call) -> Value:
     """A new tensor as large as the first; its numbers are its own."""
     result = of_one(call)
-    return replace(result, roles=frozenset(), masked=frozenset()) if isinstance(result, Tensor) else result
+    return replace(result, roles=frozenset(), masked=frozenset(), made=True) if isinstance(result, Tensor) else result
 
 
 def quotient(call: Call) -> Value:
@@ -217,6 +284,7 @@ def masked_fill(call: Call) -> Value:
         call.interpreter.saw_use(mask, "mask")
     if mask is not None:
         clashes.of_elements(call, [tensor, mask], known=True)
+        met_orders(call, [tensor, mask], range(-9, 0), first=False)
     strides = None if tensor.shape is None else layout.contiguous_strides(tensor.shape)
     return replace(tensor, strides=strides, contiguous=True, assumed=False)
 
@@ -234,6 +302,7 @@ def softmax(call: Call) -> Value:
             call.interpreter.saw_scale(call.node, scale, call.state)
     roles = frozenset({"weights"} if "scores" in tensor.roles else {"features"} if "projection" in tensor.roles else ())
     made = fresh(tensor.shape, roles=roles, inputs=tensor.inputs, normalised=_normalised(call, tensor))
+    made = replace(made, folds=tensor.folds) if tensor.folds else made
     if tensor.shape is not None:
         return made
     least = tensor.least if made.normalised is None else max(tensor.least, made.normalised.dim + 1)

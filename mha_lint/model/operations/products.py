@@ -9,8 +9,10 @@ from mha_lint.model.factors import of_size
 from mha_lint.model.layout import Answer, Shape, Strides
 from mha_lint.model.masks import mask_of
 from mha_lint.model.operations import clashes, equations
-from mha_lint.model.operations.open import contracted, leading
-from mha_lint.model.operations.pointwise import broadcast, of_two
+from mha_lint.model.operations.linear_maps import mapped_roles
+from mha_lint.model.operations.open import contracted
+from mha_lint.model.operations.pointwise import broadcast, met_orders, of_two
+from mha_lint.model.operations.telling import note_pooled
 from mha_lint.model.records import replace
 from mha_lint.model.run import Call, normal
 from mha_lint.model.scale import Scale, of_scores
@@ -87,6 +89,7 @@ def summed(call: Call) -> Value:
         if tensor.normalised.dim == along or (tensor.normalised.dim < 0) != (along < 0):  # which are not compared
             call.interpreter.saw_pooling(tensor.normalised)
     if over != -1:
+        note_pooled(call, tensor, over)
         return Tensor()
     if "paired" not in tensor.roles and not _is_of_queries_and_keys(call.node):
         return Tensor()
@@ -122,7 +125,10 @@ def baddbmm(call: Call) -> Value:
     left, right = call.tensor(1, "batch1"), call.tensor(2, "batch2")
     if left is None or right is None:
         return NOTHING
-    return multiplied(call, left, right)
+    result, added = multiplied(call, left, right), call.tensor(0, "input")
+    if isinstance(result, Tensor) and added is not None:
+        met_orders(call, [result, added], range(-9, 0), first=False)
+    return result
 
 
 def multiplied(call: Call, left: Tensor, right: Tensor) -> Value:
@@ -134,11 +140,14 @@ def multiplied(call: Call, left: Tensor, right: Tensor) -> Value:
             equate(left.shape[-1], inner, call.state.definitions)
         left, right = normal(left, call.state), normal(right, call.state)
     shape = product_shape(call, left, right)
+    there = met_orders(call, [left, right], range(-9, -2), first=True)
     roles, width_at = product_roles(left, right)
     call.interpreter.saw_product(left, right)
     inputs = left.inputs | right.inputs
     key = call.interpreter.key(call.node)
     attended(call, left, right, roles)
+    if "scores" in roles:
+        call.interpreter.saw_heads(call, left, _transposed(right), -3, fused=False)
     weighted(call, left, right, roles, -1, -2)
     scale = _scale(call, left, right, left.last, roles) or _of_map(roles, left, right, right.last, left.last)
     if shape is None:
@@ -149,7 +158,7 @@ def multiplied(call: Call, left: Tensor, right: Tensor) -> Value:
         made = replace(made, contiguous=True, least=least, key=key, roles=roles, inputs=inputs, scale=scale)
         return _of_heads(made, left, right)
     contiguous = len(shape) >= 2 and not (right.rank is not None and left.rank is not None and left.rank < right.rank)
-    result = (fresh if contiguous else of_shape)(shape, roles=roles, inputs=inputs, scale=scale)
+    result = (fresh if contiguous else of_shape)(shape, roles=roles, inputs=inputs, scale=scale, folds=there)
     if "context" in roles and len(shape) >= 3 and _of_projected(left, right):
         result = replace(result, batch=product(shape[:-2]), width=shape[width_at])
     return result
@@ -206,6 +215,13 @@ def attended(call: Call, left: Tensor, right: Tensor, roles: frozenset[str]) -> 
         run.saw_use(left, "query")
         run.saw_use(right, "key")
         run.saw_kinds(*_kinds(left, right))
+
+
+def _transposed(tensor: Tensor) -> Tensor:
+    """Keys as they were before the product took them as columns."""
+    if tensor.shape is not None and len(tensor.shape) > 1:
+        return of_shape((*tensor.shape[:-2], tensor.shape[-1], tensor.shape[-2]))
+    return replace(tensor, suffix=(*tensor.suffix[:-2], *tensor.suffix[:-3:-1]))
 
 
 def _kinds(query: Tensor, key: Tensor) -> set[str]:
@@ -267,13 +283,6 @@ def _features_first(values: Tensor) -> bool:
     A projection writes its features side by side.
     """
     return values.strides is not None and len(values.strides) > 2 and values.strides[-2] == ONE != values.strides[-1]
-
-
-def mapped_roles(roles: frozenset[str]) -> frozenset[str]:
-    """Roles after a learned linear map."""
-    if roles & {"merged", "context", "projected"}:
-        return frozenset({"projection", "projected"})
-    return frozenset({"projection"})
 
 
 def einsum(call: Call) -> Value:
@@ -402,6 +411,7 @@ def attention(call: Call) -> Value:
     query, key, value = call.tensor(0, "query"), call.tensor(1, "key"), call.tensor(2, "value")
     if query is None or key is None or value is None:
         return NOTHING
+    call.interpreter.saw_heads(call, query, key, -3, fused=True)
     call.interpreter.saw_product(query, key)
     call.interpreter.saw_product(query, value)
     for tensor, role in ((query, "query"), (key, "key"), (value, "value"), (call.tensor(3, "attn_mask"), "mask")):
@@ -421,8 +431,9 @@ def attention(call: Call) -> Value:
     width = value.shape[-1] if value.shape is not None else known[-1]
     rows = query.shape[-2] if query.shape is not None else call.fresh_size("rows")
     shape = (*known[:-2], rows, width)
-    laid_out = layout.contiguous_strides(shape)
-    context = of_shape(shape, roles=frozenset({"context"}), inputs=inputs, of_math=laid_out)
+    swapped = call.interpreter.axes.heads_of(query) == -2
+    roles = frozenset({"context", "swapped"} if swapped else {"context"})
+    context = of_shape(shape, roles=roles, inputs=inputs, of_math=layout.contiguous_strides(shape))
     if "projection" not in value.roles:
         return context
     return replace(context, batch=product(shape[:-2]), width=width)
@@ -465,41 +476,3 @@ def scaled_inside(call: Call, query: Tensor, key: Tensor, given: Value) -> None:
     scaled = scale.by(factor.substitute(call.state.definitions), call.node)
     if scaled is not None:
         call.interpreter.saw_scale(call.node, scaled, call.state)
-
-
-def of_weight(call: Call) -> Value:
-    tensor, weight = call.tensor(0, "input"), call.tensor(1, "weight")
-    if tensor is None:
-        return NOTHING
-    width = weight.shape[0] if weight is not None and weight.shape is not None and len(weight.shape) == 2 else None
-    return linear(call, tensor, None, width)
-
-
-def linear(call: Call, tensor: Tensor, width_in: Size | None, width_out: Size | None) -> Tensor:
-    """A learned map of the last dimension (..., c) -> (..., e); the result is newly allocated."""
-    roles = mapped_roles(tensor.roles)
-    width_out = width_out if width_out is not None else call.fresh_size("width")
-    scale = Scale(maps=frozenset({width_out, width_in or tensor.last or width_out}))
-    if tensor.shape is None:
-        lead = tensor.lead if tensor.suffix else leading(tensor)
-        suffix = (*tensor.suffix[:-1], width_out)
-        return Tensor(
-            contiguous=True,
-            suffix=suffix,
-            lead=lead,
-            key=call.interpreter.key(call.node),
-            roles=roles,
-            inputs=tensor.inputs,
-            scale=scale,
-        )
-    if width_in is not None:
-        equate(tensor.shape[-1], width_in, call.state.definitions)
-    shape = (*tensor.shape[:-1], width_out)
-    result = fresh(shape, roles=roles, inputs=tensor.inputs, scale=scale)
-    return normal(mixed(tensor, result) if width_in == width_out else result, call.state)
-
-
-def mixed(before: Tensor, after: Tensor) -> Tensor:
-    """Scores or weights that a map from one dim to as many mixes, as talking heads do: they still are such."""
-    about = before.roles & {"scores", "weights"}
-    return replace(after, roles=about, masked=before.masked, scale=None) if about else after

@@ -5,8 +5,9 @@ from __future__ import annotations
 from mha_lint.model import layout
 from mha_lint.model.keys import dimension as dimension_of
 from mha_lint.model.operations.arguments import target_sizes
+from mha_lint.model.operations.telling import note_pooled
 from mha_lint.model.run import Call
-from mha_lint.model.sizes import symbol
+from mha_lint.model.sizes import ZERO, symbol
 from mha_lint.model.values import (
     NOTHING,
     Int,
@@ -61,8 +62,15 @@ def filled(call: Call) -> Value:
         values = values[:1]
     sizes = target_sizes(call, values) if values else None
     if sizes is None:
-        return Tensor(contiguous=True, key=call.interpreter.key(call.node))
-    return fresh(tuple(call.fresh_size(f"n{i}") if size is None else size for i, size in enumerate(sizes)))
+        return Tensor(contiguous=True, key=call.interpreter.key(call.node), made=True)
+    shape = tuple(call.fresh_size(f"n{i}") if size is None else size for i, size in enumerate(sizes))
+    return fresh(shape, made=True)
+
+
+def pooled(call: Call) -> Value:
+    """A mean, whose shape nobody has asked for so far; over one dimension of a sequence, it is over its tokens."""
+    note_pooled(call, call.tensor(0, "input"), call.integer(1, "dim"))
+    return Tensor()
 
 
 def somehow(call: Call) -> Value:
@@ -73,8 +81,13 @@ def somehow(call: Call) -> Value:
 def eye(call: Call) -> Value:
     sizes = [as_size(value) for value in call.args[:2]]
     shape = tuple(call.fresh_size("n") if size is None else size for size in (sizes * 2)[:2])
-    return fresh(shape) if shape else NOTHING
+    return fresh(shape, made=True) if shape else NOTHING
 
 
 def arange(call: Call) -> Value:
-    return Unknown(call.interpreter.key(call.node))
+    key = call.interpreter.key(call.node)
+    ends = [as_size(value) for value in call.args[:2]]
+    from_zero = len(call.args) == 1 or (len(call.args) == 2 and ends[0] == ZERO)
+    if from_zero and "end" not in call.keywords and ends[-1] is not None:
+        call.interpreter.axes.counts(dimension_of(key, 0), ends[-1])
+    return Unknown(key)

@@ -206,9 +206,10 @@ def _part_of_split(split: Split, indices: list[Value]) -> Part | None:
 
 
 def _sliced(rank: int | None, indices: list[Value], state: State) -> Part | None:
-    *before, last = indices
-    if not isinstance(last, Slice) or not before:
+    last = indices[-1] if len(indices) > 1 else None
+    if not isinstance(last, Slice):
         return None
+    before = indices[:-1]
     if not all(index in (_WHOLE, Const(...)) for index in before):
         return None
     if Const(...) not in before and len(indices) != rank and (rank is not None or len(indices) < 3):

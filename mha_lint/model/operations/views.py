@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ast
 
-from mha_lint.model import layout
+from mha_lint.model import folds, layout
+from mha_lint.model.axes import Role, Source, size_at
+from mha_lint.model.folded import Fold, Part, Reordered
 from mha_lint.model.keys import dimension
 from mha_lint.model.layout import Answer, Shape
 from mha_lint.model.normalised import Normalised
@@ -16,6 +18,8 @@ from mha_lint.model.operations.arguments import (
     target_sizes,
 )
 from mha_lint.model.operations.open import exchanged, leading, moved, opened, swapped
+from mha_lint.model.operations.telling import note_expanded, note_heads, note_image, note_open_heads, note_turned
+from mha_lint.model.order import crossed, in_order
 from mha_lint.model.records import replace
 from mha_lint.model.run import Call, normal
 from mha_lint.model.sizes import ONE, Size, constant, product, symbol
@@ -52,6 +56,8 @@ def reshaped(call: Call, tensor: Tensor, sizes: list[Size | None] | None, *, cop
         strides = layout.contiguous_strides(shape)
         tensor = replace(tensor, assumed=tensor.assumed or not tensor.contiguous)
     call.interpreter.saw_view(call.node, answer, tensor, shape, copies=copies)
+    note_image(call, tensor.shape, shape)
+    note_heads(call, tensor, shape)
     tensor = tensor if tensor.of_math is None else replace(tensor, of_math=None)
     if copies and tensor.uncopied is not None and tensor.shape is not None:
         needed, laid_out = layout.view(tensor.shape, tensor.uncopied, shape)
@@ -64,7 +70,11 @@ def reshaped(call: Call, tensor: Tensor, sizes: list[Size | None] | None, *, cop
         varies = copies and any(size.symbols for size in tensor.shape or ())
         strides, tensor = layout.contiguous_strides(shape), replace(tensor, assumed=varies)
     contiguous = strides is not None and layout.is_contiguous(shape, strides) is Answer.ALWAYS
-    result = replace(tensor, shape=shape, strides=strides, contiguous=contiguous, suffix=(), lead=None, key=None)
+    order = _reordered(call, tensor, shape)
+    result = replace(
+        tensor, shape=shape, strides=strides, contiguous=contiguous, suffix=(), lead=None, key=None, reordered=order,
+        folds=folds.viewed(tensor, shape),
+    )  # fmt: skip
     if tensor.normalised is not None:
         result = replace(result, normalised=laid_anew(tensor.normalised, tensor.shape or (), shape))
     return merged(call, tensor, result)
@@ -87,6 +97,18 @@ def laid_anew(normalised: Normalised, before: Shape, after: Shape) -> Normalised
     return None
 
 
+def _reordered(call: Call, tensor: Tensor, shape: Shape) -> Reordered | None:
+    """The view in which dimensions changed places, this one or one before it; None where they are in order again."""
+    if tensor.reordered is not None:
+        if not in_order(tensor.reordered.shape, shape):
+            return tensor.reordered
+        call.interpreter.put_back.add(tensor.reordered.node)
+        return None
+    if tensor.shape is None or crossed(tensor.shape, shape) is None:
+        return None
+    return Reordered(call.node, tensor.shape)
+
+
 def reshaped_open(call: Call, tensor: Tensor, target: Leading, *, copies: bool) -> Value:
     """A view that keeps the leading dimensions of a tensor of unknown rank and lays out its last one anew."""
     sizes = target_sizes(call, target.items) if target.items else []
@@ -103,6 +125,7 @@ def reshaped_open(call: Call, tensor: Tensor, target: Leading, *, copies: bool) 
         return Tensor(key=key, contiguous=known, assumed=tensor.assumed, roles=roles, merge=merge, scale=tensor.scale)
     width = tensor.suffix or (symbol(dimension(target.key, -1)),)
     suffix = solve(call, of_shape(width), sizes)
+    note_open_heads(call, tensor, suffix)
     return replace(tensor, suffix=suffix, lead=Lead(target.key), key=call.interpreter.key(call.node), contiguous=known)
 
 
@@ -133,7 +156,7 @@ def view(call: Call) -> Value:
     if tensor is None:
         return NOTHING
     if len(call.args) == 2 and isinstance(call.args[1], ShapeOf):
-        return replace(tensor, shape=None, strides=None, contiguous=False, suffix=(), lead=None, key=None)
+        return replace(tensor, shape=None, strides=None, contiguous=False, suffix=(), lead=None, key=None, folds=())
     values = call.args[1:] or tuple(value for name, value in call.keywords.items() if name in ("size", "shape"))
     return laid_out(call, tensor, values, copies=False)
 
@@ -150,7 +173,7 @@ def view_as(call: Call) -> Value:
     tensor, other = call.tensor(), call.tensor(1, "other")
     if tensor is None or other is None:
         return NOTHING
-    kept = replace(tensor, strides=None, contiguous=False, suffix=(), lead=None, key=None, normalised=None)
+    kept = replace(tensor, strides=None, contiguous=False, suffix=(), lead=None, key=None, normalised=None, folds=())
     return replace(kept, shape=normal(other, call.state).shape)
 
 
@@ -169,6 +192,12 @@ def flatten(call: Call) -> Value:
 
 def _flattened_open(call: Call, tensor: Tensor, start: int | None, end: int | None) -> Tensor:
     """The last dimensions of a tensor of unknown rank made one."""
+    if start is not None and start > 0 and end == -1 and tensor.lead is None and tensor.key is not None:
+        kept = tuple(symbol(dimension(tensor.key, dim)) for dim in range(start))
+        merged_size = call.fresh_size("n")
+        if start == 2:
+            call.interpreter.axes.tell(merged_size, Role.TOKENS, Source.IMAGE)
+        return replace(of_shape((*kept, merged_size)), roles=tensor.roles, inputs=tensor.inputs)
     suffix, lead = tensor.suffix, tensor.lead
     known = opened(tensor, -start) if start is not None and end is not None and start < end < 0 else None
     if known is not None and start is not None and end is not None:
@@ -176,7 +205,7 @@ def _flattened_open(call: Call, tensor: Tensor, start: int | None, end: int | No
         suffix, lead = (*known.suffix[:start], product(known.suffix[start:after]), *known.suffix[after:]), known.lead
     else:
         suffix, lead = (), None
-    result = replace(tensor, suffix=suffix, lead=lead, strides=None, key=call.interpreter.key(call.node))
+    result = replace(tensor, suffix=suffix, lead=lead, strides=None, key=call.interpreter.key(call.node), folds=())
     return result if known is None else merged(call, known, result)
 
 
@@ -203,15 +232,17 @@ def _unflattened_open(call: Call, tensor: Tensor, dim: int, sizes: list[Size | N
         return Tensor(key=key, roles=tensor.roles, contiguous=tensor.contiguous)
     split = solve(call, of_shape((known.suffix[dim],)), sizes)
     suffix = (*known.suffix[:dim], *split, *known.suffix[len(known.suffix) + dim + 1 :])
+    note_open_heads(call, tensor, suffix)
     lies = tensor.contiguous or tensor.given
-    return replace(known, key=key, suffix=suffix, contiguous=lies, assumed=tensor.assumed or not tensor.contiguous)
+    assumed = tensor.assumed or not tensor.contiguous
+    return replace(known, key=key, suffix=suffix, contiguous=lies, assumed=assumed, folds=())
 
 
 def permuted(call: Call, tensor: Tensor, order: list[int]) -> Tensor:
     if tensor.shape is None or len(order) != len(tensor.shape):
         key = call.interpreter.key(call.node)
         return replace(
-            tensor, shape=None, strides=None, contiguous=False, suffix=(), lead=None, key=key, normalised=None
+            tensor, shape=None, strides=None, contiguous=False, suffix=(), lead=None, key=key, normalised=None, folds=()
         )
     shape = tuple(tensor.shape[dim] for dim in order)
     if tensor.normalised is not None:
@@ -220,7 +251,11 @@ def permuted(call: Call, tensor: Tensor, order: list[int]) -> Tensor:
     strides = None if tensor.strides is None else tuple(tensor.strides[dim] for dim in order)
     contiguous = strides is not None and layout.is_contiguous(shape, strides) is Answer.ALWAYS
     of_math = None if tensor.of_math is None else tuple(tensor.of_math[dim] for dim in order)
-    return replace(tensor, shape=shape, strides=strides, contiguous=contiguous, key=None, of_math=of_math)
+    there = folds.moved(tensor.folds, order)
+    return replace(
+        tensor, shape=shape, strides=strides, contiguous=contiguous, key=None, of_math=of_math, reordered=None,
+        folds=there,
+    )  # fmt: skip
 
 
 def transpose(call: Call) -> Value:
@@ -242,6 +277,7 @@ def transpose(call: Call) -> Value:
             return result
     if tensor.shape is None and first is not None and second is not None:
         # Two that are counted alike change places whatever the rank is, which is large enough for both.
+        note_turned(call, tensor, first, second)
         least = max(tensor.least, first + 1, second + 1)
         moved = replace(permuted(call, tensor, []), least=least)
         at = exchanged(tensor, first, second)
@@ -335,7 +371,11 @@ def _inserted_open(tensor: Tensor, dim: int | None) -> Tensor:
 def unsqueeze(call: Call) -> Value:
     tensor, dim = call.tensor(), call.integer(1, "dim")
     if tensor is None or tensor.shape is None or dim is None:
-        return NOTHING if tensor is None else replace(_inserted_open(tensor, dim), key=call.interpreter.key(call.node))
+        key = call.interpreter.key(call.node)
+        if tensor is not None and dim in (0, 1):
+            sizes = [size_at(tensor, 0), size_at(tensor, 1)]
+            call.interpreter.axes.alike(key, (*sizes[:dim], ONE, *sizes[dim:]))
+        return NOTHING if tensor is None else replace(_inserted_open(tensor, dim), key=key)
     return inserted(tensor, dim % (len(tensor.shape) + 1))
 
 
@@ -350,7 +390,7 @@ def inserted(tensor: Tensor, dim: int) -> Tensor:
     if tensor.normalised is not None and dim > tensor.normalised.dims.start % rank:
         behind = dim > tensor.normalised.dim % rank or tensor.normalised.parts > 1
         tensor = tensor.normalised_at(tensor.normalised.dim - behind)
-    return replace(tensor, shape=shape, strides=strides, key=None)
+    return replace(tensor, shape=shape, strides=strides, key=None, folds=folds.inserted(tensor.folds, dim, rank))
 
 
 def without(tensor: Tensor, dim: int) -> Tensor:
@@ -358,23 +398,25 @@ def without(tensor: Tensor, dim: int) -> Tensor:
     assert tensor.shape is not None
     shape = tensor.shape[:dim] + tensor.shape[dim + 1 :]
     strides = None if tensor.strides is None else tensor.strides[:dim] + tensor.strides[dim + 1 :]
+    there = folds.without(tensor.folds, dim, len(tensor.shape))
     if tensor.normalised is not None:
         at = tensor.normalised.dim % len(tensor.shape)
         gone = dim - len(tensor.shape) in tensor.normalised.dims
         tensor = tensor.normalised_at(None if gone else tensor.normalised.dim + (dim > at))
     contiguous = strides is not None and layout.is_contiguous(shape, strides) is Answer.ALWAYS
-    return replace(tensor, shape=shape, strides=strides, contiguous=contiguous, key=None)
+    return replace(tensor, shape=shape, strides=strides, contiguous=contiguous, key=None, folds=there)
 
 
 def resized(tensor: Tensor, dim: int, size: Size) -> Tensor:
     """A part of the tensor along ``dim``: the size changes, the strides stay."""
     assert tensor.shape is not None
     shape = (*tensor.shape[:dim], size, *tensor.shape[dim + 1 :])
+    there = tensor.folds if size == tensor.shape[dim] else folds.but(tensor.folds, dim - len(shape))
     along = () if tensor.normalised is None else tensor.normalised.dims
     if tensor.shape[dim] != size and dim - len(shape) in along:
         tensor = replace(tensor, normalised=None)
     contiguous = tensor.strides is not None and layout.is_contiguous(shape, tensor.strides) is Answer.ALWAYS
-    return replace(tensor, shape=shape, contiguous=contiguous, key=None)
+    return replace(tensor, shape=shape, contiguous=contiguous, key=None, folds=there)
 
 
 def select(call: Call) -> Value:
@@ -395,6 +437,8 @@ def narrow(call: Call) -> Value:
 def expand(call: Call) -> Value:
     tensor = call.tensor()
     sizes = target_sizes(call, call.args[1:])
+    if tensor is not None and tensor.shape is None and sizes:
+        return _expanded_open(call, tensor, sizes)
     if tensor is None or tensor.shape is None or sizes is None or len(sizes) < len(tensor.shape):
         return NOTHING if tensor is None else Tensor(roles=tensor.roles)
     new = len(sizes) - len(tensor.shape)
@@ -404,7 +448,25 @@ def expand(call: Call) -> Value:
         for index, size in enumerate(sizes)
     )
     strides = None if tensor.strides is None else layout.expand_strides(tensor.shape, tensor.strides, shape)
-    return replace(tensor, shape=shape, strides=strides, contiguous=False, key=None)
+    note_expanded(call, tensor, shape)
+    there = folds.expanded(tensor, shape, call.node)
+    return replace(tensor, shape=shape, strides=strides, contiguous=False, key=None, folds=there)
+
+
+def _expanded_open(call: Call, tensor: Tensor, sizes: list[Size | None]) -> Tensor:
+    """What is expanded has as many dimensions as sizes. Along those that it is told it may be all alike."""
+    key, minus_one = call.interpreter.key(call.node), constant(-1)
+    told = [size is not None and size != minus_one for size in sizes]
+    shape = [
+        size if size is not None and known else symbol(dimension(key, dim))
+        for dim, (size, known) in enumerate(zip(sizes, told, strict=True))
+    ]
+    for dim in range(-min(len(tensor.suffix), len(shape)), 0):
+        if not told[dim]:
+            shape[dim] = tensor.suffix[dim]
+    alike = (Fold(dim - len(shape), (Part(size, alike=told[dim]),)) for dim, size in enumerate(shape))
+    there, plain = folds.told(alike), replace(tensor, suffix=(), lead=None, key=None)
+    return replace(plain, shape=tuple(shape), strides=None, contiguous=False, folds=there)
 
 
 def expand_as(call: Call) -> Value:
@@ -412,4 +474,5 @@ def expand_as(call: Call) -> Value:
     if tensor is None or tensor.shape is None or other is None or other.shape is None:
         return NOTHING
     strides = None if tensor.strides is None else layout.expand_strides(tensor.shape, tensor.strides, other.shape)
-    return replace(tensor, shape=other.shape, strides=strides, contiguous=False, key=None)
+    there = folds.expanded(tensor, other.shape, call.node)
+    return replace(tensor, shape=other.shape, strides=strides, contiguous=False, key=None, folds=there)

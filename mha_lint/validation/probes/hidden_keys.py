@@ -1,4 +1,4 @@
-"""Hide one key by a mask that is an input, or by the index of padding, and see whether it still has an influence.
+"""Hide one key by a mask that is an input, by padding, or by a length, and see whether it still has an influence.
 
 Nothing says which values of a mask hide, so each reading is tried: under one of them, the key must have no influence.
 """
@@ -19,6 +19,7 @@ from mha_lint.validation.probes.subject import NotApplicable, Subject
 from mha_lint.validation.probes.watching import Watching
 
 _NOT_TOKENS = re.compile(r"mask|pos|cos|sin|freq|bias|rot|table")
+_LENGTHS = re.compile(r"(^|_)(seq_?)?(lens?|lengths?)$")
 _PADDING = re.compile(r"(^|_)pad(ding)?(_|$)")
 
 
@@ -232,10 +233,50 @@ def _moved(subject: Subject, name: str, ids: torch.Tensor, token: int) -> float 
     return _influence(before, after, rows[0], token) if moved.found else None
 
 
+# --- lengths ------------------------------------------------------------------------------------------------------
+
+
+def of_lengths(subject: Subject, seen: Seen | None, *, insist: bool) -> Iterator[Hidden]:
+    """Tell of inputs of lengths, one an entry, whether a token beyond the length of its entry is hidden."""
+    for name, lengths in subject.tensors.items():
+        if lengths.dim() != 1 or lengths.is_floating_point() or not _LENGTHS.search(name):
+            continue
+        if not insist and (seen is None or name not in seen.masks):
+            continue
+        for key, value in subject.tensors.items():
+            batched = value.dim() == 3 and value.is_floating_point() and value.shape[0] == lengths.shape[0]
+            if batched and value.shape[1] > 2 and (found := _of_length(subject, name, key, insist=insist)):
+                yield found
+
+
+def _of_length(subject: Subject, name: str, key: str, *, insist: bool) -> Hidden | None:
+    """Change the last token, once where every entry has it, and once where none has."""
+    tokens = subject.tensors[key]
+    last = tokens.shape[1] - 1
+    output = subject.run()
+    rows = [dim for dim, size in enumerate(output.shape) if size == tokens.shape[1]]
+    if len(rows) != 1:
+        return None
+    value = redrawn(tokens, (1,), [last], subject.seed + 1)
+    found: list[float | None] = []
+    for length in (last + 1, last):
+        lengths = torch.full_like(subject.tensors[name], length)
+        before = subject.with_inputs({name: lengths}).run()
+        after = subject.with_inputs({name: lengths, key: value}).run()
+        found.append(_influence(before, after, rows[0], last))
+    visible, hidden = found
+    if hidden and (visible or insist):  # a mask the wrong way round leaves nothing to see of entries that are full
+        words = f"changing token {last}, which lies beyond what {name} says, changes the output at others"
+        return Hidden(hidden, True, f"{words} by {hidden:.3g}")
+    if not visible or hidden is None:
+        return None
+    return Hidden(0.0, False, f"token {last} has no influence on others where it lies beyond what {name} says")
+
+
 def judged(subject: Subject, seen: Seen | None, *, insist: bool) -> list[Hidden]:
     """Return what is seen of all masks that are inputs, and of padding; nothing where the module can't be asked."""
     found: list[Hidden] = []
-    for each in (of_masks, of_padding):
+    for each in (of_masks, of_padding, of_lengths):
         try:
             found += each(subject, seen, insist=insist)
         except NotApplicable:

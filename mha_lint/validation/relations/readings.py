@@ -240,6 +240,37 @@ def _is_constant(value: Any) -> bool:
     return isinstance(value, (int, float))
 
 
+# --- masks of zeros and ones that are added to scores: meant to fill them
+
+
+def _number_changes(call: Call) -> Iterator[Change]:
+    if _added_numbers(call) is not None:
+        yield ("filled where the mask is one",)
+        yield ("filled where the mask is zero",)
+
+
+def _number_filled(call: Call, change: Change) -> Any:
+    found = _added_numbers(call)
+    if found is None:
+        return None
+    mask, scores = found
+    where = mask != 0 if change[0].endswith("one") else mask == 0
+    return torch.where(where, _low(scores, lowest=True), scores)
+
+
+def _added_numbers(call: Call) -> tuple[torch.Tensor, torch.Tensor] | None:
+    """The mask of zeros and ones that a sum adds, and what it adds it to; None where it adds none."""
+    if len(call.args) < 2:
+        return None
+    for mask, scores in (call.args[:2], call.args[1::-1]):
+        both = isinstance(mask, torch.Tensor) and isinstance(scores, torch.Tensor)
+        if not both or not scores.is_floating_point() or mask.numel() >= scores.numel():
+            continue
+        if mask.dtype == torch.bool or bool(((mask == 0) | (mask == 1)).all()):
+            return mask, scores
+    return None
+
+
 # --- results that nobody takes: kept by the tensor that they were meant for
 
 
@@ -339,6 +370,38 @@ def _unfolded(shape: Sequence[int], size: int, *, outer: bool) -> list[int] | No
     return [*(parts if outer else parts[::-1]), *shape[1:]]
 
 
+# --- repeated rows: the whole again and again, or each row
+
+
+def _repeat_changes(call: Call) -> Iterator[Change]:
+    if _repeated(call) is not None:
+        yield ("repeated the other way",)
+
+
+def _repeated(call: Call) -> tuple[int, int] | None:
+    """The number of times that a call repeats, and the only dim along which it does; None where there are several."""
+    if not call.args or not isinstance(call.args[0], torch.Tensor):
+        return None
+    if call.name == "repeat_interleave":
+        times, dim = call.argument(1, "repeats"), call.argument(2, "dim")
+        return (times, dim % call.args[0].dim()) if isinstance(times, int) and isinstance(dim, int) else None
+    written = call.args[1:] or tuple(call.named.values())
+    counts = list(written[0]) if len(written) == 1 and isinstance(written[0], (tuple, list)) else list(written)
+    more = [(int(times), dim) for dim, times in enumerate(counts) if times != 1]
+    return more[0] if len(more) == 1 and len(counts) == call.args[0].dim() else None
+
+
+def _repeated_otherwise(call: Call, change: Change) -> Any:
+    found = _repeated(call)
+    if found is None:
+        return None
+    times, dim = found
+    value = call.args[0]
+    if call.name != "repeat_interleave":
+        return value.repeat_interleave(times, dim)
+    return value.repeat(*(times if place == dim else 1 for place in range(value.dim())))
+
+
 _OF_MASKS = frozenset({"causality", "masked key"})
 _OF_ORDER = frozenset({"causality", "permutation equivariance", "equal tokens"})
 _VIEWS = frozenset({"view", "reshape", "flatten", "unflatten", "view_as", "reshape_as", "_unsafe_view"})
@@ -357,7 +420,10 @@ READINGS: tuple[Reading, ...] = (
     Reading("softmax", frozenset({"constant value"}), frozenset({"softmax", "log_softmax"}), _rank, _other_dims,
             _over_dim),
     Reading("mask", _OF_MASKS, _MASKS, _rank, _mask_changes, _masked),
+    Reading("sum", _OF_MASKS, frozenset({"add", "add_", "iadd"}), _rank, _number_changes, _number_filled),
     Reading("result", _OF_MASKS, _KEEPABLE, _rank, _receivers, _kept_result, alone=True),
     Reading("padding", frozenset({"masked key"}), _LAYING_OUT, _rank, _columns, _turned),
+    Reading("repeat", frozenset({"batch independence"}), frozenset({"repeat", "tile", "repeat_interleave"}), _rank,
+            _repeat_changes, _repeated_otherwise),
     Reading("view", _OF_ORDER, _VIEWS, _view_ranks, _view_changes, _viewed),
 )  # fmt: skip

@@ -1,6 +1,7 @@
 """Show that code for which there is no fix is wrong: a probe has a counterexample, or it raises where it is flagged.
 
-There is nothing to compare with, so a probe is not made to insist: it has to find by itself that the property is meant.
+There is nothing to compare with, so a probe has to find by itself that the property is meant; but for a mask that is
+lost, since no evidence of it is left.
 An error counts only where the rest of the code goes on once the call that raises it is passed over, with the very same
 arguments. One about shapes counts only where no arguments were found that have the shapes that it asks for.
 """
@@ -27,7 +28,7 @@ from mha_lint.validation.relations.holding import asking, raised_at
 from mha_lint.validation.search import harness, optional, targets
 from mha_lint.validation.search.clock import now
 from mha_lint.validation.search.setups import Meaning, Setup, as_it_is, materialise, workable
-from mha_lint.validation.search.specs import Assignment
+from mha_lint.validation.search.specs import Assignment, Constant
 from mha_lint.validation.trials import drawing, pairing, trial
 from mha_lint.validation.trials.coverage import Statement, statements_at
 from mha_lint.validation.trials.pristine import Pristine
@@ -36,7 +37,9 @@ from mha_lint.validation.trials.record import Noting, Record, unreached, verdict
 _BUDGET = 6.0  # seconds for a search
 _OTHERWISE = 2.5  # seconds for the search for arguments whose shapes fit
 _SETUPS, _SHAPES = 4, 4
+_INSISTED = frozenset({"masked key"})
 _FAILURES = (RuntimeError, ValueError, IndexError, AssertionError)
+_LENGTHS = ("t", "s", "H", "W")  # of sequences and images
 _OF_SHAPES = ("size", "shape", "broadcast", "dimension", "expand")  # in what torch says of operands that do not fit
 _ONE_OF_TWO = ("is_causal", "attn_mask")  # arguments of attention that may be what it can't take
 
@@ -207,21 +210,35 @@ class _Demonstration:
         if unfit or raised_at(error, self.loaded.pseudo, self.flagged) is None:
             note("skipped", None, words)
             return ""
-        if _is_about_shapes(error) and self._fits_otherwise():
+        if _is_about_shapes(error) and self._fits_otherwise(run.setup):
             self.words[RAISES] = f"{words}, which depends on the shapes that it is given"
             note("skipped", None, self.words[RAISES])
             return ""
         note("raised", None, words)
         return note.counterexample(words)
 
-    def _fits_otherwise(self) -> bool:
-        """Some arguments let the flagged statements run, with more than one of each size."""
-        for setup in self._search(as_it_is, _OTHERWISE).find(self.job.symbols):
+    def _fits_otherwise(self, failing: Setup) -> bool:
+        """Some values of the same arguments let the flagged statements run, whatever their sizes are.
+
+        That they do where as many tokens are given as there are heads in all entries is luck: then one token more
+        does not fit.
+        """
+        search = self._search(as_it_is, _OTHERWISE)
+        found = search.find(self.job.symbols)
+        others = optional.given(search, found[0]) if found else iter(())
+        for setup in itertools.chain(found, others):
+            if not _given(failing) <= _given(setup):
+                continue  # what is left out does not fail
             module = targets.instantiate(setup.target, setup.plan, self.loaded.module, seed=7)
             materialise(module, setup, as_it_is)
-            accepted = workable(setup, module, as_it_is, targets.signature_of(module), _SHAPES)
-            if any(min(each.sizes.values(), default=2) > 1 for each in accepted):
-                return True
+            signature = targets.signature_of(module)
+            for known in workable(setup, module, as_it_is, signature, _SHAPES):
+                if min(known.sizes.values(), default=2) < 2:
+                    continue
+                longer = {name: size + 1 if name in _LENGTHS else size for name, size in known.sizes.items()}
+                other = Assignment(longer, "contiguous")
+                if other in workable(replace(setup, assignments=(other,)), module, as_it_is, signature, 1):
+                    return True
         return False
 
     def _violated(self, run: _Run) -> str:
@@ -248,7 +265,8 @@ class _Demonstration:
         named = {places.get(name, name): value for name, value in made.items()}
         axes = {places.get(each.parameter, each.parameter): each for each in self.job.axes}
         with imports.quiet():
-            return observe(probe, run.module, named, seed=run.conditions.seed, axes=axes)
+            insist = probe in _INSISTED
+            return observe(probe, run.module, named, seed=run.conditions.seed, insist=insist, axes=axes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,6 +284,11 @@ class _Run:
         return drawing.make_inputs(
             self.setup.specs, self.assignment, inspected.sizes, inspected.vocabulary, self.conditions
         )
+
+
+def _given(setup: Setup) -> set[str]:
+    """The names of the arguments that a call is given."""
+    return {name for name, spec in setup.specs.items() if spec != Constant(None)}
 
 
 def _called(run: _Run, kernel: contextlib.AbstractContextManager[None]) -> trial.Seen:

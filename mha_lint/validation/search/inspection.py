@@ -102,7 +102,7 @@ def _read_uses(function: ast.FunctionDef, found: dict[str, Evidence]) -> None:
             case ast.AugAssign(value=value):
                 of(value).is_calculated_with = True
             case ast.Call(func=ast.Attribute(value=owner, attr=name), args=arguments):
-                if name == "logical_not":
+                if name in ("logical_not", "bool"):
                     of(owner).is_boolean = True
                 for table, kind in ((_BY_BOOLEAN, "is_boolean"), (_BY_INDEX, "is_index")):
                     at = table.get(name, len(arguments))

@@ -196,7 +196,10 @@ _CONTEXT = re.compile(
     r"key_value_states|x_kv|key_states|value_states)",
     re.IGNORECASE,
 )
-_MASK = re.compile(r"bool_\w+|(\w*_)?(mask|attn_bias|attention_bias|bias|masks)(_\w+)?|adj\w*", re.IGNORECASE)
+_MASK = re.compile(
+    r"bool_\w+|(\w*_)?(mask|attn_bias|attention_bias|bias|masks)(_\w+)?|adj\w*|(\w*_)?padding|keep|valid|visible",
+    re.IGNORECASE,
+)
 _IDS = re.compile(r"(\w*_)?(ids|idx|tokens?|input_ids|indices|token_ids|tok)", re.IGNORECASE)
 _POSITIONS = re.compile(r"(\w*_)?(position_ids|positions?|pos_ids|cache_position|input_pos)", re.IGNORECASE)
 _ROTARY = re.compile(

@@ -24,6 +24,7 @@ from tests.bench.injection import (
     layouts,
     lost,
     masks,
+    order,
     patterns,
     results,
     rotary,
@@ -33,9 +34,9 @@ from tests.bench.injection import (
 from tests.bench.injection.code import ATTENTION, Edit, Injection, edited, parsed
 from tests.bench.injection.scope import Scope, scopes
 
-RULES = (*(f"MHA{number}" for number in range(101, 115)), "MHA119", "MHA120", "MHA122", "MHA123", "MHA124")
+RULES = tuple(f"MHA{number}" for number in (*range(101, 115), *range(118, 125)))
 _PARTS: tuple[tuple[re.Pattern[bytes], tuple[ModuleType, ...]], ...] = (
-    (ATTENTION, (layouts, patterns, weights, scale, devices, masks, lost, fused, interfaces, results)),
+    (ATTENTION, (layouts, order, patterns, weights, scale, devices, masks, lost, fused, interfaces, results)),
     (rotary.ROTARY, (rotary,)),
 )
 _NO_LIBRARY = re.compile(r"(^|/)(tests?|testing|examples?|docs?|exporters|integrations)/|(^|/)modular_\w+\.py$")

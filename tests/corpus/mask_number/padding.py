@@ -1,7 +1,5 @@
 # run: Lengths(32, 4)(torch.randn(2, 5, 32), torch.tensor([3, 5]))
-# run: Layer(32, 4)(torch.randn(2, 5, 32), torch.tensor([[4, 5, 6, 0, 0], [1, 2, 3, 4, 5]]))
 # fix: unsafe
-# not exercised: no probe hides a key by a length
 """Padding masks of zeros and ones that are added to the scores."""
 import torch
 import torch.nn as nn
@@ -21,13 +19,3 @@ class Lengths(nn.Module):
         mask = mask.view(b, 1, 1, t)
         y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask)  # expect: MHA113
         return self.out(y.transpose(1, 2).flatten(2))
-
-
-class Layer(nn.Module):
-    def __init__(self, dim, heads):
-        super().__init__()
-        self.attention = nn.MultiheadAttention(dim, heads, batch_first=True)
-
-    def forward(self, x, tokens):
-        padding = (tokens == 0).to(x.dtype)
-        return self.attention(x, x, x, key_padding_mask=padding)[0]  # expect: MHA113

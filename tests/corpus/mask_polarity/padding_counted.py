@@ -1,6 +1,5 @@
 # run: Counted(32, 4)(torch.randn(2, 5, 32), torch.tensor([5, 3]))
 # fix: unsafe
-# not exercised: no input is padding that a probe could hide a key by
 """Padding masks by lengths."""
 import torch
 from torch import nn

@@ -1,0 +1,66 @@
+"""These operations tell the roles of sizes: which are the batch's, the tokens' and the heads'."""
+
+from __future__ import annotations
+
+from mha_lint.model.axes import Role, Source, size_at
+from mha_lint.model.layout import Shape
+from mha_lint.model.run import Call
+from mha_lint.model.sizes import ONE, product
+from mha_lint.model.values import Tensor
+
+
+def note_image(call: Call, source: Shape | None, target: Shape) -> None:
+    """(b, c, h, w) -> (b, c, h*w): where the last dimension comes to stand for a sequence, these are its tokens."""
+    if source is not None and len(source) > 3 == len(target) and source[:2] == target[:2]:
+        call.interpreter.axes.tell(target[2], Role.TOKENS, Source.IMAGE)
+
+
+def note_heads(call: Call, source: Tensor, target: Shape) -> None:
+    """(b, t, h*d) -> (b, t, h, d), or (b, t, 3, h, d): the width of a projection is split into its heads."""
+    if source.scale is None or not source.scale.whole or source.last is None or len(target) < 4:
+        return
+    if source.shape is not None and len(source.shape) != 3:
+        return
+    axes, last = call.interpreter.axes, call.state.normal(source.last)
+    in_front = tuple(map(axes.named, target[:2])) == (axes.at(source, 0), axes.at(source, 1))
+    parts = next((count for count in (2, 3) if call.state.normal(product(target[-count:])) == last), None)
+    if parts is None and in_front and source.shape is None and target[-1].left_over:
+        parts = len(target) - 2
+    if parts is None or len(target) - parts != 2 or (parts == 3 and target[2].constant is None):
+        return
+    if source.shape is None or in_front:
+        axes.tell_heads(target[-2], target[1])
+
+
+def note_open_heads(call: Call, source: Tensor, suffix: Shape) -> None:
+    """(..., h*d) -> (..., h, d): so for a projection of unknown rank."""
+    if source.scale is not None and source.scale.whole and len(source.suffix) == 1 and len(suffix) in (2, 3):
+        call.interpreter.axes.tell_heads(suffix[-2], None)
+
+
+def note_turned(call: Call, tensor: Tensor, first: int, second: int) -> None:
+    """Of a tensor of unknown rank it is known which of its first dimensions change places."""
+    if min(first, second) < 0 or max(first, second) > 2 or tensor.lead is not None:
+        return
+    dims = [size_at(tensor, dim) for dim in range(3)]
+    dims[first], dims[second] = dims[second], dims[first]
+    call.interpreter.axes.alike(call.interpreter.key(call.node), dims)
+
+
+def note_expanded(call: Call, tensor: Tensor, shape: Shape) -> None:
+    """Learned tokens (1, n, c) are there for each entry of the batch."""
+    before = tensor.shape or ()
+    if "parameter" not in tensor.roles or len(before) != 3 or len(shape) != 3:
+        return
+    grown = [dim for dim in (0, 1) if before[dim] == ONE and shape[dim] != ONE]
+    if len(grown) == 1:
+        call.interpreter.axes.tell(shape[grown[0]], Role.BATCH, Source.TOKEN)
+
+
+def note_pooled(call: Call, tensor: Tensor | None, dim: int | None) -> None:
+    """A mean over one of the first two dimensions of three is over the tokens, not over the batch."""
+    if tensor is None or dim is None or tensor.rank not in (None, 3):
+        return
+    dim = dim + 3 if dim == -2 and tensor.rank == 3 else dim
+    if dim in (0, 1):
+        call.interpreter.axes.tell(size_at(tensor, dim), Role.TOKENS, Source.POOLED)

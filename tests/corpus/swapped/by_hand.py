@@ -1,0 +1,33 @@
+# run: ByHand(32, 4)(torch.randn(2, 7, 32))
+# run: Matmul(32, 4)(torch.randn(2, 7, 32))
+# fix: none (the products are written by hand)
+"""Scores of heads with heads, written by hand."""
+
+import torch
+import torch.nn as nn
+
+
+class Base(nn.Module):
+    def __init__(self, dim, heads):
+        super().__init__()
+        self.heads, self.dim = heads, dim
+        self.q, self.k, self.v, self.out = (nn.Linear(dim, dim) for _ in range(4))
+        self.qkv = nn.Linear(dim, 3 * dim)
+
+
+class ByHand(Base):
+    def forward(self, x):
+        b, t, c = x.shape
+        q = self.q(x).view(b, t, self.heads, -1)
+        k = self.k(x).view(b, t, self.heads, -1)
+        v = self.v(x).view(b, t, self.heads, -1)
+        w = (q @ k.transpose(-2, -1) * (c // self.heads) ** -0.5).softmax(dim=-1)  # expect: MHA115
+        return self.out((w @ v).reshape(b, t, c))
+
+
+class Matmul(Base):
+    def forward(self, x):
+        b, t, c = x.shape
+        q, k, v = self.qkv(x).reshape(b, t, 3, self.heads, c // self.heads).unbind(2)
+        s = torch.matmul(q, k.transpose(-1, -2)) / (c // self.heads) ** 0.5  # expect: MHA115
+        return self.out(torch.matmul(s.softmax(-1), v).flatten(2))
