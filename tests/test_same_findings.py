@@ -175,14 +175,36 @@ BASES = (
     "convolution_after",
     "legal_merge",
     "sdpa_output",
+    "sequential_filled_later",
 )
+ENTRIES_OF_HEADS = """\
+import torch
+from torch import nn
+
+
+class Attention(nn.Module):
+    def __init__(self, dim, heads):
+        super().__init__()
+        self.heads, self.d = heads, dim // heads
+        self.q, self.k, self.v, self.out = (nn.Linear(dim, dim) for _ in range(4))
+
+    def forward(self, x, mask):
+        b, t, c = x.shape
+        shape = (b, t, self.heads, self.d)
+        split = (m(x).view(shape).transpose(1, 2) for m in (self.q, self.k, self.v))
+        q, k, v = (part.contiguous().view(b * self.heads, t, self.d) for part in split)
+        scores = torch.bmm(q, k.transpose(1, 2)) * self.d**-0.5
+        scores = scores.masked_fill(mask.repeat_interleave(self.heads, dim=0), float("-inf"))
+        y = torch.bmm(scores.softmax(-1), v)
+        return self.out(y.view(b, self.heads, t, self.d).transpose(1, 2).contiguous().view(b, t, c))
+"""
 OF_LAYOUT = {"MHA001", "MHA002", "MHA003", "MHA004", "MHA005"}  # their mistakes are changes of single operations
 
 
 def test_mistakes_of_every_rule_that_the_injection_knows_are_written_and_found() -> None:
     written: set[str] = set()
-    for name in BASES:
-        text = (CORPUS / "clean" / f"{name}.py").read_text(encoding="utf-8")
+    bases = [(CORPUS / "clean" / f"{name}.py").read_text(encoding="utf-8") for name in BASES]
+    for text in (*bases, ENTRIES_OF_HEADS):
         assert not found(text)
         for mutant in changed(text):
             written |= found(mutant)

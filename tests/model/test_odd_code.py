@@ -19,10 +19,6 @@ CODE = {
         "        first, second = (part for part in parts())\n        scores = scores * first\n"
         "        return (scores.softmax(-1) * (lambda: second)()) @ v\n"
     ),
-    "a factor that a loop gives": (
-        "def attend(q, k, v, masks):\n    scores = q @ k.transpose(-2, -1)\n    for index, (one, other) in enumerate(masks):\n"
-        "        scores = scores * one[index][other] * masks[index]\n    return scores.softmax(-1) @ v\n"
-    ),
 }
 
 
