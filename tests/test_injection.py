@@ -17,8 +17,12 @@ from mha_lint.rules import rule_of
 from tests.bench.injected import COLUMNS, _reasons, _row, _seed
 from tests.bench.injection.outcomes import Outcome
 from tests.bench.injection.silence import (
+    AUTOCAST_IS_SET,
     BIASED,
+    CAST_UNKNOWN,
     CONFIGURED,
+    FREQUENCIES_UNKNOWN,
+    HANDED_ANGLES,
     INDEXED,
     KEYS_UNKNOWN,
     LENGTHS_ASKED,
@@ -29,8 +33,10 @@ from tests.bench.injection.silence import (
     NORMALISED,
     NORMALISED_AGAIN,
     NUMBERS_UNKNOWN,
+    OF_PARTS,
     ONE_HEAD,
     OWN_MOVE,
+    POSITIONS_GIVEN,
     QUERIES_CACHED,
     RATE_IS_GIVEN,
     REASONS,
@@ -111,6 +117,44 @@ MASKED_FORWARD = """def attention(q, k, v):
     return weights @ v
 """
 
+ROTARY = """class RotaryEmbedding(nn.Module):
+    def __init__(self, width):
+        super().__init__()
+        self.register_buffer("inv_freq", 1.0 / (10000 ** (torch.arange(0, width, 2).float() / width)))
+
+    def forward(self, x):
+        positions = torch.arange(x.shape[1], device=x.device)
+        freqs = torch.outer(positions.float(), self.inv_freq.float())
+        freqs = torch.cat((freqs, freqs), dim=-1)
+        return freqs.cos(), freqs.sin()
+
+
+def rotate_half(x):
+    x1, x2 = x.chunk(2, dim=-1)
+    return torch.cat((-x2, x1), dim=-1)
+
+
+class Attention(nn.Module):
+    def __init__(self, width, heads):
+        super().__init__()
+        self.heads = heads
+        self.qkv = nn.Linear(width, 3 * width)
+        self.rotary = RotaryEmbedding(width // heads)
+
+    def forward(self, x):
+        q, k, v = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        cos, sin = self.rotary(x)
+        q = q * cos + rotate_half(q) * sin
+        k = k * cos + rotate_half(k) * sin
+        return F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+"""
+LAID = "freqs = torch.cat((freqs, freqs), dim=-1)"
+TURNED = "return torch.cat((-x2, x1), dim=-1)"
+BY_NEIGHBOURS = ROTARY.replace(LAID, "freqs = freqs.repeat_interleave(2, dim=-1)").replace(
+    "x1, x2 = x.chunk(2, dim=-1)\n    return torch.cat((-x2, x1), dim=-1)",
+    "x1, x2 = x[..., ::2], x[..., 1::2]\n    return torch.stack((-x2, x1), dim=-1).flatten(-2)",
+)
+
 EINOPS = """class Attention(nn.Module):
     def forward(self, x):
         qkv = self.to_qkv(x).chunk(3, dim=-1)
@@ -167,12 +211,17 @@ def test_every_mistake_about_fused_attention_is_the_intended_text(tmp_path: Path
     gated = "dropout_p=self.p if self.training else 0.0,"
     assert found == {
         ("MHA103", "sdpa"): change(gated, "dropout_p=self.p,"),
+        ("MHA104", "scaled twice, fused"): change("q, k, v,", "q * q.shape[-1] ** -0.5, k, v,"),
         ("MHA112", "flag added"): change(gated, "dropout_p=self.p if self.training else 0.0, is_causal=True,"),
         ("MHA113", "to float"): change("mask = mask.bool()", "mask = mask.float()"),
         ("MHA114", "numbers"): change("mask = mask.bool()", "mask.bool()"),
         ("MHA122", "mask not given"): change("attn_mask=mask,", "attn_mask=None,"),
     }
     assert written(tmp_path, CACHED) == {
+        ("MHA104", "scaled twice, fused"): change(
+            "return F.scaled_dot_product_attention(q, k, v, is_causal=is_causal)",
+            "return F.scaled_dot_product_attention(q * q.shape[-1] ** -0.5, k, v, is_causal=is_causal)",
+        ),
         ("MHA109", "guard dropped"): change("is_causal = self.causal and q_len > 1", "is_causal = True"),
     }
 
@@ -308,6 +357,39 @@ SILENCED = [
     ("MHA110", "plain attribute", MOVED, BY_HAND.replace("self.mask[:t, :t] == 0", "self.mask.to(x.device) == 0")),
     ("MHA111", "zero", MASKED_OTHERWISE, BY_HAND.replace("  # a comment", " + mask")),
     ("MHA113", "to float", NUMBERS_UNKNOWN, FUSED),
+    (
+        "MHA119",
+        "table by repeat_interleave",
+        OF_PARTS,
+        ROTARY.replace(LAID, f"freqs = torch.cat((freqs_h, freqs_w), dim=-1)\n        {LAID}"),
+    ),
+    (
+        "MHA119",
+        "table by stack and flatten",
+        FREQUENCIES_UNKNOWN,
+        ROTARY.replace("10000 ** (torch.arange(0, width, 2).float() / width)", "given"),
+    ),
+    ("MHA119", "rotation by neighbours", HANDED_ANGLES, ROTARY.replace("= RotaryEmbedding(", "= made(")),
+    (
+        "MHA120",
+        "frequencies to half",
+        AUTOCAST_IS_SET,
+        ROTARY.replace(LAID, f"with torch.autocast('cuda', enabled=False):\n            {LAID}"),
+    ),
+    (
+        "MHA120",
+        "frequencies to the activations",
+        CAST_UNKNOWN,
+        ROTARY.replace("torch.arange(0, width, 2).float()", "steps").replace("torch.arange(", "positions_of("),
+    ),
+    (
+        "MHA120",
+        "upcast dropped",
+        POSITIONS_GIVEN,
+        ROTARY.replace("        positions = torch.arange(x.shape[1], device=x.device)\n", "").replace(
+            "def forward(self, x):\n        freqs", "def forward(self, x, positions):\n        freqs"
+        ),
+    ),
 ]
 
 
@@ -488,3 +570,69 @@ def test_a_planted_mask_of_entries_lacks_the_heads_in_the_wrong_text_alone(tmp_p
     for each in planted.values():
         assert b"scores.shape[0], 1, 1, scores.shape[-1]" in each.right
         assert b"1, 1" not in each.wrong
+
+
+def test_angles_and_rotations_are_written_in_the_other_way(tmp_path: Path) -> None:
+    found = written(tmp_path, ROTARY)
+    assert found["MHA119", "table by repeat_interleave"] == change(LAID, "freqs = freqs.repeat_interleave(2, dim=-1)")
+    assert found["MHA119", "table by stack and flatten"] == change(
+        LAID, "freqs = torch.stack((freqs, freqs), dim=-1).flatten(-2)"
+    )
+    assert found["MHA119", "rotation by neighbours"] == change(
+        TURNED, "return torch.stack((-x[..., 1::2], x[..., ::2]), dim=-1).flatten(-2)"
+    )
+    back = written(tmp_path, BY_NEIGHBOURS)
+    assert back["MHA119", "table by cat"] == change("freqs = freqs.repeat_interleave(2, dim=-1)", LAID)
+    assert back["MHA119", "rotation by halves"] == change(
+        "return torch.stack((-x2, x1), dim=-1).flatten(-2)",
+        "return torch.cat((-x[..., x.shape[-1] // 2 :], x[..., : x.shape[-1] // 2]), dim=-1)",
+    )
+
+
+def test_a_factor_of_angles_loses_its_precision(tmp_path: Path) -> None:
+    found = written(tmp_path, ROTARY)
+    product = "freqs = torch.outer(positions.float(), self.inv_freq.float())"
+    wrong = {
+        "frequencies to half": product.replace("inv_freq.float()", "inv_freq.half()"),
+        "frequencies to the activations": product.replace("inv_freq.float()", "inv_freq.to(x.dtype)"),
+        "positions to the activations": product.replace("positions.float()", "positions.to(x.dtype)"),
+        "upcast dropped": "freqs = torch.outer(positions, self.inv_freq)",
+    }
+    assert {form: found["MHA120", form] for form in wrong} == {
+        form: change(product, text) for form, text in wrong.items()
+    }
+
+
+@pytest.mark.parametrize("text", [ROTARY, BY_NEIGHBOURS], ids=["halves", "neighbours"])
+def test_a_layout_that_does_not_fit_makes_scores_depend_on_more_than_a_distance(tmp_path: Path, text: str) -> None:
+    torch = pytest.importorskip("torch")
+    for site in (site for site in all_sites(tmp_path, text) if site.injection.rule == "MHA119"):
+        drifts = []
+        for source in (site.right, site.wrong):
+            scope: dict[str, Any] = {}
+            exec(source.decode(), scope)
+            q, k = torch.randn(2, 1, 8).double().expand(2, 12, 8)
+            cos, sin = scope["RotaryEmbedding"](8)(q[None])
+            turned = [each * cos + scope["rotate_half"](each) * sin for each in (q, k)]
+            diagonal = (turned[0] @ turned[1].T).diagonal()
+            drifts.append(float((diagonal - diagonal[0]).abs().max()))
+        assert drifts[0] < 1e-5 < 1e-2 < drifts[1], site.injection.form
+
+
+def test_a_layout_that_nothing_here_rotates_by_is_no_site(tmp_path: Path) -> None:
+    alone = ROTARY.replace(TURNED, "return x")
+    assert "MHA119" not in {rule for rule, _ in written(tmp_path, alone)}
+    both = ROTARY + BY_NEIGHBOURS[BY_NEIGHBOURS.index("def rotate_half") : BY_NEIGHBOURS.index("class Attention")]
+    assert "MHA119" not in {rule for rule, _ in written(tmp_path, both)}
+
+
+def test_scores_are_scaled_twice(tmp_path: Path) -> None:
+    fused = written(tmp_path, UNMASKED_FUSED)
+    call = "out = F.scaled_dot_product_attention(q, k, v)"
+    assert fused["MHA104", "scaled twice, fused"] == change(call, call.replace("(q,", "(q * q.shape[-1] ** -0.5,"))
+    assert ("MHA104", "scaled twice, fused") not in written(tmp_path, UNMASKED_FUSED.replace("v)", "v, scale=1.0)"))
+    scaled = "scores = (q @ k.transpose(2, 3)) * self.scale  # a comment"
+    assert written(tmp_path, BY_HAND)["MHA104", "scaled twice"] == change(
+        scaled, scaled.replace("self.scale", "self.scale * q.shape[-1] ** -0.5")
+    )
+    assert ("MHA104", "scaled twice") not in written(tmp_path, BY_HAND.replace("self.head_dim**-0.5", "1.0"))

@@ -11,7 +11,7 @@ from mha_lint.model.tables import is_table
 from mha_lint.syntax.names import ClassInfo, ModuleNames
 from mha_lint.syntax.nodes import Function
 from mha_lint.syntax.words import names_in
-from mha_lint.vocabulary import ATTENDS, CHOOSES_KEYS, LAYS_OUT, SCORES, is_said
+from mha_lint.vocabulary import ATTENDS, CHOOSES_KEYS, LAYS_OUT, MAKES_ANGLES, SCORES, TURNS, is_said
 
 Key = TypeVar("Key")
 Said = Mapping[Key, frozenset[str]]  # the names that classes or functions say
@@ -50,16 +50,25 @@ def worth_of(names: ModuleNames) -> Worth:
     tells = _saying(classes, set(), CHOOSES_KEYS)
     imported = {name for name in names.imports if is_said(ATTENDS, name)}
     masking = (holds | _saying(classes, imported)) & tells  # they tell what attends which keys it may see
+    turning = _saying(classes, _makers_of_angles(functions, classes, names)) & holds  # they hand it rotary tables
     told = [classes[cls] for cls in holds] + [functions[name] for name in attending if name in functions]
     named = frozenset[str]().union(*told).intersection(functions)
     return Worth(
         {names.functions[name] for name in working - tables.keys()}
         | _with_heirs(_saying(classes, working, LAYS_OUT), names)
-        | masking,
+        | masking
+        | turning,
         {names.functions[name] for name in attending - tables.keys()} | attends,
         holds - attends,
         named.union(attending, (cls.name for cls in holds)),
     )
+
+
+def _makers_of_angles(functions: Said[str], classes: Said[ClassInfo], names: ModuleNames) -> set[str]:
+    """The functions and classes that take cosines, and the imported ones that are called as rotations are."""
+    turning = _saying(classes, set(), TURNS)
+    own = {cls.name for cls in turning} | _saying(functions, set(), TURNS)
+    return own | {name for name in names.imports if is_said(MAKES_ANGLES, name)}
 
 
 def _attention_of_other_files(names: ModuleNames) -> set[str]:

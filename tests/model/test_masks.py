@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import math
+from typing import cast
 
 import pytest
 
+from mha_lint.model import keys
 from mha_lint.model.attention import analyse
+from mha_lint.model.called import is_called_mask
+from mha_lint.model.keys import Key
 from mha_lint.model.marks import Mask
-from mha_lint.model.values import Tensor
+from mha_lint.model.run import Run
+from mha_lint.model.values import Tensor, Unknown
 from mha_lint.syntax.module import Module
 
 torch = pytest.importorskip("torch")
@@ -97,3 +102,12 @@ def test_what_is_written_into_a_mask_makes_it_unknown() -> None:
 def test_not_a_number_is_not_known() -> None:
     mask = known("torch.zeros(t, t) * float('inf')")
     assert mask is not None and (mask.inside is None or not any(map(math.isnan, mask.inside)))
+
+
+def test_a_value_that_no_code_of_this_file_made_has_no_name_of_a_mask() -> None:
+    class Nowhere:
+        def node(self, key: Key) -> None:
+            return None
+
+    assert not is_called_mask(Tensor(key=keys.result(5)), None, cast(Run, Nowhere()))
+    assert is_called_mask(Unknown(keys.named("mask")), None, cast(Run, Nowhere()))

@@ -249,3 +249,131 @@ def test_a_rotation_is_flagged_where_parts_of_other_files_meet(tmp_path: Path) -
         TABLE.replace("angles.repeat_interleave(2, dim=-1)", "torch.cat((angles,) * 2, -1)")
     )
     assert "MHA119" not in [each.code for each in lint(read_source(tmp_path / "use.py"), Settings()).findings]
+
+
+HANDED = """import torch
+import torch.nn.functional as F
+from torch import nn
+
+
+class Rotary(nn.Module):
+    def __init__(self, width):
+        super().__init__()
+        self.inv_freq = nn.Buffer(1.0 / (10000 ** (torch.arange(0, width, 2).float() / width)))
+
+    def forward(self, x, positions):
+        angles = positions[..., None].float() * self.inv_freq.float()
+        angles = torch.cat((angles, angles), dim=-1)
+        return angles.cos().to(x.dtype), angles.sin().to(x.dtype)
+
+
+def rotate_half(x):
+    x1, x2 = x.chunk(2, dim=-1)
+    return torch.cat((-x2, x1), dim=-1)
+
+
+def rotate(q, k, cos, sin, dim=1):
+    cos, sin = cos.unsqueeze(dim), sin.unsqueeze(dim)
+    return q * cos + rotate_half(q) * sin, k * cos + rotate_half(k) * sin
+
+
+class Attention(nn.Module):
+    def __init__(self, width, heads):
+        super().__init__()
+        self.heads, self.qkv = heads, nn.Linear(width, 3 * width)
+
+    def forward(self, x, tables):
+        b, t, c = x.shape
+        q, k, v = self.qkv(x).view(b, t, self.heads, -1).transpose(1, 2).chunk(3, dim=-1)
+        cos, sin = tables
+        q, k = rotate(q, k, cos, sin)
+        return F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(b, t, c)
+
+
+class Layer(nn.Module):
+    def __init__(self, width, heads):
+        super().__init__()
+        self.norm, self.attention = nn.LayerNorm(width), Attention(width, heads)
+
+    def forward(self, x, tables=None):
+        return x + self.attention(self.norm(x), tables)
+
+
+class Model(nn.Module):
+    def __init__(self, width, heads, depth):
+        super().__init__()
+        self.embedding = nn.Embedding(1000, width)
+        self.layers = nn.ModuleList([Layer(width, heads) for _ in range(depth)])
+        self.rotary = Rotary(width // heads)
+
+    def forward(self, ids):
+        x = self.embedding(ids)
+        positions = torch.arange(ids.shape[1], device=ids.device).unsqueeze(0)
+        tables = self.rotary(x, positions)
+        for layer in self.layers:
+            x = layer(x, tables=tables)
+        return x
+"""
+_LAID = "torch.cat((angles, angles), dim=-1)"
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong"),
+    [
+        (_LAID, "angles.repeat_interleave(2, dim=-1)"),
+        (_LAID, "torch.stack((angles, angles), dim=-1).flatten(-2)"),
+        ("torch.cat((-x2, x1), dim=-1)", "torch.stack((-x[..., 1::2], x[..., ::2]), dim=-1).flatten(-2)"),
+    ],
+)
+def test_tables_that_a_model_hands_to_its_layers_are_followed(right: str, wrong: str) -> None:
+    assert "MHA119" not in [each.code for each in found(HANDED)]
+    assert "MHA119" in [each.code for each in found(HANDED.replace(right, wrong))]
+
+
+@pytest.mark.parametrize(
+    "wrong", ["inv_freq.to(x.dtype)", "inv_freq.half()", "inv_freq.type_as(x)", "inv_freq.bfloat16()"]
+)
+def test_frequencies_that_a_model_has_computed_for_its_layers_are_followed(wrong: str) -> None:
+    assert "MHA120" not in [each.code for each in found(HANDED)]
+    assert "MHA120" in [each.code for each in found(HANDED.replace("inv_freq.float()", wrong))]
+
+
+def test_the_type_of_positions_under_another_name_may_be_any() -> None:
+    """The function is called with what it calls otherwise itself."""
+    text = """import torch
+from torch import nn
+
+
+def waves(box, d):
+    frequencies = 100 ** (torch.arange(d) / d)
+    angles = frequencies.to(box.dtype) * box.unsqueeze(-1)
+    return torch.stack((angles.sin(), angles.cos()), dim=-1).flatten(-2)
+
+
+class Attention(nn.Module):
+    def __init__(self, d):
+        super().__init__()
+        self.d, self.proj = d, nn.Linear(8 * d, d)
+
+    def forward(self, boxes, x):
+        q = self.proj(waves(boxes, self.d))
+        return (q @ x.mT).softmax(-1) @ x
+"""
+    assert "MHA120" not in [each.code for each in found(text)]
+    like = text.replace("waves(box, d)", "waves(box, d, x)").replace("waves(boxes, self.d)", "waves(boxes, self.d, x)")
+    assert "MHA120" in [each.code for each in found(like.replace("box.dtype", "x.dtype"))]
+
+
+HALVED = """    cos, sin = cos.unsqueeze(dim), sin.unsqueeze(dim)
+    cos = cos[..., : cos.shape[-1] // 2].repeat_interleave(2, dim=-1)
+    sin = sin[..., : sin.shape[-1] // 2].repeat_interleave(2, dim=-1)
+"""
+
+
+def test_the_first_half_of_a_table_by_halves_has_each_angle_once() -> None:
+    text = HANDED.replace("    cos, sin = cos.unsqueeze(dim), sin.unsqueeze(dim)\n", HALVED)
+    assert "MHA119" in [each.code for each in found(text)]
+    by_neighbours = "torch.stack((-x[..., 1::2], x[..., ::2]), dim=-1).flatten(-2)"
+    assert "MHA119" not in [each.code for each in found(text.replace("torch.cat((-x2, x1), dim=-1)", by_neighbours))]
+    for other in ("// 4]", "- 2]"):
+        assert "MHA119" not in [each.code for each in found(text.replace("// 2]", other))]

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from mha_lint.model.keys import Key
+import ast
+
+from mha_lint.model.keys import Key, Kind
 from mha_lint.model.rotary import UNTOLD, Held, Phase, Precision, RotaryTable
 from mha_lint.model.run import Call
 from mha_lint.model.values import Method, Qualified, Tensor, Unknown, Value, as_tensor
+from mha_lint.syntax.nodes import last_name
 from mha_lint.syntax.words import names_in
+from mha_lint.vocabulary import SETTINGS
 
 _SINGLE = frozenset({"torch.float32", "torch.float", "torch.float64", "torch.double", "builtins.float"})
 _HALF = frozenset({"torch.float16", "torch.half", "torch.bfloat16"})
@@ -17,8 +21,16 @@ def cast(call: Call, before: Held) -> Held:
     """Return how numbers are held after ``x.to(…)``, ``x.type(…)`` or ``x.type_as(y)``."""
     kinds = [*call.args[1:], *(call.keywords[name] for name in ("dtype", "other") if name in call.keywords)]
     for kind in kinds:
-        before = told(call, kind, before)
+        before = _as_a_given(call, kind) or told(call, kind, before)
     return before
+
+
+def _as_a_given(call: Call, kind: Value) -> Held | None:
+    """Held as what the function was given is, which ``type_as`` shows to be a tensor."""
+    is_named = isinstance(call.node, ast.Call) and last_name(call.node.func) == "type_as"
+    if not is_named or not isinstance(kind, Unknown) or kind.key is None or not call.interpreter.is_given(kind.key):
+        return None
+    return Held(Precision.ACTIVATIONS, call.node, kind.key)
 
 
 def told(call: Call, kind: Value, before: Held) -> Held:
@@ -35,10 +47,20 @@ def told(call: Call, kind: Value, before: Held) -> Held:
         case Method(receiver=Tensor() as tensor, name="dtype"):
             return _like(call, tensor, before)
         case Unknown(Key(owner=Key() as owner) as key) if key.names[-1:] == ("dtype",):
-            given = call.interpreter.is_given(owner) and call.interpreter.is_tensor(owner, call.state)
-            return Held(Precision.ACTIVATIONS, call.node, owner) if given else UNTOLD
+            return Held(Precision.ACTIVATIONS, call.node, owner) if _is_a_tensor(call, owner) else UNTOLD
         case _:
             return before
+
+
+def _is_a_tensor(call: Call, owner: Key) -> bool:
+    """Tell whether what has this type is a tensor that the function was given: a parameter, unless it holds settings.
+
+    Of what a parameter has, such as a layer's weight, more has to be known.
+    """
+    if not call.interpreter.is_given(owner):
+        return False
+    named = owner.kind is Kind.NAME and not owner.says(SETTINGS)
+    return named or call.interpreter.is_tensor(owner, call.state)
 
 
 def _like(call: Call, tensor: Tensor, before: Held) -> Held:
@@ -75,5 +97,8 @@ def _is_of(call: Call, positions: Value | None, key: Key) -> bool:
     if tensor is None or isinstance(tensor.rotary, RotaryTable):
         return False
     made = None if tensor.key is None else call.interpreter.node(tensor.key)
-    named = made is not None and not set(key.names).isdisjoint(names_in(made))
-    return named or key is tensor.key or key in tensor.inputs
+    names = [] if made is None else list(names_in(made))
+    held = [call.state.variables.get(name) for name in names]  # they may have had another name where they were given
+    named = not set(key.names).isdisjoint(names)
+    given = any(isinstance(value, (Tensor, Unknown)) and value.key is key for value in held)
+    return named or given or key is tensor.key or key in tensor.inputs

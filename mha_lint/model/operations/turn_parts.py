@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from mha_lint.model.keys import dimension
 from mha_lint.model.operations.turns import first_of, from_the_end, lost, mark_of, marked, rank_of, table_of
 from mha_lint.model.records import replace
 from mha_lint.model.rotary import Laid, Part, Rotary, RotaryTable, Split, Stage
 from mha_lint.model.run import Call
+from mha_lint.model.sizes import constant, symbol
 from mha_lint.model.values import (
     NONE,
     Const,
@@ -131,12 +133,28 @@ def indexed(base: Value, indices: list[Value], result: Value, state: State) -> V
     mark, rank = mark_of(base), rank_of(base) if isinstance(base, Tensor) else None
     made: Rotary | None
     if isinstance(mark, RotaryTable):
-        made = _table_indexed(mark, rank, indices)
+        made = _first_half(base, mark, indices, state) or _table_indexed(mark, rank, indices)
     elif isinstance(mark, Split):
         made = _part_of_split(mark, indices)
     else:
         made = _sliced(rank, indices, state)
     return result if made == result.rotary else replace(result, rotary=made)
+
+
+def _first_half(base: Tensor | Unknown, table: RotaryTable, indices: list[Value], state: State) -> RotaryTable | None:
+    """``cos[..., : cos.shape[-1] // 2]`` of a table that is laid out by halves has each angle once."""
+    match indices:
+        case [Const(value=value), Slice(start=start, stop=Int(size=stop), step=None)] if value is ...:
+            starts = start in (None, NONE) or as_int(start) == 0
+        case _:
+            return None
+    if not starts or table.laid is not Laid.HALVES or table.dim != -1 or table.pair is not None:
+        return None
+    width = base.last if isinstance(base, Tensor) else None
+    if width is None and base.key is not None:
+        width = symbol(dimension(base.key, -1))
+    same = width is not None and state.normal(stop * constant(2)) == state.normal(width)
+    return replace(table, laid=Laid.ONCE, by=None) if same else None
 
 
 def _table_indexed(table: RotaryTable, rank: int | None, indices: list[Value]) -> RotaryTable | None:

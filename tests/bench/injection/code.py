@@ -143,9 +143,9 @@ def _of_torch(tree: ast.Module, name: str) -> bool:
     return True
 
 
-def parsed(path: Path, data: bytes) -> Code | None:
-    """The file, unless it has to do with no attention, is no UTF-8, or is no Python of this version."""
-    if b"torch" not in data or not ATTENTION.search(data) or data.startswith(b"\xef\xbb\xbf") or b"\r" in data:
+def parsed(path: Path, data: bytes, about: re.Pattern[bytes] = ATTENTION) -> Code | None:
+    """The file, unless it has nothing to do with the subject, is no UTF-8, or is no Python of this version."""
+    if b"torch" not in data or not about.search(data) or data.startswith(b"\xef\xbb\xbf") or b"\r" in data:
         return None
     try:
         data.decode()

@@ -126,15 +126,11 @@ def _job(site: Site, one: bytes, other: bytes) -> Job:
 
 def _there(site: Site, findings: list[Finding], *, right: bool = False) -> list[Finding]:
     """The findings at the mistake's place; rows are those of the wrong text, so ``right`` goes by functions alone."""
-    unit = site.injection.unit
     return [
         each
         for each in findings
-        if each.symbol.partition(".")[0] == unit
-        and (
-            any(each.symbol == name or each.symbol.startswith(f"{name}.") for name in site.injection.where)
-            or (not right and any(row in rows for rows in site.rows for row in _span(each)))
-        )
+        if any(each.symbol == name or each.symbol.startswith(f"{name}.") for name in site.injection.where)
+        or (not right and any(row in rows for rows in site.rows for row in _span(each)))
     ]
 
 

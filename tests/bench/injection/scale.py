@@ -11,6 +11,7 @@ from tests.bench.injection.code import (
     Edit,
     Injection,
     is_product,
+    keyword,
     last,
     name_of,
     operands,
@@ -42,7 +43,7 @@ _SCALED_ANEW = re.compile(r"logit_scale|mscale|temperature|softcap")  # learned 
 def injections(scope: Scope) -> Iterator[Injection]:
     """The wrong scales that a function has room for."""
     silent = _silent_about_class(scope)
-    for injection in _wrong_scale(scope):
+    for injection in (*_wrong_scale(scope), *_scaled_twice(scope)):
         yield replace(injection, silent=silent or injection.silent)
 
 
@@ -299,3 +300,69 @@ def _is_one(scope: Scope, scale: ast.expr) -> bool:
         if isinstance(node, ast.Assign) and any(name_of(target) == name for target in node.targets)
     ]
     return bool(values) and all(_number(value) == 1 for value in values)
+
+
+# --- the root of a head's width at two places
+
+
+def _scaled_twice(scope: Scope) -> Iterator[Injection]:
+    """Queries are scaled for fused attention, which scales too; or a product that is scaled is scaled again."""
+    code = scope.code
+    for call in scope.sdpa:
+        query = call.args[0]
+        if isinstance(query, ast.Name) and keyword(call, "scale") is None and not _is_scaled(scope, query):
+            edit = code.replaced(query, f"{query.id} * {query.id}.shape[-1] ** -0.5")
+            yield scope.injection("MHA104", "scaled twice, fused", call, edit)
+    for node in scope.nodes:
+        scaled = _scaled_by_a_root(scope, node)
+        product = None if scaled is None else _product_behind(scope, scaled)
+        query = None if product is None else _query_of(product)
+        if query:
+            end = code.end(node) if isinstance(node, ast.expr) else 0
+            edit = Edit(end, end, f" * {query}.shape[-1] ** -0.5")
+            assert isinstance(node, ast.expr)
+            yield scope.injection("MHA104", "scaled twice", node, edit)
+
+
+def _is_scaled(scope: Scope, query: ast.Name) -> bool:
+    """A factor of the queries is called a scale already."""
+    made = [value for value, _ in scope.values(query.id, query)]
+    return any(re.search(r"scal|sqrt|\*\* ?-?0?\.", scope.code.text(value)) for value in made)
+
+
+def _scaled_by_a_root(scope: Scope, node: ast.AST) -> ast.expr | None:
+    """What is scaled by the root of a head's width, in ``scores / math.sqrt(d)`` or ``scores * self.scale``."""
+    match node:
+        case ast.BinOp(left=scaled, op=ast.Div(), right=ast.Call(args=[width]) as root) if last(root) == "sqrt":
+            return scaled if _HEAD_WIDTH.search(scope.code.text(width)) else None
+        case ast.BinOp(left=scaled, op=ast.Mult(), right=ast.Attribute() as scale):
+            name = name_of(scale)
+            return scaled if _SCALE.search(name) and _is_a_root(scope, name) else None
+    return None
+
+
+def _is_a_root(scope: Scope, name: str) -> bool:
+    """The class sets the attribute once, to the inverse root of a head's width."""
+    made = [value for other in scope.others for named, value, _ in other.assignments if named == name]
+    owners = [other for other in scope.others if any(named == name for named, _, _ in other.assignments)]
+    return len(made) == 1 and _inverse_root(owners[0], made[0]) is not None
+
+
+def _product_behind(scope: Scope, scaled: ast.expr) -> ast.expr | None:
+    """The product of queries and keys that is scaled, written there or a line before."""
+    if scope.is_scores(scaled):
+        return scaled
+    made = [value for value, _ in scope.values(name_of(scaled), scaled)] if name_of(scaled) else []
+    return made[0] if len(made) == 1 and scope.is_scores(made[0]) else None
+
+
+def _query_of(product: ast.expr) -> str:
+    """The name of the queries, where a head's width is their last dimension."""
+    query = operands(product)[0]
+    if isinstance(product, ast.Call) and last(product) == "einsum":
+        equation = next((each.value for each in product.args if isinstance(each, ast.Constant)), "")
+        sides = re.fullmatch(r"(.*),(.*)->(.*)", str(equation).strip())
+        letter = sides[1].strip()[-1:] if sides else ""
+        if not sides or letter not in sides[2] or letter in sides[3]:
+            return ""
+    return query.id if isinstance(query, ast.Name) else ""

@@ -292,12 +292,12 @@ def _is_own(node: ast.expr) -> bool:
     return not isinstance(node, ast.Call)
 
 
-def scopes(code: Code) -> Iterator[list[Scope]]:
-    """The functions of each class, and each function, of the module that has to do with attention."""
+def scopes(code: Code, about: re.Pattern[bytes] = ATTENTION) -> Iterator[list[Scope]]:
+    """The functions of each class, and each function, of the module that has to do with the subject."""
     for unit in code.tree.body:
         if not isinstance(unit, (ast.ClassDef, ast.FunctionDef)):
             continue
-        if not ATTENTION.search(code.data[code.start(unit) : code.end(unit)]):
+        if not about.search(code.data[code.start(unit) : code.end(unit)]):
             continue
         parents = {child: node for node in ast.walk(unit) for child in ast.iter_child_nodes(node)}
         functions = unit.body if isinstance(unit, ast.ClassDef) else [unit]

@@ -42,6 +42,12 @@ NUMBERS_UNKNOWN = "The numbers in it are not known to be 0 and 1: a mask that is
 NOT_A_TENSOR = "What the method is called on is not known to be a tensor"
 SHAPE_UNKNOWN = "The shape of an operand is not known"
 ONE_IS_BROADCAST = "One of the sizes is 1 in the code, and is broadcast"
+OF_PARTS = "The angles are put together of parts, as those of several axes are, and it is not known how"
+FREQUENCIES_UNKNOWN = "The angles are not known to be told by frequencies, a power of a base over an `arange`"
+HANDED_ANGLES = "they come from code that is not known, as with a `cos` and `sin` that the module is handed"
+AUTOCAST_IS_SET = "The function says where autocast is on"
+CAST_UNKNOWN = "It is not known that what is cast are positions or frequencies, or to which type"
+POSITIONS_GIVEN = "Positions that a module is given are whatever they are"
 ORDER_UNKNOWN = "The order of the sizes on the other side is not known"
 SIZES_UNKNOWN = "The sizes are not known well enough to tell the order"
 
@@ -61,6 +67,8 @@ REASONS: dict[str, tuple[str, ...]] = {
     "MHA113": (NUMBERS_UNKNOWN,),
     "MHA114": (NOT_A_TENSOR,),
     "MHA118": (ORDER_UNKNOWN,),
+    "MHA119": (OF_PARTS, FREQUENCIES_UNKNOWN, HANDED_ANGLES),
+    "MHA120": (AUTOCAST_IS_SET, CAST_UNKNOWN, POSITIONS_GIVEN),
     "MHA121": (SIZES_UNKNOWN,),
     "MHA122": (NEVER_READ, GOES_ELSEWHERE),
     "MHA123": (),

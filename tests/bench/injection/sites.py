@@ -15,6 +15,7 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 from os import environ
 from pathlib import Path
+from types import ModuleType
 
 from tests.bench.injection import (
     devices,
@@ -26,13 +27,18 @@ from tests.bench.injection import (
     order,
     patterns,
     results,
+    rotary,
     scale,
     weights,
 )
-from tests.bench.injection.code import Edit, Injection, edited, parsed
+from tests.bench.injection.code import ATTENTION, Edit, Injection, edited, parsed
 from tests.bench.injection.scope import Scope, scopes
 
-RULES = tuple(f"MHA{number}" for number in (*range(101, 115), 118, 121, 122, 123, 124))
+RULES = tuple(f"MHA{number}" for number in (*range(101, 115), *range(118, 125)))
+_PARTS: tuple[tuple[re.Pattern[bytes], tuple[ModuleType, ...]], ...] = (
+    (ATTENTION, (layouts, order, patterns, weights, scale, devices, masks, lost, fused, interfaces, results)),
+    (rotary.ROTARY, (rotary,)),
+)
 _NO_LIBRARY = re.compile(r"(^|/)(tests?|testing|examples?|docs?|exporters|integrations)/|(^|/)modular_\w+\.py$")
 
 
@@ -173,19 +179,18 @@ def injections_of(
     path: Path, data: bytes, rules: frozenset[str] = frozenset(RULES)
 ) -> Iterator[tuple[ast.ClassDef | ast.FunctionDef, Injection]]:
     """Every injection of the rules into the bytes of a file, with the class or function that it is written into."""
-    code = parsed(path, data)
-    for group in scopes(code) if code else ():
-        for scope in group:
-            for part in (layouts, order, patterns, weights, scale, devices, masks, lost, fused, interfaces, results):
-                for injection in part.injections(scope):
-                    if injection.rule in rules and _is_python(scope, injection):
-                        yield scope.unit, injection
+    for about, parts in _PARTS:
+        code = parsed(path, data, about)
+        for scope in (scope for group in scopes(code, about) for scope in group) if code else ():
+            for injection in (injection for part in parts for injection in part.injections(scope)):
+                if injection.rule in rules and _is_python(scope, injection):
+                    yield scope.unit, injection
 
 
 def _digest(unit: ast.ClassDef | ast.FunctionDef) -> str:
     """Of the syntax tree, whatever the class's model is called: ``LlamaAttention`` may be ``MistralAttention``."""
     body = "".join(ast.dump(node) for node in unit.body if not isinstance(node, ast.Expr))
-    model = re.sub(r"(Self|Cross|Sdpa|Vision|Text)?(Attention\w*|Block)?$", "", unit.name)
+    model = re.sub(r"(Self|Cross|Sdpa|Vision|Text)?(Attention\w*|Block|Rotary\w*)?$", "", unit.name)
     return hashlib.sha256((body.replace(model, "") if model else body).encode()).hexdigest()
 
 
