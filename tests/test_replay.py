@@ -70,7 +70,7 @@ def test_what_is_no_evidence_is_a_clear_error(text: str, capsys: pytest.CaptureF
     ("arguments", "message"),
     [
         (["--replay", "absent.json"], "absent.json: cannot be read: no such file or directory"),
-        (["--evidence", "evidence.json"], "--evidence needs --fix or --diff: linting alone executes nothing"),
+        (["--evidence", "evidence.json"], "--evidence needs --fix, --diff or --verify: linting alone executes nothing"),
         (["--fix", "--evidence", "no/evidence.json"], "no/evidence.json: cannot be written: no such file or directory"),
     ],
 )
