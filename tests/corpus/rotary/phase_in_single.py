@@ -1,3 +1,6 @@
+# run: [cls(16)(torch.randn(2, 6, 16)) for cls in (Upcast, Positions, Kept, Complex, Autocast, Boxes, Slopes)]
+# run: Handed(16)(torch.arange(6.0))
+# run: TablesOfTheConstructor(16)(torch.randn(2, 6, 16))
 """Angles that are computed in float32, or of which nobody knows in what."""
 
 import torch
@@ -108,8 +111,3 @@ class TablesOfTheConstructor(nn.Module):
         half = x.shape[-1] // 2
         t = x.shape[-2]
         return x * self.cos[:t] + torch.cat((-x[..., half:], x[..., :half]), dim=-1) * self.sin[:t]
-
-
-# run: [cls(16)(torch.randn(2, 6, 16)) for cls in (Upcast, Positions, Kept, Complex, Autocast, Boxes, Slopes)]
-# run: Handed(16)(torch.arange(6.0))
-# run: TablesOfTheConstructor(16)(torch.randn(2, 6, 16))
