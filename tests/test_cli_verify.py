@@ -89,7 +89,7 @@ def test_each_run_that_executes_shows_wrong_what_has_no_fix(option: str, capsys:
 
 def test_what_ran_and_could_not_be_shown_wrong_is_a_warning(capsys: pytest.CaptureFixture[str]) -> None:
     Path("alone.py").write_text(ALONE)
-    assert main(["--verify", "--device", "cpu", "--output-format", "json"]) == 1
+    assert main(["--verify", "--device", "cpu", "--select", "MHA107", "--output-format", "json"]) == 1
     (finding,) = json.loads(capsys.readouterr().out)
     assert (finding["code"], finding["severity"]) == ("MHA107", "warning")
     assert finding["validation"]["unshown"] is True
