@@ -116,6 +116,8 @@ def _check(options: argparse.Namespace) -> int:
         raise SettingsError("- (stdin) cannot be combined with other paths")
     configuration = _configuration(options)
     plan = _plan(options, configuration.within(_start(options, paths)), from_stdin)
+    if options.verify and (options.fix or options.diff):
+        raise SettingsError("--verify writes nothing and shows no diff: it cannot be combined with --fix or --diff")
     if options.evidence and plan.fix == "no":
         raise SettingsError("--evidence needs --fix, --diff or --verify: linting alone executes nothing")
     report_file = open_report(options.output_file) if options.output_file else None  # before anything is written

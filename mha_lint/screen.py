@@ -19,6 +19,8 @@ _ATTENTION = re.compile(
     rb"|\bTransformer(?:(?:En|De)coder(?:Layer)?)?\b"
 )
 _HANDED = re.compile(rb"\b(?:triu|tril|is_causal|dropout_p)\b")  # made here, for attention in another file
+_ROTARY = re.compile(rb"\b(?:cos|sin|polar)\b")  # tables of angles are often made in a file of their own
+_EINSUM = re.compile(rb"\beinsum\b")
 _FILLED = re.compile(rb"(?m)(?:^|[;:])[ \t]*[\w.()]+\.masked_(?:fill|scatter)\(")  # a statement that begins so
 
 
@@ -26,4 +28,4 @@ def admits(data: bytes) -> bool:
     """Tell whether the file must be parsed. UTF-16 and the like are no Python source; ASCII bytes are themselves."""
     if not _TENSORS.search(data):
         return False
-    return any(asked.search(data) for asked in (_VIEW, _UNBIND, _ATTENTION, _HANDED, _FILLED))
+    return any(asked.search(data) for asked in (_VIEW, _UNBIND, _ATTENTION, _HANDED, _ROTARY, _EINSUM, _FILLED))

@@ -481,6 +481,26 @@ def test_a_crash_in_a_rule_costs_one_file_and_asks_for_a_report(
     assert "Traceback" in capsys.readouterr().err
 
 
+def test_a_crash_in_code_that_is_followed_into_another_file_names_the_file(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def crash(_: object) -> None:
+        raise AttributeError("a bug")
+
+    monkeypatch.setattr("mha_lint.model.masking.bare", crash)
+    write("hiding.py", b"def hide(scores, mask):\n    return scores.tril()\n")
+    using = b"import torch\nfrom hiding import hide\n\n\ndef attend(q, k, v, mask):\n"
+    using += b"    return torch.softmax(hide(q @ k.transpose(-2, -1), mask), -1) @ v\n"
+    write("first.py", using)
+    write("second.py", using)
+    write("plain.py", b"x = 1\n")
+    assert main(["--no-cache", "-j", "1"]) == 2
+    captured = capsys.readouterr()
+    assert "All checks passed" not in captured.out
+    for name in ("first.py", "second.py"):
+        assert f"error: {name}: mha-lint 0.1.0 failed while linting this file (AttributeError: a bug)" in captured.err
+
+
 @pytest.mark.parametrize(
     "place", ["mha_lint.cache.Index.save", "mha_lint.cache.trim", "mha_lint.cache.LintCache.store"]
 )

@@ -59,6 +59,25 @@ def test_unsafe_fixes_are_validated_too(capsys: pytest.CaptureFixture[str]) -> N
     assert Path("scaled.py").read_text() == scaled
 
 
+@pytest.mark.parametrize("option", ["--fix", "--diff"])
+@pytest.mark.parametrize("path", ["broken.py", "-"])
+def test_it_is_not_combined_with_what_writes_or_shows_a_diff(
+    option: str, path: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("broken.py").write_text(BROKEN)
+    assert main(["--verify", option, "--device", "cpu", path]) == 2
+    assert "--verify writes nothing and shows no diff" in capsys.readouterr().err
+    assert Path("broken.py").read_text() == BROKEN
+
+
+def test_what_could_not_be_run_names_the_flagged_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    Path("late.py").write_text(LATE.replace("super().__init__()", "super().__init__()\n        raise ValueError(x)"))
+    assert main(["--verify", "--device", "cpu", "--select", "MHA107"]) == 1
+    out = capsys.readouterr().out
+    assert "MHA107 error: " in out
+    assert "= not exercised: no way was found to run the flagged lines" in out
+
+
 @pytest.mark.parametrize("option", ["--verify", "--fix", "--diff"])
 def test_each_run_that_executes_shows_wrong_what_has_no_fix(option: str, capsys: pytest.CaptureFixture[str]) -> None:
     Path("late.py").write_text(LATE)

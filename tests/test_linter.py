@@ -54,6 +54,64 @@ def test_the_screen_admits_whatever_a_rule_fires_on(rule) -> None:
         assert rule.code in {finding.code for finding in lint(source("import torch\n" + text), ALL).findings}
 
 
+ANGLES_ALONE = """
+import torch
+from torch import nn
+
+
+class Angles(nn.Module):
+    def __init__(self, dim):
+        super().__init__()
+        self.register_buffer("inv_freq", 1.0 / 10000 ** (torch.arange(0, dim, 2).float() / dim))
+
+    def forward(self, x):
+        positions = torch.arange(x.shape[1], device=x.device).type_as(x)
+        angles = torch.outer(positions, self.inv_freq)
+        angles = torch.cat((angles, angles), dim=-1)
+        return angles.cos(), angles.sin()
+"""
+
+ROTATION_ALONE = """
+import torch
+
+
+def rotate_half(x):
+    d = x.shape[-1] // 2
+    return torch.cat((-x[..., d:], x[..., :d]), dim=-1)
+
+
+def rotary(x):
+    t, dim = x.shape[-2:]
+    freqs = 10000 ** (-torch.arange(0, dim, 2).float() / dim)
+    angles = torch.outer(torch.arange(t).float(), freqs).repeat_interleave(2, dim=-1)
+    return x * angles.cos() + rotate_half(x) * angles.sin()
+"""
+
+MERGING_ALONE = """
+import torch
+from torch import nn
+
+
+class Merge(nn.Module):
+    def __init__(self, c):
+        super().__init__()
+        self.merge = nn.Parameter(torch.empty(c, c))
+
+    def merged(self, weights, v):
+        y = torch.einsum("bhts,bshd->bthd", weights, v).flatten(2)
+        return torch.einsum("btc,cc->btc", y, self.merge)
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [(ANGLES_ALONE, "MHA120"), (ROTATION_ALONE, "MHA119"), (MERGING_ALONE, "MHA123")],
+    ids=["angles", "rotation", "merging"],
+)
+def test_a_part_of_attention_in_a_file_of_its_own_is_read(text: str, code: str) -> None:
+    assert code in {finding.code for finding in lint(source(text), ALL).findings}
+
+
 @pytest.mark.parametrize(
     "text",
     [

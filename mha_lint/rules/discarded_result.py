@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from mha_lint.rules.base import Hit, Rule
-from mha_lint.syntax.nodes import TRIES, last_name
+from mha_lint.syntax.nodes import TRIES, last_name, walk
 from mha_lint.syntax.words import names_said
 from mha_lint.vocabulary import TRIES_OUT
 
@@ -69,7 +69,8 @@ class DiscardedResult(Rule):
       a product or a sum, which code computes for nothing where it takes the time.
     - The code is not about attention: files and functions that lay nothing out, score nothing and fill nothing.
     - The statement stands outside of functions, as in a notebook, which shows the value, or where errors are expected:
-      in a `try`, or in a `with` that names `raises`, a timer or a profiler.
+      in a `try`, or in a `with` that names `raises`, a timer or a profiler; or it is in a loop that makes the same
+      calls again and keeps nothing.
 
     ## References
 
@@ -119,7 +120,17 @@ def _is_tried_out(node: ast.Call, places: Places) -> bool:
             managers = [item.context_expr for item in parent.items]
             if names_said(TRIES_OUT, *managers):
                 return True
+        if isinstance(parent, ast.For) and _only_repeats(parent):
+            return True
     return False
+
+
+def _only_repeats(loop: ast.For) -> bool:
+    """Tell whether a loop makes the same calls again and keeps nothing of them, as code does that warms up."""
+    if not isinstance(loop.target, ast.Name) or not all(isinstance(statement, ast.Expr) for statement in loop.body):
+        return False
+    counter = loop.target.id
+    return not any(isinstance(node, ast.Name) and node.id == counter for each in loop.body for node in walk(each))
 
 
 def _message(node: ast.Call, seen: DiscardedSeen, places: Places, *, masks: bool) -> str:

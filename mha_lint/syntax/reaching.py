@@ -7,6 +7,7 @@ that a value which is said to go nowhere goes nowhere on any of them.
 from __future__ import annotations
 
 import ast
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from mha_lint.syntax.nodes import FUNCTIONS, TRIES, Block, Function, children, every_parameter, walk
@@ -93,6 +94,8 @@ class _Reader:
     def block(self, block: Block, reached: Reached) -> Reached:
         for statement in block:
             reached = self._statement(statement, reached)
+            if isinstance(statement, ast.Raise):
+                self._use_made_by(block)  # nothing comes after it
         return reached
 
     def _statement(self, statement: ast.stmt, reached: Reached) -> Reached:
@@ -115,6 +118,7 @@ class _Reader:
                 self._use(test, reached)
                 return reached
             case ast.Delete():
+                self._use(statement, reached)  # who deletes a value knows that it goes nowhere
                 return reached
             case _ if isinstance(statement, TRIES):
                 return self._tried(statement, reached)
@@ -178,7 +182,10 @@ class _Reader:
 
     def _use_all_of(self, statement: ast.stmt) -> None:
         """Take every definition inside of a statement for used: in which order its parts run is not known."""
-        inside = set(walk(statement))
+        self._use_made_by(walk(statement))
+
+    def _use_made_by(self, nodes: Iterable[ast.AST]) -> None:
+        inside = set(nodes)
         for definition in self.definitions:
             definition.used |= definition.statement in inside
 

@@ -85,10 +85,16 @@ def phase(call: Call, frequencies: RotaryTable, positions: Value | None) -> Phas
     if lowered:
         of_positions = any(held.like is not None and _is_of(call, positions, held.like) for held in lowered)
         return None if of_positions else Phase(call.node, factors)  # in the type of the positions they may be anything
-    may_be = frequencies.held.precision is Precision.BUFFER and other is not None
+    may_be = frequencies.held.precision is Precision.BUFFER and other is not None and not _is_being_built(call)
     if may_be and other is not None and other.precision is not Precision.SINGLE:
         return Phase(call.node, factors)
     return None
+
+
+def _is_being_built(call: Call) -> bool:
+    """A constructor began what runs: its module can't have been cast yet."""
+    began = call.interpreter.began
+    return began is not None and began.name == "__init__"
 
 
 def _is_of(call: Call, positions: Value | None, key: Key) -> bool:

@@ -137,8 +137,9 @@ def error_out_of_reach(job: Job, devices: Iterable[str]) -> bool:
 
 
 def unreached(search: Search, job: Job, devices: dict[str, str]) -> Verdict:
-    """The verdict where no way was found to run the changed lines."""
-    what = in_words(item for item in search.wanted if item.mark) or "the changed lines"
+    """The verdict where no way was found to run the changed lines, or those that are to be shown wrong."""
+    lines = "the flagged lines" if job.relation == "wrong" else "the changed lines"
+    what = in_words(item for item in search.wanted if item.mark) or lines
     reason = f"no way was found to run {what}{search.notes.in_words()}"
     stub = search.stub(imports.place_of(job.path).name.removeprefix("_mha_lint_subject_"))
     return replace(verdict_of("not exercised", devices, reason=reason), stub=stub)

@@ -111,3 +111,12 @@ def plotted(board, scores):
     board.where(scores)
     board.masked_fill(scores)
     return scores.softmax(dim=-1) @ scores.T
+
+
+class WarmsUp(nn.Module):
+    def forward(self, q, k, v):
+        scores = q @ k.transpose(-2, -1)
+        for _ in range(3):
+            torch.softmax(scores, dim=-1)
+            scores.transpose(1, 2).contiguous()
+        return scores.softmax(dim=-1) @ v

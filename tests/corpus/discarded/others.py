@@ -50,3 +50,11 @@ class Cast(Base):
         weights.to(v.dtype)  # expect: MHA114
         torch.tril(weights)  # expect: MHA114
         return self.out((weights @ v).transpose(1, 2).flatten(2))
+
+
+class EachOfSome(nn.Module):
+    def forward(self, q, k, v):
+        scores = q @ k.transpose(-2, -1)
+        for dim in (1, 2):
+            scores.unsqueeze(dim)  # expect: MHA114
+        return scores.softmax(dim=-1) @ v

@@ -163,3 +163,25 @@ class Rows(Base):
         x = x[:, keep_mask]
         q, k, v = self.split(x)
         return self.merge(F.scaled_dot_product_attention(q, k, v))
+
+
+class Refuses(Base):
+    """A mask leads to an error, which tells its shape."""
+
+    def forward(self, x, mask=None):
+        if mask is not None:
+            mask = mask[:, None].bool()
+            raise NotImplementedError(f"no mask of the shape {mask.shape}")
+        q, k, v = self.split(x)
+        return self.merge(F.scaled_dot_product_attention(q, k, v))
+
+
+class Deletes(Base):
+    """It says that the mask goes nowhere."""
+
+    def forward(self, x, mask=None):
+        if mask is not None:
+            mask = ~mask.bool()
+        del mask
+        q, k, v = self.split(x)
+        return self.merge(F.scaled_dot_product_attention(q, k, v))

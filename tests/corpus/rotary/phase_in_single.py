@@ -1,5 +1,6 @@
 # run: [cls(16)(torch.randn(2, 6, 16)) for cls in (Upcast, Positions, Kept, Complex, Autocast, Boxes, Slopes)]
 # run: Handed(16)(torch.arange(6.0))
+# run: TablesOfTheConstructor(16)(torch.randn(2, 6, 16))
 """Angles that are computed in float32, or of which nobody knows in what."""
 
 import torch
@@ -86,3 +87,27 @@ class Slopes(nn.Module):
     def forward(self, x):
         slopes = 2 ** (-torch.arange(1, self.heads + 1, device=x.device) * 8 / self.heads)
         return slopes.to(x.dtype)[:, None] * torch.arange(x.shape[1], device=x.device)
+
+
+class TablesOfTheConstructor(nn.Module):
+    """A buffer is read before anything can have cast its module."""
+
+    def __init__(self, dim):
+        super().__init__()
+        self.register_buffer("inv_freq", 1.0 / (10000 ** (torch.arange(0, dim, 2).float() / dim)))
+        positions = torch.arange(512, dtype=self.inv_freq.dtype)
+        angles = torch.outer(positions, self.inv_freq)
+        angles = torch.cat((angles, angles), dim=-1)
+        self.register_buffer("cos", angles.cos(), persistent=False)
+        self.build(2048)
+
+    def build(self, n):
+        positions = torch.arange(n, device=self.inv_freq.device).type_as(self.inv_freq)
+        angles = torch.einsum("i,j->ij", positions, self.inv_freq)
+        angles = torch.cat((angles, angles), dim=-1)
+        self.register_buffer("sin", angles.sin(), persistent=False)
+
+    def forward(self, x):
+        half = x.shape[-1] // 2
+        t = x.shape[-2]
+        return x * self.cos[:t] + torch.cat((-x[..., half:], x[..., :half]), dim=-1) * self.sin[:t]
