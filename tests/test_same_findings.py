@@ -204,7 +204,9 @@ OF_LAYOUT = {"MHA001", "MHA002", "MHA003", "MHA004", "MHA005"}  # their mistakes
 def test_mistakes_of_every_rule_that_the_injection_knows_are_written_and_found() -> None:
     written: set[str] = set()
     bases = [(CORPUS / "clean" / f"{name}.py").read_text(encoding="utf-8") for name in BASES]
-    for text in (*bases, ENTRIES_OF_HEADS):
+    bases.append((CORPUS / "rotary" / "phase_in_single.py").read_text(encoding="utf-8"))
+    turning = (ROOT / "examples" / "rotary_phase_in_half.py").read_text(encoding="utf-8")
+    for text in (*bases, ENTRIES_OF_HEADS, turning.replace("inv_freq.to(x.dtype)", "inv_freq")):
         assert not found(text)
         for mutant in changed(text):
             written |= found(mutant)
