@@ -155,3 +155,11 @@ def test_the_error_allowed_at_a_row_goes_by_the_values_of_that_row() -> None:
 def test_only_a_zero_of_both_precisions_is_lost() -> None:
     before, exact = torch.tensor([0.0, 0.0, 1.0]), torch.tensor([0.0, 1e-60, 0.0], dtype=torch.float64)
     assert rows.lost_zeros(before, torch.full((3,), 1e-8), exact).tolist() == [True, False, False]
+
+
+@pytest.mark.cuda
+def test_sums_are_bounded_on_the_device_that_they_lie_on(cuda: None) -> None:
+    exact = torch.randn(3, 4, dtype=torch.float64, device="cuda")
+    bound = rows.allowed_of_sums(torch.full_like(exact, 1e-9), exact, 2.0, torch.float32)
+    assert bound.device.type == "cuda"
+    assert bool((bound > 0).all())

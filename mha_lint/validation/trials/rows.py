@@ -48,7 +48,7 @@ def allowed_of_sums(errors: torch.Tensor, exact: torch.Tensor, size: float, dtyp
     Where all sums are exactly zero, large terms cancel (the gradient of a softmax over one key), and the original has
     no error to go by: in another order, some roundings of the terms are left. In float64 they may be left anywhere.
     """
-    places = last_places(torch.tensor([size]), dtype)
+    places = last_places(torch.tensor([size], device=errors.device), dtype)
     is_exact = bool(exact.any()) and dtype != torch.float64
     return 2 * whole(errors) + places * (1 if is_exact else _CANCELLED)
 
