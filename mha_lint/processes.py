@@ -7,6 +7,7 @@ import signal
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
@@ -44,7 +45,8 @@ def map_in_processes(work: Callable[[Item], Result], items: Sequence[Item], jobs
         pool = ProcessPoolExecutor(min(jobs, len(chunks)), _CONTEXT, initializer=_start_worker, initargs=(work,))
         finished = 0
         try:
-            futures = [pool.submit(_work, chunk) for chunk in chunks]
+            with _uninterrupted():
+                futures = [pool.submit(_work, chunk) for chunk in chunks]
             for future in futures:
                 try:
                     results = future.result()
@@ -61,6 +63,19 @@ def map_in_processes(work: Callable[[Item], Result], items: Sequence[Item], jobs
         suspects, chunks = chunks[finished : finished + jobs], chunks[finished + jobs :]
         if suspects:
             yield from _one_by_one(work, [item for chunk in suspects for item in chunk])
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Let Ctrl-C wait: a process that is left half started would print a traceback of its own."""
+    if not hasattr(signal, "pthread_sigmask"):  # on Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _kill(processes: Iterable[BaseProcess]) -> None:
@@ -115,7 +130,8 @@ class _Single(Generic[Item, Result]):
     def __init__(self, work: Callable[[Item], Result]) -> None:
         self._line, theirs = _CONTEXT.Pipe()
         self._process = _CONTEXT.Process(target=_serve, args=(theirs, work), daemon=True)
-        self._process.start()
+        with _uninterrupted():
+            self._process.start()
         theirs.close()  # else the end of the process would not be the end of the line
         try:
             self._line.recv()

@@ -69,3 +69,14 @@ def test_no_process_is_left_when_the_reader_stops_early(work: Callable[[int], in
     while multiprocessing.active_children():
         assert time.monotonic() < deadline
         time.sleep(0.05)
+
+
+def is_interrupt_blocked(_: int) -> bool:
+    return signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+
+
+@pytest.mark.skipif(not hasattr(signal, "pthread_sigmask"), reason="needs POSIX signals")
+def test_no_interrupt_comes_between_while_a_process_starts() -> None:
+    """A process that inherits the blocked signal was started while it was blocked."""
+    assert list(map_in_processes(is_interrupt_blocked, range(8), jobs=2)) == [True] * 8
+    assert not is_interrupt_blocked(0), "afterwards it comes again"
