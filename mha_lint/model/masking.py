@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 
 from mha_lint.model.called import is_called_mask, marks_keys
-from mha_lint.model.handed import default_number
+from mha_lint.model.default_numbers import default_number
 from mha_lint.model.keys import Key
 from mha_lint.model.marks import BEFORE, SETTLED, YES_OR_NO, ZERO, Mask, Masking, Numbers, Positions, of_finfo
 from mha_lint.model.masks import chosen, mask_of, number_of, second, third

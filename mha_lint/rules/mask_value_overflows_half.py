@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
+from mha_lint.model.default_numbers import is_handed
 from mha_lint.model.filling import filled_masks, filling, softmaxed
-from mha_lint.model.handed import is_handed
 from mha_lint.model.handing import handed_over
 from mha_lint.model.marks import Default, Masking
 from mha_lint.model.values import Tensor, as_factor

@@ -256,9 +256,9 @@ def test_padding_among_indices_is_hidden(how: str, outcome: str, causal: bool, t
 
 def test_indices_that_are_compared_for_another_reason_are_no_padding() -> None:
     module = Language("rows")
-    module.marked = module.pad  # type: ignore[assignment]
+    module.marked = module.pad  # type: ignore[assignment]  # torch's annotation of attributes knows modules alone
     del module.pad
-    module.forward = lambda ids: Language.forward(_Renamed(module), ids)  # type: ignore[assignment, method-assign]
+    module.forward = lambda ids: Language.forward(_Renamed(module), ids)  # type: ignore[assignment, method-assign]  # as patches do
     assert observe("masked key", module, {"ids": torch.randint(11, (3, 7))}).outcome != "violated"
 
 

@@ -86,6 +86,7 @@ def test_a_mask_beside_the_causal_flag_is_given_and_raises(shown: Shown) -> None
     assert verdict.verdict == "shown wrong", verdict.reason
     assert "Explicit attn_mask should not be set when is_causal=True" in verdict.counterexample
     assert "mask: (" in verdict.counterexample
+    assert "mask=" in verdict.reason, "the call that is told is the one that raised"
 
 
 def test_a_flag_that_asks_for_the_mask_raises_nothing(shown: Shown) -> None:

@@ -119,19 +119,19 @@ def observed(
 def named_arguments(case: Case) -> dict[str, Any]:
     """The arguments of the call as probes take them: what is given by place stands under its number."""
     arguments = case.make().arguments
-    places = _places(case, arguments)
+    places = places_of(case.positional, arguments)
     return {places.get(name, name): value for name, value in arguments.items()}
 
 
 def named_axes(case: Case, known: Iterable[Axes]) -> dict[str, Axes]:
     """What is known of the arguments' dimensions, under the names that probes know the arguments by."""
-    places = _places(case, case.make().arguments)
+    places = places_of(case.positional, case.make().arguments)
     return {places.get(axes.parameter, axes.parameter): axes for axes in known}
 
 
-def _places(case: Case, arguments: Iterable[str]) -> dict[str, str]:
+def places_of(positional: Iterable[str], arguments: Iterable[str]) -> dict[str, str]:
     """The numbers of those arguments that are given by place."""
-    given = [name for name in case.positional if name in arguments]
+    given = [name for name in positional if name in arguments]
     return {name: str(place) for place, name in enumerate(given)}
 
 

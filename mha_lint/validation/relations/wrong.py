@@ -25,6 +25,7 @@ from mha_lint.validation.child import imports, isolation, stubs
 from mha_lint.validation.job import Job
 from mha_lint.validation.probes import observe
 from mha_lint.validation.relations.holding import asking, raised_at
+from mha_lint.validation.relations.shown import places_of
 from mha_lint.validation.search import harness, optional, targets
 from mha_lint.validation.search.clock import now
 from mha_lint.validation.search.setups import Meaning, Setup, as_it_is, materialise, workable
@@ -104,9 +105,9 @@ class _Demonstration:
     flagged: frozenset[Statement] = field(init=False)
     record: Record = field(default_factory=Record)
     met: set[Statement] = field(default_factory=set)
-    words: dict[str, str] = field(
-        default_factory=dict
-    )  # what was seen that is no counterexample, by the way it was asked
+    words: dict[str, str] = field(default_factory=dict)  # by the way it was asked: what is no counterexample
+    shown: list[Setup] = field(default_factory=list)  # those that gave a counterexample, one a device
+    _fitting: dict[frozenset[str], bool] = field(default_factory=dict)  # by the arguments that are given
 
     def __post_init__(self) -> None:
         self.flagged = statements_at(self.job.before, set(self.job.flagged))
@@ -139,7 +140,8 @@ class _Demonstration:
         except TimeoutError:
             return self._ended("not exercised", level, "time ran out before it was shown wrong", counterexample)
         if not silent:
-            return self._ended("shown wrong", level, setups[0].describe(), counterexample)
+            described = "; ".join(dict.fromkeys(setup.describe() for setup in self.shown))
+            return self._ended("shown wrong", self.shown[0].level, described, counterexample)
         if counterexample:
             reason = f"it was not shown wrong on {', '.join(silent)}"
             return self._ended("not exercised", level, reason, counterexample)
@@ -172,6 +174,7 @@ class _Demonstration:
                 raise TimeoutError
             self.tell(f"running {setup.target} on {device}")
             if found := self._of(setup, device):
+                self.shown.append(setup)
                 return found
         return ""
 
@@ -218,6 +221,13 @@ class _Demonstration:
         return note.counterexample(words)
 
     def _fits_otherwise(self, failing: Setup) -> bool:
+        """Some values of the same arguments fit; for the same arguments it is found out once."""
+        given = frozenset(_given(failing))
+        if given not in self._fitting:
+            self._fitting[given] = self._fits(given)
+        return self._fitting[given]
+
+    def _fits(self, given: frozenset[str]) -> bool:
         """Some values of the same arguments let the flagged statements run, whatever their sizes are.
 
         That they do where as many tokens are given as there are heads in all entries is luck: then one token more
@@ -227,7 +237,7 @@ class _Demonstration:
         found = search.find(self.job.symbols)
         others = optional.given(search, found[0]) if found else iter(())
         for setup in itertools.chain(found, others):
-            if not _given(failing) <= _given(setup):
+            if not given <= _given(setup):
                 continue  # what is left out does not fail
             module = targets.instantiate(setup.target, setup.plan, self.loaded.module, seed=7)
             materialise(module, setup, as_it_is)
@@ -260,8 +270,7 @@ class _Demonstration:
 
     def _observed(self, probe: str, run: _Run) -> Observation:
         made = run.make().arguments
-        given = [name for name in run.positional if name in made]
-        places = {name: str(place) for place, name in enumerate(given)}
+        places = places_of(run.positional, made)
         named = {places.get(name, name): value for name, value in made.items()}
         axes = {places.get(each.parameter, each.parameter): each for each in self.job.axes}
         with imports.quiet():
