@@ -180,6 +180,5 @@ def _counts_rows_or_columns(key: Key) -> bool:
 
 
 def _is_taken_for_one(one: Size, other: Size, left: Shape, right: Shape) -> bool:
-    """Two sizes differ by a size that stands beside a 1 elsewhere in the shapes: the code takes it for 1."""
-    ratio = _ratio(one, other)
-    return any(ONE in pair and ratio in pair for pair in _aligned(left, right))
+    """Two sizes differ by the batch of one side, where the other side has a batch of 1: the code takes it for 1."""
+    return len(left) == len(right) and {left[0], right[0]} == {ONE, _ratio(one, other)}

@@ -466,9 +466,9 @@ def given_scale(call: Call) -> Value | None:
 
 
 def _is_normed(call: Call, query: Tensor, key: Tensor) -> bool:
-    """Tell whether queries or keys are normalised on this path; note for the other paths where they are, or may be."""
+    """Tell whether queries or keys are normalised on this path, and note it for the others."""
     normed = "normed" in query.roles | key.roles
-    if normed or query.scale is None or key.scale is None:
+    if normed:
         call.interpreter.saw_normed(call.node)
     return normed
 

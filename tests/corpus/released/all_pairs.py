@@ -1,3 +1,4 @@
+# run: PairwiseAttention(5)(torch.randn(2, 5, 5))
 """Each row is laid beside each other row: one side is repeated row by row, the other one as a whole."""
 
 import torch

@@ -1,3 +1,4 @@
+# run: ChannelBlock(12, 3)(torch.randn(2, 12, 4, 5))
 """The result of fused attention is taken apart by einops."""
 
 import torch.nn.functional as F

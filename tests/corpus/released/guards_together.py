@@ -1,3 +1,5 @@
+# run: Attention(12, 3)(torch.randn(2, 5, 12))
+# run: Either(12, 3)(torch.randn(2, 5, 12))
 """Two settings are asked about together, here and there: queries are scaled where scores are not."""
 
 import math

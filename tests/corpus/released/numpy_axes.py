@@ -1,3 +1,5 @@
+# run: attend(torch.randn(2, 24, 8), 4, 6)
+# run: attend_in_windows(__import__("numpy").zeros((2, 4, 6, 8)), 2)
 """Arrays of numpy are given all of their axes by ``transpose``."""
 
 import numpy as np
@@ -22,5 +24,5 @@ def attend(x, rows, columns):
 
 
 def attend_in_windows(image, size):
-    x = windows(image, size)
+    x = torch.from_numpy(windows(image, size))
     return F.scaled_dot_product_attention(x, x, x)

@@ -1,3 +1,4 @@
+# run: Attention(12, 3)(torch.randn(2, 5, 12))
 """Queries and keys may be normalised: their scores are small, and scaled up."""
 
 import math

@@ -1,3 +1,5 @@
+# run: of_one(*[torch.randn(1, 3, 4, 4)] * 3)
+# run: in_windows(torch.randn(2, 12, 1, 16), torch.nn.Conv2d(12, 12, 1), torch.nn.Conv2d(12, 24, 2, 2), 3, 2)
 """Signals come as images of one row, and calls for a batch of one say so by a 1."""
 
 import torch

@@ -1,3 +1,5 @@
+# run: loss(torch.randn(2, 5, 5, 3, 7), torch.randn(2, 5, 5, 4, 7), torch.ones(2, 5))
+# run: likeness(torch.randn(2, 3, 9, 4), torch.randn(6, 2, 3, 9), 1)
 """A slice of one is broadcast; an end that is counted from the back is no length."""
 
 import torch

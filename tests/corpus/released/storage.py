@@ -1,3 +1,4 @@
+# run: PagedAttention().views(torch.randn(5, 8, 2, 64), torch.randn(5, 8, 2, 64))
 """A cache is memory that others have laid out: a view of it says how."""
 
 import torch
