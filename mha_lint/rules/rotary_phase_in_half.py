@@ -89,7 +89,7 @@ class RotaryPhaseInHalf(Rule):
     finds = "positions times frequencies computed in the type of the activations"
     why = "In half precision the phase of a position is off by 1 at 512 positions, and by 16 at 8,192."
     applicability = "safe"
-    relation = "equivalent"
+    relation = "repaired"
     invalid: ClassVar = (
         "import torch\n\n\ndef rotate(x):\n    t, d = x.shape[-2:]\n"
         "    inv_freq = 10000 ** (-torch.arange(0, d, 2, device=x.device) / d)\n"
