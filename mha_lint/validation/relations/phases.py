@@ -24,7 +24,13 @@ _Function = Callable[..., Any]
 
 HALVES = (torch.bfloat16, torch.float16)
 _MOST = 1 << 22  # elements of what is followed: a table of angles has fewer, and what it is multiplied by has more
-_TURNS = {"cos": torch.cos, "cos_": torch.cos, "sin": torch.sin, "sin_": torch.sin, "polar": torch.polar}
+_TURNS: dict[str, _Function] = {
+    "cos": torch.cos,
+    "cos_": torch.cos,
+    "sin": torch.sin,
+    "sin_": torch.sin,
+    "polar": torch.polar,
+}
 _COUNTS = frozenset({"arange", "linspace", "logspace", "full", "tensor", "as_tensor"})
 _CASTS = frozenset({"to", "type", "type_as", "half", "bfloat16", "float", "double", "cpu", "cuda"})
 _FOLLOWED = frozenset({
