@@ -45,8 +45,6 @@ def fix(hit: Hit[Rounded], context: Context) -> Fix | str:
         return _BUFFER
     casts = rounded.casts
     torch = next((name for name, full in context.model.names.imports.items() if full == "torch"), None)
-    if torch is None:
-        return "torch has no name here"
     if any(node in context.model.abroad for node in casts):
         return "another file casts a factor, too"
     kept = [_kept_single(node, torch, context) for node in casts]
@@ -62,7 +60,10 @@ def fix(hit: Hit[Rounded], context: Context) -> Fix | str:
         taken = [node for node in rounded.taken if isinstance(node, ast.Call) and last_name(node.func) != "polar"]
         if not fixed and any(not _is_together(node, casts, context) for node in taken):
             return "the angles are not computed where their cosines and sines are taken"
-        edits += [_cast_afterwards(node, kind, context) for node in taken if not _is_cast(node, context)]
+        bare = [node for node in taken if not _is_cast(node, context)]
+        if bare and fixed and torch is None:
+            return "torch has no name here"
+        edits += [_cast_afterwards(node, kind, context) for node in bare]
     flagged = [row for node in casts for row in places.rows(places.statement(node) or node)]
     unsafe = any(each.fixed for each in found)
     message = "Compute the angles in float32, and cast their cosines and sines"
@@ -92,7 +93,7 @@ def _is_together(node: ast.expr, casts: tuple[ast.expr, ...], context: Context) 
     return function is not None and all(context.places.function(cast) is function for cast in casts)
 
 
-def _kept_single(node: ast.expr, torch: str, context: Context) -> _Kept | None:
+def _kept_single(node: ast.expr, torch: str | None, context: Context) -> _Kept | None:
     """How the cast at ``node`` is written so that it keeps a factor in float32; None where that is not known."""
     if not isinstance(node, ast.Call):
         return None
@@ -111,7 +112,7 @@ def _kept_single(node: ast.expr, torch: str, context: Context) -> _Kept | None:
     for each in given:
         if _is_a_type(each, torch):
             return _of_type(each, torch, context)
-    if len(given) != 1 or node.keywords or not _is_plain(given[0]):
+    if torch is None or len(given) != 1 or node.keywords or not _is_plain(given[0]):
         return None
     # A tensor: what is cast goes to its device, too.
     like = places.source(given[0])
@@ -119,17 +120,17 @@ def _kept_single(node: ast.expr, torch: str, context: Context) -> _Kept | None:
     return _Kept(Edit(places.start(NameOf(node.func)), places.end(node), content), f"{like}.dtype", fixed=False)
 
 
-def _of_type(node: ast.expr, torch: str, context: Context) -> _Kept | None:
+def _of_type(node: ast.expr, torch: str | None, context: Context) -> _Kept | None:
     """The edit of an expression that names a type."""
     kind = context.places.source(node)
     if dotted(node) in {f"{torch}.{name}" for name in _HALVES}:
         return _Kept(context.places.replace(node, f"{torch}.float32"), kind, fixed=True)
-    if not _is_plain(node):
+    if torch is None or not _is_plain(node):
         return None
     return _Kept(context.places.replace(node, _wider(kind, torch)), kind, fixed=False)
 
 
-def _is_a_type(node: ast.expr, torch: str) -> bool:
+def _is_a_type(node: ast.expr, torch: str | None) -> bool:
     """An argument of a cast is a type by its name: ``x.dtype``, ``compute_dtype``, ``torch.float16``."""
     name = dotted(node) or ""
     return "dtype" in last_name(node) or name in {f"{torch}.{half}" for half in _HALVES}

@@ -88,21 +88,21 @@ class Followed(TorchFunctionMode):
         self._met = set() if met is None else met
         self._turns = turns
         self._whole: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}  # by the identity of what the code has
-        self._turned: dict[int, torch.Tensor] = {}
+        self._turned: dict[int, tuple[torch.Tensor, torch.Tensor]] = {}  # what is taken, and what is meant
 
     def __torch_function__(
         self, func: _Function, types: Any, args: tuple[Any, ...] = (), kwargs: _Named | None = None
     ) -> Any:
         named = kwargs or {}
         name = getattr(func, "__name__", "")
+        if name == "__setitem__":
+            return self._written(func, args)
         result = func(*args, **named)
         if name in _TURNS:
             return self._turn(name, args, named, result, calling_row(self._file))
         if name in _COUNTS or name in _CASTS:
             statement = asking(self._file, self._statements) if _is_half(result) else None
             self._cast(func, name, args, named, result, statement)
-        elif self._whole and name == "__setitem__":
-            self._whole.pop(id(args[0]), None)
         elif self._whole and (name in _FOLLOWED or name.removesuffix("_") in _FOLLOWED):
             self._follow(func, name, args, named, result)
         return result
@@ -116,6 +116,12 @@ class Followed(TorchFunctionMode):
         is_known = isinstance(value, torch.Tensor) and isinstance(whole, torch.Tensor) and value.is_floating_point()
         if is_known and value.shape == whole.shape and value.numel() <= _MOST:
             self._whole[id(value)] = (value, whole)
+
+    def _written(self, func: _Function, args: tuple[Any, ...]) -> Any:
+        """A table that cosines or sines are written into has them in its own type."""
+        self._whole.pop(id(args[0]), None)
+        known = self._turned.get(id(args[-1])) if self._turns is None else None
+        return func(*args) if known is None else func(*args[:-1], known[1])
 
     def _cast(
         self,
@@ -181,7 +187,7 @@ class Followed(TorchFunctionMode):
                 self._turns.seen.append(Turn(row, result.detach().clone(), exact, off))
         elif exact is not None:
             result = result.copy_(exact) if name.endswith("_") else exact.to(result.dtype)
-        self._turned[id(result)] = result
+        self._turned[id(result)] = (result, result if exact is None else exact)
         return result
 
 
@@ -193,9 +199,11 @@ def as_meant(file: str, statements: frozenset[Statement], met: set[Statement]) -
 
 
 @contextlib.contextmanager
-def noted(file: str, statements: frozenset[Statement], turns: Turns) -> Iterator[None]:
-    """Note the cosines and sines that are taken beside those that float64 gives."""
-    with Followed(file, statements, torch.float64, turns=turns):
+def noted(
+    file: str, statements: frozenset[Statement], turns: Turns, wide: torch.dtype = torch.float64
+) -> Iterator[None]:
+    """Note the cosines and sines that are taken beside those that float64, or another type, gives."""
+    with Followed(file, statements, wide, turns=turns):
         yield
 
 

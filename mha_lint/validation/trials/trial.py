@@ -405,6 +405,12 @@ def says_something(seen: Seen, source: str) -> bool:
     return any(bool((torch.isfinite(value) & (value != 0)).any()) for value in gradients)
 
 
+def tells_places(seen: Seen) -> bool:
+    """Tell whether some output is finite and has several values."""
+    tensors = [value for _, value in seen.outputs if isinstance(value, torch.Tensor) and value.is_floating_point()]
+    return any(bool(torch.isfinite(value).all()) and value.unique().numel() > 1 for value in tensors)
+
+
 def randomise(module: Any, seed: int) -> None:
     """Move float parameters and persistent float buffers off special values: zeros and ones hide differences.
 
