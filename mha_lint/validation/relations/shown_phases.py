@@ -6,6 +6,7 @@ is tried on every device, so that none is needed that has kernels of its own for
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -46,7 +47,7 @@ class ShownPhases:
         if device in self.devices:
             return
         until = now() + _BUDGET
-        for far in _further(setup):
+        for far in _further(setup, targets.lookup(self.sources.before.module, setup.target.name)):
             for dtype in HALVES:
                 if now() > until:
                     return
@@ -70,7 +71,6 @@ class ShownPhases:
 
     def _shows(self, setup: Setup, conditions: drawing.Conditions) -> bool:
         """Tell whether the cosines of before are wrong under these conditions, and those of after right."""
-        assignment = setup.assignments[0]
         run = _Run(setup, conditions, self.sources)
         before = run.before()
         if before.error is not None and not before.turns.seen:
@@ -82,7 +82,7 @@ class ShownPhases:
         self.has_run = True
         worst = max(spoilt, key=_error)
         if _error(worst) < _WRONG * torch.finfo(conditions.dtype).eps:
-            told = f"{_told(worst)} with {_in_words(assignment)} in {conditions.name}"
+            told = f"{_told(worst)} ({', '.join(run.shapes())}; {conditions.name})"
             self.words = told if not self.words or self.words.startswith("before") else self.words
             return False
         after = run.after()
@@ -115,10 +115,6 @@ def _told(turn: Turn) -> str:
     return f"the cosines or sines of line {turn.row}, {tuple(turn.given.shape)}, are off by up to {_error(turn):.3g}"
 
 
-def _in_words(assignment: Assignment) -> str:
-    return ", ".join(f"{name} = {size}" for name, size in assignment.sizes.items())
-
-
 def _left(before: Turns, after: Turns) -> float | None:
     """How far after is from what before means, in the types that before has; None where they cannot be compared."""
     if len(before.seen) != len(after.seen):
@@ -132,12 +128,12 @@ def _left(before: Turns, after: Turns) -> float | None:
     return largest
 
 
-def _further(setup: Setup) -> Iterator[Setup]:
+def _further(setup: Setup, thing: Any) -> Iterator[Setup]:
     """The setup with more positions than the trials have: in its inputs, in its constructor, or in both."""
     used = _symbols(setup)
     first = setup.assignments[0]
     for count in _POSITIONS:
-        longer = _lengthened(setup.plan, count)
+        longer = _lengthened(setup.plan, thing, count)
         for symbols in _LENGTHS:
             if not used & set(symbols[-1:]) and symbols != ("t",):
                 continue
@@ -155,9 +151,14 @@ def _symbols(setup: Setup) -> set[str]:
     return {name for text in texts for name in ("t", "s", "H", "W") if name in text}
 
 
-def _lengthened(plan: Plan, count: int) -> Plan:
-    """The plan with the largest number of positions set to ``count``, in the configuration too."""
-    return replace(plan, arguments=_longer(plan.arguments, count))
+def _lengthened(plan: Plan, thing: Any, count: int) -> Plan:
+    """The plan with the largest number of positions set to ``count``, in the configuration and by default too."""
+    defaults: dict[str, Any] = {}
+    if isinstance(thing, type) and not plan.written and not plan.factory:
+        for name, parameter in inspect.signature(thing).parameters.items():
+            if type(parameter.default) is int and role_of(name) == "length" and parameter.default < count:
+                defaults[name] = parameter.default
+    return replace(plan, arguments=_longer({**defaults, **plan.arguments}, count))
 
 
 def _longer(arguments: Mapping[str, Any], count: int) -> dict[str, Any]:
