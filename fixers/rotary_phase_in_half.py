@@ -22,6 +22,7 @@ _BUFFER = (
     "cosines and sines in their place"
 )
 _HALVES = {"half": "float16", "float16": "float16", "bfloat16": "bfloat16"}  # what code calls them, and their names
+_JOINS = frozenset({"cat", "concat", "stack"})
 _PLAIN = (ast.Name, ast.Attribute, ast.Subscript, ast.Constant, ast.UnaryOp, ast.USub, ast.Load)
 
 
@@ -156,8 +157,10 @@ def _is_cast(node: ast.Call, context: Context) -> bool:
                 return True
             case ast.Attribute() | ast.Subscript(value=ast.expr()):
                 around = outer
-            case ast.Call(func=func) if func is around:
+            case ast.Call(func=func) if func is around or last_name(func) in _JOINS:
                 around = outer
+            case ast.Tuple() | ast.List() if isinstance(context.places.parent(outer), ast.Call):
+                around = outer  # what is joined is cast together
             case ast.Assign(targets=[ast.Subscript()]):
                 return True
             case _:

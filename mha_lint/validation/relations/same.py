@@ -242,8 +242,9 @@ class Same:
     def _edges_of(self, used: uses.Uses) -> extremes.Extremes:
         relation = self.sources.job.relation
         return extremes.Extremes(
-            used.setup, used.pair, used.assignments, self.meaning, relation, self.settings, used.device
-        )
+            used.setup, used.pair, used.assignments, self.meaning, relation, self.settings, used.device,
+            only_floats=self.phases is not None,  # a factor cast to whole numbers makes no angles
+        )  # fmt: skip
 
     def _in_its_parts(self, pair: Pair, used: uses.Uses) -> Misuse | None:
         """Return the difference in what the parts of the module do in one call; None where there is none."""
