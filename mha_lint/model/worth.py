@@ -67,7 +67,8 @@ def worth_of(names: ModuleNames) -> Worth:
 def _computing_angles(said: Said[Key]) -> set[Key]:
     """The keys of what counts positions, or steps of frequencies, and takes cosines or sines."""
     counting: set[Key] = _saying(said, set(), COUNTS)
-    return counting & _saying(said, set(), TURNS)
+    turning: set[Key] = _saying(said, set(), TURNS)
+    return counting & turning
 
 
 def _makers_of_angles(functions: Said[str], classes: Said[ClassInfo], names: ModuleNames) -> set[str]:
