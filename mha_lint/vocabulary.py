@@ -54,6 +54,7 @@ SCORES = re.compile(
     r"[sS]oftmax|scaled_dot_product|MultiheadAttention|attention_interface|^Transformer(?:$|(?:En|De)coder(?:Layer)?$)"
 )
 TURNS = re.compile(r"^(?:cos|sin|polar)$")  # what takes the cosines of angles
+COUNTS = re.compile(r"^(?:arange|linspace)$")  # what positions and frequencies begin with
 MAKES_ANGLES = re.compile(r"rotary|(?<![a-z])rope(?![a-z])|RoPE|Rope")  # names of classes that do
 
 # --- sizes -----------------------------------------------------------------------------------------------------------

@@ -17,6 +17,7 @@ from mha_lint.model.values import (
     Int,
     Qualified,
     Repeated,
+    Self,
     Sequence,
     Tensor,
     Unknown,
@@ -93,6 +94,8 @@ def _size_class(run: Run, call: Call) -> Value:
 
 def _getattr(run: Run, call: Call) -> Value:
     match call.args:
+        case (Self(), Const(str(name)), *_) if isinstance(found := call.state.attributes.get(name), Tensor):
+            return found
         case (Unknown(Key() as key), Const(str(name)), *_):
             return Unknown(attribute(key, name))
         case (Qualified(full), Const(str(name)), *_):
