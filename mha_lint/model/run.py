@@ -113,6 +113,10 @@ class Run(Protocol):
         """Return the number of times that the innermost loop runs; None where it is not known."""
 
     @property
+    def calls(self) -> tuple[ast.expr, ...]:
+        """The calls that led to the function that is running, the innermost first."""
+
+    @property
     def constructing(self) -> bool:
         """A constructor runs."""
 

@@ -42,7 +42,7 @@ def subscript(run: Run, node: ast.Subscript, state: State) -> Value:
     base = run.evaluate(node.value, state)
     indices = [_index(run, item, state) for item in nodes.indices(node)]
     taken = masks.indexed(run, base, indices, _item(run, masking.bare(base), indices, node, state), node)
-    return turn_parts.indexed(base, indices, taken, state)
+    return turn_parts.indexed(base, indices, taken, node, state)
 
 
 def _item(run: Run, base: Value, indices: list[Value], node: ast.Subscript, state: State) -> Value:

@@ -129,6 +129,10 @@ class Interpreter:
         return self.stack.top.node
 
     @property
+    def calls(self) -> tuple[ast.expr, ...]:
+        return self.stack.calls
+
+    @property
     def in_method(self) -> bool:
         return self.stack.in_method
 
