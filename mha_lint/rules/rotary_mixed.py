@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from mha_lint.model.rotary import Laid, RotationSeen
 from mha_lint.rules.base import Hit, Rule
+from mha_lint.rules.rotary_behind_cache import MESSAGES, BehindCache, found_in
 
 if TYPE_CHECKING:
     from mha_lint.model.attention import FileModel
@@ -84,6 +85,7 @@ class RotaryMixed(Rule):
     why = "The two features of a pair turn by different angles, so that scores depend on more than a distance."
     applicability = "unsafe"
     relation = "corrected"
+    shown_by = ("cached equals full", "relative positions")
     invalid: ClassVar = (
         "import torch\n\n\ndef rotate(x, positions):\n    d = x.shape[-1]\n"
         "    angles = torch.outer(positions, 10000 ** (-torch.arange(0, d, 2) / d))\n"
@@ -100,7 +102,9 @@ class RotaryMixed(Rule):
         invalid[1].replace("torch.cat((angles, angles), dim=-1)", "angles.repeat_interleave(2, dim=-1)"),
     )
 
-    def check(self, model: FileModel, places: Places) -> Iterator[Hit[tuple[RotationSeen, ...]]]:
+    def check(self, model: FileModel, places: Places) -> Iterator[Hit[tuple[RotationSeen, ...] | BehindCache]]:
+        for slip in found_in(model, places):
+            yield Hit(slip.place, slip.place, MESSAGES[slip.slip], slip.symbol, evidence=slip)
         seen = [each for found in model.rotations.values() for each in found]
         fitting = [each for each in seen if not each.mixed]
         fits = {(node, each.symbol) for each in fitting for node in (each.turned.node, each.sines.by)}
