@@ -31,4 +31,23 @@ class Joined:
     node: ast.expr = field(compare=False)
 
 
-Vectors = Rotated | Joined
+@dataclass(frozen=True, slots=True)
+class WrittenSeen:
+    """New keys, which were rotated, are written behind those of earlier calls, on some path through ``symbol``."""
+
+    node: ast.expr
+    rotated: Rotated
+    symbol: str
+
+
+@dataclass(frozen=True)
+class Complex:
+    """The pairs of a vector as complex numbers, which turn by a product."""
+
+
+@dataclass(frozen=True)
+class Turning:
+    """One term of a rotation by a table of which less is known; ``at_zero`` and ``counted`` are those of the table."""
+
+    at_zero: bool = False
+    counted: ast.expr | None = field(default=None, compare=False)

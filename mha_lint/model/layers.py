@@ -12,6 +12,7 @@ from mha_lint.model.keys import dimension
 from mha_lint.model.operations import clashes
 from mha_lint.model.operations.devices import met
 from mha_lint.model.records import replace
+from mha_lint.model.cached import Rotated
 from mha_lint.model.rotary import RotaryTable, as_buffer
 from mha_lint.model.run import Call, Run
 from mha_lint.model.scale import Scale
@@ -257,7 +258,8 @@ def _rotated(call: Call, tensor: Tensor) -> Value:
     if not isinstance(same, Tensor):
         return same
     scale = same.scale.unsure if same.scale else None
-    return replace(same, strides=None, contiguous=False, assumed=False, scale=scale)
+    mark = Rotated(False, call.node, call.interpreter.calls)
+    return replace(same, strides=None, contiguous=False, assumed=False, scale=scale, rotary=mark)
 
 
 def _embedded(call: Call, tensor: Tensor, layer: Layer) -> Value:

@@ -6,7 +6,7 @@ import ast
 from dataclasses import dataclass, field
 from enum import Enum, IntEnum, auto
 
-from mha_lint.model.cached import Joined, Rotated
+from mha_lint.model.cached import Complex, Joined, Rotated, Turning
 from mha_lint.model.keys import Key
 from mha_lint.model.records import replace
 from mha_lint.model.sizes import Size
@@ -130,7 +130,7 @@ class Term:
     table: RotaryTable
 
 
-Rotary = RotaryTable | Split | Part | Stacked | Turned | Term | Rotated | Joined
+Rotary = RotaryTable | Split | Part | Stacked | Turned | Term | Turning | Complex | Rotated | Joined
 
 
 @dataclass(frozen=True, slots=True)

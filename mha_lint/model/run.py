@@ -12,6 +12,7 @@ from typing import Protocol
 
 from mha_lint.model import layout
 from mha_lint.model.axes import AxisRoles
+from mha_lint.model.cached import Rotated
 from mha_lint.model.conditions import Condition
 from mha_lint.model.events import Clash, Meant
 from mha_lint.model.folded import Fold
@@ -163,6 +164,8 @@ class Run(Protocol):
     def saw_rotation(self, node: ast.expr, term: Term, cosines: RotaryTable | None) -> None: ...
 
     def saw_phase(self, node: ast.expr, phase: Phase) -> None: ...
+
+    def saw_written(self, node: ast.expr, rotated: Rotated) -> None: ...
 
     def saw_value(self, node: ast.AST, name: str, value: Value, state: State) -> None: ...
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from mha_lint.model.cached import Joined, Rotated
 from mha_lint.model.rotary import Rotary
-from mha_lint.model.values import Sequence, State, Tensor, Value, tensors
+from mha_lint.model.values import Sequence, State, Table, Tensor, Value
 from mha_lint.syntax.nodes import Function
 from mha_lint.vocabulary import EARLIER, is_said
 
@@ -74,6 +74,10 @@ def _of_class(of: ClassModel, model: FileModel, places: Places) -> Iterator[Behi
         new = marks[0].new
         if new is not None and all(mark.new is not None and mark.new.at_zero for mark in marks):
             yield from _placed(Slip.KEYS_FROM_ZERO, new, of, model, places, join)
+    symbols = {f"{info.name}.{name}" for info in of.cls.lineage for name in info.methods}
+    for written in model.written.values():
+        if all(each.rotated.at_zero and each.symbol in symbols for each in written):
+            yield from _placed(Slip.KEYS_FROM_ZERO, written[0].rotated, of, model, places)
     again = [rotated for path in kept for rotated in _rotated_after(path)]
     for rotated in again:
         yield from _placed(Slip.AGAIN, rotated, of, model, places)
@@ -84,11 +88,24 @@ def _of_class(of: ClassModel, model: FileModel, places: Places) -> Iterator[Behi
 
 def _kept(state: State, value: Value) -> list[Tensor]:
     """What a call hands back, beside its result, and what it leaves in attributes for the next call."""
-    found = list(tensors(value)) if isinstance(value, Sequence) else []
+    found = list(_held(value)) if isinstance(value, Sequence) else []
     for name, held in state.attributes.items():
         if is_said(EARLIER, name):
-            found += tensors(held)
+            found += _held(held)
     return found
+
+
+def _held(value: Value) -> Iterator[Tensor]:
+    """The tensors in sequences and dictionaries."""
+    match value:
+        case Tensor():
+            yield value
+        case Sequence(items):
+            for item in items:
+                yield from _held(item)
+        case Table(entries):
+            for _, item in entries:
+                yield from _held(item)
 
 
 def _rotated_after(path: list[Tensor]) -> list[Rotated]:
@@ -96,7 +113,7 @@ def _rotated_after(path: list[Tensor]) -> list[Rotated]:
     bare = [tensor for tensor in path if isinstance(tensor.rotary, Joined)]
     if len(bare) > 1:
         return []
-    return [each.rotary for each in path if isinstance(each.rotary, Rotated) and "cached" in each.roles]
+    return [each.rotary for each in path if isinstance(each.rotary, Rotated) and "joined" in each.roles]
 
 
 def _queries_from_zero(of: ClassModel, model: FileModel) -> Iterator[Rotated]:
@@ -117,7 +134,7 @@ def _marks(seen: OperationSeen) -> list[Rotary | None]:
 def _meets_the_cache(seen: OperationSeen) -> bool:
     """Tell whether the keys were joined to cached ones and then rotated, with positions that begin at 0."""
     operands = [each for each in seen.args if isinstance(each, Tensor)]
-    if len(operands) < 2 or "cached" in operands[0].roles or "cached" not in operands[1].roles:
+    if len(operands) < 2 or "joined" in operands[0].roles or "joined" not in operands[1].roles:
         return False
     keys = operands[1].rotary
     return isinstance(keys, Rotated) and keys.at_zero

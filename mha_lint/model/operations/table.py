@@ -130,6 +130,7 @@ ROWS: tuple[Op, ...] = (
     of_two("minimum", sign=None, mask=as_masks.lost, masked=masking.bent),
     of_two("logical_and", "bitwise_and", sign=ast.BitAnd, mask=as_masks.joined(_both, 0.0), masked=masking.kept),
     of_two("logical_or", "bitwise_or", sign=ast.BitOr, mask=as_masks.joined(_either, 1.0), masked=masking.kept),
+    of_two("polar", sign=None, mask=as_masks.lost, masked=masking.bent, turn=turns.polar),
     compared("eq", ast.Eq, operator.eq),
     compared("ne", ast.NotEq, operator.ne),
     compared("lt", ast.Lt, operator.lt),
@@ -284,6 +285,8 @@ ROWS: tuple[Op, ...] = (
     view("narrow", attribute=False, shape=views.narrow, mask=as_masks.moved, turn=turn_parts.in_part),
     view("expand", "broadcast_to", attribute=False, shape=views.expand, mask=as_masks.same, turn=turn_layouts.spread),
     view("expand_as", attribute=False, shape=views.expand_as, mask=as_masks.same, turn=turn_layouts.spread_as),
+    view("view_as_complex", attribute=False, shape=views.as_complex, mask=as_masks.lost, turn=turns.as_complex),
+    view("view_as_real", attribute=False, shape=views.as_real, mask=as_masks.lost, turn=turns.as_real),
     # several of one, and one of several
     view("chunk", "tensor_split", attribute=False, shape=parts.chunk, mask=as_masks.moved, turn=turn_parts.halved),
     view("split", "split_with_sizes", attribute=False, shape=parts.split, mask=as_masks.lost, turn=turn_parts.cut),

@@ -5,16 +5,16 @@ from __future__ import annotations
 import ast
 
 from mha_lint.model.cached import Joined, Rotated
-from mha_lint.model.keys import Key
-from mha_lint.model.operations.turns import from_the_end, mark_of, rank_of, table_of
+from mha_lint.model.layout import Shape
+from mha_lint.model.operations.turns import from_the_end, mark_of, marked, rank_of, table_of
 from mha_lint.model.records import replace
 from mha_lint.model.rotary import RotaryTable
-from mha_lint.model.run import Call
+from mha_lint.model.run import Call, normal
 from mha_lint.model.sizes import ZERO
 from mha_lint.model.values import NONE, Const, Slice, State, Tensor, Unknown, Value, as_size
 from mha_lint.syntax.nodes import argument
 from mha_lint.syntax.words import names_said
-from mha_lint.vocabulary import EARLIER
+from mha_lint.vocabulary import CACHED
 
 
 def rows_taken(table: RotaryTable, indices: list[Value], node: ast.expr, state: State) -> RotaryTable:
@@ -42,6 +42,12 @@ def _from_the_front(index: Slice, state: State) -> bool:
     return size is not None and state.normal(size) == ZERO
 
 
+def joined(call: Call, result: Value, mark: Rotated | Joined) -> Value:
+    """The result of a join, whose role stays with what is made of it."""
+    told = marked(call, result, mark)
+    return told.having("joined") if isinstance(mark, Joined) and isinstance(told, Tensor) else told
+
+
 def joined_vectors(call: Call, items: list[Value]) -> Rotated | Joined | None:
     """New vectors behind those of a cache, or a vector of which one part was rotated and the other was not."""
     if len(items) < 2 or any(not isinstance(item, (Tensor, Unknown)) for item in items):
@@ -60,16 +66,34 @@ def joined_vectors(call: Call, items: list[Value]) -> Rotated | Joined | None:
 
 
 def _is_new(value: Value) -> bool:
-    return isinstance(value, Tensor) and "projection" in value.roles and "cached" not in value.roles
+    return isinstance(value, Tensor) and "projection" in value.roles and "joined" not in value.roles
 
 
 def _is_earlier(call: Call, value: Value) -> bool:
-    """The function was given the tensor, or the object keeps it, under a name for what comes from earlier calls."""
-    if not isinstance(value, (Tensor, Unknown)) or not isinstance(value.key, Key):
-        return False
+    """Nothing is known of the tensor but its name, or that of what it was unpacked from: it comes from earlier calls."""
     if isinstance(value, Tensor) and (value.roles - {"cached"} or value.rotary is not None):
         return False
     tensors = argument(call.node, 0, "tensors") if isinstance(call.node, ast.Call) else None
     if not isinstance(tensors, (ast.Tuple, ast.List)) or len(tensors.elts) != 2:
         return False
-    return names_said(EARLIER, tensors.elts[0])
+    key = value.key if isinstance(value, (Tensor, Unknown)) else None
+    unpacked = None if key is None or key.owner is None else call.interpreter.node(key.owner)
+    return names_said(CACHED, tensors.elts[0]) or (unpacked is not None and names_said(CACHED, unpacked))
+
+
+def stands_behind(target: ast.Subscript, indices: list[Value], value: Tensor, state: State) -> bool:
+    """Vectors are written behind others: ``self.k_cache[:, :, start : start + t] = k``."""
+    shape = normal(value, state).shape
+    if shape is None or not names_said(CACHED, target.value):
+        return False
+    return any(_is_behind(each, shape, state) for each in indices)
+
+
+def _is_behind(index: Value, shape: Shape, state: State) -> bool:
+    """As many rows as the vectors have tokens, from a place that is not known to be the first."""
+    if not isinstance(index, Slice):
+        return False
+    start, stop = (state.normal(end) if end is not None else None for end in map(as_size, (index.start, index.stop)))
+    if start is None or stop is None or start.constant is not None:
+        return False
+    return state.normal(stop - start) in map(state.normal, shape[1:])

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import ast
 
-from mha_lint.model.cached import Rotated
+from mha_lint.model.cached import Joined, Rotated
+from mha_lint.model.operations import turn_joins
 from mha_lint.model.operations.arguments import expanded
-from mha_lint.model.operations.turn_joins import joined_vectors
 from mha_lint.model.operations.turns import first_of, from_the_end, lost, mark_of, marked, rank_of, table_of, through
 from mha_lint.model.records import replace
 from mha_lint.model.rotary import Laid, Part, Rotary, RotaryTable, Split, Stacked, Stage, Turned
@@ -35,9 +35,9 @@ def _are_one(call: Call) -> bool:
 def joined(call: Call, result: Value) -> Value:
     """``torch.cat((f, f), -1)`` lays a table out by halves, ``torch.cat((-x2, x1), -1)`` turns a vector."""
     items = _items(call)
-    vectors = joined_vectors(call, items)
+    vectors = turn_joins.joined_vectors(call, items)
     if vectors is not None:
-        return marked(call, result, vectors)
+        return turn_joins.joined(call, result, vectors)
     if len(items) < 2 or mark_of(items[0]) is None or not isinstance(items[0], Tensor):
         return lost(call, result)
     marks = [mark_of(item) for item in items]
@@ -72,8 +72,8 @@ def stacked(call: Call, result: Value) -> Value:
     marks = [mark_of(item) for item in items]
     if len(marks) != 2 or not isinstance(items[0], Tensor):
         return lost(call, result)
-    if all(isinstance(mark, Rotated) for mark in marks):
-        return marked(call, result, marks[0])
+    if isinstance(marks[0], Joined) or all(isinstance(mark, Rotated) for mark in marks):
+        return marked(call, result, marks[0])  # keys and values, or the parts of a vector
     rank = rank_of(items[0])
     dim = from_the_end(call.integer(1, "dim", 0), None if rank is None else rank + 1)
     by = _quarter_turn(marks)

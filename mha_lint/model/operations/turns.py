@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Callable
 
-from mha_lint.model.cached import Joined, Rotated
+from mha_lint.model.cached import Complex, Joined, Rotated, Turning
 from mha_lint.model.operations import equations, precisions
 from mha_lint.model.records import replace
 from mha_lint.model.rotary import UNTOLD, Held, Laid, Part, Precision, Rotary, RotaryTable, Stage, Term, Turned
@@ -165,6 +165,21 @@ def trigonometric(call: Call, result: Value) -> Value:
     return marked(call, result, replace(table, stage=Stage.TURNS) if told and table is not None else None)
 
 
+def polar(call: Call, result: Value) -> Value:
+    """``torch.polar(ones, angles)``: cosines and sines in one."""
+    return trigonometric(replace(call, args=call.args[1:2]), result)
+
+
+def as_complex(call: Call, result: Value) -> Value:
+    return marked(call, result, Complex())
+
+
+def as_real(call: Call, result: Value) -> Value:
+    """``torch.view_as_real(x * freqs_cis)``: the pairs have turned."""
+    mark = mark_of(first_of(call))
+    return marked(call, result, rotated(call, mark) if isinstance(mark, Turning) else None)
+
+
 def times(call: Call, result: Value) -> Value:
     """Frequencies times positions are angles; a vector times cosines or sines is a term of a rotation."""
     if len(call.args) < 2 or is_unmarked(call):
@@ -174,12 +189,20 @@ def times(call: Call, result: Value) -> Value:
         mark, beside = mark_of(one), mark_of(other)
         if isinstance(mark, Turned) and isinstance(beside, RotaryTable):
             return marked(call, result, _term(mark, beside))
+        if isinstance(mark, Complex) and (beside is None or isinstance(beside, RotaryTable)):
+            return marked(call, result, _turning(beside))
+        if isinstance(mark, Turned) and beside is None and isinstance(other, (Tensor, Unknown)):
+            return marked(call, result, Turning())
         if isinstance(mark, (Turned, Term)) and beside is None:
             alone = isinstance(mark, Term) or isinstance(other, _NUMBERS)
             return marked(call, result, mark if alone else None)
         if isinstance(mark, (Rotated, Joined)) and isinstance(other, (*_NUMBERS, Unknown)):
             return marked(call, result, mark)  # scaled
     return marked(call, result, _product(call, left, right))
+
+
+def _turning(table: Rotary | None) -> Turning:
+    return Turning(table.at_zero, table.counted) if isinstance(table, RotaryTable) else Turning()
 
 
 def _term(turned: Turned, table: RotaryTable) -> Term | None:
@@ -248,7 +271,9 @@ def total(call: Call, result: Value) -> Value:
         mark = mark_of(one)
         if isinstance(mark, Term):
             _rotates(call, mark, other)
-            return marked(call, result, _rotated(call, mark.table))
+            return marked(call, result, rotated(call, mark.table))
+        if isinstance(mark, Turning):
+            return marked(call, result, rotated(call, mark))
         if isinstance(mark, RotaryTable) and mark.stage is Stage.STEPS and mark_of(other) is None:
             return marked(call, result, counted(mark, call.node, mark.at_zero and _is_zero(call, other)))
     return marked(call, result, _rotated_by_parts(call, left, right))
@@ -261,7 +286,7 @@ def total_of_products(call: Call, result: Value) -> Value:
         mark = mark_of(product)
         if isinstance(mark, Term):
             _rotates(call, mark, call.args[0])
-            return marked(call, result, _rotated(call, mark.table))
+            return marked(call, result, rotated(call, mark.table))
     return lost(call, result)
 
 
@@ -270,10 +295,10 @@ def _rotated_by_parts(call: Call, left: Value, right: Value) -> Rotated | None:
     one, other = table_of(left), table_of(right)
     if one is None or other is None or one.stage is not Stage.TURNS or other.stage is not Stage.TURNS:
         return None
-    return _rotated(call, one if not one.at_zero else other)
+    return rotated(call, one if not one.at_zero else other)
 
 
-def _rotated(call: Call, table: RotaryTable) -> Rotated:
+def rotated(call: Call, table: RotaryTable | Turning) -> Rotated:
     return Rotated(table.at_zero, call.node, call.interpreter.calls, table.counted)
 
 
