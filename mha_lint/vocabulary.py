@@ -86,6 +86,7 @@ KEYS = re.compile(r"(?:^|[._x])k(?:$|[_0-9])|key", re.IGNORECASE)
 CACHE = re.compile(r"cache|past|(?<![a-z])kvs?(?![a-z])", re.IGNORECASE)  # of keys and values
 EARLIER = re.compile(r"cache|past|prev|history|(?<![a-z])mems?(?![a-z])", re.IGNORECASE)  # tokens of earlier calls
 CACHED = re.compile(r"cache|past|prev", re.IGNORECASE)  # keys of earlier calls, and nothing that is learned
+STARTS = re.compile(r"offset|start|(?:past|cached?)_?len", re.IGNORECASE)  # where the positions of new tokens begin
 ALLOCATED = re.compile(r"cached?(?![a-z])|(?<![a-z])cached?", re.IGNORECASE)  # a cache that is as large as it will be
 ROTATION = re.compile(r"(?:^|_)(?:cos|sin|freqs?)(?:$|_)", re.IGNORECASE)  # what a rotation multiplies with
 DIAGONALS = re.compile(r"diag|trace|(?<![a-z])tr(?![a-z])", re.IGNORECASE)

@@ -41,7 +41,7 @@ MESSAGES = {
 class BehindCache:
     """One slip: ``place`` is what is flagged, ``method`` the function that holds it, ``rotated`` the vectors.
 
-    ``join`` is the call that puts the new keys behind the cached ones, where it is known.
+    ``join`` is the call that puts the new keys behind the cached ones, or the subscript by which they are written there.
     """
 
     slip: Slip
@@ -77,13 +77,13 @@ def _of_class(of: ClassModel, model: FileModel, places: Places) -> Iterator[Behi
     symbols = {f"{info.name}.{name}" for info in of.cls.lineage for name in info.methods}
     for written in model.written.values():
         if all(each.rotated.at_zero and each.symbol in symbols for each in written):
-            yield from _placed(Slip.KEYS_FROM_ZERO, written[0].rotated, of, model, places)
+            yield from _placed(Slip.KEYS_FROM_ZERO, written[0].rotated, of, model, places, written[0].node)
     again = [rotated for path in kept for rotated in _rotated_after(path)]
     for rotated in again:
         yield from _placed(Slip.AGAIN, rotated, of, model, places)
     if joins and not again:
         for rotated in _queries_from_zero(of, model):
-            yield from _placed(Slip.QUERIES_FROM_ZERO, rotated, of, model, places)
+            yield from _placed(Slip.QUERIES_FROM_ZERO, rotated, of, model, places, next(iter(joins)))
 
 
 def _kept(state: State, value: Value) -> list[Tensor]:
@@ -143,12 +143,14 @@ def _meets_the_cache(seen: OperationSeen) -> bool:
 def _placed(
     slip: Slip, rotated: Rotated, of: ClassModel, model: FileModel, places: Places, join: ast.expr | None = None
 ) -> Iterator[BehindCache]:
-    """Yield the slip at the place in the class where it can be mended, if there is one."""
-    methods = {method: name for info in of.cls.lineage for name, method in info.methods.items()}
+    """Yield the slip at its place in the class: where the keys are joined, or else in another method."""
+    methods = {method for info in of.cls.lineage for name, method in info.methods.items() if name != "__init__"}
     first = () if slip is Slip.AGAIN or rotated.counted is None else (rotated.counted,)
-    for node in (*first, *rotated.calls, rotated.node):
-        method = None if node in model.abroad else places.function(node)
-        if method is not None and method in methods and methods[method] != "__init__":
-            symbol = model.defined_in.get(method, of.cls.name)
-            yield BehindCache(slip, node, method, rotated, symbol, join)
-            return
+    around = [
+        (node, method)
+        for node in (*first, *rotated.calls, rotated.node)
+        if node not in model.abroad and (method := places.function(node)) is not None and method in methods
+    ]
+    beside = None if join is None or join in model.abroad else places.function(join)
+    for node, method in sorted(around, key=lambda each: each[1] is not beside)[:1]:
+        yield BehindCache(slip, node, method, rotated, model.defined_in.get(method, of.cls.name), join)
