@@ -8,7 +8,7 @@ from mha_lint.model.cached import Joined, Rotated
 from mha_lint.model.layout import Shape
 from mha_lint.model.operations.turns import from_the_end, mark_of, marked, rank_of, table_of
 from mha_lint.model.records import replace
-from mha_lint.model.rotary import RotaryTable
+from mha_lint.model.rotary import Part, RotaryTable
 from mha_lint.model.run import Call, normal
 from mha_lint.model.sizes import ZERO
 from mha_lint.model.values import NONE, Const, Slice, State, Tensor, Unknown, Value, as_size
@@ -57,7 +57,7 @@ def joined_vectors(call: Call, items: list[Value]) -> Rotated | Joined | None:
         new = marks[1]
         return Joined(new if isinstance(new, Rotated) else None, call.node)
     rotated = [mark for mark in marks if isinstance(mark, Rotated)]
-    if not rotated or any(mark != rotated[0] for mark in marks if mark is not None):
+    if not rotated or any(mark != rotated[0] and not isinstance(mark, Part) for mark in marks if mark is not None):
         return None
     dim = call.integer(1, "dim", 0)
     first = items[0]
