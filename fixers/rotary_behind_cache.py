@@ -240,7 +240,10 @@ def _told(offset: str, slip: BehindCache, places: Exact) -> dict[ast.expr, Edit]
     starts = [
         name
         for name, default in written.items()
-        if is_said(STARTS, name) and isinstance(default, ast.Constant) and default.value == 0 and name in names_in(counted)
+        if is_said(STARTS, name)
+        and isinstance(default, ast.Constant)
+        and default.value == 0
+        and name in names_in(counted)
     ]
     if len(starts) != 1 or function.name not in (last_name(call.func), "forward"):
         return {}

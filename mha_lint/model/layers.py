@@ -7,12 +7,12 @@ from collections.abc import Mapping
 
 from mha_lint.model import einops_api, folds, masking, operations, sequences
 from mha_lint.model.axes import Role, Source
+from mha_lint.model.cached import Rotated
 from mha_lint.model.folded import Fold, Part
 from mha_lint.model.keys import dimension
 from mha_lint.model.operations import clashes
 from mha_lint.model.operations.devices import met
 from mha_lint.model.records import replace
-from mha_lint.model.cached import Rotated
 from mha_lint.model.rotary import RotaryTable, as_buffer
 from mha_lint.model.run import Call, Run
 from mha_lint.model.scale import Scale

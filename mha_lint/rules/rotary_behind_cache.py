@@ -1,4 +1,4 @@
-"""Rotary positions and a cache of keys that do not fit: what MHA119 asks of classes that keep keys from call to call."""
+"""Rotary positions and a cache of keys that do not fit: what MHA119 asks of classes that keep keys."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ MESSAGES = {
 class BehindCache:
     """One slip: ``place`` is what is flagged, ``method`` the function that holds it, ``rotated`` the vectors.
 
-    ``join`` is the call that puts the new keys behind the cached ones, or the subscript by which they are written there.
+    ``join`` is the call that puts the new keys behind the cached ones, or the subscript that they are written to.
     """
 
     slip: Slip

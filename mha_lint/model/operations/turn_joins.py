@@ -70,7 +70,7 @@ def _is_new(value: Value) -> bool:
 
 
 def _is_earlier(call: Call, value: Value) -> bool:
-    """Nothing is known of the tensor but its name, or that of what it was unpacked from: it comes from earlier calls."""
+    """Nothing is known of the tensor but its name, or that of what it is a part of: it is of earlier calls."""
     if isinstance(value, Tensor) and (value.roles - {"cached"} or value.rotary is not None):
         return False
     tensors = argument(call.node, 0, "tensors") if isinstance(call.node, ast.Call) else None

@@ -377,8 +377,10 @@ def as_complex(call: Call) -> Value:
 def as_real(call: Call) -> Value:
     """``torch.view_as_real(z)``: there is a last dimension of size 2."""
     tensor = call.tensor(0, "input")
-    return NOTHING if tensor is None else _of_last(
-        call, tensor, None if tensor.shape is None else (*tensor.shape, constant(2))
+    return (
+        NOTHING
+        if tensor is None
+        else _of_last(call, tensor, None if tensor.shape is None else (*tensor.shape, constant(2)))
     )
 
 

@@ -52,15 +52,17 @@ def _counted_from_zero(scope: Scope) -> Iterator[Injection]:
         match node:
             case ast.AugAssign(target=ast.Name(), op=ast.Add(), value=value) if _is_length_of_cache(value):
                 edit = scope.code.replaced(value, "0")
-            case ast.Assign(targets=[ast.Name(id=name)], value=value) if (
-                _OFFSET.match(name) and _is_length_of_cache(value)
+            case ast.Assign(targets=[ast.Name(id=name)], value=value) if _OFFSET.match(name) and _is_length_of_cache(
+                value
             ):
                 edit = scope.code.replaced(value, "0")
             case ast.keyword(arg=name, value=value) if name and _OFFSET.match(name) and _is_length_of_cache(value):
                 edit = scope.code.replaced(value, "0")
             case _:
                 continue
-        yield scope.injection("MHA119", "positions from 0", node if isinstance(node, ast.stmt) else value, edit, silent=silent)
+        yield scope.injection(
+            "MHA119", "positions from 0", node if isinstance(node, ast.stmt) else value, edit, silent=silent
+        )
 
 
 def _is_length_of_cache(value: ast.expr) -> bool:
@@ -78,7 +80,10 @@ def _own_positions(scope: Scope) -> bool:
 
 
 def _kept_later(scope: Scope) -> Iterator[Injection]:
-    """A cache is planted: rightly, it keeps the keys before they are rotated, and wrongly behind."""
+    """A cache is planted: rightly, it keeps the keys before they are rotated, and wrongly behind.
+
+    Where the code counts the positions itself, it is wrong to plant one behind the rotation: new tokens begin at 0.
+    """
     if not scope.takes_masks or any(_joins(each) for each in scope.nodes if isinstance(each, ast.stmt)):
         return
     for block in _blocks(scope):
@@ -97,12 +102,13 @@ def _kept_later(scope: Scope) -> Iterator[Injection]:
                 f"    {value} = torch.cat((past_kv[1], {value}), dim={dim})",
             )
             kept = f"self.past_kv = ({key}, {value})"
-            right = scope.code.lines_before(rotation, *joined, kept)
-            wrong = (scope.code.lines_before(rotation, *joined), scope.code.lines_after(rotation, kept))
-            yield scope.injection("MHA119", "planted cache kept after rotation", rotation, *wrong, base=(right,))
             if _counts_itself(scope, rotation):
                 behind = scope.code.lines_after(rotation, *joined, kept)
                 yield scope.injection("MHA119", "planted cache without offset", rotation, behind)
+            else:
+                right = scope.code.lines_before(rotation, *joined, kept)
+                wrong = (scope.code.lines_before(rotation, *joined), scope.code.lines_after(rotation, kept))
+                yield scope.injection("MHA119", "planted cache kept after rotation", rotation, *wrong, base=(right,))
             break
 
 
@@ -124,7 +130,9 @@ def _keys_and_values(scope: Scope, rotation: ast.stmt) -> tuple[str, str] | None
     key = _keys_turned(rotation)
     if not key or not isinstance(scope.unit, ast.ClassDef) or "self" not in scope.parameters:
         return None
-    before = [name for name, _, statement in scope.assignments if scope.code.start(statement) < scope.code.start(rotation)]
+    before = [
+        name for name, _, statement in scope.assignments if scope.code.start(statement) < scope.code.start(rotation)
+    ]
     value = next((name for name in before if _VALUES.match(name)), None)
     return (key, value) if value is not None and key in before else None
 
