@@ -23,7 +23,7 @@ _NAMES = ("offset", "past_length", "cached_length")
 _SAME_NUMBERS = frozenset({"detach", "clone", "contiguous"})
 
 
-def fix(slip: BehindCache, context: Context) -> Fix | str:
+def behind_cache(slip: BehindCache, context: Context) -> Fix | str:
     """The edits for one slip; a text where the code leaves open how it is to be mended."""
     places = context.places
     if slip.slip is Slip.AGAIN:
@@ -155,7 +155,7 @@ def _length_of_cache(slip: BehindCache, places: Exact) -> str | None:
     if isinstance(join, ast.Subscript):
         starts = [each.lower for each in indices(join) if isinstance(each, ast.Slice) and each.lower is not None]
         return places.source(starts[0]) if len(starts) == 1 and _is_given(starts[0], slip, places) else None
-    tensors = None if join is None else argument(join, 0, "tensors")
+    tensors = argument(join, 0, "tensors") if isinstance(join, ast.Call) else None
     if not isinstance(join, ast.Call) or not isinstance(tensors, (ast.Tuple, ast.List)):
         return None
     dim = argument(join, 1, "dim")

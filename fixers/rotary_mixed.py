@@ -1,4 +1,4 @@
-"""MHA119: lay the table of angles out in the way in which vectors are rotated."""
+"""MHA119: lay the table of angles out in the way in which vectors are rotated, or let positions fit a cache of keys."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import ast
 from typing import TYPE_CHECKING
 
 from mha_lint.findings import Edit, Fix
-from mha_lint.fixers import rotary_behind_cache
+from mha_lint.fixers.rotary_behind_cache import behind_cache
 from mha_lint.model.rotary import Laid, RotationSeen
 from mha_lint.rules.rotary_behind_cache import BehindCache
 from mha_lint.syntax.nodes import argument, last_name
@@ -23,7 +23,7 @@ _PACKAGES = ("torch", "einops")
 def fix(hit: Hit[tuple[RotationSeen, ...] | BehindCache], context: Context) -> Fix | str:
     """Edits that lay the angles out, or that let positions and cache fit."""
     if isinstance(hit.evidence, BehindCache):
-        return rotary_behind_cache.fix(hit.evidence, context)
+        return behind_cache(hit.evidence, context)
     return _laid_out_alike(hit.evidence, context)
 
 

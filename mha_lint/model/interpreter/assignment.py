@@ -132,8 +132,8 @@ def _assign_items(run: Run, target: ast.Subscript, held: Value, value: Value, st
     if isinstance(held, (Sequence, Repeated)):
         assign(run, target.value, _filled(run, held, run.evaluate(target.slice, state), value), state)
     if isinstance(value, Tensor) and isinstance(value.rotary, Rotated):
-        where = [index_value(run, index, state) for index in nodes.indices(target)]
-        if turn_joins.stands_behind(target, where, value, state):
+        indices = [index_value(run, index, state) for index in nodes.indices(target)]
+        if turn_joins.stands_behind(target, indices, value, state):
             run.saw_written(target, value.rotary)
     if not isinstance(held, Tensor):
         return
