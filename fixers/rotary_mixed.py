@@ -23,7 +23,8 @@ _PACKAGES = ("torch", "einops")
 def fix(hit: Hit[tuple[RotationSeen, ...] | BehindCache], context: Context) -> Fix | str:
     """Edits that lay the angles out, or that let positions and cache fit."""
     if isinstance(hit.evidence, BehindCache):
-        return behind_cache(hit.evidence, context)
+        mended: Fix | str = behind_cache(hit.evidence, context)
+        return mended
     return _laid_out_alike(hit.evidence, context)
 
 
