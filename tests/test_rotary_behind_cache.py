@@ -120,6 +120,12 @@ def test_learned_keys_before_those_of_the_tokens_are_no_cache() -> None:
     assert found(FROM_ZERO, learned, END + "(k, v)\n") == []
 
 
+def test_what_is_not_named_as_a_cache_is_left_alone() -> None:
+    """The keys of another layer, or of a context, have positions of their own."""
+    joined = JOINED.replace("past", "others")
+    assert found(FROM_ZERO, joined, END + "(k, v)\n", signature="x, others=None") == []
+
+
 def test_keys_of_which_a_part_is_taken_after_they_were_rotated_are_left_alone() -> None:
     """The whole sequence is rotated at its positions, and the newest token is put behind the cache."""
     assert (
