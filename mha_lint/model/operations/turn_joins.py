@@ -43,9 +43,13 @@ def _from_the_front(index: Slice, state: State) -> bool:
 
 
 def joined(call: Call, result: Value, mark: Rotated | Joined) -> Value:
-    """The result of a join, whose role stays with what is made of it."""
+    """The result of a join, whose role stays with what is made of it; it has a name, by which its halves are told."""
     told = marked(call, result, mark)
-    return told.having("joined") if isinstance(mark, Joined) and isinstance(told, Tensor) else told
+    if not isinstance(mark, Joined) or not isinstance(told, Tensor):
+        return told
+    if told.shape is None and told.key is None:
+        told = replace(told, key=call.interpreter.key(call.node))
+    return told.having("joined")
 
 
 def joined_vectors(call: Call, items: list[Value]) -> Rotated | Joined | None:
