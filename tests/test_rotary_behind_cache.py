@@ -83,17 +83,6 @@ def test_tables_that_are_handed_in_rotate_the_cached_keys_again_all_the_same() -
     assert "once more" in finding.message
 
 
-def test_keys_of_unknown_rank_are_told_too() -> None:
-    """They are projected by a layer of which nothing is known, so that the shape of what is joined is not known."""
-    shapeless = "        k = self.k(x).view(*x.shape[:-1], -1, self.d).transpose(1, 2)\n"
-    halves = (
-        JOINED
-        + "        k = k * cos + torch.cat((-k[..., k.shape[-1] // 2 :], k[..., : k.shape[-1] // 2]), -1) * sin\n"
-    )
-    (finding,) = found(shapeless, halves, END + "(k, v)\n", signature="x, cos, sin, past=None")
-    assert "once more" in finding.message
-
-
 def test_keys_that_are_kept_bare_and_rotated_whole_are_right() -> None:
     assert found(JOINED, "        present = k, v\n", WHOLE, END + "present\n") == []
 
