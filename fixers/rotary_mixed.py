@@ -1,4 +1,4 @@
-"""MHA119: lay the table of angles out in the way in which vectors are rotated."""
+"""MHA119: lay the table of angles out in the way in which vectors are rotated, or let positions fit a cache of keys."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ import ast
 from typing import TYPE_CHECKING
 
 from mha_lint.findings import Edit, Fix
+from mha_lint.fixers.rotary_behind_cache import behind_cache
 from mha_lint.model.rotary import Laid, RotationSeen
+from mha_lint.rules.rotary_behind_cache import BehindCache
 from mha_lint.syntax.nodes import argument, last_name
 
 if TYPE_CHECKING:
@@ -18,9 +20,16 @@ PROBES = ("relative positions",)
 _PACKAGES = ("torch", "einops")
 
 
-def fix(hit: Hit[tuple[RotationSeen, ...]], context: Context) -> Fix | str:
+def fix(hit: Hit[tuple[RotationSeen, ...] | BehindCache], context: Context) -> Fix | str:
+    """Edits that lay the angles out, or that let positions and cache fit."""
+    if isinstance(hit.evidence, BehindCache):
+        mended: Fix | str = behind_cache(hit.evidence, context)
+        return mended
+    return _laid_out_alike(hit.evidence, context)
+
+
+def _laid_out_alike(rotations: tuple[RotationSeen, ...], context: Context) -> Fix | str:
     """One edit for each expression that lays the angles out."""
-    rotations = hit.evidence
     model, places = context.model, context.places
     tables = [table for each in rotations for table in (each.sines, each.cosines) if table is not None]
     if any(each.cosines is None for each in rotations):

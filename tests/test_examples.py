@@ -45,6 +45,7 @@ SHOWN = {
     "needless_contiguous.py": [("MHA004", "GroupedQueryAttention"), ("MHA004", "GroupedQueryAttention")],
     "positions_over_batch.py": [("MHA116", "PositionalEncoding")],
     "shapes_never_meet.py": [("MHA124", "SentenceAttention")],
+    "rotary_behind_cache.py": [("MHA119", "CachedSelfAttention")],
     "rotary_mixed.py": [("MHA119", "RotarySelfAttention")],
     "rotary_phase_in_half.py": [("MHA120", "RotarySelfAttention")],
     "softmax_over_wrong_dim.py": [("MHA105", "CrossAttention"), ("MHA105", "MultiHeadAttention")],

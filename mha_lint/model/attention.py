@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 from mha_lint.model import keys
 from mha_lint.model.axes import AxisRoles
+from mha_lint.model.cached import WrittenSeen
 from mha_lint.model.common import joined
 from mha_lint.model.events import (
     ClashSeen,
@@ -77,6 +78,7 @@ class FileModel:
     clashes: dict[ast.expr, list[ClashSeen]]  # operations whose shapes clash on every path
     discarded: dict[ast.Call, list[DiscardedSeen]]  # calls of torch whose result nobody takes
     rotations: dict[ast.expr, list[RotationSeen]]  # by the sum of their two terms
+    written: dict[ast.expr, list[WrittenSeen]]  # keys behind those of a cache, by the subscript that is written to
     phases: dict[ast.expr, list[PhaseSeen]]  # by the call that takes cosines or sines
     meetings: dict[ast.expr, list[Meeting]]  # calls that made tensors on another device than the module's
     axes: AxisRoles  # which sizes are the batch's, which the tokens'
@@ -152,6 +154,7 @@ def analyse(module: Module, *, names: ModuleNames | None = None, every: bool = F
         clashes=of_this_module({n: found for n, found in seen.clashes.items() if n not in seen.fitting}, abroad),
         discarded=of_this_module(seen.discarded, abroad),
         rotations=of_this_module(seen.rotations, abroad),
+        written=of_this_module(seen.written, abroad),
         phases=of_this_module(seen.phases, abroad),
         meetings=of_this_module(seen.meetings, abroad),
         axes=seen.axes,

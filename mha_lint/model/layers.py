@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from mha_lint.model import einops_api, folds, masking, operations, sequences
 from mha_lint.model.axes import Role, Source
+from mha_lint.model.cached import Rotated
 from mha_lint.model.folded import Fold, Part
 from mha_lint.model.keys import dimension
 from mha_lint.model.operations import clashes
@@ -257,7 +258,8 @@ def _rotated(call: Call, tensor: Tensor) -> Value:
     if not isinstance(same, Tensor):
         return same
     scale = same.scale.unsure if same.scale else None
-    return replace(same, strides=None, contiguous=False, assumed=False, scale=scale)
+    mark = Rotated(False, call.node, call.interpreter.calls)
+    return replace(same, strides=None, contiguous=False, assumed=False, scale=scale, rotary=mark)
 
 
 def _embedded(call: Call, tensor: Tensor, layer: Layer) -> Value:

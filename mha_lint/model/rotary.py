@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import ast
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum, IntEnum, auto
 
+from mha_lint.model.cached import Complex, Joined, Rotated, Turning
 from mha_lint.model.keys import Key
 from mha_lint.model.records import replace
 from mha_lint.model.sizes import Size
@@ -65,6 +66,7 @@ class RotaryTable:
     known. ``by`` is the expression that laid the numbers out, if each stands twice. ``pair`` is the dimension, from
     the end, along which each stands twice, as long as it is one of its own. Of steps and frequencies, ``held`` tells
     the precision; of angles, ``phase`` tells where they were computed, if that was in half precision, or may be.
+    ``at_zero`` where the first row is that of position 0; ``counted`` is the expression that makes it so.
     """
 
     stage: Stage
@@ -75,6 +77,8 @@ class RotaryTable:
     pair: int | None = None
     held: Held = UNTOLD
     phase: Phase | None = None
+    at_zero: bool = False
+    counted: ast.expr | None = field(default=None, compare=False)
 
 
 def as_buffer(table: RotaryTable) -> RotaryTable:
@@ -126,7 +130,8 @@ class Term:
     table: RotaryTable
 
 
-Rotary = RotaryTable | Split | Part | Stacked | Turned | Term | Phase  # angles of which no more is known
+# A phase are angles of which no more is known.
+Rotary = RotaryTable | Split | Part | Stacked | Turned | Term | Phase | Turning | Complex | Rotated | Joined
 
 
 @dataclass(frozen=True, slots=True)

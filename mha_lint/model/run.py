@@ -12,6 +12,7 @@ from typing import Protocol
 
 from mha_lint.model import layout
 from mha_lint.model.axes import AxisRoles
+from mha_lint.model.cached import Rotated
 from mha_lint.model.conditions import Condition
 from mha_lint.model.events import Clash, Meant
 from mha_lint.model.folded import Fold
@@ -113,6 +114,10 @@ class Run(Protocol):
         """Return the number of times that the innermost loop runs; None where it is not known."""
 
     @property
+    def calls(self) -> tuple[ast.expr, ...]:
+        """The calls that led to the function that is running, the innermost first."""
+
+    @property
     def constructing(self) -> bool:
         """A constructor runs."""
 
@@ -161,6 +166,8 @@ class Run(Protocol):
     def saw_rotation(self, node: ast.expr, term: Term, cosines: RotaryTable | None) -> None: ...
 
     def saw_phase(self, node: ast.expr, phase: Phase) -> None: ...
+
+    def saw_written(self, node: ast.expr, rotated: Rotated) -> None: ...
 
     def saw_value(self, node: ast.AST, name: str, value: Value, state: State) -> None: ...
 

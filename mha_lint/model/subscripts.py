@@ -40,9 +40,9 @@ from mha_lint.vocabulary import ALLOCATED
 
 def subscript(run: Run, node: ast.Subscript, state: State) -> Value:
     base = run.evaluate(node.value, state)
-    indices = [_index(run, item, state) for item in nodes.indices(node)]
+    indices = [index_value(run, item, state) for item in nodes.indices(node)]
     taken = masks.indexed(run, base, indices, _item(run, masking.bare(base), indices, node, state), node)
-    return turn_parts.indexed(base, indices, taken, state)
+    return turn_parts.indexed(base, indices, taken, node, state)
 
 
 def _item(run: Run, base: Value, indices: list[Value], node: ast.Subscript, state: State) -> Value:
@@ -111,7 +111,8 @@ def _leading(run: Run, tensor: Tensor | None, left_out: int, node: ast.Subscript
             return Unknown(run.key(node))
 
 
-def _index(run: Run, node: ast.expr, state: State) -> Value:
+def index_value(run: Run, node: ast.expr, state: State) -> Value:
+    """The value of one index of a subscript."""
     if not isinstance(node, ast.Slice):
         return run.evaluate(node, state)
     ends = [None if end is None else run.evaluate(end, state) for end in (node.lower, node.upper, node.step)]

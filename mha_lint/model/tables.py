@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import ast
 
+from mha_lint.model.cached import Joined, Rotated
 from mha_lint.model.conditions import Question, Relation
 from mha_lint.model.fuel import MAX_ENTRIES
 from mha_lint.model.keys import Key
 from mha_lint.model.run import Run
-from mha_lint.model.values import NOTHING, Const, Function, State, Table, Unknown, Value
+from mha_lint.model.values import NOTHING, Const, Function, State, Table, Tensor, Unknown, Value
 from mha_lint.syntax.nodes import text_of
 
 
@@ -25,7 +26,7 @@ def is_table(node: ast.expr) -> bool:
 
 
 def table(run: Run, node: ast.Dict, state: State) -> Value:
-    """The value of a display of a dictionary; unknown where it holds no function of the project."""
+    """The value of a display of a dictionary; unknown where it holds no function of the project, and no keys."""
     if not is_table(node):
         return Unknown(run.key(node))
     entries = []
@@ -33,8 +34,13 @@ def table(run: Run, node: ast.Dict, state: State) -> Value:
         name = text_of(key)
         assert name is not None
         entries.append((name, run.evaluate(value, state)))
-    functions = any(isinstance(value, Function) for _, value in entries)
-    return Table(tuple(entries)) if functions else Unknown(run.key(node))
+    known = any(isinstance(value, Function) or _is_kept(value) for _, value in entries)
+    return Table(tuple(entries)) if known else Unknown(run.key(node))
+
+
+def _is_kept(value: Value) -> bool:
+    """Keys that were rotated, or joined to earlier ones: the dictionary may be a cache."""
+    return isinstance(value, Tensor) and isinstance(value.rotary, (Rotated, Joined))
 
 
 def looked_up(run: Run, of: Table, key: Value, node: ast.AST, state: State, *defaults: Value) -> Value:

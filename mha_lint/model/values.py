@@ -107,7 +107,7 @@ class Tensor:
     ``roles`` holds some of: *projection* (made by a learned linear map), *features* (one after a softmax, as in
     linear attention), *scores*, *weights*, *context*, *swapped* (context of attention over heads, where the tokens are
     meant to be), *merged* (context with its heads merged), *projected* (a linear map was applied after the merge),
-    *parameter*, *weighed* (something times what a softmax gave).
+    *parameter*, *weighed* (something times what a softmax gave), *joined* (it stands behind what an earlier call gave).
     Of a tensor of unknown rank, ``suffix`` holds the last dimensions; ``lead`` tells which come before them.
     ``merge`` is the expression, in the function being run, that merged the heads. ``part`` is the call that
     unbound the tensor from a packed one. Of a context, ``batch`` is the product of its batch dimensions (heads

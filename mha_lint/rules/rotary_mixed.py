@@ -1,4 +1,4 @@
-"""MHA119: angles laid out in one way, and vectors rotated in another."""
+"""MHA119: angles laid out in one way, and vectors rotated in another; positions that do not fit a cache of keys."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from mha_lint.model.rotary import Laid, RotationSeen
 from mha_lint.rules.base import Hit, Rule
+from mha_lint.rules.rotary_behind_cache import MESSAGES, BehindCache, found_in
 
 if TYPE_CHECKING:
     from mha_lint.model.attention import FileModel
@@ -28,11 +29,19 @@ class RotaryMixed(Rule):
     `x[..., 1::2]`; or the angles are laid out by neighbours, as `repeat_interleave(2, -1)` does, and the vectors are
     rotated by halves.
 
+    It flags positions that do not fit a cache of keys, too. New tokens are rotated at positions that begin at 0, and
+    their keys are put behind those of the cache: `torch.arange(t)`, or `cos[:t]`, for whatever is there already, or an
+    offset `k.shape[-2] - q.shape[-2]` that is read before the keys of the cache are joined. Or what is kept has been
+    rotated, and is rotated again with the new keys in the next call.
+
     ## Why it matters
 
     A rotation turns two features by one angle. Where the parts do not fit, the two features of a pair get different
     angles, so that they are not rotated but distorted. Scores then depend on the positions themselves, not on their
     distance, and what the model learns at one place of a sequence does not hold at another. It trains all the same.
+
+    Where positions and cache do not fit, training does not show it, since it needs no cache. Each token that is
+    generated then stands at the first position, or the oldest keys have turned the furthest, and the text goes wrong.
 
     ## Example
 
@@ -53,12 +62,33 @@ class RotaryMixed(Rule):
     x = x * cos + torch.cat((-x2, x1), dim=-1) * sin
     ```
 
+    With a cache:
+
+    ```python
+    cos, sin = self.cos[:t], self.sin[:t]
+    q, k = q * cos + rotate_half(q) * sin, k * cos + rotate_half(k) * sin
+    if past is not None:
+        k, v = torch.cat((past[0], k), dim=2), torch.cat((past[1], v), dim=2)
+    ```
+
+    Use instead:
+
+    ```python
+    offset = past[0].shape[2] if past is not None else 0
+    cos, sin = self.cos[offset : offset + t], self.sin[offset : offset + t]
+    ```
+
     ## Fix
 
     Lays the table out in the way in which the vectors are rotated. The fix is *unsafe* because the module computes
     something else afterwards, on purpose: weights that were trained with the other table expect it. Relation
     *corrected*: before, the score of a rotated query and a rotated key depends on more than the distance of their
     positions; after, it depends on the distance alone.
+
+    With a cache: counts the positions behind the cached keys, reads the offset after the join, or keeps the keys as
+    they are before they are rotated. Before, the last token through the cache gives another result than in the whole
+    sequence; after, it gives the same. There is no fix where the positions are counted in another function that is
+    given no offset, or where the code does not say how many tokens the cache holds; `--verify` still executes it.
 
     ## When it stays silent
 
@@ -69,21 +99,30 @@ class RotaryMixed(Rule):
       that is not known, as with a `cos` and `sin` that the module is handed.
     - The angles are put together of parts, as those of several axes are, and it is not known how.
     - On another path the same table meets the same rotation, and they fit.
+    - The keys are kept as they are before they are rotated, and all of them are rotated once they are joined.
+    - The positions, or the tables, are handed in from outside, as `position_ids`, `cache_position`, `start_pos` or
+      `cos` and `sin` are, or anything else than the number of new tokens tells them.
+    - The cache is an object of a class that is not known, or what is joined is not named as a cache; or nothing that
+      the class returns or keeps under such a name holds the keys.
+    - Some path through the class puts the positions behind the cache, or not every path was followed.
 
     ## References
 
     - [huggingface/transformers#47328](https://github.com/huggingface/transformers/issues/47328)
     - [raiyanyahya/how-to-train-your-gpt#6](https://github.com/raiyanyahya/how-to-train-your-gpt/issues/6)
+    - [RobertCsordas/moeut#6](https://github.com/RobertCsordas/moeut/issues/6) and
+      [lucidrains/rotary-embedding-torch#11](https://github.com/lucidrains/rotary-embedding-torch/issues/11) (caches)
     - Su et al., [RoFormer](https://arxiv.org/abs/2104.09864), section 3.4.2
     """
 
     code = "MHA119"
     name = "rotary-mixed"
     severity = "error"
-    finds = "rotary angles laid out by halves for vectors rotated by neighbours, or the other way round"
-    why = "The two features of a pair turn by different angles, so that scores depend on more than a distance."
+    finds = "rotary angles laid out in another way than vectors rotate, or positions that do not fit a cache of keys"
+    why = "Scores then depend on more than the distance of two tokens."
     applicability = "unsafe"
     relation = "corrected"
+    shown_by = ("cached equals full", "relative positions")
     invalid: ClassVar = (
         "import torch\n\n\ndef rotate(x, positions):\n    d = x.shape[-1]\n"
         "    angles = torch.outer(positions, 10000 ** (-torch.arange(0, d, 2) / d))\n"
@@ -100,7 +139,9 @@ class RotaryMixed(Rule):
         invalid[1].replace("torch.cat((angles, angles), dim=-1)", "angles.repeat_interleave(2, dim=-1)"),
     )
 
-    def check(self, model: FileModel, places: Places) -> Iterator[Hit[tuple[RotationSeen, ...]]]:
+    def check(self, model: FileModel, places: Places) -> Iterator[Hit[tuple[RotationSeen, ...] | BehindCache]]:
+        for slip in found_in(model, places):
+            yield Hit(slip.place, slip.place, MESSAGES[slip.slip], slip.symbol, evidence=slip)
         seen = [each for found in model.rotations.values() for each in found]
         fitting = [each for each in seen if not each.mixed]
         fits = {(node, each.symbol) for each in fitting for node in (each.turned.node, each.sines.by)}

@@ -6,12 +6,15 @@ import ast
 
 from mha_lint.model import operations
 from mha_lint.model.axes import Role, Source
+from mha_lint.model.cached import Rotated
 from mha_lint.model.interpreter import operators
 from mha_lint.model.interpreter.deciding import assume
 from mha_lint.model.keys import Key, Kind, part
+from mha_lint.model.operations import turn_joins
 from mha_lint.model.records import replace
 from mha_lint.model.run import Call, Run, normal
 from mha_lint.model.sizes import Size, constant, equate, symbol
+from mha_lint.model.subscripts import index_value
 from mha_lint.model.values import (
     NONE,
     NOTHING,
@@ -29,6 +32,7 @@ from mha_lint.model.values import (
     as_int,
     as_tensor,
 )
+from mha_lint.syntax import nodes
 from mha_lint.vocabulary import BATCH_SIZE, SEQUENCE_LENGTH, is_said
 
 _OF_ATTENTION = frozenset({"scores", "weights", "context"})
@@ -127,6 +131,10 @@ def _assign_items(run: Run, target: ast.Subscript, held: Value, value: Value, st
     """
     if isinstance(held, (Sequence, Repeated)):
         assign(run, target.value, _filled(run, held, run.evaluate(target.slice, state), value), state)
+    if isinstance(value, Tensor) and isinstance(value.rotary, Rotated):
+        indices = [index_value(run, index, state) for index in nodes.indices(target)]
+        if turn_joins.stands_behind(target, indices, value, state):
+            run.saw_written(target, value.rotary)
     if not isinstance(held, Tensor):
         return
     made = value.roles & _OF_ATTENTION if isinstance(value, Tensor) else frozenset[str]()

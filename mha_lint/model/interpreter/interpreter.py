@@ -59,7 +59,7 @@ class Interpreter:
         self.saw_pooling, self.saw_orders = seen.saw_pooling, seen.saw_orders
         self.saw_counting, self.saw_normed = seen.saw_counting, seen.saw_normed
         self.saw_scale, self.saw_value, self.saw_use = seen.saw_scale, seen.saw_value, seen.saw_use
-        self.saw_rotation, self.saw_phase = seen.saw_rotation, seen.saw_phase
+        self.saw_rotation, self.saw_phase, self.saw_written = seen.saw_rotation, seen.saw_phase, seen.saw_written
         self.saw_attention, self.saw_kinds = seen.saw_attention, seen.saw_kinds
         self.saw_call, self.saw_result = seen.saw_call, seen.saw_result
         self.saw_shapes = seen.saw_shapes
@@ -128,6 +128,10 @@ class Interpreter:
     @property
     def function(self) -> ast.AST:
         return self.stack.top.node
+
+    @property
+    def calls(self) -> tuple[ast.expr, ...]:
+        return self.stack.calls
 
     @property
     def in_method(self) -> bool:

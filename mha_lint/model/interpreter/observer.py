@@ -6,6 +6,7 @@ import ast
 from typing import TypeVar
 
 from mha_lint.model.axes import AxisRoles, HeadsSeen, PositionsSeen, SequencesSeen
+from mha_lint.model.cached import Rotated, WrittenSeen
 from mha_lint.model.events import (
     Clash,
     ClashSeen,
@@ -66,6 +67,7 @@ class Observer:
         self.alone: set[ast.AST] = set()  # expressions that were statements of their own
         self.discarded: dict[ast.Call, list[DiscardedSeen]] = {}
         self.rotations: dict[ast.expr, list[RotationSeen]] = {}
+        self.written: dict[ast.expr, list[WrittenSeen]] = {}  # by the subscript that is written to
         self.phases: dict[ast.expr, list[PhaseSeen]] = {}
         self.meetings: dict[ast.expr, list[Meeting]] = {}  # by the calls that made tensors elsewhere
         self.attended: set[ast.expr] = set()  # unbind calls two of whose parts are multiplied
@@ -284,6 +286,13 @@ class Observer:
         """Cosines or sines are taken of angles that are computed in half precision, or may be."""
         found = self._found(self.phases, node)
         seen = PhaseSeen(node, phase, self._stack.method, self._stack.call_in_method)
+        if seen not in found and len(found) < MOST_SEEN:
+            found.append(seen)
+
+    def saw_written(self, node: ast.expr, rotated: Rotated) -> None:
+        """New keys are written behind those that a cache holds."""
+        found = self._found(self.written, node)
+        seen = WrittenSeen(node, rotated, self._stack.method)
         if seen not in found and len(found) < MOST_SEEN:
             found.append(seen)
 

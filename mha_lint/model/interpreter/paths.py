@@ -97,6 +97,11 @@ class Stack:
         return bool(self.frames) and self.frames[-1].name == "__init__"
 
     @property
+    def calls(self) -> tuple[ast.expr, ...]:
+        """The calls that led to the function running, the innermost first."""
+        return tuple(frame.caller for frame in reversed(self.frames) if frame.caller is not None)
+
+    @property
     def in_method(self) -> bool:
         """The function running is itself a method: its tensors live where its object does."""
         return self.frames[-1].of_class

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ast
 
+from mha_lint.model.cached import Joined, Rotated
+from mha_lint.model.operations import turn_joins
 from mha_lint.model.operations.arguments import expanded
-from mha_lint.model.operations.turns import first_of, from_the_end, lost, mark_of, marked, rank_of, table_of
+from mha_lint.model.operations.turns import first_of, from_the_end, lost, mark_of, marked, rank_of, table_of, through
 from mha_lint.model.records import replace
 from mha_lint.model.rotary import Laid, Part, Rotary, RotaryTable, Split, Stacked, Stage, Turned
 from mha_lint.model.run import Call
@@ -33,6 +35,9 @@ def _are_one(call: Call) -> bool:
 def joined(call: Call, result: Value) -> Value:
     """``torch.cat((f, f), -1)`` lays a table out by halves, ``torch.cat((-x2, x1), -1)`` turns a vector."""
     items = _items(call)
+    vectors = turn_joins.joined_vectors(call, items)
+    if vectors is not None:
+        return turn_joins.joined(call, result, vectors)
     if len(items) < 2 or mark_of(items[0]) is None or not isinstance(items[0], Tensor):
         return lost(call, result)
     marks = [mark_of(item) for item in items]
@@ -67,6 +72,8 @@ def stacked(call: Call, result: Value) -> Value:
     marks = [mark_of(item) for item in items]
     if len(marks) != 2 or not isinstance(items[0], Tensor):
         return lost(call, result)
+    if isinstance(marks[0], Joined) or all(isinstance(mark, Rotated) for mark in marks):
+        return marked(call, result, marks[0])  # keys and values, or the parts of a vector
     rank = rank_of(items[0])
     dim = from_the_end(call.integer(1, "dim", 0), None if rank is None else rank + 1)
     by = _quarter_turn(marks)
@@ -89,6 +96,7 @@ def unsqueezed_table(table: RotaryTable, dim: int) -> RotaryTable:
     return replace(table, dim=table.dim - 1 if table.dim <= dim else table.dim, rank=rank)
 
 
+@through
 def unsqueezed(call: Call, result: Value) -> Value:
     table, tensor = table_of(first_of(call)), first_of(call)
     if table is None or not isinstance(tensor, Tensor):
@@ -100,6 +108,12 @@ def unsqueezed(call: Call, result: Value) -> Value:
     return marked(call, result, None if dim is None or table.pair is not None else unsqueezed_table(table, dim))
 
 
+@through
+def squeezed(call: Call, result: Value) -> Value:
+    return lost(call, result)
+
+
+@through
 def interleaved(call: Call, result: Value) -> Value:
     """``f.repeat_interleave(2, dim=-1)`` lays a table out by neighbours."""
     table, tensor = table_of(first_of(call)), first_of(call)
@@ -129,6 +143,7 @@ def repeated(call: Call, result: Value) -> Value:
     return marked(call, result, table if times_along == 1 else None)
 
 
+@through
 def spread(call: Call, result: Value) -> Value:
     """``f.expand(…)``."""
     table = table_of(first_of(call))
@@ -140,6 +155,7 @@ def spread(call: Call, result: Value) -> Value:
     return marked(call, result, replace(table, pair=-1) if doubles else table)
 
 
+@through
 def spread_as(call: Call, result: Value) -> Value:
     table = table_of(first_of(call))
     return marked(call, result, None if table is None else replace(table, rank=None))
@@ -162,6 +178,7 @@ def _targets(call: Call) -> list[Value] | None:
     return sizes
 
 
+@through
 def viewed(call: Call, result: Value) -> Value:
     """A view takes a vector apart, (…, d/2, 2), or merges what was stacked."""
     tensor = first_of(call)
@@ -218,6 +235,7 @@ def merged_table(table: RotaryTable, node: ast.expr) -> RotaryTable:
     return replace(table, dim=-1, rank=rank, laid=laid, by=node, pair=None)
 
 
+@through
 def flattened(call: Call, result: Value) -> Value:
     tensor = first_of(call)
     mark = mark_of(tensor)
@@ -241,6 +259,7 @@ def _from_front(call: Call) -> bool:
     return start is not None and start >= 2
 
 
+@through
 def taken_apart(call: Call, result: Value) -> Value:
     """``x.unflatten(-1, (-1, 2))``."""
     if not _says_two(call):
@@ -256,6 +275,7 @@ def taken_apart(call: Call, result: Value) -> Value:
     return marked(call, result, Split(Laid.NEIGHBOURS, -1) if second == 2 else Split(Laid.HALVES, -2))
 
 
+@through
 def swapped(call: Call, result: Value) -> Value:
     """``x.transpose(i, j)``."""
     tensor = first_of(call)
@@ -269,6 +289,7 @@ def swapped(call: Call, result: Value) -> Value:
     return marked(call, result, replace(table, dim={first: second, second: first}.get(table.dim, table.dim)))
 
 
+@through
 def swapped_last(call: Call, result: Value) -> Value:
     """``x.mT``."""
     table = table_of(first_of(call))
@@ -277,6 +298,7 @@ def swapped_last(call: Call, result: Value) -> Value:
     return marked(call, result, replace(table, dim={-1: -2, -2: -1}.get(table.dim, table.dim)))
 
 
+@through
 def reordered(call: Call, result: Value) -> Value:
     """``x.permute(…)``."""
     table = table_of(first_of(call))

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import ast
+
+from mha_lint.model.cached import Joined, Rotated
 from mha_lint.model.keys import dimension
+from mha_lint.model.operations.turn_joins import rows_taken
 from mha_lint.model.operations.turns import first_of, from_the_end, lost, mark_of, marked, phase_of, rank_of, table_of
 from mha_lint.model.records import replace
 from mha_lint.model.rotary import Laid, Part, Phase, Rotary, RotaryTable, Split, Stage
@@ -126,18 +130,21 @@ def in_part(call: Call, result: Value) -> Value:
 _WHOLE = Slice(None, None)
 
 
-def indexed(base: Value, indices: list[Value], result: Value, state: State) -> Value:
+def indexed(base: Value, indices: list[Value], result: Value, node: ast.expr, state: State) -> Value:
     """``x[..., ::2]`` and ``x[..., : d // 2]`` are parts of a vector; a table that is sliced elsewhere stays one."""
     if not isinstance(base, (Tensor, Unknown)) or not isinstance(result, Tensor):
         return result
     mark, rank = mark_of(base), rank_of(base) if isinstance(base, Tensor) else None
     made: Rotary | None
     if isinstance(mark, RotaryTable):
-        made = _first_half(base, mark, indices, state) or _table_indexed(mark, rank, indices) or phase_of(mark)
+        made = _first_half(base, mark, indices, state) or _table_indexed(mark, rank, indices)
+        made = phase_of(mark) if made is None else rows_taken(made, indices, node, state)
     elif isinstance(mark, Phase):
         made = mark
     elif isinstance(mark, Split):
         made = _part_of_split(mark, indices)
+    elif isinstance(mark, (Rotated, Joined)) and all(index in (_WHOLE, NONE, Const(...)) for index in indices):
+        made = mark
     else:
         made = _sliced(rank, indices, state)
     return result if made == result.rotary else replace(result, rotary=made)

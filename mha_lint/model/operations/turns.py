@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Callable
 
+from mha_lint.model.cached import Complex, Joined, Rotated, Turning
 from mha_lint.model.operations import equations, precisions
 from mha_lint.model.records import replace
 from mha_lint.model.rotary import UNTOLD, Held, Laid, Part, Phase, Precision, Rotary, RotaryTable, Stage, Term, Turned
 from mha_lint.model.run import Call
-from mha_lint.model.values import Const, Int, Number, Sequence, Tensor, Unknown, Value
+from mha_lint.model.sizes import ZERO
+from mha_lint.model.values import Const, Int, Number, Sequence, Tensor, Unknown, Value, as_size, integer
 
 _NUMBERS = (Int, Number, Const)
 
@@ -79,7 +82,8 @@ def steps(call: Call, result: Value) -> Value:
     """``torch.arange(0, d, 2)``."""
     kind = call.keywords.get("dtype")
     held = UNTOLD if kind is None else precisions.told(call, kind, UNTOLD)
-    return marked(call, result, RotaryTable(Stage.STEPS, rank=1, held=held))
+    start = call.keywords.get("start", call.args[0] if len(call.args) > 1 else integer(0))
+    return marked(call, result, counted(RotaryTable(Stage.STEPS, rank=1, held=held), call.node, _is_zero(call, start)))
 
 
 def cast(call: Call, result: Value) -> Value:
@@ -104,10 +108,37 @@ def _held(call: Call, result: Value, change: Callable[[Held], Held]) -> Value:
     return marked(call, result, replace(table, held=change(table.held)))
 
 
+def counted(table: RotaryTable, by: ast.expr, at_zero: bool) -> RotaryTable:
+    """The table, whose first row is that of position 0, as the expression ``by`` tells, or of an unknown one."""
+    return replace(table, at_zero=at_zero, counted=by if at_zero else None)
+
+
+def _is_zero(call: Call, value: Value) -> bool:
+    size = as_size(value)
+    return size is not None and call.state.normal(size) == ZERO
+
+
+def _frequencies(steps: RotaryTable) -> RotaryTable:
+    """What steps are an exponent of: there are no positions in it yet."""
+    return replace(steps, stage=Stage.FREQUENCIES, at_zero=False, counted=None)
+
+
+def through(turn: Callable[[Call, Value], Value]) -> Callable[[Call, Value], Value]:
+    """The same for rotary tables; vectors that were rotated, or joined to earlier ones, stay it in another view."""
+
+    def viewed(call: Call, result: Value) -> Value:
+        mark, made = mark_of(first_of(call)), turn(call, result)
+        if isinstance(mark, (Rotated, Joined)) and isinstance(made, Tensor) and made.rotary is None:
+            return marked(call, made, mark)
+        return made
+
+    return viewed
+
+
 def exponential(call: Call, result: Value) -> Value:
     """``torch.exp(steps * -(math.log(base) / d))``."""
     table = table_of(first_of(call))
-    made = None if table is None or table.stage is not Stage.STEPS else replace(table, stage=Stage.FREQUENCIES)
+    made = None if table is None or table.stage is not Stage.STEPS else _frequencies(table)
     return marked(call, result, made)
 
 
@@ -121,7 +152,7 @@ def power(call: Call, result: Value) -> Value:
     base, exponent = (*call.args[:2], None, None)[:2]
     over, table = table_of(exponent), table_of(base)
     if over is not None and over.stage is Stage.STEPS and table is None:
-        return marked(call, result, replace(over, stage=Stage.FREQUENCIES))
+        return marked(call, result, _frequencies(over))
     told = over is None and table is not None and table.stage <= Stage.FREQUENCIES
     return marked(call, result, table if told else None)
 
@@ -157,6 +188,21 @@ def trigonometric(call: Call, result: Value) -> Value:
     return marked(call, result, replace(table, stage=Stage.TURNS) if told and table is not None else None)
 
 
+def polar(call: Call, result: Value) -> Value:
+    """``torch.polar(ones, angles)``: cosines and sines in one."""
+    return trigonometric(replace(call, args=call.args[1:2]), result)
+
+
+def as_complex(call: Call, result: Value) -> Value:
+    return marked(call, result, Complex())
+
+
+def as_real(call: Call, result: Value) -> Value:
+    """``torch.view_as_real(x * freqs_cis)``: the pairs have turned."""
+    mark = mark_of(first_of(call))
+    return marked(call, result, rotated(call, mark) if isinstance(mark, Turning) else None)
+
+
 def times(call: Call, result: Value) -> Value:
     """Frequencies times positions are angles; a vector times cosines or sines is a term of a rotation."""
     if len(call.args) < 2 or is_unmarked(call):
@@ -166,10 +212,20 @@ def times(call: Call, result: Value) -> Value:
         mark, beside = mark_of(one), mark_of(other)
         if isinstance(mark, Turned) and isinstance(beside, RotaryTable):
             return marked(call, result, _term(mark, beside))
+        if isinstance(mark, Complex) and (beside is None or isinstance(beside, RotaryTable)):
+            return marked(call, result, _turning(beside))
+        if isinstance(mark, Turned) and beside is None and isinstance(other, (Tensor, Unknown)):
+            return marked(call, result, Turning())
         if isinstance(mark, (Turned, Term)) and beside is None:
             alone = isinstance(mark, Term) or isinstance(other, _NUMBERS)
             return marked(call, result, mark if alone else None)
+        if isinstance(mark, (Rotated, Joined)) and isinstance(other, (*_NUMBERS, Unknown)):
+            return marked(call, result, mark)  # scaled
     return marked(call, result, _product(call, left, right))
+
+
+def _turning(table: Rotary | None) -> Turning:
+    return Turning(table.at_zero, table.counted) if isinstance(table, RotaryTable) else Turning()
 
 
 def _term(turned: Turned, table: RotaryTable) -> Term | None:
@@ -201,7 +257,10 @@ def _product(call: Call, left: Value, right: Value) -> RotaryTable | None:
 def angles(call: Call, frequencies: RotaryTable, positions: Value | None) -> RotaryTable:
     """The product of frequencies and positions."""
     phase = precisions.phase(call, frequencies, positions)
-    return replace(frequencies, stage=Stage.ANGLES, held=UNTOLD, phase=phase)
+    known = table_of(positions)
+    at_zero = known is not None and known.at_zero
+    by = None if known is None else known.counted
+    return replace(frequencies, stage=Stage.ANGLES, held=UNTOLD, phase=phase, at_zero=at_zero, counted=by)
 
 
 def _broadcast(table: RotaryTable, other: Value) -> int | None:
@@ -238,10 +297,12 @@ def total(call: Call, result: Value) -> Value:
         mark = mark_of(one)
         if isinstance(mark, Term):
             _rotates(call, mark, other)
-            return lost(call, result)
+            return marked(call, result, rotated(call, mark.table))
+        if isinstance(mark, Turning):
+            return marked(call, result, rotated(call, mark))
         if isinstance(mark, RotaryTable) and mark.stage is Stage.STEPS and mark_of(other) is None:
-            return marked(call, result, mark)
-    return lost(call, result)
+            return marked(call, result, counted(mark, call.node, mark.at_zero and _is_zero(call, other)))
+    return marked(call, result, _rotated_by_parts(call, left, right))
 
 
 def total_of_products(call: Call, result: Value) -> Value:
@@ -251,7 +312,20 @@ def total_of_products(call: Call, result: Value) -> Value:
         mark = mark_of(product)
         if isinstance(mark, Term):
             _rotates(call, mark, call.args[0])
+            return marked(call, result, rotated(call, mark.table))
     return lost(call, result)
+
+
+def _rotated_by_parts(call: Call, left: Value, right: Value) -> Rotated | None:
+    """``x1 * cos - x2 * sin`` is one part of a rotated vector."""
+    one, other = table_of(left), table_of(right)
+    if one is None or other is None or one.stage is not Stage.TURNS or other.stage is not Stage.TURNS:
+        return None
+    return rotated(call, one if not one.at_zero else other)
+
+
+def rotated(call: Call, table: RotaryTable | Turning) -> Rotated:
+    return Rotated(table.at_zero, call.node, call.interpreter.calls, table.counted)
 
 
 def _rotates(call: Call, term: Term, other: Value) -> None:

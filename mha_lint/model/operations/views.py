@@ -373,6 +373,27 @@ def _inserted_open(tensor: Tensor, dim: int | None) -> Tensor:
     return replace(result, normalised=tensor.normalised_at(at).normalised)
 
 
+def as_complex(call: Call) -> Value:
+    """``torch.view_as_complex(x)``: the last dimension, of size 2, is gone."""
+    tensor = call.tensor(0, "input")
+    return NOTHING if tensor is None else _of_last(call, tensor, None if tensor.shape is None else tensor.shape[:-1])
+
+
+def as_real(call: Call) -> Value:
+    """``torch.view_as_real(z)``: there is a last dimension of size 2."""
+    tensor = call.tensor(0, "input")
+    return (
+        NOTHING
+        if tensor is None
+        else _of_last(call, tensor, None if tensor.shape is None else (*tensor.shape, constant(2)))
+    )
+
+
+def _of_last(call: Call, tensor: Tensor, shape: Shape | None) -> Tensor:
+    key = call.interpreter.key(call.node) if shape is None else None
+    return of_shape(shape, key=key, roles=tensor.roles, inputs=tensor.inputs)
+
+
 def unsqueeze(call: Call) -> Value:
     tensor, dim = call.tensor(), call.integer(1, "dim")
     if tensor is None or tensor.shape is None or dim is None:

@@ -48,6 +48,7 @@ HANDED_ANGLES = "they come from code that is not known, as with a `cos` and `sin
 AUTOCAST_IS_SET = "The function says where autocast is on"
 CAST_UNKNOWN = "It is not known that what is cast are positions or frequencies, or to which type"
 POSITIONS_GIVEN = "Positions that a module is given are whatever they are"
+POSITIONS_HANDED_IN = "The positions, or the tables, are handed in from outside"
 ORDER_UNKNOWN = "The order of the sizes on the other side is not known"
 SIZES_UNKNOWN = "The sizes are not known well enough to tell the order"
 
@@ -67,7 +68,7 @@ REASONS: dict[str, tuple[str, ...]] = {
     "MHA113": (NUMBERS_UNKNOWN,),
     "MHA114": (NOT_A_TENSOR,),
     "MHA118": (ORDER_UNKNOWN,),
-    "MHA119": (OF_PARTS, FREQUENCIES_UNKNOWN, HANDED_ANGLES),
+    "MHA119": (OF_PARTS, FREQUENCIES_UNKNOWN, HANDED_ANGLES, POSITIONS_HANDED_IN),
     "MHA120": (AUTOCAST_IS_SET, CAST_UNKNOWN, POSITIONS_GIVEN),
     "MHA121": (SIZES_UNKNOWN,),
     "MHA122": (NEVER_READ, GOES_ELSEWHERE),

@@ -18,6 +18,7 @@ from pathlib import Path
 from types import ModuleType
 
 from tests.bench.injection import (
+    cached_keys,
     devices,
     fused,
     interfaces,
@@ -37,7 +38,7 @@ from tests.bench.injection.scope import Scope, scopes
 RULES = tuple(f"MHA{number}" for number in (*range(101, 115), *range(118, 125)))
 _PARTS: tuple[tuple[re.Pattern[bytes], tuple[ModuleType, ...]], ...] = (
     (ATTENTION, (layouts, order, patterns, weights, scale, devices, masks, lost, fused, interfaces, results)),
-    (rotary.ROTARY, (rotary,)),
+    (rotary.ROTARY, (rotary, cached_keys)),
 )
 _NO_LIBRARY = re.compile(r"(^|/)(tests?|testing|examples?|docs?|exporters|integrations)/|(^|/)modular_\w+\.py$")
 
