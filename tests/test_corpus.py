@@ -176,8 +176,11 @@ def test_what_is_left_alone_says_why_and_changes_nothing(file: CorpusFile, fixed
             assert finding.verdict is not None
             assert finding.verdict.verdict == "not exercised"
             assert finding.verdict.reason
+        elif finding.fix is not None:
+            assert finding.verdict is not None
+            assert finding.verdict.verdict in ("refuted", "not exercised")
+            assert finding.verdict.reason
         else:
-            assert finding.fix is None
             assert finding.no_fix_reason
 
 
