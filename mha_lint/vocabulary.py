@@ -81,7 +81,9 @@ _LAYER = r"(?:_?(?:proj|projection|lin|linear|layer|net|fc|states?|head))?"
 OF_QUERIES = re.compile(rf"^{_PROJECTION}(?:q|query|queries)s?{_LAYER}$", re.IGNORECASE)  # tensors, and their layers
 OF_KEYS = re.compile(rf"^{_PROJECTION}(?:k|key)s?{_LAYER}$", re.IGNORECASE)
 OF_VALUES = re.compile(rf"^{_PROJECTION}(?:v|value)s?{_LAYER}$", re.IGNORECASE)
-SHARES = re.compile(r"shar(?:e|ed|es|ing)(?![a-z])|(?<![a-z])(?:un)?tied?(?![a-z])|same|equal|(?<![a-z])eq(?![a-z])", re.IGNORECASE)
+SHARES = re.compile(
+    r"shar(?:e|ed|es|ing)(?![a-z])|(?<![a-z])(?:un)?tied?(?![a-z])|same|equal|(?<![a-z])eq(?![a-z])", re.IGNORECASE
+)
 QUERIES = re.compile(r"(?:^|[._x])q(?:$|[_0-9])|quer", re.IGNORECASE)
 KEYS = re.compile(r"(?:^|[._x])k(?:$|[_0-9])|key", re.IGNORECASE)
 CACHE = re.compile(r"cache|past|(?<![a-z])kvs?(?![a-z])", re.IGNORECASE)  # of keys and values

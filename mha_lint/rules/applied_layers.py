@@ -76,8 +76,9 @@ def _statements(block: Block, way: Way) -> Iterator[tuple[ast.stmt, Way]]:
 def _pairs(statement: ast.stmt) -> Iterator[tuple[str, ast.expr]]:
     """The names that a statement assigns, each with what it is given, where each is given something of its own."""
     match statement:
-        case ast.Assign(targets=[ast.Name(id=name)], value=value) | ast.AnnAssign(
-            target=ast.Name(id=name), value=ast.expr() as value
+        case (
+            ast.Assign(targets=[ast.Name(id=name)], value=value)
+            | ast.AnnAssign(target=ast.Name(id=name), value=ast.expr() as value)
         ):
             yield name, value
         case ast.Assign(targets=[ast.Tuple(elts=targets)], value=value):
@@ -87,7 +88,7 @@ def _pairs(statement: ast.stmt) -> Iterator[tuple[str, ast.expr]]:
 
 
 def _items(value: ast.expr) -> list[ast.expr]:
-    """The parts of ``a, b, c``, and of what does the same to each: ``map(f, (a, b, c))``, ``(f(x) for x in (a, b))``."""
+    """The parts of ``a, b``, and of what does the same to each: ``map(f, (a, b))``, ``(f(x) for x in (a, b))``."""
     match value:
         case ast.Tuple(elts=items) | ast.List(elts=items):
             return items

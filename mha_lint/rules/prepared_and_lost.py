@@ -34,8 +34,8 @@ class PreparedAndLost(Rule):
     - a mask that is worked on (expanded, inverted, combined), where neither it nor anything that is made of it reaches
       a score, and the scores of that function are not masked at all;
     - a query (or a value) that is overwritten by what the key becomes, and was not read before;
-    - keys or values that are made by another one's layer, while a layer of their own was built, and is never applied, or
-      on other paths alone;
+    - keys or values that are made by another one's layer, while a layer of their own was built, and is never applied,
+      or on other paths alone;
     - weights whose heads are merged in place of those of the context, while the values are never weighted.
 
     ## Why it matters
@@ -63,9 +63,9 @@ class PreparedAndLost(Rule):
 
     ## Fix
 
-    There is none: the code does not say where the lost value was meant to go. It is shown wrong by execution: a key that
-    the mask hides, or a token of the future, has an influence; or the layer that was meant gets no gradient, and what it
-    holds changes nothing, while the others of the three learn.
+    There is none: the code does not say where the lost value was meant to go. It is shown wrong by execution: a key
+    that the mask hides, or a token of the future, has an influence; or the layer that was meant gets no gradient, and
+    what it holds changes nothing, while the others of the three learn.
 
     ## When it stays silent
 
@@ -73,8 +73,8 @@ class PreparedAndLost(Rule):
     - Any part of the value is returned, stored, or handed to other code, or something else masks the scores.
     - The scores are computed by code that is not known.
     - The name is only another one for the same tensor: `key = value = query`.
-    - One layer may be meant for two: a branch asks a setting for it, or applies both layers to the same tensor; a subclass
-      leaves out a layer of its base class.
+    - One layer may be meant for two: a branch asks a setting for it, or applies both layers to the same tensor; a
+      subclass leaves out a layer of its base class.
 
     ## References
 
@@ -359,7 +359,9 @@ def _made_by_another(cls: ClassModel, model: FileModel) -> Iterator[Hit[None]]:
             uses = _uses(own, cls, name, model)
             if uses.elsewhere or uses.here != len(others) or not all(disagree(each, other) for other in others):
                 continue
-            what = "makes them on other paths alone" if others else "is not applied" if uses.below else "is never applied"
+            what = (
+                "makes them on other paths alone" if others else "is not applied" if uses.below else "is never applied"
+            )
             message = f"the {_PLURAL[role]} are made by `self.{each.layer}`, and `self.{own}` {what}"
             yield Hit(each.call, each.call, message, f"{cls.cls.name}.{name}", shown_by=LEARNS)
 

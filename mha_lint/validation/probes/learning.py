@@ -1,7 +1,7 @@
 """Every projection learns: what makes queries, keys and values takes part in what comes out.
 
 A layer that is built and never applied has no gradient, and its numbers change nothing. That alone is no bug: layers
-wait for another mode, for old checkpoints, for an input that was left out. It is one where others of the same three run.
+wait for another mode, for old checkpoints, for an input that was left out. It is one where others of the three learn.
 """
 
 from __future__ import annotations
@@ -46,11 +46,11 @@ def observe(subject: Subject, seen: Seen | None, insist: bool) -> Observation:
     learning = {name: each for name, each in _matrices(subject).items() if each.requires_grad}
     gradients = _gradients(subject, learning.values()) if learning else {}
     for group in _groups(subject):
-        for lost in _lost(group, gradients, insist=insist):
-            if not _counts(subject, lost.matrices):
-                told = ", ".join(each.name for each in group if each.learns(gradients))
-                words = f"{lost.name}, which is to make the {lost.role}, gets no gradient and changes nothing"
-                return Observation(NAME, "violated", f"{words}, while {told} {_learn(told)}")
+        lost = [each for each in _lost(group, gradients, insist=insist) if not _counts(subject, each.matrices)]
+        if lost:
+            learn = _joined([each.name for each in group if each.learns(gradients)], "learns", "learn")
+            none = "gets no gradient and changes nothing", "get no gradient and change nothing"
+            return Observation(NAME, "violated", f"{_joined([each.name for each in lost], *none)}, while {learn}")
     words = _of_a_diagonal(subject, learning, gradients)
     if words and not insist:
         raise NotApplicable(f"{words}, which may be meant")
@@ -64,8 +64,8 @@ def observe(subject: Subject, seen: Seen | None, insist: bool) -> Observation:
     return Observation(NAME, "holds", f"each of {len(learning)} matrices of parameters gets a gradient")
 
 
-def _learn(names: str) -> str:
-    return "learn" if "," in names else "learns"
+def _joined(names: Sequence[str], of_one: str, of_several: str) -> str:
+    return f"{' and '.join(names)} {of_several if len(names) > 1 else of_one}"
 
 
 def _refuse_caches(subject: Subject) -> None:
@@ -79,7 +79,7 @@ def _refuse_caches(subject: Subject) -> None:
 
 
 def _matrices(subject: Subject) -> dict[str, torch.nn.Parameter]:
-    """The parameters of at least two dims, by name. The gradient of a bias may be zero: softmax ignores that of keys."""
+    """The parameters of at least two dims, by name: the gradient of a bias may be zero, as softmax ignores that of keys."""
     if subject.owner is None:
         return {}
     return {name: each for name, each in subject.owner.named_parameters() if each.dim() > 1 and each.numel()}
