@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from mha_lint.model.values import NONE, Const, Layer, Tensor, Unknown, Value
-from mha_lint.rules.applied_layers import applications, disagree
 from mha_lint.rules.base import Hit, Rule
 from mha_lint.rules.mask_uses import ARGUMENTS, ATTENDS
+from mha_lint.syntax.applied_layers import applications, disagree
 from mha_lint.syntax.nodes import Function, argument, children, defaults, last_name, walk
 from mha_lint.syntax.reaching import Definition, Flow, flow_of
 from mha_lint.syntax.words import names_in
@@ -378,7 +378,7 @@ def _are_alike(built: Mapping[str, Value], name: str, another: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class _Uses:
-    """How often code asks for a layer of a class, but to set it up, and but for other classes that ask for their own.
+    """The number of times that code asks for a layer of a class, where it is not set up, and not another class's own.
 
     ``here`` is in the method that is looked at, ``below`` in what subclasses have in its place.
     """

@@ -79,7 +79,7 @@ def _refuse_caches(subject: Subject) -> None:
 
 
 def _matrices(subject: Subject) -> dict[str, torch.nn.Parameter]:
-    """The parameters of at least two dims, by name: the gradient of a bias may be zero, as softmax ignores that of keys."""
+    """The parameters of at least two dims, by name. Of a bias of keys, nothing is left after the softmax."""
     if subject.owner is None:
         return {}
     return {name: each for name, each in subject.owner.named_parameters() if each.dim() > 1 and each.numel()}

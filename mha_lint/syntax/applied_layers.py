@@ -1,4 +1,4 @@
-"""Which layer of a class makes what a name stands for: ``k = self.split(self.to_k(x))``."""
+"""Find the layer of a class that makes what a name stands for: ``k = self.split(self.to_k(x))``."""
 
 from __future__ import annotations
 
