@@ -1,4 +1,4 @@
-"""MHA114: assign the masked copy to the name of the tensor."""
+"""MHA114: assign what the call gives to the name of the tensor."""
 
 from __future__ import annotations
 
@@ -13,23 +13,30 @@ if TYPE_CHECKING:
     from mha_lint.rules.base import Hit
     from mha_lint.rules.discarded_result import Discarded
 
-PROBES = ("causality", "masked key")
+OF_MASKS = ("causality", "masked key")
+# What a layout or a number that is lost may break. Where none of it is broken, the line may be a leftover.
+OF_OTHERS = (
+    "tokens meet",
+    "unit score variance",
+    "constant value",
+    "batch independence",
+    "permutation equivariance",
+)
 
 
 def fix(hit: Hit[Discarded], context: Context) -> Fix | str:
     """One edit: the name and ``=`` before the statement."""
     evidence, places = hit.evidence, context.places
-    if not evidence.masks:
-        return "nothing shows whether the result was meant to be used, or the line is a leftover"
     written = evidence.written
     if not isinstance(written, ast.Name):
-        return "what is masked has no name to which the result could be assigned"
+        return "the tensor has no name to which the result could be assigned"
     if not _is_bound_here(written.id, evidence.call, context):
         return f"`{written.id}` is a name of the code around this function"
     start = places.start(evidence.call)
     edit = Edit(start, start, f"{written.id} = ")
     flagged = places.rows(evidence.call)
-    return Fix("unsafe", "corrected", f"Assign the result to `{written.id}`", (edit,), flagged, probes=PROBES)
+    probes = OF_MASKS if evidence.masks else OF_OTHERS
+    return Fix("unsafe", "corrected", f"Assign the result to `{written.id}`", (edit,), flagged, probes=probes)
 
 
 def _is_bound_here(name: str, call: ast.Call, context: Context) -> bool:

@@ -254,14 +254,15 @@ def _finding(rule: type[Rule], hit: Hit[Any], source: Source, context: Context) 
 
 
 def _demonstration(rule: type[Rule], hit: Hit[Any], context: Context) -> Demonstration | None:
-    """The ways to show by execution that a hit without a fix is wrong; None where its rule names none."""
+    """The ways to show by execution that a hit without a fix is wrong; None where there are none."""
     from mha_lint.model.hints import input_hints
 
-    if not rule.shown_by:
+    ways = rule.shown_by if hit.shown_by is None else hit.shown_by
+    if not ways:
         return None
     places, node = context.places, _node(hit.last)
     flagged = places.rows(places.statement(node) or node)
-    return Demonstration(rule.shown_by, flagged, tuple(input_hints(context.model, hit.symbol).items()))
+    return Demonstration(ways, flagged, tuple(input_hints(context.model, hit.symbol).items()))
 
 
 def _candidate(rule: type[Rule], hit: Hit[Any], source: Source, context: Context) -> Fix | str | None:

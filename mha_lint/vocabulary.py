@@ -79,11 +79,14 @@ ACROSS_ENTRIES = re.compile(  # classes and layers in which entries of a batch a
 
 # --- tensors ---------------------------------------------------------------------------------------------------------
 
-_PROJECTION = r"(?:(?:to|w|proj|fc|linear|lin)_?)?"
-_LAYER = r"(?:_?(?:proj|lin|linear|layer|net|fc))?"
+_PROJECTION = r"(?:(?:to|w|proj|fc|linear|lin|mixed)_?)?"
+_LAYER = r"(?:_?(?:proj|projection|lin|linear|layer|net|fc|states?|head))?"
 OF_QUERIES = re.compile(rf"^{_PROJECTION}(?:q|query|queries)s?{_LAYER}$", re.IGNORECASE)  # tensors, and their layers
 OF_KEYS = re.compile(rf"^{_PROJECTION}(?:k|key)s?{_LAYER}$", re.IGNORECASE)
 OF_VALUES = re.compile(rf"^{_PROJECTION}(?:v|value)s?{_LAYER}$", re.IGNORECASE)
+SHARES = re.compile(
+    r"shar(?:e|ed|es|ing)(?![a-z])|(?<![a-z])(?:un)?tied?(?![a-z])|same|equal|(?<![a-z])eq(?![a-z])", re.IGNORECASE
+)
 QUERIES = re.compile(r"(?:^|[._x])q(?:$|[_0-9])|quer", re.IGNORECASE)
 KEYS = re.compile(r"(?:^|[._x])k(?:$|[_0-9])|key", re.IGNORECASE)
 CACHE = re.compile(r"cache|past|(?<![a-z])kvs?(?![a-z])", re.IGNORECASE)  # of keys and values
@@ -95,6 +98,7 @@ ROTATION = re.compile(r"(?:^|_)(?:cos|sin|freqs?)(?:$|_)", re.IGNORECASE)  # wha
 DIAGONALS = re.compile(r"diag|trace|(?<![a-z])tr(?![a-z])", re.IGNORECASE)
 BIAS = re.compile(r"bias|alibi|rel_?pos|relative|position", re.IGNORECASE)  # what is added to scores, and masks nothing
 MASKS = re.compile(r"mask", re.IGNORECASE)
+ATTENDS_TO = re.compile(r"(?<![a-z])(?:attn|attention|key)(?![a-z])", re.IGNORECASE)  # what a mask is for
 PADDING = re.compile(r"pad", re.IGNORECASE)
 PADS = re.compile(  # the token, or its number, that stands for padding
     r"^(?!.*(?:no[nt]?|un)_?pad)(?:.*[^a-z])?<?pad(?:ding)?(?:$|>|_?(?:id|idx|ind|index|ix|token|tok|symbol|value|val|word|char)s?(?:$|[_A-Z]))",

@@ -101,6 +101,7 @@ def test_what_ran_and_could_not_be_shown_wrong_is_a_warning(capsys: pytest.Captu
     ("example", "counterexample"),
     [
         ("causal_flag_with_cache", "it violates cached equals full: "),
+        ("einsum_diagonal", "it violates every projection learns: of merge (32, 32) the diagonal alone "),
         ("mask_after_softmax", "it violates constant value: "),
         ("mask_and_causal_flag", "with attention's math kernel, it raises RuntimeError: "),
         ("prepared_and_lost", "it violates masked key: "),

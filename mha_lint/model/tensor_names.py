@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from weakref import WeakKeyDictionary
 
 from mha_lint.model.events import Meant
@@ -14,6 +14,8 @@ from mha_lint.syntax.nodes import Function, last_name, walk
 _TAKING = frozenset(
     "matmul bmm baddbmm einsum softmax scaled_dot_product_attention rearrange repeat_interleave dropout".split()
 )
+# Functions of torch that give a tensor, and of which nothing more is known.
+_MAKING = frozenset("linspace logspace searchsorted bucketize multinomial argsort bincount from_numpy".split())
 _LAID_OUT: WeakKeyDictionary[ast.AST, frozenset[str]] = WeakKeyDictionary()
 _USED: WeakKeyDictionary[ast.AST, frozenset[str]] = WeakKeyDictionary()
 
@@ -41,12 +43,40 @@ def _used(node: ast.AST) -> Iterator[str]:
 def laid_out_as_tensors(function: ast.AST) -> frozenset[str]:
     """The names that stand where nothing but a tensor can, and no module either: ``q.shape``, ``q @ k``, ``q.mT``.
 
-    A statement of its own is no such place: what is asked is whether its call is one of a tensor.
+    So do names that are given what a function of torch made. A statement of its own is no such place: what is asked is
+    whether its call is one of a tensor.
     """
     found = _LAID_OUT.get(function)
     if found is None:
-        found = _LAID_OUT[function] = frozenset(_laid_out(function))
+        found = _LAID_OUT[function] = _given_tensors(function, frozenset(_laid_out(function)))
     return found
+
+
+def _given_tensors(function: ast.AST, known: frozenset[str]) -> frozenset[str]:
+    """The known names, and those that are given what is made of them, or by torch, with calculations and methods."""
+    given = [node for node in walk(function) if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)]
+    found, before = set(known), -1
+    while len(found) > before:
+        before = len(found)
+        found |= {last_name(node.targets[0]) for node in given if _is_tensor(node.value, found)}
+    return frozenset(found)
+
+
+def _is_tensor(value: ast.expr, known: Container[str]) -> bool:
+    """An expression is a tensor: a function of torch makes it, or something is done to one that gives another."""
+    match value:
+        case ast.Name(id=name):
+            return name in known
+        case ast.BinOp(left=left, right=right):
+            return _is_tensor(left, known) or _is_tensor(right, known)
+        case ast.UnaryOp(op=ast.USub() | ast.Invert(), operand=inner) | ast.Subscript(value=inner):
+            return _is_tensor(inner, known)
+        case ast.Call(func=ast.Attribute(value=ast.Name(id="torch" | "F"), attr=name)):
+            return name in TABLE or name in _MAKING
+        case ast.Call(func=ast.Attribute(value=owner, attr=name)):
+            return name in TABLE and _is_tensor(owner, known)
+        case _:
+            return False
 
 
 def _laid_out(function: ast.AST) -> Iterator[str]:

@@ -30,6 +30,7 @@ class Hit(Generic[Evidence]):
     symbol: str
     evidence: Evidence = None  # type: ignore[assignment]  # a rule that has none yields ``Hit[None]``
     severity: Severity | None = None  # of this place, where it is another than the rule's
+    shown_by: tuple[str, ...] | None = None  # the ways to show this place wrong, where they are others than the rule's
 
 
 class Rule(ABC):

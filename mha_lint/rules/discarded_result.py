@@ -56,10 +56,12 @@ class DiscardedResult(Rule):
 
     ## Fix
 
-    Where the call was to mask a tensor that has a name, assigns the result to that name. It is *unsafe* because the
-    module computes something else afterwards, on purpose. Relation *corrected*: before, a token that is masked changes
-    the result; after, it does not. Other calls are left alone: nothing shows by execution which of the two was meant,
-    that the result is used, or that the line is not there.
+    Assigns the result to the name of the tensor, where it has one. It is *unsafe* because the module computes something
+    else afterwards, on purpose. Relation *corrected*. Where the call was to mask: before, a token that is masked
+    changes the result; after, it does not. Of a layout and of numbers nothing says whether the result was meant to be
+    used, or the line is a leftover. So the fix is made only where execution tells: before, tokens do not meet, scores
+    have another variance than 1, weights do not add up to 1, or entries of a batch are mixed up; after, all is as it
+    should be. Elsewhere the finding stays a warning, with what was tried.
 
     ## When it stays silent
 

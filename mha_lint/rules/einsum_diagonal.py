@@ -21,6 +21,10 @@ if TYPE_CHECKING:
 
 _OF_ATTENTION = frozenset({"scores", "weights", "context", "merged", "projected"})
 _KNOWN = _OF_ATTENTION | {"projection", "parameter"}
+_WAYS = {  # to show it wrong, by what has the diagonal; of other sizes, it raises
+    "weights": ("raises", "whole weights"),
+    "parameter": ("raises", "every projection learns"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +40,8 @@ class _Diagonal:
 class EinsumDiagonal(Rule):
     """## What it does
 
-    Flags an `einsum` of attention in which a letter stands twice in one operand, and once in another one and in the
-    result: `torch.einsum("btc,cc->btc", y, weight)`.
+    Flags an `einsum` of attention, or of what a softmax gave, or of a parameter, in which a letter stands twice in one
+    operand, and once in another one and in the result: `torch.einsum("btc,cc->btc", y, weight)`.
 
     ## Why it matters
 
@@ -59,13 +63,15 @@ class EinsumDiagonal(Rule):
 
     ## Fix
 
-    There is none: the equation does not tell which of the two letters is meant to be another one.
+    There is none: the equation does not tell which of the two letters is meant to be another one. It is shown wrong by
+    execution: a query takes its own value alone, or all of the parameter but its diagonal gets no gradient.
 
     ## When it stays silent
 
     - The diagonal may be meant: there is one operand (`"bii->bi"`, `"ii->"`), the letter is in no other operand, or it
       is summed; a name in the statement, or that of the function, says diagonal or trace.
-    - The code has nothing to do with attention, or it is not known what the operand is.
+    - It is not known what the operand is, or it is neither weights nor a parameter, in code that has nothing to do with
+      attention.
 
     ## References
 
@@ -80,6 +86,7 @@ class EinsumDiagonal(Rule):
     why = (
         "A letter that stands twice in one operand takes its diagonal: all else in it is ignored, and gets no gradient."
     )
+    shown_by = ("raises", "whole weights", "every projection learns")
     no_fix = "the equation does not tell which of the two letters is meant to be another one"
     invalid: ClassVar = (
         "import torch\n\n\ndef attend(q, k, v):\n    w = torch.einsum('bhid,bhjd->bhij', q, k).softmax(-1)\n"
@@ -99,13 +106,15 @@ class EinsumDiagonal(Rule):
                 continue
             found = [(each, _diagonal(each)) for each in seen]
             known = [(each, diagonal) for each, diagonal in found if diagonal is not None]
-            if len(known) < len(seen) or not any(_attends(each, model) for each, _ in known):
+            if len(known) < len(seen):
                 continue
-            operation, diagonal = next(((each, taken) for each, taken in known if _is_known(taken.value)), known[0])
-            if not _is_known(diagonal.value):
+            operation, diagonal = next(((each, taken) for each, taken in known if _kind(taken.value)), known[0])
+            kind = _kind(diagonal.value)
+            if not kind or not (kind in _WAYS or any(_attends(each, model) for each, _ in known)):
                 continue
             if not _is_meant(node, operation.symbol, places):
-                yield Hit(node, node, _message(node, diagonal), operation.symbol)
+                message = _message(node, diagonal, kind)
+                yield Hit(node, node, message, operation.symbol, shown_by=_WAYS.get(kind, ()))
 
 
 def _diagonal(seen: OperationSeen) -> _Diagonal | None:
@@ -122,8 +131,13 @@ def _diagonal(seen: OperationSeen) -> _Diagonal | None:
     return None
 
 
-def _is_known(value: Value) -> bool:
-    return isinstance(value, Tensor) and bool(value.roles & _KNOWN)
+def _kind(value: Value) -> str:
+    """In a word, the kind of an operand; "" where it is not known. What a softmax gave, of whatever, are weights."""
+    if not isinstance(value, Tensor):
+        return ""
+    if "weights" in value.roles or value.normalised is not None:
+        return "weights"
+    return "parameter" if "parameter" in value.roles else "operand" if value.roles & _KNOWN else ""
 
 
 def _attends(seen: OperationSeen, model: FileModel) -> bool:
@@ -138,11 +152,9 @@ def _is_meant(node: ast.expr, symbol: str, places: Places) -> bool:
     return is_said(DIAGONALS, symbol) or (statement is not None and names_said(DIAGONALS, statement))
 
 
-def _message(node: ast.expr, diagonal: _Diagonal) -> str:
-    roles = diagonal.value.roles if isinstance(diagonal.value, Tensor) else frozenset[str]()
-    what = next((role for role in ("weights", "parameter") if role in roles), "operand")
+def _message(node: ast.expr, diagonal: _Diagonal, kind: str) -> str:
     letter, side = _as_written(node, diagonal)
-    return f"`{letter}` stands twice in `{side}`: only the diagonal of the {what} is used"
+    return f"`{letter}` stands twice in `{side}`: only the diagonal of the {kind} is used"
 
 
 def _as_written(node: ast.expr, diagonal: _Diagonal) -> tuple[str, str]:

@@ -201,7 +201,7 @@ def test_the_batch_of_a_sequence_first_layout_is_found() -> None:
 def test_functions_are_probed_like_modules() -> None:
     q, k, v = (torch.randn(2, HEADS, 6, 8) for _ in range(3))
     seen = outcomes(attend, q=q, k=k, v=v)
-    assert seen == holding(*OF_MASKS)
+    assert seen == holding(*OF_MASKS, "every projection learns")  # it has no parameters
     wrong = observe("unit score variance", attend, {"0": q, "1": k, "2": v, "scale": 1 / 32**0.5})
     assert wrong.outcome == "violated" and wrong.size == pytest.approx(1 - 8 / 32, rel=0.1)
 

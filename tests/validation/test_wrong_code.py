@@ -46,6 +46,27 @@ LACKS_HEADS = (
 FITS = (SCORES, "scores = scores if mask is None else scores + mask", "y = scores.softmax(-1) @ v")
 DEEPER = (SCORES, "y = (scores.softmax(-1) @ v)", "y = y + torch.zeros(b, t + 1, 1, device=x.device)")
 
+LOST_MASK = (f"future_mask = {FUTURE}", SCORES, "y = scores.softmax(-1) @ v")
+APPLIED_MASK = (LOST_MASK[0], SCORES, "y = scores.masked_fill(future_mask, -1e4).softmax(-1) @ v")
+DIAGONAL = (SCORES, "y = torch.einsum('bhtt,bhtd->bhtd', scores.softmax(-1), v)")
+LAYERS = """\
+import torch.nn.functional as F
+from torch import nn
+
+
+class Attention(nn.Module):
+    def __init__(self, width=32, heads=4):
+        super().__init__()
+        self.heads = heads
+        self.to_q, self.to_k, self.to_v = nn.Linear(width, width), nn.Linear(width, width), nn.Linear(width, width)
+        self.out = nn.Linear(width, width)
+
+    def forward(self, x):
+        q, k, v = self.to_q(x), self.{0}(x), self.to_v(x)
+        q, k, v = (y.unflatten(-1, (self.heads, -1)).transpose(1, 2) for y in (q, k, v))
+        return self.out(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
+"""
+
 Shown = Callable[..., Verdict]
 
 
@@ -53,8 +74,8 @@ Shown = Callable[..., Verdict]
 def shown(validator: Validator, tmp_path: Path) -> Shown:
     """The verdict on code that is said to be wrong; ``flagged`` is a part of the row where."""
 
-    def run(body: tuple[str, ...], flagged: str, *ways: str, before: str = "") -> Verdict:
-        text = before + ATTENTION.format(body="\n        ".join(body))
+    def run(body: tuple[str, ...] | str, flagged: str, *ways: str, before: str = "") -> Verdict:
+        text = body if isinstance(body, str) else before + ATTENTION.format(body="\n        ".join(body))
         path = tmp_path / "attention.py"
         path.write_text(text)
         rows = tuple(row for row, line in enumerate(text.splitlines(), 1) if flagged in line)
@@ -98,6 +119,29 @@ def test_shapes_that_never_meet_raise(shown: Shown) -> None:
     verdict = shown(LACKS_HEADS, "torch.zeros", "raises")
     assert verdict.verdict == "shown wrong", verdict.reason
     assert "it raises RuntimeError: The size of tensor a" in verdict.counterexample
+
+
+def test_a_layer_that_is_never_applied_is_shown_by_what_learns(shown: Shown) -> None:
+    verdict = shown(LAYERS.format("to_q"), "self.to_q(x)", "every projection learns")
+    assert verdict.verdict == "shown wrong", verdict.reason
+    words = "it violates every projection learns: to_k gets no gradient and changes nothing, while to_q and to_v learn"
+    assert verdict.counterexample.startswith(words)
+    right = shown(LAYERS.format("to_k"), "self.to_q(x)", "every projection learns")
+    assert (right.verdict, right.unshown) == ("not exercised", True)
+
+
+def test_a_triangle_that_is_lost_is_shown_by_the_future(shown: Shown) -> None:
+    verdict = shown(LOST_MASK, "future_mask =", "causality")
+    assert verdict.verdict == "shown wrong", verdict.reason
+    assert verdict.counterexample.startswith("it violates causality: changing token ")
+    right = shown(APPLIED_MASK, "future_mask =", "causality")
+    assert (right.verdict, right.unshown) == ("not exercised", True)
+
+
+def test_a_diagonal_of_weights_is_shown_by_what_a_query_takes(shown: Shown) -> None:
+    verdict = shown(DIAGONAL, "einsum", "raises", "whole weights")
+    assert verdict.verdict == "shown wrong", verdict.reason
+    assert verdict.counterexample.startswith("it violates whole weights: a query takes its own value alone")
 
 
 def test_an_error_about_shapes_counts_only_where_no_shapes_fit(shown: Shown) -> None:

@@ -18,11 +18,13 @@ from mha_lint.validation.probes import (
     determinism,
     equal_tokens,
     half,
+    learning,
     masked_key,
     permutation,
     relative_positions,
     score_variance,
     tokens_meet,
+    whole_weights,
 )
 from mha_lint.validation.probes.facts import Seen
 from mha_lint.validation.probes.subject import NotApplicable, Subject, prepared
@@ -44,11 +46,12 @@ _PROBES: Mapping[str, Probe] = {
         masked_key,
         relative_positions,
         cached,
+        learning,
         half,
     )
 }
 PROBES: tuple[str, ...] = tuple(_PROBES)
-_OF_CORRECTIONS: Mapping[str, Probe] = {each.NAME: each.observe for each in (equal_tokens,)}
+_OF_CORRECTIONS: Mapping[str, Probe] = {each.NAME: each.observe for each in (equal_tokens, whole_weights)}
 
 
 def observe(
@@ -60,7 +63,7 @@ def observe(
     insist: bool = False,
     axes: Mapping[str, Axes] | None = None,
 ) -> Observation:
-    """Try one of :data:`PROBES`, or "equal tokens", on ``module``, called with ``inputs``.
+    """Try one of :data:`PROBES`, "equal tokens" or "whole weights", on ``module``, called with ``inputs``.
 
     ``module`` may be a function. ``inputs`` are keyword arguments by name; positional ones stand under "0", "1", …
     They are copied, and put on the device of the module's parameters and, floats, in their dtype. With ``insist`` the

@@ -22,10 +22,10 @@ def observe(subject: Subject, seen: Seen | None, insist: bool) -> Observation:
     worst: tuple[float, str] | None = None
     rows = 0
     for each in judged:
-        off, live = _off(each)
+        farthest, live = off(each)
         rows += live
-        if off is not None and (worst is None or off[0] > worst[0]):
-            worst = off[0], _words(each, off[1])
+        if farthest is not None and (worst is None or farthest[0] > worst[0]):
+            worst = farthest[0], _words(each, farthest[1])
     if not rows:
         raise NotApplicable("every query has all of its keys masked")
     if worst is None:
@@ -33,7 +33,7 @@ def observe(subject: Subject, seen: Seen | None, insist: bool) -> Observation:
     return Observation(NAME, "violated", worst[1], worst[0])
 
 
-def _off(applied: Applied) -> tuple[tuple[float, int] | None, int]:
+def off(applied: Applied) -> tuple[tuple[float, int] | None, int]:
     """Return the distance of the farthest sum from one and its place, None if within rounding, and the number of rows.
 
     Weights that add up to one are each off by half a unit in the last place at most where they were rounded, and the

@@ -73,6 +73,7 @@ class Seen:
 
     applied: list[Applied] = field(default_factory=list)
     softmaxes: list[Scores] = field(default_factory=list)
+    diagonals: list[Applied] = field(default_factory=list)  # weights of which the diagonal alone met values
     drawn: list[str] = field(default_factory=list)  # operations that took random numbers
     placed: list[str] = field(default_factory=list)  # operations to which places in the sequence matter
     biased: bool = False  # something was added to scores

@@ -46,22 +46,22 @@ class Subject:
         """The inputs, copied: the code may write into them."""
         return {name: cloned(value) for name, value in self.inputs.items()}
 
-    def call(self, arguments: Mapping[str, Any]) -> Any:
-        """One call, with no gradients, in whatever mode and from whatever random state there is."""
+    def call(self, arguments: Mapping[str, Any], *, learns: bool = False) -> Any:
+        """One call in whatever mode and from whatever random state there is; with gradients where it ``learns``."""
         places = sorted((name for name in arguments if str(name).isdigit()), key=int)
         named = {name: value for name, value in arguments.items() if not str(name).isdigit()}
-        with torch.no_grad():
+        with torch.set_grad_enabled(learns):
             return self.module(*(arguments[name] for name in places), **named)
 
     def run(self) -> torch.Tensor:
         """The output of one call, from the seed and the state that everything had at first."""
         return output_of(self.result())
 
-    def result(self) -> Any:
+    def result(self, *, learns: bool = False) -> Any:
         """All that one call returns, from the seed and the state that everything had at first."""
         try:
             trial.seed_everything(self.seed)
-            return self.call(self.fresh())
+            return self.call(self.fresh(), learns=learns)
         finally:
             self.state.restore()
 

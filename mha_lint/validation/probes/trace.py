@@ -201,6 +201,8 @@ class Trace(Watching):
             }
             if weights is not None and _cuts_normalised(value, results[0]):
                 weights = replace(weights, marks=weights.marks | {"cut after the softmax"})
+        if name == "diagonal" and weights is not None:
+            weights = replace(weights, marks=weights.marks | {"its diagonal"})
         planes: list[torch.Tensor | None] = [None] * len(results)
         if scores is not None and scores.plain is not None and scores.plain.shape == value.shape:
             moved = func(scores.plain, *args[1:], **kwargs)
@@ -283,6 +285,9 @@ class Trace(Watching):
         if len(weighing) > 1:
             marks |= {"joined"}
         if name in ("mul", "div") and others:
+            if name == "mul" and "its diagonal" in weights.marks and facts[0].multiplied and not own:
+                alone = value.to(torch.float64)
+                self.seen.diagonals.append(Applied(weights, alone, plain.sources, *weights.shape[-2:]))
             if out.shape != value.shape:
                 if name == "div" or facts[0].is_parameter:
                     return plain

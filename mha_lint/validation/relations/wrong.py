@@ -1,7 +1,7 @@
 """Show that code for which there is no fix is wrong: a probe has a counterexample, or it raises where it is flagged.
 
-There is nothing to compare with, so a probe has to find by itself that the property is meant; but for a mask that is
-lost, since no evidence of it is left.
+There is nothing to compare with, so a probe has to find by itself that the property is meant; but for what is lost, a
+mask or a projection, since no evidence of it is left.
 An error counts only where the rest of the code goes on once the call that raises it is passed over, with the very same
 arguments. One about shapes counts only where no arguments were found that have the shapes that it asks for.
 """
@@ -38,7 +38,7 @@ from mha_lint.validation.trials.record import Noting, Record, unreached, verdict
 _BUDGET = 6.0  # seconds for a search
 _OTHERWISE = 2.5  # seconds for the search for arguments whose shapes fit
 _SETUPS, _SHAPES = 4, 4
-_INSISTED = frozenset({"masked key"})
+_INSISTED = frozenset({"masked key", "causality", "every projection learns"})
 _FAILURES = (RuntimeError, ValueError, IndexError, AssertionError)
 _LENGTHS = ("t", "s", "H", "W")  # of sequences and images
 _OF_SHAPES = ("size", "shape", "broadcast", "dimension", "expand")  # in what torch says of operands that do not fit

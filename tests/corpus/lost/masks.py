@@ -8,6 +8,9 @@
 # run: Renamed(32, 4)(torch.randn(2, 5, 32), torch.ones(2, 5).bool())
 # run: Asked(32, 4)(torch.randn(2, 5, 32), torch.ones(2, 5).bool())
 # run: Both(32, 4)(torch.randn(2, 5, 32), torch.ones(2, 5).bool())
+# run: Pooled(32, 4)(torch.randn(2, 5, 32), torch.ones(2, 5).bool())
+# run: Named(32, 4)(torch.randn(2, 5, 32))
+# run: Given(32, 4)(torch.randn(2, 5, 32))
 # fix: none (where the mask was meant to go is for a reader to say)
 """Masks that are worked on and reach no score."""
 import torch
@@ -125,3 +128,41 @@ class Both(Base):
         mask = mask[:, None, None, :] & causal_mask  # expect: MHA122
         scores = q @ k.transpose(-2, -1) * q.size(-1) ** -0.5
         return self.merge(F.softmax(scores, dim=-1) @ v)
+
+
+class Pooled(Base):
+    """The mask is used for the mean of the tokens; what is made of it for the scores is not used."""
+
+    def forward(self, x, mask):
+        keep = mask[:, :, None].to(x.dtype)
+        mean = (x * keep).sum(dim=1, keepdim=True) / keep.sum(dim=1, keepdim=True).clamp(min=1)
+        attn_mask = mask[:, None, None, :].bool()
+        attn_mask = F.pad(attn_mask, (1, 0), value=True)  # expect: MHA122
+        q, k, v = self.split(torch.cat([mean, x], dim=1))
+        return self.merge(F.scaled_dot_product_attention(q[:, :, :1], k, v, attn_mask=None))
+
+
+class Named(Base):
+    """A method makes the mask, whose name says what it hides."""
+
+    def causal_mask(self, length):
+        mask = torch.full((length, length), float("-inf"))
+        for row in range(length):
+            mask[row, : row + 1] = 0
+        return mask
+
+    def forward(self, x):
+        q, k, v = self.split(x)
+        attention_mask = self.causal_mask(x.size(1))  # expect: MHA122
+        return self.merge(F.scaled_dot_product_attention(q, k, v, attn_mask=None))
+
+
+class Given(Base):
+    """On one path the scores are those of another layer."""
+
+    def forward(self, x, scores=None):
+        q, k, v = self.split(x)
+        if scores is None:
+            scores = q @ k.transpose(-2, -1) * q.size(-1) ** -0.5
+        future_mask = torch.ones(x.size(1), x.size(1), device=x.device).triu(1).bool()  # expect: MHA122
+        return self.merge(scores.softmax(-1) @ v)

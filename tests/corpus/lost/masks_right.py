@@ -12,6 +12,8 @@
 # run: Elsewhere(32, 4)(torch.randn(2, 5, 32), torch.ones(2, 5).bool())
 # run: Earlier(32, 4)(torch.randn(2, 5, 32), torch.ones(2, 5).bool())
 # run: Rows(32, 4)(torch.randn(2, 5, 32), torch.ones(2, 5).bool())
+# run: Either(32, 4)(torch.randn(2, 5, 32), torch.ones(2, 5).bool())
+# run: Leftover(32, 4)(torch.randn(2, 5, 32), torch.ones(2, 5).bool())
 """Masks that go somewhere, or are not worked on."""
 import torch
 import torch.nn.functional as F
@@ -185,3 +187,25 @@ class Deletes(Base):
         del mask
         q, k, v = self.split(x)
         return self.merge(F.scaled_dot_product_attention(q, k, v))
+
+
+class Leftover(Base):
+    """The mask hides tokens before attention; what is made of it says nothing of scores."""
+
+    def forward(self, x, mask):
+        x = x * mask[:, :, None]
+        token_mask = mask.long()
+        q, k, v = self.split(x)
+        return self.merge(F.scaled_dot_product_attention(q, k, v))
+
+
+class Either(Base):
+    """Scores that are given may be masked; those that are made here are, on every path."""
+
+    def forward(self, x, mask, scores=None):
+        q, k, v = self.split(x)
+        if scores is None:
+            scores = q @ k.transpose(-2, -1) * q.size(-1) ** -0.5
+            scores = scores.masked_fill(~mask[:, None, None, :], -1e4)
+        mask = mask[:, None, :, None]
+        return self.merge(scores.softmax(-1) @ v)
