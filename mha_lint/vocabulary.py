@@ -52,7 +52,7 @@ SCORES = re.compile(
     r"[sS]oftmax|scaled_dot_product|MultiheadAttention|attention_interface|^Transformer(?:$|(?:En|De)coder(?:Layer)?$)"
 )
 TURNS = re.compile(r"^(?:cos|sin|polar)$")  # what takes the cosines of angles
-MAKES_ANGLES = re.compile(r"rotary|(?<![a-z])rope(?![a-z])|RoPE|Rope")  # names of classes that do
+MAKES_ANGLES = re.compile(r"[rR]otary|(?<![a-z])rope(?![a-z])|RoPE|Rope")  # names of classes that do
 
 # --- sizes -----------------------------------------------------------------------------------------------------------
 

@@ -31,9 +31,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Unknown:
-    """Something of which only the name is known: used as a size it is a symbol, as a tensor one without rank."""
+    """Something of which only the name is known: used as a size it is a symbol, as a tensor one without rank.
+
+    ``handed`` are the rotary tables that other code of the file hands over under this name: a tensor, or several; or an
+    object, of which only those attributes are known that make such tables.
+    """
 
     key: Key | None = None
+    handed: Value | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -358,8 +363,21 @@ def as_tensor(value: Value) -> Tensor | None:
     match value:
         case Tensor():
             return value
-        case Unknown(key):
-            return Tensor(key=key, inputs=frozenset({key} if key is not None and not key.of_result else ()))
+        case Unknown(key, handed):
+            rotary = handed.rotary if isinstance(handed, Tensor) else None
+            inputs = frozenset({key} if key is not None and not key.of_result else ())
+            return Tensor(key=key, inputs=inputs, rotary=rotary)
+        case _:
+            return None
+
+
+def as_table(value: Value | None) -> Value | None:
+    """The value where it is a rotary table, or holds some."""
+    match value:
+        case Tensor(rotary=rotary):
+            return None if rotary is None else value
+        case Sequence() | Repeated():
+            return value
         case _:
             return None
 

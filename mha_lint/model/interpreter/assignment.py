@@ -27,6 +27,7 @@ from mha_lint.model.values import (
     Value,
     as_factor,
     as_int,
+    as_table,
     as_tensor,
 )
 from mha_lint.vocabulary import BATCH_SIZE, SEQUENCE_LENGTH, is_said
@@ -194,7 +195,9 @@ def _parts(run: Run, elements: list[ast.expr], value: Value, source: ast.expr, s
         return [value.item] * count
     if isinstance(value, Qualified) and not starred:  # ``einops, is_there = optional_import("einops")``
         return [value, *[NOTHING] * (count - 1)]
-    return [Unknown(part(run.key(source), index)) for index in range(count)]
+    handed = value.handed if isinstance(value, Unknown) and not starred else None
+    tables = handed.items if isinstance(handed, Sequence) and len(handed.items) == count else (None,) * count
+    return [Unknown(part(run.key(source), index), as_table(table)) for index, table in enumerate(tables)]
 
 
 def _shape_and_more(run: Run, source: ast.Tuple, count: int, starred: list[int], state: State) -> Value:

@@ -278,7 +278,7 @@ ROWS: tuple[Op, ...] = (
     ),
     view("permute", attribute=False, shape=views.permute, mask=as_masks.moved, turn=turn_layouts.reordered),
     view("movedim", "moveaxis", attribute=False, shape=views.movedim, mask=as_masks.lost, turn=turns.lost),
-    view("squeeze", attribute=False, shape=views.squeeze, mask=as_masks.moved, turn=turns.lost),
+    view("squeeze", attribute=False, shape=views.squeeze, mask=as_masks.moved, turn=turn_layouts.squeezed),
     view("unsqueeze", attribute=False, shape=views.unsqueeze, mask=as_masks.unsqueezed, turn=turn_layouts.unsqueezed),
     view("select", attribute=False, shape=views.select, mask=as_masks.moved, turn=turn_parts.one_of),
     view("narrow", attribute=False, shape=views.narrow, mask=as_masks.moved, turn=turn_parts.in_part),
