@@ -212,11 +212,15 @@ def _kept(constructor: Place) -> Iterator[tuple[str, ast.expr]]:
                     yield from _set(target, value, owner)
             case ast.AnnAssign(target=target, value=ast.expr() as value):
                 yield from _set(target, value, owner)
-            case ast.Call(func=ast.Attribute(value=ast.Attribute(value=ast.Name(id=name), attr=attribute), attr=method)):
+            case ast.Call(
+                func=ast.Attribute(value=ast.Attribute(value=ast.Name(id=name), attr=attribute), attr=method)
+            ):
                 if name == owner and method in _LIST:
                     for value in node.args:
                         yield attribute, value
-            case ast.Call(func=ast.Attribute(value=ast.Name(id=name), attr=method), args=[first, *more]) if name == owner:
+            case ast.Call(func=ast.Attribute(value=ast.Name(id=name), attr=method), args=[first, *more]) if (
+                name == owner
+            ):
                 match first, more:
                     case ast.Constant(value=str(attribute)), [value, *_] if method == "register_buffer":
                         yield attribute, value
@@ -229,8 +233,15 @@ def _set(target: ast.expr, value: ast.expr, owner: str) -> Iterator[tuple[str, a
         case ast.Attribute(value=ast.Name(id=name), attr=attribute) if name == owner:
             yield attribute, value
         case ast.Tuple(elts=elements) | ast.List(elts=elements):
-            for element in elements:
-                yield from _set(element, value, owner)
+            for element, part in zip(elements, _parts_of(value, len(elements)), strict=True):
+                yield from _set(element, part, owner)
+
+
+def _parts_of(value: ast.expr, count: int) -> list[ast.expr]:
+    """What each of so many targets is given: an item, or else something of the whole."""
+    if isinstance(value, (ast.Tuple, ast.List)) and len(value.elts) == count:
+        return value.elts
+    return [value] * count
 
 
 def _bindings(function: Function) -> Iterator[tuple[ast.expr, ast.expr]]:

@@ -30,7 +30,6 @@ from mha_lint.model.values import (
     Value,
     as_int,
     as_size,
-    as_table,
     as_tensor,
     integer,
 )
@@ -78,9 +77,9 @@ def _item(run: Run, base: Value, indices: list[Value], node: ast.Subscript, stat
             return items[size.constant] if len(items) >= -size.constant else Unknown(run.key(node))
         case Leading(key), [Int(size)] if size.constant is not None:
             return Int(symbol(keys.dimension(key, size.constant)))
-        case Unknown(Key() as key, Sequence(items)), [Int(size)] if _is_index(size, items):
+        case Unknown(Key() as key, Sequence() as several), [Int(size)] if _is_index(size, several.items):
             assert size.constant is not None
-            return Unknown(keys.item(key, str(size)), as_table(items[size.constant]))
+            return Unknown(keys.item(key, str(size)), turn_parts.item_of(several, size.constant))
         case Unknown(key, Repeated(item)), [_]:
             return Unknown(run.key(node), item)
         case Unknown(key, Tensor()), _:

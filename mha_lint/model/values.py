@@ -31,14 +31,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Unknown:
-    """Something of which only the name is known: used as a size it is a symbol, as a tensor one without rank.
-
-    ``handed`` are the rotary tables that other code of the file hands over under this name: a tensor, or several; or an
-    object, of which only those attributes are known that make such tables.
-    """
+    """Something of which only the name is known: used as a size it is a symbol, as a tensor one without rank."""
 
     key: Key | None = None
-    handed: Value | None = None
+    handed: Value | None = None  # what other code hands over under this name: rotary tables, or what makes some
 
 
 @dataclass(frozen=True, slots=True)
@@ -364,20 +360,8 @@ def as_tensor(value: Value) -> Tensor | None:
         case Tensor():
             return value
         case Unknown(key, handed):
-            rotary = handed.rotary if isinstance(handed, Tensor) else None
             inputs = frozenset({key} if key is not None and not key.of_result else ())
-            return Tensor(key=key, inputs=inputs, rotary=rotary)
-        case _:
-            return None
-
-
-def as_table(value: Value | None) -> Value | None:
-    """The value where it is a rotary table, or holds some."""
-    match value:
-        case Tensor(rotary=rotary):
-            return None if rotary is None else value
-        case Sequence() | Repeated():
-            return value
+            return Tensor(key=key, inputs=inputs, rotary=handed.rotary if isinstance(handed, Tensor) else None)
         case _:
             return None
 

@@ -8,7 +8,7 @@ it, to the parameter of the function that rotates by it.
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from itertools import takewhile
 
@@ -43,7 +43,7 @@ Handed = dict[Function, dict[str, Value]]  # what functions are handed, by the n
 
 
 def handed_tables(run: Machine, worth: Worth) -> Handed:
-    """Follow the tables that the classes of a file make, or let others make, to the functions that they hand them to."""
+    """Follow the tables that the classes of a file make, or have others make, to the functions that are handed them."""
     follower = _Follower(run, worth.makers)
     for cls in worth.turning:
         for name, node in cls.methods.items():
@@ -139,7 +139,9 @@ class _Follower:
             return self._object(cls).get(name)
         given = {local: Unknown(named(local)) for local in (*place.parameters, *place.bound)}
         with self._running(place):
-            values = self.run.choices.each(State(variables=dict(given)), lambda state: self.run.evaluate(written, state))
+            values = self.run.choices.each(
+                State(variables=dict(given)), lambda state: self.run.evaluate(written, state)
+            )
         return next((value for value, _ in values if value != NONE), None)
 
     def _object(self, cls: ClassInfo) -> dict[str, Value]:
@@ -171,7 +173,7 @@ class _Follower:
 
 
 class _Reader:
-    """Reads one function: ``tables`` are the local names that hold tables, on one way or another, and what these are."""
+    """Reads one function: ``tables`` are what its local names hold, on one way or another."""
 
     def __init__(self, follower: _Follower, place: Place) -> None:
         self.follower, self.place, self.run = follower, place, follower.run
@@ -260,7 +262,7 @@ class _Reader:
     def _fill(self, name: str, value: Value | None) -> None:
         """A dictionary, or a list, is given one item more."""
         before = self.tables.pop(name, None)
-        of_each = None if value is None else Repeated(value)
+        of_each: Value | None = None if value is None else Repeated(value)
         if of_each is not None and before is not None:
             of_each = agreement(before, of_each)
         if of_each is not None:
@@ -303,7 +305,7 @@ class _Reader:
         return not self.telling.isdisjoint(names_in(call.func))
 
     def _value(self, written: ast.expr) -> Value | None:
-        """The table, or the tables, that an expression gives on whatever way; None where it is not known to give any."""
+        """The table, or the tables, that an expression gives on each way; None where it is not known to give any."""
         if not self._is_about_tables(written):
             return None
         if isinstance(written, (ast.Dict, ast.DictComp)):
@@ -313,6 +315,12 @@ class _Reader:
         calls = [node for node in walk(written) if isinstance(node, ast.Call) and not self._makes(node)]
         if any(self.follower.held.called(call.func, self.place) for call in calls):
             return None  # code of the project makes something of it
+        state, run = self._state_of(written), self.run
+        found = [as_handed(value) for value, _ in run.choices.each(state, lambda each: run.evaluate(written, each))]
+        return _agreed(value for value in found if value is not None)
+
+    def _state_of(self, written: ast.expr) -> State:
+        """What is known where an expression is evaluated: tables, attributes that it names, names of everything else."""
         state = State(variables={**self.tables, **self.objects})
         if self.place.cls is not None and self.place.receiver:
             state.variables[self.place.receiver] = Self(self.place.cls)
@@ -320,13 +328,11 @@ class _Reader:
             if isinstance(node, ast.Name) and node.id not in state.variables and node.id in self.locals:
                 state.variables[node.id] = Unknown(named(node.id))
         cls = self.place.cls
-        for name in () if cls is None else _attributes_of(self.place.receiver, written):
-            value = self.follower.attribute(cls, name)
+        for name in _attributes_of(self.place.receiver, written):
+            value = None if cls is None else self.follower.attribute(cls, name)
             if value is not None:
                 state.attributes[name] = value
-        run = self.run
-        found = [as_handed(value) for value, _ in run.choices.each(state, lambda each: run.evaluate(written, each))]
-        return _agreed([value for value in found if value is not None])
+        return state
 
 
 def _names_one_of(attributes: frozenset[str], method: Function) -> bool:
@@ -416,10 +422,11 @@ def agreement(one: Value, other: Value) -> Value | None:
             return None
 
 
-def _agreed(values: list[Value | None]) -> Value | None:
+def _agreed(values: Iterable[Value | None]) -> Value | None:
     """What several values agree on; None where there are none, or nothing is known of one."""
-    agreed = values[0] if values else None
-    for value in values[1:]:
+    first, *others = [*values] or [None]
+    agreed = first
+    for value in others:
         agreed = None if agreed is None or value is None else agreement(agreed, value)
     return agreed
 

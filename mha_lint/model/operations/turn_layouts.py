@@ -9,7 +9,18 @@ from mha_lint.model.operations.turns import first_of, from_the_end, lost, mark_o
 from mha_lint.model.records import replace
 from mha_lint.model.rotary import Laid, Part, Rotary, RotaryTable, Split, Stacked, Stage, Turned
 from mha_lint.model.run import Call
-from mha_lint.model.values import Leading, Repeated, Sequence, ShapeOf, Tensor, Unknown, Value, as_int, as_size, as_tensor
+from mha_lint.model.values import (
+    Leading,
+    Repeated,
+    Sequence,
+    ShapeOf,
+    Tensor,
+    Unknown,
+    Value,
+    as_int,
+    as_size,
+    as_tensor,
+)
 from mha_lint.syntax.nodes import argument
 
 

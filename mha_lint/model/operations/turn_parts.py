@@ -122,6 +122,12 @@ def in_part(call: Call, result: Value) -> Value:
     return marked(call, result, None if dim is None or dim in (table.dim, table.pair) else table)
 
 
+def item_of(tables: Sequence, index: int) -> Value | None:
+    """One of several tables that are handed over together; None for what is no table."""
+    item = tables.items[index]
+    return None if isinstance(item, Unknown) else item
+
+
 # --- subscripts ------------------------------------------------------------------------------------------------------
 
 _WHOLE = Slice(None, None)
@@ -192,8 +198,8 @@ def _table_indexed_open(table: RotaryTable, indices: list[Value]) -> RotaryTable
     if table.dim != -1:
         return None
     if indices and indices[0] == Const(...):
-        *rest, last = indices[1:] or [None]
-        return table if last == _WHOLE and all(index == NONE for index in rest) else None
+        between = all(index == NONE for index in indices[1:-1])
+        return table if indices[-1] == _WHOLE and between else None
     taken = [index for index in indices if index != NONE]
     if table.stage < Stage.ANGLES or not all(isinstance(index, (Slice, Tensor, Unknown, Int)) for index in taken):
         return None
