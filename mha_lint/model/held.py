@@ -59,10 +59,8 @@ class Held:
             for info in reversed(cls.lineage):
                 node = info.methods.get("__init__")
                 if node is not None:
-                    for name, value in info.constants.items():
-                        found.setdefault(name, []).append((value, Place(node, cls, info.home)))
                     place = Place(node, cls, info.home)
-                    for name, value in _kept(place):
+                    for name, value in (*info.constants.items(), *_kept(place)):
                         found.setdefault(name, []).append((value, place))
         return found
 

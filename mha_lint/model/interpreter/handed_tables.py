@@ -320,7 +320,7 @@ class _Reader:
         return _agreed(value for value in found if value is not None)
 
     def _state_of(self, written: ast.expr) -> State:
-        """What is known where an expression is evaluated: tables, the attributes that it names, and names of the rest."""
+        """What is known where an expression is evaluated: tables, attributes that it names, and names of the rest."""
         state = State(variables={**self.tables, **self.objects})
         if self.place.cls is not None and self.place.receiver:
             state.variables[self.place.receiver] = Self(self.place.cls)

@@ -215,7 +215,7 @@ def _vector(scope: Scope, part: ast.expr) -> str:
                 part = value
             case ast.Call(args=[first, *_]):
                 part = first
-            case ast.Name(id=name):
+            case ast.Name():
                 return _whole(scope, part) if cut else ""
             case _:
                 return ""
