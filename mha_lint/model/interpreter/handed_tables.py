@@ -118,9 +118,15 @@ class _Follower:
         symbol = place.node.name if place.cls is None else f"{place.cls.name}.{place.node.name}"
         run.stack.frames.append(Frame(symbol, place.node))
         outer_names = run.homes.enter(place.node)
+        seen = run.seen
+        outer = seen.began, seen.parameters, seen.given
+        seen.began = place.node
+        seen.parameters = {} if place.node.name == "__init__" else {named(name): name for name in place.parameters}
+        seen.given = frozenset(seen.parameters)
         try:
             yield
         finally:
+            seen.began, seen.parameters, seen.given = outer
             run.stack.frames.pop()
             run.homes.names = outer_names
 
