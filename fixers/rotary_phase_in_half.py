@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import ast
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from mha_lint.findings import Edit, Fix
+from mha_lint.findings import HALF_PHASE, Edit, Fix
 from mha_lint.model.operations import copies
 from mha_lint.model.rotary import Precision
-from mha_lint.syntax.nodes import dotted
+from mha_lint.syntax.nodes import dotted, last_name
 from mha_lint.syntax.places import NameOf
 
 if TYPE_CHECKING:
@@ -20,6 +21,21 @@ _BUFFER = (
     "no `.float()` brings back what the cast of a buffer has rounded: compute the frequencies in `forward`, or keep "
     "cosines and sines in their place"
 )
+_HALVES = {"half": "float16", "float16": "float16", "bfloat16": "bfloat16"}  # what code calls them, and their names
+_JOINS = frozenset({"cat", "concat", "stack"})
+_PLAIN = (ast.Name, ast.Attribute, ast.Subscript, ast.Constant, ast.UnaryOp, ast.USub, ast.Load)
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """The edit that keeps a factor in float32, and the type to which it was cast, as code writes it.
+
+    It is ``fixed`` where that type is half precision whatever the module computes in: then float32 results change, too.
+    """
+
+    edit: Edit
+    kind: str
+    fixed: bool
 
 
 def fix(hit: Hit[Rounded], context: Context) -> Fix | str:
@@ -30,26 +46,36 @@ def fix(hit: Hit[Rounded], context: Context) -> Fix | str:
         return _BUFFER
     casts = rounded.casts
     torch = next((name for name, full in context.model.names.imports.items() if full == "torch"), None)
-    function = places.function(phase.node)
-    nodes = (*casts, phase.node, *rounded.taken)
-    if torch is None or function is None or any(places.function(node) is not function for node in nodes):
-        return "the angles are not computed where their cosines and sines are taken"
-    edits: list[Edit] = []
-    types: set[str] = set()
-    for node in casts:
-        found = _kept_single(node, torch, context)
-        if found is None:
-            return "the factor is cast in a way that this fixer does not rewrite"
-        edit, kind = found
-        edits.append(edit)
-        types.add(kind)
+    if any(node in context.model.abroad for node in casts):
+        return "another file casts a factor, too"
+    kept = [_kept_single(node, torch, context) for node in casts]
+    found = [each for each in kept if each is not None]
+    if len(found) < len(kept):
+        return "the factor is cast in a way that this fixer does not rewrite"
+    edits = [each.edit for each in found]
     if _is_lowered(rounded):
-        if len(types) != 1:
+        kinds = {each.kind: each.fixed for each in found}
+        if len(kinds) != 1:
             return "the factors are cast to types of several names"
-        (kind,) = types
-        calls = (node for node in rounded.taken if isinstance(node, ast.Call))
-        edits += [_cast_afterwards(node, kind, context) for node in calls if not _is_cast(node, context)]
-    return Fix("safe", "equivalent", "Compute the angles in float32, and cast their cosines and sines", tuple(edits))
+        ((kind, fixed),) = kinds.items()
+        taken = [node for node in rounded.taken if isinstance(node, ast.Call) and last_name(node.func) != "polar"]
+        if not fixed and any(not _is_together(node, casts, context) for node in taken):
+            return "the angles are not computed where their cosines and sines are taken"
+        bare = [node for node in taken if not _is_cast(node, context)]
+        if bare and fixed and torch is None:
+            return "torch has no name here"
+        edits += [_cast_afterwards(node, kind, context) for node in bare]
+    flagged = [row for node in casts for row in places.rows(places.statement(node) or node)]
+    unsafe = any(each.fixed for each in found)
+    message = "Compute the angles in float32, and cast their cosines and sines"
+    return Fix(
+        "unsafe" if unsafe else "safe",
+        "repaired",
+        message,
+        tuple(dict.fromkeys(edits)),
+        tuple(dict.fromkeys(flagged)),
+        expected=HALF_PHASE,
+    )
 
 
 def _is_lowered(rounded: Rounded) -> bool:
@@ -60,27 +86,60 @@ def _is_lowered(rounded: Rounded) -> bool:
     )
 
 
-def _kept_single(node: ast.expr, torch: str, context: Context) -> tuple[Edit, str] | None:
-    """The edit that keeps a factor in float32, and the type to which it was cast, as code writes it."""
+def _is_together(node: ast.expr, casts: tuple[ast.expr, ...], context: Context) -> bool:
+    """The cosines or sines are taken in the function that casts, and in this module."""
+    if node in context.model.abroad:
+        return False
+    function = context.places.function(node)
+    return function is not None and all(context.places.function(cast) is function for cast in casts)
+
+
+def _kept_single(node: ast.expr, torch: str | None, context: Context) -> _Kept | None:
+    """How the cast at ``node`` is written so that it keeps a factor in float32; None where that is not known."""
     if not isinstance(node, ast.Call):
         return None
-    places = context.places
     named = next((keyword.value for keyword in node.keywords if keyword.arg == "dtype"), None)
     if named is not None:
-        kind = dotted(named)
-        if kind is None or kind.startswith(f"{torch}."):
-            return None  # half precision whatever the module computes in: results would change in float32, too
-        return places.replace(named, _wider(kind, torch)), kind
-    if not isinstance(node.func, ast.Attribute) or node.keywords or len(node.args) != 1:
+        return _of_type(named, torch, context)
+    if not isinstance(node.func, ast.Attribute):
         return None
-    kind = dotted(node.args[0])
-    if kind is None or kind.startswith(f"{torch}."):
+    places = context.places
+    name, given = node.func.attr, node.args
+    if name in _HALVES and not given:
+        edit = Edit(places.start(NameOf(node.func)), places.end(node), "float()")
+        return _Kept(edit, f"{torch}.{_HALVES[name]}", fixed=True)
+    if name not in ("to", "type", "type_as") or (node.keywords and name != "to"):
         return None
-    if kind.endswith(".dtype"):
-        return places.replace(node.args[0], _wider(kind, torch)), kind
+    for each in given:
+        if _is_a_type(each, torch):
+            return _of_type(each, torch, context)
+    if torch is None or len(given) != 1 or node.keywords or not _is_plain(given[0]):
+        return None
     # A tensor: what is cast goes to its device, too.
-    content = f"to({kind}.device, {_wider(f'{kind}.dtype', torch)})"
-    return Edit(places.start(NameOf(node.func)), places.end(node), content), f"{kind}.dtype"
+    like = places.source(given[0])
+    content = f"to({like}.device, {_wider(f'{like}.dtype', torch)})"
+    return _Kept(Edit(places.start(NameOf(node.func)), places.end(node), content), f"{like}.dtype", fixed=False)
+
+
+def _of_type(node: ast.expr, torch: str | None, context: Context) -> _Kept | None:
+    """The edit of an expression that names a type."""
+    kind = context.places.source(node)
+    if dotted(node) in {f"{torch}.{name}" for name in _HALVES}:
+        return _Kept(context.places.replace(node, f"{torch}.float32"), kind, fixed=True)
+    if torch is None or not _is_plain(node):
+        return None
+    return _Kept(context.places.replace(node, _wider(kind, torch)), kind, fixed=False)
+
+
+def _is_a_type(node: ast.expr, torch: str | None) -> bool:
+    """An argument of a cast is a type by its name: ``x.dtype``, ``compute_dtype``, ``torch.float16``."""
+    name = dotted(node) or ""
+    return "dtype" in last_name(node) or name in {f"{torch}.{half}" for half in _HALVES}
+
+
+def _is_plain(node: ast.expr) -> bool:
+    """Nothing is computed: it can be written twice."""
+    return all(isinstance(each, _PLAIN) for each in ast.walk(node))
 
 
 def _wider(kind: str, torch: str) -> str:
@@ -89,9 +148,23 @@ def _wider(kind: str, torch: str) -> str:
 
 
 def _is_cast(node: ast.Call, context: Context) -> bool:
-    """The code casts the cosines or sines itself."""
-    around = context.places.parent(node)
-    return isinstance(around, ast.Attribute) and copies(around.attr)
+    """The code casts the cosines or sines itself: by a method, or because it writes them into a table."""
+    around: ast.AST = node
+    while True:
+        outer = context.places.parent(around)
+        match outer:
+            case ast.Attribute(attr=name) if copies(name):
+                return True
+            case ast.Attribute() | ast.Subscript(value=ast.expr()):
+                around = outer
+            case ast.Call(func=func) if func is around or last_name(func) in _JOINS:
+                around = outer
+            case ast.Tuple() | ast.List() if isinstance(context.places.parent(outer), ast.Call):
+                around = outer  # what is joined is cast together
+            case ast.Assign(targets=[ast.Subscript()]):
+                return True
+            case _:
+                return False
 
 
 def _cast_afterwards(node: ast.Call, kind: str, context: Context) -> Edit:

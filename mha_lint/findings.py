@@ -12,7 +12,8 @@ Relation = Literal["equivalent", "repaired", "extended", "corrected"]
 VerdictName = Literal["validated", "refuted", "shown wrong", "not exercised", "unavailable"]
 SEVERITIES: tuple[Severity, ...] = ("info", "warning", "error")  # the least first
 SYNTAX_ERROR = "MHA000"  # the code of a finding that says where a text is not Python
-Expected = Literal["view", "half overflow", "device"]
+Expected = Literal["view", "half overflow", "device", "half phase"]
+HALF_PHASE: Expected = "half phase"  # no error: angles that are computed in half precision
 RAISES = "raises"  # a way to show code wrong, beside the names of probes
 
 
@@ -116,10 +117,10 @@ class Trial:
 class Verdict:
     """The answer of validation about one candidate rewrite.
 
-    Under *corrected*, and of code without a fix that is *shown wrong*, ``counterexample`` says what the original
-    computes wrongly, and under which conditions. It is ``unshown`` where the original ran, time did not run out, and
-    nothing could be shown to be wrong with it. ``caveat`` is what the claim asks for and the trials could not see on
-    the devices that are there.
+    Under *corrected*, under *repaired* of a "half phase", and of code without a fix that is *shown wrong*,
+    ``counterexample`` says what the original computes wrongly, and under which conditions. It is ``unshown`` where the
+    original ran, time did not run out, and nothing could be shown to be wrong with it. ``caveat`` is what the claim
+    asks for and the trials could not see on the devices that are there.
     """
 
     verdict: VerdictName

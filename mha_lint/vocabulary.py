@@ -13,7 +13,9 @@ PROJECTS = re.compile(
 ROTATES = re.compile(  # queries, or queries and keys
     r"(?<![a-z])apply_(?:\w*_)?(?:rope|rotary|rot_emb(?:ed)?)(?![a-z])(?!\w*inplace)", re.IGNORECASE
 )
-KEEPS_MEANING = re.compile(r"norm|drop|layer_?scale|^ls_?\d*$", re.IGNORECASE)  # layers: what they are given stays it
+KEEPS_MEANING = re.compile(  # layers: what they are given stays it
+    r"norm|drop|layer_?scale|^ls_?\d*$|(?:^|_)(?:ln|rms)(?:_|\d|$)", re.IGNORECASE
+)
 MAPS = re.compile(r"proj|linear|dense|conv|mlp|ffn|fc|attn|attention", re.IGNORECASE)  # layers that make another of it
 NEIGHBOURS = re.compile(r"^(?:torch_geometric|torch_scatter|dgl)\.(?:\w+\.)*(?:softmax|scatter_softmax|edge_softmax)$")
 SETS_UP = re.compile(r"(?<![a-z])init|initiali[sz]|Init")  # functions that are given a layer and set up its numbers
@@ -52,6 +54,7 @@ SCORES = re.compile(
     r"[sS]oftmax|scaled_dot_product|MultiheadAttention|attention_interface|^Transformer(?:$|(?:En|De)coder(?:Layer)?$)"
 )
 TURNS = re.compile(r"^(?:cos|sin|polar)$")  # what takes the cosines of angles
+COUNTS = re.compile(r"^(?:arange|linspace)$")  # what positions and frequencies begin with
 MAKES_ANGLES = re.compile(r"[rR]otary|(?<![a-z])rope(?![a-z])|RoPE|Rope")  # names of classes that do
 
 # --- sizes -----------------------------------------------------------------------------------------------------------

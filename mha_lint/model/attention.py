@@ -70,6 +70,8 @@ class FileModel:
     led: dict[tuple[ast.expr, ast.expr], list[OperationSeen]]  # those of other modules, by the call that led there
     elsewhere: list[OperationSeen]  # those of other modules, which the calls of this one led to
     weightings: dict[ast.expr, list[WeightingSeen]]  # by the softmax that made the weights
+    normed: set[tuple[ast.AST, str]]  # products of queries or keys that are normalised on some path, and the method
+    counted: set[ast.expr]  # the softmaxes whose results are summed along another dimension than their own
     weighed: set[Normalised]  # the softmaxes by which values are weighted, and those of other modules
     scales: dict[ast.AST, list[ScaleSeen]]  # by the product of queries and keys
     orders: dict[ast.expr, list[OrderSeen]]  # by the calls that repeated a tensor in another order than what it met
@@ -143,6 +145,8 @@ def analyse(module: Module, *, names: ModuleNames | None = None, every: bool = F
         led=led_from_here(seen.operations, abroad),
         elsewhere=[each for node in seen.operations if node in abroad for each in seen.operations[node]],
         weightings=of_this_module(seen.weightings, abroad),
+        normed=seen.normed,
+        counted=seen.counted,
         weighed=seen.weighed,
         scales=of_this_module(seen.scales, abroad),
         orders=of_this_module(seen.orders, abroad),

@@ -22,6 +22,7 @@ class Relation(Enum):
     TRUTH = auto()  # ``if x``
     IS = auto()  # ``x is y``, and ``x is not y`` where that fails
     EQUALS = auto()  # ``x == y``, and ``x != y`` where that fails
+    SEVERAL = auto()  # ``x and y``, ``x or y``
     OTHER = auto()
 
     __hash__ = object.__hash__  # which is that of Enum, in C
@@ -95,6 +96,8 @@ class Conditions:
                 return Relation.EQUALS, self._text(left), self._text(other)
             case ast.Name() | ast.Attribute():
                 return Relation.TRUTH, self._text(test), ""
+            case ast.BoolOp():
+                return Relation.SEVERAL, self._text(test), ""
             case _:
                 return Relation.OTHER, self._text(test), ""
 

@@ -172,7 +172,7 @@ def _shaped(tensor: Tensor, target: Shape) -> Tensor:
     normalised = tensor.normalised
     if normalised is not None:
         normalised = laid_anew(normalised, tensor.shape or (), target)
-    return replace(tensor, shape=target, normalised=normalised)
+    return replace(tensor, shape=target, normalised=normalised, of_math=None)
 
 
 def _merge(call: Call, tensor: Tensor, groups: Groups, sizes: dict[str, Size]) -> Value:

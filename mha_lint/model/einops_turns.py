@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mha_lint.model.einops_api import Groups, parse, pattern_of
-from mha_lint.model.operations.turns import first_of, mark_of, marked, rank_of
+from mha_lint.model.operations.turns import first_of, mark_of, marked, rank_of, with_phase
 from mha_lint.model.records import replace
 from mha_lint.model.rotary import Laid, Rotary, RotaryTable, Split, Stacked, Turned
 from mha_lint.model.run import Call
@@ -27,11 +27,15 @@ def rearranged(call: Call, result: Value) -> Value:
             made = _moved(mark, left, right, rank)
         case _:
             made = _split(call, left, right)
-    return marked(call, result, made)
+    return with_phase(call, marked(call, result, made))
 
 
 def repeated(call: Call, result: Value) -> Value:
     """``repeat(f, "... n -> ... (n r)", r=2)``."""
+    return with_phase(call, _repeated(call, result))
+
+
+def _repeated(call: Call, result: Value) -> Value:
     mark, sides = mark_of(first_of(call) or call.keywords.get("tensor")), _sides(call)
     if sides is None or not isinstance(mark, RotaryTable) or mark.pair is not None:
         return marked(call, result, None)
@@ -42,7 +46,8 @@ def repeated(call: Call, result: Value) -> Value:
     (axis,) = left[mark.dim] if len(left) >= -mark.dim and len(left[mark.dim]) == 1 else ("",)
     match right[-1] if right else []:
         case [first, second] if axis and axis in (first, second) and mark.laid is Laid.ONCE:
-            count = as_int(call.keywords.get(second if axis == first else first))
+            other = second if axis == first else first
+            count = int(other) if other.isdigit() else as_int(call.keywords.get(other))
             laid = Laid.NEIGHBOURS if axis == first else Laid.HALVES
             twice = replace(mark, dim=-1, rank=rank, laid=laid, by=call.node) if count == 2 else None
             return marked(call, result, twice)

@@ -173,7 +173,10 @@ def _solved(parts: tuple[Part, ...], others: tuple[Part, ...]) -> tuple[Part, ..
 
 
 def _steps(parts: tuple[Part, ...]) -> dict[Size, Size]:
-    """How far apart neighbours lie along each size that varies, and along each run of them; none that is twice."""
+    """How far apart neighbours lie along each size that varies, and along each run of them; none that is twice.
+
+    A tensor repeated as often as it has rows is one side of all pairs, (n, n times) beside (n times, n).
+    """
     sizes = [part.size for part in parts if part.size is not None]
     found: list[tuple[Size, Size]] = []
     for first, part in enumerate(parts):
@@ -183,7 +186,7 @@ def _steps(parts: tuple[Part, ...]) -> dict[Size, Size]:
             if parts[last].alike:
                 break
             found.append((product(sizes[first : last + 1]), product(sizes[last + 1 :])))
-    counts = [size for size, _ in found]
+    counts = [size for size, _ in found] + [part.size for part in parts if part.alike]
     return {size: step for size, step in found if counts.count(size) == 1 and size != ONE}
 
 

@@ -126,7 +126,7 @@ class Term:
     table: RotaryTable
 
 
-Rotary = RotaryTable | Split | Part | Stacked | Turned | Term
+Rotary = RotaryTable | Split | Part | Stacked | Turned | Term | Phase  # angles of which no more is known
 
 
 @dataclass(frozen=True, slots=True)

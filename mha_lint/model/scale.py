@@ -107,6 +107,12 @@ def is_right(scale: Scale) -> bool:
     return right is not None and scale.factor.same(right)
 
 
+def is_inverted(scale: Scale) -> bool:
+    """Tell whether scores are multiplied by the root of the head width, by which they should be divided."""
+    root = None if scale.width is None else of_size(scale.width).power(0.5)
+    return root is not None and scale.factor.same(root)
+
+
 def mistake(scale: Scale) -> str | None:
     """Return a description of the mistake in a scale; None where the scale is right, or may be meant."""
     width = scale.width
@@ -118,7 +124,7 @@ def mistake(scale: Scale) -> str | None:
     if scale.factor.same(UNIT):
         several = bool(heads) or _is_one_of_several(scale.maps, width)
         return "not scaled at all" if scale.whole and several and scale.applied is None else None  # by 1: on purpose
-    if scale.factor.same(of_size(width).power(0.5) or UNIT):
+    if is_inverted(scale):
         return "multiplied by the root of the width of a head, by which they should be divided"
     if is_scaled_twice(scale):
         places = {2: "two", 3: "three", 4: "four"}[len(scale.parts)]

@@ -239,10 +239,9 @@ def _cut(
     if step is not None or first is None or last is None:
         return symbol(keys.cut(run.key(node)))
     first, last = state.normal(first), state.normal(last)
-    if first.constant is not None and first.constant < 0:
-        first = whole + first
-    if last.constant is not None and last.constant < 0:
-        last = whole + last
+    first, last = _from_the_front(first, whole), _from_the_front(last, whole)
+    if last - first == ONE:  # x[:, i : i + 1] keeps the dimension of the one that it takes
+        return ONE
     if (
         last != whole
         and not within
@@ -253,3 +252,8 @@ def _cut(
             return last - first
         return symbol(keys.cut(run.key(node)))
     return last - first
+
+
+def _from_the_front(end: Size, whole: Size) -> Size:
+    """An end that is surely negative counts from the back: ``x[:-n]``, as ``x[:-1]`` does."""
+    return whole + end if end.sign() == -1 else end

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from mha_lint.model.conditions import IS_NONE, IS_TRUE, Condition, Path, Question, Taken
+from mha_lint.model.conditions import IS_NONE, IS_TRUE, Condition, Path, Question, Relation, Taken
 from mha_lint.model.factors import Factor, of_number, of_size
 from mha_lint.model.folded import Fold, Reordered
 from mha_lint.model.keys import Key, Kind
@@ -428,8 +428,8 @@ class State:
 
     @property
     def taken(self) -> Taken:
-        """Every condition that led here, in whatever function it was taken."""
-        return self.passed.union(self.conditions.items())
+        """Every condition that led here, in whatever function it was taken, one by one."""
+        return self.passed.union(each for each in self.conditions.items() if each[0].relation is not Relation.SEVERAL)
 
     def unless_none(self, value: Value) -> Value:
         """Give the value, or None where a condition on this path has told, in whatever function, that it is None."""

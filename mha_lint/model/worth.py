@@ -12,7 +12,7 @@ from mha_lint.model.tables import is_table
 from mha_lint.syntax.names import ClassInfo, ModuleNames
 from mha_lint.syntax.nodes import Function, last_name, walk
 from mha_lint.syntax.words import names_in
-from mha_lint.vocabulary import ATTENDS, CHOOSES_KEYS, LAYS_OUT, MAKES_ANGLES, ROTATES, SCORES, TURNS, is_said
+from mha_lint.vocabulary import ATTENDS, CHOOSES_KEYS, COUNTS, LAYS_OUT, MAKES_ANGLES, ROTATES, SCORES, TURNS, is_said
 
 Key = TypeVar("Key")
 Said = Mapping[Key, frozenset[str]]  # the names that classes or functions say
@@ -59,8 +59,8 @@ def worth_of(names: ModuleNames) -> Worth:
     told = [classes[cls] for cls in holds] + [functions[name] for name in attending if name in functions]
     named = frozenset[str]().union(*told).intersection(functions)
     return Worth(
-        {names.functions[name] for name in working - tables.keys()}
-        | _with_heirs(_saying(classes, working, LAYS_OUT), names)
+        {names.functions[name] for name in (working | _computing_angles(functions)) - tables.keys()}
+        | _with_heirs(_saying(classes, working, LAYS_OUT) | _computing_angles(classes), names)
         | masking,
         {names.functions[name] for name in attending - tables.keys()} | attends,
         holds - attends,
@@ -68,6 +68,13 @@ def worth_of(names: ModuleNames) -> Worth:
         [cls for cls in names.every_class if cls in turning],
         frozenset(makers),
     )
+
+
+def _computing_angles(said: Said[Key]) -> set[Key]:
+    """The keys of what counts positions, or steps of frequencies, and takes cosines or sines."""
+    counting: set[Key] = _saying(said, set(), COUNTS)
+    turning: set[Key] = _saying(said, set(), TURNS)
+    return counting & turning
 
 
 def _makers_of_angles(functions: Said[str], classes: Said[ClassInfo], names: ModuleNames) -> set[str]:

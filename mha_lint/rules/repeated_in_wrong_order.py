@@ -53,6 +53,7 @@ class RepeatedInWrongOrder(Rule):
 
     - What is repeated is the same for all entries: it was expanded, or repeated, for the batch before.
     - The order of the sizes on the other side is not known.
+    - A tensor is repeated as often as it has rows: its rows are laid beside each other, for all pairs of them.
     - What differs is a number of heads or groups: keys and values that are tiled for groups of heads only pair the
       heads in another order, which a model can learn with.
 

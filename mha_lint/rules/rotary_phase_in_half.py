@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING, ClassVar
 
 from mha_lint.model.rotary import Phase, Precision
 from mha_lint.rules.base import Hit, Rule
-from mha_lint.syntax.words import names_said
+from mha_lint.syntax.words import names_in, names_said
 from mha_lint.vocabulary import AUTOCAST
 
 if TYPE_CHECKING:
+    from mha_lint.findings import Severity
     from mha_lint.model.attention import FileModel
     from mha_lint.syntax.places import Places
+
+_HALVES = frozenset({"half", "float16", "bfloat16"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +40,8 @@ class RotaryPhaseInHalf(Rule):
     Flags the angles of a rotary embedding, or of another that takes cosines and sines of positions times frequencies,
     where a factor is cast to the type of the activations before they are multiplied: `positions.to(x.dtype)`,
     `inv_freq.type_as(x)`, `torch.arange(t, dtype=x.dtype)`, `.half()`. It also flags frequencies in a buffer that are
-    multiplied by positions as they are, so that a module that was moved to half precision computes the angles in it.
+    multiplied by positions as they are, so that a module that was moved to half precision computes the angles in it;
+    that is an *info*, since it is wrong of such a module alone.
 
     ## Why it matters
 
@@ -62,12 +66,20 @@ class RotaryPhaseInHalf(Rule):
 
     ## Fix
 
-    Keeps the factor in float32, or in float64 where the activations are that, and casts cosines and sines instead. The
-    fix is *safe*: in float32 and float64 nothing changes. Relation *equivalent*: in half precision the results differ
-    by rounding, and are the nearer to those in float64.
+    Keeps the factor in float32, or in float64 where the activations are that, and casts cosines and sines instead.
+    Where the factor was cast to the type of the activations, the fix is *safe*: in float32 and float64 nothing changes.
+    A factor that was cast to half precision whatever the activations are (`.half()`, `dtype=torch.bfloat16`) is kept in
+    float32, which changes results in float32 too: that fix is *unsafe*.
+
+    Relation *repaired*: the module runs in bfloat16 and float16 at up to 4,096 positions, on every device. Its cosines
+    and sines have to be wrong there, against those that float64 gives (by 16 units in the last place of 1 at least),
+    and right after the fix (by 4 at most). Everywhere else both compute the same. Where positions are few, as on a grid
+    of patches, half precision may do no harm: then nothing is rewritten, and the report tells how far off they were.
 
     A buffer has no fix. What its cast to half precision has rounded, no `.float()` brings back: compute frequencies in
-    `forward`, or keep cosines and sines in place of frequencies.
+    `forward`, or keep cosines and sines in place of frequencies. Nothing in a class tells whether somebody casts it:
+    libraries load checkpoints in bfloat16, buffers and all, and such models have been released. So the rule tells it,
+    without a warning; where a module is never cast, `# noqa: MHA120` says so.
 
     ## When it stays silent
 
@@ -75,7 +87,7 @@ class RotaryPhaseInHalf(Rule):
     - The function says where autocast is on.
     - Cosines and sines are computed once and kept, as they are or as complex numbers, from what is float32 there.
     - It is not known that what is cast are positions or frequencies, or to which type. Positions that a module is given
-      are whatever they are.
+      are whatever they are; so are those of `linspace`, which are mostly fractions of a size.
 
     ## References
 
@@ -89,7 +101,7 @@ class RotaryPhaseInHalf(Rule):
     finds = "positions times frequencies computed in the type of the activations"
     why = "In half precision the phase of a position is off by 1 at 512 positions, and by 16 at 8,192."
     applicability = "safe"
-    relation = "equivalent"
+    relation = "repaired"
     invalid: ClassVar = (
         "import torch\n\n\ndef rotate(x):\n    t, d = x.shape[-2:]\n"
         "    inv_freq = 10000 ** (-torch.arange(0, d, 2, device=x.device) / d)\n"
@@ -113,11 +125,19 @@ class RotaryPhaseInHalf(Rule):
         for place, (symbol, rounded) in found.items():
             if _sets_autocast(place, rounded, places):
                 continue
+            severity: Severity | None = None
             if rounded.casts:
-                message = "a factor of the angles is cast to the type of the activations before it is multiplied"
+                kind = "half precision" if _is_fixed(rounded.casts) else "the type of the activations"
+                message = f"a factor of the angles is cast to {kind} before it is multiplied"
             else:
                 message = "angles are computed in the type of a buffer, which is half precision once the module is"
-            yield Hit(place, place, message, symbol, evidence=rounded)
+                severity = "info"
+            yield Hit(place, place, message, symbol, evidence=rounded, severity=severity)
+
+
+def _is_fixed(casts: tuple[ast.expr, ...]) -> bool:
+    """The first factor is cast to half precision whatever the activations are."""
+    return not _HALVES.isdisjoint(names_in(casts[0]))
 
 
 def _place(rounded: Rounded, model: FileModel) -> ast.expr | None:

@@ -52,7 +52,8 @@ class ShapesNeverMeet(Rule):
 
     - Two sizes might be alike: they are different names, which nothing ties together.
     - The shape of an operand is not known, on one of the paths that lead there.
-    - One of the sizes is 1 in the code, and is broadcast.
+    - One of the sizes is 1 in the code, and is broadcast, or is what a slice leaves.
+    - The sizes differ by the rows or columns of an image, or by a batch that meets a batch of 1: there may be one.
     - The code expects the error, in a `try`.
 
     ## References

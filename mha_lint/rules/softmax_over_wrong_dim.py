@@ -51,7 +51,8 @@ class SoftmaxOverWrongDim(Rule):
 
     ## When it stays silent
 
-    - The weights are normalised again afterwards, as in slot attention, which lets slots compete for inputs.
+    - The weights are normalised again afterwards, as in slot attention, which lets slots compete for inputs, or are
+      added up along the keys: rows are assigned to clusters, and each cluster is told how many it got.
     - The same weights are used along two dimensions, one of which the softmax was over.
     - Two softmaxes mirror each other: each is over the dimension along which the weights of the other are used.
     - The softmax is not of a product of queries and keys: linear attention, routing by a learned map.
@@ -94,7 +95,9 @@ class SoftmaxOverWrongDim(Rule):
         for node, seen in model.weightings.items():
             if any(use.normalised.dim == use.contracted for use in seen) or not isinstance(node, ast.Call):
                 continue
-            if any((use.symbol, use.contracted, use.normalised.dim) in everywhere for use in seen):
+            if node in model.counted or any(
+                (use.symbol, use.contracted, use.normalised.dim) in everywhere for use in seen
+            ):
                 continue
             use = seen[0]
             taken = "softmax with no dimension takes" if use.normalised.implicit else "softmax over"

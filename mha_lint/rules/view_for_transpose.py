@@ -10,10 +10,13 @@ from mha_lint.model.order import Crossing, crossed, in_order, merged_across, spl
 from mha_lint.rules.asking import is_context, is_projection
 from mha_lint.rules.base import Hit, Rule
 from mha_lint.syntax.places import method_name
+from mha_lint.vocabulary import ALLOCATED
 
 if TYPE_CHECKING:
     from mha_lint.model.attention import FileModel
     from mha_lint.model.events import ViewSeen
+    from mha_lint.model.layout import Shape
+    from mha_lint.model.values import Tensor
     from mha_lint.syntax.places import Places
 
 _SCORED = frozenset({"scores", "weights"})
@@ -61,6 +64,8 @@ class ViewForTranspose(Rule):
     - A later view puts the dimensions back in order, with nothing but elementwise operations between.
     - The tensor is a parameter, or was made of constants or of random numbers: no order of these is wrong.
     - The tensor is scores, weights or a mask, was padded, or one of the sizes is a sum: such a view shifts positions.
+    - The tensor is a cache, whose memory others have laid out, or rows and columns that a convolution has left go with
+      the batch: there may be one of each.
     - The heads of an attention are merged or split there: MHA101 and MHA102 tell that.
     - The code is not about attention, or moves its dimensions with einops.
 
@@ -115,7 +120,19 @@ def _crossing(view: ViewSeen) -> Crossing | None:
         return None  # a buffer
     if tensor.reordered is not None and in_order(tensor.reordered.shape, view.target):
         return None
+    if _is_storage(tensor) or _may_be_pooled(tensor.shape, view.target):
+        return None
     return crossed(tensor.shape, view.target)
+
+
+def _is_storage(tensor: Tensor) -> bool:
+    """A cache that is handed around is memory: who reads it says how others have laid it out."""
+    return any(key.says(ALLOCATED) for key in tensor.inputs)
+
+
+def _may_be_pooled(source: Shape, target: Shape) -> bool:
+    """Rows and columns that a convolution has left become one dimension with the batch: there may be one of each."""
+    return len(target) <= 2 and any(key.computed for size in source[2:] for key in size.symbols)
 
 
 def _is_of_heads(seen: list[ViewSeen], model: FileModel) -> bool:

@@ -6,7 +6,7 @@ import ast
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, ClassVar
 
-from mha_lint.model.scale import Scale, ScaleSeen, is_right, mistake
+from mha_lint.model.scale import Scale, ScaleSeen, is_inverted, is_right, mistake
 from mha_lint.rules.base import Hit, Rule
 
 if TYPE_CHECKING:
@@ -57,7 +57,8 @@ class WrongScoreScale(Rule):
     ## When it stays silent
 
     - The scale is learned, configured, or anything that this rule does not know to be wrong, such as 1/d (µP).
-    - Queries or keys are normalised (cosine attention, QK-norm), or cast to float32 before the product.
+    - Queries or keys are normalised (cosine attention, QK-norm), or cast to float32 before the product. Where they
+      are normalised on some path alone, a scale that multiplies may be meant for that one.
     - Not scaled: a bias is added to the scores (T5 folds the scale into its initialisation), there is one head, or
       queries and keys are not linear maps, with nothing but a change of layout between. A layer that is wrapped, as by
       `spectral_norm`, may scale.
@@ -107,6 +108,8 @@ class WrongScoreScale(Rule):
                 wrong, what = told[0]
                 if any(_is_meant(each.scale, wrong.scale) for each in seen):
                     continue
+                if is_inverted(wrong.scale) and (product, symbol) in model.normed:
+                    continue  # vectors of length 1 need larger scores, and the norm is optional
                 at = wrong.caller or wrong.scale.applied or product
                 first = at.func if isinstance(at, ast.Call) and at is wrong.caller else at
                 yield Hit(first, first, f"scores are {what}", symbol, evidence=wrong)

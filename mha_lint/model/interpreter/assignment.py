@@ -227,7 +227,8 @@ def unpacked(run: Run, tensor: Tensor, count: int | None, source: ast.expr, stat
         return Repeated(Tensor(roles=tensor.roles, merge=tensor.merge, scale=tensor.scale))
     parts = operations.unbound(Call(run, state, source, (tensor,), {}), tensor, 0)
     if isinstance(parts, Repeated) and count is not None:
-        return Sequence((parts.item,) * count)
+        # A batch or tokens that are as many as there are names by luck alone: here comes something else, a tuple.
+        return Sequence((Tensor(roles=tensor.roles, merge=tensor.merge, scale=tensor.scale),) * count)
     return parts
 
 

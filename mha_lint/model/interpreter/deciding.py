@@ -35,14 +35,30 @@ def decide(run: Run, test: ast.expr, state: State) -> bool:
     match test:
         case ast.UnaryOp(op=ast.Not(), operand=inner):
             return not decide(run, inner, state)
-        case ast.BoolOp(op=ast.And(), values=values):
-            return all(decide(run, value, state) for value in values)
-        case ast.BoolOp(op=ast.Or(), values=values):
-            return any(decide(run, value, state) for value in values)
+        case ast.BoolOp():
+            return _decide_several(run, test, state)
         case ast.Compare() if negates(test):
             return not _decide_atom(run, test, state, negated=True)
         case _:
             return _decide_atom(run, test, state)
+
+
+def _decide_several(run: Run, test: ast.BoolOp, state: State) -> bool:
+    """Decide ``a and b``, one after the other.
+
+    The whole is kept too: once the paths for ``not a`` and for ``a and not b`` are one, it is all that they agree on.
+    """
+    whole = run.condition(test)
+    if whole in state.conditions:
+        return state.conditions[whole]
+    stops = isinstance(test.op, ast.Or)
+    taken = not stops
+    for value in test.values:
+        if decide(run, value, state) == stops:
+            taken = stops
+            break
+    state.conditions[whole] = taken
+    return taken
 
 
 def _decide_atom(run: Run, test: ast.expr, state: State, *, negated: bool = False) -> bool:

@@ -59,6 +59,7 @@ class Interpreter:
         self.saw_unbind, self.saw_operation, self.saw_meeting = seen.saw_unbind, seen.saw_operation, seen.saw_meeting
         self.saw_sum, self.saw_product, self.saw_weighting = seen.saw_sum, seen.saw_product, seen.saw_weighting
         self.saw_pooling, self.saw_orders = seen.saw_pooling, seen.saw_orders
+        self.saw_counting, self.saw_normed = seen.saw_counting, seen.saw_normed
         self.saw_scale, self.saw_value, self.saw_use = seen.saw_scale, seen.saw_value, seen.saw_use
         self.saw_rotation, self.saw_phase = seen.saw_rotation, seen.saw_phase
         self.saw_attention, self.saw_kinds = seen.saw_attention, seen.saw_kinds

@@ -56,6 +56,8 @@ class Observer:
         self.operations: dict[ast.expr, list[OperationSeen]] = {}
         self.weightings: dict[ast.expr, list[WeightingSeen]] = {}
         self.weighed: set[Normalised] = set()  # the softmaxes by which values are weighted
+        self.normed: set[tuple[ast.AST, str]] = set()  # products of normalised queries or keys, and in which method
+        self.counted: set[ast.expr] = set()  # the softmaxes whose results are summed along another dimension
         self.scales: dict[ast.AST, list[ScaleSeen]] = {}
         self.axes = AxisRoles()
         self.orders: dict[ast.expr, list[OrderSeen]] = {}  # by the calls that repeated a tensor
@@ -238,9 +240,18 @@ class Observer:
         if seen not in found:
             found.append(seen)
 
+    def saw_counting(self, normalised: Normalised, along: int) -> None:
+        """What a softmax made is summed along another dimension than its own: the code counts what each row gets."""
+        if along not in normalised.dims:
+            self.counted.add(normalised.node)
+
     def saw_pooling(self, normalised: Normalised) -> None:
         """Values are weighted by a softmax of what is no product of queries and keys, along its dimension."""
         self.weighed.add(normalised)
+
+    def saw_normed(self, product: ast.AST) -> None:
+        """Queries or keys are normalised before they are multiplied."""
+        self.normed.add((product, self._stack.method))
 
     def saw_scale(self, node: ast.expr, scale: Scale, state: State) -> None:
         """Scores go into a softmax."""

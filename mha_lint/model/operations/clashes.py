@@ -149,8 +149,10 @@ def _first(state: State, left: Shape, right: Shape, pairs: Iterable[tuple[Size, 
     """The first pair of sizes that are never alike."""
     for one, other in pairs:
         first, second = state.normal(one), state.normal(other)
-        if never_meet(first, second):
-            shapes = tuple(map(state.normal, left)), tuple(map(state.normal, right))
+        if not never_meet(first, second):
+            continue
+        shapes = tuple(map(state.normal, left)), tuple(map(state.normal, right))
+        if not _is_taken_for_one(first, second, *shapes):
             return Clash(*shapes, (first, second), by_luck=False)
     return None
 
@@ -159,6 +161,24 @@ def never_meet(left: Size, right: Size) -> bool:
     """Tell whether two sizes differ for all sizes above 1, and neither of them is 1."""
     if left == right or ONE in (left, right):
         return False
-    if any(key.left_over for key in left.symbols | right.symbols):
+    if any(key.left_over or key.kind is Kind.CUT for key in left.symbols | right.symbols):
+        return False  # it may be 1
+    ratio = _ratio(left, right)
+    if ratio is not None and ratio.symbol is not None and _counts_rows_or_columns(ratio.symbol):
         return False
     return (left - right).sign() in (1, -1)
+
+
+def _ratio(left: Size, right: Size) -> Size | None:
+    """How often one of two sizes holds the other."""
+    return left.divide(right) or right.divide(left)
+
+
+def _counts_rows_or_columns(key: Key) -> bool:
+    """The size is that of a dimension of an image, or of what else has four: signals come as images of one row."""
+    return key.kind is Kind.DIMENSION and key.number is not None and key.number >= 2
+
+
+def _is_taken_for_one(one: Size, other: Size, left: Shape, right: Shape) -> bool:
+    """Two sizes differ by the batch of one side, where the other side has a batch of 1: the code takes it for 1."""
+    return len(left) == len(right) and {left[0], right[0]} == {ONE, _ratio(one, other)}

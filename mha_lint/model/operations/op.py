@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from mha_lint.model import masking
 from mha_lint.model.events import Meant
 from mha_lint.model.marks import Mask, Masking, Positions
+from mha_lint.model.operations import turns
 from mha_lint.model.operations.devices import Device, housed, placed
 from mha_lint.model.records import replace
 from mha_lint.model.run import Call, Transfer
@@ -70,6 +71,8 @@ def computed(op: Op, call: Call) -> Value:
 def told(op: Op, call: Call, result: Value) -> Value:
     """The result with what is known of it as a mask, or of what masked it; the observer is told what rules ask for."""
     result = op.turn(call, housed(op.device, call, _marked(op, call, result)))
+    if op.turn is not turns.trigonometric:
+        result = turns.with_phase(call, result)
     if op.watched:
         call.interpreter.saw_operation(op.name, call, result)
     return result

@@ -119,6 +119,8 @@ def elementwise(call: Call, *values: Value) -> Value:
         if full.shape == shape and full.strides is not None:
             strides = layout.dense_like(shape, full.strides)
     contiguous = strides is not None and layout.is_contiguous(shape, strides) is Answer.ALWAYS
+    if result.of_math is not None and len(result.of_math) != len(shape):
+        result = replace(result, of_math=None)
     return replace(result, shape=shape, strides=strides, contiguous=contiguous, folds=there)
 
 

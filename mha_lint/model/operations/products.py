@@ -53,7 +53,8 @@ def paired(call: Call) -> Value:
     result = of_two(call)
     if isinstance(result, Tensor) and any(_is_learned(value) for value in call.args[:2]):
         result = result.having("learned")
-    if isinstance(result, Tensor) and result.normalised is not None and _weighs(call):
+    in_place = isinstance(getattr(call.node, "ctx", None), ast.Store)  # ``*=`` has no room for the features of values
+    if isinstance(result, Tensor) and result.normalised is not None and not in_place and _weighs(call):
         result = result.having("weighed")
     projected = all(isinstance(value, Tensor) and "projection" in value.roles for value in call.args[:2])
     distinct = len(call.args) > 1 and call.args[0] != call.args[1]
@@ -84,6 +85,10 @@ def summed(call: Call) -> Value:
     tensor, over = call.tensor(0, "input"), call.integer(1, "dim")
     if tensor is None:
         return Tensor()
+    if tensor.normalised is not None and over is not None and "weighed" not in tensor.roles:
+        call.interpreter.saw_counting(
+            tensor.normalised, over if tensor.rank is None else over % tensor.rank - tensor.rank
+        )
     if tensor.normalised is not None and over is not None and {"features", "weighed"} <= tensor.roles:
         along = over if over < 0 or tensor.rank is None else over - tensor.rank
         if tensor.normalised.dim == along or (tensor.normalised.dim < 0) != (along < 0):  # which are not compared
@@ -173,7 +178,7 @@ def _of_heads(context: Tensor, left: Tensor, right: Tensor) -> Tensor:
 
 def _scale(call: Call, left: Tensor, right: Tensor, width: Size | None, roles: frozenset[str]) -> Scale | None:
     """The scale of scores, where queries or keys are projections as far as is known."""
-    if "scores" not in roles or "normed" in left.roles | right.roles or not (left.scale or right.scale):
+    if "scores" not in roles or _is_normed(call, left, right) or not (left.scale or right.scale):
         return None
     return of_scores(left.scale, right.scale, None if width is None else call.state.normal(width), call.node)
 
@@ -460,9 +465,17 @@ def given_scale(call: Call) -> Value | None:
     return next((call.keywords[name] for name in _SCALES if name in call.keywords), None)
 
 
+def _is_normed(call: Call, query: Tensor, key: Tensor) -> bool:
+    """Tell whether queries or keys are normalised on this path, and note it for the others."""
+    normed = "normed" in query.roles | key.roles
+    if normed:
+        call.interpreter.saw_normed(call.node)
+    return normed
+
+
 def scaled_inside(call: Call, query: Tensor, key: Tensor, given: Value) -> None:
     """Attention scales the product of queries and keys itself: by what it is given, else by the root of their width."""
-    if not (query.scale or key.scale) or "normed" in query.roles | key.roles or "**" in call.keywords:
+    if _is_normed(call, query, key) or not (query.scale or key.scale) or "**" in call.keywords:
         return
     width = None if query.last is None else call.state.normal(query.last)
     factor = as_factor(given)

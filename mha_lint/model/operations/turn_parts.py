@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from mha_lint.model.keys import dimension
-from mha_lint.model.operations.turns import first_of, from_the_end, lost, mark_of, marked, rank_of, table_of
+from mha_lint.model.operations.turns import first_of, from_the_end, lost, mark_of, marked, phase_of, rank_of, table_of
 from mha_lint.model.records import replace
-from mha_lint.model.rotary import Laid, Part, Rotary, RotaryTable, Split, Stage
+from mha_lint.model.rotary import Laid, Part, Phase, Rotary, RotaryTable, Split, Stage
 from mha_lint.model.run import Call
 from mha_lint.model.sizes import constant, symbol
 from mha_lint.model.values import (
@@ -142,7 +142,9 @@ def indexed(base: Value, indices: list[Value], result: Value, state: State) -> V
     mark, rank = mark_of(base), rank_of(base) if isinstance(base, Tensor) else None
     made: Rotary | None
     if isinstance(mark, RotaryTable):
-        made = _first_half(base, mark, indices, state) or _table_indexed(mark, rank, indices)
+        made = _first_half(base, mark, indices, state) or _table_indexed(mark, rank, indices) or phase_of(mark)
+    elif isinstance(mark, Phase):
+        made = mark
     elif isinstance(mark, Split):
         made = _part_of_split(mark, indices)
     else:

@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 from mha_lint.model.operations import equations, precisions
 from mha_lint.model.records import replace
-from mha_lint.model.rotary import UNTOLD, Held, Laid, Part, Precision, Rotary, RotaryTable, Stage, Term, Turned
+from mha_lint.model.rotary import UNTOLD, Held, Laid, Part, Phase, Precision, Rotary, RotaryTable, Stage, Term, Turned
 from mha_lint.model.run import Call
-from mha_lint.model.values import Const, Int, Number, Tensor, Unknown, Value, as_tensor
+from mha_lint.model.values import Const, Int, Number, Sequence, Tensor, Unknown, Value, as_tensor
 
 _NUMBERS = (Int, Number, Const)
 
@@ -135,7 +135,30 @@ def power(call: Call, result: Value) -> Value:
     return marked(call, result, table if told else None)
 
 
+def with_phase(call: Call, result: Value) -> Value:
+    """A result of which no more is known has the angles of what it was made of, if half precision has rounded them."""
+    if isinstance(result, Tensor) and result.rotary is not None:
+        return result
+    for value in call.args:
+        for item in value.items if isinstance(value, Sequence) else (value,):
+            phase = phase_of(item.rotary) if isinstance(item, Tensor) and item.rotary is not None else None
+            if phase is not None:
+                return marked(call, result, phase)
+    return result
+
+
+def phase_of(mark: Rotary) -> Phase | None:
+    """Where the angles were computed that a mark is about."""
+    if isinstance(mark, RotaryTable):
+        return mark.phase if mark.stage is Stage.ANGLES else None
+    return mark if isinstance(mark, Phase) else None
+
+
 def trigonometric(call: Call, result: Value) -> Value:
+    mark = mark_of(first_of(call))
+    if isinstance(mark, Phase):
+        call.interpreter.saw_phase(call.node, mark)
+        return lost(call, result)
     table = table_of(first_of(call))
     told = table is not None and table.stage in (Stage.FREQUENCIES, Stage.ANGLES)
     if told and table is not None and table.phase is not None:
@@ -208,8 +231,11 @@ def quotient(call: Call, result: Value) -> Value:
         if isinstance(above, RotaryTable):
             above = replace(above, rank=_broadcast(above, right))
         return marked(call, result, above)
-    told = isinstance(below, RotaryTable) and below.stage is Stage.FREQUENCIES and above is None
-    return marked(call, result, below if told else None)
+    if not isinstance(below, RotaryTable) or below.stage is not Stage.FREQUENCIES:
+        return marked(call, result, None)
+    if isinstance(above, RotaryTable) and above.stage is Stage.STEPS and above.dim != below.dim:
+        return marked(call, result, replace(angles(call, below, left), rank=_broadcast(below, left)))
+    return marked(call, result, below if above is None else None)
 
 
 def total(call: Call, result: Value) -> Value:

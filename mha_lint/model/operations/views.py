@@ -27,6 +27,7 @@ from mha_lint.model.values import (
     NOTHING,
     Lead,
     Leading,
+    Sequence,
     ShapeOf,
     Tensor,
     Value,
@@ -156,7 +157,8 @@ def view(call: Call) -> Value:
     if tensor is None:
         return NOTHING
     if len(call.args) == 2 and isinstance(call.args[1], ShapeOf):
-        return replace(tensor, shape=None, strides=None, contiguous=False, suffix=(), lead=None, key=None, folds=())
+        tensor = replace(tensor, shape=None, strides=None, contiguous=False, suffix=(), lead=None, key=None, folds=())
+        return replace(tensor, of_math=None)
     values = call.args[1:] or tuple(value for name, value in call.keywords.items() if name in ("size", "shape"))
     return laid_out(call, tensor, values, copies=False)
 
@@ -174,7 +176,7 @@ def view_as(call: Call) -> Value:
     if tensor is None or other is None:
         return NOTHING
     kept = replace(tensor, strides=None, contiguous=False, suffix=(), lead=None, key=None, normalised=None, folds=())
-    return replace(kept, shape=normal(other, call.state).shape)
+    return replace(kept, shape=normal(other, call.state).shape, of_math=None)
 
 
 def flatten(call: Call) -> Value:
@@ -259,6 +261,9 @@ def permuted(call: Call, tensor: Tensor, order: list[int]) -> Tensor:
 
 
 def transpose(call: Call) -> Value:
+    """Two dimensions change places. An array of numpy is given all of them, in their new order."""
+    if len(call.args) > 3 or (len(call.args) == 2 and isinstance(call.args[1], Sequence)):
+        return permute(call)
     tensor = call.tensor(0, "input")
     first, second = call.integer(1, "dim0"), call.integer(2, "dim1")
     first = first if first is not None else call.integer(1, "axis0")
@@ -390,7 +395,8 @@ def inserted(tensor: Tensor, dim: int) -> Tensor:
     if tensor.normalised is not None and dim > tensor.normalised.dims.start % rank:
         behind = dim > tensor.normalised.dim % rank or tensor.normalised.parts > 1
         tensor = tensor.normalised_at(tensor.normalised.dim - behind)
-    return replace(tensor, shape=shape, strides=strides, key=None, folds=folds.inserted(tensor.folds, dim, rank))
+    there = folds.inserted(tensor.folds, dim, rank)
+    return replace(tensor, shape=shape, strides=strides, key=None, folds=there, of_math=None)
 
 
 def without(tensor: Tensor, dim: int) -> Tensor:
@@ -404,7 +410,7 @@ def without(tensor: Tensor, dim: int) -> Tensor:
         gone = dim - len(tensor.shape) in tensor.normalised.dims
         tensor = tensor.normalised_at(None if gone else tensor.normalised.dim + (dim > at))
     contiguous = strides is not None and layout.is_contiguous(shape, strides) is Answer.ALWAYS
-    return replace(tensor, shape=shape, strides=strides, contiguous=contiguous, key=None, folds=there)
+    return replace(tensor, shape=shape, strides=strides, contiguous=contiguous, key=None, folds=there, of_math=None)
 
 
 def resized(tensor: Tensor, dim: int, size: Size) -> Tensor:
@@ -450,7 +456,7 @@ def expand(call: Call) -> Value:
     strides = None if tensor.strides is None else layout.expand_strides(tensor.shape, tensor.strides, shape)
     note_expanded(call, tensor, shape)
     there = folds.expanded(tensor, shape, call.node)
-    return replace(tensor, shape=shape, strides=strides, contiguous=False, key=None, folds=there)
+    return replace(tensor, shape=shape, strides=strides, contiguous=False, key=None, folds=there, of_math=None)
 
 
 def _expanded_open(call: Call, tensor: Tensor, sizes: list[Size | None]) -> Tensor:
@@ -465,7 +471,7 @@ def _expanded_open(call: Call, tensor: Tensor, sizes: list[Size | None]) -> Tens
         if not told[dim]:
             shape[dim] = tensor.suffix[dim]
     alike = (Fold(dim - len(shape), (Part(size, alike=told[dim]),)) for dim, size in enumerate(shape))
-    there, plain = folds.told(alike), replace(tensor, suffix=(), lead=None, key=None)
+    there, plain = folds.told(alike), replace(tensor, suffix=(), lead=None, key=None, of_math=None)
     return replace(plain, shape=tuple(shape), strides=None, contiguous=False, folds=there)
 
 
@@ -475,4 +481,4 @@ def expand_as(call: Call) -> Value:
         return NOTHING
     strides = None if tensor.strides is None else layout.expand_strides(tensor.shape, tensor.strides, other.shape)
     there = folds.expanded(tensor, other.shape, call.node)
-    return replace(tensor, shape=other.shape, strides=strides, contiguous=False, key=None, folds=there)
+    return replace(tensor, shape=other.shape, strides=strides, contiguous=False, key=None, folds=there, of_math=None)

@@ -72,6 +72,16 @@ def asking(file: str, statements: frozenset[Statement]) -> Statement | None:
     return None
 
 
+def calling_row(file: str) -> int | None:
+    """The row that the innermost frame of ``file`` is in; None outside of it."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None:
+        if frame.f_code.co_filename == file:
+            return frame.f_lineno
+        frame = frame.f_back
+    return None
+
+
 def names_within(module: Any, owners: frozenset[str], names: tuple[str, ...]) -> frozenset[str]:
     """The ``state_dict`` names of ``names``, relative to each submodule of ``module`` that is one of ``owners``.
 

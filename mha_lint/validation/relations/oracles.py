@@ -10,10 +10,8 @@ from __future__ import annotations
 
 import ast
 import contextlib
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from types import FrameType
 from typing import Any
 
 import torch
@@ -23,6 +21,7 @@ from mha_lint.parsing import parse
 from mha_lint.validation.child import imports
 from mha_lint.validation.probes import Observation, observe
 from mha_lint.validation.relations import score_scales
+from mha_lint.validation.relations.holding import calling_row
 from mha_lint.validation.relations.readings import READINGS, Call, Change, Reading, moved
 from mha_lint.validation.relations.rounding import dropping_alike
 from mha_lint.validation.relations.shown import default_dtype, named_arguments, named_axes
@@ -149,7 +148,7 @@ class Oracle:
         readings = [each for each in self._readings if call.name in each.functions]
         if not readings:
             return
-        row = _row_of(self._file)
+        row = calling_row(self._file)
         if row is None or not (self._everywhere or _within(row, self._statements)):
             return
         alone = [each for each in readings if each.alone] if row in self._alone else []
@@ -159,7 +158,7 @@ class Oracle:
     # --- one candidate
 
     def _scores(self, case: Case, conditions: drawing.Conditions) -> score_scales.Scores:
-        followed = score_scales.Followed(lambda: _row_of(self._file))
+        followed = score_scales.Followed(lambda: calling_row(self._file))
         way = trial.Way(learns=True, backward=False)
         trial.run(_subject(case, conditions), _inputs(case, conditions), case.positional, conditions, followed, way=way)
         return followed.scores
@@ -171,7 +170,7 @@ class Oracle:
         rows = {place.ranks[0] for place, change in meaning if change == _SCALED}
         scores = self._scores(case, conditions) if rows else score_scales.Scores()
         factors = {each.place: each.factor for each in scores.products if each.row in rows}
-        rescaled = score_scales.Rescaled(lambda: _row_of(self._file), factors, max(1, scores.count))
+        rescaled = score_scales.Rescaled(lambda: calling_row(self._file), factors, max(1, scores.count))
         reread = _Reread(self, meaning, case)
 
         @contextlib.contextmanager
@@ -266,16 +265,6 @@ class _Reread(TorchFunctionMode):
                 if read is not None:
                     return read
         return call.run()
-
-
-def _row_of(file: str) -> int | None:
-    """The row that the innermost frame of ``file`` is in; None outside of it."""
-    frame: FrameType | None = sys._getframe(1)
-    while frame is not None:
-        if frame.f_code.co_filename == file:
-            return frame.f_lineno
-        frame = frame.f_back
-    return None
 
 
 def _rows_alone(text: str) -> frozenset[int]:

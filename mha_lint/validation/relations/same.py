@@ -11,9 +11,10 @@ from typing import Any
 
 import torch
 
-from mha_lint.findings import Verdict
-from mha_lint.validation.relations import holding, intentions, projected, rounding
+from mha_lint.findings import HALF_PHASE, Verdict
+from mha_lint.validation.relations import holding, intentions, phases, projected, rounding
 from mha_lint.validation.relations.claim import Extra, Misuse, Outcome, Ran, Variant
+from mha_lint.validation.relations.shown_phases import ShownPhases
 from mha_lint.validation.search import optional, subclasses, targets
 from mha_lint.validation.search.clock import now
 from mha_lint.validation.search.construct import without_dropout
@@ -26,8 +27,12 @@ from mha_lint.validation.trials.coverage import Statement
 from mha_lint.validation.trials.pairing import Pair, Sources, owners_of
 from mha_lint.validation.trials.record import DTYPES, NEEDED, UNSEEN, Noting, Record, error_out_of_reach
 
+_HALF_ON_CPU: dict[str, torch.dtype] = {"half overflow": torch.float16, HALF_PHASE: torch.bfloat16}
 _ELSEWHERE = 3.0  # seconds for sizes other than the first that ran
 _FLIPPED = 2.0  # seconds for the constructor's flags, the other way round
+
+
+_MET = {True: "before raised at the flagged line", False: "before rounds what is cast at the flagged line"}
 
 
 @dataclass(slots=True)
@@ -47,11 +52,18 @@ class Same:
     settings: process_state.Settings = field(default_factory=process_state.settings)
     has_tried_edges: bool = False
     given: dict[str, set[str]] = field(default_factory=dict)  # the arguments that calls gave, of each class
+    phases: ShownPhases | None = field(init=False)  # of a repair that is about them
+
+    def __post_init__(self) -> None:
+        is_about_phases = self.sources.job.expected == HALF_PHASE
+        self.phases = ShownPhases(self.sources, self.record) if is_about_phases else None
 
     def meaning(self) -> contextlib.AbstractContextManager[None]:
         job = self.sources.job
         if job.relation != "repaired":
             return as_it_is()
+        if job.expected == HALF_PHASE:
+            return phases.as_meant(self.sources.before.pseudo, self.sources.flagged, self.met)
         return intentions.intended(job.expected, self.sources.before.pseudo, self.sources.flagged, self.met)
 
     def further(self, search: Search, setups: list[Setup]) -> list[Setup]:
@@ -95,8 +107,8 @@ class Same:
             yield Extra(dropping, (torch.float32,), shapes=2, rate=dropouts.RATE, needed=False)
 
     def dtypes(self, device: str) -> tuple[torch.dtype, ...]:
-        overflows = self.sources.job.relation == "repaired" and self.sources.job.expected == "half overflow"
-        return (*DTYPES["cpu"], torch.float16) if overflows and device == "cpu" else DTYPES[device]
+        more = _HALF_ON_CPU.get(self.sources.job.expected)
+        return (*DTYPES["cpu"], more) if more is not None and device == "cpu" else DTYPES[device]
 
     def assignments(self, variant: Variant, pair: Pair, found: list[Assignment]) -> list[Assignment]:
         return found
@@ -105,7 +117,8 @@ class Same:
         where = f"{case.setup.target} on {case.conditions.device}"
         self.met.clear()
         tell(f"before: {where}")
-        before = trial.run(case.copies[0], case.make, case.positional, case.conditions)
+        meant = None if self.phases is None else self.meaning()  # it does not raise
+        before = trial.run(case.copies[0], case.make, case.positional, case.conditions, meant)
         if before.error is not None and self._is_expected(before.error):
             before = trial.run(case.copies[0], case.make, case.positional, case.conditions, self.meaning())
         tell(f"after: {where}")
@@ -132,6 +145,8 @@ class Same:
             note.refute(why, difference.largest)
         _check_gradients_reach(case.pair, tried)
         says = trial.says_something(tried.before, "input " if case.setup.specs else "")
+        if self.phases is not None:
+            says = says or trial.tells_places(tried.before)  # tables of positions depend on the sizes of inputs alone
         if not says and not depends_on_inputs(
             case.pair.before, case.setup, case.assignment, case.conditions, case.positional, self.meaning
         ):
@@ -146,7 +161,7 @@ class Same:
             return Outcome("not covered", missed)
         names = {name for name, spec in case.setup.specs.items() if spec != Constant(None)}
         self.given.setdefault(case.setup.target.name, set()).update(names)
-        raised = "before raised at the flagged line" if self.met else ""
+        raised = _MET[self.phases is None] if self.met else ""
         apart = f"equal to before on contiguous copies; with its own strides {difference.difference}" if copied else ""
         details = "; ".join(filter(None, (raised, apart, rounded)))
         return Outcome("agree", details, frozenset(self.met), apart=bool(copied or rounded), rounded=bool(rounded))
@@ -155,6 +170,8 @@ class Same:
 
     def misused(self, variant: Variant, pair: Pair, assignments: list[Assignment], device: str) -> Misuse | None:
         """Few calls as others may make them: without gradients, by place, and many of one copy."""
+        if self.phases is not None:
+            self.phases.look(variant.setup, device)
         if self.alone:
             return None
         used = uses.Uses(variant.setup, pair, assignments, self.meaning, self.sources.job.relation, device)
@@ -175,9 +192,12 @@ class Same:
             never = sorted(names - self.given.get(owner, names))
             if name == "forward" and never:
                 return f"the rewrite uses `{never[0]}` otherwise, which no trial gave"
-        return ""
+        return "" if self.phases is None else self.phases.lacking(self.devices)
 
     def finish(self, verdict: Verdict, *, in_time: bool) -> Verdict:
+        if self.phases is not None:
+            unshown = in_time and verdict.verdict == "not exercised" and self.phases.shows_nothing()
+            verdict = replace(verdict, counterexample=self.phases.counterexample, unshown=unshown)
         if verdict.verdict != "validated":
             return verdict
         if self.record.moved:
@@ -194,9 +214,8 @@ class Same:
     def _is_expected(self, error: BaseException) -> bool:
         """This is the error that a repair is about, raised where it was flagged."""
         at = self.sources
-        return at.job.relation == "repaired" and intentions.raises_expected(
-            at.job.expected, error, at.before.pseudo, at.flagged
-        )
+        is_error = at.job.relation == "repaired" and self.phases is None
+        return is_error and intentions.raises_expected(at.job.expected, error, at.before.pseudo, at.flagged)
 
     def _equals_copied(self, tried: Tried) -> bool:
         """After equals, to the last bit, before with contiguous copies under the flagged views.
@@ -223,8 +242,9 @@ class Same:
     def _edges_of(self, used: uses.Uses) -> extremes.Extremes:
         relation = self.sources.job.relation
         return extremes.Extremes(
-            used.setup, used.pair, used.assignments, self.meaning, relation, self.settings, used.device
-        )
+            used.setup, used.pair, used.assignments, self.meaning, relation, self.settings, used.device,
+            only_floats=self.phases is not None,  # a factor cast to whole numbers makes no angles
+        )  # fmt: skip
 
     def _in_its_parts(self, pair: Pair, used: uses.Uses) -> Misuse | None:
         """Return the difference in what the parts of the module do in one call; None where there is none."""

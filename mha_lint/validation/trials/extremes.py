@@ -58,6 +58,7 @@ class Extremes:
     relation: str
     usual: process_state.Settings  # those of torch and the process before the user's code ran
     device: str = "cpu"
+    only_floats: bool = False  # what is changed has a meaning for inputs that are floats alone
     copies: dict[tuple[str, bool, float], Pristine] = field(default_factory=dict)
 
     def difference(self) -> Found | None:
@@ -353,7 +354,7 @@ class Extremes:
             return None
         assignment, conditions = self.assignments[0], _conditions(_PLAIN)
         wrong = wrong_inputs.WrongInputs(
-            self.pair.signature, lambda: self._made(assignment, conditions), self._called_wrong
+            self.pair.signature, lambda: self._made(assignment, conditions), self._called_wrong, self.only_floats
         )
         words = wrong.difference()
         return (words, conditions, assignment) if words else None

@@ -8,6 +8,7 @@ from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from mha_lint.findings import HALF_PHASE
 from mha_lint.validation.child import imports, stubs
 from mha_lint.validation.job import Job
 from mha_lint.validation.relations import holding
@@ -198,7 +199,7 @@ def build_pair(sources: Sources, setup: Setup, meaning: Meaning, tell: Callable[
         left = process_state.Left(), process_state.Left()
         usual = process_state.settings()
         given: tuple[dict[str, Any], dict[str, Any]] = {}, {}
-        with process_state.observed(left[0], usual):
+        with process_state.observed(left[0], usual), _building(sources, meaning):
             before = targets.instantiate(setup.target, setup.plan, sources.before.module, seed=_SEED, given=given[0])
         ours = construction.inventory(before, without)
         materialise(before, setup, meaning)
@@ -213,7 +214,7 @@ def build_pair(sources: Sources, setup: Setup, meaning: Meaning, tell: Callable[
     gained, applied = _announced(sources, before, after)
     built_before = ran(sources.changed_before, rows, sources.before)
     built_after = ran(sources.changed_after, rows, sources.after)
-    _check_construction(sources, setup, (ours, theirs), gained, is_announced=bool(built_before | built_after))
+    _check_construction(sources, setup, (ours, theirs), gained, meaning, is_announced=bool(built_before | built_after))
     own = sources.before.module.__name__, sources.after.module.__name__
     why = (
         construction.changed_form(before, after, own, without, keeps_names=sources.job.relation == "equivalent")
@@ -246,6 +247,11 @@ def build_pair(sources: Sources, setup: Setup, meaning: Meaning, tell: Callable[
     )
 
 
+def _building(sources: Sources, meaning: Meaning) -> Any:
+    """The context in which before is built: as it means, where its constructor may round what it counts."""
+    return meaning() if sources.job.expected == HALF_PHASE else contextlib.nullcontext()
+
+
 def _changed_interface(sources: Sources, before: Any, after: Any) -> str:
     """Describe how what needs no call differs. Corrections and repairs are exempt: they may change a constant."""
     if sources.job.relation not in ("equivalent", "extended"):
@@ -259,6 +265,7 @@ def _check_construction(
     setup: Setup,
     built: tuple[construction.Constructed, construction.Constructed],
     gained: frozenset[str],
+    meaning: Meaning,
     *,
     is_announced: bool,
 ) -> None:
@@ -270,7 +277,8 @@ def _check_construction(
     """
 
     def make(loaded: imports.Loaded, seed: int = _SEED) -> Any:
-        return targets.instantiate(setup.target, setup.plan, loaded.module, seed=seed)
+        with _building(sources, meaning) if loaded is sources.before else contextlib.nullcontext():
+            return targets.instantiate(setup.target, setup.plan, loaded.module, seed=seed)
 
     ours, theirs = built
     without = sources.given_up

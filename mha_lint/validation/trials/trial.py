@@ -405,6 +405,13 @@ def says_something(seen: Seen, source: str) -> bool:
     return any(bool((torch.isfinite(value) & (value != 0)).any()) for value in gradients)
 
 
+def tells_places(seen: Seen) -> bool:
+    """Tell whether some output is finite and has several values."""
+    tensors = [value for _, value in seen.outputs if isinstance(value, torch.Tensor) and value.is_floating_point()]
+    filled = [value for value in tensors if value.numel() and bool(torch.isfinite(value).all())]
+    return any(bool((value != value.flatten()[0]).any()) for value in filled)
+
+
 def randomise(module: Any, seed: int) -> None:
     """Move float parameters and persistent float buffers off special values: zeros and ones hide differences.
 

@@ -14,11 +14,12 @@ from mha_lint.validation.trials.refusals import refused_otherwise
 Make = Callable[[], drawing.Inputs]
 
 _UNKNOWN = "a_keyword_that_nobody_knows"
+_WHOLE = "whole numbers"
 _WRONG: dict[str, arguments.Change] = {
     "one feature more": lambda value: torch.cat([value, value[..., :1]], -1) if value.dim() else value,
     "one dim more": lambda value: value.unsqueeze(0),
     "one dim less": lambda value: value[0] if value.dim() and len(value) else value,
-    "whole numbers": lambda value: value.long(),
+    _WHOLE: lambda value: value.long(),
     "one entry more": lambda value: torch.cat([value, value[:1]]) if value.dim() else value,
 }
 
@@ -34,10 +35,13 @@ class WrongInputs:
     signature: inspect.Signature
     make: Make
     run: Callable[[Make, bool], trial.Seen]
+    only_floats: bool = False  # whole numbers are not asked about
 
     def difference(self) -> str:
         """Describe how both differ in what they refuse. Return "" where they do not."""
         for name, wrong in _WRONG.items():
+            if self.only_floats and name == _WHOLE:
+                continue
             for place in range(self._floats()):
                 if words := self._unchecked(place, wrong):
                     return f"an input of {name}: {words}"
