@@ -55,7 +55,7 @@ SCORES = re.compile(
 )
 TURNS = re.compile(r"^(?:cos|sin|polar)$")  # what takes the cosines of angles
 COUNTS = re.compile(r"^(?:arange|linspace)$")  # what positions and frequencies begin with
-MAKES_ANGLES = re.compile(r"rotary|(?<![a-z])rope(?![a-z])|RoPE|Rope")  # names of classes that do
+MAKES_ANGLES = re.compile(r"[rR]otary|(?<![a-z])rope(?![a-z])|RoPE|Rope")  # names of classes that do
 
 # --- sizes -----------------------------------------------------------------------------------------------------------
 

@@ -26,6 +26,7 @@ from mha_lint.model.events import (
 )
 from mha_lint.model.fuel import MAX_INITS, STEPS_OF_ATTENTION, STEPS_OF_HOLDERS, STEPS_OF_OTHERS, OutOfFuel, OutOfSteps
 from mha_lint.model.interpreter.binding import bind
+from mha_lint.model.interpreter.handed_tables import handed_tables
 from mha_lint.model.interpreter.interpreter import Interpreter
 from mha_lint.model.interpreter.keeping import kept
 from mha_lint.model.layout import Answer
@@ -183,6 +184,7 @@ def _run_all(
         return STEPS_OF_HOLDERS if of in worth.holding else STEPS_OF_OTHERS
 
     names = run.names
+    run.handed = handed_tables(run, worth)
     classes += [_class_model(run, cls, most(cls)) for cls in names.every_class if cls in worked_on and is_module(cls)]
     learnt = _functions_learnt_of(run)
     for cls in filter(worked_on.__contains__, names.every_class):
@@ -253,7 +255,8 @@ def _returned(run: Interpreter, node: Function, state: State, cls: ClassInfo | N
             keywords[name] = ClassValue(run.names.classes[default.id])
         else:
             clashes = not in_init and name in taken
-            keywords[name] = Unknown(keys.parameter(node.name, name) if clashes else keys.named(name))
+            key = keys.parameter(node.name, name) if clashes else keys.named(name)
+            keywords[name] = Unknown(key, run.handed.get(node, {}).get(name))
     bind(run, node, state, (), keywords)
     given = {
         value.key: name for name, value in keywords.items() if isinstance(value, Unknown) and value.key is not None

@@ -18,6 +18,7 @@ MAX_OUTCOMES = 6  # of a call
 MAX_RETURNS = 64  # of a function that nothing calls here
 MAX_INITS = 4  # ways through a constructor with which methods are run
 MAX_ENTRIES = 4  # functions of a table, each of which is called where the key is not known
+MAX_HANDED = 64  # functions that are read because others hand them rotary tables
 MAX_DEPTH = 10  # calls in one another
 MOST_SEEN = 64  # paths through one call of an operation that are told apart
 MOST_NUMBERS = 4  # that an entry of a mask may be

@@ -77,6 +77,13 @@ def _item(run: Run, base: Value, indices: list[Value], node: ast.Subscript, stat
             return items[size.constant] if len(items) >= -size.constant else Unknown(run.key(node))
         case Leading(key), [Int(size)] if size.constant is not None:
             return Int(symbol(keys.dimension(key, size.constant)))
+        case Unknown(Key() as key, Sequence() as several), [Int(size)] if _is_index(size, several.items):
+            assert size.constant is not None
+            return Unknown(keys.item(key, str(size)), turn_parts.item_of(several, size.constant))
+        case Unknown(key, Repeated(item)), [_]:
+            return Unknown(run.key(node), item)
+        case Unknown(key, Tensor()), _:
+            return indexed(run, normal(as_tensor(base) or Tensor(), state), indices, node, state)
         case Unknown(Key() as key), [Const(str(name))]:
             return Unknown(keys.entry(key, name))
         case Unknown(Key() as key), [Int(size)]:
@@ -92,6 +99,10 @@ def _item(run: Run, base: Value, indices: list[Value], node: ast.Subscript, stat
             return taken
         case _:
             return Unknown(run.key(node))
+
+
+def _is_index(size: Size, items: tuple[Value, ...]) -> bool:
+    return size.constant is not None and -len(items) <= size.constant < len(items)
 
 
 def _is_filled_part(node: ast.Subscript, indices: list[Value]) -> bool:

@@ -34,6 +34,7 @@ class Unknown:
     """Something of which only the name is known: used as a size it is a symbol, as a tensor one without rank."""
 
     key: Key | None = None
+    handed: Value | None = None  # what other code hands over under this name: rotary tables, or what makes some
 
 
 @dataclass(frozen=True, slots=True)
@@ -358,8 +359,9 @@ def as_tensor(value: Value) -> Tensor | None:
     match value:
         case Tensor():
             return value
-        case Unknown(key):
-            return Tensor(key=key, inputs=frozenset({key} if key is not None and not key.of_result else ()))
+        case Unknown(key, handed):
+            inputs = frozenset({key} if key is not None and not key.of_result else ())
+            return Tensor(key=key, inputs=inputs, rotary=handed.rotary if isinstance(handed, Tensor) else None)
         case _:
             return None
 

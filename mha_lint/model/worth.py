@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,9 +10,9 @@ from typing import TypeVar
 
 from mha_lint.model.tables import is_table
 from mha_lint.syntax.names import ClassInfo, ModuleNames
-from mha_lint.syntax.nodes import Function
+from mha_lint.syntax.nodes import Function, last_name, walk
 from mha_lint.syntax.words import names_in
-from mha_lint.vocabulary import ATTENDS, CHOOSES_KEYS, COUNTS, LAYS_OUT, MAKES_ANGLES, SCORES, TURNS, is_said
+from mha_lint.vocabulary import ATTENDS, CHOOSES_KEYS, COUNTS, LAYS_OUT, MAKES_ANGLES, ROTATES, SCORES, TURNS, is_said
 
 Key = TypeVar("Key")
 Said = Mapping[Key, frozenset[str]]  # the names that classes or functions say
@@ -23,13 +24,16 @@ class Worth:
 
     ``holding`` are classes that hold what attends, if inside of what they hold: they lay out what that attends to,
     merge what it gives, and hand masks down. ``about`` are the names of those that attend or hold what does, and of the
-    functions of the file that these name.
+    functions of the file that these name. ``turning`` are classes that hold what attends and name ``makers`` of rotary
+    tables, which they may hand it.
     """
 
     working: set[ClassInfo | Function]
     attending: set[ClassInfo | Function]
     holding: set[ClassInfo]
     about: frozenset[str]
+    turning: list[ClassInfo]
+    makers: frozenset[str]
 
 
 def worth_of(names: ModuleNames) -> Worth:
@@ -50,17 +54,19 @@ def worth_of(names: ModuleNames) -> Worth:
     tells = _saying(classes, set(), CHOOSES_KEYS)
     imported = {name for name in names.imports if is_said(ATTENDS, name)}
     masking = (holds | _saying(classes, imported)) & tells  # they tell what attends which keys it may see
-    turning = _saying(classes, _makers_of_angles(functions, classes, names)) & holds  # they hand it rotary tables
+    makers = _makers_of_angles(functions, classes, names) - {cls.name for cls in holds} - attending
+    turning = _saying(classes, makers) & holds
     told = [classes[cls] for cls in holds] + [functions[name] for name in attending if name in functions]
     named = frozenset[str]().union(*told).intersection(functions)
     return Worth(
         {names.functions[name] for name in (working | _computing_angles(functions)) - tables.keys()}
         | _with_heirs(_saying(classes, working, LAYS_OUT) | _computing_angles(classes), names)
-        | masking
-        | turning,
+        | masking,
         {names.functions[name] for name in attending - tables.keys()} | attends,
         holds - attends,
         named.union(attending, (cls.name for cls in holds)),
+        [cls for cls in names.every_class if cls in turning],
+        frozenset(makers),
     )
 
 
@@ -73,9 +79,15 @@ def _computing_angles(said: Said[Key]) -> set[Key]:
 
 def _makers_of_angles(functions: Said[str], classes: Said[ClassInfo], names: ModuleNames) -> set[str]:
     """The functions and classes that take cosines, and the imported ones that are called as rotations are."""
-    turning = _saying(classes, set(), TURNS)
-    own = {cls.name for cls in turning} | _saying(functions, set(), TURNS)
-    return own | {name for name in names.imports if is_said(MAKES_ANGLES, name)}
+    own = {cls.name for cls in _saying(classes, set(), TURNS) if takes_cosines(cls.node)}
+    made = {name for name in _saying(functions, set(), TURNS) if not is_said(ROTATES, name)}
+    own |= {name for name in made if takes_cosines(names.functions[name])}
+    return own | {name for name in (*names.classes, *names.imports) if is_said(MAKES_ANGLES, name)}
+
+
+def takes_cosines(node: ast.AST) -> bool:
+    """Code calls for cosines or sines, and does not merely give something that name."""
+    return any(isinstance(each, ast.Call) and is_said(TURNS, last_name(each.func)) for each in walk(node))
 
 
 def _attention_of_other_files(names: ModuleNames) -> set[str]:

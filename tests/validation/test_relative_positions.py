@@ -92,6 +92,8 @@ class Rotary(nn.Module):
         b, t, _ = x.shape
         if self.how == "positions added":
             x = x + self.table[:t]
+        if self.how == "class token":
+            x, t = torch.cat((self.table[:1].expand(b, 1, -1), x), 1), t + 1
         q, k, v = self.qkv(x).view(b, t, 3, HEADS, D).permute(2, 0, 3, 1, 4)
         if self.how == "normalised before":
             q, k = self.norm(q), self.norm(k)
@@ -134,6 +136,7 @@ class Rotary(nn.Module):
         ("halves", "halves", "biased"),
         ("halves", "halves", "normalised before"),
         ("halves", "halves", "bfloat16 tables"),
+        ("neighbours", "neighbours", "class token"),
     ],
 )
 def test_rotations_that_go_together_hold(layout: str, kind: str, how: str) -> None:
@@ -153,6 +156,7 @@ def test_rotations_that_go_together_hold(layout: str, kind: str, how: str) -> No
         ("halves", "neighbours", "grouped"),
         ("neighbours", "halves", "biased"),
         ("halves", "halves", "reverse"),
+        ("neighbours", "halves", "class token"),
     ],
 )
 def test_rotations_that_do_not_are_a_counterexample(layout: str, kind: str, how: str) -> None:

@@ -10,7 +10,7 @@ from mha_lint.model.cached import Rotated
 from mha_lint.model.interpreter import operators
 from mha_lint.model.interpreter.deciding import assume
 from mha_lint.model.keys import Key, Kind, part
-from mha_lint.model.operations import turn_joins
+from mha_lint.model.operations import turn_joins, turn_parts
 from mha_lint.model.records import replace
 from mha_lint.model.run import Call, Run, normal
 from mha_lint.model.sizes import Size, constant, equate, symbol
@@ -202,7 +202,12 @@ def _parts(run: Run, elements: list[ast.expr], value: Value, source: ast.expr, s
         return [value.item] * count
     if isinstance(value, Qualified) and not starred:  # ``einops, is_there = optional_import("einops")``
         return [value, *[NOTHING] * (count - 1)]
-    return [Unknown(part(run.key(source), index)) for index in range(count)]
+    handed = value.handed if isinstance(value, Unknown) and not starred else None
+    tables = handed if isinstance(handed, Sequence) and len(handed.items) == count else None
+    parts = [part(run.key(source), index) for index in range(count)]
+    if tables is None:
+        return [Unknown(key) for key in parts]
+    return [Unknown(key, turn_parts.item_of(tables, index)) for index, key in enumerate(parts)]
 
 
 def _shape_and_more(run: Run, source: ast.Tuple, count: int, starred: list[int], state: State) -> Value:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Callable
 
 from mha_lint.model import operations
@@ -12,6 +13,7 @@ from mha_lint.model.records import replace
 from mha_lint.model.run import Call, Run
 from mha_lint.model.sizes import Size
 from mha_lint.model.values import (
+    NONE,
     NOTHING,
     Const,
     Int,
@@ -93,15 +95,39 @@ def _size_class(run: Run, call: Call) -> Value:
 
 
 def _getattr(run: Run, call: Call) -> Value:
+    kept = _attribute_named(call)
     match call.args:
-        case (Self(), Const(str(name)), *_) if isinstance(found := call.state.attributes.get(name), Tensor):
-            return found
+        case (Self(), *_) if kept in call.state.attributes:
+            return call.state.attributes[kept]
         case (Unknown(Key() as key), Const(str(name)), *_):
             return Unknown(attribute(key, name))
         case (Qualified(full), Const(str(name)), *_):
             return Qualified(f"{full}.{name}")
         case _:
             return Unknown(run.key(call.node))
+
+
+def _setattr(run: Run, call: Call) -> Value:
+    name = _attribute_named(call)
+    if name and len(call.args) == 3 and isinstance(call.args[0], Self):
+        call.state.attributes[name] = call.args[2]
+    return NONE
+
+
+def _attribute_named(call: Call) -> str:
+    """The attribute of the object that a call names; "" where that is not known.
+
+    A name of which parts are known, such as ``f"{kind}_mask"``, stands for one attribute of each kind: ``{}_mask``.
+    """
+    match call.args:
+        case (Self(), Const(str(name)), *_):
+            return name
+    written = call.node.args[1] if isinstance(call.node, ast.Call) and len(call.node.args) > 1 else None
+    if not isinstance(written, ast.JoinedStr):
+        return ""
+    parts = [part.value if isinstance(part, ast.Constant) else "{}" for part in written.values]
+    told = any(isinstance(part, ast.Constant) for part in written.values)
+    return "".join(map(str, parts)) if told else ""
 
 
 def _deepcopy(run: Run, call: Call) -> Value:
@@ -118,6 +144,7 @@ BUILTINS: dict[str, Callable[[Run, Call], Value]] = {
     "builtins.tuple": _first,
     "builtins.list": _first,
     "builtins.getattr": _getattr,
+    "builtins.setattr": _setattr,
     "torch.Size": _size_class,
     "copy.deepcopy": _deepcopy,
     "copy.copy": _deepcopy,

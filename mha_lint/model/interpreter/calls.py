@@ -118,6 +118,10 @@ def call_method(run: Run, receiver: Value, name: str, call: Call) -> Value:
     default = _default_of_a_table(run, name, call)
     if default is not None:
         return default
+    if name == "get" and len(call.args) == 1:
+        items = receiver.handed if isinstance(receiver, Unknown) else receiver
+        if isinstance(items, Repeated):  # a dictionary whose values are all alike
+            return items.item
     if name in _RESHAPING_IN_PLACE:
         node = call.node
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):

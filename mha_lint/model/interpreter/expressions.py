@@ -232,6 +232,8 @@ def attribute(run: Run, base: Value, name: str, node: ast.Attribute, state: Stat
             if base.kind == "Linear" and name == "weight" and base.width_in and base.width_out:
                 weight = (base.width_out, base.width_in)
             return of_shape(weight, roles=frozenset({"parameter"}))
+        case Unknown(handed=Instance(attributes=held)) if name in dict(held):
+            return dict(held)[name]
         case Tensor() | Unknown():
             return _tensor_attribute(run, base, name, node, state, called=called)
         case ClassValue(cls) if (unbound := cls.method(name)) is not None:  # ``Base.attend(self, q, k, v)``

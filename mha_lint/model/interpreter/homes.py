@@ -26,16 +26,17 @@ class Homes:
 
     def enter(self, node: ast.AST) -> ModuleNames:
         """The code of a function is run from here on; the names of the module that was run before."""
-        before, self.names = self.names, self._home(node)
+        before, self.names = self.names, self.home_of(node)
         return before
 
-    def _home(self, node: ast.AST) -> ModuleNames:
+    def home_of(self, node: ast.AST) -> ModuleNames:
+        """The module that a function belongs to."""
         owner = self._of.get(node)
         return self._made.get(node, self.main) if owner is None else owner.home
 
     def is_abroad(self, node: ast.AST) -> bool:
         """The function belongs to another module than the one that is linted."""
-        return self._home(node) is not self.main
+        return self.home_of(node) is not self.main
 
     def leaves(self, node: ast.AST) -> bool:
         """A call of the function leads from the module that is linted into another one."""

@@ -13,6 +13,7 @@ from collections.abc import Hashable, Mapping
 from mha_lint.model.conditions import Conditions
 from mha_lint.model.interpreter import expressions, functions, objects
 from mha_lint.model.interpreter.choices import Choices
+from mha_lint.model.interpreter.handed_tables import Handed
 from mha_lint.model.interpreter.homes import Homes
 from mha_lint.model.interpreter.machine import Outcomes, Remembered
 from mha_lint.model.interpreter.mentions import Mentions
@@ -40,6 +41,7 @@ class Interpreter:
         self.homes = homes = Homes(names)
         self.visited: set[ast.AST] = set()
         self.called: dict[Hashable, Remembered] = {}
+        self.handed: Handed = {}
         self.stack = Stack()
         self.meter = Meter()
         self.mentions = Mentions()

@@ -96,7 +96,9 @@ _OF_MASKS = (ast.Add, ast.Sub, ast.Mult, ast.Div)  # what is done to tensors and
 
 def _used(run: Run, value: Value, state: State) -> Value:
     """The value; a tensor where the code uses as one what is only known by its name."""
-    if isinstance(value, Unknown) and value.key is not None and run.is_tensor(value.key, state):
+    if not isinstance(value, Unknown) or value.key is None:
+        return value
+    if isinstance(value.handed, Tensor) or run.is_tensor(value.key, state):
         return as_tensor(value) or value
     return value
 

@@ -11,13 +11,25 @@ from mha_lint.model.operations.turns import first_of, from_the_end, lost, mark_o
 from mha_lint.model.records import replace
 from mha_lint.model.rotary import Laid, Part, Rotary, RotaryTable, Split, Stacked, Stage, Turned
 from mha_lint.model.run import Call
-from mha_lint.model.values import Leading, Repeated, Sequence, ShapeOf, Tensor, Value, as_int, as_size
+from mha_lint.model.values import (
+    Leading,
+    Repeated,
+    Sequence,
+    ShapeOf,
+    Tensor,
+    Unknown,
+    Value,
+    as_int,
+    as_size,
+    as_tensor,
+)
 from mha_lint.syntax.nodes import argument
 
 
 def _items(call: Call) -> list[Value]:
     value = call.args[0] if call.args else call.keywords.get("tensors")
-    return list(value.items) if isinstance(value, Sequence) else []
+    items = value.items if isinstance(value, Sequence) else ()
+    return [(as_tensor(item) if isinstance(item, Unknown) else None) or item for item in items]
 
 
 def _are_one(call: Call) -> bool:
@@ -102,7 +114,7 @@ def unsqueezed(call: Call, result: Value) -> Value:
     if table is None or not isinstance(tensor, Tensor):
         return lost(call, result)
     rank, written = rank_of(tensor), call.integer(1, "dim")
-    if rank is None and written in (0, 1) and table.stage >= Stage.ANGLES and table.dim == -1:
+    if rank is None and written in (0, 1, 2) and table.stage >= Stage.ANGLES and table.dim == -1:
         return marked(call, result, table)  # positions stand in front of the angles
     dim = from_the_end(written, None if rank is None else rank + 1)
     return marked(call, result, None if dim is None or table.pair is not None else unsqueezed_table(table, dim))
@@ -110,7 +122,17 @@ def unsqueezed(call: Call, result: Value) -> Value:
 
 @through
 def squeezed(call: Call, result: Value) -> Value:
-    return lost(call, result)
+    """``cos.squeeze(0)``: a dimension in front of the last one may go."""
+    table, tensor = table_of(first_of(call)), first_of(call)
+    if table is None or not isinstance(tensor, Tensor):
+        return lost(call, result)
+    written, rank = call.integer(1, "dim"), rank_of(tensor)
+    dim = written if rank is None and written is not None and written < 0 else from_the_end(written, rank)
+    in_front = dim is not None and dim < -1
+    if rank is None and written in (0, 1):
+        in_front = table.stage >= Stage.ANGLES  # where batch and positions stand
+    stays = in_front and table.dim == -1 and table.pair is None
+    return marked(call, result, replace(table, rank=None) if stays else None)
 
 
 @through

@@ -25,6 +25,7 @@ from mha_lint.model.values import (
     Value,
     as_int,
     as_size,
+    as_tensor,
 )
 
 
@@ -125,6 +126,12 @@ def in_part(call: Call, result: Value) -> Value:
     return marked(call, result, None if dim is None or dim in (table.dim, table.pair) else table)
 
 
+def item_of(tables: Sequence, index: int) -> Value | None:
+    """One of several tables that are handed over together; None for what is no table."""
+    item = tables.items[index]
+    return None if isinstance(item, Unknown) else item
+
+
 # --- subscripts ------------------------------------------------------------------------------------------------------
 
 _WHOLE = Slice(None, None)
@@ -134,6 +141,8 @@ def indexed(base: Value, indices: list[Value], result: Value, node: ast.expr, st
     """``x[..., ::2]`` and ``x[..., : d // 2]`` are parts of a vector; a table that is sliced elsewhere stays one."""
     if not isinstance(base, (Tensor, Unknown)) or not isinstance(result, Tensor):
         return result
+    if isinstance(base, Unknown) and base.handed is not None:
+        base = as_tensor(base) or base
     mark, rank = mark_of(base), rank_of(base) if isinstance(base, Tensor) else None
     made: Rotary | None
     if isinstance(mark, RotaryTable):
@@ -194,16 +203,21 @@ def _table_indexed(table: RotaryTable, rank: int | None, indices: list[Value]) -
 
 
 def _table_indexed_open(table: RotaryTable, indices: list[Value]) -> RotaryTable | None:
-    """Of a table of unknown rank: rows are taken, or a dimension is put in front of the last one."""
+    """Of a table of unknown rank: rows are taken, or dimensions are put in front of the last one."""
     if table.dim != -1:
         return None
-    match indices:
-        case [Slice()] if table.stage >= Stage.ANGLES:
-            return table
-        case [Const(value=value), *rest, last] if value is ... and last == _WHOLE and all(i == NONE for i in rest):
-            return table
-        case _:
-            return None
+    if indices and indices[0] == Const(...):
+        between = all(index == NONE for index in indices[1:-1])
+        return table if indices[-1] == _WHOLE and between else None
+    taken = [index for index in indices if index != NONE]
+    if table.stage < Stage.ANGLES or not all(isinstance(index, (Slice, Tensor, Unknown, Int)) for index in taken):
+        return None
+    if len(taken) < 2:
+        return table  # positions stand in front of the angles
+    before = taken[:-1] if indices[-1] == _WHOLE else taken
+    anew = indices[-1] == NONE and len(taken) == 2  # a dimension for heads, behind batch and positions
+    rows = indices[-1] == _WHOLE and all(isinstance(index, Slice) for index in before)
+    return table if rows or (anew and all(index == _WHOLE for index in taken)) else None
 
 
 def _part_of_split(split: Split, indices: list[Value]) -> Part | None:

@@ -11,13 +11,15 @@ from mha_lint.model.records import replace
 from mha_lint.model.rotary import UNTOLD, Held, Laid, Part, Phase, Precision, Rotary, RotaryTable, Stage, Term, Turned
 from mha_lint.model.run import Call
 from mha_lint.model.sizes import ZERO
-from mha_lint.model.values import Const, Int, Number, Sequence, Tensor, Unknown, Value, as_size, integer
+from mha_lint.model.values import Const, Int, Number, Sequence, Tensor, Unknown, Value, as_size, as_tensor, integer
 
 _NUMBERS = (Int, Number, Const)
 
 
 def mark_of(value: Value | None) -> Rotary | None:
     """What a value is to a rotary embedding."""
+    if isinstance(value, Unknown) and isinstance(value.handed, Tensor):
+        return value.handed.rotary
     return value.rotary if isinstance(value, Tensor) else None
 
 
@@ -53,12 +55,19 @@ def kept(call: Call, result: Value) -> Value:
 
 def is_unmarked(call: Call) -> bool:
     """None of the arguments is known to take part in a rotary embedding, as nearly always."""
-    return all(not isinstance(value, Tensor) or value.rotary is None for value in call.args)
+    for value in call.args:
+        if isinstance(value, Tensor):
+            if value.rotary is not None:
+                return False
+        elif isinstance(value, Unknown) and value.handed is not None:
+            return False
+    return True
 
 
 def first_of(call: Call) -> Value | None:
     """The tensor that an operation is applied to."""
-    return call.args[0] if call.args else call.keywords.get("input")
+    value = call.args[0] if call.args else call.keywords.get("input")
+    return as_tensor(value) if isinstance(value, Unknown) and value.handed is not None else value
 
 
 def rank_of(tensor: Tensor) -> int | None:

@@ -52,7 +52,8 @@ def _is_rotated(found: Rotations) -> bool:
 def _observed(subject: Subject, found: Rotations, insist: bool) -> Observation:
     """Make all tokens alike, and look at the scores of what is rotated then."""
     length = _length(found)
-    alike = subject.with_inputs(_alike(subject, length))
+    changed = _alike(subject, length) or _alike(subject, length - 1)  # a class token may stand in front of the others
+    alike = subject.with_inputs(changed)
     found = followed(alike)
     reasons: list[str] = []
     worst: tuple[float, str] | None = None
@@ -63,12 +64,15 @@ def _observed(subject: Subject, found: Rotations, insist: bool) -> Observation:
             continue
         if not insist and (marks := _marks(found)):
             raise NotApplicable(marks)
-        size, words = _apart(scores)
+        first = max(rotation.first or 0 for rotation in rotations)
+        scores = scores[..., first:, first:]
+        size, words = _apart(scores, first)
         largest = float(scores.abs().max())
         if _spread(scores) <= _CLOSE * largest:
             reasons.append("no positions: with all tokens alike, all scores are the same")
             continue
         judged += 1
+        length = scores.shape[-1]
         if size > _CLOSE * largest and (worst is None or size > worst[0]):
             worst = size, words
     if worst is not None:
@@ -120,7 +124,7 @@ def _unlike(rotations: tuple[Rotation, Rotation], scores: torch.Tensor) -> str:
     one, other = rotations
     if one.length != scores.shape[-2] or other.length != scores.shape[-1]:
         return "not all tokens that meet are rotated by one sequence of positions"
-    if not one.is_alike or not other.is_alike:
+    if one.first is None or other.first is None:
         return "what is rotated has positions already: it is not the same for tokens that are alike"
     if one.step.shape != other.step.shape or not _are_close(one.step, other.step):
         return "queries and keys are rotated by other angles"
@@ -137,8 +141,11 @@ def _marks(found: Rotations) -> str:
     return next((mark for turn in turns for mark in sorted(turn.marks)), "")
 
 
-def _apart(scores: torch.Tensor) -> tuple[float, str]:
-    """Return how far scores on one diagonal are apart at most, and between which queries and keys, in words."""
+def _apart(scores: torch.Tensor, first_row: int) -> tuple[float, str]:
+    """Return how far scores on one diagonal are apart at most, and between which queries and keys, in words.
+
+    The scores are those from a row, and a column, on.
+    """
     worst = (0.0, "")
     for offset in range(1 - scores.shape[-2], scores.shape[-1]):
         line = scores.diagonal(offset, -2, -1)
@@ -148,7 +155,8 @@ def _apart(scores: torch.Tensor) -> tuple[float, str]:
             row = line[int(apart.argmax())]
             first, last = sorted((int(row.argmax()), int(row.argmin())))
             told = [
-                f"query {place - min(offset, 0)} and key {place + max(offset, 0)} score {float(row[place]):.3g}"
+                f"query {first_row + place - min(offset, 0)} and key {first_row + place + max(offset, 0)}"
+                f" score {float(row[place]):.3g}"
                 for place in (first, last)
             ]
             words = f"with all tokens alike, {told[0]}, but {told[1]}, which are as far apart"

@@ -35,6 +35,7 @@ class Table:
 
     values: torch.Tensor
     constant: frozenset[int] = frozenset()  # sizes of dims along which what it was multiplied with does not change
+    behind: frozenset[int] = frozenset()  # and of those along which it does not change behind the first, a class token
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -43,7 +44,7 @@ class Rotation:
 
     length: int
     step: torch.Tensor
-    is_alike: bool  # what was rotated was the same at all positions
+    first: int | None  # what was rotated was the same from this position on; None where it changes further on
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -73,7 +74,9 @@ class Rotations:
             if other is not None:
                 values = torch.complex(values.double(), other.values.double())
             if found is None and (known := _progression(values)):
-                found = Rotation(*known, known[0] in one.constant)
+                length, step = known
+                behind = 1 if length in one.behind else None
+                found = Rotation(length, step, 0 if length in one.constant else behind)
         if found is None:
             return None
         rest = [table for count, table in enumerate(tables) if count not in explained]
@@ -182,7 +185,7 @@ class _Following(Watching):
                 continue
             if table.is_complex() and not bool(((table.abs() - 1).abs() < _CLOSE).all()):
                 continue
-            self.found.tables.append(Table(table.detach().clone(), _constant_sizes(value)))
+            self.found.tables.append(Table(table.detach().clone(), _constant_sizes(value), _constant_sizes(value, 1)))
             turn = replace(turn, tables=turn.tables | {len(self.found.tables) - 1})
         return turn
 
@@ -194,12 +197,15 @@ def _joined(turns: list[Turn]) -> Turn:
     return Turn(frozenset().union(*(turn.tables for turn in turns)), frozenset().union(*(turn.marks for turn in turns)))
 
 
-def _constant_sizes(value: torch.Tensor) -> frozenset[int]:
-    """Return the sizes of dims along which nothing changes, but for the rounding of products."""
+def _constant_sizes(value: torch.Tensor, first: int = 0) -> frozenset[int]:
+    """Return the sizes of dims along which nothing changes from an entry on, but for the rounding of products."""
     sizes = []
     allowed = _SAME * value.abs().max()
     for dim, size in enumerate(value.shape):
-        if size > 1 and bool(((value - value.narrow(dim, 0, 1)).abs() <= allowed).all()):
+        if size <= first + 1:
+            continue
+        rest = value.narrow(dim, first, size - first)
+        if bool(((rest - rest.narrow(dim, 0, 1)).abs() <= allowed).all()):
             sizes.append(size)
     return frozenset(sizes)
 

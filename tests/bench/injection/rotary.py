@@ -23,6 +23,7 @@ ROTARY = re.compile(rb"\b(?:cos|sin|polar)\(|rotate_|rotary|rope", re.IGNORECASE
 _ANGLES = re.compile(r"^(?:self\.)?(?:\w*(?:freq|angle|theta|cos|sin|rot|phase)\w*|emb|t|f|sinusoid\w*)$")
 _FREQUENCIES = re.compile(r"^(?:self\.)?(?:\w*inv_freq\w*|freqs?|freq_bands|frequencies|omega|thetas?|div_term)$")
 _ACTIVATIONS = re.compile(r"^(?:x|q|query|hidden_states|inputs?_embeds|inputs|hidden|tensor|value_states)$")
+_TAKES_APART = frozenset({"unflatten", "rearrange", "view", "reshape"})
 _CASTS = frozenset({"float", "to", "type_as", "type"})
 
 
@@ -214,11 +215,17 @@ def _vector(scope: Scope, part: ast.expr) -> str:
                 part = value
             case ast.Call(args=[first, *_]):
                 part = first
-            case ast.Name(id=name):
-                return name if cut else ""
+            case ast.Name():
+                return _whole(scope, part) if cut else ""
             case _:
                 return ""
         cut = True
+
+
+def _whole(scope: Scope, vector: ast.Name) -> str:
+    """The name of a vector; one that was taken apart under its own name, (…, 2, d/2), is put together again."""
+    earlier = [last(value) for value, *_ in scope.values(vector.id, vector) if isinstance(value, ast.Call)]
+    return f"{vector.id}.flatten(-2)" if earlier and earlier[-1] in _TAKES_APART else vector.id
 
 
 def _negated(node: ast.expr) -> bool:
