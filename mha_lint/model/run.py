@@ -21,7 +21,7 @@ from mha_lint.model.normalised import Normalised
 from mha_lint.model.records import replace
 from mha_lint.model.rotary import Phase, RotaryTable, Term
 from mha_lint.model.scale import Scale
-from mha_lint.model.sizes import Size, symbol
+from mha_lint.model.sizes import Size, substituted, symbol
 from mha_lint.model.values import Function, State, Tensor, Value, arguments, as_int, as_tensor
 from mha_lint.syntax import nodes
 from mha_lint.syntax.names import ClassInfo, Definition, ModuleNames
@@ -234,10 +234,12 @@ def normal(tensor: Tensor, state: State) -> Tensor:
             key=tensor.key if tensor.lead is None else None,
             normalised=None if tensor.normalised is None else tensor.normalised.of_rank(rank),
         )
-    if not state.definitions:
+    definitions = state.definitions
+    if not definitions:
         return tensor
     assert tensor.shape is not None
-    shape = tuple(map(state.normal, tensor.shape))
-    strides = None if tensor.strides is None else tuple(map(state.normal, tensor.strides))
-    same = shape == tensor.shape and strides == tensor.strides
-    return tensor if same else replace(tensor, shape=shape, strides=strides)
+    shape = substituted(tensor.shape, definitions)
+    strides = None if tensor.strides is None else substituted(tensor.strides, definitions)
+    if shape is tensor.shape and strides is tensor.strides:
+        return tensor
+    return replace(tensor, shape=shape, strides=strides)

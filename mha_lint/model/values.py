@@ -17,7 +17,7 @@ from mha_lint.model.keys import Key, Kind
 from mha_lint.model.layout import Shape, Strides, contiguous_strides
 from mha_lint.model.marks import Mask, Masking, Positions
 from mha_lint.model.normalised import Normalised
-from mha_lint.model.records import replace
+from mha_lint.model.records import made_quickly, replace
 from mha_lint.model.rotary import Rotary
 from mha_lint.model.scale import Scale
 from mha_lint.model.sizes import Size, constant, symbol
@@ -182,6 +182,9 @@ class Tensor:
 
     def having(self, *roles: str) -> Tensor:
         return replace(self, roles=self.roles.union(roles))
+
+
+made_quickly(Tensor)
 
 
 def fresh(shape: Shape | None, **known: Any) -> Tensor:
