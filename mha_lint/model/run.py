@@ -180,7 +180,7 @@ class Run(Protocol):
     def saw_result(self, node: ast.AST, value: Value) -> None: ...
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False)
 class Call:
     """One operation being applied: its expression, its arguments, and the state that it may refine."""
 
@@ -189,6 +189,12 @@ class Call:
     node: ast.expr
     args: tuple[Value, ...]
     keywords: Mapping[str, Value]
+
+    def __init__(
+        self, interpreter: Run, state: State, node: ast.expr, args: tuple[Value, ...], keywords: Mapping[str, Value]
+    ) -> None:
+        fields = {"interpreter": interpreter, "state": state, "node": node, "args": args, "keywords": keywords}
+        object.__setattr__(self, "__dict__", fields)  # at once, as in mha_lint/model/records.py
 
     def tensor(self, index: int = 0, *names: str) -> Tensor | None:
         """The tensor argument at ``index`` (or under one of ``names``), its sizes in normal form."""

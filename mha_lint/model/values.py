@@ -223,6 +223,13 @@ class Instance:
     optional: bool = False  # it may be None as well
     building: Building | None = None
 
+    def attribute(self, name: str) -> Value | None:
+        """The value of an attribute; None where it is not known."""
+        for known, value in self.attributes:
+            if known == name:
+                return value
+        return None
+
 
 @dataclass(frozen=True, slots=True)
 class Building:
@@ -323,15 +330,13 @@ def integer(value: int) -> Int:
 
 def as_size(value: Value | None) -> Size | None:
     """The value as a size: a known or symbolic integer, or the symbol of a named unknown."""
-    match value:
-        case Int(size):
-            return size
-        case Unknown(Key() as key):
-            return symbol(key)
-        case Const(bool(flag)):
-            return constant(int(flag))
-        case _:
-            return None
+    if isinstance(value, Int):
+        return value.size
+    if isinstance(value, Unknown):
+        return None if value.key is None else symbol(value.key)
+    if isinstance(value, Const) and isinstance(value.value, bool):
+        return constant(int(value.value))
+    return None
 
 
 def as_factor(value: Value | None) -> Factor | None:
@@ -358,13 +363,12 @@ def as_int(value: Value | None) -> int | None:
 
 def as_tensor(value: Value) -> Tensor | None:
     """The value as a tensor: an unknown that is used as one becomes a tensor of unknown rank."""
-    match value:
-        case Tensor():
-            return value
-        case Unknown(key):
-            return Tensor(key=key, inputs=frozenset({key} if key is not None and not key.of_result else ()))
-        case _:
-            return None
+    if isinstance(value, Tensor):
+        return value
+    if isinstance(value, Unknown):
+        key = value.key
+        return Tensor(key=key, inputs=frozenset({key} if key is not None and not key.of_result else ()))
+    return None
 
 
 def tensors(value: Value) -> Iterator[Tensor]:

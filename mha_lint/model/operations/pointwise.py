@@ -183,6 +183,8 @@ def _like(tensor: Tensor) -> Tensor:
 
 def _meaning(tensors: list[Tensor], leading: Value) -> Tensor:
     """Return a tensor with the roles, scale, masks and inputs that an elementwise result has from its operands."""
+    if len(tensors) == 1:
+        return _meaning_of_one(tensors[0], leading)
     marked = next((tensor for tensor in tensors if tensor.width is not None), Tensor())
     scaled = list(dict.fromkeys(tensor.scale for tensor in tensors if tensor.scale is not None))
     normalised = {tensor.normalised for tensor in tensors if tensor.normalised is not None}
@@ -203,6 +205,30 @@ def _meaning(tensors: list[Tensor], leading: Value) -> Tensor:
         single=any(tensor.single for tensor in tensors),
         origin=leading.origin if isinstance(leading, Tensor) else None,
         inputs=frozenset().union(*(tensor.inputs for tensor in tensors)),
+    )
+
+
+def _meaning_of_one(tensor: Tensor, leading: Value) -> Tensor:
+    """The same, where all other operands are numbers."""
+    leads = isinstance(leading, Tensor)
+    roles = tensor.roles
+    return Tensor(
+        assumed=tensor.assumed,
+        made=tensor.made,
+        padded=tensor.padded,
+        roles=roles - {"parameter"} if "parameter" in roles else roles,
+        merge=tensor.merge,
+        part=tensor.part,
+        batch=None if tensor.width is None else tensor.batch,
+        width=tensor.width,
+        normalised=tensor.normalised,
+        reordered=tensor.reordered if leads else None,
+        scale=tensor.scale,
+        least=tensor.rank or tensor.least,
+        masked=tensor.masked if roles & {"scores", "weights"} else frozenset(),
+        single=tensor.single,
+        origin=tensor.origin if leads else None,
+        inputs=tensor.inputs,
     )
 
 
