@@ -7,7 +7,7 @@ import ast
 from mha_lint.model import folds, layout
 from mha_lint.model.axes import Source
 from mha_lint.model.keys import Key
-from mha_lint.model.layout import Answer, Shape, Strides, contiguous_strides
+from mha_lint.model.layout import Answer, Refused, Shape, Strides, contiguous_strides
 from mha_lint.model.normalised import Normalised
 from mha_lint.model.operations import clashes
 from mha_lint.model.operations.devices import met
@@ -67,6 +67,8 @@ def pad(call: Call) -> Value:
     if tensor is None or tensor.shape is None or not isinstance(pads, Sequence) or len(pads.items) % 2:
         return NOTHING
     shape = list(tensor.shape)
+    if len(pads.items) > 2 * len(shape):
+        raise Refused
     for index in range(len(pads.items) // 2):
         before, after = (as_size(pad) for pad in pads.items[2 * index : 2 * index + 2])
         dim = len(shape) - 1 - index
