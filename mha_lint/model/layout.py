@@ -23,6 +23,25 @@ Shape = tuple[Size, ...]
 Strides = tuple[Size, ...]
 
 
+class Refused(Exception):
+    """Torch would refuse a call: it names a dimension that is not there, or sizes that do not fit.
+
+    The model meets such calls on paths that no run takes. Shape functions raise it on purpose; whatever else they raise
+    is a fault of ours.
+    """
+
+
+def place(dim: int, rank: int) -> int:
+    """The number of a dimension as it is counted from the front.
+
+    Raises:
+        Refused: a tensor of this rank has no such dimension.
+    """
+    if not -rank <= dim < rank:
+        raise Refused
+    return dim % rank
+
+
 class Answer(Enum):
     ALWAYS = "always"
     NEVER = "never"
@@ -161,8 +180,14 @@ def _match(pieces: list[Run], wanted: Sequence[Size], *, outermost_first: bool =
 
 
 def expand_strides(shape: Shape, strides: Strides, target: Shape) -> Strides:
-    """Strides after ``expand(target)``: 0 for new dimensions and for those that grow from 1."""
+    """Strides after ``expand(target)``: 0 for new dimensions and for those that grow from 1.
+
+    Raises:
+        Refused: the target has fewer dimensions.
+    """
     new = len(target) - len(shape)
+    if new < 0:
+        raise Refused
     zero = ONE - ONE
     return (zero,) * new + tuple(
         zero if size == ONE and wanted != ONE else stride

@@ -22,7 +22,7 @@ from mha_lint.model.normalised import Normalised
 from mha_lint.model.records import replace
 from mha_lint.model.rotary import Phase, RotaryTable, Term
 from mha_lint.model.scale import Scale
-from mha_lint.model.sizes import Size, symbol
+from mha_lint.model.sizes import Size, substituted, symbol
 from mha_lint.model.values import Function, State, Tensor, Value, arguments, as_int, as_tensor
 from mha_lint.syntax import nodes
 from mha_lint.syntax.names import ClassInfo, Definition, ModuleNames
@@ -189,7 +189,7 @@ class Run(Protocol):
     def saw_result(self, node: ast.AST, value: Value) -> None: ...
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, init=False)
 class Call:
     """One operation being applied: its expression, its arguments, and the state that it may refine."""
 
@@ -198,6 +198,12 @@ class Call:
     node: ast.expr
     args: tuple[Value, ...]
     keywords: Mapping[str, Value]
+
+    def __init__(
+        self, interpreter: Run, state: State, node: ast.expr, args: tuple[Value, ...], keywords: Mapping[str, Value]
+    ) -> None:
+        fields = {"interpreter": interpreter, "state": state, "node": node, "args": args, "keywords": keywords}
+        object.__setattr__(self, "__dict__", fields)  # at once, as in mha_lint/model/records.py
 
     def tensor(self, index: int = 0, *names: str) -> Tensor | None:
         """The tensor argument at ``index`` (or under one of ``names``), its sizes in normal form."""
@@ -243,10 +249,12 @@ def normal(tensor: Tensor, state: State) -> Tensor:
             key=tensor.key if tensor.lead is None else None,
             normalised=None if tensor.normalised is None else tensor.normalised.of_rank(rank),
         )
-    if not state.definitions:
+    definitions = state.definitions
+    if not definitions:
         return tensor
     assert tensor.shape is not None
-    shape = tuple(map(state.normal, tensor.shape))
-    strides = None if tensor.strides is None else tuple(map(state.normal, tensor.strides))
-    same = shape == tensor.shape and strides == tensor.strides
-    return tensor if same else replace(tensor, shape=shape, strides=strides)
+    shape = substituted(tensor.shape, definitions)
+    strides = None if tensor.strides is None else substituted(tensor.strides, definitions)
+    if shape is tensor.shape and strides is tensor.strides:
+        return tensor
+    return replace(tensor, shape=shape, strides=strides)

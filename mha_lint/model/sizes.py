@@ -6,9 +6,12 @@ to be at least 2: the layout model answers for tensors in which no size involved
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache, lru_cache
+from threading import Lock
+from typing import final
+from weakref import WeakValueDictionary
 
 from mha_lint.model import keys
 from mha_lint.model.fuel import MAX_DEGREE, MAX_TERMS, OutOfSteps
@@ -17,39 +20,26 @@ from mha_lint.model.keys import Key
 Monomial = tuple[Key, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@final
+@dataclass(frozen=True, eq=False)
 class Size:
     """A polynomial with integer coefficients: ``terms`` maps sorted monomials to non-zero coefficients.
 
-    Arithmetic raises :class:`OutOfSteps` where a result would be larger than any that code computes in earnest.
+    Equal sizes are one object, so that they compare, and hash, by identity. Arithmetic raises :class:`OutOfSteps` where
+    a result would be larger than any that code computes in earnest.
     """
 
+    __slots__ = ("__weakref__", "constant", "symbol", "symbols", "terms")
+
     terms: tuple[tuple[Monomial, int], ...]
-
-    @property
-    def constant(self) -> int | None:
-        """The value, when no symbol is involved."""
-        if not self.terms:
-            return 0
-        if len(self.terms) == 1 and not self.terms[0][0]:
-            return self.terms[0][1]
-        return None
-
-    @property
-    def symbol(self) -> Key | None:
-        """The symbol, when the size is one symbol and nothing else."""
-        if len(self.terms) == 1 and self.terms[0][1] == 1 and len(self.terms[0][0]) == 1:
-            return self.terms[0][0][0]
-        return None
+    constant: int | None  # the value, when no symbol is involved
+    symbol: Key | None  # the symbol, when the size is one symbol and nothing else
+    symbols: frozenset[Key]
 
     @property
     def left_over(self) -> bool:
         """It was written as -1, or not at all, and could not be solved."""
         return self.symbol is not None and self.symbol.left_over
-
-    @property
-    def symbols(self) -> frozenset[Key]:
-        return frozenset(name for monomial, _ in self.terms for name in monomial)
 
     @property
     def _degree(self) -> int:
@@ -60,7 +50,7 @@ class Size:
         return _sum(self, other)
 
     def __neg__(self) -> Size:
-        return Size(tuple((monomial, -coefficient) for monomial, coefficient in self.terms))
+        return _negative(self)
 
     def __sub__(self, other: Size) -> Size:
         return self + -other
@@ -79,7 +69,7 @@ class Size:
             factor = _without(monomial, lead)
             if factor is None or coefficient % lead_coefficient:
                 return None
-            step = Size(((factor, coefficient // lead_coefficient),))
+            step = _size(((factor, coefficient // lead_coefficient),))
             quotient, rest = quotient + step, rest - step * other
             if rest.terms and not _order(rest.terms[-1][0]) < _order(monomial):
                 return None
@@ -95,11 +85,10 @@ class Size:
     def substitute(self, definitions: Mapping[Key, Size]) -> Size:
         """Replace every defined symbol, repeatedly, until none is left."""
         size = self
-        while (name := size.symbol) is not None:
-            if name not in definitions:
-                return size
-            size = definitions[name]
-        while any(name in definitions for monomial, _ in size.terms for name in monomial):
+        while not definitions.keys().isdisjoint(size.symbols):
+            if size.symbol is not None:
+                size = definitions[size.symbol]
+                continue
             total = ZERO
             for monomial, coefficient in size.terms:
                 product = constant(coefficient)
@@ -119,12 +108,41 @@ class Size:
         return " + ".join(parts).replace("+ -", "- ")
 
 
+_SIZES: WeakValueDictionary[Hashable, Size] = WeakValueDictionary()  # of the files that somebody still holds
+_LOCK = Lock()  # files are fixed in several threads
+
+
+def _size(terms: tuple[tuple[Monomial, int], ...]) -> Size:
+    """The only size that has these terms."""
+    with _LOCK:
+        found = _SIZES.get(terms)
+        if found is None:
+            number: int | None = None
+            name: Key | None = None
+            if not terms:
+                number = 0
+            elif len(terms) == 1:
+                monomial, coefficient = terms[0]
+                if not monomial:
+                    number = coefficient
+                elif len(monomial) == 1 and coefficient == 1:
+                    name = monomial[0]
+            symbols = frozenset(name for monomial, _ in terms for name in monomial)
+            found = _SIZES[terms] = Size(terms, number, name, symbols)
+        return found
+
+
 # The same few sizes meet again and again, on each path: what they come to is kept.
 
 
 @lru_cache(maxsize=16384)
 def _sum(left: Size, right: Size) -> Size:
     return _collect([*left.terms, *right.terms])
+
+
+@lru_cache(maxsize=16384)
+def _negative(size: Size) -> Size:
+    return _size(tuple((monomial, -coefficient) for monomial, coefficient in size.terms))
 
 
 @lru_cache(maxsize=16384)
@@ -164,7 +182,7 @@ def _collect(terms: Iterable[tuple[Monomial, int]]) -> Size:
     if len(totals) > MAX_TERMS:
         raise OutOfSteps
     kept = sorted(((m, c) for m, c in totals.items() if c), key=lambda term: _order(term[0]))
-    return Size(tuple(kept))
+    return _size(tuple(kept))
 
 
 def _without(monomial: Monomial, divisor: Monomial) -> Monomial | None:
@@ -176,17 +194,17 @@ def _without(monomial: Monomial, divisor: Monomial) -> Monomial | None:
     return tuple(rest)
 
 
-ZERO = Size(())
+ZERO = _size(())
 
 
 @cache
 def constant(value: int) -> Size:
-    return Size((((), value),)) if value else ZERO
+    return _size((((), value),)) if value else ZERO
 
 
 @lru_cache(maxsize=4096)
 def symbol(key: Key) -> Size:
-    return Size((((key,), 1),))
+    return _size((((key,), 1),))
 
 
 ONE = constant(1)
@@ -197,6 +215,15 @@ def product(sizes: Iterable[Size]) -> Size:
     for size in sizes:
         total = total * size
     return total
+
+
+def substituted(sizes: tuple[Size, ...], definitions: Mapping[Key, Size]) -> tuple[Size, ...]:
+    """The sizes with every defined symbol replaced; the same tuple where none of them has one."""
+    defined = definitions.keys()
+    for size in sizes:
+        if not defined.isdisjoint(size.symbols):
+            return tuple([each.substitute(definitions) for each in sizes])
+    return sizes
 
 
 def equate(left: Size, right: Size, definitions: dict[Key, Size]) -> None:
@@ -245,4 +272,4 @@ def _cancel(left: Size, right: Size) -> tuple[Size, Size]:
         a_coefficient, b_coefficient = a_coefficient // b_coefficient, 1
     elif b_coefficient % a_coefficient == 0:
         a_coefficient, b_coefficient = 1, b_coefficient // a_coefficient
-    return Size(((tuple(a_rest), a_coefficient),)), Size(((tuple(b_rest), b_coefficient),))
+    return _size(((tuple(a_rest), a_coefficient),)), _size(((tuple(b_rest), b_coefficient),))

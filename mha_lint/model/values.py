@@ -17,7 +17,7 @@ from mha_lint.model.keys import Key, Kind
 from mha_lint.model.layout import Shape, Strides, contiguous_strides
 from mha_lint.model.marks import Mask, Masking, Positions
 from mha_lint.model.normalised import Normalised
-from mha_lint.model.records import replace
+from mha_lint.model.records import made_quickly, replace
 from mha_lint.model.rotary import Rotary
 from mha_lint.model.scale import Scale
 from mha_lint.model.sizes import Size, constant, symbol
@@ -185,6 +185,9 @@ class Tensor:
         return replace(self, roles=self.roles.union(roles))
 
 
+made_quickly(Tensor)
+
+
 def fresh(shape: Shape | None, **known: Any) -> Tensor:
     """A newly allocated, contiguous tensor."""
     strides = None if shape is None else contiguous_strides(shape)
@@ -220,6 +223,13 @@ class Instance:
     attributes: tuple[tuple[str, Value], ...] = ()
     optional: bool = False  # it may be None as well
     building: Building | None = None
+
+    def attribute(self, name: str) -> Value | None:
+        """The value of an attribute; None where it is not known."""
+        for known, value in self.attributes:
+            if known == name:
+                return value
+        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -321,15 +331,13 @@ def integer(value: int) -> Int:
 
 def as_size(value: Value | None) -> Size | None:
     """The value as a size: a known or symbolic integer, or the symbol of a named unknown."""
-    match value:
-        case Int(size):
-            return size
-        case Unknown(Key() as key):
-            return symbol(key)
-        case Const(bool(flag)):
-            return constant(int(flag))
-        case _:
-            return None
+    if isinstance(value, Int):
+        return value.size
+    if isinstance(value, Unknown):
+        return None if value.key is None else symbol(value.key)
+    if isinstance(value, Const) and isinstance(value.value, bool):
+        return constant(int(value.value))
+    return None
 
 
 def as_factor(value: Value | None) -> Factor | None:
@@ -356,14 +364,13 @@ def as_int(value: Value | None) -> int | None:
 
 def as_tensor(value: Value) -> Tensor | None:
     """The value as a tensor: an unknown that is used as one becomes a tensor of unknown rank."""
-    match value:
-        case Tensor():
-            return value
-        case Unknown(key, handed):
-            inputs = frozenset({key} if key is not None and not key.of_result else ())
-            return Tensor(key=key, inputs=inputs, rotary=handed.rotary if isinstance(handed, Tensor) else None)
-        case _:
-            return None
+    if isinstance(value, Tensor):
+        return value
+    if isinstance(value, Unknown):
+        key, handed = value.key, value.handed
+        rotary = handed.rotary if isinstance(handed, Tensor) else None
+        return Tensor(key=key, inputs=frozenset({key} if key is not None and not key.of_result else ()), rotary=rotary)
+    return None
 
 
 def tensors(value: Value) -> Iterator[Tensor]:

@@ -122,6 +122,7 @@ class ModuleNames:
     by_node: dict[ast.AST | None, ClassInfo] = field(default_factory=dict)  # every class, in the order of the text
     functions: dict[str, Function] = field(default_factory=dict)
     constants: dict[str, ast.expr] = field(default_factory=dict)
+    _changes_of: dict[tuple[ClassInfo, str], list[ast.expr | None]] = field(default_factory=dict)
 
     @cached_property
     def changes(self) -> Changes:
@@ -142,6 +143,12 @@ class ModuleNames:
 
         The code is that of this module, and of the modules that define the class and its bases.
         """
+        known = self._changes_of.get((cls, name))
+        if known is None:
+            known = self._changes_of[cls, name] = self._read_changes_of(cls, name)
+        return known
+
+    def _read_changes_of(self, cls: ClassInfo, name: str) -> list[ast.expr | None]:
         others = dict.fromkeys(info.home for info in cls.lineage if info.home is not self)
         changed = self._changed(cls, [name, ANY])
         for home in others:
@@ -188,15 +195,16 @@ class ModuleNames:
     def qualify(self, node: ast.expr) -> str | None:
         """The full name of a dotted expression whose first name is imported, else None."""
         first = node
+        rest: list[str] = []
         while isinstance(first, ast.Attribute):
+            rest.append(first.attr)
             first = first.value
         if not isinstance(first, ast.Name):
             return None
         origin = self.imports.get(first.id) or self._starred_module(first.id)
         if origin is None:
             return None
-        _, _, rest = (dotted(node) or "").partition(".")
-        full = f"{origin}.{rest}" if rest else origin
+        full = ".".join((origin, *reversed(rest)))
         found = self.definition(full)
         return found if isinstance(found, str) else full
 

@@ -17,11 +17,13 @@ _COMPOUND = (
 _SHARED = frozenset({"ctx", "op", "ops"})  # these nodes are the same objects all over the tree
 
 
+_OF_TEXT = frozenset({"attr", "arg", "asname", "conversion", "id", "is_async", "level", "module", "simple"})
+_NO_NODES: dict[type[ast.AST], frozenset[str]] = {ast.Constant: frozenset({"value", "kind"})}
 _FIELDS = {
-    kind: tuple(name for name in kind._fields if name not in _SHARED)
+    kind: tuple(name for name in kind._fields if name not in _SHARED | _OF_TEXT | _NO_NODES.get(kind, frozenset()))
     for kind in vars(ast).values()
     if isinstance(kind, type) and issubclass(kind, ast.AST)
-}
+}  # those that may hold nodes
 
 
 def children(node: ast.AST) -> list[ast.AST]:
@@ -29,10 +31,12 @@ def children(node: ast.AST) -> list[ast.AST]:
     found: list[ast.AST] = []
     for name in _FIELDS[type(node)]:
         value = getattr(node, name, None)
-        if isinstance(value, ast.AST):
+        if isinstance(value, list):
+            for item in value:
+                if isinstance(item, ast.AST):
+                    found.append(item)
+        elif isinstance(value, ast.AST):
             found.append(value)
-        elif isinstance(value, list):
-            found += (item for item in value if isinstance(item, ast.AST))
     return found
 
 

@@ -35,11 +35,21 @@ def _read(node: ast.AST) -> list[str]:
     return found
 
 
+_NAMING: frozenset[type[ast.AST]] = frozenset(
+    {
+        ast.Name, ast.Attribute, ast.arg, ast.Constant, ast.keyword, ast.BinOp, ast.AugAssign, ast.FunctionDef,
+        ast.AsyncFunctionDef, ast.ClassDef,
+    }
+)  # fmt: skip
+
+
 def name_of(node: ast.AST) -> str:
     """The name that a node itself says; empty where it says none.
 
     A string that spells a name is one, such as a key, or what ``getattr`` is given; ``@`` is ``matmul``.
     """
+    if type(node) not in _NAMING:
+        return ""
     match node:
         case ast.Name(id=name) | ast.Attribute(attr=name) | ast.arg(arg=name):
             return name

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from functools import lru_cache
 
 from mha_lint.model import discarding, einops_api, einops_turns, kernels, layers, masking, operations, tables
 from mha_lint.model.interpreter import assignment, numbers, texts
@@ -66,7 +67,7 @@ def call(run: Run, node: ast.Call, state: State) -> Value:
     args: list[Value] = []
     unknown: list[int] = []  # where items stand of which nothing is known
     keywords: dict[str, Value] = {}
-    if function == _ISINSTANCE:
+    if isinstance(function, Qualified) and function == _ISINSTANCE:
         if node.args:
             run.evaluate(node.args[0], state)
         return Unknown(run.key(node))  # the class that is asked for, maybe one of another file, tells nothing
@@ -228,13 +229,16 @@ _TORCH_PREFIXES = tuple(
 
 def call_qualified(run: Run, name: str, call: Call) -> Value:
     """A call of something imported, or of a builtin."""
+    own = _operation_of_torch(name)
+    if own is not None:
+        return _called_of_torch(run, own, call)
     if name != "builtins.getattr":
         default = _default_of_a_table(run, name.rpartition(".")[2], call, kernels.entry(name))
     else:
         default = None
     if default is not None:
         return default
-    if name.startswith("numpy.") or name in ("torch.from_numpy", "torch.as_tensor", "torch.tensor"):
+    if name.startswith("numpy.") or name in _ARRAYS:
         array = as_masks.of_array(name, call)
         if array is not None:
             return array
@@ -265,17 +269,38 @@ def call_qualified(run: Run, name: str, call: Call) -> Value:
         return Unknown(run.key(call.node)) if built == NOTHING else built
     if is_said(NEIGHBOURS, name):
         return Tensor(key=run.key(call.node), roles=frozenset({"weights"}), masked=frozenset({Masking("unknown")}))
-    for prefix in _TORCH_PREFIXES:
-        if name.startswith(prefix):
-            own = name.removeprefix(prefix)
-            operation = OPERATIONS.get(own)
-            if operation is None:
-                return Unknown(run.key(call.node))
-            result = _written(run, call, operation(call))
-            if run.stands_alone(call.node):
-                discarding.called_as_function(run, own, call, result)
-            return result
-    return Unknown(run.key(call.node))
+    own = _name_in_torch(name)
+    return Unknown(run.key(call.node)) if own is None else _called_of_torch(run, own, call)
+
+
+_ARRAYS = frozenset({"torch.from_numpy", "torch.as_tensor", "torch.tensor"})
+
+
+@lru_cache(maxsize=4096)
+def _name_in_torch(name: str) -> str | None:
+    """The name of an operation, without the part of torch that has it; None for a name of another package."""
+    return next((name.removeprefix(prefix) for prefix in _TORCH_PREFIXES if name.startswith(prefix)), None)
+
+
+@lru_cache(maxsize=4096)
+def _operation_of_torch(name: str) -> str | None:
+    """The same; None also for a name that means more than an operation: a layer, a table, a kernel, an array."""
+    more = name in _ARRAYS or name in BUILTINS or kernels.is_kernel(name) or kernels.entry(name) is not None
+    if more or name.endswith(".skip_init") or is_said(NEIGHBOURS, name):
+        return None
+    last = name.rpartition(".")[2]
+    builds = name.startswith("torch.nn.") and name.count(".") == 2 and last[:1].isupper()
+    return None if builds or last.startswith("get") else _name_in_torch(name)
+
+
+def _called_of_torch(run: Run, own: str, call: Call) -> Value:
+    operation = OPERATIONS.get(own)
+    if operation is None:
+        return Unknown(run.key(call.node))
+    result = _written(run, call, operation(call))
+    if run.stands_alone(call.node):
+        discarding.called_as_function(run, own, call, result)
+    return result
 
 
 def _written(run: Run, call: Call, result: Value) -> Value:

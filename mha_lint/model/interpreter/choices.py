@@ -50,7 +50,8 @@ class Choices:
             finally:
                 self.trail = outer
             results.append((value, branch))
-            pending += trail.others()
+            if trail.taken:
+                pending += trail.others()
         return results
 
     def _settled(self, code: ast.AST) -> bool:

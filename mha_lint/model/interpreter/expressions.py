@@ -200,7 +200,7 @@ def _imported(run: Run, node: ast.Attribute) -> Value:
 def attribute(run: Run, base: Value, name: str, node: ast.Attribute, state: State, *, called: bool) -> Value:
     match base:
         case Self(cls) | Instance(cls):
-            found = state.attributes.get(name) if isinstance(base, Self) else dict(base.attributes).get(name)
+            found = state.attributes.get(name) if isinstance(base, Self) else base.attribute(name)
             if found is not None and not cls.is_property(name):
                 return found
             method = cls.method(name)

@@ -29,6 +29,8 @@ from mha_lint.model.values import Function, State, Tensor, Unknown, Value
 from mha_lint.syntax import nodes
 from mha_lint.syntax.names import Definition, ModuleNames
 
+_EVALUATORS = expressions.EVALUATORS
+
 
 class Interpreter:
     """Interprets the functions of one module, and those of its project that they call.
@@ -144,7 +146,7 @@ class Interpreter:
     def evaluate(self, node: ast.expr, state: State) -> Value:
         """The abstract value of an expression; calls may refine ``state``."""
         self.step()
-        handler = expressions.EVALUATORS.get(type(node))
+        handler = _EVALUATORS.get(type(node))
         return Unknown(self.key(node)) if handler is None else handler(self, node, state)
 
     def callee(self, node: ast.expr, state: State) -> Value:

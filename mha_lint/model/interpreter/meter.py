@@ -9,14 +9,15 @@ class Meter:
     """Counts steps: one for each expression, call and statement."""
 
     def __init__(self) -> None:
-        self.spent = 0  # in all of the file
         self.steps = 0  # in the function with which the path began, and in what it calls
+        self._left = FILE_STEPS  # for this function and those that come after it
         self.most = STEPS_OF_OTHERS  # steps, after which states are widened
         self.limit = self.most + SPARE_STEPS
         self.truncated = False  # some path was not followed: nothing may be concluded from absence
 
     def begin(self, most: int) -> None:
         """A function is run on its own: from here on steps are counted, of which it may take so many."""
+        self._left -= self.steps
         self.steps, self.most = 0, most
         self.limit = most + SPARE_STEPS
 
@@ -27,9 +28,8 @@ class Meter:
 
     def step(self) -> None:
         """Count one step. Raises :class:`OutOfFuel` or :class:`OutOfSteps` where it was one too many."""
-        self.steps += 1
-        self.spent += 1
-        if self.spent > FILE_STEPS:
+        self.steps = steps = self.steps + 1
+        if steps > self._left:
             raise OutOfFuel
-        if self.steps > self.limit:
+        if steps > self.limit:
             raise OutOfSteps

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ast
-from itertools import islice
 
 from mha_lint.model.interpreter.homes import Homes
 from mha_lint.model.keys import Key, Kind, result
@@ -15,11 +14,16 @@ class Numbering:
     def __init__(self, homes: Homes) -> None:
         self._homes = homes
         self._numbers: dict[ast.AST, int] = {}
+        self._nodes: list[ast.AST] = []  # by their numbers
         self._keys: dict[ast.AST, Key] = {}
         self._texts: dict[ast.AST, str] = {}
 
     def number(self, node: ast.AST) -> int:
-        return self._numbers.setdefault(node, len(self._numbers))
+        found = self._numbers.get(node)
+        if found is None:
+            found = self._numbers[node] = len(self._nodes)
+            self._nodes.append(node)
+        return found
 
     def key(self, node: ast.AST) -> Key:
         key = self._keys.get(node)
@@ -31,7 +35,7 @@ class Numbering:
         """The node that a key was made of."""
         if key.kind is not Kind.RESULT:
             return None
-        return next(islice(self._numbers, key.number, None), None)
+        return self._nodes[key.number] if key.number is not None and key.number < len(self._nodes) else None
 
     def text(self, node: ast.AST) -> str:
         """The text of a node with one space for any white space."""

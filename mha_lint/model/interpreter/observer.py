@@ -135,22 +135,24 @@ class Observer:
         frame, led = self._stack.led()
         self.told += bool(led)
         keywords = tuple((name, state.unless_none(value)) for name, value in call.keywords.items())
-        flag = call.keywords.get("is_causal")
+        flag, conditions = call.keywords.get("is_causal"), state.taken
         seen = OperationSeen(
             name,
             call.node,
             args,
             keywords,
             result,
-            state.taken,
+            conditions,
             frame.symbol,
             frame.caller,
             self.given,
             state.truths(flag),
             led,
         )
-        if seen not in found:
-            found.append(seen)
+        for other in found:
+            if other.conditions == conditions and other == seen:  # most differ in their conditions
+                return
+        found.append(seen)
 
     def saw_sequences(
         self, made: ast.Call, call: Call, batch_first: bool | None, given: tuple[Tensor, ...], masks: frozenset[bool]

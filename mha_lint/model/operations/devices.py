@@ -54,9 +54,9 @@ def placed(device: Device, call: Call, result: Value) -> Value:
     elsewhere = "device" in call.keywords or "**" in call.keywords
     if device is Device.DEFAULT and not _is_of_a_tensor(call):
         return _at(result, () if elsewhere else (call.node,))
-    operands = [tensor for value in (*call.args, *call.keywords.values()) for tensor in tensors(value)]
-    if not any(tensor.homes for tensor in operands):
+    if not (any(map(_is_elsewhere, call.args)) or any(map(_is_elsewhere, call.keywords.values()))):
         return result
+    operands = [tensor for value in (*call.args, *call.keywords.values()) for tensor in tensors(value)]
     match device:
         case Device.MEETS:
             return _at(result, met(call, operands))
@@ -77,7 +77,7 @@ def housed(device: Device, call: Call, result: Value) -> Value:
     if device is Device.DEFAULT:
         made = isinstance(result, Tensor) and isinstance(result.mask, Positions)
         return placed(device, call, result) if made else result
-    if not any(_is_stray(value) for value in call.args):
+    if not any(map(_is_stray, call.args)):
         return result
     if isinstance(result, (Unknown, Int, Number)):  # as what is calculated of two unknown values is taken
         result = Tensor(key=call.interpreter.key(call.node))
@@ -85,6 +85,15 @@ def housed(device: Device, call: Call, result: Value) -> Value:
         elsewhere = "device" in call.keywords or "**" in call.keywords
         return _at(result, () if elsewhere else met(call, call.args))
     return placed(device, call, result)
+
+
+def _is_elsewhere(value: Value) -> bool:
+    """Tell whether a value, or something in it, was made on the default device."""
+    if isinstance(value, Tensor):
+        return bool(value.homes)
+    if isinstance(value, (Sequence, Repeated)):
+        return any(tensor.homes for tensor in tensors(value))
+    return False
 
 
 def _is_stray(value: Value) -> bool:
@@ -96,7 +105,6 @@ def met(call: Call, values: Iterable[Value]) -> tuple[ast.expr, ...]:
 
     A tensor of which nothing is known is on that device as well, or the operation raises.
     """
-    values = list(values)
     operands = [value for value in values if isinstance(value, Tensor)]
     strays = [tensor for tensor in operands if tensor.homes and tensor.shape != ()]
     if not strays:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from mha_lint.model import folds
 from mha_lint.model.axes import Source
-from mha_lint.model.layout import Shape
+from mha_lint.model.layout import Shape, place
 from mha_lint.model.operations.arguments import target_sizes
 from mha_lint.model.operations.telling import note_expanded
 from mha_lint.model.run import Call, normal
@@ -55,7 +55,7 @@ def repeat_interleave(call: Call) -> Value:
         return Tensor(key=call.interpreter.key(call.node), roles=frozenset({"cached", "repeated"}))
     if tensor is None or tensor.shape is None or times is None or dim is None:
         return NOTHING
-    dim %= len(tensor.shape)
+    dim = place(dim, len(tensor.shape))
     at = dim - len(tensor.shape)
     return fresh(
         (*tensor.shape[:dim], tensor.shape[dim] * call.state.normal(times), *tensor.shape[dim + 1 :]),
@@ -103,9 +103,10 @@ def cat(call: Call) -> Value:
         return Tensor(roles=roles, merge=first.merge, scale=scale)
     rank = ranks.pop()
     model = next(tensor.shape for tensor in tensors if tensor.shape is not None)
-    sizes = [tensor.shape[dim] if tensor.shape is not None else None for tensor in tensors]
+    at = place(dim, rank)
+    sizes = [tensor.shape[at] if tensor.shape is not None else None for tensor in tensors]
     total = sum((size for size in sizes if size is not None), constant(0)) if None not in sizes else call.fresh_size()
-    shape = tuple(total if index == dim % rank else size for index, size in enumerate(model))
+    shape = tuple(total if index == at else size for index, size in enumerate(model))
     if len(tensors) == 2 and "projection" in roles and any(tensor.given for tensor in tensors):
         roles = roles | {"cached"}
     known = {

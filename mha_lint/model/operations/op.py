@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from mha_lint.model import masking
 from mha_lint.model.events import Meant
+from mha_lint.model.layout import Refused
 from mha_lint.model.marks import Mask, Masking, Positions
 from mha_lint.model.operations import turns
 from mha_lint.model.operations.devices import Device, housed, placed
@@ -63,7 +64,7 @@ def computed(op: Op, call: Call) -> Value:
         result = op.shape(call)
         if isinstance(result, Tensor) and result.scale is not None:
             result = op.scale(call, result)
-    except (IndexError, ValueError, ZeroDivisionError):  # torch would refuse the call
+    except Refused:
         result = NOTHING
     return placed(op.device, call, result)
 
@@ -87,7 +88,7 @@ def possible(function: Transfer) -> Transfer:
     def transfer(call: Call) -> Value:
         try:
             return function(call)
-        except (IndexError, ValueError, ZeroDivisionError):
+        except Refused:
             return NOTHING
 
     return transfer

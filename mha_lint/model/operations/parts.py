@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from mha_lint.model.keys import item
+from mha_lint.model.layout import place
 from mha_lint.model.operations.views import resized, without
 from mha_lint.model.records import replace
 from mha_lint.model.run import Call, normal
@@ -26,7 +27,7 @@ def chunk(call: Call) -> Value:
     if tensor.shape is None or dim is None:
         last = tensor.last.divide(constant(count)) if tensor.last is not None and dim == -1 else None
         return _last_parts(call, tensor, [last] * count)
-    dim %= len(tensor.shape)
+    dim = place(dim, len(tensor.shape))
     whole = tensor.shape[dim]
     size = whole.divide(constant(count))
     if size is None and whole.symbol is not None:
@@ -61,7 +62,7 @@ def split(call: Call) -> Value:
         return _last_parts(call, tensor, sizes)
     if tensor is None or tensor.shape is None or dim is None:
         return Repeated(NOTHING)
-    dim %= len(tensor.shape)
+    dim = place(dim, len(tensor.shape))
     if sizes is not None:
         return Sequence(
             tuple(resized(tensor, dim, call.state.normal(size)) if size is not None else NOTHING for size in sizes)
@@ -87,7 +88,8 @@ def unbind(call: Call) -> Value:
 def _taken(call: Call, tensor: Tensor, dim: int) -> tuple[Tensor, Size | None]:
     """One part of a tensor along a dimension, and how many there are."""
     if tensor.shape:
-        return without(tensor, dim % len(tensor.shape)), tensor.shape[dim]
+        dim = place(dim, len(tensor.shape))
+        return without(tensor, dim), tensor.shape[dim]
     key = item(call.interpreter.key(call.node), "part")
     lead, suffix = tensor.lead, tensor.suffix
     if lead is not None and 0 <= dim < len(lead.front):

@@ -7,7 +7,7 @@ import ast
 from mha_lint.model import folds, layout
 from mha_lint.model.axes import Source
 from mha_lint.model.keys import Key
-from mha_lint.model.layout import Answer, Shape, Strides, contiguous_strides
+from mha_lint.model.layout import Answer, Refused, Shape, Strides, contiguous_strides
 from mha_lint.model.normalised import Normalised
 from mha_lint.model.operations import clashes
 from mha_lint.model.operations.devices import met
@@ -67,6 +67,8 @@ def pad(call: Call) -> Value:
     if tensor is None or tensor.shape is None or not isinstance(pads, Sequence) or len(pads.items) % 2:
         return NOTHING
     shape = list(tensor.shape)
+    if len(pads.items) > 2 * len(shape):
+        raise Refused
     for index in range(len(pads.items) // 2):
         before, after = (as_size(pad) for pad in pads.items[2 * index : 2 * index + 2])
         dim = len(shape) - 1 - index
@@ -185,6 +187,8 @@ def _like(tensor: Tensor) -> Tensor:
 
 def _meaning(tensors: list[Tensor], leading: Value) -> Tensor:
     """Return a tensor with the roles, scale, masks and inputs that an elementwise result has from its operands."""
+    if len(tensors) == 1:
+        return _meaning_of_one(tensors[0], leading)
     marked = next((tensor for tensor in tensors if tensor.width is not None), Tensor())
     scaled = list(dict.fromkeys(tensor.scale for tensor in tensors if tensor.scale is not None))
     normalised = {tensor.normalised for tensor in tensors if tensor.normalised is not None}
@@ -205,6 +209,30 @@ def _meaning(tensors: list[Tensor], leading: Value) -> Tensor:
         single=any(tensor.single for tensor in tensors),
         origin=leading.origin if isinstance(leading, Tensor) else None,
         inputs=frozenset().union(*(tensor.inputs for tensor in tensors)),
+    )
+
+
+def _meaning_of_one(tensor: Tensor, leading: Value) -> Tensor:
+    """The same, where all other operands are numbers."""
+    leads = isinstance(leading, Tensor)
+    roles = tensor.roles
+    return Tensor(
+        assumed=tensor.assumed,
+        made=tensor.made,
+        padded=tensor.padded,
+        roles=roles - {"parameter"} if "parameter" in roles else roles,
+        merge=tensor.merge,
+        part=tensor.part,
+        batch=None if tensor.width is None else tensor.batch,
+        width=tensor.width,
+        normalised=tensor.normalised,
+        reordered=tensor.reordered if leads else None,
+        scale=tensor.scale,
+        least=tensor.rank or tensor.least,
+        masked=tensor.masked if roles & {"scores", "weights"} else frozenset(),
+        single=tensor.single,
+        origin=tensor.origin if leads else None,
+        inputs=tensor.inputs,
     )
 
 

@@ -6,7 +6,7 @@ import ast
 
 from mha_lint.model import layout
 from mha_lint.model.factors import of_size
-from mha_lint.model.layout import Answer, Shape, Strides
+from mha_lint.model.layout import Answer, Refused, Shape, Strides
 from mha_lint.model.masks import mask_of
 from mha_lint.model.operations import clashes, equations
 from mha_lint.model.operations.linear_maps import mapped_roles
@@ -63,9 +63,12 @@ def paired(call: Call) -> Value:
 
 def _weighs(call: Call) -> bool:
     """Tell whether one operand is what a softmax gave, and the other neither that nor a mask."""
+    if len(call.args) < 2:
+        return False
+    first, second = call.args[:2]
     return any(
         isinstance(weights, Tensor) and weights.normalised is not None and _is_weighed(values, call)
-        for weights, values in (call.args[:2], call.args[1::-1])
+        for weights, values in ((first, second), (second, first))
     )
 
 
@@ -433,6 +436,8 @@ def attention(call: Call) -> Value:
         made = contracted(call, query, value) or Tensor(suffix=suffix)
         made = replace(made, key=call.interpreter.key(call.node), roles=frozenset({"context"}), inputs=inputs)
         return replace(made, batch=product(made.suffix[:-2]), width=made.last) if _holds_heads(made, value) else made
+    if any(tensor.shape is not None and len(tensor.shape) < 2 for tensor in (query, value)):
+        raise Refused
     width = value.shape[-1] if value.shape is not None else known[-1]
     rows = query.shape[-2] if query.shape is not None else call.fresh_size("rows")
     shape = (*known[:-2], rows, width)

@@ -8,7 +8,7 @@ from mha_lint.model import folds, layout
 from mha_lint.model.axes import Role, Source, size_at
 from mha_lint.model.folded import Fold, Part, Reordered
 from mha_lint.model.keys import dimension
-from mha_lint.model.layout import Answer, Shape
+from mha_lint.model.layout import Answer, Shape, place
 from mha_lint.model.normalised import Normalised
 from mha_lint.model.operations.arguments import (
     dims_argument,
@@ -185,7 +185,7 @@ def flatten(call: Call) -> Value:
     if tensor is None or tensor.shape is None or start is None or end is None:
         return NOTHING if tensor is None else _flattened_open(call, tensor, start, end)
     rank = len(tensor.shape)
-    start, end = start % rank, end % rank
+    start, end = place(start, rank), place(end, rank)
     sizes: list[Size | None] = [
         *tensor.shape[:start], product(tensor.shape[start : end + 1]), *tensor.shape[end + 1 :]
     ]  # fmt: skip
@@ -221,7 +221,7 @@ def unflatten(call: Call) -> Value:
         return NOTHING
     if tensor.shape is None:
         return _unflattened_open(call, tensor, dim, sizes)
-    dim %= len(tensor.shape)
+    dim = place(dim, len(tensor.shape))
     inner = solve(call, of_shape((tensor.shape[dim],)), sizes)
     return reshaped(call, tensor, [*tensor.shape[:dim], *inner, *tensor.shape[dim + 1 :]], copies=True)
 
@@ -314,8 +314,9 @@ def movedim(call: Call) -> Value:
     if tensor is None or tensor.shape is None or source is None or target is None:
         return NOTHING if tensor is None else _moved_open(call, tensor, source, target)
     rank = len(tensor.shape)
-    order = [dim for dim in range(rank) if dim != source % rank]
-    order.insert(target % rank, source % rank)
+    source, target = place(source, rank), place(target, rank)
+    order = [dim for dim in range(rank) if dim != source]
+    order.insert(target, source)
     return permuted(call, tensor, order)
 
 
@@ -343,9 +344,10 @@ def reversed_dims(call: Call) -> Value:
 
 def squeeze(call: Call) -> Value:
     tensor, dim = call.tensor(), call.integer(1, "dim")
-    if tensor is None or tensor.shape is None or dim is None or tensor.shape[dim] != ONE:
+    if tensor is None or tensor.shape is None or dim is None:
         return NOTHING if tensor is None else _squeezed_open(tensor, dim)
-    return without(tensor, dim % len(tensor.shape))
+    at = place(dim, len(tensor.shape))
+    return without(tensor, at) if tensor.shape[at] == ONE else _squeezed_open(tensor, dim)
 
 
 def _squeezed_open(tensor: Tensor, dim: int | None) -> Tensor:
@@ -450,7 +452,7 @@ def select(call: Call) -> Value:
     tensor, dim = call.tensor(), call.integer(1, "dim")
     if tensor is None or tensor.shape is None or dim is None:
         return NOTHING
-    return without(tensor, dim % len(tensor.shape))
+    return without(tensor, place(dim, len(tensor.shape)))
 
 
 def narrow(call: Call) -> Value:
@@ -458,7 +460,7 @@ def narrow(call: Call) -> Value:
     size = as_size(arguments(call.args, call.keywords, "input", "dim", "start", "length")[3])
     if tensor is None or tensor.shape is None or dim is None or size is None:
         return NOTHING
-    return resized(tensor, dim % len(tensor.shape), size)
+    return resized(tensor, place(dim, len(tensor.shape)), size)
 
 
 def expand(call: Call) -> Value:

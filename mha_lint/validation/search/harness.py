@@ -22,17 +22,15 @@ from mha_lint.validation.search.clock import now
 from mha_lint.validation.search.construct import (
     apart,
     by_other_kernels,
-    completed,
     filled,
-    mended,
     part_of,
     plans,
     rounded,
     variants,
-    with_parts,
     without_dropout,
 )
 from mha_lint.validation.search.inspection import inspect_module
+from mha_lint.validation.search.mending import completed, mended, with_parts
 from mha_lint.validation.search.obstacles import Obstacles
 from mha_lint.validation.search.plan import Answers, Plan, in_eval
 from mha_lint.validation.search.setups import Meaning, Setup, workable

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -20,23 +20,28 @@ from mha_lint.validation.child.imports import in_one_line, quiet
 from mha_lint.validation.relations import rounding
 from mha_lint.validation.search.setups import Meaning, Setup
 from mha_lint.validation.search.specs import Assignment
-from mha_lint.validation.trials import arguments, drawing, process_state, refusals, rows, trial, wrong_inputs
+from mha_lint.validation.trials import arguments, drawing, process_state, refusals, trial, wrong_inputs
+from mha_lint.validation.trials.odd_inputs import (
+    ALL_ONE,
+    PLAIN,
+    WEIGHTS,
+    Row,
+    Valued,
+    conditions_of,
+    in_words,
+    one_for_all,
+    stored,
+    way_of,
+)
 from mha_lint.validation.trials.pairing import Pair
 from mha_lint.validation.trials.pristine import Pristine, copied
+from mha_lint.validation.trials.second_derivatives import derived, far_apart
 
-Row = Mapping[str, str]  # the level of each axis
 Found = tuple[str, drawing.Conditions, Assignment]
 
 _WIDE = 128  # tokens in a batch of 9, where there are to be as many as features
 _WIDEST = 1024  # tokens in a batch of 1
-_ONE = "b = t = s = 1"  # gradients of a softmax over one key cancel, and what is left of large ones is noise
-_LARGE, _TINY = 1e4, 1e-5
-_WEIGHTS = {"large weights": _LARGE, "larger weights in float64": 16.0}  # by what parameters are multiplied
-_WIDE_VALUES = ("spike in float64", "larger weights in float64")
-_PLAIN = {"sizes": "as found", "values": "drawn", "storage": "plain", "dtype": "float32", "mode": "eval"}
-_HALF = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 _UNDIFFERENTIABLE = "derivative for aten::"  # how torch says that a kernel of its own has no second derivative
-_SECOND = 1e-3  # of the largest second derivative: they are differences of large terms
 
 
 @dataclass(slots=True)
@@ -71,7 +76,7 @@ class Extremes:
 
     def under_autocast(self) -> Found | None:
         """Return the difference of both under autocast, in words; None where they agree."""
-        return self._at({**_PLAIN, "dtype": "autocast"}, self.assignments[0])
+        return self._at({**PLAIN, "dtype": "autocast"}, self.assignments[0])
 
     def _rows(self, sizes: Mapping[str, Assignment]) -> Iterator[Row]:
         """One call for each odd size, odd value and odd dtype; ways to lie in memory, and modes, take turns.
@@ -82,16 +87,16 @@ class Extremes:
         huge = () if self.relation == "repaired" else ("spike", "spike in float64", "large")
         # A new projection mixes all features, at the identity too: what is not finite spreads.
         unbounded = () if self.relation == "extended" else ("nan", "inf")
-        odd = [{"sizes": name} for name in sizes if name != _PLAIN["sizes"]]
+        odd = [{"sizes": name} for name in sizes if name != PLAIN["sizes"]]
         odd += [{"values": name} for name in (*huge, *unbounded, "zeros", "ones", "tiny")]
-        odd += [{"values": name} for name in _WEIGHTS] if huge else []
+        odd += [{"values": name} for name in WEIGHTS] if huge else []
         alike = [name for name, each in sizes.items() if self._are_several(each)]
         odd += [{"storage": "one for all", "sizes": name} for name in alike[:1]]
         odd += [{"storage": "expanded"}, {"dtype": "bfloat16"}, {"dtype": "autocast"}, {"dtype": "float16"}]
         storages = itertools.cycle(("plain", "offset", "strided", *self._of_images()))
         modes = itertools.cycle(("eval", "train"))
         for each in odd:
-            row = {**_PLAIN, "storage": next(storages), "mode": next(modes), **each}
+            row = {**PLAIN, "storage": next(storages), "mode": next(modes), **each}
             if row["dtype"] != "float32":  # dropout may be drawn otherwise
                 row["mode"] = "eval"
             yield row
@@ -105,7 +110,7 @@ class Extremes:
                 continue
             words = self._apart(each, assignment, before, self._run(each, assignment, of_after=True))
             if words and self._repeats(each, assignment, before):
-                return f"{_in_words(each)}: {words}", replace(_conditions(each), device=self.device), assignment
+                return f"{in_words(each)}: {words}", replace(conditions_of(each), device=self.device), assignment
             return None
         return None
 
@@ -121,7 +126,7 @@ class Extremes:
         first = self.assignments[0]
         own = self.setup.inspected.sizes
         heads = own.get("h", 1)
-        made = self._made(first, _conditions(_PLAIN))
+        made = self._made(first, conditions_of(PLAIN))
         width = next((value.shape[-1] for value in made.leaves.values() if value.dim()), 1)
         wanted: dict[str, dict[str, int]] = {
             "b = t = s = heads": {"b": heads, "t": heads, "s": heads},
@@ -130,7 +135,7 @@ class Extremes:
             "t = 0": {"t": 0, "s": 0},
             "b = 9": {"b": 9},
             "b = t": {"b": first.sizes["t"]},
-            _ONE: {"b": 1, "t": 1, "s": 1},
+            ALL_ONE: {"b": 1, "t": 1, "s": 1},
         }
         found = {"as found": first}
         known = {self._shapes(first)}
@@ -146,12 +151,12 @@ class Extremes:
 
     def _shapes(self, assignment: Assignment) -> tuple[str, ...]:
         try:
-            return self._made(assignment, _conditions(_PLAIN)).shapes
+            return self._made(assignment, conditions_of(PLAIN)).shapes
         except (RuntimeError, ValueError, ZeroDivisionError):  # there are no such inputs
-            return self._made(self.assignments[0], _conditions(_PLAIN)).shapes
+            return self._made(self.assignments[0], conditions_of(PLAIN)).shapes
 
     def _of_images(self) -> tuple[str, ...]:
-        made = self._made(self.assignments[0], _conditions(_PLAIN))
+        made = self._made(self.assignments[0], conditions_of(PLAIN))
         has_images = any(isinstance(value, torch.Tensor) and value.dim() == 4 for value in made.arguments.values())
         return ("channels last",) if has_images else ()
 
@@ -161,21 +166,21 @@ class Extremes:
 
     def _inputs(self, row: Row, assignment: Assignment, conditions: drawing.Conditions) -> drawing.Inputs:
         made = self._made(assignment, conditions)
-        valued = arguments.changed(made, _Valued(row["values"]))
+        valued = arguments.changed(made, Valued(row["values"]))
         if row["storage"] == "one for all":
-            return _one_for_all(valued)
-        return arguments.changed(valued, lambda value: _stored(value, row["storage"]))
+            return one_for_all(valued)
+        return arguments.changed(valued, lambda value: stored(value, row["storage"]))
 
     def _are_several(self, assignment: Assignment) -> bool:
         """Tell whether two inputs of these sizes could be one tensor."""
-        made = self._made(assignment, _conditions(_PLAIN))
-        shared = _one_for_all(made).arguments
+        made = self._made(assignment, conditions_of(PLAIN))
+        shared = one_for_all(made).arguments
         return any(value is not shared[name] for name, value in made.arguments.items())
 
     # --- calls
 
     def _module(self, dtype: torch.dtype, *, of_after: bool, values: str = "") -> Pristine:
-        factor = _WEIGHTS.get(values, 1.0)
+        factor = WEIGHTS.get(values, 1.0)
         key = str(dtype), of_after, factor
         if key not in self.copies:
             module = self.pair.after if of_after else self.pair.before
@@ -193,7 +198,7 @@ class Extremes:
         of_after: bool,
         usual: process_state.Settings | None = None,
     ) -> _Ran:
-        conditions = replace(_conditions(row), device=self.device)
+        conditions = replace(conditions_of(row), device=self.device)
         left = process_state.Left()
         seen = trial.run(
             self._module(conditions.dtype, of_after=of_after, values=row["values"]),
@@ -201,7 +206,7 @@ class Extremes:
             self._positional(),
             conditions,
             self._context(row, left, usual or self.usual, of_after=of_after),
-            way=_way(row),
+            way=way_of(row),
         )
         gained = self.pair.gained | self.pair.applied
         seen.gradients = [item for item in seen.gradients if item[0].removeprefix("gradient of ") not in gained]
@@ -241,9 +246,9 @@ class Extremes:
         if lost := _swallowed(row["values"], ours, theirs):
             return lost
         subject = copied(self.pair.before)
-        _enlarge(subject, _WEIGHTS.get(row["values"], 1.0), self.pair.gained | self.pair.applied)
-        rerun = rounding.Rerun(subject, lambda at: self._inputs(row, assignment, at), self._positional(), _way(row))
-        conditions = replace(_conditions(row), device=self.device)
+        _enlarge(subject, WEIGHTS.get(row["values"], 1.0), self.pair.gained | self.pair.applied)
+        rerun = rounding.Rerun(subject, lambda at: self._inputs(row, assignment, at), self._positional(), way_of(row))
+        conditions = replace(conditions_of(row), device=self.device)
         if conditions.dtype == torch.float64:
             told = rounding.told_in_float64(rerun, conditions, ours, theirs)
             return words if told == "" else ""
@@ -263,7 +268,7 @@ class Extremes:
 
     def odd_gradients(self) -> Found | None:
         """Gradients of after that are numbers where those of before are not, though none is handed in."""
-        assignment, conditions = self.assignments[0], _conditions({**_PLAIN, "mode": "train"})
+        assignment, conditions = self.assignments[0], conditions_of({**PLAIN, "mode": "train"})
         way = trial.Way(weight=float("nan"))
 
         def unnumbered(*, of_after: bool) -> list[str]:
@@ -291,10 +296,10 @@ class Extremes:
         left: list[process_state.Left] = []
         for of_after in (False, True):
             with process_state.untouched():
-                ran = self._run({**_PLAIN}, self.assignments[0], of_after=of_after, usual=process_state.settings())
+                ran = self._run({**PLAIN}, self.assignments[0], of_after=of_after, usual=process_state.settings())
             left.append(ran.left)
         words = process_state.apart(*left)
-        return (words, _conditions(_PLAIN), self.assignments[0]) if words else None
+        return (words, conditions_of(PLAIN), self.assignments[0]) if words else None
 
     # --- second derivatives
 
@@ -307,19 +312,19 @@ class Extremes:
         theirs, error = self._second(assignment, of_after=True)
         if isinstance(error, refusals.NO_ANSWER) or _UNDIFFERENTIABLE in str(error):
             return None
-        words = _far_apart(ours, theirs) if error is None else f"only after raises {in_one_line(error)}"
+        words = far_apart(ours, theirs) if error is None else f"only after raises {in_one_line(error)}"
         if not words:
             return None
         again, error = self._second(assignment, of_after=False)
-        if error is not None or _far_apart(ours, again):
+        if error is not None or far_apart(ours, again):
             return None
-        return f"the gradient of a gradient: {words}", _conditions(_PLAIN), assignment
+        return f"the gradient of a gradient: {words}", conditions_of(PLAIN), assignment
 
     def _second(
         self, assignment: Assignment, *, of_after: bool
     ) -> tuple[dict[str, torch.Tensor], BaseException | None]:
         """Second derivatives for inputs and parameters, each weighted at random, or what was raised instead."""
-        conditions = _conditions(_PLAIN)
+        conditions = conditions_of(PLAIN)
         module = self._module(torch.float32, of_after=of_after).lend()
         inputs = self._made(assignment, conditions)
         trial.seed_everything(conditions.seed)
@@ -335,11 +340,11 @@ class Extremes:
                 roots = [value * value for value in learning]  # the gradient that is handed back is to have one as well
                 if not roots:
                     return {}, None
-                first = _derived(roots, list(named.values()), generator, create_graph=True)
+                first = derived(roots, list(named.values()), generator, create_graph=True)
                 graded = [value if value is None or value.requires_grad else None for value in first]
                 if not any(value is not None for value in graded):
                     return {}, None
-                second = _derived(graded, list(named.values()), generator, create_graph=False)
+                second = derived(graded, list(named.values()), generator, create_graph=False)
         except (KeyboardInterrupt, SystemExit) as error:
             return {}, RuntimeError(f"raised {type(error).__name__}")
         except BaseException as error:
@@ -352,7 +357,7 @@ class Extremes:
         """Return how both differ in what they do with wrong inputs, in words; None where they do not."""
         if self.setup.level == "method":  # its callers may well never hand it what is wrong
             return None
-        assignment, conditions = self.assignments[0], _conditions(_PLAIN)
+        assignment, conditions = self.assignments[0], conditions_of(PLAIN)
         wrong = wrong_inputs.WrongInputs(
             self.pair.signature, lambda: self._made(assignment, conditions), self._called_wrong, self.only_floats
         )
@@ -363,7 +368,7 @@ class Extremes:
         context = contextlib.nullcontext() if of_after else self.meaning()
         module = self._module(torch.float32, of_after=of_after)
         way = trial.Way(learns=False, backward=False)
-        return trial.run(module, make, self._positional(), _conditions(_PLAIN), context, way=way)
+        return trial.run(module, make, self._positional(), conditions_of(PLAIN), context, way=way)
 
 
 def _enlarge(module: Any, factor: float, gained: frozenset[str]) -> None:
@@ -375,85 +380,6 @@ def _enlarge(module: Any, factor: float, gained: frozenset[str]) -> None:
         for name, value in module.named_parameters():
             if name not in gained and value.is_floating_point() and not is_lazy(value):
                 value.mul_(factor)
-
-
-def _one_for_all(inputs: drawing.Inputs) -> drawing.Inputs:
-    """The inputs, with one and the same tensor for all of one shape and dtype, as self-attention is called."""
-    first: dict[Any, torch.Tensor] = {}
-    shared = {
-        name: first.setdefault((value.shape, value.dtype), value)
-        if isinstance(value, torch.Tensor) and value.is_floating_point()
-        else value
-        for name, value in inputs.arguments.items()
-    }
-    return drawing.Inputs(shared, inputs.leaves, inputs.shapes)
-
-
-class _Valued:
-    """Gives the float inputs their values; NaN and infinity come in the first of them alone."""
-
-    def __init__(self, kind: str) -> None:
-        self.kind = kind
-        self.is_first = True
-
-    def __call__(self, value: torch.Tensor) -> torch.Tensor:
-        is_first, self.is_first = self.is_first, False
-        match self.kind:
-            case "zeros":
-                return value * 0
-            case "ones":
-                return value * 0 + 1
-            case "tiny":
-                return value * _TINY
-            case "large":
-                return value * _LARGE
-            case "spike" | "spike in float64" if value.dim() >= 2 and value.shape[-2] > 1:
-                factors = torch.ones(value.shape[-2], 1, dtype=value.dtype, device=value.device)
-                factors[-1] = _LARGE
-                return value * factors
-            case "nan" | "inf" if is_first and value.numel():
-                changed = value.clone()
-                changed[(0,) * value.dim()] = float(self.kind)
-                return changed
-        return value
-
-
-def _stored(value: torch.Tensor, storage: str) -> torch.Tensor:
-    """The same values, lying otherwise in memory; ``expanded`` repeats the first along the second dim."""
-    if not value.dim():
-        return value
-    match storage:
-        case "offset":
-            larger = value.new_zeros(len(value) + 1, *value.shape[1:])
-            larger[1:] = value
-            return larger[1:]
-        case "strided":
-            larger = value.new_zeros(*value.shape[:-1], value.shape[-1] + 2)
-            larger[..., 1:-1] = value
-            return larger[..., 1:-1]
-        case "expanded" if value.dim() >= 3 and value.shape[1] > 1:
-            return value[:, :1].expand_as(value)
-        case "expanded" if value.dim() == 2 and value.shape[0] > 1:
-            return value[:1].expand_as(value)
-        case "channels last" if value.dim() == 4:
-            return value.contiguous(memory_format=torch.channels_last)
-    return value
-
-
-def _conditions(row: Row) -> drawing.Conditions:
-    dtype = torch.float64 if row["values"] in _WIDE_VALUES else _HALF.get(row["dtype"], torch.float32)
-    return drawing.Conditions("cpu", dtype, row["mode"] == "train", seed=5000)
-
-
-def _way(row: Row) -> trial.Way:
-    """Gradients are compared in train mode, where they are no differences of huge numbers."""
-    weight = _LARGE if row["values"] == "drawn" and row["sizes"] != _ONE else 1.0
-    return trial.Way(backward=row["mode"] == "train" and row["values"] in ("drawn", "zeros", "ones"), weight=weight)
-
-
-def _in_words(row: Row) -> str:
-    odd = [row["sizes"], *(row[name] for name in ("values", "storage", "dtype") if row[name] != _PLAIN[name])]
-    return f"with inputs ({', '.join(odd)})"
 
 
 def _is_nowhere_a_number(value: Any) -> bool:
@@ -508,41 +434,3 @@ def _where_finite(*runs: trial.Seen) -> list[trial.Seen]:
         for mine, (name, value) in zip(outputs, values, strict=True):
             mine[place] = name, value.masked_fill(~finite, 0.0)
     return [replace(each, outputs=mine) for each, mine in zip(runs, outputs, strict=True)]
-
-
-def _derived(
-    roots: Sequence[torch.Tensor | None], leaves: list[torch.Tensor], generator: torch.Generator, *, create_graph: bool
-) -> tuple[torch.Tensor | None, ...]:
-    """The gradients of the roots, each weighted at random.
-
-    In place of a root that is missing, a draw is made as well: the others get the same weights whether it is there.
-    """
-    present: list[torch.Tensor] = []
-    weights: list[torch.Tensor] = []
-    for place, root in enumerate(roots):
-        shape = leaves[place].shape if root is None else root.shape
-        drawn = torch.randn(shape, generator=generator)
-        if root is not None:
-            present.append(root)
-            weights.append(drawn.to(root.dtype))
-    return trial.gradients(present, weights, leaves, create_graph=create_graph)
-
-
-def _far_apart(before: dict[str, torch.Tensor], after: dict[str, torch.Tensor]) -> str:
-    """Describe how second derivatives differ beyond rounding. One that is missing is zero."""
-    size = max((float(rows.whole(value)) for value in before.values() if value.numel()), default=0.0)
-    if not size or not all(bool(value.isfinite().all()) for value in before.values()):
-        return ""
-    for name in sorted(before.keys() | after.keys()):
-        left, right = before.get(name), after.get(name)
-        distance = _distance(left, right)
-        if not distance <= _SECOND * size:
-            return f"for {name} it differs by {distance:.3g}"
-    return ""
-
-
-def _distance(left: torch.Tensor | None, right: torch.Tensor | None) -> float:
-    if left is None or right is None:
-        value = left if left is not None else right
-        return float(rows.whole(value)) if value is not None and value.numel() else 0.0
-    return float((left - right).abs().max()) if left.numel() else 0.0
