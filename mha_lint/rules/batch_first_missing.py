@@ -137,16 +137,16 @@ def _told(seen: list[SequencesSeen], axes: AxisRoles) -> frozenset[Source] | Non
     """Return what tells that the batch comes first; None where it is too little, or something tells otherwise."""
     best: frozenset[Source] = frozenset()
     for each in seen:
-        if each.batch_first is not False or False in each.masks:
+        by_shapes = frozenset(source for source, first in each.shapes if first)
+        if each.batch_first is not False or len(by_shapes) < len(each.shapes):
             return None
         if any(axes.sources(front, batch_first=False) for front in each.given):
             return None
-        if not all(map(_is_of_many, each.given)):
+        if not by_shapes and not all(map(_is_of_many, each.given)):
             continue
         sources = frozenset(source for front in each.given for source in axes.sources(front, batch_first=True))
-        if True in each.masks:
-            sources |= {Source.MASK}
-        if Source.MASK in sources or len(sources) >= INDEPENDENT:
+        sources |= by_shapes
+        if by_shapes or len(sources) >= INDEPENDENT:
             best = max(best, sources, key=len)
     return best or None
 

@@ -50,6 +50,8 @@ CAST_UNKNOWN = "It is not known that what is cast are positions or frequencies, 
 POSITIONS_GIVEN = "Positions that a module is given are whatever they are"
 ORDER_UNKNOWN = "The order of the sizes on the other side is not known"
 SIZES_UNKNOWN = "The sizes are not known well enough to tell the order"
+TOO_LITTLE_TELLS = "Fewer than two independent things tell that the batch comes first"
+UNKNOWN_WHICH_IS_FIRST = "it is not known which comes first"
 
 REASONS: dict[str, tuple[str, ...]] = {
     "MHA101": (ONE_TOKEN_OR_HEAD,),
@@ -66,6 +68,8 @@ REASONS: dict[str, tuple[str, ...]] = {
     "MHA112": (),
     "MHA113": (NUMBERS_UNKNOWN,),
     "MHA114": (NOT_A_TENSOR,),
+    "MHA116": (UNKNOWN_WHICH_IS_FIRST,),
+    "MHA117": (TOO_LITTLE_TELLS,),
     "MHA118": (ORDER_UNKNOWN,),
     "MHA119": (OF_PARTS, FREQUENCIES_UNKNOWN, HANDED_ANGLES),
     "MHA120": (AUTOCAST_IS_SET, CAST_UNKNOWN, POSITIONS_GIVEN),
