@@ -39,7 +39,6 @@ class Source(Enum):
     MASK = "the shape of the mask"
     QUERIES = "the learned queries that are there for each entry"
     FLAT = "tokens that are made one vector"
-    DOCUMENTED = "the shape in a docstring"
     ATTENTION = "other attention over the tokens"
 
 

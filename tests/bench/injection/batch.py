@@ -16,6 +16,7 @@ BATCH = re.compile(
 )
 _LAYERS = frozenset({"MultiheadAttention", "TransformerEncoderLayer", "TransformerDecoderLayer", "Transformer"})
 _TABLE = re.compile(r"pos|\bpe\b|_pe$", re.IGNORECASE)
+_TOKENS_FIRST = re.compile(r"\[:, *None|unsqueeze\(1\)")  # (n, 1, c), added to (n, b, c)
 _OF_HEADS = re.compile(r"^(?:n|num)?_?(?:attention_)?heads?$")
 _WIDTHS = ("dim", "embed_dim", "d_model", "hidden_size")
 _ATTENDED_TO = re.compile(r"context|memory|encoder|key|value|past|cache")  # what is no attention of tokens to each other
@@ -178,7 +179,7 @@ def _calls_of(scope: Scope, made: ast.Call) -> Iterator[Edit]:
 
 
 def _missing(scope: Scope, form: str, at: ast.expr, *edits: Edit) -> Injection:
-    silent = "" if len(_evidence(scope)) > 1 else TOO_LITTLE_TELLS
+    silent = "" if len(_evidence(scope, own=1)) > 1 else TOO_LITTLE_TELLS
     return scope.injection("MHA117", form, at, *edits, silent=silent)
 
 
@@ -214,7 +215,7 @@ def _table_over_batch(
     if made is None:
         return
     rank, sizes = made
-    if rank == 2:
+    if rank == 2 and not _TOKENS_FIRST.search(scope.code.text(table)):
         written = f"{name}[: {x}.size(0)].unsqueeze(1)"
         yield _over_batch(scope, "table (n, c) cut to the batch", whole, scope.code.replaced(table, written))
     if rank == 3 and sizes is not None:
@@ -294,7 +295,8 @@ def _embedding(scope: Scope, node: ast.expr) -> ast.Call | None:
 
 
 def _over_batch(scope: Scope, form: str, at: ast.expr | ast.stmt, *edits: Edit) -> Injection:
-    silent = "" if len(_evidence(scope) - {"table"}) > 1 else UNKNOWN_WHICH_IS_FIRST
+    told = _evidence(scope, own=0) - {"table"}
+    silent = "" if len(told) > 1 or told & {"layer", "recurrent"} else UNKNOWN_WHICH_IS_FIRST
     return scope.injection("MHA116", form, at, *edits, silent=silent)
 
 
@@ -313,12 +315,15 @@ _TELLS: dict[str, re.Pattern[str]] = {
     "pooled": re.compile(r"mean\((?:dim *= *)?1\b|\[:, *0\]|\[:, *-1\]|\[:, *1:\]|\[:, *0, *:\]"),
     "table": re.compile(r"zeros\(1, |randn\(1, |\[:, *: *\w+"),
     "layer": re.compile(r"batch_first *= *True"),
-    "attention": re.compile(r"softmax|scaled_dot_product|attention_interface|Attention\("),
+    "attention": re.compile(r"softmax|scaled_dot_product|attention_interface"),
 }
 
 
-def _evidence(scope: Scope) -> set[str]:
-    """The kinds of things that tell it: in the class itself, and in those of the file that call it."""
+def _evidence(scope: Scope, *, own: int) -> set[str]:
+    """The kinds of things that tell it: in the class itself, and in those of the file that call it.
+
+    ``own`` is how many layers say which comes first, but take part in the mistake.
+    """
     code = scope.code
     classes = {node.name: node for node in code.tree.body if isinstance(node, ast.ClassDef)}
     reached, waiting = set(), [scope.unit.name]
@@ -327,7 +332,9 @@ def _evidence(scope: Scope) -> set[str]:
         reached.add(name)
         waiting += [other for other in classes if other not in reached and _says(code, classes[other], name)]
     text = "\n".join(code.text(classes[name]) for name in reached if name in classes)
-    return {kind for kind, pattern in _TELLS.items() if pattern.search(text)}
+    told = {kind for kind, pattern in _TELLS.items() if pattern.search(text)}
+    said = len(_TELLS["layer"].findall(text)) - len(_TELLS["recurrent"].findall(text))
+    return told if said > own else told - {"layer"}
 
 
 def _says(code: Code, node: ast.ClassDef, name: str) -> bool:

@@ -50,7 +50,7 @@ CAST_UNKNOWN = "It is not known that what is cast are positions or frequencies, 
 POSITIONS_GIVEN = "Positions that a module is given are whatever they are"
 ORDER_UNKNOWN = "The order of the sizes on the other side is not known"
 SIZES_UNKNOWN = "The sizes are not known well enough to tell the order"
-TOO_LITTLE_TELLS = "Fewer than two independent things tell that the batch comes first"
+TOO_LITTLE_TELLS = "Fewer than two independent things in the file tell that the batch comes first"
 UNKNOWN_WHICH_IS_FIRST = "it is not known which comes first"
 
 REASONS: dict[str, tuple[str, ...]] = {
