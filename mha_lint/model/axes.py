@@ -272,7 +272,8 @@ class AxisRoles:
             if direct is not None:
                 found |= direct
             elif size.symbol is None:
-                parts = {each for key in size.symbols for each in told.get(symbol(key), set())}
+                made_of = [Size((term,)) for term in size.terms] + [symbol(key) for key in size.symbols]  # h*w + 1
+                parts = {each for part in made_of for each in told.get(part, set())}
                 of_batch = {each for each in parts if each.role is Role.BATCH}
                 found |= of_batch or parts  # (b*t, n, c): each frame of each entry is an entry
         return frozenset(found)
