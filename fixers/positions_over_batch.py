@@ -23,12 +23,11 @@ _KEEPS_ROWS = frozenset("unsqueeze to type_as contiguous clone detach float half
 def fix(hit: Hit[OverBatch], context: Context) -> Fix | str:
     """Two edits: the size to which positions are cut, or numbered, and a transpose behind them."""
     places = context.places
-    for table, to in _operands(hit.evidence.node, places):
-        size = _rows(table, places)
-        if size is not None:
-            break
-    else:
+    sides = [(table, to, _rows(table, places)) for table, to in _operands(hit.evidence.node, places)]
+    cut = next(((table, to, size) for table, to, size in sides if size is not None), None)
+    if cut is None:
         return _NO_CUT
+    table, to, size = cut
     edit = _by_tokens(size, to, places)
     if edit is None:
         return "the end of the slice is not written as a size"
@@ -60,12 +59,11 @@ def _operands(node: ast.AST, places: Exact) -> list[tuple[ast.expr, ast.expr]]:
             return [(other, one), (one, other)]
         case _:
             statement = places.parent(node)
-            sums = isinstance(statement, ast.AugAssign) and isinstance(statement.target, ast.expr)
-            return [(statement.value, statement.target)] if sums else []
+            return [(statement.value, statement.target)] if isinstance(statement, ast.AugAssign) else []
 
 
 def _rows(node: ast.expr, places: Exact) -> ast.expr | None:
-    """The size that says how many positions there are: ``n`` of ``self.pe[:n]``, or of ``self.pos(torch.arange(n))``."""
+    """The size that says how many positions there are: ``n`` of ``self.pe[:n]``, or of ``arange(n)``."""
     match node:
         case ast.Subscript(value=value):
             first = indices(node)[0]
@@ -73,14 +71,14 @@ def _rows(node: ast.expr, places: Exact) -> ast.expr | None:
                 return None
             return _rows(value, places) if first.upper is None else first.upper if first.lower is None else None
         case ast.Name():
-            value = _assigned(node, places)
-            return None if value is None else _rows(value, places)
+            given = _assigned(node, places)
+            return None if given is None else _rows(given, places)
         case ast.Call(func=function, args=args) if last_name(function) == "arange":
             return args[0] if len(args) == 1 else None
         case ast.Call(func=ast.Attribute(value=value, attr=name)) if name in _KEEPS_ROWS:
             return _rows(value, places)
-        case ast.Call(args=[given]):
-            return _rows(given, places)
+        case ast.Call(args=[numbers]):
+            return _rows(numbers, places)
         case _:
             return None
 
@@ -113,7 +111,7 @@ def _unpacked(name: ast.Name, places: Exact) -> ast.expr | None:
 
 
 def _by_tokens(size: ast.expr, to: ast.expr, places: Exact) -> Edit | None:
-    """The size of dimension 1 of the tensor in place of that of dimension 0, of this tensor or of what it is made of."""
+    """The size of dimension 1 of a tensor in place of that of its dimension 0."""
     dim: ast.expr | None = None
     match size:
         case ast.Call(func=ast.Attribute(value=tensor, attr="size"), args=[ast.Constant(value=0) as dim], keywords=[]):
@@ -127,7 +125,6 @@ def _by_tokens(size: ast.expr, to: ast.expr, places: Exact) -> Edit | None:
             return None if source is None else places.replace(size, f"{places.source(source)}.shape[1]")
         case _:
             return None
-    named = isinstance(to, ast.Name) and isinstance(tensor, ast.Name)
-    if named and tensor.id != to.id:
+    if isinstance(to, ast.Name) and isinstance(tensor, ast.Name) and tensor.id != to.id:
         return places.replace(size, f"{to.id}.shape[1]")
     return places.replace(size, f"{places.source(tensor)}.size(1)") if dim is None else places.replace(dim, "1")

@@ -43,7 +43,9 @@ def worth_of(names: ModuleNames) -> Worth:
     classes = {cls: frozenset(names_in(cls.node)) for cls in names.every_class}
     working, attending = _spread(functions | tables, LAYS_OUT), _spread(functions | tables, SCORES)
     attends = _with_heirs(_saying(classes, attending, SCORES), names)
-    holds = _with_holders(attends | _with_heirs(_saying(classes, _attention_of_other_files(names)), names), classes, names)
+    holds = _with_holders(
+        attends | _with_heirs(_saying(classes, _attention_of_other_files(names)), names), classes, names
+    )
     layers = set(ATTENTION) - {cls.name for cls in classes}  # torch's own
     giving = _with_holders(_saying(classes, layers), classes, names)  # what they give tells what comes first
     tells = _saying(classes, set(), CHOOSES_KEYS)

@@ -19,7 +19,9 @@ _TABLE = re.compile(r"pos|\bpe\b|_pe$", re.IGNORECASE)
 _TOKENS_FIRST = re.compile(r"\[:, *None|unsqueeze\(1\)")  # (n, 1, c), added to (n, b, c)
 _OF_HEADS = re.compile(r"^(?:n|num)?_?(?:attention_)?heads?$")
 _WIDTHS = ("dim", "embed_dim", "d_model", "hidden_size")
-_ATTENDED_TO = re.compile(r"context|memory|encoder|key|value|past|cache")  # what is no attention of tokens to each other
+_ATTENDED_TO = re.compile(
+    r"context|memory|encoder|key|value|past|cache"
+)  # what is no attention of tokens to each other
 _TAKES_ENTRIES_FIRST = re.compile(
     r"\b[bB]\w*, *[nNlLtT]\w*, *\w+ *= *\w+\.(?:shape|size\(\))|[\"']b n \(h d\) -> b h n d[\"']"
 )
@@ -179,7 +181,8 @@ def _calls_of(scope: Scope, made: ast.Call) -> Iterator[Edit]:
 
 
 def _missing(scope: Scope, form: str, at: ast.expr, *edits: Edit) -> Injection:
-    silent = "" if len(_evidence(scope, own=1)) > 1 else TOO_LITTLE_TELLS
+    told = _evidence(scope, own=1)
+    silent = "" if len(told) > 1 or "mask" in told else TOO_LITTLE_TELLS
     return scope.injection("MHA117", form, at, *edits, silent=silent)
 
 
@@ -201,9 +204,7 @@ def _sums(scope: Scope) -> Iterator[tuple[ast.expr | ast.stmt, ast.expr, ast.exp
                 yield node, table, to
 
 
-def _table_over_batch(
-    scope: Scope, whole: ast.expr | ast.stmt, table: ast.expr, to: ast.expr
-) -> Iterator[Injection]:
+def _table_over_batch(scope: Scope, whole: ast.expr | ast.stmt, table: ast.expr, to: ast.expr) -> Iterator[Injection]:
     """``x + self.pos[:, :n]`` written ``x + self.pos[: x.size(0)]``, of a table whose rows come first."""
     held = table
     while isinstance(held, ast.Subscript) or (isinstance(held, ast.Call) and isinstance(held.func, ast.Attribute)):
@@ -256,9 +257,7 @@ def _reads(scope: Scope, name: str) -> int:
     return sum(isinstance(node.ctx, ast.Load) for node in nodes)
 
 
-def _entries_numbered(
-    scope: Scope, whole: ast.expr | ast.stmt, table: ast.expr, to: ast.expr
-) -> Iterator[Injection]:
+def _entries_numbered(scope: Scope, whole: ast.expr | ast.stmt, table: ast.expr, to: ast.expr) -> Iterator[Injection]:
     """``x + self.pos(ids)`` written ``x + self.pos(torch.arange(x.shape[0])).unsqueeze(1)``, of an embedding."""
     call, statement = table, None
     if isinstance(table, ast.Name):
@@ -295,7 +294,7 @@ def _embedding(scope: Scope, node: ast.expr) -> ast.Call | None:
 
 
 def _over_batch(scope: Scope, form: str, at: ast.expr | ast.stmt, *edits: Edit) -> Injection:
-    told = _evidence(scope, own=0) - {"table"}
+    told = _evidence(scope, own=0) - {"table", "mask"}
     silent = "" if len(told) > 1 or told & {"layer", "recurrent"} else UNKNOWN_WHICH_IS_FIRST
     return scope.injection("MHA116", form, at, *edits, silent=silent)
 
@@ -304,7 +303,7 @@ def _over_batch(scope: Scope, form: str, at: ast.expr | ast.stmt, *edits: Edit) 
 
 _TELLS: dict[str, re.Pattern[str]] = {
     "names": re.compile(
-        r"\bb(?:atch|s|sz)?(?:_?size)?, *(?:\w*len\w*|n|t|l|seq\w*|num_\w+|tgt_len)\b[^=\n]*= *\w+(?:\.shape|\.size\(\))"
+        r"\bb(?:atch|s|sz)?(?:_?size)?, *(?:\w*len\w*|n|t|l|seq\w*|num_\w+)\b[^=\n]*= *\w+(?:\.shape|\.size\(\))"
         r"|[\"'(]b(?:atch)? n d|batch_size, seq",
         re.IGNORECASE,
     ),
@@ -315,6 +314,7 @@ _TELLS: dict[str, re.Pattern[str]] = {
     "pooled": re.compile(r"mean\((?:dim *= *)?1\b|\[:, *0\]|\[:, *-1\]|\[:, *1:\]|\[:, *0, *:\]"),
     "table": re.compile(r"zeros\(1, |randn\(1, |\[:, *: *\w+"),
     "layer": re.compile(r"batch_first *= *True"),
+    "mask": re.compile(r"key_padding_mask=\w+ *== *|padding_mask *= *\w+ *== "),
     "attention": re.compile(r"softmax|scaled_dot_product|attention_interface"),
 }
 
