@@ -73,7 +73,7 @@ ACROSS_HEADS = re.compile(  # classes and functions in which tokens are not mean
     re.IGNORECASE,
 )
 ACROSS_ENTRIES = re.compile(  # classes and layers in which entries of a batch are meant to meet
-    r"batch(?!_?norm|_?first)|frame|temporal|across|(?:inter|cross)_?(?:sample|instance|view|image|entry|entries)",
+    r"batch(?!_?norm|_?first)|frame|temporal|(?:^|_)across|(?-i:Across)|(?:inter|cross)_?(?:sample|instance|view|image|entry|entries)",
     re.IGNORECASE,
 )
 

@@ -37,7 +37,9 @@ class Source(Enum):
     PICKED = "a token that is taken out"
     LAYER = "a layer of attention with `batch_first=True`"
     MASK = "the shape of the mask"
-    SPLIT = "the width of a projection that was split"
+    QUERIES = "the learned queries that are there for each entry"
+    FLAT = "tokens that are made one vector"
+    ATTENTION = "other attention over the tokens"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,15 +66,16 @@ class Front:
 class SequencesSeen:
     """A layer of torch that takes sequences was given some; ``made`` is the call that built the layer.
 
-    ``batch_first`` is what the layer takes, None where it is not known. ``masks`` are pieces of evidence that the
-    shapes of masks give, for the first dimension being the batch (True) or the tokens.
+    ``batch_first`` is what the layer takes, None where it is not known. ``shapes`` are pieces of evidence that the
+    shapes of what the layer is given together tell, for the first dimension being the batch (True) or the tokens:
+    torch raises for any others.
     """
 
     made: ast.Call
     node: ast.expr
     batch_first: bool | None
     given: tuple[Front, ...]
-    masks: frozenset[bool]
+    shapes: frozenset[tuple[Source, bool]]
     symbol: str
 
 
@@ -136,8 +139,8 @@ class AxisRoles:
 
     def tell_heads(self, heads: Size, tokens: Size | None) -> None:
         """A width was split into heads, which may be any number of them."""
-        self._told.setdefault(self.named(heads), set()).add(Told(Role.HEADS, Source.SPLIT))
-        self.tell(tokens, Role.TOKENS, Source.SPLIT)
+        self._told.setdefault(self.named(heads), set()).add(Told(Role.HEADS, Source.ATTENTION))
+        self.tell(tokens, Role.TOKENS, Source.ATTENTION)
 
     def heads_of(self, tensor: Tensor) -> int | None:
         """The dimension from the end, -3 or -2, that holds the heads; None where it is not known."""
@@ -231,6 +234,10 @@ class AxisRoles:
         else:
             self._origins[result] = first
 
+    def knows(self, tensor: Tensor) -> bool:
+        """It is told of the first dimensions of a tensor of unknown rank whose they are."""
+        return tensor.key in self._sized or tensor.key in self._origins
+
     def _first(self, key: Key) -> Key | None:
         """The dimension of the tensor from which a result has it, where the key names such a dimension."""
         if key.kind is not Kind.DIMENSION or key.owner not in self._origins or key.number not in (0, 1):
@@ -265,8 +272,10 @@ class AxisRoles:
             if direct is not None:
                 found |= direct
             elif size.symbol is None:
-                for key in size.symbols:
-                    found |= told.get(symbol(key), set())
+                made_of = [*size.summands, *map(symbol, size.symbols)]  # h*w + 1
+                parts = {each for part in made_of for each in told.get(part, set())}
+                of_batch = {each for each in parts if each.role is Role.BATCH}
+                found |= of_batch or parts  # (b*t, n, c): each frame of each entry is an entry
         return frozenset(found)
 
     def sources(self, front: Front, *, batch_first: bool) -> frozenset[Source]:

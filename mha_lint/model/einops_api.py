@@ -214,7 +214,14 @@ def _repeated(call: Call) -> Value:
     sizes = _given_sizes(call)
     if tensor is not None and tensor.shape is not None and len(tensor.shape) == len(sides[0]):
         sizes = _axis_sizes(call, tensor, sides[0], sizes)
-    return of_shape(tuple(product(sizes.get(name, call.fresh_size(name)) for name in group) for group in sides[1]))
+    shape = tuple(product(sizes.get(name, call.fresh_size(name)) for name in group) for group in sides[1])
+    if tensor is None or "parameter" not in tensor.roles:
+        return of_shape(shape)
+    known = {name for group in sides[0] for name in group}
+    grown = [dim for dim, group in enumerate(sides[1]) if len(group) == 1 and group[0] not in known | {"1"}]
+    if len(shape) == 3 and len(grown) == 1 and grown[0] in (0, 1):  # learned tokens, for each entry
+        call.interpreter.axes.tell(shape[grown[0]], Role.BATCH, Source.TOKEN)
+    return of_shape(shape, roles=frozenset({"parameter"}))
 
 
 def einsum(call: Call) -> Value:

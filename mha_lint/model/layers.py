@@ -218,6 +218,9 @@ def told_by_name(call: Call, blank: Value) -> Value:
             made = operations.linear(call, given, None, None)
             return replace(made, scale=made.scale.unsure if made.scale else None)
     tensor = operations.expanded(call.args[0], call.state) if call.args else None
+    keeps = single and is_said(KEEPS_MEANING, name) and not is_said(MAPS, name)
+    if unknown and keeps:
+        call.interpreter.axes.alike_to(call.interpreter.key(call.node), tensor)
     if not isinstance(tensor, Tensor):
         return blank
     if "projection" in tensor.roles and is_said(ROTATES, name) and (tensor.rank or 0) > 3:
@@ -225,11 +228,10 @@ def told_by_name(call: Call, blank: Value) -> Value:
     if not unknown:
         return blank
     key = call.interpreter.key(call.node)
-    if single and is_said(KEEPS_MEANING, name) and not is_said(MAPS, name):
+    if keeps:
         same = operations.elementwise(call, tensor)
         if isinstance(same, Tensor):
-            keeps = "drop" in name.lower()
-            roles, scale = (same.roles, same.scale) if keeps else (same.roles | {"normed"}, None)
+            roles, scale = (same.roles, same.scale) if "drop" in name.lower() else (same.roles | {"normed"}, None)
             return replace(same, strides=None, contiguous=False, assumed=False, key=key, roles=roles, scale=scale)
     if name in operations.TABLE and call.interpreter.is_method(call.node):
         return blank  # mask.expand_as(scores) is still a mask

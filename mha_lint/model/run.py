@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from mha_lint.model import layout
-from mha_lint.model.axes import AxisRoles
+from mha_lint.model.axes import AxisRoles, Source
 from mha_lint.model.cached import Rotated
 from mha_lint.model.conditions import Condition
 from mha_lint.model.events import Clash, Meant
@@ -140,7 +140,12 @@ class Run(Protocol):
     def saw_operation(self, name: str, call: Call, result: Value) -> None: ...
 
     def saw_sequences(
-        self, made: ast.Call, call: Call, batch_first: bool | None, given: tuple[Tensor, ...], masks: frozenset[bool]
+        self,
+        made: ast.Call,
+        call: Call,
+        batch_first: bool | None,
+        given: tuple[Tensor, ...],
+        shapes: frozenset[tuple[Source, bool]],
     ) -> None: ...
 
     def saw_heads(self, call: Call, query: Tensor, key: Tensor, wanted: int, *, fused: bool) -> None: ...

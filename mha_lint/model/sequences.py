@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 from mha_lint.model.axes import Source
 from mha_lint.model.run import Call, normal
-from mha_lint.model.sizes import Size
+from mha_lint.model.sizes import ONE, Size
 from mha_lint.model.values import (
     NOTHING,
     Const,
@@ -119,7 +119,9 @@ def _note(made: Layer, kind: str, call: Call, given: list[Tensor | None]) -> Non
     if flag:
         for tensor in tensors:
             call.interpreter.axes.tell_front(tensor, Source.LAYER, batch_first=True)
-    call.interpreter.saw_sequences(made.node, call, flag, tensors, frozenset(_told_by_masks(kind, call, given)))
+    told = {(Source.MASK, first) for first in _told_by_masks(kind, call, given)}
+    told |= {(Source.QUERIES, first) for first in _told_by_queries(call, given)}
+    call.interpreter.saw_sequences(made.node, call, flag, tensors, frozenset(told))
 
 
 def _told_by_masks(kind: str, call: Call, given: list[Tensor | None]) -> list[bool]:
@@ -152,6 +154,35 @@ def _told_by_masks(kind: str, call: Call, given: list[Tensor | None]) -> list[bo
         first, second = sizes(of)
         compare(_argument(call, index, name), (first, second), (second, first))
     return found
+
+
+def _told_by_queries(call: Call, given: list[Tensor | None]) -> list[bool]:
+    """The module has queries of its own, (n, c), for each entry of what they attend to: these share the batch alone.
+
+    torch raises where the layer takes another dimension for the batch, unless there are n tokens by chance.
+    """
+    query, keys = given[0], given[1] if len(given) > 1 else None
+    if query is None or keys is None:
+        return []
+    axes = call.interpreter.axes
+    sizes = [axes.at(tensor, dim) for tensor in (query, keys) for dim in (0, 1)]
+    known = [size for size in sizes if size is not None]
+    if len(known) < len(sizes):
+        return []
+    first, second, other_first, other_second = known
+    if first == other_first != ONE and second != other_second and _is_fixed(call, second):
+        return [True]
+    if second == other_second != ONE and first != other_first and _is_fixed(call, first):
+        return [False]
+    return []
+
+
+def _is_fixed(call: Call, size: Size) -> bool:
+    """The constructor, or the code, sets a size: it is none of what the module is given."""
+    return all(
+        key.of_self or not (key.of_dimension or key.computed or key.left_over or call.interpreter.is_given(key))
+        for key in size.symbols
+    )
 
 
 def _recurrent(layer: Layer, call: Call) -> Value:

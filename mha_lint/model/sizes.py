@@ -42,6 +42,11 @@ class Size:
         return self.symbol is not None and self.symbol.left_over
 
     @property
+    def summands(self) -> tuple[Size, ...]:
+        """The sizes that are added up."""
+        return tuple(_size((term,)) for term in self.terms)
+
+    @property
     def _degree(self) -> int:
         """Terms are in the order of their degrees."""
         return len(self.terms[-1][0]) if self.terms else 0

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
+from mha_lint.model.sequences import ATTENTION
 from mha_lint.model.tables import is_table
 from mha_lint.syntax.names import ClassInfo, ModuleNames
 from mha_lint.syntax.nodes import Function, last_name, walk
@@ -46,11 +47,11 @@ def worth_of(names: ModuleNames) -> Worth:
     classes = {cls: frozenset(names_in(cls.node)) for cls in names.every_class}
     working, attending = _spread(functions | tables, LAYS_OUT), _spread(functions | tables, SCORES)
     attends = _with_heirs(_saying(classes, attending, SCORES), names)
-    holds = attends | _with_heirs(_saying(classes, _attention_of_other_files(names)), names)
-    more = holds
-    while more:
-        more = _with_heirs(_saying(classes, {cls.name for cls in more}), names) - holds
-        holds |= more
+    holds = _with_holders(
+        attends | _with_heirs(_saying(classes, _attention_of_other_files(names)), names), classes, names
+    )
+    layers = set(ATTENTION) - {cls.name for cls in classes}  # torch's own
+    giving = _with_holders(_saying(classes, layers), classes, names)  # what they give tells what comes first
     tells = _saying(classes, set(), CHOOSES_KEYS)
     imported = {name for name in names.imports if is_said(ATTENDS, name)}
     masking = (holds | _saying(classes, imported)) & tells  # they tell what attends which keys it may see
@@ -61,7 +62,8 @@ def worth_of(names: ModuleNames) -> Worth:
     return Worth(
         {names.functions[name] for name in (working | _computing_angles(functions)) - tables.keys()}
         | _with_heirs(_saying(classes, working, LAYS_OUT) | _computing_angles(classes), names)
-        | masking,
+        | masking
+        | giving,
         {names.functions[name] for name in attending - tables.keys()} | attends,
         holds - attends,
         named.union(attending, (cls.name for cls in holds)),
@@ -75,6 +77,15 @@ def _computing_angles(said: Said[Key]) -> set[Key]:
     counting: set[Key] = _saying(said, set(), COUNTS)
     turning: set[Key] = _saying(said, set(), TURNS)
     return counting & turning
+
+
+def _with_holders(held: set[ClassInfo], classes: Said[ClassInfo], names: ModuleNames) -> set[ClassInfo]:
+    """The classes, and those that hold one of them, if inside of what they hold."""
+    found = more = held
+    while more:
+        more = _with_heirs(_saying(classes, {cls.name for cls in more}), names) - found
+        found = found | more
+    return found
 
 
 def _makers_of_angles(functions: Said[str], classes: Said[ClassInfo], names: ModuleNames) -> set[str]:

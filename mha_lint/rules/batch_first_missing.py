@@ -71,10 +71,12 @@ class BatchFirstMissing(Rule):
 
     ## When it stays silent
 
-    - Fewer than two independent things tell that the batch comes first. Such things are the names of sizes, a
-      convolution, a recurrent layer with `batch_first=True`, rows and columns that were made one dimension, a learned
-      table `(1, t, c)`, learned tokens that each entry is given, a mean over the tokens, a token that is taken out,
-      another layer with `batch_first=True`. The shape of a mask is enough alone, since torch raises for any other.
+    - Fewer than two independent things in the file tell that the batch comes first. Such things are the names of
+      sizes, a convolution, a recurrent layer with `batch_first=True`, rows and columns that were made one dimension, a
+      learned table `(1, t, c)`, learned tokens that each entry is given, a mean over the tokens, a token that is taken
+      out, tokens that are made one vector, other attention over the tokens, another layer with `batch_first=True`. The
+      shape of a mask is enough alone, and so are queries that the module has for each entry, since torch raises for
+      any other.
     - Anything tells that the tokens come first, at any call of the layer.
     - `batch_first=False` is written out, or the arguments are not all known.
     - The name of the class or of the layer says that entries are meant to meet: across frames, samples or the batch.
@@ -137,16 +139,16 @@ def _told(seen: list[SequencesSeen], axes: AxisRoles) -> frozenset[Source] | Non
     """Return what tells that the batch comes first; None where it is too little, or something tells otherwise."""
     best: frozenset[Source] = frozenset()
     for each in seen:
-        if each.batch_first is not False or False in each.masks:
+        by_shapes = frozenset(source for source, first in each.shapes if first)
+        if each.batch_first is not False or len(by_shapes) < len(each.shapes):
             return None
         if any(axes.sources(front, batch_first=False) for front in each.given):
             return None
-        if not all(map(_is_of_many, each.given)):
+        if not by_shapes and not all(map(_is_of_many, each.given)):
             continue
         sources = frozenset(source for front in each.given for source in axes.sources(front, batch_first=True))
-        if True in each.masks:
-            sources |= {Source.MASK}
-        if Source.MASK in sources or len(sources) >= INDEPENDENT:
+        sources |= by_shapes
+        if by_shapes or len(sources) >= INDEPENDENT:
             best = max(best, sources, key=len)
     return best or None
 

@@ -60,7 +60,8 @@ class PositionsOverBatch(Rule):
 
     Cuts the table to the tokens, and brings its rows to their dimension. The fix is *unsafe* because the module
     computes something else afterwards, on purpose. Relation *corrected*: before, the result of an entry depends on
-    where it stands in the batch; after, it does not. There is no fix where the table is not cut where it is added.
+    where it stands in the batch; after, it does not. There is no fix where it is not seen to which size the table is
+    cut, or how many positions are numbered.
 
     ## When it stays silent
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from typing import TypeVar
 
-from mha_lint.model.axes import AxisRoles, HeadsSeen, PositionsSeen, SequencesSeen
+from mha_lint.model.axes import AxisRoles, HeadsSeen, PositionsSeen, SequencesSeen, Source
 from mha_lint.model.cached import Rotated, WrittenSeen
 from mha_lint.model.events import (
     Clash,
@@ -155,12 +155,17 @@ class Observer:
         found.append(seen)
 
     def saw_sequences(
-        self, made: ast.Call, call: Call, batch_first: bool | None, given: tuple[Tensor, ...], masks: frozenset[bool]
+        self,
+        made: ast.Call,
+        call: Call,
+        batch_first: bool | None,
+        given: tuple[Tensor, ...],
+        shapes: frozenset[tuple[Source, bool]],
     ) -> None:
         """A layer of torch that takes sequences is given some."""
         fronts = [self.axes.front(normal(tensor, call.state), call.state) for tensor in given]
         known = tuple(front for front in fronts if front is not None)
-        seen = SequencesSeen(made, call.node, batch_first, known, masks, self._stack.method)
+        seen = SequencesSeen(made, call.node, batch_first, known, shapes, self._stack.method)
         found = self.axes.given.setdefault(made, [])
         if known and seen not in found and len(found) < MOST_SEEN:
             found.append(seen)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from collections.abc import Iterable
 
 from mha_lint.model import folds, layout
 from mha_lint.model.axes import Source
@@ -83,7 +84,7 @@ def elementwise(call: Call, *values: Value) -> Value:
     tensors = [normal(value, call.state) for value in values if isinstance(value, Tensor)]
     if not tensors:
         unnamed = [value for value in values if isinstance(value, Unknown)]
-        _note_front(call, call.interpreter.key(call.node), list(filter(None, map(as_tensor, unnamed))))
+        _note_front(call, call.interpreter.key(call.node), (), values)
         return Tensor(key=call.interpreter.key(call.node)) if unnamed else NOTHING
     unknown = any(isinstance(value, Unknown) for value in values)
     _note_mask(call, values)
@@ -93,7 +94,7 @@ def elementwise(call: Call, *values: Value) -> Value:
     if len(tensors) == 1 and not ranked:
         only = tensors[0]
         alike = only if only.suffix or unknown else _like(only)
-        _note_front(call, key, tensors)
+        _note_front(call, key, tensors, values)
         return replace(
             result, contiguous=only.contiguous and not unknown, suffix=alike.suffix, lead=alike.lead, key=key,
             folds=only.folds,
@@ -105,7 +106,7 @@ def elementwise(call: Call, *values: Value) -> Value:
     if len(values) == 2 and (call.interpreter.axes.has_rows or any("parameter" in each.roles for each in tensors)):
         _note_table(call, *map(as_tensor, values))
     if not ranked or (unknown and not any(map(_fills, ranked))):
-        _note_front(call, key, tensors)
+        _note_front(call, key, tensors, values)
         return replace(result, key=key)
     shapes = [tensor.shape for tensor in ranked if tensor.shape is not None]
     shape = broadcast(call.state, shapes) if clashing is None else clashing
@@ -150,11 +151,17 @@ def _note_orders(call: Call, left: Tensor, right: Tensor, dims: range, *, first:
                 call.interpreter.saw_orders(one, other)
 
 
-def _note_front(call: Call, key: Key, tensors: list[Tensor]) -> None:
-    """The first dimensions of a result of unknown rank are those of the operand that is no parameter."""
-    open_ones = [tensor for tensor in tensors if tensor.shape is None and "parameter" not in tensor.roles]
+def _note_front(call: Call, key: Key, tensors: Iterable[Tensor], values: tuple[Value, ...]) -> None:
+    """The first dimensions of a result of unknown rank are those of the operand that is no parameter.
+
+    An operand that is not known to be a tensor may be a number: it tells them where they are known of no other.
+    """
+    unnamed = [as_tensor(value) for value in values if isinstance(value, Unknown)]
+    operands = [*tensors, *(tensor for tensor in unnamed if tensor is not None)]
+    open_ones = [tensor for tensor in operands if tensor.shape is None and "parameter" not in tensor.roles]
     if open_ones:
-        call.interpreter.axes.alike_to(key, open_ones[0])
+        axes = call.interpreter.axes
+        axes.alike_to(key, next(filter(axes.knows, open_ones), open_ones[0]))
 
 
 def _note_table(call: Call, left: Tensor | None, right: Tensor | None) -> None:

@@ -12,7 +12,7 @@ from mha_lint.model.operations import clashes, equations
 from mha_lint.model.operations.linear_maps import mapped_roles
 from mha_lint.model.operations.open import contracted
 from mha_lint.model.operations.pointwise import broadcast, met_orders, of_two
-from mha_lint.model.operations.telling import note_pooled
+from mha_lint.model.operations.telling import note_pooled, note_scored
 from mha_lint.model.records import replace
 from mha_lint.model.run import Call, normal
 from mha_lint.model.scale import Scale, of_scores
@@ -155,7 +155,9 @@ def multiplied(call: Call, left: Tensor, right: Tensor) -> Value:
     key = call.interpreter.key(call.node)
     attended(call, left, right, roles)
     if "scores" in roles:
-        call.interpreter.saw_heads(call, left, _transposed(right), -3, fused=False)
+        keys = _transposed(right)
+        call.interpreter.saw_heads(call, left, keys, -3, fused=False)
+        note_scored(call, left, keys)
     weighted(call, left, right, roles, -1, -2)
     scale = _scale(call, left, right, left.last, roles) or _of_map(roles, left, right, right.last, left.last)
     if shape is None:
@@ -420,6 +422,7 @@ def attention(call: Call) -> Value:
     if query is None or key is None or value is None:
         return NOTHING
     call.interpreter.saw_heads(call, query, key, -3, fused=True)
+    note_scored(call, query, key)
     call.interpreter.saw_product(query, key)
     call.interpreter.saw_product(query, value)
     for tensor, role in ((query, "query"), (key, "key"), (value, "value"), (call.tensor(3, "attn_mask"), "mask")):

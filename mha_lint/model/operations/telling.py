@@ -57,6 +57,22 @@ def note_expanded(call: Call, tensor: Tensor, shape: Shape) -> None:
         call.interpreter.axes.tell(shape[grown[0]], Role.BATCH, Source.TOKEN)
 
 
+def note_flat(call: Call, source: Tensor, target: Shape) -> None:
+    """(b, t, c) -> (b, t*c): one vector is made of all tokens of an entry."""
+    if source.rank == 3 or (source.rank is None and "projected" in source.roles):
+        axes = call.interpreter.axes
+        if len(target) == 2 and axes.at(source, 0) == axes.named(target[0]):
+            axes.tell_front(source, Source.FLAT, batch_first=True)
+
+
+def note_scored(call: Call, query: Tensor, key: Tensor) -> None:
+    """Queries (..., t, d) and keys (..., s, d) give scores: t and s count tokens."""
+    for tensor in (query, key):
+        held = tensor.shape or tensor.suffix
+        if len(held) > 1 and "projection" in tensor.roles:
+            call.interpreter.axes.tell(held[-2], Role.TOKENS, Source.ATTENTION)
+
+
 def note_pooled(call: Call, tensor: Tensor | None, dim: int | None) -> None:
     """A mean over one of the first two dimensions of three is over the tokens, not over the batch."""
     if tensor is None or dim is None or tensor.rank not in (None, 3):

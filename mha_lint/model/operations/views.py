@@ -18,7 +18,14 @@ from mha_lint.model.operations.arguments import (
     target_sizes,
 )
 from mha_lint.model.operations.open import exchanged, leading, moved, opened, swapped
-from mha_lint.model.operations.telling import note_expanded, note_heads, note_image, note_open_heads, note_turned
+from mha_lint.model.operations.telling import (
+    note_expanded,
+    note_flat,
+    note_heads,
+    note_image,
+    note_open_heads,
+    note_turned,
+)
 from mha_lint.model.order import crossed, in_order
 from mha_lint.model.records import replace
 from mha_lint.model.run import Call, normal
@@ -59,6 +66,7 @@ def reshaped(call: Call, tensor: Tensor, sizes: list[Size | None] | None, *, cop
     call.interpreter.saw_view(call.node, answer, tensor, shape, copies=copies)
     note_image(call, tensor.shape, shape)
     note_heads(call, tensor, shape)
+    note_flat(call, tensor, shape)
     tensor = tensor if tensor.of_math is None else replace(tensor, of_math=None)
     if copies and tensor.uncopied is not None and tensor.shape is not None:
         needed, laid_out = layout.view(tensor.shape, tensor.uncopied, shape)
@@ -199,6 +207,7 @@ def _flattened_open(call: Call, tensor: Tensor, start: int | None, end: int | No
         merged_size = call.fresh_size("n")
         if start == 2:
             call.interpreter.axes.tell(merged_size, Role.TOKENS, Source.IMAGE)
+        note_flat(call, tensor, (*kept, merged_size))
         return replace(of_shape((*kept, merged_size)), roles=tensor.roles, inputs=tensor.inputs)
     suffix, lead = tensor.suffix, tensor.lead
     known = opened(tensor, -start) if start is not None and end is not None and start < end < 0 else None
@@ -403,6 +412,8 @@ def unsqueeze(call: Call) -> Value:
         if tensor is not None and dim in (0, 1):
             sizes = [size_at(tensor, 0), size_at(tensor, 1)]
             call.interpreter.axes.alike(key, (*sizes[:dim], ONE, *sizes[dim:]))
+        elif tensor is not None and dim == -1:
+            call.interpreter.axes.alike_to(key, tensor)
         return NOTHING if tensor is None else replace(_inserted_open(tensor, dim), key=key)
     return inserted(tensor, dim % (len(tensor.shape) + 1))
 

@@ -51,6 +51,8 @@ POSITIONS_GIVEN = "Positions that a module is given are whatever they are"
 POSITIONS_HANDED_IN = "The positions, or the tables, are handed in from outside"
 ORDER_UNKNOWN = "The order of the sizes on the other side is not known"
 SIZES_UNKNOWN = "The sizes are not known well enough to tell the order"
+TOO_LITTLE_TELLS = "Fewer than two independent things in the file tell that the batch comes first"
+UNKNOWN_WHICH_IS_FIRST = "it is not known which comes first"
 
 REASONS: dict[str, tuple[str, ...]] = {
     "MHA101": (ONE_TOKEN_OR_HEAD,),
@@ -67,6 +69,8 @@ REASONS: dict[str, tuple[str, ...]] = {
     "MHA112": (),
     "MHA113": (NUMBERS_UNKNOWN,),
     "MHA114": (NOT_A_TENSOR,),
+    "MHA116": (UNKNOWN_WHICH_IS_FIRST,),
+    "MHA117": (TOO_LITTLE_TELLS,),
     "MHA118": (ORDER_UNKNOWN,),
     "MHA119": (OF_PARTS, FREQUENCIES_UNKNOWN, HANDED_ANGLES, POSITIONS_HANDED_IN),
     "MHA120": (AUTOCAST_IS_SET, CAST_UNKNOWN, POSITIONS_GIVEN),

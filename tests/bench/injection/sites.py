@@ -18,6 +18,7 @@ from pathlib import Path
 from types import ModuleType
 
 from tests.bench.injection import (
+    batch,
     cached_keys,
     devices,
     fused,
@@ -35,10 +36,11 @@ from tests.bench.injection import (
 from tests.bench.injection.code import ATTENTION, Edit, Injection, edited, parsed
 from tests.bench.injection.scope import Scope, scopes
 
-RULES = tuple(f"MHA{number}" for number in (*range(101, 115), *range(118, 125)))
+RULES = tuple(f"MHA{number}" for number in (*range(101, 115), *range(116, 125)))
 _PARTS: tuple[tuple[re.Pattern[bytes], tuple[ModuleType, ...]], ...] = (
     (ATTENTION, (layouts, order, patterns, weights, scale, devices, masks, lost, fused, interfaces, results)),
     (rotary.ROTARY, (rotary, cached_keys)),
+    (batch.BATCH, (batch,)),
 )
 _NO_LIBRARY = re.compile(r"(^|/)(tests?|testing|examples?|docs?|exporters|integrations)/|(^|/)modular_\w+\.py$")
 

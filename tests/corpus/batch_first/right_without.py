@@ -10,6 +10,8 @@
 # run: Kw(32, batch_first=True).eval()(torch.randn(2, 3, 7))
 # run: BatchFormer(32).eval()(torch.randn(2, 3, 7))
 # run: NamesAlone(32).eval()(torch.randn(2, 7, 32))
+# run: FoldedTokensFirst(32).eval()(torch.randn(2, 3, 5, 32))
+# run: QueriesOfTokensFirst(32, 5).eval()(torch.randn(2, 7, 32))
 # run: Queries(32, 5).eval()(torch.randn(7, 2, 32))
 """Layers without `batch_first=True` that are right, meant, or not known well enough."""
 
@@ -213,3 +215,31 @@ class Queries(nn.Module):
         b = x.shape[1]
         q = self.query.repeat(1, b, 1)
         return self.attend(q, x, x)[0]
+
+
+class FoldedTokensFirst(nn.Module):
+    """(n, b*t, c): what each step of each entry holds stands first."""
+
+    def __init__(self, d):
+        super().__init__()
+        self.attn = nn.MultiheadAttention(d, 4)
+
+    def forward(self, x):
+        b, t, n, c = x.shape
+        y = x.reshape(b * t, n, c).transpose(0, 1)
+        y = self.attn(y, y, y)[0]
+        return y.mean(dim=0).view(b, t, c)
+
+
+class QueriesOfTokensFirst(nn.Module):
+    """Queries of its own, (n, b, c), and their results made one vector for each entry."""
+
+    def __init__(self, d, n):
+        super().__init__()
+        self.query = nn.Parameter(torch.randn(n, 1, d))
+        self.attend = nn.MultiheadAttention(d, 4)
+
+    def forward(self, x):
+        x = x.transpose(0, 1)
+        q = self.query.expand(-1, x.shape[1], -1)
+        return self.attend(q, x, x)[0].transpose(0, 1).flatten(1)

@@ -1,6 +1,6 @@
 # run: Embedded(50, 32)(torch.randint(0, 50, (2, 7)))
 # run: Names(50, 32)(torch.randint(0, 50, (2, 7)))
-# fix: none (the table is not cut to a size that is written there)
+# fix: unsafe
 """Entries are numbered, not tokens."""
 
 import torch
