@@ -150,6 +150,12 @@ def _is_dim(size: Size, dim: int) -> bool:
     return key is not None and key.kind is Kind.DIMENSION and key.number == dim
 
 
+def is_told(source: Shape, target: Shape) -> bool:
+    """Tell whether the sizes on both sides are known well enough to tell their order."""
+    solved = not any(key.left_over for size in (*source, *target) for key in size.symbols)
+    return solved and product(source) == product(target)
+
+
 def crossed(source: Shape, target: Shape) -> Crossing | None:
     """Return how dimensions change places in a reshape; None where they do not, or where it is not certain."""
     if _unmatched(source, target) is None or product(source) != product(target):

@@ -6,7 +6,7 @@ import ast
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, ClassVar
 
-from mha_lint.model.order import Crossing, crossed, in_order, merged_across, split_across
+from mha_lint.model.order import Crossing, crossed, in_order, is_told, merged_across, split_across
 from mha_lint.rules.asking import is_context, is_projection
 from mha_lint.rules.base import Hit, Rule
 from mha_lint.syntax.places import method_name
@@ -96,12 +96,19 @@ class ViewForTranspose(Rule):
                 continue
             if seen[0].symbol.partition(".")[0] not in model.about:
                 continue
-            known = [view for view in seen if view.tensor.shape is not None and view.target]
-            found = [_crossing(view) for view in known]
+            found = [_crossing(view) for view in seen if _is_known(view)]
             if found and all(found):
                 agreed = found[0] if len(set(found)) == 1 else None
                 message = "dimensions change places in a view, with no transpose: it mixes up what lies along them"
                 yield Hit(method_name(node), node, message, seen[0].symbol, evidence=agreed)
+
+
+def _is_known(view: ViewSeen) -> bool:
+    """Tell whether the sizes are known at a view, or are at least what no path knows better."""
+    source, target = view.tensor.shape, view.target
+    if source is None or not target:
+        return False
+    return not view.joined or is_told(source, target)
 
 
 def _crossing(view: ViewSeen) -> Crossing | None:

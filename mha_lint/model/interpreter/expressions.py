@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import builtins
 from collections.abc import Callable, Hashable, Mapping
 from functools import lru_cache
 from typing import Any
@@ -79,6 +80,8 @@ def _module_name(run: Run, name: str) -> Value:
     starred = names.star(name)
     if starred is not None:
         return Qualified(starred) if isinstance(starred, str) else run.abroad(starred)
+    if not hasattr(builtins, name):  # a variable that this path has not bound: another statement does
+        return Unknown(keys.bound(run.key(run.function), name))
     return Qualified(f"builtins.{name}")
 
 
