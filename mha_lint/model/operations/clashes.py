@@ -121,10 +121,12 @@ def _counts_entries(call: Call, key: Key) -> bool:
 def _by_luck(state: State, scores: Shape, mask: Shape) -> Clash | None:
     """A mask (b, s) or (b, t, s) for scores (b, h, t, s): the batch stands where the queries or the heads do.
 
+    So does it in a mask (b, s) for scores (b, t, s).
+
     They meet where there happen to be as many tokens, or heads, as entries.
     """
     scores, mask = tuple(map(state.normal, scores)), tuple(map(state.normal, mask))
-    if len(scores) < 4 or not 1 < len(mask) < len(scores) or mask[1:] != scores[1 - len(mask) :]:
+    if len(scores) < 3 or not 1 < len(mask) < len(scores) or mask[1:] != scores[1 - len(mask) :]:
         return None
     return _entries_meet(state, scores, mask, scores[-len(mask)], mask[0])
 
