@@ -60,7 +60,9 @@ class ViewForTranspose(Rule):
       dimensions only split and merge with their neighbours.
     - A later view puts the dimensions back in order, with nothing but elementwise operations between.
     - The tensor is a parameter, or was made of constants or of random numbers: no order of these is wrong.
-    - The tensor is scores, weights or a mask, was padded, or one of the sizes is a sum: such a view shifts positions.
+    - One of the dimensions that change places is 1, on some path through the code.
+    - The tensor is scores, weights or a mask, was padded, or one of the sizes counts a few more than another one, as
+      `t + 1`: such a view shifts positions.
     - The heads of an attention are merged or split there: MHA101 and MHA102 tell that.
     - The code is not about attention, or moves its dimensions with einops.
 

@@ -49,6 +49,7 @@ AUTOCAST_IS_SET = "The function says where autocast is on"
 CAST_UNKNOWN = "It is not known that what is cast are positions or frequencies, or to which type"
 POSITIONS_GIVEN = "Positions that a module is given are whatever they are"
 ORDER_UNKNOWN = "The order of the sizes on the other side is not known"
+ONE_CHANGES_NOTHING = "One of the dimensions that change places is 1"
 SIZES_UNKNOWN = "The sizes are not known well enough to tell the order"
 
 REASONS: dict[str, tuple[str, ...]] = {
@@ -69,7 +70,7 @@ REASONS: dict[str, tuple[str, ...]] = {
     "MHA118": (ORDER_UNKNOWN,),
     "MHA119": (OF_PARTS, FREQUENCIES_UNKNOWN, HANDED_ANGLES),
     "MHA120": (AUTOCAST_IS_SET, CAST_UNKNOWN, POSITIONS_GIVEN),
-    "MHA121": (SIZES_UNKNOWN,),
+    "MHA121": (SIZES_UNKNOWN, ONE_CHANGES_NOTHING),
     "MHA122": (NEVER_READ, GOES_ELSEWHERE),
     "MHA123": (),
     "MHA124": (SHAPE_UNKNOWN, ONE_IS_BROADCAST),
