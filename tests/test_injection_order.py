@@ -78,12 +78,19 @@ def test_heads_that_are_merged_to_an_image_are_a_mistake_of_the_rule_on_heads(tm
 @pytest.mark.parametrize(("width", "silent"), [("dim", ""), ("1", ONE_CHANGES_NOTHING)])
 def test_a_single_feature_is_in_order_wherever_it_stands(tmp_path: Path, width: str, silent: str) -> None:
     found = sites(tmp_path, MAPS.replace("LayerNorm(dim)", f"LayerNorm({width})"), "MHA121")
-    assert {site.injection.form: site.silent for site in found} == {"image to tokens": silent, "tokens to image": silent}
+    assert {site.injection.form: site.silent for site in found} == {
+        "image to tokens": silent,
+        "tokens to image": silent,
+    }
 
 
 def test_one_query_is_broadcast_over_the_entries(tmp_path: Path) -> None:
     assert {site.silent for site in sites(tmp_path, CLASS_TOKEN, "MHA124")} == {ONE_IS_BROADCAST}
-    right = CLASS_TOKEN.replace("x[:, 0:1, ...]", "x").replace("(b, 1, self", "(b, n, self").replace("(b, 1, c)", "(b, n, c)")
+    right = (
+        CLASS_TOKEN.replace("x[:, 0:1, ...]", "x")
+        .replace("(b, 1, self", "(b, n, self")
+        .replace("(b, 1, c)", "(b, n, c)")
+    )
     assert {site.silent for site in sites(tmp_path, right, "MHA124")} == {""}
 
 

@@ -51,8 +51,8 @@ class ViewForTranspose(Rule):
     Moves the dimensions before the view, or lets the view keep their order and moves them afterwards. The fix is
     *unsafe* because the module computes something else afterwards, on purpose: weights that were trained with the
     scrambled order must be trained again. Relation *corrected*: before, a permutation of the tokens does more than
-    permute the result, or tokens that are all alike become different ones, or an entry of the batch depends on others.
-    After, nothing of this happens. With one token, both compute the same.
+    permute the result, or tokens that are all alike become different ones, or different values to be weighed, or an
+    entry of the batch depends on others. After, nothing of this happens. With one token, both compute the same.
 
     ## When it stays silent
 
