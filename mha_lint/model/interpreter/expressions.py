@@ -53,7 +53,11 @@ def _name(run: Run, node: ast.Name, state: State) -> Value:
     name = node.id
     value = state.variables.get(name)
     if value is None:
-        return _module_name(run, name)
+        found = _module_name(run, name)
+        unbound = found == Qualified(f"builtins.{name}") and not hasattr(builtins, name)
+        if unbound and state.variables:  # of the function that runs: other paths bind it, and this one raises
+            return Unknown(keys.bound(run.key(run.function), name))
+        return found
     return state.unless_none(value) if state.facts else value
 
 
@@ -80,8 +84,6 @@ def _module_name(run: Run, name: str) -> Value:
     starred = names.star(name)
     if starred is not None:
         return Qualified(starred) if isinstance(starred, str) else run.abroad(starred)
-    if not hasattr(builtins, name):  # a variable that this path has not bound: another statement does
-        return Unknown(keys.bound(run.key(run.function), name))
     return Qualified(f"builtins.{name}")
 
 

@@ -87,7 +87,7 @@ class Filtered(nn.Module):
 
     def __init__(self, channels):
         super().__init__()
-        self.value = nn.Conv2d(channels, channels, 3, padding=1)
+        self.value = nn.Conv2d(channels, channels, 3, padding=1, padding_mode="circular")
 
     def forward(self, x):
         b, c, h, w = x.shape
