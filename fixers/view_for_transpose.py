@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from mha_lint.model.order import Crossing
     from mha_lint.rules.base import Hit
 
-PROBES = ("permutation equivariance", "equal tokens", "batch independence", "causality")
+PROBES = ("permutation equivariance", "equal tokens", "equal values", "batch independence", "causality")
+AGREE = "one token of all heads"  # one head has tokens and features all the same
 
 
 def fix(hit: Hit[Crossing | None], context: Context) -> Fix | str:
@@ -26,7 +27,7 @@ def fix(hit: Hit[Crossing | None], context: Context) -> Fix | str:
         edit = moved_before(call, _move(crossing.moved), context)
         if edit is None:
             return "what is reshaped is not written as an argument of its own"
-        return Fix("unsafe", "corrected", "Transpose before the view", (edit,), probes=PROBES, agree="one token")
+        return Fix("unsafe", "corrected", "Transpose before the view", (edit,), probes=PROBES, agree=AGREE)
     if crossing.kept is None:
         return "a dimension holds parts of both, and can't be taken apart in the code's own terms"
     sizes, places = written_sizes(call, of_torch=is_of_torch(call, context)), context.places
@@ -36,7 +37,7 @@ def fix(hit: Hit[Crossing | None], context: Context) -> Fix | str:
     edits = [places.replace(old, places.source(new)) for old, new in changed]
     back = tuple(crossing.kept.index(dim) for dim in range(len(sizes)))
     edits.append(places.insert(places.end(call), f".{_move(back)}"))
-    return Fix("unsafe", "corrected", "View, then transpose", tuple(edits), probes=PROBES, agree="one token")
+    return Fix("unsafe", "corrected", "View, then transpose", tuple(edits), probes=PROBES, agree=AGREE)
 
 
 def _is_longer(moved: tuple[int, ...], kept: tuple[int, ...]) -> bool:

@@ -82,7 +82,7 @@ class Fix:
     hints: tuple[tuple[str, tuple[str | int, ...]], ...] = ()  # symbolic shapes of forward's parameters
     probes: tuple[str, ...] = ()  # for *corrected*: before violates one of them, after satisfies it
     axes: tuple[Axes, ...] = ()  # for *corrected*: what the probes may know of forward's parameters
-    agree: str = ""  # for *corrected*: where both must agree: "train", "one token", "no dropout"
+    agree: str = ""  # for *corrected*: where both must agree: "train", "one token", …
     expected: Expected = "view"  # for *repaired*: what fails at the flagged rows
 
 

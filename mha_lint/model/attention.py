@@ -226,6 +226,7 @@ def _class_model(run: Interpreter, cls: ClassInfo, most: int) -> ClassModel:
                     attributes=kept(run, cls, state.attributes),
                     definitions=dict(state.definitions),
                     ranks=dict(state.ranks),
+                    joined=state.joined,
                 )
                 model.returns += _returned(run, forward, start, cls)
                 if run.meter.widens:  # it would take as long for each of the other ways of building it

@@ -28,6 +28,7 @@ def joined(states: list[State], at: Key | None = None) -> State:
         first.ranks = {n: rank for n, rank in first.ranks.items() if other.ranks.get(n) == rank}
         first.agree(other)
         first.inference = first.inference and other.inference
+    first.joined = True
     return first
 
 

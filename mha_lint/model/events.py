@@ -20,7 +20,10 @@ from mha_lint.syntax.names import ModuleNames
 
 @dataclass(frozen=True, slots=True)
 class ViewSeen:
-    """A ``.view`` met on some path: ``answer`` says whether it can succeed there."""
+    """A ``.view`` met on some path: ``answer`` says whether it can succeed there.
+
+    ``joined`` where several paths were joined into that one: sizes may be forgotten that were known on each of them.
+    """
 
     node: ast.expr
     answer: Answer
@@ -30,6 +33,7 @@ class ViewSeen:
     symbol: str
     caller: ast.expr | None  # the call that led into the helper, where there is one
     copies: bool = False  # it is a ``.reshape``, which copies where a view can't succeed
+    joined: bool = False
 
     @property
     def fails_in_math(self) -> bool:

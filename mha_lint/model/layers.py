@@ -16,7 +16,7 @@ from mha_lint.model.records import replace
 from mha_lint.model.rotary import RotaryTable, as_buffer
 from mha_lint.model.run import Call, Run
 from mha_lint.model.scale import Scale
-from mha_lint.model.sizes import Size, constant, symbol
+from mha_lint.model.sizes import Size, symbol
 from mha_lint.model.values import (
     NOTHING,
     Const,
@@ -30,9 +30,11 @@ from mha_lint.model.values import (
     Unknown,
     Value,
     arguments,
+    as_int,
     as_size,
     as_tensor,
     fresh,
+    integer,
     of_shape,
 )
 from mha_lint.syntax.nodes import argument, last_name
@@ -69,11 +71,12 @@ def build(name: str, node: ast.Call, args: tuple[Value, ...], keywords: Mapping[
             Tensor(roles=frozenset({"parameter"})) if tensor is None else replace(tensor.having("parameter"), homes=())
         )
     if name in _LINEAR or name in _CONVOLUTIONS:
-        names = ("in_features", "out_features") if name in _LINEAR else ("in_channels", "out_channels", "kernel_size")
+        names = ("in_features", "out_features") if name in _LINEAR else ("in_channels", "out_channels")
         sizes = [as_size(value) for value in arguments(args, keywords, *names)]
-        width_in, width_out = (state.normal(size) if size is not None else None for size in sizes[:2])
-        pointwise = name in _CONVOLUTIONS and sizes[2] == constant(1) and "stride" not in keywords and len(args) < 4
-        return Layer(name, width_in, width_out, (Const(pointwise),), node)
+        width_in, width_out = (state.normal(size) if size is not None else None for size in sizes)
+        keeps = name in _CONVOLUTIONS and _keeps_sizes(args, keywords)
+        pointwise = keeps and arguments(args[2:], keywords, "kernel_size") == (integer(1),)
+        return Layer(name, width_in, width_out, (Const(keeps), Const(pointwise)), node)
     if name == "Embedding":
         (width_size,) = arguments(args[1:], keywords, "embedding_dim")
         width_out = as_size(width_size)
@@ -84,6 +87,20 @@ def build(name: str, node: ast.Call, args: tuple[Value, ...], keywords: Mapping[
     if name in sequences.KINDS:
         return sequences.build(name, node, args, keywords)
     return Layer(name, node=node) if name in _KNOWN else NOTHING
+
+
+def _keeps_sizes(args: tuple[Value, ...], keywords: Mapping[str, Value]) -> bool:
+    """Tell whether a convolution gives an image, or a sequence, as large as it was given."""
+    names = ("kernel_size", "stride", "padding", "dilation")
+    kernel, stride, padding, dilation = arguments(args[2:], keywords, *names)
+    if any(each not in (None, integer(1)) for each in (stride, dilation)):
+        return False
+    size = as_int(kernel)
+    if size == 1:
+        return padding in (None, integer(0), Const("same"))
+    if size is None or "**" in keywords:
+        return False
+    return padding == Const("same") or (size % 2 == 1 and padding == integer(size // 2))
 
 
 def apply(interpreter: Run, layer: Layer, call: Call) -> Value:
@@ -287,7 +304,7 @@ def _convolution(call: Call, tensor: Tensor, layer: Layer) -> Tensor:
     axes.tell(tensor.shape[0], Role.BATCH, Source.CONVOLUTION)
     for size in tensor.shape[2:]:
         axes.tell(size, Role.TOKENS, Source.CONVOLUTION)
-    keeps = layer.items == (Const(True),)
+    keeps, pointwise = (item == Const(True) for item in layer.items)
     made = call.interpreter.key(call.node)
     sizes = [size if keeps else symbol(dimension(made, dim)) for dim, size in enumerate(tensor.shape[2:], start=2)]
     shape = (tensor.shape[0], call.state.normal(width), *sizes)
@@ -296,7 +313,7 @@ def _convolution(call: Call, tensor: Tensor, layer: Layer) -> Tensor:
     # Weights in channels-last format would make the result channels-last.
     new = fresh if tensor.contiguous or tensor.given else of_shape
     result = new(shape, roles=roles, assumed=True, scale=scale)
-    return operations.mixed(tensor, result) if keeps and layer.width_in == width else result
+    return operations.mixed(tensor, result) if pointwise and layer.width_in == width else result
 
 
 def rearrange_layer(node: ast.Call, args: tuple[Value, ...], keywords: Mapping[str, Value]) -> Value:

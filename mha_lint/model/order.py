@@ -150,6 +150,12 @@ def _is_dim(size: Size, dim: int) -> bool:
     return key is not None and key.kind is Kind.DIMENSION and key.number == dim
 
 
+def is_told(source: Shape, target: Shape) -> bool:
+    """Tell whether the sizes on both sides are known well enough to tell their order."""
+    solved = not any(key.left_over for size in (*source, *target) for key in size.symbols)
+    return solved and product(source) == product(target)
+
+
 def crossed(source: Shape, target: Shape) -> Crossing | None:
     """Return how dimensions change places in a reshape; None where they do not, or where it is not certain."""
     if _unmatched(source, target) is None or product(source) != product(target):
@@ -157,8 +163,8 @@ def crossed(source: Shape, target: Shape) -> Crossing | None:
     (left, right), (lefts, rights) = _core(source, target)
     if not 2 <= len(left) <= _MOST or not 2 <= len(right) <= _MOST:
         return None
-    if any(len(each.size.terms) > 1 for each in (*left, *right)):
-        return None  # a row more: padded, to be laid out anew on purpose
+    if any(_counts_rows_more(each, side) for side in (left, right) for each in side):
+        return None  # padded, to be laid out anew on purpose
     if any(key.left_over for each in (*left, *right) for key in each.size.symbols):
         return None  # it may be 1
     moved, kept = _only_order(left, right), _only_order(right, left)
@@ -168,6 +174,14 @@ def crossed(source: Shape, target: Shape) -> Crossing | None:
 
 
 _MOST = 4  # dimensions that change places
+
+
+def _counts_rows_more(part: _Part, side: Parts) -> bool:
+    """Tell whether a size may be another one and a few more, as t + 1 and 2 * t - 1 are: no width of features is."""
+    if len(part.size.terms) < 2:
+        return False
+    others = {key for each in side if each is not part for key in each.size.symbols}
+    return any(key.of_dimension or key in others for key in part.size.symbols)
 
 
 @dataclass(frozen=True, slots=True)

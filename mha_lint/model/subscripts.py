@@ -90,6 +90,8 @@ def _item(run: Run, base: Value, indices: list[Value], node: ast.Subscript, stat
             return Unknown(keys.item(key, str(size), size.symbols))
         case Unknown(Key() as key), [Unknown(Key() as index)]:
             return Unknown(keys.item(key, str(index), frozenset({index})))
+        case Unknown(), [Slice(step=Int(size))] if size.constant is not None and size.constant < 0:
+            return Unknown(run.key(node))  # a list: tensors have no negative steps
         case ((Tensor() | Unknown()), _):
             indexable = as_tensor(base)
             assert indexable is not None

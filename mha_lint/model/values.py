@@ -410,6 +410,8 @@ class State:
     ``passed`` are those of the functions around it, and of the calls that have returned: their names mean nothing
     here, but the path would not be here without them. ``facts`` are the same decisions by the values that they are
     about, which are the same in every function.
+    ``joined`` where several states were joined into this one, or into one that it comes of: what is not known here may
+    have been known of each of them.
     """
 
     variables: dict[str, Value] = field(default_factory=dict)
@@ -420,6 +422,7 @@ class State:
     inference: bool = False  # inside torch.no_grad() or torch.inference_mode()
     passed: Taken = frozenset()
     facts: dict[tuple[Key, Question], bool] = field(default_factory=dict)
+    joined: bool = False
 
     def copy(self) -> State:
         return State(
@@ -431,6 +434,7 @@ class State:
             self.inference,
             self.passed,
             dict(self.facts),
+            self.joined,
         )
 
     @property
@@ -462,6 +466,7 @@ class State:
         self.conditions = dict(self.conditions.items() & other.conditions.items())
         self.facts = dict(self.facts.items() & other.facts.items())
         self.passed &= other.passed
+        self.joined = self.joined and other.joined
 
     def known(self, names: Iterable[str]) -> tuple[object, ...]:
         """Return what tells two states apart: all but the conditions, and of the variables only those in ``names``.

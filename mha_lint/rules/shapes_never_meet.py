@@ -20,7 +20,8 @@ class ShapesNeverMeet(Rule):
 
     Flags scores and masks, factors of matrix products, and the operands of fused attention whose shapes can't be
     broadcast, or multiplied, whatever the sizes are: a mask (b, t, t) for scores (b * h, t, t). A mask (b, s) or
-    (b, t, s) for scores (b, h, t, s) is flagged too: its batch meets the tokens, or the heads.
+    (b, t, s) for scores (b, h, t, s), or (b, s) for (b, t, s), is flagged too: its batch meets the tokens, or the
+    heads.
 
     ## Why it matters
 

@@ -6,7 +6,7 @@ import ast
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, ClassVar
 
-from mha_lint.model.order import Crossing, crossed, in_order, merged_across, split_across
+from mha_lint.model.order import Crossing, crossed, in_order, is_told, merged_across, split_across
 from mha_lint.rules.asking import is_context, is_projection
 from mha_lint.rules.base import Hit, Rule
 from mha_lint.syntax.places import method_name
@@ -54,8 +54,8 @@ class ViewForTranspose(Rule):
     Moves the dimensions before the view, or lets the view keep their order and moves them afterwards. The fix is
     *unsafe* because the module computes something else afterwards, on purpose: weights that were trained with the
     scrambled order must be trained again. Relation *corrected*: before, a permutation of the tokens does more than
-    permute the result, or tokens that are all alike become different ones, or an entry of the batch depends on others.
-    After, nothing of this happens. With one token, both compute the same.
+    permute the result, or tokens that are all alike become different ones, or different values to be weighed, or an
+    entry of the batch depends on others. After, nothing of this happens. With one token, both compute the same.
 
     ## When it stays silent
 
@@ -63,7 +63,9 @@ class ViewForTranspose(Rule):
       dimensions only split and merge with their neighbours.
     - A later view puts the dimensions back in order, with nothing but elementwise operations between.
     - The tensor is a parameter, or was made of constants or of random numbers: no order of these is wrong.
-    - The tensor is scores, weights or a mask, was padded, or one of the sizes is a sum: such a view shifts positions.
+    - One of the dimensions that change places is 1, on some path through the code.
+    - The tensor is scores, weights or a mask, was padded, or one of the sizes counts a few more than another one, as
+      `t + 1`: such a view shifts positions.
     - The tensor is a cache, whose memory others have laid out, or rows and columns that a convolution has left go with
       the batch: there may be one of each.
     - The heads of an attention are merged or split there: MHA101 and MHA102 tell that.
@@ -101,12 +103,19 @@ class ViewForTranspose(Rule):
                 continue
             if seen[0].symbol.partition(".")[0] not in model.about:
                 continue
-            known = [view for view in seen if view.tensor.shape is not None and view.target]
-            found = [_crossing(view) for view in known]
+            found = [_crossing(view) for view in seen if _is_known(view)]
             if found and all(found):
                 agreed = found[0] if len(set(found)) == 1 else None
                 message = "dimensions change places in a view, with no transpose: it mixes up what lies along them"
                 yield Hit(method_name(node), node, message, seen[0].symbol, evidence=agreed)
+
+
+def _is_known(view: ViewSeen) -> bool:
+    """Tell whether the sizes are known at a view, or are at least what no path knows better."""
+    source, target = view.tensor.shape, view.target
+    if source is None or not target:
+        return False
+    return not view.joined or is_told(source, target)
 
 
 def _crossing(view: ViewSeen) -> Crossing | None:

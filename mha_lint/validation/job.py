@@ -36,8 +36,8 @@ class Job:
     "self.embed_dim")}``; None stands for an unknown size, and a parameter that is a number has one dim. ``declared``
     are the user's harnesses for the file. ``also`` names what must go on working where it does before: "compile",
     "export". Under *corrected*, ``before`` violates one of the ``probes``, and in the regime ``agree`` ("train",
-    "one token", "no dropout"; "" for none) both texts compute the same. ``axes`` tell the probes which dimensions of
-    forward's parameters are the batch and the tokens.
+    "one token", "one token of all heads", "no dropout"; "" for none) both texts compute the same. ``axes`` tell the
+    probes which dimensions of forward's parameters are the batch and the tokens.
     """
 
     path: str

@@ -19,6 +19,14 @@ CODE = {
         "        first, second = (part for part in parts())\n        scores = scores * first\n"
         "        return (scores.softmax(-1) * (lambda: second)()) @ v\n"
     ),
+    "names that nobody binds": (
+        "class A(nn.Module):\n    rate = missing_rate\n\n"
+        "    def __init__(self, dim=missing_dim):\n        super().__init__()\n"
+        "        self.q = nn.Linear(dim, missing_width)\n\n"
+        "    def forward(self, x, mask=missing_mask):\n        q = self.q(x).view(2, 3, 4, -1)\n"
+        "        return F.scaled_dot_product_attention(q, q, q, attn_mask=mask) + missing_bias\n\n\n"
+        "def attend():\n    return F.scaled_dot_product_attention(missing_q, missing_k, missing_v)\n"
+    ),
 }
 
 

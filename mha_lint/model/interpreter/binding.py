@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Mapping
 
-from mha_lint.model.keys import bound
+from mha_lint.model.keys import Key, bound
 from mha_lint.model.records import replace
 from mha_lint.model.run import Run
 from mha_lint.model.values import NOTHING, Repeated, Self, Sequence, State, Tensor, Unknown, Value
@@ -31,8 +31,14 @@ def bind(
     state: State,
     args: tuple[Value, ...],
     keywords: Mapping[str, Value],
+    *,
+    call: Key | None = None,
 ) -> None:
-    """Bind arguments to parameters in ``state``; defaults where nothing is given, else unknown."""
+    """Bind arguments to parameters in ``state``; defaults where nothing is given, else unknown.
+
+    An argument of which nothing is known, not even a name, is named by the ``call`` and by its parameter: it is one
+    value wherever the function reads it.
+    """
     if nodes.is_static(node) and args and isinstance(args[0], Self):
         args = args[1:]
     positional = nodes.parameters(node)
@@ -48,6 +54,8 @@ def bind(
             value = interpreter.evaluate(default, State())
         else:
             value = Unknown(bound(interpreter.key(node), name))
+        if value == NOTHING and call is not None:
+            value = Unknown(bound(call, name))
         state.variables[name] = value
     if node.args.vararg is not None:
         state.variables[node.args.vararg.arg] = Sequence(args[len(positional) :])

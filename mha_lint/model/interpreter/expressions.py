@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import builtins
 from collections.abc import Callable, Hashable, Mapping
 from functools import lru_cache
 from typing import Any
@@ -52,7 +53,11 @@ def _name(run: Run, node: ast.Name, state: State) -> Value:
     name = node.id
     value = state.variables.get(name)
     if value is None:
-        return _module_name(run, name)
+        found = _module_name(run, name)
+        unbound = found == Qualified(f"builtins.{name}") and not hasattr(builtins, name)
+        if unbound and state.variables:  # of the function that runs: other paths bind it, and this one raises
+            return Unknown(keys.bound(run.key(run.function), name))
+        return found
     return state.unless_none(value) if state.facts else value
 
 

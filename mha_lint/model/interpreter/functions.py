@@ -112,9 +112,10 @@ def call_function(run: Machine, function: Function, call: Call) -> Value:
         call.state.inference,
         call.state.taken,
         dict(call.state.facts) if not own_state else _not_of_self(call.state.facts),
+        call.state.joined,
     )
     receiver: tuple[Value, ...] = () if owner is None else (Self(owner.cls),)
-    bind_at_home(run, node, inner, (*receiver, *call.args), call.keywords)
+    bind_at_home(run, node, inner, (*receiver, *call.args), call.keywords, call.node)
     named = named or run.stack.top.symbol
     limit = STEPS_OF_A_PART if own_state else run.meter.most
     frame = run.stack.top
@@ -126,6 +127,7 @@ def call_function(run: Machine, function: Function, call: Call) -> Value:
     after, value = outcomes[run.choose(len(outcomes))]
     call.state.definitions, call.state.ranks = after.definitions, after.ranks
     call.state.passed |= after.passed - call.state.taken
+    call.state.joined = after.joined
     if own_state:
         call.state.facts |= _not_of_self(after.facts)
     else:
@@ -142,11 +144,13 @@ def bind_at_home(
     state: State,
     args: tuple[Value, ...],
     keywords: Mapping[str, Value],
+    call: ast.expr,
 ) -> None:
     """Bind arguments to the parameters of a function, whose defaults mean what they mean in its module."""
+    named = None if run.homes.is_abroad(node) else run.key(call)  # what is run there is shared by all its callers
     outer_names = run.homes.enter(node)
     try:
-        binding.bind(run, node, state, args, keywords)
+        binding.bind(run, node, state, args, keywords, call=named)
     finally:
         run.homes.names = outer_names
 

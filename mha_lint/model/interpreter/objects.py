@@ -71,12 +71,13 @@ def _built(run: Machine, cls: ClassInfo, building: Building, state: State) -> In
     if init is None or run.stack.runs(init) or len(run.stack.frames) >= MAX_DEPTH:
         return Instance(cls)
     inner = State(definitions=dict(building.definitions), ranks=dict(building.ranks))
-    bind_at_home(run, init, inner, (Self(cls), *building.args), dict(building.keywords))
+    bind_at_home(run, init, inner, (Self(cls), *building.args), dict(building.keywords), building.node)
     named = run.defined_in.get(init) or run.homes.symbol(init) or cls.name
     outcomes = outcomes_of(run, init, inner, named, building.node, run.meter.most)
     if not outcomes:
         return Instance(cls)
     after, _ = outcomes[run.choose(len(outcomes))]
+    state.joined = state.joined or after.joined
     state.learn({n: size for n, size in after.definitions.items() if n not in building.definitions})
     for key, rank in after.ranks.items():
         state.ranks.setdefault(key, rank)

@@ -104,11 +104,12 @@ class Observer:
         """The number of times that the function running says a name."""
         return names_in(self._stack.frames[-1].node).count(name)
 
-    def saw_view(self, node: ast.expr, answer: Answer, tensor: Tensor, target: Shape, *, copies: bool) -> None:
+    def saw_view(self, call: Call, answer: Answer, tensor: Tensor, target: Shape, *, copies: bool) -> None:
         if answer is Answer.NEVER and self._stack.caught and not copies:
             answer = Answer.UNKNOWN  # the code expects it to raise
-        frame = self._stack.frames[-1]
-        seen = ViewSeen(node, answer, tensor, target, frame.node, frame.symbol, frame.caller, copies)
+        frame, node = self._stack.frames[-1], call.node
+        joined = call.state.joined
+        seen = ViewSeen(node, answer, tensor, target, frame.node, frame.symbol, frame.caller, copies, joined)
         found = self._found(self.views, node)
         if seen not in found:
             found.append(seen)
@@ -195,8 +196,13 @@ class Observer:
         if seen not in found and len(found) < MOST_SEEN:
             found.append(seen)
 
-    def saw_shapes(self, call: Call, clash: Clash | None) -> None:
-        """An operation brings shapes together, which clash or not."""
+    def saw_shapes(self, call: Call, clash: Clash | None, *, known: bool) -> None:
+        """An operation brings shapes together, which clash or not, as far as they are known.
+
+        Where states were joined, shapes may be forgotten that were known of each of them.
+        """
+        if not known and call.state.joined:
+            return
         if clash is None or not self._stack.frames or self._stack.caught:
             self.fitting.add(call.node)
             return

@@ -34,7 +34,7 @@ def of_elements(call: Call, tensors: list[Tensor], *, known: bool) -> Shape | No
             assert other_shape is not None
             lucky = not other.roles
             clash = clash or _broadcast(call, scored.shape, other_shape, lucky=lucky)
-    call.interpreter.saw_shapes(call, clash if known else None)
+    call.interpreter.saw_shapes(call, clash if known else None, known=known and scored.shape is not None)
     return None if clash is None else scored.shape
 
 
@@ -42,21 +42,21 @@ def of_product(call: Call, left: Tensor, right: Tensor) -> None:
     """``left @ right``: what is summed is as long on both sides, and what stands before is broadcast."""
     first, second = left.shape, right.shape
     if first is None or second is None or len(first) < 2 or len(second) < 2:
-        call.interpreter.saw_shapes(call, None)
+        call.interpreter.saw_shapes(call, None, known=first is not None and second is not None)
         return
     pairs = [(first[-1], second[-2]), *_aligned(first[:-2], second[:-2])]
     clash = _first(call.state, first, second, pairs)
     for one, other in ((first, second), (second, first)):
         if clash is None and len(one) == 4 and len(other) == 3:
             clash = _entries_meet(call.state, one, other, one[1], other[0])
-    call.interpreter.saw_shapes(call, clash)
+    call.interpreter.saw_shapes(call, clash, known=True)
 
 
 def of_letters(call: Call, left: Tensor, right: Tensor, pairs: Iterable[tuple[Size, Size]]) -> None:
     """``einsum``: the same letter stands for one size."""
     known = left.shape is not None and right.shape is not None
     clash = _first(call.state, left.shape or (), right.shape or (), pairs) if known else None
-    call.interpreter.saw_shapes(call, clash)
+    call.interpreter.saw_shapes(call, clash, known=known)
 
 
 def of_attention(call: Call, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, *, grouped: bool) -> None:
@@ -70,7 +70,8 @@ def of_attention(call: Call, query: Tensor, key: Tensor, value: Tensor, mask: Te
         clash = _first(call.state, q, k, pairs)
         if mask is not None and mask.shape is not None:
             clash = clash or _broadcast(call, (*q[:-1], k[-2]), mask.shape, lucky=True)
-    call.interpreter.saw_shapes(call, clash)
+    known = None not in (q, k, v) and (mask is None or mask.shape is not None)
+    call.interpreter.saw_shapes(call, clash, known=known)
 
 
 def of_layer(call: Call, query: Tensor | None, mask: Tensor | None) -> None:
@@ -81,7 +82,7 @@ def of_layer(call: Call, query: Tensor | None, mask: Tensor | None) -> None:
     if given is not None and shape is not None and len(given) == len(shape) == 3 and shape[0] in given[:2]:
         wanted = (shape[0] * symbol(keys.named("num_heads")), *shape[1:])
         clash = Clash(wanted, shape, (wanted[0], shape[0]), by_luck=False)
-    call.interpreter.saw_shapes(call, clash)
+    call.interpreter.saw_shapes(call, clash, known=given is not None and shape is not None)
 
 
 def _broadcast(call: Call, scores: Shape, other: Shape, *, lucky: bool) -> Clash | None:
@@ -120,10 +121,12 @@ def _counts_entries(call: Call, key: Key) -> bool:
 def _by_luck(state: State, scores: Shape, mask: Shape) -> Clash | None:
     """A mask (b, s) or (b, t, s) for scores (b, h, t, s): the batch stands where the queries or the heads do.
 
+    So does it in a mask (b, s) for scores (b, t, s).
+
     They meet where there happen to be as many tokens, or heads, as entries.
     """
     scores, mask = tuple(map(state.normal, scores)), tuple(map(state.normal, mask))
-    if len(scores) < 4 or not 1 < len(mask) < len(scores) or mask[1:] != scores[1 - len(mask) :]:
+    if len(scores) < 3 or not 1 < len(mask) < len(scores) or mask[1:] != scores[1 - len(mask) :]:
         return None
     return _entries_meet(state, scores, mask, scores[-len(mask)], mask[0])
 

@@ -63,7 +63,7 @@ def reshaped(call: Call, tensor: Tensor, sizes: list[Size | None] | None, *, cop
         answer = Answer.ALWAYS if tensor.contiguous else Answer.UNKNOWN
         strides = layout.contiguous_strides(shape)
         tensor = replace(tensor, assumed=tensor.assumed or not tensor.contiguous)
-    call.interpreter.saw_view(call.node, answer, tensor, shape, copies=copies)
+    call.interpreter.saw_view(call, answer, tensor, shape, copies=copies)
     note_image(call, tensor.shape, shape)
     note_heads(call, tensor, shape)
     note_flat(call, tensor, shape)
@@ -123,7 +123,7 @@ def reshaped_open(call: Call, tensor: Tensor, target: Leading, *, copies: bool) 
     sizes = target_sizes(call, target.items) if target.items else []
     known = tensor.contiguous or tensor.given
     answer = Answer.ALWAYS if tensor.contiguous else Answer.UNKNOWN
-    call.interpreter.saw_view(call.node, answer, tensor, (), copies=copies)
+    call.interpreter.saw_view(call, answer, tensor, (), copies=copies)
     tensor = replace(tensor, assumed=tensor.assumed or not tensor.contiguous)
     same = Lead(target.key) == (tensor.lead if tensor.suffix else leading(tensor))
     if sizes is None or not (same and tensor.shape is None):

@@ -17,6 +17,7 @@ from mha_lint.validation.probes import (
     constant_value,
     determinism,
     equal_tokens,
+    equal_values,
     half,
     learning,
     masked_key,
@@ -51,7 +52,7 @@ _PROBES: Mapping[str, Probe] = {
     )
 }
 PROBES: tuple[str, ...] = tuple(_PROBES)
-_OF_CORRECTIONS: Mapping[str, Probe] = {each.NAME: each.observe for each in (equal_tokens, whole_weights)}
+_OF_CORRECTIONS: Mapping[str, Probe] = {each.NAME: each.observe for each in (equal_tokens, equal_values, whole_weights)}
 
 
 def observe(
@@ -63,7 +64,7 @@ def observe(
     insist: bool = False,
     axes: Mapping[str, Axes] | None = None,
 ) -> Observation:
-    """Try one of :data:`PROBES`, "equal tokens" or "whole weights", on ``module``, called with ``inputs``.
+    """Try one of :data:`PROBES` on ``module``, called with ``inputs``; or one of those that corrections alone ask.
 
     ``module`` may be a function. ``inputs`` are keyword arguments by name; positional ones stand under "0", "1", …
     They are copied, and put on the device of the module's parameters and, floats, in their dtype. With ``insist`` the

@@ -11,7 +11,7 @@ import torch
 
 from mha_lint.observation import Observation
 from mha_lint.validation.probes.facts import Seen
-from mha_lint.validation.probes.sequence import Axis, axes, differences, flat, rounding
+from mha_lint.validation.probes.sequence import Axis, alike, axes, differences, rounding
 from mha_lint.validation.probes.subject import NotApplicable, Subject
 
 NAME = "equal tokens"
@@ -49,16 +49,8 @@ def _sequences(subject: Subject) -> dict[str, tuple[int, ...]]:
 
 def _apart(subject: Subject, axis: Axis) -> torch.Tensor:
     """Return the distance of each token of the output from the first, once all tokens that go in are alike."""
-    alike = {n: _alike(subject.tensors[n], dims) for n, dims in (_sequences(subject) | axis.dims).items()}
-    output = subject.with_inputs(alike).run()
+    equal = {n: alike(subject.tensors[n], dims) for n, dims in (_sequences(subject) | axis.dims).items()}
+    output = subject.with_inputs(equal).run()
     if not bool(torch.isfinite(output).all()):
         raise NotApplicable("the output is not finite")
-    return differences(output, _alike(output, axis.output), axis.output)
-
-
-def _alike(value: torch.Tensor, dims: tuple[int, ...]) -> torch.Tensor:
-    """The first token in the place of each; of masks and indices, which tell tokens apart, nothing is changed."""
-    if not value.is_floating_point():
-        return value
-    tokens = flat(value, dims)
-    return tokens.narrow(dims[0], 0, 1).expand_as(tokens).reshape(value.shape)
+    return differences(output, alike(output, axis.output), axis.output)

@@ -58,13 +58,18 @@ class Fact:
 
 @dataclass(frozen=True, slots=True)
 class Applied:
-    """Weights meeting their values: ``sums`` are what the weights add up to for each query."""
+    """Weights meeting their values: ``sums`` are what the weights add up to for each query.
+
+    ``values`` are None where they were not kept; ``along`` is their dim of keys, from the end.
+    """
 
     weights: Weights
     sums: torch.Tensor
     sources: frozenset[str]  # the inputs that queries, keys or values come from
     queries: int
     keys: int
+    values: torch.Tensor | None = None
+    along: int = -2
 
 
 @dataclass(slots=True)

@@ -99,6 +99,14 @@ def flat(value: torch.Tensor, dims: tuple[int, ...]) -> torch.Tensor:
     return value.flatten(dims[0], dims[-1])
 
 
+def alike(value: torch.Tensor, dims: tuple[int, ...]) -> torch.Tensor:
+    """The first token in the place of each; of masks and indices, which tell tokens apart, nothing is changed."""
+    if not value.is_floating_point():
+        return value
+    tokens = flat(value, dims)
+    return tokens.narrow(dims[0], 0, 1).expand_as(tokens).reshape(value.shape)
+
+
 def redrawn(value: torch.Tensor, dims: tuple[int, ...], at: Sequence[int], seed: int) -> torch.Tensor:
     """``value`` with other values at these places: of the same spread, or others of its own integers."""
     generator = torch.Generator().manual_seed(seed)

@@ -150,8 +150,10 @@ class Trace(Watching):
             return result
         for weights, value, dim in ((ours.weights, left, left.dim() - 1), (theirs.weights, right, right.dim() - 2)):
             if weights is not None:
-                queries = value.shape[-2] if dim == value.dim() - 1 else value.shape[-1]
-                self._apply(weights, value, dim, plain.sources, queries)
+                is_left = dim == value.dim() - 1
+                queries = value.shape[-2] if is_left else value.shape[-1]
+                weighed = (right, -2) if is_left else (left, -1)
+                self._apply(weights, value, dim, plain.sources, queries, weighed)
                 return result
         if ours.scores is not None or theirs.scores is not None:
             return result
@@ -174,10 +176,18 @@ class Trace(Watching):
         eps = max(torch.finfo(args[0].dtype).eps, torch.finfo(out.dtype).eps)
         return replace(plain, marks=frozenset(), weights=Weights(scores, tuple(out.shape), eps))
 
-    def _apply(self, weights: Weights, value: torch.Tensor, dim: int, sources: frozenset[str], queries: int) -> None:
+    def _apply(
+        self,
+        weights: Weights,
+        value: torch.Tensor,
+        dim: int,
+        sources: frozenset[str],
+        queries: int,
+        weighed: tuple[torch.Tensor | None, int] = (None, -2),
+    ) -> None:
         weights = replace(weights, eps=max(weights.eps, torch.finfo(value.dtype).eps))
         sums = value.to(torch.float64).sum(dim)
-        self.seen.applied.append(Applied(weights, sums, sources, queries, value.shape[dim]))
+        self.seen.applied.append(Applied(weights, sums, sources, queries, value.shape[dim], *weighed))
 
     # --- views
 
@@ -287,7 +297,8 @@ class Trace(Watching):
         if name in ("mul", "div") and others:
             if name == "mul" and "its diagonal" in weights.marks and facts[0].multiplied and not own:
                 alone = value.to(torch.float64)
-                self.seen.diagonals.append(Applied(weights, alone, plain.sources, *weights.shape[-2:]))
+                queries, keys = weights.shape[-2:]
+                self.seen.diagonals.append(Applied(weights, alone, plain.sources, queries, keys))
             if out.shape != value.shape:
                 if name == "div" or facts[0].is_parameter:
                     return plain

@@ -40,6 +40,8 @@ from mha_lint.validation.trials.record import DTYPES, Noting, Record
 _OTHERS, _ELSEWHERE = 6, 3.0  # other settings, and the seconds to find them, where the first show nothing wrong
 _HEADS = re.compile(r"^(?:n|num)?_?(?:attention_|attn_)?heads?$")  # the argument that counts them
 _TOKENS = ("t", "s", "H", "W")  # the symbols of dims that count tokens
+_ONE_TOKEN = "one token"  # or one head, where the number of tokens is fixed
+_OF_ALL_HEADS = "one token of all heads"
 
 
 @dataclass(slots=True)
@@ -90,8 +92,8 @@ class Corrected:
         if agree == "no dropout":
             thing = targets.lookup(self.sources.before.module, setup.target.name)
             yield Variant(dropouts.at_rate(setup, thing, 0.0), 0.0, "no dropout")
-        if agree == "one token" and device not in self.agreed and (single := self._of_one_head(setup)):
-            yield Variant(single, regime="one token")
+        if agree == _ONE_TOKEN and device not in self.agreed and (single := self._of_one_head(setup)):
+            yield Variant(single, regime=_ONE_TOKEN)
         if self.misread:
             raise Refuted(self.misread)
 
@@ -111,7 +113,7 @@ class Corrected:
         return DTYPES[device]
 
     def assignments(self, variant: Variant, pair: Pair, found: list[Assignment]) -> list[Assignment]:
-        if self.sources.job.agree != "one token":
+        if self.sources.job.agree not in (_ONE_TOKEN, _OF_ALL_HEADS):
             return found
         return [*found, *_of_one_token(variant.setup, pair, found)]
 
@@ -200,8 +202,11 @@ class Corrected:
         if not self.shown.on(self.devices):
             silent = [device for device in sorted(self.devices) if not self.shown.on((device,))]
             return f"before was not shown to be wrong on {', '.join(silent) or 'all devices by the same probe'}"
-        if self.sources.job.agree and (unmet := sorted(set(self.devices) - self.agreed)):
-            return f"the regime in which both must agree ({self.sources.job.agree}) never ran on {', '.join(unmet)}"
+        agree = self.sources.job.agree
+        if agree == _OF_ALL_HEADS and self.oracle.is_held:  # of a fixed number of tokens, which the class may ask for
+            return ""
+        if agree and (unmet := sorted(set(self.devices) - self.agreed)):
+            return f"the regime in which both must agree ({agree}) never ran on {', '.join(unmet)}"
         return ""
 
     def finish(self, verdict: Verdict, *, in_time: bool) -> Verdict:
@@ -277,7 +282,7 @@ def _must_agree(regime: str, case: Case) -> bool:
     match regime:
         case "train":
             return case.conditions.training
-        case "one token":
+        case "one token" | "one token of all heads":
             return _is_one_token(case.setup, case.assignment)
     return False
 

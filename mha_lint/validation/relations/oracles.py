@@ -96,6 +96,11 @@ class Oracle:
         self._held += 1
         return f"after equals before with {_in_words(min(kept, key=_order))}", ""
 
+    @property
+    def is_held(self) -> bool:
+        """Tell whether every trial was held against it, and after is what another reading of before gives."""
+        return self._held > 0 and not self._unheld and self._left != [_AS_IT_IS]
+
     def shortcoming(self) -> str:
         """Return what a verdict must say of its trials: that some, or all, were not held against an oracle; else ""."""
         if not self._unheld:

@@ -403,7 +403,7 @@ def _repeated_otherwise(call: Call, change: Change) -> Any:
 
 
 _OF_MASKS = frozenset({"causality", "masked key"})
-_OF_ORDER = frozenset({"causality", "permutation equivariance", "equal tokens"})
+_OF_ORDER = frozenset({"causality", "permutation equivariance", "equal tokens", "equal values"})
 _VIEWS = frozenset({"view", "reshape", "flatten", "unflatten", "view_as", "reshape_as", "_unsafe_view"})
 _MASKS = frozenset(
     {"scaled_dot_product_attention", "multi_head_attention_forward", "masked_fill", "masked_fill_", "where", "add"}

@@ -1,14 +1,20 @@
-"""MHA118 and MHA121: dimensions that a view lays out across each other, and masks repeated in the wrong order."""
+"""MHA118 and MHA121: dimensions that a view lays out across each other, and masks repeated in the wrong order.
+
+Heads that are merged to the pixels of an image are a mistake of MHA101.
+"""
 
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 
 from tests.bench.injection.code import Injection, integer, keyword, last, name_of
 from tests.bench.injection.layouts import dims, view
 from tests.bench.injection.scope import Scope
-from tests.bench.injection.silence import ORDER_UNKNOWN, SIZES_UNKNOWN
+from tests.bench.injection.silence import ONE_CHANGES_NOTHING, ORDER_UNKNOWN, SIZES_UNKNOWN
+
+_FEATURES = re.compile(r"^(-1|c|n?channels?|\w*dim\w*|\w*hidden_size)$", re.IGNORECASE)
 
 
 def injections(scope: Scope) -> Iterator[Injection]:
@@ -34,7 +40,7 @@ def _tokens_by_reshape(scope: Scope, move: ast.Call) -> Iterator[Injection]:
     sizes = _sizes(scope, image, move)
     x = image.id
     written = f"{x}.reshape({x}.shape[0], -1, {x}.shape[1])"
-    silent = "" if len(sizes) == 4 else SIZES_UNKNOWN
+    silent = _one(scope) or ("" if len(sizes) == 4 else SIZES_UNKNOWN)
     yield scope.injection("MHA121", "image to tokens", move, scope.code.replaced(move, written), silent=silent)
 
 
@@ -56,9 +62,19 @@ def _image_by_view(scope: Scope, laid: ast.Call) -> Iterator[Injection]:
     told = 3 if back else 4
     known = len(_sizes(scope, move.func.value, laid)) == told
     attended = scope.leads(move.func.value, scope.is_context)
-    silent = "" if known or attended else SIZES_UNKNOWN
+    if back and attended and order == [1, 2] and _FEATURES.match(name_of(wanted[-1]) or scope.code.text(wanted[-1])):
+        yield scope.injection("MHA101", "merged to an image", laid, scope.code.link(move))
+        return
+    silent = _one(scope) or ("" if known or attended else SIZES_UNKNOWN)
     form = "tokens to image" if back else "permuted image to tokens"
     yield scope.injection("MHA121", form, laid, scope.code.link(move), silent=silent)
+
+
+def _one(scope: Scope) -> str:
+    """The class maps, or normalises, a single feature."""
+    layers = (node for node in ast.walk(scope.unit) if isinstance(node, ast.Call) and node.args)
+    alone = any(last(call) in ("Linear", "LayerNorm") and integer(call.args[0]) == 1 for call in layers)
+    return ONE_CHANGES_NOTHING if alone else ""
 
 
 def _swaps_the_last(move: ast.Call, *, rank: int) -> bool:

@@ -17,7 +17,7 @@ _LAYS_OUT = frozenset(
 )
 _CASTS = frozenset("to float half bfloat16 double type type_as bool long int".split())
 _CHANGES = _CASTS | frozenset("clamp softmax tanh sigmoid relu exp log abs sqrt mul add div sub".split())
-_ONE_QUERY = re.compile(r"\[:, 0\]|\[:, 0:1\]|\[:, :1\]|unsqueeze\(1\)|latent|expand\(")
+_ONE_QUERY = re.compile(r"\[:, (0|0:1|:1)[\],]|unsqueeze\(1\)|latent|expand\(")
 _QUERY = re.compile(r"^(?:q|query|queries|query_states|query_layer)$")
 
 
@@ -131,8 +131,9 @@ def _is_of_own_module(value: ast.expr) -> bool:
 
 
 def _splits(scope: Scope) -> bool:
-    """The function itself lays out four dimensions."""
-    return any(last(call) in ("view", "reshape") and len(call.args) > 3 for call in scope.calls)
+    """The function itself lays out four dimensions of what is no mask."""
+    laid_out = [call for call in scope.calls if last(call) in ("view", "reshape") and len(call.args) > 3]
+    return any("mask" not in scope.code.text(call.func).lower() for call in laid_out)
 
 
 def _of_four_dims(scope: Scope) -> bool:

@@ -50,6 +50,7 @@ CAST_UNKNOWN = "It is not known that what is cast are positions or frequencies, 
 POSITIONS_GIVEN = "Positions that a module is given are whatever they are"
 POSITIONS_HANDED_IN = "The positions, or the tables, are handed in from outside"
 ORDER_UNKNOWN = "The order of the sizes on the other side is not known"
+ONE_CHANGES_NOTHING = "One of the dimensions that change places is 1"
 SIZES_UNKNOWN = "The sizes are not known well enough to tell the order"
 TOO_LITTLE_TELLS = "Fewer than two independent things in the file tell that the batch comes first"
 UNKNOWN_WHICH_IS_FIRST = "it is not known which comes first"
@@ -74,7 +75,7 @@ REASONS: dict[str, tuple[str, ...]] = {
     "MHA118": (ORDER_UNKNOWN,),
     "MHA119": (OF_PARTS, FREQUENCIES_UNKNOWN, HANDED_ANGLES, POSITIONS_HANDED_IN),
     "MHA120": (AUTOCAST_IS_SET, CAST_UNKNOWN, POSITIONS_GIVEN),
-    "MHA121": (SIZES_UNKNOWN,),
+    "MHA121": (SIZES_UNKNOWN, ONE_CHANGES_NOTHING),
     "MHA122": (NEVER_READ, GOES_ELSEWHERE),
     "MHA123": (),
     "MHA124": (SHAPE_UNKNOWN, ONE_IS_BROADCAST),

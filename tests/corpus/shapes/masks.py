@@ -153,3 +153,54 @@ class Unsplit(Base):
         k = x.view(b, 1, t, c)
         weights = (q @ k.mT).softmax(dim=-1)  # expect: MHA124
         return self.out((weights @ v).transpose(1, 2).flatten(2))
+
+
+class OfOneHead(Base):
+    """A mask (b, t) for scores (b, t, t)."""
+
+    def forward(self, x, mask):
+        b, t, _ = x.shape
+        q, k, v = self.qkv(x).chunk(3, dim=-1)
+        scores = q @ k.mT * q.shape[-1] ** -0.5
+        scores = scores.masked_fill(~mask.view(b, t), float("-inf"))  # expect: MHA124
+        return self.out(scores.softmax(dim=-1) @ v)
+
+
+class FusedOfOneHead(Base):
+    def forward(self, x, mask):
+        b, t, _ = x.shape
+        q, k, v = self.qkv(x).chunk(3, dim=-1)
+        hidden = torch.zeros(b, t, device=x.device)
+        return self.out(F.scaled_dot_product_attention(q, k, v, attn_mask=hidden))  # expect: MHA124
+
+
+class BoundOnOnePath(Base):
+    """Where nothing is given, the name is not bound, and nothing runs."""
+
+    def forward(self, x=None, mask=None):
+        if x is not None:
+            rows = x
+        b, t, _ = rows.shape
+        q, k, v = self.split(rows)
+        scores = q @ k.mT * q.shape[-1] ** -0.5
+        scores = scores.masked_fill(~mask.view(b, t), float("-inf"))  # expect: MHA124
+        return self.out((scores.softmax(dim=-1) @ v).transpose(1, 2).flatten(2))
+
+
+class BuiltInManyWays(Base):
+    """There are more ways to build it than are told apart: of the others, less is known."""
+
+    def __init__(self, dim, heads, width=None, norm=False, gate=False, drop=None):
+        super().__init__(dim, heads)
+        width = width or dim
+        self.maps, self.out = nn.Linear(dim, 3 * width), nn.Linear(width, dim)
+        self.norm = nn.LayerNorm(dim) if norm else nn.Identity()
+        self.gate = nn.Linear(dim, dim) if gate else nn.Identity()
+        self.drop = nn.Dropout(drop) if drop else nn.Identity()
+
+    def forward(self, x, mask):
+        b, t, _ = x.shape
+        q, k, v = self.maps(self.norm(x)).chunk(3, dim=-1)
+        scores = q @ k.mT * q.shape[-1] ** -0.5
+        scores = scores.masked_fill(~mask.view(b, t), float("-inf"))  # expect: MHA124
+        return self.drop(self.gate(self.out(scores.softmax(dim=-1) @ v)))

@@ -6,6 +6,7 @@
 # run: Handed(32, 4)(torch.randn(2, 5, 32), torch.ones(2, 5).bool())
 # run: Checked(32, 4)(torch.randn(2, 5, 32), torch.zeros(2, 5))
 # run: Layered(32, 4)(torch.randn(2, 5, 32), torch.ones(2, 5).bool())
+# run: RowsOfOneHead(32, 4)(torch.randn(2, 5, 32), torch.ones(2, 5).bool())
 # run: OnePath(32, 4)(torch.randn(2, 5, 32), torch.ones(2, 5).bool())
 """Shapes that meet: masks that are repeated or unfolded, one for each head, squares, and sizes that may be alike."""
 import torch
@@ -154,3 +155,14 @@ class OnePath(Base):
         scores = (q @ k.mT * q.shape[-1] ** -0.5).masked_fill(~keep, float("-inf"))
         y = scores.softmax(dim=-1) @ v
         return self.unfold(y, b) if folds else self.out(y.transpose(1, 2).flatten(2))
+
+
+class RowsOfOneHead(Base):
+    """A mask (b, 1, t) for scores (b, t, t), and one (t, t) for all entries."""
+
+    def forward(self, x, mask):
+        q, k, v = self.qkv(x).chunk(3, dim=-1)
+        scores = q @ k.mT * q.shape[-1] ** -0.5
+        scores = scores.masked_fill(~mask.unsqueeze(1), float("-inf"))
+        scores = scores + torch.zeros(x.shape[1], x.shape[1], device=x.device)
+        return self.out(scores.softmax(dim=-1) @ v)
