@@ -146,7 +146,10 @@ def met(tensors: Sequence[Tensor], dims: Sequence[int]) -> Folds:
 def crosses(left: Fold, right: Fold, state: State) -> Size | None:
     """The size along which one varies in steps of another length than the other; None where that is not certain."""
     one, other = _normal(left, state), _normal(right, state)
-    one, other = _solved(one, other), _solved(other, one)
+    if right.repeated is not None:  # what was repeated has sizes of its own
+        other = _solved(other, one)
+    one = _solved(one, other)
+    other = _solved(other, one)
     if any(part.size is None for part in (*one, *other)) or _whole(one) != _whole(other):
         return None
     steps = _steps(other)
@@ -165,11 +168,19 @@ def _whole(parts: tuple[Part, ...]) -> Size:
 
 
 def _solved(parts: tuple[Part, ...], others: tuple[Part, ...]) -> tuple[Part, ...]:
-    """The parts with the only size that is not known told by the others."""
-    if sum(part.size is None for part in parts) != 1 or any(part.size is None for part in others):
+    """The parts with the only size that is not known, or that the others do not say, told by them.
+
+    Both make up the same size, since they meet.
+    """
+    there = {part.size for part in others}
+    if None in there:
         return parts
-    rest = _whole(others).divide(_whole(parts))
-    return parts if rest is None else tuple(Part(rest, part.alike) if part.size is None else part for part in parts)
+    new = [part for part in parts if part.size is None or (part.size.symbol is not None and part.size not in there)]
+    if len(new) != 1 or (new[0].size is not None and _whole(parts) == _whole(others)):
+        return parts
+    (unknown,) = new
+    rest = _whole(others).divide(product(part.size for part in parts if part is not unknown and part.size is not None))
+    return parts if rest is None else tuple(Part(rest, part.alike) if part is unknown else part for part in parts)
 
 
 def _steps(parts: tuple[Part, ...]) -> dict[Size, Size]:
@@ -198,5 +209,4 @@ def is_of_entries(fold: Fold, size: Size, state: State, *, first: bool) -> bool:
 
 
 def _came_with_a_tensor(size: Size, *, first: bool) -> bool:
-    key = size.symbol
-    return key is not None and key.kind is Kind.DIMENSION and (key.number == 0 or not first)
+    return any(key.kind is Kind.DIMENSION and (key.number == 0 or not first) for key in size.symbols)

@@ -19,6 +19,7 @@ from types import ModuleType
 
 from tests.bench.injection import (
     devices,
+    entries,
     fused,
     interfaces,
     layouts,
@@ -29,14 +30,15 @@ from tests.bench.injection import (
     results,
     rotary,
     scale,
+    swapped,
     weights,
 )
 from tests.bench.injection.code import ATTENTION, Edit, Injection, edited, parsed
 from tests.bench.injection.scope import Scope, scopes
 
-RULES = tuple(f"MHA{number}" for number in (*range(101, 115), *range(118, 125)))
+RULES = tuple(f"MHA{number}" for number in (*range(101, 116), *range(118, 125)))
 _PARTS: tuple[tuple[re.Pattern[bytes], tuple[ModuleType, ...]], ...] = (
-    (ATTENTION, (layouts, order, patterns, weights, scale, devices, masks, lost, fused, interfaces, results)),
+    (ATTENTION, (layouts, order, patterns, weights, scale, devices, masks, lost, fused, interfaces, results, swapped, entries)),
     (rotary.ROTARY, (rotary,)),
 )
 _NO_LIBRARY = re.compile(r"(^|/)(tests?|testing|examples?|docs?|exporters|integrations)/|(^|/)modular_\w+\.py$")
