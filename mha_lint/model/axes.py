@@ -83,6 +83,7 @@ class HeadsSeen:
 
     ``heads`` is -3 or -2 as the queries are given; None where that is not known. ``wanted`` is where the operation
     takes them to be. ``fused`` where one call does all of it, else it is the product of queries and keys.
+    ``at`` is the place of the queries among the arguments: behind the module it is 1, and the call gives (b, t, h, d).
     """
 
     node: ast.expr
@@ -92,6 +93,7 @@ class HeadsSeen:
     query: tuple[Size, Size] | None
     symbol: str
     caller: ast.expr | None
+    at: int = 0
 
     @property
     def swapped(self) -> bool | None:

@@ -128,7 +128,7 @@ def _of_a_module(call: Call) -> Value:
     for tensor, role in ((query, "query"), (key, "key"), (value, "value")):
         call.interpreter.saw_use(tensor, role)
     call.interpreter.saw_attention()
-    call.interpreter.saw_heads(call, query, key, -3, fused=True)
+    call.interpreter.saw_heads(call, query, key, -3, fused=True, at=1)
     scaling = call.keywords.get("scaling")
     if scaling is not None:
         products.scaled_inside(call, query, key, scaling)

@@ -20,11 +20,15 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Swapped:
-    """The evidence: the call, or the product, and where it takes the heads to be, counted from the end."""
+    """The evidence: the call, or the product, and where it takes the heads to be, counted from the end.
+
+    ``at`` is the place of the queries among the arguments; a call that is given the module first turns its result.
+    """
 
     node: ast.expr
     fused: bool
     wanted: int
+    at: int
 
 
 class TokensAndHeadsSwapped(Rule):
@@ -107,7 +111,7 @@ class TokensAndHeadsSwapped(Rule):
             what = f"`{last_name(node.func)}`" if isinstance(node, ast.Call) else "this product"
             message = f"{what} takes `{taken}`, and is given `{given}`: each token attends to its own heads alone"
             first = node.func if isinstance(node, ast.Call) else node
-            yield Hit(first, node, message, seen[0].symbol, evidence=Swapped(node, seen[0].fused, wanted))
+            yield Hit(first, node, message, seen[0].symbol, evidence=Swapped(node, seen[0].fused, wanted, seen[0].at))
 
 
 def _are_swapped(seen: list[HeadsSeen]) -> bool:

@@ -48,6 +48,7 @@ HANDED_ANGLES = "they come from code that is not known, as with a `cos` and `sin
 AUTOCAST_IS_SET = "The function says where autocast is on"
 CAST_UNKNOWN = "It is not known that what is cast are positions or frequencies, or to which type"
 POSITIONS_GIVEN = "Positions that a module is given are whatever they are"
+HEADS_UNKNOWN = "It is not known which dimension holds the heads"
 ORDER_UNKNOWN = "The order of the sizes on the other side is not known"
 SIZES_UNKNOWN = "The sizes are not known well enough to tell the order"
 
@@ -66,6 +67,7 @@ REASONS: dict[str, tuple[str, ...]] = {
     "MHA112": (),
     "MHA113": (NUMBERS_UNKNOWN,),
     "MHA114": (NOT_A_TENSOR,),
+    "MHA115": (HEADS_UNKNOWN,),
     "MHA118": (ORDER_UNKNOWN,),
     "MHA119": (OF_PARTS, FREQUENCIES_UNKNOWN, HANDED_ANGLES),
     "MHA120": (AUTOCAST_IS_SET, CAST_UNKNOWN, POSITIONS_GIVEN),

@@ -15,6 +15,7 @@ from itertools import pairwise
 from tests.bench.injection.code import Edit, Injection, integer, is_library, is_product, keyword, last, name_of, operands
 from tests.bench.injection.layouts import dims, moves_heads, view
 from tests.bench.injection.scope import Scope
+from tests.bench.injection.silence import HEADS_UNKNOWN
 
 _TOKENS_FIRST = frozenset({"flash_attn_func", "memory_efficient_attention", "dispatch_attention_fn"})
 _INTERFACES = frozenset({"attention_interface"})  # of transformers: a module, then (b, h, t, d)
@@ -22,6 +23,7 @@ _MASKS = ("attn_mask", "attn_bias", "block_mask", "score_mod")
 _KEEPS = frozenset("contiguous to type_as float half bfloat16 clone mul div unbind chunk split".split())
 _LAYERS = re.compile(r"norm|drop|ident|^ln_?\d?$|_ln$", re.IGNORECASE)
 _PACKED = re.compile(r"^(2, 0, 3, 1, 4|0, 3, 2, 1, 4)$")
+_OF_TENSORS = _KEEPS | {"unflatten", "view", "reshape", "transpose", "permute"}
 _PAIRS = re.compile(r"^(\w)(\w)(\w)(\w),\1\2(\w)\4->\1\2\3\5$")
 _GROUPS = re.compile(r"\([^()]*\)|\S+")
 
@@ -400,4 +402,29 @@ def _moved(scope: Scope, call: ast.Call) -> Iterator[Injection]:
         return
     edits = [scope.code.replaced(each, f"{name}.transpose(1, 2)") for each, name in zip(given, names, strict=True)]
     at = scope.code.end(call)
-    yield scope.injection("MHA115", "tokens first", call, *edits, Edit(at, at, ".transpose(1, 2)"))
+    silent = HEADS_UNKNOWN if any(_is_of_other_code(scope, each) for each in given) else ""
+    back = Edit(at, at, ".transpose(1, 2)")
+    yield scope.injection("MHA115", "tokens first", call, *edits, back, silent=silent)
+
+
+def _is_of_other_code(scope: Scope, node: ast.expr) -> bool:
+    """The value comes from an object that the function is handed, such as ``attn.norm_q(query)``."""
+    todo, seen = [node], set[ast.expr]()
+    while todo:
+        here = todo.pop()
+        if here in seen:
+            continue
+        seen.add(here)
+        match here:
+            case ast.Name():
+                todo += _values(scope, here)
+            case ast.Call(func=func, args=args):
+                if isinstance(func, ast.Attribute):
+                    owner = name_of(func.value)
+                    if owner in scope.parameters - {"self"} and "." not in owner and func.attr not in _OF_TENSORS:
+                        return True
+                    todo.append(func.value)
+                todo += args[:1]
+            case ast.Subscript(value=value):
+                todo.append(value)
+    return False
