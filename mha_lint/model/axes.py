@@ -117,7 +117,9 @@ class AxisRoles:
     given: dict[ast.Call, list[SequencesSeen]] = field(default_factory=dict)  # by the call that built the layer
     attention: dict[ast.expr, list[HeadsSeen]] = field(default_factory=dict)  # by the call, or the product
     positions: dict[ast.AST, list[PositionsSeen]] = field(default_factory=dict)  # by the sum
-    tiled: dict[Key, Fold] = field(default_factory=dict)  # results of unknown rank, repeated along their first dimension
+    tiled: dict[Key, Fold] = field(
+        default_factory=dict
+    )  # results of unknown rank, repeated along their first dimension
     _all: dict[Hashable, dict[Size, set[Told]]] = field(default_factory=dict)
     _began: Hashable = None
     _told: dict[Size, set[Told]] = field(default_factory=dict)

@@ -35,8 +35,9 @@ class TokensAndHeadsSwapped(Rule):
     """## What it does
 
     Flags attention whose queries and keys have tokens and heads in each other's place: `(b, t, h, d)` given to
-    `scaled_dot_product_attention`, to FlexAttention or to `q @ k.transpose(-2, -1)`, and `(b, h, t, d)` given to
-    `flash_attn_func` or to the attention of xFormers.
+    `scaled_dot_product_attention`, to FlexAttention, to an attention interface of transformers, to
+    `q @ k.transpose(-2, -1)` or to `einsum("bhid,bhjd->bhij", q, k)`, and `(b, h, t, d)` given to `flash_attn_func` or
+    to the attention of xFormers.
 
     ## Why it matters
 
@@ -61,10 +62,10 @@ class TokensAndHeadsSwapped(Rule):
 
     ## Fix
 
-    Transposes queries, keys and values where the call takes them, and the result back, so that what comes after is
-    laid out as before. The fix is *unsafe* because the module computes something else afterwards, on purpose.
-    Relation *corrected*: before, no other token of an entry changes the result at a token; after, they do. There is no
-    fix for products that are written by hand.
+    Transposes queries, keys and values where the call takes them, and the result back, so that what comes after is laid
+    out as before; an attention interface turns its result itself. The fix is *unsafe* because the module computes
+    something else afterwards, on purpose. Relation *corrected*: before, no other token of an entry changes the result
+    at a token; after, they do. There is no fix for products that are written by hand.
 
     ## When it stays silent
 

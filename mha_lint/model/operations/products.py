@@ -358,9 +358,7 @@ def einsum(call: Call) -> Value:
     return result
 
 
-def _note_heads(
-    call: Call, operands: tuple[Tensor, Tensor], inputs: list[str], output: str, summed: list[str]
-) -> None:
+def _note_heads(call: Call, operands: tuple[Tensor, Tensor], inputs: list[str], output: str, summed: list[str]) -> None:
     """``bhid,bhjd->bhij`` takes the heads to be at -3, and ``bihd,bjhd->bhij`` at -2."""
     if len(summed) != 1 or any(len(side) < 4 or side[-1] != summed[0] for side in inputs) or "." in "".join(inputs):
         return

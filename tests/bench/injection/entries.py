@@ -71,7 +71,9 @@ def _by_hand(scope: Scope, name: str) -> Iterator[Injection]:
         yield from _planted(scope, statement, _Mask(name, heads), filled)
 
 
-def _planted(scope: Scope, at: ast.stmt, mask: _Mask, lines: Callable[[str], list[str]], *others: Edit) -> Iterator[Injection]:
+def _planted(
+    scope: Scope, at: ast.stmt, mask: _Mask, lines: Callable[[str], list[str]], *others: Edit
+) -> Iterator[Injection]:
     parameter = _parameter(scope, mask.name)
     if parameter is None:
         return
@@ -100,9 +102,7 @@ def _of_a_layer(scope: Scope, name: str) -> Iterator[Injection]:
 
         there = keyword(call, "attn_mask")
         given = (
-            scope.code.with_argument(call, f"attn_mask={name}")
-            if there is None
-            else scope.code.replaced(there, name)
+            scope.code.with_argument(call, f"attn_mask={name}") if there is None else scope.code.replaced(there, name)
         )
         yield from _planted(scope, statement, _Mask(name, f"{layer}.num_heads"), repeated, given)
 
@@ -120,7 +120,9 @@ def _layers(scope: Scope) -> frozenset[str]:
 
 
 def _is_of_torch(scope: Scope, name: str) -> bool:
-    return bool(re.search(rb"^from torch\.nn(\.modules\S*)? import .*\b%s\b" % name.encode(), scope.code.data, re.MULTILINE))
+    return bool(
+        re.search(rb"^from torch\.nn(\.modules\S*)? import .*\b%s\b" % name.encode(), scope.code.data, re.MULTILINE)
+    )
 
 
 def _folded_heads(scope: Scope) -> str:

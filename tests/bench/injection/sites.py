@@ -38,7 +38,10 @@ from tests.bench.injection.scope import Scope, scopes
 
 RULES = tuple(f"MHA{number}" for number in (*range(101, 116), *range(118, 125)))
 _PARTS: tuple[tuple[re.Pattern[bytes], tuple[ModuleType, ...]], ...] = (
-    (ATTENTION, (layouts, order, patterns, weights, scale, devices, masks, lost, fused, interfaces, results, swapped, entries)),
+    (
+        ATTENTION,
+        (layouts, order, patterns, weights, scale, devices, masks, lost, fused, interfaces, results, swapped, entries),
+    ),
     (rotary.ROTARY, (rotary,)),
 )
 _NO_LIBRARY = re.compile(r"(^|/)(tests?|testing|examples?|docs?|exporters|integrations)/|(^|/)modular_\w+\.py$")

@@ -1,4 +1,4 @@
-"""MHA115: tokens and heads that attention gets in each other's place, since a transpose is left out, or is one too many.
+"""MHA115: tokens and heads in each other's place, since transposes are left out, or are too many.
 
 All the shapes fit: queries, keys and values lose the same move of their dimensions, and the context loses the way back.
 Where the move is needed for something else on the way, a rotary table or a cache, it would raise, and is no site.
@@ -12,7 +12,17 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
-from tests.bench.injection.code import Edit, Injection, integer, is_library, is_product, keyword, last, name_of, operands
+from tests.bench.injection.code import (
+    Edit,
+    Injection,
+    integer,
+    is_library,
+    is_product,
+    keyword,
+    last,
+    name_of,
+    operands,
+)
 from tests.bench.injection.layouts import dims, moves_heads, view
 from tests.bench.injection.scope import Scope
 from tests.bench.injection.silence import HEADS_UNKNOWN
@@ -145,9 +155,7 @@ def _by_hand(scope: Scope, context: ast.expr) -> _Attention | None:
         return None
     assert isinstance(scores, ast.expr)
     changed = [statement for statement, added in scope.added_to_scores() if not isinstance(added, ast.Constant)]
-    changed += [
-        scope.statement(call) for call in scope.calls if last(call) in ("masked_fill", "masked_fill_", "where")
-    ]
+    changed += [scope.statement(call) for call in scope.calls if last(call) in ("masked_fill", "masked_fill_", "where")]
     if any(not isinstance(scope.parents[each], ast.If) for each in changed):
         return None
     pair = operands(scores)
@@ -307,9 +315,10 @@ def _of_method(scope: Scope, call: ast.Call, name: str) -> list[tuple[Scope, ast
 def _is_of_heads(scope: Scope, layer: str) -> bool:
     """The layer has numbers for each head, which stand where the heads are."""
     for node in ast.walk(scope.unit):
-        if isinstance(node, ast.Assign) and any(name_of(target) == f"self.{layer}" for target in node.targets):
-            if re.search(r"\b(num_|n_)?heads\b", ast.unparse(node.value)):
-                return True
+        if not isinstance(node, ast.Assign) or f"self.{layer}" not in map(name_of, node.targets):
+            continue
+        if re.search(r"\b(num_|n_)?heads\b", ast.unparse(node.value)):
+            return True
     return False
 
 
