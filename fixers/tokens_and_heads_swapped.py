@@ -25,15 +25,15 @@ def fix(hit: Hit[Swapped], context: Context) -> Fix | str:
     if not hit.evidence.fused or not isinstance(call, ast.Call) or is_starred(call):
         return "the products are written by hand: transpose queries, keys and values before them, and the result back"
     edits: list[Edit] = []
-    for index, names in enumerate(_TAKEN):
+    for index, names in enumerate(_TAKEN, start=hit.evidence.at):
         given = next((found for name in names if (found := argument(call, index, name)) is not None), None)
         if given is None:
             return "queries, keys and values are not given one by one"
         edits.append(_turned(given, places))
     probes: tuple[str, ...] = PROBES
-    if _is_turned_later(hit, context):
+    if not hit.evidence.at and _is_turned_later(hit, context):
         probes = (*PROBES, "permutation equivariance", "equal tokens")  # tokens meet there, as heads of each other
-    else:
+    elif not hit.evidence.at:  # else the function turns the result itself
         back = _TURN + (".contiguous()" if _is_viewed(hit, context) else "")
         edits.append(places.insert(places.end(call), back))
     flagged = places.rows(places.statement(call) or call)

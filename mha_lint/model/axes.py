@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from mha_lint.findings import Axes
+from mha_lint.model.folded import Fold
 from mha_lint.model.keys import Key, Kind, dimension
 from mha_lint.model.sizes import ONE, Size, symbol
 from mha_lint.model.values import State, Tensor, Unknown, Value
@@ -85,6 +86,7 @@ class HeadsSeen:
 
     ``heads`` is -3 or -2 as the queries are given; None where that is not known. ``wanted`` is where the operation
     takes them to be. ``fused`` where one call does all of it, else it is the product of queries and keys.
+    ``at`` is the place of the queries among the arguments: behind the module it is 1, and the call gives (b, t, h, d).
     """
 
     node: ast.expr
@@ -94,6 +96,7 @@ class HeadsSeen:
     query: tuple[Size, Size] | None
     symbol: str
     caller: ast.expr | None
+    at: int = 0
 
     @property
     def swapped(self) -> bool | None:
@@ -117,6 +120,9 @@ class AxisRoles:
     given: dict[ast.Call, list[SequencesSeen]] = field(default_factory=dict)  # by the call that built the layer
     attention: dict[ast.expr, list[HeadsSeen]] = field(default_factory=dict)  # by the call, or the product
     positions: dict[ast.AST, list[PositionsSeen]] = field(default_factory=dict)  # by the sum
+    tiled: dict[Key, Fold] = field(
+        default_factory=dict
+    )  # results of unknown rank, repeated along their first dimension
     _all: dict[Hashable, dict[Size, set[Told]]] = field(default_factory=dict)
     _began: Hashable = None
     _told: dict[Size, set[Told]] = field(default_factory=dict)
@@ -141,6 +147,15 @@ class AxisRoles:
         """A width was split into heads, which may be any number of them."""
         self._told.setdefault(self.named(heads), set()).add(Told(Role.HEADS, Source.ATTENTION))
         self.tell(tokens, Role.TOKENS, Source.ATTENTION)
+
+    def folds_of(self, tensor: Tensor, rank: int) -> tuple[Fold, ...]:
+        """The folds of a tensor; that of the first dimension, where its rank is taken to be that of what it meets."""
+        if not self.tiled or tensor.folds:
+            return tensor.folds
+        size = size_at(tensor, 0)
+        key = None if size is None or size.symbol is None else size.symbol.owner
+        known = None if key is None else self.tiled.get(self._origins.get(key, key))
+        return () if known is None else (Fold(-rank, known.parts, known.repeated),)
 
     def heads_of(self, tensor: Tensor) -> int | None:
         """The dimension from the end, -3 or -2, that holds the heads; None where it is not known."""
@@ -176,6 +191,11 @@ class AxisRoles:
                 if self._is_of_rows(size):
                     self._rows.add(key)
         self._origins.pop(result, None)
+
+    def inserted(self, result: Key, tensor: Tensor, dim: int) -> None:
+        """One more dimension, of size 1, among the first of a tensor of unknown rank."""
+        sizes = [size_at(tensor, 0), size_at(tensor, 1)]
+        self.alike(result, (*sizes[:dim], ONE, *sizes[dim:]))
 
     def at(self, tensor: Tensor, dim: int) -> Size | None:
         """The size of one of the first dimensions, as it was named first."""

@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from string import ascii_letters
 
-from mha_lint.model import layout
+from mha_lint.model import folds, layout
 from mha_lint.model.axes import Role, Source
+from mha_lint.model.folded import Fold, Part
 from mha_lint.model.keys import dimension
 from mha_lint.model.layout import Answer, Shape
 from mha_lint.model.masks import mask_of
@@ -172,7 +173,8 @@ def _shaped(tensor: Tensor, target: Shape) -> Tensor:
     normalised = tensor.normalised
     if normalised is not None:
         normalised = laid_anew(normalised, tensor.shape or (), target)
-    return replace(tensor, shape=target, normalised=normalised, of_math=None)
+    there = folds.viewed(tensor, target)
+    return replace(tensor, shape=target, normalised=normalised, folds=there, of_math=None)
 
 
 def _merge(call: Call, tensor: Tensor, groups: Groups, sizes: dict[str, Size]) -> Value:
@@ -214,14 +216,26 @@ def _repeated(call: Call) -> Value:
     sizes = _given_sizes(call)
     if tensor is not None and tensor.shape is not None and len(tensor.shape) == len(sides[0]):
         sizes = _axis_sizes(call, tensor, sides[0], sizes)
-    shape = tuple(product(sizes.get(name, call.fresh_size(name)) for name in group) for group in sides[1])
+    sizes |= {name: call.fresh_size(name) for group in sides[1] for name in group if name not in sizes}
+    shape = tuple(product(sizes[name] for name in group) for group in sides[1])
+    there = _folds(call, sides, sizes)
     if tensor is None or "parameter" not in tensor.roles:
-        return of_shape(shape)
+        return of_shape(shape, folds=there)
     known = {name for group in sides[0] for name in group}
     grown = [dim for dim, group in enumerate(sides[1]) if len(group) == 1 and group[0] not in known | {"1"}]
     if len(shape) == 3 and len(grown) == 1 and grown[0] in (0, 1):  # learned tokens, for each entry
         call.interpreter.axes.tell(shape[grown[0]], Role.BATCH, Source.TOKEN)
-    return of_shape(shape, roles=frozenset({"parameter"}))
+    return of_shape(shape, roles=frozenset({"parameter"}), folds=there)
+
+
+def _folds(call: Call, sides: tuple[Groups, Groups], sizes: dict[str, Size]) -> folds.Folds:
+    """``b i j -> (h b) i j``: names that are new are repeated, and the names in a group have its order."""
+    old = {name for group in sides[0] for name in group}
+    found: list[Fold] = []
+    for dim, group in enumerate(sides[1], start=-len(sides[1])):
+        parts = tuple(Part(sizes[name], alike=name not in old) for name in group)
+        found.append(Fold(dim, parts, call.node if any(part.alike for part in parts) else None))
+    return folds.told(found)
 
 
 def einsum(call: Call) -> Value:

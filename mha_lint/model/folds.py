@@ -19,8 +19,10 @@ def parts_at(tensor: Tensor, dim: int) -> tuple[Part, ...]:
     for fold in tensor.folds:
         if fold.dim == dim:
             return fold.parts
-    if tensor.shape is None or -dim > len(tensor.shape):
+    if tensor.shape is None:
         return (Part(None),)
+    if -dim > len(tensor.shape):
+        return ()
     size = tensor.shape[dim]
     return () if size == ONE else (Part(size, tensor.made),)
 
@@ -146,7 +148,8 @@ def met(tensors: Sequence[Tensor], dims: Sequence[int]) -> Folds:
 def crosses(left: Fold, right: Fold, state: State) -> Size | None:
     """The size along which one varies in steps of another length than the other; None where that is not certain."""
     one, other = _normal(left, state), _normal(right, state)
-    one, other = _solved(one, other), _solved(other, one)
+    other = _solved(other, one, is_repeated=right.repeated is not None)
+    one = _solved(one, other, is_repeated=left.repeated is not None)
     if any(part.size is None for part in (*one, *other)) or _whole(one) != _whole(other):
         return None
     steps = _steps(other)
@@ -160,16 +163,28 @@ def _normal(fold: Fold, state: State) -> tuple[Part, ...]:
     return tuple(Part(None if part.size is None else state.normal(part.size), part.alike) for part in fold.parts)
 
 
+def _is_of_its_own(part: Part, there: set[Size | None]) -> bool:
+    return not part.alike and part.size is not None and part.size.symbol is not None and part.size not in there
+
+
 def _whole(parts: tuple[Part, ...]) -> Size:
     return product(part.size for part in parts if part.size is not None)
 
 
-def _solved(parts: tuple[Part, ...], others: tuple[Part, ...]) -> tuple[Part, ...]:
-    """The parts with the only size that is not known told by the others."""
-    if sum(part.size is None for part in parts) != 1 or any(part.size is None for part in others):
+def _solved(parts: tuple[Part, ...], others: tuple[Part, ...], *, is_repeated: bool) -> tuple[Part, ...]:
+    """The parts with the only size that is not known told by the others: both make up the same size, since they meet.
+
+    The size of what was repeated, such as the entries that a mask came with, may have a name that the others lack.
+    """
+    there = {part.size for part in others}
+    if None in there:
         return parts
-    rest = _whole(others).divide(_whole(parts))
-    return parts if rest is None else tuple(Part(rest, part.alike) if part.size is None else part for part in parts)
+    new = [part for part in parts if part.size is None or (is_repeated and _is_of_its_own(part, there))]
+    if len(new) != 1 or (new[0].size is not None and _whole(parts) == _whole(others)):
+        return parts
+    (unknown,) = new
+    rest = _whole(others).divide(product(part.size for part in parts if part is not unknown and part.size is not None))
+    return parts if rest is None else tuple(Part(rest, part.alike) if part is unknown else part for part in parts)
 
 
 def _steps(parts: tuple[Part, ...]) -> dict[Size, Size]:
@@ -201,5 +216,4 @@ def is_of_entries(fold: Fold, size: Size, state: State, *, first: bool) -> bool:
 
 
 def _came_with_a_tensor(size: Size, *, first: bool) -> bool:
-    key = size.symbol
-    return key is not None and key.kind is Kind.DIMENSION and (key.number == 0 or not first)
+    return any(key.kind is Kind.DIMENSION and (key.number == 0 or not first) for key in size.symbols)

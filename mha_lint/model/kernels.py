@@ -61,7 +61,12 @@ def is_kernel(name: str) -> bool:
 
 
 def entry(name: str) -> Qualified | None:
-    """What a table of attention functions has under any key; None where the name is of no such table."""
+    """What a table of attention functions has under any key; None where the name is of no such table.
+
+    Within transformers, and in what is copied from it, the name is a relative one.
+    """
+    if name.startswith("."):
+        name = f"transformers.{name.lstrip('.')}"
     return Qualified(_ENTRY) if name in (_INTERFACE, f"{_INTERFACE}.get_interface", f"{_INTERFACE}.get") else None
 
 
@@ -123,6 +128,7 @@ def _of_a_module(call: Call) -> Value:
     for tensor, role in ((query, "query"), (key, "key"), (value, "value")):
         call.interpreter.saw_use(tensor, role)
     call.interpreter.saw_attention()
+    call.interpreter.saw_heads(call, query, key, -3, fused=True, at=1)
     scaling = call.keywords.get("scaling")
     if scaling is not None:
         products.scaled_inside(call, query, key, scaling)

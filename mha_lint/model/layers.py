@@ -178,11 +178,18 @@ def _note_mask_of_heads(call: Call, layer: Layer) -> None:
     heads = sequences.heads(layer)
     if not isinstance(mask, Tensor) or heads is None:
         return
-    entries = [(part.size, fold) for fold in mask.folds if fold.dim == -3 for part in fold.parts if not part.alike]
+    given = [fold for fold in call.interpreter.axes.folds_of(mask, 3) if fold.dim == -3]
+    known = [Fold(-3, tuple(_named(part, call) for part in fold.parts), fold.repeated) for fold in given]
+    entries = [(part.size, fold) for fold in known for part in fold.parts if not part.alike]
     for size, fold in entries:
         wanted = Fold(-3, (Part(size), Part(call.state.normal(heads))))
         if folds.crosses(fold, wanted, call.state) is not None:
             call.interpreter.saw_orders(fold, wanted)
+
+
+def _named(part: Part, call: Call) -> Part:
+    """The part with a name for its size: whatever that is, it is the number of entries."""
+    return Part(call.fresh_size("entries"), part.alike) if part.size is None else part
 
 
 def _saw_made_anew(run: Run, made: ast.Call, call: Call, result: Value) -> None:

@@ -138,6 +138,8 @@ def indexed(run: Run, tensor: Tensor, indices: list[Value], node: ast.expr, stat
     plain = replace(plain, homes=tensor.homes, scale=tensor.scale)
     _note_axes(run, tensor, indices, node)
     if tensor.shape is None:
+        if indices in ([NONE], [Slice(None, None), NONE]):
+            run.axes.inserted(run.key(node), tensor, len(indices) - 1)
         return _indexed_open(run, tensor, indices, node, state) or plain
     taken = sum(1 for index in indices if index not in (NONE, Const(...)))
     if taken > len(tensor.shape):

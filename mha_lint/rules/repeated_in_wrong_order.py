@@ -19,9 +19,9 @@ class RepeatedInWrongOrder(Rule):
     """## What it does
 
     Flags a tensor with something for each entry of the batch, a mask, a memory, that is repeated for the heads as a
-    whole, (heads, entries), with `.repeat`, `.tile` or `torch.cat`, and then meets scores or queries whose first
-    dimension has all heads of the first entry first, (entries, heads); and the reverse. `nn.MultiheadAttention` takes a
-    mask of three dimensions as (entries, heads), too.
+    whole, (heads, entries), with `.repeat`, `.tile`, `.expand`, `torch.cat` or einops, and then meets scores or queries
+    whose first dimension has all heads of the first entry first, (entries, heads); and the reverse.
+    `nn.MultiheadAttention` takes a mask of three dimensions as (entries, heads), too.
 
     ## Why it matters
 
@@ -46,7 +46,8 @@ class RepeatedInWrongOrder(Rule):
     ## Fix
 
     Repeats each entry for the heads, with `repeat_interleave`; the whole with `repeat` where it is the other way round.
-    It is *unsafe* because the module computes something else afterwards, on purpose. Relation *corrected*: before, what
+    Where a mask is expanded and then merged, the heads come behind the entries; so they do in a pattern of einops. It
+    is *unsafe* because the module computes something else afterwards, on purpose. Relation *corrected*: before, what
     comes out for one entry of the batch depends on other entries; after, it does not.
 
     ## When it stays silent

@@ -20,19 +20,24 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Swapped:
-    """The evidence: the call, or the product, and where it takes the heads to be, counted from the end."""
+    """The evidence: the call, or the product, and where it takes the heads to be, counted from the end.
+
+    ``at`` is the place of the queries among the arguments; a call that is given the module first turns its result.
+    """
 
     node: ast.expr
     fused: bool
     wanted: int
+    at: int
 
 
 class TokensAndHeadsSwapped(Rule):
     """## What it does
 
     Flags attention whose queries and keys have tokens and heads in each other's place: `(b, t, h, d)` given to
-    `scaled_dot_product_attention`, to FlexAttention or to `q @ k.transpose(-2, -1)`, and `(b, h, t, d)` given to
-    `flash_attn_func` or to the attention of xFormers.
+    `scaled_dot_product_attention`, to FlexAttention, to an attention interface of transformers, to
+    `q @ k.transpose(-2, -1)` or to `einsum("bhid,bhjd->bhij", q, k)`, and `(b, h, t, d)` given to `flash_attn_func` or
+    to the attention of xFormers.
 
     ## Why it matters
 
@@ -57,10 +62,10 @@ class TokensAndHeadsSwapped(Rule):
 
     ## Fix
 
-    Transposes queries, keys and values where the call takes them, and the result back, so that what comes after is
-    laid out as before. The fix is *unsafe* because the module computes something else afterwards, on purpose.
-    Relation *corrected*: before, no other token of an entry changes the result at a token; after, they do. There is no
-    fix for products that are written by hand.
+    Transposes queries, keys and values where the call takes them, and the result back, so that what comes after is laid
+    out as before; an attention interface turns its result itself. The fix is *unsafe* because the module computes
+    something else afterwards, on purpose. Relation *corrected*: before, no other token of an entry changes the result
+    at a token; after, they do. There is no fix for products that are written by hand.
 
     ## When it stays silent
 
@@ -107,7 +112,7 @@ class TokensAndHeadsSwapped(Rule):
             what = f"`{last_name(node.func)}`" if isinstance(node, ast.Call) else "this product"
             message = f"{what} takes `{taken}`, and is given `{given}`: each token attends to its own heads alone"
             first = node.func if isinstance(node, ast.Call) else node
-            yield Hit(first, node, message, seen[0].symbol, evidence=Swapped(node, seen[0].fused, wanted))
+            yield Hit(first, node, message, seen[0].symbol, evidence=Swapped(node, seen[0].fused, wanted, seen[0].at))
 
 
 def _are_swapped(seen: list[HeadsSeen]) -> bool:

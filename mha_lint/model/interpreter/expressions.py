@@ -8,7 +8,7 @@ from collections.abc import Callable, Hashable, Mapping
 from functools import lru_cache
 from typing import Any
 
-from mha_lint.model import keys, operations, subscripts, tables
+from mha_lint.model import keys, operations, sequences, subscripts, tables
 from mha_lint.model.factors import of_number
 from mha_lint.model.interpreter import assignment, calls, keeping, operators, texts
 from mha_lint.model.interpreter.deciding import decide
@@ -230,6 +230,8 @@ def attribute(run: Run, base: Value, name: str, node: ast.Attribute, state: Stat
         case Layer(kind="Linear", width_in=width_in, width_out=width_out) if name in ("in_features", "out_features"):
             size = width_in if name == "in_features" else width_out
             return Unknown(run.key(node)) if size is None else Int(size)
+        case Layer(kind="MultiheadAttention") if name == "num_heads" and (heads := sequences.heads(base)) is not None:
+            return Int(heads)
         case Sequence() | Repeated() if name == "append":
             return Method(base, name)
         case Layer() if name in ("weight", "bias"):

@@ -171,7 +171,7 @@ class Observer:
         if known and seen not in found and len(found) < MOST_SEEN:
             found.append(seen)
 
-    def saw_heads(self, call: Call, query: Tensor, key: Tensor, wanted: int, *, fused: bool) -> None:
+    def saw_heads(self, call: Call, query: Tensor, key: Tensor, wanted: int, *, fused: bool, at: int = 0) -> None:
         """Queries and keys of several heads meet; ``wanted`` is the dimension from the end that holds the heads."""
         if not self._stack.frames:
             return
@@ -180,7 +180,7 @@ class Observer:
         frame = self._stack.frames[-1]
         held = query.shape or query.suffix
         middle = (held[-3], held[-2]) if len(held) > 2 else None
-        seen = HeadsSeen(call.node, fused, heads, wanted, middle, frame.symbol, frame.caller)
+        seen = HeadsSeen(call.node, fused, heads, wanted, middle, frame.symbol, frame.caller, at)
         found = self._found(self.axes.attention, call.node)
         if seen not in found:
             found.append(seen)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from mha_lint.model import folds
 from mha_lint.model.axes import Source
+from mha_lint.model.folded import Fold, Part
 from mha_lint.model.layout import Shape, place
 from mha_lint.model.operations.arguments import target_sizes
 from mha_lint.model.operations.telling import note_expanded
@@ -76,8 +77,11 @@ def cat(call: Call) -> Value:
         case Repeated(Unknown() as item, count):
             tensor = as_tensor(item)
             item_known = None if tensor is None else normal(tensor, call.state)
-            has_shape = item_known is not None and item_known.shape is not None
-            return heads_joined(call, item_known, count, dim) if item_known and has_shape else NOTHING
+            if item_known is None:
+                return NOTHING
+            if item_known.shape is None:
+                return _joined_open(call, count) if dim == 0 and _is_one(call.node) else NOTHING
+            return heads_joined(call, item_known, count, dim)
         case Sequence(items) if any(isinstance(item, Tensor) for item in items):
             parts = [as_tensor(item) for item in items]
             if None in parts:
@@ -172,6 +176,15 @@ def heads_joined(call: Call, item: Tensor, count: Size | None, dim: int | None) 
     shape = (*item.shape[:dim], item.shape[dim] * call.state.normal(count), *item.shape[dim + 1 :])
     there = folds.repeated(item, {dim - len(shape): call.state.normal(count)}, call.node, alike=_is_one(call.node))
     return _laid_out(item, shape)(shape, roles=roles, merge=merge, scale=item.scale, folds=there)
+
+
+def _joined_open(call: Call, count: Size | None) -> Value:
+    """``torch.cat([mask] * n)`` of unknown rank, whose first dimension is known to be repeated as a whole."""
+    key = call.interpreter.key(call.node)
+    if count is None:
+        return NOTHING
+    call.interpreter.axes.tiled[key] = Fold(0, (Part(call.state.normal(count), alike=True), Part(None)), call.node)
+    return Tensor(key=key)
 
 
 def _is_one(node: ast.expr) -> bool:

@@ -132,6 +132,10 @@ def met_orders(call: Call, tensors: list[Tensor], dims: range, *, first: bool) -
 
     They must be those of the ``first`` size of some tensor, or else of any size that a tensor came with.
     """
+    axes = call.interpreter.axes
+    if axes.tiled:
+        rank = max((tensor.rank or 0 for tensor in tensors), default=0)
+        tensors = [replace(tensor, folds=axes.folds_of(tensor, rank)) for tensor in tensors]
     if not any(tensor.folds for tensor in tensors):
         return ()
     for at, tensor in enumerate(tensors):

@@ -6,6 +6,8 @@ import ast
 
 from mha_lint.model import layout
 from mha_lint.model.factors import of_size
+from mha_lint.model.folded import Fold
+from mha_lint.model.folds import Folds
 from mha_lint.model.layout import Answer, Refused, Shape, Strides
 from mha_lint.model.masks import mask_of
 from mha_lint.model.operations import clashes, equations
@@ -331,6 +333,8 @@ def einsum(call: Call) -> Value:
     if not summed and "scores" in roles:
         roles = frozenset()  # an outer product, such as that of positions and frequencies
     attended(call, left, right, roles)
+    if "scores" in roles:
+        _note_heads(call, (left, right), inputs, output, summed)
     if len(summed) == 1 and not any("." in side.partition(summed[0])[2] for side in inputs):
         of_left, of_right = (side.index(summed[0]) - len(side) for side in inputs)
         weighted(call, _counted(left, inputs[0]), _counted(right, inputs[1]), roles, of_left, of_right)
@@ -347,7 +351,8 @@ def einsum(call: Call) -> Value:
     # A letter of size 1 changes the layout, and one of an operand whose shape is not known may well be that.
     sized = all(tensor.shape is not None and ONE not in tensor.shape for tensor in (left, right))
     strides = _einsum_strides(inputs, output, shape) if sized else None
-    result = Tensor(shape, strides, roles=roles, inputs=left.inputs | right.inputs, scale=scale)
+    there = _met_by_letters(call, (left, right), inputs, output)
+    result = Tensor(shape, strides, roles=roles, inputs=left.inputs | right.inputs, scale=scale, folds=there)
     if result.strides is not None:
         result = replace(result, contiguous=layout.is_contiguous(shape, result.strides) is Answer.ALWAYS)
     if "context" in roles:
@@ -361,6 +366,33 @@ def einsum(call: Call) -> Value:
                 batch=product(shape[output.index(letter)] for letter in shared),
             )
     return result
+
+
+def _note_heads(call: Call, operands: tuple[Tensor, Tensor], inputs: list[str], output: str, summed: list[str]) -> None:
+    """``bhid,bhjd->bhij`` takes the heads to be at -3, and ``bihd,bjhd->bhij`` at -2."""
+    if len(summed) != 1 or any(len(side) < 4 or side[-1] != summed[0] for side in inputs) or "." in "".join(inputs):
+        return
+    shared = [{dim for dim in (-3, -2) if side[dim] in other} for side, other in (inputs, reversed(inputs))]
+    if len(shared[0]) != 1 or shared[0] != shared[1]:
+        return
+    (heads,) = shared[0]
+    if inputs[0][:-3] == inputs[1][:-3] and inputs[0][heads] == inputs[1][heads] and inputs[0][heads] in output:
+        call.interpreter.saw_heads(call, *operands, heads, fused=False)
+
+
+def _met_by_letters(call: Call, operands: tuple[Tensor, Tensor], inputs: list[str], output: str) -> Folds:
+    """The folds of what is computed, of each operand those of the dimensions that have a letter in the result."""
+    if not any(tensor.folds for tensor in operands):
+        return ()
+    lying = [
+        replace(tensor, folds=tuple(_laid(fold, side, output) for fold in tensor.folds if side[fold.dim] in output))
+        for side, tensor in zip(inputs, operands, strict=True)
+    ]
+    return met_orders(call, lying, range(-len(output), 0), first=True)
+
+
+def _laid(fold: Fold, letters: str, output: str) -> Fold:
+    return Fold(output.index(letters[fold.dim]) - len(output), fold.parts, fold.repeated)
 
 
 def _counted(tensor: Tensor, letters: str) -> Tensor:

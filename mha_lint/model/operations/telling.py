@@ -19,10 +19,12 @@ def note_heads(call: Call, source: Tensor, target: Shape) -> None:
     """(b, t, h*d) -> (b, t, h, d), or (b, t, 3, h, d): the width of a projection is split into its heads."""
     if source.scale is None or not source.scale.whole or source.last is None or len(target) < 4:
         return
-    if source.shape is not None and len(source.shape) != 3:
-        return
     axes, last = call.interpreter.axes, call.state.normal(source.last)
-    in_front = tuple(map(axes.named, target[:2])) == (axes.at(source, 0), axes.at(source, 1))
+    if source.shape is None or len(source.shape) == 3:
+        in_front = tuple(map(axes.named, target[:2])) == (axes.at(source, 0), axes.at(source, 1))
+    else:  # (b, h, w, c): the rows and columns of an image become tokens in the same view
+        between = call.state.normal(product(source.shape[1:-1]))
+        in_front = len(source.shape) > 3 and (source.shape[0], between) == target[:2]
     parts = next((count for count in (2, 3) if call.state.normal(product(target[-count:])) == last), None)
     if parts is None and in_front and source.shape is None and target[-1].left_over:
         parts = len(target) - 2

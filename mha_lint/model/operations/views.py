@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 
 from mha_lint.model import folds, layout
-from mha_lint.model.axes import Role, Source, size_at
+from mha_lint.model.axes import Role, Source
 from mha_lint.model.folded import Fold, Part, Reordered
 from mha_lint.model.keys import dimension
 from mha_lint.model.layout import Answer, Shape, place
@@ -410,8 +410,7 @@ def unsqueeze(call: Call) -> Value:
     if tensor is None or tensor.shape is None or dim is None:
         key = call.interpreter.key(call.node)
         if tensor is not None and dim in (0, 1):
-            sizes = [size_at(tensor, 0), size_at(tensor, 1)]
-            call.interpreter.axes.alike(key, (*sizes[:dim], ONE, *sizes[dim:]))
+            call.interpreter.axes.inserted(key, tensor, dim)
         elif tensor is not None and dim == -1:
             call.interpreter.axes.alike_to(key, tensor)
         return NOTHING if tensor is None else replace(_inserted_open(tensor, dim), key=key)
@@ -504,7 +503,14 @@ def _expanded_open(call: Call, tensor: Tensor, sizes: list[Size | None]) -> Tens
     for dim in range(-min(len(tensor.suffix), len(shape)), 0):
         if not told[dim]:
             shape[dim] = tensor.suffix[dim]
-    alike = (Fold(dim - len(shape), (Part(size, alike=told[dim]),)) for dim, size in enumerate(shape))
+    is_new = told[0] and call.interpreter.axes.at(tensor, 0) == ONE
+    own = call.interpreter.axes.at(tensor, 1) if is_new else None
+    owner = None if own is None or own.symbol is None else own.symbol.owner
+    alike: list[Fold] = []
+    for dim, size in enumerate(shape):
+        is_its_own = owner is not None and size.symbol is not None and size.symbol.owner is owner
+        part = Part(size, alike=told[dim] and not is_its_own)
+        alike.append(Fold(dim - len(shape), (part,), call.node if is_new and dim == 0 else None))
     there, plain = folds.told(alike), replace(tensor, suffix=(), lead=None, key=None, of_math=None)
     return replace(plain, shape=tuple(shape), strides=None, contiguous=False, folds=there)
 

@@ -49,6 +49,7 @@ AUTOCAST_IS_SET = "The function says where autocast is on"
 CAST_UNKNOWN = "It is not known that what is cast are positions or frequencies, or to which type"
 POSITIONS_GIVEN = "Positions that a module is given are whatever they are"
 POSITIONS_HANDED_IN = "The positions, or the tables, are handed in from outside"
+HEADS_UNKNOWN = "It is not known which dimension holds the heads"
 ORDER_UNKNOWN = "The order of the sizes on the other side is not known"
 ONE_CHANGES_NOTHING = "One of the dimensions that change places is 1"
 SIZES_UNKNOWN = "The sizes are not known well enough to tell the order"
@@ -70,6 +71,7 @@ REASONS: dict[str, tuple[str, ...]] = {
     "MHA112": (),
     "MHA113": (NUMBERS_UNKNOWN,),
     "MHA114": (NOT_A_TENSOR,),
+    "MHA115": (HEADS_UNKNOWN,),
     "MHA116": (UNKNOWN_WHICH_IS_FIRST,),
     "MHA117": (TOO_LITTLE_TELLS,),
     "MHA118": (ORDER_UNKNOWN,),

@@ -21,6 +21,7 @@ from tests.bench.injection import (
     batch,
     cached_keys,
     devices,
+    entries,
     fused,
     interfaces,
     layouts,
@@ -31,14 +32,18 @@ from tests.bench.injection import (
     results,
     rotary,
     scale,
+    swapped,
     weights,
 )
 from tests.bench.injection.code import ATTENTION, Edit, Injection, edited, parsed
 from tests.bench.injection.scope import Scope, scopes
 
-RULES = tuple(f"MHA{number}" for number in (*range(101, 115), *range(116, 125)))
+RULES = tuple(f"MHA{number}" for number in range(101, 125))
 _PARTS: tuple[tuple[re.Pattern[bytes], tuple[ModuleType, ...]], ...] = (
-    (ATTENTION, (layouts, order, patterns, weights, scale, devices, masks, lost, fused, interfaces, results)),
+    (
+        ATTENTION,
+        (layouts, order, patterns, weights, scale, devices, masks, lost, fused, interfaces, results, swapped, entries),
+    ),
     (rotary.ROTARY, (rotary, cached_keys)),
     (batch.BATCH, (batch,)),
 )
