@@ -16,6 +16,10 @@ ROTATES = re.compile(  # queries, or queries and keys
 KEEPS_MEANING = re.compile(  # layers: what they are given stays it
     r"norm|drop|layer_?scale|^ls_?\d*$|(?:^|_)(?:ln|rms)(?:_|\d|$)", re.IGNORECASE
 )
+# Methods that nothing but tensors and arrays has; none of these works in place.
+OF_TENSORS_ALONE = frozenset(
+    ("unsqueeze", "repeat_interleave", "reshape", "permute", "swapaxes", "movedim", "moveaxis", "unflatten")
+)
 MAPS = re.compile(r"proj|linear|dense|conv|mlp|ffn|fc|attn|attention", re.IGNORECASE)  # layers that make another of it
 NEIGHBOURS = re.compile(r"^(?:torch_geometric|torch_scatter|dgl)\.(?:\w+\.)*(?:softmax|scatter_softmax|edge_softmax)$")
 SETS_UP = re.compile(r"(?<![a-z])init|initiali[sz]|Init")  # functions that are given a layer and set up its numbers

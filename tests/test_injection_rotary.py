@@ -145,7 +145,9 @@ def test_a_factor_of_angles_loses_its_precision(tmp_path: Path) -> None:
 @pytest.mark.parametrize("text", [ROTARY, BY_NEIGHBOURS], ids=["halves", "neighbours"])
 def test_a_layout_that_does_not_fit_makes_scores_depend_on_more_than_a_distance(tmp_path: Path, text: str) -> None:
     torch = pytest.importorskip("torch")
-    for site in (site for site in all_sites(tmp_path, text) if site.injection.rule == "MHA119"):
+    for site in all_sites(tmp_path, text):
+        if site.injection.rule != "MHA119" or site.injection.form.startswith("planted"):
+            continue
         drifts = []
         for source in (site.right, site.wrong):
             scope: dict[str, Any] = {}
@@ -160,6 +162,6 @@ def test_a_layout_that_does_not_fit_makes_scores_depend_on_more_than_a_distance(
 
 def test_a_layout_that_nothing_here_rotates_by_is_no_site(tmp_path: Path) -> None:
     alone = ROTARY.replace(TURNED, "return x")
-    assert "MHA119" not in {rule for rule, _ in written(tmp_path, alone)}
+    assert "MHA119" not in {rule for rule, form in written(tmp_path, alone) if not form.startswith("planted")}
     both = ROTARY + BY_NEIGHBOURS[BY_NEIGHBOURS.index("def rotate_half") : BY_NEIGHBOURS.index("class Attention")]
-    assert "MHA119" not in {rule for rule, _ in written(tmp_path, both)}
+    assert "MHA119" not in {rule for rule, form in written(tmp_path, both) if not form.startswith("planted")}

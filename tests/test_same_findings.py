@@ -177,6 +177,24 @@ BASES = (
     "sdpa_output",
     "sequential_filled_later",
 )
+ENTRIES_FIRST = """\
+import torch
+from torch import nn
+
+
+class Encoder(nn.Module):
+    def __init__(self, c, pixels):
+        super().__init__()
+        self.patches = nn.Conv2d(3, c, 4, 4)
+        self.places = nn.Parameter(torch.zeros(pixels, c))
+        self.attend = nn.MultiheadAttention(c, 4, batch_first=True)
+
+    def forward(self, image):
+        x = self.patches(image).flatten(2).transpose(1, 2)
+        x = x + self.places
+        x = self.attend(x, x, x)[0]
+        return x.mean(dim=1)
+"""
 ENTRIES_OF_HEADS = """\
 import torch
 from torch import nn
@@ -206,7 +224,7 @@ def test_mistakes_of_every_rule_that_the_injection_knows_are_written_and_found()
     bases = [(CORPUS / "clean" / f"{name}.py").read_text(encoding="utf-8") for name in BASES]
     bases.append((CORPUS / "rotary" / "phase_in_single.py").read_text(encoding="utf-8"))
     turning = (ROOT / "examples" / "rotary_phase_in_half.py").read_text(encoding="utf-8")
-    for text in (*bases, ENTRIES_OF_HEADS, turning.replace("inv_freq.to(x.dtype)", "inv_freq")):
+    for text in (*bases, ENTRIES_FIRST, ENTRIES_OF_HEADS, turning.replace("inv_freq.to(x.dtype)", "inv_freq")):
         assert not found(text)
         for mutant in changed(text):
             written |= found(mutant)

@@ -11,10 +11,8 @@ from mha_lint.model.run import Call, Run
 from mha_lint.model.tensor_names import laid_out_as_tensors
 from mha_lint.model.values import Const, State, Tensor, Unknown, Value
 from mha_lint.syntax.nodes import argument
-from mha_lint.vocabulary import MASKS, is_said
+from mha_lint.vocabulary import MASKS, OF_TENSORS_ALONE, is_said
 
-# Methods that nothing but tensors and arrays has; none of these works in place.
-_OF_TENSORS_ALONE = frozenset("unsqueeze repeat_interleave reshape permute swapaxes movedim moveaxis unflatten".split())
 _IN_PLACE = ("out", "inplace", "**")
 
 
@@ -94,7 +92,7 @@ def is_tensor(run: Run, value: Value, name: str, written: ast.expr, state: State
     if root is None:
         return False
     own = any(name in cls.methods for cls in run.names.every_class)
-    if name in _OF_TENSORS_ALONE or (TABLE[name].in_place and TABLE[name].meant is Meant.MASKS):
+    if name in OF_TENSORS_ALONE or (TABLE[name].in_place and TABLE[name].meant is Meant.MASKS):
         return not own  # nothing else has a method of this name
     return is_said(MASKS, root) or root in laid_out_as_tensors(run.function)
 

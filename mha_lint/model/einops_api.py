@@ -174,7 +174,7 @@ def _shaped(tensor: Tensor, target: Shape) -> Tensor:
     if normalised is not None:
         normalised = laid_anew(normalised, tensor.shape or (), target)
     there = folds.viewed(tensor, target)
-    return replace(tensor, shape=target, normalised=normalised, folds=there, of_math=None)
+    return replace(tensor, shape=target, normalised=normalised, folds=there, of_math=None, uncopied=None)
 
 
 def _merge(call: Call, tensor: Tensor, groups: Groups, sizes: dict[str, Size]) -> Value:

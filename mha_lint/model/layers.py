@@ -89,6 +89,11 @@ def build(name: str, node: ast.Call, args: tuple[Value, ...], keywords: Mapping[
     return Layer(name, node=node) if name in _KNOWN else NOTHING
 
 
+def maps_each(layer: Layer) -> bool:
+    """Tell whether a layer maps each token, or each pixel, by itself."""
+    return layer.kind == "Linear" or (layer.kind in _CONVOLUTIONS and layer.items[1] == Const(True))
+
+
 def _keeps_sizes(args: tuple[Value, ...], keywords: Mapping[str, Value]) -> bool:
     """Tell whether a convolution gives an image, or a sequence, as large as it was given."""
     names = ("kernel_size", "stride", "padding", "dilation")

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, ClassVar
 
 from mha_lint.model.attention import ClassModel
 from mha_lint.model.callers import Callers
+from mha_lint.model.layers import maps_each
 from mha_lint.model.sizes import Size
-from mha_lint.model.values import Const, Layer, Sequence, State, Tensor, Unknown, Value, tensors
+from mha_lint.model.values import Layer, Sequence, State, Tensor, Unknown, Value, tensors
 from mha_lint.rules.base import Hit, Rule
 from mha_lint.syntax import usage
 from mha_lint.syntax.names import ClassInfo
@@ -247,7 +248,7 @@ def _never_applied(model: ClassModel, file: FileModel) -> Unprojected | None:
             return None
     mentioned = [name for name in names_in(file.module.tree) if is_said(PROJECTS_OUT, name)]
     for name, value in model.built[0].attributes.items():
-        is_projection = isinstance(value, Layer) and (value.kind == "Linear" or value.items == (Const(True),))
+        is_projection = isinstance(value, Layer) and maps_each(value)
         if is_projection and mentioned.count(name) == 1 and _builds(init, name):
             return Unprojected(model, forward, (), (), model.built[0], name)
     return None

@@ -85,7 +85,7 @@ def test_a_view_across_dimensions_tells_how_they_must_be_moved(
         ((t, b, c), (b * t, c)),  # a product has no order
         ((b, t, h * d), (b, t, h, d)),
         ((b, t, t), (b, t, t)),
-        ((b, c, t + constant(1)), (b, t + constant(1), c)),
+        ((b, c, t, t + constant(1)), (b, c, t + constant(1), t)),
         ((b, c, t), (b, t, d)),
         ((b, c, constant(1), t), (b, constant(1), c, t)),
     ],

@@ -67,7 +67,6 @@ def reshaped(call: Call, tensor: Tensor, sizes: list[Size | None] | None, *, cop
     note_image(call, tensor.shape, shape)
     note_heads(call, tensor, shape)
     note_flat(call, tensor, shape)
-    tensor = tensor if tensor.of_math is None else replace(tensor, of_math=None)
     if copies and tensor.uncopied is not None and tensor.shape is not None:
         needed, laid_out = layout.view(tensor.shape, tensor.uncopied, shape)
         if needed is Answer.ALWAYS and (laid_out is None or layout.is_contiguous(shape, laid_out) is not Answer.ALWAYS):
@@ -82,7 +81,7 @@ def reshaped(call: Call, tensor: Tensor, sizes: list[Size | None] | None, *, cop
     order = _reordered(call, tensor, shape)
     result = replace(
         tensor, shape=shape, strides=strides, contiguous=contiguous, suffix=(), lead=None, key=None, reordered=order,
-        folds=folds.viewed(tensor, shape),
+        folds=folds.viewed(tensor, shape), of_math=None, uncopied=None,
     )  # fmt: skip
     if tensor.normalised is not None:
         result = replace(result, normalised=laid_anew(tensor.normalised, tensor.shape or (), shape))
@@ -166,7 +165,7 @@ def view(call: Call) -> Value:
         return NOTHING
     if len(call.args) == 2 and isinstance(call.args[1], ShapeOf):
         tensor = replace(tensor, shape=None, strides=None, contiguous=False, suffix=(), lead=None, key=None, folds=())
-        return replace(tensor, of_math=None)
+        return replace(tensor, of_math=None, uncopied=None)
     values = call.args[1:] or tuple(value for name, value in call.keywords.items() if name in ("size", "shape"))
     return laid_out(call, tensor, values, copies=False)
 
@@ -184,7 +183,7 @@ def view_as(call: Call) -> Value:
     if tensor is None or other is None:
         return NOTHING
     kept = replace(tensor, strides=None, contiguous=False, suffix=(), lead=None, key=None, normalised=None, folds=())
-    return replace(kept, shape=normal(other, call.state).shape, of_math=None)
+    return replace(kept, shape=normal(other, call.state).shape, of_math=None, uncopied=None)
 
 
 def flatten(call: Call) -> Value:
@@ -264,8 +263,8 @@ def permuted(call: Call, tensor: Tensor, order: list[int]) -> Tensor:
     of_math = None if tensor.of_math is None else tuple(tensor.of_math[dim] for dim in order)
     there = folds.moved(tensor.folds, order)
     return replace(
-        tensor, shape=shape, strides=strides, contiguous=contiguous, key=None, of_math=of_math, reordered=None,
-        folds=there,
+        tensor, shape=shape, strides=strides, contiguous=contiguous, key=None, of_math=of_math, uncopied=None,
+        reordered=None, folds=there,
     )  # fmt: skip
 
 
@@ -429,7 +428,7 @@ def inserted(tensor: Tensor, dim: int) -> Tensor:
         behind = dim > tensor.normalised.dim % rank or tensor.normalised.parts > 1
         tensor = tensor.normalised_at(tensor.normalised.dim - behind)
     there = folds.inserted(tensor.folds, dim, rank)
-    return replace(tensor, shape=shape, strides=strides, key=None, folds=there, of_math=None)
+    return replace(tensor, shape=shape, strides=strides, key=None, folds=there, of_math=None, uncopied=None)
 
 
 def without(tensor: Tensor, dim: int) -> Tensor:
@@ -443,7 +442,9 @@ def without(tensor: Tensor, dim: int) -> Tensor:
         gone = dim - len(tensor.shape) in tensor.normalised.dims
         tensor = tensor.normalised_at(None if gone else tensor.normalised.dim + (dim > at))
     contiguous = strides is not None and layout.is_contiguous(shape, strides) is Answer.ALWAYS
-    return replace(tensor, shape=shape, strides=strides, contiguous=contiguous, key=None, folds=there, of_math=None)
+    return replace(
+        tensor, shape=shape, strides=strides, contiguous=contiguous, key=None, folds=there, of_math=None, uncopied=None
+    )
 
 
 def resized(tensor: Tensor, dim: int, size: Size) -> Tensor:
@@ -489,7 +490,9 @@ def expand(call: Call) -> Value:
     strides = None if tensor.strides is None else layout.expand_strides(tensor.shape, tensor.strides, shape)
     note_expanded(call, tensor, shape)
     there = folds.expanded(tensor, shape, call.node)
-    return replace(tensor, shape=shape, strides=strides, contiguous=False, key=None, folds=there, of_math=None)
+    return replace(
+        tensor, shape=shape, strides=strides, contiguous=False, key=None, folds=there, of_math=None, uncopied=None
+    )
 
 
 def _expanded_open(call: Call, tensor: Tensor, sizes: list[Size | None]) -> Tensor:
@@ -511,7 +514,7 @@ def _expanded_open(call: Call, tensor: Tensor, sizes: list[Size | None]) -> Tens
         is_its_own = owner is not None and size.symbol is not None and size.symbol.owner is owner
         part = Part(size, alike=told[dim] and not is_its_own)
         alike.append(Fold(dim - len(shape), (part,), call.node if is_new and dim == 0 else None))
-    there, plain = folds.told(alike), replace(tensor, suffix=(), lead=None, key=None, of_math=None)
+    there, plain = folds.told(alike), replace(tensor, suffix=(), lead=None, key=None, of_math=None, uncopied=None)
     return replace(plain, shape=tuple(shape), strides=None, contiguous=False, folds=there)
 
 
@@ -521,4 +524,6 @@ def expand_as(call: Call) -> Value:
         return NOTHING
     strides = None if tensor.strides is None else layout.expand_strides(tensor.shape, tensor.strides, other.shape)
     there = folds.expanded(tensor, other.shape, call.node)
-    return replace(tensor, shape=other.shape, strides=strides, contiguous=False, key=None, folds=there, of_math=None)
+    return replace(
+        tensor, shape=other.shape, strides=strides, contiguous=False, key=None, folds=there, of_math=None, uncopied=None
+    )
