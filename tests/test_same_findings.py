@@ -186,12 +186,12 @@ class Encoder(nn.Module):
     def __init__(self, c, pixels):
         super().__init__()
         self.patches = nn.Conv2d(3, c, 4, 4)
-        self.places = nn.Parameter(torch.zeros(pixels, c))
+        self.positions = nn.Parameter(torch.zeros(pixels, c))
         self.attend = nn.MultiheadAttention(c, 4, batch_first=True)
 
     def forward(self, image):
         x = self.patches(image).flatten(2).transpose(1, 2)
-        x = x + self.places
+        x = x + self.positions
         x = self.attend(x, x, x)[0]
         return x.mean(dim=1)
 """
