@@ -273,7 +273,7 @@ class AxisRoles:
     def named(self, size: Size) -> Size:
         """The size as it was named first, where it is a dimension of a result of unknown rank."""
         known = {key: meant for key in size.symbols if (meant := self._meant(key)) is not None}
-        return size.substitute(known) if known else size
+        return size.renamed(known) if known else size
 
     def _names(self, size: Size, state: State) -> frozenset[Size]:
         size = self.named(size)

@@ -91,17 +91,20 @@ class Size:
         """Replace every defined symbol, repeatedly, until none is left."""
         size = self
         while not definitions.keys().isdisjoint(size.symbols):
-            if size.symbol is not None:
-                size = definitions[size.symbol]
-                continue
-            total = ZERO
-            for monomial, coefficient in size.terms:
-                product = constant(coefficient)
-                for name in monomial:
-                    product = product * definitions.get(name, symbol(name))
-                total = total + product
-            size = total
+            size = size.renamed(definitions)
         return size
+
+    def renamed(self, names: Mapping[Key, Size]) -> Size:
+        """Replace every symbol that is named otherwise, once: a name may hold another one's symbol."""
+        if self.symbol is not None:
+            return names.get(self.symbol, self)
+        total = ZERO
+        for monomial, coefficient in self.terms:
+            product = constant(coefficient)
+            for name in monomial:
+                product = product * names.get(name, symbol(name))
+            total = total + product
+        return total
 
     def __str__(self) -> str:
         if not self.terms:
