@@ -86,7 +86,7 @@ class HeadsMergedWithoutTranspose(Rule):
         for node, seen in model.views.items():
             known = [view for view in seen if is_context(view) and "swapped" not in view.tensor.roles]
             found = [merged_across(view) for view in known]
-            if any(found) and isinstance(node, ast.Call):
+            if any(found) and isinstance(node, ast.Call) and node not in model.put_back:
                 where = "" if all(found) else ", on one path through the code"
                 message = f"heads are merged across the tokens that lie between them, with no transpose{where}"
                 yield Hit(method_name(node), node, message, seen[0].symbol, evidence=agreed(found, known))

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, ClassVar
 
 from mha_lint.model.order import Crossing, crossed, in_order, is_told, merged_across, split_across
+from mha_lint.model.sizes import product
 from mha_lint.rules.asking import is_context, is_projection
 from mha_lint.rules.base import Hit, Rule
 from mha_lint.syntax.places import method_name
@@ -66,8 +67,9 @@ class ViewForTranspose(Rule):
     - One of the dimensions that change places is 1, on some path through the code.
     - The tensor is scores, weights or a mask, was padded, or one of the sizes counts a few more than another one, as
       `t + 1`: such a view shifts positions.
-    - The tensor is a cache, whose memory others have laid out, or rows and columns that a convolution has left go with
-      the batch: there may be one of each.
+    - The tensor is a cache, whose memory others have laid out.
+    - Rows and columns become one dimension with the batch, as `(b, c, h, w)` to `(b*h*w, c)`: of what was pooled there
+      is one of each.
     - The heads of an attention are merged or split there: MHA101 and MHA102 tell that.
     - The code is not about attention, or moves its dimensions with einops.
 
@@ -140,8 +142,8 @@ def _is_storage(tensor: Tensor) -> bool:
 
 
 def _may_be_pooled(source: Shape, target: Shape) -> bool:
-    """Rows and columns that a convolution has left become one dimension with the batch: there may be one of each."""
-    return len(target) <= 2 and any(key.computed for size in source[2:] for key in size.symbols)
+    """(b, c, h, w) becomes (b*h*w, c): what was pooled, or convolved as a whole, has one row and one column."""
+    return len(source) > 2 and target[0] == source[0] * product(source[2:]) and product(target[1:]) == source[1]
 
 
 def _is_of_heads(seen: list[ViewSeen], model: FileModel) -> bool:

@@ -31,6 +31,7 @@ from mha_lint.model.values import (
     as_size,
     integer,
 )
+from mha_lint.syntax.nodes import is_number
 
 
 def factor_of(value: Value, state: State) -> Factor | None:
@@ -90,10 +91,17 @@ def _whole(run: Run, call: Call, convert: Callable[[float], int]) -> Value:
     match call.args[:1]:
         case (Number(Factor(constant=float(number))),) if isfinite(number):
             return integer(convert(number))
-        case (value,) if (size := as_size(value)) is not None:
+        case (value,) if (size := as_size(value)) is not None and not _is_fraction_of(call.node, size):
             return Int(size)
         case _:
             return Int(symbol(run.key(call.node)))
+
+
+def _is_fraction_of(node: ast.expr, size: Size) -> bool:
+    """``int(ratio * width)``: a product of two names is made whole because one of them is a fraction."""
+    made = node.args[0] if isinstance(node, ast.Call) and node.args else None
+    factors = (made.left, made.right) if isinstance(made, ast.BinOp) and isinstance(made.op, ast.Mult) else ()
+    return bool(factors) and size.constant is None and not any(map(is_number, factors))
 
 
 def _product(run: Run, call: Call) -> Value:

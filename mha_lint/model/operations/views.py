@@ -48,6 +48,8 @@ from mha_lint.model.values import (
 def reshaped(call: Call, tensor: Tensor, sizes: list[Size | None] | None, *, copies: bool) -> Value:
     """``view`` (``copies=False``) or ``reshape``; records what a view would meet."""
     if sizes is None:
+        if tensor.reordered is not None:
+            call.interpreter.put_back.add(tensor.reordered.node)  # or may be
         key = call.interpreter.key(call.node)
         known, assumed = tensor.contiguous or tensor.given, tensor.assumed or not tensor.contiguous
         return Tensor(
