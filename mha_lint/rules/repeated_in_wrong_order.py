@@ -86,7 +86,7 @@ class RepeatedInWrongOrder(Rule):
     def check(self, model: FileModel, places: Places) -> Iterator[Hit[OrderSeen | None]]:
         for node, seen in model.orders.items():
             if isinstance(node, ast.Call):
-                ways = {each.fold for each in seen}
+                ways = {(each.fold.dim, tuple(part.alike for part in each.fold.parts)) for each in seen}
                 message = "this is repeated in another order than the rows that it meets: entries get those of others"
                 evidence = seen[0] if len(ways) == 1 else None
                 yield Hit(method_name(node), node, message, seen[0].symbol, evidence=evidence)

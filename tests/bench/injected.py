@@ -16,7 +16,8 @@ A mistake about which the rule is silent by its page (``silence.py`` has the rea
 counts such sites in a column of their own; the rest is *to be found*. ``--reasons`` lists the reasons.
 
 With ``--fix``, what the harness can run, changed lines and all, is fixed with that rule alone: shown wrong is what the
-evidence has a counterexample of, and back is what computes the same as the right text. One row a rule.
+evidence has a counterexample of, fixed or not, and back is what computes the same as the right text. Fixed and back
+are counted of the rules that have a fixer. One row a rule.
 """
 
 from __future__ import annotations
@@ -148,9 +149,9 @@ def _fixed(used: list[Outcome]) -> list[object]:
     runnable = [each for each in found if each.runnable]
     fixable = [each for each in runnable if rule_of(each.site.injection.rule).applicability is not None]
     told: list[object] = [sum(each.same for each in found), len(runnable)]
-    for what in ("shown", "fixed", "back"):
-        tally = sum(getattr(each, what) for each in fixable)
-        told.append(f"{tally} ({_percent(tally, len(fixable))})" if fixable else "–")
+    for what, of in (("shown", runnable), ("fixed", fixable), ("back", fixable)):
+        tally = sum(getattr(each, what) for each in of)
+        told.append(f"{tally} ({_percent(tally, len(of))})" if of else "–")
     return told
 
 
