@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from mha_lint.model.order import Crossing, crossed, in_order, is_told, merged_across, split_across
 from mha_lint.model.sizes import product
-from mha_lint.rules.asking import is_context, is_projection
+from mha_lint.rules.asking import is_context, is_projection, literal
 from mha_lint.rules.base import Hit, Rule
 from mha_lint.syntax.places import method_name
 from mha_lint.vocabulary import ALLOCATED
@@ -68,8 +68,8 @@ class ViewForTranspose(Rule):
     - The tensor is scores, weights or a mask, was padded, or one of the sizes counts a few more than another one, as
       `t + 1`: such a view shifts positions.
     - The tensor is a cache, whose memory others have laid out.
-    - Rows and columns become one dimension with the batch, as `(b, c, h, w)` to `(b*h*w, c)`: of what was pooled there
-      is one of each.
+    - Rows and columns become one dimension with the batch that is written `-1`, as `(b, c, h, w)` to `(-1, c)`: of
+      what was pooled there is one of each.
     - The heads of an attention are merged or split there: MHA101 and MHA102 tell that.
     - The code is not about attention, or moves its dimensions with einops.
 
@@ -131,7 +131,7 @@ def _crossing(view: ViewSeen) -> Crossing | None:
         return None  # a buffer
     if tensor.reordered is not None and in_order(tensor.reordered.shape, view.target):
         return None
-    if _is_storage(tensor) or _may_be_pooled(tensor.shape, view.target):
+    if _is_storage(tensor) or (_begins_with_the_rest(view.node) and _may_be_pooled(tensor.shape, view.target)):
         return None
     return crossed(tensor.shape, view.target)
 
@@ -139,6 +139,15 @@ def _crossing(view: ViewSeen) -> Crossing | None:
 def _is_storage(tensor: Tensor) -> bool:
     """A cache that is handed around is memory: who reads it says how others have laid it out."""
     return any(key.says(ALLOCATED) for key in tensor.inputs)
+
+
+def _begins_with_the_rest(node: ast.expr) -> bool:
+    """``x.view(-1, c)`` does not say what becomes one dimension with the batch."""
+    sizes = node.args if isinstance(node, ast.Call) else []
+    first = sizes[0] if sizes else None
+    if isinstance(first, (ast.Tuple, ast.List)) and first.elts:
+        first = first.elts[0]
+    return literal(first) == -1
 
 
 def _may_be_pooled(source: Shape, target: Shape) -> bool:
