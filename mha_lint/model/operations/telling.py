@@ -17,7 +17,7 @@ def note_image(call: Call, source: Shape | None, target: Shape) -> None:
 
 def note_heads(call: Call, source: Tensor, target: Shape) -> None:
     """(b, t, h*d) -> (b, t, h, d), or (b, t, 3, h, d): the width of a projection is split into its heads."""
-    if source.scale is None or not source.scale.whole or source.last is None or len(target) < 4:
+    if source.scale is None or source.last is None or len(target) < 4:
         return
     axes, last = call.interpreter.axes, call.state.normal(source.last)
     if source.shape is None or len(source.shape) == 3:
@@ -26,12 +26,20 @@ def note_heads(call: Call, source: Tensor, target: Shape) -> None:
         between = call.state.normal(product(source.shape[1:-1]))
         in_front = len(source.shape) > 3 and (source.shape[0], between) == target[:2]
     parts = next((count for count in (2, 3) if call.state.normal(product(target[-count:])) == last), None)
+    if parts is None and source.shape is None and _is_split(target[-2], target[-1]):
+        parts = len(target) - 2
     if parts is None and in_front and source.shape is None and target[-1].left_over:
         parts = len(target) - 2
     if parts is None or len(target) - parts != 2 or (parts == 3 and target[2].constant is None):
         return
     if source.shape is None or in_front:
         axes.tell_heads(target[-2], target[1])
+
+
+def _is_split(heads: Size, width: Size) -> bool:
+    """``view(b, -1, heads, width // heads)``: the sizes say that heads were split, whatever the projection is."""
+    key = width.symbol
+    return key is not None and key.divisor is not None and key.divisor is heads.symbol
 
 
 def note_open_heads(call: Call, source: Tensor, suffix: Shape) -> None:
