@@ -5,7 +5,7 @@ from __future__ import annotations
 from mha_lint.model.axes import Role, Source, size_at
 from mha_lint.model.layout import Shape
 from mha_lint.model.run import Call
-from mha_lint.model.sizes import ONE, product
+from mha_lint.model.sizes import ONE, Size, product
 from mha_lint.model.values import Tensor
 
 
