@@ -112,6 +112,8 @@ class NumberMaskIsAdded(Rule):
             if node in model.abroad:
                 continue
             seen = model.operations.get(node, [])
+            if not all(map(_adds_yes_or_no, seen)):
+                continue
             what = "scores are added a mask of yes and no: a 1 makes a key more likely, and masks nothing"
             symbol = seen[0].symbol if seen else ""
             yield Hit(node, node, what, symbol, evidence=_by_hand(node, seen))
@@ -154,6 +156,12 @@ def _is_like(mask: Mask, value: Value) -> bool:
     """Tell whether a value is the same mask of numbers."""
     known = _number_mask(value)
     return known is not None and (known.inside, known.outside) == (mask.inside, mask.outside)
+
+
+def _adds_yes_or_no(operation: OperationSeen) -> bool:
+    """Tell whether the numbers of a mask are known on this path, wherever it leads."""
+    masks = [mask_of(value) for value in operation.args]
+    return any(mask is not None and mask.numbers == YES_OR_NO for mask in masks)
 
 
 def _by_hand(node: ast.expr, seen: list[OperationSeen]) -> Added:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, ClassVar
 
 from mha_lint.model.order import Crossing, crossed, in_order, is_told, merged_across, split_across
-from mha_lint.model.sizes import product
+from mha_lint.model.sizes import ONE
 from mha_lint.rules.asking import is_context, is_projection, literal
 from mha_lint.rules.base import Hit, Rule
 from mha_lint.syntax.places import method_name
@@ -152,7 +152,8 @@ def _begins_with_the_rest(node: ast.expr) -> bool:
 
 def _may_be_pooled(source: Shape, target: Shape) -> bool:
     """(b, c, h, w) becomes (b*h*w, c): what was pooled, or convolved as a whole, has one row and one column."""
-    return len(source) > 2 and target[0] == source[0] * product(source[2:]) and product(target[1:]) == source[1]
+    rest = target[0].divide(source[0])
+    return rest is not None and rest != ONE
 
 
 def _is_of_heads(seen: list[ViewSeen], model: FileModel) -> bool:
