@@ -95,7 +95,7 @@ def _is_together(node: ast.expr, casts: tuple[ast.expr, ...], context: Context) 
 
 
 def _kept_single(node: ast.expr, torch: str | None, context: Context) -> _Kept | None:
-    """How the cast at ``node`` is written so that it keeps a factor in float32; None where that is not known."""
+    """Return how the cast at ``node`` is written so that it keeps a factor in float32; None where that is not known."""
     if not isinstance(node, ast.Call):
         return None
     named = next((keyword.value for keyword in node.keywords if keyword.arg == "dtype"), None)

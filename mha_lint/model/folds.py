@@ -188,7 +188,7 @@ def _solved(parts: tuple[Part, ...], others: tuple[Part, ...], *, is_repeated: b
 
 
 def _steps(parts: tuple[Part, ...]) -> dict[Size, Size]:
-    """How far apart neighbours lie along each size that varies, and along each run of them; none that is twice.
+    """Return how far apart neighbours lie along each size that varies, and along each run of them; none that is twice.
 
     A tensor repeated as often as it has rows is one side of all pairs, (n, n times) beside (n times, n).
     """

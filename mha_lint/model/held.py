@@ -45,7 +45,7 @@ class Place:
 
 @dataclass(eq=False)
 class Held:
-    """What classes hold under their attributes; each constructor is read once."""
+    """Keep what classes hold under their attributes; each constructor is read once."""
 
     _attributes: dict[ClassInfo, dict[str, list[tuple[ast.expr, Place]]]] = field(default_factory=dict)
     _built: dict[ModuleNames, dict[str, list[tuple[ast.Call, Place]]]] = field(default_factory=dict)
@@ -131,7 +131,7 @@ class Held:
                 return []
 
     def _built_with(self, name: str, place: Place) -> list[tuple[ast.expr, Place]]:
-        """What constructors of the file give a parameter of another constructor."""
+        """Return what constructors of the file give a parameter of another constructor."""
         if place.node.name != "__init__" or place.cls is None or name not in place.parameters:
             return []
         found = []
@@ -236,7 +236,7 @@ def _set(target: ast.expr, value: ast.expr, owner: str) -> Iterator[tuple[str, a
 
 
 def _parts_of(value: ast.expr, count: int) -> list[ast.expr]:
-    """What each of so many targets is given: an item, or else something of the whole."""
+    """Return what each of so many targets is given: an item, or else something of the whole."""
     if isinstance(value, (ast.Tuple, ast.List)) and len(value.elts) == count:
         return value.elts
     return [value] * count

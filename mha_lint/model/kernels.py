@@ -61,7 +61,7 @@ def is_kernel(name: str) -> bool:
 
 
 def entry(name: str) -> Qualified | None:
-    """What a table of attention functions has under any key; None where the name is of no such table.
+    """Return what a table of attention functions has under any key; None where the name is of no such table.
 
     Within transformers, and in what is copied from it, the name is a relative one.
     """

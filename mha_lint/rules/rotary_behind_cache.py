@@ -87,7 +87,7 @@ def _of_class(of: ClassModel, model: FileModel, places: Places) -> Iterator[Behi
 
 
 def _kept(state: State, value: Value) -> list[Tensor]:
-    """What a call hands back, beside its result, and what it leaves in attributes for the next call."""
+    """Return what a call hands back, beside its result, and what it leaves in attributes for the next call."""
     found = list(_held(value)) if isinstance(value, Sequence) else []
     for name, held in state.attributes.items():
         if is_said(EARLIER, name):
@@ -127,7 +127,7 @@ def _queries_from_zero(of: ClassModel, model: FileModel) -> Iterator[Rotated]:
 
 
 def _marks(seen: OperationSeen) -> list[Rotary | None]:
-    """What the operands are to a rotary embedding: first the queries, then the keys."""
+    """Return what the operands are to a rotary embedding: first the queries, then the keys."""
     return [each.rotary for each in seen.args if isinstance(each, Tensor)]
 
 

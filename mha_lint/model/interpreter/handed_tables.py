@@ -131,7 +131,7 @@ class _Follower:
             run.homes.names = outer_names
 
     def attribute(self, cls: ClassInfo, name: str) -> Value | None:
-        """What an object of a class holds under a name; None where its constructor sets no such attribute, or several.
+        """Return what an object holds under a name; None where its constructor sets no such attribute, or several.
 
         The constructor is run only where it computes in steps what it keeps.
         """
@@ -326,7 +326,7 @@ class _Reader:
         return _agreed(value for value in found if value is not None)
 
     def _state_of(self, written: ast.expr) -> State:
-        """What is known where an expression is evaluated: tables, attributes that it names, and names of the rest."""
+        """Return what is known where an expression is evaluated: tables, named attributes, and names of the rest."""
         state = State(variables={**self.tables, **self.objects})
         if self.place.cls is not None and self.place.receiver:
             state.variables[self.place.receiver] = Self(self.place.cls)
@@ -394,7 +394,7 @@ def _is_none(node: ast.expr) -> bool:
 
 
 def as_handed(value: Value | None) -> Value | None:
-    """What is known of a value as a rotary table, or as several; None where it holds none."""
+    """Return what is known of a value as a rotary table, or as several; None where it holds none."""
     match value:
         case Tensor(rotary=RotaryTable(stage=stage) as table) if stage >= Stage.ANGLES:
             return Tensor(rotary=table)
@@ -411,7 +411,7 @@ def as_handed(value: Value | None) -> Value | None:
 
 
 def agreement(one: Value, other: Value) -> Value | None:
-    """What is known of a value that is one or the other; None where the two are not laid out alike."""
+    """Return what is known of a value that is one or the other; None where the two are not laid out alike."""
     if one == other:
         return one
     match one, other:
@@ -429,7 +429,7 @@ def agreement(one: Value, other: Value) -> Value | None:
 
 
 def _agreed(values: Iterable[Value | None]) -> Value | None:
-    """What several values agree on; None where there are none, or nothing is known of one."""
+    """Return what several values agree on; None where there are none, or nothing is known of one."""
     first, *others = [*values] or [None]
     agreed = first
     for value in others:
@@ -438,5 +438,5 @@ def _agreed(values: Iterable[Value | None]) -> Value | None:
 
 
 def _bare(table: RotaryTable) -> RotaryTable:
-    """What a table is, whoever made it."""
+    """Return what a table is, whoever made it."""
     return replace(table, by=None, rank=None, held=UNTOLD, phase=None)

@@ -256,7 +256,7 @@ class Observer:
             found.append(seen)
 
     def saw_counting(self, normalised: Normalised, along: int) -> None:
-        """What a softmax made is summed along another dimension than its own: the code counts what each row gets."""
+        """A result of softmax is summed along another dimension than its own: the code counts what each row gets."""
         if along not in normalised.dims:
             self.counted.add(normalised.node)
 

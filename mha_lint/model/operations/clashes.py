@@ -173,7 +173,7 @@ def never_meet(left: Size, right: Size) -> bool:
 
 
 def _ratio(left: Size, right: Size) -> Size | None:
-    """How often one of two sizes holds the other."""
+    """Return how often one of two sizes holds the other."""
     return left.divide(right) or right.divide(left)
 
 

@@ -128,7 +128,7 @@ def _is_zero(call: Call, value: Value) -> bool:
 
 
 def _frequencies(steps: RotaryTable) -> RotaryTable:
-    """What steps are an exponent of: there are no positions in it yet."""
+    """Return what steps are an exponent of: there are no positions in it yet."""
     return replace(steps, stage=Stage.FREQUENCIES, at_zero=False, counted=None)
 
 

@@ -116,7 +116,7 @@ def _told(turn: Turn) -> str:
 
 
 def _left(before: Turns, after: Turns) -> float | None:
-    """How far after is from what before means, in the types that before has; None where they cannot be compared."""
+    """Return how far after is from what before means, in the types of before; None where they cannot be compared."""
     if len(before.seen) != len(after.seen):
         return None
     largest = 0.0
@@ -174,7 +174,7 @@ def _longer(arguments: Mapping[str, Any], count: int) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class _Taken:
-    """What one text left that was built and called, and the cosines and sines that it took."""
+    """Keep what one text left that was built and called, and the cosines and sines that it took."""
 
     turns: Turns
     seen: trial.Seen
@@ -223,7 +223,7 @@ class _Run:
         return drawing.make_inputs(setup.specs, setup.assignments[0], sizes, vocabulary, self.conditions)
 
     def _called(self, text: imports.Loaded, meaning: Meaning) -> trial.Seen:
-        """What building and calling a text leaves; its error, where one of both raises."""
+        """Return what building and calling a text leaves; its error, where one of both raises."""
         try:
             with meaning():
                 module = targets.instantiate(self.setup.target, self.setup.plan, text.module, seed=7)

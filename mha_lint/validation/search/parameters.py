@@ -28,7 +28,7 @@ _LARGE = 256  # a default width beyond this is a production size; the same code 
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """What a file tells of its parameters: its names, its tree, and the values that its own calls write."""
+    """Keep what a file tells of its parameters: its names, its tree, and the values that its own calls write."""
 
     module: types.ModuleType
     tree: ast.Module

@@ -190,7 +190,7 @@ def _missing(scope: Scope, form: str, at: ast.expr, *edits: Edit) -> Injection:
 
 
 def _sums(scope: Scope) -> Iterator[tuple[ast.expr | ast.stmt, ast.expr, ast.expr]]:
-    """What is added to a tensor and is called positions: the sum, the positions, and the tensor, which has a name."""
+    """Return what is added to a tensor and is called positions: the sum, the positions, and the named tensor."""
     for node in scope.nodes:
         match node:
             case ast.BinOp(left=left, op=ast.Add(), right=right):

@@ -113,7 +113,7 @@ def _kept_later(scope: Scope) -> Iterator[Injection]:
 
 
 def _counts_itself(scope: Scope, rotation: ast.stmt) -> bool:
-    """What the keys turn by comes from a layer of the object and from the tokens, not from what tells positions."""
+    """The keys turn by what comes from a layer of the object and from the tokens, not from what tells positions."""
     todo: list[ast.AST] = [rotation]
     seen: set[str] = set()
     while todo:

@@ -279,7 +279,7 @@ def _joined(found: list[_Moves | None]) -> _Moves | None:
 
 
 def _before(scope: Scope, node: ast.expr) -> list[tuple[Scope, ast.expr]]:
-    """What a value comes from, through what leaves its layout as it is; nothing where that is not known."""
+    """Return what a value comes from, through what leaves its layout as it is; nothing where that is not known."""
     match node:
         case ast.Name():
             return [(scope, each) for each in _values(scope, node)]
@@ -303,7 +303,7 @@ def _before(scope: Scope, node: ast.expr) -> list[tuple[Scope, ast.expr]]:
 
 
 def _of_method(scope: Scope, call: ast.Call, name: str) -> list[tuple[Scope, ast.expr]]:
-    """What a helper gives back, or what a layer that keeps the layout is given."""
+    """Return what a helper gives back, or what a layer that keeps the layout is given."""
     helper = next((other for other in scope.others if other.function.name == name), None)
     if helper is None:
         is_layer = _LAYERS.search(name) and call.args and not _is_of_heads(scope, name)
