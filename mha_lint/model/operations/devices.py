@@ -145,9 +145,10 @@ def _is_of_a_tensor(call: Call) -> bool:
 
 
 def _is_a_type(call: Call) -> bool:
-    """``.to(…)`` is given nothing but a type."""
+    """``.to(…)`` is given nothing but a type; ``.type(…)`` may be given the name of one, "torch.cuda.FloatTensor"."""
     node = call.node
     if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
         return False
     named = all(each.arg in ("dtype", "copy", "non_blocking") for each in node.keywords)
+    named = named and (node.func.attr != "type" or all(isinstance(arg, ast.Attribute) for arg in node.args))
     return named and all(is_said(TYPE, last_name(arg)) for arg in node.args)

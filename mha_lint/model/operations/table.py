@@ -226,7 +226,7 @@ ROWS: tuple[Op, ...] = (
         turn=turns.cast,
     ),
     copied(
-        "type", scale=scales.cast, mask=as_masks.as_told, single=masking.told_single, device=Device.FIRST,
+        "type", scale=scales.cast, mask=as_masks.as_told, single=masking.told_single, device=Device.CASTS,
         turn=turns.cast,
     ),
     copied(
