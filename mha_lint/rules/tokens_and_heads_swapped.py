@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from mha_lint.rules.asking import in_order
 from mha_lint.rules.base import Hit, Rule
-from mha_lint.syntax.nodes import last_name
+from mha_lint.syntax.nodes import last_name, walk
 from mha_lint.vocabulary import ACROSS_HEADS, is_said
 
 if TYPE_CHECKING:
@@ -72,6 +72,7 @@ class TokensAndHeadsSwapped(Rule):
     - It is not known which dimension holds the heads. It is known where the width of a projection was split into them.
     - The name of the class, the method or the function says that attention over channels or heads is meant.
     - The same code is given both layouts.
+    - Nothing reads the scores: what is computed in vain is not wrong.
 
     ## References
 
@@ -107,12 +108,31 @@ class TokensAndHeadsSwapped(Rule):
         for node, seen in in_order(model.axes.attention):
             if node in model.abroad or not _are_swapped(seen) or _is_meant(node, seen, places):
                 continue
+            if not seen[0].fused and _comes_to_nothing(node, places):
+                continue
             wanted = seen[0].wanted
             given, taken = ("(b, t, h, d)", "(b, h, t, d)")[:: 1 if wanted == -3 else -1]
             what = f"`{last_name(node.func)}`" if isinstance(node, ast.Call) else "this product"
             message = f"{what} takes `{taken}`, and is given `{given}`: each token attends to its own heads alone"
             first = node.func if isinstance(node, ast.Call) else node
             yield Hit(first, node, message, seen[0].symbol, evidence=Swapped(node, seen[0].fused, wanted, seen[0].at))
+
+
+def _comes_to_nothing(node: ast.expr, places: Places) -> bool:
+    """Tell whether the scores are given a name that nothing reads but what gives it a new value."""
+    name, function = _named(places.statement(node)), places.function(node)
+    if name is None or function is None:
+        return False
+    reads = [each for each in walk(function) if isinstance(each, ast.Name) and each.id == name]
+    return all(_named(places.statement(each)) == name for each in reads)
+
+
+def _named(statement: ast.stmt | None) -> str | None:
+    match statement:
+        case ast.Assign(targets=[ast.Name(id=name)]):
+            return name
+        case _:
+            return None
 
 
 def _are_swapped(seen: list[HeadsSeen]) -> bool:
