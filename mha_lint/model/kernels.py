@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from mha_lint.model.keys import Key, part
 from mha_lint.model.layout import Shape
-from mha_lint.model.operations import products
+from mha_lint.model.operations import fused_attention
 from mha_lint.model.records import replace
 from mha_lint.model.run import Call
 from mha_lint.model.values import NONE, NOTHING, Qualified, Sequence, Tensor, Unknown, Value, of_shape
@@ -84,13 +84,13 @@ def _scale(name: str, call: Call) -> Value:
     at = _SCALE_AT.get(name.rpartition(".")[2])
     if at is not None and len(call.args) > at:
         return call.args[at]
-    return products.given_scale(call) or NONE
+    return fused_attention.given_scale(call) or NONE
 
 
 def attend(name: str, call: Call) -> Value:
     """The context that a kernel gives, laid out as its queries are."""
     if name in _HEADS_FIRST:
-        made = products.attention(replace(call, keywords={**call.keywords, "scale": _scale(name, call)}))
+        made = fused_attention.attention(replace(call, keywords={**call.keywords, "scale": _scale(name, call)}))
         return replace(made, of_math=None) if isinstance(made, Tensor) else made
     if name in _PACKED:
         return _of_packed(call)
@@ -110,7 +110,7 @@ def _of_tokens(name: str, call: Call) -> Value:
         call.interpreter.saw_use(tensor, role)
     call.interpreter.saw_attention()
     call.interpreter.saw_heads(call, query, key, -2, fused=True)
-    products.scaled_inside(call, query, key, _scale(name, call))
+    fused_attention.scaled_inside(call, query, key, _scale(name, call))
     inputs = query.inputs | key.inputs | value.inputs
     if query.shape is None:
         suffix = () if value.last is None else (value.last,)
@@ -131,7 +131,7 @@ def _of_a_module(call: Call) -> Value:
     call.interpreter.saw_heads(call, query, key, -3, fused=True, at=1)
     scaling = call.keywords.get("scaling")
     if scaling is not None:
-        products.scaled_inside(call, query, key, scaling)
+        fused_attention.scaled_inside(call, query, key, scaling)
     inputs, node = query.inputs | key.inputs | value.inputs, call.interpreter.key(call.node)
     context = Tensor(key=part(node, 0), roles=frozenset({"context"}), inputs=inputs)
     if query.shape is not None and len(query.shape) == 4:

@@ -6,15 +6,17 @@ by ``tests/model/test_exactness.py``.
 """
 
 from mha_lint.model.operations.arguments import expanded
+from mha_lint.model.operations.dims import inserted, resized, without
+from mha_lint.model.operations.fused_attention import fused
 from mha_lint.model.operations.linear_maps import linear, mapped_roles, mixed
+from mha_lint.model.operations.moves import permuted
 from mha_lint.model.operations.op import Op, applied, computed, possible, told
 from mha_lint.model.operations.open import opened
 from mha_lint.model.operations.parts import unbound
 from mha_lint.model.operations.pointwise import elementwise
-from mha_lint.model.operations.products import fused
 from mha_lint.model.operations.questions import dimension, shape_of
 from mha_lint.model.operations.table import ATTRIBUTES, BY_SIGN, OPERATIONS, ROWS, TABLE, copies
-from mha_lint.model.operations.views import inserted, laid_anew, merged, permuted, resized, without
+from mha_lint.model.operations.views import laid_anew, merged
 
 __all__ = [
     "ATTRIBUTES",

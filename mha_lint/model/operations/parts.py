@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mha_lint.model.keys import item
 from mha_lint.model.layout import place
-from mha_lint.model.operations.views import resized, without
+from mha_lint.model.operations.dims import resized, without
 from mha_lint.model.records import replace
 from mha_lint.model.run import Call, normal
 from mha_lint.model.sizes import Size, constant, equate
