@@ -60,6 +60,9 @@ class Mask:
     ``inside`` are those where s <= t + ``diagonal``, ``outside`` those elsewhere; where ``diagonal`` is None, inside
     is where some condition holds. A tensor of ones everywhere has the same inside and outside. ``boolean`` is None
     where the type is not known. ``sizes`` are those of the two dimensions, where they were written.
+
+    ``grid`` holds the sizes that the last two dimensions have now, where these are surely queries and keys and both are
+    counted from 0. Where it is None the queries may begin at a later one, as behind a cache.
     """
 
     inside: Numbers
@@ -69,6 +72,7 @@ class Mask:
     sizes: tuple[Size, Size] | None = None
     random: bool = False  # drawn, or told by what was
     padding: Padding | None = None  # the same numbers, told by padding
+    grid: tuple[Size, Size] | None = None
 
     @property
     def numbers(self) -> Numbers:
@@ -99,22 +103,29 @@ class Mask:
     def transposed(self) -> Mask:
         """The same with queries and keys swapped: s <= t + d becomes t <= s + d, or not s <= t - d - 1."""
         sizes = None if self.sizes is None else self.sizes[::-1]
+        grid = None if self.grid is None else self.grid[::-1]
         padding = None if self.padding is None else self.padding.somewhere()
         if self.diagonal is None:
-            return Mask(self.inside, self.outside, self.boolean, None, sizes, padding=padding)
-        return Mask(self.outside, self.inside, self.boolean, -self.diagonal - 1, sizes, padding=padding)
+            return Mask(self.inside, self.outside, self.boolean, None, sizes, padding=padding, grid=grid)
+        return Mask(self.outside, self.inside, self.boolean, -self.diagonal - 1, sizes, padding=padding, grid=grid)
 
     def somewhere(self) -> Mask:
         """The same with no knowledge of where which numbers stand."""
         padding = None if self.padding is None else self.padding.somewhere()
-        return replace(self, diagonal=None, sizes=None, padding=padding)
+        return replace(self, diagonal=None, sizes=None, padding=padding, grid=None)
 
 
 @dataclass(frozen=True, slots=True)
 class Positions:
-    """``torch.arange(...)``: the positions of keys, or, once they stand in a column, of queries."""
+    """``torch.arange(...)``: the positions of keys, or, once they stand in a column, of queries.
+
+    ``count`` is how many there are, where they surely begin at 0 and all other dimensions have the size 1. ``rank`` is
+    the number of dimensions, where it is known.
+    """
 
     column: bool = False
+    count: Size | None = None
+    rank: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -183,7 +194,14 @@ def combined(
         diagonal, parts = None, ((left.numbers, right.numbers),) * 2
     inside, outside = (_pairs(function, *part, absorbing) for part in parts)
     padding = _joined_padding(function, left, right, absorbing)
-    return Mask(inside, outside, boolean, diagonal, sizes, left.random or right.random, padding)
+    grid = common_grid((left, right), diagonal)
+    return Mask(inside, outside, boolean, diagonal, sizes, left.random or right.random, padding, grid)
+
+
+def common_grid(masks: tuple[Mask, ...], diagonal: int | None) -> tuple[Size, Size] | None:
+    """The grid of masks that are joined elementwise: that of the triangles among them, where it is the same one."""
+    grids = {mask.grid for mask in masks if mask.diagonal is not None and mask.diagonal == diagonal}
+    return grids.pop() if len(grids) == 1 else None
 
 
 def _joined_padding(

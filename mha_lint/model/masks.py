@@ -15,6 +15,7 @@ from mha_lint.model.marks import (
 )
 from mha_lint.model.records import replace
 from mha_lint.model.run import Call, Run
+from mha_lint.model.sizes import Size
 from mha_lint.model.values import (
     NONE,
     Const,
@@ -31,6 +32,7 @@ from mha_lint.model.values import (
 from mha_lint.syntax.nodes import last_name
 
 Known = Mask | Positions | None
+_WHOLE = Slice(None, None)
 SMALLEST = -65504.0  # of float16; other types have smaller ones, which mask as well
 
 
@@ -100,15 +102,48 @@ def indexed(run: Run, base: Value, indices: list[Value], result: Value, node: as
         return result
     mask = base.mask
     if isinstance(mask, Positions):
-        added = [index for index in indices if isinstance(index, Const)]
-        behind = indices[-1] == NONE and any(index != NONE for index in indices)  # p[:, None]; p[None] is a row
-        mask = Positions(column=behind) if len(added) < len(indices) or added else None
+        mask = _indexed_positions(mask, indices)
     elif mask is not None:
         laid = padding.indexed(node, mask, indices)
-        mask = replace(mask if _keeps_grid(indices, mask) else mask.somewhere(), padding=laid)
+        kept = mask if _keeps_grid(indices, mask) else mask.somewhere()
+        mask = replace(kept, padding=laid, grid=_grid_of(kept, indices, result))
     if isinstance(result, Tensor):
         return replace(result, mask=mask, masked=base.masked, single=base.single, homes=base.homes)
     return Tensor(key=run.key(node), mask=mask, homes=base.homes) if mask is not None else result
+
+
+def _indexed_positions(known: Positions, indices: list[Value]) -> Positions:
+    taken = [at for at, index in enumerate(indices) if index != NONE]
+    column = indices[-1] == NONE and bool(taken)  # p[:, None]; p[None] is a row
+    if known.rank != 1 or len(taken) > 1:
+        return Positions(column)
+    if not taken:
+        return Positions(column, known.count, 1 + len(indices))
+    whole = indices[taken[0]] in (_WHOLE, Const(...))
+    behind = len(indices) - 1 - taken[0]
+    return Positions(column, known.count if whole and behind < 2 else None, len(indices))
+
+
+def _grid_of(mask: Mask, indices: list[Value], result: Value) -> tuple[Size, Size] | None:
+    """The grid that is left where a subscript takes the first queries and keys, and puts no dimension among them."""
+    if mask.grid is None or not all(map(_begins_at_the_first, indices)):
+        return None
+    dims = [at for at, index in enumerate(indices) if index not in (NONE, Const(...))]
+    if dims and NONE in indices[dims[0] :]:
+        return None
+    shape = result.shape if isinstance(result, Tensor) else None
+    if shape is not None:
+        return (shape[-2], shape[-1]) if len(shape) > 1 else None
+    whole = all(index in (NONE, Const(...), _WHOLE) for index in indices)
+    ends = not indices or indices[-1] != NONE or len(indices) == indices.count(NONE)
+    return mask.grid if whole and ends else None
+
+
+def _begins_at_the_first(index: Value) -> bool:
+    if isinstance(index, Slice):
+        begins = index.start is None or index.start == NONE or as_int(index.start) == 0
+        return begins and (index.step is None or index.step == NONE)
+    return index in (NONE, Const(...)) or as_int(index) == 0
 
 
 def _keeps_grid(indices: list[Value], mask: Mask) -> bool:

@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
+from mha_lint.model.causal_masks import Means
 from mha_lint.model.filling import masked_beside, softmaxed
 from mha_lint.model.handing import handed_over
 from mha_lint.model.marks import ONES, YES_OR_NO, ZERO, Mask, Padding
 from mha_lint.model.sizes import Size
 from mha_lint.model.values import Tensor, Value
 from mha_lint.rules.base import Hit, Rule
-from mha_lint.rules.mask_uses import IN_SCORES, NEGATIVE, Means, Use, are_scores, mask_of, uses
+from mha_lint.rules.mask_uses import IN_SCORES, NEGATIVE, Use, are_scores, mask_of, uses
 
 if TYPE_CHECKING:
     from mha_lint.model.attention import FileModel

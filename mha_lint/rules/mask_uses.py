@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import ast
-import enum
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeGuard
 
+from mha_lint.model.causal_masks import Means, is_just_causal, shape_of_scores
 from mha_lint.model.filling import filling
 from mha_lint.model.keys import Kind
 from mha_lint.model.marks import Mask
@@ -52,14 +52,6 @@ ARGUMENTS = {
 }  # the masks that functions and layers of torch take; in all but the first True means ignore
 
 
-class Means(enum.Enum):
-    """The meaning of a mask where it is used."""
-
-    ATTEND = enum.auto()
-    IGNORE = enum.auto()
-    ADDED = enum.auto()
-
-
 @dataclass(frozen=True, slots=True)
 class Use:
     """One mask that reaches attention: what it is, what it means there, and where it stands in the call."""
@@ -94,26 +86,53 @@ def uses(operation: OperationSeen, names: ModuleNames) -> Iterator[Use]:
         yield Use(found[0], found[1])
 
 
+def masks_just_the_future(operation: OperationSeen, names: ModuleNames) -> bool:
+    """Tell whether the mask that attention or scores are given there is the causal one of as many keys as queries.
+
+    That is known of the one path on which the operation was seen; other paths may bring another mask.
+    """
+    if operation.name == ATTENDS:
+        mask = operation.argument(3, "attn_mask")
+        means = Means.ATTEND if _is_boolean(mask) else Means.ADDED
+        scores = shape_of_scores(operation.argument(0, "query"), operation.argument(1, "key"))
+        return is_just_causal(mask, means, scores)
+    found = _in_scores(operation, names)
+    if found is None:
+        return False
+    masked, mask, means = found
+    return is_just_causal(mask, means, masked.shape)
+
+
+def _is_boolean(value: Value | None) -> bool:
+    mask = mask_of(value)
+    return mask is not None and mask.boolean is True
+
+
 def _of_scores(operation: OperationSeen, names: ModuleNames) -> tuple[Mask | None, Means] | None:
-    """The mask of a fill or a sum, where scores are what is filled or summed."""
+    found = _in_scores(operation, names)
+    return None if found is None else (mask_of(found[1]), found[2])
+
+
+def _in_scores(operation: OperationSeen, names: ModuleNames) -> tuple[Tensor, Value | None, Means] | None:
+    """The scores of a fill or a sum, the mask that they are filled by or summed with, and what it means."""
     match operation.name:
         case "masked_fill":
             scores = operation.args[0] if operation.args else None
             if are_scores(scores) and is_negative(operation.argument(2, "value")):
-                return mask_of(operation.argument(1, "mask")), Means.IGNORE
+                return scores, operation.argument(1, "mask"), Means.IGNORE
         case "where" if len(operation.args) == 3:
             node = operation.node
             method = isinstance(node, ast.Call) and names.qualify(node.func) is None
             condition, yes, no = where_parts(operation.args, method=method)
             if are_scores(yes) and is_negative(no):
-                return mask_of(condition), Means.ATTEND
+                return yes, condition, Means.ATTEND
             if are_scores(no) and is_negative(yes):
-                return mask_of(condition), Means.IGNORE
+                return no, condition, Means.IGNORE
         case "add" if len(operation.args) == 2:
             left, right = operation.args
             for scores, other in ((left, right), (right, left)):
                 if are_scores(scores) and mask_of(other) is not None:
-                    return mask_of(other), Means.ADDED
+                    return scores, other, Means.ADDED
     return None
 
 
@@ -122,7 +141,7 @@ def mask_of(value: Value | None) -> Mask | None:
     return mask if isinstance(mask, Mask) else None
 
 
-def are_scores(value: Value | None) -> bool:
+def are_scores(value: Value | None) -> TypeGuard[Tensor]:
     return isinstance(value, Tensor) and "scores" in value.roles
 
 

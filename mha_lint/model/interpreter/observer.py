@@ -132,10 +132,10 @@ class Observer:
         if not self._stack.frames or len(found) == MOST_SEEN:
             return
         state = call.state
-        args = tuple(normal(a, state) if isinstance(a, Tensor) else state.unless_none(a) for a in call.args)
+        args = tuple(_as_known(value, state) for value in call.args)
         frame, led = self._stack.led()
         self.told += bool(led)
-        keywords = tuple((name, state.unless_none(value)) for name, value in call.keywords.items())
+        keywords = tuple((name, _as_known(value, state)) for name, value in call.keywords.items())
         flag, conditions = call.keywords.get("is_causal"), state.taken
         seen = OperationSeen(
             name,
@@ -340,6 +340,11 @@ class Observer:
         for tensor in tensors(value):
             if tensor.merge in self._applied_at:
                 self._applied_at.setdefault(node, set()).update(self._applied_at[tensor.merge])
+
+
+def _as_known(value: Value, state: State) -> Value:
+    """An argument with what the path has told of it: the sizes of a tensor, or that a value is None."""
+    return normal(value, state) if isinstance(value, Tensor) else state.unless_none(value)
 
 
 def _named_sizes(state: State) -> dict[Size, str]:

@@ -12,11 +12,14 @@ from mha_lint.model.marks import (
     BY_PLACE,
     DRAWN,
     GIVEN,
+    LOWEST,
     NOT_KNOWN,
+    ZERO,
     Mask,
     Numbers,
     Positions,
     combined,
+    common_grid,
     constant,
     triangle,
 )
@@ -69,7 +72,10 @@ def same(call: Call) -> Known:
 def repeated(call: Call) -> Known:
     """The numbers come again and again: positions do not count on."""
     known = _held(call)
-    return known if isinstance(known, Mask) else None
+    if not isinstance(known, Mask):
+        return None
+    times = [as_int(value) for value in _sizes(call.args[1:])]
+    return known if len(times) > 2 and times[-2:] == [1, 1] else replace(known, grid=None)
 
 
 def moved(call: Call) -> Known:
@@ -91,13 +97,29 @@ def unsqueezed(call: Call) -> Known:
     known = _held(call)
     at = call.integer(1, "dim")
     match known:
-        case Positions(column=column):
-            return Positions(column=column or at in (1, -1)) if len(call.args) == 2 else None
+        case Positions():
+            return _unsqueezed_positions(known, at) if len(call.args) == 2 else None
         case Mask():
             made = known if at in (0, 1) or (at is not None and at < -2) else known.somewhere()
+            if at == 1 and (_rank(call) or 0) < 3:
+                made = replace(made, grid=None)
             return padding.unsqueezed(call, known, made, at)
         case _:
             return None
+
+
+def _unsqueezed_positions(known: Positions, at: int | None) -> Positions:
+    column = known.column or at in (1, -1)
+    rank = None if known.rank is None else known.rank + 1
+    lies_in_front = at == 0 and rank is not None
+    stands_up = known.rank == 1 and at in (1, -1)
+    stands_up = stands_up or (at == -1 and not known.column)
+    return Positions(column, known.count if lies_in_front or stands_up else None, rank)
+
+
+def _rank(call: Call) -> int | None:
+    first = call.args[0]
+    return first.rank if isinstance(first, Tensor) else None
 
 
 def viewed(call: Call) -> Known:
@@ -105,13 +127,31 @@ def viewed(call: Call) -> Known:
     written = _sizes(call.args[1:])
     match known:
         case Positions():
-            return Positions(column=as_int(written[-1]) == 1) if written else None
+            return _viewed_positions(known, written)
         case Mask():
             sizes = [as_size(value) for value in written]
             same = known.sizes is None or (len(sizes) > 1 and tuple(sizes[-2:]) == known.sizes)
-            return padding.viewed(call, known, known if same else known.somewhere(), written)
+            made = known if same else known.somewhere()
+            if known.grid is not None and not _ends_with(sizes, known.grid, call):
+                made = replace(made, grid=None)
+            return padding.viewed(call, known, made, written)
         case _:
             return None
+
+
+def _viewed_positions(known: Positions, written: tuple[Value, ...]) -> Positions | None:
+    if not written:
+        return None
+    column = as_int(written[-1]) == 1
+    sizes = written[:-1] if column else written
+    alone = bool(sizes) and as_int(sizes[-1]) != 1 and all(as_int(size) == 1 for size in sizes[:-1])
+    return Positions(column, known.count if alone else None, len(written))
+
+
+def _ends_with(sizes: list[Size | None], grid: tuple[Size, Size], call: Call) -> bool:
+    """Tell whether a view keeps the two dimensions: its last sizes are theirs."""
+    last = [None if size is None else call.state.normal(size) for size in sizes[-2:]]
+    return last == [call.state.normal(size) for size in grid]
 
 
 # --- the same numbers, of another type -----------------------------------------------------------------------------
@@ -259,7 +299,12 @@ def _sizes(values: tuple[Value, ...]) -> tuple[Value, ...]:
 def positions(call: Call) -> Known:
     """``torch.arange(n)``."""
     start = as_int(call.args[0]) if len(call.args) == 2 else 0
-    return Positions() if start in (0, None) and len(call.args) <= 2 else None  # or as far along as a cache is long
+    if start not in (0, None) or len(call.args) > 2:
+        return None
+    if start is None or not call.args or call.keywords.keys() & {"start", "end", "step", "**"}:
+        return Positions()  # it may begin as far along as a cache is long
+    size = as_size(call.args[-1])
+    return Positions(count=None if size is None else call.state.normal(size), rank=1)
 
 
 def made(number: float) -> Rule:
@@ -288,6 +333,15 @@ def made_as_full(call: Call) -> Known:
     return None if fill is None else constant(*fill)
 
 
+def made_causal(call: Call) -> Known:
+    """``nn.Transformer.generate_square_subsequent_mask(t)``: minus infinity over the future, and 0 elsewhere."""
+    size = as_size(call.args[0] if call.args else call.keywords.get("sz"))
+    if size is None:
+        return None
+    normal = call.state.normal(size)
+    return Mask(ZERO, LOWEST, False, 0, (normal, normal), grid=(normal, normal))
+
+
 def _is_of_a_tensor(call: Call) -> bool:
     return bool(call.args) and isinstance(call.args[0], Tensor)
 
@@ -310,7 +364,7 @@ def _full(call: Call, number: float | None, of_a_tensor: bool) -> Mask | None:
     last = known[-2:] if len(known) > 1 and None not in known[-2:] else []
     normal = tuple(call.state.normal(size) for size in last if size is not None)
     written: tuple[Size, Size] | None = (normal[0], normal[1]) if len(normal) == 2 else None
-    return constant(number, boolean=boolean, sizes=written)
+    return replace(constant(number, boolean=boolean, sizes=written), grid=written)
 
 
 def _triangle(call: Call, mask: Mask, *, upper: bool) -> Mask:
@@ -318,18 +372,28 @@ def _triangle(call: Call, mask: Mask, *, upper: bool) -> Mask:
     if value is None and "k" in call.keywords:
         value = call.keywords["k"]  # numpy's name
     shift: int | None = 0 if value is None else as_int(value)
-    size = as_size(value)
+    size, grid = as_size(value), _matrix(call, mask)
     if shift is None and size is not None and mask.sizes is not None:
         rows, columns = mask.sizes
         shift = (call.state.normal(size) - (columns - rows)).constant  # aligned with the last query
+        grid = grid if grid is not None and grid[0] == grid[1] else None
     if shift is not None and upper:
         shift -= 1
     if mask.diagonal is not None and mask.diagonal != shift:
         shift = None
-    kept = triangle(shift)
+    kept = replace(triangle(shift), grid=grid)
     if upper:
         kept = kept.changed(operator.not_, boolean=True)
     return combined(lambda number, keep: number if keep else 0.0, mask, kept, boolean=mask.boolean)
+
+
+def _matrix(call: Call, mask: Mask) -> tuple[Size, Size] | None:
+    """The sizes of the two dimensions of which a triangle is taken, which begins at the first of both."""
+    first = call.args[0] if call.args else None
+    shape = first.shape if isinstance(first, Tensor) else None
+    if shape is None:
+        return mask.grid
+    return (call.state.normal(shape[-2]), call.state.normal(shape[-1])) if len(shape) > 1 else None
 
 
 def compared(function: Callable[[float, float], bool]) -> Rule:
@@ -352,7 +416,13 @@ def _compared(call: Call, function: Callable[[float, float], bool]) -> Mask:
     if isinstance(first, Positions) and isinstance(second, Positions) and first.column != second.column:
         # Keys on the left: s <= t is t >= s.
         ordered = _OTHER_WAY_ROUND.get(function) if second.column else function
-        return BY_PLACE if ordered is None or ordered not in _OTHER_WAY_ROUND else _ordered(ordered)
+        if ordered is None or ordered not in _OTHER_WAY_ROUND:
+            return BY_PLACE
+        rows, columns = (first, second) if first.column else (second, first)
+        lower_or_upper = _ordered(ordered)
+        if rows.count is None or columns.count is None:
+            return lower_or_upper
+        return replace(lower_or_upper, grid=(rows.count, columns.count))
     one, other = mask_of(left, call.interpreter), mask_of(right, call.interpreter)
     if any(mask is not None and mask.random for mask in (one, other)):
         return replace(DRAWN, boolean=True)
@@ -412,7 +482,8 @@ def _chosen(where: Mask | None, yes: Mask | None, no: Mask | None) -> Mask | Non
     boolean = yes.boolean if yes.boolean == no.boolean else False
     told_by_padding = padding.chosen(where, yes, no)
     sizes = next((mask.sizes for mask in (where, yes, no) if mask.sizes is not None), None)
-    return Mask(sides[0], sides[1], boolean, diagonal, sizes, padding=told_by_padding)
+    grid = common_grid((where, yes, no), diagonal)
+    return Mask(sides[0], sides[1], boolean, diagonal, sizes, padding=told_by_padding, grid=grid)
 
 
 def _side(mask: Mask, diagonal: int | None, where: Mask, *, inside: bool) -> Numbers:

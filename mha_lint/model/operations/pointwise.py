@@ -9,6 +9,7 @@ from mha_lint.model import folds, layout
 from mha_lint.model.axes import Source
 from mha_lint.model.keys import Key
 from mha_lint.model.layout import Answer, Refused, Shape, Strides, contiguous_strides
+from mha_lint.model.marks import Mask
 from mha_lint.model.normalised import Normalised
 from mha_lint.model.operations import clashes
 from mha_lint.model.operations.devices import met
@@ -108,7 +109,7 @@ def elementwise(call: Call, *values: Value) -> Value:
     if not ranked or (unknown and not any(map(_fills, ranked))):
         _note_front(call, key, tensors, values)
         return replace(result, key=key)
-    shapes = [tensor.shape for tensor in ranked if tensor.shape is not None]
+    shapes = [tensor.shape for tensor in _without_triangles(ranked) if tensor.shape is not None]
     shape = broadcast(call.state, shapes) if clashing is None else clashing
     if result.normalised is not None and result.normalised.dim >= 0:
         result = replace(result, normalised=None)  # another operand may have more dimensions in front
@@ -245,6 +246,22 @@ def _meaning_of_one(tensor: Tensor, leading: Value) -> Tensor:
         origin=tensor.origin if leads else None,
         inputs=tensor.inputs,
     )
+
+
+def _without_triangles(tensors: list[Tensor]) -> list[Tensor]:
+    """The operands whose sizes are those of the result: of scores, a triangle tells nothing that they do not.
+
+    It is as large as they are, or, for one query behind a cache, its one row and column are broadcast to all keys.
+    """
+    ranks = [len(tensor.shape or ()) for tensor in tensors if "scores" in tensor.roles]
+    if not ranks:
+        return tensors
+    return [each for each in tensors if not _is_triangle(each) or len(each.shape or ()) > max(ranks)]
+
+
+def _is_triangle(tensor: Tensor) -> bool:
+    mask = tensor.mask
+    return isinstance(mask, Mask) and mask.diagonal is not None and "scores" not in tensor.roles
 
 
 def _fills(tensor: Tensor) -> bool:

@@ -84,6 +84,12 @@ def eye(call: Call) -> Value:
     return fresh(shape, made=True) if shape else NOTHING
 
 
+def square(call: Call) -> Value:
+    """``nn.Transformer.generate_square_subsequent_mask(t)``."""
+    size = as_size(call.args[0] if call.args else call.keywords.get("sz"))
+    return NOTHING if size is None else fresh((size, size), made=True)
+
+
 def arange(call: Call) -> Value:
     key = call.interpreter.key(call.node)
     ends = [as_size(value) for value in call.args[:2]]

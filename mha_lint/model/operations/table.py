@@ -324,6 +324,10 @@ ROWS: tuple[Op, ...] = (
     made("randn", shape=questions.filled, mask=as_masks.drawn, device=Device.DEFAULT),
     made_of_one_number("full", shape=questions.filled, mask=as_masks.made_full, device=Device.DEFAULT),
     made("eye", shape=questions.eye, mask=as_masks.lost, device=Device.DEFAULT),
+    made(
+        "Transformer.generate_square_subsequent_mask", shape=questions.square, mask=as_masks.made_causal,
+        device=Device.MOVES,
+    ),
     made("arange", shape=questions.arange, mask=as_masks.positions, device=Device.DEFAULT, turn=turns.steps),
     made("new_zeros", shape=questions.filled, mask=as_masks.made_like(0.0), device=Device.FIRST),
     made("new_ones", shape=questions.filled, mask=as_masks.made_like(1.0), device=Device.FIRST),
