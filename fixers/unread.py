@@ -16,26 +16,53 @@ if TYPE_CHECKING:
     from mha_lint.syntax.exact import Exact
     from mha_lint.syntax.names import ClassInfo
 
-_PURE = ("sqrt", "size", "float", "int", "len")
+_PURE = ("sqrt", "size", "float", "int", "len", "finfo")
 
 
 def unread(node: ast.expr, kept: str, context: Context) -> Iterator[Edit]:
     """Delete the assignments of what an expression reads and nothing else does, once it is replaced by ``kept``."""
-    gone: set[ast.AST] = {node}
-    pending = [node]
+    yield from unread_all([node], kept, context)[0]
+
+
+def unread_all(
+    nodes: Sequence[ast.AST], kept: str, context: Context, *, attributes: bool = True
+) -> tuple[list[Edit], set[ast.stmt]]:
+    """Delete the assignments of what several nodes read and nothing else does, once ``kept`` takes their place.
+
+    The statements that are deleted are returned beside the edits. Without ``attributes``, those of objects stay: code
+    of another file may read them.
+    """
+    gone: set[ast.AST] = set(nodes)
+    pending: list[ast.AST] = list(nodes)
+    edits: list[Edit] = []
+    deleted: set[ast.stmt] = set()
     while pending:
         for read in walk(pending.pop()):
-            name = dotted(read) if isinstance(read, (ast.Name, ast.Attribute)) else None
-            if name is None or re.search(rf"\b{re.escape(name)}\b", kept):
+            if isinstance(read, ast.Attribute) and not attributes:
                 continue
-            target = _sole_target(read, gone, context)
-            found = None if target is None else _without_target(target, context.places)
-            if target is None or found is None:
+            found = _deleted_with(read, kept, gone, context)
+            if found is None:
                 continue
-            value, edits = found
+            target, value, more = found
             gone |= {target, value}
             pending.append(value)
-            yield from edits
+            edits += more
+            statement = context.places.statement(target)
+            if statement is not None:
+                deleted.add(statement)
+    return edits, deleted
+
+
+def _deleted_with(
+    read: ast.AST, kept: str, gone: set[ast.AST], context: Context
+) -> tuple[ast.AST, ast.expr, list[Edit]] | None:
+    """What a name is set by, where nothing but what is gone reads it, and the edits that delete that."""
+    name = dotted(read) if isinstance(read, (ast.Name, ast.Attribute)) else None
+    if name is None or re.search(rf"\b{re.escape(name)}\b", kept):
+        return None
+    target = _sole_target(read, gone, context)
+    found = None if target is None else _without_target(target, context.places)
+    return None if target is None or found is None else (target, *found)
 
 
 def accesses(read: ast.Attribute, context: Context) -> list[ast.Attribute]:

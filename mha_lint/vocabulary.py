@@ -57,6 +57,11 @@ CHOOSES_KEYS = re.compile(  # what tells which keys a query may see, besides the
 SCORES = re.compile(
     r"[sS]oftmax|scaled_dot_product|MultiheadAttention|attention_interface|^Transformer(?:$|(?:En|De)coder(?:Layer)?$)"
 )
+FUSED = re.compile(  # functions that attend in one kernel, and what chooses among them
+    r"scaled_dot_product_attention|flash_attn|flash_attention|memory_efficient_attention|flex_attention"
+    r"|attention_interface|attention_function|dispatch_attention|xformers|varlen_attn|sageattn",
+    re.IGNORECASE,
+)
 TURNS = re.compile(r"^(?:cos|sin|polar)$")  # what takes the cosines of angles
 COUNTS = re.compile(r"^(?:arange|linspace)$")  # what positions and frequencies begin with
 MAKES_ANGLES = re.compile(r"[rR]otary|(?<![a-z])rope(?![a-z])|RoPE|Rope")  # names of classes that do

@@ -1,0 +1,233 @@
+"""MHA201: one call of fused attention takes the place of the two products and what stands between them."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from mha_lint.findings import Edit, Fix, Position
+from mha_lint.fixers.attention_causal import causal_flag
+from mha_lint.fixers.attention_dropout import NOT_KNOWN, drops, is_only_drop, rate_text
+from mha_lint.fixers.attention_mask import NotOffered, Plan, edits_of, mask_of
+from mha_lint.fixers.attention_operands import text_of_context, text_of_operand
+from mha_lint.fixers.attention_scale import NO_NUMBER, Scale, argument_of, scale_of
+from mha_lint.fixers.unread import unread_all
+from mha_lint.model.by_hand.products import untransposed
+from mha_lint.model.by_hand.steps import Added, ByHand, Cast, Choice, Link, Operand, Scaled, Step
+from mha_lint.model.values import Tensor
+from mha_lint.syntax.nodes import argument, walk
+
+if TYPE_CHECKING:
+    from mha_lint.fixers import Context
+    from mha_lint.rules.base import Hit
+
+_NAME = "scaled_dot_product_attention"
+_WIDE = frozenset({"float", "double"})
+
+
+def fix(hit: Hit[ByHand], context: Context) -> Fix | str:
+    """Replace the last product, and delete what led to it, or turn it into a mask."""
+    found = hit.evidence
+    try:
+        return _rewritten(found, context)
+    except NotOffered as error:
+        return str(error)
+
+
+def _rewritten(found: ByHand, context: Context) -> Fix:
+    places = context.places
+    function = _function(context)
+    _check_order(found)
+    _check_operands(found, context)
+    scale = scale_of(found, context)
+    number = argument_of(scale, found, context)
+    if number is None:
+        raise NotOffered(NO_NUMBER)
+    rate = rate_text(found, context)
+    if rate is None:
+        raise NotOffered(NOT_KNOWN)
+    rank = _rank(found, context)
+    query, key, value = _operands(found, scale, rank)
+    causal = causal_flag(found, context)
+    plan = Plan("") if causal else mask_of(found, query.node, context)
+    operands = [text_of_operand(each, places) for each in (query, key, value)]
+    named = (("attn_mask", plan.argument), ("dropout_p", rate), ("is_causal", causal), ("scale", number))
+    arguments = [*_batched(operands, rank), *(f"{name}={text}" for name, text in named if text)]
+    call = f"{function}({', '.join(arguments)})"
+    if rank == 3:
+        call = f"{call}.squeeze(0)"
+    text = text_of_context(call, found.context)
+    edits = _edits(found, plan, text, context)
+    message = f"Use `{function}`"
+    return Fix("unsafe" if rate else "safe", "equivalent", message, edits)
+
+
+def _function(context: Context) -> str:
+    """How the file may call fused attention."""
+    imports = context.model.names.imports
+    for full, suffix in (("torch.nn.functional", ""), ("torch.nn", ".functional"), ("torch", ".nn.functional")):
+        alias = next((name for name, known in imports.items() if known == full), None)
+        if alias is not None:
+            return f"{alias}{suffix}.{_NAME}"
+    raise NotOffered("`torch.nn.functional` is not imported by a name")
+
+
+def _check_order(found: ByHand) -> None:
+    """Raise where scores are scaled behind a mask that is added: the mask is scaled with them."""
+    added = False
+    for step in found.steps():
+        if added and isinstance(step, Scaled):
+            raise NotOffered("what is added to the scores is scaled with them")
+        added = added or isinstance(step, Added)
+
+
+def _check_operands(found: ByHand, context: Context) -> None:
+    """Raise where queries or keys are given another value between the two products."""
+    operands = (found.product.query.node, found.product.key.node)
+    read = {node.id for each in operands for node in walk(each) if isinstance(node, ast.Name)}
+    for statement in _between(found, context):
+        for node in walk(statement):
+            if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store) and node.id in read:
+                raise NotOffered(f"`{node.id}` is given another value between the two products")
+
+
+def _between(found: ByHand, context: Context) -> Iterator[ast.stmt]:
+    """The statements from the first product to the last one, which is not among them."""
+    block = context.places.block(found.statement)
+    first = next(index for index, each in enumerate(block) if each is found.first)
+    last = next(index for index, each in enumerate(block) if each is found.statement)
+    yield from block[first:last]
+
+
+def _rank(found: ByHand, context: Context) -> int | None:
+    """How many dimensions the scores have: the product says so, or the model knows it on every path."""
+    if found.product.rank is not None:
+        return found.product.rank
+    seen = context.model.operations.get(found.softmax, [])
+    given = [each.argument(0, "input") for each in seen]
+    ranks = {each.rank if isinstance(each, Tensor) else None for each in given}
+    return ranks.pop() if len(ranks) == 1 else None
+
+
+def _operands(found: ByHand, scale: Scale, rank: int | None) -> tuple[Operand, Operand, Operand]:
+    """Queries, keys and values, without casts that fused attention does not need."""
+    query, key, value = found.product.query, found.product.key, found.context.value
+    nodes = [scale.query, scale.key]
+    narrowed = _narrows(found)
+    if narrowed:
+        nodes = [_uncast(node) for node in nodes]
+    elif _widens(found) and any(_uncast(node) is not node for node in (value.node,)):
+        raise NotOffered("the weights stay in float32, as the values are")
+    inner = untransposed(nodes[1], rank) if key.swapped else None
+    keys = Operand(nodes[1], key.order, key.swapped) if inner is None else Operand(inner)
+    return Operand(nodes[0], query.order, query.swapped), keys, value
+
+
+def _narrows(found: ByHand) -> bool:
+    """Tell whether weights are cast behind the softmax."""
+    steps = list(found.steps())
+    behind = steps[[getattr(step, "node", None) for step in steps].index(found.softmax) + 1 :]
+    return any(isinstance(step, Cast) for step in behind)
+
+
+def _widens(found: ByHand) -> bool:
+    """Tell whether scores are cast before the softmax, or by it."""
+    if argument(found.softmax, 99, "dtype") is not None:
+        return True
+    steps: list[Step] = list(found.steps())
+    before = steps[: [getattr(step, "node", None) for step in steps].index(found.softmax)]
+    return any(isinstance(step, Cast) for step in before)
+
+
+def _uncast(node: ast.expr) -> ast.expr:
+    match node:
+        case ast.Call(func=ast.Attribute(value=inner, attr=name), args=[]) if name in _WIDE:
+            return inner
+        case ast.Call(func=ast.Attribute(value=inner, attr="to"), args=[ast.Attribute(attr="float32")]):
+            return inner
+        case _:
+            return node
+
+
+def _batched(operands: list[str], rank: int | None) -> list[str]:
+    """The operands with four dimensions: with three, no fused kernel takes them."""
+    if rank != 3:
+        return operands
+    return [f"{_in_front_of_a_dot(text)}.unsqueeze(0)" for text in operands]
+
+
+def _in_front_of_a_dot(text: str) -> str:
+    tree = ast.parse(text, mode="eval").body
+    return text if isinstance(tree, (ast.Name, ast.Attribute, ast.Call, ast.Subscript)) else f"({text})"
+
+
+# --- edits -----------------------------------------------------------------------------------------------------------
+
+
+def _edits(found: ByHand, plan: Plan, text: str, context: Context) -> tuple[Edit, ...]:
+    places = context.places
+    edits: list[Edit] = []
+    deletions: list[Edit] = []
+    gone: list[ast.AST] = []
+    node = found.context.node
+    edits.append(Edit(places.start_of_whole(node), places.end_of_whole(node), text))
+    gone.append(node)
+    if plan.before:
+        indent = places.indent(found.statement)
+        lines = "".join(f"{line}{places.newline}{indent}" for line in plan.before)
+        edits.append(places.insert(places.start(found.statement), lines))
+    for statement in _statements(found):
+        gone.append(statement)
+        written = edits_of(plan, statement, context)
+        if written is not None:
+            edits.append(written)
+            continue
+        if not places.stands_alone(statement):
+            raise NotOffered("a statement between the two products shares its line with another")
+        if len(places.block(statement)) == 1:
+            raise NotOffered("a block would be left without a statement")
+        deletions.append(places.without_statement(statement))
+    edits += _tidied(deletions, context)
+    kept = " ".join([text, *plan.before, *(line for lines in plan.lines.values() for line in lines)])
+    left, taken = unread_all(gone, kept, context, attributes=False)
+    if any(each not in taken for each in found.asked):
+        raise NotOffered("the type or the sizes of the scores are asked for elsewhere")
+    return (*edits, *left)
+
+
+def _tidied(deletions: list[Edit], context: Context) -> Iterator[Edit]:
+    """Deletions of whole lines, and of the blank lines around a run of them those behind it."""
+    places = context.places
+    ordered = sorted(deletions, key=lambda each: each.start)
+    first = None
+    for edit, following in zip(ordered, [*ordered[1:], None], strict=True):
+        first = edit.start if first is None else first
+        if following is not None and following.start == edit.end:
+            yield edit
+            continue
+        above, below = first.row - 1, edit.end.row
+        first = None
+        lines = [places.line(row) if row else "" for row in (above, below)]
+        is_blank = all(line.endswith(("\n", "\r")) and not line.strip() for line in lines)
+        yield Edit(edit.start, Position(below + 1, 1), "") if is_blank and edit.end.column == 1 else edit
+
+
+def _statements(found: ByHand) -> Iterator[ast.stmt]:
+    """The statements that go, or become a mask, but for the last one."""
+    if found.first is not found.statement:
+        yield found.first
+    for link in found.links:
+        yield from _of_link(link)
+
+
+def _of_link(link: Link | Choice) -> Iterator[ast.stmt]:
+    if isinstance(link, Link):
+        yield link.statement
+    elif drops(link):
+        if not is_only_drop(link):
+            raise NotOffered("weights are dropped under a condition, and something else is done there")
+        yield link.statement
+    else:
+        for each in (*link.body, *link.orelse):
+            yield each.statement

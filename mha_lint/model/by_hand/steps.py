@@ -1,0 +1,166 @@
+"""The parts of attention that is written by hand: operands, what happens to the scores and the weights, and where."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Operand:
+    """The queries, the keys or the values, as the code hands them to a product.
+
+    ``order`` are its dimensions in the order (..., tokens, width); None where they are in it. ``swapped`` where the
+    last two have to change places, which needs no rank.
+    """
+
+    node: ast.expr
+    order: tuple[int, ...] | None = None
+    swapped: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Scaled:
+    """Scores are multiplied by a factor, or divided by it."""
+
+    factor: ast.expr
+    divides: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Added:
+    """Something is added to scores: a mask, or a bias. ``node`` is the expression, or the call, that adds it."""
+
+    term: ast.expr
+    node: ast.expr
+
+
+@dataclass(frozen=True, slots=True)
+class Filled:
+    """Scores are replaced by a value where a condition holds; with ``keeps``, where it does not hold.
+
+    ``node`` is the call that fills them.
+    """
+
+    condition: ast.expr
+    value: ast.expr
+    keeps: bool
+    node: ast.Call
+
+
+@dataclass(frozen=True, slots=True)
+class Cast:
+    """Scores or weights take another type."""
+
+    node: ast.expr
+
+
+@dataclass(frozen=True, slots=True)
+class Shifted:
+    """The largest score of a row is subtracted from the row, which changes nothing of its softmax."""
+
+    node: ast.expr
+
+
+@dataclass(frozen=True, slots=True)
+class Normalised:
+    """Scores become weights."""
+
+    node: ast.Call
+
+
+@dataclass(frozen=True, slots=True)
+class Dropped:
+    """Weights go through a dropout."""
+
+    node: ast.Call
+
+
+@dataclass(frozen=True, slots=True)
+class Turned:
+    """The last two dimensions of the weights change places."""
+
+    node: ast.expr
+
+
+Step = Scaled | Added | Filled | Cast | Shifted | Normalised | Dropped | Turned
+
+
+@dataclass(frozen=True, slots=True)
+class Product:
+    """The product of queries and keys. ``rank`` is the number of dimensions of the scores, where it is known."""
+
+    node: ast.expr
+    query: Operand
+    key: Operand
+    rank: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """The product of weights and values. ``order`` are the dimensions of its result, as those of ``Operand``."""
+
+    node: ast.expr
+    value: Operand
+    order: tuple[int, ...] | None = None
+    swapped: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """A statement that does nothing but take steps from one name to the next."""
+
+    statement: ast.stmt
+    steps: tuple[Step, ...]
+    target: str
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """An ``if`` under which scores take steps, such as the one for a mask that may be None."""
+
+    statement: ast.If
+    body: tuple[Link, ...]
+    orelse: tuple[Link, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ByHand:
+    """Attention by hand: the product of queries and keys, what follows, and the product with the values.
+
+    ``inner`` are the steps in the statement of the first product, ``last`` those in the statement of the second one;
+    one statement may hold all, and then ``links`` are empty and so is ``inner``. ``names`` are those that scores and
+    weights are given. ``asked`` are other statements that ask for their type or their sizes.
+    """
+
+    function: ast.FunctionDef | ast.AsyncFunctionDef
+    first: ast.stmt
+    product: Product
+    inner: tuple[Step, ...]
+    links: tuple[Link | Choice, ...]
+    last: tuple[Step, ...]
+    context: Context
+    statement: ast.stmt
+    names: tuple[str, ...]
+    asked: tuple[ast.stmt, ...]
+
+    def steps(self) -> Iterator[Step]:
+        """Yield every step, those under conditions too, in the order of the code."""
+        yield from self.inner
+        for link in self.links:
+            yield from _steps_of(link)
+        yield from self.last
+
+    @property
+    def softmax(self) -> ast.Call:
+        """The call that makes weights of scores."""
+        return next(step.node for step in self.steps() if isinstance(step, Normalised))
+
+
+def _steps_of(link: Link | Choice) -> Iterator[Step]:
+    if isinstance(link, Link):
+        yield from link.steps
+        return
+    for inner in (*link.body, *link.orelse):
+        yield from inner.steps

@@ -1,0 +1,189 @@
+"""MHA201: attention that is written by hand where one fused call does it."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, ClassVar
+
+from mha_lint.model.by_hand.expressions import Reader
+from mha_lint.model.by_hand.numbers import masks_with
+from mha_lint.model.by_hand.statements import attention_in
+from mha_lint.model.by_hand.steps import Cast, Dropped, Filled, Normalised, Step, Turned
+from mha_lint.rules.base import Hit, Rule
+from mha_lint.syntax.nodes import FUNCTIONS, Function, dotted, last_name, walk
+from mha_lint.syntax.usage import read_later
+from mha_lint.vocabulary import ACROSS_HEADS, FUSED, is_said
+
+if TYPE_CHECKING:
+    from mha_lint.model.attention import FileModel
+    from mha_lint.model.by_hand.steps import ByHand
+    from mha_lint.syntax.places import Places
+
+
+class NaiveAttention(Rule):
+    """## What it does
+
+    Flags softmax(q kᵀ) v that is written as two products with a softmax between them, where nothing else reads the
+    weights: `@`, `matmul`, `bmm`, `baddbmm` and `einsum` in any order of dimensions; scaled before or behind the first
+    product; masks that are added, filled or chosen by `where`, under a condition too; dropout on the weights; casts to
+    float32 and back; the largest score subtracted first.
+
+    ## Why it matters
+
+    The scores of t queries and s keys take t × s numbers for each head. Written by hand, they go to memory and come
+    back some six times. `F.scaled_dot_product_attention` keeps them in the processor's own memory: on a GPU in half
+    precision it takes a fraction of the time, and memory that grows with t, not with its square.
+
+    ## Example
+
+    ```python
+    scores = q @ k.transpose(-2, -1) * self.scale
+    scores = scores.masked_fill(self.mask[:t, :t] == 0, float("-inf"))     # a lower triangle
+    weights = self.dropout(scores.softmax(dim=-1))
+    context = weights @ v
+    ```
+
+    Use instead:
+
+    ```python
+    context = F.scaled_dot_product_attention(
+        q, k, v, dropout_p=self.dropout.p if self.dropout.training else 0.0, is_causal=True, scale=self.scale
+    )
+    ```
+
+    ## Fix
+
+    One call takes the place of the last product, and the statements before it go, or make the mask.
+
+    - *Scale*: left out where it is known to be 1/√d, which is the default; else `scale=`, which must be a number.
+    - *Mask*: `is_causal=True` where the mask hides the future of as many keys as there are queries, and nothing
+      else. What is added stays a mask of floats, in the type of the queries. Scores that are filled with minus
+      infinity become a boolean mask. Where they are filled with a finite number, a row that hides all keys averages
+      all values: the fix keeps that by a query of zeros for such a row.
+    - *Dropout*: `dropout_p`, zero in eval mode. The fix is *unsafe* then: on a GPU the kernels draw other random
+      numbers.
+    - *Three dimensions* (`bmm`): one more in front for the call, without which no fused kernel takes them.
+
+    Layers and buffers that served the scores alone stay, so that the `state_dict` and other code find them.
+
+    Relation *equivalent*, with other arithmetic: results and gradients are off from a float64 run of the original by
+    no more than twice what the original is off by, and one unit in the last place. A row that is masked as a whole
+    with minus infinity gives NaN before and zeros after: there is no result to keep. What is lost are second
+    derivatives: fused kernels have none, and raise.
+
+    It may be slower where there are few tokens, on a CPU without a fused kernel for the type, or with a mask of floats
+    that is large in itself: `--bench` measures it, and `--bench-only-if-faster` withholds what is not.
+
+    ## When it stays silent
+
+    - The weights are returned, kept, or read in any other way.
+    - The class, or the function, calls a fused kernel already, on another path.
+    - Something is done to scores or weights that fused attention can't: a layer that mixes heads, a cap by `tanh`,
+      a sink, the k largest alone, a mask on the weights.
+    - The softmax sums along another dimension than that of the keys, or attention is over channels or heads.
+    - Scores are filled with a number that masks nothing.
+
+    ## References
+
+    - Dao et al., [FlashAttention](https://arxiv.org/abs/2205.14135); PyTorch,
+      [scaled_dot_product_attention](https://pytorch.org/docs/stable/generated/torch.nn.functional.scaled_dot_product_attention.html)
+    - Gains that people measured: [pytorch/torchtitan#999](https://github.com/pytorch/torchtitan/pull/999),
+      [open-mmlab/mmpretrain#1434](https://github.com/open-mmlab/mmpretrain/pull/1434)
+    """
+
+    code = "MHA201"
+    name = "naive-attention"
+    severity = "warning"
+    finds = "softmax(q kᵀ) v by hand, whose weights nothing else reads"
+    why = "A fused kernel never writes the scores to memory: it takes a fraction of the time and of the memory."
+    applicability = "safe"
+    relation = "equivalent"
+    invalid: ClassVar = (
+        "import torch\n\n\ndef attend(q, k, v):\n"
+        "    scores = q @ k.transpose(-2, -1) * q.shape[-1] ** -0.5\n"
+        "    weights = torch.softmax(scores, dim=-1)\n    return weights @ v\n",
+    )
+    valid: ClassVar = (
+        invalid[0].replace("return weights @ v", "return weights @ v, weights"),
+        "import torch.nn.functional as F\n\n\ndef attend(q, k, v):\n"
+        "    return F.scaled_dot_product_attention(q, k, v)\n",
+    )
+
+    def check(self, model: FileModel, places: Places) -> Iterator[Hit[ByHand]]:
+        for function, softmaxes in _by_function(model).items():
+            reader = Reader(model.names, frozenset(softmaxes), _is_dropout)
+            for found in attention_in(function, reader):
+                if found.softmax in softmaxes and _is_legal(found) and not _is_on_purpose(found, model, places):
+                    softmax = found.softmax
+                    message = "softmax(q kᵀ) v by hand: `F.scaled_dot_product_attention` does it in one kernel"
+                    yield Hit(softmax, softmax, message, softmaxes[softmax], evidence=found)
+
+
+def _by_function(model: FileModel) -> dict[Function, dict[ast.Call, str]]:
+    """The softmaxes whose weights are summed over values along their own dimension, by the functions they stand in."""
+    found: dict[Function, dict[ast.Call, str]] = {}
+    for node, seen in model.weightings.items():
+        if not isinstance(node, ast.Call) or any(each.contracted not in each.normalised.dims for each in seen):
+            continue
+        function = _function_around(node, model)
+        if function is None:
+            continue
+        if function.name != "__init__":
+            found.setdefault(function, {})[node] = seen[0].symbol
+            continue
+        for symbol in dict.fromkeys(each.symbol for each in seen):
+            for method in [each for each, name in model.defined_in.items() if name == symbol]:
+                calls = _calls_of_layer(node, function, method)
+                found.setdefault(method, {}).update(dict.fromkeys(calls, symbol))
+    return found
+
+
+def _function_around(node: ast.AST, model: FileModel) -> Function | None:
+    """The function or method of the file in whose rows a node stands."""
+    row: int = getattr(node, "lineno", 0)
+    around = [each for each in model.defined_in if each.lineno <= row <= (each.end_lineno or row)]
+    return max(around, key=lambda each: each.lineno, default=None)
+
+
+def _calls_of_layer(made: ast.Call, constructor: Function, method: Function) -> list[ast.Call]:
+    """The calls, in a method, of the attribute that a constructor gives a layer to."""
+    name = None
+    for node in walk(constructor):
+        if isinstance(node, ast.Assign) and node.value is made:
+            name = dotted(node.targets[0])
+    return [node for node in walk(method) if isinstance(node, ast.Call) and name and dotted(node.func) == name]
+
+
+def _is_dropout(call: ast.Call) -> bool:
+    return "drop" in last_name(call.func).lower()
+
+
+def _is_legal(found: ByHand) -> bool:
+    """Tell whether fused attention can do all that the code does between the two products."""
+    before: list[Step] = []
+    after: list[Step] = []
+    steps = before
+    for step in found.steps():
+        if isinstance(step, Normalised):
+            if steps is after:
+                return False
+            steps = after
+        else:
+            steps.append(step)
+    if any(isinstance(step, (Dropped, Turned)) for step in before):
+        return False
+    if not all(isinstance(step, (Cast, Dropped, Turned)) for step in after):
+        return False
+    return all(masks_with(step.value, found.function) for step in before if isinstance(step, Filled))
+
+
+def _is_on_purpose(found: ByHand, model: FileModel, places: Places) -> bool:
+    """Tell whether the weights are read later, or the code has a fused way already, or attends over channels."""
+    if any(read_later(found.statement, name, places) for name in found.names):
+        return True
+    around = [each for each in places.parents(found.statement) if isinstance(each, (*FUNCTIONS, ast.ClassDef))]
+    if any(is_said(ACROSS_HEADS, each.name) for each in around):
+        return True
+    outermost = next((each for each in around if isinstance(each, ast.ClassDef)), around[-1])
+    return any(isinstance(node, ast.Call) and is_said(FUSED, last_name(node.func)) for node in walk(outermost))
