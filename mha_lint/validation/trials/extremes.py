@@ -13,14 +13,13 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
-from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.parameter import is_lazy
 
 from mha_lint.validation.child.imports import in_one_line, quiet
 from mha_lint.validation.relations import rounding
 from mha_lint.validation.search.setups import Meaning, Setup
 from mha_lint.validation.search.specs import Assignment
-from mha_lint.validation.trials import arguments, drawing, process_state, refusals, trial, wrong_inputs
+from mha_lint.validation.trials import arguments, drawing, kernels, process_state, refusals, trial, wrong_inputs
 from mha_lint.validation.trials.odd_inputs import (
     ALL_ONE,
     PLAIN,
@@ -247,7 +246,11 @@ class Extremes:
             return lost
         subject = copied(self.pair.before)
         _enlarge(subject, WEIGHTS.get(row["values"], 1.0), self.pair.gained | self.pair.applied)
-        rerun = rounding.Rerun(subject, lambda at: self._inputs(row, assignment, at), self._positional(), way_of(row))
+        other = copied(self.pair.after)
+        _enlarge(other, WEIGHTS.get(row["values"], 1.0), self.pair.gained | self.pair.applied)
+        rerun = rounding.Rerun(
+            subject, other, lambda at: self._inputs(row, assignment, at), self._positional(), way_of(row)
+        )
         conditions = replace(conditions_of(row), device=self.device)
         if conditions.dtype == torch.float64:
             told = rounding.told_in_float64(rerun, conditions, ours, theirs)
@@ -320,8 +323,16 @@ class Extremes:
             return None
         return f"the gradient of a gradient: {words}", conditions_of(PLAIN), assignment
 
+    def loses_second_derivative(self) -> bool:
+        """Tell whether after has no gradients of gradients by the kernel that torch chooses, where before has some."""
+        ours, failed = self._second(self.assignments[0], of_after=False, kernel="")
+        if failed is not None or not ours:
+            return False
+        error = self._second(self.assignments[0], of_after=True, kernel="")[1]
+        return _UNDIFFERENTIABLE in str(error)
+
     def _second(
-        self, assignment: Assignment, *, of_after: bool
+        self, assignment: Assignment, *, of_after: bool, kernel: str = kernels.MATH
     ) -> tuple[dict[str, torch.Tensor], BaseException | None]:
         """Second derivatives for inputs and parameters, each weighted at random, or what was raised instead."""
         conditions = conditions_of(PLAIN)
@@ -331,7 +342,7 @@ class Extremes:
         generator = torch.Generator().manual_seed(conditions.seed + 1)
         context = contextlib.nullcontext() if of_after else self.meaning()
         try:
-            with quiet(), context, sdpa_kernel(SDPBackend.MATH):  # the only kernel that has second derivatives
+            with quiet(), context, kernels.chosen(kernel):  # the math kernel alone has second derivatives
                 results = trial.flatten(trial.call(module, inputs, self._positional()), "output")
                 named = {**inputs.leaves, **{f"parameter {name}": value for name, value in module.named_parameters()}}
                 own = {f"parameter {name}" for name in self.pair.gained | self.pair.applied}

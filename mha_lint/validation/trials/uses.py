@@ -48,6 +48,7 @@ class Uses:
     meaning: Meaning
     relation: str
     device: str = "cpu"
+    kernel_in_training: str = ""  # that attention has to take in train mode, to draw the random numbers that before draws
 
     def difference(self) -> tuple[str, drawing.Conditions, Assignment] | None:
         """The first use in which both differ, in words; None where they agree in all."""
@@ -100,7 +101,8 @@ class Uses:
     def _run(
         self, module: Any, at: tuple[drawing.Conditions, Assignment], way: trial.Way, *, as_meant: bool
     ) -> trial.Seen:
-        drawn, assignment = replace(at[0], device=self.device), at[1]
+        kernel = self.kernel_in_training if at[0].training else ""
+        drawn, assignment = replace(at[0], device=self.device, kernel=kernel), at[1]
         inspected = self.setup.inspected
 
         def make() -> drawing.Inputs:
