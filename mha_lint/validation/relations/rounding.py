@@ -100,7 +100,7 @@ def excused(rerun: Rerun, conditions: drawing.Conditions, before: trial.Seen, af
 def told_in_float64(rerun: Rerun, conditions: drawing.Conditions, before: trial.Seen, after: trial.Seen) -> str | None:
     """The same for two executions in float64; None where before in float32 is no measure of what rounding does."""
     casts = Casts()
-    whole = rerun.at(conditions, copied(rerun.module), widened(casts))
+    whole = rerun.at(conditions, copied(rerun.module).to(conditions.dtype), widened(casts))
     if casts.met:
         return _told_without_casts(rerun, conditions, (before, after), whole)
     narrow = replace(conditions, dtype=torch.float32, default=False)
@@ -118,7 +118,7 @@ def _told_without_casts(
 
     After without such casts has to be the same up to rounding, and as it is, no farther from ``whole`` than before.
     """
-    other = rerun.at(conditions, copied(rerun.after), widened(Casts()))
+    other = rerun.at(conditions, copied(rerun.after).to(conditions.dtype), widened(Casts()))
     if whole.error is not None or other.error is not None:
         return None
     narrow = replace(conditions, dtype=torch.float32, default=False)

@@ -23,17 +23,25 @@ class Casts:
     met: bool = False
 
 
+def _computes(operation: Any) -> bool:
+    """Tell whether an operation takes its values from its first argument: a cast, or a sum in another dtype."""
+    name: str = operation.overloadpacket.__name__
+    return not name.endswith("_like") and not name.startswith("new_")
+
+
+def _is_wide(args: tuple[Any, ...]) -> bool:
+    return bool(args) and isinstance(args[0], torch.Tensor) and args[0].dtype == torch.float64
+
+
 @contextlib.contextmanager
 def widened(casts: Casts) -> Iterator[None]:
     """Leave out, as long as this lasts, each cast of a tensor from float64 to float32."""
-    cast = torch.ops.aten._to_copy.default
-
     class Widened(Watching):
         def __torch_dispatch__(
             self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
         ) -> Any:
             named = kwargs or {}
-            if func is cast and args[0].dtype == torch.float64 and named.get("dtype") == torch.float32:
+            if named.get("dtype") == torch.float32 and _computes(func) and _is_wide(args):
                 casts.met = True
                 named = {**named, "dtype": torch.float64}
             return func(*args, **named)
