@@ -22,7 +22,7 @@ from mha_lint.validation.search.construct import without_dropout
 from mha_lint.validation.search.harness import Search
 from mha_lint.validation.search.setups import Setup, as_it_is, depends_on_inputs
 from mha_lint.validation.search.specs import Assignment, Constant
-from mha_lint.validation.trials import dropouts, extremes, given, interface, parts, process_state, trial, uses
+from mha_lint.validation.trials import dropouts, extremes, given, interface, kernels, parts, process_state, trial, uses
 from mha_lint.validation.trials.case import Case, Tried
 from mha_lint.validation.trials.coverage import Statement
 from mha_lint.validation.trials.pairing import Pair, Sources, owners_of
@@ -281,6 +281,7 @@ class Same:
         return extremes.Extremes(
             used.setup, used.pair, used.assignments, self.meaning, relation, self.settings, used.device,
             only_floats=self.phases is not None,  # a factor cast to whole numbers makes no angles
+            kernel_of_nan=kernels.MATH if self.fused.setups else "",
         )  # fmt: skip
 
     def _in_its_parts(self, pair: Pair, used: uses.Uses) -> Misuse | None:

@@ -63,6 +63,7 @@ class Extremes:
     usual: process_state.Settings  # those of torch and the process before the user's code ran
     device: str = "cpu"
     only_floats: bool = False  # what is changed has a meaning for inputs that are floats alone
+    kernel_of_nan: str = ""  # that attention has to take where an input is not finite: others may give 0 for NaN
     copies: dict[tuple[str, bool, float], Pristine] = field(default_factory=dict)
 
     def difference(self) -> Found | None:
@@ -197,7 +198,8 @@ class Extremes:
         of_after: bool,
         usual: process_state.Settings | None = None,
     ) -> _Ran:
-        conditions = replace(conditions_of(row), device=self.device)
+        kernel = self.kernel_of_nan if row["values"] in ("nan", "inf") else ""
+        conditions = replace(conditions_of(row), device=self.device, kernel=kernel)
         left = process_state.Left()
         seen = trial.run(
             self._module(conditions.dtype, of_after=of_after, values=row["values"]),
@@ -239,6 +241,7 @@ class Extremes:
             return f"only after raises {in_one_line(theirs.error)}"
         if words := process_state.apart(before.left, after.left):
             return words
+        theirs = _with_empty_gradients(ours, theirs)
         words = _unlike(ours, theirs)
         if not words:
             return ""
@@ -402,6 +405,19 @@ def _unlike(before: trial.Seen, after: trial.Seen) -> str:
     if after.error is not None:
         return f"raises {in_one_line(after.error)}"
     return trial.compare(before, after, frozenset()).difference
+
+
+def _with_empty_gradients(before: trial.Seen, after: trial.Seen) -> trial.Seen:
+    """A run whose results have no elements, with zeros for each gradient that is zero before and missing in it."""
+    if any(value.numel() for _, value in after.outputs if isinstance(value, torch.Tensor)):
+        return after
+    ours = dict(before.gradients)
+
+    def filled(name: str, value: Any) -> Any:
+        zero = ours.get(name)
+        return zero if value is None and isinstance(zero, torch.Tensor) and not bool(zero.any()) else value
+
+    return replace(after, gradients=[(name, filled(name, value)) for name, value in after.gradients])
 
 
 def _tensors(before: trial.Seen, after: trial.Seen) -> Iterator[tuple[str, torch.Tensor, torch.Tensor]]:

@@ -232,12 +232,13 @@ def _reached_otherwise(before: trial.Seen, after: trial.Seen, gained: frozenset[
 
 
 def _beyond_rounding(left: Any, right: Any) -> str:
+    """Describe how two values differ by more than rounding; where the first is NaN, there is nothing to preserve."""
     problem, _ = trial.differ(left, right)
     if not problem or not isinstance(left, torch.Tensor) or not isinstance(right, torch.Tensor):
         return problem
     if left.shape != right.shape or left.dtype != right.dtype or left.requires_grad != right.requires_grad:
         return problem
-    if not left.is_floating_point() or not bool(torch.equal(left.isfinite(), right.isfinite())):
+    if not left.is_floating_point() or bool((left.isfinite() != right.isfinite())[~left.isnan()].any()):
         return problem
     distances = (left.detach() - right.detach()).masked_fill(~left.isfinite(), 0.0).abs()
     bound = torch.maximum(_ROUNDING * rows.largest(left), _NOISE * rows.whole(left)) * torch.finfo(left.dtype).eps
