@@ -59,9 +59,13 @@ class Attention(nn.Module):
 {body}
         return self.proj(out.transpose(1, 2).reshape(b, t, 2 * c))
 """
-_GROUPED = _CROSS.replace("dim, 2 * dim)", "dim, dim // 2)").replace("nn.Linear(dim, dim)\n        self.to_v", "nn.Linear(dim, dim // 2)\n        self.to_v").replace(
-    "nn.Linear(2 * dim, dim)", "nn.Linear(dim, dim)"
-).replace("2 * c", "c").replace("(context).view(b, s, self.num_heads, -1)", "(context).view(b, s, self.num_heads // 2, -1)")
+_GROUPED = (
+    _CROSS.replace("dim, 2 * dim)", "dim, dim // 2)")
+    .replace("nn.Linear(dim, dim)\n        self.to_v", "nn.Linear(dim, dim // 2)\n        self.to_v")
+    .replace("nn.Linear(2 * dim, dim)", "nn.Linear(dim, dim)")
+    .replace("2 * c", "c")
+    .replace("(context).view(b, s, self.num_heads, -1)", "(context).view(b, s, self.num_heads // 2, -1)")
+)
 _THREE = """\
 import torch
 import torch.nn.functional as F
@@ -103,7 +107,9 @@ class Pair:
         return self.template.replace("{parameters}", self.parameters).replace("{body}", body)
 
 
-def by_hand(*between: str, scores: str = "attn = (q @ k.transpose(-2, -1)) * self.scale", product: str = "out = attn @ v") -> str:
+def by_hand(
+    *between: str, scores: str = "attn = (q @ k.transpose(-2, -1)) * self.scale", product: str = "out = attn @ v"
+) -> str:
     """Attention by hand with other lines between the scores and the product; "softmax" stands for the usual line."""
     lines = ["attn = attn.softmax(dim=-1)" if line == "softmax" else line for line in between or ("softmax",)]
     return "\n".join([scores, *lines, product])
@@ -119,7 +125,7 @@ _IF = "if mask is not None:\n    "
 _FILLED = f'{_IF}attn = attn.masked_fill(mask == 0, float("-inf"))'
 _DROPPED = by_hand("softmax", "attn = self.drop(attn)")
 _CAUSAL = by_hand('attn = attn.masked_fill(self.tri[:, :, :t, :t] == 0, float("-inf"))', "softmax")
-_CORNER = 'causal = torch.ones(t, s, dtype=torch.bool, device=x.device).tril(s - t)'
+_CORNER = "causal = torch.ones(t, s, dtype=torch.bool, device=x.device).tril(s - t)"
 _RATE = ", dropout_p=self.drop.p if self.training else 0.0"
 
 RIGHT: dict[str, Pair] = {
@@ -232,6 +238,11 @@ RIGHT: dict[str, Pair] = {
         fused(", enable_gqa=True"),
         template=_GROUPED,
     ),
+    "numbers as a mask": Pair(
+        by_hand(f'{_IF}attn = attn.masked_fill(mask.long() == 0, float("-inf"))', "softmax"),
+        fused(", attn_mask=mask", f"{_IF}mask = mask.long() != 0"),
+        _MASK,
+    ),
     "manual softmax": Pair(
         by_hand(
             "attn = (attn - attn.amax(-1, keepdim=True)).exp()", "attn = attn / attn.sum(-1, keepdim=True)"
@@ -257,6 +268,27 @@ WRONG: dict[str, Pair] = {
     ),
     "bool mask as numbers": Pair(
         by_hand(_FILLED, "softmax"), fused(", attn_mask=mask", f"{_IF}mask = mask.to(q.dtype)"), _MASK
+    ),
+    "numbers as a mask, inverted": Pair(
+        by_hand(f'{_IF}attn = attn.masked_fill(mask.long() == 0, float("-inf"))', "softmax"),
+        fused(", attn_mask=mask", f"{_IF}mask = mask.long() == 0"),
+        _MASK,
+    ),
+    "padding of numbers with a finite fill as bool": Pair(
+        by_hand(f"{_IF}attn = attn + (1.0 - mask[:, None, None, :]) * -1e9", "softmax"),
+        fused(", attn_mask=mask", f"{_IF}mask = mask[:, None, None, :].bool()"),
+        ", mask: torch.Tensor | None = None",
+    ),
+    "numbers as a mask, finite fill as bool": Pair(
+        by_hand(f"{_IF}attn = attn.masked_fill(mask.long() == 0, -1e9)", "softmax"),
+        fused(", attn_mask=mask", f"{_IF}mask = mask.long() != 0"),
+        _MASK,
+    ),
+    # The gradients of the flash kernel come from the log of a sum, which has no digits left next to -1e9.
+    "padding of large numbers, added": Pair(
+        by_hand(f"{_IF}attn = attn + (1.0 - mask[:, None, None, :]) * -1e9", "softmax"),
+        fused(", attn_mask=mask", f"{_IF}mask = ((1.0 - mask[:, None, None, :]) * -1e9).to(q.dtype)"),
+        ", mask: torch.Tensor | None = None",
     ),
     "mask along the queries": Pair(
         by_hand(f'{_IF}attn = attn.masked_fill(mask[:, None, None, :], float("-inf"))', "softmax"),

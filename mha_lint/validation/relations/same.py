@@ -203,12 +203,13 @@ class Same:
             kernel_in_training=self.fused.kernel_in_training(pair),
         )  # fmt: skip
         if device != "cpu":
-            return used.difference() or self._edges_of(used).under_autocast()
+            return used.difference() or self._edges_of(used).under_autocast() or self._with_odd_masks(used)
         return (
             used.difference()
             or self._in_its_parts(pair, used)
             or self._misapplied(pair, used)
             or self._at_edges(used)
+            or self._with_odd_masks(used)
             or self._kept_otherwise(used)
         )
 
@@ -276,12 +277,15 @@ class Same:
             self.fused.loses_second = edges.loses_second_derivative()
         return found
 
+    def _with_odd_masks(self, used: uses.Uses) -> Misuse | None:
+        return self._edges_of(used).odd_masks() if self.sources.job.relation == "equivalent" else None
+
     def _edges_of(self, used: uses.Uses) -> extremes.Extremes:
         relation = self.sources.job.relation
         return extremes.Extremes(
             used.setup, used.pair, used.assignments, self.meaning, relation, self.settings, used.device,
             only_floats=self.phases is not None,  # a factor cast to whole numbers makes no angles
-            kernel_of_nan=kernels.MATH if self.fused.setups else "",
+            kernel_of_nan=kernels.MATH if self.fused.setups else "", kernel_in_training=used.kernel_in_training,
         )  # fmt: skip
 
     def _in_its_parts(self, pair: Pair, used: uses.Uses) -> Misuse | None:

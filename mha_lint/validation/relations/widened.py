@@ -36,6 +36,7 @@ def _is_wide(args: tuple[Any, ...]) -> bool:
 @contextlib.contextmanager
 def widened(casts: Casts) -> Iterator[None]:
     """Leave out, as long as this lasts, each cast of a tensor from float64 to float32."""
+
     class Widened(Watching):
         def __torch_dispatch__(
             self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None

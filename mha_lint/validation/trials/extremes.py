@@ -22,12 +22,15 @@ from mha_lint.validation.search.specs import Assignment
 from mha_lint.validation.trials import arguments, drawing, kernels, process_state, refusals, trial, wrong_inputs
 from mha_lint.validation.trials.odd_inputs import (
     ALL_ONE,
+    MASKS,
     PLAIN,
     WEIGHTS,
     Row,
     Valued,
     conditions_of,
     in_words,
+    masked,
+    masks_of,
     one_for_all,
     stored,
     way_of,
@@ -40,6 +43,7 @@ Found = tuple[str, drawing.Conditions, Assignment]
 
 _WIDE = 128  # tokens in a batch of 9, where there are to be as many as features
 _WIDEST = 1024  # tokens in a batch of 1
+_NOT_FINITE = "nan", "inf"  # values of one element
 _UNDIFFERENTIABLE = "derivative for aten::"  # how torch says that a kernel of its own has no second derivative
 
 
@@ -64,6 +68,7 @@ class Extremes:
     device: str = "cpu"
     only_floats: bool = False  # what is changed has a meaning for inputs that are floats alone
     kernel_of_nan: str = ""  # that attention has to take where an input is not finite: others may give 0 for NaN
+    kernel_in_training: str = ""  # that it has to take in train mode, to draw the random numbers that before draws
     copies: dict[tuple[str, bool, float], Pristine] = field(default_factory=dict)
 
     def difference(self) -> Found | None:
@@ -78,6 +83,16 @@ class Extremes:
         """Return the difference of both under autocast, in words; None where they agree."""
         return self._at({**PLAIN, "dtype": "autocast"}, self.assignments[0])
 
+    def odd_masks(self) -> Found | None:
+        """The first call in which both differ though masks alone are odd: they hide all, nothing, or a part."""
+        first = self.assignments[0]
+        if not masks_of(self._made(first, conditions_of(PLAIN))):
+            return None
+        for values, mode in itertools.product(MASKS, ("train", "eval")):
+            if found := self._at({**PLAIN, "values": values, "mode": mode}, first):
+                return found
+        return None
+
     def _rows(self, sizes: Mapping[str, Assignment]) -> Iterator[Row]:
         """One call for each odd size, odd value and odd dtype; ways to lie in memory, and modes, take turns.
 
@@ -86,7 +101,7 @@ class Extremes:
         # A repair may put a mask value within the range of a half type: scores beyond that range would tell it apart.
         huge = () if self.relation == "repaired" else ("spike", "spike in float64", "large")
         # A new projection mixes all features, at the identity too: what is not finite spreads.
-        unbounded = () if self.relation == "extended" else ("nan", "inf")
+        unbounded = () if self.relation == "extended" else _NOT_FINITE
         odd = [{"sizes": name} for name in sizes if name != PLAIN["sizes"]]
         odd += [{"values": name} for name in (*huge, *unbounded, "zeros", "ones", "tiny")]
         odd += [{"values": name} for name in WEIGHTS] if huge else []
@@ -108,11 +123,18 @@ class Extremes:
             before = self._run(each, assignment, of_after=False)
             if before.seen.error is not None:
                 continue
+            if each["values"] in _NOT_FINITE and not self._is_finite({**each, "values": "drawn"}, assignment):
+                return None
             words = self._apart(each, assignment, before, self._run(each, assignment, of_after=True))
             if words and self._repeats(each, assignment, before):
-                return f"{in_words(each)}: {words}", replace(conditions_of(each), device=self.device), assignment
+                return f"{in_words(each)}: {words}", self._conditions(each), assignment
             return None
         return None
+
+    def _is_finite(self, row: Row, assignment: Assignment) -> bool:
+        """Tell whether before gives nothing but numbers there."""
+        outputs = self._run(row, assignment, of_after=False).seen.outputs
+        return all(bool(left.isfinite().all()) for _, left in outputs if isinstance(left, torch.Tensor))
 
     def _repeats(self, row: Row, assignment: Assignment, before: _Ran) -> bool:
         """Tell whether before, called alike once more, does the same."""
@@ -166,7 +188,9 @@ class Extremes:
 
     def _inputs(self, row: Row, assignment: Assignment, conditions: drawing.Conditions) -> drawing.Inputs:
         made = self._made(assignment, conditions)
-        valued = arguments.changed(made, Valued(row["values"]))
+        valued = (
+            masked(made, row["values"]) if row["values"] in MASKS else arguments.changed(made, Valued(row["values"]))
+        )
         if row["storage"] == "one for all":
             return one_for_all(valued)
         return arguments.changed(valued, lambda value: stored(value, row["storage"]))
@@ -198,8 +222,7 @@ class Extremes:
         of_after: bool,
         usual: process_state.Settings | None = None,
     ) -> _Ran:
-        kernel = self.kernel_of_nan if row["values"] in ("nan", "inf") else ""
-        conditions = replace(conditions_of(row), device=self.device, kernel=kernel)
+        conditions = self._conditions(row)
         left = process_state.Left()
         seen = trial.run(
             self._module(conditions.dtype, of_after=of_after, values=row["values"]),
@@ -213,6 +236,12 @@ class Extremes:
         seen.gradients = [item for item in seen.gradients if item[0].removeprefix("gradient of ") not in gained]
         seen.effects = [item for item in seen.effects if item[0].removeprefix("buffer ") not in self.pair.new]
         return _Ran(seen, left)
+
+    def _conditions(self, row: Row) -> drawing.Conditions:
+        kernel = self.kernel_in_training if row["mode"] == "train" else ""
+        if row["values"] in _NOT_FINITE:
+            kernel = self.kernel_of_nan
+        return replace(conditions_of(row), device=self.device, kernel=kernel)
 
     def _positional(self) -> tuple[str, ...]:
         return self.pair.positional
@@ -254,7 +283,7 @@ class Extremes:
         rerun = rounding.Rerun(
             subject, other, lambda at: self._inputs(row, assignment, at), self._positional(), way_of(row)
         )
-        conditions = replace(conditions_of(row), device=self.device)
+        conditions = self._conditions(row)
         if conditions.dtype == torch.float64:
             told = rounding.told_in_float64(rerun, conditions, ours, theirs)
             return words if told == "" else ""
@@ -262,8 +291,9 @@ class Extremes:
         if reference is None:
             return ""
         first, second, exact = _where_finite(ours, theirs, reference)
-        if not rounding.is_exact_enough(first, exact):
-            return ""
+        if not rounding.is_exact_enough(first, exact):  # a mask of large numbers leaves scores no digits
+            is_told = row["values"] in MASKS and not rounding.is_exact_enough(second, first)
+            return _unlike(first, second) if is_told else ""
 
         def nudged() -> trial.Seen:
             return _where_finite(rerun.nudged(conditions), theirs, reference)[0]
@@ -437,7 +467,7 @@ def _swallowed(values: str, before: trial.Seen, after: trial.Seen) -> str:
     """
     for name, left, right in _tensors(before, after):
         ours, theirs = left.isfinite(), right.isfinite()
-        if values not in ("nan", "inf") and bool((ours & ~theirs).any()):
+        if values not in _NOT_FINITE and bool((ours & ~theirs).any()):
             return f"{name} is not finite in after alone"
         if values == "nan" and bool((ours != theirs).any()):
             return f"{name} hands on NaN otherwise"

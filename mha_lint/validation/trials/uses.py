@@ -48,7 +48,9 @@ class Uses:
     meaning: Meaning
     relation: str
     device: str = "cpu"
-    kernel_in_training: str = ""  # that attention has to take in train mode, to draw the random numbers that before draws
+    kernel_in_training: str = (
+        ""  # that attention has to take in train mode, to draw the random numbers that before draws
+    )
 
     def difference(self) -> tuple[str, drawing.Conditions, Assignment] | None:
         """The first use in which both differ, in words; None where they agree in all."""
