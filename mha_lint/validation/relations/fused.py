@@ -68,7 +68,7 @@ class Fused:
         return kernels.MATH if True in self._last[1].drawn & self._last[1].by_after else ""
 
     def extras(self, module: Any, device: str) -> Iterator[Extra]:
-        """The trials of each kernel of the device, forward and backward, in both modes and with every dropout at zero."""
+        """The trials of each kernel of the device, in both modes, with every dropout at zero."""
         dtypes = _ON_CPU if device == "cpu" else DTYPES[device]
         for setup in self.setups[:_SETUPS]:
             undropped = dropouts.dropping(setup, module, rate=0.0) or setup

@@ -23,6 +23,7 @@ from mha_lint.validation.trials import arguments, drawing, kernels, process_stat
 from mha_lint.validation.trials.odd_inputs import (
     ALL_ONE,
     MASKS,
+    NOT_FINITE,
     PLAIN,
     WEIGHTS,
     Row,
@@ -35,6 +36,13 @@ from mha_lint.validation.trials.odd_inputs import (
     stored,
     way_of,
 )
+from mha_lint.validation.trials.odd_results import (
+    is_nowhere_a_number,
+    swallowed,
+    unlike,
+    where_finite,
+    with_empty_gradients,
+)
 from mha_lint.validation.trials.pairing import Pair
 from mha_lint.validation.trials.pristine import Pristine, copied
 from mha_lint.validation.trials.second_derivatives import derived, far_apart
@@ -43,7 +51,6 @@ Found = tuple[str, drawing.Conditions, Assignment]
 
 _WIDE = 128  # tokens in a batch of 9, where there are to be as many as features
 _WIDEST = 1024  # tokens in a batch of 1
-_NOT_FINITE = "nan", "inf"  # values of one element
 _UNDIFFERENTIABLE = "derivative for aten::"  # how torch says that a kernel of its own has no second derivative
 
 
@@ -101,7 +108,7 @@ class Extremes:
         # A repair may put a mask value within the range of a half type: scores beyond that range would tell it apart.
         huge = () if self.relation == "repaired" else ("spike", "spike in float64", "large")
         # A new projection mixes all features, at the identity too: what is not finite spreads.
-        unbounded = () if self.relation == "extended" else _NOT_FINITE
+        unbounded = () if self.relation == "extended" else NOT_FINITE
         odd = [{"sizes": name} for name in sizes if name != PLAIN["sizes"]]
         odd += [{"values": name} for name in (*huge, *unbounded, "zeros", "ones", "tiny")]
         odd += [{"values": name} for name in WEIGHTS] if huge else []
@@ -123,7 +130,7 @@ class Extremes:
             before = self._run(each, assignment, of_after=False)
             if before.seen.error is not None:
                 continue
-            if each["values"] in _NOT_FINITE and not self._is_finite({**each, "values": "drawn"}, assignment):
+            if each["values"] in NOT_FINITE and not self._is_finite({**each, "values": "drawn"}, assignment):
                 return None
             words = self._apart(each, assignment, before, self._run(each, assignment, of_after=True))
             if words and self._repeats(each, assignment, before):
@@ -139,7 +146,7 @@ class Extremes:
     def _repeats(self, row: Row, assignment: Assignment, before: _Ran) -> bool:
         """Tell whether before, called alike once more, does the same."""
         again = self._run(row, assignment, of_after=False)
-        return not _unlike(before.seen, again.seen) and not process_state.apart(before.left, again.left)
+        return not unlike(before.seen, again.seen) and not process_state.apart(before.left, again.left)
 
     # --- sizes, values and storage
 
@@ -239,7 +246,7 @@ class Extremes:
 
     def _conditions(self, row: Row) -> drawing.Conditions:
         kernel = self.kernel_in_training if row["mode"] == "train" else ""
-        if row["values"] in _NOT_FINITE:
+        if row["values"] in NOT_FINITE:
             kernel = self.kernel_of_nan
         return replace(conditions_of(row), device=self.device, kernel=kernel)
 
@@ -270,11 +277,11 @@ class Extremes:
             return f"only after raises {in_one_line(theirs.error)}"
         if words := process_state.apart(before.left, after.left):
             return words
-        theirs = _with_empty_gradients(ours, theirs)
-        words = _unlike(ours, theirs)
+        theirs = with_empty_gradients(ours, theirs)
+        words = unlike(ours, theirs)
         if not words:
             return ""
-        if lost := _swallowed(row["values"], ours, theirs):
+        if lost := swallowed(row["values"], ours, theirs):
             return lost
         subject = copied(self.pair.before)
         _enlarge(subject, WEIGHTS.get(row["values"], 1.0), self.pair.gained | self.pair.applied)
@@ -290,15 +297,15 @@ class Extremes:
         reference = rounding.in_float64(rerun, conditions, conditions.dtype, ours)
         if reference is None:
             return ""
-        first, second, exact = _where_finite(ours, theirs, reference)
+        first, second, exact = where_finite(ours, theirs, reference)
         if not rounding.is_exact_enough(first, exact):  # a mask of large numbers leaves scores no digits
             is_told = row["values"] in MASKS and not rounding.is_exact_enough(second, first)
-            return _unlike(first, second) if is_told else ""
+            return unlike(first, second) if is_told else ""
 
         def nudged() -> trial.Seen:
-            return _where_finite(rerun.nudged(conditions), theirs, reference)[0]
+            return where_finite(rerun.nudged(conditions), theirs, reference)[0]
 
-        return "" if rounding.account(first, second, exact, nudged, moves_outputs=True) else _unlike(first, second)
+        return "" if rounding.account(first, second, exact, nudged, moves_outputs=True) else unlike(first, second)
 
     # --- gradients that are not a number
 
@@ -316,7 +323,7 @@ class Extremes:
 
             ran = trial.run(module, make, self._positional(), conditions, context, way=way)
             gained = self.pair.gained | self.pair.applied
-            names = [name for name, value in ran.gradients if _is_nowhere_a_number(value)]
+            names = [name for name, value in ran.gradients if is_nowhere_a_number(value)]
             return [name for name in names if name.removeprefix("gradient of ") not in gained]
 
         ours, theirs = unnumbered(of_after=False), unnumbered(of_after=True)
@@ -424,70 +431,3 @@ def _enlarge(module: Any, factor: float, gained: frozenset[str]) -> None:
         for name, value in module.named_parameters():
             if name not in gained and value.is_floating_point() and not is_lazy(value):
                 value.mul_(factor)
-
-
-def _is_nowhere_a_number(value: Any) -> bool:
-    return isinstance(value, torch.Tensor) and value.numel() > 0 and bool(value.isnan().all())
-
-
-def _unlike(before: trial.Seen, after: trial.Seen) -> str:
-    """The first difference of two calls, in words; "" where they agree to the last bit."""
-    if after.error is not None:
-        return f"raises {in_one_line(after.error)}"
-    return trial.compare(before, after, frozenset()).difference
-
-
-def _with_empty_gradients(before: trial.Seen, after: trial.Seen) -> trial.Seen:
-    """A run whose results have no elements, with zeros for each gradient that is zero before and missing in it."""
-    if any(value.numel() for _, value in after.outputs if isinstance(value, torch.Tensor)):
-        return after
-    ours = dict(before.gradients)
-
-    def filled(name: str, value: Any) -> Any:
-        zero = ours.get(name)
-        return zero if value is None and isinstance(zero, torch.Tensor) and not bool(zero.any()) else value
-
-    return replace(after, gradients=[(name, filled(name, value)) for name, value in after.gradients])
-
-
-def _tensors(before: trial.Seen, after: trial.Seen) -> Iterator[tuple[str, torch.Tensor, torch.Tensor]]:
-    """The float outputs of both that have the same shape."""
-    for (name, left), (_, right) in zip(before.outputs, after.outputs, strict=False):
-        if not isinstance(left, torch.Tensor) or not isinstance(right, torch.Tensor):
-            continue
-        if left.shape == right.shape and left.is_floating_point() and right.is_floating_point():
-            yield name, left.detach(), right.detach()
-
-
-def _swallowed(values: str, before: trial.Seen, after: trial.Seen) -> str:
-    """Where NaN or infinity appears or vanishes, in words.
-
-    NaN goes wherever before hands it on. Infinity may turn up as another value: a softmax over nothing but minus
-    infinity is NaN in one kernel and zero in another. But it does not vanish altogether.
-    """
-    for name, left, right in _tensors(before, after):
-        ours, theirs = left.isfinite(), right.isfinite()
-        if values not in _NOT_FINITE and bool((ours & ~theirs).any()):
-            return f"{name} is not finite in after alone"
-        if values == "nan" and bool((ours != theirs).any()):
-            return f"{name} hands on NaN otherwise"
-        if values == "inf" and bool((ours & ~theirs).any()):
-            return f"{name} is not finite in after alone"
-        if values == "inf" and bool(theirs.all()) and not bool(ours.all()):
-            return f"{name} is finite in after alone, where an input is infinite"
-    return ""
-
-
-def _where_finite(*runs: trial.Seen) -> list[trial.Seen]:
-    """The runs, with zeros in the outputs of all where an element is not finite in one of them."""
-    outputs: list[list[tuple[str, Any]]] = [list(each.outputs) for each in runs]
-    for place, values in enumerate(zip(*outputs, strict=False)):
-        tensors = [value for _, value in values if isinstance(value, torch.Tensor) and value.is_floating_point()]
-        if len(tensors) < len(runs) or len({value.shape for value in tensors}) > 1:
-            continue
-        finite = torch.stack([value.detach().isfinite() for value in tensors]).all(0)
-        if bool(finite.all()):
-            continue
-        for mine, (name, value) in zip(outputs, values, strict=True):
-            mine[place] = name, value.masked_fill(~finite, 0.0)
-    return [replace(each, outputs=mine) for each, mine in zip(runs, outputs, strict=True)]

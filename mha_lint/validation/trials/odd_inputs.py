@@ -17,6 +17,7 @@ _LARGE, _TINY = 1e4, 1e-5
 WEIGHTS = {"large weights": _LARGE, "larger weights in float64": 16.0}  # by what parameters are multiplied
 _WIDE_VALUES = ("spike in float64", "larger weights in float64")
 PLAIN = {"sizes": "as found", "values": "drawn", "storage": "plain", "dtype": "float32", "mode": "eval"}
+NOT_FINITE = ("nan", "inf")  # values of one element
 MASKS = ("masks of zeros", "masks of ones", "masks of zeros and ones")
 _HALF = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
