@@ -168,23 +168,19 @@ RIGHT: dict[str, Pair] = {
         ),
         _MASK,
     ),
-    "added": Pair(
-        by_hand("attn = attn + mask", "softmax"), fused(", attn_mask=mask.to(q.dtype)"), ", mask"
+    "added": Pair(by_hand("attn = attn + mask", "softmax"), fused(", attn_mask=mask.to(q.dtype)"), ", mask"),
+    "learned bias": Pair(
+        by_hand("attn = attn + self.bias[..., :t]", "softmax"), fused(", attn_mask=self.bias[..., :t]")
     ),
-    "learned bias": Pair(by_hand("attn = attn + self.bias[..., :t]", "softmax"), fused(", attn_mask=self.bias[..., :t]")),
     "relative bias": Pair(
         by_hand(
             "at = torch.arange(t, device=x.device)",
             "attn = attn + self.table[:, at[None] - at[:, None] + 63]",
             "softmax",
         ),
-        fused(
-            ", attn_mask=self.table[:, at[None] - at[:, None] + 63]", "at = torch.arange(t, device=x.device)"
-        ),
+        fused(", attn_mask=self.table[:, at[None] - at[:, None] + 63]", "at = torch.arange(t, device=x.device)"),
     ),
-    "float32 in between": Pair(
-        by_hand("attn = F.softmax(attn, dim=-1, dtype=torch.float32).to(q.dtype)"), fused()
-    ),
+    "float32 in between": Pair(by_hand("attn = F.softmax(attn, dim=-1, dtype=torch.float32).to(q.dtype)"), fused()),
     "scores in float32": Pair(
         by_hand("attn = attn.softmax(-1).type_as(q)", scores="attn = (q.float() @ k.float().mT) * self.scale"), fused()
     ),
@@ -244,12 +240,10 @@ RIGHT: dict[str, Pair] = {
         _MASK,
     ),
     "manual softmax": Pair(
-        by_hand(
-            "attn = (attn - attn.amax(-1, keepdim=True)).exp()", "attn = attn / attn.sum(-1, keepdim=True)"
-        ),
+        by_hand("attn = (attn - attn.amax(-1, keepdim=True)).exp()", "attn = attn / attn.sum(-1, keepdim=True)"),
         fused(),
     ),
-}  # fmt: skip
+}
 
 WRONG: dict[str, Pair] = {
     "scale forgotten": Pair(by_hand(scores="attn = q @ k.mT"), fused()),
@@ -263,9 +257,7 @@ WRONG: dict[str, Pair] = {
     ),
     "mask dropped": Pair(by_hand(_FILLED, "softmax"), fused(), _MASK),
     "added mask dropped": Pair(by_hand(f"{_IF}attn = attn + mask", "softmax"), fused(), _MASK),
-    "added mask as bool": Pair(
-        by_hand("attn = attn + mask", "softmax"), fused(", attn_mask=mask.bool()"), ", mask"
-    ),
+    "added mask as bool": Pair(by_hand("attn = attn + mask", "softmax"), fused(", attn_mask=mask.bool()"), ", mask"),
     "bool mask as numbers": Pair(
         by_hand(_FILLED, "softmax"), fused(", attn_mask=mask", f"{_IF}mask = mask.to(q.dtype)"), _MASK
     ),
@@ -296,7 +288,8 @@ WRONG: dict[str, Pair] = {
         _MASK,
     ),
     "mask along the heads": Pair(
-        by_hand("attn = attn + self.bias[..., :t]", "softmax"), fused(", attn_mask=self.bias.mean(0, keepdim=True)[..., :t]")
+        by_hand("attn = attn + self.bias[..., :t]", "softmax"),
+        fused(", attn_mask=self.bias.mean(0, keepdim=True)[..., :t]"),
     ),
     "bias along the batch": Pair(
         by_hand("attn = attn + mask[:, None]", "softmax"),
@@ -307,7 +300,8 @@ WRONG: dict[str, Pair] = {
         by_hand("attn = attn + self.bias[..., :t]", "softmax"), fused(", attn_mask=self.bias.detach()[..., :t]")
     ),
     "bias scaled": Pair(
-        by_hand("attn = (attn + self.bias[..., :t]) * 2", "softmax"), fused(", attn_mask=self.bias[..., :t], scale=2 * self.scale")
+        by_hand("attn = (attn + self.bias[..., :t]) * 2", "softmax"),
+        fused(", attn_mask=self.bias[..., :t], scale=2 * self.scale"),
     ),
     "causal dropped": Pair(_CAUSAL, fused()),
     "causal added to nothing": Pair(by_hand(), fused(", is_causal=True")),
@@ -354,7 +348,9 @@ WRONG: dict[str, Pair] = {
         fused(", enable_gqa=True"),
         template=_GROUPED,
     ),
-    "keys and values from the same": Pair(by_hand(), "out = F.scaled_dot_product_attention(q, v[..., : q.shape[-1]], v)", template=_CROSS),
+    "keys and values from the same": Pair(
+        by_hand(), "out = F.scaled_dot_product_attention(q, v[..., : q.shape[-1]], v)", template=_CROSS
+    ),
     "float32 in between, and a scale": Pair(
         by_hand("attn = F.softmax(attn, dim=-1, dtype=torch.float32).to(q.dtype)"),
         fused(", scale=self.scale * (1 + 1e-4)"),
@@ -363,4 +359,4 @@ WRONG: dict[str, Pair] = {
         by_hand(), "out = F.scaled_dot_product_attention(q.float(), k.float(), v.float()).to(q.dtype)"
     ),
     "negligible weights kept": Pair(by_hand("softmax", "attn = attn.clamp(min=1e-4)"), fused()),
-}  # fmt: skip
+}

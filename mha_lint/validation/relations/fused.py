@@ -24,6 +24,7 @@ from mha_lint.validation.trials.record import DTYPES, Noting
 _SETUPS = 4  # ways to run it in which each kernel is tried: inputs and masks decide which of them serve
 _SHAPES = 2
 _ON_CPU = (*DTYPES["cpu"], torch.bfloat16)
+_STATE = "CUDA random state"
 _FORWARD = trial.Way(backward=False)
 NO_SECOND = "its gradients have no gradients of their own, except under attention's math kernel: torch raises an error"
 
@@ -79,6 +80,17 @@ class Fused:
         return case.conditions.kernel not in ("", kernels.MATH, kernels.MATH_IN_HALF) and trial.drew(
             before, case.conditions
         )
+
+    def as_compared(self, case: Case, before: trial.Seen, after: trial.Seen) -> trial.Seen:
+        """The run of after with CUDA's random state of before, under a forced kernel that has nothing to draw.
+
+        A kernel may count numbers that it does not draw. Where torch itself chooses that kernel, this is compared.
+        """
+        if case.conditions.kernel in ("", kernels.MATH, kernels.MATH_IN_HALF) or before.error is not None:
+            return after
+        states = dict(before.effects)
+        effects = [(name, states[name] if name == _STATE else value) for name, value in after.effects]
+        return replace(after, effects=effects)
 
     def agrees(self, case: Case) -> None:
         """Note that the case agreed, under the kernel that it forces."""

@@ -131,7 +131,8 @@ class Same:
         if before.error is not None and self._is_expected(before.error):
             before = trial.run(case.copies[0], case.make, case.positional, case.conditions, self.meaning())
         tell(f"after: {where}")
-        return before, trial.run(case.copies[1], case.make, case.positional, case.conditions)
+        after = trial.run(case.copies[1], case.make, case.positional, case.conditions)
+        return before, self.fused.as_compared(case, before, after)
 
     def errors(self, note: Noting, before: BaseException | None, after: BaseException | None) -> None:
         if before is None and self.fused.refuses(note, after):
