@@ -55,12 +55,17 @@ class Fused:
         training = case.conditions.training
         if training not in asked.by_after:
             return case
-        if training not in asked.by_before and not case.conditions.kernel and case.setup not in self.setups:
+        if self.takes(case) and not case.conditions.kernel and case.setup not in self.setups:
             self.setups.append(case.setup)
         if case.conditions.kernel or training not in asked.drawn:
             return case
         self.has_drawn = True
         return _under(case, _drawing_alike(case))
+
+    def takes(self, case: Case) -> bool:
+        """Tell whether after takes a kernel of attention in the mode of the case, and before takes none."""
+        asked = self._asked(case)
+        return case.conditions.training in asked.by_after - asked.by_before
 
     def kernel_in_training(self, pair: Pair) -> str:
         """The kernel that after has to take in train mode to draw what before draws; "" for any."""

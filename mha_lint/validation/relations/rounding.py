@@ -76,6 +76,8 @@ def excuse(
     conditions: drawing.Conditions,
     before: trial.Seen,
     after: trial.Seen,
+    *,
+    moves_outputs: bool = False,
 ) -> str:
     """In words, how the runs of both ``modules`` compare with before in float64; "" where that is no excuse."""
     inspected = setup.inspected
@@ -84,17 +86,24 @@ def excuse(
         return drawing.make_inputs(setup.specs, assignment, inspected.sizes, inspected.vocabulary, at)
 
     positional = trial.positional_only(signature_of(modules[0]))
-    return excused(Rerun(*modules, make, positional), conditions, before, after)
+    return excused(Rerun(*modules, make, positional), conditions, before, after, moves_outputs=moves_outputs)
 
 
-def excused(rerun: Rerun, conditions: drawing.Conditions, before: trial.Seen, after: trial.Seen) -> str:
+def excused(
+    rerun: Rerun,
+    conditions: drawing.Conditions,
+    before: trial.Seen,
+    after: trial.Seen,
+    *,
+    moves_outputs: bool = False,
+) -> str:
     """The same, where ``rerun`` runs before."""
     if conditions.dtype == torch.float64:
         return told_in_float64(rerun, conditions, before, after) or ""
     reference = in_float64(rerun, conditions, conditions.dtype, before)
     if reference is None:
         return ""
-    return account(before, after, reference, lambda: rerun.nudged(conditions))
+    return account(before, after, reference, lambda: rerun.nudged(conditions), moves_outputs)
 
 
 def told_in_float64(rerun: Rerun, conditions: drawing.Conditions, before: trial.Seen, after: trial.Seen) -> str | None:
