@@ -120,7 +120,7 @@ class Verdict:
     Under *corrected*, under *repaired* of a "half phase", and of code without a fix that is *shown wrong*,
     ``counterexample`` says what the original computes wrongly, and under which conditions. It is ``unshown`` where the
     original ran, time did not run out, and nothing could be shown to be wrong with it. ``caveat`` is what the claim
-    asks for and the trials could not see on the devices that are there.
+    asks for and the trials could not see on the devices that are there, or what the rewrite gives up.
     """
 
     verdict: VerdictName

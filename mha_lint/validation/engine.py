@@ -254,10 +254,11 @@ class Examination:
             if not self._moved(pair, device, dtype):
                 continue
             copies = Pristine(pair.before, careful=True), Pristine(pair.after, careful=True)
-            for training, count in _chosen(len(assignments), len(dtypes), place):
+            chosen = _chosen(len(assignments), len(dtypes), place)
+            for (training, count), kernel in itertools.product(chosen, extra.kernels):
                 if time.monotonic() > self.deadline:
                     raise TimeoutError
-                conditions = drawing.Conditions(device, dtype, training, seed=1000 + 17 * count)
+                conditions = drawing.Conditions(device, dtype, training, seed=1000 + 17 * count, kernel=kernel)
                 case = Case(setup, pair, copies, assignments[count], conditions, variant.regime)
                 first = count < len(dtypes)
                 self._trial(case, first=first)
@@ -289,6 +290,7 @@ class Examination:
         Noting(self.record, conditions, case.shapes()).refute(words)
 
     def _trial(self, case: Case, *, first: bool) -> None:
+        case = self.claim.prepared(case)
         note = Noting(self.record, case.conditions, case.shapes())
         with watch(self.sources.before.pseudo, self.sources.after.pseudo) as rows:
             before, after = self.claim.execute(case, self.tell)
@@ -310,7 +312,8 @@ class Examination:
             self.record.apart |= shown.apart
             self.record.rounded |= shown.rounded
             default = "with float64 as the default dtype" if case.conditions.default else ""
-            detail = "; ".join(filter(None, (detail, default)))
+            kernel = f"by attention's {case.conditions.kernel} kernel" if case.conditions.kernel else ""
+            detail = "; ".join(filter(None, (kernel, detail, default)))
         note(shown.outcome, comparison.largest, detail)
 
     def _that_ran(self, pair: Pair, rows: Rows) -> Ran:

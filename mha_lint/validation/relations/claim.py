@@ -35,7 +35,8 @@ class Variant:
 class Extra:
     """A further setup, run in ``dtypes``, with so many ``shapes`` and at a ``rate`` of dropout; None: as any is.
 
-    Where it is not ``needed``, running out of time in it costs nothing.
+    Where it is not ``needed``, running out of time in it costs nothing. Each of the ``kernels`` of attention is forced
+    in trials of its own.
     """
 
     setup: Setup
@@ -43,6 +44,7 @@ class Extra:
     shapes: int | None = None
     rate: float | None = None
     needed: bool = True
+    kernels: tuple[str, ...] = ("",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +100,10 @@ class Claim(Protocol):
 
     def assignments(self, variant: Variant, pair: Pair, found: list[Assignment]) -> list[Assignment]:
         """The sizes that are tried, given those that before accepts."""
+        ...
+
+    def prepared(self, case: Case) -> Case:
+        """The case as this relation runs it."""
         ...
 
     def execute(self, case: Case, tell: Callable[[str], None]) -> tuple[trial.Seen, trial.Seen]:

@@ -117,6 +117,9 @@ class Corrected:
             return found
         return [*found, *_of_one_token(variant.setup, pair, found)]
 
+    def prepared(self, case: Case) -> Case:
+        return case
+
     def execute(self, case: Case, tell: Callable[[str], None]) -> tuple[trial.Seen, trial.Seen]:
         where = f"{case.setup.target} on {case.conditions.device}"
         tell(f"before: {where}")
@@ -250,7 +253,9 @@ def _rounding(tried: Tried) -> str:
     if not tried.comparison.difference:
         return ""
     case = tried.case
-    return rounding.excuse(case.setup, case.pair.before, case.assignment, case.conditions, tried.before, tried.after)
+    return rounding.excuse(
+        case.setup, (case.pair.before, case.pair.after), case.assignment, case.conditions, tried.before, tried.after
+    )
 
 
 def _of_one_token(setup: Setup, pair: Pair, known: list[Assignment]) -> list[Assignment]:

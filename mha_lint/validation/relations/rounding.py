@@ -5,7 +5,10 @@ It is held element by element: an output is measured by the row that it is in, a
 measured by the largest gradient, since it may be a sum that is zero only as a difference of large terms.
 
 For float64 itself there is no better run: there, the error of *before* is the one that it has in float32, as much
-smaller as the unit in the last place is, or what it moves by where its inputs are off by one such unit.
+smaller as the unit in the last place is, or what it moves by where its inputs are off by one such unit. Where *before*
+casts to float32 on its way, the better run is the one without those casts, in which *after* has to be the same.
+
+Where *before* gives NaN, there is no result to preserve: what *after* gives there is not compared.
 """
 
 from __future__ import annotations
@@ -18,6 +21,7 @@ from typing import Any
 import torch
 from torch.overrides import TorchFunctionMode
 
+from mha_lint.validation.relations.widened import Casts, widened
 from mha_lint.validation.search.setups import Setup
 from mha_lint.validation.search.specs import Assignment
 from mha_lint.validation.search.targets import signature_of
@@ -26,15 +30,16 @@ from mha_lint.validation.trials.pristine import copied
 
 # How far, relative to its largest value, *before* itself may be from the float64 run. What is further off was not the
 # same computation: other random numbers, or a cast that the run in float64 does not share.
-_CLOSE = {torch.float32: 1e-2, torch.float16: 1e-1, torch.bfloat16: 1e-1}
+_CLOSE = {torch.float64: 1e-2, torch.float32: 1e-2, torch.float16: 1e-1, torch.bfloat16: 1e-1}
 _FINER = torch.finfo(torch.float64).eps / torch.finfo(torch.float32).eps
 
 
 @dataclass(frozen=True, slots=True)
 class Rerun:
-    """Run *before* once more under other conditions, as the two executions were run."""
+    """Run *before* once more under other conditions, as the two executions were run; or ``after``."""
 
     module: Any
+    after: Any
     make: Callable[[drawing.Conditions], drawing.Inputs]
     positional: tuple[str, ...]
     way: trial.Way = trial.TRAINED
@@ -46,12 +51,14 @@ class Rerun:
         context: contextlib.AbstractContextManager[None] | None = None,
         like: trial.Seen | None = None,
     ) -> trial.Seen:
-        """Run ``module``, a copy of before in the dtype of the conditions, and return what it leaves."""
+        """Run ``module``, a copy in the dtype of the conditions, and return what it leaves."""
         return trial.run(
             module, lambda: self.make(conditions), self.positional, conditions, context, like, way=self.way
         )
 
-    def nudged(self, conditions: drawing.Conditions) -> trial.Seen:
+    def nudged(
+        self, conditions: drawing.Conditions, context: contextlib.AbstractContextManager[None] | None = None
+    ) -> trial.Seen:
         """Return what before leaves where all of its inputs and parameters are off by rounding."""
         subject = copied(self.module).to(conditions.dtype)
         with torch.no_grad():
@@ -59,44 +66,81 @@ class Rerun:
                 if value.is_floating_point():
                     value.copy_(arguments.nudged(value))
         other = replace(self, make=lambda at: arguments.changed(self.make(at), arguments.nudged))
-        return other.at(conditions, subject)
+        return other.at(conditions, subject, context)
 
 
 def excuse(
     setup: Setup,
-    module: Any,
+    modules: tuple[Any, Any],
     assignment: Assignment,
     conditions: drawing.Conditions,
     before: trial.Seen,
     after: trial.Seen,
+    *,
+    moves_outputs: bool = False,
 ) -> str:
-    """In words, how the two compare with a float64 run of before, which is ``module``; "" where that is no excuse."""
+    """In words, how the runs of both ``modules`` compare with before in float64; "" where that is no excuse."""
     inspected = setup.inspected
 
     def make(at: drawing.Conditions) -> drawing.Inputs:
         return drawing.make_inputs(setup.specs, assignment, inspected.sizes, inspected.vocabulary, at)
 
-    return excused(Rerun(module, make, trial.positional_only(signature_of(module))), conditions, before, after)
+    positional = trial.positional_only(signature_of(modules[0]))
+    return excused(Rerun(*modules, make, positional), conditions, before, after, moves_outputs=moves_outputs)
 
 
-def excused(rerun: Rerun, conditions: drawing.Conditions, before: trial.Seen, after: trial.Seen) -> str:
+def excused(
+    rerun: Rerun,
+    conditions: drawing.Conditions,
+    before: trial.Seen,
+    after: trial.Seen,
+    *,
+    moves_outputs: bool = False,
+) -> str:
     """The same, where ``rerun`` runs before."""
     if conditions.dtype == torch.float64:
         return told_in_float64(rerun, conditions, before, after) or ""
     reference = in_float64(rerun, conditions, conditions.dtype, before)
     if reference is None:
         return ""
-    return account(before, after, reference, lambda: rerun.nudged(conditions))
+    return account(before, after, reference, lambda: rerun.nudged(conditions), moves_outputs)
 
 
 def told_in_float64(rerun: Rerun, conditions: drawing.Conditions, before: trial.Seen, after: trial.Seen) -> str | None:
     """The same for two executions in float64; None where before in float32 is no measure of what rounding does."""
+    casts = Casts()
+    whole = rerun.at(conditions, copied(rerun.module).to(conditions.dtype), widened(casts))
+    if casts.met:
+        return _told_without_casts(rerun, conditions, (before, after), whole)
     narrow = replace(conditions, dtype=torch.float32, default=False)
     coarse = rerun.at(narrow, copied(rerun.module).to(torch.float32))
     reference = in_float64(rerun, conditions, torch.float32, coarse)
     if reference is None or not is_exact_enough(coarse, reference):
         return None
     return account_in_float64(before, after, coarse, reference, rerun.nudged(conditions))
+
+
+def _told_without_casts(
+    rerun: Rerun, conditions: drawing.Conditions, seen: tuple[trial.Seen, trial.Seen], whole: trial.Seen
+) -> str | None:
+    """The same where before casts to float32 on its way: ``whole`` is before without those casts.
+
+    After without such casts has to be the same up to rounding, and as it is, no farther from ``whole`` than before.
+    """
+    other = rerun.at(conditions, copied(rerun.after).to(conditions.dtype), widened(Casts()))
+    if whole.error is not None or other.error is not None:
+        return None
+    narrow = replace(conditions, dtype=torch.float32, default=False)
+    coarse = rerun.at(narrow, copied(rerun.module).to(torch.float32))
+    reference = in_float64(rerun, conditions, torch.float32, coarse)
+    if reference is None or not is_exact_enough(coarse, reference):
+        return None
+    is_same = not trial.compare(whole, other, frozenset()).difference
+    moved = rerun.nudged(conditions, widened(Casts()))
+    if not is_same and not account_in_float64(whole, other, coarse, reference, moved):
+        return ""
+    told = account(*seen, whole, lambda: moved, moves_outputs=True)
+    return told and f"{told}, without the casts to float32 on its way"
 
 
 def in_float64(
@@ -110,11 +154,19 @@ def in_float64(
         return None
     wide = replace(conditions, dtype=torch.float64, held=narrow)
     subject = copied(rerun.module).to(torch.float64)
-    for default in (False, True):
-        reference = rerun.at(replace(wide, default=default), subject, dropping_alike(narrow), coarse)
+    for is_whole, default in ((True, False), (True, True), (False, False), (False, True)):
+        context = _as_reference(narrow, is_whole=is_whole)
+        reference = rerun.at(replace(wide, default=default), subject, context, coarse)
         if reference.error is None:
             return reference
     return None
+
+
+@contextlib.contextmanager
+def _as_reference(narrow: torch.dtype, *, is_whole: bool) -> Iterator[None]:
+    """Let dropout draw as it does for ``narrow``, and with ``is_whole`` leave out casts to float32."""
+    with dropping_alike(narrow), widened(Casts()) if is_whole else contextlib.nullcontext():
+        yield
 
 
 def account(
@@ -132,7 +184,9 @@ def account(
     """
     if not _alike(before, after, reference):
         return ""
-    worst = (-1.0, "")
+    are_numbers = _numbers(before)
+    before, after, reference = (_where(are_numbers, each) for each in (before, after, reference))
+    worst = (-1.0, "the same wherever before gives a number") if are_numbers else (-1.0, "")
     sizes = {True: 0.0, False: _largest(reference.gradients)}
     moved: dict[str, Any] | None = None
     outputs = {name for name, _ in before.outputs}
@@ -145,7 +199,7 @@ def account(
             is_output = name in outputs
             errors = _errors(first, second, exact, by_row=is_output, size=sizes[is_output])
             if errors is None and nudged is not None and (moves_outputs or not is_output):
-                moved = dict(_values(nudged())) if moved is None else moved
+                moved = dict(_values(_where(are_numbers, nudged()))) if moved is None else moved
                 errors = _errors(first, second, exact, by_row=is_output, size=sizes[is_output], moved=moved.get(name))
             if errors is None:
                 return ""
@@ -155,6 +209,8 @@ def account(
 
 def is_exact_enough(before: trial.Seen, reference: trial.Seen) -> bool:
     """Tell whether the outputs and gradients of before are those of the float64 run, up to a rounding of them."""
+    are_numbers = _numbers(before)
+    before, reference = _where(are_numbers, before), _where(are_numbers, reference)
     pairs = list(zip(_values(before), _values(reference), strict=False))
     outputs = {name for name, _ in before.outputs}
     size = _largest(reference.gradients)
@@ -187,7 +243,11 @@ def account_in_float64(
     """
     if not _alike(before, after, narrow, reference) or nudged.error is not None:
         return ""
-    worst = (-1.0, "")
+    are_numbers = _numbers(before)
+    before, after, narrow, reference, nudged = (
+        _where(are_numbers, each) for each in (before, after, narrow, reference, nudged)
+    )
+    worst = (-1.0, "the same wherever before gives a number") if are_numbers else (-1.0, "")
     size = _largest(reference.gradients)
     outputs = {name for name, _ in before.outputs}
     runs = zip(*(_values(each) for each in (before, after, narrow, reference, nudged)), strict=True)
@@ -226,6 +286,31 @@ def _alike(before: trial.Seen, after: trial.Seen, *others: trial.Seen) -> bool:
         return False
     pairs = zip(before.effects, after.effects, strict=True)
     return not any(trial.differ(left, right)[0] for (_, left), (_, right) in pairs)
+
+
+def _numbers(before: trial.Seen) -> dict[str, torch.Tensor]:
+    """By the name of each output and gradient of before in which there is NaN, where it has none."""
+    found: dict[str, torch.Tensor] = {}
+    for name, value in _values(before):
+        if isinstance(value, torch.Tensor) and value.is_floating_point() and bool(value.isnan().any()):
+            found[name] = ~value.detach().isnan()
+    return found
+
+
+def _where(are_numbers: dict[str, torch.Tensor], seen: trial.Seen) -> trial.Seen:
+    """A run with zeros where before has no numbers. Tensors of other shapes stay as they are."""
+    if not are_numbers:
+        return seen
+
+    def kept(name: str, value: Any) -> Any:
+        there = are_numbers.get(name)
+        if there is None or not isinstance(value, torch.Tensor) or value.shape != there.shape:
+            return value
+        return value.masked_fill(~there, 0.0)
+
+    outputs = [(name, kept(name, value)) for name, value in seen.outputs]
+    gradients = [(name, kept(name, value)) for name, value in seen.gradients]
+    return replace(seen, outputs=outputs, gradients=gradients)
 
 
 def _alike_tensors(first: Any, second: Any) -> bool:

@@ -14,6 +14,7 @@ import torch
 from mha_lint.findings import HALF_PHASE, Verdict
 from mha_lint.validation.relations import holding, intentions, phases, projected, rounding
 from mha_lint.validation.relations.claim import Extra, Misuse, Outcome, Ran, Variant
+from mha_lint.validation.relations.fused import NO_SECOND, Fused
 from mha_lint.validation.relations.shown_phases import ShownPhases
 from mha_lint.validation.search import optional, subclasses, targets
 from mha_lint.validation.search.clock import now
@@ -21,7 +22,7 @@ from mha_lint.validation.search.construct import without_dropout
 from mha_lint.validation.search.harness import Search
 from mha_lint.validation.search.setups import Setup, as_it_is, depends_on_inputs
 from mha_lint.validation.search.specs import Assignment, Constant
-from mha_lint.validation.trials import dropouts, extremes, given, interface, parts, process_state, trial, uses
+from mha_lint.validation.trials import dropouts, extremes, given, interface, kernels, parts, process_state, trial, uses
 from mha_lint.validation.trials.case import Case, Tried
 from mha_lint.validation.trials.coverage import Statement
 from mha_lint.validation.trials.pairing import Pair, Sources, owners_of
@@ -52,6 +53,8 @@ class Same:
     settings: process_state.Settings = field(default_factory=process_state.settings)
     has_tried_edges: bool = False
     given: dict[str, set[str]] = field(default_factory=dict)  # the arguments that calls gave, of each class
+    fused: Fused = field(default_factory=Fused)
+    numbers: dict[str, bool] = field(default_factory=dict)  # for each gradient, whether it was free of NaN in a trial
     phases: ShownPhases | None = field(init=False)  # of a repair that is about them
 
     def __post_init__(self) -> None:
@@ -90,9 +93,12 @@ class Same:
             yield Variant(replace(setup, plan=without_dropout(setup.plan)))
 
     def elsewhere(self, search: Search, setup: Setup, device: str) -> Iterator[Extra]:
-        """Few trials with other flags, sizes and optional inputs."""
-        if device != "cpu":
-            return
+        """Few trials with other flags, sizes and optional inputs, and with each kernel of attention."""
+        if device == "cpu":
+            yield from self._further(search, setup)
+        yield from self.fused.extras(self.sources.before.module, device)
+
+    def _further(self, search: Search, setup: Setup) -> Iterator[Extra]:
         until = now() + _FLIPPED
         others: tuple[Iterable[Setup], ...] = ()
         if not self.alone:
@@ -113,6 +119,9 @@ class Same:
     def assignments(self, variant: Variant, pair: Pair, found: list[Assignment]) -> list[Assignment]:
         return found
 
+    def prepared(self, case: Case) -> Case:
+        return self.fused.prepared(case) if self.sources.job.relation == "equivalent" else case
+
     def execute(self, case: Case, tell: Callable[[str], None]) -> tuple[trial.Seen, trial.Seen]:
         where = f"{case.setup.target} on {case.conditions.device}"
         self.met.clear()
@@ -122,13 +131,18 @@ class Same:
         if before.error is not None and self._is_expected(before.error):
             before = trial.run(case.copies[0], case.make, case.positional, case.conditions, self.meaning())
         tell(f"after: {where}")
-        return before, trial.run(case.copies[1], case.make, case.positional, case.conditions)
+        after = trial.run(case.copies[1], case.make, case.positional, case.conditions)
+        return before, self.fused.as_compared(case, before, after)
 
     def errors(self, note: Noting, before: BaseException | None, after: BaseException | None) -> None:
+        if before is None and self.fused.refuses(note, after):
+            return
         note.errors(before, after)
 
     def judge(self, tried: Tried, ran: Ran) -> Outcome:
         case, note, difference = tried.case, tried.note, tried.comparison
+        if self.fused.draws_otherwise(case, tried.before):
+            return Outcome("skipped", "before draws random numbers, and this kernel draws others")
         copied = bool(difference.difference) and self._equals_copied(tried)
         differs = bool(difference.difference) and not copied
         repeats = 3 if differs else 1 if tried.first else 0  # chance must not pass for a counterexample
@@ -137,8 +151,9 @@ class Same:
         rounded = ""
         if differs and self.sources.job.relation == "equivalent":
             rounded = rounding.excuse(
-                case.setup, case.pair.before, case.assignment, case.conditions, tried.before, tried.after
-            )
+                case.setup, (case.pair.before, case.pair.after), case.assignment, case.conditions,
+                tried.before, tried.after, moves_outputs=self.fused.takes(case),
+            )  # fmt: skip
         if differs and not rounded:
             note.refute(difference.difference, difference.largest)
         if not self.alone and (why := trial.handed_on(tried.before, tried.after, self.sources.job.relation)):
@@ -161,10 +176,20 @@ class Same:
             return Outcome("not covered", missed)
         names = {name for name, spec in case.setup.specs.items() if spec != Constant(None)}
         self.given.setdefault(case.setup.target.name, set()).update(names)
+        self.fused.agrees(case)
+        self._note_numbers(tried.before, excused=bool(rounded))
         raised = _MET[self.phases is None] if self.met else ""
         apart = f"equal to before on contiguous copies; with its own strides {difference.difference}" if copied else ""
         details = "; ".join(filter(None, (raised, apart, rounded)))
         return Outcome("agree", details, frozenset(self.met), apart=bool(copied or rounded), rounded=bool(rounded))
+
+    def _note_numbers(self, before: trial.Seen, *, excused: bool) -> None:
+        """Note which gradients were compared as a whole, and which were compared only where they are numbers."""
+        for name, value in before.gradients:
+            if isinstance(value, torch.Tensor) and value.is_floating_point():
+                is_whole = not bool(value.isnan().any())
+                if is_whole or excused:
+                    self.numbers[name] = self.numbers.get(name, False) or is_whole
 
     def end(self, variant: Variant) -> None: ...
 
@@ -174,19 +199,25 @@ class Same:
             self.phases.look(variant.setup, device)
         if self.alone:
             return None
-        used = uses.Uses(variant.setup, pair, assignments, self.meaning, self.sources.job.relation, device)
+        used = uses.Uses(
+            variant.setup, pair, assignments, self.meaning, self.sources.job.relation, device,
+            kernel_in_training=self.fused.kernel_in_training(pair),
+        )  # fmt: skip
         if device != "cpu":
-            return used.difference() or self._edges_of(used).under_autocast()
+            return used.difference() or self._edges_of(used).under_autocast() or self._with_odd_masks(used)
         return (
             used.difference()
             or self._in_its_parts(pair, used)
             or self._misapplied(pair, used)
             or self._at_edges(used)
+            or self._with_odd_masks(used)
             or self._kept_otherwise(used)
         )
 
     def lacking(self) -> str:
         """An optional input that the rewrite uses otherwise, and that no call of the class gave, in words."""
+        if never := sorted(name for name, is_whole in self.numbers.items() if not is_whole):
+            return f"{never[0]} is not a number in any trial, so that it was not compared"
         for method, names in given.used_otherwise(self.sources.before.tree, self.sources.after.tree).items():
             owner, _, name = method.rpartition(".")
             never = sorted(names - self.given.get(owner, names))
@@ -203,6 +234,10 @@ class Same:
         if self.record.moved:
             moved = "the new parameters do not start at the identity and were put there"
             verdict = replace(verdict, reason=f"{verdict.reason}; {moved}")
+        if told := self.fused.told(sorted(self.devices)):
+            verdict = replace(verdict, reason=f"{verdict.reason}; {told}")
+        if self.fused.loses_second:
+            return replace(verdict, caveat=NO_SECOND)
         return replace(verdict, caveat=UNSEEN) if error_out_of_reach(self.sources.job, self.devices) else verdict
 
     def _is_repeated(self, tried: Tried) -> bool:
@@ -237,13 +272,21 @@ class Same:
         if self.has_tried_edges:
             return None
         self.has_tried_edges = True
-        return self._edges_of(used).difference()
+        edges = self._edges_of(used)
+        found = edges.difference()
+        if found is None and self.fused.setups:
+            self.fused.loses_second = edges.loses_second_derivative()
+        return found
+
+    def _with_odd_masks(self, used: uses.Uses) -> Misuse | None:
+        return self._edges_of(used).odd_masks() if self.sources.job.relation == "equivalent" else None
 
     def _edges_of(self, used: uses.Uses) -> extremes.Extremes:
         relation = self.sources.job.relation
         return extremes.Extremes(
             used.setup, used.pair, used.assignments, self.meaning, relation, self.settings, used.device,
             only_floats=self.phases is not None,  # a factor cast to whole numbers makes no angles
+            kernel_of_nan=kernels.MATH if self.fused.setups else "", kernel_in_training=used.kernel_in_training,
         )  # fmt: skip
 
     def _in_its_parts(self, pair: Pair, used: uses.Uses) -> Misuse | None:

@@ -16,7 +16,6 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
-from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
 
 from mha_lint.findings import RAISES, Verdict
@@ -30,7 +29,7 @@ from mha_lint.validation.search import harness, optional, targets
 from mha_lint.validation.search.clock import now
 from mha_lint.validation.search.setups import Meaning, Setup, as_it_is, materialise, workable
 from mha_lint.validation.search.specs import Assignment, Constant
-from mha_lint.validation.trials import drawing, pairing, trial
+from mha_lint.validation.trials import drawing, kernels, pairing, trial
 from mha_lint.validation.trials.coverage import Statement, statements_at
 from mha_lint.validation.trials.pristine import Pristine
 from mha_lint.validation.trials.record import Noting, Record, unreached, verdict_of
@@ -202,7 +201,7 @@ class _Demonstration:
         note = Noting(self.record, run.conditions, run.make().shapes)
         seen, kernel = _called(run, contextlib.nullcontext()), ""
         if seen.error is None:
-            seen, kernel = _called(run, sdpa_kernel(SDPBackend.MATH)), "with attention's math kernel, "
+            seen, kernel = _called(run, kernels.chosen(kernels.MATH)), "with attention's math kernel, "
         error = seen.error
         if error is None:
             self.words.setdefault(RAISES, f"{run.setup.describe()} raises nothing")

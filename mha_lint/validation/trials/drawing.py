@@ -32,7 +32,7 @@ class Conditions:
     """``held`` is the dtype whose values the inputs take, where ``dtype`` is wider than that; None for ``dtype``.
 
     With ``default``, tensors that the code makes without naming a dtype get this one. With ``autocast``, the module is
-    called under autocast to float16.
+    called under autocast to float16. ``kernel`` is the one that attention has to take; "" where torch chooses.
     """
 
     device: str
@@ -42,6 +42,7 @@ class Conditions:
     held: torch.dtype | None = None
     default: bool = False
     autocast: bool = False
+    kernel: str = ""
 
     @property
     def name(self) -> str:

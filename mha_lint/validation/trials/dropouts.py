@@ -18,14 +18,14 @@ from mha_lint.validation.search.vocabulary import role_of
 RATE = 0.25  # of every dropout, where it is to be at work
 
 
-def dropping(setup: Setup, module: types.ModuleType) -> Setup | None:
-    """The setup with every dropout at work; None where the class does not take that."""
+def dropping(setup: Setup, module: types.ModuleType, rate: float = RATE) -> Setup | None:
+    """The setup with every dropout at work, or at another rate; None where the class does not take that."""
     thing = targets.lookup(module, setup.target.name)
-    active = at_rate(setup, thing, RATE)
+    active = at_rate(setup, thing, rate)
     try:
         built = targets.instantiate(setup.target, active.plan, module, seed=7)
         materialise(built, active, as_it_is)
-        set_rate(built, RATE, active.plan)
+        set_rate(built, rate, active.plan)
     except (Exception, StubTouched):  # whatever a constructor raises
         return None
     return active if workable(active, built, as_it_is, targets.signature_of(built), 1) else None

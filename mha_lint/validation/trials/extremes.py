@@ -13,25 +13,35 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
-from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.nn.parameter import is_lazy
 
 from mha_lint.validation.child.imports import in_one_line, quiet
 from mha_lint.validation.relations import rounding
 from mha_lint.validation.search.setups import Meaning, Setup
 from mha_lint.validation.search.specs import Assignment
-from mha_lint.validation.trials import arguments, drawing, process_state, refusals, trial, wrong_inputs
+from mha_lint.validation.trials import arguments, drawing, kernels, process_state, refusals, trial, wrong_inputs
 from mha_lint.validation.trials.odd_inputs import (
     ALL_ONE,
+    MASKS,
+    NOT_FINITE,
     PLAIN,
     WEIGHTS,
     Row,
     Valued,
     conditions_of,
     in_words,
+    masked,
+    masks_of,
     one_for_all,
     stored,
     way_of,
+)
+from mha_lint.validation.trials.odd_results import (
+    is_nowhere_a_number,
+    swallowed,
+    unlike,
+    where_finite,
+    with_empty_gradients,
 )
 from mha_lint.validation.trials.pairing import Pair
 from mha_lint.validation.trials.pristine import Pristine, copied
@@ -64,6 +74,8 @@ class Extremes:
     usual: process_state.Settings  # those of torch and the process before the user's code ran
     device: str = "cpu"
     only_floats: bool = False  # what is changed has a meaning for inputs that are floats alone
+    kernel_of_nan: str = ""  # that attention has to take where an input is not finite: others may give 0 for NaN
+    kernel_in_training: str = ""  # that it has to take in train mode, to draw the random numbers that before draws
     copies: dict[tuple[str, bool, float], Pristine] = field(default_factory=dict)
 
     def difference(self) -> Found | None:
@@ -78,6 +90,16 @@ class Extremes:
         """Return the difference of both under autocast, in words; None where they agree."""
         return self._at({**PLAIN, "dtype": "autocast"}, self.assignments[0])
 
+    def odd_masks(self) -> Found | None:
+        """The first call in which both differ though masks alone are odd: they hide all, nothing, or a part."""
+        first = self.assignments[0]
+        if not masks_of(self._made(first, conditions_of(PLAIN))):
+            return None
+        for values, mode in itertools.product(MASKS, ("train", "eval")):
+            if found := self._at({**PLAIN, "values": values, "mode": mode}, first):
+                return found
+        return None
+
     def _rows(self, sizes: Mapping[str, Assignment]) -> Iterator[Row]:
         """One call for each odd size, odd value and odd dtype; ways to lie in memory, and modes, take turns.
 
@@ -86,7 +108,7 @@ class Extremes:
         # A repair may put a mask value within the range of a half type: scores beyond that range would tell it apart.
         huge = () if self.relation == "repaired" else ("spike", "spike in float64", "large")
         # A new projection mixes all features, at the identity too: what is not finite spreads.
-        unbounded = () if self.relation == "extended" else ("nan", "inf")
+        unbounded = () if self.relation == "extended" else NOT_FINITE
         odd = [{"sizes": name} for name in sizes if name != PLAIN["sizes"]]
         odd += [{"values": name} for name in (*huge, *unbounded, "zeros", "ones", "tiny")]
         odd += [{"values": name} for name in WEIGHTS] if huge else []
@@ -108,16 +130,23 @@ class Extremes:
             before = self._run(each, assignment, of_after=False)
             if before.seen.error is not None:
                 continue
+            if each["values"] in NOT_FINITE and not self._is_finite({**each, "values": "drawn"}, assignment):
+                return None
             words = self._apart(each, assignment, before, self._run(each, assignment, of_after=True))
             if words and self._repeats(each, assignment, before):
-                return f"{in_words(each)}: {words}", replace(conditions_of(each), device=self.device), assignment
+                return f"{in_words(each)}: {words}", self._conditions(each), assignment
             return None
         return None
+
+    def _is_finite(self, row: Row, assignment: Assignment) -> bool:
+        """Tell whether before gives nothing but numbers there."""
+        outputs = self._run(row, assignment, of_after=False).seen.outputs
+        return all(bool(left.isfinite().all()) for _, left in outputs if isinstance(left, torch.Tensor))
 
     def _repeats(self, row: Row, assignment: Assignment, before: _Ran) -> bool:
         """Tell whether before, called alike once more, does the same."""
         again = self._run(row, assignment, of_after=False)
-        return not _unlike(before.seen, again.seen) and not process_state.apart(before.left, again.left)
+        return not unlike(before.seen, again.seen) and not process_state.apart(before.left, again.left)
 
     # --- sizes, values and storage
 
@@ -166,7 +195,9 @@ class Extremes:
 
     def _inputs(self, row: Row, assignment: Assignment, conditions: drawing.Conditions) -> drawing.Inputs:
         made = self._made(assignment, conditions)
-        valued = arguments.changed(made, Valued(row["values"]))
+        valued = (
+            masked(made, row["values"]) if row["values"] in MASKS else arguments.changed(made, Valued(row["values"]))
+        )
         if row["storage"] == "one for all":
             return one_for_all(valued)
         return arguments.changed(valued, lambda value: stored(value, row["storage"]))
@@ -198,7 +229,7 @@ class Extremes:
         of_after: bool,
         usual: process_state.Settings | None = None,
     ) -> _Ran:
-        conditions = replace(conditions_of(row), device=self.device)
+        conditions = self._conditions(row)
         left = process_state.Left()
         seen = trial.run(
             self._module(conditions.dtype, of_after=of_after, values=row["values"]),
@@ -212,6 +243,12 @@ class Extremes:
         seen.gradients = [item for item in seen.gradients if item[0].removeprefix("gradient of ") not in gained]
         seen.effects = [item for item in seen.effects if item[0].removeprefix("buffer ") not in self.pair.new]
         return _Ran(seen, left)
+
+    def _conditions(self, row: Row) -> drawing.Conditions:
+        kernel = self.kernel_in_training if row["mode"] == "train" else ""
+        if row["values"] in NOT_FINITE:
+            kernel = self.kernel_of_nan
+        return replace(conditions_of(row), device=self.device, kernel=kernel)
 
     def _positional(self) -> tuple[str, ...]:
         return self.pair.positional
@@ -240,29 +277,35 @@ class Extremes:
             return f"only after raises {in_one_line(theirs.error)}"
         if words := process_state.apart(before.left, after.left):
             return words
-        words = _unlike(ours, theirs)
+        theirs = with_empty_gradients(ours, theirs)
+        words = unlike(ours, theirs)
         if not words:
             return ""
-        if lost := _swallowed(row["values"], ours, theirs):
+        if lost := swallowed(row["values"], ours, theirs):
             return lost
         subject = copied(self.pair.before)
         _enlarge(subject, WEIGHTS.get(row["values"], 1.0), self.pair.gained | self.pair.applied)
-        rerun = rounding.Rerun(subject, lambda at: self._inputs(row, assignment, at), self._positional(), way_of(row))
-        conditions = replace(conditions_of(row), device=self.device)
+        other = copied(self.pair.after)
+        _enlarge(other, WEIGHTS.get(row["values"], 1.0), self.pair.gained | self.pair.applied)
+        rerun = rounding.Rerun(
+            subject, other, lambda at: self._inputs(row, assignment, at), self._positional(), way_of(row)
+        )
+        conditions = self._conditions(row)
         if conditions.dtype == torch.float64:
             told = rounding.told_in_float64(rerun, conditions, ours, theirs)
             return words if told == "" else ""
         reference = rounding.in_float64(rerun, conditions, conditions.dtype, ours)
         if reference is None:
             return ""
-        first, second, exact = _where_finite(ours, theirs, reference)
-        if not rounding.is_exact_enough(first, exact):
-            return ""
+        first, second, exact = where_finite(ours, theirs, reference)
+        if not rounding.is_exact_enough(first, exact):  # a mask of large numbers leaves scores no digits
+            is_told = row["values"] in MASKS and not rounding.is_exact_enough(second, first)
+            return unlike(first, second) if is_told else ""
 
         def nudged() -> trial.Seen:
-            return _where_finite(rerun.nudged(conditions), theirs, reference)[0]
+            return where_finite(rerun.nudged(conditions), theirs, reference)[0]
 
-        return "" if rounding.account(first, second, exact, nudged, moves_outputs=True) else _unlike(first, second)
+        return "" if rounding.account(first, second, exact, nudged, moves_outputs=True) else unlike(first, second)
 
     # --- gradients that are not a number
 
@@ -280,7 +323,7 @@ class Extremes:
 
             ran = trial.run(module, make, self._positional(), conditions, context, way=way)
             gained = self.pair.gained | self.pair.applied
-            names = [name for name, value in ran.gradients if _is_nowhere_a_number(value)]
+            names = [name for name, value in ran.gradients if is_nowhere_a_number(value)]
             return [name for name in names if name.removeprefix("gradient of ") not in gained]
 
         ours, theirs = unnumbered(of_after=False), unnumbered(of_after=True)
@@ -320,8 +363,16 @@ class Extremes:
             return None
         return f"the gradient of a gradient: {words}", conditions_of(PLAIN), assignment
 
+    def loses_second_derivative(self) -> bool:
+        """Tell whether after has no gradients of gradients by the kernel that torch chooses, where before has some."""
+        ours, failed = self._second(self.assignments[0], of_after=False, kernel="")
+        if failed is not None or not ours:
+            return False
+        error = self._second(self.assignments[0], of_after=True, kernel="")[1]
+        return _UNDIFFERENTIABLE in str(error)
+
     def _second(
-        self, assignment: Assignment, *, of_after: bool
+        self, assignment: Assignment, *, of_after: bool, kernel: str = kernels.MATH
     ) -> tuple[dict[str, torch.Tensor], BaseException | None]:
         """Second derivatives for inputs and parameters, each weighted at random, or what was raised instead."""
         conditions = conditions_of(PLAIN)
@@ -331,7 +382,7 @@ class Extremes:
         generator = torch.Generator().manual_seed(conditions.seed + 1)
         context = contextlib.nullcontext() if of_after else self.meaning()
         try:
-            with quiet(), context, sdpa_kernel(SDPBackend.MATH):  # the only kernel that has second derivatives
+            with quiet(), context, kernels.chosen(kernel):  # the math kernel alone has second derivatives
                 results = trial.flatten(trial.call(module, inputs, self._positional()), "output")
                 named = {**inputs.leaves, **{f"parameter {name}": value for name, value in module.named_parameters()}}
                 own = {f"parameter {name}" for name in self.pair.gained | self.pair.applied}
@@ -380,57 +431,3 @@ def _enlarge(module: Any, factor: float, gained: frozenset[str]) -> None:
         for name, value in module.named_parameters():
             if name not in gained and value.is_floating_point() and not is_lazy(value):
                 value.mul_(factor)
-
-
-def _is_nowhere_a_number(value: Any) -> bool:
-    return isinstance(value, torch.Tensor) and value.numel() > 0 and bool(value.isnan().all())
-
-
-def _unlike(before: trial.Seen, after: trial.Seen) -> str:
-    """The first difference of two calls, in words; "" where they agree to the last bit."""
-    if after.error is not None:
-        return f"raises {in_one_line(after.error)}"
-    return trial.compare(before, after, frozenset()).difference
-
-
-def _tensors(before: trial.Seen, after: trial.Seen) -> Iterator[tuple[str, torch.Tensor, torch.Tensor]]:
-    """The float outputs of both that have the same shape."""
-    for (name, left), (_, right) in zip(before.outputs, after.outputs, strict=False):
-        if not isinstance(left, torch.Tensor) or not isinstance(right, torch.Tensor):
-            continue
-        if left.shape == right.shape and left.is_floating_point() and right.is_floating_point():
-            yield name, left.detach(), right.detach()
-
-
-def _swallowed(values: str, before: trial.Seen, after: trial.Seen) -> str:
-    """Where NaN or infinity appears or vanishes, in words.
-
-    NaN goes wherever before hands it on. Infinity may turn up as another value: a softmax over nothing but minus
-    infinity is NaN in one kernel and zero in another. But it does not vanish altogether.
-    """
-    for name, left, right in _tensors(before, after):
-        ours, theirs = left.isfinite(), right.isfinite()
-        if values not in ("nan", "inf") and bool((ours & ~theirs).any()):
-            return f"{name} is not finite in after alone"
-        if values == "nan" and bool((ours != theirs).any()):
-            return f"{name} hands on NaN otherwise"
-        if values == "inf" and bool((ours & ~theirs).any()):
-            return f"{name} is not finite in after alone"
-        if values == "inf" and bool(theirs.all()) and not bool(ours.all()):
-            return f"{name} is finite in after alone, where an input is infinite"
-    return ""
-
-
-def _where_finite(*runs: trial.Seen) -> list[trial.Seen]:
-    """The runs, with zeros in the outputs of all where an element is not finite in one of them."""
-    outputs: list[list[tuple[str, Any]]] = [list(each.outputs) for each in runs]
-    for place, values in enumerate(zip(*outputs, strict=False)):
-        tensors = [value for _, value in values if isinstance(value, torch.Tensor) and value.is_floating_point()]
-        if len(tensors) < len(runs) or len({value.shape for value in tensors}) > 1:
-            continue
-        finite = torch.stack([value.detach().isfinite() for value in tensors]).all(0)
-        if bool(finite.all()):
-            continue
-        for mine, (name, value) in zip(outputs, values, strict=True):
-            mine[place] = name, value.masked_fill(~finite, 0.0)
-    return [replace(each, outputs=mine) for each, mine in zip(runs, outputs, strict=True)]

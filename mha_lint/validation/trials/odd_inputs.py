@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from mha_lint.validation.search.vocabulary import input_kind
 from mha_lint.validation.trials import drawing, trial
 
 Row = Mapping[str, str]  # the level of each axis
@@ -16,6 +17,8 @@ _LARGE, _TINY = 1e4, 1e-5
 WEIGHTS = {"large weights": _LARGE, "larger weights in float64": 16.0}  # by what parameters are multiplied
 _WIDE_VALUES = ("spike in float64", "larger weights in float64")
 PLAIN = {"sizes": "as found", "values": "drawn", "storage": "plain", "dtype": "float32", "mode": "eval"}
+NOT_FINITE = ("nan", "inf")  # values of one element
+MASKS = ("masks of zeros", "masks of ones", "masks of zeros and ones")
 _HALF = {"bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -26,9 +29,10 @@ def conditions_of(row: Row) -> drawing.Conditions:
 
 
 def way_of(row: Row) -> trial.Way:
-    """Gradients are compared in train mode, where they are no differences of huge numbers."""
+    """Gradients are compared in train mode, where they are no differences of huge numbers, and with odd masks."""
     weight = _LARGE if row["values"] == "drawn" and row["sizes"] != ALL_ONE else 1.0
-    return trial.Way(backward=row["mode"] == "train" and row["values"] in ("drawn", "zeros", "ones"), weight=weight)
+    is_learning = row["values"] in MASKS or (row["mode"] == "train" and row["values"] in ("drawn", "zeros", "ones"))
+    return trial.Way(backward=is_learning, weight=weight)
 
 
 def in_words(row: Row) -> str:
@@ -64,6 +68,30 @@ class Valued:
                 changed[(0,) * value.dim()] = float(self.kind)
                 return changed
         return value
+
+
+def masks_of(inputs: drawing.Inputs) -> tuple[str, ...]:
+    """The names of the tensors that are masks: those of booleans, and those that are called so."""
+    return tuple(
+        name
+        for name, value in inputs.arguments.items()
+        if isinstance(value, torch.Tensor) and (value.dtype == torch.bool or input_kind(name) == "mask")
+    )
+
+
+def masked(inputs: drawing.Inputs, kind: str) -> drawing.Inputs:
+    """The inputs with other masks: nothing but zeros, nothing but ones, or both in each row."""
+    changed = {name: _mask(inputs.arguments[name], kind) for name in masks_of(inputs)}
+    return drawing.Inputs({**inputs.arguments, **changed}, inputs.leaves, inputs.shapes)
+
+
+def _mask(value: torch.Tensor, kind: str) -> torch.Tensor:
+    if kind == "masks of zeros":
+        return torch.zeros_like(value)
+    if kind == "masks of ones":
+        return torch.ones_like(value)
+    places = torch.arange(value.numel(), device=value.device).view(value.shape)
+    return (places % 3 != 0).to(value.dtype)
 
 
 def stored(value: torch.Tensor, storage: str) -> torch.Tensor:

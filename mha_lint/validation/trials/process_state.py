@@ -151,6 +151,8 @@ _SETTINGS: dict[str, Setting] = {
     "the number of hooks of all modules": (_hooks_of_all, _drop_hooks),
     "flushing of denormal numbers": (_flushes, torch.set_flush_denormal),
 }
+if hasattr(_CUDA, "cudnn_sdp_enabled"):  # torch 2.5 and later
+    _SETTINGS["the cuDNN kernel of attention"] = (_CUDA.cudnn_sdp_enabled, _CUDA.enable_cudnn_sdp)
 _OF_THE_CALL = ("whether gradients are on", "autocast on the CPU")  # each call is made with its own
 
 

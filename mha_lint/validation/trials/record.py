@@ -56,7 +56,8 @@ class Noting:
     def counterexample(self, detail: str) -> str:
         at = self.conditions
         mode = "train" if at.training else "eval"
-        return f"{detail} ({', '.join(self.shapes)}; {at.name} on {at.device}, {mode} mode, seed {at.seed})"
+        kernel = f", attention's {at.kernel} kernel" if at.kernel else ""
+        return f"{detail} ({', '.join(self.shapes)}; {at.name} on {at.device}{kernel}, {mode} mode, seed {at.seed})"
 
     def refute(self, detail: str, largest: float | None = None) -> NoReturn:
         """Note a difference, and raise Refuted with it."""

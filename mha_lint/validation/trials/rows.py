@@ -46,10 +46,11 @@ def allowed_of_sums(errors: torch.Tensor, exact: torch.Tensor, size: float, dtyp
     """The largest error that a rewrite may have anywhere in a tensor of sums, whose terms are as large as ``size``.
 
     Where all sums are exactly zero, large terms cancel (the gradient of a softmax over one key), and the original has
-    no error to go by: in another order, some roundings of the terms are left. In float64 they may be left anywhere.
+    no error to go by: in another order, some roundings of the terms are left. In float32 and float64 they may be left
+    anywhere: few roundings are no other meaning there, as they are in half precision.
     """
     places = last_places(torch.tensor([size], device=errors.device), dtype)
-    is_exact = bool(exact.any()) and dtype != torch.float64
+    is_exact = bool(exact.any()) and dtype in (torch.float16, torch.bfloat16)
     return 2 * whole(errors) + places * (1 if is_exact else _CANCELLED)
 
 

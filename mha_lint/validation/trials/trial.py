@@ -15,6 +15,7 @@ from typing import Any, Protocol
 import torch
 
 from mha_lint.validation.child.imports import quiet
+from mha_lint.validation.trials import kernels
 from mha_lint.validation.trials.coverage import unwatched
 from mha_lint.validation.trials.drawing import Conditions, Inputs
 from mha_lint.validation.trials.pristine import Pristine
@@ -121,7 +122,7 @@ def run(
         seed_everything(conditions.seed)
         with quiet(), torch.inference_mode(way.inference), torch.set_grad_enabled(way.learns):
             cast = torch.autocast(conditions.device, torch.float16) if conditions.autocast else contextlib.nullcontext()
-            with cast, meaning or contextlib.nullcontext():
+            with cast, meaning or contextlib.nullcontext(), kernels.chosen(conditions.kernel):
                 result = call(subject, inputs, way.places(inputs, positional))
             seen.effects.append(("whether gradients are on", torch.is_grad_enabled()))
             seen.outputs = flatten(result, "output")
@@ -148,6 +149,16 @@ def run(
     finally:
         torch.set_default_dtype(usual)
     return seen
+
+
+def drew(seen: Seen, conditions: Conditions) -> bool:
+    """Tell whether torch's random state after a run is another one than before it."""
+    states = dict(seen.effects)
+    seed_everything(conditions.seed)
+    if not torch.equal(states["random state"], torch.get_rng_state()):
+        return True
+    on_cuda = states.get("CUDA random state")
+    return on_cuda is not None and not torch.equal(on_cuda, torch.cuda.get_rng_state())
 
 
 @unwatched

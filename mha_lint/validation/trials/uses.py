@@ -48,6 +48,9 @@ class Uses:
     meaning: Meaning
     relation: str
     device: str = "cpu"
+    kernel_in_training: str = (
+        ""  # that attention has to take in train mode, to draw the random numbers that before draws
+    )
 
     def difference(self) -> tuple[str, drawing.Conditions, Assignment] | None:
         """The first use in which both differ, in words; None where they agree in all."""
@@ -100,7 +103,8 @@ class Uses:
     def _run(
         self, module: Any, at: tuple[drawing.Conditions, Assignment], way: trial.Way, *, as_meant: bool
     ) -> trial.Seen:
-        drawn, assignment = replace(at[0], device=self.device), at[1]
+        kernel = self.kernel_in_training if at[0].training else ""
+        drawn, assignment = replace(at[0], device=self.device, kernel=kernel), at[1]
         inspected = self.setup.inspected
 
         def make() -> drawing.Inputs:
@@ -230,12 +234,13 @@ def _reached_otherwise(before: trial.Seen, after: trial.Seen, gained: frozenset[
 
 
 def _beyond_rounding(left: Any, right: Any) -> str:
+    """Describe how two values differ by more than rounding; where the first is NaN, there is nothing to preserve."""
     problem, _ = trial.differ(left, right)
     if not problem or not isinstance(left, torch.Tensor) or not isinstance(right, torch.Tensor):
         return problem
     if left.shape != right.shape or left.dtype != right.dtype or left.requires_grad != right.requires_grad:
         return problem
-    if not left.is_floating_point() or not bool(torch.equal(left.isfinite(), right.isfinite())):
+    if not left.is_floating_point() or bool((left.isfinite() != right.isfinite())[~left.isnan()].any()):
         return problem
     distances = (left.detach() - right.detach()).masked_fill(~left.isfinite(), 0.0).abs()
     bound = torch.maximum(_ROUNDING * rows.largest(left), _NOISE * rows.whole(left)) * torch.finfo(left.dtype).eps
