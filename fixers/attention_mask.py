@@ -157,19 +157,19 @@ class _Writer:
             raise NotOffered("the queries have no name by which those of masked rows could be set to zero")
         if read_later(self.found.statement, self.query.id, self.places):
             raise NotOffered(f"`{self.query.id}` is read later, and those of masked rows would be zero")
-        query, empty = self.query.id, self._free("empty")
+        query, keyless = self.query.id, self._free("keyless")
         kept = self._kept(step)
         if kept.isidentifier():
-            self._write(statement, f"{empty} = ~{kept}.any(dim=-1, keepdim=True)  # such a row averages all values")
+            self._write(statement, f"{keyless} = ~{kept}.any(dim=-1, keepdim=True)")
         else:
             hidden = self._free("hidden")
             text = opposite(step.condition, self.context) if step.keeps else self._source(step.condition)
             self._write(statement, f"{hidden} = {text}")
-            self._write(statement, f"{empty} = {hidden}.all(dim=-1, keepdim=True)  # such a row averages all values")
+            self._write(statement, f"{keyless} = {hidden}.all(dim=-1, keepdim=True)")
             kept = f"~{hidden}"
-        self._write(statement, f"{query} = {query}.masked_fill({empty}, 0.0)")
+        self._write(statement, f"{query} = {query}.masked_fill({keyless}, 0.0)")
         self.plan.zeroed = True
-        return f"{kept} | {empty}"
+        return f"{kept} | {keyless}"
 
     def _term(self, term: ast.expr) -> str:
         """What is added, in the type of the queries: fused attention takes no other."""

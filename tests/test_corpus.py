@@ -219,6 +219,8 @@ def test_fixed_module_runs_and_computes_what_the_original_meant(file: CorpusFile
         from_half = "MHA120" in dict(file.expected) and "unsafe" in file.notes("fix")  # it was half in float32, too
         if from_half or CHANGING & dict(file.expected).keys():
             assert [tuple(t.shape) for t in tensors(after.value)] == [tuple(t.shape) for t in tensors(before.value)]
+        elif file.path.parent in ABOUT_SPEED:  # other arithmetic
+            torch.testing.assert_close(tensors(after.value), tensors(before.value))
         else:
             torch.testing.assert_close(tensors(after.value), tensors(before.value), rtol=0, atol=0)
 

@@ -11,6 +11,7 @@ class Windowed(nn.Module):
         self.to_qkv = nn.Linear(dim, 3 * dim, bias=False)
         self.bias = nn.Parameter(torch.zeros(heads, tokens, tokens))
         self.attend = nn.Softmax(dim=-1)
+        self.to_out = nn.Linear(dim, dim)
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         b, n, c = x.shape
@@ -19,4 +20,4 @@ class Windowed(nn.Module):
         sim = einsum("b i h d, b j h d -> b h i j", q, k) + self.bias[:, :n, :n]
         attn = self.attend(sim)  # expect: MHA201
         out = einsum("b h i j, b j h d -> b i h d", attn, v)
-        return out.reshape(b, n, c)
+        return self.to_out(out.reshape(b, n, c))

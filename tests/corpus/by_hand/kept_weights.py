@@ -19,7 +19,8 @@ class Projected(nn.Module):
 
     def heads_of(self, x: torch.Tensor) -> "tuple[torch.Tensor, ...]":
         b, t, c = x.shape
-        return self.qkv(x).view(b, t, 3, self.heads, c // self.heads).permute(2, 0, 3, 1, 4).unbind(0)
+        parts = self.qkv(x).chunk(3, dim=-1)
+        return tuple(part.view(b, t, self.heads, c // self.heads).transpose(1, 2) for part in parts)
 
     def merged(self, x: torch.Tensor) -> torch.Tensor:
         return self.out(x.transpose(1, 2).flatten(2))

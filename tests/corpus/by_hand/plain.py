@@ -13,7 +13,8 @@ class SelfAttention(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         b, t, c = x.shape
-        q, k, v = self.qkv(x).view(b, t, 3, self.heads, c // self.heads).permute(2, 0, 3, 1, 4)
+        parts = self.qkv(x).chunk(3, dim=-1)
+        q, k, v = (part.view(b, t, self.heads, c // self.heads).transpose(1, 2) for part in parts)
         scores = torch.matmul(q, k.transpose(-2, -1)) * self.scale
         weights = torch.softmax(scores, dim=-1)  # expect: MHA201
         mixed = torch.matmul(weights, v)

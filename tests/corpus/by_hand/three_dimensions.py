@@ -9,6 +9,7 @@ class Heads(nn.Module):
         super().__init__()
         self.heads, self.width = heads, dim // heads
         self.query, self.key, self.value = nn.Linear(dim, dim), nn.Linear(dim, dim), nn.Linear(dim, dim)
+        self.out = nn.Linear(dim, dim)
 
     def fold(self, x: torch.Tensor) -> torch.Tensor:
         b, t, _ = x.shape
@@ -20,4 +21,4 @@ class Heads(nn.Module):
         scores = torch.bmm(q * self.width**-0.5, k.transpose(1, 2))
         weights = F.softmax(scores, dim=-1, dtype=torch.float32).to(q.dtype)  # expect: MHA201
         mixed = torch.bmm(weights, v)
-        return mixed.view(b, self.heads, t, self.width).transpose(1, 2).reshape(b, t, c)
+        return self.out(mixed.view(b, self.heads, t, self.width).transpose(1, 2).reshape(b, t, c))
