@@ -22,6 +22,8 @@ _KEEPS_ROWS = frozenset("unsqueeze to type_as contiguous clone detach float half
 
 def fix(hit: Hit[OverBatch], context: Context) -> Fix | str:
     """Two edits: the size to which positions are cut, or numbered, and a transpose behind them."""
+    if hit.evidence.elsewhere:
+        return "the positions are added in another file"
     places = context.places
     sides = [(table, to, _rows(table, places)) for table, to in _operands(hit.evidence.node, places)]
     cut = next(((table, to, size) for table, to, size in sides if size is not None), None)

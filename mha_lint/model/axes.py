@@ -106,11 +106,15 @@ class HeadsSeen:
 
 @dataclass(frozen=True, slots=True)
 class PositionsSeen:
-    """Positions (n, 1, c) are added to a tensor whose first dimension is of that size: its ``front`` says which."""
+    """Positions (n, 1, c) are added to a tensor whose first dimension is of that size: its ``front`` says which.
+
+    ``led`` is the call of the linted module that led into another one, where that is done.
+    """
 
     node: ast.AST
     front: Front
     symbol: str
+    led: ast.expr | None = None
 
 
 @dataclass(slots=True)

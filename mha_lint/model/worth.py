@@ -115,7 +115,7 @@ def takes_cosines(node: ast.AST) -> bool:
 
 
 def _numbers_entries(node: ast.AST) -> bool:
-    """Code cuts a table to as many rows as the batch has entries, or counts these: ``pe[: x.size(0)]``, ``arange(b)``."""
+    """Code cuts a table to the number of entries, or counts these: ``pe[: x.size(0)]``, ``arange(b)``."""
     for each in walk(node):
         match each:
             case ast.Slice(lower=None, upper=ast.expr() as size, step=None) if _counts_entries(size):

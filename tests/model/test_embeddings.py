@@ -101,7 +101,9 @@ def test_an_embedding_that_gives_tokens_first_is_left_alone(tmp_path: Path) -> N
     assert found(tmp_path, turned="permute(2, 0, 1)") == []
 
 
-@pytest.mark.parametrize("changed", ['dd["tokens_first"] = True', "dd.update(tokens_first=True)", "dd = {**dd}", "more(dd)"])
+@pytest.mark.parametrize(
+    "changed", ['dd["tokens_first"] = True', "dd.update(tokens_first=True)", "dd = {**dd}", "more(dd)"]
+)
 def test_a_dictionary_that_is_changed_tells_no_arguments(tmp_path: Path, changed: str) -> None:
     assert found(tmp_path, changed=changed) == []
 

@@ -111,7 +111,6 @@ def test_attention_of_diffusers_takes_what_torchs_own_takes() -> None:
     assert of(kernel, f"{SPLIT}        y = attend(q, k, v)\n        return y.reshape(b, t, c)\n") == ["MHA003"]
 
 
-
 TURNED = f"{SPLIT}        q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)\n"
 GIVEN = f"{HEAD}{TURNED}        return self.proj(attend(q, k, v).transpose(1, 2).reshape(b, t, c))\n"
 
@@ -126,7 +125,9 @@ def test_a_kernel_is_known_in_the_project_that_defines_it(tmp_path: Path) -> Non
     package = tmp_path / "flash_attn"
     package.mkdir()
     (package / "__init__.py").write_text("from flash_attn.flash_attn_interface import flash_attn_func\n")
-    (package / "flash_attn_interface.py").write_text("def flash_attn_func(q, k, v):\n    return Kernel.apply(q, k, v)\n")
+    (package / "flash_attn_interface.py").write_text(
+        "def flash_attn_func(q, k, v):\n    return Kernel.apply(q, k, v)\n"
+    )
     path = package / "layer.py"
     path.write_text(GIVEN.format(module="flash_attn", function="flash_attn_func"))
     found = lint(decode(path, path.read_bytes()), Settings(select=("MHA115",))).findings

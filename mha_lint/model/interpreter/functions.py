@@ -227,7 +227,7 @@ def _is_telling(name: str, value: Value) -> bool:
 
 
 def _makes_tokens(owner: Value | None) -> bool:
-    """Tell whether the object whose method is called makes tokens of an input, by its name: it knows what comes first."""
+    """Tell by its name whether the object whose method is called makes tokens: its code tells what comes first."""
     return isinstance(owner, Self) and is_said(EMBEDS, owner.cls.name)
 
 

@@ -191,7 +191,9 @@ class Observer:
         front = None if rows is None else self.axes.front(normal(to, call.state), call.state)
         if front is None or rows not in front.first or ONE in front.second:
             return
-        seen = PositionsSeen(call.node, front, self._stack.method)
+        led = self._stack.leading_call
+        self.told += led is not None
+        seen = PositionsSeen(call.node, front, self._stack.method, led)
         found = self.axes.positions.setdefault(call.node, [])
         if seen not in found and len(found) < MOST_SEEN:
             found.append(seen)

@@ -1,4 +1,4 @@
-"""Keyword arguments that a call takes from a dictionary: ``factory = {"device": d}``, then ``Linear(c, c, **factory)``."""
+"""Keyword arguments that a call takes from a dictionary: ``kw = {"device": d}``, then ``Linear(c, c, **kw)``."""
 
 from __future__ import annotations
 

@@ -141,7 +141,7 @@ def _note_tokens(call: Call, tensors: list[Tensor], dim: int | None) -> None:
 
 
 def _tokens_joined(call: Call, first: Tensor) -> tuple[Key, Lead]:
-    """(b, t, h, d) beside (b, s, h, d), of which only the heads are known: what is joined in front of them are tokens."""
+    """(b, t, h, d) beside (b, s, h, d), of which the heads alone are known: what is joined before them are tokens."""
     key = call.interpreter.key(call.node)
     call.interpreter.axes.tell(symbol(dimension(key, 1)), Role.TOKENS, Source.ATTENTION)
     return key, Lead(key, cut=len(first.suffix))
