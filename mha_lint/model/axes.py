@@ -69,7 +69,7 @@ class SequencesSeen:
 
     ``batch_first`` is what the layer takes, None where it is not known. ``shapes`` are pieces of evidence that the
     shapes of what the layer is given together tell, for the first dimension being the batch (True) or the tokens:
-    torch raises for any others.
+    torch raises for any others. ``led`` is the call of the linted module that led into another one, where that is done.
     """
 
     made: ast.Call
@@ -78,6 +78,7 @@ class SequencesSeen:
     given: tuple[Front, ...]
     shapes: frozenset[tuple[Source, bool]]
     symbol: str
+    led: ast.expr | None = None
 
 
 @dataclass(frozen=True, slots=True)

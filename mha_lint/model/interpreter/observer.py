@@ -166,7 +166,9 @@ class Observer:
         """A layer of torch that takes sequences is given some."""
         fronts = [self.axes.front(normal(tensor, call.state), call.state) for tensor in given]
         known = tuple(front for front in fronts if front is not None)
-        seen = SequencesSeen(made, call.node, batch_first, known, shapes, self._stack.method)
+        led = self._stack.leading_call
+        self.told += led is not None
+        seen = SequencesSeen(made, call.node, batch_first, known, shapes, self._stack.method, led)
         found = self.axes.given.setdefault(made, [])
         if known and seen not in found and len(found) < MOST_SEEN:
             found.append(seen)
