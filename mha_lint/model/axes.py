@@ -160,7 +160,7 @@ class AxisRoles:
 
     def told_since(self, count: int) -> tuple[tuple[Size, Told], ...]:
         """The pieces of evidence behind the first so many: what a call told, say."""
-        return tuple(dict.fromkeys(self._log[count:]))
+        return tuple(dict.fromkeys(self._log[count:])) if len(self._log) > count else ()
 
     def tell_again(self, evidence: Iterable[tuple[Size, Told]]) -> None:
         """A call whose outcome is remembered tells, on this path too, what it told."""

@@ -26,6 +26,7 @@ from mha_lint.vocabulary import (
     is_said,
 )
 
+_SIZES = frozenset({"size", "shape", "len"})  # what code says that asks for one
 Key = TypeVar("Key")
 Said = Mapping[Key, frozenset[str]]  # the names that classes or functions say
 
@@ -68,14 +69,14 @@ def worth_of(names: ModuleNames) -> Worth:
     masking = (holds | _saying(classes, imported)) & tells  # they tell what attends which keys it may see
     makers = _makers_of_angles(functions, classes, names) - {cls.name for cls in holds} - attending
     turning = _saying(classes, makers) & holds
-    numbering = {cls for cls in holds if _numbers_entries(cls.node)}
     told = [classes[cls] for cls in holds] + [functions[name] for name in attending if name in functions]
     named = frozenset[str]().union(*told).intersection(functions)
+    laying = _with_heirs(_saying(classes, working, LAYS_OUT) | _computing_angles(classes), names) | masking | giving
+    asking = _saying({cls: classes[cls] for cls in holds - laying}, set(_SIZES))
+    numbering = {cls for cls in asking if _numbers_entries(cls.node)}
     return Worth(
         {names.functions[name] for name in (working | _computing_angles(functions)) - tables.keys()}
-        | _with_heirs(_saying(classes, working, LAYS_OUT) | _computing_angles(classes), names)
-        | masking
-        | giving
+        | laying
         | numbering,
         {names.functions[name] for name in attending - tables.keys()} | attends,
         holds - attends,
