@@ -64,6 +64,7 @@ def call(run: Run, node: ast.Call, state: State) -> Value:
     if lazy is not None:
         return Qualified(lazy)
     function = run.built(node.func, run.callee(node.func, state), state)
+    followed = isinstance(function, (Function, ClassValue, Self, Instance))
     args: list[Value] = []
     unknown: list[int] = []  # where items stand of which nothing is known
     keywords: dict[str, Value] = {}
@@ -90,9 +91,10 @@ def call(run: Run, node: ast.Call, state: State) -> Value:
         if keyword.arg is not None:
             keywords[keyword.arg] = value
             continue
-        for name in spread.names_of(keyword.value, run.function) or ("**",):
+        names = spread.names_of(keyword.value, run.function) if followed else None
+        for name in names or ("**",):
             keywords[name] = NOTHING
-    if isinstance(function, (Function, ClassValue, Self, Instance)):
+    if followed:
         args = [value for index, value in enumerate(args) if index not in unknown]
     return run.apply(function, Call(run, state, node, tuple(args), keywords))
 
