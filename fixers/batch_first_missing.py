@@ -18,6 +18,8 @@ PROBES = ("batch independence", "tokens meet")
 
 def fix(hit: Hit[BatchFirst], context: Context) -> Fix | str:
     """One more argument for the constructor of the layer."""
+    if hit.evidence.elsewhere:
+        return "the layer is built in another file"
     if hit.evidence.raises:
         return (
             "the shape of the mask makes torch raise, but in a batch of as many entries as tokens: nothing can be tried"

@@ -22,6 +22,8 @@ _KEEPS_ROWS = frozenset("unsqueeze to type_as contiguous clone detach float half
 
 def fix(hit: Hit[OverBatch], context: Context) -> Fix | str:
     """Two edits: the size to which positions are cut, or numbered, and a transpose behind them."""
+    if hit.evidence.elsewhere:
+        return "the positions are added in another file"
     places = context.places
     sides = [(table, to, _rows(table, places)) for table, to in _operands(hit.evidence.node, places)]
     cut = next(((table, to, size) for table, to, size in sides if size is not None), None)
@@ -62,23 +64,26 @@ def _operands(node: ast.AST, places: Exact) -> list[tuple[ast.expr, ast.expr]]:
             return [(statement.value, statement.target)] if isinstance(statement, ast.AugAssign) else []
 
 
-def _rows(node: ast.expr, places: Exact) -> ast.expr | None:
-    """The size that says how many positions there are: ``n`` of ``self.pe[:n]``, or of ``arange(n)``."""
+def _rows(node: ast.expr, places: Exact, named: frozenset[str] = frozenset()) -> ast.expr | None:
+    """The size that says how many positions there are: ``n`` of ``self.pe[:n]``, or of ``arange(n)``.
+
+    ``named`` are the names that led here: ``x = self.embed(x)`` leads back to itself, and tells nothing.
+    """
     match node:
         case ast.Subscript(value=value):
             first = indices(node)[0]
             if not isinstance(first, ast.Slice):
                 return None
-            return _rows(value, places) if first.upper is None else first.upper if first.lower is None else None
-        case ast.Name():
-            given = _assigned(node, places)
-            return None if given is None else _rows(given, places)
+            return _rows(value, places, named) if first.upper is None else first.upper if first.lower is None else None
+        case ast.Name(id=name):
+            given = None if name in named else _assigned(node, places)
+            return None if given is None else _rows(given, places, named | {name})
         case ast.Call(func=function, args=args) if last_name(function) == "arange":
             return args[0] if len(args) == 1 else None
         case ast.Call(func=ast.Attribute(value=value, attr=name)) if name in _KEEPS_ROWS:
-            return _rows(value, places)
+            return _rows(value, places, named)
         case ast.Call(args=[numbers]):
-            return _rows(numbers, places)
+            return _rows(numbers, places, named)
         case _:
             return None
 

@@ -36,6 +36,9 @@ PROJECTS_OUT = re.compile(  # the projection behind attention
 )
 LARGEST = re.compile(r"^(?:a?max|logsumexp)$")  # functions that give the largest of a row, or about that
 ATTENDS = re.compile(r"att(?:n|en|\b)|mha|(?:^|_)heads?|Heads?(?:$|[A-Z])", re.IGNORECASE)  # classes
+EMBEDS = re.compile(  # classes that make tokens (b, t, c) of an input, or give them positions
+    r"embed|tokeni|patchif|^stem|Stem|position", re.IGNORECASE
+)
 BUILDS = re.compile(r"init|reset|build|setup|load", re.IGNORECASE)  # functions that run before a module moves
 IMPORTS = re.compile(  # functions that are given the name of a module and return it
     r"import|lazy|(?<![a-z])load_module|(?<![a-z])optional(?:_module|_dep|_package)", re.IGNORECASE

@@ -39,6 +39,7 @@ from mha_lint.model.worth import Worth, worth_of
 from mha_lint.syntax.module import Module
 from mha_lint.syntax.names import TORCH_BASES, ClassInfo, ModuleNames, collect
 from mha_lint.syntax.nodes import Function, defaults, every_parameter, is_static
+from mha_lint.vocabulary import EMBEDS, is_said
 
 
 @dataclass(slots=True)
@@ -252,8 +253,8 @@ def _returned(run: Interpreter, node: Function, state: State, cls: ClassInfo | N
         name, default = parameter.arg, written.get(parameter.arg)
         if index == 0 and cls is not None and not is_static(node):
             keywords[name] = Self(cls)
-        elif isinstance(default, ast.Name) and default.id in run.names.classes:
-            keywords[name] = ClassValue(run.names.classes[default.id])
+        elif (made := _default_class(run, default)) is not None:
+            keywords[name] = made
         else:
             clashes = not in_init and name in taken
             key = keys.parameter(node.name, name) if clashes else keys.named(name)
@@ -266,6 +267,18 @@ def _returned(run: Interpreter, node: Function, state: State, cls: ClassInfo | N
     run.seen.began, run.seen.parameters = node, {} if in_init else given
     run.seen.given = frozenset(run.seen.parameters)
     return run.run_function(node, state, named=run.defined_in.get(node, node.name))
+
+
+def _default_class(run: Interpreter, default: ast.expr | None) -> ClassValue | None:
+    """The class that a default names: one of the file, or an imported one that makes tokens."""
+    if not isinstance(default, ast.Name):
+        return None
+    if default.id in run.names.classes:
+        return ClassValue(run.names.classes[default.id])
+    if default.id not in run.names.imports or not is_said(EMBEDS, default.id):
+        return None
+    value = run.evaluate(default, State())
+    return value if isinstance(value, ClassValue) else None
 
 
 def _alone(run: Interpreter, node: Function, state: State, cls: ClassInfo | None, most: int) -> None:

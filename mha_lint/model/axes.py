@@ -69,7 +69,7 @@ class SequencesSeen:
 
     ``batch_first`` is what the layer takes, None where it is not known. ``shapes`` are pieces of evidence that the
     shapes of what the layer is given together tell, for the first dimension being the batch (True) or the tokens:
-    torch raises for any others.
+    torch raises for any others. ``led`` is the call of the linted module that led into another one, where that is done.
     """
 
     made: ast.Call
@@ -78,6 +78,7 @@ class SequencesSeen:
     given: tuple[Front, ...]
     shapes: frozenset[tuple[Source, bool]]
     symbol: str
+    led: ast.expr | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,11 +107,15 @@ class HeadsSeen:
 
 @dataclass(frozen=True, slots=True)
 class PositionsSeen:
-    """Positions (n, 1, c) are added to a tensor whose first dimension is of that size: its ``front`` says which."""
+    """Positions (n, 1, c) are added to a tensor whose first dimension is of that size: its ``front`` says which.
+
+    ``led`` is the call of the linted module that led into another one, where that is done.
+    """
 
     node: ast.AST
     front: Front
     symbol: str
+    led: ast.expr | None = None
 
 
 @dataclass(slots=True)
@@ -126,6 +131,7 @@ class AxisRoles:
     _all: dict[Hashable, dict[Size, set[Told]]] = field(default_factory=dict)
     _began: Hashable = None
     _told: dict[Size, set[Told]] = field(default_factory=dict)
+    _log: list[tuple[Size, Told]] = field(default_factory=list)  # all of it, in the order in which it was told
     _rows: set[Key] = field(default_factory=set)  # sizes of tables and ranges, which have a row for each position
     _same: dict[Key, Size] = field(default_factory=dict)  # dimensions of results of unknown rank
     _sized: set[Key] = field(default_factory=set)  # those results
@@ -141,11 +147,29 @@ class AxisRoles:
     def tell(self, size: Size | None, role: Role, source: Source) -> None:
         """Note one piece of evidence of a size; a number may be the size of anything."""
         if size is not None and size.constant is None:
-            self._told.setdefault(self.named(size), set()).add(Told(role, source))
+            self._tell(self.named(size), Told(role, source))
+
+    def _tell(self, size: Size, told: Told) -> None:
+        self._told.setdefault(size, set()).add(told)
+        self._log.append((size, told))
+
+    @property
+    def told(self) -> int:
+        """How many pieces of evidence were told so far."""
+        return len(self._log)
+
+    def told_since(self, count: int) -> tuple[tuple[Size, Told], ...]:
+        """The pieces of evidence behind the first so many: what a call told, say."""
+        return tuple(dict.fromkeys(self._log[count:])) if len(self._log) > count else ()
+
+    def tell_again(self, evidence: Iterable[tuple[Size, Told]]) -> None:
+        """A call whose outcome is remembered tells, on this path too, what it told."""
+        for size, told in evidence:
+            self._tell(size, told)
 
     def tell_heads(self, heads: Size, tokens: Size | None) -> None:
         """A width was split into heads, which may be any number of them."""
-        self._told.setdefault(self.named(heads), set()).add(Told(Role.HEADS, Source.ATTENTION))
+        self._tell(self.named(heads), Told(Role.HEADS, Source.ATTENTION))
         self.tell(tokens, Role.TOKENS, Source.ATTENTION)
 
     def folds_of(self, tensor: Tensor, rank: int) -> tuple[Fold, ...]:

@@ -10,6 +10,8 @@ The functions of transformers (``integrations/sdpa_attention.py`` and those besi
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from mha_lint.model.keys import Key, part
 from mha_lint.model.layout import Shape
 from mha_lint.model.operations import fused_attention
@@ -53,11 +55,33 @@ _OF_A_MODULE = frozenset(
     }
 )  # of a module and (b, h, t, d)
 _KERNELS = _TOKENS_FIRST | _PACKED | _HEADS_FIRST | _OF_A_MODULE
+_DEFINED_AS = {
+    last: tuple(full for full in sorted(_KERNELS) if full.endswith(f".{last}"))
+    for last in {full.rpartition(".")[2] for full in _KERNELS}
+}  # function → its full names
 
 
 def is_kernel(name: str) -> bool:
     """Tell whether a full name is that of an attention function which is known."""
     return name in _KERNELS or (name.startswith("transformers.models.") and name.endswith(".eager_attention_forward"))
+
+
+def of_project(path: str, name: str) -> str | None:
+    """The full name of a known attention function where a file of the project, such as diffusers itself, defines it."""
+    for full in _DEFINED_AS.get(name, ()):
+        module = full.rpartition(".")[0].replace(".", "/")
+        if Path(path).as_posix().endswith(f"/{module}.py"):
+            return full
+    return None
+
+
+def full_name(name: str) -> str:
+    """The name of a known attention function in full where it is a relative one, as within diffusers; else as it is."""
+    stem = name.lstrip(".")
+    if stem == name or "." not in stem:
+        return name
+    known = _DEFINED_AS.get(stem.rpartition(".")[2], ())
+    return next((full for full in known if full.endswith(f".{stem}")), name)
 
 
 def entry(name: str) -> Qualified | None:

@@ -13,8 +13,20 @@ from mha_lint.model.tables import is_table
 from mha_lint.syntax.names import ClassInfo, ModuleNames
 from mha_lint.syntax.nodes import Function, last_name, walk
 from mha_lint.syntax.words import names_in
-from mha_lint.vocabulary import ATTENDS, CHOOSES_KEYS, COUNTS, LAYS_OUT, MAKES_ANGLES, ROTATES, SCORES, TURNS, is_said
+from mha_lint.vocabulary import (
+    ATTENDS,
+    BATCH_SIZE,
+    CHOOSES_KEYS,
+    COUNTS,
+    LAYS_OUT,
+    MAKES_ANGLES,
+    ROTATES,
+    SCORES,
+    TURNS,
+    is_said,
+)
 
+_SIZES = frozenset({"size", "shape", "len"})  # what code says that asks for one
 Key = TypeVar("Key")
 Said = Mapping[Key, frozenset[str]]  # the names that classes or functions say
 
@@ -59,11 +71,13 @@ def worth_of(names: ModuleNames) -> Worth:
     turning = _saying(classes, makers) & holds
     told = [classes[cls] for cls in holds] + [functions[name] for name in attending if name in functions]
     named = frozenset[str]().union(*told).intersection(functions)
+    laying = _with_heirs(_saying(classes, working, LAYS_OUT) | _computing_angles(classes), names) | masking | giving
+    asking = _saying({cls: classes[cls] for cls in holds - laying}, set(_SIZES))
+    numbering = {cls for cls in asking if _numbers_entries(cls.node)}
     return Worth(
         {names.functions[name] for name in (working | _computing_angles(functions)) - tables.keys()}
-        | _with_heirs(_saying(classes, working, LAYS_OUT) | _computing_angles(classes), names)
-        | masking
-        | giving,
+        | laying
+        | numbering,
         {names.functions[name] for name in attending - tables.keys()} | attends,
         holds - attends,
         named.union(attending, (cls.name for cls in holds)),
@@ -99,6 +113,31 @@ def _makers_of_angles(functions: Said[str], classes: Said[ClassInfo], names: Mod
 def takes_cosines(node: ast.AST) -> bool:
     """Code calls for cosines or sines, and does not merely give something that name."""
     return any(isinstance(each, ast.Call) and is_said(TURNS, last_name(each.func)) for each in walk(node))
+
+
+def _numbers_entries(node: ast.AST) -> bool:
+    """Code cuts a table to the number of entries, or counts these: ``pe[: x.size(0)]``, ``arange(b)``."""
+    for each in walk(node):
+        match each:
+            case ast.Slice(lower=None, upper=ast.expr() as size, step=None) if _counts_entries(size):
+                return True
+            case ast.Call(func=function, args=[size]) if last_name(function) == "arange" and _counts_entries(size):
+                return True
+    return False
+
+
+def _counts_entries(size: ast.expr) -> bool:
+    match size:
+        case ast.Call(func=ast.Attribute(attr="size"), args=[ast.Constant(value=0)]):
+            return True
+        case ast.Subscript(value=ast.Attribute(attr="shape"), slice=ast.Constant(value=0)):
+            return True
+        case ast.Call(func=ast.Name(id="len"), args=[_]):
+            return True
+        case ast.Name(id=name):
+            return is_said(BATCH_SIZE, name)
+        case _:
+            return False
 
 
 def _attention_of_other_files(names: ModuleNames) -> set[str]:

@@ -26,12 +26,14 @@ INDEPENDENT = 2  # pieces of evidence without which nothing is reported
 class BatchFirst:
     """The evidence: the call that builds the layer, and what it was given.
 
-    ``raises`` where the shape of a mask makes torch raise, unless a batch has as many entries as tokens.
+    ``raises`` where the shape of a mask makes torch raise, unless a batch has as many entries as tokens. ``elsewhere``
+    where another file builds the layer.
     """
 
     made: ast.Call
     given: tuple[Front, ...]
     raises: bool
+    elsewhere: bool = False
 
 
 class BatchFirstMissing(Rule):
@@ -67,7 +69,8 @@ class BatchFirstMissing(Rule):
     Adds `batch_first=True` to the call that builds the layer. Parameters keep their names and shapes. The fix is
     *unsafe* because the module computes something else afterwards, on purpose. Relation *corrected*: before, the
     result of an entry changes with other entries of the batch, or tokens of an entry never meet; after, neither is so.
-    There is no fix where the shape of a mask makes torch raise, unless a batch has as many entries as tokens.
+    There is no fix where the shape of a mask makes torch raise, unless a batch has as many entries as tokens, and none
+    where another file builds the layer: the call that leads there with `(b, t, c)` is told.
 
     ## When it stays silent
 
@@ -119,13 +122,43 @@ class BatchFirstMissing(Rule):
             told = _told(seen, model.axes)
             if told is None or _is_meant(made, seen, places):
                 continue
-            called = last_name(made.func)
-            words = _listed(sorted(source.value for source in told))
-            message = f"`{called}` takes `(t, b, c)`, and is given `(b, t, c)`: {words} tell that the batch comes first"
-            if len(told) == 1:
-                message = message.replace(" tell ", " tells ")
-            fronts = tuple(dict.fromkeys(front for each in seen for front in each.given))
-            yield Hit(made.func, made, message, seen[0].symbol, evidence=BatchFirst(made, fronts, Source.MASK in told))
+            message = f"`{last_name(made.func)}` takes `(t, b, c)`, and is given `(b, t, c)`: {_reason(told)}"
+            evidence = BatchFirst(made, _fronts(seen), Source.MASK in told)
+            yield Hit(made.func, made, message, seen[0].symbol, evidence=evidence)
+        for (call, made), seen in _led(model).items():
+            told = _told(seen, model.axes)
+            if told is None or _is_meant(made, seen, places):
+                continue
+            message = (
+                f"this leads to a `{last_name(made.func)}` of another file, which takes `(t, b, c)`, and is given "
+                f"`(b, t, c)`: {_reason(told)}"
+            )
+            function = places.function(call)
+            symbol = seen[0].symbol if function is None else model.defined_in.get(function, function.name)
+            evidence = BatchFirst(made, _fronts(seen), Source.MASK in told, elsewhere=True)
+            yield Hit(call, call, message, symbol, evidence=evidence)
+
+
+def _reason(told: frozenset[Source]) -> str:
+    words = _listed(sorted(source.value for source in told))
+    return f"{words} {'tell' if len(told) > 1 else 'tells'} that the batch comes first"
+
+
+def _fronts(seen: list[SequencesSeen]) -> tuple[Front, ...]:
+    return tuple(dict.fromkeys(front for each in seen for front in each.given))
+
+
+def _led(model: FileModel) -> dict[tuple[ast.expr, ast.Call], list[SequencesSeen]]:
+    """What layers of torch are given that other files build, by the call of this one that led there, and the layer."""
+    found: dict[tuple[ast.expr, ast.Call], list[SequencesSeen]] = {}
+    for made in model.axes.given.keys() & model.abroad:
+        flags = {keyword.arg for keyword in made.keywords} & {None, "batch_first"}
+        if flags or is_starred(made) or not isinstance(made.func, ast.Attribute):  # else it may be a class of its own
+            continue
+        for seen in model.axes.given[made]:
+            if seen.led is not None and seen.led not in model.abroad:
+                found.setdefault((seen.led, made), []).append(seen)
+    return dict(sorted(found.items(), key=lambda entry: (entry[0][0].lineno, entry[0][0].col_offset)))
 
 
 def _leaves_it_out(made: ast.Call, model: FileModel) -> bool:

@@ -23,10 +23,14 @@ _DECLARED = frozenset({Source.LAYER, Source.RECURRENT})  # the code says itself,
 
 @dataclass(frozen=True, slots=True)
 class OverBatch:
-    """The evidence: the sum, and the tensors (b, t, c) to which positions are added there."""
+    """The evidence: the sum, and the tensors (b, t, c) to which positions are added there.
+
+    ``elsewhere`` where a module of another file adds them; ``node`` is the call that hands the tensor over.
+    """
 
     node: ast.AST
     given: tuple[Front, ...]
+    elsewhere: bool = False
 
 
 class PositionsOverBatch(Rule):
@@ -61,7 +65,8 @@ class PositionsOverBatch(Rule):
     Cuts the table to the tokens, and brings its rows to their dimension. The fix is *unsafe* because the module
     computes something else afterwards, on purpose. Relation *corrected*: before, the result of an entry depends on
     where it stands in the batch; after, it does not. There is no fix where it is not seen to which size the table is
-    cut, or how many positions are numbered.
+    cut, or how many positions are numbered, and none where a module of another file adds the positions: the call that
+    hands it a tensor `(b, t, c)` is told.
 
     ## When it stays silent
 
@@ -105,11 +110,34 @@ class PositionsOverBatch(Rule):
         for node, seen in in_order(model.axes.positions):
             if node in model.abroad or not _is_sum(node, places) or not _runs_over_batch(seen, model.axes):
                 continue
-            fronts = tuple(dict.fromkeys(each.front for each in seen))
             message = "positions run along the batch of `(b, t, c)`: all tokens of an entry get the same one"
             statement = places.statement(node) if not isinstance(node, ast.expr) else node
             assert statement is not None
-            yield Hit(statement, statement, message, seen[0].symbol, evidence=OverBatch(node, fronts))
+            yield Hit(statement, statement, message, seen[0].symbol, evidence=OverBatch(node, _fronts(seen)))
+        for call, seen in in_order(_led(model)):
+            if _runs_over_batch(seen, model.axes):
+                message = (
+                    "this adds positions along the batch of `(b, t, c)`, in another file: all tokens of an entry get "
+                    "the same one"
+                )
+                function = places.function(call)
+                symbol = seen[0].symbol if function is None else model.defined_in.get(function, function.name)
+                yield Hit(call, call, message, symbol, evidence=OverBatch(call, _fronts(seen), elsewhere=True))
+
+
+def _fronts(seen: list[PositionsSeen]) -> tuple[Front, ...]:
+    return tuple(dict.fromkeys(each.front for each in seen))
+
+
+def _led(model: FileModel) -> dict[ast.expr, list[PositionsSeen]]:
+    """What modules of other files add, by the call of this one that led there."""
+    found: dict[ast.expr, list[PositionsSeen]] = {}
+    for node in model.axes.positions.keys() & model.abroad:
+        for seen in model.axes.positions[node]:
+            is_sum = isinstance(node, ast.BinOp) and isinstance(node.op, ast.Add)
+            if is_sum and seen.led is not None and seen.led not in model.abroad:
+                found.setdefault(seen.led, []).append(seen)
+    return found
 
 
 def _is_sum(node: ast.AST, places: Places) -> bool:

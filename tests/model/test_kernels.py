@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
+
+from mha_lint.files import decode
+from mha_lint.linter import lint
+from mha_lint.settings import Settings
 
 from .linting import codes
 
@@ -103,3 +109,26 @@ def test_attention_of_diffusers_takes_what_torchs_own_takes() -> None:
     assert of(kernel, f"{SPLIT}{future}        y = attend(q, k, v, attn_mask=m)\n{end}") == ["MHA106"]
     assert of(kernel, f"{SPLIT}        y = attend(q, k, v, dropout_p=0.1)\n{end}") == ["MHA103"]
     assert of(kernel, f"{SPLIT}        y = attend(q, k, v)\n        return y.reshape(b, t, c)\n") == ["MHA003"]
+
+
+TURNED = f"{SPLIT}        q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)\n"
+GIVEN = f"{HEAD}{TURNED}        return self.proj(attend(q, k, v).transpose(1, 2).reshape(b, t, c))\n"
+
+
+@pytest.mark.parametrize("module", ["..attention_dispatch", "diffusers.models.attention_dispatch"])
+def test_a_kernel_is_known_by_its_relative_name_too(module: str) -> None:
+    assert codes(GIVEN.format(module=module, function="dispatch_attention_fn")) == ["MHA115"]
+    assert codes(GIVEN.format(module=module, function="another")) == []
+
+
+def test_a_kernel_is_known_in_the_project_that_defines_it(tmp_path: Path) -> None:
+    package = tmp_path / "flash_attn"
+    package.mkdir()
+    (package / "__init__.py").write_text("from flash_attn.flash_attn_interface import flash_attn_func\n")
+    (package / "flash_attn_interface.py").write_text(
+        "def flash_attn_func(q, k, v):\n    return Kernel.apply(q, k, v)\n"
+    )
+    path = package / "layer.py"
+    path.write_text(GIVEN.format(module="flash_attn", function="flash_attn_func"))
+    found = lint(decode(path, path.read_bytes()), Settings(select=("MHA115",))).findings
+    assert [finding.code for finding in found] == ["MHA115"]

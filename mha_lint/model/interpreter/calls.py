@@ -6,7 +6,7 @@ import ast
 from functools import lru_cache
 
 from mha_lint.model import discarding, einops_api, einops_turns, kernels, layers, masking, operations, tables
-from mha_lint.model.interpreter import assignment, numbers, texts
+from mha_lint.model.interpreter import assignment, numbers, spread, texts
 from mha_lint.model.interpreter.builtins import BUILTINS
 from mha_lint.model.interpreter.deciding import flag
 from mha_lint.model.keys import of_self, part
@@ -64,6 +64,7 @@ def call(run: Run, node: ast.Call, state: State) -> Value:
     if lazy is not None:
         return Qualified(lazy)
     function = run.built(node.func, run.callee(node.func, state), state)
+    followed = isinstance(function, (Function, ClassValue, Self, Instance))
     args: list[Value] = []
     unknown: list[int] = []  # where items stand of which nothing is known
     keywords: dict[str, Value] = {}
@@ -80,15 +81,20 @@ def call(run: Run, node: ast.Call, state: State) -> Value:
             args += value.items
             continue
         if not isinstance(value, Leading) or args:  # else the function asks for the rank of what leads
-            keywords["**"] = NOTHING
+            keywords["*"] = keywords["**"] = NOTHING
             unknown.append(len(args))
         args.append(value)
     for keyword in node.keywords:
         value = run.evaluate(keyword.value, state)
         if keyword.arg == "is_causal":
             value = flag(run, value, state)
-        keywords[keyword.arg or "**"] = NOTHING if keyword.arg is None else value
-    if isinstance(function, (Function, ClassValue, Self, Instance)):
+        if keyword.arg is not None:
+            keywords[keyword.arg] = value
+            continue
+        names = spread.names_of(keyword.value, run.function) if followed else None
+        for name in names or ("**",):
+            keywords[name] = NOTHING
+    if followed:
         args = [value for index, value in enumerate(args) if index not in unknown]
     return run.apply(function, Call(run, state, node, tuple(args), keywords))
 

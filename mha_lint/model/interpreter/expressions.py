@@ -8,7 +8,7 @@ from collections.abc import Callable, Hashable, Mapping
 from functools import lru_cache
 from typing import Any
 
-from mha_lint.model import keys, operations, sequences, subscripts, tables
+from mha_lint.model import kernels, keys, operations, sequences, subscripts, tables
 from mha_lint.model.factors import of_number
 from mha_lint.model.interpreter import assignment, calls, keeping, operators, texts
 from mha_lint.model.interpreter.deciding import decide
@@ -69,7 +69,9 @@ def _module_name(run: Run, name: str) -> Value:
         return Function(names.functions[name])
     if name in names.imports:
         found = names.definition(names.imports[name])
-        return Qualified(found, name in names.rebound) if isinstance(found, str) else run.abroad(found)
+        if isinstance(found, str):
+            return Qualified(kernels.full_name(found), name in names.rebound)
+        return run.abroad(found)
     if name in names.rebound:
         return Unknown(keys.named(name))
     if name in names.constants:
@@ -92,6 +94,8 @@ def abroad(run: Machine, found: Definition) -> Value:
     match found.value:
         case ClassInfo():
             return ClassValue(found.value)
+        case ast.FunctionDef(name=name) if (kernel := kernels.of_project(found.home.path, name)) is not None:
+            return Qualified(kernel)
         case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.Lambda():
             return Function(found.value)
         case ast.expr() if _is_evaluated(found.home, found.value):

@@ -18,16 +18,16 @@ from mha_lint.model.fuel import (
     OutOfSteps,
 )
 from mha_lint.model.interpreter import binding
-from mha_lint.model.interpreter.machine import Machine, Outcomes
+from mha_lint.model.interpreter.machine import Machine, Outcomes, Remembered
 from mha_lint.model.interpreter.paths import Frame
 from mha_lint.model.interpreter.statements import run_block, takes_no_gradients
 from mha_lint.model.keys import Key
 from mha_lint.model.marks import Mask
 from mha_lint.model.run import Call
-from mha_lint.model.values import NONE, NOTHING, Function, Instance, Self, State, Tensor, Value
+from mha_lint.model.values import NONE, NOTHING, Function, Instance, Self, State, Tensor, Unknown, Value
 from mha_lint.syntax import nodes
 from mha_lint.syntax.nodes import FUNCTIONS
-from mha_lint.vocabulary import CHOOSES_KEYS, is_said
+from mha_lint.vocabulary import CHOOSES_KEYS, EMBEDS, is_said
 
 WORTH_REMEMBERING = 20  # steps: a shorter call is made again
 
@@ -125,6 +125,8 @@ def call_function(run: Machine, function: Function, call: Call) -> Value:
     if not outcomes:
         return NOTHING  # every path raises
     after, value = outcomes[run.choose(len(outcomes))]
+    if value == NOTHING and run.homes.leaves(node):
+        value = Unknown(run.key(call.node))  # as of a call that nobody follows
     call.state.definitions, call.state.ranks = after.definitions, after.ranks
     call.state.passed |= after.passed - call.state.taken
     call.state.joined = after.joined
@@ -177,21 +179,24 @@ def outcomes_of(
     outcomes = None
     for where in (here, anywhere) if abroad else (here,):
         known = run.called.get(where, ())
-        outcomes = next((given for before, origin, given in known if origin == origins and before == state), None)
-        if outcomes is not None:
+        same = next((each for each in known if each.origins == origins and each.before == state), None)
+        if same is not None:
+            outcomes = same.outcomes
             run.seen.told += where is here
+            run.axes.tell_again(same.evidence)
             break
     if outcomes is None:
         if run.meter.widens:
             run.meter.truncated = True
             return [(state, NOTHING)]
-        before, steps, told = state.copy(), run.meter.steps, run.seen.told
+        before, steps, told, evidence = state.copy(), run.meter.steps, run.seen.told, run.axes.told
         body = partial(run_function, run, node, state, named=named, caller=caller)
         outcomes = _abroad(run, node, body, before, limit) if leaves else _within(run, limit, body, before)
         if run.meter.steps - steps < WORTH_REMEMBERING:
             return outcomes
         where = anywhere if abroad and run.seen.told == told else here  # what is seen here is told once for each place
-        run.called.setdefault(where, []).append((before, origins, outcomes))
+        made = Remembered(before, origins, outcomes, run.axes.told_since(evidence))
+        run.called.setdefault(where, []).append(made)
     return [(after.copy(), value) for after, value in outcomes]
 
 
@@ -199,6 +204,7 @@ def _abroad(run: Machine, node: ast.AST, body: Callable[[], Outcomes], before: S
     """Return the outcomes of a call into another module; one that took too many steps once is not followed again."""
     homes = run.homes
     telling = any(_is_telling(name, value) for name, value in before.variables.items())
+    telling = telling or _makes_tokens(before.variables.get("self"))
     limit = min(limit, STEPS_LED if telling else STEPS_ABROAD)
     if (node, limit) in homes.too_long:
         return [(before.copy(), NOTHING)]
@@ -218,6 +224,11 @@ def _is_telling(name: str, value: Value) -> bool:
         return is_said(CHOOSES_KEYS, name)
     is_filled_mask = bool(value.masked) and not value.roles
     return bool(value.homes) or isinstance(value.mask, Mask) or "cached" in value.roles or is_filled_mask
+
+
+def _makes_tokens(owner: Value | None) -> bool:
+    """Tell by its name whether the object whose method is called makes tokens: its code tells what comes first."""
+    return isinstance(owner, Self) and is_said(EMBEDS, owner.cls.name)
 
 
 def _within(run: Machine, steps: int, body: Callable[[], Outcomes], before: State) -> Outcomes:

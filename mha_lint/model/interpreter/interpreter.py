@@ -42,7 +42,7 @@ class Interpreter:
         self.defined_in = defined_in
         self.homes = homes = Homes(names)
         self.visited: set[ast.AST] = set()
-        self.called: dict[Hashable, Remembered] = {}
+        self.called: dict[Hashable, list[Remembered]] = {}
         self.handed: Handed = {}
         self.stack = Stack()
         self.meter = Meter()

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Hashable, Mapping
+from dataclasses import dataclass
 from typing import Protocol
 
+from mha_lint.model.axes import Told
 from mha_lint.model.interpreter.choices import Choices
 from mha_lint.model.interpreter.homes import Homes
 from mha_lint.model.interpreter.mentions import Mentions
@@ -13,11 +15,21 @@ from mha_lint.model.interpreter.meter import Meter
 from mha_lint.model.interpreter.observer import Observer
 from mha_lint.model.interpreter.paths import Stack
 from mha_lint.model.run import Run
+from mha_lint.model.sizes import Size
 from mha_lint.model.values import State, Value
 from mha_lint.syntax import nodes
 
 Outcomes = list[tuple[State, Value]]  # the state and the value of each way that a function returns
-Remembered = list[tuple[State, list[ast.AST | None], Outcomes]]  # states before, origins of their tensors, outcomes
+
+
+@dataclass(frozen=True, slots=True)
+class Remembered:
+    """A call that was made: the state before, the origins of its tensors, the outcomes, and what it told of sizes."""
+
+    before: State
+    origins: list[ast.AST | None]
+    outcomes: Outcomes
+    evidence: tuple[tuple[Size, Told], ...]
 
 
 class Machine(Run, Protocol):
@@ -25,7 +37,7 @@ class Machine(Run, Protocol):
 
     defined_in: Mapping[nodes.Function, str]  # function → "Class.method"
     visited: set[ast.AST]  # functions that were run
-    called: dict[Hashable, Remembered]
+    called: dict[Hashable, list[Remembered]]
 
     @property
     def homes(self) -> Homes: ...

@@ -166,7 +166,9 @@ class Observer:
         """A layer of torch that takes sequences is given some."""
         fronts = [self.axes.front(normal(tensor, call.state), call.state) for tensor in given]
         known = tuple(front for front in fronts if front is not None)
-        seen = SequencesSeen(made, call.node, batch_first, known, shapes, self._stack.method)
+        led = self._stack.leading_call
+        self.told += led is not None
+        seen = SequencesSeen(made, call.node, batch_first, known, shapes, self._stack.method, led)
         found = self.axes.given.setdefault(made, [])
         if known and seen not in found and len(found) < MOST_SEEN:
             found.append(seen)
@@ -191,7 +193,9 @@ class Observer:
         front = None if rows is None else self.axes.front(normal(to, call.state), call.state)
         if front is None or rows not in front.first or ONE in front.second:
             return
-        seen = PositionsSeen(call.node, front, self._stack.method)
+        led = self._stack.leading_call
+        self.told += led is not None
+        seen = PositionsSeen(call.node, front, self._stack.method, led)
         found = self.axes.positions.setdefault(call.node, [])
         if seen not in found and len(found) < MOST_SEEN:
             found.append(seen)

@@ -35,7 +35,7 @@ def expanded(value: Value, state: State) -> Value:
 
 def target_sizes(call: Call, values: tuple[Value, ...]) -> list[Size | None] | None:
     """Sizes from ``view(b, t, -1)`` or ``view((b, t, -1))``; an unknown size is None, an unknown rank is None."""
-    if "**" in call.keywords:  # ``*window`` is any number of sizes
+    if "*" in call.keywords or ("**" in call.keywords and not values):  # ``*window`` is any number of sizes
         return None
     values = tuple(expanded(value, call.state) for value in values)
     if len(values) == 1:

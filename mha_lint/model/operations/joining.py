@@ -6,16 +6,18 @@ import ast
 from collections.abc import Callable
 
 from mha_lint.model import folds
-from mha_lint.model.axes import Source
+from mha_lint.model.axes import Role, Source
 from mha_lint.model.folded import Fold, Part
+from mha_lint.model.keys import Key, dimension
 from mha_lint.model.layout import Shape, place
 from mha_lint.model.operations.arguments import target_sizes
 from mha_lint.model.operations.telling import note_expanded
 from mha_lint.model.run import Call, normal
 from mha_lint.model.scale import Scale, together
-from mha_lint.model.sizes import ONE, Size, constant
+from mha_lint.model.sizes import ONE, Size, constant, symbol
 from mha_lint.model.values import (
     NOTHING,
+    Lead,
     Repeated,
     Sequence,
     Tensor,
@@ -103,6 +105,9 @@ def cat(call: Call) -> Value:
         suffix = (*first.suffix[:-1], sum(last[1:], last[0])) if len(last) == len(tensors) else ()
         key, lead = call.interpreter.key(call.node), first.lead if suffix else None
         return Tensor(suffix=suffix, lead=lead, key=key, roles=roles, merge=first.merge, scale=scale)
+    if dim == 1 and not ranks and {call.interpreter.axes.heads_of(tensor) for tensor in tensors} == {-2}:
+        key, lead = _tokens_joined(call, first)
+        return Tensor(suffix=first.suffix, lead=lead, key=key, roles=roles, merge=first.merge, scale=scale)
     if dim is None or len(ranks) != 1:
         return Tensor(roles=roles, merge=first.merge, scale=scale)
     rank = ranks.pop()
@@ -133,6 +138,13 @@ def _note_tokens(call: Call, tensors: list[Tensor], dim: int | None) -> None:
     for tensor in tensors:
         if "parameter" not in tensor.roles and tensor.rank in (None, 3):
             call.interpreter.axes.tell_front(tensor, Source.TOKEN, batch_first=dim == 1)
+
+
+def _tokens_joined(call: Call, first: Tensor) -> tuple[Key, Lead]:
+    """(b, t, h, d) beside (b, s, h, d), of which the heads alone are known: what is joined before them are tokens."""
+    key = call.interpreter.key(call.node)
+    call.interpreter.axes.tell(symbol(dimension(key, 1)), Role.TOKENS, Source.ATTENTION)
+    return key, Lead(key, cut=len(first.suffix))
 
 
 def _joined_scale(scales: list[Scale | None]) -> Scale | None:

@@ -7,6 +7,7 @@ from mha_lint.model.layout import Shape
 from mha_lint.model.run import Call
 from mha_lint.model.sizes import ONE, Size, product
 from mha_lint.model.values import Tensor
+from mha_lint.vocabulary import HEADS
 
 
 def note_image(call: Call, source: Shape | None, target: Shape) -> None:
@@ -37,14 +38,23 @@ def note_heads(call: Call, source: Tensor, target: Shape) -> None:
 
 
 def _is_split(heads: Size, width: Size) -> bool:
-    """``view(b, -1, heads, width // heads)``: the sizes say that heads were split, whatever the projection is."""
-    key = width.symbol
-    return key is not None and key.divisor is not None and key.divisor is heads.symbol
+    """``view(b, -1, heads, width // heads)``: the sizes say that heads were split, whatever the projection is.
+
+    So they do where one of the two is left over: ``(-1, width // heads)``, or ``(heads, -1)``.
+    """
+    count, key = heads.symbol, width.symbol
+    if count is None or key is None:
+        return False
+    if key.divisor is not None and (key.divisor is count or (count.left_over and key.divisor.says(HEADS))):
+        return True
+    return key.left_over and count.says(HEADS)
 
 
 def note_open_heads(call: Call, source: Tensor, suffix: Shape) -> None:
     """(..., h*d) -> (..., h, d): so for a projection of unknown rank."""
-    if source.scale is not None and source.scale.whole and len(source.suffix) == 1 and len(suffix) in (2, 3):
+    if source.scale is None or len(source.suffix) != 1 or len(suffix) not in (2, 3):
+        return
+    if source.scale.whole or (len(suffix) == 2 and _is_split(*suffix)):
         call.interpreter.axes.tell_heads(suffix[-2], None)
 
 
