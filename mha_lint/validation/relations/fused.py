@@ -25,6 +25,7 @@ _SETUPS = 4  # ways to run it in which each kernel is tried: inputs and masks de
 _SHAPES = 2
 _ON_CPU = (*DTYPES["cpu"], torch.bfloat16)
 _STATE = "CUDA random state"
+_TAKING_ALL = ("", kernels.MATH, kernels.MATH_IN_HALF)  # they draw what nn.Dropout draws, or torch chooses
 _FORWARD = trial.Way(backward=False)
 NO_SECOND = "its gradients have no gradients of their own, except under attention's math kernel: torch raises an error"
 
@@ -44,7 +45,7 @@ class Fused:
 
     setups: list[Setup] = field(default_factory=list)
     ran: dict[tuple[str, str], set[str]] = field(default_factory=dict)  # dtypes, by device and kernel
-    refused: dict[tuple[str, str], str] = field(default_factory=dict)  # the last error, by the same
+    raised: dict[tuple[str, str], str] = field(default_factory=dict)  # errors that refuse no inputs, by the same
     has_drawn: bool = False  # a trial with dropout at work was compared under the math kernel
     loses_second: bool = False  # before has gradients of gradients, and after has them under the math kernel alone
     _last: tuple[Pair, _Asked] | None = None
@@ -82,16 +83,14 @@ class Fused:
 
     def draws_otherwise(self, case: Case, before: trial.Seen) -> bool:
         """Tell whether a kernel is forced that does not draw the random numbers which before draws."""
-        return case.conditions.kernel not in ("", kernels.MATH, kernels.MATH_IN_HALF) and trial.drew(
-            before, case.conditions
-        )
+        return case.conditions.kernel not in _TAKING_ALL and trial.drew(before, case.conditions)
 
     def as_compared(self, case: Case, before: trial.Seen, after: trial.Seen) -> trial.Seen:
         """The run of after with CUDA's random state of before, under a forced kernel that has nothing to draw.
 
         A kernel may count numbers that it does not draw. Where torch itself chooses that kernel, this is compared.
         """
-        if case.conditions.kernel in ("", kernels.MATH, kernels.MATH_IN_HALF) or before.error is not None:
+        if case.conditions.kernel in _TAKING_ALL or before.error is not None:
             return after
         states = dict(before.effects)
         effects = [(name, states[name] if name == _STATE else value) for name, value in after.effects]
@@ -104,13 +103,15 @@ class Fused:
             self.ran.setdefault((at.device, at.kernel), set()).add(at.name)
 
     def refuses(self, note: Noting, after: BaseException | None) -> bool:
-        """Note an error of a kernel that torch did not choose itself; False where the error is no such one."""
+        """Note an error of a forced kernel that torch might never choose; the math kernel takes all inputs."""
         at = note.conditions
-        if not at.kernel or after is None:
+        if at.kernel in _TAKING_ALL or after is None:
             return False
-        self.refused[at.device, at.kernel] = in_one_line(after)
-        taken = "does not take these inputs" if kernels.is_refused(after) else f"raises {in_one_line(after)}"
-        note("skipped", None, f"attention's {at.kernel} kernel {taken}")
+        words = "does not take these inputs"
+        if not kernels.is_refused(after):
+            words = f"raises {in_one_line(after)}"
+            self.raised[at.device, at.kernel] = words
+        note("skipped", None, f"attention's {at.kernel} kernel {words}")
         return True
 
     def told(self, devices: list[str]) -> str:
@@ -125,7 +126,8 @@ class Fused:
                 if dtypes:
                     ran.append(f"{kernel} ({', '.join(sorted(dtypes))})")
                 else:
-                    never.append(kernel)
+                    raised = self.raised.get((device, kernel))
+                    never.append(f"{kernel} ({raised})" if raised else kernel)
             parts.append(f"attention's kernels on {device}, each forced: {', '.join(ran) or 'none'}")
             parts += [f"never ran there: {', '.join(never)}"] if never else []
         if self.has_drawn:
