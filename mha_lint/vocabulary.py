@@ -147,6 +147,8 @@ AUTOCAST = re.compile(r"autocast|custom_fwd")
 MODE = re.compile(r"train|eval|infer|determin|grad_enabled", re.IGNORECASE)  # whether this is training
 WITHOUT_GRADIENTS = re.compile(r"no_grad|inference_mode")  # contexts and decorators
 STAGE = re.compile(r"prefill|prompt|decod|increment|first|empty|step|generat", re.IGNORECASE)  # of generation
+DECODES = re.compile(r"decod(?:e|ing)(?![a-z])|increment", re.IGNORECASE)  # token by token
+PREFILLS = re.compile(r"prefill", re.IGNORECASE)  # many tokens at once
 NO_LENGTH = re.compile(  # numbers that tell nothing of how many keys there are
     r"head|group|(?:^|_)n?_?rep|version|layer|drop|n?dim(?!_?len)|dtype|device|block_idx|world|rank", re.IGNORECASE
 )

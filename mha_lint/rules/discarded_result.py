@@ -33,7 +33,8 @@ class DiscardedResult(Rule):
 
     Flags calls that give a new tensor and leave the old one as it is, where they are statements of their own:
     `scores.masked_fill(mask, -1e9)`, `x.transpose(1, 2)`, `mask.unsqueeze(1)`, `rearrange(x, "b n d -> n b d")`. It is
-    an error where the call was to mask, and a warning elsewhere.
+    an error where the call was to mask, and a warning elsewhere. Weights whose scores were masked before the softmax
+    need no second mask, so that it is a warning there.
 
     ## Why it matters
 

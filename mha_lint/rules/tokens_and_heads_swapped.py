@@ -72,6 +72,7 @@ class TokensAndHeadsSwapped(Rule):
     - It is not known which dimension holds the heads. It is known where the width of a projection was split into them.
     - The name of the class, the method or the function says that attention over channels or heads is meant.
     - The same code is given both layouts.
+    - There is one token, or one head.
     - Nothing reads the scores: what is computed in vain is not wrong.
 
     ## References
