@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from mha_lint.findings import Verdict
+from mha_lint.findings import RAISES, Verdict
 from mha_lint.validation.child import stubs
 from mha_lint.validation.probes import Observation
 from mha_lint.validation.relations import rounding
@@ -125,7 +125,8 @@ class Corrected:
         after = trial.run(case.copies[1], case.make, case.positional, case.conditions)
         works = before.error is None and after.error is None
         is_probed = works and not case.conditions.training and not case.regime
-        probes = [probe for probe in self.sources.job.probes if self.shown.wants(probe)] if is_probed else []
+        asked = [probe for probe in self.sources.job.probes if probe != RAISES and self.shown.wants(probe)]
+        probes = asked if is_probed else []
         self._seen = [observed(case, probe, self.sources.job.axes, tell) for probe in probes]
         return before, after
 
