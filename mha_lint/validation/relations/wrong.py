@@ -107,7 +107,7 @@ class _Demonstration:
     met: set[Statement] = field(default_factory=set)
     words: dict[str, str] = field(default_factory=dict)  # by the way it was asked: what is no counterexample
     shown: list[Setup] = field(default_factory=list)  # those that gave a counterexample, one a device
-    _fitting: dict[frozenset[str], str] = field(default_factory=dict)  # by the arguments that are given
+    _fitting: dict[frozenset[str], Setup | None] = field(default_factory=dict)  # by the arguments that are given
 
     def __post_init__(self) -> None:
         self.flagged = statements_at(self.job.before, set(self.job.flagged))
@@ -173,17 +173,21 @@ class _Demonstration:
             if time.monotonic() > self.deadline:
                 raise TimeoutError
             self.tell(f"running {setup.target} on {device}")
-            if found := self._of(setup, device):
+            if found := self._of(setup, device, self.meaning):
                 self.shown.append(setup)
+                return found
+        for fitting in filter(None, [*self._fitting.values()]):
+            if found := self._of(fitting, device, as_it_is):
+                self.shown.append(fitting)
                 return found
         return ""
 
-    def _of(self, setup: Setup, device: str) -> str:
+    def _of(self, setup: Setup, device: str, meaning: Meaning) -> str:
         module = targets.instantiate(setup.target, setup.plan, self.loaded.module, seed=7)
-        materialise(module, setup, self.meaning)
+        materialise(module, setup, meaning)
         trial.randomise(module, seed=11)
         signature = targets.signature_of(module)
-        accepted = workable(setup, module, self.meaning, signature, _SHAPES)
+        accepted = workable(setup, module, meaning, signature, _SHAPES)
         module.to(device)
         for count, assignment in enumerate(accepted):
             conditions = drawing.Conditions(device, torch.float32, False, seed=1000 + 17 * count)
@@ -214,21 +218,21 @@ class _Demonstration:
             note("skipped", None, words)
             return ""
         if _is_about_shapes(error) and (fitting := self._fitting_way(run.setup)):
-            self.words[RAISES] = f"{words}, which depends on the shapes that it is given: {fitting} runs"
+            self.words[RAISES] = f"{words}, which depends on the shapes: {_told(fitting)} runs"
             note("skipped", None, self.words[RAISES])
             return ""
         note("raised", None, words)
         return note.counterexample(words)
 
-    def _fitting_way(self, failing: Setup) -> str:
-        """Values of the same arguments that fit, in words; for the same arguments they are looked for once."""
+    def _fitting_way(self, failing: Setup) -> Setup | None:
+        """Values of the same arguments that fit, with their sizes; for the same arguments they are looked for once."""
         given = frozenset(_given(failing))
         if given not in self._fitting:
             self._fitting[given] = self._fits(given)
         return self._fitting[given]
 
-    def _fits(self, given: frozenset[str]) -> str:
-        """In words, values of the same arguments that let the flagged statements run, whatever their sizes are; or "".
+    def _fits(self, given: frozenset[str]) -> Setup | None:
+        """Values of the same arguments that let the flagged statements run, whatever their sizes are.
 
         That they do where as many tokens are given as there are heads, or entries, is luck: with one token more, or
         one entry more, they raise.
@@ -244,8 +248,8 @@ class _Demonstration:
             signature = targets.signature_of(module)
             for known in workable(setup, module, as_it_is, signature, _SHAPES):
                 if min(known.sizes.values(), default=2) >= 2 and self._fits_with_more(setup, module, known):
-                    return f"{setup.describe()}, {', '.join(f'{name} = {size}' for name, size in known.sizes.items())},"
-        return ""
+                    return replace(setup, assignments=(known, *setup.assignments))
+        return None
 
     def _fits_with_more(self, setup: Setup, module: Any, known: Assignment) -> bool:
         """With more tokens it runs, and with more entries it does not raise at the flagged statements."""
@@ -310,6 +314,12 @@ class _Run:
 def _given(setup: Setup) -> set[str]:
     """The names of the arguments that a call is given."""
     return {name for name, spec in setup.specs.items() if spec != Constant(None)}
+
+
+def _told(setup: Setup) -> str:
+    """The call and its first sizes, in words."""
+    sizes = (f"{name} = {size}" for name, size in setup.assignments[0].sizes.items())
+    return f"{setup.describe()} with {', '.join(sizes)}"
 
 
 def _with_entries(setup: Setup) -> Setup:
