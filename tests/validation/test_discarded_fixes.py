@@ -115,3 +115,16 @@ def test_a_softmax_beside_the_one_that_weighs_stays(validator: Validator, tmp_pa
     assert after == text
     assert finding.verdict is not None
     assert not finding.verdict.counterexample
+
+
+def test_a_constructor_that_raises_for_want_of_a_layout_is_mended(validator: Validator, tmp_path: Path) -> None:
+    text = ATTENTION.replace(
+        "        self.qkv, self.out",
+        "        places = torch.arange(float(self.d)).reshape(-1, 1)\n        places.transpose(0, 1)\n"
+        "        self.row = torch.eye(1) @ places\n        self.qkv, self.out",
+    ).replace("from torch import nn", "import torch\nfrom torch import nn")
+    text = text.format(scale=" * self.d**-0.5", line="q = q + self.row")
+    after, (finding,) = fixed(text, validator, tmp_path)
+    assert after == text.replace("        places.transpose(", "        places = places.transpose(")
+    assert finding.verdict is not None
+    assert finding.verdict.counterexample.startswith("it raises RuntimeError: mat1 and mat2 shapes")

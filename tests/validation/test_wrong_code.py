@@ -58,8 +58,6 @@ from torch import nn
 
 
 class Attention(nn.Module):
-    \"\"\"Queries are keys, too, and do not attend to themselves; values may be of fewer tokens for want of a check.\"\"\"
-
     def forward(self, qk, v):
         b, t, c = qk.shape
         scores = torch.einsum("bie,bje->bij", qk, F.normalize(qk, dim=-1)) * c**-0.5

@@ -139,7 +139,9 @@ class Corrected:
     def judge(self, tried: Tried, ran: Ran) -> Outcome:
         case, note = tried.case, tried.note
         turned = "tokens meet" in self.sources.job.probes
-        if why := _other_form(tried.before, tried.after, turned=turned) or trial.handed_on(tried.before, tried.after, "corrected"):
+        if why := _other_form(tried.before, tried.after, turned=turned) or trial.handed_on(
+            tried.before, tried.after, "corrected"
+        ):
             note.refute(why)
         if tried.first:
             again = trial.run(case.pair.before, case.make, case.positional, case.conditions)

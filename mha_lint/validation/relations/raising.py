@@ -12,9 +12,9 @@ from dataclasses import dataclass, field, replace
 
 from mha_lint.findings import Verdict, VerdictName
 from mha_lint.validation.child import imports, isolation, stubs
-from mha_lint.validation.search import harness
+from mha_lint.validation.search import harness, targets
 from mha_lint.validation.search.clock import now
-from mha_lint.validation.search.setups import Setup, as_it_is, depends_on_inputs, workable
+from mha_lint.validation.search.setups import Setup, as_it_is, depends_on_inputs, materialise, workable
 from mha_lint.validation.trials import drawing, trial
 from mha_lint.validation.trials.case import Case
 from mha_lint.validation.trials.coverage import Statement, watch
@@ -88,7 +88,8 @@ class Raising:
         return not self.counterexample
 
     def _try(self, setup: Setup, device: str) -> None:
-        pair = build_pair(self.sources, setup, as_it_is, self.tell)
+        failure = self._unbuilt(setup)
+        pair = build_pair(self.sources, setup, as_it_is, self.tell) if failure is None else self._of_after_alone(setup)
         accepted = workable(setup, pair.after, as_it_is, pair.signature, _SHAPES)
         for dtype in DTYPES[device][:2]:
             pair.before.to(device=device, dtype=dtype)
@@ -99,30 +100,63 @@ class Raising:
                     raise TimeoutError
                 training = bool(count % 2)
                 conditions = drawing.Conditions(device, dtype, training, seed=1000 + 17 * count)
-                self._trial(Case(setup, pair, copies, assignment, conditions))
+                self._trial(Case(setup, pair, copies, assignment, conditions), failure)
 
-    def _trial(self, case: Case) -> None:
+    def _unbuilt(self, setup: Setup) -> BaseException | None:
+        """What building before raises, where its constructor runs the flagged statement; None where it is built."""
+        self.tell(f"before: building {setup.target}")
+        try:
+            targets.instantiate(setup.target, setup.plan, self.sources.before.module, seed=7)
+        except (Exception, stubs.StubTouched) as error:
+            if not _is_failure(error):
+                raise _Runs from error
+            return error
+        return None
+
+    def _of_after_alone(self, setup: Setup) -> Pair:
+        """The module of after, in the place of before as well."""
+        self.tell(f"after: building {setup.target}")
+        with watch(self.sources.after.pseudo) as rows:
+            after = targets.instantiate(setup.target, setup.plan, self.sources.after.module, seed=7)
+        materialise(after, setup, as_it_is)
+        trial.randomise(after, seed=11)
+        nothing: frozenset[str] = frozenset()
+        ran_after = ran(self.sources.changed_after, rows, self.sources.after)
+        signature = targets.signature_of(after)
+        return Pair(
+            after, after, nothing, nothing, nothing, frozenset(), ran_after, frozenset(), moved=False,
+            signature=signature,
+        )  # fmt: skip
+
+    def _trial(self, case: Case, failure: BaseException | None) -> None:
         """Raise _Runs where before runs, Refuted where after does not give the same twice."""
         note = Noting(self.record, case.conditions, case.shapes())
-        self.tell(f"before: {case.setup.target} on {case.conditions.device}")
-        before = trial.run(case.copies[0], case.make, case.positional, case.conditions)
-        if before.error is None or not isinstance(before.error, _FAILURES):
+        if failure is None:
+            self.tell(f"before: {case.setup.target} on {case.conditions.device}")
+            failure = trial.run(case.copies[0], case.make, case.positional, case.conditions).error
+        if failure is None or not _is_failure(failure):
             raise _Runs
         self.tell(f"after: {case.setup.target} on {case.conditions.device}")
         with watch(self.sources.after.pseudo) as rows:
             after = trial.run(case.copies[1], case.make, case.positional, case.conditions)
-        if isinstance(before.error, _NOT_OURS) or after.error is not None:
+        if after.error is not None:
             note("skipped", None, "after does not run either")
             return
-        if not ran(self.sources.changed_after, rows, self.sources.after) or not _computes(case, case.pair, after):
+        has_run = case.pair.ran_after | ran(self.sources.changed_after, rows, self.sources.after)
+        if not has_run or not _computes(case, case.pair, after):
             note("skipped", None, "after computes nothing of what it is given")
             return
         again = trial.run(case.copies[1], case.make, case.positional, case.conditions)
         if again.error is not None or trial.compare(after, again, frozenset()).difference:
             note.refute("after is not reproducible: two runs with the same seed differ")
-        words = f"it raises {imports.in_one_line(before.error)}"
+        words = f"it raises {imports.in_one_line(failure)}"
         self.counterexample = self.counterexample or note.counterexample(words)
         note("agree", None, f"before: {words}; after runs")
+
+
+def _is_failure(error: BaseException) -> bool:
+    """Tell whether the code itself raises it."""
+    return isinstance(error, _FAILURES) and not isinstance(error, _NOT_OURS)
 
 
 def _computes(case: Case, pair: Pair, seen: trial.Seen) -> bool:

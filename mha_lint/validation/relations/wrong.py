@@ -324,18 +324,16 @@ def _told(setup: Setup) -> str:
 
 def _with_entries(setup: Setup) -> Setup:
     """The setup in which the first dim of activations counts entries, where it had the size of heads or tokens."""
-    specs = {
-        name: replace(spec, dims=("b", *spec.dims[1:])) if _is_activation(spec) else spec
-        for name, spec in setup.specs.items()
-    }
+    specs = {name: _of_entries(spec) for name, spec in setup.specs.items()}
     return replace(setup, specs=specs)
 
 
-def _is_activation(spec: Spec) -> bool:
-    """Tell whether it is a float tensor of three dims or more, the last of which is a width."""
+def _of_entries(spec: Spec) -> Spec:
+    """A float tensor of three dims or more, the last of which is a width, with the batch in front."""
     if not isinstance(spec, TensorSpec) or spec.kind != "float" or len(spec.dims) < 3 or "b" in spec.dims:
-        return False
-    return isinstance(spec.dims[0], str) and (isinstance(spec.dims[-1], int) or spec.dims[-1] == "d")
+        return spec
+    has_width = isinstance(spec.dims[-1], int) or spec.dims[-1] == "d"
+    return replace(spec, dims=("b", *spec.dims[1:])) if isinstance(spec.dims[0], str) and has_width else spec
 
 
 def _called(run: _Run, kernel: contextlib.AbstractContextManager[None]) -> trial.Seen:

@@ -2,6 +2,7 @@
 # run: Matmul(32, 4)(torch.randn(2, 7, 32))
 # run: Nested(32, 4)(torch.randn(2, 7, 32))
 # run: BothWays(32, 4)(torch.randn(2, 7, 32))
+# run: Returned(32, 4)(torch.randn(2, 7, 32))[0]
 # fix: unsafe
 """Scores of heads with heads, written by hand."""
 
@@ -57,3 +58,13 @@ class BothWays(Base):
             s = q @ k.transpose(-2, -1)  # expect: MHA115
             y = (s * (c // self.heads) ** -0.5).softmax(-1) @ v
         return self.out(y.reshape(b, t, c))
+
+
+class Returned(Base):
+    """The map is returned, too: it was one of heads with heads."""
+
+    def forward(self, x):
+        b, t, c = x.shape
+        q, k, v = self.qkv(x).reshape(b, t, 3, self.heads, c // self.heads).unbind(2)
+        w = (q @ k.transpose(-2, -1) * (c // self.heads) ** -0.5).softmax(-1)  # expect: MHA115
+        return self.out((w @ v).flatten(2)), w
