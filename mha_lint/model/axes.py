@@ -124,6 +124,7 @@ class AxisRoles:
 
     given: dict[ast.Call, list[SequencesSeen]] = field(default_factory=dict)  # by the call that built the layer
     attention: dict[ast.expr, list[HeadsSeen]] = field(default_factory=dict)  # by the call, or the product
+    contexts: dict[ast.expr, set[tuple[int, str]]] = field(default_factory=dict)  # by the product: where its values are
     positions: dict[ast.AST, list[PositionsSeen]] = field(default_factory=dict)  # by the sum
     tiled: dict[Key, Fold] = field(
         default_factory=dict

@@ -61,8 +61,9 @@ class DiscardedResult(Rule):
     else afterwards, on purpose. Relation *corrected*. Where the call was to mask: before, a token that is masked
     changes the result; after, it does not. Of a layout and of numbers nothing says whether the result was meant to be
     used, or the line is a leftover. So the fix is made only where execution tells: before, tokens do not meet, scores
-    have another variance than 1, weights do not add up to 1, or entries of a batch are mixed up; after, all is as it
-    should be. Elsewhere the finding stays a warning, with what was tried.
+    have another variance than 1, weights do not add up to 1 or weigh nothing, or entries of a batch are mixed up;
+    after, all is as it should be. Or before raises, whatever it is given, and after runs. Elsewhere the finding stays a
+    warning, with what was tried.
 
     ## When it stays silent
 

@@ -43,12 +43,28 @@ LACKS_HEADS = (
     "scores = scores + torch.zeros(b, t, t, device=x.device)",
     "y = scores.softmax(-1).view(b, self.heads, t, t) @ v",
 )
+LACKS_A_DIM = (SCORES, "scores = scores + torch.zeros(b, t, t, device=x.device)", "y = scores.softmax(-1) @ v")
+BROADCAST = (SCORES, "scores = scores + torch.zeros(b, 1, 1, t, device=x.device)", "y = scores.softmax(-1) @ v")
 FITS = (SCORES, "scores = scores if mask is None else scores + mask", "y = scores.softmax(-1) @ v")
 DEEPER = (SCORES, "y = (scores.softmax(-1) @ v)", "y = y + torch.zeros(b, t + 1, 1, device=x.device)")
 
 LOST_MASK = (f"future_mask = {FUTURE}", SCORES, "y = scores.softmax(-1) @ v")
 APPLIED_MASK = (LOST_MASK[0], SCORES, "y = scores.masked_fill(future_mask, -1e4).softmax(-1) @ v")
 DIAGONAL = (SCORES, "y = torch.einsum('bhtt,bhtd->bhtd', scores.softmax(-1), v)")
+FULL = """\
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+
+class Attention(nn.Module):
+    def forward(self, qk, v):
+        b, t, c = qk.shape
+        scores = torch.einsum("bie,bje->bij", qk, F.normalize(qk, dim=-1)) * c**-0.5
+        places = torch.arange(t)
+        scores[:, places, places] = -5e4
+        return torch.einsum('bjj,bje->bje', scores.softmax(-1), v)
+"""
 LAYERS = """\
 import torch.nn.functional as F
 from torch import nn
@@ -119,6 +135,21 @@ def test_shapes_that_never_meet_raise(shown: Shown) -> None:
     verdict = shown(LACKS_HEADS, "torch.zeros", "raises")
     assert verdict.verdict == "shown wrong", verdict.reason
     assert "it raises RuntimeError: The size of tensor a" in verdict.counterexample
+
+
+def test_shapes_that_meet_where_there_are_as_many_entries_as_heads_raise_all_the_same(shown: Shown) -> None:
+    verdict = shown(LACKS_A_DIM, "torch.zeros", "raises")
+    assert verdict.verdict == "shown wrong", verdict.reason
+    right = shown(BROADCAST, "torch.zeros", "raises")
+    assert (right.verdict, right.unshown) == ("not exercised", True), right.counterexample
+
+
+def test_probes_are_asked_of_the_sizes_that_fit(shown: Shown) -> None:
+    verdict = shown(FULL, "einsum('bjj", "raises", "whole weights")
+    assert verdict.verdict == "shown wrong", verdict.reason
+    assert verdict.counterexample.startswith("it violates whole weights")
+    right = shown(FULL.replace("bjj,bje->bje", "bij,bje->bie"), "einsum('bij,bje", "raises", "whole weights")
+    assert (right.verdict, right.counterexample) == ("not exercised", "")
 
 
 def test_a_layer_that_is_never_applied_is_shown_by_what_learns(shown: Shown) -> None:

@@ -192,6 +192,12 @@ class Observer:
         if seen not in found:
             found.append(seen)
 
+    def saw_context(self, call: Call, values: int) -> None:
+        """Weights are multiplied by values, which are the operand at the place ``values``."""
+        if self._stack.frames:
+            found = self.axes.contexts.setdefault(call.node, set())
+            found.add((values, self._stack.frames[-1].symbol))
+
     def saw_positions(self, call: Call, table: Tensor, to: Tensor) -> None:
         """Positions (n, 1, c) are added to a tensor."""
         rows = self.axes.rows_of(table)

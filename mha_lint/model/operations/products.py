@@ -216,8 +216,9 @@ def attended(call: Call, left: Tensor, right: Tensor, roles: frozenset[str]) -> 
     """Note what a product of attention says of its operands."""
     run = call.interpreter
     if "context" in roles:
-        values = right if left.roles & {"weights", "scores"} else left
-        run.saw_use(values, "value")
+        place = 1 if left.roles & {"weights", "scores"} else 0
+        run.saw_use((left, right)[place], "value")
+        run.saw_context(call, place)
         run.saw_attention()
     elif "scores" in roles:
         run.saw_use(left, "query")
