@@ -21,7 +21,7 @@ def sites_of(path: str, text: str) -> list[Site]:
             described[id(owner)] = described_class(owner, classes)
         class_ = described[id(owner)]
         layers = class_.softmaxes if class_ is not None else {}
-        if any("softmax" in word.lower() or word in layers for word in names_in(function)):
+        if any("softmax" in word.lower() or word in layers or makes_weights(word) for word in names_in(function)):
             found += sites_of_function(path, name, function, class_)
     return sorted(found, key=lambda site: site.softmax)
 
@@ -48,6 +48,10 @@ def names_in(node: ast.AST) -> Iterator[str]:
             yield part.attr
         elif isinstance(part, ast.arg):
             yield part.arg
+
+
+def makes_weights(word: str) -> bool:
+    return words.MAKES_WEIGHTS.search(word) is not None
 
 
 def softmax_attributes(owner: ast.ClassDef | None) -> dict[str, str | None]:
@@ -108,7 +112,7 @@ def sites_of_function(
     path: str, name: str, function: ast.FunctionDef | ast.AsyncFunctionDef, owner: Class_ | None
 ) -> Iterator[Site]:
     """Softmaxes that go into the same products are one site."""
-    flow = Flow(owner)
+    flow = Flow(name, owner)
     flow.block(function.body)
     together: dict[frozenset[int], list[Softmax]] = {}
     for softmax in flow.softmaxes.values():

@@ -39,8 +39,9 @@ def last_name(node: ast.AST) -> str:
 class Flow:
     """One reading of one function."""
 
-    def __init__(self, owner: Class_ | None) -> None:
+    def __init__(self, name: str, owner: Class_ | None) -> None:
         self.owner = owner
+        self.attends = words.ATTENDS.search(name) is not None
         self.names: dict[str, Value] = {}
         self.softmaxes: dict[int, Softmax] = {}
         self.products: dict[int, Product] = {}
@@ -303,13 +304,13 @@ class Flow:
         operands = [self.value(operand) for operand in (*receiver, *arguments)]
         value = frozenset().union(*operands) if operands else NOTHING
         if not value:
-            return NOTHING
+            return self.made_elsewhere(node, name)
         if name in words.KEEPS and receiver and not operands[0]:
             owner = dotted(receiver[0])
             self.keep(value, "appended", node)
             self.names[owner] = self.names.get(owner, NOTHING) | value
             return NOTHING
-        if name in words.LOOKS and isinstance(node.func, ast.Attribute | ast.Name):
+        if name in words.LOOKS or words.NUMBERS.search(name):
             return NOTHING
         return self.acted(node, name, value, operands)
 
@@ -317,6 +318,8 @@ class Flow:
         """What a call makes of the scores or weights among its operands."""
         if name in words.TURNS:
             return turned(value) if turns_last_two(node, name) else frozenset(Tag(tag.record, None) for tag in value)
+        if name in words.OF_THE_FIRST and operands[0]:
+            value = operands[0]
         if name in words.CASTS:
             if name in ("float", "double") or "float32" in ast.unparse(node):
                 self.note(value, "float32")
@@ -352,17 +355,21 @@ class Flow:
         """An unknown function or layer gets scores or weights."""
         weights = frozenset(tag for tag in value if isinstance(tag.record, Softmax))
         scores = value - weights
-        alone = len(node.args) + len(node.keywords) == 1
         if isinstance(node.func, ast.Attribute) and operands[0]:
             self.note(value, f".{name}")  # an unknown method of a tensor
             return value
         adds = words.MASK.search(name) or words.BIAS.search(name)
         self.note(scores, f"{name}(…)", None, None if adds else LAYER.format("the scores"))
-        if weights and not alone:
-            self.keep(weights, f"handed to {name or 'a call'}", node)
-            return scores
         self.note(weights, f"{name}(…)", LAYER.format("the weights"))
         return value
+
+    def made_elsewhere(self, node: ast.Call, name: str) -> Value:
+        """Weights that another function makes, scores and softmax and all, told by its name."""
+        if not words.MAKES_WEIGHTS.search(name):
+            return NOTHING
+        record = self.softmaxes.setdefault(id(node), Softmax(node, None, ()))
+        record.reasons.add("the softmax stands in another function")
+        return frozenset({Tag(record)})
 
     def product(self, node: ast.expr, operands: list[ast.expr], name: str | None) -> Value:
         """Two tensors are multiplied: scores, or weights with values, or heads with heads."""
@@ -459,7 +466,9 @@ class Flow:
             return known
         products = tuple(tag.record for tag in value if isinstance(tag.record, Product))
         if not products:
-            if not words.SCORES.search(ast.unparse(operand)):
+            text = ast.unparse(operand)
+            attends = self.attends and words.LOGITS.search(text)
+            if not attends and not words.SCORES.search(text):
                 return None
             made = Product(None)
             made.reasons.add("the scores are made by another function or layer")

@@ -19,6 +19,8 @@ LOOKS = frozenset(
     | {"warn", "warning", "debug", "info", "warning_once", "masked_bias", "item", "tolist", "max", "amax", "min", "amin"}
 )
 
+NUMBERS = re.compile(r"max_neg|neg_value|min_value|mask_value|dtype_min|min_dtype")  # a number for this dtype
+
 # What hands its tensor on, maybe in another shape.
 PASSES = frozenset(
     {"view", "reshape", "unsqueeze", "squeeze", "flatten", "unflatten", "expand", "contiguous", "clone", "detach", "view_as"}
@@ -30,6 +32,7 @@ PASSES = frozenset(
 
 TURNS = frozenset({"transpose", "permute", "swapaxes", "swapdims", "t"})
 CASTS = frozenset({"to", "type_as", "type", "half", "bfloat16", "double", "float"})
+OF_THE_FIRST = CASTS | {"masked_fill", "masked_fill_", "view_as", "expand_as", "reshape_as"}  # of their receiver
 FILLS = frozenset({"masked_fill", "masked_fill_", "where"})
 JOINS = frozenset({"cat", "concat", "concatenate", "stack", "hstack", "vstack", "logsumexp"})
 CHOOSES = frozenset({"topk", "sort", "argsort", "scatter", "scatter_", "kthvalue"})
@@ -51,7 +54,10 @@ SCALE = re.compile(
     r"scal|sqrt|temper|tau|norm_fact|factor|head_dim|dim_head|head_size|width|\bdim\b|_dim\b|\bd_k\b|\bdk\b|alpha|beta|attn_mult"
     r"|softmax_temp|logit_scale|multiplier|hidden_size|ch\b|channels|d_model|d_head|coeff|normalizer|inv_"
 )
-SCORES = re.compile(r"score|attn|attention|\bsim|dots|energy|logit|affin|\bqk|similarity|\batt\b", re.IGNORECASE)
+SCORES = re.compile(r"score|attn|attention|\bsim|dots|energy|affin|\bqk|similarity|\batt\b", re.IGNORECASE)
+LOGITS = re.compile(r"logit", re.IGNORECASE)  # scores in a function about attention, classes elsewhere
+ATTENDS = re.compile(r"att", re.IGNORECASE)
+MAKES_WEIGHTS = re.compile(r"attention_scores$|attention_probs$|attn_probs$|attention_weights$|attn_weights$|get_attn")
 CACHE = re.compile(r"cache|past_key|past_kv|past_value|layer_past|present|saved_state|incremental", re.IGNORECASE)
 CAUSAL = re.compile(r"causal|tril|triu|subsequent|future", re.IGNORECASE)
 GROUPED = re.compile(r"repeat_kv|repeat_interleave|n_rep|num_key_value_groups|kv_heads|num_kv", re.IGNORECASE)
