@@ -3,11 +3,11 @@
     python tests/bench/by_hand.py PACKAGE_FOLDER... [--show] [--all] [--json FILE]
 
 A site is a softmax of scores that come from a product (matmul, @, bmm, baddbmm, einsum), whose weights go into another
-product in the same function. The reading is a coarse one of `ast` alone (`tests/bench/hand_written`): it shares nothing with
-the linter, so that what the linter can't see is counted all the same. A site either keeps its weights (returns or stores
-them, or hands them to something else), or drops them. Of those that drop them, a reason says where a rewrite would not
-be legal, or would only repeat a fused branch: these are silent on purpose. The rest is *to be found*, and mha-lint is
-asked for it. A site is found if a finding of MHA201 begins between the rows of its first and of its last product.
+product in the same function. The reading is a coarse one of `ast` alone (`tests/bench/hand_written`). It shares nothing
+with the linter, so that what the linter can't see is counted all the same. A site either keeps its weights (returns,
+stores or appends them), or drops them. Of those that drop them, a reason says where a rewrite would not be legal, or
+would only repeat a fused branch: these are silent on purpose. The rest is *to be found*, and mha-lint is asked for it.
+A site is found if a finding of MHA201 begins between the rows of its first and of its last product.
 
 ``--show`` lists the sites that are missed, those that are silent on purpose with the reason, and findings where
 none was to be found; ``--all`` lists every site. ``--json`` writes every site, with its forms, to a file.
@@ -30,7 +30,9 @@ from tests.bench.hand_written.classes import sites_of
 from tests.bench.hand_written.records import DISPATCHES, DROPS, KEEPS, Site
 
 RULE = "MHA201"
-COLUMNS = "package | sites | dispatchers | keep their weights | drop them | silent on purpose | to be found | found | missed"
+COLUMNS = (
+    "package | sites | dispatchers | keep their weights | drop them | silent on purpose | to be found | found | missed"
+)
 
 
 @dataclass(frozen=True)
@@ -166,7 +168,9 @@ def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("packages", nargs="+", type=Path, metavar="PACKAGE_FOLDER")
     parser.add_argument("--rule", default=RULE, help="the rule that is asked (default: %(default)s)")
-    parser.add_argument("--show", action="store_true", help="list the sites that drop their weights, with what became of them")
+    parser.add_argument(
+        "--show", action="store_true", help="list the sites that drop their weights, with what became of them"
+    )
     parser.add_argument("--all", action="store_true", help="list every site")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write every site to a file")
     return parser.parse_args()

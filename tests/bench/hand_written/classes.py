@@ -6,8 +6,9 @@ import ast
 from collections.abc import Iterator
 
 from tests.bench.hand_written import words
-from tests.bench.hand_written.flow import FUNCTIONS, Flow, dotted, last_name
-from tests.bench.hand_written.records import DISPATCHES, DROPS, KEEPS, Class_, Path, Site, Softmax, Use
+from tests.bench.hand_written.flow import FUNCTIONS, Flow
+from tests.bench.hand_written.records import DISPATCHES, DROPS, KEEPS, Class_, Path, Site, Softmax
+from tests.bench.hand_written.spelled import dotted, last_name
 
 
 def sites_of(path: str, text: str) -> list[Site]:

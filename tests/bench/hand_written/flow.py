@@ -1,7 +1,7 @@
 """Follows scores and weights through one function, by names and operators alone.
 
-It is a coarse reading on purpose, and shares nothing with the linter: no shapes, no types, no calls followed. A value is
-the set of scores and weights that it holds. Both arms of an `if` are read one after the other, and a loop twice.
+It is a coarse reading on purpose, and shares nothing with the linter: no shapes, no types, no calls followed. A value
+is the set of scores and weights that it holds. Both arms of an `if` are read one after the other, and a loop twice.
 """
 
 from __future__ import annotations
@@ -10,6 +10,19 @@ import ast
 
 from tests.bench.hand_written import words
 from tests.bench.hand_written.records import Class_, Path, Product, Softmax, Tag, Use
+from tests.bench.hand_written.spelled import (
+    dim_of,
+    dotted,
+    is_parameter,
+    is_scale,
+    is_scores,
+    is_text,
+    last_name,
+    mask_of,
+    mixes_heads,
+    scales,
+    turns_last_two,
+)
 
 Value = frozenset[Tag]
 NOTHING: Value = frozenset()
@@ -17,23 +30,6 @@ FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
 CHANGED = "the weights are changed after the softmax"
 LAYER = "a layer or function of its own acts on {} (talking heads and alike)"
 OTHER_DIM = "the product does not run over the dim of the softmax"
-
-
-def dotted(node: ast.AST) -> str:
-    """``self.a.b`` of an attribute or a name; empty of anything else."""
-    if isinstance(node, ast.Name):
-        return node.id
-    if isinstance(node, ast.Attribute):
-        owner = dotted(node.value)
-        return f"{owner}.{node.attr}" if owner else ""
-    return ""
-
-
-def last_name(node: ast.AST) -> str:
-    """The last name of what is called: ``softmax`` of ``nn.functional.softmax`` and of ``scores.softmax``."""
-    if isinstance(node, ast.Attribute):
-        return node.attr
-    return node.id if isinstance(node, ast.Name) else ""
 
 
 class Flow:
@@ -268,8 +264,10 @@ class Flow:
             return both
         if of_left & scores and of_right & scores:
             if isinstance(operator, ast.Add):
-                self.note(scores, "relative bias of a product")
-            elif of_left & of_right == NOTHING:
+                main = of_left & scores  # what befell the other product befell a bias
+                self.note(main, "relative bias of a product")
+                return main | weights
+            if of_left & of_right == NOTHING:
                 self.note(scores, "scores with scores", None, "scores are subtracted from, or multiplied by, scores")
             return both
         other = right if of_left & scores else left
@@ -326,6 +324,7 @@ class Flow:
             return value
         if name in words.FILLS:
             self.note(value, "where" if name == "where" else "masked_fill")
+            self.filled(value, mask_of(node, name))
             return value
         if words.DROPOUT.search(name):
             self.note(value, "dropout", None, "dropout acts on the scores")
@@ -339,7 +338,12 @@ class Flow:
                 return self.arithmetic(node, sign, left, right, self.value(left), self.value(right))
             return value
         for names, form, of_weights, of_scores in (
-            (words.JOINS, "joined", "weights are joined", "scores are joined with others before the softmax (sinks, blocks)"),
+            (
+                words.JOINS,
+                "joined",
+                "weights are joined",
+                "scores are joined with others before the softmax (sinks, blocks)",
+            ),
             (words.CHOOSES, "top-k", "top-k or sorting of weights", "top-k or sorting of scores"),
             (words.SQUASHES, "tanh", CHANGED, "softcap: tanh of the scores"),
             (words.BENDS, "bent", CHANGED, "another function than a softmax acts on the scores"),
@@ -350,6 +354,14 @@ class Flow:
         if name in words.PASSES:
             return value
         return self.handed(node, name, value, operands)
+
+    def filled(self, value: Value, mask: str) -> None:
+        """Notes a mask of scores, and a mask of weights that the scores did not have."""
+        for tag in value:
+            if isinstance(tag.record, Product):
+                tag.record.masks.add(mask)
+            elif not any(mask in product.masks for product in tag.record.products):
+                tag.record.reasons.add("the weights are masked otherwise than the scores")
 
     def handed(self, node: ast.Call, name: str, value: Value, operands: list[Value]) -> Value:
         """An unknown function or layer gets scores or weights."""
@@ -388,8 +400,7 @@ class Flow:
         weighted = [index for index in tagged if any(isinstance(tag.record, Softmax) for tag in values[index])]
         if len(tagged) == 1 and is_parameter(tensors[1 - tagged[0]] if len(tensors) > 1 else None):
             value = values[tagged[0]]
-            keeps_rank = letters is None or keeps_letters(letters, tagged[0])
-            if keeps_rank and words.SCORES.search(ast.unparse(tensors[tagged[0]])):
+            if mixes_heads(letters, tagged[0]) or (letters is None and not weighted and is_scores(tensors[tagged[0]])):
                 self.note(value, "product with a parameter", LAYER.format("the weights"), LAYER.format("the scores"))
                 return value
         if not weighted:
@@ -448,7 +459,11 @@ class Flow:
         else:
             own = name != "softmax"
             dim = dim_of(node, 1)
-        operands = [*receiver, *node.args, *(keyword.value for keyword in node.keywords if keyword.arg in ("input", "x"))]
+        operands = [
+            *receiver,
+            *node.args,
+            *(keyword.value for keyword in node.keywords if keyword.arg in ("input", "x")),
+        ]
         if not operands:
             return None
         value = self.value(operands[0])
@@ -481,60 +496,3 @@ class Flow:
 def turned(value: Value) -> Value:
     """The same with the last two dims swapped."""
     return frozenset(Tag(tag.record, None if tag.turned is None else not tag.turned) for tag in value)
-
-
-def turns_last_two(node: ast.Call, name: str) -> bool:
-    """True if a transpose or permute swaps the last two dims for certain."""
-    texts = [ast.unparse(argument) for argument in node.args if dotted(argument) != "torch"]
-    if name == "t":
-        return True
-    numbers = [text for text in texts if text.lstrip("-").isdigit()]
-    return set(numbers) in ({"-1", "-2"}, {"2", "3"}) or numbers in (["0", "2", "1"], ["0", "1", "3", "2"])
-
-
-def keeps_letters(letters: str, index: int) -> bool:
-    """True if an einsum gives as many letters as its operand has: heads for heads."""
-    inputs, _, output = letters.replace(" ", "").partition("->")
-    operands = inputs.split(",")
-    return index < len(operands) and len(operands[index]) == len(output)
-
-
-def is_text(node: ast.expr) -> bool:
-    return isinstance(node, ast.Constant) and isinstance(node.value, str)
-
-
-def is_number(node: ast.expr) -> bool:
-    match node:
-        case ast.Constant(value=int() | float()):
-            return True
-        case ast.BinOp():
-            return is_number(node.left) or is_number(node.right)
-        case ast.UnaryOp():
-            return is_number(node.operand)
-    return False
-
-
-def is_scale(node: ast.expr) -> bool:
-    """True of a number, and of what is named like a scale."""
-    return is_number(node) or words.SCALE.search(ast.unparse(node)) is not None
-
-
-def scales(node: ast.expr) -> bool:
-    """True if an expression multiplies or divides by a scale."""
-    for part in ast.walk(node):
-        if isinstance(part, ast.BinOp) and isinstance(part.op, ast.Mult | ast.Div):
-            if is_scale(part.left) or is_scale(part.right):
-                return True
-    return False
-
-
-def is_parameter(node: ast.expr | None) -> bool:
-    return node is not None and dotted(node).startswith("self.")
-
-
-def dim_of(node: ast.Call, position: int) -> str | None:
-    """The dim of a softmax as it is written."""
-    for keyword in node.keywords:
-        if keyword.arg in ("dim", "axis"):
-            return ast.unparse(keyword.value)
-    return ast.unparse(node.args[position]) if len(node.args) > position else None

@@ -16,6 +16,7 @@ class Product:
     letters: int | None = None  # the rank, where an einsum spells it
     forms: set[str] = field(default_factory=set)
     reasons: set[str] = field(default_factory=set)
+    masks: set[str] = field(default_factory=set)  # what the scores were filled by, as it is written
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class Softmax:
 
 @dataclass(frozen=True)
 class Tag:
-    """A part of a value: scores or weights. ``turned`` says whether the last two dims changed places (None: unknown)."""
+    """A part of a value: scores or weights. ``turned``: the last two dims changed places (None: unknown)."""
 
     record: Product | Softmax
     turned: bool | None = False
