@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from mha_lint.model.values import NONE, Tensor, Value
+from mha_lint.rules.asking import reads_alone
 from mha_lint.rules.base import Hit, Rule
 from mha_lint.syntax.nodes import argument, is_starred, walk
 
@@ -132,7 +133,7 @@ def _may_group(call: ast.Call) -> bool:
 
 
 def _repeated(value: Value | None) -> Fold | None:
-    """How the heads of keys or values were repeated, each for its group; None where they were not."""
+    """Return the order in which each head of keys or values was repeated for its group; None where none was."""
     if not isinstance(value, Tensor) or value.shape is None:
         return None
     for fold in value.folds:
@@ -155,7 +156,7 @@ def _groups_queries(seen: OperationSeen) -> bool:
 def _found(
     call: ast.Call, folds: list[tuple[Fold | None, Fold | None]], model: FileModel, places: Places
 ) -> tuple[Repeat, Repeat] | None:
-    """What repeats the keys and the values in the function of the call, where nothing else reads it."""
+    """Find the expressions that repeat keys and values in the function of the call, where nothing else reads them."""
     key, value = argument(call, 1, "key"), argument(call, 2, "value")
     of_key = {fold.repeated for fold, _ in folds if fold is not None and fold.repeated is not None}
     of_value = {fold.repeated for _, fold in folds if fold is not None and fold.repeated is not None}
@@ -167,7 +168,7 @@ def _found(
 
 
 def _repeat(call: ast.Call, handed: ast.expr, by: ast.expr, model: FileModel, places: Places) -> Repeat | None:
-    """What repeats one tensor that is handed to attention."""
+    """Find the expression that repeats one tensor that is handed to attention."""
     if not isinstance(handed, ast.Name):
         tensor = _tensor(handed, by, model, places)
         return None if tensor is None else Repeat(handed, tensor, None)
@@ -181,17 +182,9 @@ def _repeat(call: ast.Call, handed: ast.expr, by: ast.expr, model: FileModel, pl
                 tensor = _tensor(value, by, model, places)
                 if tensor is not None:
                     found.append(Repeat(value, tensor, node))
-    if len(found) != 1 or not _goes_nowhere_else(found[0], handed, function, places):
+    if len(found) != 1 or found[0].statement is None:
         return None
-    return found[0]
-
-
-def _goes_nowhere_else(repeat: Repeat, handed: ast.Name, function: Function, places: Places) -> bool:
-    """Tell whether nothing but attention reads or changes the name behind the statement that repeats."""
-    assert repeat.statement is not None
-    begin = places.end(repeat.statement)
-    names = [node for node in walk(function) if isinstance(node, ast.Name) and node.id == handed.id]
-    return [node for node in names if places.start(node) >= begin] == [handed]
+    return found[0] if reads_alone(handed, found[0].statement, places) else None
 
 
 _RESHAPES = frozenset({"reshape", "flatten", "contiguous", "view"})
