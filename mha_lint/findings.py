@@ -84,6 +84,7 @@ class Fix:
     axes: tuple[Axes, ...] = ()  # for *corrected*: what the probes may know of forward's parameters
     agree: str = ""  # for *corrected*: where both must agree: "train", "one token", …
     expected: Expected = "view"  # for *repaired*: what fails at the flagged rows
+    only_if_faster: bool = False  # it may be slower: only a run that times it may apply it, and only where it is faster
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,9 +162,14 @@ class Finding:
         """Tell whether its fix was tried on these very bytes, and changed what it must not."""
         return self.verdict is not None and self.verdict.verdict == "refuted"
 
-    def fixable(self, *, unsafe: bool = False) -> bool:
-        """Tell whether ``--fix`` tries its fix, alone or with ``--unsafe-fixes``; a refuted one is not tried again."""
-        return self.fix is not None and not self.refuted and (unsafe or self.fix.applicability == "safe")
+    def fixable(self, *, unsafe: bool = False, timed: bool = False) -> bool:
+        """Tell whether ``--fix`` tries its fix, alone or with ``--unsafe-fixes``; a refuted one is not tried again.
+
+        One that may be slower is tried only where fixes are ``timed``, or where nothing is written.
+        """
+        if self.fix is None or self.refuted or (self.fix.only_if_faster and not timed):
+            return False
+        return unsafe or self.fix.applicability == "safe"
 
 
 # What the paths that were asked for held then: the digest of a file that was read, PRESENT for one of which it

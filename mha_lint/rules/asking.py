@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, TypeVar
 
 from mha_lint.model.order import Scramble, keeps_order
-from mha_lint.syntax.nodes import is_number
+from mha_lint.syntax.nodes import is_number, walk
 from mha_lint.vocabulary import ATTENDS, is_said
 
 if TYPE_CHECKING:
@@ -48,6 +48,16 @@ def is_projection(seen: ViewSeen, model: FileModel) -> bool:
         return False
     owner = seen.symbol.partition(".")[0]
     return is_said(ATTENDS, owner) or any(other.partition(".")[0] == owner for other in model.scored)
+
+
+def reads_alone(handed: ast.Name, statement: ast.stmt, places: Places) -> bool:
+    """Tell whether nothing but one read uses a name, or changes it, behind the statement that gives it a value."""
+    function = places.function(statement)
+    if function is None:
+        return False
+    begin = places.end(statement)
+    names = [node for node in walk(function) if isinstance(node, ast.Name) and node.id == handed.id]
+    return [node for node in names if places.start(node) >= begin] == [handed]
 
 
 def is_given(key: Key, seen: OperationSeen) -> bool:
