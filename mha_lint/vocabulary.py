@@ -43,6 +43,17 @@ IMPORTS = re.compile(  # functions that are given the name of a module and retur
 TRIES_OUT = re.compile(  # contexts in which a call is made for its error or for its time
     r"raises|warns|(?<![a-z])assert|expect|suppress|profil|(?<![a-z])tim(?:e|er|eit|ing)(?![a-z])|bench", re.IGNORECASE
 )
+ASKS_WHO_RUNS = re.compile(  # whether the code runs for a compiler, an exporter or a tracer
+    r"(?<![a-z])is_(?:\w+_)?(?:compiling|exporting|scripting|tracing|fake_tensor|fx_proxy)|torchdynamo|(?<![a-z])is_dynamo"
+)
+LEFT_OUT_OF_GRAPHS = re.compile(  # decorators of functions that no graph looks into
+    r"^(?:disable|unused|ignore|script|script_if_tracing|custom_op|allow_in_graph|nonstrict_trace|triton_op|impl)$"
+    r"|no_compile|not_compil|constant_result"
+)
+TALKS = re.compile(  # conditions and functions of code that tells its author something
+    r"(?<![a-z])(?:debug|verbose|log(?:ger|ging)?|print|warn(?:ing|ings)?|stats|visuali[sz]e|profile)(?![a-z])",
+    re.IGNORECASE,
+)
 TRIES = re.compile(r"(?:^|_)(?:test|bench|benchmark|profile|measure)(?:_|$)")  # functions of no model
 
 LAYS_OUT = re.compile(  # what attention, or a change of layout, can't be written without: too much, never too little
