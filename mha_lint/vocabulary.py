@@ -113,6 +113,7 @@ ROTATION = re.compile(r"(?:^|_)(?:cos|sin|freqs?)(?:$|_)", re.IGNORECASE)  # wha
 DIAGONALS = re.compile(r"diag|trace|(?<![a-z])tr(?![a-z])", re.IGNORECASE)
 BIAS = re.compile(r"bias|alibi|rel_?pos|relative|position", re.IGNORECASE)  # what is added to scores, and masks nothing
 MASKS = re.compile(r"mask", re.IGNORECASE)
+KEEPS_MASKS = re.compile(r"mask|bias|cache|kept|buffer", re.IGNORECASE)  # in a condition: what was made before, maybe
 ATTENDS_TO = re.compile(r"(?<![a-z])(?:attn|attention|key)(?![a-z])", re.IGNORECASE)  # what a mask is for
 PADDING = re.compile(r"pad", re.IGNORECASE)
 PADS = re.compile(  # the token, or its number, that stands for padding

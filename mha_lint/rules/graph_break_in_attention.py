@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 from mha_lint.model.attention import is_module
 from mha_lint.model.tensor_names import given_tensors, is_tensor, laid_out_as_tensors
 from mha_lint.model.values import Tensor
+from mha_lint.rules.asking import run_by_forward
 from mha_lint.rules.base import Hit, Rule
 from mha_lint.syntax.nodes import Function, dotted, every_parameter, last_name, receiver, walk
 from mha_lint.syntax.words import names_in, names_said
@@ -108,7 +109,7 @@ class GraphBreakInAttention(Rule):
             held = {
                 name for state in each.built for name, value in state.attributes.items() if isinstance(value, Tensor)
             }
-            for function, symbol in _run_by_forward(cls, model):
+            for function, symbol in run_by_forward(cls, model, leaves_out=_is_left_out):
                 if function in told:
                     continue
                 told.add(function)
@@ -119,37 +120,6 @@ class GraphBreakInAttention(Rule):
 def _attends(cls: ClassInfo, model: FileModel) -> bool:
     """Tell whether a method of the class, or of a base, computes attention."""
     return any(f"{each.name}.{name}" in model.scored for each in cls.lineage for name in each.methods)
-
-
-def _run_by_forward(cls: ClassInfo, model: FileModel) -> list[tuple[Function, str]]:
-    """The functions of the file that ``forward`` runs, and their symbols; none where it attends nowhere.
-
-    What is left out of graphs on purpose is not followed.
-    """
-    forward = cls.method("forward")
-    found: dict[Function, str] = {}
-    pending = [] if forward is None else [forward]
-    while pending:
-        function = pending.pop()
-        if function in found or function not in model.defined_in or _is_left_out(function):
-            continue
-        found[function] = model.defined_in[function]
-        own = receiver(function)
-        for node in walk(function):
-            called = _called(node, own, cls, model.names)
-            if called is not None:
-                pending.append(called)
-    return list(found.items()) if any(symbol in model.scored for symbol in found.values()) else []
-
-
-def _called(node: ast.AST, own: str, cls: ClassInfo, names: ModuleNames) -> Function | None:
-    match node:
-        case ast.Call(func=ast.Attribute(value=ast.Name(id=name), attr=method)) if name == own:
-            return cls.method(method)
-        case ast.Call(func=ast.Name(id=name)):
-            return names.functions.get(name)
-        case _:
-            return None
 
 
 def _is_left_out(function: Function) -> bool:

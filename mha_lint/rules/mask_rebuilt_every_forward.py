@@ -1,0 +1,221 @@
+"""MHA204: a mask that is the same in each call, and is made anew in each."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from mha_lint.model.attention import is_module
+from mha_lint.rules.asking import run_by_forward
+from mha_lint.rules.base import Hit, Rule
+from mha_lint.rules.constants import Constants
+from mha_lint.rules.mask_uses import uses
+from mha_lint.syntax.nodes import Function, argument, last_name, receiver, walk
+from mha_lint.syntax.words import names_said
+from mha_lint.vocabulary import KEEPS_MASKS
+
+if TYPE_CHECKING:
+    from mha_lint.model.attention import ClassModel, FileModel
+    from mha_lint.syntax.places import Places
+
+_BLOCKS = "torch.nn.attention.flex_attention.create_block_mask"
+
+
+@dataclass(frozen=True, slots=True)
+class Rebuilt:
+    """The evidence: the class, the method, the expression that makes the mask, and whether the mask is of booleans."""
+
+    cls: ast.ClassDef
+    function: Function
+    made: ast.expr
+    boolean: bool
+    block: bool = False  # it is a BlockMask of FlexAttention
+
+
+class MaskRebuiltEveryForward(Rule):
+    """## What it does
+
+    Flags a causal mask that a module makes in each call of `forward`, although its sizes are known when the module is
+    built. It also flags FlexAttention's `create_block_mask` there, where nothing that it is given depends on what
+    the call is given, besides lengths.
+
+    ## Why it matters
+
+    The mask is the same each time. Each call allocates it again, fills it, and launches a kernel for each of these
+    steps. `create_block_mask` computes the whole mask to find its blocks: it takes longer than the attention that it
+    speeds up.
+
+    ## Example
+
+    ```python
+    future = torch.ones(self.window, self.window, dtype=torch.bool, device=x.device).triu(1)   # in forward
+    scores = scores.masked_fill(future, float("-inf"))
+    ```
+
+    Use instead:
+
+    ```python
+    self.register_buffer(                                                                      # in __init__
+        "future", torch.ones(self.window, self.window, dtype=torch.bool).triu(1), persistent=False
+    )
+    scores = scores.masked_fill(self.future, float("-inf"))
+    ```
+
+    A BlockMask is best kept by its length and device: a function with `functools.lru_cache`, as the documentation of
+    FlexAttention has it.
+
+    ## Fix
+
+    Registers a buffer that is not part of the `state_dict`, and reads it where the mask was made. Relation
+    *equivalent*. The buffer moves with the module, is copied and pickled with it, and each replica of `DataParallel`
+    has it. The fix is *unsafe* for one way to build modules: on the meta device, then `to_empty` and a checkpoint. No
+    checkpoint holds the buffer, so that its numbers would be those of whatever lay in the memory.
+
+    There is no fix where the mask holds floats, which `module.half()` would cast although the code makes them in
+    float32; where the code writes into it; and for a BlockMask.
+
+    ## When it stays silent
+
+    - The length is that of the call. A mask that is kept from call to call would be state that changes in `forward`:
+      made under `inference_mode` it breaks training, made under `torch.compile` with CUDA graphs it is overwritten,
+      made during an export it has no numbers. `is_causal=True` needs no mask, and `torch.compile` fuses this one.
+    - The mask depends on what tensors hold, or is built by a function that keeps its results.
+    - It is made under a condition that asks for a mask that was kept, or is kept in an attribute.
+    - It is a view or one row, such as `arange(n) < length`, and not a triangle.
+
+    ## References
+
+    - [`register_buffer`](https://docs.pytorch.org/docs/stable/generated/torch.nn.Module.html#torch.nn.Module.register_buffer)
+    - [FlexAttention: `create_block_mask`](https://docs.pytorch.org/docs/stable/nn.attention.flex_attention.html)
+    """
+
+    code = "MHA204"
+    name = "mask-rebuilt-every-forward"
+    severity = "info"
+    finds = "a constant causal mask, or a BlockMask, that each `forward` makes anew"
+    why = "It is the same in each call, and each call allocates and fills it again."
+    applicability = "unsafe"
+    relation = "equivalent"
+    invalid: ClassVar = (
+        "from torch import nn\n\n\nclass Attention(nn.Module):\n    def __init__(self, window):\n"
+        "        super().__init__()\n        self.window = window\n\n    def forward(self, q, k, v):\n"
+        "        future = torch.ones(self.window, self.window, dtype=torch.bool, device=q.device).triu(1)\n"
+        "        scores = (q @ k.transpose(-2, -1)).masked_fill(future, -1e9)\n        return scores.softmax(-1) @ v\n",
+        "from torch import nn\nfrom torch.nn.attention.flex_attention import create_block_mask, flex_attention\n\n\n"
+        "def causal(b, h, t, s):\n    return t >= s\n\n\nclass Attention(nn.Module):\n    def forward(self, q, k, v):\n"
+        "        t = q.shape[-2]\n        blocks = create_block_mask(causal, None, None, t, t, device=q.device)\n"
+        "        return flex_attention(q, k, v, block_mask=blocks)\n",
+    )
+    valid: ClassVar = (
+        invalid[0].replace("torch.ones(self.window, self.window", "torch.ones(q.shape[-2], q.shape[-2]"),
+        invalid[1].replace("(causal, None", "(lambda b, h, t, s: seen[t] >= seen[s], None").replace("k, v):", "k, v, seen):"),
+        invalid[1].replace("class Attention", "@functools.lru_cache\ndef kept(t):\n    return 1\n\n\nclass Attention")
+        .replace("create_block_mask(causal, None, None, t, t, device=q.device)", "kept(t)"),
+    )
+
+    def check(self, model: FileModel, places: Places) -> Iterator[Hit[Rebuilt]]:
+        told: set[ast.expr] = set()
+        blocks = [name for name, full in model.names.imports.items() if full in (_BLOCKS, _BLOCKS.rpartition(".")[0])]
+        for each in model.classes:
+            if not is_module(each.cls):
+                continue
+            for function, symbol in run_by_forward(each.cls, model):
+                if function.decorator_list or function.name == "__init__":
+                    continue
+                for found in (*_triangles(each, function, symbol, model), *_of_blocks(each, function, blocks, model)):
+                    if found.made not in told and not _is_kept(found.made, function, places):
+                        told.add(found.made)
+                        yield Hit(found.made, found.made, _message(found), symbol, evidence=found)
+
+
+def _message(found: Rebuilt) -> str:
+    if found.block:
+        return "each call makes this BlockMask anew, although nothing but lengths goes into it"
+    return "each call makes this mask anew, although its sizes are known when the module is built"
+
+
+def _triangles(each: ClassModel, function: Function, symbol: str, model: FileModel) -> Iterator[Rebuilt]:
+    """Yield the causal masks that scores are masked with in a function, and whose sizes its object knows."""
+    constants = Constants(function, each, model.names)
+    for seen in model.operations.values():
+        for operation in seen:
+            if operation.symbol != symbol:
+                continue
+            masks = [use.mask for use in uses(operation, model.names) if use.mask.diagonal is not None]
+            for written in _operands(operation.node) if masks else ():
+                made = constants.within(written, _makes_a_triangle)
+                if made is not None:
+                    boolean = all(mask.boolean is True for mask in masks)
+                    yield Rebuilt(each.cls.node, function, made, boolean)
+
+
+def _operands(node: ast.AST) -> list[ast.expr]:
+    """What an operation is given, as it is written."""
+    match node:
+        case ast.Call(func=function, args=args, keywords=keywords):
+            owner = [function.value] if isinstance(function, ast.Attribute) else []
+            return [*owner, *args, *(each.value for each in keywords)]
+        case ast.BinOp(left=left, right=right):
+            return [left, right]
+        case ast.Subscript(slice=index):
+            return [index]
+        case _:
+            return []
+
+
+def _makes_a_triangle(made: ast.expr) -> bool:
+    """Tell whether an expression allocates a matrix and cuts it, or compares positions."""
+    named = {last_name(node.func) for node in walk(made) if isinstance(node, ast.Call)}
+    cut = named & {"triu", "tril", "triu_", "tril_", "generate_square_subsequent_mask"}
+    return bool(cut) or ("arange" in named and any(isinstance(node, ast.Compare) for node in walk(made)))
+
+
+def _of_blocks(each: ClassModel, function: Function, blocks: list[str], model: FileModel) -> Iterator[Rebuilt]:
+    """Yield the calls of ``create_block_mask`` in a function to which nothing but lengths is given."""
+    if not blocks:
+        return
+    constants = Constants(function, each, model.names)
+    for node in walk(function):
+        if not isinstance(node, ast.Call) or model.names.qualify(node.func) != _BLOCKS:
+            continue
+        rule = argument(node, 0, "mask_mod")
+        sizes = [*node.args[1:], *(word.value for word in node.keywords if word.arg not in ("mask_mod", "device"))]
+        if rule is not None and constants.is_rule(rule) and all(map(constants.is_size, sizes[:4])):
+            yield Rebuilt(each.cls.node, function, node, boolean=False, block=True)
+
+
+def _is_kept(made: ast.expr, function: Function, places: Places) -> bool:
+    """Tell whether the code keeps the mask itself: in an attribute or a table, or it asks for one that was kept."""
+    own = receiver(function)
+    for parent in places.parents(made):
+        if parent is function:
+            break
+        match parent:
+            case ast.If(test=test) | ast.IfExp(test=test) if names_said(KEEPS_MASKS, test):
+                return True
+            case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.Lambda():
+                return True
+    statement = places.statement(made)
+    names = {last_name(target) for target in _targets(statement) if isinstance(target, ast.Name)}
+    if any(not isinstance(target, ast.Name) for target in _targets(statement)):
+        return True
+    for node in walk(function):
+        match node:
+            case ast.Assign(targets=targets, value=ast.Name(id=name)) if name in names:
+                if any(isinstance(target, (ast.Attribute, ast.Subscript)) for target in targets):
+                    return True
+            case ast.Call(func=ast.Attribute(value=ast.Name(id=owner), attr="register_buffer")) if owner == own:
+                return True
+    return False
+
+
+def _targets(statement: ast.stmt | None) -> list[ast.expr]:
+    match statement:
+        case ast.Assign(targets=targets):
+            return targets
+        case ast.AnnAssign(target=target):
+            return [target]
+        case _:
+            return []
