@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from mha_lint.findings import Fix
 from mha_lint.fixers.arguments import written_arguments
+from mha_lint.model.values import Layer, Tensor, Value
 from mha_lint.syntax.nodes import Function, dotted, last_name, receiver, walk
 from mha_lint.syntax.words import names_in
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from mha_lint.syntax.exact import Exact
     from mha_lint.syntax.names import ClassInfo
 
-_NAMES = ("causal_mask", "causal_mask_buffer", "kept_causal_mask")
+_NAMES = ("_causal_mask", "_kept_causal_mask", "_constant_causal_mask")  # not for others: no public name is new
 
 
 def fix(hit: Hit[Rebuilt], context: Context) -> Fix | str:
@@ -43,7 +44,7 @@ def fix(hit: Hit[Rebuilt], context: Context) -> Fix | str:
     line = f'{owner}.register_buffer("{name}", {value}, persistent=False)'
     last = init.body[-1]
     edits = (
-        places.lines_after(last, [places.indent(last) + line]),
+        places.lines_after(last, [line]),
         places.replace(found.made, f"{receiver(found.function)}.{name}"),
     )
     message = f"Register the mask as the buffer `{name}`, which is not part of the state_dict"
@@ -63,6 +64,8 @@ def _refusal(found: Rebuilt, cls: ClassInfo, init: Function, context: Context) -
         return "the expression names variables of the method"
     if not (_devices(made) or _is_moved(made, places)):
         return "the mask is made on the default device, and not on that of the module"
+    if not any(_lives_with_it(value) for state in context.model.model_of(cls).built for value in state.attributes.values()):
+        return "the module has no parameters of its own: nobody may have moved it to where its inputs are"
     attributes = {node.attr for node in walk(made) if isinstance(node, ast.Attribute)}
     for other in context.model.names.every_class:
         changed = other is not cls and cls in other.lineage and attributes & _assigned(other)
@@ -71,6 +74,17 @@ def _refusal(found: Rebuilt, cls: ClassInfo, init: Function, context: Context) -
     if _is_written_to(made, found.function, places):
         return "the code writes into the mask"
     return ""
+
+
+def _lives_with_it(value: Value) -> bool:
+    """Tell whether an attribute holds parameters, which are moved to the device of the inputs."""
+    match value:
+        case Layer(width_out=width):
+            return width is not None
+        case Tensor(roles=roles):
+            return "parameter" in roles
+        case _:
+            return False
 
 
 def _read(made: ast.expr) -> Iterator[ast.AST]:

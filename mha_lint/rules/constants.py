@@ -92,6 +92,17 @@ class Constants:
                 return found
         return None
 
+    def calls(self, node: ast.AST, depth: int = 4) -> frozenset[str]:
+        """The names of the functions that an expression calls, or the values of its local names do."""
+        found: set[str] = set()
+        for each in walk(node):
+            if isinstance(each, ast.Call):
+                found.add(last_name(each.func))
+            value = self.value_of(each.id) if isinstance(each, ast.Name) and depth else None
+            if isinstance(value, ast.expr):
+                found |= self.calls(value, depth - 1)
+        return frozenset(found)
+
     def is_fixed(self, node: ast.AST | None, depth: int = 12) -> bool:
         """Tell whether an expression has the same value in each call, but for the device that it names."""
         if depth == 0:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
 from mha_lint.model.attention import is_module
@@ -104,13 +105,13 @@ class MaskRebuiltEveryForward(Rule):
         "        future = torch.ones(self.window, self.window, dtype=torch.bool, device=q.device).triu(1)\n"
         "        scores = (q @ k.transpose(-2, -1)).masked_fill(future, -1e9)\n        return scores.softmax(-1) @ v\n",
         "from torch import nn\nfrom torch.nn.attention.flex_attention import create_block_mask, flex_attention\n\n\n"
-        "def causal(b, h, t, s):\n    return t >= s\n\n\nclass Attention(nn.Module):\n    def forward(self, q, k, v):\n"
-        "        t = q.shape[-2]\n        blocks = create_block_mask(causal, None, None, t, t, device=q.device)\n"
+        "def causal(b, h, t, s):\n    return t >= s\n\n\nclass Attention(nn.Module):\n    def forward(self, x):\n"
+        "        b, t, c = x.shape\n        q = k = v = x.view(b, t, 8, -1).transpose(1, 2)\n        blocks = create_block_mask(causal, None, None, t, t, device=q.device)\n"
         "        return flex_attention(q, k, v, block_mask=blocks)\n",
     )
     valid: ClassVar = (
         invalid[0].replace("torch.ones(self.window, self.window", "torch.ones(q.shape[-2], q.shape[-2]"),
-        invalid[1].replace("(causal, None", "(lambda b, h, t, s: seen[t] >= seen[s], None").replace("k, v):", "k, v, seen):"),
+        invalid[1].replace("(causal, None", "(lambda b, h, t, s: seen[t] >= seen[s], None").replace("x):", "x, seen):"),
         invalid[1].replace("class Attention", "@functools.lru_cache\ndef kept(t):\n    return 1\n\n\nclass Attention")
         .replace("create_block_mask(causal, None, None, t, t, device=q.device)", "kept(t)"),
     )
@@ -145,7 +146,7 @@ def _triangles(each: ClassModel, function: Function, symbol: str, model: FileMod
                 continue
             masks = [use.mask for use in uses(operation, model.names) if use.mask.diagonal is not None]
             for written in _operands(operation.node) if masks else ():
-                made = constants.within(written, _makes_a_triangle)
+                made = constants.within(written, partial(_makes_a_triangle, constants=constants))
                 if made is not None:
                     boolean = all(mask.boolean is True for mask in masks)
                     yield Rebuilt(each.cls.node, function, made, boolean)
@@ -165,11 +166,14 @@ def _operands(node: ast.AST) -> list[ast.expr]:
             return []
 
 
-def _makes_a_triangle(made: ast.expr) -> bool:
+_CUTS = frozenset({"triu", "tril", "triu_", "tril_"})
+
+
+def _makes_a_triangle(made: ast.expr, constants: Constants) -> bool:
     """Tell whether an expression allocates a matrix and cuts it, or compares positions."""
-    named = {last_name(node.func) for node in walk(made) if isinstance(node, ast.Call)}
-    cut = named & {"triu", "tril", "triu_", "tril_", "generate_square_subsequent_mask"}
-    return bool(cut) or ("arange" in named and any(isinstance(node, ast.Compare) for node in walk(made)))
+    if any(isinstance(node, ast.Call) and last_name(node.func) in _CUTS for node in walk(made)):
+        return True
+    return any(isinstance(node, ast.Compare) for node in walk(made)) and "arange" in constants.calls(made)
 
 
 def _of_blocks(each: ClassModel, function: Function, blocks: list[str], model: FileModel) -> Iterator[Rebuilt]:
