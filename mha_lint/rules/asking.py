@@ -90,7 +90,7 @@ def run_by_forward(
 ) -> list[tuple[Function, str]]:
     """Return the functions of the file that the ``forward`` of a class runs, with their symbols.
 
-    There are none where none of them computes attention. Functions that ``leaves_out`` are not followed.
+    Functions that ``leaves_out`` are not followed.
     """
     forward = cls.method("forward")
     found: dict[Function, str] = {}
@@ -105,7 +105,12 @@ def run_by_forward(
             called = _called(node, own, cls, model.names)
             if called is not None:
                 pending.append(called)
-    return list(found.items()) if any(symbol in model.scored for symbol in found.values()) else []
+    return list(found.items())
+
+
+def attends(functions: list[tuple[Function, str]], model: FileModel) -> bool:
+    """Tell whether one of the functions, given with their symbols, computes attention."""
+    return any(symbol in model.scored for _, symbol in functions)
 
 
 def _called(node: ast.AST, own: str, cls: ClassInfo, names: ModuleNames) -> Function | None:

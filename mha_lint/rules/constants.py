@@ -6,7 +6,7 @@ import ast
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from mha_lint.model.values import Const, Function, Int, Number, Unknown, Value
+from mha_lint.model.values import Const, Function, Int, Layer, Number, Tensor, Unknown, Value
 from mha_lint.syntax.nodes import FUNCTIONS, children, every_parameter, last_name, receiver, walk
 
 if TYPE_CHECKING:
@@ -149,6 +149,12 @@ class Constants:
         values = [state.attributes.get(attribute) for state in self.cls.built]
         return bool(values) and all(map(_is_plain, values)) and not self.names.changes_of(self.cls.cls, attribute)
 
+    def is_set_once(self, attribute: str) -> bool:
+        """Tell whether the constructor alone sets an attribute, whatever it holds, but for tensors and layers."""
+        values = [state.attributes.get(attribute) for state in self.cls.built]
+        told = bool(values) and not any(value is None or isinstance(value, (Tensor, Layer)) for value in values)
+        return told and not self.names.changes_of(self.cls.cls, attribute)
+
     def _is_of_the_module(self, name: str) -> bool:
         names = self.names
         known = names.imports.keys() | names.constants.keys() | names.functions.keys() | names.classes.keys()
@@ -184,7 +190,7 @@ class Constants:
             case ast.Name(id=name):
                 return self._is_of_the_module(name)
             case ast.Attribute(value=ast.Name(id=name), attr=attribute) if name == self.own:
-                return self.holds(attribute)
+                return self.is_set_once(attribute)
             case ast.Call(func=ast.Name(id=name), args=args, keywords=[]):
                 return self._is_of_the_module(name) and all(map(self.is_size, args))
             case ast.Lambda() | ast.FunctionDef():

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, ClassVar
 from mha_lint.model.attention import is_module
 from mha_lint.model.tensor_names import given_tensors, is_tensor, laid_out_as_tensors
 from mha_lint.model.values import Tensor
-from mha_lint.rules.asking import run_by_forward
+from mha_lint.rules.asking import attends, run_by_forward
 from mha_lint.rules.base import Hit, Rule
 from mha_lint.syntax.nodes import Function, dotted, every_parameter, last_name, receiver, walk
 from mha_lint.syntax.words import names_in, names_said
@@ -104,22 +104,18 @@ class GraphBreakInAttention(Rule):
         told: set[ast.AST] = set()
         for each in model.classes:
             cls = each.cls
-            if not is_module(cls) or not _attends(cls, model):
+            run = run_by_forward(cls, model, leaves_out=_is_left_out) if is_module(cls) else []
+            if not attends(run, model):
                 continue
             held = {
                 name for state in each.built for name, value in state.attributes.items() if isinstance(value, Tensor)
             }
-            for function, symbol in run_by_forward(cls, model, leaves_out=_is_left_out):
+            for function, symbol in run:
                 if function in told:
                     continue
                 told.add(function)
                 for node, message in _breaks(function, frozenset(held), model.names, places):
                     yield Hit(node, node, message, symbol)
-
-
-def _attends(cls: ClassInfo, model: FileModel) -> bool:
-    """Tell whether a method of the class, or of a base, computes attention."""
-    return any(f"{each.name}.{name}" in model.scored for each in cls.lineage for name in each.methods)
 
 
 def _is_left_out(function: Function) -> bool:

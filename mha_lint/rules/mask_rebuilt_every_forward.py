@@ -9,19 +9,22 @@ from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
 from mha_lint.model.attention import is_module
-from mha_lint.rules.asking import run_by_forward
+from mha_lint.rules.asking import attends, run_by_forward
 from mha_lint.rules.base import Hit, Rule
 from mha_lint.rules.constants import Constants
 from mha_lint.rules.mask_uses import uses
-from mha_lint.syntax.nodes import Function, argument, last_name, receiver, walk
-from mha_lint.syntax.words import names_said
-from mha_lint.vocabulary import KEEPS_MASKS
+from mha_lint.syntax.names import Definition
+from mha_lint.syntax.nodes import FUNCTIONS, Function, every_parameter, last_name, receiver, walk
+from mha_lint.syntax.words import names_in
+from mha_lint.vocabulary import KEEPS_MASKS, is_said
 
 if TYPE_CHECKING:
     from mha_lint.model.attention import ClassModel, FileModel
+    from mha_lint.syntax.names import ModuleNames
     from mha_lint.syntax.places import Places
 
-_BLOCKS = "torch.nn.attention.flex_attention.create_block_mask"
+_MODULE = "torch.nn.attention.flex_attention"
+_BLOCKS = f"{_MODULE}.create_block_mask"
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,14 +121,16 @@ class MaskRebuiltEveryForward(Rule):
 
     def check(self, model: FileModel, places: Places) -> Iterator[Hit[Rebuilt]]:
         told: set[ast.expr] = set()
-        blocks = [name for name, full in model.names.imports.items() if full in (_BLOCKS, _BLOCKS.rpartition(".")[0])]
         for each in model.classes:
             if not is_module(each.cls):
                 continue
-            for function, symbol in run_by_forward(each.cls, model):
+            run = run_by_forward(each.cls, model)
+            masks = attends(run, model)
+            for function, symbol in run:
                 if function.decorator_list or function.name == "__init__":
                     continue
-                for found in (*_triangles(each, function, symbol, model), *_of_blocks(each, function, blocks, model)):
+                made = [*_triangles(each, function, symbol, model)] if masks else []
+                for found in (*made, *_of_blocks(each, function, model)):
                     if found.made not in told and not _is_kept(found.made, function, places):
                         told.add(found.made)
                         yield Hit(found.made, found.made, _message(found), symbol, evidence=found)
@@ -176,18 +181,52 @@ def _makes_a_triangle(made: ast.expr, constants: Constants) -> bool:
     return any(isinstance(node, ast.Compare) for node in walk(made)) and "arange" in constants.calls(made)
 
 
-def _of_blocks(each: ClassModel, function: Function, blocks: list[str], model: FileModel) -> Iterator[Rebuilt]:
-    """Yield the calls of ``create_block_mask`` in a function to which nothing but lengths is given."""
-    if not blocks:
+def _of_blocks(each: ClassModel, function: Function, model: FileModel) -> Iterator[Rebuilt]:
+    """Yield the calls in a function that make a BlockMask of nothing but lengths."""
+    makers = _makers_of_blocks(model.names)
+    if makers.isdisjoint(names_in(function)):
         return
     constants = Constants(function, each, model.names)
     for node in walk(function):
-        if not isinstance(node, ast.Call) or model.names.qualify(node.func) != _BLOCKS:
+        if not isinstance(node, ast.Call) or last_name(node.func) not in makers:
             continue
-        rule = argument(node, 0, "mask_mod")
-        sizes = [*node.args[1:], *(word.value for word in node.keywords if word.arg not in ("mask_mod", "device"))]
-        if rule is not None and constants.is_rule(rule) and all(map(constants.is_size, sizes[:4])):
+        given = [*node.args, *(word.value for word in node.keywords if word.arg != "device")]
+        told = (constants.is_rule(value) or constants.is_size(value) or _is_device(value) for value in given)
+        if given and all(told) and all(word.arg for word in node.keywords):
             yield Rebuilt(each.cls.node, function, node, boolean=False, block=True)
+
+
+def _is_device(node: ast.expr) -> bool:
+    return last_name(node) == "device"
+
+
+def _makers_of_blocks(names: ModuleNames) -> frozenset[str]:
+    """The names under which a file calls ``create_block_mask``, or a function of the project that does no more."""
+    found = {"create_block_mask"} if any(full.startswith(_MODULE) for full in names.imports.values()) else set()
+    for name, function in names.functions.items():
+        if found and _makes_a_block(function, names):
+            found.add(name)
+    for name, full in names.imports.items():
+        if "mask" in name:
+            home = names.definition(full)
+            if isinstance(home, Definition) and isinstance(home.value, FUNCTIONS):
+                if _makes_a_block(home.value, home.home):
+                    found.add(name)
+    return frozenset(found)
+
+
+def _makes_a_block(function: Function, names: ModuleNames) -> bool:
+    """Tell whether a function returns what ``create_block_mask`` gives, of what it is given itself, and keeps none."""
+    if function.decorator_list or "create_block_mask" not in names_in(function):
+        return False
+    own = {each.arg for each in every_parameter(function)}
+    returned = [node.value for node in walk(function) if isinstance(node, ast.Return)]
+    calls = [node for node in returned if isinstance(node, ast.Call) and names.qualify(node.func) == _BLOCKS]
+    others = [node for node in returned if node is not None and node not in calls and not isinstance(node, ast.Constant)]
+    if len(calls) != 1 or others:
+        return False
+    given = [*calls[0].args, *(word.value for word in calls[0].keywords)]
+    return all(isinstance(each, ast.Constant) or (isinstance(each, ast.Name) and each.id in own) for each in given)
 
 
 def _is_kept(made: ast.expr, function: Function, places: Places) -> bool:
@@ -197,7 +236,7 @@ def _is_kept(made: ast.expr, function: Function, places: Places) -> bool:
         if parent is function:
             break
         match parent:
-            case ast.If(test=test) | ast.IfExp(test=test) if names_said(KEEPS_MASKS, test):
+            case ast.If(test=test) | ast.IfExp(test=test) if _asks_for_another(test, made):
                 return True
             case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.Lambda():
                 return True
@@ -213,6 +252,11 @@ def _is_kept(made: ast.expr, function: Function, places: Places) -> bool:
             case ast.Call(func=ast.Attribute(value=ast.Name(id=owner), attr="register_buffer")) if owner == own:
                 return True
     return False
+
+
+def _asks_for_another(test: ast.expr, made: ast.expr) -> bool:
+    """Tell whether a condition names a mask that may have been kept, and not what this one is made of."""
+    return any(is_said(KEEPS_MASKS, name) for name in {*names_in(test)} - {*names_in(made)})
 
 
 def _targets(statement: ast.stmt | None) -> list[ast.expr]:

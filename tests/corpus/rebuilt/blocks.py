@@ -1,6 +1,6 @@
-# run: FlexAttention(24, 3)(torch.randn(2, 8, 24))
-# run: Documents(24, 3)(torch.randn(2, 8, 24), torch.zeros(2, 8, dtype=torch.long))
-# run: Kept(24, 3)(torch.randn(2, 8, 24))
+# run: torch.no_grad()(FlexAttention(24, 3))(torch.randn(2, 8, 24))
+# run: torch.no_grad()(Documents(24, 3))(torch.randn(2, 8, 24), torch.zeros(2, 8, dtype=torch.long))
+# run: torch.no_grad()(Kept(24, 3))(torch.randn(2, 8, 24))
 # fix: none (a BlockMask is no tensor)
 from functools import lru_cache
 

@@ -52,5 +52,5 @@ class WrittenTo(Base):
     def forward(self, x, padded):
         scores, v = self.scores(x)
         future = torch.ones(self.length, self.length, dtype=torch.bool, device=x.device).triu(1)  # expect: MHA204
-        future |= padded
+        future.logical_or_(padded)
         return self.merged(scores.masked_fill(future, float("-inf")).softmax(dim=-1), v)
