@@ -64,7 +64,9 @@ def _refusal(found: Rebuilt, cls: ClassInfo, init: Function, context: Context) -
         return "the expression names variables of the method"
     if not (_devices(made) or _is_moved(made, places)):
         return "the mask is made on the default device, and not on that of the module"
-    if not any(_lives_with_it(value) for state in context.model.model_of(cls).built for value in state.attributes.values()):
+    if not any(
+        _lives_with_it(value) for state in context.model.model_of(cls).built for value in state.attributes.values()
+    ):
         return "the module has no parameters of its own: nobody may have moved it to where its inputs are"
     attributes = {node.attr for node in walk(made) if isinstance(node, ast.Attribute)}
     for other in context.model.names.every_class:

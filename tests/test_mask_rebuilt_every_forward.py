@@ -87,9 +87,20 @@ HEIR = "\n\nclass Longer(Attention):\n    def __init__(self):\n        super()._
         (TEXT.replace(", device=x.device", ""), "default device"),
         (TEXT.replace("        self.qkv = nn.Linear(dim, 3 * dim)\n", "").replace("self.qkv(x)", "x"), "no parameters"),
         (TEXT + HEIR, "`Longer` sets what the mask is made of"),
-        (TEXT.replace("        scores =", "        future.logical_or_(future)\n        scores =", 1), "writes into the mask"),
-        (TEXT.replace("        scores =", "        torch.logical_or(future, future, out=future)\n        scores =", 1), "writes into the mask"),
-        (TEXT.replace("heads, length\n", "heads, length\n        if heads == 1:\n            return\n", 1), "may return"),
+        (
+            TEXT.replace("        scores =", "        future.logical_or_(future)\n        scores =", 1),
+            "writes into the mask",
+        ),
+        (
+            TEXT.replace(
+                "        scores =", "        torch.logical_or(future, future, out=future)\n        scores =", 1
+            ),
+            "writes into the mask",
+        ),
+        (
+            TEXT.replace("heads, length\n", "heads, length\n        if heads == 1:\n            return\n", 1),
+            "may return",
+        ),
     ],
 )
 def test_where_a_buffer_could_be_another_mask_there_is_no_fix(text: str, reason: str) -> None:

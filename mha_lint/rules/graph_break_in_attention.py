@@ -17,7 +17,7 @@ from mha_lint.vocabulary import ASKS_WHO_RUNS, LEFT_OUT_OF_GRAPHS, MASKS, TALKS,
 
 if TYPE_CHECKING:
     from mha_lint.model.attention import FileModel
-    from mha_lint.syntax.names import ClassInfo, ModuleNames
+    from mha_lint.syntax.names import ModuleNames
     from mha_lint.syntax.places import Places
 
 _READS = frozenset({"item", "tolist"})  # methods that hand a tensor's numbers to Python
@@ -89,8 +89,8 @@ class GraphBreakInAttention(Rule):
         "from torch import nn\n\n\nclass Attention(nn.Module):\n    def forward(self, q, k, v, mask):\n"
         "        scores = q @ k.transpose(-2, -1)\n        if not mask.all():\n"
         "            scores = scores.masked_fill(mask == 0, -1e9)\n        return scores.softmax(-1) @ v\n",
-        "from torch import nn\n\n\nclass Attention(nn.Module):\n    def forward(self, q, k, v, lengths: torch.Tensor):\n"
-        "        n = lengths.max().item()\n        k, v = k[:, :n], v[:, :n]\n"
+        "from torch import nn\n\n\nclass Attention(nn.Module):\n"
+        "    def forward(self, q, k, v, lengths: torch.Tensor):\n        n = lengths.max().item()\n        k, v = k[:, :n], v[:, :n]\n"
         "        return (q @ k.transpose(-2, -1)).softmax(-1) @ v\n",
     )
     valid: ClassVar = (

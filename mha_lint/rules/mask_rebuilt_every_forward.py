@@ -109,13 +109,15 @@ class MaskRebuiltEveryForward(Rule):
         "        scores = (q @ k.transpose(-2, -1)).masked_fill(future, -1e9)\n        return scores.softmax(-1) @ v\n",
         "from torch import nn\nfrom torch.nn.attention.flex_attention import create_block_mask, flex_attention\n\n\n"
         "def causal(b, h, t, s):\n    return t >= s\n\n\nclass Attention(nn.Module):\n    def forward(self, x):\n"
-        "        b, t, c = x.shape\n        q = k = v = x.view(b, t, 8, -1).transpose(1, 2)\n        blocks = create_block_mask(causal, None, None, t, t, device=q.device)\n"
+        "        b, t, c = x.shape\n        q = k = v = x.view(b, t, 8, -1).transpose(1, 2)\n"
+        "        blocks = create_block_mask(causal, None, None, t, t, device=q.device)\n"
         "        return flex_attention(q, k, v, block_mask=blocks)\n",
     )
     valid: ClassVar = (
         invalid[0].replace("torch.ones(self.window, self.window", "torch.ones(q.shape[-2], q.shape[-2]"),
         invalid[1].replace("(causal, None", "(lambda b, h, t, s: seen[t] >= seen[s], None").replace("x):", "x, seen):"),
-        invalid[1].replace("class Attention", "@functools.lru_cache\ndef kept(t):\n    return 1\n\n\nclass Attention")
+        invalid[1]
+        .replace("class Attention", "@functools.lru_cache\ndef kept(t):\n    return 1\n\n\nclass Attention")
         .replace("create_block_mask(causal, None, None, t, t, device=q.device)", "kept(t)"),
     )
 
@@ -208,10 +210,10 @@ def _makers_of_blocks(names: ModuleNames) -> frozenset[str]:
             found.add(name)
     for name, full in names.imports.items():
         if "mask" in name:
-            home = names.definition(full)
-            if isinstance(home, Definition) and isinstance(home.value, FUNCTIONS):
-                if _makes_a_block(home.value, home.home):
-                    found.add(name)
+            known = names.definition(full)
+            made = known.value if isinstance(known, Definition) else None
+            if isinstance(known, Definition) and isinstance(made, FUNCTIONS) and _makes_a_block(made, known.home):
+                found.add(name)
     return frozenset(found)
 
 
@@ -222,7 +224,9 @@ def _makes_a_block(function: Function, names: ModuleNames) -> bool:
     own = {each.arg for each in every_parameter(function)}
     returned = [node.value for node in walk(function) if isinstance(node, ast.Return)]
     calls = [node for node in returned if isinstance(node, ast.Call) and names.qualify(node.func) == _BLOCKS]
-    others = [node for node in returned if node is not None and node not in calls and not isinstance(node, ast.Constant)]
+    others = [
+        node for node in returned if node is not None and node not in calls and not isinstance(node, ast.Constant)
+    ]
     if len(calls) != 1 or others:
         return False
     given = [*calls[0].args, *(word.value for word in calls[0].keywords)]

@@ -19,13 +19,13 @@ class Attention(nn.Module):
 
     def forward(self, x, mask):
         b, t, c = x.shape
+        while torch.any(x > 1e4):  # expect: MHA206
+            x = x / 2
         x = x[:, : self.longest(mask)]
         q, k, v = (part.unflatten(-1, (self.heads, -1)).transpose(1, 2) for part in self.qkv(x).chunk(3, dim=-1))
         scores = (q @ k.transpose(-2, -1)) * q.shape[-1] ** -0.5
         if not mask.all():  # expect: MHA206
             scores = scores.masked_fill(~mask[:, None, None, : k.shape[-2]], float("-inf"))
-        while torch.any(scores > 1e4):  # expect: MHA206
-            scores = scores / 2
         weights = scores.softmax(dim=-1)
         weights = weights * 2 if (weights.sum(-1) < 0.5).any() else weights  # expect: MHA206
         return self.proj((weights @ v).transpose(1, 2).flatten(2))
