@@ -90,7 +90,8 @@ class GraphBreakInAttention(Rule):
         "        scores = q @ k.transpose(-2, -1)\n        if not mask.all():\n"
         "            scores = scores.masked_fill(mask == 0, -1e9)\n        return scores.softmax(-1) @ v\n",
         "from torch import nn\n\n\nclass Attention(nn.Module):\n"
-        "    def forward(self, q, k, v, lengths: torch.Tensor):\n        n = lengths.max().item()\n        k, v = k[:, :n], v[:, :n]\n"
+        "    def forward(self, q, k, v, lengths: torch.Tensor):\n        n = lengths.max().item()\n"
+        "        k, v = k[:, :n], v[:, :n]\n"
         "        return (q @ k.transpose(-2, -1)).softmax(-1) @ v\n",
     )
     valid: ClassVar = (

@@ -9,9 +9,9 @@ from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
 from mha_lint.model.attention import is_module
+from mha_lint.model.constants import Constants
 from mha_lint.rules.asking import attends, run_by_forward
 from mha_lint.rules.base import Hit, Rule
-from mha_lint.rules.constants import Constants
 from mha_lint.rules.mask_uses import uses
 from mha_lint.syntax.names import Definition
 from mha_lint.syntax.nodes import FUNCTIONS, Function, every_parameter, last_name, receiver, walk

@@ -1,4 +1,4 @@
-"""Which expressions of a method have the same value in each call, and which are told by lengths alone."""
+"""Tells which expressions of a method have the same value in each call, and which are told by lengths alone."""
 
 from __future__ import annotations
 
