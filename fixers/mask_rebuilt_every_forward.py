@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import itertools
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from mha_lint.syntax.exact import Exact
     from mha_lint.syntax.names import ClassInfo
 
-_NAMES = ("_causal_mask", "_kept_causal_mask", "_constant_causal_mask")  # not for others: no public name is new
+_NAME = "_causal_mask"  # no public name is new
 
 
 def fix(hit: Hit[Rebuilt], context: Context) -> Fix | str:
@@ -36,9 +37,7 @@ def fix(hit: Hit[Rebuilt], context: Context) -> Fix | str:
     refusal = _refusal(found, cls, init, context)
     if refusal:
         return refusal
-    name = next((each for each in _NAMES if each not in names_in(context.model.module.tree)), None)
-    if name is None:
-        return "the names that the buffer could have are taken"
+    name = _free_name(cls, found.earlier, context)
     owner = receiver(init)
     value = _value(found.made, places)
     line = f'{owner}.register_buffer("{name}", {value}, persistent=False)'
@@ -49,6 +48,15 @@ def fix(hit: Hit[Rebuilt], context: Context) -> Fix | str:
     )
     message = f"Register the mask as the buffer `{name}`, which is not part of the state_dict"
     return Fix("unsafe", "equivalent", message, edits)
+
+
+def _free_name(cls: ClassInfo, earlier: int, context: Context) -> str:
+    """A name for the buffer that the class, its bases and its heirs do not say, nor the ``earlier`` buffers have."""
+    akin = [other for other in context.model.names.every_class if cls in other.lineage or other in cls.lineage]
+    taken = {name for other in akin for name in names_in(other.node)}
+    numbered = (f"{_NAME}_{number}" for number in itertools.count(2))
+    free = (name for name in itertools.chain([_NAME], numbered) if name not in taken)
+    return next(itertools.islice(free, earlier, None))
 
 
 def _refusal(found: Rebuilt, cls: ClassInfo, init: Function, context: Context) -> str:

@@ -116,6 +116,25 @@ def test_the_fix_is_unsafe_since_no_checkpoint_fills_a_module_that_was_built_on_
     assert finding.fix.relation == "equivalent"
 
 
+TWO = TEXT.replace(
+    "        return (scores",
+    f"        past = {MADE.replace('triu(1)', 'tril(-1)')}\n"
+    "        scores = scores.masked_fill(past[:t, :t], -1e4)\n        return (scores",
+)
+
+
+def test_each_mask_of_a_class_is_a_buffer_of_its_own() -> None:
+    first, second = found(TWO)
+    assert first.fix is not None and second.fix is not None
+    text = apply(TWO, [*first.fix.edits, *second.fix.edits])
+    assert "future = self._causal_mask\n" in text
+    assert "past = self._causal_mask_2\n" in text
+    assert 'register_buffer("_causal_mask", ' in text.replace("(\n            ", "(").replace(",\n            ", ", ")
+    again = found(apply(TWO, first.fix.edits))
+    assert [finding.fix is not None for finding in again] == [True]
+    assert "self._causal_mask_2" in fixed(apply(TWO, first.fix.edits))
+
+
 def module_of(text: str) -> Any:
     torch = pytest.importorskip("torch")
     module = types.ModuleType("rebuilt_mask")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
@@ -29,13 +29,17 @@ _BLOCKS = f"{_MODULE}.create_block_mask"
 
 @dataclass(frozen=True, slots=True)
 class Rebuilt:
-    """The evidence: the class, the method, the expression that makes the mask, and whether the mask is of booleans."""
+    """The evidence: the class, the method, the expression that makes the mask, and whether the mask is of booleans.
+
+    ``earlier`` counts the masks of the class that were found before: each becomes a buffer of its own.
+    """
 
     cls: ast.ClassDef
     function: Function
     made: ast.expr
     boolean: bool
     block: bool = False  # it is a BlockMask of FlexAttention
+    earlier: int = 0
 
 
 class MaskRebuiltEveryForward(Rule):
@@ -127,7 +131,7 @@ class MaskRebuiltEveryForward(Rule):
             if not is_module(each.cls):
                 continue
             run = run_by_forward(each.cls, model)
-            masks = attends(run, model)
+            masks, earlier = attends(run, model), 0
             for function, symbol in run:
                 if function.decorator_list or function.name == "__init__":
                     continue
@@ -135,7 +139,9 @@ class MaskRebuiltEveryForward(Rule):
                 for found in (*made, *_of_blocks(each, function, model)):
                     if found.made not in told and not _is_kept(found.made, function, places):
                         told.add(found.made)
-                        yield Hit(found.made, found.made, _message(found), symbol, evidence=found)
+                        evidence = replace(found, earlier=earlier)
+                        earlier += not found.block
+                        yield Hit(found.made, found.made, _message(found), symbol, evidence=evidence)
 
 
 def _message(found: Rebuilt) -> str:
