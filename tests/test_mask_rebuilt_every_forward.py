@@ -71,6 +71,8 @@ def test_masks_in_many_spellings_are_found(made: str) -> None:
         ("    def forward", "    @torch.compiler.disable\n    def forward"),
         (f"        future = {MADE}", f"        future = self.future = {MADE}"),
         ("def forward", "def attend"),
+        (f"        future = {MADE}\n", f"        future = {MADE}\n        self.kept = future\n"),
+        (f"        future = {MADE}\n", f"        if self.cache is None:\n            future = {MADE}\n"),
     ],
 )
 def test_what_is_another_mask_in_each_call_or_is_kept_is_silent(old: str, new: str) -> None:

@@ -78,8 +78,9 @@ class MaskRebuiltEveryForward(Rule):
 
     Registers a buffer that is not part of the `state_dict`, and reads it where the mask was made. Relation
     *equivalent*. The buffer moves with the module, is copied and pickled with it, and each replica of `DataParallel`
-    has it. The fix is *unsafe* for one way to build modules: on the meta device, then `to_empty` and a checkpoint. No
-    checkpoint holds the buffer, so that its numbers would be those of whatever lay in the memory.
+    has it. The fix is *unsafe* for one way to build modules: on the meta device, then `to_empty` and a checkpoint, as
+    `from_pretrained` of transformers does. No checkpoint holds the buffer, so that its numbers would be those of
+    whatever lay in the memory.
 
     There is no fix where the mask holds floats, which `module.half()` would cast although the code makes them in
     float32; where the code writes into it; and for a BlockMask.
