@@ -15,6 +15,7 @@ SYNTAX_ERROR = "MHA000"  # the code of a finding that says where a text is not P
 Expected = Literal["view", "half overflow", "device", "half phase"]
 HALF_PHASE: Expected = "half phase"  # no error: angles that are computed in half precision
 RAISES = "raises"  # a way to show code wrong, beside the names of probes
+BREAKS = "graph break"  # another: the graph of ``torch.compile`` ends there
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -91,7 +92,8 @@ class Fix:
 class Demonstration:
     """Names the ways in which the code of a finding that has no fix is shown to be wrong by running it.
 
-    ``ways`` are probes, one of which the code violates, or ``RAISES``: it raises an error at the ``flagged`` rows.
+    ``ways`` are probes, one of which the code violates, or ``RAISES``: it raises an error at the ``flagged`` rows, or
+    ``BREAKS``: the graph of ``torch.compile`` ends there.
     """
 
     ways: tuple[str, ...]

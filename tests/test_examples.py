@@ -35,6 +35,7 @@ SHOWN = {
     "mask_and_causal_flag.py": [("MHA112", "PaddedSelfAttention")],
     "mask_not_a_buffer.py": [("MHA110", "CausalSelfAttention"), ("MHA110", "DecoderAttention")],
     "mask_polarity_inverted.py": [("MHA106", "FusedCausalAttention"), ("MHA106", "ClassicCausalAttention")],
+    "mask_rebuilt_every_forward.py": [("MHA204", "WindowAttention")],
     "mask_value_masks_nothing.py": [("MHA111", "InterpretableAttention")],
     "mask_value_overflows_half.py": [("MHA108", "DecoderSelfAttention")],
     "missing_output_projection.py": [

@@ -48,6 +48,14 @@ BROADCAST = (SCORES, "scores = scores + torch.zeros(b, 1, 1, t, device=x.device)
 FITS = (SCORES, "scores = scores if mask is None else scores + mask", "y = scores.softmax(-1) @ v")
 DEEPER = (SCORES, "y = (scores.softmax(-1) @ v)", "y = y + torch.zeros(b, t + 1, 1, device=x.device)")
 
+BRANCHES = (
+    SCORES,
+    "if mask is not None and not (mask == 0).any():",
+    "    scores = scores + mask",
+    "y = scores.softmax(-1) @ v",
+)
+READS = (SCORES, "n = int((scores > 0).sum())", "y = scores.softmax(-1) @ v * (1 + n)")
+ASSERTS = (SCORES, "assert (scores == scores).all()", "y = scores.softmax(-1) @ v")
 LOST_MASK = (f"future_mask = {FUTURE}", SCORES, "y = scores.softmax(-1) @ v")
 APPLIED_MASK = (LOST_MASK[0], SCORES, "y = scores.masked_fill(future_mask, -1e4).softmax(-1) @ v")
 DIAGONAL = (SCORES, "y = torch.einsum('bhtt,bhtd->bhtd', scores.softmax(-1), v)")
@@ -206,3 +214,18 @@ def test_it_is_shown_on_each_device(cuda_validator: Validator, tmp_path: Path) -
         verdict = cuda_validator.validate(job)
         assert verdict.verdict == "shown wrong", verdict.reason
         assert {trial.device for trial in verdict.trials if trial.outcome in ("raised", "differ")} == {"cpu", "cuda"}
+
+
+@pytest.mark.parametrize(("body", "flagged"), [(BRANCHES, ".any()"), (READS, "int(")])
+def test_a_graph_that_ends_at_the_row_shows_it(shown: Shown, body: tuple[str, ...], flagged: str) -> None:
+    verdict = shown(body, flagged, "graph break")
+    assert verdict.verdict == "shown wrong", verdict.reason
+    assert "the graph of torch.compile ends there" in verdict.counterexample
+
+
+@pytest.mark.parametrize(("body", "flagged"), [(ASSERTS, "assert"), (READS, "softmax")])
+def test_a_graph_that_goes_on_at_the_row_shows_nothing(shown: Shown, body: tuple[str, ...], flagged: str) -> None:
+    verdict = shown(body, flagged, "graph break")
+    assert verdict.verdict == "not exercised"
+    assert not verdict.counterexample
+    assert "graph of torch.compile" in verdict.reason

@@ -2,6 +2,7 @@
 
 There is nothing to compare with, so a probe has to find by itself that the property is meant; but for what is lost, a
 mask or a projection, since no evidence of it is left.
+So does the graph that ``torch.compile`` captures, where it ends at what is flagged.
 An error counts only where the rest of the code goes on once the call that raises it is passed over, with the very same
 arguments. One about shapes counts only where no arguments were found that have the shapes that it asks for.
 """
@@ -18,11 +19,12 @@ from typing import Any
 import torch
 from torch.overrides import TorchFunctionMode
 
-from mha_lint.findings import RAISES, Verdict
+from mha_lint.findings import BREAKS, RAISES, Verdict
 from mha_lint.observation import Observation
 from mha_lint.validation.child import imports, isolation, stubs
 from mha_lint.validation.job import Job
 from mha_lint.validation.probes import observe
+from mha_lint.validation.relations.breaking import graph_ends
 from mha_lint.validation.relations.holding import asking, raised_at
 from mha_lint.validation.relations.shown import places_of
 from mha_lint.validation.search import harness, optional, targets
@@ -192,6 +194,8 @@ class _Demonstration:
             conditions = drawing.Conditions(device, torch.float32, False, seed=1000 + 17 * count)
             run = _Run(setup, module, assignment, conditions, trial.positional_only(signature))
             found = self._raised(run) if self.raises else ""
+            if BREAKS in self.job.probes:
+                found = found or self._broken(run)
             found = found or self._violated(run)
             if found:
                 return found
@@ -220,6 +224,19 @@ class _Demonstration:
             self.words[RAISES] = f"{words}, which depends on the shapes: {_told(fitting)} runs"
             note("skipped", None, self.words[RAISES])
             return ""
+        note("raised", None, words)
+        return note.counterexample(words)
+
+    def _broken(self, run: _Run) -> str:
+        """Say why the graph of one call ends at a flagged statement, as a counterexample; "" where it does not."""
+        made = run.make()
+        note = Noting(self.record, run.conditions, made.shapes)
+        reason, words = graph_ends(run.module, made, run.positional, self.loaded.pseudo, self.flagged)
+        if not reason:
+            self.words.setdefault(BREAKS, words)
+            note("agree", None, words)
+            return ""
+        words = f"the graph of torch.compile ends there: {reason}"
         note("raised", None, words)
         return note.counterexample(words)
 
@@ -269,7 +286,7 @@ class _Demonstration:
     def _violated(self, run: _Run) -> str:
         """What the first probe that is violated says, as a counterexample; "" where none is."""
         for probe in self.job.probes:
-            if probe == RAISES:
+            if probe in (RAISES, BREAKS):
                 continue
             seen = self._observed(probe, run)
             note = Noting(self.record, run.conditions, run.make().shapes)
