@@ -24,8 +24,9 @@ from mha_lint.validation.trials.record import DTYPES, Noting
 _SETUPS = 4  # ways to run it in which each kernel is tried: inputs and masks decide which of them serve
 _SHAPES = 2
 _ON_CPU = (*DTYPES["cpu"], torch.bfloat16)
+_HALF = (torch.float16, torch.bfloat16)
 _STATE = "CUDA random state"
-_TAKING_ALL = ("", kernels.MATH, kernels.MATH_IN_HALF)  # they draw what nn.Dropout draws, or torch chooses
+_TAKING_ALL = ("", kernels.MATH)  # torch chooses, or the kernel takes all inputs
 _FORWARD = trial.Way(backward=False)
 NO_SECOND = "its gradients have no gradients of their own, except under attention's math kernel: torch raises an error"
 
@@ -61,7 +62,7 @@ class Fused:
         if case.conditions.kernel or training not in asked.drawn:
             return case
         self.has_drawn = True
-        return _under(case, _drawing_alike(case))
+        return _under(case, kernels.MATH)
 
     def takes(self, case: Case) -> bool:
         """Tell whether after takes a kernel of attention in the mode of the case, and before takes none."""
@@ -82,8 +83,13 @@ class Fused:
             yield Extra(undropped, dtypes, shapes=_SHAPES, rate=0.0, kernels=kernels.on(device))
 
     def draws_otherwise(self, case: Case, before: trial.Seen) -> bool:
-        """Tell whether a kernel is forced that does not draw the random numbers which before draws."""
-        return case.conditions.kernel not in _TAKING_ALL and trial.drew(before, case.conditions)
+        """Tell whether a kernel is forced that does not draw the random numbers which before draws.
+
+        The math kernel computes in float32 what is in half precision, and CUDA draws otherwise for that.
+        """
+        at = case.conditions
+        in_half = at.kernel == kernels.MATH and at.device == "cuda" and at.dtype in _HALF
+        return (in_half or at.kernel not in _TAKING_ALL) and trial.drew(before, at)
 
     def as_compared(self, case: Case, before: trial.Seen, after: trial.Seen) -> trial.Seen:
         """The run of after with CUDA's random state of before, under a forced kernel that has nothing to draw.
@@ -166,15 +172,3 @@ def _run(case: Case, which: int) -> trial.Seen:
 
 def _under(case: Case, kernel: str) -> Case:
     return replace(case, conditions=replace(case.conditions, kernel=kernel))
-
-
-def _drawing_alike(case: Case) -> str:
-    """The form of the math kernel that draws what before draws: CUDA draws otherwise for dtypes of another width."""
-    if case.conditions.device == "cpu" or case.conditions.dtype == torch.float32:
-        return kernels.MATH
-    distances: dict[str, float] = {}
-    for kernel in (kernels.MATH, kernels.MATH_IN_HALF):
-        before, after = (_run(_under(case, kernel), which) for which in (0, 1))
-        if before.error is None and after.error is None:
-            distances[kernel] = trial.compare(before, after, case.pair.new, case.pair.applied).largest
-    return min(distances, key=lambda kernel: distances[kernel], default=kernels.MATH)
