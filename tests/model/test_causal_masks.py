@@ -200,3 +200,14 @@ def test_scores_masked_by_hand_are_told_too(name: str, masked: str) -> None:
 def test_scores_masked_in_another_way_are_not(name: str, masked: str) -> None:
     answer = answers("", "scores = q @ k.transpose(-2, -1)", f"({masked}).softmax(-1) @ v", name)
     assert False in answer
+
+
+def test_a_subclass_may_have_a_buffer_of_its_own() -> None:
+    another = (
+        "\n\nclass Everything(Attention):\n    def __init__(self):\n        super().__init__()\n"
+        '        self.register_buffer("low", torch.ones(1, 1, 64, 64, dtype=torch.bool))\n'
+    )
+    text = TEXT.format(before="pass", result=FUSED.format(mask="self.low[:, :, :t, :t]"))
+    for whole, answer in ((text, {True}), (text + another, {True, False})):
+        model, found = seen(whole, "scaled_dot_product_attention")
+        assert {masks_just_the_future(each, model.names) for each in found} == answer
