@@ -103,6 +103,7 @@ def tensors(value: Any) -> list[Any]:
 
 def difference(before: Ran, after: Ran, *, rounded: bool = False) -> str:
     """In words, what of promise 6 is broken; "" where nothing is. Where ``rounded``, results may differ by rounding."""
+    tolerance = 1e-6 if rounded else 0.0
     if [*before.state] != [*after.state]:
         return "the names in the state_dict differ"
     if any(not torch.equal(before.state[name], after.state[name]) for name in before.state):
@@ -110,7 +111,7 @@ def difference(before: Ran, after: Ran, *, rounded: bool = False) -> str:
     if len(before.results) != len(after.results):
         return "another number of parameters or results"
     if any(
-        left.dtype != right.dtype or not (torch.allclose if rounded else torch.equal)(left, right)
+        left.dtype != right.dtype or not torch.allclose(left, right, rtol=tolerance, atol=tolerance)
         for left, right in zip(before.results, after.results, strict=True)
     ):
         return "parameters or results differ"
