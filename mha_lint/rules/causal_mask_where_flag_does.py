@@ -7,11 +7,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from mha_lint.model.fuel import MOST_SEEN
 from mha_lint.model.values import NONE, Const, Value, as_factor
 from mha_lint.rules.asking import in_order
 from mha_lint.rules.base import Hit, Rule
-from mha_lint.rules.mask_uses import ATTENDS, masks_just_the_future
+from mha_lint.rules.mask_uses import ATTENDS, always_masks_just_the_future
 from mha_lint.syntax.nodes import Function, argument, dotted, is_starred, walk
 
 if TYPE_CHECKING:
@@ -118,14 +117,9 @@ def _is_of_torch(node: ast.Call, model: FileModel) -> bool:
 
 
 def _is_always_causal(seen: list[OperationSeen], model: FileModel) -> bool:
-    """Tell whether the mask is the causal one on every path, and no flag is set besides.
-
-    Where the function is only known as others of the file call it, those of other files may hand over anything.
-    """
-    if len(seen) == MOST_SEEN or not any(each.caller is None for each in seen):
-        return False
+    """Tell whether the mask is the causal one on every path, and no flag is set besides."""
     unset = all(each.argument(5, "is_causal") in (None, Const(False)) for each in seen)
-    return unset and all(masks_just_the_future(each, model.names) for each in seen)
+    return unset and always_masks_just_the_future(seen, model)
 
 
 def _is_nothing(rate: Value | None) -> bool:
