@@ -20,7 +20,7 @@ from mha_lint.validation.search.parameters import is_whole, parameters_of
 from mha_lint.validation.search.plan import SIZES, ConfigClass, Layer, OpenConfig, Part, Plan
 from mha_lint.validation.search.reading import literal_calls
 from mha_lint.validation.search.setups import Setup
-from mha_lint.validation.search.specs import Assignment
+from mha_lint.validation.search.specs import Assignment, TensorSpec, TupleSpec, size_of
 from mha_lint.validation.search.vocabulary import Sizing, role_of, value_of
 from mha_lint.validation.trials import drawing, trial
 from mha_lint.validation.trials.coverage import watch
@@ -83,14 +83,26 @@ def fitted(search: Search, setup: Setup, module: Any, preset: Preset, conditions
 def _assignments(setup: Setup, preset: Preset) -> Iterator[Assignment]:
     """The sizes of the preset, then lengths that the trials found to be taken, with as many tokens in all."""
     side = math.isqrt(preset.tokens)
-    sizes = {"b": preset.batch, "t": preset.tokens, "s": preset.tokens, "H": side, "W": side}
-    yield Assignment(sizes, "contiguous")
-    others = sorted(setup.assignments, key=lambda item: item.sizes.get("t", 0), reverse=True)
-    for other in others:
-        length = other.sizes.get("t", 0)
-        if 0 < length < preset.tokens:
-            batch = max(1, preset.batch * preset.tokens // length)
-            yield Assignment({**other.sizes, "b": batch}, "contiguous")
+    area = {"H": side, "W": side}
+    likely = [{"t": length, "s": length, **area} for length in (preset.tokens, side)]
+    others = sorted((item.sizes for item in setup.assignments), key=lambda sizes: sizes.get("t", 0), reverse=True)
+    for sizes in [*likely, *others]:
+        tokens = _tokens(setup, {**setup.inspected.sizes, **sizes, "b": 1})
+        if tokens <= 2 * preset.tokens:  # each pair of two lengths may be a token
+            batch = preset.batch * preset.tokens // max(1, tokens)
+            yield Assignment({**sizes, "b": max(1, batch)}, "contiguous")
+
+
+def _tokens(setup: Setup, sizes: Mapping[str, int]) -> int:
+    """The vectors of the model's width in one item of the first tensor input; 1 where no input is a tensor."""
+    for spec in setup.specs.values():
+        tensor = spec.items[0] if isinstance(spec, TupleSpec) and spec.items else spec
+        if isinstance(tensor, TensorSpec):
+            numbers = [size_of(dim, sizes) for dim in tensor.dims]
+            literal = [dim for dim in tensor.dims if isinstance(dim, int)]
+            width = literal[-1] if literal else sizes["h"] * sizes["d"] if "d" in tensor.dims else 1
+            return math.prod(numbers) // max(1, width)
+    return 1
 
 
 def _plans(setup: Setup, preset: Preset, loaded: Loaded) -> Iterator[Plan]:

@@ -13,7 +13,7 @@ from mha_lint.bench.results import Spread
 _SLICE = 0.005  # seconds of calls that make one measurement
 _LEAST = 0.3  # seconds for both sides together
 _MOST = 1.5  # seconds after which few measurements have to do
-_TURNS = 11  # measurements of each side
+_TURNS = 9  # measurements of each side
 _FEWEST = 5
 _SLOWEST = 3.0  # seconds of one call; what takes longer is not timed
 
@@ -21,7 +21,7 @@ Call = Callable[[], object]
 
 
 class TooSlow(Exception):
-    """One call takes too long to be timed."""
+    """There is no time for calls that take so long."""
 
 
 def in_turns(calls: Sequence[Call], device: str, deadline: float) -> list[list[float]]:
@@ -57,7 +57,10 @@ def _in_turns(calls: Sequence[Call], clock: Callable[[], float], deadline: float
         places.reverse()
         turns, spent = len(seconds[0]), time.monotonic() - begun
         is_enough = turns >= _TURNS and spent >= _LEAST
-        is_late = turns >= _FEWEST and (spent >= _MOST or time.monotonic() >= deadline)
+        is_over = time.monotonic() >= deadline
+        if is_over and turns < _FEWEST:
+            raise TooSlow("no time was left for enough measurements")
+        is_late = turns >= _FEWEST and (spent >= _MOST or is_over)
         if is_enough or is_late:
             return seconds
 
