@@ -44,6 +44,29 @@ class Packed(nn.Module):
 """
 )
 
+# Neither a width nor heads by default, and a rate of 0.
+SIZED = """\
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+
+class Sized(nn.Module):
+    def __init__(self, dim, heads, rate=0.0):
+        super().__init__()
+        self.heads, self.head_dim, self.rate = heads, dim // heads, rate
+        self.qkv = nn.Linear(dim, 3 * dim)
+        self.out_proj = nn.Linear(dim, dim)
+
+    def forward(self, x):
+        b, t, c = x.shape
+        qkv = self.qkv(x).reshape(b, t, 3, self.heads, self.head_dim).permute(2, 0, 3, 1, 4)
+        q, k, v = qkv.unbind(0)
+        weights = (q @ k.transpose(-2, -1) * self.head_dim**-0.5).softmax(dim=-1)
+        y = F.dropout(weights, self.rate, self.training) @ v
+        return self.out_proj(y.transpose(1, 2).reshape(b, t, c))
+"""
+
 # The fix of the rule below makes the first of these the second, or the other way round.
 ONCE = "(q @ k.transpose(-2, -1) * self.head_dim**-0.5)"
 OFTEN = "[q @ k.transpose(-2, -1) * self.head_dim**-0.5 for _ in range(30)][0]"
@@ -213,18 +236,40 @@ def test_timings_are_kept_in_the_evidence_which_can_still_be_replayed() -> None:
     assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "1 of 1 verdicts are as recorded.")
 
 
-def test_a_size_that_the_code_refuses_is_told(project: Path) -> None:
+def test_where_the_code_refuses_a_length_it_gets_as_many_tokens_in_others() -> None:
     text = THREE.replace(
         "        qkv = self.qkv(x).reshape", "        assert t < 99\n        qkv = self.qkv(x).reshape"
     )
     Path("three.py").write_text(text)
-    declared = '[tool.mha-lint.harness."three:Packed"]\ninit = "24, 4"\ninputs = { x = [2, 8, 24] }\n'
-    Path("pyproject.toml").write_text(declared)
     done = run(
         "--fix", "--bench", "--bench-shapes", "2x100", "--select", "MHA002", "--output-format", "json", "three.py"
     )
-    (each, *_) = by_code(done.stdout)["MHA002"]["bench"]["timed"]
-    assert each["shapes"] != ["x: (2, 100, 24)"]  # as many tokens, in lengths that it takes
+    (forward, training) = by_code(done.stdout)["MHA002"]["bench"]["timed"]
+    assert forward["shapes"] == training["shapes"]
+    batch, tokens, _ = map(int, forward["shapes"][0].removeprefix("x: (").removesuffix(")").split(", "))
+    assert tokens < 99 and batch == 2 * 100 // tokens
+
+
+def test_a_size_that_the_code_refuses_is_told() -> None:
+    refusal = "        if x.numel() > 9999:\n            raise ValueError('too much of it')\n"
+    row = "        qkv = self.qkv(x).reshape"
+    Path("three.py").write_text(THREE.replace(row, refusal + row))
+    options = ("--bench-only-if-faster", "--bench-shapes", "50x100", "--select", "MHA002", "--output-format", "json")
+    done = run("--fix", *options, "three.py")
+    bench = by_code(done.stdout)["MHA002"]["bench"]
+    assert bench["timed"] == []
+    assert bench["left_out"][0]["why"] == "calling it raised ValueError: too much of it"
+    assert bench["withheld"] == "it was not timed: calling it raised ValueError: too much of it"
+
+
+def test_widths_are_those_of_the_file_and_rates_those_of_the_class() -> None:
+    options = ("--diff", "--bench", "--bench-shapes", "2x8x96x6", "--select", "MHA002", "--output-format", "json")
+    Path("sized.py").write_text(SIZED)
+    bench = by_code(run(*options, "sized.py").stdout)["MHA002"]["bench"]
+    assert bench["called"] == "Sized(dim=96, heads=6, rate=0.0) called with (x=(b, t, 96))"
+    Path("sized.py").write_text(f"{SIZED}\n\ndef build():\n    return Sized(40, heads=5)\n")
+    bench = by_code(run(*options, "sized.py").stdout)["MHA002"]["bench"]
+    assert bench["called"] == "Sized(dim=40, heads=5, rate=0.0) called with (x=(b, t, 40))"
 
 
 @pytest.mark.parametrize(
@@ -259,7 +304,7 @@ def test_without_the_option_nothing_of_it_is_imported() -> None:
     script = (
         "import sys\nfrom mha_lint.cli import main\n"
         "main(['--fix', '--device', 'cpu', '--isolated', '--output-format', 'json', '-q', 'three.py'])\n"
-        "assert not [name for name in sys.modules if name.startswith('mha_lint.bench') or name == 'mha_lint.report.bench']\n"
+        "assert not [name for name in sys.modules if name.startswith(('mha_lint.bench', 'mha_lint.report.bench'))]\n"
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
     assert (done.returncode, done.stderr) == (0, "")
