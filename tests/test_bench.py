@@ -52,9 +52,9 @@ from torch.nn import functional as F
 
 
 class Sized(nn.Module):
-    def __init__(self, dim, heads, rate=0.0):
+    def __init__(self, dim, heads, drop=0.0):
         super().__init__()
-        self.heads, self.head_dim, self.rate = heads, dim // heads, rate
+        self.heads, self.head_dim, self.drop = heads, dim // heads, drop
         self.qkv = nn.Linear(dim, 3 * dim)
         self.out_proj = nn.Linear(dim, dim)
 
@@ -63,7 +63,7 @@ class Sized(nn.Module):
         qkv = self.qkv(x).reshape(b, t, 3, self.heads, self.head_dim).permute(2, 0, 3, 1, 4)
         q, k, v = qkv.unbind(0)
         weights = (q @ k.transpose(-2, -1) * self.head_dim**-0.5).softmax(dim=-1)
-        y = F.dropout(weights, self.rate, self.training) @ v
+        y = F.dropout(weights, self.drop, self.training) @ v
         return self.out_proj(y.transpose(1, 2).reshape(b, t, c))
 """
 
@@ -266,10 +266,10 @@ def test_widths_are_those_of_the_file_and_rates_those_of_the_class() -> None:
     options = ("--diff", "--bench", "--bench-shapes", "2x8x96x6", "--select", "MHA002", "--output-format", "json")
     Path("sized.py").write_text(SIZED)
     bench = by_code(run(*options, "sized.py").stdout)["MHA002"]["bench"]
-    assert bench["called"] == "Sized(dim=96, heads=6, rate=0.0) called with (x=(b, t, 96))"
+    assert bench["called"] == "Sized(dim=96, heads=6, drop=0.0) called with (x=(b, t, 96))"
     Path("sized.py").write_text(f"{SIZED}\n\ndef build():\n    return Sized(40, heads=5)\n")
     bench = by_code(run(*options, "sized.py").stdout)["MHA002"]["bench"]
-    assert bench["called"] == "Sized(dim=40, heads=5, rate=0.0) called with (x=(b, t, 40))"
+    assert bench["called"] == "Sized(dim=40, heads=5, drop=0.0) called with (x=(b, t, 40))"
 
 
 @pytest.mark.parametrize(

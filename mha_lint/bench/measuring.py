@@ -26,7 +26,7 @@ _DTYPES = {"cpu": (torch.float32,), "cuda": (torch.bfloat16, torch.float32)}
 _WAYS: tuple[Way, ...] = ("forward", "training")
 _SEARCH = 10.0  # seconds for a way to run it, which the trials have found before
 _FITTING = 5.0  # seconds for one preset
-_EAGER = {"cpu": 20.0, "cuda": 60.0}  # seconds for one fix, so that a run with many of them ends
+_EAGER = {"cpu": 15.0, "cuda": 60.0}  # seconds for one fix, so that a run with many of them ends
 _NEAR = 1.5  # medians that differ by less than this factor are measured once more before they are said to differ
 _LATE = "no time was left"
 _NOT_COMPILED = "compiled code was not timed (--bench-compile does)"
@@ -64,16 +64,26 @@ def bench(asked: Time, deadline: float, tell: Tell, known: list[Setup]) -> Bench
     for device in sorted(devices):
         if device == "cuda":
             isolation.release_memory()
-        until = min(deadline, time.monotonic() + _EAGER[device])
+        is_over = _limit(device, deadline)
         measuring = _Measuring(sources, search, setup, tell, measured)
         for preset in presets(device, asked.shapes):
-            measuring.preset(device, preset, until, compiled=False)
+            measuring.preset(device, preset, is_over, compiled=False)
         if not (device == "cuda" if asked.compiled is None else asked.compiled):
             measured.left.append(Left(_NOT_COMPILED, device, compiled=True))
             continue
         for preset in presets(device, asked.shapes):
-            measuring.preset(device, preset, deadline, compiled=True)
+            measuring.preset(device, preset, lambda: time.monotonic() > deadline, compiled=True)
     return replace(found, timed=tuple(measured.timed), left=tuple(measured.left), called=measured.called)
+
+
+def _limit(device: str, deadline: float) -> timing.IsOver:
+    """The limit of what is timed eagerly.
+
+    On the CPU it is one of processor time, so that a busy machine times what a quiet one does.
+    """
+    clock = now if device == "cpu" else time.monotonic
+    until = clock() + _EAGER[device]
+    return lambda: clock() > until or time.monotonic() > deadline
 
 
 class _NoGradient(Exception):
@@ -95,7 +105,7 @@ class _At:
     dtype: torch.dtype
     preset: Preset
     compiled: bool
-    until: float  # on the clock
+    is_over: timing.IsOver
 
     @property
     def dtype_name(self) -> str:
@@ -113,13 +123,13 @@ class _Measuring:
     tell: Tell
     measured: _Measured
 
-    def preset(self, device: str, preset: Preset, until: float, *, compiled: bool) -> None:
-        """Measure at one preset, in each dtype of the device, until a time on the clock."""
+    def preset(self, device: str, preset: Preset, is_over: timing.IsOver, *, compiled: bool) -> None:
+        """Measure at one preset, in each dtype of the device, as long as there is time."""
 
         def leave_out(why: str) -> None:
             self.measured.left.append(Left(why, device, preset=preset.name, compiled=compiled))
 
-        if time.monotonic() > until:
+        if is_over():
             leave_out(_LATE)
             return
         self.tell(f"before: building {self.setup.target} at the size {preset.name}")
@@ -133,7 +143,7 @@ class _Measuring:
             leave_out(f"building it raised {imports.in_one_line(error)}")
             return
         for dtype in _DTYPES[device]:
-            self._dtype(_At(device, dtype, preset, compiled, until), setup, modules)
+            self._dtype(_At(device, dtype, preset, compiled, is_over), setup, modules)
         modules.clear()
         _let_memory_go(device)
 
@@ -165,7 +175,7 @@ class _Measuring:
                 self._measure(at, fitted, {side: compiled(module) for side, module in modules.items()}, way)
 
     def _measure(self, at: _At, fitted: scaling.Fitted, modules: Mapping[Side, Any], way: Way) -> None:
-        if time.monotonic() > at.until:
+        if at.is_over():
             self.measured.left.append(at.left(_LATE, way))
             return
         try:
@@ -184,10 +194,10 @@ class _Measuring:
                 if at.compiled:
                     compiling.warm_up(call)
             _let_memory_go(at.device)
-            seconds = timing.in_turns(both, at.device, at.until)
+            seconds = timing.in_turns(both, at.device, at.is_over)
             timed = self._with(at, way, both, seconds)
             if timed.difference != "no difference" and 1 / _NEAR < timed.ratio < _NEAR:
-                again = timing.in_turns(both, at.device, at.until)
+                again = timing.in_turns(both, at.device, at.is_over)
                 timed = self._with(at, way, both, [one + more for one, more in zip(seconds, again, strict=True)])
             peaks = [memory.peak(call, at.device) for call in both]
         return replace(timed, memory_before=peaks[0], memory_after=peaks[1])

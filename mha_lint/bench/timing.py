@@ -18,20 +18,21 @@ _FEWEST = 5
 _SLOWEST = 3.0  # seconds of one call; what takes longer is not timed
 
 Call = Callable[[], object]
+IsOver = Callable[[], bool]  # tells whether no time is left
 
 
 class TooSlow(Exception):
     """There is no time for calls that take so long."""
 
 
-def in_turns(calls: Sequence[Call], device: str, deadline: float) -> list[list[float]]:
+def in_turns(calls: Sequence[Call], device: str, is_over: IsOver) -> list[list[float]]:
     """The seconds of a call of each, measured in turns; whoever comes first in one turn comes last in the next.
 
     The CPU computes in one thread, as torch's own timer has it: several would wait for each other on a busy machine.
     Raises :class:`TooSlow`.
     """
     with benchmark.set_torch_threads(1):
-        return _in_turns(calls, _clock(device), deadline)
+        return _in_turns(calls, _clock(device), is_over)
 
 
 def spread(seconds: Sequence[float]) -> Spread:
@@ -40,7 +41,7 @@ def spread(seconds: Sequence[float]) -> Spread:
     return Spread(median, lower, upper, len(seconds))
 
 
-def _in_turns(calls: Sequence[Call], clock: Callable[[], float], deadline: float) -> list[list[float]]:
+def _in_turns(calls: Sequence[Call], clock: Callable[[], float], is_over: IsOver) -> list[list[float]]:
     single: list[float] = []
     for call in calls:
         call()  # the first call may allocate, choose kernels, or compile
@@ -50,18 +51,18 @@ def _in_turns(calls: Sequence[Call], clock: Callable[[], float], deadline: float
     repeats = max(1, int(_SLICE / max(1e-9, min(single))))  # the same for both: what disturbs disturbs them alike
     seconds: list[list[float]] = [[] for _ in calls]
     places = list(range(len(calls)))
-    begun = time.monotonic()
+    spent = 0.0
     while True:
         for place in places:
-            seconds[place].append(_seconds(calls[place], repeats, clock) / repeats)
+            took = _seconds(calls[place], repeats, clock)
+            seconds[place].append(took / repeats)
+            spent += took
         places.reverse()
-        turns, spent = len(seconds[0]), time.monotonic() - begun
-        is_enough = turns >= _TURNS and spent >= _LEAST
-        is_over = time.monotonic() >= deadline
-        if is_over and turns < _FEWEST:
-            raise TooSlow("no time was left for enough measurements")
-        is_late = turns >= _FEWEST and (spent >= _MOST or is_over)
-        if is_enough or is_late:
+        turns = len(seconds[0])
+        if turns < _FEWEST:
+            if is_over():
+                raise TooSlow("no time was left for enough measurements")
+        elif spent >= _MOST or (turns >= _TURNS and spent >= _LEAST) or is_over():
             return seconds
 
 
