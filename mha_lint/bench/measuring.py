@@ -46,6 +46,7 @@ def bench(asked: Time, deadline: float, tell: Tell, known: list[Setup]) -> Bench
     except (imports.CannotLoad, AfterBroken) as error:
         return replace(found, reason=str(error))
     stubs.arm()
+    memory.keep_freed()
     torch.set_deterministic_debug_mode("default")  # a user does not compute the same each time either
     tell("the search for a way to run it")
     search = Search(
@@ -186,21 +187,27 @@ class _Measuring:
             self.measured.left.append(at.left(f"it raised {imports.in_one_line(error)}", way))
 
     def _timed(self, at: _At, fitted: scaling.Fitted, modules: Mapping[Side, Any], way: Way) -> Timed:
-        calls = {side: _Called.of(side, module, at, fitted, way) for side, module in modules.items()}
-        both = [calls["before"], calls["after"]]
         with imports.quiet(), torch.set_grad_enabled(way == "training"):
-            for call in both:
-                self.tell(f"{call.side}: {way} at the size {at.preset.name} on {at.device}")
-                if at.compiled:
+            both = self._calls(at, fitted, modules, way)
+            if at.compiled:
+                for call in both:
                     compiling.warm_up(call)
-            _let_memory_go(at.device)
+            peaks = [memory.peak(call, at.device) for call in both]
             seconds = timing.in_turns(both, at.device, at.is_over)
             timed = self._with(at, way, both, seconds)
             if timed.difference != "no difference" and 1 / _NEAR < timed.ratio < _NEAR:
+                both = self._calls(at, fitted, modules, way)  # at another place in memory
                 again = timing.in_turns(both, at.device, at.is_over)
                 timed = self._with(at, way, both, [one + more for one, more in zip(seconds, again, strict=True)])
-            peaks = [memory.peak(call, at.device) for call in both]
         return replace(timed, memory_before=peaks[0], memory_after=peaks[1])
+
+    def _calls(self, at: _At, fitted: scaling.Fitted, modules: Mapping[Side, Any], way: Way) -> list[_Called]:
+        calls = []
+        for side, module in modules.items():
+            self.tell(f"{side}: {way} at the size {at.preset.name} on {at.device}")
+            calls.append(_Called.of(side, module, at, fitted, way))
+        _let_memory_go(at.device)
+        return calls
 
     def _with(self, at: _At, way: Way, calls: list[_Called], seconds: list[list[float]]) -> Timed:
         before, after = map(timing.spread, seconds)

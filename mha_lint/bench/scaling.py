@@ -70,6 +70,8 @@ def fitted(search: Search, setup: Setup, module: Any, preset: Preset, conditions
                     module.train(training)
                     trial.call(module, made.inputs(conditions), positional)
         except (Exception, StubTouched) as error:
+            if _lacks_memory(error):  # other lengths would hide that
+                raise Refusal("there is not enough memory") from error
             first = first or error
             continue
         seen = rows.of(search.loaded.pseudo)
@@ -78,6 +80,11 @@ def fitted(search: Search, setup: Setup, module: Any, preset: Preset, conditions
         return made
     assert first is not None
     raise Refusal(f"calling it raised {in_one_line(first)}")
+
+
+def _lacks_memory(error: BaseException) -> bool:
+    """Tell whether torch, or Python, could not allocate: on the CPU, torch has no class of errors for that."""
+    return isinstance(error, (MemoryError, torch.cuda.OutOfMemoryError)) or "allocate memory" in str(error)
 
 
 def _assignments(setup: Setup, preset: Preset) -> Iterator[Assignment]:
