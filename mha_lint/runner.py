@@ -381,7 +381,9 @@ def _fixing(
 
     from mha_lint.fixing import fix_source, verify_source
 
-    work = verify_source if plan.fix == "verify" else partial(fix_source, wanted=plan.bench)
+    work = verify_source if plan.fix == "verify" else fix_source
+    if plan.bench is not None:  # under a fix alone
+        work = partial(fix_source, wanted=plan.bench)
     pool = ThreadPoolExecutor(max_workers=validator.lanes)
     futures: dict[int, Future[Fixed]] = {}
     try:

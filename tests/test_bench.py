@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -270,6 +271,18 @@ def test_widths_are_those_of_the_file_and_rates_those_of_the_class() -> None:
     Path("sized.py").write_text(f"{SIZED}\n\ndef build():\n    return Sized(40, heads=5)\n")
     bench = by_code(run(*options, "sized.py").stdout)["MHA002"]["bench"]
     assert bench["called"] == "Sized(dim=40, heads=5, drop=0.0) called with (x=(b, t, 40))"
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="torch compiles for the CPU with g++")
+def test_compiled_code_is_timed_where_that_is_asked_for() -> None:
+    Path("three.py").write_text(THREE)
+    options = ("--bench-compile", "--bench-shapes", "2x8", "--select", "MHA004", "--timeout", "600")
+    done = run("--diff", "--bench", *options, "--output-format", "json", "three.py")
+    bench = by_code(done.stdout)["MHA004"]["bench"]
+    assert bench["left_out"] == []
+    ways = [(each["compiled"], each["way"]) for each in bench["timed"]]
+    assert ways == [(False, "forward"), (False, "training"), (True, "forward"), (True, "training")]
 
 
 @pytest.mark.parametrize(
