@@ -174,7 +174,7 @@ def test_fixes_that_are_equivalent_are_timed_and_others_are_not() -> None:
                 assert 0 < times["lower_quartile"] <= times["median"] <= times["upper_quartile"]
                 assert times["measurements"] >= 5
             assert each["memory_before"] >= each["memory_after"] > 0
-        assert [each["why"] for each in bench["left_out"]] == ["compiled code was not timed (--bench-compile does)"]
+        assert [each["why"] for each in bench["left_out"]] == ["--bench-compile asks for it"]
     assert "unbind(0)" not in Path("three.py").read_text()
 
 
@@ -188,7 +188,7 @@ def test_a_table_is_printed_with_each_fix_and_beside_a_diff() -> None:
     assert columns.split() == ["where", "size", "before", "after", "change", "peak", "memory"]
     assert forward.split()[:6] == ["cpu", "float32", "2x8", "(2,", "8,", "24)"]
     assert " training " in training and " ± " in training
-    assert left.strip() == "not timed: cpu: compiled code was not timed (--bench-compile does)"
+    assert left.strip() == "not timed: cpu compiled: --bench-compile asks for it"
     done = run("--fix", "--bench", "--bench-shapes", "2x8", "three.py", "--select", "MHA004")
     assert "= bench: " in done.stdout and "=   cpu float32  2x8 (2, 8, 24)" in done.stdout
 

@@ -29,7 +29,7 @@ _FITTING = 5.0  # seconds for one preset
 _EAGER = {"cpu": 15.0, "cuda": 60.0}  # seconds for one fix, so that a run with many of them ends
 _NEAR = 1.5  # medians that differ by less than this factor are measured once more before they are said to differ
 _LATE = "no time was left"
-_NOT_COMPILED = "compiled code was not timed (--bench-compile does)"
+_NOT_COMPILED = "--bench-compile asks for it"
 
 Tell = Callable[[str], None]
 Side = Literal["before", "after"]

@@ -159,7 +159,7 @@ def _left_out(left: Sequence[Left]) -> list[str]:
     lines = []
     for each, names in presets.items():
         parts = [each.device, each.dtype, ", ".join(filter(None, names)), each.way]
-        parts.append("compiled" if each.compiled and any(names) else "")
+        parts.append("compiled" if each.compiled else "")
         place = " ".join(part for part in parts if part)
         lines.append(f"{place}: {each.why}" if place else each.why)
     return lines
