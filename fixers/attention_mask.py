@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Literal
 from mha_lint.findings import Edit
 from mha_lint.fixers.attention_operands import bound, is_plain
 from mha_lint.model.by_hand.numbers import Value, masks_with
-from mha_lint.model.by_hand.steps import Added, ByHand, Choice, Filled, Link, Step
+from mha_lint.model.by_hand.steps import Added, ByHand, Choice, Filled, Link, Step, Viewed
 from mha_lint.syntax.nodes import Function, every_parameter, walk
 from mha_lint.syntax.usage import mentions, read_later
 
@@ -139,7 +139,7 @@ class _Writer:
 
     def _text(self, step: Added | Filled, statement: ast.stmt) -> tuple[str, Kind]:
         if isinstance(step, Added):
-            return self._term(step.term), "float"
+            return self._of_windows(self._term(step.term), step), "float"
         value = masks_with(step.value, self.found.function)
         if value is Value.INFINITE:
             return self._kept(step), "bool"
@@ -179,6 +179,19 @@ class _Writer:
             raise NotOffered("the queries have no name, whose type the mask could take")
         type_of = self.places.source(self.query)
         return f"{bound(term, self.places)}.to({type_of}.dtype)"
+
+    def _of_windows(self, text: str, step: Added) -> str:
+        """The text of a mask that is added to scores in the shape of windows, in the shape that they have elsewhere."""
+        steps = list(self.found.steps())
+        place = next(index for index, each in enumerate(steps) if each is step)
+        around = steps[place - 1 : place] + steps[place + 1 : place + 2]
+        views = [each.node for each in around if isinstance(each, Viewed)]
+        if len(views) < 2:
+            return text
+        there, back = (", ".join(self.places.source(size) for size in view.args) for view in views)
+        tree = ast.parse(text, mode="eval").body
+        front = text if isinstance(tree, (ast.Name, ast.Attribute, ast.Call, ast.Subscript)) else f"({text})"
+        return f"{front}.expand({there}).reshape({back})"
 
     def _may_be_of_other_type(self, term: ast.expr) -> bool:
         """Tell whether a caller hands the mask over by itself, not with the queries, the keys or the values."""

@@ -178,7 +178,14 @@ def _edits(found: ByHand, plan: Plan, text: str, context: Context) -> tuple[Edit
         indent = places.indent(found.statement)
         lines = "".join(f"{line}{places.newline}{indent}" for line in plan.before)
         edits.append(places.insert(places.start(found.statement), lines))
+    for choice in found.links:
+        if isinstance(choice, Choice) and choice.softmax is not None:
+            clause = _else_of(choice, plan, context)
+            edits += [clause] if clause is not None else []
+            gone += choice.statement.orelse if clause is not None else []
     for statement in _statements(found):
+        if statement in gone:
+            continue
         gone.append(statement)
         written = edits_of(plan, statement, context)
         if written is not None:
@@ -195,6 +202,17 @@ def _edits(found: ByHand, plan: Plan, text: str, context: Context) -> tuple[Edit
     if any(each not in taken for each in found.asked):
         raise NotOffered("the type or the sizes of the scores are asked for elsewhere")
     return (*edits, *left)
+
+
+def _else_of(choice: Choice, plan: Plan, context: Context) -> Edit | None:
+    """Delete an ``else`` in which nothing but the softmax stands; None where there is more in it."""
+    body, orelse, places = choice.statement.body, choice.statement.orelse, context.places
+    if len(orelse) != len(choice.orelse) or any(plan.lines.get(each) for each in orelse):
+        return None
+    first, last = places.end(body[-1]).row + 1, places.end(orelse[-1]).row + 1
+    if any("#" in places.line(row) for row in range(first, last)):
+        raise NotOffered("comments stand in a branch that would go")
+    return Edit(Position(first, 1), Position(last, 1), "")
 
 
 def _tidied(deletions: list[Edit], context: Context) -> Iterator[Edit]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, ClassVar
 from mha_lint.model.by_hand.expressions import Reader
 from mha_lint.model.by_hand.numbers import masks_with
 from mha_lint.model.by_hand.statements import attention_in
-from mha_lint.model.by_hand.steps import Added, Cast, Dropped, Filled, Normalised, Step, Turned
+from mha_lint.model.by_hand.steps import Added, Cast, Dropped, Filled, Normalised, Step, Turned, Viewed
 from mha_lint.rules.base import Hit, Rule
 from mha_lint.rules.mask_uses import always_masks_just_the_future
 from mha_lint.syntax.nodes import FUNCTIONS, Function, dotted, last_name, walk
@@ -214,11 +214,19 @@ def _is_legal(found: ByHand) -> bool:
             steps = after
         else:
             steps.append(step)
-    if any(isinstance(step, (Dropped, Turned)) for step in before):
+    if any(isinstance(step, (Dropped, Turned)) for step in before) or not _views_come_back(before):
         return False
     if not all(isinstance(step, (Cast, Dropped, Turned)) for step in after):
         return False
     return all(masks_with(step.value, found.function) for step in before if isinstance(step, Filled))
+
+
+def _views_come_back(steps: list[Step]) -> bool:
+    """Tell whether scores are only viewed as those of windows for a mask that is added there, and back."""
+    places = [place for place, step in enumerate(steps) if isinstance(step, Viewed)]
+    if not places:
+        return True
+    return len(places) == 2 and places[1] == places[0] + 2 and isinstance(steps[places[0] + 1], Added)
 
 
 def _is_on_purpose(found: ByHand, model: FileModel, places: Places) -> bool:

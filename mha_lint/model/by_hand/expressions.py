@@ -19,6 +19,7 @@ from mha_lint.model.by_hand.steps import (
     Shifted,
     Step,
     Turned,
+    Viewed,
 )
 from mha_lint.syntax.names import ModuleNames
 from mha_lint.syntax.nodes import argument, is_starred
@@ -158,6 +159,8 @@ class Reader:
                 return self._then(scores, name, Scaled(factor, divides=True))
             case "add", [term] if not node.keywords:
                 return self._then(scores, name, Added(term, node))
+            case "view" | "reshape", _ if isinstance(node.func, ast.Attribute):
+                return self._then(scores, name, Viewed(node))
             case "contiguous" | "clone", []:
                 return self.read(scores, name)
             case cast, _ if cast in _CASTS and isinstance(node.func, ast.Attribute):

@@ -93,6 +93,7 @@ def _begun(function: Function, block: Block, index: int, reader: Reader) -> ByHa
             if choice is None:
                 return None
             path.links.append(choice)
+            path.weights = path.weights or choice.softmax is not None
             continue
         if _only_asks(statement, path.names):
             path.asked.append(statement)
@@ -153,6 +154,8 @@ def _choice(statement: ast.If, path: _Walk, reader: Reader) -> Choice | None:
     branches = [_branch(block, path, reader) for block in (statement.body, statement.orelse)]
     if branches[0] is None or branches[1] is None:
         return None
+    if len({_normalises(branch) for branch in branches if branch is not None}) > 1:
+        return None
     return Choice(statement, branches[0], branches[1])
 
 
@@ -170,10 +173,14 @@ def _branch(block: Block, path: _Walk, reader: Reader) -> tuple[Link, ...] | Non
         target, read = link
         if target != path.name or not isinstance(read.leaf, ast.Name):
             return None
-        if any(isinstance(step, Normalised) for step in read.steps):
+        if _normalises(tuple(found)):
             return None
         found.append(Link(statement, read.steps, target))
     return tuple(found)
+
+
+def _normalises(branch: tuple[Link, ...]) -> bool:
+    return any(isinstance(step, Normalised) for link in branch for step in link.steps)
 
 
 def _mentions(node: ast.AST, names: list[str]) -> bool:

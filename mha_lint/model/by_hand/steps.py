@@ -85,7 +85,14 @@ class Turned:
     node: ast.expr
 
 
-Step = Scaled | Added | Filled | Cast | Shifted | Normalised | Dropped | Turned
+@dataclass(frozen=True, slots=True)
+class Viewed:
+    """Scores take another shape, of as many numbers: those of windows, to which a mask is added, and back."""
+
+    node: ast.Call
+
+
+Step = Scaled | Added | Filled | Cast | Shifted | Normalised | Dropped | Turned | Viewed
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,11 +126,19 @@ class Link:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """An ``if`` under which scores take steps, such as the one for a mask that may be None."""
+    """An ``if`` under which scores take steps, such as the one for a mask that may be None.
+
+    Where one branch makes weights of them, so does the other, and nothing is done behind that.
+    """
 
     statement: ast.If
     body: tuple[Link, ...]
     orelse: tuple[Link, ...]
+
+    @property
+    def softmax(self) -> Normalised | None:
+        """The softmax of the first branch, where each of the two has one."""
+        return next((step for link in self.body for step in link.steps if isinstance(step, Normalised)), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,4 +179,6 @@ def _steps_of(link: Link | Choice) -> Iterator[Step]:
         yield from link.steps
         return
     for inner in (*link.body, *link.orelse):
-        yield from inner.steps
+        yield from (step for step in inner.steps if not isinstance(step, Normalised))
+    if link.softmax is not None:
+        yield link.softmax
