@@ -220,7 +220,8 @@ def _tidied(deletions: list[Edit], context: Context) -> Iterator[Edit]:
     places = context.places
     ordered = sorted(deletions, key=lambda each: each.start)
     first = None
-    for edit, following in zip(ordered, [*ordered[1:], None], strict=True):
+    for place, edit in enumerate(ordered):
+        following = ordered[place + 1] if place + 1 < len(ordered) else None
         first = edit.start if first is None else first
         if following is not None and following.start == edit.end:
             yield edit

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from mha_lint.model.by_hand.expressions import Read, Reader
-from mha_lint.model.by_hand.steps import ByHand, Choice, Context, Link, Normalised, Product, Turned
+from mha_lint.model.by_hand.steps import ByHand, Choice, Context, Link, Normalised, Product, Shifted, Turned
 from mha_lint.syntax.nodes import Block, Function, is_simple, walk
 
 _ASKED_OF = frozenset({"shape", "size", "dim", "ndim", "dtype", "device"})
@@ -144,6 +144,8 @@ def _count(read: Read, statement: ast.stmt, name: str) -> int:
     if isinstance(read.leaf, Product):
         return 1
     reads = sum(_is_read(node, [name]) - _is_question(node, [name]) for node in walk(statement))
+    shifts = [step.node for step in read.steps if isinstance(step, Shifted)]  # they read the scores once more
+    reads -= sum(_is_read(node, [name]) for shift in shifts for node in walk(shift))
     return 1 if isinstance(statement, ast.AugAssign) and reads == 0 else reads
 
 

@@ -1,0 +1,189 @@
+"""MHA201: which attention by hand is told, what its rewrite says, and why there is none where there is none."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from mha_lint.edits import apply
+from mha_lint.files import decode
+from mha_lint.findings import Finding
+from mha_lint.linter import lint
+from mha_lint.settings import Settings
+
+HEAD = """import math
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+
+class Attention(nn.Module):
+    def __init__(self, dim, heads, rate=0.1):
+        super().__init__()
+        self.heads, self.width = heads, dim // heads
+        self.scale = self.width ** -0.5
+        self.learned = nn.Parameter(torch.ones(heads, 1, 1))
+        self.drop = nn.Dropout(rate)
+        self.mixed = nn.Linear(heads, heads)
+        self.q, self.k, self.v = nn.Linear(dim, dim), nn.Linear(dim, dim), nn.Linear(dim, dim)
+
+    def forward(self, x, mask=None, bias=None):
+        b, t, c = x.shape
+        q, k, v = (layer(x).view(b, t, self.heads, self.width).transpose(1, 2) for layer in (self.q, self.k, self.v))
+"""
+TAIL = "        return out.transpose(1, 2).reshape(b, t, c)\n"
+
+
+def text_of(body: str) -> str:
+    lines = "".join(f"        {line}\n" if line else "\n" for line in body.strip().splitlines())
+    return HEAD + lines + TAIL
+
+
+def findings(text: str) -> list[Finding]:
+    return list(lint(decode(Path("attention.py"), text.encode()), Settings(select=("MHA201",))).findings)
+
+
+def rewritten(body: str) -> str:
+    """What the fix makes of the body, in one line."""
+    text = text_of(body)
+    (finding,) = findings(text)
+    assert finding.fix is not None, finding.no_fix_reason
+    changed = apply(text, finding.fix.edits)
+    after = changed.partition("for layer in (self.q, self.k, self.v))\n")[2].removesuffix(TAIL)
+    return " ".join(after.split()).replace("( ", "(").replace(" )", ")").replace(",)", ")")
+
+
+SCORES = "scores = q @ k.transpose(-2, -1) * self.scale\n"
+END = "weights = scores.softmax(dim=-1)\nout = weights @ v"
+CALL = "out = F.scaled_dot_product_attention("
+
+REWRITES = {
+    "the default scale goes": (SCORES + END, f"{CALL}q, k, v)"),
+    "a quotient is a scale": ("scores = q @ k.mT / math.sqrt(self.width)\n" + END, f"{CALL}q, k, v)"),
+    "another scale stays": (SCORES.replace("self.scale", "0.3") + END, f"{CALL}q, k, v, scale=0.3)"),
+    "a quotient by another number": (
+        "scores = torch.matmul(q, k.transpose(2, 3)) / 7.0\n" + END, f"{CALL}q, k, v, scale=1 / 7.0)",
+    ),
+    "none is one": ("scores = q @ k.transpose(-2, -1)\n" + END, f"{CALL}q, k, v, scale=1.0)"),
+    "queries that are scaled before": (
+        "q = q * self.scale\nscores = q @ k.transpose(-2, -1)\n" + END, f"q = q * self.scale {CALL}q, k, v, scale=1.0)",
+    ),
+    "queries that are scaled in the product": (
+        "scores = (q * self.scale) @ k.transpose(-2, -1)\n" + END, f"{CALL}q, k, v)",
+    ),
+    "all in one statement": (
+        "out = (q @ k.transpose(-2, -1) * self.scale).softmax(dim=-1) @ v", f"{CALL}q, k, v)",
+    ),
+    "the largest score is subtracted": (
+        SCORES + "scores = scores - scores.amax(dim=-1, keepdim=True).detach()\n" + END, f"{CALL}q, k, v)",
+    ),
+    "a boolean mask": (
+        SCORES + 'scores = scores.masked_fill(mask == 0, float("-inf"))\n' + END,
+        f"attn_mask = mask != 0 {CALL}q, k, v, attn_mask=attn_mask)",
+    ),
+    "a mask by where": (
+        SCORES + 'scores = torch.where(mask, scores, float("-inf"))\n' + END, f"{CALL}q, k, v, attn_mask=mask)",
+    ),
+    "a mask by where, the other way round": (
+        SCORES + 'scores = torch.where(mask, float("-inf"), scores)\n' + END,
+        f"{CALL}q, k, v, attn_mask=~mask)",
+    ),
+    "two masks": (
+        SCORES + 'scores = scores.masked_fill(~mask, -torch.inf)\nscores = scores + bias\n' + END,
+        "attn_mask = mask attn_mask = torch.where(attn_mask, bias.to(q.dtype), float(\"-inf\")) "
+        f"{CALL}q, k, v, attn_mask=attn_mask)",
+    ),
+    "a mask under a condition": (
+        SCORES + "if bias is not None:\n    scores = scores + bias\n" + END,
+        f"attn_mask = None if bias is not None: attn_mask = bias.to(q.dtype) {CALL}q, k, v, attn_mask=attn_mask)",
+    ),
+    "finite numbers, where no key may be left": (
+        SCORES + "scores = scores.masked_fill(mask == 0, -1e9)\n" + END,
+        "hidden = mask == 0 keyless = hidden.all(dim=-1, keepdim=True) q = q.masked_fill(keyless, 0.0) "
+        f"attn_mask = ~hidden | keyless {CALL}q, k, v, attn_mask=attn_mask)",
+    ),
+    "a name that is taken": (
+        SCORES + "attn_mask = mask * 1.0\nscores = scores + attn_mask\n" + END,
+        f"attn_mask = mask * 1.0 {CALL}q, k, v, attn_mask=attn_mask.to(q.dtype))",
+    ),
+    "an exact triangle": (
+        SCORES + "future = torch.ones(t, t, dtype=torch.bool, device=x.device).triu(1)\n"
+        'scores = scores.masked_fill(future, float("-inf"))\n' + END,
+        f"{CALL}q, k, v, is_causal=True)",
+    ),
+    "dropout by a function": (
+        SCORES + "weights = F.dropout(scores.softmax(-1), 0.2, self.training)\nout = weights @ v",
+        f"{CALL}q, k, v, dropout_p=0.2 if self.training else 0.0)",
+    ),
+    "dropout by a layer": (
+        SCORES + "weights = self.drop(scores.softmax(-1))\nout = weights @ v",
+        f"{CALL}q, k, v, dropout_p=self.drop.p if self.drop.training else 0.0)",
+    ),
+    "letters in another order": (
+        'scores = torch.einsum("bhid,bhjd->bhij", q, k) * self.scale\nweights = F.softmax(scores, -1)\n'
+        'out = torch.einsum("bhij,bhjd->bhid", weights, v)',
+        f"{CALL}q, k, v)",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", REWRITES)
+def test_a_rewrite_says_what_the_code_did(name: str) -> None:
+    body, expected = REWRITES[name]
+    assert rewritten(body) == expected
+
+
+def test_a_fix_is_safe_unless_weights_are_dropped() -> None:
+    (plain,) = findings(text_of(SCORES + END))
+    (dropped,) = findings(text_of(SCORES + "weights = self.drop(scores.softmax(-1))\nout = weights @ v"))
+    assert plain.fix is not None and plain.fix.applicability == "safe"
+    assert dropped.fix is not None and dropped.fix.applicability == "unsafe"
+
+
+WITHOUT_A_FIX = {
+    "a tensor scales": (SCORES.replace("self.scale", "self.learned") + END, "may be a tensor"),
+    "a bias is scaled": (
+        "scores = (q @ k.transpose(-2, -1) + bias) * self.scale\n" + END, "is scaled with them",
+    ),
+    "the dropout is not known": (
+        SCORES + "weights = self.q.dropout(scores.softmax(-1))\nout = weights @ v", "not known to be `nn.Dropout`",
+    ),
+    "queries change on the way": (SCORES + "q = q + 1\n" + END, "`q` is given another value"),
+    "the type is asked for elsewhere": (
+        SCORES + "kind = scores.dtype\n" + END + "\nout = out.to(kind)", "asked for elsewhere",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", WITHOUT_A_FIX)
+def test_what_has_no_fix_says_why(name: str) -> None:
+    body, reason = WITHOUT_A_FIX[name]
+    (finding,) = findings(text_of(body))
+    assert finding.fix is None
+    assert reason in finding.no_fix_reason
+
+
+SILENT = {
+    "the weights are kept": SCORES + "weights = scores.softmax(-1)\nself.kept = weights\nout = weights @ v",
+    "the weights are read later": SCORES + END + "\nout = out * weights.mean()",
+    "weights are masked": SCORES + "weights = scores.softmax(-1) * mask\nout = weights @ v",
+    "scores are capped": SCORES + "scores = torch.tanh(scores)\n" + END,
+    "heads are mixed": SCORES + "scores = self.mixed(scores.transpose(1, 3)).transpose(1, 3)\n" + END,
+    "the fill masks nothing": SCORES + "scores = scores.masked_fill(mask, 0.5)\n" + END,
+    "queries sum to one": SCORES + "weights = scores.softmax(dim=-2)\nout = weights @ v",
+    "two softmaxes": SCORES + "weights = scores.softmax(-1).softmax(-1)\nout = weights @ v",
+    "a fused call beside it": SCORES
+    + "if bias is None:\n    out = F.scaled_dot_product_attention(q, k, v)\nelse:\n"
+    + "    weights = scores.softmax(-1)\n    out = weights @ v",
+    "weights that are used twice": SCORES + "weights = scores.softmax(-1)\nout = weights @ (weights @ v)",
+}
+
+
+@pytest.mark.parametrize("name", SILENT)
+def test_what_fused_attention_cannot_do_or_does_already_is_not_told(name: str) -> None:
+    assert findings(text_of(SILENT[name])) == []
+
+
+def test_a_class_that_attends_over_channels_is_left_alone() -> None:
+    assert findings(text_of(SCORES + END).replace("class Attention", "class ChannelAttention")) == []
