@@ -15,6 +15,7 @@ from __future__ import annotations
 import re
 import sys
 import types
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -56,6 +57,11 @@ class Execution:
 def corpus() -> list[CorpusFile]:
     """All corpus files, sorted by path."""
     return [_read(path) for path in sorted(CORPUS.rglob("*.py"))]
+
+
+def about_speed(files: Iterable[CorpusFile]) -> frozenset[Path]:
+    """The folders of code whose speed is asked for. All other code is there for its mistakes, and attends by hand."""
+    return frozenset(file.path.parent for file in files for code, _ in file.expected if code.startswith("MHA2"))
 
 
 def one_of_each_folder(files: list[CorpusFile]) -> frozenset[str]:

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from corpus_files import CorpusFile, corpus, execute, one_of_each_folder
+from corpus_files import CorpusFile, about_speed, corpus, execute, one_of_each_folder
 
 from mha_lint.files import Source, decode, read_source
 from mha_lint.findings import Finding
@@ -33,7 +33,7 @@ MARKED = [file for file in FILES if file.expected]
 # What is corrected computes something else, and a new layer draws from the generator, so that the weights differ.
 CHANGING = {rule.code for rule in all_rules() if rule.relation in ("corrected", "extended")}
 SAFE = {rule.code for rule in all_rules() if rule.applicability == "safe"}
-ABOUT_SPEED = {file.path.parent for file in FILES for code, _ in file.expected if code.startswith("MHA2")}
+ABOUT_SPEED = about_speed(FILES)
 EXECUTED = [file for file in FILES if file.notes("run")]
 
 

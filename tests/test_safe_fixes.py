@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from corpus_files import CorpusFile, corpus, execute
+from corpus_files import CorpusFile, about_speed, corpus, execute
 
 from mha_lint.edits import apply
 from mha_lint.files import decode
@@ -29,6 +29,10 @@ RUNS = {
         "DecoderAttention(32, 4)(torch.randn(2, 5, 32))",
     ),
     "mask_value_overflows_half": ("DecoderSelfAttention(32, 4)(torch.randn(2, 5, 32))",),
+    "naive_attention": (
+        "CausalSelfAttention(32, 4)(torch.randn(2, 5, 32))",
+        "CrossAttention(32, 4)(torch.randn(2, 5, 32), torch.randn(2, 7, 32), torch.randn(5, 7))",
+    ),
     "needless_contiguous": ("GroupedQueryAttention(32, 4, 2)(torch.randn(2, 5, 32))",),
     "rotary_phase_in_half": ("RotarySelfAttention(32, 4)(torch.randn(2, 5, 32))",),
     "tiny_gpt": ("GPT(GPTConfig(dropout=0.1))(torch.randint(0, 65, (2, 7)))",),
@@ -59,6 +63,7 @@ def example(path: Path) -> CorpusFile:
 
 
 FILES = [*(file for file in corpus() if file.expected), *map(example, sorted(EXAMPLES.glob("*.py")))]
+ABOUT_SPEED = about_speed(FILES)
 
 
 @lru_cache(maxsize=1)
@@ -66,7 +71,8 @@ def safe() -> list[tuple[CorpusFile, Finding]]:
     """The findings of corpus and examples whose fix is called safe."""
     pairs: list[tuple[CorpusFile, Finding]] = []
     for file in FILES:
-        settings = Settings(extend_select=file.notes("select"))
+        ignore = () if file.path.parent in (EXAMPLES, *ABOUT_SPEED) else ("MHA2",)
+        settings = Settings(extend_select=file.notes("select"), ignore=ignore)
         found = list(lint(decode(file.path, file.text.encode()), settings).findings)
         found.sort(key=lambda finding: finding.code)
         pairs += [(file, each) for each in found if each.fix is not None and each.fix.applicability == "safe"]
@@ -99,7 +105,14 @@ def tensors(value: Any) -> list[Any]:
     return []
 
 
-def difference(before: Ran, after: Ran) -> str:
+def is_same(left: Any, right: Any, *, exactly: bool) -> bool:
+    """Compare two tensors to the last bit, or as far as another order of the same arithmetic allows."""
+    if left.dtype != right.dtype or left.shape != right.shape:
+        return False
+    return torch.equal(left, right) if exactly else torch.allclose(left, right, rtol=1.3e-6, atol=1e-5)
+
+
+def difference(before: Ran, after: Ran, *, exactly: bool = True) -> str:
     """In words, what of promise 6 is broken; "" where nothing is."""
     if [*before.state] != [*after.state]:
         return "the names in the state_dict differ"
@@ -107,9 +120,8 @@ def difference(before: Ran, after: Ran) -> str:
         return "a value in the state_dict differs"
     if len(before.results) != len(after.results):
         return "another number of parameters or results"
-    if any(
-        left.dtype != right.dtype or not torch.equal(left, right)
-        for left, right in zip(before.results, after.results, strict=True)
+    if not all(
+        is_same(left, right, exactly=exactly) for left, right in zip(before.results, after.results, strict=True)
     ):
         return "parameters or results differ"
     if any(not torch.equal(left, right) for left, right in zip(before.draws, after.draws, strict=True)):
@@ -117,9 +129,10 @@ def difference(before: Ran, after: Ran) -> str:
     return ""
 
 
-def broken_by(file: CorpusFile, after: str) -> list[str]:
-    runs = file.notes("run")
-    return [what for run in runs if (what := difference(ran(file, file.text, run), ran(file, after, run)))]
+def broken_by(file: CorpusFile, after: str, *, exactly: bool = True) -> list[str]:
+    runs = [(ran(file, file.text, run), ran(file, after, run)) for run in file.notes("run")]
+    differences = [difference(before, done, exactly=exactly) for before, done in runs]
+    return [each for each in differences if each]
 
 
 def together(findings: list[Finding], text: str) -> str:
@@ -131,7 +144,9 @@ def together(findings: list[Finding], text: str) -> str:
 def test_a_safe_fix_changes_neither_results_nor_parameters_nor_state_dict_nor_random_numbers() -> None:
     broken: dict[str, list[str]] = {}
     for (file, code), pairs in groupby(safe(), key=lambda pair: (pair[0], pair[1].code)):
-        if what := broken_by(file, together([finding for _, finding in pairs], file.text)):
+        fixed = together([finding for _, finding in pairs], file.text)
+        exactly = not code.startswith("MHA2")  # a kernel that is faster may sum in another order
+        if what := broken_by(file, fixed, exactly=exactly):
             broken[f"{file.name} {code}"] = what
     assert broken == {}
 
