@@ -5,7 +5,8 @@ from __future__ import annotations
 import ast
 from typing import TYPE_CHECKING
 
-from mha_lint.findings import Edit, Fix
+from mha_lint.findings import RAISES, Edit, Fix
+from mha_lint.model.operations.table import OPERATIONS
 from mha_lint.syntax.nodes import every_parameter, walk
 
 if TYPE_CHECKING:
@@ -21,13 +22,14 @@ OF_OTHERS = (
     "constant value",
     "batch independence",
     "permutation equivariance",
+    RAISES,
 )
 
 
 def fix(hit: Hit[Discarded], context: Context) -> Fix | str:
     """One edit: the name and ``=`` before the statement."""
     evidence, places = hit.evidence, context.places
-    written = evidence.written
+    written = _first(evidence.written)
     if not isinstance(written, ast.Name):
         return "the tensor has no name to which the result could be assigned"
     if not _is_bound_here(written.id, evidence.call, context):
@@ -37,6 +39,13 @@ def fix(hit: Hit[Discarded], context: Context) -> Fix | str:
     flagged = places.rows(evidence.call)
     probes = OF_MASKS if evidence.masks else OF_OTHERS
     return Fix("unsafe", "corrected", f"Assign the result to `{written.id}`", (edit,), flagged, probes=probes)
+
+
+def _first(written: ast.expr | None) -> ast.expr | None:
+    """What a chain of methods of tensors begins with: ``x`` of ``x.transpose(1, 2).reshape(b, t, c)``."""
+    while isinstance(written, ast.Call) and isinstance(written.func, ast.Attribute) and written.func.attr in OPERATIONS:
+        written = written.func.value
+    return written
 
 
 def _is_bound_here(name: str, call: ast.Call, context: Context) -> bool:

@@ -6,10 +6,12 @@ import ast
 from typing import TYPE_CHECKING
 
 from mha_lint.findings import Edit, Fix
+from mha_lint.fixers.products import Written, is_by_letters, operands
 from mha_lint.syntax.nodes import argument, is_starred
 
 if TYPE_CHECKING:
     from mha_lint.fixers import Context
+    from mha_lint.model.axes import HeadsSeen
     from mha_lint.rules.base import Hit
     from mha_lint.rules.tokens_and_heads_swapped import Swapped
     from mha_lint.syntax.exact import Exact
@@ -17,18 +19,23 @@ if TYPE_CHECKING:
 PROBES = ("tokens meet",)
 _TAKEN = (("query", "q"), ("key", "k"), ("value", "v"))
 _TURN = ".transpose(1, 2)"
+_TURN_OF_COLUMNS = ".transpose(1, 3)"  # of (b, t, d, h)
+_MESSAGE = "Transpose tokens and heads of queries, keys and values, and of the result"
+_NOT_GIVEN = "queries, keys and values are not given one by one"
 
 
 def fix(hit: Hit[Swapped], context: Context) -> Fix | str:
     """Three edits of the arguments, and one behind the call."""
     call, places = hit.evidence.node, context.places
-    if not hit.evidence.fused or not isinstance(call, ast.Call) or is_starred(call):
-        return "the products are written by hand: transpose queries, keys and values before them, and the result back"
+    if not hit.evidence.fused:
+        return _by_hand(hit, context)
+    if not isinstance(call, ast.Call) or is_starred(call):
+        return _NOT_GIVEN
     edits: list[Edit] = []
     for index, names in enumerate(_TAKEN, start=hit.evidence.at):
         given = next((found for name in names if (found := argument(call, index, name)) is not None), None)
         if given is None:
-            return "queries, keys and values are not given one by one"
+            return _NOT_GIVEN
         edits.append(_turned(given, places))
     probes: tuple[str, ...] = PROBES
     if not hit.evidence.at and _is_turned_later(hit, context):
@@ -37,8 +44,71 @@ def fix(hit: Hit[Swapped], context: Context) -> Fix | str:
         back = _TURN + (".contiguous()" if _is_viewed(hit, context) else "")
         edits.append(places.insert(places.end(call), back))
     flagged = places.rows(places.statement(call) or call)
-    message = "Transpose tokens and heads of queries, keys and values, and of the result"
-    return Fix("unsafe", "corrected", message, tuple(edits), flagged, probes=probes)
+    return Fix("unsafe", "corrected", _MESSAGE, tuple(edits), flagged, probes=probes)
+
+
+def _by_hand(hit: Hit[Swapped], context: Context) -> Fix | str:
+    """Write behind queries, keys and values that they are transposed, and behind the product that takes the values."""
+    places = context.places
+    weighing = _weighing(hit, context)
+    taken = operands(hit.evidence.node, context.model.names)
+    if weighing is None or taken is None:
+        return "it is not known which product takes the values: transpose queries, keys and values, and the result back"
+    product, values = weighing
+    given = operands(product, context.model.names)
+    if given is None:
+        return _NOT_GIVEN
+    query, key = taken
+    written = Written(places)
+    written.behind(query, _TURN)
+    _turn_keys(key, written, by_letters=is_by_letters(hit.evidence.node))
+    written.behind(given[values], _TURN)
+    probes: tuple[str, ...] = PROBES
+    if _is_turned_later(hit, context):
+        probes = (*PROBES, "permutation equivariance", "equal tokens")
+    else:
+        written.behind(product, _TURN + (".contiguous()" if _is_viewed(hit, context) else ""))
+    flagged = (*places.rows(hit.evidence.node), *places.rows(product))
+    return Fix("unsafe", "corrected", _MESSAGE, written.edits(), flagged, probes=probes)
+
+
+def _turn_keys(key: ast.expr, written: Written, *, by_letters: bool) -> None:
+    """Transpose tokens and heads of keys; for a product, the code has turned tokens and widths already."""
+    match key:
+        case _ if by_letters:
+            written.behind(key, _TURN)
+        case ast.Call(func=ast.Attribute(value=tensor, attr="transpose" | "swapaxes" | "swapdims"), args=[_, _]):
+            written.behind(tensor, _TURN)
+        case ast.Attribute(value=tensor, attr="mT"):
+            written.behind(tensor, _TURN)
+        case _:
+            written.behind(key, _TURN_OF_COLUMNS)
+
+
+def _weighing(hit: Hit[Swapped], context: Context) -> tuple[ast.expr, int] | None:
+    """The product of the weights that come of these scores and the values, and the place of the values in it.
+
+    The products of a function belong together in their order, where there are as many of both.
+    """
+    model, places = context.model, context.places
+    scores = [node for node, seen in model.axes.attention.items() if any(_is_here(each, hit) for each in seen)]
+    found: dict[ast.expr, int] = {}
+    for node, ways in model.axes.contexts.items():
+        values = {place for place, symbol in ways if symbol == hit.symbol}
+        if len(values) == 1:
+            found[node] = values.pop()
+    if len(scores) != len(found):
+        return None
+    scores.sort(key=places.end)
+    pairs = dict(zip(scores, sorted(found, key=places.end), strict=True))
+    product = pairs[hit.evidence.node]
+    if places.end(product) < places.end(hit.evidence.node):
+        return None
+    return product, found[product]
+
+
+def _is_here(seen: HeadsSeen, hit: Hit[Swapped]) -> bool:
+    return not seen.fused and seen.symbol == hit.symbol
 
 
 def _turned(given: ast.expr, places: Exact) -> Edit:

@@ -15,6 +15,7 @@ SYNTAX_ERROR = "MHA000"  # the code of a finding that says where a text is not P
 Expected = Literal["view", "half overflow", "device", "half phase"]
 HALF_PHASE: Expected = "half phase"  # no error: angles that are computed in half precision
 RAISES = "raises"  # a way to show code wrong, beside the names of probes
+BREAKS = "graph break"  # another: the graph of ``torch.compile`` ends there
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -84,13 +85,15 @@ class Fix:
     axes: tuple[Axes, ...] = ()  # for *corrected*: what the probes may know of forward's parameters
     agree: str = ""  # for *corrected*: where both must agree: "train", "one token", …
     expected: Expected = "view"  # for *repaired*: what fails at the flagged rows
+    only_if_faster: bool = False  # it may be slower: only a run that times it may apply it, and only where it is faster
 
 
 @dataclass(frozen=True, slots=True)
 class Demonstration:
     """Names the ways in which the code of a finding that has no fix is shown to be wrong by running it.
 
-    ``ways`` are probes, one of which the code violates, or ``RAISES``: it raises an error at the ``flagged`` rows.
+    ``ways`` are probes, one of which the code violates, or ``RAISES``: it raises an error at the ``flagged`` rows, or
+    ``BREAKS``: the graph of ``torch.compile`` ends there.
     """
 
     ways: tuple[str, ...]
@@ -161,9 +164,14 @@ class Finding:
         """Tell whether its fix was tried on these very bytes, and changed what it must not."""
         return self.verdict is not None and self.verdict.verdict == "refuted"
 
-    def fixable(self, *, unsafe: bool = False) -> bool:
-        """Tell whether ``--fix`` tries its fix, alone or with ``--unsafe-fixes``; a refuted one is not tried again."""
-        return self.fix is not None and not self.refuted and (unsafe or self.fix.applicability == "safe")
+    def fixable(self, *, unsafe: bool = False, timed: bool = False) -> bool:
+        """Tell whether ``--fix`` tries its fix, alone or with ``--unsafe-fixes``; a refuted one is not tried again.
+
+        One that may be slower is tried only where fixes are ``timed``, or where nothing is written.
+        """
+        if self.fix is None or self.refuted or (self.fix.only_if_faster and not timed):
+            return False
+        return unsafe or self.fix.applicability == "safe"
 
 
 # What the paths that were asked for held then: the digest of a file that was read, PRESENT for one of which it

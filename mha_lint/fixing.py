@@ -83,7 +83,9 @@ def _fixed(source: Source, findings: list[Finding], settings: Settings, validato
 def verify_source(source: Source, findings: list[Finding], settings: Settings, validator: Validator) -> Fixed:
     """Validate the fixes of one file's findings, safe or not, and show those wrong that have none; change nothing."""
     with TURN:
-        tried = [finding for finding in findings if finding.fixable(unsafe=True) and finding.verdict is None]
+        tried = [
+            finding for finding in findings if finding.fixable(unsafe=True, timed=True) and finding.verdict is None
+        ]
         _, done, failed = _round(source, tried, settings, validator) if tried else (source, [], [])
         judged = {_place(finding): finding for finding in (*done, *failed)}
         known = [judged.get(_place(finding), finding) for finding in findings]

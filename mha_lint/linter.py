@@ -125,11 +125,19 @@ def _node(spot: Spot) -> ast.AST:
 
 
 def _checked(rule: type[Rule], model: FileModel, places: Places) -> Iterator[Hit[Any]]:
-    """The hits of one rule, up to one that computes with too large a size."""
+    """The hits of one rule, up to one that computes with too large a size.
+
+    A call may lead to several places that are wrong in the same way. It is told once.
+    """
     from mha_lint.model.fuel import OutOfSteps
 
+    told: set[tuple[Spot, Spot, str]] = set()
     with suppress(OutOfSteps):
-        yield from rule().check(model, places)
+        for hit in rule().check(model, places):
+            what = hit.first, hit.last, hit.message
+            if what not in told:
+                told.add(what)
+                yield hit
 
 
 def modelled(source: Source, settings: Settings) -> tuple[FileModel, Places]:

@@ -154,8 +154,10 @@ def _executed(result: Linted, configuration: Configuration, plan: Plan) -> int:
     """Count the fixes that this run may try, and the findings without a fix that it may show to be wrong."""
     if not result.findings:
         return 0
-    unsafe = plan.fix == "verify" or configuration.of(result.path).unsafe_fixes
-    return sum(finding.fixable(unsafe=unsafe) or finding.demonstration is not None for finding in result.findings)
+    verified = plan.fix == "verify"
+    unsafe = verified or configuration.of(result.path).unsafe_fixes
+    tried = [finding.fixable(unsafe=unsafe, timed=verified) for finding in result.findings]
+    return sum(may or finding.demonstration is not None for may, finding in zip(tried, result.findings, strict=True))
 
 
 def _unfixed(source: Source, text: str, findings: Sequence[Finding], settings: Settings) -> list[Entry]:

@@ -15,7 +15,7 @@ _TENSORS = re.compile(
 _VIEW = re.compile(rb"\b(?:view|contiguous)\b")
 _UNBIND = re.compile(rb"\b(?:unbind|reshape|rearrange|Rearrange|unflatten|stack|chunk|permute|movedim|moveaxis)\b")
 _ATTENTION = re.compile(
-    rb"[sS]oftmax|scaled_dot_product_attention|MultiheadAttention|masked_fill"
+    rb"[sS]oftmax|scaled_dot_product_attention|flex_attention|MultiheadAttention|masked_fill"
     rb"|\bTransformer(?:(?:En|De)coder(?:Layer)?)?\b"
 )
 _HANDED = re.compile(rb"\b(?:triu|tril|is_causal|dropout_p)\b")  # made here, for attention in another file

@@ -46,6 +46,17 @@ IMPORTS = re.compile(  # functions that are given the name of a module and retur
 TRIES_OUT = re.compile(  # contexts in which a call is made for its error or for its time
     r"raises|warns|(?<![a-z])assert|expect|suppress|profil|(?<![a-z])tim(?:e|er|eit|ing)(?![a-z])|bench", re.IGNORECASE
 )
+ASKS_WHO_RUNS = re.compile(  # whether the code runs for a compiler, an exporter or a tracer
+    r"(?<![a-z])is_(?:\w+_)?(?:compiling|exporting|scripting|tracing|fake_tensor|fx_proxy)|torchdynamo|(?<![a-z])is_dynamo"
+)
+LEFT_OUT_OF_GRAPHS = re.compile(  # decorators of functions that no graph looks into
+    r"^(?:disable|unused|ignore|script|script_if_tracing|custom_op|allow_in_graph|nonstrict_trace|triton_op|impl)$"
+    r"|no_compile|not_compil|constant_result"
+)
+TALKS = re.compile(  # conditions and functions of code that tells its author something
+    r"(?<![a-z])(?:debug|verbose|log(?:ger|ging)?|print|warn(?:ing|ings)?|stats|visuali[sz]e|profile)(?![a-z])",
+    re.IGNORECASE,
+)
 TRIES = re.compile(r"(?:^|_)(?:test|bench|benchmark|profile|measure)(?:_|$)")  # functions of no model
 
 LAYS_OUT = re.compile(  # what attention, or a change of layout, can't be written without: too much, never too little
@@ -110,6 +121,7 @@ ROTATION = re.compile(r"(?:^|_)(?:cos|sin|freqs?)(?:$|_)", re.IGNORECASE)  # wha
 DIAGONALS = re.compile(r"diag|trace|(?<![a-z])tr(?![a-z])", re.IGNORECASE)
 BIAS = re.compile(r"bias|alibi|rel_?pos|relative|position", re.IGNORECASE)  # what is added to scores, and masks nothing
 MASKS = re.compile(r"mask", re.IGNORECASE)
+KEEPS_MASKS = re.compile(r"mask|bias|cache|kept|buffer", re.IGNORECASE)  # in a condition: what was made before, maybe
 ATTENDS_TO = re.compile(r"(?<![a-z])(?:attn|attention|key)(?![a-z])", re.IGNORECASE)  # what a mask is for
 PADDING = re.compile(r"pad", re.IGNORECASE)
 PADS = re.compile(  # the token, or its number, that stands for padding
@@ -147,6 +159,8 @@ AUTOCAST = re.compile(r"autocast|custom_fwd")
 MODE = re.compile(r"train|eval|infer|determin|grad_enabled", re.IGNORECASE)  # whether this is training
 WITHOUT_GRADIENTS = re.compile(r"no_grad|inference_mode")  # contexts and decorators
 STAGE = re.compile(r"prefill|prompt|decod|increment|first|empty|step|generat", re.IGNORECASE)  # of generation
+DECODES = re.compile(r"decod(?:e|ing)(?![a-z])|increment", re.IGNORECASE)  # token by token
+PREFILLS = re.compile(r"prefill", re.IGNORECASE)  # many tokens at once
 NO_LENGTH = re.compile(  # numbers that tell nothing of how many keys there are
     r"head|group|(?:^|_)n?_?rep|version|layer|drop|n?dim(?!_?len)|dtype|device|block_idx|world|rank", re.IGNORECASE
 )

@@ -33,6 +33,7 @@ RUNS = {
         "CausalSelfAttention(32, 4)(torch.randn(2, 5, 32))",
         "CrossAttention(32, 4)(torch.randn(2, 5, 32), torch.randn(2, 7, 32), torch.randn(5, 7))",
     ),
+    "repeated_kv_heads": ("GroupedQueryAttention(32, 4, 2)(torch.randn(2, 5, 32))",),
     "needless_contiguous": ("GroupedQueryAttention(32, 4, 2)(torch.randn(2, 5, 32))",),
     "rotary_phase_in_half": ("RotarySelfAttention(32, 4)(torch.randn(2, 5, 32))",),
     "tiny_gpt": ("GPT(GPTConfig(dropout=0.1))(torch.randint(0, 65, (2, 7)))",),

@@ -124,6 +124,7 @@ class AxisRoles:
 
     given: dict[ast.Call, list[SequencesSeen]] = field(default_factory=dict)  # by the call that built the layer
     attention: dict[ast.expr, list[HeadsSeen]] = field(default_factory=dict)  # by the call, or the product
+    contexts: dict[ast.expr, set[tuple[int, str]]] = field(default_factory=dict)  # by the product: where its values are
     positions: dict[ast.AST, list[PositionsSeen]] = field(default_factory=dict)  # by the sum
     tiled: dict[Key, Fold] = field(
         default_factory=dict
@@ -195,7 +196,8 @@ class AxisRoles:
         return heads[0] if self._is(held[other], Role.TOKENS) else None
 
     def _is(self, size: Size, role: Role) -> bool:
-        return any(each.role is role for each in self._told.get(self.named(size), ()))
+        """Tell whether a dimension of this size has a role. Of 1, what was told is about another dimension."""
+        return size != ONE and any(each.role is role for each in self._told.get(self.named(size), ()))
 
     def tell_front(self, tensor: Tensor, source: Source, *, batch_first: bool) -> None:
         """The first two dimensions are batch and tokens, or tokens and batch."""

@@ -10,6 +10,7 @@ from enum import Enum, auto
 from typing import NamedTuple
 
 from mha_lint.syntax.nodes import walk
+from mha_lint.vocabulary import DECODES, EARLIER, PREFILLS, is_said
 
 Path = tuple[str, ...]  # the identifiers of a dotted name: ("self", "training")
 
@@ -105,6 +106,19 @@ class Conditions:
         relation, left, right = same
         sign = {Relation.IS: " is ", Relation.EQUALS: " == "}.get(relation, "")
         return f"{left}{sign}{right}"
+
+
+def has_earlier(taken: Taken) -> bool:
+    """Tell whether a path has found the tokens of earlier calls to be there."""
+    return any(_finds_earlier(asked, holds=holds) for asked, holds in taken)
+
+
+def _finds_earlier(asked: Condition, *, holds: bool) -> bool:
+    if asked.is_none:
+        return not holds and asked.says(EARLIER)
+    if asked.question != IS_TRUE or not asked.subject:
+        return False
+    return is_said(DECODES if holds else PREFILLS, asked.subject[-1])
 
 
 def negates(test: ast.Compare) -> bool:

@@ -6,6 +6,7 @@ import ast
 
 from mha_lint.model.events import Meant
 from mha_lint.model.keys import Key
+from mha_lint.model.marks import BEFORE
 from mha_lint.model.operations import TABLE
 from mha_lint.model.run import Call, Run
 from mha_lint.model.tensor_names import laid_out_as_tensors
@@ -68,9 +69,9 @@ def _meant(name: str, call: Call) -> Meant | None:
 
 def _masks(meant: Meant, node: ast.Call, receiver: Value | None, result: Value) -> bool:
     """Tell whether the call was meant to mask: it fills, or the scores that it gives were masked by it."""
-    if meant is Meant.MASKS:
-        return True
     before = receiver.masked if isinstance(receiver, Tensor) else frozenset()
+    if meant is Meant.MASKS:
+        return BEFORE not in before  # of weights whose scores were masked: little is left to be hidden
     after = result.masked if isinstance(result, Tensor) and "scores" in result.roles else frozenset()
     return any(masking.node is node for masking in after - before)
 

@@ -23,6 +23,7 @@ class ViewSeen:
     """A ``.view`` met on some path: ``answer`` says whether it can succeed there.
 
     ``joined`` where several paths were joined into that one: sizes may be forgotten that were known on each of them.
+    ``one_by_one`` where a cache is known to be there, so that one token is the rule: nothing mixes it up with others.
     """
 
     node: ast.expr
@@ -34,6 +35,7 @@ class ViewSeen:
     caller: ast.expr | None  # the call that led into the helper, where there is one
     copies: bool = False  # it is a ``.reshape``, which copies where a view can't succeed
     joined: bool = False
+    one_by_one: bool = False
 
     @property
     def fails_in_math(self) -> bool:
@@ -141,7 +143,8 @@ class Meant(Enum):
 class DiscardedSeen:
     """A call of torch whose result nobody takes: what it was ``meant`` to do to the tensor that is ``written`` there.
 
-    ``masks`` where that was to mask scores, or to fill anything where a mask says so.
+    ``masks`` where that was to mask scores, or to fill anything where a mask says so; not weights whose scores were
+    masked before.
     """
 
     node: ast.Call

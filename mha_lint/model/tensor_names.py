@@ -48,33 +48,33 @@ def laid_out_as_tensors(function: ast.AST) -> frozenset[str]:
     """
     found = _LAID_OUT.get(function)
     if found is None:
-        found = _LAID_OUT[function] = _given_tensors(function, frozenset(_laid_out(function)))
+        found = _LAID_OUT[function] = given_tensors(function, frozenset(_laid_out(function)))
     return found
 
 
-def _given_tensors(function: ast.AST, known: frozenset[str]) -> frozenset[str]:
+def given_tensors(function: ast.AST, known: frozenset[str]) -> frozenset[str]:
     """The known names, and those that are given what is made of them, or by torch, with calculations and methods."""
     given = [node for node in walk(function) if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name)]
     found, before = set(known), -1
     while len(found) > before:
         before = len(found)
-        found |= {last_name(node.targets[0]) for node in given if _is_tensor(node.value, found)}
+        found |= {last_name(node.targets[0]) for node in given if is_tensor(node.value, found)}
     return frozenset(found)
 
 
-def _is_tensor(value: ast.expr, known: Container[str]) -> bool:
+def is_tensor(value: ast.expr, known: Container[str]) -> bool:
     """An expression is a tensor: a function of torch makes it, or something is done to one that gives another."""
     match value:
         case ast.Name(id=name):
             return name in known
         case ast.BinOp(left=left, right=right):
-            return _is_tensor(left, known) or _is_tensor(right, known)
+            return is_tensor(left, known) or is_tensor(right, known)
         case ast.UnaryOp(op=ast.USub() | ast.Invert(), operand=inner) | ast.Subscript(value=inner):
-            return _is_tensor(inner, known)
+            return is_tensor(inner, known)
         case ast.Call(func=ast.Attribute(value=ast.Name(id="torch" | "F"), attr=name)):
             return name in TABLE or name in _MAKING
         case ast.Call(func=ast.Attribute(value=owner, attr=name)):
-            return name in TABLE and _is_tensor(owner, known)
+            return name in TABLE and is_tensor(owner, known)
         case _:
             return False
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from mha_lint.model.conditions import IS_NONE, IS_TRUE, Condition, Path, Question, Relation, Taken
+from mha_lint.model.conditions import IS_NONE, IS_TRUE, Condition, Path, Question, Relation, Taken, has_earlier
 from mha_lint.model.factors import Factor, of_number, of_size
 from mha_lint.model.folded import Fold, Reordered
 from mha_lint.model.keys import Key, Kind
@@ -21,6 +21,7 @@ from mha_lint.model.records import made_quickly, replace
 from mha_lint.model.rotary import Rotary
 from mha_lint.model.scale import Scale
 from mha_lint.model.sizes import Size, constant, symbol
+from mha_lint.vocabulary import EARLIER
 
 if TYPE_CHECKING:
     import ast
@@ -447,6 +448,12 @@ class State:
         if self.facts and isinstance(value, Unknown) and value.key is not None and self.facts.get((value.key, IS_NONE)):
             return NONE
         return value
+
+    @property
+    def one_by_one(self) -> bool:
+        """Tell whether this path has found the tokens of earlier calls to be there: new ones come one by one then."""
+        found = any(asked == IS_NONE and not holds and key.says(EARLIER) for (key, asked), holds in self.facts.items())
+        return found or has_earlier(self.taken)
 
     def truths(self, value: Value | None) -> frozenset[tuple[Key, bool]]:
         """Return what a condition on this path has told of the truth of an unknown value."""

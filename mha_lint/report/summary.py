@@ -75,6 +75,7 @@ def _order(diff: bool, validated: str) -> tuple[str, ...]:
         "not exercised",
         "unavailable",
         "fixable only with --unsafe-fixes",
+        "tried only with --bench",
         "shown wrong, without a fix",
         "without a fix",
     )
@@ -87,6 +88,8 @@ def _fate(entry: Entry, diff: bool, validated: str) -> str:
     if finding.fix is None:
         is_shown = finding.verdict is not None and finding.verdict.verdict == "shown wrong"
         return "shown wrong, without a fix" if is_shown else "without a fix"
+    if finding.verdict is None and not entry.offered and finding.fix.only_if_faster:
+        return "tried only with --bench"
     if finding.verdict is None and not entry.offered:
         return "fixable only with --unsafe-fixes"
     if finding.verdict is None or finding.verdict.verdict == "validated":

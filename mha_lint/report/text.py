@@ -68,6 +68,8 @@ def _obstacle(entry: Entry) -> str:
     finding = entry.finding
     if finding.fix is None:
         return printable(finding.no_fix_reason) or "there is no fix"
+    if finding.verdict is None and finding.fix.only_if_faster and not entry.offered:
+        return "its fix may be slower (--bench tries it, and keeps it where it is faster)"
     if finding.verdict is None:
         return "not tried" if entry.offered else "its fix is unsafe (--unsafe-fixes allows it)"
     if finding.verdict.verdict == "validated":

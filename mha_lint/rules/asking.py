@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import ast
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, TypeVar
 
 from mha_lint.model.order import Scramble, keeps_order
-from mha_lint.syntax.nodes import is_number
+from mha_lint.syntax.nodes import Function, is_number, receiver, walk
 from mha_lint.vocabulary import ATTENDS, is_said
 
 if TYPE_CHECKING:
     from mha_lint.model.attention import FileModel
     from mha_lint.model.events import OperationSeen, ViewSeen
     from mha_lint.model.keys import Key
+    from mha_lint.syntax.names import ClassInfo, ModuleNames
     from mha_lint.syntax.places import Places
 
 
@@ -50,6 +51,16 @@ def is_projection(seen: ViewSeen, model: FileModel) -> bool:
     return is_said(ATTENDS, owner) or any(other.partition(".")[0] == owner for other in model.scored)
 
 
+def reads_alone(handed: ast.Name, statement: ast.stmt, places: Places) -> bool:
+    """Tell whether nothing but one read uses a name, or changes it, behind the statement that gives it a value."""
+    function = places.function(statement)
+    if function is None:
+        return False
+    begin = places.end(statement)
+    names = [node for node in walk(function) if isinstance(node, ast.Name) and node.id == handed.id]
+    return [node for node in names if places.start(node) >= begin] == [handed]
+
+
 def is_given(key: Key, seen: OperationSeen) -> bool:
     """Tell whether the key is of a parameter of the function with which the path began, or of a part of one."""
     return key.belongs_to(seen.given)
@@ -82,3 +93,42 @@ def number_text(number: float, written: ast.expr | None, places: Places) -> str:
 def shortest(number: float) -> str:
     """Write a number as people do: ``-1e9`` and ``-1e-9``, not ``-1e+09`` and ``-1e-09``."""
     return re.sub(r"e([+-])0*(?=\d)", lambda sign: "e" + sign[1].replace("+", ""), f"{number:g}")
+
+
+def run_by_forward(
+    cls: ClassInfo, model: FileModel, *, leaves_out: Callable[[Function], bool] = lambda function: False
+) -> list[tuple[Function, str]]:
+    """Return the functions of the file that the ``forward`` of a class runs, with their symbols.
+
+    Functions that ``leaves_out`` are not followed.
+    """
+    forward = cls.method("forward")
+    found: dict[Function, str] = {}
+    pending = [] if forward is None else [forward]
+    while pending:
+        function = pending.pop()
+        if function in found or function not in model.defined_in or leaves_out(function):
+            continue
+        found[function] = model.defined_in[function]
+        own = receiver(function)
+        for node in walk(function):
+            called = _called(node, own, cls, model.names)
+            if called is not None:
+                pending.append(called)
+    return list(found.items())
+
+
+def attends(functions: list[tuple[Function, str]], model: FileModel) -> bool:
+    """Tell whether one of the functions, given with their symbols, computes attention."""
+    return any(symbol in model.scored for _, symbol in functions)
+
+
+def _called(node: ast.AST, own: str, cls: ClassInfo, names: ModuleNames) -> Function | None:
+    """The function of the file, or the method of the class, that a call calls; None where it calls another."""
+    match node:
+        case ast.Call(func=ast.Attribute(value=ast.Name(id=name), attr=method)) if name == own:
+            return cls.method(method)
+        case ast.Call(func=ast.Name(id=name)):
+            return names.functions.get(name)
+        case _:
+            return None

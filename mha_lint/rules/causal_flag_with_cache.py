@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
+from mha_lint.model.conditions import Condition, has_earlier
 from mha_lint.model.handing import handed_over
 from mha_lint.model.keys import Key
 from mha_lint.model.values import Const, Tensor, Unknown, Value
@@ -19,7 +20,6 @@ from mha_lint.vocabulary import EARLIER, LENGTH, MASKS, NO_LENGTH, STAGE
 
 if TYPE_CHECKING:
     from mha_lint.model.attention import FileModel
-    from mha_lint.model.conditions import Condition
     from mha_lint.model.events import OperationSeen
     from mha_lint.syntax.places import Places
 
@@ -176,5 +176,4 @@ def _is_joined(key: Value | None, seen: OperationSeen) -> bool:
     A cache object may be empty, as where a prompt is read.
     """
     joined = isinstance(key, Tensor) and "projection" in key.roles
-    behind = any(asked.is_none and not taken and asked.says(EARLIER) for asked, taken in seen.conditions)
-    return joined and behind and not any(asked.says(MASKS) for asked, _ in seen.conditions)
+    return joined and has_earlier(seen.conditions) and not any(asked.says(MASKS) for asked, _ in seen.conditions)

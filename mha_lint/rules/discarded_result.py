@@ -33,7 +33,8 @@ class DiscardedResult(Rule):
 
     Flags calls that give a new tensor and leave the old one as it is, where they are statements of their own:
     `scores.masked_fill(mask, -1e9)`, `x.transpose(1, 2)`, `mask.unsqueeze(1)`, `rearrange(x, "b n d -> n b d")`. It is
-    an error where the call was to mask, and a warning elsewhere.
+    an error where the call was to mask, and a warning elsewhere. Weights whose scores were masked before the softmax
+    need no second mask, so that it is a warning there.
 
     ## Why it matters
 
@@ -60,8 +61,9 @@ class DiscardedResult(Rule):
     else afterwards, on purpose. Relation *corrected*. Where the call was to mask: before, a token that is masked
     changes the result; after, it does not. Of a layout and of numbers nothing says whether the result was meant to be
     used, or the line is a leftover. So the fix is made only where execution tells: before, tokens do not meet, scores
-    have another variance than 1, weights do not add up to 1, or entries of a batch are mixed up; after, all is as it
-    should be. Elsewhere the finding stays a warning, with what was tried.
+    have another variance than 1, weights do not add up to 1 or weigh nothing, or entries of a batch are mixed up;
+    after, all is as it should be. Or before raises, whatever it is given, and after runs. Elsewhere the finding stays a
+    warning, with what was tried.
 
     ## When it stays silent
 

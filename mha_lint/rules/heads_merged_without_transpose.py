@@ -13,6 +13,7 @@ from mha_lint.syntax.places import method_name
 
 if TYPE_CHECKING:
     from mha_lint.model.attention import FileModel
+    from mha_lint.model.events import ViewSeen
     from mha_lint.syntax.places import Places
 
 
@@ -56,6 +57,7 @@ class HeadsMergedWithoutTranspose(Rule):
 
     - The heads were transposed behind the tokens, by any means.
     - The sizes are not known well enough to tell the order, or there is one token, or one head.
+    - A cache was found to be there on the way (`if past is not None`): behind it, new tokens come one by one.
     - What is reshaped is not the result of an attention: windows, patches, relative positions.
 
     ## References
@@ -84,9 +86,14 @@ class HeadsMergedWithoutTranspose(Rule):
 
     def check(self, model: FileModel, places: Places) -> Iterator[Hit[Scramble | None]]:
         for node, seen in model.views.items():
-            known = [view for view in seen if is_context(view) and "swapped" not in view.tensor.roles]
+            known = [view for view in seen if is_context(view) and not _is_meant(view)]
             found = [merged_across(view) for view in known]
             if any(found) and isinstance(node, ast.Call) and node not in model.put_back:
                 where = "" if all(found) else ", on one path through the code"
                 message = f"heads are merged across the tokens that lie between them, with no transpose{where}"
                 yield Hit(method_name(node), node, message, seen[0].symbol, evidence=agreed(found, known))
+
+
+def _is_meant(view: ViewSeen) -> bool:
+    """Tell whether heads and tokens were swapped before, on purpose, or there is one token as a rule."""
+    return "swapped" in view.tensor.roles or view.one_by_one

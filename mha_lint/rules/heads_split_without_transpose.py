@@ -53,6 +53,7 @@ class HeadsSplitWithoutTranspose(Rule):
 
     - The features were moved before the tokens first, as in `(b, h*d, t)`, or the tokens stay first: `(t, b*h, d)`.
     - The sizes are not known well enough to tell the order, or there is one token, or one head.
+    - A cache was found to be there on the way (`if past is not None`): behind it, new tokens come one by one.
     - What is viewed is not a projection, or has nothing to do with attention.
 
     ## References
@@ -80,7 +81,7 @@ class HeadsSplitWithoutTranspose(Rule):
 
     def check(self, model: FileModel, places: Places) -> Iterator[Hit[Scramble | None]]:
         for node, seen in model.views.items():
-            known = [view for view in seen if is_projection(view, model)]
+            known = [view for view in seen if is_projection(view, model) and not view.one_by_one]
             found = [split_across(view) for view in known]
             if any(found) and isinstance(node, ast.Call):
                 where = "" if all(found) else ", on one path through the code"

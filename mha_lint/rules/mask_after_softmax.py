@@ -61,6 +61,7 @@ class MaskAfterSoftmax(Rule):
       them, which may be a mask.
     - The weights are normalised again: divided by their sum, or by anything else.
     - The weights are multiplied by something that is not known to be a mask: a gate, a mask of heads, dropout.
+      So it is where one of those who call the function hands over such a thing under the name of a mask.
     - The mask hides whole rows, or is computed from the weights themselves (the largest few, NaN).
     - A function was applied to the masked scores, `exp` or one that is not known: it may do what a softmax does.
 
@@ -109,7 +110,7 @@ class MaskAfterSoftmax(Rule):
             if operation.name in _PRODUCTS:
                 for scores in _operands(operation, "scores"):
                     bare.update(dict.fromkeys(_huge_fills(scores)))
-        wrong = [node for node, alone in found.items() if alone and node not in summed]
+        wrong = [node for node, alone in found.items() if alone and node not in summed and not _may_gate(node, model)]
         for node in (*wrong, *bare):
             if node in model.abroad:
                 continue
@@ -118,6 +119,13 @@ class MaskAfterSoftmax(Rule):
             if node in bare:
                 message = "these masked scores are multiplied with the values: no softmax makes weights of them"
             yield Hit(node, node, message, symbol)
+
+
+def _may_gate(node: ast.expr, model: FileModel) -> bool:
+    """Tell whether a caller hands over something else than a mask of keys, such as a mask of heads."""
+    results = [operation.result for operation in model.operations.get(node, ())]
+    weights = [result for result in results if isinstance(result, Tensor) and "weights" in result.roles]
+    return any(all(masking.node is not node for masking in result.masked) for result in weights)
 
 
 def _operands(operation: OperationSeen, role: str) -> Iterator[Tensor]:

@@ -65,13 +65,15 @@ class TokensAndHeadsSwapped(Rule):
     Transposes queries, keys and values where the call takes them, and the result back, so that what comes after is laid
     out as before; an attention interface turns its result itself. The fix is *unsafe* because the module computes
     something else afterwards, on purpose. Relation *corrected*: before, no other token of an entry changes the result
-    at a token; after, they do. There is no fix for products that are written by hand.
+    at a token; after, they do. Of products that are written by hand the values' is transposed back; there is no fix
+    where it can't be told which product takes the values.
 
     ## When it stays silent
 
     - It is not known which dimension holds the heads. It is known where the width of a projection was split into them.
     - The name of the class, the method or the function says that attention over channels or heads is meant.
     - The same code is given both layouts.
+    - There is one token, or one head.
     - Nothing reads the scores: what is computed in vain is not wrong.
 
     ## References

@@ -65,6 +65,7 @@ class ViewForTranspose(Rule):
     - A later view puts the dimensions back in order, with nothing but elementwise operations between.
     - The tensor is a parameter, or was made of constants or of random numbers: no order of these is wrong.
     - One of the dimensions that change places is 1, on some path through the code.
+    - A cache was found to be there on the way (`if past is not None`): behind it, new tokens come one by one.
     - The tensor is scores, weights or a mask, was padded, or one of the sizes counts a few more than another one, as
       `t + 1`: such a view shifts positions.
     - The tensor is a cache, whose memory others have laid out.
@@ -115,7 +116,7 @@ class ViewForTranspose(Rule):
 def _is_known(view: ViewSeen) -> bool:
     """Tell whether the sizes are known at a view, or are at least what no path knows better."""
     source, target = view.tensor.shape, view.target
-    if source is None or not target:
+    if source is None or not target or view.one_by_one:
         return False
     return not view.joined or is_told(source, target)
 

@@ -9,12 +9,13 @@ from dataclasses import replace
 
 import torch
 
-from mha_lint.findings import Verdict, VerdictName
+from mha_lint.findings import RAISES, Verdict, VerdictName
 from mha_lint.validation.child import imports, isolation, stubs, tampering, torch_settings
 from mha_lint.validation.job import Job
 from mha_lint.validation.relations import wrong
 from mha_lint.validation.relations.claim import Claim, Extra, Ran, Variant
 from mha_lint.validation.relations.corrected import Corrected
+from mha_lint.validation.relations.raising import Raising
 from mha_lint.validation.relations.same import Same
 from mha_lint.validation.search import harness
 from mha_lint.validation.search.added import reaching_added
@@ -89,7 +90,15 @@ def _whole(
     if found := tampering.replaced(originals):
         return _untrusted(f"importing the file replaces {found}", devices)
     stubs.arm()
-    return Examination(sources, devices, deadline, tell, known=known).verdict()
+    verdict = Examination(sources, devices, deadline, tell, known=known).verdict()
+    if verdict.verdict == "not exercised" and not _has_run(verdict) and RAISES in job.probes:
+        return Raising(sources, devices, deadline, tell).verdict() or verdict
+    return verdict
+
+
+def _has_run(verdict: Verdict) -> bool:
+    """Tell whether before ran in some trial."""
+    return any(item.outcome != "skipped" for item in verdict.trials)
 
 
 def _alone(job: Job, devices: dict[str, str], deadline: float, tell: Callable[[str], None]) -> Verdict:

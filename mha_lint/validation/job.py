@@ -26,7 +26,7 @@ class Job:
     """One candidate rewrite of one file, and the relation that it claims.
 
     The relation "wrong" claims of ``before`` alone, which ``after`` repeats, that it violates one of the ``probes``, or
-    that it raises at the ``flagged`` rows.
+    that it raises, or ends the graph of ``torch.compile``, at the ``flagged`` rows.
 
     ``symbols`` say where the edits lie ("Class.method", "function", "Outer.Inner.method"). ``flagged`` are rows of
     ``before`` where, for *repaired*, the ``expected`` error is raised, and which have to run for *corrected*. ``added``

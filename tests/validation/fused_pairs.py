@@ -33,6 +33,7 @@ class Attention(nn.Module):
 {body}
         return self.proj(out.transpose(1, 2).reshape(b, t, c))
 """
+_RETURNED = _HEADER.replace("self.proj(out.transpose(1, 2).reshape(b, t, c))", "out")
 _CROSS = """\
 import torch
 import torch.nn.functional as F
@@ -239,6 +240,7 @@ RIGHT: dict[str, Pair] = {
         fused(", attn_mask=mask", f"{_IF}mask = mask.long() != 0"),
         _MASK,
     ),
+    "returned as it is, and copied": Pair(by_hand(), fused().replace("v)", "v).contiguous()"), template=_RETURNED),
     "manual softmax": Pair(
         by_hand("attn = (attn - attn.amax(-1, keepdim=True)).exp()", "attn = attn / attn.sum(-1, keepdim=True)"),
         fused(),
@@ -340,6 +342,8 @@ WRONG: dict[str, Pair] = {
         fused(", attn_mask=mask", f"{_IF}mask = mask != 0"),
         _MASK,
     ),
+    # The flash kernel gives a view of (b, t, h, d): what takes the result could merge batch and heads by a view.
+    "returned as it is": Pair(by_hand(), fused(), template=_RETURNED),
     "softmax over the queries": Pair(by_hand("attn = attn.softmax(dim=-2)"), fused()),
     "sigmoid": Pair(by_hand("attn = attn.sigmoid()"), fused()),
     "softcap": Pair(by_hand("attn = 20 * torch.tanh(attn / 20)", "softmax"), fused()),

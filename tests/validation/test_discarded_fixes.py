@@ -66,3 +66,65 @@ def test_a_layout_that_breaks_what_follows_stays(validator: Validator, tmp_path:
     assert after == text
     assert finding.verdict is not None
     assert finding.verdict.verdict == "refuted"
+
+
+CHAINED = ATTENTION.replace(
+    "        return self.out((scores.softmax(-1) @ v).transpose(1, 2).reshape(b, t, c))",
+    "        y = scores.softmax(-1) @ v\n        y.transpose(1, 2).reshape(b, t, c)\n        return self.out(y)",
+)
+
+
+def test_a_chain_without_which_nothing_runs_is_assigned_to_what_it_begins_with(
+    validator: Validator, tmp_path: Path
+) -> None:
+    text = CHAINED.format(scale=" * self.d**-0.5", line="")
+    after, (finding,) = fixed(text, validator, tmp_path)
+    assert after == text.replace("y.transpose(1, 2).reshape(", "y = y.transpose(1, 2).reshape(")
+    assert finding.verdict is not None
+    assert finding.verdict.counterexample.startswith("it raises RuntimeError: mat1 and mat2 shapes")
+
+
+def test_what_raises_for_another_reason_is_not_shown_by_that(validator: Validator, tmp_path: Path) -> None:
+    text = CHAINED.format(scale=" * self.d**-0.5", line="scores = scores + x.new_zeros(b + 1, 1, t + 1, t)")
+    after, (finding,) = fixed(text, validator, tmp_path)
+    assert after == text
+    assert finding.verdict is not None
+    assert (finding.verdict.verdict, finding.verdict.counterexample) == ("not exercised", "")
+
+
+def test_a_chain_that_is_left_over_stays(validator: Validator, tmp_path: Path) -> None:
+    text = ATTENTION.format(scale=" * self.d**-0.5", line="q.transpose(1, 2).reshape(b, t, c)")
+    after, (finding,) = fixed(text, validator, tmp_path)
+    assert after == text
+    assert finding.verdict is not None
+    assert not finding.verdict.counterexample
+
+
+def test_a_softmax_that_was_thrown_away_is_assigned(validator: Validator, tmp_path: Path) -> None:
+    text = ATTENTION.replace("scores.softmax(-1) @ v", "scores @ v")
+    text = text.format(scale=" * self.d**-0.5", line="scores.softmax(-1)")
+    after, (finding,) = fixed(text, validator, tmp_path)
+    assert after == text.replace("        scores.softmax(-1)", "        scores = scores.softmax(-1)")
+    assert finding.verdict is not None
+    assert "a softmax of scores gives weights, and nothing is weighed by them" in finding.verdict.counterexample
+
+
+def test_a_softmax_beside_the_one_that_weighs_stays(validator: Validator, tmp_path: Path) -> None:
+    text = ATTENTION.format(scale=" * self.d**-0.5", line="scores.softmax(-1)")
+    after, (finding,) = fixed(text, validator, tmp_path)
+    assert after == text
+    assert finding.verdict is not None
+    assert not finding.verdict.counterexample
+
+
+def test_a_constructor_that_raises_for_want_of_a_layout_is_mended(validator: Validator, tmp_path: Path) -> None:
+    text = ATTENTION.replace(
+        "        self.qkv, self.out",
+        "        places = torch.arange(float(self.d)).reshape(-1, 1)\n        places.transpose(0, 1)\n"
+        "        self.row = torch.eye(1) @ places\n        self.qkv, self.out",
+    ).replace("from torch import nn", "import torch\nfrom torch import nn")
+    text = text.format(scale=" * self.d**-0.5", line="q = q + self.row")
+    after, (finding,) = fixed(text, validator, tmp_path)
+    assert after == text.replace("        places.transpose(", "        places = places.transpose(")
+    assert finding.verdict is not None
+    assert finding.verdict.counterexample.startswith("it raises RuntimeError: mat1 and mat2 shapes")

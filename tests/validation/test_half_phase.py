@@ -64,6 +64,28 @@ class Positions(nn.Module):
         return x + self.table[: x.shape[1]]
 """
 
+GRID = """
+import torch
+from torch import nn
+
+
+class Patches(nn.Module):
+    def __init__(self, dim, image_size, patch_size=2):
+        super().__init__()
+        side = image_size // patch_size
+        steps = 10000.0 ** (-torch.arange(0, dim, 4).float() / dim)
+        rows, columns = torch.meshgrid(torch.arange(side), torch.arange(side), indexing="ij")
+        rows = rows.reshape(-1, 1) * steps.half()
+        columns = columns.reshape(-1, 1) * steps.half()
+        self.places = torch.cat((rows.sin(), rows.cos(), columns.sin(), columns.cos()), dim=-1).float()
+        self.patches = nn.Conv2d(3, dim, patch_size, patch_size)
+        self.scores = nn.Linear(dim, 1)
+
+    def forward(self, image):
+        x = self.patches(image).flatten(2).transpose(1, 2) + self.places.to(image)
+        return (self.scores(x).softmax(dim=1) * x).sum(1)
+"""
+
 
 def repaired(check: Check, source: str, cast: str, taken: str, kept: str = KEPT) -> Verdict:
     old = f"frequencies.{cast})\n        {TAKEN}"
@@ -133,3 +155,22 @@ def test_a_constructor_that_fills_the_table_otherwise_is_refuted(check: Check) -
         flagged="steps.half()",
     )  # fmt: skip
     assert verdict.verdict == "refuted", verdict
+
+
+def mended(check: Check, source: str) -> Verdict:
+    old = source[source.index("        rows = rows.") : source.index("        self.patches")]
+    new = old.replace(".half()", "").replace("sin()", "sin().half()").replace("cos()", "cos().half()")
+    return check(source, old, new, "Patches.__init__", "repaired", expected="half phase", flagged="steps.half()")
+
+
+def test_a_grid_of_positions_is_built_with_more_rows_and_columns(check: Check) -> None:
+    verdict = mended(check, GRID)
+    assert verdict.verdict == "validated", verdict.reason
+    assert "as it is built" in verdict.counterexample
+
+
+def test_a_grid_that_stays_small_is_not_shown_wrong(check: Check) -> None:
+    few = GRID.replace("image_size // patch_size", "4").replace("(image)", "(image)[: image.shape[2] // 2 * 4]")
+    verdict = mended(check, few)
+    assert verdict.verdict == "not exercised", verdict
+    assert not verdict.counterexample

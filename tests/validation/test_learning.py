@@ -182,3 +182,23 @@ def test_weights_of_which_the_diagonal_alone_reaches_the_values_are_not_whole() 
     assert seen.outcome == "violated"
     assert seen.words.startswith("a query takes its own value alone, with a weight of 0.")
     assert whole(Mapped()).words == "no diagonal of weights was seen to meet values"
+
+
+class Strangers(nn.Module):
+    """Tokens that do not attend to themselves, over values that are an input."""
+
+    def __init__(self, weighing: str) -> None:
+        super().__init__()
+        self.weighing = weighing
+
+    def forward(self, x: Any) -> Any:
+        scores = torch.einsum("bid,bjd->bij", x, x) * WIDTH**-0.5
+        own = torch.eye(x.shape[1], dtype=torch.bool)
+        return torch.einsum(self.weighing, scores.masked_fill(own, float("-inf")).softmax(-1), x)
+
+
+def test_a_diagonal_of_zeros_gives_a_query_nothing() -> None:
+    seen = whole(Strangers("bjj,bje->bje"))
+    assert seen.outcome == "violated"
+    assert seen.words.startswith("a query takes its own value alone, with a weight of 0:")
+    assert whole(Strangers("bij,bje->bie")).outcome == "not applicable"

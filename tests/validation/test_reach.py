@@ -242,3 +242,33 @@ def test_what_is_fed_to_a_convolution_of_videos_has_five_dims() -> None:
     inspected, signature = inspect_module(module, SIZINGS[0]), inspect.Signature([parameter])
     first, *_ = candidates(parameter, read_forward(forward), module, inspected, None, signature)
     assert first == TensorSpec(("b", 32, "t", "H", "W"))
+
+
+@pytest.mark.parametrize(
+    "repeated",
+    [
+        "mask.repeat(h, 1, 1)",
+        "torch.tile(mask, (h, 1, 1))",
+        "mask.unsqueeze(0).expand(h, -1, -1, -1)",
+        "mask[None].expand(h, -1, -1, -1)",
+    ],
+)
+def test_the_numbers_that_a_mask_is_repeated_by_tell_how_many_dims_it_has(repeated: str) -> None:
+    import inspect
+
+    import torch
+
+    from mha_lint.validation.search.inputs import candidates
+    from mha_lint.validation.search.inspection import inspect_module, read_forward
+    from mha_lint.validation.search.specs import TensorSpec
+    from mha_lint.validation.search.vocabulary import SIZINGS
+
+    (forward,) = ast.parse(f"def forward(self, x, h, mask=None): return self.attention(x, {repeated})").body
+    assert isinstance(forward, ast.FunctionDef)
+    module = torch.nn.Module()
+    parameter = inspect.Parameter("mask", inspect.Parameter.POSITIONAL_OR_KEYWORD, default=None)
+    inspected, signature = inspect_module(module, SIZINGS[0]), inspect.Signature([parameter])
+    _, *found = candidates(parameter, read_forward(forward), module, inspected, None, signature)
+    shapes = [spec.dims for spec in found[:8] if isinstance(spec, TensorSpec)]
+    assert {len(dims) for dims in shapes} == {3}
+    assert ("b", "t", "s") in shapes

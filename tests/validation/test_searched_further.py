@@ -8,7 +8,7 @@ from .conftest import Check
 
 pytest.importorskip("torch")
 
-from mha_lint.validation.search.learning import lengthened
+from mha_lint.validation.search.learning import lengthened, resized
 from mha_lint.validation.search.specs import TensorSpec
 
 # Over the last dimension for (b, t, d), as the class may be called alone; over the queries for the heads that it gets.
@@ -92,3 +92,10 @@ def test_a_size_that_another_input_has_too_goes_on_varying_with_it() -> None:
     assert TensorSpec(("b", "t"), "bool") in found
     assert not any(3 in spec.dims for spec in found if isinstance(spec, TensorSpec))
     assert TensorSpec((7, "t"), "bool") in found, "a length that has no name is a length of its own"
+
+
+def test_three_channels_are_no_batch_of_three() -> None:
+    error = RuntimeError("expected input[3, 32, 8, 8] to have 3 channels, but got 32 channels instead")
+    found = list(resized(TensorSpec(("b", 32, "H", "W")), error, {"b": 3, "H": 8, "W": 8}))
+    assert TensorSpec(("b", 3, "H", "W")) in found
+    assert not any(isinstance(spec, TensorSpec) and spec.dims[1] == "b" for spec in found)

@@ -43,12 +43,36 @@ LACKS_HEADS = (
     "scores = scores + torch.zeros(b, t, t, device=x.device)",
     "y = scores.softmax(-1).view(b, self.heads, t, t) @ v",
 )
+LACKS_A_DIM = (SCORES, "scores = scores + torch.zeros(b, t, t, device=x.device)", "y = scores.softmax(-1) @ v")
+BROADCAST = (SCORES, "scores = scores + torch.zeros(b, 1, 1, t, device=x.device)", "y = scores.softmax(-1) @ v")
 FITS = (SCORES, "scores = scores if mask is None else scores + mask", "y = scores.softmax(-1) @ v")
 DEEPER = (SCORES, "y = (scores.softmax(-1) @ v)", "y = y + torch.zeros(b, t + 1, 1, device=x.device)")
 
+BRANCHES = (
+    SCORES,
+    "if mask is not None and not (mask == 0).any():",
+    "    scores = scores + mask",
+    "y = scores.softmax(-1) @ v",
+)
+READS = (SCORES, "n = int((scores > 0).sum())", "y = scores.softmax(-1) @ v * (1 + n)")
+ASSERTS = (SCORES, "assert (scores == scores).all()", "y = scores.softmax(-1) @ v")
 LOST_MASK = (f"future_mask = {FUTURE}", SCORES, "y = scores.softmax(-1) @ v")
 APPLIED_MASK = (LOST_MASK[0], SCORES, "y = scores.masked_fill(future_mask, -1e4).softmax(-1) @ v")
 DIAGONAL = (SCORES, "y = torch.einsum('bhtt,bhtd->bhtd', scores.softmax(-1), v)")
+FULL = """\
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+
+class Attention(nn.Module):
+    def forward(self, qk, v):
+        b, t, c = qk.shape
+        scores = torch.einsum("bie,bje->bij", qk, F.normalize(qk, dim=-1)) * c**-0.5
+        places = torch.arange(t)
+        scores[:, places, places] = -5e4
+        return torch.einsum('bjj,bje->bje', scores.softmax(-1), v)
+"""
 LAYERS = """\
 import torch.nn.functional as F
 from torch import nn
@@ -121,6 +145,21 @@ def test_shapes_that_never_meet_raise(shown: Shown) -> None:
     assert "it raises RuntimeError: The size of tensor a" in verdict.counterexample
 
 
+def test_shapes_that_meet_where_there_are_as_many_entries_as_heads_raise_all_the_same(shown: Shown) -> None:
+    verdict = shown(LACKS_A_DIM, "torch.zeros", "raises")
+    assert verdict.verdict == "shown wrong", verdict.reason
+    right = shown(BROADCAST, "torch.zeros", "raises")
+    assert (right.verdict, right.unshown) == ("not exercised", True), right.counterexample
+
+
+def test_probes_are_asked_of_the_sizes_that_fit(shown: Shown) -> None:
+    verdict = shown(FULL, "einsum('bjj", "raises", "whole weights")
+    assert verdict.verdict == "shown wrong", verdict.reason
+    assert verdict.counterexample.startswith("it violates whole weights")
+    right = shown(FULL.replace("bjj,bje->bje", "bij,bje->bie"), "einsum('bij,bje", "raises", "whole weights")
+    assert (right.verdict, right.counterexample) == ("not exercised", "")
+
+
 def test_a_layer_that_is_never_applied_is_shown_by_what_learns(shown: Shown) -> None:
     verdict = shown(LAYERS.format("to_q"), "self.to_q(x)", "every projection learns")
     assert verdict.verdict == "shown wrong", verdict.reason
@@ -175,3 +214,18 @@ def test_it_is_shown_on_each_device(cuda_validator: Validator, tmp_path: Path) -
         verdict = cuda_validator.validate(job)
         assert verdict.verdict == "shown wrong", verdict.reason
         assert {trial.device for trial in verdict.trials if trial.outcome in ("raised", "differ")} == {"cpu", "cuda"}
+
+
+@pytest.mark.parametrize(("body", "flagged"), [(BRANCHES, ".any()"), (READS, "int(")])
+def test_a_graph_that_ends_at_the_row_shows_it(shown: Shown, body: tuple[str, ...], flagged: str) -> None:
+    verdict = shown(body, flagged, "graph break")
+    assert verdict.verdict == "shown wrong", verdict.reason
+    assert "the graph of torch.compile ends there" in verdict.counterexample
+
+
+@pytest.mark.parametrize(("body", "flagged"), [(ASSERTS, "assert"), (READS, "softmax")])
+def test_a_graph_that_goes_on_at_the_row_shows_nothing(shown: Shown, body: tuple[str, ...], flagged: str) -> None:
+    verdict = shown(body, flagged, "graph break")
+    assert verdict.verdict == "not exercised"
+    assert not verdict.counterexample
+    assert "graph of torch.compile" in verdict.reason

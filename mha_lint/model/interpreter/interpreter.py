@@ -55,7 +55,7 @@ class Interpreter:
         self.number, self.key, self.node, self.text = numbering.number, numbering.key, numbering.node, numbering.text
         self.step, self.choose = self.meter.step, self.choices.choose
         self.axes, self.saw_sequences, self.saw_heads = seen.axes, seen.saw_sequences, seen.saw_heads
-        self.saw_positions = seen.saw_positions
+        self.saw_context, self.saw_positions = seen.saw_context, seen.saw_positions
         self.would_stay_views, self.reshapes, self.put_back = seen.would_stay_views, seen.reshapes, seen.put_back
         self.mentioned, self.saw_view, self.saw_contiguous = seen.mentioned, seen.saw_view, seen.saw_contiguous
         self.saw_unbind, self.saw_operation, self.saw_meeting = seen.saw_unbind, seen.saw_operation, seen.saw_meeting

@@ -14,6 +14,7 @@ from math import isfinite
 from mha_lint.model import operations
 from mha_lint.model.factors import Factor, of_number
 from mha_lint.model.operations import OPERATIONS
+from mha_lint.model.operations.questions import filled
 from mha_lint.model.records import replace
 from mha_lint.model.run import Call, Run
 from mha_lint.model.sizes import ONE, Size, product, symbol
@@ -187,8 +188,12 @@ def of_one_number(run: Run, call: Call) -> Value:
 
 
 def _of_a_list(run: Run, call: Call) -> Value:
-    """``torch.FloatTensor([head_dim])``; of a number it is a tensor of that size."""
-    return of_one_number(run, call) if call.args and isinstance(call.args[0], Sequence) else Unknown(run.key(call.node))
+    """``torch.FloatTensor([head_dim])``; of numbers it is a tensor of these sizes."""
+    if call.args and isinstance(call.args[0], Sequence):
+        return of_one_number(run, call)
+    if len(call.args) > 1 or (call.args and isinstance(call.args[0], Int)):
+        return filled(call)
+    return Unknown(run.key(call.node))
 
 
 def _full(run: Run, call: Call) -> Value:

@@ -39,6 +39,8 @@ from mha_lint.syntax.names import ClassInfo
 from mha_lint.syntax.nodes import Function
 from mha_lint.syntax.words import names_in
 
+_OF_HEADS = frozenset({"projection", "context"})  # what a view splits heads off, or merges them
+
 Node = TypeVar("Node", bound=ast.AST)
 Seen = TypeVar("Seen")
 
@@ -109,7 +111,10 @@ class Observer:
             answer = Answer.UNKNOWN  # the code expects it to raise
         frame, node = self._stack.frames[-1], call.node
         joined = call.state.joined
-        seen = ViewSeen(node, answer, tensor, target, frame.node, frame.symbol, frame.caller, copies, joined)
+        one_by_one = bool(tensor.roles & _OF_HEADS) and call.state.one_by_one
+        seen = ViewSeen(
+            node, answer, tensor, target, frame.node, frame.symbol, frame.caller, copies, joined, one_by_one
+        )
         found = self._found(self.views, node)
         if seen not in found:
             found.append(seen)
@@ -186,6 +191,12 @@ class Observer:
         found = self._found(self.axes.attention, call.node)
         if seen not in found:
             found.append(seen)
+
+    def saw_context(self, call: Call, values: int) -> None:
+        """Weights are multiplied by values, which are the operand at the place ``values``."""
+        if self._stack.frames:
+            found = self.axes.contexts.setdefault(call.node, set())
+            found.add((values, self._stack.frames[-1].symbol))
 
     def saw_positions(self, call: Call, table: Tensor, to: Tensor) -> None:
         """Positions (n, 1, c) are added to a tensor."""

@@ -216,8 +216,9 @@ def attended(call: Call, left: Tensor, right: Tensor, roles: frozenset[str]) -> 
     """Note what a product of attention says of its operands."""
     run = call.interpreter
     if "context" in roles:
-        values = right if left.roles & {"weights", "scores"} else left
-        run.saw_use(values, "value")
+        place = 1 if left.roles & {"weights", "scores"} else 0
+        run.saw_use((left, right)[place], "value")
+        run.saw_context(call, place)
         run.saw_attention()
     elif "scores" in roles:
         run.saw_use(left, "query")
@@ -242,15 +243,26 @@ def kinds(query: Tensor, key: Tensor) -> set[str]:
 
 def product_shape(call: Call, left: Tensor, right: Tensor) -> Shape | None:
     rank = max(left.rank or 0, right.rank or 0)
-    if rank < 2 or (left.rank is None and rank < 3) or (left.rank is not None and left.rank < 2):
+    if rank < 2 or (rank < 3 and None in (left.rank, right.rank)):
         return None
-    if right.rank is not None and right.rank < 2:
+    if any(_may_be_vector(tensor) for tensor in (left, right)):
         return None
     batches = [tensor.shape[:-2] for tensor in (left, right) if tensor.shape is not None]
     batch = broadcast(call.state, batches) if batches else ()
     rows = left.shape[-2] if left.shape is not None else call.fresh_size("rows")
     columns = right.shape[-1] if right.shape is not None else call.fresh_size("columns")
     return (*map(call.state.normal, batch), rows, columns)
+
+
+def _may_be_vector(tensor: Tensor) -> bool:
+    """Tell whether a product may take a dimension away: (b, n, t) @ (t,) is (b, n).
+
+    What a module holds may be a vector where its rank is not known. What attention is given has tokens and features.
+    """
+    if tensor.rank is not None:
+        return tensor.rank < 2
+    held = "parameter" in tensor.roles or (tensor.key is not None and tensor.key.of_self)
+    return held and tensor.least < 2
 
 
 def maps(tensor: Tensor) -> bool:

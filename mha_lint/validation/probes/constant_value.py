@@ -14,6 +14,9 @@ NAME = "constant value"
 
 
 def observe(subject: Subject, seen: Seen | None, insist: bool) -> Observation:
+    if seen is not None and insist and seen.softmaxes and not seen.applied:
+        words = "a softmax of scores gives weights, and nothing is weighed by them"
+        return Observation(NAME, "violated", words)
     if seen is None or not seen.applied:
         raise NotApplicable("no softmax of scores was seen to weigh values")
     judged = [each for each in seen.applied if insist or not each.weights.marks]

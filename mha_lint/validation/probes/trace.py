@@ -295,7 +295,8 @@ class Trace(Watching):
         if len(weighing) > 1:
             marks |= {"joined"}
         if name in ("mul", "div") and others:
-            if name == "mul" and "its diagonal" in weights.marks and facts[0].multiplied and not own:
+            values = facts[0].multiplied or (bool(facts[0].sources) and out.shape != value.shape)
+            if name == "mul" and "its diagonal" in weights.marks and values and not own:
                 alone = value.to(torch.float64)
                 queries, keys = weights.shape[-2:]
                 self.seen.diagonals.append(Applied(weights, alone, plain.sources, queries, keys))

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from mha_lint.findings import Verdict
+from mha_lint.findings import RAISES, Verdict
 from mha_lint.validation.child import stubs
 from mha_lint.validation.probes import Observation
 from mha_lint.validation.relations import rounding
@@ -128,7 +128,8 @@ class Corrected:
         after = trial.run(case.copies[1], case.make, case.positional, case.conditions)
         works = before.error is None and after.error is None
         is_probed = works and not case.conditions.training and not case.regime
-        probes = [probe for probe in self.sources.job.probes if self.shown.wants(probe)] if is_probed else []
+        asked = [probe for probe in self.sources.job.probes if probe != RAISES and self.shown.wants(probe)]
+        probes = asked if is_probed else []
         self._seen = [observed(case, probe, self.sources.job.axes, tell) for probe in probes]
         return before, after
 
@@ -140,7 +141,10 @@ class Corrected:
 
     def judge(self, tried: Tried, ran: Ran) -> Outcome:
         case, note = tried.case, tried.note
-        if why := _other_form(tried.before, tried.after) or trial.handed_on(tried.before, tried.after, "corrected"):
+        turned = "tokens meet" in self.sources.job.probes
+        if why := _other_form(tried.before, tried.after, turned=turned) or trial.handed_on(
+            tried.before, tried.after, "corrected"
+        ):
             note.refute(why)
         if tried.first:
             again = trial.run(case.pair.before, case.make, case.positional, case.conditions)
@@ -292,13 +296,18 @@ def _must_agree(regime: str, case: Case) -> bool:
     return False
 
 
-def _other_form(before: trial.Seen, after: trial.Seen) -> str:
-    """In words, where outputs come in another structure, shape or dtype, or are not finite in after alone."""
+def _other_form(before: trial.Seen, after: trial.Seen, *, turned: bool) -> str:
+    """In words, where outputs come in another structure, shape or dtype, or are not finite in after alone.
+
+    Where tokens and heads are ``turned``, maps of heads with heads are to become maps of tokens with tokens.
+    """
     if [path for path, _ in before.outputs] != [path for path, _ in after.outputs]:
         return "the structure of the outputs differs"
     for (path, left), (_, right) in zip(before.outputs, after.outputs, strict=True):
         if isinstance(left, torch.Tensor) and isinstance(right, torch.Tensor):
             for name in ("shape", "dtype", "device", "requires_grad"):
+                if name == "shape" and turned and _is_turned_map(left.shape, right.shape):
+                    continue
                 if getattr(left, name) != getattr(right, name):
                     return f"{path} has {name} {getattr(left, name)} before and {getattr(right, name)} after"
             if bool(torch.isfinite(left).all()) and not bool(torch.isfinite(right).all()):
@@ -306,6 +315,14 @@ def _other_form(before: trial.Seen, after: trial.Seen) -> str:
         elif type(left) is not type(right):
             return f"{path} is a {type(left).__name__} before and a {type(right).__name__} after"
     return ""
+
+
+def _is_turned_map(before: torch.Size, after: torch.Size) -> bool:
+    """Tell whether (…, t, h, h) has become (…, h, t, t)."""
+    if len(before) != len(after) or len(before) < 3 or before[:-3] != after[:-3]:
+        return False
+    tokens, *heads = before[-3:]
+    return heads[0] == heads[1] and tuple(after[-3:]) == (heads[0], tokens, tokens)
 
 
 def _idle(case: Case, module: Any, seen: trial.Seen) -> str:

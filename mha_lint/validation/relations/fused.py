@@ -24,7 +24,9 @@ from mha_lint.validation.trials.record import DTYPES, Noting
 _SETUPS = 4  # ways to run it in which each kernel is tried: inputs and masks decide which of them serve
 _SHAPES = 2
 _ON_CPU = (*DTYPES["cpu"], torch.bfloat16)
+_HALF = (torch.float16, torch.bfloat16)
 _STATE = "CUDA random state"
+_TAKING_ALL = ("", kernels.MATH)  # torch chooses, or the kernel takes all inputs
 _FORWARD = trial.Way(backward=False)
 NO_SECOND = "its gradients have no gradients of their own, except under attention's math kernel: torch raises an error"
 
@@ -44,7 +46,7 @@ class Fused:
 
     setups: list[Setup] = field(default_factory=list)
     ran: dict[tuple[str, str], set[str]] = field(default_factory=dict)  # dtypes, by device and kernel
-    refused: dict[tuple[str, str], str] = field(default_factory=dict)  # the last error, by the same
+    raised: dict[tuple[str, str], str] = field(default_factory=dict)  # errors that refuse no inputs, by the same
     has_drawn: bool = False  # a trial with dropout at work was compared under the math kernel
     loses_second: bool = False  # before has gradients of gradients, and after has them under the math kernel alone
     _last: tuple[Pair, _Asked] | None = None
@@ -60,7 +62,7 @@ class Fused:
         if case.conditions.kernel or training not in asked.drawn:
             return case
         self.has_drawn = True
-        return _under(case, _drawing_alike(case))
+        return _under(case, kernels.MATH)
 
     def takes(self, case: Case) -> bool:
         """Tell whether after takes a kernel of attention in the mode of the case, and before takes none."""
@@ -81,17 +83,20 @@ class Fused:
             yield Extra(undropped, dtypes, shapes=_SHAPES, rate=0.0, kernels=kernels.on(device))
 
     def draws_otherwise(self, case: Case, before: trial.Seen) -> bool:
-        """Tell whether a kernel is forced that does not draw the random numbers which before draws."""
-        return case.conditions.kernel not in ("", kernels.MATH, kernels.MATH_IN_HALF) and trial.drew(
-            before, case.conditions
-        )
+        """Tell whether a kernel is forced that does not draw the random numbers which before draws.
+
+        The math kernel computes in float32 what is in half precision, and CUDA draws otherwise for that.
+        """
+        at = case.conditions
+        in_half = at.kernel == kernels.MATH and at.device == "cuda" and at.dtype in _HALF
+        return (in_half or at.kernel not in _TAKING_ALL) and trial.drew(before, at)
 
     def as_compared(self, case: Case, before: trial.Seen, after: trial.Seen) -> trial.Seen:
         """The run of after with CUDA's random state of before, under a forced kernel that has nothing to draw.
 
         A kernel may count numbers that it does not draw. Where torch itself chooses that kernel, this is compared.
         """
-        if case.conditions.kernel in ("", kernels.MATH, kernels.MATH_IN_HALF) or before.error is not None:
+        if case.conditions.kernel in _TAKING_ALL or before.error is not None:
             return after
         states = dict(before.effects)
         effects = [(name, states[name] if name == _STATE else value) for name, value in after.effects]
@@ -104,13 +109,15 @@ class Fused:
             self.ran.setdefault((at.device, at.kernel), set()).add(at.name)
 
     def refuses(self, note: Noting, after: BaseException | None) -> bool:
-        """Note an error of a kernel that torch did not choose itself; False where the error is no such one."""
+        """Note an error of a forced kernel that torch might never choose; the math kernel takes all inputs."""
         at = note.conditions
-        if not at.kernel or after is None:
+        if at.kernel in _TAKING_ALL or after is None:
             return False
-        self.refused[at.device, at.kernel] = in_one_line(after)
-        taken = "does not take these inputs" if kernels.is_refused(after) else f"raises {in_one_line(after)}"
-        note("skipped", None, f"attention's {at.kernel} kernel {taken}")
+        words = "does not take these inputs"
+        if not kernels.is_refused(after):
+            words = f"raises {in_one_line(after)}"
+            self.raised[at.device, at.kernel] = words
+        note("skipped", None, f"attention's {at.kernel} kernel {words}")
         return True
 
     def told(self, devices: list[str]) -> str:
@@ -125,7 +132,8 @@ class Fused:
                 if dtypes:
                     ran.append(f"{kernel} ({', '.join(sorted(dtypes))})")
                 else:
-                    never.append(kernel)
+                    raised = self.raised.get((device, kernel))
+                    never.append(f"{kernel} ({raised})" if raised else kernel)
             parts.append(f"attention's kernels on {device}, each forced: {', '.join(ran) or 'none'}")
             parts += [f"never ran there: {', '.join(never)}"] if never else []
         if self.has_drawn:
@@ -164,15 +172,3 @@ def _run(case: Case, which: int) -> trial.Seen:
 
 def _under(case: Case, kernel: str) -> Case:
     return replace(case, conditions=replace(case.conditions, kernel=kernel))
-
-
-def _drawing_alike(case: Case) -> str:
-    """The form of the math kernel that draws what before draws: CUDA draws otherwise for dtypes of another width."""
-    if case.conditions.device == "cpu" or case.conditions.dtype == torch.float32:
-        return kernels.MATH
-    distances: dict[str, float] = {}
-    for kernel in (kernels.MATH, kernels.MATH_IN_HALF):
-        before, after = (_run(_under(case, kernel), which) for which in (0, 1))
-        if before.error is None and after.error is None:
-            distances[kernel] = trial.compare(before, after, case.pair.new, case.pair.applied).largest
-    return min(distances, key=lambda kernel: distances[kernel], default=kernels.MATH)

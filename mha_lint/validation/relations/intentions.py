@@ -33,6 +33,11 @@ def raises_expected(expected: Expected, error: BaseException, file: str, stateme
     return INTENTIONS[expected].is_error(error) and raised_at(error, file, statements) is not None
 
 
+def overflows_half(error: BaseException) -> bool:
+    """Tell whether torch was given a number that the dtype of a tensor can't hold."""
+    return INTENTIONS["half overflow"].is_error(error)
+
+
 @contextlib.contextmanager
 def intended(expected: Expected, file: str, statements: frozenset[Statement], met: set[Statement]) -> Iterator[None]:
     """Give calls that fail at the flagged ``statements`` of ``file`` as ``expected`` the meaning that they intend.

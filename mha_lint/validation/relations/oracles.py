@@ -63,6 +63,7 @@ class Oracle:
         self._scales = score_scales.PROBE in probes
         self._statements = sources.flagged or sources.changed_before
         self._alone = _rows_alone(sources.job.before)
+        self._taken = _rows_taken_later(sources.job.before, sources.job.after)
         self._everywhere = not self._statements
         self._known: set[Place] = set()
         self._left: list[Meaning] = [_AS_IT_IS]
@@ -78,7 +79,8 @@ class Oracle:
         """In words, the candidate that after equals, or that there is no oracle; then why after is refuted, or ""."""
         shown = [first.probe for first, second in seen if (first.outcome, second.outcome) == ("violated", "holds")]
         kept = self._kept(case, before, after, shown)
-        if kept == [] and not self._is_telling and not self._everywhere:  # perhaps the operation is elsewhere
+        may_widen = not self._is_telling and not self._everywhere and not self._taken
+        if kept == [] and may_widen:  # perhaps the operation is elsewhere
             told = self._left
             self._everywhere, self._known, self._left = True, set(), [_AS_IT_IS]
             kept = self._kept(case, before, after, shown)
@@ -110,7 +112,7 @@ class Oracle:
     def _kept(self, case: Case, before: trial.Seen, after: trial.Seen, shown: list[str]) -> list[Meaning] | None:
         """The candidates that after equals in this trial, and that satisfy what it was shown; None without any."""
         found = self._places(case)
-        if not found and not self._held and not self._everywhere:
+        if not found and not self._held and not self._everywhere and not self._taken:
             self._everywhere = self._is_beside = True
             found = self._places(case)
         if not found:
@@ -157,7 +159,8 @@ class Oracle:
         if row is None or not (self._everywhere or _within(row, self._statements)):
             return
         alone = [each for each in readings if each.alone] if row in self._alone else []
-        for reading in alone or [each for each in readings if not each.alone]:
+        others = [] if row in self._taken else [each for each in readings if not each.alone]
+        for reading in alone or others:
             yield Place(reading.name, call.name, reading.ranks(call)), reading
 
     # --- one candidate
@@ -276,6 +279,16 @@ def _rows_alone(text: str) -> frozenset[int]:
     """The rows of statements that are a call, of which nobody takes the result."""
     calls = [node for node in ast.walk(parse(text)) if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call)]
     return frozenset(row for call in calls for row in range(call.lineno, (call.end_lineno or call.lineno) + 1))
+
+
+def _rows_taken_later(before: str, after: str) -> frozenset[int]:
+    """The rows of calls whose result nobody takes in ``before``, and a name takes in ``after``."""
+    given = {ast.dump(node.value) for node in ast.walk(parse(after)) if isinstance(node, ast.Assign)}
+    found: set[int] = set()
+    for node in ast.walk(parse(before)):
+        if isinstance(node, ast.Expr) and isinstance(node.value, ast.Call) and ast.dump(node.value) in given:
+            found.update(range(node.lineno, (node.end_lineno or node.lineno) + 1))
+    return frozenset(found)
 
 
 def _within(row: int, statements: frozenset[Statement]) -> bool:

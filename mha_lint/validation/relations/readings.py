@@ -409,7 +409,17 @@ _MASKS = frozenset(
     {"scaled_dot_product_attention", "multi_head_attention_forward", "masked_fill", "masked_fill_", "where", "add"}
     | {"__setitem__", "sub", "add_", "sub_", "mul"}
 )
-_KEEPABLE = frozenset({"masked_fill", "masked_scatter", "where", "add", "sub", "mul"})
+_KEEPABLE = frozenset(
+    "masked_fill masked_scatter where add sub mul div neg softmax log_softmax transpose permute swapaxes"
+    " clamp clip exp log sqrt tanh sigmoid relu to float half bfloat16 double type_as".split()
+)
+_OF_RESULTS = _OF_MASKS | {
+    "tokens meet",
+    "unit score variance",
+    "constant value",
+    "batch independence",
+    "permutation equivariance",
+}
 _LAYING_OUT = frozenset({"unsqueeze", "__getitem__"})
 _DROPOUTS = frozenset(
     {"dropout", "dropout_", "alpha_dropout", "feature_dropout", "dropout1d", "dropout2d", "dropout3d"}
@@ -421,7 +431,7 @@ READINGS: tuple[Reading, ...] = (
             _over_dim),
     Reading("mask", _OF_MASKS, _MASKS, _rank, _mask_changes, _masked),
     Reading("sum", _OF_MASKS, frozenset({"add", "add_", "iadd"}), _rank, _number_changes, _number_filled),
-    Reading("result", _OF_MASKS, _KEEPABLE, _rank, _receivers, _kept_result, alone=True),
+    Reading("result", _OF_RESULTS, _KEEPABLE, _rank, _receivers, _kept_result, alone=True),
     Reading("padding", frozenset({"masked key"}), _LAYING_OUT, _rank, _columns, _turned),
     Reading("repeat", frozenset({"batch independence"}), frozenset({"repeat", "tile", "repeat_interleave"}), _rank,
             _repeat_changes, _repeated_otherwise),

@@ -137,6 +137,10 @@ class Same:
     def errors(self, note: Noting, before: BaseException | None, after: BaseException | None) -> None:
         if before is None and self.fused.refuses(note, after):
             return
+        is_equivalent = self.sources.job.relation == "equivalent"
+        if is_equivalent and after is None and before is not None and intentions.overflows_half(before):
+            note("skipped", None, "before can't run in this dtype: a number in it is none there, and torch says so")
+            return
         note.errors(before, after)
 
     def judge(self, tried: Tried, ran: Ran) -> Outcome:

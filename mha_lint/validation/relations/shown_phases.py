@@ -7,6 +7,7 @@ is tried on every device, so that none is needed that has kernels of its own for
 from __future__ import annotations
 
 import inspect
+import itertools
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -26,6 +27,7 @@ from mha_lint.validation.trials.pairing import Sources
 from mha_lint.validation.trials.record import Noting, Record
 
 _POSITIONS = (4096, 1024, 512)  # as many as the code takes, the most first
+_FACTORS = (16, 64)  # by which an image is enlarged in each direction
 _LENGTHS = (("t",), ("t", "s"), ("H",), ("W",))  # symbols of sizes that count positions
 _WRONG, _RIGHT = 16, 4  # units in the last place of 1: before is off by as many at least, after by as many at most
 _BUDGET = 8.0  # seconds for the runs of one setup
@@ -47,11 +49,14 @@ class ShownPhases:
         if device in self.devices:
             return
         until = now() + _BUDGET
-        for far in _further(setup, targets.lookup(self.sources.before.module, setup.target.name)):
+        thing = targets.lookup(self.sources.before.module, setup.target.name)
+        calls = ((far, False) for far in _further(setup, thing))
+        for far, is_built_alone in itertools.chain(calls, _larger(setup, thing)):
             for dtype in HALVES:
                 if now() > until:
                     return
-                if self._shows(far, drawing.Conditions(device, dtype, False, seed=1000)):
+                conditions = drawing.Conditions(device, dtype, False, seed=1000)
+                if self._shows(_Run(far, conditions, self.sources, is_built_alone)):
                     self.devices.add(device)
                     self.record.met |= self.sources.flagged
                     return
@@ -69,9 +74,9 @@ class ShownPhases:
         words = self.words or "no cosines or sines of what is cast there were taken in half precision"
         return f"{where}half precision was not seen to spoil the angles: {words}"
 
-    def _shows(self, setup: Setup, conditions: drawing.Conditions) -> bool:
-        """Tell whether the cosines of before are wrong under these conditions, and those of after right."""
-        run = _Run(setup, conditions, self.sources)
+    def _shows(self, run: _Run) -> bool:
+        """Tell whether the cosines of before are wrong under the conditions of this run, and those of after right."""
+        conditions = run.conditions
         before = run.before()
         if before.error is not None and not before.turns.seen:
             self.words = self.words or f"before raises {imports.in_one_line(before.error)}"
@@ -144,6 +149,37 @@ def _further(setup: Setup, thing: Any) -> Iterator[Setup]:
             yield far
 
 
+def _larger(setup: Setup, thing: Any) -> Iterator[tuple[Setup, bool]]:
+    """The setup with an image of more rows and columns, to be built alone: to call it would take too long.
+
+    It serves tables that a constructor computes.
+    """
+    plan = setup.plan
+    if not isinstance(thing, type) or plan.written or plan.factory:
+        return
+    parameters = inspect.signature(thing).parameters
+    defaults = {name: each.default for name, each in parameters.items() if isinstance(each.default, (int, tuple))}
+    for factor in _FACTORS:
+        grown = _grown({**defaults, **plan.arguments}, factor)
+        if grown:
+            yield replace(setup, plan=replace(plan, arguments={**plan.arguments, **grown})), True
+
+
+def _grown(arguments: Mapping[str, Any], factor: int) -> dict[str, Any]:
+    """The arguments that are sides of an image, so many times as large."""
+    grown: dict[str, Any] = {}
+    for name, value in arguments.items():
+        if isinstance(value, ConfigClass) and (parts := _grown(value.arguments, factor)):
+            grown[name] = replace(value, arguments={**value.arguments, **parts})
+        elif role_of(name) != "space":
+            continue
+        elif type(value) is int:
+            grown[name] = factor * value
+        elif isinstance(value, tuple) and all(type(side) is int for side in value):
+            grown[name] = tuple(factor * side for side in value)
+    return grown
+
+
 def _symbols(setup: Setup) -> set[str]:
     """The symbols of sizes that the inputs have."""
     dims = [dim for spec in setup.specs.values() if isinstance(spec, (TensorSpec, SizeSpec)) for dim in spec.dims]
@@ -191,6 +227,7 @@ class _Run:
     setup: Setup
     conditions: drawing.Conditions
     sources: Sources
+    is_built_alone: bool = False
 
     def before(self) -> _Taken:
         at, turns = self.sources, Turns()
@@ -215,6 +252,8 @@ class _Run:
         return _left(Turns(exact), Turns(own)) or 0.0
 
     def shapes(self) -> tuple[str, ...]:
+        if self.is_built_alone:
+            return (f"{self.setup.target}({self.setup.plan.describe()}) as it is built",)
         return self._inputs().shapes
 
     def _inputs(self) -> drawing.Inputs:
@@ -227,6 +266,8 @@ class _Run:
         try:
             with meaning():
                 module = targets.instantiate(self.setup.target, self.setup.plan, text.module, seed=7)
+            if self.is_built_alone:
+                return trial.Seen()
             materialise(module, self.setup, meaning)
             module.to(device=self.conditions.device, dtype=self.conditions.dtype)
             positional = trial.positional_only(targets.signature_of(module))

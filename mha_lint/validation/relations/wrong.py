@@ -2,6 +2,7 @@
 
 There is nothing to compare with, so a probe has to find by itself that the property is meant; but for what is lost, a
 mask or a projection, since no evidence of it is left.
+So does the graph that ``torch.compile`` captures, where it ends at what is flagged.
 An error counts only where the rest of the code goes on once the call that raises it is passed over, with the very same
 arguments. One about shapes counts only where no arguments were found that have the shapes that it asks for.
 """
@@ -18,17 +19,18 @@ from typing import Any
 import torch
 from torch.overrides import TorchFunctionMode
 
-from mha_lint.findings import RAISES, Verdict
+from mha_lint.findings import BREAKS, RAISES, Verdict
 from mha_lint.observation import Observation
 from mha_lint.validation.child import imports, isolation, stubs
 from mha_lint.validation.job import Job
 from mha_lint.validation.probes import observe
+from mha_lint.validation.relations.breaking import graph_ends
 from mha_lint.validation.relations.holding import asking, raised_at
 from mha_lint.validation.relations.shown import places_of
 from mha_lint.validation.search import harness, optional, targets
 from mha_lint.validation.search.clock import now
 from mha_lint.validation.search.setups import Meaning, Setup, as_it_is, materialise, workable
-from mha_lint.validation.search.specs import Assignment, Constant
+from mha_lint.validation.search.specs import Assignment, Constant, Spec, TensorSpec
 from mha_lint.validation.trials import drawing, kernels, pairing, trial
 from mha_lint.validation.trials.coverage import Statement, statements_at
 from mha_lint.validation.trials.pristine import Pristine
@@ -106,7 +108,7 @@ class _Demonstration:
     met: set[Statement] = field(default_factory=set)
     words: dict[str, str] = field(default_factory=dict)  # by the way it was asked: what is no counterexample
     shown: list[Setup] = field(default_factory=list)  # those that gave a counterexample, one a device
-    _fitting: dict[frozenset[str], bool] = field(default_factory=dict)  # by the arguments that are given
+    _fitting: dict[frozenset[str], Setup | None] = field(default_factory=dict)  # by the arguments that are given
 
     def __post_init__(self) -> None:
         self.flagged = statements_at(self.job.before, set(self.job.flagged))
@@ -172,22 +174,28 @@ class _Demonstration:
             if time.monotonic() > self.deadline:
                 raise TimeoutError
             self.tell(f"running {setup.target} on {device}")
-            if found := self._of(setup, device):
+            if found := self._of(setup, device, self.meaning):
                 self.shown.append(setup)
+                return found
+        for fitting in filter(None, [*self._fitting.values()]):
+            if found := self._of(fitting, device, as_it_is):
+                self.shown.append(fitting)
                 return found
         return ""
 
-    def _of(self, setup: Setup, device: str) -> str:
+    def _of(self, setup: Setup, device: str, meaning: Meaning) -> str:
         module = targets.instantiate(setup.target, setup.plan, self.loaded.module, seed=7)
-        materialise(module, setup, self.meaning)
+        materialise(module, setup, meaning)
         trial.randomise(module, seed=11)
         signature = targets.signature_of(module)
-        accepted = workable(setup, module, self.meaning, signature, _SHAPES)
+        accepted = workable(setup, module, meaning, signature, _SHAPES)
         module.to(device)
         for count, assignment in enumerate(accepted):
             conditions = drawing.Conditions(device, torch.float32, False, seed=1000 + 17 * count)
             run = _Run(setup, module, assignment, conditions, trial.positional_only(signature))
             found = self._raised(run) if self.raises else ""
+            if BREAKS in self.job.probes:
+                found = found or self._broken(run)
             found = found or self._violated(run)
             if found:
                 return found
@@ -212,25 +220,38 @@ class _Demonstration:
         if unfit or raised_at(error, self.loaded.pseudo, self.flagged) is None:
             note("skipped", None, words)
             return ""
-        if _is_about_shapes(error) and self._fits_otherwise(run.setup):
-            self.words[RAISES] = f"{words}, which depends on the shapes that it is given"
+        if _is_about_shapes(error) and (fitting := self._fitting_way(run.setup)):
+            self.words[RAISES] = f"{words}, which depends on the shapes: {_told(fitting)} runs"
             note("skipped", None, self.words[RAISES])
             return ""
         note("raised", None, words)
         return note.counterexample(words)
 
-    def _fits_otherwise(self, failing: Setup) -> bool:
-        """Some values of the same arguments fit; for the same arguments it is found out once."""
+    def _broken(self, run: _Run) -> str:
+        """Say why the graph of one call ends at a flagged statement, as a counterexample; "" where it does not."""
+        made = run.make()
+        note = Noting(self.record, run.conditions, made.shapes)
+        reason, words = graph_ends(run.module, made, run.positional, self.loaded.pseudo, self.flagged)
+        if not reason:
+            self.words.setdefault(BREAKS, words)
+            note("agree", None, words)
+            return ""
+        words = f"the graph of torch.compile ends there: {reason}"
+        note("raised", None, words)
+        return note.counterexample(words)
+
+    def _fitting_way(self, failing: Setup) -> Setup | None:
+        """Values of the same arguments that fit, with their sizes; for the same arguments they are looked for once."""
         given = frozenset(_given(failing))
         if given not in self._fitting:
             self._fitting[given] = self._fits(given)
         return self._fitting[given]
 
-    def _fits(self, given: frozenset[str]) -> bool:
-        """Some values of the same arguments let the flagged statements run, whatever their sizes are.
+    def _fits(self, given: frozenset[str]) -> Setup | None:
+        """Values of the same arguments that let the flagged statements run, whatever their sizes are.
 
-        That they do where as many tokens are given as there are heads in all entries is luck: then one token more
-        does not fit.
+        That they do where as many tokens are given as there are heads, or entries, is luck: with one token more, or
+        one entry more, they raise.
         """
         search = self._search(as_it_is, _OTHERWISE)
         found = search.find(self.job.symbols)
@@ -242,18 +263,30 @@ class _Demonstration:
             materialise(module, setup, as_it_is)
             signature = targets.signature_of(module)
             for known in workable(setup, module, as_it_is, signature, _SHAPES):
-                if min(known.sizes.values(), default=2) < 2:
-                    continue
-                longer = {name: size + 1 if name in _LENGTHS else size for name, size in known.sizes.items()}
-                other = Assignment(longer, "contiguous")
-                if other in workable(replace(setup, assignments=(other,)), module, as_it_is, signature, 1):
-                    return True
-        return False
+                if min(known.sizes.values(), default=2) >= 2 and self._fits_with_more(setup, module, known):
+                    return replace(setup, assignments=(known, *setup.assignments))
+        return None
+
+    def _fits_with_more(self, setup: Setup, module: Any, known: Assignment) -> bool:
+        """With more tokens it runs, and with more entries it does not raise at the flagged statements."""
+        longer = {name: size + 1 if name in _LENGTHS else size for name, size in known.sizes.items()}
+        if self._error_of(setup, module, longer) is not None:
+            return False
+        larger = {**known.sizes, "b": max([*known.sizes.values(), *setup.inspected.sizes.values()]) + 1}
+        error = self._error_of(_with_entries(setup), module, larger)
+        return error is None or raised_at(error, self.loaded.pseudo, self.flagged) is None
+
+    def _error_of(self, setup: Setup, module: Any, sizes: dict[str, int]) -> BaseException | None:
+        """What a call with these sizes raises, in eval mode and without gradients."""
+        conditions = drawing.Conditions("cpu", torch.float32, False, seed=0)
+        other = Assignment(sizes, "contiguous")
+        run = _Run(setup, module, other, conditions, trial.positional_only(targets.signature_of(module)))
+        return _called(run, contextlib.nullcontext()).error
 
     def _violated(self, run: _Run) -> str:
         """What the first probe that is violated says, as a counterexample; "" where none is."""
         for probe in self.job.probes:
-            if probe == RAISES:
+            if probe in (RAISES, BREAKS):
                 continue
             seen = self._observed(probe, run)
             note = Noting(self.record, run.conditions, run.make().shapes)
@@ -297,6 +330,26 @@ class _Run:
 def _given(setup: Setup) -> set[str]:
     """The names of the arguments that a call is given."""
     return {name for name, spec in setup.specs.items() if spec != Constant(None)}
+
+
+def _told(setup: Setup) -> str:
+    """The call and its first sizes, in words."""
+    sizes = (f"{name} = {size}" for name, size in setup.assignments[0].sizes.items())
+    return f"{setup.describe()} with {', '.join(sizes)}"
+
+
+def _with_entries(setup: Setup) -> Setup:
+    """The setup in which the first dim of activations counts entries, where it had the size of heads or tokens."""
+    specs = {name: _of_entries(spec) for name, spec in setup.specs.items()}
+    return replace(setup, specs=specs)
+
+
+def _of_entries(spec: Spec) -> Spec:
+    """A float tensor of three dims or more, the last of which is a width, with the batch in front."""
+    if not isinstance(spec, TensorSpec) or spec.kind != "float" or len(spec.dims) < 3 or "b" in spec.dims:
+        return spec
+    has_width = isinstance(spec.dims[-1], int) or spec.dims[-1] == "d"
+    return replace(spec, dims=("b", *spec.dims[1:])) if isinstance(spec.dims[0], str) and has_width else spec
 
 
 def _called(run: _Run, kernel: contextlib.AbstractContextManager[None]) -> trial.Seen:

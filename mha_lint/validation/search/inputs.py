@@ -85,7 +85,8 @@ def candidates(
     context = "s" if kind == "context" else "t"
     match kind:
         case "mask":
-            masks = [TensorSpec(dims, sort) for dims in _MASKS for sort in ("bool", "float")]
+            shapes_of_masks = sorted(_MASKS, key=lambda dims: bool(own.ranks) and len(dims) not in own.ranks)
+            masks = [TensorSpec(dims, sort) for dims in shapes_of_masks for sort in ("bool", "float")]
             return [Constant(None), *specs, *masks, *_tensors(parameter.name, own, evidence, module, inspected, "t")]
         case "cache":
             state = TensorSpec(("b", "h", "s", "d"))
@@ -216,6 +217,7 @@ _ALIBI: tuple[tuple[Dim, ...], ...] = (
 _MASKS: tuple[tuple[Dim, ...], ...] = (
     ("t", "t"), ("b", "t"), ("b", 1, "t", "t"), ("b", 1, 1, "t"), ("b", "t", "t"), (1, 1, "t", "t"), ("t", "s"),
     ("b", "s"), ("b", 1, 1, "s"), ("b", 1, "t", "s"), ("h", "t", "t"), ("b", "h", "t", "t"), (1, "t", "t"),
+    ("b", "t", "s"),
 )  # fmt: skip
 
 

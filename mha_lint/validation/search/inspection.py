@@ -80,6 +80,7 @@ def read_forward(function: ast.FunctionDef | None) -> dict[str, Evidence]:
 # Calls that another value than a boolean one, or an index, cannot be handed to: which arguments they are.
 _BY_BOOLEAN = {"masked_fill": -2, "masked_fill_": -2, "where": 0, "logical_not": 0, "masked_select": -1}
 _BY_INDEX = {"gather": -1, "index_select": -1, "take_along_dim": 1, "embedding": 0, "take": -1}
+_REPEATING = frozenset({"repeat", "tile", "expand"})
 _RESHAPING = frozenset(
     "unsqueeze view reshape expand expand_as view_as transpose permute repeat squeeze flatten contiguous t T mT".split()
 )
@@ -102,6 +103,9 @@ def _read_uses(function: ast.FunctionDef, found: dict[str, Evidence]) -> None:
             case ast.AugAssign(value=value):
                 of(value).is_calculated_with = True
             case ast.Call(func=ast.Attribute(value=owner, attr=name), args=arguments):
+                if name in _REPEATING:
+                    repeated, rank = _repeated(node)
+                    of(repeated).ranks += [rank] if rank else []
                 if name in ("logical_not", "bool"):
                     of(owner).is_boolean = True
                 for table, kind in ((_BY_BOOLEAN, "is_boolean"), (_BY_INDEX, "is_index")):
@@ -111,6 +115,26 @@ def _read_uses(function: ast.FunctionDef, found: dict[str, Evidence]) -> None:
             case ast.Subscript(value=table, slice=place) if not _is_entry(node, found):
                 for value in place.elts if isinstance(place, ast.Tuple) else [place]:
                     of(value).is_index = True
+
+
+def _repeated(call: ast.Call) -> tuple[ast.expr, int]:
+    """What a call repeats, and how many dims that has, as the numbers say that the call is given; 0 for unknown."""
+    assert isinstance(call.func, ast.Attribute)
+    tensor, sizes = call.func.value, list(call.args)
+    if isinstance(tensor, ast.Name) and tensor.id == "torch" and sizes:
+        tensor, *sizes = sizes
+    if len(sizes) == 1 and isinstance(sizes[0], (ast.Tuple, ast.List)):
+        sizes = sizes[0].elts
+    rank = 0 if any(isinstance(size, ast.Starred) for size in sizes) else len(sizes)
+    while rank:
+        match tensor:
+            case ast.Call(func=ast.Attribute(value=inner, attr="unsqueeze")):
+                tensor, rank = inner, rank - 1
+            case ast.Subscript(value=inner, slice=ast.Constant(value=None)):
+                tensor, rank = inner, rank - 1
+            case _:
+                break
+    return tensor, rank if rank > 1 else 0
 
 
 def _is_entry(node: ast.expr, found: Mapping[str, Evidence]) -> str:

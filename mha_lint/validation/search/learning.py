@@ -360,7 +360,7 @@ def lengthened(spec: Spec, error: BaseException, sizes: Mapping[str, int]) -> It
     for difference in (int(mismatch[2]) - int(mismatch[1]), int(mismatch[1]) - int(mismatch[2])):
         for at, dim in enumerate(spec.dims):
             length = _size(dim, sizes) + difference if dim in ("t", "s") else 0
-            for found in _varying(length, sizes) if 0 < length <= _LONGEST else ():
+            for found in _varying(length, sizes, spec.dims) if 0 < length <= _LONGEST else ():
                 yield replace(spec, dims=(*spec.dims[:at], found, *spec.dims[at + 1 :]))
 
 
@@ -374,7 +374,7 @@ def _resized(spec: Spec, numbers: Sequence[int], sizes: Mapping[str, int]) -> It
                 size = _size(dim, sizes)
                 for number in numbers if size in numbers else ():
                     if number != size and 0 < number <= 4096:
-                        for found in _varying(number, sizes):
+                        for found in _varying(number, sizes, dims):
                             yield replace(spec, dims=(*dims[:at], found, *dims[at + 1 :]))
         case TupleSpec(items) if items and all(item.dims == items[0].dims for item in items):
             for changed in _resized(items[0], numbers, sizes):
@@ -382,9 +382,12 @@ def _resized(spec: Spec, numbers: Sequence[int], sizes: Mapping[str, int]) -> It
                     yield TupleSpec((changed,) * len(items))
 
 
-def _varying(number: int, sizes: Mapping[str, int]) -> Sequence[Dim]:
-    """The names of sizes that are this number now, and must go on varying; the number itself where there is none."""
-    named: list[Dim] = [name for name, value in sizes.items() if value == number]
+def _varying(number: int, sizes: Mapping[str, int], dims: Sequence[Dim]) -> Sequence[Dim]:
+    """The names of sizes that are this number now, and must go on varying; the number itself where there is none.
+
+    A tensor has one batch: what is as large beside it is so by chance, as are three channels.
+    """
+    named: list[Dim] = [name for name, value in sizes.items() if value == number and not (name == "b" and "b" in dims)]
     return named or [number]
 
 

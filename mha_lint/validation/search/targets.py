@@ -84,6 +84,7 @@ def instantiate(
     The arguments of the constructor are put into ``given``.
     """
     trial.seed_everything(seed)
+    _put_defaults_in_train(module)
     with quiet(), flags.globals_set(plan.flags, module):
         found = lookup(module, target.name)
         if target.is_class:
@@ -94,6 +95,21 @@ def instantiate(
     if plan.flags:
         flags.put_on(subject, plan.flags, module)
     return subject
+
+
+def _put_defaults_in_train(module: types.ModuleType) -> None:
+    """Put layers that are defaults of constructors in train mode: all objects share them, in the mode of the last."""
+    for cls in [*vars(module).values()]:
+        if not isinstance(cls, type) or cls.__module__ != module.__name__:
+            continue
+        made = getattr(cls, "__init__", None)
+        defaults = [
+            *(getattr(made, "__defaults__", None) or ()),
+            *(getattr(made, "__kwdefaults__", None) or {}).values(),
+        ]
+        for value in defaults:
+            if isinstance(value, torch.nn.Module):
+                value.train()
 
 
 def signature_of(module: Any) -> inspect.Signature:

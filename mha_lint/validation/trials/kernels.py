@@ -13,7 +13,6 @@ from typing import Any
 import torch
 
 FLASH, EFFICIENT, CUDNN, MATH = "flash", "memory-efficient", "cuDNN", "math"
-MATH_IN_HALF = "math in half precision"  # the math kernel that does not widen float16 and bfloat16 on its way
 NONE = "none"
 KERNELS = {"cpu": (FLASH, MATH), "cuda": (FLASH, EFFICIENT, CUDNN, MATH)}  # by the device that has them
 
@@ -46,29 +45,13 @@ def chosen(kernel: str) -> Iterator[None]:
         yield
         return
     earlier = {name: read() for name, (read, _) in _SWITCHES.items()}
-    wanted = MATH if kernel == MATH_IN_HALF else kernel
     try:
         for name, (_, write) in _SWITCHES.items():
-            write(name == wanted)
-        with _in_half(kernel):
-            yield
+            write(name == kernel)
+        yield
     finally:
         for name, (_, write) in _SWITCHES.items():
             write(earlier[name])
-
-
-@contextlib.contextmanager
-def _in_half(kernel: str) -> Iterator[None]:
-    """Say whether the math kernel computes in half precision what is in half precision. Torch before 2.5 does so."""
-    if not kernel.startswith(MATH) or not hasattr(_CUDA, "allow_fp16_bf16_reduction_math_sdp"):
-        yield
-        return
-    earlier = _CUDA.fp16_bf16_reduction_math_sdp_allowed()
-    _CUDA.allow_fp16_bf16_reduction_math_sdp(kernel == MATH_IN_HALF)
-    try:
-        yield
-    finally:
-        _CUDA.allow_fp16_bf16_reduction_math_sdp(earlier)
 
 
 def is_refused(error: BaseException | None) -> bool:

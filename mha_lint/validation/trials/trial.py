@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import inspect
 import itertools
+import math
 import random
 import sys
 from collections.abc import Callable, Mapping
@@ -58,6 +59,7 @@ class Way:
 
 
 TRAINED = Way()
+_CLEAR = 1e-3  # of the largest value of a tensor: a difference of more than that is no rounding
 
 
 def call(module: Any, inputs: Inputs, positional: tuple[str, ...]) -> Any:
@@ -231,7 +233,10 @@ def flatten(value: Any, path: str) -> list[tuple[str, Any]]:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """``difference`` is empty where everything agrees, to the last bit; ``largest`` is over outputs and gradients."""
+    """``difference`` is empty where everything agrees, to the last bit; ``largest`` is over outputs and gradients.
+
+    It names the first value that differs by more than rounding could put apart, and where there is none the first.
+    """
 
     difference: str
     largest: float
@@ -249,7 +254,7 @@ def compare(before: Seen, after: Seen, gained: frozenset[str], applied: frozense
 
 def _compare(before: Seen, after: Seen, gained: frozenset[str], applied: frozenset[str]) -> Comparison:
     largest = 0.0
-    first = ""
+    first = clear = ""
     expected = {f"gradient of {name}" for name in gained | applied}
     unused = {f"gradient of {name}" for name in applied}
     sides = (
@@ -268,8 +273,19 @@ def _compare(before: Seen, after: Seen, gained: frozenset[str], applied: frozens
             problem, distance = differ(left, right)
             if kind != "effects":
                 largest = max(largest, distance)
-            first = first or (f"{path} {problem}" if problem else "")
-    return Comparison(first, largest)
+            if problem:
+                first = first or f"{path} {problem}"
+                clear = clear or (f"{path} {problem}" if distance > _CLEAR * _size(left) else "")
+    return Comparison(clear or first, largest)
+
+
+def _size(value: Any) -> float:
+    """The largest absolute value of a tensor; zero for anything else, and where it is not finite."""
+    if not isinstance(value, torch.Tensor) or not value.numel():
+        return 0.0
+    wide = torch.complex128 if value.is_complex() else torch.float64
+    size = float(value.detach().to(wide).abs().max())
+    return size if math.isfinite(size) else 0.0
 
 
 def form_of(value: Any, depth: int = 0) -> Any:

@@ -1,0 +1,78 @@
+# run: Masked(24, 6, 2)(torch.randn(2, 5, 24))
+# run: Tiled(24, 6, 2)(torch.randn(2, 5, 24))
+# run: ReadTwice(24, 6, 2)(torch.randn(2, 5, 24))
+# run: KeysAlone(24, 6, 2)(torch.randn(2, 5, 24))
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+
+def repeat_kv(hidden_states: torch.Tensor, n_rep: int) -> torch.Tensor:
+    batch, num_key_value_heads, slen, head_dim = hidden_states.shape
+    if n_rep == 1:
+        return hidden_states
+    hidden_states = hidden_states[:, :, None, :, :].expand(batch, num_key_value_heads, n_rep, slen, head_dim)
+    return hidden_states.reshape(batch, num_key_value_heads * n_rep, slen, head_dim)
+
+
+class Grouped(nn.Module):
+    def __init__(self, dim: int, heads: int, groups: int):
+        super().__init__()
+        self.heads, self.groups, self.head_dim = heads, groups, dim // heads
+        self.n_rep = heads // groups
+        self.q_proj = nn.Linear(dim, heads * self.head_dim)
+        self.k_proj = nn.Linear(dim, groups * self.head_dim)
+        self.v_proj = nn.Linear(dim, groups * self.head_dim)
+        self.o_proj = nn.Linear(heads * self.head_dim, dim)
+
+    def projected(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        b, t, _ = x.shape
+        q = self.q_proj(x).view(b, t, self.heads, self.head_dim).transpose(1, 2)
+        k = self.k_proj(x).view(b, t, self.groups, self.head_dim).transpose(1, 2)
+        v = self.v_proj(x).view(b, t, self.groups, self.head_dim).transpose(1, 2)
+        return q, k, v
+
+    def merged(self, y: torch.Tensor) -> torch.Tensor:
+        b, h, t, d = y.shape
+        return self.o_proj(y.transpose(1, 2).reshape(b, t, h * d))
+
+
+class Masked(Grouped):
+    """The flash kernel takes no mask: grouped heads would run in the math kernel."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        q, k, v = self.projected(x)
+        mask = torch.ones(x.size(1), x.size(1), dtype=torch.bool, device=x.device).tril()
+        k = repeat_kv(k, self.n_rep)
+        v = repeat_kv(v, self.n_rep)
+        return self.merged(F.scaled_dot_product_attention(q, k, v, attn_mask=mask))
+
+
+class Tiled(Grouped):
+    """Heads in the order k0 k1 k0 k1, which no flag gives."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        q, k, v = self.projected(x)
+        k = k.repeat(1, self.n_rep, 1, 1)
+        v = v.repeat(1, self.n_rep, 1, 1)
+        return self.merged(F.scaled_dot_product_attention(q, k, v))
+
+
+class ReadTwice(Grouped):
+    """The repeated keys are read by something else, too."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        q, k, v = self.projected(x)
+        k = k.repeat_interleave(self.n_rep, dim=1)
+        v = v.repeat_interleave(self.n_rep, dim=1)
+        y = F.scaled_dot_product_attention(q, k, v)
+        return self.merged(y + k.mean(dim=2, keepdim=True))
+
+
+class KeysAlone(Grouped):
+    """There is one value for each query head."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        q, k, _ = self.projected(x)
+        k = k.repeat_interleave(self.n_rep, dim=1)
+        return self.merged(F.scaled_dot_product_attention(q, k, q))
