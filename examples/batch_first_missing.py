@@ -15,7 +15,7 @@ class PixelEncoder(nn.Module):
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         b, c, h, w = image.shape
         x = image.flatten(2).permute(0, 2, 1)
-        y, _ = self.attend(x, x, x)
+        y, _ = self.attend(x, x, x, need_weights=False)
         return self.norm(x + y).permute(0, 2, 1).reshape(b, c, h, w)
 
 
@@ -44,5 +44,5 @@ class TokensFirst(nn.Module):
 
     def forward(self, image: torch.Tensor) -> torch.Tensor:
         x = image.flatten(2).permute(2, 0, 1)
-        y, _ = self.attend(x, x, x)
+        y, _ = self.attend(x, x, x, need_weights=False)
         return y.permute(1, 2, 0).reshape(image.shape)

@@ -40,6 +40,16 @@ def with_keyword(call: ast.Call, name: str, value: str, places: Exact) -> tuple[
     return (places.insert(Position(comma.row + 1, 1), f"{indent}{written},{places.newline}"),)
 
 
+def without_argument(call: ast.Call, argument: ast.expr | ast.keyword, places: Exact) -> Edit:
+    """The edit that takes one of several arguments out of a call, with the comma that parts it from its neighbour."""
+    arguments = written_arguments(call)
+    index = next(at for at, each in enumerate(arguments) if each is argument)
+    if index:
+        return Edit(places.end_of_whole(arguments[index - 1]), places.end_of_whole(argument), "")
+    following = places.end_of_whole(argument) if len(arguments) == 1 else places.start_of_whole(arguments[1])
+    return Edit(places.start_of_whole(argument), following, "")
+
+
 def _own_line(
     call: ast.Call, arguments: list[ast.expr | ast.keyword], comma: Position | None, places: Exact
 ) -> str | None:

@@ -22,22 +22,22 @@ from mha_lint.syntax.nodes import argument, walk
 if TYPE_CHECKING:
     from mha_lint.fixers import Context
     from mha_lint.rules.base import Hit
+    from mha_lint.rules.naive_attention import Naive
 
 _NAME = "scaled_dot_product_attention"
 _WIDE = frozenset({"float", "double"})
 
 
-def fix(hit: Hit[ByHand], context: Context) -> Fix | str:
+def fix(hit: Hit[Naive], context: Context) -> Fix | str:
     """Replace the last product, and delete what led to it, or turn it into a mask."""
-    found = hit.evidence
     try:
-        return _rewritten(found, context)
+        return _rewritten(hit.evidence, context)
     except NotOffered as error:
         return str(error)
 
 
-def _rewritten(found: ByHand, context: Context) -> Fix:
-    places = context.places
+def _rewritten(naive: Naive, context: Context) -> Fix:
+    found, places = naive.by_hand, context.places
     function = _function(context)
     _check_order(found)
     _check_operands(found, context)
@@ -50,7 +50,7 @@ def _rewritten(found: ByHand, context: Context) -> Fix:
         raise NotOffered(NOT_KNOWN)
     rank = _rank(found, context)
     query, key, value = _operands(found, scale, rank)
-    causal = causal_flag(found, context)
+    causal = causal_flag(found) if naive.is_causal else ""
     plan = Plan("") if causal else mask_of(found, query.node, context)
     operands = [text_of_operand(each, places) for each in (query, key, value)]
     named = (("attn_mask", plan.argument), ("dropout_p", rate), ("is_causal", causal), ("scale", number))

@@ -9,7 +9,7 @@ from itertools import islice
 from typing import TYPE_CHECKING
 
 from mha_lint.findings import Edit
-from mha_lint.syntax.nodes import Function, dotted, walk
+from mha_lint.syntax.nodes import Function, dotted, last_name, walk
 
 if TYPE_CHECKING:
     from mha_lint.fixers import Context
@@ -17,6 +17,13 @@ if TYPE_CHECKING:
     from mha_lint.syntax.names import ClassInfo
 
 _PURE = ("sqrt", "size", "float", "int", "len", "finfo")
+_PURE_OF_TENSORS = frozenset(
+    {
+        "arange", "bool", "eq", "expand", "full", "ge", "generate_square_subsequent_mask", "gt", "le", "logical_not",
+        "lt", "masked_fill", "ne", "ones", "ones_like", "repeat", "reshape", "to", "tril", "triu", "type_as",
+        "unsqueeze", "view", "where", "zeros", "zeros_like",
+    }
+)  # fmt: skip
 
 
 def unread(node: ast.expr, kept: str, context: Context) -> Iterator[Edit]:
@@ -43,26 +50,29 @@ def unread_all(
             found = _deleted_with(read, kept, gone, context)
             if found is None:
                 continue
-            target, value, more = found
-            gone |= {target, value}
-            pending.append(value)
+            taken, values, more = found
+            gone |= taken
+            pending += values
             edits += more
-            statement = context.places.statement(target)
-            if statement is not None:
-                deleted.add(statement)
+            deleted |= {each for node in taken if (each := context.places.statement(node)) is not None}
     return edits, deleted
 
 
 def _deleted_with(
     read: ast.AST, kept: str, gone: set[ast.AST], context: Context
-) -> tuple[ast.AST, ast.expr, list[Edit]] | None:
-    """What a name is set by, where nothing but what is gone reads it, and the edits that delete that."""
+) -> tuple[set[ast.AST], list[ast.AST], list[Edit]] | None:
+    """What sets a name that nothing but what is gone reads, the nodes that it reads in turn, and the edits."""
     name = dotted(read) if isinstance(read, (ast.Name, ast.Attribute)) else None
     if name is None or re.search(rf"\b{re.escape(name)}\b", kept):
         return None
     target = _sole_target(read, gone, context)
     found = None if target is None else _without_target(target, context.places)
-    return None if target is None or found is None else (target, *found)
+    if target is not None and found is not None:
+        value, edits = found
+        return {target, value}, [value], edits
+    statements = list(_statements_about(read, gone, context))
+    deletions = [context.places.without_statement(statement) for statement in statements]
+    return (set(statements), list(statements), deletions) if statements else None
 
 
 def accesses(read: ast.Attribute, context: Context) -> list[ast.Attribute]:
@@ -109,9 +119,56 @@ def _sole_target(read: ast.AST, gone: set[ast.AST], context: Context) -> ast.AST
         same = accesses(read, context)
     elif isinstance(read, ast.Name) and scope is not None:
         same = uses(read.id, scope)
-    others = (each for each in same if each not in gone and not any(parent in gone for parent in places.parents(each)))
-    rest = list(islice(others, 2))
+    rest = list(islice(_others(same, gone, places), 2))
     return rest[0] if len(rest) == 1 else None
+
+
+def _others(nodes: Sequence[ast.AST], gone: set[ast.AST], places: Exact) -> Iterator[ast.AST]:
+    """Those that no expression or statement which is gone holds."""
+    for node in nodes:
+        if node not in gone and not any(parent in gone for parent in places.parents(node)):
+            yield node
+
+
+def _statements_about(read: ast.AST, gone: set[ast.AST], context: Context) -> list[ast.stmt]:
+    """The statements that do nothing but make what ``read`` reads, step by step, where nothing else mentions it."""
+    scope = context.places.function(read)
+    if not isinstance(read, ast.Name) or scope is None:
+        return []
+    found: list[ast.stmt] = []
+    for each in _others(uses(read.id, scope), gone, context.places):
+        statement = context.places.statement(each)
+        if statement is None or not _makes(statement, read.id):
+            return []
+        if statement not in found:
+            found.append(statement)
+    return found if _leave_something(found, context.places) else []
+
+
+def _makes(statement: ast.stmt, name: str) -> bool:
+    """Tell whether a statement gives a variable its value, or changes it in place, and does nothing else."""
+    match statement:
+        case ast.Assign(targets=[ast.Name(id=target)], value=value) if target == name:
+            return _is_pure(value)
+        case ast.AnnAssign(target=ast.Name(id=target), value=ast.expr() as value) if target == name:
+            return _is_pure(value)
+        case ast.AugAssign(target=ast.Name(id=target), value=value) if target == name:
+            return _is_pure(value)
+        case ast.Assign(targets=[ast.Subscript(value=ast.Name(id=target), slice=where)], value=value) if target == name:
+            return _is_pure(where) and _is_pure(value)
+        case ast.Expr(ast.Call(ast.Attribute(ast.Name(id=target), method), args, keywords)) if target == name:
+            in_place = method.endswith("_") and not method.startswith("_")
+            return in_place and all(map(_is_pure, (*args, *(each.value for each in keywords))))
+        case _:
+            return False
+
+
+def _leave_something(statements: list[ast.stmt], places: Exact) -> bool:
+    """Tell whether each block keeps a statement when these are deleted, each of them on lines of its own."""
+    if not all(map(places.stands_alone, statements)):
+        return False
+    blocks = [places.block(statement) for statement in statements]
+    return all(any(each not in statements for each in block) for block in blocks)
 
 
 def _without_target(target: ast.AST, places: Exact) -> tuple[ast.expr, list[Edit]] | None:
@@ -122,7 +179,8 @@ def _without_target(target: ast.AST, places: Exact) -> tuple[ast.expr, list[Edit
     match statement:
         case ast.Assign(targets=[whole], value=value) if whole is target:
             alone = len(places.block(statement)) == 1
-            return None if alone or not _is_pure(value) else (value, [places.without_statement(statement)])
+            kept = alone or not _is_pure(value) or (isinstance(target, ast.Attribute) and _is_of_tensors(value))
+            return None if kept else (value, [places.without_statement(statement)])
         case ast.Assign(targets=[ast.Tuple(elts=targets)], value=ast.Tuple(elts=values)):
             return _without_one_of(target, targets, values, places)
         case _:
@@ -155,5 +213,16 @@ def is_spelled_out(name: str, places: Exact) -> bool:
 
 def _is_pure(value: ast.expr) -> bool:
     """Nothing is lost with a value but the number that it is."""
-    calls = [node for node in walk(value) if isinstance(node, ast.Call)]
-    return all((dotted(call.func) or "").rpartition(".")[2] in _PURE for call in calls)
+    return all(_is_pure_call(node.func) for node in walk(value) if isinstance(node, ast.Call))
+
+
+def _is_pure_call(function: ast.expr) -> bool:
+    if (dotted(function) or "").rpartition(".")[2] in _PURE:
+        return True
+    of_tensor = isinstance(function, ast.Attribute) and dotted(function.value) != "self"
+    return of_tensor and last_name(function) in _PURE_OF_TENSORS | frozenset(_PURE)
+
+
+def _is_of_tensors(value: ast.expr) -> bool:
+    """Tell whether a value may be a tensor, which users of an object may ask it for."""
+    return any(last_name(node.func) in _PURE_OF_TENSORS for node in walk(value) if isinstance(node, ast.Call))

@@ -21,6 +21,11 @@ from pathlib import Path
 from typing import Any
 
 CORPUS = Path(__file__).parent / "corpus"
+SUMMED_OTHERWISE = {
+    "MHA201",
+    "MHA202",
+    "MHA203",
+}  # after their fixes another kernel adds the same numbers, in another order
 _EXPECT = re.compile(r"#\s*expect:\s*(MHA\d{3})")
 _EXCUSED = re.compile(r"#\s*noqa: MHA")
 _HEAD = re.compile(r"#\s*(run|not run|stub|fix|not exercised|select):\s*(.+)")

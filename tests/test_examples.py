@@ -20,6 +20,7 @@ EXAMPLES = Path(__file__).resolve().parents[1] / "examples"
 SHOWN = {
     "batch_first_missing.py": [("MHA117", "PixelEncoder"), ("MHA117", "SentenceClassifier")],
     "causal_flag_with_cache.py": [("MHA109", "CachedSelfAttention")],
+    "causal_mask_where_flag_does.py": [("MHA203", "CausalSelfAttention")],
     "dropout_active_in_eval.py": [("MHA103", "CausalSelfAttention"), ("MHA103", "Encoder")],
     "discarded_result.py": [("MHA114", "CausalSelfAttention")],
     "einsum_diagonal.py": [("MHA123", "ParameterAttention")],
@@ -75,6 +76,7 @@ SHOWN = {
     ],
     "tokens_and_heads_swapped.py": [("MHA115", "DisparityAttention")],
     "unbind_qkv.py": [("MHA002", "Attention"), ("MHA002", "TeacherAttention")],
+    "unused_attention_weights.py": [("MHA202", "TransformerBlock")],
     "view_for_transpose.py": [("MHA121", "PixelAttention"), ("MHA121", "SpatialAttention")],
     "view_of_transposed.py": [("MHA001", "CausalSelfAttention"), ("MHA001", "CrossAttention")],
     "wrong_score_scale.py": [("MHA104", "Head"), ("MHA104", "SetAttention"), ("MHA104", "LatentAttention")],

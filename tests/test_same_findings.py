@@ -192,7 +192,7 @@ class Encoder(nn.Module):
     def forward(self, image):
         x = self.patches(image).flatten(2).transpose(1, 2)
         x = x + self.positions
-        x = self.attend(x, x, x)[0]
+        x = self.attend(x, x, x, need_weights=False)[0]
         return x.mean(dim=1)
 """
 ENTRIES_OF_HEADS = """\

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TypeGuard
 
 from mha_lint.model.causal_masks import Means, is_just_causal, shape_of_scores
 from mha_lint.model.filling import filling
+from mha_lint.model.fuel import MOST_SEEN
 from mha_lint.model.keys import Kind
 from mha_lint.model.marks import Mask
 from mha_lint.model.masks import where_parts
@@ -16,6 +17,7 @@ from mha_lint.model.values import Tensor, Unknown, Value, as_factor
 from mha_lint.syntax.nodes import argument
 
 if TYPE_CHECKING:
+    from mha_lint.model.attention import FileModel
     from mha_lint.model.events import OperationSeen
     from mha_lint.syntax.names import ModuleNames
     from mha_lint.syntax.places import Places
@@ -84,6 +86,21 @@ def uses(operation: OperationSeen, names: ModuleNames) -> Iterator[Use]:
     found = _of_scores(operation, names)
     if found is not None and found[0] is not None:
         yield Use(found[0], found[1])
+
+
+def always_masks_just_the_future(seen: list[OperationSeen], model: FileModel) -> bool:
+    """Tell whether the mask of one operation is the causal one, and nothing else, whoever calls the function.
+
+    The paths that begin with the function itself know nothing of what it is given: what holds on all of them holds for
+    each caller. False where the function is only known as others of the file call it, and where paths were left out.
+    """
+    own = [each for each in seen if each.caller is None]
+    if not own or len(seen) == MOST_SEEN:
+        return False
+    owners = {each.symbol.partition(".")[0] for each in own}
+    if any(each.cls.name in owners and not each.complete for each in model.classes):
+        return False
+    return all(masks_just_the_future(each, model.names) for each in own)
 
 
 def masks_just_the_future(operation: OperationSeen, names: ModuleNames) -> bool:

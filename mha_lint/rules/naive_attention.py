@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from mha_lint.model.by_hand.expressions import Reader
 from mha_lint.model.by_hand.numbers import masks_with
 from mha_lint.model.by_hand.statements import attention_in
-from mha_lint.model.by_hand.steps import Cast, Dropped, Filled, Normalised, Step, Turned
+from mha_lint.model.by_hand.steps import Added, Cast, Dropped, Filled, Normalised, Step, Turned
 from mha_lint.rules.base import Hit, Rule
+from mha_lint.rules.mask_uses import always_masks_just_the_future
 from mha_lint.syntax.nodes import FUNCTIONS, Function, dotted, last_name, walk
 from mha_lint.syntax.usage import read_later
 from mha_lint.vocabulary import ACROSS_HEADS, FUSED, is_said
@@ -19,6 +21,14 @@ if TYPE_CHECKING:
     from mha_lint.model.attention import FileModel
     from mha_lint.model.by_hand.steps import ByHand
     from mha_lint.syntax.places import Places
+
+
+@dataclass(frozen=True, slots=True)
+class Naive:
+    """Attention by hand; ``is_causal`` where its only mask hides the future and nothing else, on every path."""
+
+    by_hand: ByHand
+    is_causal: bool
 
 
 class NaiveAttention(Rule):
@@ -110,14 +120,15 @@ class NaiveAttention(Rule):
         "    return F.scaled_dot_product_attention(q, k, v)\n",
     )
 
-    def check(self, model: FileModel, places: Places) -> Iterator[Hit[ByHand]]:
+    def check(self, model: FileModel, places: Places) -> Iterator[Hit[Naive]]:
         for function, softmaxes in _by_function(model).items():
             reader = Reader(model.names, frozenset(softmaxes), _is_dropout)
             for found in attention_in(function, reader):
                 if found.softmax in softmaxes and _is_legal(found) and not _is_on_purpose(found, model, places):
                     softmax = found.softmax
                     message = "softmax(q kᵀ) v by hand: `F.scaled_dot_product_attention` does it in one kernel"
-                    yield Hit(softmax, softmax, message, softmaxes[softmax], evidence=found)
+                    evidence = Naive(found, _hides_the_future(found, model))
+                    yield Hit(softmax, softmax, message, softmaxes[softmax], evidence=evidence)
 
 
 def _by_function(model: FileModel) -> dict[Function, dict[ast.Call, str]]:
@@ -153,6 +164,13 @@ def _calls_of_layer(made: ast.Call, constructor: Function, method: Function) -> 
         if isinstance(node, ast.Assign) and node.value is made:
             name = dotted(node.targets[0])
     return [node for node in walk(method) if isinstance(node, ast.Call) and name and dotted(node.func) == name]
+
+
+def _hides_the_future(found: ByHand, model: FileModel) -> bool:
+    masks = [step for step in found.steps() if isinstance(step, (Added, Filled))]
+    if len(masks) != 1:
+        return False
+    return always_masks_just_the_future(model.operations.get(masks[0].node, []), model)
 
 
 def _is_dropout(call: ast.Call) -> bool:

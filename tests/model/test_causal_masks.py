@@ -6,7 +6,7 @@ import pytest
 
 from mha_lint.model.attention import FileModel, analyse
 from mha_lint.model.events import OperationSeen
-from mha_lint.rules.mask_uses import masks_just_the_future
+from mha_lint.rules.mask_uses import always_masks_just_the_future, masks_just_the_future
 from mha_lint.syntax.module import Module
 
 torch = pytest.importorskip("torch")
@@ -200,3 +200,30 @@ def test_scores_masked_by_hand_are_told_too(name: str, masked: str) -> None:
 def test_scores_masked_in_another_way_are_not(name: str, masked: str) -> None:
     answer = answers("", "scores = q @ k.transpose(-2, -1)", f"({masked}).softmax(-1) @ v", name)
     assert False in answer
+
+
+def test_a_subclass_may_have_a_buffer_of_its_own() -> None:
+    another = (
+        "\n\nclass Everything(Attention):\n    def __init__(self):\n        super().__init__()\n"
+        '        self.register_buffer("low", torch.ones(1, 1, 64, 64, dtype=torch.bool))\n'
+    )
+    text = TEXT.format(before="pass", result=FUSED.format(mask="self.low[:, :, :t, :t]"))
+    for whole, answer in ((text, {True}), (text + another, {True, False})):
+        model, found = seen(whole, "scaled_dot_product_attention")
+        assert {masks_just_the_future(each, model.names) for each in found} == answer
+
+
+def test_what_holds_for_the_function_itself_holds_for_each_of_its_callers() -> None:
+    text = TEXT.format(before="pass", result=FUSED.format(mask="self.low[:, :, :t, :t]"))
+    caller = (
+        "\n\nclass Block(nn.Module):\n    def __init__(self):\n        super().__init__()\n"
+        "        self.attend = Attention()\n\n    def forward(self, x):\n"
+        "        return self.attend(x.view(2, -1, 32))\n"
+    )
+    helper = "\n\ndef block(q, k, v, mask):\n    return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)\n"
+    use = "block(q, k, v, self.low[:, :, :t, :t])"
+    handed = TEXT.format(before="pass", result=use) + helper
+    for whole, answer in ((text + caller, True), (handed, False)):
+        model, found = seen(whole, "scaled_dot_product_attention")
+        assert any(each.caller is not None for each in found)
+        assert always_masks_just_the_future(found, model) is answer

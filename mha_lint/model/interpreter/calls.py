@@ -208,6 +208,8 @@ def register_buffer(call: Call) -> None:
             key = of_self(name)
             held = as_buffer(table)
             call.state.attributes[name] = Tensor(key=key, inputs=frozenset({key}), rotary=held)
+        case (Const(str(name)), *_) if name in call.state.attributes:  # as where a subclass has a buffer of its own
+            call.state.attributes[name] = Unknown(of_self(name))
 
 
 def is_like_torch(call: Call) -> bool:

@@ -19,7 +19,7 @@ class Fields(nn.Module):
 
     def forward(self, x):
         batch_size = x.size(0)
-        y, _ = self.attn(x, x, x)
+        y, _ = self.attn(x, x, x, need_weights=False)
         return self.out(y.reshape(batch_size, -1))
 
 
@@ -29,7 +29,7 @@ class Attend(nn.Module):
         self.attn = nn.MultiheadAttention(d, 4)  # expect: MHA117
 
     def forward(self, x, y):
-        return self.attn(x, y, y)[0]
+        return self.attn(x, y, y, need_weights=False)[0]
 
 
 class Pooled(nn.Module):
@@ -54,7 +54,7 @@ class Folded(nn.Module):
     def forward(self, x):
         b, t, n, c = x.shape
         y = x.reshape(b * t, n, c)
-        y = self.attn(y, y, y)[0]
+        y = self.attn(y, y, y, need_weights=False)[0]
         return y.mean(dim=1).view(b, t, c)
 
 
@@ -70,4 +70,4 @@ class Mixed(nn.Module):
         b, t, c = x.shape
         scores = self.q(x) @ self.k(x).transpose(1, 2) * c**-0.5
         x = scores.softmax(dim=-1) @ x
-        return self.attn(x, x, x)[0]
+        return self.attn(x, x, x, need_weights=False)[0]

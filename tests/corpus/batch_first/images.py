@@ -35,5 +35,5 @@ class Einops(nn.Module):
     def forward(self, x):
         b, c, h, w = x.shape
         y = rearrange(x, "b c h w -> b (h w) c")
-        y = self.attn(y, y, y)[0]
+        y = self.attn(y, y, y, need_weights=False)[0]
         return rearrange(y, "b (h w) c -> b c h w", h=h)

@@ -16,7 +16,7 @@ class Padding(nn.Module):
     def forward(self, ids):
         x = self.embed(ids)
         pad = ids == 0
-        return self.attn(x, x, x, key_padding_mask=pad)[0]
+        return self.attn(x, x, x, key_padding_mask=pad, need_weights=False)[0]
 
 
 class Causal(nn.Module):
@@ -27,4 +27,4 @@ class Causal(nn.Module):
     def forward(self, x):
         B, T, C = x.shape
         mask = torch.triu(torch.ones(T, T, device=x.device), diagonal=1).bool()
-        return self.attn(x, x, x, attn_mask=mask)[0]
+        return self.attn(x, x, x, attn_mask=mask, need_weights=False)[0]

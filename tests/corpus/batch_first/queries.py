@@ -17,4 +17,4 @@ class Resampler(nn.Module):
     def forward(self, x):
         b = x.shape[0]
         q = self.query.expand(b, -1, -1)
-        return self.attend(q, x, x)[0]
+        return self.attend(q, x, x, need_weights=False)[0]

@@ -74,7 +74,7 @@ class Transposes(nn.Module):
     def forward(self, x):
         h, _ = self.lstm(x)
         h = h.transpose(0, 1)
-        y, _ = self.attn(h, h, h)
+        y, _ = self.attn(h, h, h, need_weights=False)
         return y.transpose(0, 1).mean(1)
 
 
@@ -87,7 +87,7 @@ class SeqFirstLstm(nn.Module):
     def forward(self, x):
         t, b, _ = x.shape
         h, _ = self.lstm(x)
-        return self.attn(h, h, h)[0].mean(0)
+        return self.attn(h, h, h, need_weights=False)[0].mean(0)
 
 
 class Pool(nn.Module):
@@ -102,7 +102,7 @@ class Pool(nn.Module):
         x = x.flatten(2).permute(2, 0, 1)
         x = torch.cat([x.mean(dim=0, keepdim=True), x], dim=0)
         x = x + self.pos[:, None, :]
-        x, _ = self.attn(x[:1], x, x)
+        x, _ = self.attn(x[:1], x, x, need_weights=False)
         return x.squeeze(0)
 
 
@@ -120,7 +120,7 @@ class ClipVision(nn.Module):
         x = torch.cat([self.cls + x.new_zeros(x.shape[0], 1, x.shape[-1]), x], dim=1)
         x = x + self.pos
         x = x.permute(1, 0, 2)
-        x = self.attn(x, x, x)[0]
+        x = self.attn(x, x, x, need_weights=False)[0]
         x = x.permute(1, 0, 2)
         return x[:, 0]
 
@@ -135,7 +135,7 @@ class Swaps(nn.Module):
     def forward(self, x):
         b, c, h, w = x.shape
         y = x.permute(3, 0, 2, 1).reshape(w, b * h, c)
-        y = self.rows(y, y, y)[0]
+        y = self.rows(y, y, y, need_weights=False)[0]
         return y.view(w, b, h, c).permute(1, 3, 2, 0)
 
 
@@ -148,7 +148,7 @@ class Frames(nn.Module):
 
     def forward(self, x):
         t, n, c = x.shape
-        y = self.attn(x, x, x)[0]
+        y = self.attn(x, x, x, need_weights=False)[0]
         return y.mean(1)
 
 
@@ -199,7 +199,7 @@ class NamesAlone(nn.Module):
 
     def forward(self, x):
         batch_size, seq_len, _ = x.size()
-        y, _ = self.attn(x, x, x)
+        y, _ = self.attn(x, x, x, need_weights=False)
         return y.view(batch_size, seq_len, -1)
 
 
@@ -214,7 +214,7 @@ class Queries(nn.Module):
     def forward(self, x):
         b = x.shape[1]
         q = self.query.repeat(1, b, 1)
-        return self.attend(q, x, x)[0]
+        return self.attend(q, x, x, need_weights=False)[0]
 
 
 class FoldedTokensFirst(nn.Module):
@@ -227,7 +227,7 @@ class FoldedTokensFirst(nn.Module):
     def forward(self, x):
         b, t, n, c = x.shape
         y = x.reshape(b * t, n, c).transpose(0, 1)
-        y = self.attn(y, y, y)[0]
+        y = self.attn(y, y, y, need_weights=False)[0]
         return y.mean(dim=0).view(b, t, c)
 
 
@@ -242,4 +242,4 @@ class QueriesOfTokensFirst(nn.Module):
     def forward(self, x):
         x = x.transpose(0, 1)
         q = self.query.expand(-1, x.shape[1], -1)
-        return self.attend(q, x, x)[0].transpose(0, 1).flatten(1)
+        return self.attend(q, x, x, need_weights=False)[0].transpose(0, 1).flatten(1)

@@ -17,7 +17,7 @@ class Lstm(nn.Module):
 
     def forward(self, x):
         h, _ = self.lstm(x)
-        y, _ = self.attn(h, h, h)
+        y, _ = self.attn(h, h, h, need_weights=False)
         return self.fc(y[:, -1])
 
 
@@ -42,5 +42,5 @@ class Mixed(nn.Module):
 
     def forward(self, x):
         b, t, _ = x.shape
-        x = x + self.self_attn(x, x, x)[0]
-        return x + self.again(x, x, x)[0]
+        x = x + self.self_attn(x, x, x, need_weights=False)[0]
+        return x + self.again(x, x, x, need_weights=False)[0]

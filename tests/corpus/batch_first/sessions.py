@@ -12,7 +12,7 @@ class Block(nn.Module):
         self.mha = nn.MultiheadAttention(d, 4)  # expect: MHA117
 
     def forward(self, x, padding):
-        return x + self.mha(x, x, x, key_padding_mask=padding)[0]
+        return x + self.mha(x, x, x, key_padding_mask=padding, need_weights=False)[0]
 
 
 class Sessions(nn.Module):

@@ -31,7 +31,7 @@ class Block(nn.Module):
 
     def forward(self, x):
         y = self.norm(x)
-        return x + self.attn(y, y, y)[0]
+        return x + self.attn(y, y, y, need_weights=False)[0]
 
 
 class Caller(nn.Module):

@@ -122,6 +122,6 @@ class Layer(nn.Module):
     def forward(self, x, hidden):
         b, t, _ = x.shape
         same = torch.zeros(t, t, dtype=torch.bool, device=x.device).repeat(b * self.heads, 1, 1)
-        y, _ = self.attend(x, x, x, attn_mask=hidden.logical_not().repeat_interleave(self.heads, 0))
-        z, _ = self.attend(x, x, x, attn_mask=same.expand(b * self.heads, t, t))
+        y, _ = self.attend(x, x, x, attn_mask=hidden.logical_not().repeat_interleave(self.heads, 0), need_weights=False)
+        z, _ = self.attend(x, x, x, attn_mask=same.expand(b * self.heads, t, t), need_weights=False)
         return y + z

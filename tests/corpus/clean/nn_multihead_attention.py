@@ -27,4 +27,4 @@ class AttentionOnly(nn.Module):
         self.self_attn = nn.MultiheadAttention(embed_dim=d_model, num_heads=nhead)
 
     def forward(self, x):
-        return self.self_attn(x, x, x)[0]
+        return self.self_attn(x, x, x, need_weights=False)[0]

@@ -26,7 +26,7 @@ class Pixels(nn.Module):
         b, c, h, w = x.shape
         tokens = x.permute(0, 2, 3, 1).reshape(b, h * w, c)
         more = x.view(b, c, h * w).transpose(1, 2)
-        y, _ = self.attend(tokens, more, more)
+        y, _ = self.attend(tokens, more, more, need_weights=False)
         return y.reshape(b, h, w, c).permute(0, 3, 1, 2) + y.mT.reshape(b, c, h, w)
 
 
@@ -142,7 +142,7 @@ class Windowed(nn.Module):
         b, h, w, c = x.shape
         if h == self.window and w == self.window:
             x = x.reshape(b, h * w, c)
-            return self.attend(x, x, x)[0].view(b, h, w, c)
+            return self.attend(x, x, x, need_weights=False)[0].view(b, h, w, c)
         more_h, more_w = -h % self.window, (self.window - w % self.window) % self.window
         padded = more_h > 0 or more_w > 0
         if padded:
@@ -150,5 +150,7 @@ class Windowed(nn.Module):
         rows, columns = (h + more_h) // self.window, (w + more_w) // self.window
         x = x.view(b, rows, self.window, columns, self.window, c).transpose(2, 3)
         x = x.reshape(b * rows * columns, self.window * self.window, c)
-        x = self.attend(x, x, x)[0].view(b, rows, columns, self.window, self.window, c).transpose(2, 3)
+        x = self.attend(x, x, x, need_weights=False)[0].view(
+            b, rows, columns, self.window, self.window, c
+        ).transpose(2, 3)
         return x.reshape(b, h + more_h, w + more_w, c)[:, :h, :w]

@@ -74,5 +74,5 @@ class FusedWithMask(nn.Module):
     def forward(self, x):
         b, t, c = x.shape
         q, k, v = (y.view(b, t, self.heads, -1).transpose(1, 2) for y in self.qkv(x).chunk(3, dim=-1))
-        y = F.scaled_dot_product_attention(q, k, v, attn_mask=self.mask[:t, :t])
+        y = F.scaled_dot_product_attention(q, k, v, attn_mask=self.mask[:t, :t])  # noqa: MHA203
         return self.o(y.transpose(1, 2).flatten(2))

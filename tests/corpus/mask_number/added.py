@@ -70,5 +70,5 @@ class Layer(nn.Module):
 
     def forward(self, x):
         future = torch.triu(torch.ones(x.shape[1], x.shape[1], dtype=x.dtype, device=x.device), diagonal=1)
-        y, _ = self.attention(x, x, x, attn_mask=future)  # expect: MHA113
+        y, _ = self.attention(x, x, x, attn_mask=future, need_weights=False)  # expect: MHA113
         return y

@@ -75,4 +75,4 @@ class Layer(nn.Module):
     def forward(self, x):
         t = x.shape[1]
         mask = torch.full((t, t), float("-inf"), device=x.device).triu(1)
-        return self.attention(x, x, x, attn_mask=mask)[0]
+        return self.attention(x, x, x, attn_mask=mask, need_weights=False)[0]

@@ -13,4 +13,4 @@ class Layer(nn.Module):
 
     def forward(self, x, tokens):
         padding = (tokens == 0).to(x.dtype)
-        return self.attention(x, x, x, key_padding_mask=padding)[0]  # expect: MHA113
+        return self.attention(x, x, x, key_padding_mask=padding, need_weights=False)[0]  # expect: MHA113

@@ -36,7 +36,7 @@ class Lower(Base):
         q, k, v = self.split(x)
         scores = q @ k.mT * k.size(-1) ** -0.5
         scores = scores.masked_fill(self.ones(x).triu(1), float("-inf"))
-        y = (scores.softmax(-1) @ v) + F.scaled_dot_product_attention(q, k, v, attn_mask=self.ones(x).tril())
+        y = (scores.softmax(-1) @ v) + F.scaled_dot_product_attention(q, k, v, attn_mask=self.ones(x).tril())  # noqa: MHA203
         return self.out(y.transpose(1, 2).flatten(2))
 
 

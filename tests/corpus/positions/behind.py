@@ -16,4 +16,4 @@ class Whole(nn.Module):
     def forward(self, x):
         x = self.conv(x).flatten(2).transpose(1, 2)
         x = x + self.pos[: x.size(0)].unsqueeze(1)  # expect: MHA116
-        return self.attn(x, x, x)[0]
+        return self.attn(x, x, x, need_weights=False)[0]

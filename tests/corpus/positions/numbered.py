@@ -17,7 +17,7 @@ class Embedded(nn.Module):
         x = self.tok(ids)
         where = torch.arange(ids.size(0), device=ids.device).unsqueeze(1)
         x = x + self.pos(where)  # expect: MHA116
-        return self.attn(x, x, x)[0]
+        return self.attn(x, x, x, need_weights=False)[0]
 
 
 class Names(nn.Module):
@@ -31,4 +31,4 @@ class Names(nn.Module):
     def forward(self, ids):
         b, _ = ids.shape
         x = self.tok(ids) + self.pe[:b]  # expect: MHA116
-        return self.fc(self.attn(x, x, x)[0].mean(dim=1))
+        return self.fc(self.attn(x, x, x, need_weights=False)[0].mean(dim=1))

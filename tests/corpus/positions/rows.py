@@ -29,4 +29,4 @@ class Direct(nn.Module):
     def forward(self, x):
         x = self.inp(x)
         x += self.pe[: x.shape[0]]  # expect: MHA116
-        return self.attn(x, x, x)[0]
+        return self.attn(x, x, x, need_weights=False)[0]

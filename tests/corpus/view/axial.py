@@ -16,10 +16,10 @@ class AxialAttention(nn.Module):
         x = self.norm(x)
 
         cols = x.permute(0, 2, 1, 3).view(b * w, h, c)  # expect: MHA001
-        cols, _ = self.columns(cols, cols, cols)
+        cols, _ = self.columns(cols, cols, cols, need_weights=False)
         cols = cols.reshape(b, w, h, c).permute(0, 2, 1, 3)
 
         rows = x.view(b * h, w, c)
-        rows, _ = self.rows(rows, rows, rows)
+        rows, _ = self.rows(rows, rows, rows, need_weights=False)
         rows = rows.reshape(b, h, w, c)
         return rows + cols

@@ -18,7 +18,7 @@ class Channels(nn.Module):
     def forward(self, x):
         batch, channels, length = x.size()
         x = x.contiguous().view(batch, length, channels)  # expect: MHA121
-        return self.attend(x, x, x)[0]
+        return self.attend(x, x, x, need_weights=False)[0]
 
 
 class Attended(nn.Module):
