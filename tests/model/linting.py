@@ -7,7 +7,6 @@ from mha_lint.findings import Finding
 from mha_lint.linter import lint
 from mha_lint.settings import Settings
 
-
 NOT_SPEED = Settings(ignore=("MHA2",))  # code that is there for its mistakes attends by hand
 
 
