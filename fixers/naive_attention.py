@@ -52,12 +52,13 @@ def _rewritten(naive: Naive, context: Context) -> Fix:
     query, key, value = _operands(found, scale, rank)
     causal = causal_flag(found) if naive.is_causal else ""
     plan = Plan("") if causal else mask_of(found, query.node, context)
+    front = 0 if plan.argument else 1  # a mask of three dimensions has one for each head, and an empty batch no heads
     operands = [text_of_operand(each, places) for each in (query, key, value)]
     named = (("attn_mask", plan.argument), ("dropout_p", rate), ("is_causal", causal), ("scale", number))
-    arguments = [*_batched(operands, rank), *(f"{name}={text}" for name, text in named if text)]
+    arguments = [*_batched(operands, rank, front), *(f"{name}={text}" for name, text in named if text)]
     call = f"{function}({', '.join(arguments)})"
     if rank == 3:
-        call = f"{call}.squeeze(0)"
+        call = f"{call}.squeeze({front})"
     text = text_of_context(call, found.context)
     edits = _edits(found, plan, text, context)
     message = f"Use `{function}`"
@@ -151,11 +152,11 @@ def _uncast(node: ast.expr) -> ast.expr:
             return node
 
 
-def _batched(operands: list[str], rank: int | None) -> list[str]:
-    """The operands with four dimensions: with three, no fused kernel takes them."""
+def _batched(operands: list[str], rank: int | None, front: int) -> list[str]:
+    """The operands with four dimensions, a new one at ``front``: with three, no fused kernel takes them."""
     if rank != 3:
         return operands
-    return [f"{_in_front_of_a_dot(text)}.unsqueeze(0)" for text in operands]
+    return [f"{_in_front_of_a_dot(text)}.unsqueeze({front})" for text in operands]
 
 
 def _in_front_of_a_dot(text: str) -> str:

@@ -19,6 +19,7 @@ from mha_lint.settings import Settings, SettingsError, close_match, resolved
 from mha_lint.shortcut import INTERRUPTION
 
 if TYPE_CHECKING:
+    from mha_lint.bench.wanted import Wanted
     from mha_lint.files import Source, SourceError
     from mha_lint.runner import Outcome, Plan
 
@@ -120,6 +121,8 @@ def _check(options: argparse.Namespace) -> int:
         raise SettingsError("--verify writes nothing and shows no diff: it cannot be combined with --fix or --diff")
     if options.evidence and plan.fix == "no":
         raise SettingsError("--evidence needs --fix, --diff or --verify: linting alone executes nothing")
+    if plan.bench is not None and plan.fix not in ("write", "diff"):
+        raise SettingsError(f"{_bench_option(options)} needs --fix or --diff: it times the fixes that they validate")
     report_file = open_report(options.output_file) if options.output_file else None  # before anything is written
     stdin = sys.stdin.buffer.read() if from_stdin else b""
     items = _given(options, configuration, stdin) if from_stdin else _found(paths, configuration, options)
@@ -218,7 +221,32 @@ def _plan(options: argparse.Namespace, settings: Settings, from_stdin: bool) -> 
         cache=cache,
         evidence=options.evidence,
         timeout=options.timeout,
+        bench=_bench(options),
     )
+
+
+def _bench(options: argparse.Namespace) -> Wanted | None:
+    """What is to be timed. Raises :class:`SettingsError` where its options stand alone."""
+    if not options.bench and not options.bench_only_if_faster:
+        if option := _bench_option(options):
+            raise SettingsError(f"{option} needs --bench")
+        return None
+    from mha_lint.bench.wanted import Wanted
+
+    return Wanted(options.bench_shapes, options.bench_compile, options.bench_only_if_faster)
+
+
+def _bench_option(options: argparse.Namespace) -> str:
+    """The option on timings that was given, as it is written; "" where none was."""
+    if options.bench:
+        return "--bench"
+    if options.bench_only_if_faster:
+        return "--bench-only-if-faster"
+    if options.bench_shapes:
+        return "--bench-shapes"
+    if options.bench_compile is not None:
+        return "--bench-compile" if options.bench_compile else "--no-bench-compile"
+    return ""
 
 
 def _fixing(options: argparse.Namespace, from_stdin: bool) -> Literal["no", "write", "diff", "verify"]:

@@ -4,7 +4,7 @@ Candidates of one class and one relation are validated together, and one by one 
 repaired comes first: a module that crashes can't show that it is wrong, nor that it is equivalent to anything. What is
 corrected comes next: a rewrite is to be held against what the code computes in the end, and one that is equivalent to
 the wrong thing could hide it. Then what is equivalent, then what is extended. After a round the file is linted again,
-until nothing new can be validated.
+until nothing new can be validated. With ``--bench``, each fix that is equivalent is tried, and timed, by itself.
 
 Findings that have no fix are executed too, last of all, to show that the code is wrong. An error that validation ran
 and could not show to be wrong stays a warning.
@@ -13,7 +13,7 @@ and could not show to be wrong stays a warning.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import TYPE_CHECKING
@@ -26,6 +26,8 @@ from mha_lint.linter import lint
 from mha_lint.settings import Settings
 
 if TYPE_CHECKING:
+    from mha_lint.bench.results import Bench
+    from mha_lint.bench.wanted import Wanted
     from mha_lint.validation import Job, Validator
 
 MAX_ROUNDS = 4
@@ -33,6 +35,7 @@ _ORDER: dict[Relation, int] = {"repaired": 0, "corrected": 1, "equivalent": 2, "
 # Files are fixed in several threads, so that their validations run at the same time. All else takes turns: linting
 # changes the filters of warnings, the limit of recursion and the size of stacks, which threads share.
 TURN = threading.Lock()
+Timings = tuple[tuple[Finding, "Bench"], ...]
 _Validate = Callable[[list[Finding], list[Finding]], Verdict | None]  # of a group, on top of others
 
 
@@ -42,31 +45,58 @@ class Fixed:
 
     Both carry the verdict of the validation that was tried. That of a ``remaining`` one is on its fix alone, never on
     a group, in which another fix may have been the wrong one. Positions of ``fixed`` are those of the text in which the
-    finding was made, which ``texts`` has for each; those of ``remaining`` are those in ``text``.
+    finding was made, which ``texts`` has for each; those of ``remaining`` are those in ``text``. ``benches`` has the
+    timing of each of the ``fixed``, if it was timed. ``withheld`` are remaining ones that were validated and timed, and
+    are not faster.
     """
 
     text: str
     fixed: tuple[Finding, ...]
     remaining: tuple[Finding, ...]
     texts: tuple[str, ...] = ()
+    benches: tuple[Bench | None, ...] = ()
+    withheld: Timings = ()
+
+    def withheld_by(self, finding: Finding) -> Bench | None:
+        """The timing by which the fix of a remaining finding was withheld."""
+        return _of(finding, self.withheld)
 
 
-def fix_source(source: Source, findings: list[Finding], settings: Settings, validator: Validator) -> Fixed:
-    """Validate the fixes of one file's findings and apply those that pass, in memory. Other threads may do the same."""
+def _of(finding: Finding, timings: Iterable[tuple[Finding, Bench]]) -> Bench | None:
+    return next((bench for timed, bench in timings if timed == finding), None)
+
+
+def fix_source(
+    source: Source, findings: list[Finding], settings: Settings, validator: Validator, wanted: Wanted | None = None
+) -> Fixed:
+    """Validate the fixes of one file's findings and apply those that pass, in memory. Other threads may do the same.
+
+    What is ``wanted`` of a bench decides whether fixes are timed.
+    """
     with TURN:
-        return _fixed(source, findings, settings, validator)
+        return _fixed(source, findings, settings, validator, wanted)
 
 
-def _fixed(source: Source, findings: list[Finding], settings: Settings, validator: Validator) -> Fixed:
+def _fixed(
+    source: Source, findings: list[Finding], settings: Settings, validator: Validator, wanted: Wanted | None
+) -> Fixed:
     fixed: list[Finding] = []
     texts: list[str] = []
+    benches: list[Bench | None] = []
+    withheld: list[tuple[Finding, Bench]] = []
     remaining = list(findings)
     for _ in range(MAX_ROUNDS):
-        tried = [f for f in remaining if f.fixable(unsafe=settings.unsafe_fixes) and f.verdict is None]
+        tried = [
+            finding
+            for finding in remaining
+            if finding.fixable(unsafe=settings.unsafe_fixes, timed=wanted is not None) and finding.verdict is None
+        ]
         if not tried:
             break
         before = source
-        source, done, failed = _round(source, tried, settings, validator)
+        source, done, failed, timed = _round(source, tried, settings, validator, wanted)
+        benches += [_of(finding, timed) for finding in done]
+        withheld = [*((finding, bench) for finding, bench in timed if finding in failed), *withheld]
         fixed += done
         texts += [before.text] * len(done)
         if not done:
@@ -76,8 +106,11 @@ def _fixed(source: Source, findings: list[Finding], settings: Settings, validato
         edits = _edits(done, before)
         unrefuted = [finding for finding in failed if not finding.refuted]  # the text has changed: try those once more
         remaining = _with_verdicts(_relint(source, settings), unrefuted, edits)
+        withheld = list(_moved(withheld, remaining, edits))
     remaining = _demonstrated(remaining, source, settings, validator)
-    return Fixed(source.text, tuple(fixed), tuple(map(_downgraded, remaining)), tuple(texts))
+    return Fixed(
+        source.text, tuple(fixed), tuple(map(_downgraded, remaining)), tuple(texts), tuple(benches), tuple(withheld)
+    )
 
 
 def verify_source(source: Source, findings: list[Finding], settings: Settings, validator: Validator) -> Fixed:
@@ -86,7 +119,7 @@ def verify_source(source: Source, findings: list[Finding], settings: Settings, v
         tried = [
             finding for finding in findings if finding.fixable(unsafe=True, timed=True) and finding.verdict is None
         ]
-        _, done, failed = _round(source, tried, settings, validator) if tried else (source, [], [])
+        _, done, failed, _ = _round(source, tried, settings, validator) if tried else (source, [], [], [])
         judged = {_place(finding): finding for finding in (*done, *failed)}
         known = [judged.get(_place(finding), finding) for finding in findings]
         shown = _demonstrated(known, source, settings, validator)
@@ -130,14 +163,15 @@ def _shown(finding: Finding, source: Source, settings: Settings, validator: Vali
 
 
 def _round(
-    source: Source, tried: list[Finding], settings: Settings, validator: Validator
-) -> tuple[Source, list[Finding], list[Finding]]:
-    """One pass over the candidates: the new text, what was applied, and what was not, with their verdicts."""
+    source: Source, tried: list[Finding], settings: Settings, validator: Validator, wanted: Wanted | None = None
+) -> tuple[Source, list[Finding], list[Finding], list[tuple[Finding, Bench]]]:
+    """One pass over the candidates: the new text, what was applied, what was not, and timings, with the verdicts."""
     done: list[Finding] = []
     failed: list[Finding] = []
+    benches: list[tuple[Finding, Bench]] = []
 
-    def validate(group: list[Finding], others: list[Finding]) -> Verdict | None:
-        """The verdict on a group on top of what was applied, and of ``others``; None where their edits overlap."""
+    def job_of(group: list[Finding], others: list[Finding]) -> Job | None:
+        """A group on top of what was applied, and of ``others``; None where their edits overlap."""
         try:
             accepted = _edits([*done, *others], source)
             text = importable(source, [edit.end.row for edit in _edits(group, source)])
@@ -145,14 +179,20 @@ def _round(
             after = editing.apply(text, _fitting(_edits([*done, *others, *group], source), source, text))
         except ValueError:
             return None
-        job = _job(source, before, after, group, accepted, settings)
+        return _job(source, before, after, group, accepted, settings)
+
+    def validate(group: list[Finding], others: list[Finding]) -> Verdict | None:
+        """The verdict on a group on top of what was applied, and of ``others``; None where their edits overlap."""
+        job = job_of(group, others)
+        if job is None:
+            return None
         TURN.release()
         try:
             return validator.validate(job)
         finally:
             TURN.acquire()
 
-    waiting = _groups(tried)
+    waiting = _groups(tried) if wanted is None else _timed_alone(_groups(tried))
     while waiting:
         group = waiting.pop(0)
         if len(group) > 1:
@@ -164,9 +204,18 @@ def _round(
         verdict = validate(group, [])
         if verdict is None:
             continue  # overlaps with an accepted edit: the next round sees the new text
-        (done if verdict.verdict == "validated" else failed).append(replace(group[0], verdict=verdict))
+        judged = replace(group[0], verdict=verdict)
+        is_accepted = verdict.verdict == "validated"
+        if is_accepted and wanted is not None and _relation(judged) == "equivalent":
+            job = job_of(group, [])
+            assert job is not None
+            bench = validator.bench(job, wanted)  # nothing else takes its turn meanwhile
+            benches.append((judged, bench))
+            must_be_faster = wanted.only_if_faster or (judged.fix is not None and judged.fix.only_if_faster)
+            is_accepted = bench.is_faster or not must_be_faster
+        (done if is_accepted else failed).append(judged)
     text = editing.apply(source.text, _edits(done, source))
-    return replace(source, text=text, data=text.encode("utf-8", "surrogatepass")), done, failed
+    return replace(source, text=text, data=text.encode("utf-8", "surrogatepass")), done, failed, benches
 
 
 def _fitting(edits: list[Edit], source: Source, text: str) -> list[Edit]:
@@ -205,6 +254,14 @@ def _groups(findings: list[Finding]) -> list[list[Finding]]:
         return _ORDER[fix.relation], finding.symbol.partition(".")[0], fix.applicability, fix.expected
 
     return [list(group) for _, group in groupby(sorted(findings, key=unit), key=unit)]
+
+
+def _timed_alone(groups: list[list[Finding]]) -> list[list[Finding]]:
+    """The groups, but what is equivalent one by one: of two fixes, one alone may be faster."""
+    alone: list[list[Finding]] = []
+    for group in groups:
+        alone += [[each] for each in group] if _relation(group[0]) == "equivalent" else [group]
+    return alone
 
 
 def _parts(group: list[Finding]) -> list[list[Finding]]:
@@ -281,6 +338,17 @@ def _with_verdicts(findings: list[Finding], failed: list[Finding], edits: list[E
     """Carry the verdicts of failed fixes over to the same findings in the new text."""
     verdicts = {(f.code, editing.row_after(f.location.row, edits), f.message): f.verdict for f in failed}
     return [replace(f, verdict=verdicts.get((f.code, f.location.row, f.message))) for f in findings]
+
+
+def _moved(
+    benches: list[tuple[Finding, Bench]], remaining: list[Finding], edits: list[Edit]
+) -> Iterator[tuple[Finding, Bench]]:
+    """The timings of fixes that were withheld, with the same findings in the new text."""
+    told = {(f.code, editing.row_after(f.location.row, edits), f.message): bench for f, bench in benches}
+    for finding in remaining:
+        bench = told.get((finding.code, finding.location.row, finding.message))
+        if bench is not None:
+            yield finding, bench
 
 
 def _place(finding: Finding) -> tuple[str, int, int]:

@@ -32,6 +32,7 @@ def parser() -> argparse.ArgumentParser:
         "paths", nargs="*", type=Path, metavar="PATHS", help="files or folders to lint, or - for stdin (default: .)"
     )
     _fixing(made.add_argument_group("Fixing (this executes the modules it fixes; linting alone never does)"))
+    _benching(made.add_argument_group("Timing (under --fix or --diff; nothing else is executed meanwhile)"))
     _probing(made.add_argument_group("Probing (this executes the module; --device narrows where)"))
     _selection(made.add_argument_group("Rule selection"))
     _configuration(made.add_argument_group("Configuration"))
@@ -91,6 +92,33 @@ def _fixing(group: argparse._ArgumentGroup) -> None:
     )
     group.add_argument(
         "--replay", type=Path, metavar="FILE", help="execute the trials of an --evidence file again and exit"
+    )
+
+
+def _benching(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--bench",
+        action="store_true",
+        help="time each validated fix that is equivalent, before and after: forward, training, peak memory",
+    )
+    group.add_argument(
+        "--bench-only-if-faster",
+        action="store_true",
+        help="do not write a fix that is faster nowhere, or slower anywhere; implies --bench",
+    )
+    group.add_argument(
+        "--bench-shapes",
+        type=_shapes,
+        default=(),
+        metavar="SHAPES",
+        help="sizes to time at, as 8x1024x768 (batch, tokens and, where the code does not say it, width); separated by "
+        "commas (default: three presets for each device)",
+    )
+    group.add_argument(
+        "--bench-compile",
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help="time torch.compiled code as well (default: on cuda, where compilation takes seconds and no minutes)",
     )
 
 
@@ -182,6 +210,15 @@ def _devices(value: str) -> tuple[str, ...]:
 
 def _also(value: str) -> tuple[str, ...]:
     return _chosen(value, get_args(Also), "capture")
+
+
+def _shapes(value: str) -> tuple[tuple[int, ...], ...]:
+    from mha_lint.bench.wanted import UnknownShape, parse_shapes
+
+    try:
+        return parse_shapes(value)
+    except UnknownShape as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def _chosen(value: str, known: Sequence[str], what: str) -> tuple[str, ...]:

@@ -66,6 +66,7 @@ def show(
 
             for line in unfixed(outcome.entries):
                 print(line, file=sys.stderr)
+            _show_benches(outcome.entries)
     if not options.quiet:
         from mha_lint.report.summary import summary
 
@@ -78,6 +79,16 @@ def show(
         )
         for_people = options.output_format in ("full", "concise") and not options.diff and not options.output_file
         write_bytes(f"{text}\n".encode(), report_to if for_people else sys.stderr)
+
+
+def _show_benches(entries: Sequence[Entry]) -> None:
+    """Beside a diff, which holds no timings: those of its fixes, on stderr."""
+    from mha_lint.report.text import benched, code_and_place
+
+    for entry in entries:
+        if entry.bench is not None:
+            lines = [code_and_place(entry), *benched(entry, colour=_colour(sys.stderr))]
+            print("\n  ".join(lines), file=sys.stderr)
 
 
 def _report(options: argparse.Namespace, entries: Sequence[Entry], stream: TextIO) -> bytes:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -23,6 +24,8 @@ from mha_lint.settings import Settings, SettingsError
 if TYPE_CHECKING:
     from concurrent.futures import Future
 
+    from mha_lint.bench.results import Bench
+    from mha_lint.bench.wanted import Wanted
     from mha_lint.cache import Index, LintCache, Memory
     from mha_lint.fixing import Fixed
     from mha_lint.validation import Validator
@@ -48,6 +51,7 @@ class Plan:
     cache: Path | None = None
     evidence: Path | None = None
     timeout: float = 120.0  # seconds for each fix
+    bench: Wanted | None = None  # what is timed
 
 
 @dataclass
@@ -156,13 +160,19 @@ def _executed(result: Linted, configuration: Configuration, plan: Plan) -> int:
         return 0
     verified = plan.fix == "verify"
     unsafe = verified or configuration.of(result.path).unsafe_fixes
-    tried = [finding.fixable(unsafe=unsafe, timed=verified) for finding in result.findings]
+    timed = verified or plan.bench is not None
+    tried = [finding.fixable(unsafe=unsafe, timed=timed) for finding in result.findings]
     return sum(may or finding.demonstration is not None for may, finding in zip(tried, result.findings, strict=True))
 
 
-def _unfixed(source: Source, text: str, findings: Sequence[Finding], settings: Settings) -> list[Entry]:
-    """The findings of a text that the file has, or had."""
-    entries = [Entry(f, text, offered=f.fixable(unsafe=settings.unsafe_fixes)) for f in findings]
+def _unfixed(
+    source: Source, text: str, findings: Sequence[Finding], settings: Settings, benches: Sequence[Bench | None] = ()
+) -> list[Entry]:
+    """The findings of a text that the file has, or had, and the timings of fixes that were withheld."""
+    entries = [
+        Entry(finding, text, offered=finding.fixable(unsafe=settings.unsafe_fixes), bench=bench)
+        for finding, bench in zip_longest(findings, benches)
+    ]
     return _in_cells(entries, source, text)
 
 
@@ -375,6 +385,8 @@ def _fixing(
     from mha_lint.fixing import fix_source, verify_source
 
     work = verify_source if plan.fix == "verify" else fix_source
+    if plan.bench is not None:  # under a fix alone
+        work = partial(fix_source, wanted=plan.bench)
     pool = ThreadPoolExecutor(max_workers=validator.lanes)
     futures: dict[int, Future[Fixed]] = {}
     try:
@@ -440,19 +452,23 @@ def _entries(
     source: Source, findings: Sequence[Finding], fixed: Fixed, settings: Settings, plan: Plan
 ) -> Iterator[Entry]:
     """Fixed findings at their places in the old text; remaining ones where they stand in the file as it is now."""
-    for finding, text in zip(fixed.fixed, fixed.texts, strict=True):
+    for finding, text, bench in zip(fixed.fixed, fixed.texts, fixed.benches, strict=True):
         # A later round may have fixed what the first revealed, in a text that is gone.
-        shown = Entry(finding, source.text if finding in findings else "", fixed=True)
+        shown = Entry(finding, source.text if finding in findings else "", fixed=True, bench=bench)
         yield from _in_cells([shown], source, text)
     if plan.fix == "write":
-        yield from _unfixed(source, fixed.text, fixed.remaining, settings)
+        yield from _unfixed(
+            source, fixed.text, fixed.remaining, settings, list(map(fixed.withheld_by, fixed.remaining))
+        )
         return
     judged = list(fixed.remaining)
     remaining = [finding for finding in findings if finding not in fixed.fixed]
+    benches: list[Bench | None] = []
     for place, finding in enumerate(remaining):
         told = (finding.code, finding.symbol, finding.message)
         same = next((f for f in judged if (f.code, f.symbol, f.message) == told), None)
+        benches.append(fixed.withheld_by(same) if same else None)
         if same:
             judged.remove(same)
             remaining[place] = replace(finding, verdict=same.verdict, severity=same.severity)
-    yield from _unfixed(source, source.text, remaining, settings)
+    yield from _unfixed(source, source.text, remaining, settings, benches)

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from mha_lint.findings import Cells, Finding, Position
+
+if TYPE_CHECKING:
+    from mha_lint.bench.results import Bench
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,7 +16,7 @@ class Entry:
     """One finding to report, the ``text`` that its positions refer to ("" when unknown), and whether it was fixed.
 
     ``offered`` says that ``--fix`` tries its fix under the settings that hold for the file. In a notebook, the text is
-    the program of its ``cells``.
+    the program of its ``cells``. ``bench`` has what timing its fix gave; one that was timed and not fixed was withheld.
     """
 
     finding: Finding
@@ -20,6 +24,12 @@ class Entry:
     fixed: bool = False
     offered: bool = False
     cells: Cells | None = None
+    bench: Bench | None = None
+
+    @property
+    def withheld(self) -> str:
+        """Why its validated fix was withheld; "" where it was not."""
+        return "" if self.fixed or self.bench is None else self.bench.obstacle
 
     def place(self, position: Position) -> tuple[int | None, Position]:
         """A position of the finding as a reader counts: in a notebook, the number of the cell and the place in it."""

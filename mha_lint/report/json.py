@@ -37,7 +37,17 @@ def _finding(entry: Entry) -> dict[str, Any]:
         "url": url(finding),
         "fix": _fix(entry, finding.fix) if finding.fix and not finding.refuted else None,
         "validation": _validation(finding.verdict) if finding.verdict else None,
+        **_bench(entry),
     }
+
+
+def _bench(entry: Entry) -> dict[str, Any]:
+    """The timing of the fix, under ``--bench`` alone."""
+    if entry.bench is None:
+        return {}
+    from mha_lint.report.bench import as_json
+
+    return {"bench": as_json(entry.bench, entry.withheld)}
 
 
 def _position(position: Position) -> dict[str, int]:

@@ -71,6 +71,7 @@ def _order(diff: bool, validated: str) -> tuple[str, ...]:
     return (
         fixed,
         validated,
+        "withheld, since not faster",
         "refuted",
         "not exercised",
         "unavailable",
@@ -88,6 +89,8 @@ def _fate(entry: Entry, diff: bool, validated: str) -> str:
     if finding.fix is None:
         is_shown = finding.verdict is not None and finding.verdict.verdict == "shown wrong"
         return "shown wrong, without a fix" if is_shown else "without a fix"
+    if entry.withheld:
+        return "withheld, since not faster"
     if finding.verdict is None and not entry.offered and finding.fix.only_if_faster:
         return "tried only with --bench"
     if finding.verdict is None and not entry.offered:

@@ -72,9 +72,16 @@ def _obstacle(entry: Entry) -> str:
         return "its fix may be slower (--bench tries it, and keeps it where it is faster)"
     if finding.verdict is None:
         return "not tried" if entry.offered else "its fix is unsafe (--unsafe-fixes allows it)"
+    if entry.withheld:
+        return f"withheld: {printable(entry.withheld)}"
     if finding.verdict.verdict == "validated":
         return "validated, but the file cannot be rewritten"
     return f"{finding.verdict.verdict}: {verdict_line(finding.verdict)}"
+
+
+def code_and_place(entry: Entry) -> str:
+    """``path:row:column: CODE``."""
+    return f"{_place(entry, colour=False)}: {entry.finding.code}"
 
 
 def statistics(entries: Sequence[Entry]) -> str:
@@ -145,7 +152,20 @@ def _full(entry: Entry, colour: bool) -> str:
         if finding.verdict.counterexample:
             shown = printable(finding.verdict.counterexample)
             lines.append(f"{gutter(mark='=')} {paint('shown wrong:', 'bold', colour)} {shown}")
+    lines += [f"{gutter(mark='=')} {line}" for line in benched(entry, colour=colour)]
     return "\n".join(lines)
+
+
+def benched(entry: Entry, *, colour: bool) -> list[str]:
+    """The lines on how fast the fix is, where it was timed, and why it was withheld for that."""
+    if entry.bench is None:
+        return []
+    from mha_lint.report.bench import headline, table
+
+    lines = [f"{paint('bench:', 'bold', colour)} {headline(entry.bench)}"]
+    if entry.withheld:
+        lines.append(f"{paint('withheld:', 'yellow', colour)} {printable(entry.withheld)}")
+    return lines + [f"  {line}" for line in table(entry.bench, colour=colour)]
 
 
 def _changes(entry: Entry, edits: Sequence[Edit]) -> list[tuple[str, Changed]]:

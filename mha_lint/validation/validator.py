@@ -16,14 +16,26 @@ from multiprocessing.connection import Connection, Pipe
 from multiprocessing.reduction import send_handle
 from pathlib import Path
 from types import TracebackType
-from typing import IO, TypeVar
+from typing import IO, TYPE_CHECKING, TypeVar
 
 import mha_lint
 from mha_lint.findings import Verdict
 from mha_lint.validation.child import eager
 from mha_lint.validation.child.channel import receive, send
 from mha_lint.validation.child.children import FOLDER_PREFIX
-from mha_lint.validation.child.messages import Devices, Hello, Judged, Lane, Look, Probe, Reach, Validate, Work, file_of
+from mha_lint.validation.child.messages import (
+    Devices,
+    Hello,
+    Judged,
+    Lane,
+    Look,
+    Probe,
+    Reach,
+    Time,
+    Validate,
+    Work,
+    file_of,
+)
 from mha_lint.validation.evidence import store
 from mha_lint.validation.evidence.journal import Journal
 from mha_lint.validation.evidence.printable import printable
@@ -38,6 +50,10 @@ from mha_lint.validation.job import (
     Reaching,
     TorchMissing,
 )
+
+if TYPE_CHECKING:
+    from mha_lint.bench.results import Bench
+    from mha_lint.bench.wanted import Wanted
 
 Kind = TypeVar("Kind")
 INSTALL = 'validation needs PyTorch, which this Python cannot import: pip install "mha-lint[torch]"'
@@ -102,6 +118,7 @@ class Validator:
         self._memory = _memory_of(lanes)
         self._lock = threading.RLock()  # of all that follows
         self._places = threading.BoundedSemaphore(lanes)
+        self._alone = threading.Lock()  # of who takes all places
         self._free: list[_Lane] = []
         self._is_closed = False
         self._server: subprocess.Popen[bytes] | None = None
@@ -227,6 +244,31 @@ class Validator:
         except _SILENT:
             return Probed(reason="the validation server died while it ran this code")
 
+    def bench(self, job: Job, wanted: Wanted) -> Bench:
+        """Time both texts of a job that was validated, or recall what was measured; nothing else runs meanwhile.
+
+        Raises what :meth:`environment` raises.
+        """
+        from mha_lint.bench import store as benches
+        from mha_lint.bench.results import Bench
+
+        environment = self.environment()
+        conditions = benches.Conditions(wanted.shapes, wanted.compiled)
+        found = benches.recall(self._cache_dir, job, environment, conditions) if self._cache_dir else None
+        if found is None:
+            work = Time(job, environment.devices, wanted.shapes, wanted.compiled, self._timeout, self._memory)
+            try:
+                benched = self._ask_alone(work, benches.Benched)
+            except _SILENT:
+                benched = benches.Benched(Bench(reason="the validation server died while it was timed"), None)
+            if self._cache_dir is not None:
+                benches.record(self._cache_dir, job, environment, conditions, benched)
+            found = benched.bench
+        if self._journal is not None:
+            with self._lock:
+                self._journal.add_bench(benches.Record(job, found))
+        return found
+
     def close(self) -> None:
         """End the server and whatever it runs, and the journal. Harmless when closed."""
         with self._lock:
@@ -262,18 +304,28 @@ class Validator:
     def _ask(self, work: Work, kind: type[Kind]) -> Kind:
         """Have a free lane do the work. One that fails, or is given up, is closed: the next work gets a fresh one."""
         with self._places:
-            lane = self._taken(file_of(work)[0])
-            try:
-                send(lane.connection, work)
-                answer = receive(lane.connection, kind, to_show=True)
-            except BaseException as error:
-                lane.connection.close()  # the lane takes this as the order to end what it runs, and leave
-                if isinstance(error, _SILENT):
-                    self._let_server_end()
-                raise
-            with self._lock:
-                self._free.append(lane)
-            return answer
+            return self._ask_lane(work, kind)
+
+    def _ask_alone(self, work: Work, kind: type[Kind]) -> Kind:
+        """Have the work done while no other lane does any: wait for theirs, and let them wait."""
+        with self._alone, contextlib.ExitStack() as stack:
+            for _ in range(self.lanes):
+                stack.enter_context(self._places)
+            return self._ask_lane(work, kind)
+
+    def _ask_lane(self, work: Work, kind: type[Kind]) -> Kind:
+        lane = self._taken(file_of(work)[0])
+        try:
+            send(lane.connection, work)
+            answer = receive(lane.connection, kind, to_show=True)
+        except BaseException as error:
+            lane.connection.close()  # the lane takes this as the order to end what it runs, and leave
+            if isinstance(error, _SILENT):
+                self._let_server_end()
+            raise
+        with self._lock:
+            self._free.append(lane)
+        return answer
 
     def _let_server_end(self) -> None:
         """Give a server that is dying, with its lanes, a moment to be gone: the next work is for another one."""

@@ -210,6 +210,17 @@ def leave(place: Place) -> None:
     sys.modules.pop(place.name, None)
 
 
+@contextlib.contextmanager
+def without_stand_ins() -> Iterator[None]:
+    """Let what is missing be missing: torch asks what is installed before it compiles."""
+    finders = list(sys.meta_path)
+    sys.meta_path[:] = [finder for finder in finders if not isinstance(finder, StandInFinder)]
+    try:
+        yield
+    finally:
+        sys.meta_path[:] = finders
+
+
 class _AnnotationsUnread:
     """Finds the files of one package, and has them compiled with their annotations as text."""
 

@@ -40,7 +40,21 @@ class Probe(msgspec.Struct, frozen=True, tag=True):
     memory: int = 0
 
 
-Work = Look | Validate | Reach | Probe  # what a lane of the server is asked, and a child of it
+class Time(msgspec.Struct, frozen=True, tag=True):
+    """The question how fast the texts of ``job`` are. ``shapes``, if any, take the place of the presets.
+
+    With ``compiled``, compiled code is timed as well; None leaves it to the device.
+    """
+
+    job: Job
+    devices: Mapping[str, str]
+    shapes: tuple[tuple[int, ...], ...]
+    compiled: bool | None
+    timeout: float
+    memory: int = 0
+
+
+Work = Look | Validate | Reach | Probe | Time  # what a lane of the server is asked, and a child of it
 
 
 class Lane(msgspec.Struct, frozen=True):
@@ -130,6 +144,6 @@ def file_of(work: Work) -> tuple[str, str]:
     match work:
         case Look():
             return "", ""
-        case Validate():
+        case Validate() | Time():
             return work.job.path, work.job.before
     return work.asked.path, work.asked.text

@@ -32,6 +32,7 @@ from mha_lint.validation.child.messages import (
     Look,
     Probe,
     Reach,
+    Time,
     Validate,
     Work,
     file_of,
@@ -148,6 +149,11 @@ def _answer(work: Work, ended: Ended) -> str:
             return typed_json.dumped(Reached("", reason=reason))
         case Probe():
             return typed_json.dumped(Probed(reason=reason))
+        case Time():
+            from mha_lint.bench.results import Bench
+            from mha_lint.bench.store import Benched
+
+            return typed_json.dumped(Benched(Bench(reason=reason), None))
         case Validate():
             # A death while only *after* ran, where *before* had just run alike, is a counterexample.
             # One that was cut short is none: on a busy machine, anything takes long.
@@ -198,9 +204,25 @@ class _Worker:
                 return Answered(typed_json.dumped(reach.reach(reaching, tell)))
             case Probe(asked=probing, devices=devices):
                 return Answered(typed_json.dumped(probed.probe(probing, devices, deadline, tell)))
+            case Time():
+                return _timed(work, deadline, tell, self.known)
             case Validate(job=job, devices=devices):
                 with torch_settings.kept():
                     verdict = engine.examine(job, devices, deadline, tell, self.known)
                 imports.leave(imports.place_of(file_of(work)[0]))
                 judged = Judged(verdict, dependencies.found())
                 return Answered(typed_json.dumped(judged), again=verdict.verdict == "validated")
+
+
+def _timed(work: Time, deadline: float, tell: Tell, known: list[Setup]) -> Answered:
+    """The answer to a question how fast something is; compiling and CUDA leave traces in the process."""
+    from mha_lint.bench.measuring import bench
+    from mha_lint.bench.store import Benched
+    from mha_lint.validation.child import torch_settings
+    from mha_lint.validation.evidence import dependencies
+
+    with torch_settings.kept():
+        found = bench(work, deadline, tell, known)
+    imports.leave(imports.place_of(file_of(work)[0]))
+    again = bool(found.timed) and not work.compiled and "cuda" not in work.devices
+    return Answered(typed_json.dumped(Benched(found, dependencies.found())), again)

@@ -39,6 +39,7 @@ class Journal:
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
         self._between = "\n"
+        self._benches: list[str] = []
         self._failure: OSError | None = None  # a full disk must not cost the fixes
         stream.write(f'{{"tool": "mha-lint {mha_lint.__version__}", "records": [')
 
@@ -49,10 +50,15 @@ class Journal:
             self._failure = error
         self._between = ",\n"
 
+    def add_bench(self, record: object) -> None:
+        """Keep a timing, which goes to the end of the document. It is no part of what is replayed."""
+        self._benches.append(typed_json.dumped(record))
+
     def close(self) -> None:
         """Raises OSError where not everything could be written."""
         try:
-            self._stream.write("\n]}\n")
+            benches = ',\n"benches": [\n' + ",\n".join(self._benches) + "\n]" if self._benches else ""
+            self._stream.write(f"\n]{benches}}}\n")
         finally:
             self._stream.close()
         if self._failure is not None:

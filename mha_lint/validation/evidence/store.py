@@ -7,12 +7,15 @@ import os
 import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 import mha_lint
 from mha_lint.findings import Verdict
 from mha_lint.validation.evidence import dependencies, typed_json
 from mha_lint.validation.evidence.dependencies import Dependency
 from mha_lint.validation.job import Environment, Job
+
+Kind = TypeVar("Kind")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +34,7 @@ def key(job: Job, environment: Environment) -> str:
         "torch": environment.torch_version,
         "devices": environment.devices,
         "tool": mha_lint.__version__,
-        "harness": _own_source_digest(),
+        "harness": own_source_digest(),
     }
     return hashlib.sha256(typed_json.dumped(facts, sort=True).encode()).hexdigest()
 
@@ -41,11 +44,8 @@ def recall(cache_dir: Path, job: Job, environment: Environment) -> Verdict | Non
 
     None when there is none, its file is damaged, or a file that was imported or read is no longer what it was.
     """
-    try:
-        known = typed_json.loaded(_file(cache_dir, job, environment).read_bytes(), Evidence)
-    except (OSError, typed_json.Malformed):
-        return None
-    if not _is_kept(known.verdict) or not dependencies.are_unchanged(known.files):
+    known = read(_file(cache_dir, job, environment), Evidence)
+    if known is None or not _is_kept(known.verdict) or not dependencies.are_unchanged(known.files):
         return None
     return replace(known.verdict, cached=True)
 
@@ -59,13 +59,25 @@ def record(
     """
     if files is None or not _is_kept(verdict):
         return
-    target = _file(cache_dir, job, environment)
+    write(_file(cache_dir, job, environment), Evidence(verdict, files))
+
+
+def read(file: Path, kind: type[Kind]) -> Kind | None:
+    """What a file of the cache says; None where there is none, or it is damaged."""
+    try:
+        return typed_json.loaded(file.read_bytes(), kind)
+    except (OSError, typed_json.Malformed):
+        return None
+
+
+def write(target: Path, content: object) -> None:
+    """Put a file into the cache, whole or not at all."""
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=target.parent, prefix=".new-")
         try:
             with os.fdopen(handle, "w", encoding="ascii") as stream:
-                stream.write(typed_json.dumped(Evidence(verdict, files)))
+                stream.write(typed_json.dumped(content))
             os.replace(temporary, target)
         except BaseException:
             os.unlink(temporary)
@@ -85,9 +97,9 @@ def _file(cache_dir: Path, job: Job, environment: Environment) -> Path:
     return cache_dir / "evidence" / f"{key(job, environment)}.json"
 
 
-def _own_source_digest() -> str:
+def own_source_digest(folder: str = "validation") -> str:
     """Evidence of one state of the harness says nothing of another, and between releases the version stands still."""
     digest = hashlib.sha256()
-    for source in sorted(Path(mha_lint.__file__).parent.joinpath("validation").rglob("*.py")):
+    for source in sorted(Path(mha_lint.__file__).parent.joinpath(folder).rglob("*.py")):
         digest.update(source.read_bytes())
     return digest.hexdigest()

@@ -289,12 +289,22 @@ def _alike(before: trial.Seen, after: trial.Seen, *others: trial.Seen) -> bool:
 
 
 def _numbers(before: trial.Seen) -> dict[str, torch.Tensor]:
-    """By the name of each output and gradient of before in which there is NaN, where it has none."""
+    """By the name of each output and gradient of before in which there is NaN, where it has none.
+
+    One gradient with NaN spoils the step of an optimiser: no gradient of that run has a number to keep.
+    """
     found: dict[str, torch.Tensor] = {}
-    for name, value in _values(before):
-        if isinstance(value, torch.Tensor) and value.is_floating_point() and bool(value.isnan().any()):
+    for name, value in before.outputs:
+        if _has_nan(value):
             found[name] = ~value.detach().isnan()
+    if any(_has_nan(value) for _, value in before.gradients):
+        tensors = [(name, value) for name, value in before.gradients if isinstance(value, torch.Tensor)]
+        found |= {name: torch.zeros_like(value, dtype=torch.bool) for name, value in tensors}
     return found
+
+
+def _has_nan(value: Any) -> bool:
+    return isinstance(value, torch.Tensor) and value.is_floating_point() and bool(value.isnan().any())
 
 
 def _where(are_numbers: dict[str, torch.Tensor], seen: trial.Seen) -> trial.Seen:

@@ -188,12 +188,13 @@ class Same:
         return Outcome("agree", details, frozenset(self.met), apart=bool(copied or rounded), rounded=bool(rounded))
 
     def _note_numbers(self, before: trial.Seen, *, excused: bool) -> None:
-        """Note which gradients were compared as a whole, and which were compared only where they are numbers."""
-        for name, value in before.gradients:
-            if isinstance(value, torch.Tensor) and value.is_floating_point():
-                is_whole = not bool(value.isnan().any())
-                if is_whole or excused:
-                    self.numbers[name] = self.numbers.get(name, False) or is_whole
+        """Note which gradients were compared, and which were not, since some of that run are no numbers."""
+        tensors = [(name, value) for name, value in before.gradients if isinstance(value, torch.Tensor)]
+        floats = [(name, value) for name, value in tensors if value.is_floating_point()]
+        are_numbers = not any(bool(value.isnan().any()) for _, value in floats)
+        for name, _ in floats:
+            if are_numbers or excused:
+                self.numbers[name] = self.numbers.get(name, False) or are_numbers
 
     def end(self, variant: Variant) -> None: ...
 

@@ -41,6 +41,7 @@ from mha_lint.validation.search.specs import (
     TensorSpec,
     WrittenSpec,
     as_python,
+    is_of_any_size,
 )
 from mha_lint.validation.search.targets import (
     Target,
@@ -347,6 +348,12 @@ class Search:
         tried = None if plan is None else self._try(setup.target, plan, setup.covered, deadline)
         if tried is not None and tried[0] is not None:
             yield tried[0]
+
+    def resized(self, setup: Setup, plan: Plan, deadline: float) -> Setup | None:
+        """The target of ``setup`` as a plan of other sizes builds it, called alike; None where it cannot be."""
+        given = {name: spec for name, spec in setup.specs.items() if is_of_any_size(spec)}
+        tried = self._try(setup.target, plan, setup.covered, deadline, given)
+        return None if tried is None else tried[0]
 
     def takes(self, setup: Setup, *, first: bool = False) -> bool:
         """Tell whether the text builds, and accepts a call, as a setup that another text gave.

@@ -85,6 +85,20 @@ def _compiled(dim: str) -> types.CodeType:
     return compile(dim.strip(), "<size>", "eval")
 
 
+def is_of_any_size(spec: Spec) -> bool:
+    """Tell whether the argument is the same for a module of other widths: none of its dims is a number."""
+    match spec:
+        case TensorSpec(dims) | SizeSpec(dims):
+            return all(isinstance(dim, str) or dim == 1 for dim in dims)
+        case TupleSpec(items):
+            return all(map(is_of_any_size, items))
+        case DictSpec(named):
+            return all(is_of_any_size(item) for _, item in named)
+        case Constant(value):
+            return value is None or isinstance(value, (bool, str))
+    return True
+
+
 def describe(spec: Spec) -> str:
     match spec:
         case TensorSpec(dims, kind):
