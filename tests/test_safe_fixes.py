@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from corpus_files import SUMMED_OTHERWISE, CorpusFile, about_speed, corpus, execute
+from corpus_files import SUMMED_OTHERWISE, CorpusFile, corpus, execute, settings_for
 
 from mha_lint.edits import apply
 from mha_lint.files import decode
@@ -66,7 +66,6 @@ def example(path: Path) -> CorpusFile:
 
 
 FILES = [*(file for file in corpus() if file.expected), *map(example, sorted(EXAMPLES.glob("*.py")))]
-ABOUT_SPEED = about_speed(FILES)
 
 
 @lru_cache(maxsize=1)
@@ -74,8 +73,7 @@ def safe() -> list[tuple[CorpusFile, Finding]]:
     """The findings of corpus and examples whose fix is called safe."""
     pairs: list[tuple[CorpusFile, Finding]] = []
     for file in FILES:
-        ignore = () if file.path.parent in (EXAMPLES, *ABOUT_SPEED) else ("MHA2",)
-        settings = Settings(extend_select=file.notes("select"), ignore=ignore)
+        settings = Settings() if file.path.parent == EXAMPLES else settings_for(file)
         found = list(lint(decode(file.path, file.text.encode()), settings).findings)
         found.sort(key=lambda finding: finding.code)
         pairs += [(file, each) for each in found if each.fix is not None and each.fix.applicability == "safe"]

@@ -375,7 +375,7 @@ def copies(name: str) -> bool:
 
 
 def copies_alike(name: str) -> bool:
-    """Tell whether an operation gives the same numbers, of the same type and on the same device, in memory of its own."""
+    """Tell whether an operation gives the same numbers, of the same type and on the same device, as a copy."""
     row = TABLE.get(name)
     if row is None or row.shape not in (pointwise.clone, pointwise.contiguous):
         return False
