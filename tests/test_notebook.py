@@ -181,9 +181,7 @@ def test_what_is_silenced_in_a_notebook_is_silent(capsys: pytest.CaptureFixture[
 
 
 def test_what_a_notebook_shows_in_use_has_no_projection_all_the_same() -> None:
-    unprojected = CLASS.replace("self.out_proj(y), weights", "y").replace(
-        "        self.out_proj = nn.Linear(dim, dim)\n", ""
-    )
+    unprojected = CLASS.replace("self.out_proj(y)", "y").replace("        self.out_proj = nn.Linear(dim, dim)\n", "")
     write(notebook(code(IMPORTS), code(unprojected), code("mha = Attention()\nx = mha(torch.randn(2, 3, 24))")))
     assert [line.split()[2] for line in concise()] == ["MHA003", "MHA001"]
 
