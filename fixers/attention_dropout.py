@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from mha_lint.fixers.unread import class_around
 from mha_lint.model.by_hand.steps import ByHand, Choice, Dropped, Link
-from mha_lint.model.values import Layer
+from mha_lint.model.values import Layer, Value
 from mha_lint.syntax.nodes import argument, dotted
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ def rate_text(found: ByHand, context: Context) -> str | None:
     if len(dropped) > 1:
         return None
     test = _asked_first(found, dropped[0])
-    text = _rate(dropped[0].node, context, optional=test is not None)
+    text = _rate(dropped[0], context, optional=test is not None)
     if text is None or test is None:
         return text
     condition = context.places.source(test)
@@ -51,11 +51,12 @@ def drops(link: Link | Choice) -> bool:
     return any(isinstance(step, Dropped) for each in links for step in each.steps)
 
 
-def _rate(node: ast.Call, context: Context, *, optional: bool) -> str | None:
-    places = context.places
+def _rate(dropped: Dropped, context: Context, *, optional: bool) -> str | None:
+    places, node = context.places, dropped.node
     name = dotted(node.func) or ""
     if name.startswith("self.") and name.count(".") == 1:
-        return f"{name}.p if {name}.training else 0.0" if _is_dropout(node, context, optional=optional) else None
+        layer = name if dropped.place is None else f"{name}[{dropped.place}]"
+        return f"{layer}.p if {layer}.training else 0.0" if _is_dropout(dropped, context, optional=optional) else None
     if context.model.names.qualify(node.func) not in ("torch.nn.functional.dropout", "torch.dropout"):
         return None
     rate, flag = argument(node, 1, "p"), argument(node, 2, "training", "train")
@@ -69,12 +70,21 @@ def _rate(node: ast.Call, context: Context, *, optional: bool) -> str | None:
     return f"{text} if {places.source(flag)} else 0.0"
 
 
-def _is_dropout(node: ast.Call, context: Context, *, optional: bool) -> bool:
+def _is_dropout(dropped: Dropped, context: Context, *, optional: bool) -> bool:
     """Tell whether every way of building the object gives the attribute a dropout of single numbers."""
+    node = dropped.node
     assert isinstance(node.func, ast.Attribute)
     cls = class_around(node, context)
     if cls is None or context.model.names.changes_of(cls, node.func.attr):
         return False
-    values = [state.attributes.get(node.func.attr) for state in context.model.model_of(cls).built]
-    known = [value for value in values if isinstance(value, Layer) and value.kind == "Dropout"]
-    return bool(known) and len(known) == len(values) and (optional or not any(value.optional for value in known))
+    kept = [state.attributes.get(node.func.attr) for state in context.model.model_of(cls).built]
+    layers = [value if dropped.place is None else _item(value, dropped.place) for value in kept]
+    known = [layer for layer in layers if isinstance(layer, Layer) and layer.kind == "Dropout"]
+    return bool(known) and len(known) == len(layers) and (optional or not any(layer.optional for layer in known))
+
+
+def _item(value: Value | None, place: int) -> Value | None:
+    """The layer at a place of a sequence of layers."""
+    if not isinstance(value, Layer) or value.kind != "Sequential" or place >= len(value.items):
+        return None
+    return value.items[place]

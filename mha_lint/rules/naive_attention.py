@@ -122,18 +122,26 @@ class NaiveAttention(Rule):
 
     def check(self, model: FileModel, places: Places) -> Iterator[Hit[Naive]]:
         for function, softmaxes in _by_function(model).items():
-            reader = Reader(model.names, frozenset(softmaxes), _is_dropout)
+            reader = Reader(model.names, {call: made.dropouts for call, made in softmaxes.items()}, _is_dropout)
             for found in attention_in(function, reader):
-                if found.softmax in softmaxes and _is_legal(found) and not _is_on_purpose(found, model, places):
-                    softmax = found.softmax
+                softmax = found.softmax
+                if softmax in softmaxes and _is_legal(found) and not _is_on_purpose(found, model, places):
                     message = "softmax(q kᵀ) v by hand: `F.scaled_dot_product_attention` does it in one kernel"
                     evidence = Naive(found, _hides_the_future(found, model))
-                    yield Hit(softmax, softmax, message, softmaxes[softmax], evidence=evidence)
+                    yield Hit(softmax, softmax, message, softmaxes[softmax].symbol, evidence=evidence)
 
 
-def _by_function(model: FileModel) -> dict[Function, dict[ast.Call, str]]:
+@dataclass(frozen=True, slots=True)
+class _Softmax:
+    """A call that makes weights: the method that it is in, and the places of dropouts in the layers that it calls."""
+
+    symbol: str
+    dropouts: tuple[int, ...] = ()
+
+
+def _by_function(model: FileModel) -> dict[Function, dict[ast.expr, _Softmax]]:
     """The softmaxes whose weights are summed over values along their own dimension, by the functions they stand in."""
-    found: dict[Function, dict[ast.Call, str]] = {}
+    found: dict[Function, dict[ast.expr, _Softmax]] = {}
     for node, seen in model.weightings.items():
         if not isinstance(node, ast.Call) or any(each.contracted not in each.normalised.dims for each in seen):
             continue
@@ -141,12 +149,12 @@ def _by_function(model: FileModel) -> dict[Function, dict[ast.Call, str]]:
         if function is None:
             continue
         if function.name != "__init__":
-            found.setdefault(function, {})[node] = seen[0].symbol
+            found.setdefault(function, {})[node] = _Softmax(seen[0].symbol)
             continue
         for symbol in dict.fromkeys(each.symbol for each in seen):
             for method in [each for each, name in model.defined_in.items() if name == symbol]:
-                calls = _calls_of_layer(node, function, method)
-                found.setdefault(method, {}).update(dict.fromkeys(calls, symbol))
+                calls, dropouts = _calls_of_layer(node, function, method)
+                found.setdefault(method, {}).update(dict.fromkeys(calls, _Softmax(symbol, dropouts)))
     return found
 
 
@@ -157,13 +165,30 @@ def _function_around(node: ast.AST, model: FileModel) -> Function | None:
     return max(around, key=lambda each: each.lineno, default=None)
 
 
-def _calls_of_layer(made: ast.Call, constructor: Function, method: Function) -> list[ast.Call]:
-    """The calls, in a method, of the attribute that a constructor gives a layer to."""
-    name = None
+def _calls_of_layer(made: ast.Call, constructor: Function, method: Function) -> tuple[list[ast.Call], tuple[int, ...]]:
+    """The calls, in a method, of the attribute that a constructor gives a layer to, and the dropouts behind it."""
     for node in walk(constructor):
-        if isinstance(node, ast.Assign) and node.value is made:
-            name = dotted(node.targets[0])
-    return [node for node in walk(method) if isinstance(node, ast.Call) and name and dotted(node.func) == name]
+        if not isinstance(node, ast.Assign):
+            continue
+        dropouts = _dropouts_behind(made, node.value)
+        name = dotted(node.targets[0])
+        if dropouts is not None and name is not None:
+            return [each for each in walk(method) if isinstance(each, ast.Call) and dotted(each.func) == name], dropouts
+    return [], ()
+
+
+def _dropouts_behind(made: ast.Call, value: ast.expr) -> tuple[int, ...] | None:
+    """The places of dropouts in ``nn.Sequential(nn.Softmax(dim=-1), nn.Dropout(p))``; None where it is another layer.
+
+    Of the layer by itself there are none.
+    """
+    if value is made:
+        return ()
+    if not isinstance(value, ast.Call) or last_name(value.func) != "Sequential" or value.args[:1] != [made]:
+        return None
+    behind = value.args[1:]
+    are_dropouts = all(isinstance(each, ast.Call) and last_name(each.func) == "Dropout" for each in behind)
+    return tuple(range(1, len(value.args))) if are_dropouts else None
 
 
 def _hides_the_future(found: ByHand, model: FileModel) -> bool:

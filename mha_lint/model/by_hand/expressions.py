@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from mha_lint.model.by_hand import products
@@ -42,11 +42,12 @@ class Read:
 class Reader:
     """Reads expressions of one function.
 
-    ``softmaxes`` are the calls that make weights, ``drops`` tells whether a call is that of a dropout.
+    ``softmaxes`` are the calls that make weights, with the places of dropouts where a call is one of a sequence of
+    layers; ``drops`` tells whether a call is that of a dropout.
     """
 
     names: ModuleNames
-    softmaxes: frozenset[ast.expr]
+    softmaxes: Mapping[ast.expr, tuple[int, ...]]
     drops: Callable[[ast.Call], bool]
 
     def read(self, node: ast.expr, name: str) -> Read | None:
@@ -137,7 +138,8 @@ class Reader:
     def _called(self, node: ast.Call, name: str) -> Read | None:
         if node in self.softmaxes:
             given = _normalised(node, self.names)
-            return None if given is None else self._then(given, name, Normalised(node))
+            dropped = [Dropped(node, place) for place in self.softmaxes[node]]
+            return None if given is None else self._then(given, name, Normalised(node), *dropped)
         if self.drops(node):
             given = node.args[0] if node.args else argument(node, 0, "input")
             return None if given is None else self._then(given, name, Dropped(node))

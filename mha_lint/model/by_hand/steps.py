@@ -72,9 +72,10 @@ class Normalised:
 
 @dataclass(frozen=True, slots=True)
 class Dropped:
-    """Weights go through a dropout."""
+    """Weights go through a dropout: the layer that is called, or that at a ``place`` of a sequence of layers."""
 
     node: ast.Call
+    place: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
