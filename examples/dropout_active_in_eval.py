@@ -41,9 +41,9 @@ class Encoder(nn.Module):
         self.qkv = nn.Linear(embed_dim, 3 * embed_dim)
         self.out = nn.Linear(embed_dim, embed_dim)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         b, t, c = x.shape
         q, k, v = (part.view(b, t, self.heads, -1).transpose(1, 2) for part in self.qkv(x).chunk(3, dim=-1))
         weights = (q @ k.transpose(-2, -1) * k.shape[-1] ** -0.5).softmax(dim=-1)
         weights = F.dropout(weights, self.dropout)
-        return self.out((weights @ v).transpose(1, 2).reshape(b, t, c))
+        return self.out((weights @ v).transpose(1, 2).reshape(b, t, c)), weights

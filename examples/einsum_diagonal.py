@@ -2,6 +2,7 @@
 
 import torch
 import torch.nn as nn
+import torch.nn.functional as F
 
 
 class ParameterAttention(nn.Module):
@@ -14,7 +15,7 @@ class ParameterAttention(nn.Module):
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         b, t, c = x.shape
-        q, k, v = self.qkv(x).view(b, t, 3, self.num_heads, self.head_dim).unbind(2)
-        weights = (torch.einsum("bihd,bjhd->bhij", q, k) * self.head_dim**-0.5).softmax(dim=-1)
-        y = torch.einsum("bhij,bjhd->bihd", weights, v).reshape(b, t, c)
+        qkv = self.qkv(x).view(b, t, 3, self.num_heads, self.head_dim)
+        q, k, v = (part.transpose(1, 2) for part in qkv.unbind(2))
+        y = F.scaled_dot_product_attention(q, k, v).transpose(1, 2).reshape(b, t, c)
         return torch.einsum("btc,cc->btc", y, self.merge)

@@ -21,8 +21,7 @@ class MultiHeadSelfAttention(nn.Module):
         batch_size, sequence_length, hidden_dim = x.shape
         qkv = self.qkv_proj(x).reshape(batch_size, sequence_length, self.num_heads, 3 * self.head_dim)
         q, k, v = qkv.transpose(1, 2).chunk(3, dim=-1)  # each (batch, heads, tokens, head_dim)
-        weights = F.softmax(q @ k.transpose(-2, -1) / self.head_dim**0.5, dim=-1)
-        values = weights @ v
+        values = F.scaled_dot_product_attention(q, k, v)
         return self.o_proj(values.reshape(batch_size, sequence_length, hidden_dim))
 
 

@@ -24,8 +24,7 @@ class FieldSelfAttention(nn.Module):
         query = self.W_q(x).view(batch_size * self.num_heads, -1, self.attention_dim)
         key = self.W_k(x).view(batch_size * self.num_heads, -1, self.attention_dim)
         value = self.W_v(x).view(batch_size * self.num_heads, -1, self.attention_dim)
-        scores = torch.bmm(query, key.transpose(1, 2)) / self.attention_dim**0.5
-        output = torch.bmm(scores.softmax(dim=-1), value)
+        output = F.scaled_dot_product_attention(query, key, value)
         return self.W_o(output.view(batch_size, -1, self.num_heads * self.attention_dim))
 
 

@@ -18,12 +18,13 @@ class CausalSelfAttention(nn.Module):
         self.out = nn.Linear(embed_dim, embed_dim)
         self.past = torch.tril(torch.ones(longest, longest, dtype=torch.bool))
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         b, t, c = x.shape
         q, k, v = (part.view(b, t, self.heads, -1).transpose(1, 2) for part in self.qkv(x).chunk(3, dim=-1))
         scores = q @ k.transpose(-2, -1) * k.shape[-1] ** -0.5
         scores = scores.masked_fill(~self.past[:t, :t], float("-inf"))
-        return self.out((scores.softmax(dim=-1) @ v).transpose(1, 2).reshape(b, t, c))
+        weights = scores.softmax(dim=-1)
+        return self.out((weights @ v).transpose(1, 2).reshape(b, t, c)), weights
 
 
 class DecoderAttention(nn.Module):
@@ -35,9 +36,10 @@ class DecoderAttention(nn.Module):
         self.qkv = nn.Linear(embed_dim, 3 * embed_dim)
         self.out = nn.Linear(embed_dim, embed_dim)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         b, t, c = x.shape
         q, k, v = (part.view(b, t, self.heads, -1).transpose(1, 2) for part in self.qkv(x).chunk(3, dim=-1))
         scores = q @ k.transpose(-2, -1) * k.shape[-1] ** -0.5
         future = torch.full((t, t), float("-inf")).triu(1)
-        return self.out(((scores + future).softmax(dim=-1) @ v).transpose(1, 2).reshape(b, t, c))
+        weights = (scores + future).softmax(dim=-1)
+        return self.out((weights @ v).transpose(1, 2).reshape(b, t, c)), weights

@@ -34,12 +34,12 @@ class ClassicCausalAttention(nn.Module):
         self.qkv = nn.Linear(dim, 3 * dim)
         self.proj = nn.Linear(dim, dim)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         b, t, c = x.shape
         qkv = self.qkv(x).view(b, t, 3, self.num_heads, self.head_dim)
         q, k, v = (part.transpose(1, 2) for part in qkv.unbind(2))
         scores = q @ k.transpose(-2, -1) * self.head_dim**-0.5
         allowed = torch.ones(t, t, dtype=torch.bool, device=x.device).tril()
         scores = scores.masked_fill(allowed, torch.finfo(scores.dtype).min)
-        y = scores.softmax(dim=-1) @ v
-        return self.proj(y.transpose(1, 2).reshape(b, t, c))
+        weights = scores.softmax(dim=-1)
+        return self.proj((weights @ v).transpose(1, 2).reshape(b, t, c)), weights

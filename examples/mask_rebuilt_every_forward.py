@@ -12,7 +12,7 @@ class WindowAttention(nn.Module):
         self.qkv = nn.Linear(dim, 3 * dim)
         self.proj = nn.Linear(dim, dim)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         b, t, c = x.shape
         x = x.view(b * (t // self.window), self.window, c)
         qkv = self.qkv(x).view(-1, self.window, 3, self.num_heads, c // self.num_heads)
@@ -20,4 +20,4 @@ class WindowAttention(nn.Module):
         future = torch.ones(self.window, self.window, dtype=torch.bool, device=x.device).triu(1)
         scores = (q @ k.transpose(-2, -1)) * (c // self.num_heads) ** -0.5
         weights = scores.masked_fill(future, float("-inf")).softmax(dim=-1)
-        return self.proj((weights @ v).transpose(1, 2).reshape(b, t, c))
+        return self.proj((weights @ v).transpose(1, 2).reshape(b, t, c)), weights

@@ -14,7 +14,7 @@ class GroupedQueryAttention(nn.Module):
         self.v_proj = nn.Linear(dim, num_kv_heads * self.head_dim, bias=False)
         self.o_proj = nn.Linear(num_heads * self.head_dim, dim, bias=False)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         b, t, _ = x.shape
         q = self.q_proj(x).contiguous().view(b, t, self.num_heads, self.head_dim).transpose(1, 2)
         k = self.k_proj(x).view(b, t, self.num_kv_heads, self.head_dim).transpose(1, 2)
@@ -26,4 +26,4 @@ class GroupedQueryAttention(nn.Module):
         weights = (q @ k.transpose(-2, -1) * self.head_dim**-0.5).softmax(dim=-1)
         y = (weights @ v).transpose(1, 2)
         y = y.contiguous().reshape(b, t, self.num_heads * self.head_dim)  # reshape copies by itself
-        return self.o_proj(y)
+        return self.o_proj(y), weights

@@ -20,12 +20,13 @@ class PaddedSelfAttention(nn.Module):
         x = x.view(b, t, self.heads, self.head_width).transpose(1, 2)
         return x.reshape(b * self.heads, t, self.head_width)
 
-    def forward(self, x: torch.Tensor, keep: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: torch.Tensor, keep: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """``keep`` is (batch, tokens, tokens), and True where a token may look."""
         b, t, _ = x.shape
         q, k, v = self.fold(self.to_q(x)), self.fold(self.to_k(x)), self.fold(self.to_v(x))
         scores = torch.bmm(q, k.transpose(1, 2)) * self.head_width**-0.5
         scores = scores.masked_fill(~keep.repeat(self.heads, 1, 1), float("-inf"))
-        context = torch.bmm(scores.softmax(dim=-1), v)
+        weights = scores.softmax(dim=-1)
+        context = torch.bmm(weights, v)
         context = context.view(b, self.heads, t, self.head_width).transpose(1, 2)
-        return self.to_out(context.flatten(2))
+        return self.to_out(context.flatten(2)), weights

@@ -2,6 +2,7 @@
 
 import torch
 import torch.nn as nn
+import torch.nn.functional as F
 
 
 class SentenceAttention(nn.Module):
@@ -19,8 +20,6 @@ class SentenceAttention(nn.Module):
             part.reshape(split).transpose(1, 2).reshape(b * self.num_heads, t, self.head_dim)
             for part in self.qkv(x).chunk(3, dim=-1)
         )
-        scores = torch.bmm(q, k.transpose(1, 2)) * self.head_dim**-0.5
         both = mask[:, :, None] & mask[:, None, :]
-        scores = scores.masked_fill(~both, torch.finfo(scores.dtype).min)
-        y = torch.bmm(scores.softmax(dim=-1), v).view(b, self.num_heads, t, self.head_dim)
+        y = F.scaled_dot_product_attention(q, k, v, attn_mask=both).view(b, self.num_heads, t, self.head_dim)
         return self.proj(y.transpose(1, 2).reshape(b, t, c))

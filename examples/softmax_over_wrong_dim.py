@@ -15,9 +15,10 @@ class CrossAttention(nn.Module):
         self.d_k = d_k
         self.query, self.key, self.value = nn.Linear(d_model, d_k), nn.Linear(d_model, d_k), nn.Linear(d_model, d_k)
 
-    def forward(self, x: torch.Tensor, memory: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: torch.Tensor, memory: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         scores = torch.bmm(self.query(x), self.key(memory).transpose(1, 2)) * self.d_k**-0.5
-        return torch.bmm(F.softmax(scores), self.value(memory))
+        weights = F.softmax(scores)
+        return torch.bmm(weights, self.value(memory)), weights
 
 
 class MultiHeadAttention(nn.Module):

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 
 
 class CausalSelfAttention(nn.Module):
-    """Masked self-attention: (b, t, c) in, (b, t, c) out."""
+    """Masked self-attention: (b, t, c) in; (b, t, c) out, and the weights to be looked at."""
 
     def __init__(self, embed_dim: int, num_heads: int, max_length: int = 128, dropout: float = 0.1):
         super().__init__()
@@ -23,7 +23,7 @@ class CausalSelfAttention(nn.Module):
         mask = torch.ones(max_length, max_length, dtype=torch.bool).triu(diagonal=1)
         self.register_buffer("mask", mask, persistent=False)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         b, t, c = x.shape
         q = self.query(x).view(b, t, self.num_heads, self.head_dim).transpose(1, 2)
         k = self.key(x).view(b, t, self.num_heads, self.head_dim).transpose(1, 2)
@@ -35,7 +35,7 @@ class CausalSelfAttention(nn.Module):
 
         y = weights @ v  # (b, heads, t, head_dim)
         y = y.transpose(1, 2).view(b, t, c)  # all heads side by side
-        return self.proj(y)
+        return self.proj(y), weights
 
 
 class CrossAttention(nn.Module):
@@ -58,10 +58,10 @@ class CrossAttention(nn.Module):
         b, t, h, d = x.shape
         return x.view(b, t, h * d)
 
-    def forward(self, x: torch.Tensor, memory: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: torch.Tensor, memory: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         q = self.split_heads(self.query(x))
         k = self.split_heads(self.key(memory))
         v = self.split_heads(self.value(memory))
         weights = torch.softmax(q @ k.transpose(-2, -1) / math.sqrt(self.head_dim), dim=-1)
         context = torch.matmul(weights, v)
-        return self.proj(self.merge_heads(context.transpose(1, 2)))
+        return self.proj(self.merge_heads(context.transpose(1, 2))), weights

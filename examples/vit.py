@@ -47,8 +47,8 @@ class AttentionPool(nn.Module):
         B, N, C = x.shape
         kv = self.kv(x).reshape(B, N, 2, self.num_heads, C // self.num_heads).permute(2, 0, 3, 1, 4)
         k, v = kv[0], kv[1]
-        weights = (self.query @ k.transpose(-2, -1) * k.shape[-1] ** -0.5).softmax(dim=-1)
-        return (weights @ v).transpose(1, 2).reshape(B, C)
+        pooled = F.scaled_dot_product_attention(self.query.expand(B, -1, -1, -1), k, v)
+        return pooled.transpose(1, 2).reshape(B, C)
 
 
 class Block(nn.Module):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from itertools import zip_longest
 from typing import TYPE_CHECKING
 
 from mha_lint.findings import Edit, Fix, Position
@@ -220,8 +221,7 @@ def _tidied(deletions: list[Edit], context: Context) -> Iterator[Edit]:
     places = context.places
     ordered = sorted(deletions, key=lambda each: each.start)
     first = None
-    for place, edit in enumerate(ordered):
-        following = ordered[place + 1] if place + 1 < len(ordered) else None
+    for edit, following in zip_longest(ordered, ordered[1:]):
         first = edit.start if first is None else first
         if following is not None and following.start == edit.end:
             yield edit

@@ -169,8 +169,22 @@ def _names() -> dict[str, str]:
 
 def close_match(word: str, known: Iterable[str]) -> str:
     """``; did you mean 'X'?`` when a known word is near, else what can be chosen from."""
-    from difflib import get_close_matches
-
     known = tuple(known)
-    near = get_close_matches(word, known, n=1, cutoff=0.5)
-    return f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(known)}"
+    near = _nearest(word, known)
+    return f"; did you mean {near!r}?" if near is not None else f"; known: {', '.join(known)}"
+
+
+def _nearest(word: str, known: tuple[str, ...]) -> str | None:
+    """The known word that is most like another one; of those that are as alike, it has the most letters in place."""
+    from difflib import SequenceMatcher
+
+    matcher = SequenceMatcher(b=word)
+    best = None
+    best_likeness = (0.5, 0)  # less than half of it in common is no likeness
+    for each in known:
+        matcher.set_seq1(each)
+        in_place = sum(one == other for one, other in zip(each, word, strict=False))
+        likeness = (matcher.ratio(), in_place)
+        if likeness >= best_likeness:
+            best, best_likeness = each, likeness
+    return best

@@ -16,8 +16,11 @@ import re
 import sys
 import types
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
+
+from mha_lint.settings import Settings
 
 CORPUS = Path(__file__).parent / "corpus"
 SUMMED_OTHERWISE = {
@@ -61,6 +64,27 @@ class Execution:
 def corpus() -> list[CorpusFile]:
     """All corpus files, sorted by path."""
     return [_read(path) for path in sorted(CORPUS.rglob("*.py"))]
+
+
+@lru_cache(maxsize=1)
+def _about_speed() -> dict[Path, set[str]]:
+    """The rules about speed that the marks of each folder name."""
+    codes: dict[Path, set[str]] = {}
+    for file in corpus():
+        codes.setdefault(file.path.parent, set()).update(code for code, _ in file.expected if code.startswith("MHA2"))
+    return codes
+
+
+def settings_for(file: CorpusFile) -> Settings:
+    """The settings under which a file is linted.
+
+    Most code is there for its mistakes, and attends by hand. Of the rules about speed, it is asked those alone that
+    the marks in its folder name.
+    """
+    speed = sorted(_about_speed().get(file.path.parent, ()))
+    return Settings(
+        unsafe_fixes="unsafe" in file.notes("fix"), extend_select=(*file.notes("select"), *speed), ignore=("MHA2",)
+    )
 
 
 def one_of_each_folder(files: list[CorpusFile]) -> frozenset[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-# `.view` of a transposed tensor: raises, one safe fix.
+# `.view` of a transposed tensor: raises, one safe fix. The weights are returned, so that no fused kernel would do.
 BROKEN = """\
 import torch
 from torch import nn
@@ -21,7 +21,7 @@ class Attention(nn.Module):
         q, k, v = qkv[0], qkv[1], qkv[2]
         weights = (q @ k.transpose(-2, -1) * self.head_dim**-0.5).softmax(dim=-1)
         y = (weights @ v).transpose(1, 2).view(b, t, c)
-        return self.out_proj(y)
+        return self.out_proj(y), weights
 """
 FIXED = BROKEN.replace(".transpose(1, 2).view(", ".transpose(1, 2).contiguous().view(")
 CLEAN = FIXED

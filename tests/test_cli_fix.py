@@ -142,7 +142,7 @@ def test_a_diff_is_coloured_where_colours_are_wanted(
 
 
 def test_a_diff_on_a_terminal_lacks_what_a_terminal_obeys() -> None:
-    write("broken.py", BROKEN.replace("self.out_proj(y)\n", "self.out_proj(y)  # \x1b]0;owned\x07\n"))
+    write("broken.py", BROKEN.replace("self.out_proj(y), weights\n", "self.out_proj(y), weights  # \x1b]0;owned\x07\n"))
     ours, theirs = os.openpty()
     command = [sys.executable, "-m", "mha_lint", "--diff", "--device", "cpu", "-q"]
     done = subprocess.run(command, stdout=theirs, stderr=subprocess.PIPE, env={**os.environ, "NO_COLOR": "1"})

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from corpus_files import SUMMED_OTHERWISE, CorpusFile, corpus, execute, one_of_each_folder
+from corpus_files import SUMMED_OTHERWISE, CorpusFile, corpus, execute, one_of_each_folder, settings_for
 
 from mha_lint.files import Source, decode, read_source
 from mha_lint.findings import Finding
@@ -33,7 +33,6 @@ MARKED = [file for file in FILES if file.expected]
 # What is corrected computes something else, and a new layer draws from the generator, so that the weights differ.
 CHANGING = {rule.code for rule in all_rules() if rule.relation in ("corrected", "extended")}
 SAFE = {rule.code for rule in all_rules() if rule.applicability == "safe"}
-ABOUT_SPEED = {file.path.parent for file in FILES for code, _ in file.expected if code.startswith("MHA2")}
 EXECUTED = [file for file in FILES if file.notes("run")]
 
 
@@ -137,12 +136,6 @@ def fix(source: Source, settings: Settings, validator: Validator) -> Fixed:
     from mha_lint.fixing import fix_source
 
     return fix_source(source, list(lint(source, settings).findings), settings, validator)
-
-
-def settings_for(file: CorpusFile) -> Settings:
-    """The settings of a file: code that is there for its mistakes attends by hand, and is not asked about its speed."""
-    ignore = () if file.path.parent in ABOUT_SPEED else ("MHA2",)
-    return Settings(unsafe_fixes="unsafe" in file.notes("fix"), extend_select=file.notes("select"), ignore=ignore)
 
 
 def is_left_alone(file: CorpusFile) -> bool:

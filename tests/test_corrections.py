@@ -52,7 +52,9 @@ WRONG = ["--unsafe-fixes", "--device", "cpu"]
 
 @pytest.fixture(autouse=True)
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project that does not ask about speed: modules that attend by hand are put right, and stay by hand."""
     monkeypatch.chdir(tmp_path)
+    (tmp_path / "mha-lint.toml").write_text('ignore = ["MHA2"]\n')
     return tmp_path
 
 

@@ -39,7 +39,7 @@ class Attention(nn.Module):
         q, k, v = self.split(self.q(x)), self.split(self.k(x)), self.split(self.v(x))
         weights = (q @ k.transpose(-2, -1) / q.shape[-1] ** 0.5).softmax(-1)
         y = (weights @ v).transpose(1, 2).contiguous().view(b, t, c)
-        return self.proj(y)
+        return self.proj(y), weights
 """
 
 

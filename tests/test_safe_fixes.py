@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from corpus_files import SUMMED_OTHERWISE, CorpusFile, corpus, execute
+from corpus_files import SUMMED_OTHERWISE, CorpusFile, corpus, execute, settings_for
 
 from mha_lint.edits import apply
 from mha_lint.files import decode
@@ -30,6 +30,10 @@ RUNS = {
         "DecoderAttention(32, 4)(torch.randn(2, 5, 32))",
     ),
     "mask_value_overflows_half": ("DecoderSelfAttention(32, 4)(torch.randn(2, 5, 32))",),
+    "naive_attention": (
+        "CausalSelfAttention(32, 4)(torch.randn(2, 5, 32))",
+        "CrossAttention(32, 4)(torch.randn(2, 5, 32), torch.randn(2, 7, 32), torch.randn(5, 7))",
+    ),
     "repeated_kv_heads": ("GroupedQueryAttention(32, 4, 2)(torch.randn(2, 5, 32))",),
     "needless_contiguous": ("GroupedQueryAttention(32, 4, 2)(torch.randn(2, 5, 32))",),
     "rotary_phase_in_half": ("RotarySelfAttention(32, 4)(torch.randn(2, 5, 32))",),
@@ -69,7 +73,7 @@ def safe() -> list[tuple[CorpusFile, Finding]]:
     """The findings of corpus and examples whose fix is called safe."""
     pairs: list[tuple[CorpusFile, Finding]] = []
     for file in FILES:
-        settings = Settings(extend_select=file.notes("select"))
+        settings = Settings() if file.path.parent == EXAMPLES else settings_for(file)
         found = list(lint(decode(file.path, file.text.encode()), settings).findings)
         found.sort(key=lambda finding: finding.code)
         pairs += [(file, each) for each in found if each.fix is not None and each.fix.applicability == "safe"]

@@ -23,9 +23,9 @@ from tests.bench.injection.sites import RULES
 from tests.bench.same_findings import Text, compare
 
 SCRIPT = Path(__file__).parent / "bench" / "same_findings.py"
-MARKED = CORPUS / "view" / "nanogpt.py"
+MARKED = CORPUS / "view" / "sliced_prefix.py"
 CLEAN = CORPUS / "clean" / "bert_two_classes.py"
-ALL = Settings().with_selection(("ALL",), (), ())
+ALL = Settings().with_selection(("ALL",), (), ("MHA2",))  # the texts attend by hand
 FINDING = {
     "code": "MHA001",
     "severity": "error",
@@ -77,7 +77,7 @@ def test_a_severity_that_is_another_in_the_commit_is_told(tmp_path: Path) -> Non
     done = run(str(MARKED), "--against", "HEAD", "--jobs", "1", "--repository", str(copy))
     assert (done.returncode, done.stderr) == (1, "")
     told, *_, last = done.stdout.splitlines()
-    assert told == f"{MARKED}:48:31: MHA001 severity: 'info' → 'error'"
+    assert told == f"{MARKED}:26:27: MHA001 severity: 'info' → 'error'"
     assert last == "1 files, 1 findings, 1 differences"
 
 

@@ -43,7 +43,7 @@ def fix(hit, context):
 POINTS = "[mha_lint.rules]\nMHX001 = others.rule:Viewed\n[mha_lint.fixers]\nMHX001 = others.fixer:fix\n"
 CLEAN = (
     "# clean\nimport torch\n\n\ndef attend(q, k, v):\n"
-    "    return torch.softmax(q @ k.transpose(-2, -1) * q.shape[-1] ** -0.5, -1) @ v\n"
+    "    return torch.nn.functional.scaled_dot_product_attention(q, k, v)\n"
 )
 SELECTED = ("--select", "MHX001", "--output-format", "concise", "-q")
 

@@ -21,7 +21,7 @@ _METHODS = frozenset(
     "tril triu tril_ triu_ bool int long float to type view reshape unsqueeze transpose t logical_not masked_fill "
     "masked_fill_ eq ne lt le gt ge repeat".split()
 )
-_BUILTINS = frozenset({"float", "int", "bool", "max", "min", "len"})
+_BUILTINS = frozenset(each.__name__ for each in (float, int, bool, max, min, len))
 _OWN_LINES = (*FUNCTIONS, ast.Lambda, ast.ClassDef)
 
 

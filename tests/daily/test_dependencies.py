@@ -124,8 +124,8 @@ class Attend(nn.Module):
     def forward(self, x):
         b, n, c = x.shape
         q, k, v = self.qkv(x).view(b, n, 3, self.heads, c // self.heads).unbind(2)
-        weights = torch.einsum("bqhd,bkhd->bhqk", q, k).mul(q.size(-1) ** -0.5).softmax(-1)
-        return torch.einsum("bhqk,bkhd->bqhd", weights, v).flatten(2)
+        q, k, v = (each.transpose(1, 2) for each in (q, k, v))
+        return nn.functional.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
 """
 BLOCK = """\
 from torch import nn

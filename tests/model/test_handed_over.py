@@ -9,7 +9,7 @@ import pytest
 from mha_lint.files import decode
 from mha_lint.findings import Finding
 from mha_lint.linter import lint
-from mha_lint.settings import Settings
+from tests.model.linting import NOT_SPEED
 
 HELPERS = """
 import torch
@@ -167,7 +167,7 @@ def added(q, k, v, mask):
 
 
 def found(path: Path, text: str) -> list[Finding]:
-    return [finding for finding in lint(decode(path, text.encode()), Settings()).findings if finding.severity != "info"]
+    return [finding for finding in lint(decode(path, text.encode()), NOT_SPEED).findings if finding.severity != "info"]
 
 
 @pytest.fixture

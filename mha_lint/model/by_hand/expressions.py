@@ -21,10 +21,10 @@ from mha_lint.model.by_hand.steps import (
     Turned,
     Viewed,
 )
+from mha_lint.model.operations import TABLE, casts, copies_alike
 from mha_lint.syntax.names import ModuleNames
 from mha_lint.syntax.nodes import argument, is_starred
 
-_CASTS = frozenset({"to", "type", "type_as", "float", "half", "bfloat16", "double"})
 _LARGEST = frozenset({"max", "amax"})
 
 
@@ -148,22 +148,24 @@ class Reader:
         if not arguments:
             return None
         scores, rest = arguments[0], arguments[1:]
+        row = TABLE.get(operation.removesuffix("_"))
+        match None if row is None else row.sign, rest:
+            case ast.Mult, [factor]:
+                return self._then(scores, name, Scaled(factor, divides=False))
+            case ast.Div, [factor] if not node.keywords:
+                return self._then(scores, name, Scaled(factor, divides=True))
+            case ast.Add, [term] if not node.keywords:
+                return self._then(scores, name, Added(term, node))
         match operation.removesuffix("_"), rest:
             case "masked_fill", [condition, value]:
                 return self._then(scores, name, Filled(condition, value, keeps=False, node=node))
             case "where", _:
                 return self._chosen(node, name, arguments)
-            case "mul" | "multiply", [factor]:
-                return self._then(scores, name, Scaled(factor, divides=False))
-            case "div" | "divide" | "true_divide", [factor] if not node.keywords:
-                return self._then(scores, name, Scaled(factor, divides=True))
-            case "add", [term] if not node.keywords:
-                return self._then(scores, name, Added(term, node))
             case "view" | "reshape", _ if isinstance(node.func, ast.Attribute):
                 return self._then(scores, name, Viewed(node))
-            case "contiguous" | "clone", []:
+            case copy, [] if copies_alike(copy):
                 return self.read(scores, name)
-            case cast, _ if cast in _CASTS and isinstance(node.func, ast.Attribute):
+            case cast, _ if casts(cast) and isinstance(node.func, ast.Attribute):
                 return self._then(scores, name, Cast(node))
             case _:
                 inner = products.untransposed(node, None)

@@ -6,12 +6,11 @@ import ast
 from dataclasses import dataclass
 
 from mha_lint.model.by_hand.steps import Added, Context, Operand, Product, Scaled, Step
+from mha_lint.model.operations import swaps
 from mha_lint.syntax.names import ModuleNames
 from mha_lint.syntax.nodes import argument, is_starred, text_of
 
-_MATRIX_PRODUCTS = frozenset({"matmul", "bmm"})
 _LAST_TWO = ({-1, -2}, {2, 3})
-_SWAPS = frozenset({"transpose", "swapaxes", "swapdims", "transpose_"})
 Letters = tuple[str, ...]
 
 
@@ -40,13 +39,17 @@ def factors_of(node: ast.expr, names: ModuleNames) -> Factors | None:
 
 def _called(node: ast.Call, names: ModuleNames) -> Factors | None:
     name, arguments = operation(node, names)
-    if name in _MATRIX_PRODUCTS and len(arguments) == 2 and not node.keywords:
-        return Factors(node, arguments[0], arguments[1], rank=3 if name == "bmm" else None)
-    if name == "baddbmm" and len(arguments) == 3:
-        return _added_product(node, arguments)
-    if name == "einsum" and len(arguments) == 3 and not node.keywords:
-        return _by_letters(node, arguments)
-    return None
+    match name, arguments:
+        case "matmul", [left, right] if not node.keywords:
+            return Factors(node, left, right)
+        case "bmm", [left, right] if not node.keywords:
+            return Factors(node, left, right, rank=3)
+        case "baddbmm", [_, _, _]:
+            return _added_product(node, arguments)
+        case "einsum", [_, _, _] if not node.keywords:
+            return _by_letters(node, arguments)
+        case _:
+            return None
 
 
 def operation(node: ast.Call, names: ModuleNames) -> tuple[str, list[ast.expr]]:
@@ -162,9 +165,9 @@ def untransposed(node: ast.expr, rank: int | None) -> ast.expr | None:
             return inner
         case ast.Call(func=ast.Attribute(value=inner, attr="contiguous"), args=[]):
             return untransposed(inner, rank)
-        case ast.Call(func=ast.Attribute(value=inner, attr=name), args=args) if name in _SWAPS and len(args) == 2:
+        case ast.Call(func=ast.Attribute(value=inner, attr=name), args=args) if swaps(name) and len(args) == 2:
             dims = args
-        case ast.Call(func=ast.Attribute(attr=name), args=[inner, *args]) if name in _SWAPS and len(args) == 2:
+        case ast.Call(func=ast.Attribute(attr=name), args=[inner, *args]) if swaps(name) and len(args) == 2:
             dims = args
         case ast.Call(func=ast.Attribute(value=inner, attr="permute"), args=args):
             return inner if _permutes_last_two(args) else None

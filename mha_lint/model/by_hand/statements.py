@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 
 from mha_lint.model.by_hand.expressions import Read, Reader
 from mha_lint.model.by_hand.steps import ByHand, Choice, Context, Link, Normalised, Product, Shifted, Turned
+from mha_lint.model.operations import asks_sizes
 from mha_lint.syntax.nodes import Block, Function, is_simple, walk
 
-_ASKED_OF = frozenset({"shape", "size", "dim", "ndim", "dtype", "device"})
+_ASKED_OF = frozenset({"shape", "dtype", "device"})
 _IN_PLACE: dict[type[ast.operator], type[ast.operator]] = {ast.Mult: ast.Mult, ast.Div: ast.Div, ast.Add: ast.Add}
 
 
@@ -205,7 +206,9 @@ def _is_read(node: ast.AST, names: list[str]) -> bool:
 
 def _is_question(node: ast.AST, names: list[str]) -> bool:
     """Tell whether an expression asks one of the names for its type, its sizes or its device."""
-    return isinstance(node, ast.Attribute) and node.attr in _ASKED_OF and _is_read(node.value, names)
+    if not isinstance(node, ast.Attribute) or not _is_read(node.value, names):
+        return False
+    return node.attr in _ASKED_OF or asks_sizes(node.attr)
 
 
 def _only_asks(statement: ast.stmt, names: list[str]) -> bool:

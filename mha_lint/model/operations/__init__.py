@@ -15,7 +15,18 @@ from mha_lint.model.operations.open import opened
 from mha_lint.model.operations.parts import unbound
 from mha_lint.model.operations.pointwise import elementwise
 from mha_lint.model.operations.questions import dimension, shape_of
-from mha_lint.model.operations.table import ATTRIBUTES, BY_SIGN, OPERATIONS, ROWS, TABLE, copies
+from mha_lint.model.operations.table import (
+    ATTRIBUTES,
+    BY_SIGN,
+    OPERATIONS,
+    ROWS,
+    TABLE,
+    asks_sizes,
+    casts,
+    copies,
+    copies_alike,
+    swaps,
+)
 from mha_lint.model.operations.views import laid_anew, merged
 
 __all__ = [
@@ -26,8 +37,11 @@ __all__ = [
     "TABLE",
     "Op",
     "applied",
+    "asks_sizes",
+    "casts",
     "computed",
     "copies",
+    "copies_alike",
     "dimension",
     "elementwise",
     "expanded",
@@ -43,6 +57,7 @@ __all__ = [
     "possible",
     "resized",
     "shape_of",
+    "swaps",
     "told",
     "unbound",
     "without",

@@ -372,3 +372,29 @@ def copies(name: str) -> bool:
     """Tell whether an operation gives the same numbers, if of another type or on another device."""
     row = TABLE.get(name)
     return row is not None and row.shape in (pointwise.clone, pointwise.contiguous, pointwise.same)
+
+
+def copies_alike(name: str) -> bool:
+    """Tell whether an operation gives the same numbers, of the same type and on the same device, as a copy."""
+    row = TABLE.get(name)
+    if row is None or row.shape not in (pointwise.clone, pointwise.contiguous):
+        return False
+    return row.mask is as_masks.same and row.device is Device.FIRST
+
+
+def casts(name: str) -> bool:
+    """Tell whether an operation may give the same numbers in another type of floats."""
+    row = TABLE.get(name)
+    return row is not None and row.turn in (turns.cast, turns.in_single, turns.in_half)
+
+
+def asks_sizes(name: str) -> bool:
+    """Tell whether an operation asks a tensor for its sizes, or for how many dims it has."""
+    row = TABLE.get(name)
+    return row is not None and row.shape in (questions.size, questions.dim)
+
+
+def swaps(name: str) -> bool:
+    """Tell whether an operation swaps the two dims that it is given, in place or not."""
+    row = TABLE.get(name.removesuffix("_"))
+    return row is not None and row.shape is moves.transpose
