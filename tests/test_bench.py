@@ -151,7 +151,7 @@ def timed(before: Spread, after: Spread) -> Timed:
 
 def test_fixes_that_are_equivalent_are_timed_and_others_are_not() -> None:
     Path("three.py").write_text(THREE)
-    done = run("--fix", "--bench", *SMALL, "--output-format", "json", "three.py")
+    done = run("--fix", "--bench", *SMALL, "--ignore", "MHA201", "--output-format", "json", "three.py")
     assert done.returncode == 0, done.stderr
     found = by_code(done.stdout)
     assert set(found) == {"MHA001", "MHA002", "MHA004"}

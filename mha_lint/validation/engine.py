@@ -299,7 +299,7 @@ class Examination:
         Noting(self.record, conditions, case.shapes()).refute(words)
 
     def _trial(self, case: Case, *, first: bool) -> None:
-        case = self.claim.prepared(case)
+        case = self.claim.prepared(case, self.tell)
         note = Noting(self.record, case.conditions, case.shapes())
         with watch(self.sources.before.pseudo, self.sources.after.pseudo) as rows:
             before, after = self.claim.execute(case, self.tell)

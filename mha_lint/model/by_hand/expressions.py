@@ -21,7 +21,7 @@ from mha_lint.model.by_hand.steps import (
     Turned,
     Viewed,
 )
-from mha_lint.model.operations import TABLE, casts, copies_alike
+from mha_lint.model.operations import TABLE, casts, copies_alike, reshapes
 from mha_lint.syntax.names import ModuleNames
 from mha_lint.syntax.nodes import argument, is_starred
 
@@ -161,7 +161,7 @@ class Reader:
                 return self._then(scores, name, Filled(condition, value, keeps=False, node=node))
             case "where", _:
                 return self._chosen(node, name, arguments)
-            case "view" | "reshape", _ if isinstance(node.func, ast.Attribute):
+            case view, _ if reshapes(view) and isinstance(node.func, ast.Attribute):
                 return self._then(scores, name, Viewed(node))
             case copy, [] if copies_alike(copy):
                 return self.read(scores, name)

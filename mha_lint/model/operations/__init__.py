@@ -25,6 +25,7 @@ from mha_lint.model.operations.table import (
     casts,
     copies,
     copies_alike,
+    reshapes,
     swaps,
 )
 from mha_lint.model.operations.views import laid_anew, merged
@@ -55,6 +56,7 @@ __all__ = [
     "opened",
     "permuted",
     "possible",
+    "reshapes",
     "resized",
     "shape_of",
     "swaps",

@@ -374,6 +374,12 @@ def copies(name: str) -> bool:
     return row is not None and row.shape in (pointwise.clone, pointwise.contiguous, pointwise.same)
 
 
+def reshapes(name: str) -> bool:
+    """Tell whether an operation gives the same numbers in another shape, which its arguments say."""
+    row = TABLE.get(name)
+    return row is not None and row.shape in (views.view, views.reshape)
+
+
 def copies_alike(name: str) -> bool:
     """Tell whether an operation gives the same numbers, of the same type and on the same device, as a copy."""
     row = TABLE.get(name)

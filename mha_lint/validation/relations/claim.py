@@ -102,7 +102,7 @@ class Claim(Protocol):
         """The sizes that are tried, given those that before accepts."""
         ...
 
-    def prepared(self, case: Case) -> Case:
+    def prepared(self, case: Case, tell: Callable[[str], None]) -> Case:
         """The case as this relation runs it."""
         ...
 

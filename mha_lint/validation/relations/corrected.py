@@ -117,7 +117,7 @@ class Corrected:
             return found
         return [*found, *_of_one_token(variant.setup, pair, found)]
 
-    def prepared(self, case: Case) -> Case:
+    def prepared(self, case: Case, tell: Callable[[str], None]) -> Case:
         return case
 
     def execute(self, case: Case, tell: Callable[[str], None]) -> tuple[trial.Seen, trial.Seen]:

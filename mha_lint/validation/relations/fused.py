@@ -7,7 +7,7 @@ the math kernel draws the random numbers that code by hand draws, and both are c
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -51,9 +51,9 @@ class Fused:
     loses_second: bool = False  # before has gradients of gradients, and after has them under the math kernel alone
     _last: tuple[Pair, _Asked] | None = None
 
-    def prepared(self, case: Case) -> Case:
+    def prepared(self, case: Case, tell: Callable[[str], None]) -> Case:
         """The case, with the kernel under which both texts draw the same random numbers."""
-        asked = self._asked(case)
+        asked = self._asked(case, tell)
         training = case.conditions.training
         if training not in asked.by_after:
             return case
@@ -140,16 +140,18 @@ class Fused:
             parts.append("with dropout at work the math kernel alone was compared, since others draw other numbers")
         return "; ".join(parts)
 
-    def _asked(self, case: Case) -> _Asked:
+    def _asked(self, case: Case, tell: Callable[[str], None] = lambda words: None) -> _Asked:
         if self._last is None or self._last[0] is not case.pair:
-            self._last = case.pair, _found_out(case)
+            self._last = case.pair, _found_out(case, tell)
         return self._last[1]
 
 
-def _found_out(case: Case) -> _Asked:
+def _found_out(case: Case, tell: Callable[[str], None]) -> _Asked:
     """Run both texts with no kernel to take: what asks for one raises."""
     modes = (True, False)
+    tell("after: asking for a kernel of attention")
     by_after = frozenset(training for training in modes if _is_without(case, 1, training))
+    tell("before: asking for a kernel of attention")
     by_before = frozenset(training for training in by_after if _is_without(case, 0, training))
     drawn = frozenset(training for training in by_after if _draws(case, training))
     return _Asked(by_before, by_after, drawn)

@@ -119,8 +119,8 @@ class Same:
     def assignments(self, variant: Variant, pair: Pair, found: list[Assignment]) -> list[Assignment]:
         return found
 
-    def prepared(self, case: Case) -> Case:
-        return self.fused.prepared(case) if self.sources.job.relation == "equivalent" else case
+    def prepared(self, case: Case, tell: Callable[[str], None]) -> Case:
+        return self.fused.prepared(case, tell) if self.sources.job.relation == "equivalent" else case
 
     def execute(self, case: Case, tell: Callable[[str], None]) -> tuple[trial.Seen, trial.Seen]:
         where = f"{case.setup.target} on {case.conditions.device}"

@@ -349,7 +349,7 @@ def resized(spec: Spec, error: BaseException, sizes: Mapping[str, int]) -> Itera
     text = str(error)
     product = _PRODUCT.search(text)
     numbers = [int(product[1]), int(product[2])] if product else [int(number) for number in _NUMBER.findall(text)]
-    yield from _resized(spec, list(dict.fromkeys(numbers))[:8], sizes)
+    yield from _resized(spec, list(dict.fromkeys(numbers))[:8], sizes, of_channels="channels" in text)
 
 
 def lengthened(spec: Spec, error: BaseException, sizes: Mapping[str, int]) -> Iterator[Spec]:
@@ -360,12 +360,17 @@ def lengthened(spec: Spec, error: BaseException, sizes: Mapping[str, int]) -> It
     for difference in (int(mismatch[2]) - int(mismatch[1]), int(mismatch[1]) - int(mismatch[2])):
         for at, dim in enumerate(spec.dims):
             length = _size(dim, sizes) + difference if dim in ("t", "s") else 0
-            for found in _varying(length, sizes, spec.dims) if 0 < length <= _LONGEST else ():
+            for found in _varying(length, sizes) if 0 < length <= _LONGEST else ():
                 yield replace(spec, dims=(*spec.dims[:at], found, *spec.dims[at + 1 :]))
 
 
-def _resized(spec: Spec, numbers: Sequence[int], sizes: Mapping[str, int]) -> Iterator[Spec]:
-    """The tensor with one dimension, whose size the message names, of another size that it names."""
+def _resized(
+    spec: Spec, numbers: Sequence[int], sizes: Mapping[str, int], *, of_channels: bool = False
+) -> Iterator[Spec]:
+    """The tensor with one dimension, whose size the message names, of another size that it names.
+
+    As many channels as entries are so by chance: their number is fixed, with ``of_channels``.
+    """
     match spec:
         case TensorSpec(dims, kind) if kind != "ids":
             for at, dim in reversed(list(enumerate(dims))):
@@ -374,20 +379,17 @@ def _resized(spec: Spec, numbers: Sequence[int], sizes: Mapping[str, int]) -> It
                 size = _size(dim, sizes)
                 for number in numbers if size in numbers else ():
                     if number != size and 0 < number <= 4096:
-                        for found in _varying(number, sizes, dims):
+                        for found in [number] if of_channels else _varying(number, sizes):
                             yield replace(spec, dims=(*dims[:at], found, *dims[at + 1 :]))
         case TupleSpec(items) if items and all(item.dims == items[0].dims for item in items):
-            for changed in _resized(items[0], numbers, sizes):
+            for changed in _resized(items[0], numbers, sizes, of_channels=of_channels):
                 if isinstance(changed, TensorSpec):
                     yield TupleSpec((changed,) * len(items))
 
 
-def _varying(number: int, sizes: Mapping[str, int], dims: Sequence[Dim]) -> Sequence[Dim]:
-    """The names of sizes that are this number now, and must go on varying; the number itself where there is none.
-
-    A tensor has one batch: what is as large beside it is so by chance, as are three channels.
-    """
-    named: list[Dim] = [name for name, value in sizes.items() if value == number and not (name == "b" and "b" in dims)]
+def _varying(number: int, sizes: Mapping[str, int]) -> Sequence[Dim]:
+    """The names of sizes that are this number now, and must go on varying; the number itself where there is none."""
+    named: list[Dim] = [name for name, value in sizes.items() if value == number]
     return named or [number]
 
 
