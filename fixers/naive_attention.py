@@ -60,9 +60,17 @@ def _rewritten(naive: Naive, context: Context) -> Fix:
     if rank == 3:
         call = f"{call}.squeeze({front})"
     text = text_of_context(call, found.context)
+    if _is_viewed(found, context):
+        text = f"{text}.contiguous()"  # a product is contiguous, and what a kernel gives need not be
     edits = _edits(found, plan, text, context)
     message = f"Use `{function}`"
     return Fix("unsafe" if rate else "safe", "equivalent", message, edits)
+
+
+def _is_viewed(found: ByHand, context: Context) -> bool:
+    """Tell whether the code takes a view of the product in the same expression."""
+    parent = context.places.parent(found.context.node)
+    return isinstance(parent, ast.Attribute) and parent.attr == "view"
 
 
 def _function(context: Context) -> str:

@@ -120,6 +120,15 @@ REWRITES = {
         SCORES + "weights = self.drop(scores.softmax(-1))\nout = weights @ v",
         f"{CALL}q, k, v, dropout_p=self.drop.p if self.drop.training else 0.0)",
     ),
+    "operands in a list": (
+        'scores = torch.einsum("bhid,bhjd->bhij", [q, k]) * self.scale\nweights = F.softmax(scores, -1)\n'
+        'out = torch.einsum("bhij,bhjd->bhid", [weights, v])',
+        f"{CALL}q, k, v)",
+    ),
+    "a view of the product": (
+        SCORES + "weights = scores.softmax(dim=-1)\nout = (weights @ v).view(b, self.heads, t, self.width)",
+        f"{CALL}q, k, v).contiguous().view(b, self.heads, t, self.width)",
+    ),
     "letters in another order": (
         'scores = torch.einsum("bhid,bhjd->bhij", q, k) * self.scale\nweights = F.softmax(scores, -1)\n'
         'out = torch.einsum("bhij,bhjd->bhid", weights, v)',

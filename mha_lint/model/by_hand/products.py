@@ -84,6 +84,8 @@ def _added_product(node: ast.Call, arguments: list[ast.expr]) -> Factors | None:
 
 def _by_letters(node: ast.Call, arguments: list[ast.expr]) -> Factors | None:
     """``torch.einsum(equation, a, b)`` or ``einops.einsum(a, b, equation)``."""
+    if len(arguments) != 3:
+        return None
     if text_of(arguments[0]) is not None:
         equation, left, right = text_of(arguments[0]), arguments[1], arguments[2]
     else:
@@ -92,6 +94,13 @@ def _by_letters(node: ast.Call, arguments: list[ast.expr]) -> Factors | None:
         return None
     letters = _read(equation, spelled=text_of(arguments[2]) is not None)
     return None if letters is None else Factors(node, left, right, letters, rank=_rank(letters[2]))
+
+
+def _spread(arguments: list[ast.expr]) -> list[ast.expr]:
+    """The arguments of ``einsum(equation, [a, b])`` as those of ``einsum(equation, a, b)``."""
+    if len(arguments) == 2 and isinstance(arguments[1], (ast.List, ast.Tuple)):
+        return [arguments[0], *arguments[1].elts]
+    return arguments
 
 
 def _read(equation: str, *, spelled: bool) -> tuple[Letters, Letters, Letters] | None:

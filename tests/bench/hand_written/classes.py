@@ -153,6 +153,8 @@ def site_of(
         reasons.add("a fused branch beside it in the same function")
     elif owner is not None and owner.fused:
         reasons.add("a fused branch in the same class, its base or a subclass")
+    if words.CHANNELS.search(name):
+        reasons.add("attention over channels, by its name")
     if reaches(words.GROUPED, told):
         forms.add("grouped heads")
     if reaches(words.CACHE, told):

@@ -32,6 +32,8 @@ LOOKS = frozenset(
     }
 )
 
+CHANNELS = re.compile(r"channel|cross_?covariance|xca", re.IGNORECASE)  # attention that is not over tokens
+
 NUMBERS = re.compile(r"max_neg|neg_value|min_value|mask_value|dtype_min|min_dtype")  # a number for this dtype
 
 # What hands its tensor on, maybe in another shape.
