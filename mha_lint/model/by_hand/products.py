@@ -46,8 +46,8 @@ def _called(node: ast.Call, names: ModuleNames) -> Factors | None:
             return Factors(node, left, right, rank=3)
         case "baddbmm", [_, _, _]:
             return _added_product(node, arguments)
-        case "einsum", [_, _, _] if not node.keywords:
-            return _by_letters(node, arguments)
+        case "einsum", _ if not node.keywords:
+            return _by_letters(node, _spread(arguments))
         case _:
             return None
 
