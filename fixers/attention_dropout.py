@@ -33,21 +33,13 @@ def rate_text(found: ByHand, context: Context) -> str | None:
 
 def _asked_first(found: ByHand, dropped: Dropped) -> ast.expr | None:
     """The condition under which weights are dropped at all, where there is one."""
-    for link in found.links:
-        if isinstance(link, Choice) and any(dropped in inner.steps for inner in link.body):
-            return link.statement.test
-    return None
-
-
-def is_only_drop(choice: Choice) -> bool:
-    """Tell whether a condition guards a dropout and nothing else."""
-    inner = [step for link in choice.body for step in link.steps]
-    return not choice.orelse and len(choice.statement.body) == 1 and all(isinstance(step, Dropped) for step in inner)
+    asked = (choice.statement.test for choice in found.choices if any(dropped in each.steps for each in choice.body))
+    return next(asked, None)
 
 
 def drops(link: Link | Choice) -> bool:
     """Tell whether a link, or one of the links under a condition, drops weights."""
-    links = (link,) if isinstance(link, Link) else (*link.body, *link.orelse)
+    links = (link,) if isinstance(link, Link) else link.links
     return any(isinstance(step, Dropped) for each in links for step in each.steps)
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
 from mha_lint.findings import Edit
-from mha_lint.fixers.attention_operands import bound, is_plain
+from mha_lint.fixers.attention_operands import bound, bound_text, is_plain
 from mha_lint.model.by_hand.numbers import Value, masks_with
 from mha_lint.model.by_hand.steps import Added, ByHand, Choice, Filled, Link, Step, Viewed
 from mha_lint.syntax.nodes import Function, every_parameter, walk
@@ -153,10 +153,12 @@ class _Writer:
         """The same where the scores elsewhere are finite: a row without a key attends to all keys, with no query."""
         if len(self.steps) != 1:
             raise NotOffered("scores that are filled with a finite number are masked in another way too")
+        if self.found.product.query.order is not None or self.found.product.query.swapped:
+            raise NotOffered("the queries of masked rows can't be set to zero where their dimensions are in another order")
         if not isinstance(self.query, ast.Name):
             raise NotOffered("the queries have no name by which those of masked rows could be set to zero")
-        if read_later(self.found.statement, self.query.id, self.places):
-            raise NotOffered(f"`{self.query.id}` is read later, and those of masked rows would be zero")
+        if self._is_read_otherwise(self.query.id):
+            raise NotOffered(f"`{self.query.id}` is read elsewhere too, and those of masked rows would be zero")
         query, keyless = self.query.id, self._free("keyless")
         kept = self._kept(step)
         if kept.isidentifier():
@@ -170,6 +172,25 @@ class _Writer:
         self._write(statement, f"{query} = {query}.masked_fill({keyless}, 0.0)")
         self.plan.zeroed = True
         return f"{kept} | {keyless}"
+
+    def _is_read_otherwise(self, name: str) -> bool:
+        """Tell whether anything but the first product, and what goes with it, reads the queries by their name."""
+        found = self.found
+        going = {found.first, *(link.statement for link in self._every_link())}
+        staying: list[ast.AST] = [each for each in self._between(found.first) if each not in going]
+        for choice in found.choices:
+            staying.remove(choice.statement)
+            inside = (*choice.statement.body, *choice.statement.orelse)
+            staying += [choice.statement.test, *(each for each in inside if each not in going)]
+        own = set(walk(found.product.query.node)) if found.first is found.statement else set()
+        reads = [node for node in walk(found.statement) if isinstance(node, ast.Name) and node.id == name]
+        if any(mentions(each, name) for each in staying) or any(node not in own for node in reads):
+            return True
+        return mentions(found.product.key.node, name) or read_later(found.statement, name, self.places)
+
+    def _every_link(self) -> Iterator[Link]:
+        for link in self.found.links:
+            yield from (link,) if isinstance(link, Link) else link.links
 
     def _term(self, term: ast.expr) -> str:
         """What is added, in the type of the queries: fused attention takes no other."""
@@ -189,9 +210,7 @@ class _Writer:
         if len(views) < 2:
             return text
         there, back = (", ".join(self.places.source(size) for size in view.args) for view in views)
-        tree = ast.parse(text, mode="eval").body
-        front = text if isinstance(tree, (ast.Name, ast.Attribute, ast.Call, ast.Subscript)) else f"({text})"
-        return f"{front}.expand({there}).reshape({back})"
+        return f"{bound_text(text)}.expand({there}).reshape({back})"
 
     def _may_be_of_other_type(self, term: ast.expr) -> bool:
         """Tell whether a caller hands the mask over by itself, not with the queries, the keys or the values."""
@@ -211,15 +230,12 @@ class _Writer:
             self._check_torch()
             kept, term = (text, name) if plan.kind == "float" else (name, text)
             return f'torch.where({kept}, {term}, float("-inf"))', "float"
-        both = f"{name} + {text}" if kind == "float" else f"{name} & {self._operand(text)}"
+        both = f"{name} {'+' if kind == 'float' else '&'} {bound_text(text)}"
         return (f"{text} if {name} is None else {both}" if plan.maybe else both), kind
 
     def _check_torch(self) -> None:
         if self.context.model.names.imports.get("torch") != "torch":
             raise NotOffered("`torch` is not imported by its name")
-
-    def _operand(self, text: str) -> str:
-        return text if text.isidentifier() else f"({text})"
 
     def _source(self, node: ast.expr) -> str:
         text = self.places.source(node)
@@ -308,6 +324,8 @@ def edits_of(plan: Plan, statement: ast.stmt, context: Context) -> Edit | None:
     if not lines:
         return None
     places = context.places
+    if len(lines) > 1 and not places.stands_alone(statement):
+        raise NotOffered("a statement that masks shares its line with another")
     indent = places.indent(statement)
     edit: Edit = places.replace(statement, f"{places.newline}{indent}".join(lines))
     return edit

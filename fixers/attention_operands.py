@@ -48,6 +48,12 @@ def bound(node: ast.expr, places: Exact) -> str:
     return text if isinstance(node, _TIGHT) else f"({text})"
 
 
+def bound_text(text: str) -> str:
+    """The text of an expression in front of a dot, or next to an operator."""
+    tree = ast.parse(text, mode="eval").body
+    return text if isinstance(tree, _TIGHT) else f"({text})"
+
+
 def argument_text(node: ast.expr, places: Exact) -> str:
     """An expression among the arguments of a call."""
     text = places.source(node)

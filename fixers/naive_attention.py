@@ -8,14 +8,14 @@ from itertools import zip_longest
 from typing import TYPE_CHECKING
 
 from mha_lint.findings import Edit, Fix, Position
-from mha_lint.fixers.attention_causal import causal_flag
-from mha_lint.fixers.attention_dropout import NOT_KNOWN, drops, is_only_drop, rate_text
+from mha_lint.fixers.attention_causal import causal_flag, is_only_one
+from mha_lint.fixers.attention_dropout import NOT_KNOWN, drops, rate_text
 from mha_lint.fixers.attention_mask import NotOffered, Plan, edits_of, mask_of
-from mha_lint.fixers.attention_operands import text_of_context, text_of_operand
+from mha_lint.fixers.attention_operands import bound_text, text_of_context, text_of_operand
 from mha_lint.fixers.attention_scale import NO_NUMBER, Scale, argument_of, scale_of
 from mha_lint.fixers.unread import unread_all
 from mha_lint.model.by_hand.products import untransposed
-from mha_lint.model.by_hand.steps import Added, ByHand, Cast, Choice, Link, Operand, Scaled, Step
+from mha_lint.model.by_hand.steps import Added, ByHand, Cast, Choice, Link, Operand, Scaled
 from mha_lint.model.values import Tensor
 from mha_lint.syntax.nodes import argument, walk
 
@@ -84,7 +84,10 @@ def _function(context: Context) -> str:
 
 
 def _check_order(found: ByHand) -> None:
-    """Raise where scores are scaled behind a mask that is added: the mask is scaled with them."""
+    """Raise where scores are scaled under a condition, or behind a mask that is added, which is scaled with them."""
+    for choice in found.choices:
+        if any(isinstance(step, Scaled) for link in choice.links for step in link.steps):
+            raise NotOffered("scores are scaled under a condition")
     added = False
     for step in found.steps():
         if added and isinstance(step, Scaled):
@@ -124,10 +127,9 @@ def _operands(found: ByHand, scale: Scale, rank: int | None) -> tuple[Operand, O
     """Queries, keys and values, without casts that fused attention does not need."""
     query, key, value = found.product.query, found.product.key, found.context.value
     nodes = [scale.query, scale.key]
-    narrowed = _narrows(found)
-    if narrowed:
+    if _narrows(found):
         nodes = [_uncast(node) for node in nodes]
-    elif _widens(found) and any(_uncast(node) is not node for node in (value.node,)):
+    elif _widens(found) and _uncast(value.node) is not value.node:
         raise NotOffered("the weights stay in float32, as the values are")
     inner = untransposed(nodes[1], rank) if key.swapped else None
     keys = Operand(nodes[1], key.order, key.swapped) if inner is None else Operand(inner)
@@ -136,18 +138,13 @@ def _operands(found: ByHand, scale: Scale, rank: int | None) -> tuple[Operand, O
 
 def _narrows(found: ByHand) -> bool:
     """Tell whether weights are cast behind the softmax."""
-    steps = list(found.steps())
-    behind = steps[[getattr(step, "node", None) for step in steps].index(found.softmax) + 1 :]
-    return any(isinstance(step, Cast) for step in behind)
+    return any(isinstance(step, Cast) for step in found.of_weights)
 
 
 def _widens(found: ByHand) -> bool:
     """Tell whether scores are cast before the softmax, or by it."""
-    if argument(found.softmax, 99, "dtype") is not None:
-        return True
-    steps: list[Step] = list(found.steps())
-    before = steps[: [getattr(step, "node", None) for step in steps].index(found.softmax)]
-    return any(isinstance(step, Cast) for step in before)
+    by_softmax = argument(found.softmax, 99, "dtype") is not None
+    return by_softmax or any(isinstance(step, Cast) for step in found.of_scores)
 
 
 def _uncast(node: ast.expr) -> ast.expr:
@@ -164,12 +161,7 @@ def _batched(operands: list[str], rank: int | None, front: int) -> list[str]:
     """The operands with four dimensions, a new one at ``front``: with three, no fused kernel takes them."""
     if rank != 3:
         return operands
-    return [f"{_in_front_of_a_dot(text)}.unsqueeze({front})" for text in operands]
-
-
-def _in_front_of_a_dot(text: str) -> str:
-    tree = ast.parse(text, mode="eval").body
-    return text if isinstance(tree, (ast.Name, ast.Attribute, ast.Call, ast.Subscript)) else f"({text})"
+    return [f"{bound_text(text)}.unsqueeze({front})" for text in operands]
 
 
 # --- edits -----------------------------------------------------------------------------------------------------------
@@ -181,18 +173,20 @@ def _edits(found: ByHand, plan: Plan, text: str, context: Context) -> tuple[Edit
     deletions: list[Edit] = []
     gone: list[ast.AST] = []
     node = found.context.node
-    edits.append(Edit(places.start_of_whole(node), places.end_of_whole(node), text))
+    edits.append(_in_place_of(node, text, context))
     gone.append(node)
     if plan.before:
+        if not places.stands_alone(found.statement):
+            raise NotOffered("the statement shares its line with another, and the mask has no place of its own")
         indent = places.indent(found.statement)
         lines = "".join(f"{line}{places.newline}{indent}" for line in plan.before)
         edits.append(places.insert(places.start(found.statement), lines))
-    for choice in found.links:
-        if isinstance(choice, Choice) and choice.softmax is not None:
+    for choice in found.choices:
+        if choice.softmax is not None:
             clause = _else_of(choice, plan, context)
             edits += [clause] if clause is not None else []
             gone += choice.statement.orelse if clause is not None else []
-    for statement in _statements(found):
+    for statement in _statements(found, plan):
         if statement in gone:
             continue
         gone.append(statement)
@@ -211,6 +205,17 @@ def _edits(found: ByHand, plan: Plan, text: str, context: Context) -> tuple[Edit
     if any(each not in taken for each in found.asked):
         raise NotOffered("the type or the sizes of the scores are asked for elsewhere")
     return (*edits, *left)
+
+
+def _in_place_of(node: ast.expr, text: str, context: Context) -> Edit:
+    """Put a call in the place of an expression and the parentheses around it, if they are not all that is between."""
+    places = context.places
+    start = places.start_of_whole(node)
+    before = places.line(start.row)[: start.column - 1]
+    if before[-1:].isalnum():  # ``return(weights @ v)``
+        edit: Edit = places.replace(node, text)
+        return edit
+    return Edit(start, places.end_of_whole(node), text)
 
 
 def _else_of(choice: Choice, plan: Plan, context: Context) -> Edit | None:
@@ -241,21 +246,22 @@ def _tidied(deletions: list[Edit], context: Context) -> Iterator[Edit]:
         yield Edit(edit.start, Position(below + 1, 1), "") if is_blank and edit.end.column == 1 else edit
 
 
-def _statements(found: ByHand) -> Iterator[ast.stmt]:
+def _statements(found: ByHand, plan: Plan) -> Iterator[ast.stmt]:
     """The statements that go, or become a mask, but for the last one."""
     if found.first is not found.statement:
         yield found.first
     for link in found.links:
-        yield from _of_link(link)
+        yield from _of_link(link, plan)
 
 
-def _of_link(link: Link | Choice) -> Iterator[ast.stmt]:
+def _of_link(link: Link | Choice, plan: Plan) -> Iterator[ast.stmt]:
     if isinstance(link, Link):
         yield link.statement
-    elif drops(link):
-        if not is_only_drop(link):
-            raise NotOffered("weights are dropped under a condition, and something else is done there")
+        return
+    if drops(link) and not is_only_one(link):
+        raise NotOffered("weights are dropped under a condition, and something else is done there")
+    if is_only_one(link) and link.body[0].statement not in plan.lines:  # a flag among the arguments says the same
         yield link.statement
-    else:
-        for each in (*link.body, *link.orelse):
-            yield each.statement
+        return
+    for each in link.links:
+        yield each.statement

@@ -76,6 +76,7 @@ FUSED = re.compile(  # functions that attend in one kernel, and what chooses amo
     r"|attention_interface|attention_function|dispatch_attention|xformers|varlen_attn|sageattn",
     re.IGNORECASE,
 )
+DROPS_NUMBERS = re.compile(r"^(?!.*(?:path|head|key|token|block)).*drop", re.IGNORECASE)  # layers, and functions
 TURNS = re.compile(r"^(?:cos|sin|polar)$")  # what takes the cosines of angles
 COUNTS = re.compile(r"^(?:arange|linspace)$")  # what positions and frequencies begin with
 MAKES_ANGLES = re.compile(r"[rR]otary|(?<![a-z])rope(?![a-z])|RoPE|Rope")  # names of classes that do

@@ -23,6 +23,7 @@ class Attention(nn.Module):
         super().__init__()
         self.heads, self.width = heads, dim // heads
         self.scale = self.width ** -0.5
+        self.causal = True
         self.learned = nn.Parameter(torch.ones(heads, 1, 1))
         self.drop = nn.Dropout(rate)
         self.mixed = nn.Linear(heads, heads)
@@ -103,6 +104,24 @@ REWRITES = {
         "hidden = mask == 0 keyless = hidden.all(dim=-1, keepdim=True) q = q.masked_fill(keyless, 0.0) "
         f"attn_mask = ~hidden | keyless {CALL}q, k, v, attn_mask=attn_mask)",
     ),
+    "a triangle under a flag": (
+        SCORES + "future = torch.ones(t, t, dtype=torch.bool, device=x.device).triu(1)\n"
+        'if self.causal:\n    scores = scores.masked_fill(future, float("-inf"))\n' + END,
+        f"{CALL}q, k, v, is_causal=self.causal)",
+    ),
+    "a dropout under a condition": (
+        SCORES + "weights = scores.softmax(-1)\nif self.causal:\n    weights = self.drop(weights)\nout = weights @ v",
+        f"{CALL}q, k, v, dropout_p=(self.drop.p if self.drop.training else 0.0) if self.causal else 0.0)",
+    ),
+    "a comparison that is added to a mask": (
+        SCORES + "scores = scores + bias\nscores = scores + (self.learned > 0)\n" + END,
+        "attn_mask = bias.to(q.dtype) attn_mask = attn_mask + (self.learned > 0) "
+        f"{CALL}q, k, v, attn_mask=attn_mask)",
+    ),
+    "parentheses right behind a keyword": (
+        "out = [each for each in((q @ k.transpose(-2, -1) * self.scale).softmax(-1)@v)][0]",
+        "out = [each for each in(F.scaled_dot_product_attention(q, k, v))][0]",
+    ),
     "a name that is taken": (
         SCORES + "attn_mask = mask * 1.0\nscores = scores + attn_mask\n" + END,
         f"attn_mask = mask * 1.0 {CALL}q, k, v, attn_mask=attn_mask.to(q.dtype))",
@@ -152,6 +171,24 @@ def test_a_fix_is_safe_unless_weights_are_dropped() -> None:
 
 WITHOUT_A_FIX = {
     "a tensor scales": (SCORES.replace("self.scale", "self.learned") + END, "may be a tensor"),
+    "scores are scaled under a condition": (
+        "scores = q @ k.transpose(-2, -1)\nif self.causal:\n    scores = scores * self.scale\n" + END,
+        "scaled under a condition",
+    ),
+    "queries that are the keys, where no key may be left": (
+        "scores = q @ q.transpose(-2, -1)\nscores = scores.masked_fill(mask == 0, -1e9)\n" + END, "`q` is read elsewhere",
+    ),
+    "queries that are added to the result, where no key may be left": (
+        SCORES + "scores = scores.masked_fill(mask == 0, -1e9)\nweights = scores.softmax(-1)\nout = weights @ v + q",
+        "`q` is read elsewhere",
+    ),
+    "queries that are read on the way, where no key may be left": (
+        SCORES + "scores = scores.masked_fill(mask == 0, -1e9)\ngate = q.sigmoid()\n" + END + "\nout = out * gate",
+        "`q` is read elsewhere",
+    ),
+    "several statements in the place of one that shares its line": (
+        SCORES + "if mask is not None: scores = scores.masked_fill(mask == 0, -1e9)\n" + END, "shares its line",
+    ),
     "a bias is scaled": (
         "scores = (q @ k.transpose(-2, -1) + bias) * self.scale\n" + END, "is scaled with them",
     ),
@@ -185,6 +222,7 @@ SILENT = {
     "a fused call beside it": SCORES
     + "if bias is None:\n    out = F.scaled_dot_product_attention(q, k, v)\nelse:\n"
     + "    weights = scores.softmax(-1)\n    out = weights @ v",
+    "paths are dropped": SCORES + "weights = self.drop_path(scores.softmax(-1))\nout = weights @ v",
     "weights that are used twice": SCORES + "weights = scores.softmax(-1)\nout = weights @ (weights @ v)",
 }
 

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, ClassVar
 from mha_lint.model.by_hand.expressions import Reader
 from mha_lint.model.by_hand.numbers import masks_with
 from mha_lint.model.by_hand.statements import attention_in
-from mha_lint.model.by_hand.steps import Added, Cast, Dropped, Filled, Normalised, Step, Turned, Viewed
+from mha_lint.model.by_hand.steps import Added, Cast, Dropped, Filled, Scaled, Shifted, Step, Turned, Viewed
 from mha_lint.rules.base import Hit, Rule
 from mha_lint.rules.mask_uses import always_masks_just_the_future
 from mha_lint.syntax.nodes import FUNCTIONS, Function, dotted, last_name, walk
 from mha_lint.syntax.usage import read_later
-from mha_lint.vocabulary import ACROSS_HEADS, FUSED, is_said
+from mha_lint.vocabulary import ACROSS_HEADS, DROPS_NUMBERS, FUSED, is_said
 
 if TYPE_CHECKING:
     from mha_lint.model.attention import FileModel
@@ -199,24 +199,15 @@ def _hides_the_future(found: ByHand, model: FileModel) -> bool:
 
 
 def _is_dropout(call: ast.Call) -> bool:
-    return "drop" in last_name(call.func).lower()
+    return is_said(DROPS_NUMBERS, last_name(call.func))
 
 
 def _is_legal(found: ByHand) -> bool:
     """Tell whether fused attention can do all that the code does between the two products."""
-    before: list[Step] = []
-    after: list[Step] = []
-    steps = before
-    for step in found.steps():
-        if isinstance(step, Normalised):
-            if steps is after:
-                return False
-            steps = after
-        else:
-            steps.append(step)
-    if any(isinstance(step, (Dropped, Turned)) for step in before) or not _views_come_back(before):
+    before, after = found.of_scores, found.of_weights
+    if not all(isinstance(step, (Scaled, Added, Filled, Cast, Shifted, Viewed)) for step in before):
         return False
-    if not all(isinstance(step, (Cast, Dropped, Turned)) for step in after):
+    if not all(isinstance(step, (Cast, Dropped, Turned)) for step in after) or not _views_come_back(before):
         return False
     return all(masks_with(step.value, found.function) for step in before if isinstance(step, Filled))
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import dropwhile, takewhile
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +137,11 @@ class Choice:
     orelse: tuple[Link, ...]
 
     @property
+    def links(self) -> tuple[Link, ...]:
+        """The links of both branches."""
+        return (*self.body, *self.orelse)
+
+    @property
     def softmax(self) -> Normalised | None:
         """The softmax of the first branch, where each of the two has one."""
         return next((step for link in self.body for step in link.steps if isinstance(step, Normalised)), None)
@@ -173,12 +179,31 @@ class ByHand:
         """The call that makes weights of scores."""
         return next(step.node for step in self.steps() if isinstance(step, Normalised))
 
+    @property
+    def of_scores(self) -> list[Step]:
+        """The steps before the softmax."""
+        return list(takewhile(_is_of_scores, self.steps()))
+
+    @property
+    def of_weights(self) -> list[Step]:
+        """The steps behind the softmax."""
+        return list(dropwhile(_is_of_scores, self.steps()))[1:]
+
+    @property
+    def choices(self) -> Iterator[Choice]:
+        """The conditions under which scores or weights take steps."""
+        return (link for link in self.links if isinstance(link, Choice))
+
+
+def _is_of_scores(step: Step) -> bool:
+    return not isinstance(step, Normalised)
+
 
 def _steps_of(link: Link | Choice) -> Iterator[Step]:
     if isinstance(link, Link):
         yield from link.steps
         return
-    for inner in (*link.body, *link.orelse):
+    for inner in link.links:
         yield from (step for step in inner.steps if not isinstance(step, Normalised))
     if link.softmax is not None:
         yield link.softmax
