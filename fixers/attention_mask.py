@@ -154,7 +154,9 @@ class _Writer:
         if len(self.steps) != 1:
             raise NotOffered("scores that are filled with a finite number are masked in another way too")
         if self.found.product.query.order is not None or self.found.product.query.swapped:
-            raise NotOffered("the queries of masked rows can't be set to zero where their dimensions are in another order")
+            raise NotOffered(
+                "the queries of masked rows can't be set to zero where their dimensions are in another order"
+            )
         if not isinstance(self.query, ast.Name):
             raise NotOffered("the queries have no name by which those of masked rows could be set to zero")
         if self._is_read_otherwise(self.query.id):

@@ -176,7 +176,8 @@ WITHOUT_A_FIX = {
         "scaled under a condition",
     ),
     "queries that are the keys, where no key may be left": (
-        "scores = q @ q.transpose(-2, -1)\nscores = scores.masked_fill(mask == 0, -1e9)\n" + END, "`q` is read elsewhere",
+        "scores = q @ q.transpose(-2, -1)\nscores = scores.masked_fill(mask == 0, -1e9)\n" + END,
+        "`q` is read elsewhere",
     ),
     "queries that are added to the result, where no key may be left": (
         SCORES + "scores = scores.masked_fill(mask == 0, -1e9)\nweights = scores.softmax(-1)\nout = weights @ v + q",

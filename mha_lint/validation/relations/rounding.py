@@ -16,6 +16,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -77,7 +78,7 @@ def excuse(
     before: trial.Seen,
     after: trial.Seen,
     *,
-    moves_outputs: bool = False,
+    by_kernel: bool = False,
 ) -> str:
     """In words, how the runs of both ``modules`` compare with before in float64; "" where that is no excuse."""
     inspected = setup.inspected
@@ -86,7 +87,7 @@ def excuse(
         return drawing.make_inputs(setup.specs, assignment, inspected.sizes, inspected.vocabulary, at)
 
     positional = trial.positional_only(signature_of(modules[0]))
-    return excused(Rerun(*modules, make, positional), conditions, before, after, moves_outputs=moves_outputs)
+    return excused(Rerun(*modules, make, positional), conditions, before, after, by_kernel=by_kernel)
 
 
 def excused(
@@ -95,7 +96,7 @@ def excused(
     before: trial.Seen,
     after: trial.Seen,
     *,
-    moves_outputs: bool = False,
+    by_kernel: bool = False,
 ) -> str:
     """The same, where ``rerun`` runs before."""
     if conditions.dtype == torch.float64:
@@ -103,7 +104,9 @@ def excused(
     reference = in_float64(rerun, conditions, conditions.dtype, before)
     if reference is None:
         return ""
-    return account(before, after, reference, lambda: rerun.nudged(conditions), moves_outputs)
+    return account(
+        before, after, reference, lambda: rerun.nudged(conditions), moves_outputs=by_kernel, by_kernel=by_kernel
+    )
 
 
 def told_in_float64(rerun: Rerun, conditions: drawing.Conditions, before: trial.Seen, after: trial.Seen) -> str | None:
@@ -174,13 +177,16 @@ def account(
     after: trial.Seen,
     reference: trial.Seen,
     nudged: Callable[[], trial.Seen] | None = None,
+    *,
     moves_outputs: bool = False,
+    by_kernel: bool = False,
 ) -> str:
     """The errors of both in words, where every difference is one of rounding; "" where one is more than that.
 
     Only floats among outputs and gradients may differ; structure, shapes, effects and random states may not.
     ``nudged`` gives before with other last places of its inputs: how far that moves a gradient is an error of before,
-    and with ``moves_outputs`` how far that moves an output.
+    and with ``moves_outputs`` how far that moves an output. ``by_kernel`` says that after takes a kernel of attention
+    that before does not take.
     """
     if not _alike(before, after, reference):
         return ""
@@ -190,6 +196,7 @@ def account(
     sizes = {True: 0.0, False: _largest(reference.gradients)}
     moved: dict[str, Any] | None = None
     outputs = {name for name, _ in before.outputs}
+    judged = partial(_errors, by_kernel=by_kernel)
     with torch._C.DisableTorchFunctionSubclass():
         for (name, first), (_, second), (_, exact) in zip(
             _values(before), _values(after), _values(reference), strict=True
@@ -197,10 +204,10 @@ def account(
             if not trial.differ(first, second)[0]:
                 continue
             is_output = name in outputs
-            errors = _errors(first, second, exact, by_row=is_output, size=sizes[is_output])
+            errors = judged(first, second, exact, by_row=is_output, size=sizes[is_output])
             if errors is None and nudged is not None and (moves_outputs or not is_output):
                 moved = dict(_values(_where(are_numbers, nudged()))) if moved is None else moved
-                errors = _errors(first, second, exact, by_row=is_output, size=sizes[is_output], moved=moved.get(name))
+                errors = judged(first, second, exact, by_row=is_output, size=sizes[is_output], moved=moved.get(name))
             if errors is None:
                 return ""
             worst = max(worst, (errors[1], f"{name} of before is off by {errors[0]:.3g}, of after by {errors[1]:.3g}"))
@@ -336,7 +343,14 @@ def _values(seen: trial.Seen) -> list[tuple[str, Any]]:
 
 
 def _errors(
-    before: Any, after: Any, reference: Any, *, by_row: bool, size: float = 0.0, moved: Any = None
+    before: Any,
+    after: Any,
+    reference: Any,
+    *,
+    by_row: bool,
+    size: float = 0.0,
+    moved: Any = None,
+    by_kernel: bool = False,
 ) -> tuple[float, float] | None:
     """The largest errors of before and after; None where they are no rounding of the reference.
 
@@ -359,7 +373,10 @@ def _errors(
         return None
     if by_row and bool(rows.lost_zeros(first, second, exact).any()):
         return None
-    bound = rows.allowed(ours, exact, before.dtype) if by_row else rows.allowed_of_sums(ours, exact, size, before.dtype)
+    if by_row:
+        bound = rows.allowed(ours, exact, before.dtype)
+    else:
+        bound = rows.allowed_of_sums(ours, exact, size, before.dtype, by_kernel=by_kernel)
     return (float(ours.max()), float(theirs.max())) if bool((theirs <= bound).all()) else None
 
 

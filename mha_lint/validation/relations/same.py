@@ -156,7 +156,7 @@ class Same:
         if differs and self.sources.job.relation == "equivalent":
             rounded = rounding.excuse(
                 case.setup, (case.pair.before, case.pair.after), case.assignment, case.conditions,
-                tried.before, tried.after, moves_outputs=self.fused.takes(case),
+                tried.before, tried.after, by_kernel=self.fused.takes(case),
             )  # fmt: skip
         if differs and not rounded:
             note.refute(difference.difference, difference.largest)

@@ -305,7 +305,9 @@ class Extremes:
         def nudged() -> trial.Seen:
             return where_finite(rerun.nudged(conditions), theirs, reference)[0]
 
-        return "" if rounding.account(first, second, exact, nudged, moves_outputs=True) else unlike(first, second)
+        by_kernel = bool(self.kernel_of_nan)
+        told = rounding.account(first, second, exact, nudged, moves_outputs=True, by_kernel=by_kernel)
+        return "" if told else unlike(first, second)
 
     # --- gradients that are not a number
 
