@@ -13,7 +13,7 @@ import mha_lint.model
 import mha_lint.rules
 from mha_lint.model import keys
 from mha_lint.model.keys import SELF, Key, Kind
-from mha_lint.model.sizes import constant, divided, equate, symbol
+from mha_lint.model.sizes import Size, constant, divided, equate, symbol
 
 MARKS = ("<", "@", ".shape[", " is None", " is ", " // ", "self.")  # what spellings of keys and conditions are made of
 ASKING = frozenset(
@@ -124,8 +124,8 @@ def test_a_quotient_knows_its_divisor_and_what_it_is_made_of() -> None:
 def test_dimensions_are_defined_in_preference_to_parameters() -> None:
     rows, n = keys.dimension(keys.named("x"), 0), keys.named("n")
     for left, right in ((rows, n), (n, rows)):
-        known: dict[Key, object] = {}
-        equate(symbol(left), symbol(right), known)  # type: ignore[arg-type]
+        known: dict[Key, Size] = {}
+        equate(symbol(left), symbol(right), known)
         assert known == {rows: symbol(n)}
 
 

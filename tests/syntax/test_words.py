@@ -28,7 +28,9 @@ def test_names(text: str, names: list[str]) -> None:
 
 def test_statements_inside_are_counted_once() -> None:
     tree = ast.parse("if a:\n    b = a\n")
-    (inner,) = tree.body[0].body  # type: ignore[attr-defined]
+    branch = tree.body[0]
+    assert isinstance(branch, ast.If)
+    (inner,) = branch.body
     assert sorted(names_in(inner)) == ["a", "b"]
     assert sorted(names_in(tree)) == ["a", "a", "b"]
 

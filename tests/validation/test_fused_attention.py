@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -26,8 +27,8 @@ def validated(validator: Validator, place: Path, pair: Pair, symbol: str = "Atte
     return validator.validate(Job(str(path), before, after, (symbol,), "equivalent"))
 
 
-def marked(names: object, quick: tuple[str, ...]) -> list[object]:
-    return [name if name in quick else pytest.param(name, marks=pytest.mark.slow) for name in names]  # type: ignore[attr-defined]
+def marked(names: Iterable[str], quick: tuple[str, ...]) -> list[object]:
+    return [name if name in quick else pytest.param(name, marks=pytest.mark.slow) for name in names]
 
 
 def by_kernel(verdict: Verdict, device: str = "cpu") -> dict[str, set[tuple[str, str]]]:

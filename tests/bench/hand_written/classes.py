@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 
 from tests.bench.hand_written import words
@@ -162,13 +163,13 @@ def site_of(
     if reaches(words.CAUSAL, told):
         forms.add("causal")
     rows = [softmax.node.lineno for softmax in softmaxes]
-    first = [product.node.lineno for product in products if product.node is not None]  # type: ignore[attr-defined]
-    last = max(uses, key=lambda use: use.node.end_lineno)  # type: ignore[attr-defined]
+    first = [product.node.lineno for product in products if product.node is not None]
+    last = max((use.node for use in uses), key=end_of)
     kind = DROPS
     if kept:
         kind = DISPATCHES if dispatches(function) else KEEPS
     return Site(
-        path, name, min([*first, *rows]), min(rows), last.node.lineno, last.node.end_lineno,  # type: ignore[attr-defined]
+        path, name, min([*first, *rows]), min(rows), last.lineno, end_of(last),
         kind, tuple(sorted(forms)) or ("plain",), tuple(sorted(reasons)), tuple(sorted(kept)),
     )  # fmt: skip
 
@@ -190,8 +191,12 @@ def apart(one: Path, other: Path) -> bool:
     return any(arms.get(branch, arm) != arm for branch, arm in other)
 
 
-def reaches(pattern: object, told: frozenset[str]) -> bool:
-    return any(pattern.search(name) for name in told)  # type: ignore[attr-defined]
+def reaches(pattern: re.Pattern[str], told: frozenset[str]) -> bool:
+    return any(pattern.search(name) for name in told)
+
+
+def end_of(node: ast.expr) -> int:
+    return node.end_lineno or node.lineno
 
 
 def dispatches(function: ast.FunctionDef | ast.AsyncFunctionDef) -> bool:

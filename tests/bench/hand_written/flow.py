@@ -7,6 +7,7 @@ is the set of scores and weights that it holds. Both arms of an `if` are read on
 from __future__ import annotations
 
 import ast
+from collections.abc import Iterable
 
 from tests.bench.hand_written import words
 from tests.bench.hand_written.records import Class_, Path, Product, Softmax, Tag, Use
@@ -227,9 +228,9 @@ class Flow:
                 return self.value(node.elt)
         return self.union(child for child in ast.iter_child_nodes(node) if isinstance(child, ast.expr))
 
-    def union(self, nodes: object) -> Value:
+    def union(self, nodes: Iterable[ast.expr]) -> Value:
         value = NOTHING
-        for node in nodes:  # type: ignore[attr-defined]
+        for node in nodes:
             value |= self.value(node)
         return value
 

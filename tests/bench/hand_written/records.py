@@ -12,7 +12,7 @@ Path = tuple[tuple[int, int], ...]  # the branches that enclose a statement: of 
 class Product:
     """A product of two tensors, which may be scores; or scores of which only the name is known (node is then None)."""
 
-    node: ast.AST | None
+    node: ast.expr | None
     letters: int | None = None  # the rank, where an einsum spells it
     forms: set[str] = field(default_factory=set)
     reasons: set[str] = field(default_factory=set)
@@ -23,7 +23,7 @@ class Product:
 class Use:
     """Weights as an operand of a later product."""
 
-    node: ast.AST
+    node: ast.expr
     path: Path
     reason: str | None  # why this product is not one with values
 
