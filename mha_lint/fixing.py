@@ -12,6 +12,7 @@ and could not show to be wrong stays a warning.
 
 from __future__ import annotations
 
+import ast
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -23,6 +24,7 @@ from mha_lint.definitions import importable
 from mha_lint.files import Source, SourceError
 from mha_lint.findings import Edit, Finding, Relation, Verdict
 from mha_lint.linter import lint
+from mha_lint.parsing import parse
 from mha_lint.settings import Settings
 
 if TYPE_CHECKING:
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
     from mha_lint.validation import Job, Validator
 
 MAX_ROUNDS = 4
-_ORDER: dict[Relation, int] = {"repaired": 0, "corrected": 1, "equivalent": 2, "extended": 3}
+_ORDER: dict[Relation, int] = {"repaired": 0, "corrected": 1, "equivalent": 2, "extended": 3, "comment": 4}
 # Files are fixed in several threads, so that their validations run at the same time. All else takes turns: linting
 # changes the filters of warnings, the limit of recursion and the size of stacks, which threads share.
 TURN = threading.Lock()
@@ -183,6 +185,8 @@ def _round(
 
     def validate(group: list[Finding], others: list[Finding]) -> Verdict | None:
         """The verdict on a group on top of what was applied, and of ``others``; None where their edits overlap."""
+        if _relation(group[0]) == "comment":
+            return _comment_verdict(source.text, _edits([*done, *others], source), _edits(group, source))
         job = job_of(group, others)
         if job is None:
             return None
@@ -216,6 +220,20 @@ def _round(
         (done if is_accepted else failed).append(judged)
     text = editing.apply(source.text, _edits(done, source))
     return replace(source, text=text, data=text.encode("utf-8", "surrogatepass")), done, failed, benches
+
+
+def _comment_verdict(text: str, accepted: list[Edit], edits: list[Edit]) -> Verdict | None:
+    """The verdict on edits of comments: the trees before and after must be the same. None where edits overlap."""
+    try:
+        before = parse(editing.apply(text, accepted))
+        after = parse(editing.apply(text, [*accepted, *edits]))
+    except SyntaxError:
+        return Verdict("refuted", reason="without the comment the file is not Python")
+    except ValueError:
+        return None
+    if ast.dump(before) != ast.dump(after):
+        return Verdict("refuted", reason="the syntax tree is another one without the comment")
+    return Verdict("validated", harness="comment only")
 
 
 def _fitting(edits: list[Edit], source: Source, text: str) -> list[Edit]:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import mha_lint
 from mha_lint.configuration import Configuration, Overrides
 from mha_lint.files import Source, SourceError
-from mha_lint.findings import SYNTAX_ERROR
+from mha_lint.findings import SYNTAX_ERROR, UNUSED_NOQA
 from mha_lint.screen import admits
 from mha_lint.settings import SettingsError, resolved
 
@@ -85,7 +85,7 @@ class Plugin:
         except SourceError:
             return
         for finding in findings:
-            if finding.code == SYNTAX_ERROR:  # of the command's cache; flake8 has said so itself (E999)
+            if finding.code in (SYNTAX_ERROR, UNUSED_NOQA):  # flake8 tells the one itself (E999), and applies comments
                 continue
             yield finding.location.row, finding.location.column - 1, f"{finding.code} {finding.message}", type(self)
 

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from mha_lint import screen
 from mha_lint.files import Source, SourceError
-from mha_lint.findings import Demonstration, Dependencies, Finding, Fix, Found, Position
+from mha_lint.findings import UNUSED_NOQA, Demonstration, Dependencies, Finding, Fix, Found, Position
 from mha_lint.noqa import suppressed
 from mha_lint.settings import Settings
+from mha_lint.syntax.fingerprints import fingerprint
 from mha_lint.syntax.module import Module
 from mha_lint.syntax.nodes import children
 from mha_lint.syntax.places import NameOf, Places, Spot
@@ -46,22 +47,37 @@ def lint(source: Source, settings: Settings, *, noqa: bool = True, tree: ast.Mod
         SyntaxProblem: the text is not Python.
         SourceError: the text is nested too deeply, or LibCST does not give it back as it is.
     """
-    if not screen.admits(source.code):
+    tells_unused = noqa and screen.silences(source.code)
+    if not tells_unused and not screen.admits(source.code):
         return Found((), {})
     codes = settings.enabled(source.path)
-    if not codes:
-        return Found((), {})
-    with _collecting_rarely():
-        module = parse(source, tree)
-        try:
-            findings, dependencies = _findings(source, module, settings, codes)
-        except RecursionError:
-            findings, dependencies = _on_a_large_stack(source, lambda: _findings(source, module, settings, codes))
-    if noqa and findings:
-        findings, _ = suppressed(source.text, findings)
+    tells_unused = tells_unused and UNUSED_NOQA in codes
+    findings: list[Finding] = []
+    dependencies: Dependencies = {}
+    if codes and screen.admits(source.code):
+        findings, dependencies = _of_rules(source, settings, codes, tree)
+    found = findings
+    if noqa and found:
+        findings, _ = suppressed(source.text, found)
+    if tells_unused:
+        from mha_lint.unused_noqa import unused
+
+        findings = sorted([*findings, *unused(source, found, settings, codes)], key=_order)
     not_read = cells_not_read(source)
     findings = sorted([*not_read, *findings], key=_order) if not_read else findings
     return Found(tuple(findings), dependencies)
+
+
+def _of_rules(
+    source: Source, settings: Settings, codes: frozenset[str], tree: ast.Module | None
+) -> tuple[list[Finding], Dependencies]:
+    """The findings of all rules of these codes, whatever comments say."""
+    with _collecting_rarely():
+        module = parse(source, tree)
+        try:
+            return _findings(source, module, settings, codes)
+        except RecursionError:
+            return _on_a_large_stack(source, lambda: _findings(source, module, settings, codes))
 
 
 def _program(source: Source, module: Module, settings: Settings) -> Program:
@@ -250,6 +266,7 @@ def _finding(rule: type[Rule], hit: Hit[Any], source: Source, context: Context) 
         end_location=places.end(hit.last),
         symbol=hit.symbol,
         noqa_row=_noqa_row(hit, places),
+        statement=fingerprint(_node(hit.first), places),
     )
     if not isinstance(fix, Fix):
         return replace(finding, no_fix_reason=fix or "", demonstration=_demonstration(rule, hit, context))

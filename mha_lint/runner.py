@@ -104,14 +104,16 @@ def run(
         if validator and plan.require:
             validator.start()
         linted = []
+        needs_torch = bool(plan.require)
         for result in _lint_all(sources, configuration, plan, memory):
             progress.linted(result.path)
-            if validator and _executed(result, configuration, plan):
+            if validator and _tried(result, configuration, plan, executed=True):
+                needs_torch = True
                 validator.start()  # torch is imported there while linting goes on here
             _note(result, outcome)
             linted.append(result)
-        progress.fixes = sum(_executed(result, configuration, plan) for result in linted)
-        if validator and (plan.require or progress.fixes):
+        progress.fixes = sum(_tried(result, configuration, plan) for result in linted)
+        if validator and needs_torch:
             _require(validator)
         with _fixing(linted, configuration, plan, validator) as fixing:
             for place, result in enumerate(linted):
@@ -119,7 +121,7 @@ def run(
                     continue
                 settings = configuration.of(result.path)
                 if place in fixing:
-                    progress.validating(result.path, _executed(result, configuration, plan))
+                    progress.validating(result.path, _tried(result, configuration, plan))
                     _note_fixed(result, fixing[place], settings, plan, memory, outcome)
                 else:
                     outcome.entries += _unfixed(result.source, result.source.text, result.findings, settings)
@@ -154,15 +156,22 @@ def _remember(memory: Memory, outcome: Outcome) -> None:
         outcome.details.append(_traceback())
 
 
-def _executed(result: Linted, configuration: Configuration, plan: Plan) -> int:
-    """Count the fixes that this run may try, and the findings without a fix that it may show to be wrong."""
+def _tried(result: Linted, configuration: Configuration, plan: Plan, *, executed: bool = False) -> int:
+    """Count the fixes that this run may try, and the findings without a fix that it may show to be wrong.
+
+    With ``executed``, only those that execute code.
+    """
     if not result.findings:
         return 0
     verified = plan.fix == "verify"
     unsafe = verified or configuration.of(result.path).unsafe_fixes
     timed = verified or plan.bench is not None
-    tried = [finding.fixable(unsafe=unsafe, timed=timed) for finding in result.findings]
-    return sum(may or finding.demonstration is not None for may, finding in zip(tried, result.findings, strict=True))
+    tried = [
+        finding
+        for finding in result.findings
+        if finding.fixable(unsafe=unsafe, timed=timed) or finding.demonstration is not None
+    ]
+    return sum(finding.executed or not executed for finding in tried)
 
 
 def _unfixed(
@@ -202,7 +211,8 @@ def lint_one(item: Path | Source, configuration: Configuration, cache: LintCache
     path = item.path if isinstance(item, Source) else item
     try:
         source = item if isinstance(item, Source) else read_source(item)
-        if not screen.admits(source.code):  # faster than a look into the cache, or than importing what lints
+        # faster than a look into the cache, or than importing what lints
+        if not screen.admits(source.code) and not screen.silences(source.code):
             return Linted(path)
         settings = configuration.of(path)
         known = cache.load(source, settings) if cache else None
@@ -377,7 +387,7 @@ def _fixing(
 
     After an error, none that is under way is waited for.
     """
-    if validator is None or not any(_executed(result, configuration, plan) for result in linted):
+    if validator is None or not any(_tried(result, configuration, plan) for result in linted):
         yield {}
         return
     from concurrent.futures import ThreadPoolExecutor
@@ -391,7 +401,7 @@ def _fixing(
     futures: dict[int, Future[Fixed]] = {}
     try:
         for place, result in enumerate(linted):
-            if result.source is not None and _executed(result, configuration, plan):
+            if result.source is not None and _tried(result, configuration, plan):
                 settings = configuration.of(result.path)
                 futures[place] = pool.submit(work, result.source, list(result.findings), settings, validator)
         yield futures
