@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import tempfile
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -63,7 +62,7 @@ class Baseline:
             found = os.path.relpath(path, self._folder)
         except ValueError:  # on another drive
             found = os.path.abspath(path)
-        return found.replace(os.sep, "/")
+        return found.replace(os.sep, "/").encode("utf-8", "backslashreplace").decode("utf-8")
 
     def absolute(self, path: str) -> str:
         """Where a path of the file lies."""
@@ -87,24 +86,30 @@ def is_silenceable(finding: Finding) -> bool:
     return finding.code != SYNTAX_ERROR
 
 
+def shown(file: Path) -> str:
+    """A path as messages name it: relative to the working directory where it lies below it."""
+    return str(file).removeprefix(os.path.join(os.getcwd(), ""))
+
+
 def read_baseline(file: Path) -> Baseline:
     """Raises:
     SettingsError: the file can't be read, or is no baseline.
     """
+    told = shown(file)
     try:
         data = file.read_bytes()
     except FileNotFoundError:
-        raise SettingsError(f"{file}: there is no such baseline; --write-baseline {file} writes it") from None
+        raise SettingsError(f"{told}: there is no such baseline; --write-baseline {told} writes it") from None
     except OSError as error:
-        raise SettingsError(f"{file}: the baseline cannot be read: {reason(error)}") from error
-    again = f"restore it, or write it anew with --write-baseline {file}"
+        raise SettingsError(f"{told}: the baseline cannot be read: {reason(error)}") from error
+    again = f"restore it, or delete it and write it anew with --write-baseline {told}"
     try:
         content = msgspec.json.decode(data, type=_File)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise SettingsError(f"{file}: is no baseline of mha-lint ({error}); {again}") from error
+        raise SettingsError(f"{told}: is no baseline of mha-lint ({error}); {again}") from error
     if content.version != VERSION:
         raise SettingsError(
-            f"{file}: is a baseline of version {content.version}, and this mha-lint reads version {VERSION}; "
+            f"{told}: is a baseline of version {content.version}, and this mha-lint reads version {VERSION}; "
             f"use the mha-lint that wrote it, or {again}"
         )
     counts: dict[Key, int] = {}
@@ -131,16 +136,17 @@ def write_baseline(file: Path, findings: Iterable[Finding], kept: Mapping[Key, i
     listed = "".join(f"\n    {row}," for row in rows).rstrip(",")
     text = f'{{\n  "version": {VERSION},\n  "findings": [{listed}\n  ]\n}}\n'
     target = os.path.realpath(file)
+    temporary = f"{target}.{os.getpid()}.tmp"
     try:
-        descriptor, temporary = tempfile.mkstemp(prefix=".baseline.", suffix=".tmp", dir=os.path.dirname(target))
         try:
-            with os.fdopen(descriptor, "wb") as stream:
+            with open(temporary, "xb") as stream:
                 stream.write(text.encode("ascii"))
             with contextlib.suppress(FileNotFoundError):
                 os.chmod(temporary, os.stat(target).st_mode & 0o777)
             os.replace(temporary, target)
         except BaseException:
-            os.unlink(temporary)
+            with contextlib.suppress(OSError):
+                os.unlink(temporary)
             raise
     except OSError as error:
         raise SettingsError(f"{file}: the baseline cannot be written: {reason(error)}") from error

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from mha_lint.bench.wanted import Wanted
     from mha_lint.files import Source, SourceError
     from mha_lint.runner import Outcome, Plan
+    from mha_lint.scope import Scope
 
 CLEAN, FINDINGS, FAILED, INTERRUPTED, PIPE_CLOSED, TERMINATED = 0, 1, 2, 130, 141, 143
 
@@ -116,7 +117,14 @@ def _check(options: argparse.Namespace) -> int:
     if from_stdin and len(paths) > 1:
         raise SettingsError("- (stdin) cannot be combined with other paths")
     configuration = _configuration(options)
-    plan = _plan(options, configuration.within(_start(options, paths)), from_stdin)
+    if options.add_noqa or options.write_baseline or options.reason is not None:
+        from mha_lint import adopting
+
+        adopting.check(options, from_stdin)
+    start = _start(options, paths)
+    plan = replace(
+        _plan(options, configuration.within(start), from_stdin), scope=_scope(options, configuration, start, from_stdin)
+    )
     if options.verify and (options.fix or options.diff):
         raise SettingsError("--verify writes nothing and shows no diff: it cannot be combined with --fix or --diff")
     if options.evidence and plan.fix == "no":
@@ -139,11 +147,29 @@ def _check(options: argparse.Namespace) -> int:
         from mha_lint.files import encode
 
         write_bytes(next((encode(source, text) for source, text in outcome.rewritten), stdin))
+    if options.add_noqa or options.write_baseline:
+        return adopting.finish(options, outcome, plan.scope)
     status = _status(options, outcome, configuration)
     if from_stdin and not options.stdin_filename:
         outcome.entries = [replace(e, finding=replace(e.finding, filename=str(_STDIN))) for e in outcome.entries]
     show(options, plan, outcome, report_file, report_to=sys.stderr if filtering else sys.stdout)
     return status
+
+
+def _scope(options: argparse.Namespace, configuration: Configuration, start: Path, from_stdin: bool) -> Scope:
+    """Which findings are reported. Raises :class:`SettingsError` where a baseline or a revision can't be read."""
+    from mha_lint.scope import Scope
+
+    changes = None
+    if options.diff_base is not None:
+        if from_stdin:
+            raise SettingsError("--diff-base compares files with git: it cannot be combined with - (stdin)")
+        from mha_lint.changed_lines import ChangedLines
+
+        changes = ChangedLines(options.diff_base)
+    scope = Scope(configuration, changes, with_baseline=options.write_baseline is None)
+    scope.check(start)
+    return scope
 
 
 def _given(options: argparse.Namespace, configuration: Configuration, data: bytes) -> list[Source | SourceError]:
@@ -188,6 +214,7 @@ def _configuration(options: argparse.Namespace) -> Configuration:
         unsafe_fixes=options.unsafe_fixes,
         also=options.also,
         exit_severity=options.exit_severity,
+        baseline=None if options.baseline is None else os.path.abspath(options.baseline),
     )
     fixed = Settings() if options.isolated else read_settings(options.config) if options.config else None
     return Configuration(fixed, overrides)

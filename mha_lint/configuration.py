@@ -36,6 +36,7 @@ class Overrides:
     unsafe_fixes: bool | None = None
     also: tuple[Also, ...] | None = None
     exit_severity: Severity | None = None
+    baseline: str | None = None
 
     def applied(self, settings: Settings) -> Settings:
         """The settings under these options."""
@@ -46,6 +47,7 @@ class Overrides:
             "unsafe_fixes": self.unsafe_fixes,
             "also": self.also,
             "exit_severity": self.exit_severity,
+            "baseline": self.baseline,
         }
         given: dict[str, Any] = {name: value for name, value in stronger.items() if value is not None}
         return replace(settings, extend_fixable=(*settings.extend_fixable, *self.extend_fixable), **given)
@@ -161,6 +163,10 @@ def _harnesses(value: object, place: str) -> tuple[Declared, ...]:
 def _checked(value: object, hint: Any, place: str) -> object:
     if choices := _choices(hint):
         _check_choice(value, choices, place)
+        return value
+    if hint is str:
+        if not isinstance(value, str):
+            raise SettingsError(f"{place}: expected a string, not {_kind(value)}")
         return value
     if hint is bool:
         if not isinstance(value, bool):

@@ -38,6 +38,7 @@ _ORDER: dict[Relation, int] = {"repaired": 0, "corrected": 1, "equivalent": 2, "
 # changes the filters of warnings, the limit of recursion and the size of stacks, which threads share.
 TURN = threading.Lock()
 Timings = tuple[tuple[Finding, "Bench"], ...]
+Within = Callable[[Source, list[Finding]], list[Finding]]
 _Validate = Callable[[list[Finding], list[Finding]], Verdict | None]  # of a group, on top of others
 
 
@@ -69,18 +70,29 @@ def _of(finding: Finding, timings: Iterable[tuple[Finding, Bench]]) -> Bench | N
 
 
 def fix_source(
-    source: Source, findings: list[Finding], settings: Settings, validator: Validator, wanted: Wanted | None = None
+    source: Source,
+    findings: list[Finding],
+    settings: Settings,
+    validator: Validator,
+    wanted: Wanted | None = None,
+    within: Within | None = None,
 ) -> Fixed:
     """Validate the fixes of one file's findings and apply those that pass, in memory. Other threads may do the same.
 
-    What is ``wanted`` of a bench decides whether fixes are timed.
+    What is ``wanted`` of a bench decides whether fixes are timed. ``within`` chooses, of the findings in a text that
+    fixes have made, those that are to be reported and fixed; None means all.
     """
     with TURN:
-        return _fixed(source, findings, settings, validator, wanted)
+        return _fixed(source, findings, settings, validator, wanted, within)
 
 
 def _fixed(
-    source: Source, findings: list[Finding], settings: Settings, validator: Validator, wanted: Wanted | None
+    source: Source,
+    findings: list[Finding],
+    settings: Settings,
+    validator: Validator,
+    wanted: Wanted | None,
+    within: Within | None,
 ) -> Fixed:
     fixed: list[Finding] = []
     texts: list[str] = []
@@ -107,7 +119,8 @@ def _fixed(
             break
         edits = _edits(done, before)
         unrefuted = [finding for finding in failed if not finding.refuted]  # the text has changed: try those once more
-        remaining = _with_verdicts(_relint(source, settings), unrefuted, edits)
+        found = _relint(source, settings)
+        remaining = _with_verdicts(within(source, found) if within else found, unrefuted, edits)
         withheld = list(_moved(withheld, remaining, edits))
     remaining = _demonstrated(remaining, source, settings, validator)
     return Fixed(

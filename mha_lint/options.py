@@ -36,6 +36,7 @@ def parser() -> argparse.ArgumentParser:
     _probing(made.add_argument_group("Probing (this executes the module; --device narrows where)"))
     _selection(made.add_argument_group("Rule selection"))
     _configuration(made.add_argument_group("Configuration"))
+    _adoption(made.add_argument_group("Adoption (a project that has findings already)"))
     _output(made.add_argument_group("Output"))
     _exit(made.add_argument_group("Exit status"))
     _miscellaneous(made.add_argument_group("Miscellaneous"))
@@ -155,6 +156,29 @@ def _configuration(group: argparse._ArgumentGroup) -> None:
     )
     group.add_argument(
         "--stdin-filename", type=Path, metavar="FILE", help="the name of the file that is read from stdin"
+    )
+
+
+def _adoption(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--add-noqa", action="store_true", help="write `# noqa: CODES` where findings are, and report none of them"
+    )
+    group.add_argument("--reason", metavar="TEXT", help="words to write behind the codes of --add-noqa")
+    group.add_argument(
+        "--baseline",
+        metavar="FILE",
+        help="do not report the findings that this file holds, as --write-baseline wrote it",
+    )
+    group.add_argument(
+        "--write-baseline",
+        type=Path,
+        metavar="FILE",
+        help="write all findings to a file for --baseline, and exit with 0",
+    )
+    group.add_argument(
+        "--diff-base",
+        metavar="REV",
+        help="report only findings on lines that have changed since this revision of git, and on those of new files",
     )
 
 

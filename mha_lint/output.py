@@ -77,6 +77,11 @@ def show(
             verify=plan.fix == "verify",
             errors=len(outcome.errors),
         )
+        if plan.scope is not None:
+            from shlex import join
+
+            command = join(["mha-lint", *map(str, options.paths)])
+            text = "\n".join([text, *map(_fit, plan.scope.notes(outcome.looked_at, command))])
         for_people = options.output_format in ("full", "concise") and not options.diff and not options.output_file
         write_bytes(f"{text}\n".encode(), report_to if for_people else sys.stderr)
 

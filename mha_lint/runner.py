@@ -5,18 +5,18 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import mha_lint
 from mha_lint import screen
 from mha_lint.configuration import Configuration
+from mha_lint.entries import in_cells, unfixed
 from mha_lint.files import Source, SourceError, SyntaxProblem, decode, encode, read_source, write_source
-from mha_lint.findings import Dependencies, Finding, Found
+from mha_lint.findings import SYNTAX_ERROR, Dependencies, Finding, Found
 from mha_lint.progress import Progress
 from mha_lint.report import Entry
 from mha_lint.settings import Settings, SettingsError
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from mha_lint.bench.wanted import Wanted
     from mha_lint.cache import Index, LintCache, Memory
     from mha_lint.fixing import Fixed
+    from mha_lint.scope import Scope
     from mha_lint.validation import Validator
 
 ISSUES = "https://github.com/mha-lint/mha-lint/issues"
@@ -52,13 +53,20 @@ class Plan:
     evidence: Path | None = None
     timeout: float = 120.0  # seconds for each fix
     bench: Wanted | None = None  # what is timed
+    scope: Scope | None = None  # which findings are reported, and fixed; None: all
 
 
 @dataclass
 class Outcome:
-    """The outcome of a run. ``rewritten`` holds the files whose text changed (or would), with their new texts."""
+    """The outcome of a run. ``rewritten`` holds the files whose text changed (or would), with their new texts.
+
+    ``suppressed`` are the findings of a baseline, which are not among the ``entries``. ``looked_at`` are the files in
+    which every rule that runs there has looked.
+    """
 
     entries: list[Entry] = field(default_factory=list)
+    suppressed: list[Entry] = field(default_factory=list)
+    looked_at: list[Path] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
     details: list[str] = field(default_factory=list)  # tracebacks of crashes, shown with -v
     settings: list[Path] = field(default_factory=list)  # the files that settings were read from
@@ -107,10 +115,12 @@ def run(
         needs_torch = bool(plan.require)
         for result in _lint_all(sources, configuration, plan, memory):
             progress.linted(result.path)
+            _note(result, outcome)
+            if plan.scope is not None and result.source is not None:
+                result = _within(plan.scope, result, result.source, outcome)
             if validator and _tried(result, configuration, plan, executed=True):
                 needs_torch = True
                 validator.start()  # torch is imported there while linting goes on here
-            _note(result, outcome)
             linted.append(result)
         progress.fixes = sum(_tried(result, configuration, plan) for result in linted)
         if validator and needs_torch:
@@ -124,7 +134,7 @@ def run(
                     progress.validating(result.path, _tried(result, configuration, plan))
                     _note_fixed(result, fixing[place], settings, plan, memory, outcome)
                 else:
-                    outcome.entries += _unfixed(result.source, result.source.text, result.findings, settings)
+                    outcome.entries += unfixed(result.source, result.source.text, result.findings, settings)
     finally:
         if validator:
             try:
@@ -174,29 +184,18 @@ def _tried(result: Linted, configuration: Configuration, plan: Plan, *, executed
     return sum(finding.executed or not executed for finding in tried)
 
 
-def _unfixed(
-    source: Source, text: str, findings: Sequence[Finding], settings: Settings, benches: Sequence[Bench | None] = ()
-) -> list[Entry]:
-    """The findings of a text that the file has, or had, and the timings of fixes that were withheld."""
-    entries = [
-        Entry(finding, text, offered=finding.fixable(unsafe=settings.unsafe_fixes), bench=bench)
-        for finding, bench in zip_longest(findings, benches)
-    ]
-    return _in_cells(entries, source, text)
-
-
-def _in_cells(entries: list[Entry], source: Source, text: str) -> list[Entry]:
-    """Entries of findings in a text, which in a notebook go with its cells."""
-    cells = source.notebook.places(text) if source.notebook else None
-    if cells is None:
-        return entries
-    from mha_lint.report.cells import counted_in_cells
-
-    return [replace(entry, cells=cells, finding=counted_in_cells(entry.finding, cells)) for entry in entries]
+def _within(scope: Scope, result: Linted, source: Source, outcome: Outcome) -> Linted:
+    """What is to be reported of a file, and fixed. Findings of its baseline go to the ``outcome``."""
+    reported, known = scope.parted(source, result.findings)
+    entries = in_cells([Entry(finding, source.text, suppressed="baseline") for finding in known], source, source.text)
+    outcome.suppressed += entries
+    return replace(result, findings=reported, source=source if reported else None)
 
 
 def _note(result: Linted, outcome: Outcome) -> None:
     outcome.cached += result.cached
+    if not result.error and not any(finding.code == SYNTAX_ERROR for finding in result.findings):
+        outcome.looked_at.append(result.path)
     if result.error:
         outcome.errors.append(result.error)
     if result.detail:
@@ -394,16 +393,20 @@ def _fixing(
 
     from mha_lint.fixing import fix_source, verify_source
 
-    work = verify_source if plan.fix == "verify" else fix_source
-    if plan.bench is not None:  # under a fix alone
-        work = partial(fix_source, wanted=plan.bench)
+    def work(source: Source) -> Callable[..., Fixed]:
+        if plan.fix == "verify":
+            return verify_source
+        within = partial(plan.scope.reported, source) if plan.scope else None
+        return partial(fix_source, wanted=plan.bench, within=within)
+
     pool = ThreadPoolExecutor(max_workers=validator.lanes)
     futures: dict[int, Future[Fixed]] = {}
     try:
         for place, result in enumerate(linted):
             if result.source is not None and _tried(result, configuration, plan):
                 settings = configuration.of(result.path)
-                futures[place] = pool.submit(work, result.source, list(result.findings), settings, validator)
+                source, findings = result.source, list(result.findings)
+                futures[place] = pool.submit(work(source), source, findings, settings, validator)
         yield futures
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
@@ -427,12 +430,12 @@ def _note_fixed(
             _note_refusals(now, fixed, settings, memory)
     except SourceError as error:
         outcome.errors.append(str(error))
-        outcome.entries += _unfixed(source, source.text, findings, settings)
+        outcome.entries += unfixed(source, source.text, findings, settings)
         return
     except Exception as error:  # a bug in a fixer must cost one file, not the run
         outcome.errors.append(crash("fixing this file", error, source.path))
         outcome.details.append(_traceback())
-        outcome.entries += _unfixed(source, source.text, findings, settings)
+        outcome.entries += unfixed(source, source.text, findings, settings)
         return
     outcome.entries += sorted(
         _entries(source, findings, fixed, settings, plan),
@@ -465,11 +468,9 @@ def _entries(
     for finding, text, bench in zip(fixed.fixed, fixed.texts, fixed.benches, strict=True):
         # A later round may have fixed what the first revealed, in a text that is gone.
         shown = Entry(finding, source.text if finding in findings else "", fixed=True, bench=bench)
-        yield from _in_cells([shown], source, text)
+        yield from in_cells([shown], source, text)
     if plan.fix == "write":
-        yield from _unfixed(
-            source, fixed.text, fixed.remaining, settings, list(map(fixed.withheld_by, fixed.remaining))
-        )
+        yield from unfixed(source, fixed.text, fixed.remaining, settings, list(map(fixed.withheld_by, fixed.remaining)))
         return
     judged = list(fixed.remaining)
     remaining = [finding for finding in findings if finding not in fixed.fixed]
@@ -481,4 +482,4 @@ def _entries(
         if same:
             judged.remove(same)
             remaining[place] = replace(finding, verdict=same.verdict, severity=same.severity)
-    yield from _unfixed(source, source.text, remaining, settings, benches)
+    yield from unfixed(source, source.text, remaining, settings, benches)

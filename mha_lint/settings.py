@@ -53,6 +53,7 @@ class Settings:
     also: tuple[Also, ...] = ()  # what a fix must not break
     follow_imports: bool = True  # the names that other files of the project define are known
     harness: tuple[Declared, ...] = ()
+    baseline: str = field(default="", repr=False)  # decides what is reported, never what is found, nor cached
     root: Path = field(default_factory=Path.cwd)
     file: Path | None = None
 
@@ -72,6 +73,11 @@ class Settings:
     def told(self) -> str:
         """All of the settings as one text, to tell them from others; made once, since each file asks for it."""
         return repr(self)
+
+    @property
+    def baseline_file(self) -> Path | None:
+        """The file of findings that are known already."""
+        return self.root / self.baseline if self.baseline else None
 
     def may_fix(self, code: str) -> bool:
         """Tell whether a rule's fixes may be tried: the longest matching prefix decides, as in :meth:`enabled`."""
