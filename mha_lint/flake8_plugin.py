@@ -22,6 +22,7 @@ import mha_lint
 from mha_lint.configuration import Configuration, Overrides
 from mha_lint.files import Source, SourceError
 from mha_lint.findings import SYNTAX_ERROR, UNUSED_NOQA
+from mha_lint.scope import Scope
 from mha_lint.screen import admits
 from mha_lint.settings import SettingsError, resolved
 
@@ -40,6 +41,7 @@ class Plugin:
     configuration: ClassVar[Configuration] = Configuration()
     noqa: ClassVar[bool] = True
     cache: ClassVar[LintCache | None] = None
+    scope: ClassVar[Scope] = Scope(configuration)
 
     def __init__(self, tree: ast.AST, filename: str, lines: list[str]) -> None:
         self._tree = tree if isinstance(tree, ast.Module) else None
@@ -71,6 +73,7 @@ class Plugin:
             select = resolved(options.mha_select, "--mha-select") if options.mha_select else None
             cls.configuration = Configuration(overrides=Overrides(select=select))
             root = cls.configuration.within(Path.cwd()).root
+            cls.scope = Scope(cls.configuration)
         cls.noqa = not options.disable_noqa
         cls.cache = _cache(root) if cls.noqa and not options.mha_no_cache else None
 
@@ -81,7 +84,8 @@ class Plugin:
         if not admits(source.data):
             return
         try:
-            findings = self._findings(source)
+            with _mistakes_as_flake8_errors():
+                findings, _ = self.scope.parted(source, self._findings(source))
         except SourceError:
             return
         for finding in findings:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -10,6 +11,8 @@ from mha_lint.files import Source
 from mha_lint.findings import UNUSED_NOQA, Edit, Finding, Fix, Position
 from mha_lint.noqa import Code, Directive, Line, lines, read_rows
 from mha_lint.settings import Settings
+
+_FURTHER = re.compile(r"\s(#\s*[A-Za-z].*)")  # another comment behind; ``#12`` is a word
 
 
 def unused(source: Source, findings: Sequence[Finding], settings: Settings, enabled: frozenset[str]) -> list[Finding]:
@@ -122,7 +125,8 @@ def _without_comment(text: str, directive: Directive) -> Edit:
     line = rows[row - 1]
     before = line[: directive.start.column - 1].rstrip()
     behind = line[directive.codes[-1].end - 1 : directive.end - 1]
-    kept = behind[behind.index("#") :] if "#" in behind else ""
+    further = _FURTHER.search(behind)
+    kept = further[1] if further else ""
     if not before and not kept:
         if row < len(rows):
             return Edit(Position(row, 1), Position(row + 1, 1), "")

@@ -64,7 +64,7 @@ class UnusedNoqa(Rule):
     default = False
     applicability = "safe"
     relation = "comment"
-    valid = ("y = x.transpose(1, 2).view(b, t, c)  # noqa: MHA001\n", "y = x.reshape(b, t, c)  # noqa: E501\n")
+    valid = ("y = x.transpose(1, 2).view(b, t, c)  # noqa\n", "y = x.reshape(b, t, c)  # noqa: E501\n")
     invalid = ("y = x.transpose(1, 2).contiguous().view(b, t, c)  # noqa: MHA001\n",)
 
     def check(self, model: FileModel, places: Places) -> Iterator[Hit[Any]]:
