@@ -39,6 +39,7 @@ def fix(hit: Hit[Naive], context: Context) -> Fix | str:
 def _rewritten(naive: Naive, context: Context) -> Fix:
     found, places = naive.by_hand, context.places
     function = _function(context)
+    _check_products(found)
     _check_order(found)
     _check_operands(found, context)
     scale = scale_of(found, context)
@@ -51,7 +52,7 @@ def _rewritten(naive: Naive, context: Context) -> Fix:
     rank = _rank(found, context)
     query, key, value = _operands(found, scale, rank)
     causal = causal_flag(found) if naive.is_causal else ""
-    plan = Plan("") if causal else mask_of(found, query.node, context)
+    plan = Plan("") if causal else mask_of(found, query.node, key, context)
     front = 0 if plan.argument else 1  # a mask of three dimensions has one for each head, and an empty batch no heads
     operands = [text_of_operand(each, places) for each in (query, key, value)]
     named = (("attn_mask", plan.argument), ("dropout_p", rate), ("is_causal", causal), ("scale", number))
@@ -81,6 +82,14 @@ def _function(context: Context) -> str:
         if alias is not None:
             return f"{alias}{suffix}.{_NAME}"
     raise NotOffered("`torch.nn.functional` is not imported by a name")
+
+
+def _check_products(found: ByHand) -> None:
+    """Raise where there are several products of queries and keys, or some heads share what fused attention takes."""
+    if found.others:
+        raise NotOffered("a product of queries and keys stands in each branch of an `if`")
+    if any(each.shared for each in (found.product.query, found.product.key, found.context.value)):
+        raise NotOffered("keys or values lack dimensions that the queries have")
 
 
 def _check_order(found: ByHand) -> None:
