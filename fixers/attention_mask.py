@@ -55,9 +55,9 @@ class Plan:
         return self.inline or (self.name if self.kind else "")
 
 
-def mask_of(found: ByHand, query: ast.expr, key: Operand, context: Context) -> Plan:
-    """Plan the mask. Raises :class:`NotOffered`."""
-    writer = _Writer(found, query, key, context)
+def mask_of(found: ByHand, operands: tuple[Operand, Operand, Operand], context: Context) -> Plan:
+    """Plan the mask for queries, keys and values. Raises :class:`NotOffered`."""
+    writer = _Writer(found, operands, context)
     for link in _linked(found):
         if isinstance(link, Choice):
             writer.choose(link)
@@ -81,10 +81,10 @@ def _masking(steps: tuple[Step, ...]) -> list[Added | Filled]:
 
 
 class _Writer:
-    def __init__(self, found: ByHand, query: ast.expr, key: Operand, context: Context) -> None:
+    def __init__(self, found: ByHand, operands: tuple[Operand, Operand, Operand], context: Context) -> None:
         self.found = found
-        self.query = query
-        self.key = key
+        self.operands = operands
+        self.query, self.key = operands[0].node, operands[1]
         self.context = context
         self.places = context.places
         taken = {node.id for node in walk(found.function) if isinstance(node, ast.Name)}
@@ -203,9 +203,10 @@ class _Writer:
             text = f"-{bound_text(text)}"
         if not self._may_be_of_other_type(step.term):
             return text
-        if not is_plain(self.query):
-            raise NotOffered("the queries have no name, whose type the mask could take")
-        return f"{bound_text(text)}.to({self.places.source(self.query)}.dtype)"
+        named = next((each.node for each in self.operands if is_plain(each.node)), None)
+        if named is None:
+            raise NotOffered("neither queries, keys nor values have a name, whose type the mask could take")
+        return f"{bound_text(text)}.to({self.places.source(named)}.dtype)"
 
     def _for_zeros(self, step: Added) -> str:
         """What a function adds to scores: what it gives for scores of zeros."""
@@ -219,12 +220,12 @@ class _Writer:
 
     def _zeros(self, step: Added) -> str:
         """Scores of zeros: a single one, or as many as there are scores where the function looks at their shape."""
+        named = next((each.node for each in self.operands if is_plain(each.node)), None)
+        if step.of_any_shape and named is not None:
+            return f"{self.places.source(named)}.new_zeros(())"
         if not is_plain(self.query):
             raise NotOffered("the queries have no name, by which scores of zeros could be made")
-        query = self.places.source(self.query)
-        if step.of_any_shape:
-            return f"{query}.new_zeros(())"
-        product = self.found.product
+        query, product = self.places.source(self.query), self.found.product
         is_moved = product.query.order is not None or product.query.swapped or self.key.order is not None
         if is_moved or not is_plain(self.key.node) or not self._are_of_one_rank():
             raise NotOffered("the sizes of the scores, that a function adds to, can't be written")

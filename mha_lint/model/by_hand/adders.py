@@ -198,16 +198,15 @@ class _Reading:
             raise _Unknown
         match target:
             case ast.Name(id=name) if name in self.carried:
-                is_of_scores = True
+                pass
             case ast.Subscript(value=ast.Name(id=name), slice=part) if name in self.carried:
                 self._leave_alone(part)
-                self.of_any_shape = False
-                is_of_scores = True
             case _:
                 self._leave_alone(target)
-                is_of_scores = False
-        if is_of_scores and not isinstance(op, (ast.Add, ast.Sub)):
+                return
+        if not isinstance(op, (ast.Add, ast.Sub)):
             raise _Unknown
+        self.of_any_shape = False  # a single number has no room for more
 
     def _value(self, node: ast.expr) -> _Carried | None:
         """What an expression carries of the scores; None where it is computed without their numbers."""
