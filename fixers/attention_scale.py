@@ -57,18 +57,21 @@ def scaled_text(text: str, scale: Scale, context: Context) -> str:
     """The text of the queries, multiplied by what may be a tensor."""
     for each in scale.of_queries:
         factor = bound(each.factor, context.places)
-        text = f"{_next_to_factor(text)} {'/' if each.divides else '*'} {factor}"
+        text = f"{_next_to_factor(text)} * {factor}"
     return text
 
 
 def _next_to_factor(text: str) -> str:
     tree = ast.parse(text, mode="eval").body
-    is_product = isinstance(tree, ast.BinOp) and isinstance(tree.op, (ast.Mult, ast.Div))
+    is_product = isinstance(tree, ast.BinOp) and isinstance(tree.op, ast.Mult)
     return text if is_product else bound_text(text)
 
 
 def _scales_rows(step: Scaled, context: Context) -> bool:
-    """Tell whether a factor is known on every path to have one number, at most, for each row of scores."""
+    """Tell whether a factor is known on every path to have one number, at most, for each row of scores.
+
+    The model notes products, not quotients.
+    """
     seen = [] if step.node is None else context.model.operations.get(step.node, [])
     return bool(seen) and all(_is_of_rows(each.args, step, context) for each in seen)
 

@@ -40,8 +40,9 @@ class NaiveAttention(Rule):
 
     Flags softmax(q kᵀ) v that is written as two products with a softmax between them, where nothing else reads the
     weights: `@`, `matmul`, `bmm`, `baddbmm` and `einsum` in any order of dimensions; scaled before or behind the first
-    product; masks that are added, filled or chosen by `where`, under a condition too; dropout on the weights; casts to
-    float32 and back; the largest score subtracted first.
+    product; masks that are added, filled or chosen by `where`, under a condition too; functions, methods and layers of
+    the project that add something to the scores; dropout on the weights; casts to float32 and back; the largest score
+    subtracted first.
 
     ## Why it matters
 
@@ -70,11 +71,13 @@ class NaiveAttention(Rule):
 
     One call takes the place of the last product, and the statements before it go, or make the mask.
 
-    - *Scale*: left out where it is known to be 1/√d, which is the default; else `scale=`, which must be a number.
+    - *Scale*: left out where it is known to be 1/√d, which is the default; else `scale=`, which must be a number. A
+      tensor with a number for each head, or for each query, multiplies the queries instead.
     - *Mask*: `is_causal=True` where the mask hides the future of as many keys as there are queries, and nothing
-      else. What is added stays a mask of floats, in the type of the queries. Scores that are filled with minus
-      infinity become a boolean mask. Where they are filled with a finite number, a row that hides all keys averages
-      all values: the fix keeps that by a query of zeros for such a row.
+      else. What is added stays a mask of floats, in the type of the queries. A function that adds to scores is called
+      with zeros in their place: what it gives is the mask. Scores that are filled with minus infinity become a
+      boolean mask. Where they are filled with a finite number, a row that hides all keys averages all values: the fix
+      keeps that by a query of zeros for such a row.
     - *Dropout*: `dropout_p`, zero in eval mode. The fix is *unsafe* then: on a GPU the kernels draw other random
       numbers.
     - *Three dimensions* (`bmm`): one more in front for the call, without which no fused kernel takes them.
@@ -97,6 +100,7 @@ class NaiveAttention(Rule):
       a sink, the k largest alone, a mask on the weights.
     - The softmax sums along another dimension than that of the keys, or attention is over channels or heads.
     - Scores are filled with a number that masks nothing.
+    - Scores go to a function that may do more than add to them, or whose code is not in the project.
 
     ## References
 
