@@ -71,8 +71,8 @@ def measured(rule: str, device: str, shapes: str, timeout: float, *, compiled: b
     command = [
         sys.executable, "-m", "mha_lint", "--isolated", "--no-cache", "--exit-zero", "--output-format", "json",
         "--diff", "--bench", "--unsafe-fixes", "--bench-compile" if compiled else "--no-bench-compile",
-        "--select", rule, "--device", device, "--require-device", device, "--bench-shapes", shapes, "--timeout", str(timeout),
-        *FILES[rule],
+        "--select", rule, "--bench-shapes", shapes, "--timeout", str(timeout),
+        "--device", device, "--require-device", device, *FILES[rule],
     ]  # fmt: skip
     run = subprocess.run(command, cwd=ROOT / "examples", capture_output=True, text=True, check=False)
     if run.returncode:
