@@ -45,7 +45,7 @@ class _File(msgspec.Struct):
 
 
 class Baseline:
-    """How many findings of each key are known, in one ``file``."""
+    """The number of known findings of each key, as one ``file`` holds them."""
 
     def __init__(self, file: Path, counts: Mapping[Key, int]) -> None:
         self.file = file
@@ -92,8 +92,10 @@ def shown(file: Path) -> str:
 
 
 def read_baseline(file: Path) -> Baseline:
-    """Raises:
-    SettingsError: the file can't be read, or is no baseline.
+    """The baseline that a file holds.
+
+    Raises:
+        SettingsError: the file can't be read, or is no baseline.
     """
     told = shown(file)
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from pathlib import Path
@@ -68,8 +68,10 @@ class ChangedLines:
         self._tops: dict[str, str | None] = {}
 
     def check(self, folder: Path) -> None:
-        """Raises:
-        SettingsError: the folder is in no repository of git, or the revision is not known there.
+        """Read what has changed around a folder.
+
+        Raises:
+            SettingsError: the folder is in no repository of git, or the revision is not known there.
         """
         self._repository(os.path.realpath(folder))
 
@@ -206,8 +208,3 @@ def _path(written: bytes) -> str | None:
 def _unescaped(match: re.Match[bytes]) -> bytes:
     told = match[1]
     return bytes([int(told, 8)]) if len(told) == 3 else _LETTERS.get(told, told)
-
-
-def on_changed_lines(findings: Sequence[Finding], changed: Changed) -> list[Finding]:
-    """The findings that changed rows touch."""
-    return [finding for finding in findings if changed.touches(finding)]

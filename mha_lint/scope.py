@@ -1,4 +1,4 @@
-"""Which findings of a run are reported: those that no baseline has, on lines that have changed."""
+"""The findings of a run that are reported: those that no baseline has, on lines that have changed."""
 
 from __future__ import annotations
 
@@ -105,7 +105,7 @@ class Scope:
                 yield f"{what} {_is(gone)} no longer found: `{again}` writes it anew."
 
     def stale(self, baseline: Baseline, looked_at: set[str]) -> dict[Key, int]:
-        """How many findings of each key are gone: this run looked for them, or their file is gone."""
+        """The number of findings of each key that are gone: this run looked for them, or their file is gone."""
         return {
             key: count - self._found[key]
             for key, count in baseline.counts.items()
