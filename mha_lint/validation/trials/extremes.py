@@ -302,11 +302,8 @@ class Extremes:
             is_told = row["values"] in MASKS and not rounding.is_exact_enough(second, first)
             return unlike(first, second) if is_told else ""
 
-        def nudged() -> trial.Seen:
-            return where_finite(rerun.nudged(conditions), theirs, reference)[0]
-
-        by_kernel = bool(self.kernel_of_nan)
-        told = rounding.account(first, second, exact, nudged, moves_outputs=True, by_kernel=by_kernel)
+        further = (where_finite(seen, theirs, reference)[0] for seen in rerun.rounded_otherwise(conditions))
+        told = rounding.account(first, second, exact, further, by_kernel=True)
         return "" if told else unlike(first, second)
 
     # --- gradients that are not a number
