@@ -19,12 +19,11 @@ from mha_lint.validation.search.setups import Setup
 from mha_lint.validation.trials import dropouts, kernels, trial
 from mha_lint.validation.trials.case import Case
 from mha_lint.validation.trials.pairing import Pair
-from mha_lint.validation.trials.record import DTYPES, Noting
+from mha_lint.validation.trials.record import DTYPES, HALF, Noting
 
 _SETUPS = 4  # ways to run it in which each kernel is tried: inputs and masks decide which of them serve
 _SHAPES = 2
 _ON_CPU = (*DTYPES["cpu"], torch.bfloat16)
-_HALF = (torch.float16, torch.bfloat16)
 _STATE = "CUDA random state"
 _TAKING_ALL = ("", kernels.MATH)  # torch chooses, or the kernel takes all inputs
 _FORWARD = trial.Way(backward=False)
@@ -88,7 +87,7 @@ class Fused:
         The math kernel computes in float32 what is in half precision, and CUDA draws otherwise for that.
         """
         at = case.conditions
-        in_half = at.kernel == kernels.MATH and at.device == "cuda" and at.dtype in _HALF
+        in_half = at.kernel == kernels.MATH and at.device == "cuda" and at.dtype in HALF
         return (in_half or at.kernel not in _TAKING_ALL) and trial.drew(before, at)
 
     def as_compared(self, case: Case, before: trial.Seen, after: trial.Seen) -> trial.Seen:

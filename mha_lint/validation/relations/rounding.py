@@ -27,16 +27,14 @@ from torch.overrides import TorchFunctionMode
 
 from mha_lint.validation.relations import roundings
 from mha_lint.validation.relations.widened import Casts, widened
-from mha_lint.validation.search.setups import Setup
-from mha_lint.validation.search.specs import Assignment
-from mha_lint.validation.search.targets import signature_of
 from mha_lint.validation.trials import arguments, drawing, rows, trial
+from mha_lint.validation.trials.case import Case
 from mha_lint.validation.trials.pristine import copied
 
 # How far, relative to its largest value, *before* itself may be from the float64 run. What is further off was not the
 # same computation: other random numbers, or a cast that the run in float64 does not share.
 _CLOSE = {torch.float64: 1e-2, torch.float32: 1e-2, torch.float16: 1e-1, torch.bfloat16: 1e-1}
-_RUNS = 4  # of before as it might have been rounded: the first draws inputs and parameters alone, the others all sums
+_SUMMED = 3  # runs of before in which all sums are rounded otherwise
 _FINER = torch.finfo(torch.float64).eps / torch.finfo(torch.float32).eps
 
 
@@ -67,12 +65,23 @@ class Rerun:
         conditions: drawing.Conditions,
         context: Callable[[], contextlib.AbstractContextManager[None]] | None = None,
     ) -> Iterator[trial.Seen]:
-        """Yield what before leaves where its inputs and parameters, and then all of its sums, are off by rounding."""
-        for seed in range(_RUNS):
-            with roundings.drawn(seed) if seed else contextlib.nullcontext():
-                yield self._nudged(conditions, context() if context else None)
+        """Yield what before leaves where its inputs and parameters are off by rounding, and where its sums are."""
+        yield self._with_nudged_inputs(conditions, context() if context else None)
+        yield from self.summed_otherwise(conditions, context)
 
-    def _nudged(
+    def summed_otherwise(
+        self,
+        conditions: drawing.Conditions,
+        context: Callable[[], contextlib.AbstractContextManager[None]] | None = None,
+    ) -> Iterator[trial.Seen]:
+        """Yield what before leaves where all of its sums are off by rounding, a few times."""
+        subject = copied(self.module).to(conditions.dtype)
+        for seed in range(_SUMMED):
+            with roundings.drawn(seed):
+                seen = self.at(conditions, subject, context() if context else None)
+            yield seen
+
+    def _with_nudged_inputs(
         self, conditions: drawing.Conditions, context: contextlib.AbstractContextManager[None] | None
     ) -> trial.Seen:
         subject = copied(self.module).to(conditions.dtype)
@@ -103,41 +112,32 @@ class Runs:
                 yield self._made[place][name]
 
 
-def excuse(
-    setup: Setup,
-    modules: tuple[Any, Any],
-    assignment: Assignment,
-    conditions: drawing.Conditions,
-    before: trial.Seen,
-    after: trial.Seen,
-    *,
-    by_kernel: bool = False,
-) -> str:
-    """In words, how the runs of both ``modules`` compare with before in float64; "" where that is no excuse."""
-    inspected = setup.inspected
+def excuse(case: Case, before: trial.Seen, after: trial.Seen, *, by_kernel: bool = False) -> str:
+    """In words, how both runs of a case compare with before in float64; "" where that is no excuse.
 
-    def make(at: drawing.Conditions) -> drawing.Inputs:
-        return drawing.make_inputs(setup.specs, assignment, inspected.sizes, inspected.vocabulary, at)
-
-    positional = trial.positional_only(signature_of(modules[0]))
-    return excused(Rerun(*modules, make, positional), conditions, before, after, by_kernel=by_kernel)
-
-
-def excused(
-    rerun: Rerun,
-    conditions: drawing.Conditions,
-    before: trial.Seen,
-    after: trial.Seen,
-    *,
-    by_kernel: bool = False,
-) -> str:
-    """The same, where ``rerun`` runs before."""
+    ``by_kernel`` says that after takes a kernel of attention that before does not.
+    """
+    rerun, conditions = _of(case), case.conditions
     if conditions.dtype == torch.float64:
         return told_in_float64(rerun, conditions, before, after) or ""
     reference = in_float64(rerun, conditions, conditions.dtype, before)
     if reference is None:
         return ""
     return account(before, after, reference, rerun.rounded_otherwise(conditions), by_kernel=by_kernel)
+
+
+def is_chance(case: Case, before: trial.Seen) -> bool:
+    """Tell whether before is no rounding of its float64 run: its digits in the dtype of the case mean nothing."""
+    reference = in_float64(_of(case), case.conditions, case.conditions.dtype, before)
+    return reference is not None and not is_exact_enough(before, reference)
+
+
+def _of(case: Case) -> Rerun:
+    def make(at: drawing.Conditions) -> drawing.Inputs:
+        inspected = case.setup.inspected
+        return drawing.make_inputs(case.setup.specs, case.assignment, inspected.sizes, inspected.vocabulary, at)
+
+    return Rerun(case.pair.before, case.pair.after, make, case.positional, case.way)
 
 
 def told_in_float64(rerun: Rerun, conditions: drawing.Conditions, before: trial.Seen, after: trial.Seen) -> str | None:
@@ -170,10 +170,10 @@ def _told_without_casts(
     if reference is None or not is_exact_enough(coarse, reference):
         return None
     is_same = not trial.compare(whole, other, frozenset()).difference
-    moved = rerun.rounded_otherwise(conditions, lambda: widened(Casts()))
-    if not is_same and not account_in_float64(whole, other, coarse, reference, moved):
+    first, second = itertools.tee(rerun.rounded_otherwise(conditions, lambda: widened(Casts())))
+    if not is_same and not account_in_float64(whole, other, coarse, reference, first):
         return ""
-    told = account(*seen, whole, moved, by_kernel=True)
+    told = account(*seen, whole, second, by_kernel=True)
     return told and f"{told}, without the casts to float32 on its way"
 
 

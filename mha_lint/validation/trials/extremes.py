@@ -303,8 +303,12 @@ class Extremes:
             return unlike(first, second) if is_told else ""
 
         further = (where_finite(seen, theirs, reference)[0] for seen in rerun.rounded_otherwise(conditions))
-        told = rounding.account(first, second, exact, further, by_kernel=True)
-        return "" if told else unlike(first, second)
+        if rounding.account(first, second, exact, further, by_kernel=True):
+            return ""
+        summed = (where_finite(seen, theirs, reference)[0] for seen in rerun.summed_otherwise(conditions))
+        if not any(rounding.is_exact_enough(seen, exact) for seen in summed):  # before was lucky, and has no digits
+            return ""
+        return unlike(first, second)
 
     # --- gradients that are not a number
 
