@@ -26,10 +26,10 @@ import torch
 from torch.overrides import TorchFunctionMode
 
 from mha_lint.validation.relations import roundings
-from mha_lint.validation.relations.widened import Casts, widened
 from mha_lint.validation.trials import arguments, drawing, rows, trial
 from mha_lint.validation.trials.case import Case
 from mha_lint.validation.trials.pristine import copied
+from mha_lint.validation.trials.widened import Casts, widened
 
 # How far, relative to its largest value, *before* itself may be from the float64 run. What is further off was not the
 # same computation: other random numbers, or a cast that the run in float64 does not share.
@@ -146,7 +146,7 @@ def told_in_float64(rerun: Rerun, conditions: drawing.Conditions, before: trial.
     whole = rerun.at(conditions, copied(rerun.module).to(conditions.dtype), widened(casts))
     if casts.met:
         return _told_without_casts(rerun, conditions, (before, after), whole)
-    narrow = replace(conditions, dtype=torch.float32, default=False)
+    narrow = replace(conditions, dtype=torch.float32, default=False, widened=False)
     coarse = rerun.at(narrow, copied(rerun.module).to(torch.float32))
     reference = in_float64(rerun, conditions, torch.float32, coarse)
     if reference is None or not is_exact_enough(coarse, reference):
@@ -164,7 +164,7 @@ def _told_without_casts(
     other = rerun.at(conditions, copied(rerun.after).to(conditions.dtype), widened(Casts()))
     if whole.error is not None or other.error is not None:
         return None
-    narrow = replace(conditions, dtype=torch.float32, default=False)
+    narrow = replace(conditions, dtype=torch.float32, default=False, widened=False)
     coarse = rerun.at(narrow, copied(rerun.module).to(torch.float32))
     reference = in_float64(rerun, conditions, torch.float32, coarse)
     if reference is None or not is_exact_enough(coarse, reference):
@@ -188,9 +188,9 @@ def in_float64(
         return None
     wide = replace(conditions, dtype=torch.float64, held=narrow)
     subject = copied(rerun.module).to(torch.float64)
-    for is_whole, default in ((True, False), (True, True), (False, False), (False, True)):
-        context = _as_reference(narrow, is_whole=is_whole)
-        reference = rerun.at(replace(wide, default=default), subject, context, coarse)
+    others = [(is_whole, replace(wide, default=default)) for is_whole in (True, False) for default in (False, True)]
+    for is_whole, at in (*others, (True, replace(wide, default=True, widened=True))):
+        reference = rerun.at(at, subject, _as_reference(narrow, is_whole=is_whole), coarse)
         if reference.error is None:
             return reference
     return None

@@ -45,6 +45,9 @@ class Case:
     def with_default_dtype(self) -> Case:
         return replace(self, conditions=replace(self.conditions, default=True))
 
+    def without_casts(self) -> Case:
+        return replace(self, conditions=replace(self.conditions, widened=True))
+
     def forward_alone(self) -> Case:
         return replace(self, way=trial.Way(learns=False, backward=False))
 
