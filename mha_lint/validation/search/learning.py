@@ -55,6 +55,7 @@ _MISMATCH = re.compile(r"size of tensor a \((\d+)\) must match the size of tenso
 _PRODUCT = re.compile(r"shapes cannot be multiplied \(\d+x(\d+) and (\d+)x\d+\)")
 _DIVISOR = re.compile(r"(?:divisible by|chunks of|multiple of)[^(),\d]*(?:\()?(\d+)")
 _SHAPE = re.compile(r"shape '\[([^]]*)\]' is invalid for input of size (\d+)")
+_FACTOR = 8  # between two sizes of which one is made of the other
 _FAMILIES = 3  # other sizes that one message is worth
 
 
@@ -230,6 +231,13 @@ def divisors(error: BaseException) -> list[int]:
     return [number for number in dict.fromkeys(found) if 1 < number <= _WIDEST][:_FAMILIES]
 
 
+def multiple(error: BaseException) -> int:
+    """How many times as large one of the two sizes is that do not match; 1 where it is no multiple, or a large one."""
+    mismatch = _MISMATCH.search(str(error))
+    smaller, larger = sorted((int(mismatch[1]), int(mismatch[2]))) if mismatch else (1, 1)
+    return larger // smaller if smaller > 1 and larger % smaller == 0 and larger // smaller <= _FACTOR else 1
+
+
 def others(
     error: BaseException,
     names: Sequence[str],
@@ -304,6 +312,7 @@ def other_sizes(error: BaseException, family: tuple[Assignment, ...]) -> Iterato
             (*_, fixed) = families([number])
             yield tuple(replace(each, sizes={**each.sizes, "H": side, "W": side}) for each in fixed)
         yield from _multiples(error, family)
+        yield from _windows(error, family)
 
 
 def _multiples(error: BaseException, family: tuple[Assignment, ...]) -> Iterator[tuple[Assignment, ...]]:
@@ -324,6 +333,19 @@ def _multiples(error: BaseException, family: tuple[Assignment, ...]) -> Iterator
                 )
                 for each in family
             )
+
+
+def _windows(error: BaseException, family: tuple[Assignment, ...]) -> Iterator[tuple[Assignment, ...]]:
+    """The family with two sizes alike where they make up a size together that ought to be a square: a window's sides."""
+    mismatch = _MISMATCH.search(str(error))
+    if mismatch is None:
+        return
+    sizes = family[0].sizes
+    for product, wanted in itertools.permutations((int(mismatch[1]), int(mismatch[2]))):
+        side = math.isqrt(wanted)
+        for pair in itertools.combinations(sizes, 2) if side > 1 and side * side == wanted else ():
+            if sizes[pair[0]] * sizes[pair[1]] == product:
+                yield tuple(replace(each, sizes={**each.sizes, **dict.fromkeys(pair, side)}) for each in family)
 
 
 def _families_of(sides: Sequence[tuple[str, str]]) -> Iterator[tuple[Assignment, ...]]:

@@ -306,7 +306,7 @@ class Extremes:
         if rounding.account(first, second, exact, further, by_kernel=True):
             return ""
         summed = (where_finite(seen, theirs, reference)[0] for seen in rerun.summed_otherwise(conditions))
-        if not any(rounding.is_exact_enough(seen, exact) for seen in summed):  # before was lucky, and has no digits
+        if not all(rounding.is_exact_enough(seen, exact) for seen in summed):  # before was lucky, and has no digits
             return ""
         return unlike(first, second)
 
