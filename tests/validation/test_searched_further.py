@@ -99,3 +99,35 @@ def test_three_channels_are_no_batch_of_three() -> None:
     found = list(resized(TensorSpec(("b", 32, "H", "W")), error, {"b": 3, "H": 8, "W": 8}))
     assert TensorSpec(("b", 3, "H", "W")) in found
     assert not any(isinstance(spec, TensorSpec) and spec.dims[1] == "b" for spec in found)
+
+
+CASCADED = """
+import torch
+from torch import nn
+
+
+class Cascaded(nn.Module):
+    def __init__(self, dim, key_dim, num_heads=8, ratio=4, kernels=(3, 3, 5, 5)):
+        super().__init__()
+        self.key_dim, self.value_dim = key_dim, ratio * key_dim
+        self.maps, self.near = nn.ModuleList(), nn.ModuleList()
+        for i in range(num_heads):
+            self.maps.append(nn.Conv1d(dim // num_heads, 2 * key_dim + self.value_dim, 1))
+            self.near.append(nn.Conv1d(key_dim, key_dim, kernels[i], padding=kernels[i] // 2))
+
+    def forward(self, x):
+        out = []
+        y = 0
+        for part, mapped, near in zip(x.chunk(len(self.maps), dim=1), self.maps, self.near):
+            q, k, v = mapped(part + y).split([self.key_dim, self.key_dim, self.value_dim], dim=1)
+            weights = (near(q).transpose(-2, -1) @ k).softmax(dim=-1)
+            y = v @ weights.transpose(-2, -1)
+            out.append(y)
+        return torch.cat(out, dim=1)
+"""
+
+
+def test_one_kernel_for_each_head_and_a_width_that_the_ratio_makes_are_found(check: Check) -> None:
+    """By default, there are four kernels for eight heads, and values are four times as wide as keys."""
+    verdict = check(CASCADED, "v @ weights.transpose(-2, -1)", "v @ weights.mT", "Cascaded.forward")
+    assert verdict.verdict == "validated", verdict.reason

@@ -16,7 +16,7 @@ import torch
 from mha_lint.validation.child.imports import in_one_line
 from mha_lint.validation.relations.claim import Extra
 from mha_lint.validation.search.setups import Setup
-from mha_lint.validation.trials import dropouts, kernels, trial
+from mha_lint.validation.trials import dropouts, kernels, spread, trial
 from mha_lint.validation.trials.case import Case
 from mha_lint.validation.trials.pairing import Pair
 from mha_lint.validation.trials.record import DTYPES, HALF, Noting
@@ -47,6 +47,7 @@ class Fused:
     ran: dict[tuple[str, str], set[str]] = field(default_factory=dict)  # dtypes, by device and kernel
     raised: dict[tuple[str, str], str] = field(default_factory=dict)  # errors that refuse no inputs, by the same
     has_drawn: bool = False  # a trial with dropout at work was compared under the math kernel
+    spreads: bool = False  # before spreads the scores of one token over a mask for several, and after raises
     loses_second: bool = False  # before has gradients of gradients, and after has them under the math kernel alone
     _last: tuple[Pair, _Asked] | None = None
 
@@ -118,6 +119,10 @@ class Fused:
             self.raised[at.device, at.kernel] = words
         note("skipped", None, f"attention's {at.kernel} kernel {words}")
         return True
+
+    def caveats(self) -> str:
+        """What after does not do that before does, in words."""
+        return "; ".join([NO_SECOND] * self.loses_second + [spread.TOLD] * self.spreads)
 
     def told(self, devices: list[str]) -> str:
         """Under which kernels the two were compared, and under which they were not, in words."""

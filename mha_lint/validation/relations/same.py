@@ -14,7 +14,7 @@ import torch
 from mha_lint.findings import HALF_PHASE, Verdict
 from mha_lint.validation.relations import holding, intentions, phases, projected, rounding
 from mha_lint.validation.relations.claim import Extra, Misuse, Outcome, Ran, Variant
-from mha_lint.validation.relations.fused import NO_SECOND, Fused
+from mha_lint.validation.relations.fused import Fused
 from mha_lint.validation.relations.shown_phases import ShownPhases
 from mha_lint.validation.search import optional, subclasses, targets
 from mha_lint.validation.search.clock import now
@@ -22,7 +22,19 @@ from mha_lint.validation.search.construct import without_dropout
 from mha_lint.validation.search.harness import Search
 from mha_lint.validation.search.setups import Setup, as_it_is, depends_on_inputs
 from mha_lint.validation.search.specs import Assignment, Constant
-from mha_lint.validation.trials import dropouts, extremes, given, interface, kernels, parts, process_state, trial, uses
+from mha_lint.validation.trials import (
+    drawing,
+    dropouts,
+    extremes,
+    given,
+    interface,
+    kernels,
+    parts,
+    process_state,
+    spread,
+    trial,
+    uses,
+)
 from mha_lint.validation.trials.case import Case, Tried
 from mha_lint.validation.trials.coverage import Statement
 from mha_lint.validation.trials.pairing import Pair, Sources, owners_of
@@ -117,6 +129,26 @@ class Same:
         return (*DTYPES["cpu"], more) if more is not None and device == "cpu" else DTYPES[device]
 
     def assignments(self, variant: Variant, pair: Pair, found: list[Assignment]) -> list[Assignment]:
+        """The sizes at which before means something: at those of one token, it may spread scores over a mask."""
+        if self.sources.job.relation != "equivalent" or self.alone:
+            return found
+        kept: list[Assignment] = []
+        for each in found:
+            is_single = any(size == 1 for name, size in each.sizes.items() if name != "b")
+            if not is_single or not self._spreads(variant.setup, pair, each):
+                kept.append(each)
+        return kept
+
+    def _spreads(self, setup: Setup, pair: Pair, assignment: Assignment) -> bool:
+        inspected = setup.inspected
+        at = uses.conditions(training=False)
+
+        def run(module: Any) -> trial.Seen:
+            made = drawing.make_inputs(setup.specs, assignment, inspected.sizes, inspected.vocabulary, at)
+            return trial.run(module, lambda: made, pair.positional, at, way=trial.Way(learns=False, backward=False))
+
+        found = spread.spreads_scores(run(pair.after).error, lambda: run(pair.before))
+        self.fused.spreads |= found
         return found
 
     def prepared(self, case: Case, tell: Callable[[str], None]) -> Case:
@@ -241,8 +273,8 @@ class Same:
             verdict = replace(verdict, reason=f"{verdict.reason}; {moved}")
         if told := self.fused.told(sorted(self.devices)):
             verdict = replace(verdict, reason=f"{verdict.reason}; {told}")
-        if self.fused.loses_second:
-            return replace(verdict, caveat=NO_SECOND)
+        if caveats := self.fused.caveats():
+            return replace(verdict, caveat=caveats)
         return replace(verdict, caveat=UNSEEN) if error_out_of_reach(self.sources.job, self.devices) else verdict
 
     def _is_repeated(self, tried: Tried) -> bool:
@@ -279,6 +311,7 @@ class Same:
         self.has_tried_edges = True
         edges = self._edges_of(used)
         found = edges.difference()
+        self.fused.spreads |= bool(edges.spread)
         if found is None and self.fused.setups:
             self.fused.loses_second = edges.loses_second_derivative()
         return found

@@ -312,7 +312,6 @@ def other_sizes(error: BaseException, family: tuple[Assignment, ...]) -> Iterato
             (*_, fixed) = families([number])
             yield tuple(replace(each, sizes={**each.sizes, "H": side, "W": side}) for each in fixed)
         yield from _multiples(error, family)
-        yield from _windows(error, family)
 
 
 def _multiples(error: BaseException, family: tuple[Assignment, ...]) -> Iterator[tuple[Assignment, ...]]:
@@ -333,19 +332,6 @@ def _multiples(error: BaseException, family: tuple[Assignment, ...]) -> Iterator
                 )
                 for each in family
             )
-
-
-def _windows(error: BaseException, family: tuple[Assignment, ...]) -> Iterator[tuple[Assignment, ...]]:
-    """The family with two sizes alike where they make up a size together that ought to be a square: a window's sides."""
-    mismatch = _MISMATCH.search(str(error))
-    if mismatch is None:
-        return
-    sizes = family[0].sizes
-    for product, wanted in itertools.permutations((int(mismatch[1]), int(mismatch[2]))):
-        side = math.isqrt(wanted)
-        for pair in itertools.combinations(sizes, 2) if side > 1 and side * side == wanted else ():
-            if sizes[pair[0]] * sizes[pair[1]] == product:
-                yield tuple(replace(each, sizes={**each.sizes, **dict.fromkeys(pair, side)}) for each in family)
 
 
 def _families_of(sides: Sequence[tuple[str, str]]) -> Iterator[tuple[Assignment, ...]]:
