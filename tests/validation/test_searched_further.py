@@ -107,27 +107,29 @@ from torch import nn
 
 
 class Cascaded(nn.Module):
-    def __init__(self, dim, key_dim, num_heads=8, ratio=4, kernels=(3, 3, 5, 5)):
+    def __init__(self, dim, key_dim, num_heads=8, ratio=4, powers=(3, 3, 5, 5)):
         super().__init__()
-        self.key_dim, self.value_dim = key_dim, ratio * key_dim
-        self.maps, self.near = nn.ModuleList(), nn.ModuleList()
+        self.sizes = key_dim, key_dim, ratio * key_dim
+        self.enter = nn.Linear(dim, dim)
+        self.maps = nn.ModuleList()
+        self.powers = []
         for i in range(num_heads):
-            self.maps.append(nn.Conv1d(dim // num_heads, 2 * key_dim + self.value_dim, 1))
-            self.near.append(nn.Conv1d(key_dim, key_dim, kernels[i], padding=kernels[i] // 2))
+            self.maps.append(nn.Linear(dim // num_heads, sum(self.sizes)))
+            self.powers.append(1 / powers[i])
 
     def forward(self, x):
         out = []
         y = 0
-        for part, mapped, near in zip(x.chunk(len(self.maps), dim=1), self.maps, self.near):
-            q, k, v = mapped(part + y).split([self.key_dim, self.key_dim, self.value_dim], dim=1)
-            weights = (near(q).transpose(-2, -1) @ k).softmax(dim=-1)
-            y = v @ weights.transpose(-2, -1)
+        for part, mapped, power in zip(self.enter(x).chunk(len(self.maps), dim=-1), self.maps, self.powers):
+            q, k, v = mapped(part + y).split(self.sizes, dim=-1)
+            weights = (q @ k.transpose(-2, -1) * power).softmax(dim=-1)
+            y = weights @ v
             out.append(y)
-        return torch.cat(out, dim=1)
+        return torch.cat(out, dim=-1)
 """
 
 
-def test_one_kernel_for_each_head_and_a_width_that_the_ratio_makes_are_found(check: Check) -> None:
-    """By default, there are four kernels for eight heads, and values are four times as wide as keys."""
-    verdict = check(CASCADED, "v @ weights.transpose(-2, -1)", "v @ weights.mT", "Cascaded.forward")
+def test_a_setting_for_each_head_and_a_width_that_a_ratio_makes_are_found(check: Check) -> None:
+    """By default, there are four powers for eight heads, and values are four times as wide as keys."""
+    verdict = check(CASCADED, "k.transpose(-2, -1)", "k.mT", "Cascaded.forward")
     assert verdict.verdict == "validated", verdict.reason
