@@ -12,6 +12,7 @@ from mha_lint.model.operations import asks_sizes
 from mha_lint.syntax.nodes import Block, Function, is_simple, walk
 
 _ASKED_OF = frozenset({"shape", "dtype", "device"})
+_AS_ANOTHER = frozenset({"expand_as", "type_as"})  # methods that ask their argument for its sizes, or its type
 _IN_PLACE: dict[type[ast.operator], type[ast.operator]] = {ast.Mult: ast.Mult, ast.Div: ast.Div, ast.Add: ast.Add}
 
 
@@ -206,9 +207,13 @@ def _is_read(node: ast.AST, names: list[str]) -> bool:
 
 def _is_question(node: ast.AST, names: list[str]) -> bool:
     """Tell whether an expression asks one of the names for its type, its sizes or its device."""
-    if not isinstance(node, ast.Attribute) or not _is_read(node.value, names):
-        return False
-    return node.attr in _ASKED_OF or asks_sizes(node.attr)
+    match node:
+        case ast.Attribute(value=asked, attr=attribute):
+            return _is_read(asked, names) and (attribute in _ASKED_OF or asks_sizes(attribute))
+        case ast.Call(func=ast.Attribute(attr=method), args=[asked], keywords=[]) if method in _AS_ANOTHER:
+            return _is_read(asked, names)
+        case _:
+            return False
 
 
 def _only_asks(statement: ast.stmt, names: list[str]) -> bool:
