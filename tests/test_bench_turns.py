@@ -83,7 +83,7 @@ def measured(turns: int, monkeypatch: pytest.MonkeyPatch) -> tuple[list[tuple[st
     clock = _Turns(turns)
     asked: list[tuple[str, str, str]] = []
 
-    def close(calls: Any, device: str, is_over: Any) -> list[list[float]]:
+    def close(calls: Any, device: str, is_over: Any, *, again: bool = False) -> list[list[float]]:
         return [[1.2] * 5, [1.0] * 5]
 
     def ready(self: Any, at: Any, fitted: Any, modules: Any, way: str) -> list[Any]:

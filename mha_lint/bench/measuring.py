@@ -214,7 +214,9 @@ class _Measuring:
             assert not isinstance(fitted, str)
             with self._maybe_compiled(at, built.modules) as modules, _quiet(way):
                 both = self._ready(at, fitted, modules, way)
-                again = timing.in_turns(both, at.device, at.is_over)
+                for call in both:
+                    call()
+                again = timing.in_turns(both, at.device, at.is_over, again=True)
         except (Exception, stubs.StubTouched):  # it ran before: no memory, or no time, is left
             self.measured.left.append(at.left(_NOT_AGAIN, way))
             return
