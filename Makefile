@@ -4,7 +4,7 @@ PYTHON := $(shell for p in python3 python3.11 python3.12 python3.13 python3.10; 
 	$$p -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
 
-.PHONY: test test-fast lint docs demo clean
+.PHONY: test test-fast lint docs speed demo clean
 .DELETE_ON_ERROR:
 
 # One worker a core; tests/conftest.py says how tests are spread over them.
@@ -25,6 +25,11 @@ lint: .venv/installed-dev
 # What the pages say of each rule, from its class.
 docs: .venv/installed
 	$(BIN)/python docs/write_rules.py
+
+# docs/speed.md and its plots, of what tests/bench/speed.py measured.
+speed: .venv/installed
+	$(BIN)/python -m pip install --quiet --editable '.[plots]'
+	$(BIN)/python docs/write_speed.py
 
 # The main job on a copy of examples/: lint, then fix. Findings are what it should have; only a failure (2) fails.
 demo: .venv/installed
