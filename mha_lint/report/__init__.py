@@ -17,6 +17,7 @@ class Entry:
 
     ``offered`` says that ``--fix`` tries its fix under the settings that hold for the file. In a notebook, the text is
     the program of its ``cells``. ``bench`` has what timing its fix gave; one that was timed and not fixed was withheld.
+    ``gone`` says which other fix took a fixed one with it, where its own fix was not applied.
     """
 
     finding: Finding
@@ -25,6 +26,7 @@ class Entry:
     offered: bool = False
     cells: Cells | None = None
     bench: Bench | None = None
+    gone: str = ""
 
     @property
     def withheld(self) -> str:
