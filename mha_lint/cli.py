@@ -157,7 +157,7 @@ def _check(options: argparse.Namespace) -> int:
 
 
 def _scope(options: argparse.Namespace, configuration: Configuration, start: Path, from_stdin: bool) -> Scope:
-    """The findings that are to be reported. Raises :class:`SettingsError` where a baseline or a revision is unreadable."""
+    """The findings that are to be reported. Raises :class:`SettingsError`: a baseline or a revision is unknown."""
     from mha_lint.scope import Scope
 
     changes = None

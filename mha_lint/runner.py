@@ -469,17 +469,16 @@ def _entries(
         # A later round may have fixed what the first revealed, in a text that is gone.
         shown = Entry(finding, source.text if finding in findings else "", fixed=True, bench=bench)
         yield from in_cells([shown], source, text)
+    for each in fixed.gone:
+        shown = Entry(each.finding, source.text, fixed=True, gone=each.why)
+        yield from in_cells([shown], source, source.text)
     if plan.fix == "write":
         yield from unfixed(source, fixed.text, fixed.remaining, settings, list(map(fixed.withheld_by, fixed.remaining)))
         return
-    judged = list(fixed.remaining)
-    remaining = [finding for finding in findings if finding not in fixed.fixed]
+    remaining: list[Finding] = []
     benches: list[Bench | None] = []
-    for place, finding in enumerate(remaining):
-        told = (finding.code, finding.symbol, finding.message)
-        same = next((f for f in judged if (f.code, f.symbol, f.message) == told), None)
-        benches.append(fixed.withheld_by(same) if same else None)
-        if same:
-            judged.remove(same)
-            remaining[place] = replace(finding, verdict=same.verdict, severity=same.severity)
+    for judged, origin in zip(fixed.remaining, fixed.remains_of, strict=True):
+        if origin is not None:
+            remaining.append(replace(origin, verdict=judged.verdict, severity=judged.severity))
+            benches.append(fixed.withheld_by(judged))
     yield from unfixed(source, source.text, remaining, settings, benches)

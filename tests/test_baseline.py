@@ -49,7 +49,7 @@ def test_what_was_found_is_not_reported_again_and_what_is_new_is() -> None:
         pytest.param("import os\n\n" + BROKEN, id="rows above"),
         pytest.param(f"{BROKEN.partition('class')[0]}{SECOND.replace('.view(b, t, c)', '')}\n\n"
                      f"class{BROKEN.partition('class')[2]}", id="moved within the file"),
-        pytest.param(BROKEN.replace(".view(b, t, c)", ".view(\n            b,  # batch\n            t, (c))"), id="form"),
+        pytest.param(BROKEN.replace(".view(b, t, c)", ".view(\n            b,  # batch\n   t, (c))"), id="form"),
         pytest.param(BROKEN.replace("\n", "\r\n"), id="newlines"),
         pytest.param(BROKEN.replace("    ", "\t"), id="tabs"),
     ],

@@ -18,6 +18,7 @@ class Entry:
     ``offered`` says that ``--fix`` tries its fix under the settings that hold for the file. In a notebook, the text is
     the program of its ``cells``. ``bench`` has what timing its fix gave; one that was timed and not fixed was withheld.
     One that is ``suppressed``, by a "baseline", is left out by formats that have no place for it.
+    ``gone`` says which other fix took a fixed one with it, where its own fix was not applied.
     """
 
     finding: Finding
@@ -27,6 +28,7 @@ class Entry:
     cells: Cells | None = None
     bench: Bench | None = None
     suppressed: str = ""
+    gone: str = ""
 
     @property
     def withheld(self) -> str:

@@ -42,13 +42,14 @@ def _by_how_much(timed: Sequence[Timed]) -> str:
 
 
 def table(bench: Bench, *, colour: bool) -> list[str]:
-    """The lines of the table, one row for each measurement, and a line for each thing that was left out."""
+    """The lines of the table, one row for each measurement, what was built, and a line for each thing left out."""
     columns = ("where", "size", "", "before", "after", "change", "peak memory")
     shown = Table(*columns, box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for each in bench.timed:
         style = _STYLES[each.difference]
         shown.add_row(*_row(each)[:5], f"[{style}]{_change(each)}[/]", _memory(each))
     lines = _rendered(shown, colour) if bench.timed else []
+    lines += [f"built, at the last size: {printable(bench.called)}"] if bench.called else []
     return [*lines, *(f"not timed: {printable(words)}" for words in _left_out(bench.left))]
 
 

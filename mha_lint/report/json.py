@@ -1,6 +1,7 @@
 """``--output-format json``: a list of objects, for programs.
 
-After ``--fix`` it holds the fixed findings too: they are those whose ``validation.verdict`` is ``validated``.
+After ``--fix`` it holds the fixed findings too: they are those whose ``validation.verdict`` is ``validated``, and those
+that went with the fix of another, which ``gone`` names.
 """
 
 from __future__ import annotations
@@ -38,6 +39,7 @@ def _finding(entry: Entry) -> dict[str, Any]:
         "fix": _fix(entry, finding.fix) if finding.fix and not finding.refuted else None,
         "validation": _validation(finding.verdict) if finding.verdict else None,
         **_bench(entry),
+        **({"gone": entry.gone} if entry.gone else {}),
     }
 
 

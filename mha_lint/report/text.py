@@ -56,12 +56,14 @@ def full(entries: Sequence[Entry], *, colour: bool = False) -> str:
 
 
 def unfixed(entries: Sequence[Entry]) -> list[str]:
-    """One line for each finding that no diff shows, with the reason."""
-    return [
-        f"{_place(entry, colour=False)}: {entry.finding.code} would not be fixed: {_obstacle(entry)}"
-        for entry in entries
-        if not entry.fixed
-    ]
+    """One line for each finding that no diff shows as its own, with the reason."""
+    lines = []
+    for entry in entries:
+        if entry.gone:
+            lines.append(f"{code_and_place(entry)} would be gone: {printable(entry.gone)}")
+        elif not entry.fixed:
+            lines.append(f"{code_and_place(entry)} would not be fixed: {_obstacle(entry)}")
+    return lines
 
 
 def _obstacle(entry: Entry) -> str:
@@ -121,7 +123,8 @@ def _full(entry: Entry, colour: bool) -> str:
     lines = [f"{_place(entry, colour)}: {code}: {_mark(entry, colour)}{printable(finding.message)}"]
 
     span = underline(entry.text, finding.location, finding.end_location) if entry.text else None
-    fix = None if finding.refuted else finding.fix  # what was refuted is not shown as something to do
+    # What was refuted is not shown as something to do, nor what another fix has done.
+    fix = None if finding.refuted or entry.gone else finding.fix
     changes = _changes(entry, fix.edits) if fix and entry.text else []
     row = str(entry.place(finding.location)[1].row)
     width = max(map(len, [row, *(label for label, _ in changes)]))
@@ -139,6 +142,8 @@ def _full(entry: Entry, colour: bool) -> str:
         for label, change in changes:
             shown = f"{change.sign} {change.source}".rstrip()
             lines.append(f"{gutter(label)} {paint(shown, 'minus' if change.sign == '-' else 'green', colour)}")
+    elif entry.gone:
+        lines.append(f"{gutter(mark='=')} {paint('gone:', 'bold', colour)} {printable(entry.gone)}")
     elif finding.no_fix_reason:
         lines.append(f"{gutter(mark='=')} {paint('no fix:', 'bold', colour)} {printable(finding.no_fix_reason)}")
     if finding.verdict:
