@@ -45,6 +45,12 @@ def _lines(text: str) -> list[str]:
     return re.findall(r".*?(?:\r\n|\r|\n|\Z)", text, flags=re.DOTALL)
 
 
+def row_of(text: str, row: int) -> str:
+    """One row of a text, counted from 1; "" where the text has none such, as one that is not known."""
+    rows = _rows(text)
+    return rows[row - 1] if row <= len(rows) else ""
+
+
 @dataclass(frozen=True, slots=True)
 class Underlined:
     """One row and the carets to show under it."""

@@ -1,0 +1,196 @@
+"""The objects of the JSON that ``--output-format json`` prints; docs/schema is written from them.
+
+A field keeps its name, type and meaning as long as ``VERSION`` stays. A new field is no new version.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from typing import Any, Literal
+
+import msgspec
+
+from mha_lint.findings import Applicability, Failure, Relation, Severity, VerdictName
+from mha_lint.observation import Observation, Outcome
+
+VERSION: Literal[1] = 1
+NotFinite = Literal["nan", "inf", "-inf"]  # JSON has no such numbers
+
+
+class Place(msgspec.Struct, frozen=True):
+    """A place in a file, or in a cell of a notebook. Both count from 1; columns are in characters (code points)."""
+
+    row: int
+    column: int
+
+
+class Change(msgspec.Struct, frozen=True):
+    """Replace what stands from `location` to `end_location`, which is not included, by `content`.
+
+    In a notebook, `cell` is the number of the cell.
+    """
+
+    content: str
+    location: Place
+    end_location: Place
+    cell: int | msgspec.UnsetType = msgspec.UNSET
+
+
+class ProposedFix(msgspec.Struct, frozen=True):
+    """All `edits` of a fix go together. `relation` is what it claims about the code before and after."""
+
+    applicability: Applicability
+    relation: Relation
+    message: str
+    edits: list[Change]
+
+
+class Tried(msgspec.Struct, frozen=True):
+    """One execution of the code before and after a fix."""
+
+    device: str
+    dtype: str
+    mode: str
+    shapes: list[str]
+    max_abs_diff: float | NotFinite | None
+    outcome: str
+    detail: str
+
+
+class Validation(msgspec.Struct, frozen=True):
+    """What executing the code said of a fix, or of a finding that has none."""
+
+    verdict: VerdictName
+    harness: str | None
+    reason: str
+    stub: str
+    counterexample: str
+    unshown: bool
+    caveat: str
+    tried: str | None
+    trials: list[Tried]
+
+
+class FindingRecord(msgspec.Struct, frozen=True):
+    """One finding. `fixed` says that the file has been changed, `fixable` that `--fix` tries its fix.
+
+    `suppressed` says what silences it, as "baseline"; `cell` is its cell in a notebook; `bench` are the timings of
+    `--bench`. `filename` is absolute, or `-` for stdin.
+    """
+
+    code: str
+    name: str
+    severity: Severity
+    message: str
+    filename: str
+    cell: int | None
+    location: Place
+    end_location: Place
+    symbol: str
+    noqa_row: int
+    url: str
+    fixable: bool
+    fixed: bool
+    suppressed: str | None
+    fix: ProposedFix | None
+    validation: Validation | None
+    bench: dict[str, Any] | msgspec.UnsetType = msgspec.UNSET
+
+
+class Error(msgspec.Struct, frozen=True):
+    """What could not be done. `filename` is null where it is not about one file, `row` where no row is known."""
+
+    message: str
+    filename: str | None
+    row: int | None
+
+
+class Findings(msgspec.Struct, frozen=True):
+    """What `mha-lint --output-format json` prints. `files` counts those that were looked at.
+
+    Where `errors` is not empty, something was not looked at, or not written.
+    """
+
+    version: Literal[1]
+    files: int
+    findings: list[FindingRecord]
+    errors: list[Error]
+
+
+class RuleCount(msgspec.Struct, frozen=True):
+    """How many findings a rule has, and of how many of them `--fix` tries the fix."""
+
+    code: str
+    name: str
+    count: int
+    fixable: bool
+    fixable_count: int
+
+
+class Statistics(msgspec.Struct, frozen=True):
+    """What `mha-lint --statistics --output-format json` prints; the most frequent rule comes first."""
+
+    version: Literal[1]
+    files: int
+    rules: list[RuleCount]
+    errors: list[Error]
+
+
+class Observed(msgspec.Struct, frozen=True):
+    """Whether one property holds. `size` says how large a violation is, where it has a size."""
+
+    probe: str
+    outcome: Outcome
+    words: str
+    size: float | NotFinite | None
+
+
+class Probe(msgspec.Struct, frozen=True):
+    """What `mha-lint --probe … --output-format json` prints: the observations on each device, by its kind."""
+
+    version: Literal[1]
+    path: str
+    target: str
+    level: str
+    how: str
+    shapes: list[str]
+    observations: dict[str, list[Observed]]
+
+
+# Each schema by the name of its file in docs/schema.
+SCHEMAS: dict[str, type[msgspec.Struct]] = {
+    "report": Findings,
+    "statistics": Statistics,
+    "probe": Probe,
+}
+
+
+def failure(failed: Failure) -> Error:
+    """The record of something that could not be done."""
+    return Error(failed.message, absolute(failed.filename) if failed.filename else None, failed.row)
+
+
+def observed(observation: Observation) -> Observed:
+    """The record of what a probe saw."""
+    return Observed(observation.probe, observation.outcome, observation.words, finite(observation.size))
+
+
+def finite(number: float | None) -> float | NotFinite | None:
+    """The number, or its name where JSON has no such number."""
+    if number is None or math.isfinite(number):
+        return number
+    if math.isnan(number):
+        return "nan"
+    return "inf" if number > 0 else "-inf"
+
+
+def absolute(filename: str) -> str:
+    """The whole path of a file; ``-`` is stdin."""
+    return filename if filename == "-" else os.path.abspath(filename)
+
+
+def written(record: msgspec.Struct) -> str:
+    """The JSON of a record. It is ASCII, so that it survives any terminal and any file name."""
+    return json.dumps(msgspec.to_builtins(record), indent=2, allow_nan=False)
