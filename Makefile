@@ -22,9 +22,10 @@ lint: .venv/installed-dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# What the pages say of each rule, from its class.
+# What the pages say of each rule, from its class, and the schemas of the JSON, from its records.
 docs: .venv/installed
 	$(BIN)/python docs/write_rules.py
+	$(BIN)/python docs/write_schemas.py
 
 # The main job on a copy of examples/: lint, then fix. Findings are what it should have; only a failure (2) fails.
 demo: .venv/installed

@@ -38,9 +38,9 @@ def _finding(entry: Entry) -> records.FindingRecord:
         return made
     from msgspec.structs import replace
 
-    from mha_lint.report.bench import as_json
+    from mha_lint.report.bench import record
 
-    return replace(made, bench=as_json(entry.bench, entry.withheld))
+    return replace(made, bench=record(entry.bench, entry.withheld))
 
 
 def _place(position: Position) -> records.Place:

@@ -15,7 +15,7 @@ HEADING = "## mha-lint"
 _TABLE = "| place | severity | rule | finding | fix |\n|---|---|---|---|---|"
 _LARGEST = 900_000  # bytes: GitHub refuses the summary of a step that has more than 1 MiB
 _CODE = re.compile(r"(?<!`)`(?!`)([^`]+)`(?!`)")
-_SPECIAL = re.compile(r"([\\`*_{}\[\]<>()#~|$&@!-])")
+_SPECIAL = re.compile(r"([\\`*_{}\[\]<>#~|$&])")
 
 
 def render(report: Report) -> str:

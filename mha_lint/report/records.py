@@ -8,10 +8,11 @@ from __future__ import annotations
 import json
 import math
 import os
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
 
+from mha_lint.bench.results import Difference, Way
 from mha_lint.findings import Applicability, Failure, Relation, Severity, VerdictName
 from mha_lint.observation import Observation, Outcome
 
@@ -73,6 +74,57 @@ class Validation(msgspec.Struct, frozen=True):
     trials: list[Tried]
 
 
+class Clocked(msgspec.Struct, frozen=True):
+    """The seconds of one call: the median over several measurements, and the quartiles around it."""
+
+    median: float
+    lower_quartile: float
+    upper_quartile: float
+    measurements: int
+
+
+class Timing(msgspec.Struct, frozen=True):
+    """One measurement before and after a fix. Memory is in bytes, and null where it could not be measured."""
+
+    device: str
+    dtype: str
+    preset: str
+    shapes: list[str]
+    way: Way
+    compiled: bool
+    before: Clocked
+    after: Clocked
+    ratio: float
+    difference: Difference
+    memory_before: int | None
+    memory_after: int | None
+
+
+class NotTimed(msgspec.Struct, frozen=True):
+    """What was not measured, and why. Empty fields stand for all devices, dtypes, presets and ways."""
+
+    why: str
+    device: str
+    dtype: str
+    preset: str
+    way: str
+    compiled: bool
+
+
+class Benched(msgspec.Struct, frozen=True):
+    """How fast a fix is. `withheld` says why it was not written for that; `reason` why nothing was measured."""
+
+    withheld: str | None
+    reason: str
+    called: str
+    torch: str
+    devices: dict[str, str]
+    no_difference_below: float
+    cached: bool
+    timed: list[Timing]
+    left_out: list[NotTimed]
+
+
 class FindingRecord(msgspec.Struct, frozen=True):
     """One finding. `fixed` says that the file has been changed, `fixable` that `--fix` tries its fix.
 
@@ -96,7 +148,7 @@ class FindingRecord(msgspec.Struct, frozen=True):
     suppressed: str | None
     fix: ProposedFix | None
     validation: Validation | None
-    bench: dict[str, Any] | msgspec.UnsetType = msgspec.UNSET
+    bench: Benched | msgspec.UnsetType = msgspec.UNSET
 
 
 class Error(msgspec.Struct, frozen=True):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ _SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sa
 _HOME = "https://github.com/mha-lint/mha-lint"
 _ROOT = "%SRCROOT%"  # a name by which tools know the folder of the sources
 _LEVELS: dict[Severity, str] = {"error": "error", "warning": "warning", "info": "note"}
+_LINK = re.compile(r"\[(?=[^\[\]]*\]\()")  # what would be read as a link in a message (3.11.6), as `x[0](1)`
 _PROBLEMS: dict[Severity, str] = {"error": "error", "warning": "warning", "info": "recommendation"}  # GitHub's words
 
 
@@ -97,7 +99,7 @@ def _message(entry: Entry) -> str:
     lines = [f"{place}{printable(finding.message)}", printable(finding.why)]
     if finding.verdict:
         lines.append(f"{finding.verdict.verdict}: {verdict_line(finding.verdict)}")
-    return "\n".join(line for line in lines if line)
+    return _LINK.sub(r"\\[", "\n".join(line for line in lines if line))
 
 
 def _location(entry: Entry) -> dict[str, Any]:
@@ -128,7 +130,7 @@ def _artifact(filename: str) -> dict[str, str]:
 
 
 def _quoted(path: str) -> str:
-    """The path of a URI. Bytes that are not UTF-8 stay what they are; a colon would read as a scheme (RFC 3986, 4.2)."""
+    """The path of a URI. Bytes that are not UTF-8 stay as they are; a colon would read as a scheme (RFC 3986, 4.2)."""
     return quote(os.fsencode(Path(path).as_posix()))
 
 
