@@ -56,7 +56,7 @@ def show(
                 to_terminal=not report_file and report_to.isatty(),
             )
             if showing_diff
-            else _rendered(options, outcome, report_to)
+            else _rendered(options, outcome, plan.cache, report_to)
         )
     if report_file:
         _write_file(report_file, report, options.output_file)
@@ -95,25 +95,25 @@ def _show_benches(entries: Sequence[Entry]) -> None:
             print("\n  ".join(lines), file=sys.stderr)
 
 
-def _report(outcome: Outcome, *, diff: bool, rules: bool) -> Report:
+def _report(outcome: Outcome, cache: Path | None, *, diff: bool, rules: bool) -> Report:
     """What a format renders, with pages of rules if it asks for ``rules``. After ``diff`` nothing is fixed yet."""
     from mha_lint.report import Report
 
     entries = [replace(entry, fixed=False) for entry in outcome.entries] if diff else outcome.entries
     pages: Sequence[RulePage] = ()
     if rules:
-        from mha_lint.rules.page import pages_of
+        from mha_lint.cache import pages_of
 
-        pages = pages_of(entry.finding.code for entry in entries)
+        pages = pages_of(cache, (entry.finding.code for entry in entries))
     return Report(entries, outcome.errors, outcome.files, pages, mha_lint.__version__)
 
 
-def _rendered(options: argparse.Namespace, outcome: Outcome, stream: TextIO) -> bytes:
+def _rendered(options: argparse.Namespace, outcome: Outcome, cache: Path | None, stream: TextIO) -> bytes:
     kind = options.output_format
     table = STATISTICS if options.statistics else FORMATS
     if not outcome.entries and kind in FOR_PEOPLE:
         return b""
-    report = _report(outcome, diff=options.diff, rules=kind == "sarif" and not options.statistics)
+    report = _report(outcome, cache, diff=options.diff, rules=kind == "sarif" and not options.statistics)
     module, _, function = table[kind].partition(":")
     render: Callable[..., str] = getattr(import_module(f"mha_lint.report.{module}"), function)
     if table is FORMATS and kind in FOR_PEOPLE:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from inspect import cleandoc
 
 from mha_lint.findings import SYNTAX_ERROR
@@ -21,12 +20,8 @@ def page(rule: type[Rule]) -> str:
     return f"# {rule.code} {rule.name}\n\n{' · '.join(head)}\n\n{cleandoc(rule.__doc__ or '')}\n"
 
 
-def pages_of(codes: Iterable[str]) -> list[RulePage]:
-    """What a report may say of some rules, in the order of their codes. No other rule is imported."""
-    return [_page_of(code) for code in sorted(set(codes))]
-
-
-def _page_of(code: str) -> RulePage:
+def page_of(code: str) -> RulePage:
+    """What a report may say of a rule. No other rule is imported."""
     if code == SYNTAX_ERROR:
         return RulePage(code, NAME, "error", "a file that is not Python", WHY, PAGE)
     rule = rule_of(code)
