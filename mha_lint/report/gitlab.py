@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from typing import Any
 
@@ -11,6 +10,7 @@ from mha_lint.findings import Failure, Position
 from mha_lint.report import Entry, Report, portable_path
 from mha_lint.report.excerpt import printable
 from mha_lint.report.fingerprint import fingerprints
+from mha_lint.report.json_text import dumped
 
 # https://docs.gitlab.com/ci/testing/code_quality/ names info, minor, major, critical and blocker.
 _SEVERITIES = {"error": "major", "warning": "minor", "info": "info"}
@@ -20,7 +20,7 @@ def render(report: Report) -> str:
     """A list of objects in ASCII: an empty one where nothing is left to report."""
     entries = report.remaining
     found = [_issue(entry, fingerprint) for entry, fingerprint in zip(entries, fingerprints(entries), strict=True)]
-    return json.dumps([*map(_failed, report.failures), *found], indent=2)
+    return dumped([*map(_failed, report.failures), *found])
 
 
 def _issue(entry: Entry, fingerprint: str) -> dict[str, Any]:

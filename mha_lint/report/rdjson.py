@@ -5,13 +5,12 @@ https://github.com/reviewdog/reviewdog/tree/master/proto/rdf
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
-from mha_lint.edits import position, row_starts, spans
 from mha_lint.findings import Failure, Fix, Position
 from mha_lint.report import Entry, Report, portable_path, url
-from mha_lint.report.excerpt import printable, printable_lines, row_of
+from mha_lint.report.excerpt import joined, printable, printable_lines, row_of
+from mha_lint.report.json_text import dumped
 from mha_lint.report.text import verdict_line
 
 _SEVERITIES = {"error": "ERROR", "warning": "WARNING", "info": "INFO"}
@@ -21,7 +20,7 @@ _SOURCE = {"name": "mha-lint", "url": "https://github.com/mha-lint/mha-lint"}
 def render(report: Report) -> str:
     """One object with all diagnostics, in ASCII."""
     diagnostics = [*map(_failed, report.failures), *map(_diagnostic, report.remaining)]
-    return json.dumps({"source": _SOURCE, "diagnostics": diagnostics}, indent=2)
+    return dumped({"source": _SOURCE, "diagnostics": diagnostics})
 
 
 def _diagnostic(entry: Entry) -> dict[str, Any]:
@@ -57,14 +56,8 @@ def _place(entry: Entry, place: Position) -> dict[str, int]:
 
 def _suggestion(entry: Entry, fix: Fix) -> dict[str, Any]:
     """All edits as one: several suggestions would be taken for alternatives, and a part of a fix is none."""
-    starts = row_starts(entry.text)
-    changes = spans(starts, fix.edits)
-    first, last = changes[0][0], max(end for _, end, _, _ in changes)
-    pieces, done = [], first
-    for start, end, _, content in changes:
-        pieces += [entry.text[done:start], content]
-        done = end
-    return {"range": _range(entry, position(starts, first), position(starts, last)), "text": "".join(pieces)}
+    edit = joined(entry.text, fix.edits)
+    return {"range": _range(entry, edit.start, edit.end), "text": edit.content}
 
 
 def _failed(failure: Failure) -> dict[str, Any]:

@@ -5,7 +5,6 @@ A field keeps its name, type and meaning as long as ``VERSION`` stays. A new fie
 
 from __future__ import annotations
 
-import json
 import math
 import os
 from typing import Literal
@@ -15,6 +14,7 @@ import msgspec
 from mha_lint.bench.results import Difference, Way
 from mha_lint.findings import Applicability, Failure, Relation, Severity, VerdictName
 from mha_lint.observation import Observation, Outcome
+from mha_lint.report.json_text import dumped
 
 VERSION: Literal[1] = 1
 NotFinite = Literal["nan", "inf", "-inf"]  # JSON has no such numbers
@@ -244,5 +244,5 @@ def absolute(filename: str) -> str:
 
 
 def written(record: msgspec.Struct) -> str:
-    """The JSON of a record. It is ASCII, so that it survives any terminal and any file name."""
-    return json.dumps(msgspec.to_builtins(record), indent=2, allow_nan=False)
+    """The JSON of a record, with the names of files as they are."""
+    return dumped(msgspec.to_builtins(record), exact=True)

@@ -5,7 +5,6 @@ https://docs.oasis-open.org/sarif/sarif/v2.1.0/sarif-v2.1.0.html; numbers of sec
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Sequence
@@ -17,6 +16,7 @@ from mha_lint.findings import Edit, Failure, Fix, Position, Severity
 from mha_lint.report import Entry, Report, RulePage, shown_path, url
 from mha_lint.report.excerpt import printable, printable_lines
 from mha_lint.report.fingerprint import fingerprints
+from mha_lint.report.json_text import dumped
 from mha_lint.report.text import verdict_line
 
 _SCHEMA = "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
@@ -55,7 +55,7 @@ def render(report: Report) -> str:
     }
     if notebooks := _notebooks(entries):
         run["artifacts"] = notebooks
-    return json.dumps({"$schema": _SCHEMA, "version": "2.1.0", "runs": [run]}, indent=2)
+    return dumped({"$schema": _SCHEMA, "version": "2.1.0", "runs": [run]})
 
 
 def _rule(page: RulePage, entries: Sequence[Entry]) -> dict[str, Any]:
