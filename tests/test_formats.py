@@ -122,7 +122,7 @@ def test_a_run_that_cannot_begin_to_validate_is_no_clean_one(
         ("github", ""),
         ("full", ""),
         ("concise", ""),
-        ("markdown", "## mha-lint\n\nNo findings, 1 files looked at.\n"),
+        ("markdown", "## mha-lint\n\nNo findings, 1 file looked at.\n"),
     ],
 )
 def test_nothing_found_is_a_whole_report_too(run: Run, kind: str, empty: str) -> None:
@@ -421,7 +421,7 @@ def test_a_markdown_report_fits_into_the_summary_of_a_step() -> None:
     assert len(text.encode()) < 1 << 20
     shown = text.count("\n| ") - text.count("\n| place")
     assert f"{200 - shown} more findings are left out here" in text
-    assert "200 findings (200 error)" in text
+    assert "200 findings (200 errors)" in text
 
 
 # --- statistics

@@ -6,9 +6,9 @@ import re
 from collections.abc import Iterator
 from itertools import groupby
 
-from mha_lint.findings import SEVERITIES
 from mha_lint.report import Entry, Report, portable_path, url
 from mha_lint.report.excerpt import printable
+from mha_lint.report.summary import counted, severities
 from mha_lint.report.text import verdict_line
 
 HEADING = "## mha-lint"
@@ -20,7 +20,7 @@ _SPECIAL = re.compile(r"([\\`*_{}\[\]<>#~|$&])")
 
 def render(report: Report) -> str:
     """A table for each file. What is left out of a report that gets too large is counted at its end."""
-    lines = [HEADING, "", f"{_summary(report)}", *failures(report)]
+    lines = [HEADING, "", _summary(report), *failures(report)]
     size = sum(len(line.encode("utf-8", "replace")) + 1 for line in lines)
     left = 0
     for filename, entries in groupby(report.remaining, key=lambda entry: entry.finding.filename):
@@ -50,11 +50,10 @@ def failures(report: Report) -> Iterator[str]:
 
 
 def _summary(report: Report) -> str:
+    remaining = report.remaining
+    found = f"{counted(len(remaining), 'finding')}{severities(remaining)}" if remaining else "No findings"
     fixed = sum(entry.fixed for entry in report.entries)
-    counted = {name: sum(entry.finding.severity == name for entry in report.remaining) for name in SEVERITIES}
-    listed = [f"{counted[name]} {name}" for name in reversed(SEVERITIES) if counted[name]]
-    total = f"{sum(counted.values())} findings ({', '.join(listed)})" if listed else "No findings"
-    parts = [total, f"{fixed} fixed" if fixed else "", f"{report.files} files looked at"]
+    parts = [found, f"{fixed} fixed" if fixed else "", f"{counted(report.files, 'file')} looked at"]
     return ", ".join(part for part in parts if part) + "."
 
 
