@@ -31,7 +31,15 @@ PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
 
 CODE = ("mha_lint", "fixers", "tests", "docs", "examples")
 SPOKEN = [path for folder in ("", "rules", "report") for path in sorted((ROOT / "mha_lint" / folder).glob("*.py"))]
-KINDS_OF_CHANGES = {"Breaking changes", "Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"}  # Keep a Changelog's, and ruff's first
+KINDS_OF_CHANGES = {
+    "Breaking changes",
+    "Added",
+    "Changed",
+    "Deprecated",
+    "Removed",
+    "Fixed",
+    "Security",
+}  # Keep a Changelog's, and ruff's first
 
 
 def quoted(text: str) -> list[str]:
