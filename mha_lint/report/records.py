@@ -61,7 +61,7 @@ class Tried(msgspec.Struct, frozen=True):
 
 
 class Validation(msgspec.Struct, frozen=True):
-    """What executing the code said of a fix, or of a finding that has none."""
+    """The answer of executing the code to a fix, or to a finding that has none."""
 
     verdict: VerdictName
     harness: str | None
@@ -112,7 +112,7 @@ class NotTimed(msgspec.Struct, frozen=True):
 
 
 class Benched(msgspec.Struct, frozen=True):
-    """How fast a fix is. `withheld` says why it was not written for that; `reason` why nothing was measured."""
+    """The timings of a fix. `withheld` says why it was not written for that; `reason` why nothing was measured."""
 
     withheld: str | None
     reason: str
@@ -172,7 +172,7 @@ class Findings(msgspec.Struct, frozen=True):
 
 
 class RuleCount(msgspec.Struct, frozen=True):
-    """How many findings a rule has, and of how many of them `--fix` tries the fix."""
+    """One rule: the number of its findings, and of those whose fix `--fix` tries."""
 
     code: str
     name: str
@@ -191,7 +191,7 @@ class Statistics(msgspec.Struct, frozen=True):
 
 
 class Observed(msgspec.Struct, frozen=True):
-    """Whether one property holds. `size` says how large a violation is, where it has a size."""
+    """One property, and the answer to whether it holds. `size` says how large a violation is, where it has a size."""
 
     probe: str
     outcome: Outcome
