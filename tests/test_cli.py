@@ -344,7 +344,6 @@ def test_a_mistake_in_pyproject_ends_with_2_and_one_line(capsys: pytest.CaptureF
         ["--also", ","],
         ["--require-device", "auto"],
         ["-j", "0"],
-        ["--isolated", "--config", "x"],
     ],
 )
 def test_wrong_usage_ends_with_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from mha_lint.configuration import Configuration, Overrides, read_settings
+from mha_lint.configuration import Configuration, read_settings
 from mha_lint.files import DEFAULT_EXCLUDE
 from mha_lint.rules import all_rules, codes
 from mha_lint.settings import Settings, SettingsError, resolved
+from mha_lint.settings_file import Layer
 
 CODES = {rule.code for rule in all_rules()}
 ON = {rule.code for rule in all_rules() if rule.default}
@@ -271,8 +272,13 @@ def test_options_hold_over_every_settings_file(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     write(tmp_path, "unsafe-fixes = false")
     write(tmp_path / "a", 'select = ["MHA001"]\nexit-severity = "error"\nfixable = ["MHA001"]')
-    options = Overrides(select=("MHA002",), unsafe_fixes=True, exit_severity="warning", fixable=("MHA002",))
-    configuration = Configuration(overrides=options)
+    options = {
+        "select": ("MHA002",),
+        "unsafe_fixes": True,
+        "exit_severity": "warning",
+        "fixable": ("MHA002",),
+    }
+    configuration = Configuration(layers=(Layer(options, "the command line"),))
     for name in ("x.py", "a/x.py"):
         settings = configuration.of(tmp_path / name)
         assert settings.enabled(tmp_path / name) == {"MHA002"}
