@@ -25,6 +25,7 @@ lint: .venv/installed-dev
 # What the pages say of each rule, from its class.
 docs: .venv/installed
 	$(BIN)/python docs/write_rules.py
+	$(BIN)/python docs/write_settings.py
 
 # The main job on a copy of examples/: lint, then fix. Findings are what it should have; only a failure (2) fails.
 demo: .venv/installed

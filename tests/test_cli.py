@@ -258,7 +258,7 @@ def test_pyproject_is_read_and_isolated_ignores_it(capsys: pytest.CaptureFixture
     write("pyproject.toml", '[tool.mha-lint]\nignore = ["MHA001"]\n')
     assert main([]) == 0
     assert main(["--isolated"]) == 1
-    write("other.toml", "[tool.mha-lint]\n")
+    write("other.toml", "")
     assert main(["--config", "other.toml"]) == 1
 
 

@@ -126,9 +126,14 @@ def test_the_nearest_table_wins_and_files_without_one_are_passed_by(tmp_path: Pa
 def test_a_named_file_must_exist_and_hold_the_table(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"none\.toml: cannot be read: no such file"):
         read_settings(tmp_path / "none.toml")
-    (tmp_path / "x.toml").write_text("")
-    with pytest.raises(SettingsError, match=r"x\.toml: has no \[tool\.mha-lint\] table"):
-        read_settings(tmp_path / "x.toml")
+    (tmp_path / "pyproject.toml").write_text("")
+    with pytest.raises(SettingsError, match=r"pyproject\.toml: has no \[tool\.mha-lint\] table"):
+        read_settings(tmp_path / "pyproject.toml")
+
+
+def test_a_file_of_any_other_name_holds_the_keys_at_its_top(tmp_path: Path) -> None:
+    (tmp_path / "x.toml").write_text('ignore = ["MHA001"]')
+    assert read_settings(tmp_path / "x.toml").ignore == ("MHA001",)
 
 
 @pytest.mark.parametrize(
