@@ -1,6 +1,6 @@
 """Writes the tables of keys and options in ``docs/settings.md``, and the schema of settings files: ``make docs``.
 
-The tables have one row for each key that :class:`mha_lint.settings.Settings` declares and for each option of the parser.
+The tables have one row for each key that ``Settings`` declares, and for each option of the parser.
 """
 
 from __future__ import annotations

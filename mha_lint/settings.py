@@ -111,7 +111,7 @@ class Settings:
         told=False,
     )
     cache_dir: str | None = _key(
-        "the folder of the cache, from the folder of the settings file", default_text="`.mha_lint_cache`", told=False
+        "the folder in which `.mha_lint_cache` lies", default_text="that of the settings file", told=False
     )
     root: Path = field(default_factory=Path.cwd)
     file: Path | None = None
