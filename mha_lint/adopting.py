@@ -61,7 +61,7 @@ def finish(options: argparse.Namespace, outcome: Outcome, scope: Scope | None) -
     broken = [entry for entry in outcome.entries if not is_silenceable(entry.finding)]
     if options.quiet < 2:
         for error in outcome.errors:
-            complain(error)
+            complain(str(error))
         for entry in broken:
             warn(f"{entry.finding.filename}:{entry.location()}: {entry.finding.message}; nothing silences it")
     if not options.quiet:
@@ -79,7 +79,7 @@ def _add_comments(outcome: Outcome, reason: str) -> str:
         try:
             added += _add_to(read_source(Path(filename)), entries[0].text, [each.finding for each in entries], reason)
         except SourceError as error:
-            outcome.errors.append(str(error))
+            outcome.errors.append(error.failure)
     return f"Added {_count(added, 'noqa comment')}."
 
 

@@ -16,7 +16,7 @@ from mha_lint import screen
 from mha_lint.configuration import Configuration
 from mha_lint.entries import in_cells, unfixed
 from mha_lint.files import Source, SourceError, SyntaxProblem, decode, encode, read_source, write_source
-from mha_lint.findings import SYNTAX_ERROR, Dependencies, Finding, Found
+from mha_lint.findings import SYNTAX_ERROR, Dependencies, Failure, Finding, Found
 from mha_lint.progress import Progress
 from mha_lint.report import Entry
 from mha_lint.settings import Settings, SettingsError
@@ -67,7 +67,7 @@ class Outcome:
     entries: list[Entry] = field(default_factory=list)
     suppressed: list[Entry] = field(default_factory=list)
     looked_at: list[Path] = field(default_factory=list)
-    errors: list[str] = field(default_factory=list)
+    errors: list[Failure] = field(default_factory=list)
     details: list[str] = field(default_factory=list)  # tracebacks of crashes, shown with -v
     settings: list[Path] = field(default_factory=list)  # the files that settings were read from
     rewritten: list[tuple[Source, str]] = field(default_factory=list)
@@ -82,7 +82,7 @@ class Linted:
     path: Path
     findings: tuple[Finding, ...] = ()
     source: Source | None = None
-    error: str = ""
+    error: Failure | None = None
     detail: str = ""
     depends: Dependencies = field(default_factory=dict)
     cached: bool = False
@@ -101,7 +101,7 @@ def run(
     sources: list[Path | Source] = []
     for item in items:
         if isinstance(item, SourceError):
-            outcome.errors.append(str(item))
+            outcome.errors.append(item.failure)
         else:
             sources.append(item)
     outcome.files = len(sources)
@@ -140,7 +140,8 @@ def run(
             try:
                 validator.close()
             except OSError as error:
-                outcome.errors.append(f"{plan.evidence}: cannot be written: {(error.strerror or str(error)).lower()}")
+                reason = (error.strerror or str(error)).lower()
+                outcome.errors.append(Failure(f"cannot be written: {reason}", str(plan.evidence)))
     if memory:
         _remember(memory, outcome)
     outcome.settings = configuration.files
@@ -217,9 +218,9 @@ def lint_one(item: Path | Source, configuration: Configuration, cache: LintCache
         known = cache.load(source, settings) if cache else None
         found = known or _linted(source, settings)
     except SourceError as error:
-        return Linted(path, error=str(error))
+        return Linted(path, error=error.failure)
     except SettingsError as error:
-        return Linted(path, error=f"{path}: {error}")
+        return Linted(path, error=Failure(str(error), str(path)))
     except Exception as error:  # a bug in a rule must cost one file, not the run
         return Linted(path, error=crash("linting this file", error, path), detail=_traceback())
     findings = found.findings
@@ -242,16 +243,16 @@ def _linted(source: Source, settings: Settings) -> Found:
         return Found((told(problem),), {})
 
 
-def crash(activity: str, error: Exception, path: Path | None = None) -> str:
-    """One line about a bug of ours, which asks for a report. Raises KeyboardInterrupt where that was the cause."""
+def crash(activity: str, error: Exception, path: Path | None = None) -> Failure:
+    """Tell of a bug of ours, which asks for a report. Raises KeyboardInterrupt where that was the cause."""
     if is_interrupt(error):
         raise KeyboardInterrupt from error
     from textwrap import shorten
 
     what = shorten(f"{type(error).__name__}: {error}", 200)
-    place = f"{path}: " if path else ""
     version = mha_lint.__version__
-    return f"{place}mha-lint {version} failed while {activity} ({what}); please report it at {ISSUES} with what -v adds"
+    message = f"mha-lint {version} failed while {activity} ({what}); please report it at {ISSUES} with what -v adds"
+    return Failure(message, str(path) if path else "")
 
 
 def _traceback() -> str:
@@ -338,8 +339,8 @@ def _lint_in_processes(
     for item, result in zip(items, map_in_processes(work, items, jobs), strict=True):
         path = item.path if isinstance(item, Source) else item
         if isinstance(result, Died):
-            message = f"{path}: the process that linted it died ({result}); please report it at {ISSUES}"
-            result = Linted(path, error=message)
+            message = f"the process that linted it died ({result}); please report it at {ISSUES}"
+            result = Linted(path, error=Failure(message, str(path)))
         yield result
 
 
@@ -429,7 +430,7 @@ def _note_fixed(
             now = source if fixed.text == source.text else decode(source.path, data)
             _note_refusals(now, fixed, settings, memory)
     except SourceError as error:
-        outcome.errors.append(str(error))
+        outcome.errors.append(error.failure)
         outcome.entries += unfixed(source, source.text, findings, settings)
         return
     except Exception as error:  # a bug in a fixer must cost one file, not the run

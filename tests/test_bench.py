@@ -120,7 +120,7 @@ def run(*arguments: str, site: Path | None = None) -> subprocess.CompletedProces
 
 
 def by_code(printed: str) -> dict[str, Any]:
-    return {finding["code"]: finding for finding in json.loads(printed)}
+    return {finding["code"]: finding for finding in json.loads(printed)["findings"]}
 
 
 def site_with_a_fixer(folder: Path, *, slower: bool) -> Path:

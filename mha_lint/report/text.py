@@ -1,14 +1,11 @@
-"""``--output-format full`` and ``concise``, and ``--statistics``: reports for people."""
+"""``--output-format full`` and ``concise``: reports for people."""
 
 from __future__ import annotations
 
-import json
-import os
-from collections import Counter
 from collections.abc import Sequence
 
 from mha_lint.findings import Edit, Verdict
-from mha_lint.report import Entry, tried
+from mha_lint.report import Entry, shown_path, tried
 from mha_lint.report.excerpt import Changed, printable, small_diff, underline
 
 _STYLES = {"bold": "1", "red": "31;1", "green": "32", "yellow": "33;1", "blue": "34;1", "minus": "31", "cyan": "36;1"}
@@ -20,13 +17,6 @@ _VERDICT_STYLE = {
     "not exercised": "yellow",
     "unavailable": "yellow",
 }
-
-
-def shown_path(filename: str) -> str:
-    """``filename`` relative to the working directory when it lies below it, else as it is."""
-    absolute = os.path.abspath(filename)
-    below = os.path.join(os.getcwd(), "")
-    return filename if filename == "-" else absolute.removeprefix(below)
 
 
 def paint(text: str, style: str, colour: bool) -> str:
@@ -84,26 +74,6 @@ def _obstacle(entry: Entry) -> str:
 def code_and_place(entry: Entry) -> str:
     """``path:row:column: CODE``."""
     return f"{_place(entry, colour=False)}: {entry.finding.code}"
-
-
-def statistics(entries: Sequence[Entry]) -> str:
-    """Count the findings of each rule, the most frequent first; ``[*]`` as in :func:`concise`."""
-    rows = _counts(entries)
-    width = max((len(str(count)) for *_, count in rows), default=0)
-    return "\n".join(f"{count:>{width}}  {code}  [{'*' if fix else ' '}] {name}" for code, name, fix, count in rows)
-
-
-def statistics_json(entries: Sequence[Entry]) -> str:
-    """:func:`statistics` for programs."""
-    rows = _counts(entries)
-    return json.dumps([{"code": c, "name": n, "count": count, "fixable": fix} for c, n, fix, count in rows], indent=2)
-
-
-def _counts(entries: Sequence[Entry]) -> list[tuple[str, str, bool, int]]:
-    counts = Counter((entry.finding.code, entry.finding.name) for entry in entries)
-    fixable = {entry.finding.code for entry in entries if entry.offered}
-    ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-    return [(code, name, code in fixable, count) for (code, name), count in ordered]
 
 
 def _place(entry: Entry, colour: bool) -> str:
