@@ -153,7 +153,7 @@ def test_what_does_not_go_together_is_refused_and_nothing_is_written(arguments: 
 def test_of_a_notebook_the_lines_change_that_have_findings_and_no_other_byte() -> None:
     before = (ROOT / "examples/nine_ways_to_attend.ipynb").read_text("utf-8")
     Path("a.ipynb").write_text(before, "utf-8")
-    found = json.loads(lint("a.ipynb", "--output-format", "json", "-q", status=1))
+    found = json.loads(lint("a.ipynb", "--output-format", "json", "-q", status=1))["findings"]
     assert lint("a.ipynb", "--add-noqa") == f"Added {len(found)} noqa comments.\n"
     after = Path("a.ipynb").read_text("utf-8")
     changed = [(old, new) for old, new in zip(before.splitlines(), after.splitlines(), strict=True) if old != new]

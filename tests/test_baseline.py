@@ -92,7 +92,7 @@ def test_of_equal_findings_as_many_are_known_as_were_written() -> None:
     assert [row["count"] for row in rows()] == [2]
     Path("a.py").write_text(BROKEN.replace(line, line * 3))
     found = lint("--baseline", "known.json", "--select", "MHA001", "--output-format", "json", "-q", status=1)
-    assert len(json.loads(found)) == 1
+    assert len(json.loads(found)["findings"]) == 1
 
 
 def test_entries_that_are_no_longer_found_are_told_with_the_command_that_prunes_them() -> None:
@@ -219,3 +219,12 @@ def test_flake8_leaves_out_what_the_baseline_of_the_settings_holds() -> None:
     assert done.stdout.count("MHA001") == 1
     Path("known.json").write_text("{")
     assert "known.json: is no baseline" in subprocess.run(command, capture_output=True, text=True).stdout
+
+
+def test_sarif_alone_lists_what_is_known_as_suppressed() -> None:
+    Path("a.py").write_text(BROKEN)
+    lint("--write-baseline", "known.json")
+    (run,) = json.loads(lint("--baseline", "known.json", "--output-format", "sarif", "-q"))["runs"]
+    assert [result["suppressions"][0]["justification"] for result in run["results"]] == ["baseline"]
+    assert json.loads(lint("--baseline", "known.json", "--output-format", "json", "-q"))["findings"] == []
+    assert lint("--baseline", "known.json", "--output-format", "github", "-q").strip() == ""

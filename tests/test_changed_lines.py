@@ -29,7 +29,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def found(*arguments: str) -> list[str]:
     """Where the findings are."""
     told = lint(*arguments, "--diff-base", "HEAD", "--output-format", "json", "-q", "--exit-zero")
-    return [f"{Path(each['filename']).name}:{each['location']['row']}" for each in json.loads(told)]
+    return [f"{Path(each['filename']).name}:{each['location']['row']}" for each in json.loads(told)["findings"]]
 
 
 def test_a_finding_on_lines_that_have_not_changed_is_left_out(project: Path) -> None:
