@@ -267,7 +267,7 @@ def test_the_status_and_the_report_are_chosen(project: Project) -> None:
     settings(project, 'select = ["MHA002"]\nexit-severity = "warning"\noutput-format = "json"')
     done = project.run()
     assert done.returncode == 0
-    assert [finding["code"] for finding in json.loads(done.stdout)] == ["MHA002"]
+    assert [finding["code"] for finding in json.loads(done.stdout)["findings"]] == ["MHA002"]
 
 
 @shows("fix", "show-fixes", "harness", "also")
