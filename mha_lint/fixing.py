@@ -28,7 +28,7 @@ from mha_lint.settings import Settings
 if TYPE_CHECKING:
     from mha_lint.bench.results import Bench
     from mha_lint.bench.wanted import Wanted
-    from mha_lint.validation import Job, Validator
+    from mha_lint.validation import Executor, Job
 
 MAX_ROUNDS = 4
 _ORDER: dict[Relation, int] = {"repaired": 0, "corrected": 1, "equivalent": 2, "extended": 3}
@@ -67,7 +67,7 @@ def _of(finding: Finding, timings: Iterable[tuple[Finding, Bench]]) -> Bench | N
 
 
 def fix_source(
-    source: Source, findings: list[Finding], settings: Settings, validator: Validator, wanted: Wanted | None = None
+    source: Source, findings: list[Finding], settings: Settings, validator: Executor, wanted: Wanted | None = None
 ) -> Fixed:
     """Validate the fixes of one file's findings and apply those that pass, in memory. Other threads may do the same.
 
@@ -78,7 +78,7 @@ def fix_source(
 
 
 def _fixed(
-    source: Source, findings: list[Finding], settings: Settings, validator: Validator, wanted: Wanted | None
+    source: Source, findings: list[Finding], settings: Settings, validator: Executor, wanted: Wanted | None
 ) -> Fixed:
     fixed: list[Finding] = []
     texts: list[str] = []
@@ -113,7 +113,7 @@ def _fixed(
     )
 
 
-def verify_source(source: Source, findings: list[Finding], settings: Settings, validator: Validator) -> Fixed:
+def verify_source(source: Source, findings: list[Finding], settings: Settings, validator: Executor) -> Fixed:
     """Validate the fixes of one file's findings, safe or not, and show those wrong that have none; change nothing."""
     with TURN:
         tried = [
@@ -126,7 +126,7 @@ def verify_source(source: Source, findings: list[Finding], settings: Settings, v
         return Fixed(source.text, (), tuple(map(_downgraded, shown)))
 
 
-def _demonstrated(findings: list[Finding], source: Source, settings: Settings, validator: Validator) -> list[Finding]:
+def _demonstrated(findings: list[Finding], source: Source, settings: Settings, validator: Executor) -> list[Finding]:
     """The findings, those without a fix with the verdict of the attempt to show them wrong."""
     return [
         replace(finding, verdict=_shown(finding, source, settings, validator))
@@ -136,7 +136,7 @@ def _demonstrated(findings: list[Finding], source: Source, settings: Settings, v
     ]
 
 
-def _shown(finding: Finding, source: Source, settings: Settings, validator: Validator) -> Verdict:
+def _shown(finding: Finding, source: Source, settings: Settings, validator: Executor) -> Verdict:
     from mha_lint.validation import Job
 
     demonstration = finding.demonstration
@@ -163,7 +163,7 @@ def _shown(finding: Finding, source: Source, settings: Settings, validator: Vali
 
 
 def _round(
-    source: Source, tried: list[Finding], settings: Settings, validator: Validator, wanted: Wanted | None = None
+    source: Source, tried: list[Finding], settings: Settings, validator: Executor, wanted: Wanted | None = None
 ) -> tuple[Source, list[Finding], list[Finding], list[tuple[Finding, Bench]]]:
     """One pass over the candidates: the new text, what was applied, what was not, and timings, with the verdicts."""
     done: list[Finding] = []

@@ -135,7 +135,7 @@ def test_whatever_a_record_holds_is_read_as_it_was_written() -> None:
     journal = Journal(written)
     journal.add(job, Environment("3.11", "2.7", {"cpu": "an x86"}), verdict)
     Path("evidence.json").write_text(written.getvalue() + "]}")
-    assert read(Path("evidence.json")) == [(job, verdict)]
+    assert [(each.job, each.verdict) for each in read(Path("evidence.json")).records] == [(job, verdict)]
 
 
 def test_the_verdict_on_a_job_is_found_again_and_that_on_no_other_one() -> None:
