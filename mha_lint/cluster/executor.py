@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
+import subprocess
 import tempfile
 import threading
 from pathlib import Path
@@ -196,11 +197,24 @@ def _queue(options: Options, folder: Path) -> Any:
         queue = AutoExecutor(folder=folder, cluster=options.cluster, **python)
     except (RuntimeError, OSError) as error:
         raise ClusterMissing(f"--executor slurm: {_in_one_line(error)}") from error
+    if options.cluster == "slurm":
+        _require_states()
     try:
         queue.update_parameters(**options.parameters)
     except (NameError, AssertionError, ValueError, TypeError) as error:
         raise ClusterMissing(f"--executor-option: {_in_one_line(error)}") from error
     return queue
+
+
+def _require_states() -> None:
+    """Raise ClusterMissing where ``sacct`` does not work, by which submitit sees that a job has failed."""
+    try:
+        done = subprocess.run(["sacct", "--noheader", "--jobs", "0"], capture_output=True, text=True, check=False)
+    except OSError as error:
+        raise ClusterMissing(f"--executor slurm: sacct cannot be run ({error})") from error
+    if done.returncode:
+        why = " ".join(done.stderr.split())[:200]
+        raise ClusterMissing(f"--executor slurm: sacct does not say how a job ended ({why})")
 
 
 def _is_here(file: Dependency) -> bool:
