@@ -122,7 +122,9 @@ def test_arguments_and_paths_are_read_as_a_shell_reads_them(project: Path) -> No
 
 
 @pytest.mark.parametrize("name", ["paths", "args", "output-format", "evidence-file", "sarif-file", "version"])
-@pytest.mark.parametrize("text", ["; touch pwned", "$(touch pwned)", "`touch pwned`", '"; touch pwned; "', "\ntouch pwned"])
+@pytest.mark.parametrize(
+    "text", ["; touch pwned", "$(touch pwned)", "`touch pwned`", '"; touch pwned; "', "\ntouch pwned"]
+)
 def test_an_input_runs_nothing(project: Path, name: str, text: str) -> None:
     inputs = {name: text}
     tools = project.parent / "tools"
@@ -140,8 +142,8 @@ def test_validating_executes_and_changes_nothing(project: Path) -> None:
     pytest.importorskip("torch")
     inputs = {"validate": "true", "args": "--device cpu", "output-format": "json", "evidence-file": "evidence.json"}
     done = run(RUN, project, inputs)
-    (finding,) = json.loads(done.stdout)["findings"]
-    assert finding["verdict"]["verdict"] == "validated"
+    (finding,) = json.loads(done.stdout)
+    assert finding["validation"]["verdict"] == "validated"
     assert exit_code(project) == "1"
     assert len(json.loads((project / "evidence.json").read_text())["records"]) == 1
     assert (project / "broken.py").read_text() == BROKEN

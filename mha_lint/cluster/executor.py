@@ -231,7 +231,9 @@ def _end(submitted: Any, error: Exception) -> str:
         with contextlib.suppress(Exception):
             said = said or (stream() or "").strip().rpartition("\n")[2]
     state = str(submitted.state).lower()
-    return printable(f"job {submitted.job_id} of the cluster ended without a verdict ({state}): {said or _in_one_line(error)}")
+    return printable(
+        f"job {submitted.job_id} of the cluster ended without a verdict ({state}): {said or _in_one_line(error)}"
+    )
 
 
 def _in_one_line(error: Exception) -> str:

@@ -44,7 +44,11 @@ def parse(given: Mapping[str, str], *, devices: tuple[str, ...], timeout: float)
         raise ClusterMissing(f"--executor-option cluster={cluster}: expected one of {', '.join(CLUSTERS)}")
     folder, python = left.pop("folder", ""), left.pop("python", "")
     parameters: dict[str, Value] = {"name": "mha-lint", "timeout_min": math.ceil(2 * timeout / 60) + 5}
-    if cluster == "slurm" and devices != ("cpu",) and not any(key.removeprefix("slurm_") in _COUNTS_GPUS for key in left):
+    if (
+        cluster == "slurm"
+        and devices != ("cpu",)
+        and not any(key.removeprefix("slurm_") in _COUNTS_GPUS for key in left)
+    ):
         parameters["gpus_per_node"] = 1
     for key, value in left.items():
         named = key if key in _SHARED or key.startswith(("slurm_", "local_")) else f"slurm_{key}"
