@@ -315,6 +315,8 @@ def _replay(options: argparse.Namespace) -> int:
 def _probe(options: argparse.Namespace) -> int:
     from mha_lint.probing import ProbingError, locate, probe, show
 
+    if _cluster(options) is not None:
+        raise SettingsError("--probe executes on this machine: it cannot be combined with --executor slurm")
     try:
         subject = locate(options.probe)
         settings = _configuration(options).of(subject.path)

@@ -18,11 +18,12 @@ from samples import BROKEN, FIXED
 
 from mha_lint.cli import main
 from mha_lint.cluster import node
+from mha_lint.cluster.executor import _is_here
 from mha_lint.cluster.messages import Answer, Request, tool
 from mha_lint.cluster.options import parse
 from mha_lint.validation import ClusterMissing, Job
 from mha_lint.validation.evidence import typed_json
-from mha_lint.validation.evidence.dependencies import digest
+from mha_lint.validation.evidence.dependencies import ABSENT, Dependency, digest
 
 pytest.importorskip("torch")
 pytest.importorskip("submitit")
@@ -115,6 +116,11 @@ def test_a_cluster_that_does_not_tell_how_jobs_end_is_an_error(
     assert "sacct does not say how a job ended (accounting storage is disabled)" in capsys.readouterr().err
 
 
+def test_a_probe_is_not_sent_to_a_cluster(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--probe", "broken.py:Attention", *LOCAL]) == 2
+    assert "--probe executes on this machine" in capsys.readouterr().err
+
+
 def test_without_submitit_the_extra_is_named(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -137,7 +143,7 @@ def test_an_option_that_is_no_pair_is_wrong_usage(option: str, capsys: pytest.Ca
 def asked(**changed: object) -> Answer:
     path = str(Path("broken.py").absolute())
     job = Job(path, BROKEN, FIXED, ("Attention.forward",), "repaired", (17,))
-    request = Request(tool(), ("cpu",), (), 60.0, job, digest(path))
+    request = Request("question", tool(), ("cpu",), (), 60.0, job, digest(path))
     return typed_json.loaded(node.answer(typed_json.dumped(replace(request, **changed))), Answer)  # type: ignore[arg-type]
 
 
@@ -157,6 +163,16 @@ def test_a_node_tells_that_a_device_is_missing(monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     answer = asked(job=None, require=("cuda",))
     assert "says: device cuda was asked for, but" in answer.failure
+
+
+def test_a_file_that_a_node_read_or_missed_is_compared_with_the_one_here() -> None:
+    size = len(BROKEN)
+    assert _is_here(Dependency("broken.py", size, 0, digest("broken.py")))
+    assert not _is_here(Dependency("broken.py", size, 0, digest(__file__)))
+    assert not _is_here(Dependency("absent.py", size, 0, digest(__file__)))
+    assert _is_here(Dependency("absent.py", ABSENT))
+    assert not _is_here(Dependency("broken.py", ABSENT))
+    assert _is_here(Dependency("/opt/site-packages/other.py", 1, 2))  # installed there
 
 
 # --- the whole way
@@ -198,6 +214,16 @@ def test_a_job_that_ends_without_a_verdict_leaves_the_file_alone(capsys: pytest.
     assert " of the cluster ended without a verdict (finished): slurmstepd: node failure" in told
     assert Path("broken.py").read_text() == BROKEN
     assert left_over() == []
+
+
+@pytest.mark.slow
+def test_an_answer_to_another_question_is_none(capsys: pytest.CaptureFixture[str]) -> None:
+    """A kept folder may hold the answer of a job of another run that had the same number."""
+    copied = "cp jobs/*_0_result.pkl jobs/${SUBMITIT_LOCAL_JOB_ID}_0_result.pkl"
+    stale = python_that(f"if [ -e asked ]; then {copied}; exit; fi; touch asked")
+    assert main(["--fix", "--no-cache", *LOCAL, "--executor-option", "folder=jobs", *stale, "broken.py"]) == 1
+    assert "left no answer but that to another question" in capsys.readouterr().out
+    assert Path("broken.py").read_text() == BROKEN
 
 
 @pytest.mark.slow

@@ -7,9 +7,11 @@ import shutil
 import subprocess
 import tempfile
 import threading
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
+from uuid import uuid4
 
 from mha_lint.bench.results import Bench
 from mha_lint.cluster import node
@@ -27,6 +29,14 @@ if TYPE_CHECKING:
 
 _POLL = 0.5  # seconds between two looks at a job
 _PREFIX = ".mha_lint_jobs-"  # of the folder of submitit's files, which nodes must see
+
+
+@dataclass(frozen=True, slots=True)
+class _Sent:
+    """A question in the queue: its name, and submitit's job."""
+
+    name: str
+    job: Any
 
 
 class Cluster:
@@ -53,8 +63,8 @@ class Cluster:
         self._journal = journal
         self._lock = threading.RLock()  # of all that follows, and of submitit, which is made for one thread
         self._is_over = threading.Event()
-        self._jobs: list[Any] = []  # those of submitit that have not ended
-        self._first: Any = None  # the one that asks for the environment
+        self._sent: list[_Sent] = []  # what has not been answered
+        self._first: _Sent | None = None  # the question what the environment is
         self._environment: Environment | None = None
         self._temporary = None if options.folder else _made()
         try:
@@ -90,7 +100,10 @@ class Cluster:
             return self._environment
 
     def validate(self, job: Job) -> Verdict:
-        """The verdict of a node, or of an earlier run on the very same bytes. Raises what :meth:`environment` raises."""
+        """The verdict of a node, or of an earlier run on the very same bytes.
+
+        Raises what :meth:`environment` raises.
+        """
         environment = self.environment()
         verdict = store.recall(self._cache_dir, job, environment) if self._cache_dir else None
         if verdict is None:
@@ -119,10 +132,10 @@ class Cluster:
         """Cancel what is queued or runs, remove submitit's files, and end the journal. Harmless when closed."""
         self._is_over.set()
         with self._lock:
-            for job in self._jobs:
+            for sent in self._sent:
                 with contextlib.suppress(Exception):  # it may have ended, and whoever leaves must get out
-                    job.cancel(check=False)
-            self._jobs.clear()
+                    sent.job.cancel(check=False)
+            self._sent.clear()
             self._remove_folder()
             journal, self._journal = self._journal, None
             if journal is not None:
@@ -134,9 +147,9 @@ class Cluster:
 
     def _request(self, job: Job | None = None, wanted: Wanted | None = None) -> Request:
         file = digest(job.path) if job else ""
-        return Request(tool(), self._devices, self._require, self._timeout, job, file, wanted)
+        return Request(uuid4().hex, tool(), self._devices, self._require, self._timeout, job, file, wanted)
 
-    def _submitted(self, request: Request) -> Any:
+    def _submitted(self, request: Request) -> _Sent:
         """Put a question into the queue. Raises ClusterMissing."""
         with self._lock:
             if self._is_over.is_set():
@@ -145,8 +158,9 @@ class Cluster:
                 job = self._queue.submit(node.answer, typed_json.dumped(request))
             except Exception as error:  # whatever the command of the scheduler said
                 raise ClusterMissing(f"the cluster takes no jobs: {_in_one_line(error)}") from error
-            self._jobs.append(job)
-            return job
+            sent = _Sent(request.name, job)
+            self._sent.append(sent)
+            return sent
 
     def _asked(self, job: Job, wanted: Wanted | None = None) -> Answer:
         """The answer of a node to a question about ``job``, where it saw the files that this machine sees."""
@@ -156,25 +170,31 @@ class Cluster:
             return Answer(failure=str(error))
         for file in answer.files or ():
             if not _is_here(file):
-                return Answer(f"the node has other bytes at {file.path}: the project must lie on a shared file system")
+                return Answer(
+                    failure=f"the node has other bytes at {file.path}: the project must lie on a shared file system"
+                )
         return answer
 
-    def _answer(self, submitted: Any) -> Answer:
+    def _answer(self, sent: _Sent) -> Answer:
         """Wait for a job, and read its answer. Raises ClusterMissing where the run is over."""
-        while not self._has_ended(submitted):
-            if self._is_over.wait(_POLL):
-                raise ClusterMissing("validation is over")
+        while not (self._is_over.is_set() or self._has_ended(sent)):
+            self._is_over.wait(_POLL)
+        if self._is_over.is_set():
+            raise ClusterMissing("validation is over")
         try:
-            return typed_json.loaded(submitted.result(), Answer, to_show=True)
+            answer = typed_json.loaded(sent.job.result(), Answer, to_show=True)
         except Exception as error:  # its own, or what its process or the scheduler ended with
-            return Answer(failure=_end(submitted, error))
+            return Answer(failure=_end(sent.job, error))
         finally:
             with self._lock, contextlib.suppress(ValueError):
-                self._jobs.remove(submitted)
+                self._sent.remove(sent)
+        if answer.name != sent.name:  # numbers of jobs come again, and a folder may hold what another run asked
+            return Answer(failure=f"job {sent.job.job_id} of the cluster left no answer but that to another question")
+        return answer
 
-    def _has_ended(self, submitted: Any) -> bool:
+    def _has_ended(self, sent: _Sent) -> bool:
         with self._lock:
-            return bool(submitted.done())
+            return bool(sent.job.done())
 
 
 def _made() -> Path:
@@ -218,21 +238,21 @@ def _require_states() -> None:
 
 
 def _is_here(file: Dependency) -> bool:
-    """Tell whether a file that a node read, or missed, is the same here. What is installed there may be elsewhere here."""
+    """Tell whether a file that a node read, or missed, is the same here; of what is installed, versions tell."""
     if file.size == ABSENT:
         return not Path(file.path).exists()
     return not file.digest or file.digest == digest(file.path)
 
 
-def _end(submitted: Any, error: Exception) -> str:
+def _end(job: Any, error: Exception) -> str:
     """Words for a job that ended without an answer: its state, and the last that it printed."""
     said = ""
-    for stream in (submitted.stderr, submitted.stdout):
+    for stream in (job.stderr, job.stdout):
         with contextlib.suppress(Exception):
             said = said or (stream() or "").strip().rpartition("\n")[2]
-    state = str(submitted.state).lower()
+    state = str(job.state).lower()
     return printable(
-        f"job {submitted.job_id} of the cluster ended without a verdict ({state}): {said or _in_one_line(error)}"
+        f"job {job.job_id} of the cluster ended without a verdict ({state}): {said or _in_one_line(error)}"
     )
 
 

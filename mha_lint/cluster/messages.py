@@ -17,8 +17,11 @@ from mha_lint.validation.job import Environment, Job
 
 @dataclass(frozen=True, slots=True)
 class Asking:
-    """The part of a :class:`Request` that every version can read: the ``tool`` that asks, as :func:`tool` names it."""
+    """The part of a :class:`Request` that every version can read: its ``name``, which no other one has, and the
+    ``tool`` that asks, as :func:`tool` names it.
+    """
 
+    name: str
     tool: str
 
 
@@ -30,6 +33,7 @@ class Request:
     of the file of the job.
     """
 
+    name: str
     tool: str
     devices: tuple[str, ...]
     require: tuple[str, ...]
@@ -41,11 +45,12 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What came of a :class:`Request`; ``failure`` says why nothing was executed.
+    """What came of the :class:`Request` of that ``name``; ``failure`` says why nothing was executed.
 
     ``files`` are those that the executed code was made of; None: they are not known.
     """
 
+    name: str = ""
     failure: str = ""
     environment: Environment | None = None
     verdict: Verdict | None = None

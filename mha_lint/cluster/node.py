@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from dataclasses import replace
 
 from mha_lint.cluster.messages import Answer, Asking, Request, tool
 from mha_lint.validation.evidence import typed_json
@@ -17,8 +18,12 @@ def answer(text: str) -> str:
     Raises :class:`typed_json.Malformed` where the text is none.
     """
     asking = typed_json.loaded(text, Asking)
-    if asking.tool != tool():
-        return _failed(f"runs {tool()}, and this machine {asking.tool}: install the same one on both")
+    return typed_json.dumped(replace(_answered(text, asking.tool), name=asking.name))
+
+
+def _answered(text: str, asking: str) -> Answer:
+    if asking != tool():
+        return _failed(f"runs {tool()}, and this machine {asking}: install the same one on both")
     request = typed_json.loaded(text, Request)
     job = request.job
     if job is not None and digest(job.path) != request.digest:
@@ -27,14 +32,14 @@ def answer(text: str) -> str:
         with Validator(devices=request.devices, require=request.require, timeout=request.timeout) as validator:
             environment = validator.environment()
             if job is None:
-                return typed_json.dumped(Answer(environment=environment))
+                return Answer(environment=environment)
             if request.wanted is not None:
-                return typed_json.dumped(Answer(environment=environment, bench=validator.bench(job, request.wanted)))
+                return Answer(environment=environment, bench=validator.bench(job, request.wanted))
             judged = validator.judge(job)
-            return typed_json.dumped(Answer(environment=environment, verdict=judged.verdict, files=judged.files))
+            return Answer(environment=environment, verdict=judged.verdict, files=judged.files)
     except (TorchMissing, DeviceMissing) as error:
         return _failed(f"says: {error}")
 
 
-def _failed(why: str) -> str:
-    return typed_json.dumped(Answer(failure=f"node {socket.gethostname()} {why}"))
+def _failed(why: str) -> Answer:
+    return Answer(failure=f"node {socket.gethostname()} {why}")

@@ -47,7 +47,7 @@ class Document:
         It has the same place relative to the working directory; where nothing is there, the recorded one.
         """
         if self.folder:
-            here = Path.cwd() / os.path.relpath(path, self.folder)
+            here = Path(os.path.abspath(os.path.relpath(path, self.folder)))
             if here.is_file():
                 return here
         return Path(path)
