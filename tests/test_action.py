@@ -90,7 +90,8 @@ def test_findings_are_annotations_and_fail_the_action(project: Path) -> None:
     assert "::error " in done.stdout
     assert "file=broken.py" in done.stdout
     assert exit_code(project) == "1"
-    assert summary(project).startswith("## mha-lint\n")
+    assert summary(project).startswith("## mha-lint\n\n")
+    assert summary(project).count("## mha-lint") == 1
     assert "MHA001" in summary(project)
     assert run(FAIL, project, code="1").returncode == 1
 
@@ -107,7 +108,7 @@ def test_a_run_that_fails_fails_the_action(project: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "unknown rule code 'NOPE'" in done.stderr
     assert exit_code(project) == "2"
-    assert summary(project) == "## mha-lint\nThe run failed; its log says why.\n"
+    assert summary(project) == "## mha-lint\n\nThe run failed; its log says why.\n"
     assert run(FAIL, project, code="2").returncode == 2
 
 

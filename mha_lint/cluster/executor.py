@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import tempfile
 import threading
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from mha_lint.validation.evidence.journal import Journal
 
 _POLL = 0.5  # seconds between two looks at a job
+_ASK = 20.0  # seconds between two questions to the scheduler, which answers for all jobs at once
 _PREFIX = ".mha_lint_jobs-"  # of the folder of submitit's files, which nodes must see
 
 
@@ -65,6 +67,7 @@ class Cluster:
         self._is_over = threading.Event()
         self._sent: list[_Sent] = []  # what has not been answered
         self._first: _Sent | None = None  # the question what the environment is
+        self._scheduler_asked = time.monotonic()
         self._environment: Environment | None = None
         self._temporary = None if options.folder else _made()
         try:
@@ -193,8 +196,13 @@ class Cluster:
         return answer
 
     def _has_ended(self, sent: _Sent) -> bool:
+        """Look for an answer, and now and then ask the scheduler: left alone, submitit asks every ten minutes."""
         with self._lock:
-            return bool(sent.job.done())
+            now = time.monotonic()
+            is_due = now > self._scheduler_asked + _ASK
+            if is_due:
+                self._scheduler_asked = now
+            return bool(sent.job.done(force_check=is_due))
 
 
 def _made() -> Path:
