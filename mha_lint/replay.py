@@ -52,7 +52,8 @@ def _holds(record: Record, document: Document, runs: Executor) -> bool:
     job = replace(record.job, path=str(file))
     where = printable(f"{job.path}: {', '.join(job.symbols)}: {job.relation}")
     if document.files.get(record.job.path, digest(file)) != digest(file):
-        say(f"{where}: not executed, recorded as {recorded.verdict}: the file is not what that run left")
+        why = "the file is not what that run left" if file.is_file() else "there is no such file here"
+        say(f"{where}: not executed, recorded as {recorded.verdict}: {why}")
         return False
     verdict = runs.validate(job)
     agrees = _outcome(verdict) == _outcome(recorded)

@@ -203,7 +203,7 @@ def test_evidence_for_other_bytes_than_those_that_are_there_is_told_and_not_exec
     assert told.endswith("0 of 1 verdicts are as recorded.\n")
     file.unlink()
     assert replayed() == 1
-    assert "not executed, recorded as validated" in capsys.readouterr().out
+    assert "not executed, recorded as validated: there is no such file here\n" in capsys.readouterr().out
 
 
 @pytest.mark.slow
