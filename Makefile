@@ -22,9 +22,10 @@ lint: .venv/installed-dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# What the pages say of each rule, from its class.
+# What the pages say of each rule, from its class, and the schemas of the JSON, from its records.
 docs: .venv/installed
 	$(BIN)/python docs/write_rules.py
+	$(BIN)/python docs/write_schemas.py
 
 # docs/speed.md and its plots, of what tests/bench/speed.py measured.
 speed: .venv/installed

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TextIO
 
 from mha_lint.configuration import Configuration, Overrides, read_settings
-from mha_lint.findings import SEVERITIES, SYNTAX_ERROR
+from mha_lint.findings import SEVERITIES, SYNTAX_ERROR, Failure
 from mha_lint.options import parser
 from mha_lint.output import complain, open_report, say, show, warn, write_bytes
+from mha_lint.report.formats import FOR_PEOPLE, STATISTICS
 from mha_lint.settings import Settings, SettingsError, close_match, resolved
 from mha_lint.shortcut import INTERRUPTION
 
@@ -99,13 +100,13 @@ def _crashed(error: Exception, verbose: bool) -> int:
         return _interrupted()
     if verbose:
         print_exc()
-    complain(crash("running", error))
+    complain(str(crash("running", error)))
     return FAILED
 
 
 def _check(options: argparse.Namespace) -> int:
     from mha_lint.progress import Progress, in_terminal
-    from mha_lint.runner import RunError, run
+    from mha_lint.runner import Outcome, RunError, run
 
     try:
         os.getcwd()
@@ -119,6 +120,9 @@ def _check(options: argparse.Namespace) -> int:
     plan = _plan(options, configuration.within(_start(options, paths)), from_stdin)
     if options.verify and (options.fix or options.diff):
         raise SettingsError("--verify writes nothing and shows no diff: it cannot be combined with --fix or --diff")
+    if options.statistics and options.output_format not in STATISTICS:
+        known = ", ".join(STATISTICS)
+        raise SettingsError(f"--statistics has no form as {options.output_format} (choose from {known})")
     if options.evidence and plan.fix == "no":
         raise SettingsError("--evidence needs --fix, --diff or --verify: linting alone executes nothing")
     if plan.bench is not None and plan.fix not in ("write", "diff"):
@@ -127,13 +131,17 @@ def _check(options: argparse.Namespace) -> int:
     stdin = sys.stdin.buffer.read() if from_stdin else b""
     items = _given(options, configuration, stdin) if from_stdin else _found(paths, configuration, options)
     filtering = from_stdin and options.fix and not options.diff  # stdout is the fixed source
+    report_to = sys.stderr if filtering else sys.stdout
     try:
         with Progress(enabled=in_terminal() and not options.quiet) as progress:
             outcome = run(items, configuration, plan, progress)
     except RunError as error:
-        complain(str(error))
         if filtering:
             write_bytes(stdin)
+        if options.output_format in FOR_PEOPLE:
+            complain(str(error))
+        else:  # whoever reads the report alone must not take the run for a clean one
+            show(options, plan, Outcome(errors=[Failure(str(error))]), report_file, report_to)
         return FAILED
     if filtering:
         from mha_lint.files import encode
@@ -142,7 +150,7 @@ def _check(options: argparse.Namespace) -> int:
     status = _status(options, outcome, configuration)
     if from_stdin and not options.stdin_filename:
         outcome.entries = [replace(e, finding=replace(e.finding, filename=str(_STDIN))) for e in outcome.entries]
-    show(options, plan, outcome, report_file, report_to=sys.stderr if filtering else sys.stdout)
+    show(options, plan, outcome, report_file, report_to)
     return status
 
 

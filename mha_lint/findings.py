@@ -174,6 +174,19 @@ class Finding:
         return unsafe or self.fix.applicability == "safe"
 
 
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Something that could not be done: in a file, at ``row`` where known; ``filename`` is "" where it is the run."""
+
+    message: str
+    filename: str = ""
+    row: int | None = None
+
+    def __str__(self) -> str:
+        place = self.filename if self.row is None else f"{self.filename}:{self.row}"
+        return f"{place}: {self.message}" if place else self.message
+
+
 # What the paths that were asked for held then: the digest of a file that was read, PRESENT for one of which it
 # only matters that it is there, None where there was nothing. Of a folder, the digest of the files around.
 PRESENT = ""

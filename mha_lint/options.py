@@ -10,9 +10,9 @@ from typing import get_args
 
 import mha_lint
 from mha_lint.findings import SEVERITIES
+from mha_lint.report.formats import FORMATS
 from mha_lint.settings import Also
 
-FORMATS = ("full", "concise", "json", "github")
 DEVICES = ("auto", "cpu", "cuda")
 EXECUTORS = ("local", "slurm")
 _LONGEST = 86_400  # seconds
@@ -174,7 +174,7 @@ def _configuration(group: argparse._ArgumentGroup) -> None:
 
 
 def _output(group: argparse._ArgumentGroup) -> None:
-    group.add_argument("--output-format", choices=FORMATS, default="full", help="how to report (default: full)")
+    group.add_argument("--output-format", choices=tuple(FORMATS), default="full", help="how to report (default: full)")
     group.add_argument("--output-file", type=Path, metavar="FILE", help="write the report to a file, not to stdout")
     group.add_argument("--statistics", action="store_true", help="show how many findings each rule has")
     group.add_argument("-q", "--quiet", action="count", default=0, help="print findings only; twice: print nothing")
