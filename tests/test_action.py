@@ -85,9 +85,11 @@ def test_every_input_is_used_and_has_a_default_and_words() -> None:
 
 
 def test_findings_are_annotations_and_fail_the_action(project: Path) -> None:
-    done = run(RUN, project)
+    done = run(RUN, project, {"sarif-file": "out.sarif"})
     assert done.returncode == 0, done.stderr
     assert "::error " in done.stdout
+    (sarif,) = json.loads((project / "out.sarif").read_text())["runs"]
+    assert [result["ruleId"] for result in sarif["results"]] == ["MHA001"]
     assert "file=broken.py" in done.stdout
     assert exit_code(project) == "1"
     assert summary(project).startswith("## mha-lint\n\n")
@@ -143,7 +145,7 @@ def test_validating_executes_and_changes_nothing(project: Path) -> None:
     pytest.importorskip("torch")
     inputs = {"validate": "true", "args": "--device cpu", "output-format": "json", "evidence-file": "evidence.json"}
     done = run(RUN, project, inputs)
-    (finding,) = json.loads(done.stdout)
+    (finding,) = json.loads(done.stdout)["findings"]
     assert finding["validation"]["verdict"] == "validated"
     assert exit_code(project) == "1"
     assert len(json.loads((project / "evidence.json").read_text())["records"]) == 1
@@ -153,11 +155,13 @@ def test_validating_executes_and_changes_nothing(project: Path) -> None:
 @pytest.mark.slow
 def test_fixing_writes_what_is_validated_and_passes(project: Path) -> None:
     pytest.importorskip("torch")
-    inputs = {"fix": "true", "args": "--device cpu", "output-format": "full", "evidence-file": "evidence.json"}
+    inputs = {"fix": "true", "args": "--device cpu", "output-format": "full"}
+    inputs |= {"evidence-file": "evidence.json", "sarif-file": "out.sarif"}
     done = run(RUN, project, inputs)
     assert "1 fixed (validated on cpu)" in done.stdout, done.stderr
     assert exit_code(project) == "0"
     assert "MHA001" not in summary(project)
+    assert json.loads((project / "out.sarif").read_text())["runs"][0]["results"] == []
     assert (project / "broken.py").read_text() == FIXED
     assert len(json.loads((project / "evidence.json").read_text())["records"]) == 1
 
