@@ -34,11 +34,14 @@ _GROUPS: tuple[Group, ...] = ("mha_lint.rules", "mha_lint.fixers")
 _TAG = "Signature: 8a477f597d28d172789f06886806bc55\n# This folder is a cache of mha-lint; it can be deleted.\n"
 
 
-def prepare(root: Path) -> Path | None:
-    """Make the cache folder at ``root``, hidden from git and from backups. None when it cannot be written."""
-    folder = root / FOLDER
+def prepare(settings: Settings) -> Path | None:
+    """Make the cache folder of the settings, hidden from git and from backups. None when it cannot be written.
+
+    It has a name of its own wherever it lies: the oldest files in it are deleted when it grows too large.
+    """
+    folder = (Path(settings.cache_dir) if settings.cache_dir else settings.root) / FOLDER
     try:
-        folder.mkdir(exist_ok=True)
+        folder.mkdir(parents=bool(settings.cache_dir), exist_ok=True)
         for name, text in ((".gitignore", "*\n"), ("CACHEDIR.TAG", _TAG)):
             if not (folder / name).exists():
                 (folder / name).write_text(text, encoding="ascii")

@@ -86,6 +86,8 @@ class Fix:
     agree: str = ""  # for *corrected*: where both must agree: "train", "one token", …
     expected: Expected = "view"  # for *repaired*: what fails at the flagged rows
     only_if_faster: bool = False  # it may be slower: only a run that times it may apply it, and only where it is faster
+    needs_torch: tuple[int, int] = (0, 0)  # what it writes is not in an older one; much of it is found without saying
+    needs_python: tuple[int, int] = (0, 0)
 
 
 @dataclass(frozen=True, slots=True)

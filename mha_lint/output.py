@@ -52,7 +52,7 @@ def show(
         report = (
             _diff(
                 outcome,
-                colour=not report_file and _colour(report_to),
+                colour=not report_file and _colour(report_to, options.color),
                 to_terminal=not report_file and report_to.isatty(),
             )
             if showing_diff
@@ -70,7 +70,14 @@ def show(
 
             for line in unfixed(outcome.entries):
                 print(line, file=sys.stderr)
-            _show_benches(outcome.entries)
+            _show_benches(outcome.entries, options.color)
+    for_people = options.output_format in FOR_PEOPLE and not options.diff and not options.output_file
+    summary_to = report_to if for_people else sys.stderr
+    if options.show_fixes and plan.fix == "write" and options.quiet < 2:
+        from mha_lint.report.summary import fixes_by_file
+
+        if listed := fixes_by_file(outcome.entries):
+            write_bytes(f"{listed}\n\n".encode(errors="backslashreplace"), summary_to)
     if not options.quiet:
         from mha_lint.report.summary import summary
 
@@ -81,17 +88,16 @@ def show(
             verify=plan.fix == "verify",
             errors=len(outcome.errors),
         )
-        for_people = options.output_format in FOR_PEOPLE and not options.diff and not options.output_file
-        write_bytes(f"{text}\n".encode(), report_to if for_people else sys.stderr)
+        write_bytes(f"{text}\n".encode(), summary_to)
 
 
-def _show_benches(entries: Sequence[Entry]) -> None:
+def _show_benches(entries: Sequence[Entry], color: str) -> None:
     """Beside a diff, which holds no timings: those of its fixes, on stderr."""
     from mha_lint.report.text import benched, code_and_place
 
     for entry in entries:
         if entry.bench is not None:
-            lines = [code_and_place(entry), *benched(entry, colour=_colour(sys.stderr))]
+            lines = [code_and_place(entry), *benched(entry, colour=_colour(sys.stderr, color))]
             print("\n  ".join(lines), file=sys.stderr)
 
 
@@ -117,7 +123,7 @@ def _rendered(options: argparse.Namespace, outcome: Outcome, cache: Path | None,
     module, _, function = table[kind].partition(":")
     render: Callable[..., str] = getattr(import_module(f"mha_lint.report.{module}"), function)
     if table is FORMATS and kind in FOR_PEOPLE:
-        rendered = render(report.entries, colour=not options.output_file and _colour(stream))
+        rendered = render(report.entries, colour=not options.output_file and _colour(stream, options.color))
         rendered += "\n" if kind == "full" and rendered else ""  # an empty line before the summary
     else:
         rendered = render(report)
@@ -125,11 +131,15 @@ def _rendered(options: argparse.Namespace, outcome: Outcome, cache: Path | None,
     return f"{rendered}\n".encode(encoding, "backslashreplace") if rendered else b""
 
 
-def _colour(stream: TextIO) -> bool:
-    """As https://no-color.org and https://force-color.org ask."""
+def _colour(stream: TextIO, color: str) -> bool:
+    """Decide as ruff does: ``--color``, then https://no-color.org, then https://force-color.org, then the terminal."""
+    if color != "auto":
+        return color == "always"
     if os.environ.get("NO_COLOR"):
         return False
-    return bool(os.environ.get("FORCE_COLOR")) or (stream.isatty() and os.environ.get("TERM") != "dumb")
+    return any(os.environ.get(name) for name in ("FORCE_COLOR", "CLICOLOR_FORCE")) or (
+        stream.isatty() and os.environ.get("TERM") != "dumb"
+    )
 
 
 def _diff(outcome: Outcome, colour: bool, to_terminal: bool) -> bytes:

@@ -47,7 +47,7 @@ def bench_of(folder: Path, text: str, *options: str) -> dict[str, Any]:
     always = ("--isolated", "--no-cache", "--device", "cpu", "--diff", "--bench", "--select", "MHA201")
     command = [sys.executable, "-m", "mha_lint", *always, *options, "--output-format", "json", "attention.py"]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-    (finding,) = json.loads(done.stdout)
+    (finding,) = json.loads(done.stdout)["findings"]
     bench: dict[str, Any] = finding["bench"]
     return bench
 

@@ -258,7 +258,7 @@ def test_pyproject_is_read_and_isolated_ignores_it(capsys: pytest.CaptureFixture
     write("pyproject.toml", '[tool.mha-lint]\nignore = ["MHA001"]\n')
     assert main([]) == 0
     assert main(["--isolated"]) == 1
-    write("other.toml", "[tool.mha-lint]\n")
+    write("other.toml", "")
     assert main(["--config", "other.toml"]) == 1
 
 
@@ -346,7 +346,6 @@ def test_a_mistake_in_pyproject_ends_with_2_and_one_line(capsys: pytest.CaptureF
         ["--also", ","],
         ["--require-device", "auto"],
         ["-j", "0"],
-        ["--isolated", "--config", "x"],
     ],
 )
 def test_wrong_usage_ends_with_2(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> None:

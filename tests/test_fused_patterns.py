@@ -51,7 +51,8 @@ def test_each_fix_is_validated(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "mha_lint", *options, "--output-format", "json", "."]
     run = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     verdicts = {
-        Path(entry["filename"]).stem: (entry["validation"] or {}).get("verdict") for entry in json.loads(run.stdout)
+        Path(entry["filename"]).stem: (entry["validation"] or {}).get("verdict")
+        for entry in json.loads(run.stdout)["findings"]
     }
     expected = {f"pattern_{each.number}": "validated" if said(each).startswith("fixed") else None for each in PATTERNS}
     assert verdicts == expected, run.stderr

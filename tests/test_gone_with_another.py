@@ -84,7 +84,7 @@ def test_what_another_fix_took_with_it_is_told_so(tmp_path: Path) -> None:
 
     report: list[dict[str, Any]] = json.loads(
         run(tmp_path, ON_THE_CPU, "--fix", "--fixable", "MHA201", "--output-format", "json").stdout
-    )
+    )["findings"]
     told = {entry["code"]: (entry.get("gone"), (entry["validation"] or {}).get("verdict")) for entry in report}
     assert told == {
         "MHA110": ("its place was rewritten by the fix of MHA201", None),

@@ -128,8 +128,8 @@ class Benched(msgspec.Struct, frozen=True):
 class FindingRecord(msgspec.Struct, frozen=True):
     """One finding. `fixed` says that the file has been changed, `fixable` that `--fix` tries its fix.
 
-    `suppressed` says what silences it, as "baseline"; `gone` says the fix of which other rule took it along; `cell` is its cell in a notebook; `bench` are the timings of
-    `--bench`. `filename` is absolute, or `-` for stdin.
+    `suppressed` says what silences it, as "baseline"; `gone` says which other fix took it along; `cell` is its cell in
+    a notebook; `bench` are the timings of `--bench`. `filename` is absolute, or `-` for stdin.
     """
 
     code: str

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from mha_lint.findings import SEVERITIES
-from mha_lint.report import Entry
+from mha_lint.report import Entry, shown_path
 from mha_lint.report.excerpt import printable_lines
 
 _FIRST = "each is validated by execution first"
@@ -40,6 +40,22 @@ def summary(
     shown = [stub.rstrip() for stub in stubs][:_STUBS]
     more = [f"({len(stubs) - _STUBS} more are in the JSON report)"] if len(stubs) > _STUBS else []
     return printable_lines("\n\n".join([f"{found}\n{_HARNESS}", *shown, *more]) if stubs else found)
+
+
+def fixes_by_file(entries: Sequence[Entry]) -> str:
+    """What was fixed in which file, rule by rule, as ``--show-fixes`` of ruff lists it; "" where nothing was."""
+    files: dict[str, Counter[tuple[str, str]]] = {}
+    for entry in entries:
+        if entry.fixed:
+            rules = files.setdefault(shown_path(entry.finding.filename), Counter())
+            rules[entry.finding.code, entry.finding.name] += 1
+    if not files:
+        return ""
+    lines = [f"Fixed {counted(sum(rules.total() for rules in files.values()), 'finding')}:"]
+    for path, rules in files.items():
+        lines.append(f"- {path}:")
+        lines += [f"    {count} × {code} ({name})" for (code, name), count in sorted(rules.items())]
+    return printable_lines("\n".join(lines))
 
 
 def counted(number: int, noun: str) -> str:
