@@ -117,7 +117,7 @@ def test_a_cluster_that_does_not_tell_how_jobs_end_is_an_error(
 
 
 def test_a_probe_is_not_sent_to_a_cluster(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["--probe", "broken.py:Attention", *LOCAL]) == 2
+    assert main(["--probe", "broken.py:Attention", "--executor", "slurm"]) == 2
     assert "--probe executes on this machine" in capsys.readouterr().err
 
 
