@@ -302,7 +302,17 @@ def _plan(options: argparse.Namespace, settings: Settings, from_stdin: bool) -> 
         evidence=options.evidence,
         timeout=options.timeout,
         bench=_bench(options),
+        cluster=_cluster(options),
     )
+
+
+def _cluster(options: argparse.Namespace) -> dict[str, str] | None:
+    """The options of the cluster, None where this machine executes. Raises :class:`SettingsError`."""
+    if options.executor == "slurm":
+        return dict(options.executor_option)
+    if options.executor_option:
+        raise SettingsError("--executor-option needs --executor slurm")
+    return None
 
 
 def _bench(options: argparse.Namespace) -> Wanted | None:
@@ -406,7 +416,8 @@ def _replay(options: argparse.Namespace) -> int:
     from mha_lint.replay import ReplayError, replay
 
     try:
-        return CLEAN if replay(options.replay, options.device, options.require_device, options.timeout) else FINDINGS
+        same = replay(options.replay, options.device, options.require_device, options.timeout, _cluster(options))
+        return CLEAN if same else FINDINGS
     except ReplayError as error:
         raise SettingsError(str(error)) from error
 
@@ -414,6 +425,8 @@ def _replay(options: argparse.Namespace) -> int:
 def _probe(options: argparse.Namespace) -> int:
     from mha_lint.probing import ProbingError, locate, probe, show
 
+    if _cluster(options) is not None:
+        raise SettingsError("--probe executes on this machine: it cannot be combined with --executor slurm")
     try:
         subject = locate(options.probe)
         settings = _configuration(options).of(subject.path)

@@ -31,7 +31,7 @@ from mha_lint.succession import Gone, successors, why_gone
 if TYPE_CHECKING:
     from mha_lint.bench.results import Bench
     from mha_lint.bench.wanted import Wanted
-    from mha_lint.validation import Job, Validator
+    from mha_lint.validation import Executor, Job
 
 MAX_ROUNDS = 4
 _ORDER: dict[Relation, int] = {"repaired": 0, "corrected": 1, "equivalent": 2, "extended": 3, "comment": 4}
@@ -79,7 +79,7 @@ def fix_source(
     source: Source,
     findings: list[Finding],
     settings: Settings,
-    validator: Validator,
+    validator: Executor,
     wanted: Wanted | None = None,
     within: Within | None = None,
 ) -> Fixed:
@@ -96,7 +96,7 @@ def _fixed(
     source: Source,
     findings: list[Finding],
     settings: Settings,
-    validator: Validator,
+    validator: Executor,
     wanted: Wanted | None,
     within: Within | None,
 ) -> Fixed:
@@ -155,7 +155,7 @@ def _fixed(
     )
 
 
-def verify_source(source: Source, findings: list[Finding], settings: Settings, validator: Validator) -> Fixed:
+def verify_source(source: Source, findings: list[Finding], settings: Settings, validator: Executor) -> Fixed:
     """Validate the fixes of one file's findings, safe or not, and show those wrong that have none; change nothing."""
     with TURN:
         tried = [
@@ -168,7 +168,7 @@ def verify_source(source: Source, findings: list[Finding], settings: Settings, v
         return Fixed(source.text, (), tuple(map(_downgraded, shown)), remains_of=tuple(findings))
 
 
-def _demonstrated(findings: list[Finding], source: Source, settings: Settings, validator: Validator) -> list[Finding]:
+def _demonstrated(findings: list[Finding], source: Source, settings: Settings, validator: Executor) -> list[Finding]:
     """The findings, those without a fix with the verdict of the attempt to show them wrong."""
     return [
         replace(finding, verdict=_shown(finding, source, settings, validator))
@@ -178,7 +178,7 @@ def _demonstrated(findings: list[Finding], source: Source, settings: Settings, v
     ]
 
 
-def _shown(finding: Finding, source: Source, settings: Settings, validator: Validator) -> Verdict:
+def _shown(finding: Finding, source: Source, settings: Settings, validator: Executor) -> Verdict:
     from mha_lint.validation import Job
 
     demonstration = finding.demonstration
@@ -205,7 +205,7 @@ def _shown(finding: Finding, source: Source, settings: Settings, validator: Vali
 
 
 def _round(
-    source: Source, tried: list[Finding], settings: Settings, validator: Validator, wanted: Wanted | None = None
+    source: Source, tried: list[Finding], settings: Settings, validator: Executor, wanted: Wanted | None = None
 ) -> tuple[Source, list[Finding], list[Finding], list[tuple[Finding, Bench]]]:
     """One pass over the candidates: the new text, what was applied, what was not, and timings, with the verdicts."""
     done: list[Finding] = []

@@ -15,6 +15,7 @@ from mha_lint.settings import Also, TargetVersion
 
 SHELLS = ("bash", "zsh", "tcsh")
 DEVICES = ("auto", "cpu", "cuda")
+EXECUTORS = ("local", "slurm")
 _LONGEST = 86_400  # seconds
 
 
@@ -88,6 +89,20 @@ def _fixing(group: argparse._ArgumentGroup) -> None:
         default=120.0,
         metavar="SECONDS",
         help="how long the import of a file, and then each fix in it, may take to be executed (default: 120)",
+    )
+    group.add_argument(
+        "--executor",
+        choices=EXECUTORS,
+        default="local",
+        help="what executes: this machine, or the nodes of a Slurm cluster (default: local)",
+    )
+    group.add_argument(
+        "--executor-option",
+        type=_option,
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="what Slurm is told: partition, gpus_per_node, timeout_min, …; may be given several times",
     )
     group.add_argument(
         "--evidence", type=Path, metavar="FILE", help="write every trial of this run to a JSON file, for --replay"
@@ -337,6 +352,13 @@ def _required_devices(value: str) -> tuple[str, ...]:
     if "auto" in devices:
         raise argparse.ArgumentTypeError("'auto' cannot be required; name cpu or cuda")
     return devices
+
+
+def _option(value: str) -> tuple[str, str]:
+    key, sign, content = value.partition("=")
+    if not key.isidentifier() or not sign:
+        raise argparse.ArgumentTypeError(f"expected KEY=VALUE, not {value!r}")
+    return key, content
 
 
 def _jobs(value: str) -> int:

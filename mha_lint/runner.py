@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from mha_lint.cache import Index, LintCache, Memory
     from mha_lint.fixing import Fixed
     from mha_lint.scope import Scope
-    from mha_lint.validation import Validator
+    from mha_lint.validation import Executor
 
 ISSUES = "https://github.com/mha-lint/mha-lint/issues"
 
@@ -54,6 +54,7 @@ class Plan:
     timeout: float = 120.0  # seconds for each fix
     bench: Wanted | None = None  # what is timed
     scope: Scope | None = None  # which findings are reported, and fixed; None: all
+    cluster: Mapping[str, str] | None = None  # the options of the cluster that executes; None: this machine does
 
 
 @dataclass
@@ -347,18 +348,19 @@ def _lint_in_processes(
 # --- fixing
 
 
-def _require(validator: Validator) -> None:
+def _require(validator: Executor) -> None:
     """Wait for torch and the devices that were asked for. Raises :class:`RunError`."""
-    from mha_lint.validation import DeviceMissing, TorchMissing
+    from mha_lint.validation import ClusterMissing, DeviceMissing, TorchMissing
 
     try:
         validator.environment()
-    except (TorchMissing, DeviceMissing) as error:
+    except (TorchMissing, DeviceMissing, ClusterMissing) as error:
         raise RunError(str(error)) from error
 
 
-def _validator(plan: Plan) -> Validator:
-    from mha_lint.validation import Validator
+def _validator(plan: Plan) -> Executor:
+    from mha_lint.executors import executor
+    from mha_lint.validation import ClusterMissing
 
     journal = None
     if plan.evidence is not None:
@@ -369,19 +371,23 @@ def _validator(plan: Plan) -> Validator:
         except OSError as error:
             why = (error.strerror or str(error)).lower()
             raise RunError(f"{plan.evidence}: cannot be written: {why}") from error
-    return Validator(
-        devices=plan.devices,
-        require=plan.require,
-        cache_dir=plan.cache,
-        timeout=plan.timeout,
-        journal=journal,
-        lanes=plan.jobs,
-    )
+    try:
+        return executor(
+            plan.cluster,
+            devices=plan.devices,
+            require=plan.require,
+            timeout=plan.timeout,
+            cache_dir=plan.cache,
+            journal=journal,
+            lanes=plan.jobs,
+        )
+    except ClusterMissing as error:
+        raise RunError(str(error)) from error
 
 
 @contextlib.contextmanager
 def _fixing(
-    linted: Sequence[Linted], configuration: Configuration, plan: Plan, validator: Validator | None
+    linted: Sequence[Linted], configuration: Configuration, plan: Plan, validator: Executor | None
 ) -> Iterator[dict[int, Future[Fixed]]]:
     """Validate the fixes of several files at the same time; the fixes of a file are found at its place in ``linted``.
 
