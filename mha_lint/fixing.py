@@ -103,13 +103,13 @@ def _fixed(
             kept = {_place(finding): finding for finding in failed}
             remaining = [kept.get(_place(finding), finding) for finding in remaining]
             break
-        edits = _edits(done, before)
+        edits = edits_of(done, before)
         unrefuted = [finding for finding in failed if not finding.refuted]  # the text has changed: try those once more
         remaining = _with_verdicts(_relint(source, settings), unrefuted, edits)
         withheld = list(_moved(withheld, remaining, edits))
     remaining = _demonstrated(remaining, source, settings, validator)
     return Fixed(
-        source.text, tuple(fixed), tuple(map(_downgraded, remaining)), tuple(texts), tuple(benches), tuple(withheld)
+        source.text, tuple(fixed), tuple(map(downgraded, remaining)), tuple(texts), tuple(benches), tuple(withheld)
     )
 
 
@@ -123,7 +123,7 @@ def verify_source(source: Source, findings: list[Finding], settings: Settings, v
         judged = {_place(finding): finding for finding in (*done, *failed)}
         known = [judged.get(_place(finding), finding) for finding in findings]
         shown = _demonstrated(known, source, settings, validator)
-        return Fixed(source.text, (), tuple(map(_downgraded, shown)))
+        return Fixed(source.text, (), tuple(map(downgraded, shown)))
 
 
 def _demonstrated(findings: list[Finding], source: Source, settings: Settings, validator: Validator) -> list[Finding]:
@@ -173,10 +173,10 @@ def _round(
     def job_of(group: list[Finding], others: list[Finding]) -> Job | None:
         """A group on top of what was applied, and of ``others``; None where their edits overlap."""
         try:
-            accepted = _edits([*done, *others], source)
-            text = importable(source, [edit.end.row for edit in _edits(group, source)])
+            accepted = edits_of([*done, *others], source)
+            text = importable(source, [edit.end.row for edit in edits_of(group, source)])
             before = editing.apply(text, _fitting(accepted, source, text))
-            after = editing.apply(text, _fitting(_edits([*done, *others, *group], source), source, text))
+            after = editing.apply(text, _fitting(edits_of([*done, *others, *group], source), source, text))
         except ValueError:
             return None
         return _job(source, before, after, group, accepted, settings)
@@ -214,7 +214,7 @@ def _round(
             must_be_faster = wanted.only_if_faster or (judged.fix is not None and judged.fix.only_if_faster)
             is_accepted = bench.is_faster or not must_be_faster
         (done if is_accepted else failed).append(judged)
-    text = editing.apply(source.text, _edits(done, source))
+    text = editing.apply(source.text, edits_of(done, source))
     return replace(source, text=text, data=text.encode("utf-8", "surrogatepass")), done, failed, benches
 
 
@@ -278,13 +278,13 @@ def _relation(finding: Finding) -> Relation:
     return finding.fix.relation
 
 
-def _downgraded(finding: Finding) -> Finding:
+def downgraded(finding: Finding) -> Finding:
     """Return the finding, an error as a warning where validation ran the code and could not show it wrong."""
     unshown = finding.verdict is not None and finding.verdict.unshown
     return replace(finding, severity="warning") if unshown and finding.severity == "error" else finding
 
 
-def _edits(findings: list[Finding], source: Source) -> list[Edit]:
+def edits_of(findings: list[Finding], source: Source) -> list[Edit]:
     """The edits of several fixes, and what they make unused together; ValueError where they overlap."""
     from mha_lint.fixers.unused_imports import tidied
 

@@ -1,0 +1,102 @@
+"""One client's session: its open documents, the settings that hold for them, and what is known of each."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from pathlib import Path
+
+from pygls.workspace import Workspace
+
+from mha_lint.configuration import FILES, Configuration, Overrides
+from mha_lint.discovery import excludes
+from mha_lint.findings import Position, Verdict
+from mha_lint.lsp.analysis import Analysis
+from mha_lint.lsp.document import Document, Stamps, document_of, stamps
+from mha_lint.lsp.options import ClientOptions
+from mha_lint.lsp.worker import Worker
+from mha_lint.settings import Settings
+
+_MOST_TEXTS = 64  # states of documents whose verdicts are kept
+
+Verdicts = dict[tuple[str, Position], Verdict]  # by code and place of the finding
+
+
+class Session:
+    def __init__(self) -> None:
+        self.worker = Worker()
+        self.options = ClientOptions()
+        self._analyses: dict[str, Analysis] = {}  # by the addresses of the documents
+        self._configurations: dict[Path, tuple[Stamps, Configuration]] = {}
+        self._verdicts: OrderedDict[tuple[str, str, str], Verdicts] = OrderedDict()
+        self._fixed: OrderedDict[tuple[str, str, str], str] = OrderedDict()
+
+    # --- documents -----------------------------------------------------------------------------------------------
+
+    def read(self, workspace: Workspace, uri: str) -> Analysis | None:
+        """Begin anew with the document of a text, which has changed, or whose settings may have.
+
+        Raises:
+            SettingsError: a settings file has a mistake.
+        """
+        document = document_of(workspace, uri)
+        if document is None:
+            return None
+        self.worker.drop(document.uri)
+        self._analyses.pop(document.uri, None)
+        settings = self._settings(document)
+        analysis = Analysis(document, settings, self.worker)
+        if settings is not None:
+            analysis.verdicts = self.verdicts(document, settings)
+        self._analyses[document.uri] = analysis
+        return analysis
+
+    def of(self, uri: str) -> Analysis | None:
+        """What is known of the document that a text belongs to."""
+        found = self._analyses.get(uri)
+        if found is not None:
+            return found
+        return next((each for each in self._analyses.values() if uri in each.document.texts), None)
+
+    def close(self, uri: str) -> None:
+        self.worker.drop(uri)
+        self._analyses.pop(uri, None)
+
+    @property
+    def open(self) -> list[str]:
+        return list(self._analyses)
+
+    # --- settings ------------------------------------------------------------------------------------------------
+
+    def _settings(self, document: Document) -> Settings | None:
+        """The settings that hold for a document; None where they exclude it. They are read anew once they changed."""
+        path = document.source.path
+        now = stamps(path, FILES)
+        known = self._configurations.get(path.parent)
+        if known is None or known[0] != now:
+            known = now, Configuration(overrides=Overrides(unsafe_fixes=self.options.unsafe_fixes))
+            self._configurations[path.parent] = known
+        return None if excludes(path, known[1]) else known[1].of(path)
+
+    def configure(self, options: ClientOptions) -> None:
+        self.options = options
+        self._configurations.clear()
+
+    # --- what was validated --------------------------------------------------------------------------------------
+
+    def verdicts(self, document: Document, settings: Settings) -> Verdicts:
+        """The verdicts on the very bytes of a document, under these settings."""
+        key = document.uri, document.digest, settings.told
+        found = self._verdicts.setdefault(key, {})
+        self._verdicts.move_to_end(key)
+        while len(self._verdicts) > _MOST_TEXTS:
+            self._verdicts.popitem(last=False)
+        return found
+
+    def fixed(self, document: Document, settings: Settings) -> str | None:
+        """The text that all fixes together made of these very bytes, which were validated; None where none did."""
+        return self._fixed.get((document.uri, document.digest, settings.told))
+
+    def note_fixed(self, document: Document, settings: Settings, text: str) -> None:
+        self._fixed[document.uri, document.digest, settings.told] = text
+        while len(self._fixed) > _MOST_TEXTS:
+            self._fixed.popitem(last=False)

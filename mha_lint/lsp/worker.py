@@ -1,0 +1,139 @@
+"""One thread that analyses, the most urgent question first, and gives up an analysis that nobody waits for any more.
+
+Linting sets limits of the whole process, and so it is never done by two threads at once. An analysis is given up by an
+exception that is raised in the thread, as Ctrl-C would be: the interpreter of the model is not asked each step whether
+it should go on.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import threading
+from collections.abc import Callable, Hashable
+from concurrent.futures import Future
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from mha_lint.fixing import TURN
+
+Result = TypeVar("Result")
+
+NOW, SOON, IDLE = 0, 1, 2  # how urgent: findings, what a user points at, what may be asked for later
+
+
+class Dropped(Exception):
+    """A newer question took the place of this one: the text has changed."""
+
+
+class _GiveUp(BaseException):
+    """Raised in the thread. No ``except Exception`` on the way catches it."""
+
+
+@dataclass(slots=True, eq=False)
+class _Job:
+    document: str
+    kind: Hashable
+    urgency: int
+    work: Callable[[], Any]
+    future: Future[Any]
+    is_dropped: bool = False
+
+
+class Worker:
+    """The thread, and what waits for it."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self._waiting: list[_Job] = []
+        self._running: _Job | None = None
+        self._is_closed = False
+        self._thread = threading.Thread(target=self._serve, name="analysis", daemon=True)
+        self._thread.start()
+
+    def ask(self, document: str, kind: Hashable, urgency: int, work: Callable[[], Result]) -> Future[Result]:
+        """Have the work done, once for each kind. What is less urgent is put off, and begins anew later."""
+        with self._changed:
+            running = self._running
+            for job in [*self._waiting, *([running] if running is not None else [])]:
+                if (job.document, job.kind, job.is_dropped) == (document, kind, False):
+                    job.urgency = min(job.urgency, urgency)
+                    break
+            else:
+                job = _Job(document, kind, urgency, work, Future())
+                self._waiting.append(job)
+            if job is running:
+                return job.future
+            if running is not None and running.urgency > urgency:
+                self._interrupt()
+            self._changed.notify()
+        return job.future
+
+    def drop(self, document: str) -> None:
+        """Give up all questions on a document, whose text has changed. Their futures raise :class:`Dropped`."""
+        with self._changed:
+            dropped = [job for job in self._waiting if job.document == document]
+            self._waiting = [job for job in self._waiting if job.document != document]
+            running = self._running
+            if running is not None and running.document == document:
+                running.is_dropped = True
+                self._interrupt()
+        for job in dropped:
+            job.future.set_exception(Dropped())
+
+    def close(self) -> None:
+        with self._changed:
+            self._is_closed = True
+            if self._running is not None:
+                self._interrupt()
+            self._changed.notify()
+
+    def _interrupt(self, kind: type[BaseException] | None = _GiveUp) -> None:
+        """Raise an exception in the thread; None takes back one that was not raised yet. The lock is held."""
+        exception = None if kind is None else ctypes.py_object(kind)
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(self._thread.ident or 0), exception)
+
+    def _serve(self) -> None:
+        while not self._is_closed:
+            try:
+                self._next()
+            except _GiveUp:  # it came when the work was done already
+                continue
+
+    def _next(self) -> None:
+        with self._changed:
+            while not self._waiting and not self._is_closed:
+                self._changed.wait()
+            if self._is_closed:
+                return
+            job = min(self._waiting, key=lambda job: job.urgency)
+            self._waiting.remove(job)
+            self._running = job
+        result, error, is_done = None, None, False
+        try:
+            with TURN:
+                result = job.work()
+            is_done = True
+        except _GiveUp:
+            pass
+        except BaseException as raised:
+            error, is_done = raised, True
+        self._finish(job, is_done)
+        if job.is_dropped:
+            job.future.set_exception(Dropped())
+        elif error is not None:
+            job.future.set_exception(error)
+        elif is_done:
+            job.future.set_result(result)
+
+    def _finish(self, job: _Job, is_done: bool) -> None:
+        """No interruption comes from here on. What was put off waits again."""
+        while True:
+            try:
+                with self._changed:
+                    self._running = None
+                    self._interrupt(None)
+                    if not is_done and not job.is_dropped and job not in self._waiting:
+                        self._waiting.append(job)
+                return
+            except _GiveUp:
+                continue
