@@ -66,12 +66,12 @@ class Look:
         """The findings with their fixes. Raises what :func:`lint` raises."""
         return self._found(self._with_fixes, noqa)
 
-    def without_fixes(self) -> Found:
+    def without_fixes(self, *, noqa: bool = True) -> Found:
         """The same findings at the same places, but for their fixes, of which nothing is said. It takes less time.
 
         Raises what :func:`lint` raises; what LibCST can't read may be found only by :meth:`found`.
         """
-        return self._found(self._bare, noqa=True)
+        return self._found(self._bare, noqa)
 
     def _found(self, made: Callable[[], list[Finding]], noqa: bool) -> Found:
         with _collecting_rarely():
@@ -106,12 +106,14 @@ class Look:
         return Exact(self.places.module)
 
 
-def looked(source: Source, settings: Settings, tree: ast.Module | None = None) -> Look | None:
+def looked(
+    source: Source, settings: Settings, tree: ast.Module | None = None, *, screened: bool = False
+) -> Look | None:
     """Have the rules look at one file; None where the bytes, or the settings, leave nothing to look at.
 
-    Raises what :func:`lint` raises.
+    The bytes are not looked at where they were ``screened`` before. Raises what :func:`lint` raises.
     """
-    if not screen.admits(source.code):
+    if not screened and not screen.admits(source.code):
         return None
     codes = settings.enabled(source.path)
     if not codes:

@@ -13,6 +13,7 @@ from mha_lint.files import SourceError, SyntaxProblem
 from mha_lint.findings import SYNTAX_ERROR, Finding, Position, Verdict
 from mha_lint.linter import Look, looked, modelled
 from mha_lint.lsp.document import Document
+from mha_lint.lsp.parts import Parts
 from mha_lint.lsp.worker import IDLE, NOW, SOON, Worker
 from mha_lint.settings import Settings
 from mha_lint.syntax_error import told
@@ -49,12 +50,13 @@ class Shapes:
 class Analysis:
     """Asks the worker, once, for what is wanted of one state of a document."""
 
-    def __init__(self, document: Document, settings: Settings | None, worker: Worker) -> None:
+    def __init__(self, document: Document, settings: Settings | None, worker: Worker, parts: Parts) -> None:
         """``settings`` of None: the settings exclude the document."""
         self.document = document
         self.settings = settings
         self.verdicts: dict[tuple[str, Position], Verdict] = {}
         self._worker = worker
+        self._parts = parts
         self._look: Look | None = None
         self._findings: Future[Answer] | None = None
         self._fixes: Future[Answer] | None = None
@@ -77,6 +79,15 @@ class Analysis:
             self._shapes = self._ask("shapes", IDLE if idle else SOON, self._trace)
         return self._shapes
 
+    def corrects(self, fixes: Answer) -> bool:
+        """Tell whether the look at the whole text found other things than that at its parts; they count from now on."""
+        found, before = replace(fixes, findings=tuple(map(_bare, fixes.findings))), self.findings().result()
+        if found == before:
+            return False
+        self._findings = Future()
+        self._findings.set_result(found)
+        return True
+
     def judged(self, answer: Answer) -> tuple[Finding, ...]:
         """The findings with the verdicts on them; an error that ran and could not be shown is a warning."""
         from mha_lint.fixing import downgraded
@@ -94,6 +105,9 @@ class Analysis:
         if self.settings is None:
             return Answer()
         try:
+            known = self._parts.findings(self.document.source, self.settings)
+            if known is not None:
+                return Answer(known)
             self._look = looked(self.document.source, self.settings)
             return Answer() if self._look is None else Answer(self._look.without_fixes().findings)
         except SourceError as error:
@@ -127,6 +141,10 @@ class Analysis:
         assigned = [(span(node), lines) for node, lines in names.items()]
         shapes = [(places.end(node), lines[0].partition(" · ")[0]) for node, lines in names.items() if len(lines) == 1]
         return Shapes((*expressions, *assigned), tuple(sorted(shapes)))
+
+
+def _bare(finding: Finding) -> Finding:
+    return replace(finding, fix=None, no_fix_reason="", demonstration=None)
 
 
 def _told(seen: list[ValueSeen]) -> list[str]:

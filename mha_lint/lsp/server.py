@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import os
 import sys
 import traceback
 from collections.abc import Callable
@@ -51,6 +52,7 @@ class Server(LanguageServer):
         super().__init__("mha-lint", mha_lint.__version__, notebook_document_sync=_NOTEBOOKS)
         self.session = Session()
         self.validators = validating.Validators()
+        self.is_left = False  # the client has said that it leaves
         self.pulls = False  # the client asks for diagnostics itself
         self.refreshes = False  # it can be told to ask again
         self.published: dict[str, set[str]] = {}  # by document, the texts of which the client shows diagnostics
@@ -83,8 +85,12 @@ class Server(LanguageServer):
     def _go_on(self, analysis: Analysis) -> None:
         """Find while nothing else is asked what is likely to be asked next."""
         if self.session.of(analysis.document.uri) is analysis:
-            for asked in (analysis.fixes(idle=True), analysis.shapes(idle=True)):
-                self._when_done(asked, lambda _: None)
+            self._when_done(analysis.fixes(idle=True), lambda fixes: self._correct(analysis, fixes))
+            self._when_done(analysis.shapes(idle=True), lambda _: None)
+
+    def _correct(self, analysis: Analysis, fixes: Answer) -> None:
+        if analysis.corrects(fixes):
+            self.show_again(analysis)
 
     def _when_done(self, future: Future[Any], work: Callable[[Any], None]) -> None:
         """Do something in this thread with what the worker found; its mistakes are logged."""
@@ -144,6 +150,7 @@ class Server(LanguageServer):
 
     def everything_changed(self) -> None:
         """Settings, or other files of the project, are not what they were."""
+        self.session.forget()
         for uri in self.session.open:
             self.changed(uri)
         if self.pulls and self.refreshes:
@@ -238,18 +245,23 @@ def _told(finding: Finding) -> dict[str, Any]:
 
 
 def serve() -> int:
-    """Serve one client on stdin and stdout; return the exit status of the protocol."""
+    """Serve one client on stdin and stdout. Return 0 where it said that it leaves, and 1 where it did not, as LSP asks.
+
+    Whatever else is printed meanwhile, by a library say, goes to stderr, and no other process reads from stdin.
+    """
     logging.basicConfig(stream=sys.stderr, level=logging.CRITICAL)
     sys.setswitchinterval(_SWITCH)
+    asked, answers = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
+    with open(os.devnull, "rb") as nothing:
+        os.dup2(nothing.fileno(), 0)
+    os.dup2(2, 1)
     server = made()
     try:
-        server.start_io()
-    except SystemExit as leaving:  # 0 after `shutdown`, 1 without it
-        return leaving.code if isinstance(leaving.code, int) else 1
+        server.start_io(asked, answers)
     finally:
         server.session.worker.close()
         server.validators.close()
-    return 0
+    return 0 if server.is_left else 1
 
 
 def _warm_up() -> None:
@@ -301,6 +313,10 @@ def _lifecycle(server: Server) -> None:
             options = types.DidChangeWatchedFilesRegistrationOptions(watchers)
             registration = types.Registration("watched", types.WORKSPACE_DID_CHANGE_WATCHED_FILES, options)
             server.client_register_capability(types.RegistrationParams([registration]))
+
+    @server.feature(types.SHUTDOWN)
+    def shut_down(_: None) -> None:
+        server.is_left = True
 
     @server.feature(types.WORKSPACE_DID_CHANGE_CONFIGURATION)
     def configured(params: types.DidChangeConfigurationParams) -> None:

@@ -13,6 +13,7 @@ from mha_lint.findings import Position, Verdict
 from mha_lint.lsp.analysis import Analysis
 from mha_lint.lsp.document import Document, Stamps, document_of, stamps
 from mha_lint.lsp.options import ClientOptions
+from mha_lint.lsp.parts import Parts
 from mha_lint.lsp.worker import Worker
 from mha_lint.settings import Settings
 
@@ -27,6 +28,7 @@ class Session:
         self.options = ClientOptions()
         self._analyses: dict[str, Analysis] = {}  # by the addresses of the documents
         self._configurations: dict[Path, tuple[Stamps, Configuration]] = {}
+        self._parts: dict[tuple[str, str], Parts] = {}  # by document and settings
         self._verdicts: OrderedDict[tuple[str, str, str], Verdicts] = OrderedDict()
         self._fixed: OrderedDict[tuple[str, str, str], str] = OrderedDict()
 
@@ -44,11 +46,22 @@ class Session:
         self.worker.drop(document.uri)
         self._analyses.pop(document.uri, None)
         settings = self._settings(document)
-        analysis = Analysis(document, settings, self.worker)
+        analysis = Analysis(document, settings, self.worker, self._parts_of(document, settings))
         if settings is not None:
             analysis.verdicts = self.verdicts(document, settings)
         self._analyses[document.uri] = analysis
         return analysis
+
+    def _parts_of(self, document: Document, settings: Settings | None) -> Parts:
+        key = document.uri, "" if settings is None else settings.told
+        if key not in self._parts:
+            self._parts = {known: parts for known, parts in self._parts.items() if known[0] != document.uri}
+            self._parts[key] = Parts()
+        return self._parts[key]
+
+    def forget(self) -> None:
+        """Other files have changed, on which the findings of parts may depend."""
+        self._parts.clear()
 
     def of(self, uri: str) -> Analysis | None:
         """What is known of the document that a text belongs to."""

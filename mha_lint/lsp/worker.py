@@ -8,6 +8,7 @@ it should go on.
 from __future__ import annotations
 
 import ctypes
+import gc
 import threading
 from collections.abc import Callable, Hashable
 from concurrent.futures import Future
@@ -18,6 +19,7 @@ from mha_lint.fixing import TURN
 
 Result = TypeVar("Result")
 
+_YOUNG_AFTER, _ALL_AFTER = 20, 30  # answers that were waited for; others
 NOW, SOON, IDLE = 0, 1, 2  # how urgent: findings, what a user points at, what may be asked for later
 
 
@@ -47,6 +49,8 @@ class Worker:
         self._waiting: list[_Job] = []
         self._running: _Job | None = None
         self._is_closed = False
+        self._done = [0, 0, 0]  # jobs, by how urgent they were
+        gc.disable()  # see _collect
         self._thread = threading.Thread(target=self._serve, name="analysis", daemon=True)
         self._thread.start()
 
@@ -124,6 +128,15 @@ class Worker:
             job.future.set_exception(error)
         elif is_done:
             job.future.set_result(result)
+        self._collect(job)
+
+    def _collect(self, job: _Job) -> None:
+        """Look for cycles after an answer, since nobody waits then: a look through all that is there takes 0.1 s."""
+        self._done[job.urgency] += 1
+        if job.urgency == IDLE and self._done[IDLE] % _ALL_AFTER == 0:
+            gc.collect()
+        elif job.urgency == IDLE or self._done[job.urgency] % _YOUNG_AFTER == 0:
+            gc.collect(1)
 
     def _finish(self, job: _Job, is_done: bool) -> None:
         """No interruption comes from here on. What was put off waits again."""

@@ -174,6 +174,9 @@ async def connected(
         client.exit(None)
         process = client._server
         assert process is not None
-        assert await asyncio.wait_for(process.wait(), SECONDS) == 0
+        status = await asyncio.wait_for(process.wait(), SECONDS)
+        assert status == 0, status
     finally:
+        if client._server is not None and client._server.returncode is None:
+            client._server.kill()  # the test has failed
         await client.stop()
