@@ -55,6 +55,7 @@ class Server(LanguageServer):
         self.is_left = False  # the client has said that it leaves
         self.pulls = False  # the client asks for diagnostics itself
         self.refreshes = False  # it can be told to ask again
+        self.open: set[str] = set()  # the files and notebooks that are open, whether or not their settings make sense
         self.published: dict[str, set[str]] = {}  # by document, the texts of which the client shows diagnostics
 
     def report_server_error(self, error: Exception, source: Any) -> None:
@@ -71,6 +72,7 @@ class Server(LanguageServer):
 
     def changed(self, uri: str) -> None:
         """A text was opened or changed, or what its findings depend on was."""
+        self.open.add(uri)
         try:
             analysis = self.session.read(self.workspace, uri)
         except (SettingsError, SourceError) as error:
@@ -145,13 +147,14 @@ class Server(LanguageServer):
 
     def closed(self, uri: str) -> None:
         self.session.close(uri)
+        self.open.discard(uri)
         for text in self.published.pop(uri, set()):
             self.text_document_publish_diagnostics(types.PublishDiagnosticsParams(text, []))
 
     def everything_changed(self) -> None:
         """Settings, or other files of the project, are not what they were."""
         self.session.forget()
-        for uri in self.session.open:
+        for uri in list(self.open):
             self.changed(uri)
         if self.pulls and self.refreshes:
             self.workspace_diagnostic_refresh(None)

@@ -74,10 +74,6 @@ class Session:
         self.worker.drop(uri)
         self._analyses.pop(uri, None)
 
-    @property
-    def open(self) -> list[str]:
-        return list(self._analyses)
-
     # --- settings ------------------------------------------------------------------------------------------------
 
     def _settings(self, document: Document) -> Settings | None:

@@ -12,7 +12,8 @@ import gc
 import threading
 from collections.abc import Callable, Hashable
 from concurrent.futures import Future
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from mha_lint.fixing import TURN
@@ -39,6 +40,8 @@ class _Job:
     work: Callable[[], Any]
     future: Future[Any]
     is_dropped: bool = False
+    outcome: list[Any] = field(default_factory=list)  # the one result, once it is there
+    error: BaseException | None = None
 
 
 class Worker:
@@ -98,10 +101,11 @@ class Worker:
 
     def _serve(self) -> None:
         while not self._is_closed:
-            try:
+            with suppress(_GiveUp):
                 self._next()
-            except _GiveUp:  # it came when the work was done already
-                continue
+            job = self._settled()
+            if job is not None:
+                self._collect(job)
 
     def _next(self) -> None:
         with self._changed:
@@ -110,25 +114,38 @@ class Worker:
             if self._is_closed:
                 return
             job = min(self._waiting, key=lambda job: job.urgency)
+            self._running = job  # from here on it may be given up, at any line
             self._waiting.remove(job)
-            self._running = job
-        result, error, is_done = None, None, False
         try:
             with TURN:
-                result = job.work()
-            is_done = True
+                job.outcome = [job.work()]
         except _GiveUp:
-            pass
-        except BaseException as raised:
-            error, is_done = raised, True
-        self._finish(job, is_done)
+            raise
+        except BaseException as error:
+            job.error = error
+
+    def _settled(self) -> _Job | None:
+        """Answer, or have the job wait again where it was only put off."""
+        while True:
+            try:
+                with self._changed:
+                    self._interrupt(None)  # none comes from here on: who interrupts holds the lock
+                    job, self._running = self._running, None
+                    if job is None:
+                        return None
+                    is_done = job.is_dropped or bool(job.outcome) or job.error is not None
+                    if not is_done and job not in self._waiting:
+                        self._waiting.append(job)
+                break
+            except _GiveUp:
+                continue
         if job.is_dropped:
             job.future.set_exception(Dropped())
-        elif error is not None:
-            job.future.set_exception(error)
-        elif is_done:
-            job.future.set_result(result)
-        self._collect(job)
+        elif job.error is not None:
+            job.future.set_exception(job.error)
+        elif job.outcome:
+            job.future.set_result(job.outcome[0])
+        return job
 
     def _collect(self, job: _Job) -> None:
         """Look for cycles after an answer, since nobody waits then: a look through all that is there takes 0.1 s."""
