@@ -1,10 +1,10 @@
 # `make test` and `make demo` set up everything they need in .venv, and nothing outside this folder.
 
-PYTHON := $(shell for p in python3 python3.11 python3.12 python3.13 python3.10; do \
-	$$p -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 13))' 2>/dev/null && echo $$p && break; done)
+PYTHON := $(shell for p in python3 python3.11 python3.12 python3.13 python3.14 python3.10; do \
+	$$p -c 'import sys; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 14))' 2>/dev/null && echo $$p && break; done)
 BIN := .venv/bin
 
-.PHONY: test test-fast lint docs demo clean
+.PHONY: test test-fast lint docs speed demo dist clean
 .DELETE_ON_ERROR:
 
 # One worker a core; tests/conftest.py says how tests are spread over them.
@@ -26,6 +26,15 @@ lint: .venv/installed-dev
 docs: .venv/installed
 	$(BIN)/python docs/write_rules.py
 
+# docs/speed.md and its plots, of what tests/bench/speed.py measured.
+speed: .venv/installed
+	$(BIN)/python -m pip install --quiet --editable '.[plots]'
+	$(BIN)/python docs/write_speed.py
+
+# What is published, in dist/.
+dist: .venv/installed
+	$(BIN)/python release.py dist
+
 # The main job on a copy of examples/: lint, then fix. Findings are what it should have; only a failure (2) fails.
 demo: .venv/installed
 	rm -rf .demo
@@ -35,7 +44,7 @@ demo: .venv/installed
 	diff -ru examples .demo -x .mha_lint_cache -x __pycache__ || test $$? -eq 1
 
 .venv/created:
-	@test -n "$(PYTHON)" || { echo "no Python from 3.10 to 3.13 found on PATH" >&2; exit 1; }
+	@test -n "$(PYTHON)" || { echo "no Python from 3.10 to 3.14 found on PATH" >&2; exit 1; }
 	$(PYTHON) -m venv .venv
 	touch $@
 

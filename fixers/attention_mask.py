@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Literal
 from mha_lint.findings import Edit
 from mha_lint.fixers.attention_operands import bound, bound_text, is_plain
 from mha_lint.model.by_hand.numbers import Value, masks_with
-from mha_lint.model.by_hand.steps import Added, ByHand, Choice, Filled, Link, Step, Viewed
+from mha_lint.model.by_hand.steps import Added, ByHand, Choice, Filled, Link, Operand, Step, Viewed
+from mha_lint.model.values import Tensor
 from mha_lint.syntax.nodes import Function, every_parameter, walk
 from mha_lint.syntax.usage import mentions, read_later
 
@@ -54,9 +55,9 @@ class Plan:
         return self.inline or (self.name if self.kind else "")
 
 
-def mask_of(found: ByHand, query: ast.expr, context: Context) -> Plan:
-    """Plan the mask. Raises :class:`NotOffered`."""
-    writer = _Writer(found, query, context)
+def mask_of(found: ByHand, operands: tuple[Operand, Operand, Operand], context: Context) -> Plan:
+    """Plan the mask for queries, keys and values. Raises :class:`NotOffered`."""
+    writer = _Writer(found, operands, context)
     for link in _linked(found):
         if isinstance(link, Choice):
             writer.choose(link)
@@ -80,9 +81,10 @@ def _masking(steps: tuple[Step, ...]) -> list[Added | Filled]:
 
 
 class _Writer:
-    def __init__(self, found: ByHand, query: ast.expr, context: Context) -> None:
+    def __init__(self, found: ByHand, operands: tuple[Operand, Operand, Operand], context: Context) -> None:
         self.found = found
-        self.query = query
+        self.operands = operands
+        self.query, self.key = operands[0].node, operands[1]
         self.context = context
         self.places = context.places
         taken = {node.id for node in walk(found.function) if isinstance(node, ast.Name)}
@@ -139,7 +141,7 @@ class _Writer:
 
     def _text(self, step: Added | Filled, statement: ast.stmt) -> tuple[str, Kind]:
         if isinstance(step, Added):
-            return self._of_windows(self._term(step.term), step), "float"
+            return self._of_windows(self._term(step), step), "float"
         value = masks_with(step.value, self.found.function)
         if value is Value.INFINITE:
             return self._kept(step), "bool"
@@ -194,14 +196,50 @@ class _Writer:
         for link in self.found.links:
             yield from (link,) if isinstance(link, Link) else link.links
 
-    def _term(self, term: ast.expr) -> str:
+    def _term(self, step: Added) -> str:
         """What is added, in the type of the queries: fused attention takes no other."""
-        if not self._may_be_of_other_type(term):
-            return self._source(term)
+        text = self._source(step.term) if step.given is None else self._for_zeros(step)
+        if step.subtracts:
+            text = f"-{bound_text(text)}"
+        if not self._may_be_of_other_type(step.term):
+            return text
+        named = next((each.node for each in self.operands if is_plain(each.node)), None)
+        if named is None:
+            raise NotOffered("neither queries, keys nor values have a name, whose type the mask could take")
+        return f"{bound_text(text)}.to({self.places.source(named)}.dtype)"
+
+    def _for_zeros(self, step: Added) -> str:
+        """What a function adds to scores: what it gives for scores of zeros."""
+        call = step.term
+        assert isinstance(call, ast.Call)
+        zeros = self._zeros(step)
+        given = [zeros if each is step.given else self._source(each) for each in call.args]
+        for keyword in call.keywords:
+            given.append(f"{keyword.arg}={zeros if keyword.value is step.given else self._source(keyword.value)}")
+        return f"{self._source(call.func)}({', '.join(given)})"
+
+    def _zeros(self, step: Added) -> str:
+        """Scores of zeros: a single one, or as many as there are scores where the function looks at their shape."""
+        named = next((each.node for each in self.operands if is_plain(each.node)), None)
+        if step.of_any_shape and named is not None:
+            return f"{self.places.source(named)}.new_zeros(())"
         if not is_plain(self.query):
-            raise NotOffered("the queries have no name, whose type the mask could take")
-        type_of = self.places.source(self.query)
-        return f"{bound(term, self.places)}.to({type_of}.dtype)"
+            raise NotOffered("the queries have no name, by which scores of zeros could be made")
+        query, product = self.places.source(self.query), self.found.product
+        is_moved = product.query.order is not None or product.query.swapped or self.key.order is not None
+        if is_moved or not is_plain(self.key.node) or not self._are_of_one_rank():
+            raise NotOffered("the sizes of the scores, that a function adds to, can't be written")
+        keys = f"{self.places.source(self.key.node)}.shape[{-1 if self.key.swapped else -2}]"
+        return f"{query}.new_zeros(*{query}.shape[:-1], {keys})"
+
+    def _are_of_one_rank(self) -> bool:
+        """Tell whether queries, keys, and what the softmax is given are known to have the same number of dimensions."""
+        product, softmax = self.found.product.node, self.found.softmax
+        operations = self.context.model.operations
+        given = [value for each in operations.get(product, ()) for value in (*each.args, each.result)]
+        given += [each.argument(0, "input") for each in operations.get(softmax, ())]
+        ranks = {value.rank for value in given if isinstance(value, Tensor)}
+        return len(ranks - {None}) == 1
 
     def _of_windows(self, text: str, step: Added) -> str:
         """The text of a mask that is added to scores in the shape of windows, in the shape that they have elsewhere."""

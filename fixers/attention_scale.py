@@ -1,4 +1,7 @@
-"""The scale of attention by hand, as fused attention takes it: a Python number, or its own default."""
+"""The scale of attention by hand, as fused attention takes it: a Python number, or its own default.
+
+A tensor with one number for each head, or for each query, scales the queries instead: the scores come out the same.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +9,12 @@ import ast
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from mha_lint.fixers.attention_operands import bound
+from mha_lint.fixers.attention_operands import bound, bound_text
 from mha_lint.fixers.unread import class_around
 from mha_lint.model.by_hand.steps import ByHand, Operand, Scaled
+from mha_lint.model.keys import Key
 from mha_lint.model.scale import is_right
-from mha_lint.model.values import Const, Int, Number, Value
+from mha_lint.model.values import Const, Int, Number, Tensor, Unknown, Value
 from mha_lint.syntax.nodes import Function, defaults, dotted, every_parameter, walk
 
 if TYPE_CHECKING:
@@ -25,11 +29,15 @@ _MOST = 6  # names that stand for one another
 
 @dataclass(slots=True)
 class Scale:
-    """What scales the scores: the factors, and the operands without those that were written at them."""
+    """What scales the scores: the factors, and the operands without those that were written at them.
+
+    ``of_queries`` are the factors by which the queries are multiplied instead, since they may be tensors.
+    """
 
     query: ast.expr
     key: ast.expr
     factors: list[Scaled] = field(default_factory=list)
+    of_queries: list[Scaled] = field(default_factory=list)
 
 
 def scale_of(found: ByHand, context: Context) -> Scale:
@@ -38,12 +46,64 @@ def scale_of(found: ByHand, context: Context) -> Scale:
     scale.query = _stripped(found.product.query, scale, found.function, context)
     scale.key = _stripped(found.product.key, scale, found.function, context)
     scale.factors += [step for step in found.steps() if isinstance(step, Scaled)]
+    if not _is_default(scale, found, context):
+        maybe_tensors = [each for each in scale.factors if not is_number(each.factor, found.function, context)]
+        scale.of_queries = [each for each in maybe_tensors if _scales_rows(each, context)]
+        scale.factors = [each for each in scale.factors if each not in scale.of_queries]
     return scale
+
+
+def scaled_text(text: str, scale: Scale, context: Context) -> str:
+    """The text of the queries, multiplied by what may be a tensor."""
+    for each in scale.of_queries:
+        factor = bound(each.factor, context.places)
+        text = f"{_next_to_factor(text)} * {factor}"
+    return text
+
+
+def _next_to_factor(text: str) -> str:
+    tree = ast.parse(text, mode="eval").body
+    is_product = isinstance(tree, ast.BinOp) and isinstance(tree.op, ast.Mult)
+    return text if is_product else bound_text(text)
+
+
+def _scales_rows(step: Scaled, context: Context) -> bool:
+    """Tell whether a factor is known on every path to have one number, at most, for each row of scores.
+
+    The model notes products, not quotients.
+    """
+    seen = [] if step.node is None else context.model.operations.get(step.node, [])
+    return bool(seen) and all(_is_of_rows(each.args, step, context) for each in seen)
+
+
+def _is_of_rows(operands: tuple[Value, ...], step: Scaled, context: Context) -> bool:
+    is_left = isinstance(step.node, ast.BinOp) and step.node.left is step.factor
+    match operands[0 if is_left else 1] if len(operands) == 2 else None:
+        case Tensor(shape=tuple() as shape):
+            return not shape or shape[-1].constant == 1
+        case Unknown(key=Key() as key):
+            return _is_asked_for_truth(key, step.factor, context)
+        case value:
+            return _is_numeric_value(value)
+
+
+def _is_asked_for_truth(key: Key, factor: ast.expr, context: Context) -> bool:
+    """Tell whether a constructor asks ``scale or width ** -0.5``, which a tensor of several numbers can't answer."""
+    cls = class_around(factor, context)
+    constructor = None if cls is None else cls.method("__init__")
+    if constructor is None or not isinstance(factor, ast.Attribute):
+        return False
+    for node in walk(constructor):
+        match node:
+            case ast.Assign(targets=[target], value=ast.BoolOp(op=ast.Or(), values=[ast.Name(id=name), *_])):
+                if name == key.text and dotted(target) == dotted(factor):
+                    return True
+    return False
 
 
 def argument_of(scale: Scale, found: ByHand, context: Context) -> str | None:
     """The text of ``scale``: empty where the default is the same, None where what scales is no Python number."""
-    if _is_default(scale, found, context):
+    if not scale.of_queries and _is_default(scale, found, context):
         return ""
     if not all(is_number(each.factor, found.function, context) for each in scale.factors):
         return None

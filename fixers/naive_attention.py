@@ -12,7 +12,7 @@ from mha_lint.fixers.attention_causal import causal_flag, is_only_one
 from mha_lint.fixers.attention_dropout import NOT_KNOWN, drops, rate_text
 from mha_lint.fixers.attention_mask import NotOffered, Plan, edits_of, mask_of
 from mha_lint.fixers.attention_operands import bound_text, text_of_context, text_of_operand
-from mha_lint.fixers.attention_scale import NO_NUMBER, Scale, argument_of, scale_of
+from mha_lint.fixers.attention_scale import NO_NUMBER, Scale, argument_of, scale_of, scaled_text
 from mha_lint.fixers.unread import unread_all
 from mha_lint.model.by_hand.products import untransposed
 from mha_lint.model.by_hand.steps import Added, ByHand, Cast, Choice, Link, Operand, Scaled
@@ -39,8 +39,10 @@ def fix(hit: Hit[Naive], context: Context) -> Fix | str:
 def _rewritten(naive: Naive, context: Context) -> Fix:
     found, places = naive.by_hand, context.places
     function = _function(context)
+    _check_products(found)
     _check_order(found)
     _check_operands(found, context)
+    _check_factors(found, context)
     scale = scale_of(found, context)
     number = argument_of(scale, found, context)
     if number is None:
@@ -51,9 +53,10 @@ def _rewritten(naive: Naive, context: Context) -> Fix:
     rank = _rank(found, context)
     query, key, value = _operands(found, scale, rank)
     causal = causal_flag(found) if naive.is_causal else ""
-    plan = Plan("") if causal else mask_of(found, query.node, context)
+    plan = Plan("") if causal else mask_of(found, (query, key, value), context)
     front = 0 if plan.argument else 1  # a mask of three dimensions has one for each head, and an empty batch no heads
     operands = [text_of_operand(each, places) for each in (query, key, value)]
+    operands[0] = scaled_text(operands[0], scale, context)
     named = (("attn_mask", plan.argument), ("dropout_p", rate), ("is_causal", causal), ("scale", number))
     arguments = [*_batched(operands, rank, front), *(f"{name}={text}" for name, text in named if text)]
     call = f"{function}({', '.join(arguments)})"
@@ -83,6 +86,14 @@ def _function(context: Context) -> str:
     raise NotOffered("`torch.nn.functional` is not imported by a name")
 
 
+def _check_products(found: ByHand) -> None:
+    """Raise where there are several products of queries and keys, or some heads share what fused attention takes."""
+    if found.others:
+        raise NotOffered("a product of queries and keys stands in each branch of an `if`")
+    if any(each.shared for each in (found.product.query, found.product.key, found.context.value)):
+        raise NotOffered("keys or values lack dimensions that the queries have")
+
+
 def _check_order(found: ByHand) -> None:
     """Raise where scores are scaled under a condition, or behind a mask that is added, which is scaled with them."""
     for choice in found.choices:
@@ -103,6 +114,19 @@ def _check_operands(found: ByHand, context: Context) -> None:
         for node in walk(statement):
             if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store) and node.id in read:
                 raise NotOffered(f"`{node.id}` is given another value between the two products")
+
+
+def _check_factors(found: ByHand, context: Context) -> None:
+    """Raise where what scales is given another value behind that, before the last product."""
+    scaled: set[str] = set()
+    steps = {found.first: found.inner}
+    steps |= {link.statement: link.steps for link in found.links if isinstance(link, Link)}
+    for statement in _between(found, context):
+        for node in walk(statement):
+            if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store) and node.id in scaled:
+                raise NotOffered(f"`{node.id}` is given another value between the two products")
+        factors = [step.factor for step in steps.get(statement, ()) if isinstance(step, Scaled)]
+        scaled |= {node.id for each in factors for node in walk(each) if isinstance(node, ast.Name)}
 
 
 def _between(found: ByHand, context: Context) -> Iterator[ast.stmt]:

@@ -40,6 +40,19 @@ def without_torch(monkeypatch: pytest.MonkeyPatch, project: Path) -> None:
     monkeypatch.setenv("PYTHONPATH", str(project / "shadow"))
 
 
+def test_a_torch_that_is_too_old_is_named_with_what_to_do(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, project: Path
+) -> None:
+    path = write("broken.py")
+    (project / "shadow/torch").mkdir(parents=True)
+    (project / "shadow/torch/__init__.py").write_text('__version__ = "2.3.1+cu121"\n')
+    monkeypatch.setenv("PYTHONPATH", str(project / "shadow"))
+    assert main(["--fix", "broken.py"]) == 2
+    said = 'validation needs PyTorch 2.4 or newer, and finds 2.3.1+cu121: pip install --upgrade "mha-lint[torch]"'
+    assert said in capsys.readouterr().err
+    assert path.read_text() == BROKEN
+
+
 def test_fix_writes_what_was_validated_and_ends_with_0(capsys: pytest.CaptureFixture[str], project: Path) -> None:
     path = write("broken.py")
     path.chmod(0o755)

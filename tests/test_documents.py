@@ -14,6 +14,7 @@ from checkout import ROOT
 import mha_lint
 from mha_lint import cli
 from mha_lint.options import FORMATS
+from mha_lint.validation.torch_versions import OLDEST
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -147,6 +148,7 @@ def test_the_versioning_page_tells_every_exit_status_and_the_oldest_versions() -
     for name, package in (("torch, to execute code", "torch"), ("flake8, for the plugin", "flake8")):
         (requirement,) = extras[package]
         assert f"| {name} | {requirement.removeprefix(f'{package}>=')} and newer |" in VERSIONING
+    assert extras["torch"] == [f"torch>={OLDEST}"]
 
 
 def test_the_readme_names_every_output_format() -> None:

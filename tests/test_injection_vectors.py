@@ -3,9 +3,11 @@
 from pathlib import Path
 from typing import Any
 
-import torch
+import pytest
 
 from tests.bench.injection.sites import sites_of
+
+torch = pytest.importorskip("torch")
 
 TEXT = """import torch
 import torch.nn.functional as F

@@ -29,6 +29,12 @@ class Attention(nn.Module):
         self.mixed = nn.Linear(heads, heads)
         self.q, self.k, self.v = nn.Linear(dim, dim), nn.Linear(dim, dim), nn.Linear(dim, dim)
 
+    def biased(self, scores):
+        return scores + self.learned
+
+    def warmed(self, scores):
+        return scores * 2 + self.learned
+
     def forward(self, x, mask=None, bias=None):
         b, t, c = x.shape
         q, k, v = (layer(x).view(b, t, self.heads, self.width).transpose(1, 2) for layer in (self.q, self.k, self.v))
@@ -139,6 +145,32 @@ REWRITES = {
         SCORES + "weights = self.drop(scores.softmax(-1))\nout = weights @ v",
         f"{CALL}q, k, v, dropout_p=self.drop.p if self.drop.training else 0.0)",
     ),
+    "a tensor with a number for each head scales the queries": (
+        SCORES.replace("self.scale", "self.learned") + END, f"{CALL}q * self.learned, k, v, scale=1.0)",
+    ),
+    "a number scales, and a tensor": (
+        "scores = q @ k.transpose(-2, -1) * 0.3\nscores = scores * self.learned\n" + END,
+        f"{CALL}q * self.learned, k, v, scale=0.3)",
+    ),
+    "queries that move, and a tensor": (
+        'scores = torch.einsum("bihd,bjhd->bhij", q.mT, k.mT) * self.learned\nweights = F.softmax(scores, -1)\n'
+        'out = torch.einsum("bhij,bjhd->bhid", weights, v.mT)',
+        f"{CALL}q.mT.transpose(1, 2) * self.learned, k.mT.transpose(1, 2), v.mT.transpose(1, 2), scale=1.0)",
+    ),
+    "a mask is subtracted": (
+        SCORES + "scores = scores - 1e9 * bias\n" + END,
+        f"attn_mask = (-(1e9 * bias)).to(q.dtype) {CALL}q, k, v, attn_mask=attn_mask)",
+    ),
+    "a softmax that is made where it is called": (
+        SCORES + "weights = nn.Softmax(dim=-1)(scores)\nout = weights @ v", f"{CALL}q, k, v)",
+    ),
+    "the weights' name becomes the result's": (
+        SCORES + "out = scores.softmax(dim=-1)\nout = out @ v", f"{CALL}q, k, v)",
+    ),
+    "a method that adds a bias": (
+        SCORES + "scores = self.biased(scores)\n" + END,
+        f"attn_mask = self.biased(q.new_zeros(())) {CALL}q, k, v, attn_mask=attn_mask)",
+    ),
     "operands in a list": (
         'scores = torch.einsum("bhid,bhjd->bhij", [q, k]) * self.scale\nweights = F.softmax(scores, -1)\n'
         'out = torch.einsum("bhij,bhjd->bhid", [weights, v])',
@@ -170,7 +202,24 @@ def test_a_fix_is_safe_unless_weights_are_dropped() -> None:
 
 
 WITHOUT_A_FIX = {
-    "a tensor scales": (SCORES.replace("self.scale", "self.learned") + END, "may be a tensor"),
+    "a tensor that has a number for each key scales": (
+        "scores = q @ k.transpose(-2, -1) * k.mean(-1).unsqueeze(-2)\n" + END, "may be a tensor",
+    ),
+    "a tensor of unknown shape scales": ("scores = q @ k.transpose(-2, -1) * bias\n" + END, "may be a tensor"),
+    "the scale changes on the way": (
+        "scale = 0.3\nscores = q @ k.transpose(-2, -1) * scale\nscale = 2.0\n" + END + "\nout = out * scale",
+        "`scale` is given another value",
+    ),
+    "a product in each branch": (
+        "if self.causal:\n    scores = (q @ k.transpose(-2, -1) + bias) * self.scale\n"
+        "else:\n    scores = q @ k.transpose(-2, -1) * self.scale + bias\n" + END,
+        "in each branch",
+    ),
+    "keys and values of a single head": (
+        'scores = torch.einsum("bhid,bjd->bhij", q, k[:, 0]) * self.scale\nweights = F.softmax(scores, -1)\n'
+        'out = torch.einsum("bhij,bjd->bhid", weights, v[:, 0])',
+        "lack dimensions",
+    ),
     "scores are scaled under a condition": (
         "scores = q @ k.transpose(-2, -1)\nif self.causal:\n    scores = scores * self.scale\n" + END,
         "scaled under a condition",
@@ -223,6 +272,19 @@ SILENT = {
     "a fused call beside it": SCORES
     + "if bias is None:\n    out = F.scaled_dot_product_attention(q, k, v)\nelse:\n"
     + "    weights = scores.softmax(-1)\n    out = weights @ v",
+    "scores that are scaled by a method": SCORES + "scores = self.warmed(scores)\n" + END,
+    "a product in one branch alone": (
+        "if self.causal:\n    scores = q @ k.transpose(-2, -1)\nelse:\n    scores = bias\n" + END
+    ),
+    "products of two names": (
+        "if self.causal:\n    scores = q @ k.mT\nelse:\n    scores = q @ k.mT\n    other = scores * 2\n"
+        + END
+        + " + other @ v"
+    ),
+    "keys that no dimension but the last two has": (
+        'scores = torch.einsum("bid,jd->bij", q[:, 0], k[0, 0])\nweights = F.softmax(scores, -1)\n'
+        'out = torch.einsum("bij,jd->bid", weights, v[0, 0])'
+    ),
     "paths are dropped": SCORES + "weights = self.drop_path(scores.softmax(-1))\nout = weights @ v",
     "weights that are used twice": SCORES + "weights = scores.softmax(-1)\nout = weights @ (weights @ v)",
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import runpy
 import subprocess
 import sys
 import venv
@@ -85,6 +86,39 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
     assert f"Version: {mha_lint.__version__}" in text
     required = [line for line in text.splitlines() if line.startswith("Requires-Dist") and "extra ==" not in line]
     assert not [line for line in required if "torch" in line]
+
+
+@pytest.fixture(scope="module")
+def released(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Path], list[Path]]:
+    """What `make dist` makes, of two checkouts in different folders whose files have other times."""
+    script = runpy.run_path(str(ROOT / "release.py"))
+    made = []
+    for name, time in (("one", 1_600_000_000), ("other", 1_700_000_000)):
+        folder = copy_to(tmp_path_factory.mktemp(name) / name)
+        for file in folder.rglob("*"):
+            os.utime(file, (time, time))
+        made.append(script["build"](folder, tmp_path_factory.mktemp("dist") / name, 1_750_000_000))
+    return made[0], made[1]
+
+
+@pytest.mark.slow
+def test_a_release_is_built_to_the_same_bytes_twice(released: tuple[list[Path], list[Path]]) -> None:
+    one, other = released
+    assert [file.name for file in one] == [file.name for file in other]
+    assert [file.suffix for file in one] == [".whl", ".gz"]
+    for first, second in zip(one, other, strict=True):
+        assert first.read_bytes() == second.read_bytes(), first.name
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", [".whl", ".gz"])
+def test_what_is_released_works_in_an_empty_environment(
+    kind: str, released: tuple[list[Path], list[Path]], tmp_path: Path
+) -> None:
+    (file,) = (each for each in released[0] if each.suffix == kind)
+    venv.create(tmp_path / "env", with_pip=True)
+    run(str(tmp_path / "env/bin/python"), "-m", "pip", "install", "--quiet", str(file), cwd=tmp_path)
+    check_installation(tmp_path / "env/bin", tmp_path)
 
 
 @pytest.mark.slow

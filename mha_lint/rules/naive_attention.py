@@ -5,12 +5,15 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
+from mha_lint.model.by_hand.adders import adder_called
 from mha_lint.model.by_hand.expressions import Reader
 from mha_lint.model.by_hand.numbers import masks_with
 from mha_lint.model.by_hand.statements import attention_in
 from mha_lint.model.by_hand.steps import Added, Cast, Dropped, Filled, Scaled, Shifted, Step, Turned, Viewed
+from mha_lint.model.held import Held, Place
 from mha_lint.rules.base import Hit, Rule
 from mha_lint.rules.mask_uses import always_masks_just_the_future
 from mha_lint.syntax.nodes import FUNCTIONS, Function, dotted, last_name, walk
@@ -20,6 +23,7 @@ from mha_lint.vocabulary import ACROSS_HEADS, DROPS_NUMBERS, FUSED, is_said
 if TYPE_CHECKING:
     from mha_lint.model.attention import FileModel
     from mha_lint.model.by_hand.steps import ByHand
+    from mha_lint.syntax.names import ClassInfo
     from mha_lint.syntax.places import Places
 
 
@@ -36,8 +40,9 @@ class NaiveAttention(Rule):
 
     Flags softmax(q kᵀ) v that is written as two products with a softmax between them, where nothing else reads the
     weights: `@`, `matmul`, `bmm`, `baddbmm` and `einsum` in any order of dimensions; scaled before or behind the first
-    product; masks that are added, filled or chosen by `where`, under a condition too; dropout on the weights; casts to
-    float32 and back; the largest score subtracted first.
+    product; masks that are added, filled or chosen by `where`, under a condition too; functions, methods and layers of
+    the project that add something to the scores; dropout on the weights; casts to float32 and back; the largest score
+    subtracted first.
 
     ## Why it matters
 
@@ -66,11 +71,13 @@ class NaiveAttention(Rule):
 
     One call takes the place of the last product, and the statements before it go, or make the mask.
 
-    - *Scale*: left out where it is known to be 1/√d, which is the default; else `scale=`, which must be a number.
+    - *Scale*: left out where it is known to be 1/√d, which is the default; else `scale=`, which must be a number. A
+      tensor with a number for each head, or for each query, multiplies the queries instead.
     - *Mask*: `is_causal=True` where the mask hides the future of as many keys as there are queries, and nothing
-      else. What is added stays a mask of floats, in the type of the queries. Scores that are filled with minus
-      infinity become a boolean mask. Where they are filled with a finite number, a row that hides all keys averages
-      all values: the fix keeps that by a query of zeros for such a row.
+      else. What is added stays a mask of floats, in the type of the queries. A function that adds to scores is called
+      with zeros in their place: what it gives is the mask. Scores that are filled with minus infinity become a
+      boolean mask. Where they are filled with a finite number, a row that hides all keys averages all values: the fix
+      keeps that by a query of zeros for such a row.
     - *Dropout*: `dropout_p`, zero in eval mode. The fix is *unsafe* then: on a GPU the kernels draw other random
       numbers.
     - *Three dimensions* (`bmm`): one more in front for the call, without which no fused kernel takes them.
@@ -93,6 +100,7 @@ class NaiveAttention(Rule):
       a sink, the k largest alone, a mask on the weights.
     - The softmax sums along another dimension than that of the keys, or attention is over channels or heads.
     - Scores are filled with a number that masks nothing.
+    - Scores go to a function that may do more than add to them, or whose code is not in the project.
 
     ## References
 
@@ -121,8 +129,11 @@ class NaiveAttention(Rule):
     )
 
     def check(self, model: FileModel, places: Places) -> Iterator[Hit[Naive]]:
+        held = Held()
         for function, softmaxes in _by_function(model).items():
-            reader = Reader(model.names, {call: made.dropouts for call, made in softmaxes.items()}, _is_dropout)
+            place = Place(function, _class_around(function, model), model.names)
+            adder = partial(adder_called, place=place, held=held)
+            reader = Reader(model.names, {call: made.dropouts for call, made in softmaxes.items()}, _is_dropout, adder)
             for found in attention_in(function, reader):
                 softmax = found.softmax
                 if softmax in softmaxes and _is_legal(found) and not _is_on_purpose(found, model, places):
@@ -149,7 +160,8 @@ def _by_function(model: FileModel) -> dict[Function, dict[ast.expr, _Softmax]]:
         if function is None:
             continue
         if function.name != "__init__":
-            found.setdefault(function, {})[node] = _Softmax(seen[0].symbol)
+            for call in _calls_in_place(node, function):
+                found.setdefault(function, {})[call] = _Softmax(seen[0].symbol)
             continue
         for symbol in dict.fromkeys(each.symbol for each in seen):
             for method in [each for each, name in model.defined_in.items() if name == symbol]:
@@ -163,6 +175,17 @@ def _function_around(node: ast.AST, model: FileModel) -> Function | None:
     row: int = getattr(node, "lineno", 0)
     around = [each for each in model.defined_in if each.lineno <= row <= (each.end_lineno or row)]
     return max(around, key=lambda each: each.lineno, default=None)
+
+
+def _class_around(function: Function, model: FileModel) -> ClassInfo | None:
+    return next((cls for cls in model.names.every_class if function in cls.methods.values()), None)
+
+
+def _calls_in_place(made: ast.Call, function: Function) -> list[ast.Call]:
+    """The call of a softmax; of ``nn.Softmax(dim=-1)(scores)``, where a layer is made, that of the layer."""
+    if last_name(made.func) != "Softmax":
+        return [made]
+    return [each for each in walk(function) if isinstance(each, ast.Call) and each.func is made]
 
 
 def _calls_of_layer(made: ast.Call, constructor: Function, method: Function) -> tuple[list[ast.Call], tuple[int, ...]]:
@@ -193,7 +216,7 @@ def _dropouts_behind(made: ast.Call, value: ast.expr) -> tuple[int, ...] | None:
 
 def _hides_the_future(found: ByHand, model: FileModel) -> bool:
     masks = [step for step in found.steps() if isinstance(step, (Added, Filled))]
-    if len(masks) != 1:
+    if len(masks) != 1 or (isinstance(masks[0], Added) and (masks[0].subtracts or masks[0].given is not None)):
         return False
     return always_masks_just_the_future(model.operations.get(masks[0].node, []), model)
 
@@ -222,10 +245,19 @@ def _views_come_back(steps: list[Step]) -> bool:
 
 def _is_on_purpose(found: ByHand, model: FileModel, places: Places) -> bool:
     """Tell whether the weights are read later, or the code has a fused way already, or attends over channels."""
-    if any(read_later(found.statement, name, places) for name in found.names):
+    if any(read_later(found.statement, name, places) for name in found.names if not _rebinds(found.statement, name)):
         return True
     around = [each for each in places.parents(found.statement) if isinstance(each, (*FUNCTIONS, ast.ClassDef))]
     if any(is_said(ACROSS_HEADS, each.name) for each in around):
         return True
     outermost = next((each for each in around if isinstance(each, ast.ClassDef)), around[-1])
     return any(isinstance(node, ast.Call) and is_said(FUSED, last_name(node.func)) for node in walk(outermost))
+
+
+def _rebinds(statement: ast.stmt, name: str) -> bool:
+    """Tell whether a statement gives a name to what it computes: ``scores = scores @ v``."""
+    match statement:
+        case ast.Assign(targets=[ast.Name(id=target)]):
+            return target == name
+        case _:
+            return False

@@ -12,7 +12,7 @@ import torch
 from mha_lint.findings import RAISES, Verdict, VerdictName
 from mha_lint.validation.child import imports, isolation, stubs, tampering, torch_settings
 from mha_lint.validation.job import Job
-from mha_lint.validation.relations import wrong
+from mha_lint.validation.relations import intentions, wrong
 from mha_lint.validation.relations.claim import Claim, Extra, Ran, Variant
 from mha_lint.validation.relations.corrected import Corrected
 from mha_lint.validation.relations.raising import Raising
@@ -303,9 +303,17 @@ class Examination:
         note = Noting(self.record, case.conditions, case.shapes())
         with watch(self.sources.before.pseudo, self.sources.after.pseudo) as rows:
             before, after = self.claim.execute(case, self.tell)
-        wide = case.conditions.dtype == torch.float64 and not case.conditions.default
-        if before.error is not None and after.error is not None and wide:
-            self._trial(case.with_default_dtype(), first=first)  # perhaps it makes tensors of the default dtype
+        at = case.conditions
+        if before.error is not None and after.error is not None and at.dtype == torch.float64:
+            if not at.default:
+                self._trial(case.with_default_dtype(), first=first)  # perhaps it makes tensors of the default dtype
+                return
+            if not at.widened and self.sources.job.relation == "equivalent":
+                self._trial(case.without_casts(), first=first)  # perhaps it casts to float32 what meets float64
+                return
+        is_equivalent = self.sources.job.relation == "equivalent"
+        if is_equivalent and case.way.backward and intentions.forbids_gradients(before.error):
+            self._trial(case.forward_alone(), first=first)  # nobody trains it so, but its results are to stay
             return
         if before.error is not None or after.error is not None:
             self.claim.errors(note, before.error, after.error)
@@ -322,7 +330,9 @@ class Examination:
             self.record.rounded |= shown.rounded
             default = "with float64 as the default dtype" if case.conditions.default else ""
             kernel = f"by attention's {case.conditions.kernel} kernel" if case.conditions.kernel else ""
-            detail = "; ".join(filter(None, (kernel, detail, default)))
+            widened = "with no cast to float32 on the way" if case.conditions.widened else ""
+            forward = "" if case.way.backward else "forward alone: before can't go backward"
+            detail = "; ".join(filter(None, (kernel, detail, default, widened, forward)))
         note(shown.outcome, comparison.largest, detail)
 
     def _that_ran(self, pair: Pair, rows: Rows) -> Ran:

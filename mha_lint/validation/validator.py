@@ -50,6 +50,7 @@ from mha_lint.validation.job import (
     Reaching,
     TorchMissing,
 )
+from mha_lint.validation.torch_versions import OLDEST, is_too_old
 
 if TYPE_CHECKING:
     from mha_lint.bench.results import Bench
@@ -57,6 +58,7 @@ if TYPE_CHECKING:
 
 Kind = TypeVar("Kind")
 INSTALL = 'validation needs PyTorch, which this Python cannot import: pip install "mha-lint[torch]"'
+UPGRADE = 'validation needs PyTorch {} or newer, and finds {}: pip install --upgrade "mha-lint[torch]"'
 _SILENT = (OSError, EOFError, Malformed)  # the server is gone, or says what makes no sense
 TIMEOUT = 120.0  # seconds for a job, unless said otherwise
 _LEAST_MEMORY = 1 << 30  # bytes for a job, however many run at the same time
@@ -298,6 +300,8 @@ class Validator:
         if hello.failure:
             missing = hello.failure == "No module named 'torch'"
             raise TorchMissing(INSTALL if missing else f"{INSTALL} ({hello.failure})")
+        if is_too_old(hello.torch):
+            raise TorchMissing(UPGRADE.format(OLDEST, hello.torch))
         self._torch_version = hello.torch
         return hello.torch
 

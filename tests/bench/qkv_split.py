@@ -1,10 +1,10 @@
 """Times three ways to split a packed QKV projection: the figures behind MHA002.
 
-    python tests/bench/qkv_split.py [--device cuda] [--dtype bfloat16]
+    python tests/bench/qkv_split.py [--device cuda] [--dtype bfloat16] [--compile]
 
-A whole attention module (projection, split, scaled_dot_product_attention, output projection), eager, forward and
-forward + backward. The ways are interleaved in each round; a figure is the median over rounds of the time against
-``.unbind(0)`` in the same round.
+A whole attention module (projection, split, scaled_dot_product_attention, output projection), forward and forward +
+backward. The ways are interleaved in each round; a figure is the median over rounds of the time against ``.unbind(0)``
+in the same round.
 """
 
 from __future__ import annotations
@@ -19,7 +19,14 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
-SHAPES = ((8, 197, 12, 64), (32, 197, 12, 64), (4, 1024, 16, 64), (1, 4096, 16, 128), (2, 50, 6, 64))  # b, n, h, d
+SHAPES = (
+    (8, 197, 12, 64),
+    (32, 197, 12, 64),
+    (4, 1024, 16, 64),
+    (1, 4096, 16, 128),
+    (2, 50, 6, 64),
+    (8, 2048, 12, 64),
+)  # b, n, h, d
 WAYS = ("unbind(0)", "index", "unbind first")
 
 
@@ -57,18 +64,19 @@ def timed(run: Callable[[], object], device: str, repeats: int) -> float:
 
 
 def ratios(
-    shape: tuple[int, int, int, int], device: str, dtype: torch.dtype, rounds: int, backward: bool
+    shape: tuple[int, int, int, int], device: str, dtype: torch.dtype, rounds: int, backward: bool, compiled: bool
 ) -> list[float]:
     b, n, h, d = shape
     x = torch.randn(b, n, h * d, device=device, dtype=dtype, requires_grad=backward)
     calls: list[Callable[[], object]] = []
     for way in WAYS:
-        module = Attention(h, d, way).to(device, dtype)
+        plain = Attention(h, d, way).to(device, dtype)
+        module = torch.compile(plain, dynamic=False) if compiled else plain
 
-        def train(module: nn.Module = module) -> None:
+        def train(module: Callable[[torch.Tensor], torch.Tensor] = module) -> None:
             module(x).sum().backward()
 
-        def infer(module: nn.Module = module) -> None:
+        def infer(module: Callable[[torch.Tensor], torch.Tensor] = module) -> None:
             with torch.no_grad():
                 module(x)
 
@@ -84,16 +92,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     parser.add_argument("--dtype", default=None)
+    parser.add_argument("--compile", action="store_true")
     parser.add_argument("--rounds", type=int, default=15)
     args = parser.parse_args()
     dtype = getattr(torch, args.dtype or ("bfloat16" if args.device == "cuda" else "float32"))
     name = torch.cuda.get_device_name() if args.device == "cuda" else platform.machine()
-    print(f"{name}, torch {torch.__version__}, {str(dtype).removeprefix('torch.')}, eager; time against unbind(0)\n")
+    mode = "compiled" if args.compile else "eager"
+    print(f"{name}, torch {torch.__version__}, {str(dtype).removeprefix('torch.')}, {mode}; time against unbind(0)\n")
     print("| b, n, h, d | index, forward | unbind first, forward | index, training | unbind first, training |")
     print("|---|---:|---:|---:|---:|")
     for shape in SHAPES:
-        forward = ratios(shape, args.device, dtype, args.rounds, backward=False)
-        training = ratios(shape, args.device, dtype, args.rounds, backward=True)
+        forward = ratios(shape, args.device, dtype, args.rounds, backward=False, compiled=args.compile)
+        training = ratios(shape, args.device, dtype, args.rounds, backward=True, compiled=args.compile)
         cells = [f"{forward[1]:.2f}", f"{forward[2]:.2f}", f"{training[1]:.2f}", f"{training[2]:.2f}"]
         print(f"| {', '.join(map(str, shape))} | {' | '.join(cells)} |", flush=True)
 

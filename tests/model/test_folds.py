@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-import torch
 
 from mha_lint.model.attention import analyse
 from mha_lint.model.keys import dimension, named
@@ -13,6 +12,8 @@ from mha_lint.model.order import crossed
 from mha_lint.model.sizes import Size, constant, symbol
 from mha_lint.model.values import Tensor
 from mha_lint.syntax.module import Module
+
+torch = pytest.importorskip("torch")
 
 B, H, T = 2, 3, 5
 SOURCE = """import torch

@@ -125,7 +125,8 @@ def test_where_before_takes_a_kernel_as_well_none_is_forced(validator: Validator
 
 def test_casts_to_float32_are_left_out_of_the_trials_in_float64(validator: Validator, tmp_path: Path) -> None:
     verdict = validated(validator, tmp_path, RIGHT["float32 in between"])
-    wide = [trial for trial in verdict.trials if trial.dtype == "float64" and trial.outcome == "agree"]
+    agreeing = [trial for trial in verdict.trials if trial.dtype == "float64" and trial.outcome == "agree"]
+    wide = [trial for trial in agreeing if trial.max_abs_diff]  # of one token, both may give the same bits
     assert wide
     assert all("without the casts to float32 on its way" in trial.detail for trial in wide)
     assert {trial.mode for trial in wide} == {"train", "eval"}

@@ -7,11 +7,11 @@ import textwrap
 import pytest
 
 from mha_lint.validation import Job
-from mha_lint.validation.trials import regions
 
 from .conftest import Check
 
 pytest.importorskip("torch")
+regions = pytest.importorskip("mha_lint.validation.trials.regions")
 
 pytestmark = pytest.mark.slow
 

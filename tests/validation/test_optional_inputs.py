@@ -6,12 +6,11 @@ import itertools
 
 import pytest
 
-from mha_lint.validation.search.optional import paired
-
 from .conftest import Check
 from .modules import VIT
 
 pytest.importorskip("torch")
+paired = pytest.importorskip("mha_lint.validation.search.optional").paired
 
 # The width of all heads together is not that of the model.
 APART = """

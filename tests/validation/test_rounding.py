@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from mha_lint.validation.trials import rows
-
 from .conftest import Check
 from .modules import VIT, VIT_ADDED_UP
 
 torch = pytest.importorskip("torch")
+rows = pytest.importorskip("mha_lint.validation.trials.rows")
 
 SYMBOL = "Attention.forward"
 SPLIT = "q, k, v = qkv.unbind(0)"

@@ -99,3 +99,37 @@ def test_three_channels_are_no_batch_of_three() -> None:
     found = list(resized(TensorSpec(("b", 32, "H", "W")), error, {"b": 3, "H": 8, "W": 8}))
     assert TensorSpec(("b", 3, "H", "W")) in found
     assert not any(isinstance(spec, TensorSpec) and spec.dims[1] == "b" for spec in found)
+
+
+CASCADED = """
+import torch
+from torch import nn
+
+
+class Cascaded(nn.Module):
+    def __init__(self, dim, key_dim, num_heads=8, ratio=4, powers=(3, 3, 5, 5)):
+        super().__init__()
+        self.sizes = key_dim, key_dim, ratio * key_dim
+        self.enter = nn.Linear(dim, dim)
+        self.maps = nn.ModuleList()
+        self.powers = []
+        for i in range(num_heads):
+            self.maps.append(nn.Linear(dim // num_heads, sum(self.sizes)))
+            self.powers.append(1 / powers[i])
+
+    def forward(self, x):
+        out = []
+        y = 0
+        for part, mapped, power in zip(self.enter(x).chunk(len(self.maps), dim=-1), self.maps, self.powers):
+            q, k, v = mapped(part + y).split(self.sizes, dim=-1)
+            weights = (q @ k.transpose(-2, -1) * power).softmax(dim=-1)
+            y = weights @ v
+            out.append(y)
+        return torch.cat(out, dim=-1)
+"""
+
+
+def test_a_setting_for_each_head_and_a_width_that_a_ratio_makes_are_found(check: Check) -> None:
+    """By default, there are four powers for eight heads, and values are four times as wide as keys."""
+    verdict = check(CASCADED, "k.transpose(-2, -1)", "k.mT", "Cascaded.forward")
+    assert verdict.verdict == "validated", verdict.reason

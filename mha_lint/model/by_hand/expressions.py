@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from mha_lint.model.by_hand import products
+from mha_lint.model.by_hand.adders import Adder
 from mha_lint.model.by_hand.steps import (
     Added,
     Cast,
@@ -44,12 +45,13 @@ class Reader:
     """Reads expressions of one function.
 
     ``softmaxes`` are the calls that make weights, with the places of dropouts where a call is one of a sequence of
-    layers; ``drops`` tells whether a call is that of a dropout.
+    layers; ``drops`` tells whether a call is that of a dropout, and ``adder`` what a call adds to one of its arguments.
     """
 
     names: ModuleNames
     softmaxes: Mapping[ast.expr, tuple[int, ...]]
     drops: Callable[[ast.Call], bool]
+    adder: Callable[[ast.Call, ast.expr], Adder | None] = lambda _, __: None
 
     def read(self, node: ast.expr, name: str) -> Read | None:
         """Unwrap an expression down to ``name``, or to a product; None where something else is done on the way."""
@@ -109,13 +111,15 @@ class Reader:
         is_left = scores is node.left
         match node.op:
             case ast.Mult():
-                return Scaled(other, divides=False)
+                return Scaled(other, divides=False, node=node)
             case ast.Div() if is_left:
-                return Scaled(other, divides=True)
+                return Scaled(other, divides=True, node=node)
             case ast.Add():
                 return Added(other, node)
             case ast.Sub() if is_left and self._is_largest_of(scores, other):
                 return Shifted(other)
+            case ast.Sub() if is_left:
+                return Added(other, node, subtracts=True)
             case _:
                 return None
 
@@ -144,6 +148,18 @@ class Reader:
         if self.drops(node):
             given = node.args[0] if node.args else argument(node, 0, "input")
             return None if given is None else self._then(given, name, Dropped(node))
+        return self._operated(node, name) or self._added_by(node, name)
+
+    def _added_by(self, node: ast.Call, name: str) -> Read | None:
+        """A function of the project that adds something to scores."""
+        for given in (*node.args, *(keyword.value for keyword in node.keywords)):
+            read = self.read(given, name)
+            adder = None if read is None or _are_weights(read) else self.adder(node, given)
+            if read is not None and adder is not None:
+                return read.then(Added(node, node, given=given, of_any_shape=adder.of_any_shape))
+        return None
+
+    def _operated(self, node: ast.Call, name: str) -> Read | None:
         operation, arguments = products.operation(node, self.names)
         if not arguments:
             return None
@@ -151,9 +167,9 @@ class Reader:
         row = TABLE.get(operation.removesuffix("_"))
         match None if row is None else row.sign, rest:
             case ast.Mult, [factor]:
-                return self._then(scores, name, Scaled(factor, divides=False))
+                return self._then(scores, name, Scaled(factor, divides=False, node=node))
             case ast.Div, [factor] if not node.keywords:
-                return self._then(scores, name, Scaled(factor, divides=True))
+                return self._then(scores, name, Scaled(factor, divides=True, node=node))
             case ast.Add, [term] if not node.keywords:
                 return self._then(scores, name, Added(term, node))
         match operation.removesuffix("_"), rest:

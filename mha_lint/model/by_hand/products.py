@@ -149,7 +149,13 @@ def scores_of(factors: Factors) -> Product | None:
 
 
 def _laid(node: ast.expr, letters: Letters, wanted: Letters) -> Operand | None:
-    """The operand with its dimensions in the order that is wanted; None where it has others."""
+    """The operand with its dimensions in the order that is wanted; None where it has others.
+
+    It may lack some of those before the last two, but not all: then heads, say, share it.
+    """
+    lacks = set(wanted) - set(letters)
+    if lacks and len(letters) > 2 and set(letters) < set(wanted) and lacks < set(wanted[:-2]):
+        return Operand(node, shared=True)
     if set(letters) != set(wanted):
         return None
     if letters == wanted:

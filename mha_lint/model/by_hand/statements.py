@@ -7,11 +7,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from mha_lint.model.by_hand.expressions import Read, Reader
+from mha_lint.model.by_hand.mentions import is_question, is_read, mentions, only_asks
 from mha_lint.model.by_hand.steps import ByHand, Choice, Context, Link, Normalised, Product, Shifted, Turned
-from mha_lint.model.operations import asks_sizes
 from mha_lint.syntax.nodes import Block, Function, is_simple, walk
 
-_ASKED_OF = frozenset({"shape", "dtype", "device"})
 _IN_PLACE: dict[type[ast.operator], type[ast.operator]] = {ast.Mult: ast.Mult, ast.Div: ast.Div, ast.Add: ast.Add}
 
 
@@ -19,9 +18,8 @@ def attention_in(function: Function, reader: Reader) -> Iterator[ByHand]:
     """Yield each attention by hand of a function: both of its products stand in one block."""
     for block in _blocks(function):
         for index, statement in enumerate(block):
-            if not is_simple(statement):
-                continue
-            whole = _in_one(function, statement, reader) or _begun(function, block, index, reader)
+            whole = _in_one(function, statement, reader) if is_simple(statement) else None
+            whole = whole or _begun(function, block, index, reader)
             if whole is not None:
                 yield whole
 
@@ -74,16 +72,16 @@ class _Walk:
 
 def _begun(function: Function, block: Block, index: int, reader: Reader) -> ByHand | None:
     """Attention whose first product a statement gives a name to, and that ends in the same block."""
-    first = _link(block[index], "", reader)
-    if first is None or not isinstance(first[1].leaf, Product):
+    begun = _products(block[index], reader)
+    if not begun:
         return None
-    target, read = first
+    (target, read), *others = begun
     product = read.leaf
     assert isinstance(product, Product)
     weights = any(isinstance(step, Normalised) for step in read.steps)
     path = _Walk(target, weights, names=[target])
     for statement in block[index + 1 :]:
-        if not _mentions(statement, path.names):
+        if not mentions(statement, path.names):
             continue
         link = _link(statement, path.name, reader)
         if link is not None and isinstance(link[1].leaf, ast.Name):
@@ -96,7 +94,7 @@ def _begun(function: Function, block: Block, index: int, reader: Reader) -> ByHa
             path.links.append(choice)
             path.weights = path.weights or choice.softmax is not None
             continue
-        if _only_asks(statement, path.names):
+        if only_asks(statement, path.names):
             path.asked.append(statement)
             continue
         end = _end(statement, path, reader)
@@ -105,14 +103,40 @@ def _begun(function: Function, block: Block, index: int, reader: Reader) -> ByHa
         last, context = end
         return ByHand(
             function, block[index], product, read.steps, tuple(path.links), last.steps, context, statement,
-            tuple(path.names), tuple(path.asked),
+            tuple(path.names), tuple(path.asked), tuple(other.steps for _, other in others),
         )  # fmt: skip
     return None
 
 
+def _products(statement: ast.stmt, reader: Reader) -> list[tuple[str, Read]]:
+    """The name that a statement gives to scores, and their product; of an ``if`` that of each of its branches."""
+    if isinstance(statement, ast.If):
+        return _in_branches(statement, reader)
+    link = _link(statement, "", reader) if is_simple(statement) else None
+    return [link] if link is not None and isinstance(link[1].leaf, Product) else []
+
+
+def _in_branches(statement: ast.If, reader: Reader) -> list[tuple[str, Read]]:
+    """The products of all branches, which give one name to scores and read it nowhere else; else none."""
+    found: list[tuple[str, Read]] = []
+    for branch in (statement.body, statement.orelse):
+        begun = [link for each in branch for link in _products(each, reader)]
+        targets = {target for target, _ in begun}
+        mentioned = [each for each in branch if mentions(each, targets)]
+        if len(targets) != 1 or len(mentioned) != 1:
+            return []
+        found += begun
+    same = len({target for target, _ in found}) == 1 and not mentions(statement.test, [found[0][0]])
+    return found if same and not any(_normalises_within(read) for _, read in found) else []
+
+
+def _normalises_within(read: Read) -> bool:
+    return any(isinstance(step, Normalised) for step in read.steps)
+
+
 def _end(statement: ast.stmt, path: _Walk, reader: Reader) -> tuple[Read, Context] | None:
     """The product with the values, where the statement reads the weights there and nowhere else."""
-    reads = sum(_is_read(node, path.names) - _is_question(node, path.names) for node in walk(statement))
+    reads = sum(is_read(node, path.names) - is_question(node, path.names) for node in walk(statement))
     if reads != 1 or not is_simple(statement):
         return None
     for node in _expressions(statement):
@@ -144,15 +168,15 @@ def _count(read: Read, statement: ast.stmt, name: str) -> int:
     """How often a statement reads the name; 1 for a product that does not."""
     if isinstance(read.leaf, Product):
         return 1
-    reads = sum(_is_read(node, [name]) - _is_question(node, [name]) for node in walk(statement))
+    reads = sum(is_read(node, [name]) - is_question(node, [name]) for node in walk(statement))
     shifts = [step.node for step in read.steps if isinstance(step, Shifted)]  # they read the scores once more
-    reads -= sum(_is_read(node, [name]) for shift in shifts for node in walk(shift))
+    reads -= sum(is_read(node, [name]) for shift in shifts for node in walk(shift))
     return 1 if isinstance(statement, ast.AugAssign) and reads == 0 else reads
 
 
 def _choice(statement: ast.If, path: _Walk, reader: Reader) -> Choice | None:
     """An ``if`` whose branches mask, or add to, scores of one name, and do nothing else with them."""
-    if _mentions(statement.test, path.names):
+    if mentions(statement.test, path.names):
         return None
     branches = [_branch(block, path, reader) for block in (statement.body, statement.orelse)]
     if branches[0] is None or branches[1] is None:
@@ -165,11 +189,11 @@ def _choice(statement: ast.If, path: _Walk, reader: Reader) -> Choice | None:
 def _branch(block: Block, path: _Walk, reader: Reader) -> tuple[Link, ...] | None:
     found: list[Link] = []
     for statement in block:
-        if not _mentions(statement, path.names):
+        if not mentions(statement, path.names):
             continue
         link = _link(statement, path.name, reader)
         if link is None:
-            if not _only_asks(statement, path.names):
+            if not only_asks(statement, path.names):
                 return None
             path.asked.append(statement)
             continue
@@ -184,35 +208,3 @@ def _branch(block: Block, path: _Walk, reader: Reader) -> tuple[Link, ...] | Non
 
 def _normalises(branch: tuple[Link, ...]) -> bool:
     return any(isinstance(step, Normalised) for link in branch for step in link.steps)
-
-
-def _mentions(node: ast.AST, names: list[str]) -> bool:
-    return any(_is_named(each, names) for each in walk(node))
-
-
-def _is_named(node: ast.AST, names: list[str]) -> bool:
-    match node:
-        case ast.Name(id=name):
-            return name in names
-        case ast.Global(names=declared) | ast.Nonlocal(names=declared):
-            return any(name in names for name in declared)
-        case _:
-            return getattr(node, "name", None) in names
-
-
-def _is_read(node: ast.AST, names: list[str]) -> bool:
-    return isinstance(node, ast.Name) and isinstance(node.ctx, ast.Load) and node.id in names
-
-
-def _is_question(node: ast.AST, names: list[str]) -> bool:
-    """Tell whether an expression asks one of the names for its type, its sizes or its device."""
-    if not isinstance(node, ast.Attribute) or not _is_read(node.value, names):
-        return False
-    return node.attr in _ASKED_OF or asks_sizes(node.attr)
-
-
-def _only_asks(statement: ast.stmt, names: list[str]) -> bool:
-    """Tell whether a statement asks nothing of scores or weights but their type, their sizes or their device."""
-    asked = sum(_is_question(node, names) for node in walk(statement))
-    mentioned = sum(_is_named(node, names) for node in walk(statement))
-    return is_simple(statement) and asked == mentioned

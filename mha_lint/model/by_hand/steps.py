@@ -13,28 +13,38 @@ class Operand:
     """The queries, the keys or the values, as the code hands them to a product.
 
     ``order`` are its dimensions in the order (..., tokens, width); None where they are in it. ``swapped`` where the
-    last two have to change places, which needs no rank.
+    last two have to change places, which needs no rank. ``shared`` where they lack dimensions that the others have, as
+    keys and values do that all heads share.
     """
 
     node: ast.expr
     order: tuple[int, ...] | None = None
     swapped: bool = False
+    shared: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Scaled:
-    """Scores are multiplied by a factor, or divided by it."""
+    """Scores are multiplied by a factor, or divided by it. ``node`` is the expression that does it."""
 
     factor: ast.expr
     divides: bool
+    node: ast.expr | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Added:
-    """Something is added to scores: a mask, or a bias. ``node`` is the expression, or the call, that adds it."""
+    """Something is added to scores: a mask, or a bias. ``node`` is the expression, or the call, that adds it.
+
+    ``subtracts`` where its negative is added. Where a function of the project adds it, ``term`` is its call, and
+    ``given`` are the scores among the arguments; ``of_any_shape`` says that it would add the same to a single number.
+    """
 
     term: ast.expr
     node: ast.expr
+    subtracts: bool = False
+    given: ast.expr | None = None
+    of_any_shape: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,7 +163,8 @@ class ByHand:
 
     ``inner`` are the steps in the statement of the first product, ``last`` those in the statement of the second one;
     one statement may hold all, and then ``links`` are empty and so is ``inner``. ``names`` are those that scores and
-    weights are given. ``asked`` are other statements that ask for their type or their sizes.
+    weights are given. ``asked`` are other statements that ask for their type or their sizes. ``others`` are the steps
+    behind the first product in further branches, where ``first`` is an ``if`` with a product in each.
     """
 
     function: ast.FunctionDef | ast.AsyncFunctionDef
@@ -166,10 +177,13 @@ class ByHand:
     statement: ast.stmt
     names: tuple[str, ...]
     asked: tuple[ast.stmt, ...]
+    others: tuple[tuple[Step, ...], ...] = ()
 
     def steps(self) -> Iterator[Step]:
         """Yield every step, those under conditions too, in the order of the code."""
         yield from self.inner
+        for steps in self.others:
+            yield from steps
         for link in self.links:
             yield from _steps_of(link)
         yield from self.last

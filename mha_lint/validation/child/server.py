@@ -41,6 +41,7 @@ from mha_lint.validation.child.packages import Packages
 from mha_lint.validation.evidence import typed_json
 from mha_lint.validation.evidence.dependencies import Dependency
 from mha_lint.validation.job import Probed, Reached
+from mha_lint.validation.torch_versions import is_too_old
 
 if TYPE_CHECKING:
     from mha_lint.validation.search.setups import Setup  # it imports torch
@@ -68,6 +69,9 @@ def _serve(orders: Connection) -> None:
         import torch
     except Exception as error:  # a broken installation may raise anything
         send(orders, Hello(failure=str(error).splitlines()[0] if str(error) else type(error).__name__))
+        return
+    if is_too_old(str(torch.__version__)):
+        send(orders, Hello(torch=str(torch.__version__)))
         return
     # What every child needs, imported once; importing runs no torch operation.
     import torch.overrides

@@ -256,10 +256,7 @@ def _rounding(tried: Tried) -> str:
     """In words, how results that differ do so by rounding alone; "" where they do not differ, or by more."""
     if not tried.comparison.difference:
         return ""
-    case = tried.case
-    return rounding.excuse(
-        case.setup, (case.pair.before, case.pair.after), case.assignment, case.conditions, tried.before, tried.after
-    )
+    return rounding.excuse(tried.case, tried.before, tried.after)
 
 
 def _of_one_token(setup: Setup, pair: Pair, known: list[Assignment]) -> list[Assignment]:

@@ -16,15 +16,14 @@ import torch
 from mha_lint.validation.child.imports import in_one_line
 from mha_lint.validation.relations.claim import Extra
 from mha_lint.validation.search.setups import Setup
-from mha_lint.validation.trials import dropouts, kernels, trial
+from mha_lint.validation.trials import dropouts, kernels, spread, trial
 from mha_lint.validation.trials.case import Case
 from mha_lint.validation.trials.pairing import Pair
-from mha_lint.validation.trials.record import DTYPES, Noting
+from mha_lint.validation.trials.record import DTYPES, HALF, Noting
 
 _SETUPS = 4  # ways to run it in which each kernel is tried: inputs and masks decide which of them serve
 _SHAPES = 2
 _ON_CPU = (*DTYPES["cpu"], torch.bfloat16)
-_HALF = (torch.float16, torch.bfloat16)
 _STATE = "CUDA random state"
 _TAKING_ALL = ("", kernels.MATH)  # torch chooses, or the kernel takes all inputs
 _FORWARD = trial.Way(backward=False)
@@ -48,6 +47,7 @@ class Fused:
     ran: dict[tuple[str, str], set[str]] = field(default_factory=dict)  # dtypes, by device and kernel
     raised: dict[tuple[str, str], str] = field(default_factory=dict)  # errors that refuse no inputs, by the same
     has_drawn: bool = False  # a trial with dropout at work was compared under the math kernel
+    spreads: bool = False  # before spreads the scores of one token over a mask for several, and after raises
     loses_second: bool = False  # before has gradients of gradients, and after has them under the math kernel alone
     _last: tuple[Pair, _Asked] | None = None
 
@@ -88,7 +88,7 @@ class Fused:
         The math kernel computes in float32 what is in half precision, and CUDA draws otherwise for that.
         """
         at = case.conditions
-        in_half = at.kernel == kernels.MATH and at.device == "cuda" and at.dtype in _HALF
+        in_half = at.kernel == kernels.MATH and at.device == "cuda" and at.dtype in HALF
         return (in_half or at.kernel not in _TAKING_ALL) and trial.drew(before, at)
 
     def as_compared(self, case: Case, before: trial.Seen, after: trial.Seen) -> trial.Seen:
@@ -119,6 +119,10 @@ class Fused:
             self.raised[at.device, at.kernel] = words
         note("skipped", None, f"attention's {at.kernel} kernel {words}")
         return True
+
+    def caveats(self) -> str:
+        """What after does not do that before does, in words."""
+        return "; ".join([NO_SECOND] * self.loses_second + [spread.TOLD] * self.spreads)
 
     def told(self, devices: list[str]) -> str:
         """Under which kernels the two were compared, and under which they were not, in words."""

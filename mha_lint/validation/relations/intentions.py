@@ -38,6 +38,11 @@ def overflows_half(error: BaseException) -> bool:
     return INTENTIONS["half overflow"].is_error(error)
 
 
+def forbids_gradients(error: BaseException | None) -> bool:
+    """Tell whether torch could not go backward, since the code wrote into what a gradient is computed from."""
+    return isinstance(error, RuntimeError) and "modified by an inplace operation" in str(error)
+
+
 @contextlib.contextmanager
 def intended(expected: Expected, file: str, statements: frozenset[Statement], met: set[Statement]) -> Iterator[None]:
     """Give calls that fail at the flagged ``statements`` of ``file`` as ``expected`` the meaning that they intend.

@@ -4,9 +4,12 @@ The bound: the error of *after* against that run is at most twice the error of *
 It is held element by element: an output is measured by the row that it is in, and a zero stays a zero. A gradient is
 measured by the largest gradient, since it may be a sum that is zero only as a difference of large terms.
 
+One run does not tell how much of its rounding *before* amplifies: it may have been lucky. So where the bound fails,
+*before* runs a few times more, each time as it might have been rounded, and the largest error of these runs is its own.
+
 For float64 itself there is no better run: there, the error of *before* is the one that it has in float32, as much
-smaller as the unit in the last place is, or what it moves by where its inputs are off by one such unit. Where *before*
-casts to float32 on its way, the better run is the one without those casts, in which *after* has to be the same.
+smaller as the unit in the last place is, or how far those further runs are apart. Where *before* casts to float32 on
+its way, the better run is the one without those casts, in which *after* has to be the same.
 
 Where *before* gives NaN, there is no result to preserve: what *after* gives there is not compared.
 """
@@ -14,24 +17,24 @@ Where *before* gives NaN, there is no result to preserve: what *after* gives the
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+import itertools
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any
 
 import torch
 from torch.overrides import TorchFunctionMode
 
-from mha_lint.validation.relations.widened import Casts, widened
-from mha_lint.validation.search.setups import Setup
-from mha_lint.validation.search.specs import Assignment
-from mha_lint.validation.search.targets import signature_of
+from mha_lint.validation.relations import roundings
 from mha_lint.validation.trials import arguments, drawing, rows, trial
+from mha_lint.validation.trials.case import Case
 from mha_lint.validation.trials.pristine import copied
+from mha_lint.validation.trials.widened import Casts, widened
 
 # How far, relative to its largest value, *before* itself may be from the float64 run. What is further off was not the
 # same computation: other random numbers, or a cast that the run in float64 does not share.
 _CLOSE = {torch.float64: 1e-2, torch.float32: 1e-2, torch.float16: 1e-1, torch.bfloat16: 1e-1}
+_SUMMED = 3  # runs of before in which all sums are rounded otherwise
 _FINER = torch.finfo(torch.float64).eps / torch.finfo(torch.float32).eps
 
 
@@ -57,10 +60,30 @@ class Rerun:
             module, lambda: self.make(conditions), self.positional, conditions, context, like, way=self.way
         )
 
-    def nudged(
-        self, conditions: drawing.Conditions, context: contextlib.AbstractContextManager[None] | None = None
+    def rounded_otherwise(
+        self,
+        conditions: drawing.Conditions,
+        context: Callable[[], contextlib.AbstractContextManager[None]] | None = None,
+    ) -> Iterator[trial.Seen]:
+        """Yield what before leaves where its inputs and parameters are off by rounding, and where its sums are."""
+        yield self._with_nudged_inputs(conditions, context() if context else None)
+        yield from self.summed_otherwise(conditions, context)
+
+    def summed_otherwise(
+        self,
+        conditions: drawing.Conditions,
+        context: Callable[[], contextlib.AbstractContextManager[None]] | None = None,
+    ) -> Iterator[trial.Seen]:
+        """Yield what before leaves where all of its sums are off by rounding, a few times."""
+        subject = copied(self.module).to(conditions.dtype)
+        for seed in range(_SUMMED):
+            with roundings.drawn(seed):
+                seen = self.at(conditions, subject, context() if context else None)
+            yield seen
+
+    def _with_nudged_inputs(
+        self, conditions: drawing.Conditions, context: contextlib.AbstractContextManager[None] | None
     ) -> trial.Seen:
-        """Return what before leaves where all of its inputs and parameters are off by rounding."""
         subject = copied(self.module).to(conditions.dtype)
         with torch.no_grad():
             for value in trial.sized(subject):
@@ -70,43 +93,51 @@ class Rerun:
         return other.at(conditions, subject, context)
 
 
-def excuse(
-    setup: Setup,
-    modules: tuple[Any, Any],
-    assignment: Assignment,
-    conditions: drawing.Conditions,
-    before: trial.Seen,
-    after: trial.Seen,
-    *,
-    by_kernel: bool = False,
-) -> str:
-    """In words, how the runs of both ``modules`` compare with before in float64; "" where that is no excuse."""
-    inspected = setup.inspected
+class Runs:
+    """Runs of one computation, each made when it is first asked for."""
 
-    def make(at: drawing.Conditions) -> drawing.Inputs:
-        return drawing.make_inputs(setup.specs, assignment, inspected.sizes, inspected.vocabulary, at)
+    def __init__(self, runs: Iterator[trial.Seen]) -> None:
+        self._coming = runs
+        self._made: list[dict[str, Any]] = []
 
-    positional = trial.positional_only(signature_of(modules[0]))
-    return excused(Rerun(*modules, make, positional), conditions, before, after, by_kernel=by_kernel)
+    def of(self, name: str) -> Iterator[Any]:
+        """What each run gives for an output, a gradient or a buffer."""
+        for place in itertools.count():
+            if place == len(self._made):
+                seen = next(self._coming, None)
+                if seen is None:
+                    return
+                self._made.append(dict(_values(seen)))
+            if name in self._made[place]:
+                yield self._made[place][name]
 
 
-def excused(
-    rerun: Rerun,
-    conditions: drawing.Conditions,
-    before: trial.Seen,
-    after: trial.Seen,
-    *,
-    by_kernel: bool = False,
-) -> str:
-    """The same, where ``rerun`` runs before."""
+def excuse(case: Case, before: trial.Seen, after: trial.Seen, *, by_kernel: bool = False) -> str:
+    """In words, how both runs of a case compare with before in float64; "" where that is no excuse.
+
+    ``by_kernel`` says that after takes a kernel of attention that before does not.
+    """
+    rerun, conditions = _of(case), case.conditions
     if conditions.dtype == torch.float64:
         return told_in_float64(rerun, conditions, before, after) or ""
     reference = in_float64(rerun, conditions, conditions.dtype, before)
     if reference is None:
         return ""
-    return account(
-        before, after, reference, lambda: rerun.nudged(conditions), moves_outputs=by_kernel, by_kernel=by_kernel
-    )
+    return account(before, after, reference, rerun.rounded_otherwise(conditions), by_kernel=by_kernel)
+
+
+def is_chance(case: Case, before: trial.Seen) -> bool:
+    """Tell whether before is no rounding of its float64 run: its digits in the dtype of the case mean nothing."""
+    reference = in_float64(_of(case), case.conditions, case.conditions.dtype, before)
+    return reference is not None and not is_exact_enough(before, reference)
+
+
+def _of(case: Case) -> Rerun:
+    def make(at: drawing.Conditions) -> drawing.Inputs:
+        inspected = case.setup.inspected
+        return drawing.make_inputs(case.setup.specs, case.assignment, inspected.sizes, inspected.vocabulary, at)
+
+    return Rerun(case.pair.before, case.pair.after, make, case.positional, case.way)
 
 
 def told_in_float64(rerun: Rerun, conditions: drawing.Conditions, before: trial.Seen, after: trial.Seen) -> str | None:
@@ -115,12 +146,12 @@ def told_in_float64(rerun: Rerun, conditions: drawing.Conditions, before: trial.
     whole = rerun.at(conditions, copied(rerun.module).to(conditions.dtype), widened(casts))
     if casts.met:
         return _told_without_casts(rerun, conditions, (before, after), whole)
-    narrow = replace(conditions, dtype=torch.float32, default=False)
+    narrow = replace(conditions, dtype=torch.float32, default=False, widened=False)
     coarse = rerun.at(narrow, copied(rerun.module).to(torch.float32))
     reference = in_float64(rerun, conditions, torch.float32, coarse)
     if reference is None or not is_exact_enough(coarse, reference):
         return None
-    return account_in_float64(before, after, coarse, reference, rerun.nudged(conditions))
+    return account_in_float64(before, after, coarse, reference, rerun.rounded_otherwise(conditions))
 
 
 def _told_without_casts(
@@ -133,16 +164,16 @@ def _told_without_casts(
     other = rerun.at(conditions, copied(rerun.after).to(conditions.dtype), widened(Casts()))
     if whole.error is not None or other.error is not None:
         return None
-    narrow = replace(conditions, dtype=torch.float32, default=False)
+    narrow = replace(conditions, dtype=torch.float32, default=False, widened=False)
     coarse = rerun.at(narrow, copied(rerun.module).to(torch.float32))
     reference = in_float64(rerun, conditions, torch.float32, coarse)
     if reference is None or not is_exact_enough(coarse, reference):
         return None
     is_same = not trial.compare(whole, other, frozenset()).difference
-    moved = rerun.nudged(conditions, widened(Casts()))
-    if not is_same and not account_in_float64(whole, other, coarse, reference, moved):
+    first, second = itertools.tee(rerun.rounded_otherwise(conditions, lambda: widened(Casts())))
+    if not is_same and not account_in_float64(whole, other, coarse, reference, first):
         return ""
-    told = account(*seen, whole, lambda: moved, moves_outputs=True)
+    told = account(*seen, whole, second, by_kernel=True)
     return told and f"{told}, without the casts to float32 on its way"
 
 
@@ -157,9 +188,9 @@ def in_float64(
         return None
     wide = replace(conditions, dtype=torch.float64, held=narrow)
     subject = copied(rerun.module).to(torch.float64)
-    for is_whole, default in ((True, False), (True, True), (False, False), (False, True)):
-        context = _as_reference(narrow, is_whole=is_whole)
-        reference = rerun.at(replace(wide, default=default), subject, context, coarse)
+    others = [(is_whole, replace(wide, default=default)) for is_whole in (True, False) for default in (False, True)]
+    for is_whole, at in (*others, (True, replace(wide, default=True, widened=True))):
+        reference = rerun.at(at, subject, _as_reference(narrow, is_whole=is_whole), coarse)
         if reference.error is None:
             return reference
     return None
@@ -176,38 +207,36 @@ def account(
     before: trial.Seen,
     after: trial.Seen,
     reference: trial.Seen,
-    nudged: Callable[[], trial.Seen] | None = None,
+    otherwise: Iterator[trial.Seen],
     *,
-    moves_outputs: bool = False,
-    by_kernel: bool = False,
+    by_kernel: bool,
 ) -> str:
     """The errors of both in words, where every difference is one of rounding; "" where one is more than that.
 
-    Only floats among outputs and gradients may differ; structure, shapes, effects and random states may not.
-    ``nudged`` gives before with other last places of its inputs: how far that moves a gradient is an error of before,
-    and with ``moves_outputs`` how far that moves an output. ``by_kernel`` says that after takes a kernel of attention
-    that before does not take.
+    Only floats among outputs, buffers and gradients may differ; structure, shapes, effects and random states may not.
+    ``otherwise`` gives before as it might have been rounded: how far a gradient is off there is an error of before,
+    and so is how far an output is off where after takes a kernel of attention that before does not (``by_kernel``).
     """
     if not _alike(before, after, reference):
         return ""
     are_numbers = _numbers(before)
     before, after, reference = (_where(are_numbers, each) for each in (before, after, reference))
     worst = (-1.0, "the same wherever before gives a number") if are_numbers else (-1.0, "")
-    sizes = {True: 0.0, False: _largest(reference.gradients)}
-    moved: dict[str, Any] | None = None
-    outputs = {name for name, _ in before.outputs}
-    judged = partial(_errors, by_kernel=by_kernel)
+    size = _largest(reference.gradients)
+    averages = {name for name, _ in _averages(before)}
+    sums = {name for name, _ in before.gradients}
+    runs = Runs(_where(are_numbers, seen) for seen in otherwise)
     with torch._C.DisableTorchFunctionSubclass():
         for (name, first), (_, second), (_, exact) in zip(
             _values(before), _values(after), _values(reference), strict=True
         ):
             if not trial.differ(first, second)[0]:
                 continue
-            is_output = name in outputs
-            errors = judged(first, second, exact, by_row=is_output, size=sizes[is_output])
-            if errors is None and nudged is not None and (moves_outputs or not is_output):
-                moved = dict(_values(_where(are_numbers, nudged()))) if moved is None else moved
-                errors = judged(first, second, exact, by_row=is_output, size=sizes[is_output], moved=moved.get(name))
+            if name in averages and torch.equal(first.double(), exact.double()):
+                return ""  # before does not compute it
+            is_sum = name in sums
+            further = runs.of(name) if is_sum or by_kernel else ()
+            errors = _errors(first, second, exact, further, by_row=not is_sum, size=size if is_sum else 0.0)
             if errors is None:
                 return ""
             worst = max(worst, (errors[1], f"{name} of before is off by {errors[0]:.3g}, of after by {errors[1]:.3g}"))
@@ -242,40 +271,42 @@ def _largest(values: list[tuple[str, Any]]) -> float:
 
 
 def account_in_float64(
-    before: trial.Seen, after: trial.Seen, narrow: trial.Seen, reference: trial.Seen, nudged: trial.Seen
+    before: trial.Seen,
+    after: trial.Seen,
+    narrow: trial.Seen,
+    reference: trial.Seen,
+    otherwise: Iterator[trial.Seen],
 ) -> str:
     """The same for float64: ``narrow`` is before in float32, ``reference`` before in float64 on the values of that.
 
-    What before is off by is told by both, and by ``nudged``: before in float64, with other last places of its inputs.
+    What before is off by is told by both, and by ``otherwise``: before in float64, as it might have been rounded.
     """
-    if not _alike(before, after, narrow, reference) or nudged.error is not None:
+    if not _alike(before, after, narrow, reference):
         return ""
     are_numbers = _numbers(before)
-    before, after, narrow, reference, nudged = (
-        _where(are_numbers, each) for each in (before, after, narrow, reference, nudged)
-    )
+    before, after, narrow, reference = (_where(are_numbers, each) for each in (before, after, narrow, reference))
     worst = (-1.0, "the same wherever before gives a number") if are_numbers else (-1.0, "")
     size = _largest(reference.gradients)
-    outputs = {name for name, _ in before.outputs}
-    runs = zip(*(_values(each) for each in (before, after, narrow, reference, nudged)), strict=True)
+    averages = {name for name, _ in _averages(before)}
+    sums = {name for name, _ in before.gradients}
+    runs = Runs(_where(are_numbers, seen) for seen in otherwise)
+    compared = zip(*(_values(each) for each in (before, after, narrow, reference)), strict=True)
     with torch._C.DisableTorchFunctionSubclass():
-        for (name, first), (_, second), (_, coarse), (_, exact), (_, moved) in runs:
+        for (name, first), (_, second), (_, coarse), (_, exact) in compared:
             if not trial.differ(first, second)[0]:
                 continue
-            is_output = name in outputs
-            close = _errors(coarse, coarse, exact, by_row=is_output, size=0.0 if is_output else size)
+            if name in averages and torch.equal(coarse.double(), exact):
+                return ""  # before does not compute it
+            is_sum = name in sums
+            close = _errors(coarse, coarse, exact, by_row=not is_sum, size=size if is_sum else 0.0)
             if close is None or not _alike_tensors(first, second):
                 return ""
-            scaled = (coarse.double() - exact).abs() * _FINER
-            own = torch.maximum(scaled, (moved - first).abs()).detach()
-            distance = (first - second).detach().abs()
-            if is_output:
-                bound = rows.allowed(own, first.detach(), torch.float64)
-            else:
-                bound = rows.allowed_of_sums(own, exact, size, torch.float64)
-            if not bool((distance <= bound).all()):
+            if not is_sum and bool(rows.lost_zeros(first, second, coarse).any()):
                 return ""
-            if is_output and bool(rows.lost_zeros(first, second, coarse).any()):
+            scaled = (coarse.double() - exact).abs().detach() * _FINER
+            distance = (first - second).detach().abs()
+            own = _own(distance, scaled, first, runs.of(name), size if is_sum else None)
+            if own is None:
                 return ""
             words = (
                 f"{name} differs by {float(distance.max()):.3g}, where before is off by about {float(own.max()):.3g}"
@@ -291,8 +322,9 @@ def _alike(before: trial.Seen, after: trial.Seen, *others: trial.Seen) -> bool:
         return False
     if [name for name, _ in before.effects] != [name for name, _ in after.effects]:
         return False
+    averages = {name for name, _ in _averages(before)}
     pairs = zip(before.effects, after.effects, strict=True)
-    return not any(trial.differ(left, right)[0] for (_, left), (_, right) in pairs)
+    return not any(name not in averages and trial.differ(left, right)[0] for (name, left), (_, right) in pairs)
 
 
 def _numbers(before: trial.Seen) -> dict[str, torch.Tensor]:
@@ -339,23 +371,28 @@ def _alike_tensors(first: Any, second: Any) -> bool:
 
 
 def _values(seen: trial.Seen) -> list[tuple[str, Any]]:
-    return seen.outputs + seen.gradients
+    return seen.outputs + _averages(seen) + seen.gradients
+
+
+def _averages(seen: trial.Seen) -> list[tuple[str, Any]]:
+    """The buffers of floats, which a call may compute: the running averages of a batch norm."""
+    buffers = [(name, value) for name, value in seen.effects if name.startswith("buffer ")]
+    return [(name, value) for name, value in buffers if isinstance(value, torch.Tensor) and value.is_floating_point()]
 
 
 def _errors(
     before: Any,
     after: Any,
     reference: Any,
+    otherwise: Iterable[Any] = (),
     *,
     by_row: bool,
     size: float = 0.0,
-    moved: Any = None,
-    by_kernel: bool = False,
 ) -> tuple[float, float] | None:
     """The largest errors of before and after; None where they are no rounding of the reference.
 
-    ``size`` is the largest value that stands for the computation, where that is another tensor's; ``moved`` is before
-    with other last places of its inputs.
+    ``size`` is the largest value that stands for the computation, where that is another tensor's; ``otherwise`` is
+    before as it might have been rounded, as often as it takes.
     """
     if not isinstance(reference, torch.Tensor) or not _alike_tensors(before, after):
         return None
@@ -366,18 +403,42 @@ def _errors(
     if not all(bool(torch.isfinite(value).all()) for value in (exact, first, second)):
         return None
     ours, theirs = (first - exact).abs(), (second - exact).abs()
-    if isinstance(moved, torch.Tensor) and moved.shape == exact.shape:
-        ours = torch.maximum(ours, (moved.detach().double() - exact).abs())
     size = max(size, float(exact.abs().max()))
     if not float(ours.max()) <= _CLOSE[before.dtype] * size:
         return None
     if by_row and bool(rows.lost_zeros(first, second, exact).any()):
         return None
-    if by_row:
-        bound = rows.allowed(ours, exact, before.dtype)
-    else:
-        bound = rows.allowed_of_sums(ours, exact, size, before.dtype, by_kernel=by_kernel)
-    return (float(ours.max()), float(theirs.max())) if bool((theirs <= bound).all()) else None
+    own = _own(theirs, ours, exact, otherwise, None if by_row else size, before.dtype)
+    return None if own is None else (float(own.max()), float(theirs.max()))
+
+
+def _own(
+    distance: torch.Tensor,
+    errors: torch.Tensor,
+    exact: torch.Tensor,
+    otherwise: Iterable[Any],
+    size: float | None,
+    dtype: torch.dtype = torch.float64,
+) -> torch.Tensor | None:
+    """The errors of before that allow for the ``distance``; None where they do not.
+
+    They begin with ``errors``, and grow with each run of ``otherwise`` by how far it is from ``exact``. A run that is
+    not close to that decided something otherwise: it rounds nothing. ``size`` is that of the terms of sums, or None.
+    """
+    largest = float(exact.abs().max()) if size is None else size
+    for other in itertools.chain((None,), otherwise):
+        if other is not None:
+            moved = (other.detach().double() - exact).abs().detach()
+            if not float(moved.max()) <= _CLOSE[dtype] * largest:
+                continue
+            errors = torch.maximum(errors, moved)
+        if size is None:
+            bound = rows.allowed(errors, exact.detach(), dtype)
+        else:
+            bound = rows.allowed_of_sums(errors, size, dtype)
+        if bool((distance <= bound).all()):
+            return errors
+    return None
 
 
 @contextlib.contextmanager

@@ -14,7 +14,7 @@ import torch
 from mha_lint.findings import HALF_PHASE, Verdict
 from mha_lint.validation.relations import holding, intentions, phases, projected, rounding
 from mha_lint.validation.relations.claim import Extra, Misuse, Outcome, Ran, Variant
-from mha_lint.validation.relations.fused import NO_SECOND, Fused
+from mha_lint.validation.relations.fused import Fused
 from mha_lint.validation.relations.shown_phases import ShownPhases
 from mha_lint.validation.search import optional, subclasses, targets
 from mha_lint.validation.search.clock import now
@@ -22,11 +22,23 @@ from mha_lint.validation.search.construct import without_dropout
 from mha_lint.validation.search.harness import Search
 from mha_lint.validation.search.setups import Setup, as_it_is, depends_on_inputs
 from mha_lint.validation.search.specs import Assignment, Constant
-from mha_lint.validation.trials import dropouts, extremes, given, interface, kernels, parts, process_state, trial, uses
+from mha_lint.validation.trials import (
+    drawing,
+    dropouts,
+    extremes,
+    given,
+    interface,
+    kernels,
+    parts,
+    process_state,
+    spread,
+    trial,
+    uses,
+)
 from mha_lint.validation.trials.case import Case, Tried
 from mha_lint.validation.trials.coverage import Statement
 from mha_lint.validation.trials.pairing import Pair, Sources, owners_of
-from mha_lint.validation.trials.record import DTYPES, NEEDED, UNSEEN, Noting, Record, error_out_of_reach
+from mha_lint.validation.trials.record import DTYPES, HALF, NEEDED, UNSEEN, Noting, Record, error_out_of_reach
 
 _HALF_ON_CPU: dict[str, torch.dtype] = {"half overflow": torch.float16, HALF_PHASE: torch.bfloat16}
 _ELSEWHERE = 3.0  # seconds for sizes other than the first that ran
@@ -117,6 +129,26 @@ class Same:
         return (*DTYPES["cpu"], more) if more is not None and device == "cpu" else DTYPES[device]
 
     def assignments(self, variant: Variant, pair: Pair, found: list[Assignment]) -> list[Assignment]:
+        """The sizes at which before means something: at those of one token, it may spread scores over a mask."""
+        if self.sources.job.relation != "equivalent" or self.alone:
+            return found
+        kept: list[Assignment] = []
+        for each in found:
+            is_single = any(size == 1 for name, size in each.sizes.items() if name != "b")
+            if not is_single or not self._spreads(variant.setup, pair, each):
+                kept.append(each)
+        return kept
+
+    def _spreads(self, setup: Setup, pair: Pair, assignment: Assignment) -> bool:
+        inspected = setup.inspected
+        at = uses.conditions(training=False)
+
+        def run(module: Any) -> trial.Seen:
+            made = drawing.make_inputs(setup.specs, assignment, inspected.sizes, inspected.vocabulary, at)
+            return trial.run(module, lambda: made, pair.positional, at, way=trial.Way(learns=False, backward=False))
+
+        found = spread.spreads_scores(run(pair.after).error, lambda: run(pair.before))
+        self.fused.spreads |= found
         return found
 
     def prepared(self, case: Case, tell: Callable[[str], None]) -> Case:
@@ -127,11 +159,11 @@ class Same:
         self.met.clear()
         tell(f"before: {where}")
         meant = None if self.phases is None else self.meaning()  # it does not raise
-        before = trial.run(case.copies[0], case.make, case.positional, case.conditions, meant)
+        before = trial.run(case.copies[0], case.make, case.positional, case.conditions, meant, way=case.way)
         if before.error is not None and self._is_expected(before.error):
             before = trial.run(case.copies[0], case.make, case.positional, case.conditions, self.meaning())
         tell(f"after: {where}")
-        after = trial.run(case.copies[1], case.make, case.positional, case.conditions)
+        after = trial.run(case.copies[1], case.make, case.positional, case.conditions, way=case.way)
         return before, self.fused.as_compared(case, before, after)
 
     def errors(self, note: Noting, before: BaseException | None, after: BaseException | None) -> None:
@@ -154,10 +186,10 @@ class Same:
             return Outcome("skipped", "before is not reproducible: two runs with the same seed differ")
         rounded = ""
         if differs and self.sources.job.relation == "equivalent":
-            rounded = rounding.excuse(
-                case.setup, (case.pair.before, case.pair.after), case.assignment, case.conditions,
-                tried.before, tried.after, by_kernel=self.fused.takes(case),
-            )  # fmt: skip
+            by_kernel = self.fused.takes(case)
+            rounded = rounding.excuse(case, tried.before, tried.after, by_kernel=by_kernel)
+            if not rounded and by_kernel and case.conditions.dtype in HALF and rounding.is_chance(case, tried.before):
+                return Outcome("skipped", "before has no digits in this dtype: against float64, it is off by a tenth")
         if differs and not rounded:
             note.refute(difference.difference, difference.largest)
         if not self.alone and (why := trial.handed_on(tried.before, tried.after, self.sources.job.relation)):
@@ -241,14 +273,14 @@ class Same:
             verdict = replace(verdict, reason=f"{verdict.reason}; {moved}")
         if told := self.fused.told(sorted(self.devices)):
             verdict = replace(verdict, reason=f"{verdict.reason}; {told}")
-        if self.fused.loses_second:
-            return replace(verdict, caveat=NO_SECOND)
+        if caveats := self.fused.caveats():
+            return replace(verdict, caveat=caveats)
         return replace(verdict, caveat=UNSEEN) if error_out_of_reach(self.sources.job, self.devices) else verdict
 
     def _is_repeated(self, tried: Tried) -> bool:
         """Before, run once more, gives the same."""
         case = tried.case
-        again = trial.run(case.pair.before, case.make, case.positional, case.conditions, self.meaning())
+        again = trial.run(case.pair.before, case.make, case.positional, case.conditions, self.meaning(), way=case.way)
         return again.error is None and not trial.compare(tried.before, again, frozenset()).difference
 
     def _is_expected(self, error: BaseException) -> bool:
@@ -279,6 +311,7 @@ class Same:
         self.has_tried_edges = True
         edges = self._edges_of(used)
         found = edges.difference()
+        self.fused.spreads |= bool(edges.spread)
         if found is None and self.fused.setups:
             self.fused.loses_second = edges.loses_second_derivative()
         return found

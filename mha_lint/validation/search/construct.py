@@ -178,6 +178,17 @@ def rounded(cls: type, plan: Plan, divisor: int) -> Iterator[Plan]:
             yield replace(plan, arguments={**plan.arguments, **changed})
 
 
+def multiplied(cls: type, plan: Plan, factor: int) -> Iterator[Plan]:
+    """The plan with widths of the model that are as many times as large: some are made of a head's, by a ratio."""
+    sizes: dict[str, int] = {}
+    for item in parameters_of(cls):
+        value = plan.arguments.get(item.name, item.default)
+        if role_of(item.name) == "width" and is_whole(value):
+            sizes[item.name] = value * factor
+    if sizes and factor > 1:
+        yield replace(plan, arguments={**plan.arguments, **sizes})
+
+
 def part_of(name: str, module: types.ModuleType, tree: ast.Module) -> Part:
     """An object of the class, built with what its constructor's parameters conventionally hold."""
     plan, *_ = sized_plans(parameters_of(getattr(module, name)), SIZINGS[0], Context(module, tree, {}))

@@ -23,6 +23,7 @@ from mha_lint.validation.search.construct import (
     apart,
     by_other_kernels,
     filled,
+    multiplied,
     part_of,
     plans,
     rounded,
@@ -272,6 +273,7 @@ class Search:
             better += with_parts(cls, plan, error, self.loaded)
         for divisor in learning.divisors(error):
             better += rounded(cls, plan, divisor)
+        better += multiplied(cls, plan, learning.multiple(error)) if isinstance(cls, type) else ()
         return better
 
     def _handing(self, target: Target, ways: Iterator[Plan]) -> Iterator[Plan]:

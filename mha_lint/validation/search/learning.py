@@ -55,6 +55,7 @@ _MISMATCH = re.compile(r"size of tensor a \((\d+)\) must match the size of tenso
 _PRODUCT = re.compile(r"shapes cannot be multiplied \(\d+x(\d+) and (\d+)x\d+\)")
 _DIVISOR = re.compile(r"(?:divisible by|chunks of|multiple of)[^(),\d]*(?:\()?(\d+)")
 _SHAPE = re.compile(r"shape '\[([^]]*)\]' is invalid for input of size (\d+)")
+_FACTOR = 8  # between two sizes of which one is made of the other
 _FAMILIES = 3  # other sizes that one message is worth
 
 
@@ -228,6 +229,13 @@ def divisors(error: BaseException) -> list[int]:
         return []
     found = [int(number) for match in _DIVISOR.finditer(str(error)) for number in match.groups() if number]
     return [number for number in dict.fromkeys(found) if 1 < number <= _WIDEST][:_FAMILIES]
+
+
+def multiple(error: BaseException) -> int:
+    """How many times as large one of the two sizes is that do not match; 1 where it is no multiple, or a large one."""
+    mismatch = _MISMATCH.search(str(error))
+    smaller, larger = sorted((int(mismatch[1]), int(mismatch[2]))) if mismatch else (1, 1)
+    return larger // smaller if smaller > 1 and larger % smaller == 0 and larger // smaller <= _FACTOR else 1
 
 
 def others(

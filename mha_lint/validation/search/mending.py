@@ -62,7 +62,8 @@ def mended(cls: type, plan: Plan, error: BaseException, loaded: Loaded) -> Itera
     """The plan changed so that a constructor may not raise ``error`` again.
 
     Arguments that it passes on and that are lacking get values. Of the parameters that the statement is about which
-    raised, each flag is the other way round, and each size that is absent by default is given.
+    raised, each flag is the other way round, each size that is absent by default is given, and a sequence that is too
+    short for what is asked of it is as long as several.
     """
     context = Context(loaded.module, loaded.tree, {})
     lacking = learning.lacking(error)
@@ -71,7 +72,18 @@ def mended(cls: type, plan: Plan, error: BaseException, loaded: Loaded) -> Itera
         values = {item.name: required_value(item, role_of(item.name), plan.sizing, context) for item in items}
         yield replace(plan, arguments={**plan.arguments, **values})
         return
-    yield from _changed(cls, plan, learning.blamed(error, loaded.pseudo, _constructor(cls, loaded.tree)))
+    blamed = learning.blamed(error, loaded.pseudo, _constructor(cls, loaded.tree))
+    if isinstance(error, IndexError):
+        yield from _lengthened(cls, plan, blamed)
+    yield from _changed(cls, plan, blamed)
+
+
+def _lengthened(cls: type, plan: Plan, names: Sequence[str]) -> Iterator[Plan]:
+    """The plan with each sequence of these names repeated: one setting for each head, or for each layer."""
+    for item in parameters_of(cls):
+        current = plan.arguments.get(item.name, item.default)
+        if item.name in names and isinstance(current, (tuple, list)) and current:
+            yield plan.with_argument(item.name, current * 4)
 
 
 def _changed(cls: type, plan: Plan, names: Sequence[str]) -> Iterator[Plan]:

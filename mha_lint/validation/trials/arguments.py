@@ -29,11 +29,12 @@ def _changed(value: Any, change: Change) -> Any:
     return value
 
 
-def nudged(value: torch.Tensor) -> torch.Tensor:
+def nudged(value: torch.Tensor, generator: torch.Generator | None = None) -> torch.Tensor:
     """The tensor, each element larger or smaller in size by one unit in the last place or two, as rounding has it.
 
-    All of them larger would scale scores alike, and leave what nearly ties where it is.
+    All of them larger would scale scores alike, and leave what nearly ties where it is. Without a generator, each call
+    draws the same.
     """
-    drawn = torch.rand(value.shape, generator=torch.Generator().manual_seed(0)).to(value.device)
+    drawn = torch.rand(value.shape, generator=generator or torch.Generator().manual_seed(0)).to(value.device)
     signs = torch.where(drawn < 0.5, -1.0, 1.0).to(value.dtype)
     return value * (1 + torch.finfo(value.dtype).eps * signs)

@@ -25,6 +25,7 @@ class Case:
     assignment: Assignment
     conditions: drawing.Conditions
     regime: str = ""
+    way: trial.Way = trial.TRAINED
 
     @property
     def positional(self) -> tuple[str, ...]:
@@ -43,6 +44,12 @@ class Case:
 
     def with_default_dtype(self) -> Case:
         return replace(self, conditions=replace(self.conditions, default=True))
+
+    def without_casts(self) -> Case:
+        return replace(self, conditions=replace(self.conditions, widened=True))
+
+    def forward_alone(self) -> Case:
+        return replace(self, way=trial.Way(learns=False, backward=False))
 
     def under_autocast(self) -> Case:
         return replace(self, conditions=replace(self.conditions, autocast=True))

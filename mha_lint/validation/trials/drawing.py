@@ -31,8 +31,9 @@ from mha_lint.validation.search.specs import (
 class Conditions:
     """``held`` is the dtype whose values the inputs take, where ``dtype`` is wider than that; None for ``dtype``.
 
-    With ``default``, tensors that the code makes without naming a dtype get this one. With ``autocast``, the module is
-    called under autocast to float16. ``kernel`` is the one that attention has to take; "" where torch chooses.
+    With ``default``, tensors that the code makes without naming a dtype get this one. With ``widened``, what the code
+    casts to float32 on its way becomes float64. With ``autocast``, the module is called under autocast to float16.
+    ``kernel`` is the one that attention has to take; "" where torch chooses.
     """
 
     device: str
@@ -41,6 +42,7 @@ class Conditions:
     seed: int
     held: torch.dtype | None = None
     default: bool = False
+    widened: bool = False
     autocast: bool = False
     kernel: str = ""
 

@@ -10,6 +10,7 @@ import contextlib
 import itertools
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -19,7 +20,7 @@ from mha_lint.validation.child.imports import in_one_line, quiet
 from mha_lint.validation.relations import rounding
 from mha_lint.validation.search.setups import Meaning, Setup
 from mha_lint.validation.search.specs import Assignment
-from mha_lint.validation.trials import arguments, drawing, kernels, process_state, refusals, trial, wrong_inputs
+from mha_lint.validation.trials import arguments, drawing, kernels, process_state, refusals, spread, trial, wrong_inputs
 from mha_lint.validation.trials.odd_inputs import (
     ALL_ONE,
     MASKS,
@@ -77,6 +78,7 @@ class Extremes:
     kernel_of_nan: str = ""  # that attention has to take where an input is not finite: others may give 0 for NaN
     kernel_in_training: str = ""  # that it has to take in train mode, to draw the random numbers that before draws
     copies: dict[tuple[str, bool, float], Pristine] = field(default_factory=dict)
+    spread: list[Row] = field(default_factory=list)  # in which before spread the scores of one token over a mask
 
     def difference(self) -> Found | None:
         """The first call in which both differ, in words; None where they agree in all."""
@@ -258,13 +260,16 @@ class Extremes:
         self, row: Row, left: process_state.Left, usual: process_state.Settings, *, of_after: bool
     ) -> Iterator[None]:
         with contextlib.ExitStack() as stack:
-            if row["dtype"] == "autocast":
-                half = torch.bfloat16 if self.device == "cpu" else torch.float16
-                stack.enter_context(torch.autocast(self.device, dtype=half))
+            stack.enter_context(self._casting(row))
             stack.enter_context(process_state.observed(left, usual))
             if not of_after:
                 stack.enter_context(self.meaning())
             yield
+
+    def _casting(self, row: Row) -> contextlib.AbstractContextManager[None]:
+        if row["dtype"] != "autocast":
+            return contextlib.nullcontext()
+        return torch.autocast(self.device, dtype=torch.bfloat16 if self.device == "cpu" else torch.float16)
 
     # --- comparing
 
@@ -272,6 +277,9 @@ class Extremes:
         """Describe how two calls differ beyond rounding. Return "" where they do not, or nothing can be told."""
         ours, theirs = before.seen, after.seen
         if isinstance(theirs.error, refusals.NO_ANSWER):
+            return ""
+        if spread.spreads_scores(theirs.error, partial(self._run, row, assignment, of_after=False)):
+            self.spread.append(row)
             return ""
         if theirs.error is not None:
             return f"only after raises {in_one_line(theirs.error)}"
@@ -302,12 +310,14 @@ class Extremes:
             is_told = row["values"] in MASKS and not rounding.is_exact_enough(second, first)
             return unlike(first, second) if is_told else ""
 
-        def nudged() -> trial.Seen:
-            return where_finite(rerun.nudged(conditions), theirs, reference)[0]
-
-        by_kernel = bool(self.kernel_of_nan)
-        told = rounding.account(first, second, exact, nudged, moves_outputs=True, by_kernel=by_kernel)
-        return "" if told else unlike(first, second)
+        cast = partial(self._casting, row)
+        further = (where_finite(seen, theirs, reference)[0] for seen in rerun.rounded_otherwise(conditions, cast))
+        if rounding.account(first, second, exact, further, by_kernel=True):
+            return ""
+        summed = (where_finite(seen, theirs, reference)[0] for seen in rerun.summed_otherwise(conditions, cast))
+        if not all(rounding.is_exact_enough(seen, exact) for seen in summed):  # before was lucky, and has no digits
+            return ""
+        return unlike(first, second)
 
     # --- gradients that are not a number
 

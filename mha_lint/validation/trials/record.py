@@ -17,6 +17,7 @@ from mha_lint.validation.trials.coverage import Statement, in_words
 from mha_lint.validation.trials.pairing import Refuted, Sources
 
 NEEDED = 4  # distinct input shapes that a verdict needs on each device
+HALF = (torch.float16, torch.bfloat16)
 DTYPES = {
     "cpu": (torch.float32, torch.float64),
     "cuda": (torch.float32, torch.bfloat16, torch.float16),

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import torch
 
-_CANCELLED = 128  # roundings that may be left of terms that cancel
-
 
 def largest(values: torch.Tensor) -> torch.Tensor:
     """The largest absolute value of each row, in the shape of rows of one element. NaN and infinity count as zero."""
@@ -42,20 +40,10 @@ def allowed(errors: torch.Tensor, exact: torch.Tensor, dtype: torch.dtype) -> to
     return 2 * torch.maximum(own, typical) + last_places(sizes, dtype)
 
 
-def allowed_of_sums(
-    errors: torch.Tensor, exact: torch.Tensor, size: float, dtype: torch.dtype, *, by_kernel: bool = False
-) -> torch.Tensor:
-    """The largest error that a rewrite may have anywhere in a tensor of sums, whose terms are as large as ``size``.
-
-    Where all sums are exactly zero, large terms cancel (the gradient of a softmax over one key), and the original has
-    no error to go by: in another order, some roundings of the terms are left. In float64 they may be left anywhere, and
-    in float32 where the rewrite, ``by_kernel``, has terms that the original does not compute: in half precision, so
-    many roundings could be another meaning.
-    """
+def allowed_of_sums(errors: torch.Tensor, size: float, dtype: torch.dtype) -> torch.Tensor:
+    """The largest error that a rewrite may have anywhere in a tensor of sums, whose terms are as large as ``size``."""
     places = last_places(torch.tensor([size], device=errors.device), dtype)
-    cancels = dtype == torch.float64 or (by_kernel and dtype == torch.float32)
-    is_exact = bool(exact.any()) and not cancels
-    return 2 * whole(errors) + places * (1 if is_exact else _CANCELLED)
+    return 2 * whole(errors) + places
 
 
 def lost_zeros(before: torch.Tensor, after: torch.Tensor, exact: torch.Tensor) -> torch.Tensor:

@@ -20,6 +20,7 @@ from mha_lint.validation.trials import kernels
 from mha_lint.validation.trials.coverage import unwatched
 from mha_lint.validation.trials.drawing import Conditions, Inputs
 from mha_lint.validation.trials.pristine import Pristine
+from mha_lint.validation.trials.widened import Casts, widened
 
 
 @dataclass(slots=True)
@@ -122,7 +123,8 @@ def run(
         modes = [part.training for part in subject.modules()]
         earlier = _gradients_before(subject) if way.backward else []
         seed_everything(conditions.seed)
-        with quiet(), torch.inference_mode(way.inference), torch.set_grad_enabled(way.learns):
+        wide = widened(Casts(), also_of_integers=True) if conditions.widened else contextlib.nullcontext()
+        with wide, quiet(), torch.inference_mode(way.inference), torch.set_grad_enabled(way.learns):
             cast = torch.autocast(conditions.device, torch.float16) if conditions.autocast else contextlib.nullcontext()
             with cast, meaning or contextlib.nullcontext(), kernels.chosen(conditions.kernel):
                 result = call(subject, inputs, way.places(inputs, positional))

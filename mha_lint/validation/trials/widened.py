@@ -29,22 +29,31 @@ def _computes(operation: Any) -> bool:
     return not name.endswith("_like") and not name.startswith("new_")
 
 
+def _is_whole(args: tuple[Any, ...]) -> bool:
+    return bool(args) and isinstance(args[0], torch.Tensor) and not args[0].is_floating_point()
+
+
 def _is_wide(args: tuple[Any, ...]) -> bool:
     return bool(args) and isinstance(args[0], torch.Tensor) and args[0].dtype == torch.float64
 
 
 @contextlib.contextmanager
-def widened(casts: Casts) -> Iterator[None]:
-    """Leave out, as long as this lasts, each cast of a tensor from float64 to float32."""
+def widened(casts: Casts, *, also_of_integers: bool = False) -> Iterator[None]:
+    """Leave out, as long as this lasts, each cast of a tensor from float64 to float32.
+
+    With ``also_of_integers``, a cast of integers to float32 gives float64 as well.
+    """
 
     class Widened(Watching):
         def __torch_dispatch__(
             self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
         ) -> Any:
             named = kwargs or {}
-            if named.get("dtype") == torch.float32 and _computes(func) and _is_wide(args):
-                casts.met = True
-                named = {**named, "dtype": torch.float64}
+            if named.get("dtype") == torch.float32 and _computes(func):
+                is_wide = _is_wide(args)
+                casts.met |= is_wide
+                if is_wide or (also_of_integers and _is_whole(args)):
+                    named = {**named, "dtype": torch.float64}
             return func(*args, **named)
 
     with Widened():
