@@ -14,7 +14,7 @@ INSTALL = 'mha-lint: error: the language server needs pygls, which this Python l
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Serve one client on stdin and stdout, and return the exit status when it leaves."""
+    """Serve one client on stdin and stdout until it leaves, which ends the process; return 2 where pygls is missing."""
     _parser().parse_args(arguments)
     if importlib.util.find_spec("pygls") is None:
         print(INSTALL, file=sys.stderr)

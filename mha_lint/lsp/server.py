@@ -11,7 +11,7 @@ import traceback
 from collections.abc import Callable
 from concurrent.futures import CancelledError, Future
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn, TypeVar
 
 from lsprotocol import types
 from pygls.exceptions import FeatureRequestError, JsonRpcException
@@ -35,6 +35,7 @@ from mha_lint.report.text import verdict_line
 from mha_lint.runner import crash
 from mha_lint.settings import SettingsError
 
+Result = TypeVar("Result")
 _SERVER_CANCELLED = -32802  # of LSP 3.17: the client asks again
 _SWITCH = 0.001  # seconds after which an analysis lets the thread that answers have its turn
 _NOTEBOOKS = types.NotebookDocumentSyncOptions(
@@ -163,10 +164,10 @@ class Server(LanguageServer):
 
     async def judged(self, analysis: Analysis) -> tuple[Finding, ...]:
         """The findings of a document with their fixes, and with the verdicts on them."""
-        return analysis.judged(await asyncio.wrap_future(analysis.fixes()))
+        return analysis.judged(await _waited(analysis.fixes()))
 
     async def shapes(self, analysis: Analysis) -> Shapes:
-        return await asyncio.wrap_future(analysis.shapes())
+        return await _waited(analysis.shapes())
 
     def for_client(self, edit: types.WorkspaceEdit) -> types.WorkspaceEdit:
         """An edit as the client reads it: with the versions of the texts, if it knows those."""
@@ -236,6 +237,11 @@ class Server(LanguageServer):
         return [_told(finding) for finding in judged or ()]
 
 
+async def _waited(future: Future[Result]) -> Result:
+    """Wait for the worker. A client that takes its question back takes nothing from others who wait for the same."""
+    return await asyncio.shield(asyncio.wrap_future(future))
+
+
 def _told(finding: Finding) -> dict[str, Any]:
     verdict = finding.verdict
     return {
@@ -247,8 +253,8 @@ def _told(finding: Finding) -> dict[str, Any]:
     }
 
 
-def serve() -> int:
-    """Serve one client on stdin and stdout. Return 0 where it said that it leaves, and 1 where it did not, as LSP asks.
+def serve() -> NoReturn:
+    """Serve one client on stdin and stdout. Exit with 0 where it said that it leaves, and 1 where not, as LSP asks.
 
     Whatever else is printed meanwhile, by a library say, goes to stderr, and no other process reads from stdin.
     """
@@ -264,7 +270,8 @@ def serve() -> int:
     finally:
         server.session.worker.close()
         server.validators.close()
-    return 0 if server.is_left else 1
+    sys.stderr.flush()
+    os._exit(0 if server.is_left else 1)  # a thread that still reads from the client would abort Python's own way out
 
 
 def _warm_up() -> None:
@@ -398,7 +405,7 @@ def _questions(server: Server) -> None:
         if analysis is None:
             return types.RelatedFullDocumentDiagnosticReport(items=[])
         try:
-            answer = await asyncio.wrap_future(analysis.findings())
+            answer = await _waited(analysis.findings())
         except (Dropped, CancelledError):
             raise JsonRpcException("the text has changed", _SERVER_CANCELLED, {"retriggerRequest": True}) from None
         return types.RelatedFullDocumentDiagnosticReport(items=server.diagnostics(analysis, answer).get(uri, []))
@@ -410,7 +417,7 @@ def _questions(server: Server) -> None:
         if analysis is None or not analysis.document.has(uri):
             return None
         try:
-            answer = await asyncio.wrap_future(analysis.findings())
+            answer = await _waited(analysis.findings())
             shapes = await server.shapes(analysis)
         except Dropped:
             return None

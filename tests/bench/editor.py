@@ -4,13 +4,16 @@
 
 Keystrokes are those of a line that is typed, letter by letter, behind a random statement of a random function, and
 deleted again. The clock runs from the notification of the change to the diagnostics of that version. Nothing is
-hurried: the next key is pressed once the diagnostics are there. Half of such texts are no Python; those are told apart.
+hurried: the next key is pressed once the diagnostics are there. Some of such texts are no Python; those are told apart.
+Beside the time on the clock stands the time that the server had the processor for, which tells on a machine with other
+work what a quiet one would take.
 """
 
 from __future__ import annotations
 
 import ast
 import asyncio
+import contextlib
 import os
 import random
 import statistics
@@ -26,8 +29,8 @@ from lsprotocol import types
 
 from tests.lsp.client import Client, connected
 
-KEYS = 120
-HOVERS = 60
+KEYS = 60
+HOVERS = 40
 TYPED = ("k = k.transpose(1, 2)", "x = self.norm(x) * 0.5  # half", "if mask is not None: scores = scores + mask")
 
 CLASS = '''
@@ -86,10 +89,22 @@ def _places(text: str) -> list[tuple[int, str]]:
     return found
 
 
+def _on_processor(client: Client) -> float:
+    """Milliseconds that the threads of the server have run for; 0 where the system does not tell."""
+    process = client._server
+    assert process is not None
+    total = 0
+    for file in Path(f"/proc/{process.pid}/task").glob("*/schedstat"):
+        with contextlib.suppress(OSError):
+            total += int(file.read_text().split()[0])
+    return total / 1e6
+
+
 class Typist:
     def __init__(self, client: Client, uri: str, text: str) -> None:
         self.client, self.uri, self.text = client, uri, text
         self.waited: dict[bool, list[float]] = {True: [], False: []}  # in milliseconds, by whether it is Python
+        self.ran: dict[bool, list[float]] = {True: [], False: []}
 
     async def type(self, keys: int, randomly: random.Random) -> None:
         places = _places(self.text)
@@ -110,10 +125,11 @@ class Typist:
     ) -> bool:
         span = types.Range(types.Position(row, column), types.Position(to_row, to))
         is_python = _is_python("".join(new))
-        begun = time.perf_counter()
+        ran, begun = _on_processor(self.client), time.perf_counter()
         version = self.client.change(self.uri, types.TextDocumentContentChangePartial(span, content))
         await self.client.pushed(self.uri, version)
         self.waited[is_python].append(1000 * (time.perf_counter() - begun))
+        self.ran[is_python].append(_on_processor(self.client) - ran)
         await asyncio.sleep(0.05)
         return is_python
 
@@ -125,7 +141,7 @@ async def measure(name: str, path: Path, text: str, folder: Path) -> None:
         findings = await client.pushed(uri)
         typist = Typist(client, uri, text)
         await typist.type(20, randomly)  # warm
-        typist.waited = {True: [], False: []}
+        typist.waited, typist.ran = {True: [], False: []}, {True: [], False: []}
         await typist.type(KEYS, randomly)
         rows = text.splitlines()
         await client.hovered(uri, 0, 0)  # the shapes of this version are there now
@@ -140,6 +156,8 @@ async def measure(name: str, path: Path, text: str, folder: Path) -> None:
             ("  key → diagnostics, Python", typist.waited[True]),
             ("  key → diagnostics, no Python", typist.waited[False]),
             ("  key → diagnostics, all", typist.waited[True] + typist.waited[False]),
+            ("  processor, Python", typist.ran[True]),
+            ("  processor, no Python", typist.ran[False]),
             ("  hover", hovers),
         ):
             _show(label, times)
