@@ -22,9 +22,11 @@ lint: .venv/installed-dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# What the pages say of each rule, from its class.
+# What the pages say of rules, keys and options, and the schemas of settings and of the JSON.
 docs: .venv/installed
 	$(BIN)/python docs/write_rules.py
+	$(BIN)/python docs/write_schemas.py
+	$(BIN)/python docs/write_settings.py
 
 # docs/speed.md and its plots, of what tests/bench/speed.py measured.
 speed: .venv/installed
