@@ -18,7 +18,6 @@ from pygls.exceptions import FeatureRequestError, JsonRpcException
 from pygls.lsp.server import LanguageServer
 
 import mha_lint
-from mha_lint.configuration import FILES
 from mha_lint.files import SourceError
 from mha_lint.findings import Finding, Position
 from mha_lint.fixing import edits_of
@@ -34,6 +33,7 @@ from mha_lint.lsp.worker import IDLE, Dropped
 from mha_lint.report.text import verdict_line
 from mha_lint.runner import crash
 from mha_lint.settings import SettingsError
+from mha_lint.settings_file import FILES
 
 Result = TypeVar("Result")
 _SERVER_CANCELLED = -32802  # of LSP 3.17: the client asks again
@@ -61,7 +61,7 @@ class Server(LanguageServer):
 
     def report_server_error(self, error: Exception, source: Any) -> None:
         if source is not FeatureRequestError:  # the answer to a request says what went wrong
-            self.log(crash("answering the editor", error))
+            self.log(str(crash("answering the editor", error)))
 
     def log(self, message: str, kind: types.MessageType = types.MessageType.Error) -> None:
         self.window_log_message(types.LogMessageParams(kind, message))
@@ -113,7 +113,7 @@ class Server(LanguageServer):
 
     def failed(self, error: Exception) -> None:
         """Log a bug of ours."""
-        self.log(crash("linting this file", error))
+        self.log(str(crash("linting this file", error)))
         self.log("".join(traceback.format_exception(error)), types.MessageType.Log)
 
     def diagnostics(self, analysis: Analysis, answer: Answer) -> dict[str, list[types.Diagnostic]]:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pygls.workspace import Workspace
 
-from mha_lint.configuration import FILES, Configuration, Overrides
+from mha_lint.configuration import Configuration
 from mha_lint.discovery import excludes
 from mha_lint.findings import Position, Verdict
 from mha_lint.lsp.analysis import Analysis
@@ -16,6 +16,7 @@ from mha_lint.lsp.options import ClientOptions
 from mha_lint.lsp.parts import Parts
 from mha_lint.lsp.worker import Worker
 from mha_lint.settings import Settings
+from mha_lint.settings_file import FILES, Layer
 
 _MOST_TEXTS = 64  # states of documents whose verdicts are kept
 
@@ -60,8 +61,9 @@ class Session:
         return self._parts[key]
 
     def forget(self) -> None:
-        """Other files have changed, on which the findings of parts may depend."""
+        """Other files have changed, on which settings, or the findings of parts, may depend."""
         self._parts.clear()
+        self._configurations.clear()
 
     def of(self, uri: str) -> Analysis | None:
         """What is known of the document that a text belongs to."""
@@ -82,7 +84,11 @@ class Session:
         now = stamps(path, FILES)
         known = self._configurations.get(path.parent)
         if known is None or known[0] != now:
-            known = now, Configuration(overrides=Overrides(unsafe_fixes=self.options.unsafe_fixes))
+            unsafe = self.options.unsafe_fixes
+            known = (
+                now,
+                Configuration(layers=() if unsafe is None else (Layer({"unsafe_fixes": unsafe}, "the client"),)),
+            )
             self._configurations[path.parent] = known
         return None if excludes(path, known[1]) else known[1].of(path)
 

@@ -26,7 +26,7 @@ class Validators:
         with self._lock:
             found = self._by_root.get(settings.root)
             if found is None:
-                found = self._by_root[settings.root] = Validator(cache_dir=prepare(settings.root))
+                found = self._by_root[settings.root] = Validator(cache_dir=prepare(settings))
             return found
 
     def close(self) -> None:

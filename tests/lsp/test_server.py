@@ -337,6 +337,18 @@ def test_a_correction_brings_its_counterexample_and_is_no_part_of_all_fixes(tmp_
     run(scenario, tmp_path)
 
 
+def test_unsafe_fixes_are_among_all_fixes_only_if_the_client_sets_them(tmp_path: Path) -> None:
+    async def scenario(folder: Path) -> None:
+        for unsafe, count in ((None, 0), (False, 0), (True, 1)):
+            async with connected(folder, options={"unsafeFixes": unsafe}) as client:
+                text = MASKED.replace("y.contiguous()", "y")
+                uri = client.open(folder / "masked.py", text)
+                found = await client.actions(uri, only=["source.fixAll.mhaLint"])
+                assert len(found) == count
+
+    run(scenario, tmp_path)
+
+
 # --- notebooks
 
 
