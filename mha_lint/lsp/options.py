@@ -39,3 +39,10 @@ def parse_options(given: object) -> ClientOptions:
         known = ", ".join(get_args(Validate))
         raise SettingsError(f"the client's validate: expected one of {known}, not {validate!r}")
     return ClientOptions(unsafe, bool(hints), validate)
+
+
+def plain(value: object) -> object:
+    """What the client sent as JSON, which pygls makes objects of."""
+    if hasattr(value, "_asdict"):
+        value = value._asdict()
+    return {key: plain(each) for key, each in value.items()} if isinstance(value, dict) else value

@@ -26,7 +26,7 @@ from mha_lint.lsp.analysis import Analysis, Answer, Shapes
 from mha_lint.lsp.diagnostics import diagnostic, refusal
 from mha_lint.lsp.document import Document, line_edits
 from mha_lint.lsp.hover import hover, inlay_hints
-from mha_lint.lsp.options import parse_options
+from mha_lint.lsp.options import parse_options, plain
 from mha_lint.lsp.session import Session
 from mha_lint.lsp.text import Texts
 from mha_lint.lsp.worker import IDLE, Dropped
@@ -339,16 +339,9 @@ def _lifecycle(server: Server) -> None:
 
     def _configure(given: object) -> None:
         try:
-            server.session.configure(parse_options(_plain(given)))
+            server.session.configure(parse_options(plain(given)))
         except SettingsError as error:
             server.show(f"mha-lint: {error}", types.MessageType.Error)
-
-
-def _plain(value: object) -> object:
-    """What the client sent as JSON, which pygls makes objects of."""
-    if hasattr(value, "_asdict"):
-        value = value._asdict()
-    return {key: _plain(each) for key, each in value.items()} if isinstance(value, dict) else value
 
 
 def _texts(server: Server) -> None:
