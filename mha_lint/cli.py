@@ -64,6 +64,11 @@ def _silence(*streams: TextIO) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status. Wrong usage raises SystemExit(2), as argparse does."""
+    arguments = sys.argv[1:] if argv is None else argv
+    if arguments[:1] == ["server"]:
+        from mha_lint.lsp.command import main as server
+
+        return server(arguments[1:])
     options = parser().parse_args(argv)
     try:
         if options.print_completion:

@@ -126,7 +126,7 @@ def _fixed(
             kept = {_place(finding): finding for finding in failed}
             remaining = [kept.get(_place(finding), finding) for finding in remaining]
             break
-        edits = _edits(done, before)
+        edits = edits_of(done, before)
         origin_of = dict(zip(remaining, origins, strict=True))
         fixed_from += [origin_of[finding] for finding in done]
         untouched = [finding for finding in remaining if finding not in done]
@@ -145,7 +145,7 @@ def _fixed(
     return Fixed(
         source.text,
         tuple(fixed),
-        tuple(map(_downgraded, remaining)),
+        tuple(map(downgraded, remaining)),
         tuple(texts),
         tuple(benches),
         tuple(withheld),
@@ -165,7 +165,7 @@ def verify_source(source: Source, findings: list[Finding], settings: Settings, v
         judged = {_place(finding): finding for finding in (*done, *failed)}
         known = [judged.get(_place(finding), finding) for finding in findings]
         shown = _demonstrated(known, source, settings, validator)
-        return Fixed(source.text, (), tuple(map(_downgraded, shown)), remains_of=tuple(findings))
+        return Fixed(source.text, (), tuple(map(downgraded, shown)), remains_of=tuple(findings))
 
 
 def _demonstrated(findings: list[Finding], source: Source, settings: Settings, validator: Executor) -> list[Finding]:
@@ -215,10 +215,10 @@ def _round(
     def job_of(group: list[Finding], others: list[Finding]) -> Job | None:
         """A group on top of what was applied, and of ``others``; None where their edits overlap."""
         try:
-            accepted = _edits([*done, *others], source)
-            text = importable(source, [edit.end.row for edit in _edits(group, source)])
+            accepted = edits_of([*done, *others], source)
+            text = importable(source, [edit.end.row for edit in edits_of(group, source)])
             before = editing.apply(text, _fitting(accepted, source, text))
-            after = editing.apply(text, _fitting(_edits([*done, *others, *group], source), source, text))
+            after = editing.apply(text, _fitting(edits_of([*done, *others, *group], source), source, text))
         except ValueError:
             return None
         return _job(source, before, after, group, accepted, settings)
@@ -226,7 +226,7 @@ def _round(
     def validate(group: list[Finding], others: list[Finding]) -> Verdict | None:
         """The verdict on a group on top of what was applied, and of ``others``; None where their edits overlap."""
         if _relation(group[0]) == "comment":
-            return _comment_verdict(source.text, _edits([*done, *others], source), _edits(group, source))
+            return _comment_verdict(source.text, edits_of([*done, *others], source), edits_of(group, source))
         job = job_of(group, others)
         if job is None:
             return None
@@ -258,7 +258,7 @@ def _round(
             must_be_faster = wanted.only_if_faster or (judged.fix is not None and judged.fix.only_if_faster)
             is_accepted = bench.is_faster or not must_be_faster
         (done if is_accepted else failed).append(judged)
-    text = editing.apply(source.text, _edits(done, source))
+    text = editing.apply(source.text, edits_of(done, source))
     return replace(source, text=text, data=text.encode("utf-8", "surrogatepass")), done, failed, benches
 
 
@@ -336,13 +336,13 @@ def _relation(finding: Finding) -> Relation:
     return finding.fix.relation
 
 
-def _downgraded(finding: Finding) -> Finding:
+def downgraded(finding: Finding) -> Finding:
     """Return the finding, an error as a warning where validation ran the code and could not show it wrong."""
     unshown = finding.verdict is not None and finding.verdict.unshown
     return replace(finding, severity="warning") if unshown and finding.severity == "error" else finding
 
 
-def _edits(findings: list[Finding], source: Source) -> list[Edit]:
+def edits_of(findings: list[Finding], source: Source) -> list[Edit]:
     """The edits of several fixes, and what they make unused together; ValueError where they overlap."""
     from mha_lint.fixers.unused_imports import tidied
 
