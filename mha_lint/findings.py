@@ -15,6 +15,8 @@ SYNTAX_ERROR = "MHA000"  # the code of a finding that says where a text is not P
 UNUSED_NOQA = "MHA099"  # the code of a finding about a comment that silences nothing
 Expected = Literal["view", "half overflow", "device", "half phase"]
 HALF_PHASE: Expected = "half phase"  # no error: angles that are computed in half precision
+Way = Literal["forward", "training"]  # what is timed
+Difference = Literal["faster", "slower", "no difference"]  # the outcome of timing
 RAISES = "raises"  # a way to show code wrong, beside the names of probes
 BREAKS = "graph break"  # another: the graph of ``torch.compile`` ends there
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
 import signal
 import subprocess
@@ -214,7 +215,7 @@ def test_the_cache_lies_where_it_was_asked_for(project: Project) -> None:
 @shows("--output-format")
 def test_the_environment_chooses_a_format_for_files_without_attention_too(project: Project) -> None:
     project.write("plain.py", "x = 1\n")
-    assert project.run("plain.py", MHA_LINT_OUTPUT_FORMAT="json").stdout == "[]\n"
+    assert json.loads(project.run("plain.py", MHA_LINT_OUTPUT_FORMAT="json").stdout)["findings"] == []
     assert "MHA_LINT_OUTPUT_FORMAT: output-format: expected" in project.run(MHA_LINT_OUTPUT_FORMAT="xml").stderr
 
 

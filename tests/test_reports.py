@@ -297,6 +297,7 @@ def test_json_has_the_promised_schema_and_nothing_else() -> None:
         "fixable": False,
         "fixed": False,
         "suppressed": None,
+        "gone": None,
         "fix": {
             "applicability": "safe",
             "relation": "repaired",

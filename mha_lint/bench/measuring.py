@@ -12,8 +12,9 @@ from typing import Any, Literal
 import torch
 
 from mha_lint.bench import compiling, memory, scaling, timing
-from mha_lint.bench.results import Bench, Left, Timed, Way
+from mha_lint.bench.results import Bench, Left, Timed
 from mha_lint.bench.wanted import Preset, presets
+from mha_lint.findings import Way
 from mha_lint.validation.child import imports, isolation, stubs
 from mha_lint.validation.child.messages import Time
 from mha_lint.validation.search import targets

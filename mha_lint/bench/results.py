@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Way = Literal["forward", "training"]
-Difference = Literal["faster", "slower", "no difference"]
+from mha_lint.findings import Difference, Way
+
 THRESHOLD = 0.03  # medians that are closer than this are no difference
 
 

@@ -11,8 +11,7 @@ from typing import Literal
 
 import msgspec
 
-from mha_lint.bench.results import Difference, Way
-from mha_lint.findings import Applicability, Failure, Relation, Severity, VerdictName
+from mha_lint.findings import Applicability, Difference, Failure, Relation, Severity, VerdictName, Way
 from mha_lint.observation import Observation, Outcome
 from mha_lint.report.json_text import dumped
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 import ast
 from collections.abc import Collection
 
-from mha_lint.model.operations import asks_sizes
+from mha_lint.model.operations import asks_another, asks_sizes
 from mha_lint.syntax.nodes import is_simple, walk
 
 _ASKED_OF = frozenset({"shape", "dtype", "device"})
-_AS_ANOTHER = frozenset({"expand_as", "type_as"})  # methods that ask their argument for its sizes, or its type
 
 
 def mentions(node: ast.AST, names: Collection[str]) -> bool:
@@ -37,7 +36,7 @@ def is_question(node: ast.AST, names: Collection[str]) -> bool:
     match node:
         case ast.Attribute(value=asked, attr=attribute):
             return is_read(asked, names) and (attribute in _ASKED_OF or asks_sizes(attribute))
-        case ast.Call(func=ast.Attribute(attr=method), args=[asked], keywords=[]) if method in _AS_ANOTHER:
+        case ast.Call(func=ast.Attribute(attr=method), args=[asked], keywords=[]) if asks_another(method):
             return is_read(asked, names)
         case _:
             return False

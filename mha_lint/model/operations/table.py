@@ -400,6 +400,12 @@ def asks_sizes(name: str) -> bool:
     return row is not None and row.shape in (questions.size, questions.dim)
 
 
+def asks_another(name: str) -> bool:
+    """Tell whether an operation asks the tensor that it is given for its sizes, or its type, and for nothing else."""
+    row = TABLE.get(name)
+    return row is not None and (row.shape in (dims.expand_as, views.view_as) or row.mask is as_masks.as_another)
+
+
 def swaps(name: str) -> bool:
     """Tell whether an operation swaps the two dims that it is given, in place or not."""
     row = TABLE.get(name.removesuffix("_"))
