@@ -22,9 +22,11 @@ lint: .venv/installed-dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# What the pages say of each rule, from its class.
+# What the pages say of each rule, from its class; and the site of all pages, in site/.
 docs: .venv/installed
+	$(BIN)/python -m pip install --quiet --editable '.[docs]'
 	$(BIN)/python docs/write_rules.py
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --strict
 
 # docs/speed.md and its plots, of what tests/bench/speed.py measured.
 speed: .venv/installed
@@ -57,4 +59,4 @@ demo: .venv/installed
 	touch $@
 
 clean:
-	rm -rf .venv .demo build dist *.egg-info .mha_lint_cache .pytest_cache .hypothesis .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf .venv .demo build dist site *.egg-info .mha_lint_cache .pytest_cache .hypothesis .mypy_cache .ruff_cache .import_linter_cache
