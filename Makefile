@@ -22,10 +22,12 @@ lint: .venv/installed-dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# What the pages say of each rule, from its class; and the site of all pages, in site/.
+# What the pages say of rules, keys and options, the schemas of settings and of the JSON, and the site of all pages, in site/.
 docs: .venv/installed
 	$(BIN)/python -m pip install --quiet --editable '.[docs]'
 	$(BIN)/python docs/write_rules.py
+	$(BIN)/python docs/write_schemas.py
+	$(BIN)/python docs/write_settings.py
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --strict
 
 # docs/speed.md and its plots, of what tests/bench/speed.py measured.

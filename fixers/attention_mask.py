@@ -8,7 +8,7 @@ zeros for a boolean row without keys: such a row gets all keys, and a query of z
 from __future__ import annotations
 
 import ast
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
@@ -149,7 +149,8 @@ class _Writer:
 
     def _kept(self, step: Filled) -> str:
         """Where a query attends to a key."""
-        return self._source(step.condition) if step.keeps else opposite(step.condition, self.context)
+        condition, _ = self._without_scores(step.condition)
+        return self._source(condition) if step.keeps else opposite(condition, self.context)
 
     def _kept_exactly(self, step: Filled, statement: ast.stmt) -> str:
         """The same where the scores elsewhere are finite: a row without a key attends to all keys, with no query."""
@@ -169,7 +170,8 @@ class _Writer:
             self._write(statement, f"{keyless} = ~{kept}.any(dim=-1, keepdim=True)")
         else:
             hidden = self._free("hidden")
-            text = opposite(step.condition, self.context) if step.keeps else self._source(step.condition)
+            condition, _ = self._without_scores(step.condition)
+            text = opposite(condition, self.context) if step.keeps else self._source(condition)
             self._write(statement, f"{hidden} = {text}")
             self._write(statement, f"{keyless} = {hidden}.all(dim=-1, keepdim=True)")
             kept = f"~{hidden}"
@@ -196,12 +198,32 @@ class _Writer:
         for link in self.found.links:
             yield from (link,) if isinstance(link, Link) else link.links
 
+    def _without_scores(self, node: ast.expr) -> tuple[ast.expr, bool]:
+        """A mask that is not expanded as the scores are, nor cast to their type, and whether it was cast.
+
+        Fused attention expands it. Raises :class:`NotOffered` where anything else of it asks the scores.
+        """
+        inner, was_cast = node, False
+        while (peeled := as_scores(inner, self.found.names)) is not None:
+            inner, casts = peeled
+            was_cast = was_cast or casts
+        if any(mentions(inner, name) for name in self.found.names):
+            raise NotOffered("the mask asks the scores for their type or their sizes")
+        return inner, was_cast
+
+    def _written(self, step: Added | Filled) -> tuple[ast.expr, bool]:
+        """What masks, without the scores, and whether it was cast to their type."""
+        if isinstance(step, Added) and step.given is not None:
+            return step.term, False  # the scores that it is given become zeros
+        return self._without_scores(step.term if isinstance(step, Added) else step.condition)
+
     def _term(self, step: Added) -> str:
         """What is added, in the type of the queries: fused attention takes no other."""
-        text = self._source(step.term) if step.given is None else self._for_zeros(step)
+        term, was_cast = self._written(step)
+        text = self._source(term) if step.given is None else self._for_zeros(step)
         if step.subtracts:
             text = f"-{bound_text(text)}"
-        if not self._may_be_of_other_type(step.term):
+        if not was_cast and not self._may_be_of_other_type(term):
             return text
         named = next((each.node for each in self.operands if is_plain(each.node)), None)
         if named is None:
@@ -293,7 +315,7 @@ class _Writer:
         """Tell whether the mask means the same among the arguments of the last statement as where it is written."""
         if self.plan.zeroed or statement is self.found.statement:
             return not self.plan.zeroed or self.found.first is self.found.statement
-        written = step.term if isinstance(step, Added) else step.condition
+        written, _ = self._written(step)
         if not is_plain(written):
             return False
         return not any(_stores(each, written) for each in self._between(statement))
@@ -314,6 +336,21 @@ class _Writer:
                 lines.insert(0, line)
             return
         lines.append(line)
+
+
+def as_scores(node: ast.expr, names: Sequence[str]) -> tuple[ast.expr, bool] | None:
+    """What is expanded as the scores of one of the names, or cast to their type, and whether it is cast."""
+    match node:
+        case ast.Call(func=ast.Attribute(value=inner, attr="expand_as"), args=[ast.Name(id=name)]) if name in names:
+            return inner, False
+        case ast.Call(func=ast.Attribute(value=inner, attr="type_as"), args=[ast.Name(id=name)]) if name in names:
+            return inner, True
+        case ast.Call(
+            func=ast.Attribute(value=inner, attr="to"), args=[ast.Attribute(value=ast.Name(id=name), attr="dtype")]
+        ) if name in names:
+            return inner, True
+        case _:
+            return None
 
 
 def opposite(condition: ast.expr, context: Context) -> str:

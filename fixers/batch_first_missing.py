@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 PROBES = ("batch independence", "tokens meet")
 
+_SINCE = (1, 9)  # of ``batch_first``; the layer may be called by any name
+
 
 def fix(hit: Hit[BatchFirst], context: Context) -> Fix | str:
     """One more argument for the constructor of the layer."""
@@ -28,4 +30,6 @@ def fix(hit: Hit[BatchFirst], context: Context) -> Fix | str:
     edits = with_keyword(made, "batch_first", "True", places)
     axes = known_axes(hit.evidence.given, hit.symbol, context)
     flagged = places.rows(made)
-    return Fix("unsafe", "corrected", "Say `batch_first=True`", edits, flagged, probes=PROBES, axes=axes)
+    return Fix(
+        "unsafe", "corrected", "Say `batch_first=True`", edits, flagged, probes=PROBES, axes=axes, needs_torch=_SINCE
+    )

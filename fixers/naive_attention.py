@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from mha_lint.findings import Edit, Fix, Position
 from mha_lint.fixers.attention_causal import causal_flag, is_only_one
 from mha_lint.fixers.attention_dropout import NOT_KNOWN, drops, rate_text
-from mha_lint.fixers.attention_mask import NotOffered, Plan, edits_of, mask_of
+from mha_lint.fixers.attention_mask import NotOffered, Plan, as_scores, edits_of, mask_of
 from mha_lint.fixers.attention_operands import bound_text, text_of_context, text_of_operand
 from mha_lint.fixers.attention_scale import NO_NUMBER, Scale, argument_of, scale_of, scaled_text
 from mha_lint.fixers.unread import unread_all
@@ -18,6 +18,7 @@ from mha_lint.model.by_hand.products import untransposed
 from mha_lint.model.by_hand.steps import Added, ByHand, Cast, Choice, Link, Operand, Scaled
 from mha_lint.model.values import Tensor
 from mha_lint.syntax.nodes import argument, walk
+from mha_lint.syntax.usage import mentions, read_later
 
 if TYPE_CHECKING:
     from mha_lint.fixers import Context
@@ -42,11 +43,12 @@ def _rewritten(naive: Naive, context: Context) -> Fix:
     _check_products(found)
     _check_order(found)
     _check_operands(found, context)
-    _check_factors(found, context)
     scale = scale_of(found, context)
     number = argument_of(scale, found, context)
     if number is None:
         raise NotOffered(NO_NUMBER)
+    if number or scale.of_queries:  # else the default is the same, and none of the factors is written
+        _check_factors(found, context)
     rate = rate_text(found, context)
     if rate is None:
         raise NotOffered(NOT_KNOWN)
@@ -226,9 +228,30 @@ def _edits(found: ByHand, plan: Plan, text: str, context: Context) -> tuple[Edit
     edits += _tidied(deletions, context)
     kept = " ".join([text, *plan.before, *(line for lines in plan.lines.values() for line in lines)])
     left, taken = unread_all(gone, kept, context, attributes=False)
-    if any(each not in taken for each in found.asked):
+    asking = [each for each in found.asked if each not in taken]
+    expanded = [_not_expanded(each, found, gone, context) for each in asking]
+    edits += [edit for edit in expanded if edit is not None]
+    if None in expanded:
         raise NotOffered("the type or the sizes of the scores are asked for elsewhere")
     return (*edits, *left)
+
+
+def _not_expanded(statement: ast.stmt, found: ByHand, gone: list[ast.AST], context: Context) -> Edit | None:
+    """Leave out ``expand_as(scores)`` behind a mask that has a name: fused attention expands it.
+
+    None where the statement does something else, or where what stays reads the mask.
+    """
+    match statement:
+        case ast.Assign(targets=[ast.Name(id=name)], value=value):
+            peeled = as_scores(value, found.names)
+        case _:
+            return None
+    between = [each for each in _between(found, context) if each not in gone and each is not statement]
+    is_read = any(mentions(each, name) for each in between) or read_later(found.statement, name, context.places)
+    if peeled is None or peeled[1] or is_read or any(mentions(peeled[0], each) for each in found.names):
+        return None
+    edit: Edit = context.places.replace(value, context.places.whole(peeled[0]))
+    return edit
 
 
 def _in_place_of(node: ast.expr, text: str, context: Context) -> Edit:

@@ -22,6 +22,7 @@ from mha_lint.files import Source, digest_of
 from mha_lint.findings import PRESENT, Finding, Found
 from mha_lint.installed import Group, package, points
 from mha_lint.neighbours import listing, statuses, texts
+from mha_lint.report import RulePage
 from mha_lint.settings import Settings
 
 FOLDER = ".mha_lint_cache"
@@ -33,11 +34,14 @@ _GROUPS: tuple[Group, ...] = ("mha_lint.rules", "mha_lint.fixers")
 _TAG = "Signature: 8a477f597d28d172789f06886806bc55\n# This folder is a cache of mha-lint; it can be deleted.\n"
 
 
-def prepare(root: Path) -> Path | None:
-    """Make the cache folder at ``root``, hidden from git and from backups. None when it cannot be written."""
-    folder = root / FOLDER
+def prepare(settings: Settings) -> Path | None:
+    """Make the cache folder of the settings, hidden from git and from backups. None when it cannot be written.
+
+    It has a name of its own wherever it lies: the oldest files in it are deleted when it grows too large.
+    """
+    folder = (Path(settings.cache_dir) if settings.cache_dir else settings.root) / FOLDER
     try:
-        folder.mkdir(exist_ok=True)
+        folder.mkdir(parents=bool(settings.cache_dir), exist_ok=True)
         for name, text in ((".gitignore", "*\n"), ("CACHEDIR.TAG", _TAG)):
             if not (folder / name).exists():
                 (folder / name).write_text(text, encoding="ascii")
@@ -214,6 +218,27 @@ class Memory:
     def trim(self) -> None:
         """Keep the folder below its limit."""
         trim(self._folder)
+
+
+def pages_of(folder: Path | None, codes: Iterable[str]) -> list[RulePage]:
+    """The pages of rules, in the order of codes. A rule is imported only where no earlier run has kept its page.
+
+    Raises:
+        SettingsError: a rule can't be imported.
+    """
+    digest = blake2b(f"{mha_lint.__version__}{_tool()}".encode(), digest_size=20).hexdigest()
+    file = folder / "pages" / f"{digest}.json" if folder else None
+    kept = (_read(file, dict[str, RulePage]) if file else None) or {}
+    wanted = sorted(set(codes))
+    missing = [code for code in wanted if code not in kept]
+    if missing:
+        from mha_lint.rules.page import page_of
+
+        kept.update((code, page_of(code)) for code in missing)
+        if file:
+            with contextlib.suppress(OSError, UnicodeEncodeError):
+                _write(file, kept)
+    return [kept[code] for code in wanted]
 
 
 Content = TypeVar("Content")

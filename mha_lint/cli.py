@@ -11,11 +11,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TextIO
 
-from mha_lint.configuration import Configuration, Overrides, read_settings
-from mha_lint.findings import SEVERITIES, SYNTAX_ERROR
+from mha_lint.configuration import Configuration, read_settings
+from mha_lint.findings import SEVERITIES, SYNTAX_ERROR, Failure
 from mha_lint.options import parser
 from mha_lint.output import complain, open_report, say, show, warn, write_bytes
+from mha_lint.report.formats import FOR_PEOPLE, STATISTICS
 from mha_lint.settings import Settings, SettingsError, close_match, resolved
+from mha_lint.settings_file import INLINE, Layer, inline_layer, parse_values, rooted
 from mha_lint.shortcut import INTERRUPTION
 
 if TYPE_CHECKING:
@@ -63,6 +65,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status. Wrong usage raises SystemExit(2), as argparse does."""
     options = parser().parse_args(argv)
     try:
+        if options.print_completion:
+            return _print_completion(options.print_completion)
         if options.list_rules:
             return _list_rules()
         if options.explain:
@@ -73,6 +77,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             return _replay(options)
         if options.probe:
             return _probe(options)
+        if options.watch:
+            from mha_lint.watching import watch
+
+            return watch(options, _check)
         return _check(options)
     except SettingsError as error:
         complain(str(error))
@@ -99,13 +107,13 @@ def _crashed(error: Exception, verbose: bool) -> int:
         return _interrupted()
     if verbose:
         print_exc()
-    complain(crash("running", error))
+    complain(str(crash("running", error)))
     return FAILED
 
 
 def _check(options: argparse.Namespace) -> int:
     from mha_lint.progress import Progress, in_terminal
-    from mha_lint.runner import RunError, run
+    from mha_lint.runner import Outcome, RunError, run
 
     try:
         os.getcwd()
@@ -115,25 +123,37 @@ def _check(options: argparse.Namespace) -> int:
     from_stdin = _STDIN in paths
     if from_stdin and len(paths) > 1:
         raise SettingsError("- (stdin) cannot be combined with other paths")
-    configuration = _configuration(options)
-    plan = _plan(options, configuration.within(_start(options, paths)), from_stdin)
     if options.verify and (options.fix or options.diff):
         raise SettingsError("--verify writes nothing and shows no diff: it cannot be combined with --fix or --diff")
+    configuration = _configuration(options)
+    settings = configuration.within(_home(options, from_stdin))
+    options.fix, options.show_fixes = settings.fix, settings.show_fixes
+    options.output_format = settings.output_format
+    if options.show_settings or options.show_files:
+        return _shown(options, paths, configuration, settings)
+    if options.statistics and options.output_format not in STATISTICS:
+        known = ", ".join(STATISTICS)
+        raise SettingsError(f"--statistics has no form as {options.output_format} (choose from {known})")
+    plan = _plan(options, configuration.within(_start(options, paths)), from_stdin)
     if options.evidence and plan.fix == "no":
         raise SettingsError("--evidence needs --fix, --diff or --verify: linting alone executes nothing")
     if plan.bench is not None and plan.fix not in ("write", "diff"):
         raise SettingsError(f"{_bench_option(options)} needs --fix or --diff: it times the fixes that they validate")
     report_file = open_report(options.output_file) if options.output_file else None  # before anything is written
     stdin = sys.stdin.buffer.read() if from_stdin else b""
-    items = _given(options, configuration, stdin) if from_stdin else _found(paths, configuration, options)
-    filtering = from_stdin and options.fix and not options.diff  # stdout is the fixed source
+    items = _given(options, configuration, stdin) if from_stdin else _found(paths, configuration, settings, options)
+    filtering = from_stdin and plan.fix == "diff" and not options.diff  # stdout is the fixed source
+    report_to = sys.stderr if filtering else sys.stdout
     try:
         with Progress(enabled=in_terminal() and not options.quiet) as progress:
             outcome = run(items, configuration, plan, progress)
     except RunError as error:
-        complain(str(error))
         if filtering:
             write_bytes(stdin)
+        if options.output_format in FOR_PEOPLE:
+            complain(str(error))
+        else:  # whoever reads the report alone must not take the run for a clean one
+            show(options, plan, Outcome(errors=[Failure(str(error))]), report_file, report_to)
         return FAILED
     if filtering:
         from mha_lint.files import encode
@@ -142,7 +162,7 @@ def _check(options: argparse.Namespace) -> int:
     status = _status(options, outcome, configuration)
     if from_stdin and not options.stdin_filename:
         outcome.entries = [replace(e, finding=replace(e.finding, filename=str(_STDIN))) for e in outcome.entries]
-    show(options, plan, outcome, report_file, report_to=sys.stderr if filtering else sys.stdout)
+    show(options, plan, outcome, report_file, report_to)
     return status
 
 
@@ -152,7 +172,7 @@ def _given(options: argparse.Namespace, configuration: Configuration, data: byte
     from mha_lint.files import SourceError, decode
 
     path: Path = options.stdin_filename or _STDIN
-    if options.force_exclude and excludes(path, configuration):
+    if configuration.of(path).force_exclude and excludes(path, configuration):
         return []
     try:
         return [decode(path, data)]
@@ -161,36 +181,70 @@ def _given(options: argparse.Namespace, configuration: Configuration, data: byte
 
 
 def _found(
-    paths: Sequence[Path], configuration: Configuration, options: argparse.Namespace
+    paths: Sequence[Path], configuration: Configuration, settings: Settings, options: argparse.Namespace
 ) -> list[Path | SourceError]:
     from mha_lint.discovery import discover
 
-    items = discover(paths, configuration, force_exclude=options.force_exclude)
-    if not items and not options.force_exclude and not options.quiet:
+    force, respect = settings.force_exclude, settings.respect_gitignore
+    items = discover(paths, configuration, force_exclude=force, respect_gitignore=respect)
+    if not items and not force and not options.quiet:
         warn("no Python files or notebooks found under the given paths")
     return items
 
 
 def _configuration(options: argparse.Namespace) -> Configuration:
     """Read the settings files and the options. Raises :class:`SettingsError`."""
+    files = [each for each in options.config if each.endswith(".toml") or os.path.isfile(each)]
+    inline = [inline_layer(each) for each in options.config if each not in files]
+    if len(files) > 1:
+        raise SettingsError(f"{INLINE} names several files: {', '.join(files)}; one can hold at a time")
+    if files and options.isolated:
+        raise SettingsError(f"{INLINE} {files[0]} cannot be combined with --isolated, which reads no settings files")
+    fixed = Settings() if options.isolated else read_settings(Path(files[0])) if files else None
+    return Configuration(fixed, (*inline, *_of_environment(), _of_options(options)))
 
-    def codes(name: str) -> tuple[str, ...] | None:
-        given = getattr(options, name)
-        return None if given is None else resolved(given, f"--{name.replace('_', '-')}")
 
-    overrides = Overrides(
-        select=codes("select"),
-        extend_select=codes("extend_select") or (),
-        ignore=codes("ignore") or (),
-        fixable=codes("fixable"),
-        extend_fixable=codes("extend_fixable") or (),
-        unfixable=codes("unfixable"),
-        unsafe_fixes=options.unsafe_fixes,
-        also=options.also,
-        exit_severity=options.exit_severity,
-    )
-    fixed = Settings() if options.isolated else read_settings(options.config) if options.config else None
-    return Configuration(fixed, overrides)
+_ENVIRONMENT = {"MHA_LINT_OUTPUT_FORMAT": "output-format", "MHA_LINT_CACHE_DIR": "cache-dir"}
+_OF_RULES = (
+    "select", "extend_select", "ignore", "fixable", "extend_fixable", "unfixable",
+)  # fmt: skip
+_OF_FILES = (
+    "unsafe_fixes", "also", "exit_severity", "exclude", "extend_exclude", "fix", "show_fixes", "output_format",
+    "respect_gitignore", "force_exclude", "target_version", "target_torch",
+)  # fmt: skip
+
+
+def _of_environment() -> list[Layer]:
+    """A layer for each variable of the environment that sets a key."""
+    given = [(name, key) for name, key in _ENVIRONMENT.items() if os.environ.get(name)]
+    return [Layer(parse_values({key: os.environ[name]}, f"{name}:", Path.cwd()), name) for name, key in given]
+
+
+def _of_options(options: argparse.Namespace) -> Layer:
+    """What the options say of keys. Raises :class:`SettingsError` where they name no rule."""
+    given = {name: value for name, value in vars(options).items() if value is not None}
+    values = {name: given[name] for name in _OF_FILES if name in given}
+    for name in _OF_RULES:
+        if name in given:
+            values[name] = resolved(given[name], f"--{name.replace('_', '-')}")
+    for name in ("per_file_ignores", "extend_per_file_ignores"):
+        if name in given:
+            place = f"--{name.replace('_', '-')}"
+            codes = [(glob, *resolved([rule], place)) for glob, rule in given[name]]
+            values[name] = {glob: tuple(code for other, code in codes if other == glob) for glob, _ in codes}
+    if "cache_dir" in given:
+        values["cache_dir"] = os.path.abspath(given["cache_dir"])
+    for name in ("exclude", "extend_exclude"):
+        if name in values:
+            values[name] = tuple(values[name])
+    return Layer(rooted(values, Path.cwd()), "the command line")
+
+
+def _home(options: argparse.Namespace, from_stdin: bool) -> Path:
+    """The folder whose settings say what a run does, as in ruff: the working directory, or that of stdin's name."""
+    if from_stdin and options.stdin_filename:
+        return Path(os.path.abspath(options.stdin_filename)).parent
+    return Path.cwd()
 
 
 def _start(options: argparse.Namespace, paths: Sequence[Path]) -> Path:
@@ -209,10 +263,10 @@ def _plan(options: argparse.Namespace, settings: Settings, from_stdin: bool) -> 
     from mha_lint.runner import Plan
 
     cache = None
-    if not options.no_cache:
+    if not options.no_cache and os.environ.get("MHA_LINT_NO_CACHE", "").lower() in ("", "0", "false", "no", "off"):
         from mha_lint.cache import prepare
 
-        cache = prepare(settings.root)
+        cache = prepare(settings)
     return Plan(
         fix=_fixing(options, from_stdin),
         devices=options.device,
@@ -250,11 +304,11 @@ def _bench_option(options: argparse.Namespace) -> str:
 
 
 def _fixing(options: argparse.Namespace, from_stdin: bool) -> Literal["no", "write", "diff", "verify"]:
+    if options.verify:
+        return "verify"
     if options.diff or (options.fix and from_stdin):
         return "diff"
-    if options.fix:
-        return "write"
-    return "verify" if options.verify else "no"
+    return "write" if options.fix else "no"
 
 
 def _status(options: argparse.Namespace, outcome: Outcome, configuration: Configuration) -> int:
@@ -292,6 +346,36 @@ def _debug_model(path: Path, configuration: Configuration) -> int:
     return CLEAN
 
 
+def _shown(options: argparse.Namespace, paths: Sequence[Path], configuration: Configuration, settings: Settings) -> int:
+    """Print the files that would be linted, or the settings of the first one."""
+    from mha_lint.files import SourceError
+
+    found = [options.stdin_filename or _STDIN] if _STDIN in paths else _found(paths, configuration, settings, options)
+    status = CLEAN
+    for problem in found:
+        if isinstance(problem, SourceError):
+            complain(str(problem))
+            status = FAILED
+    files = sorted(os.path.abspath(each) for each in found if isinstance(each, Path))
+    if options.show_files:
+        for file in files:
+            say(file)
+    elif files:
+        from mha_lint.shown_settings import described
+
+        say(described(Path(files[0]), configuration.of(Path(files[0]))))
+    return status
+
+
+def _print_completion(shell: str) -> int:
+    try:
+        import shtab
+    except ModuleNotFoundError as error:
+        raise SettingsError("--print-completion needs shtab: pip install shtab") from error
+    say(shtab.complete(parser(), shell=shell).rstrip())
+    return CLEAN
+
+
 def _replay(options: argparse.Namespace) -> int:
     from mha_lint.replay import ReplayError, replay
 
@@ -308,7 +392,7 @@ def _probe(options: argparse.Namespace) -> int:
         subject = locate(options.probe)
         settings = _configuration(options).of(subject.path)
         probed = probe(subject, settings, options.device, options.require_device, options.timeout)
-        say(show(subject, probed, options.output_format))
+        say(show(subject, probed, options.output_format or settings.output_format))
     except ProbingError as error:
         raise SettingsError(str(error)) from error
     violated = any(each.outcome == "violated" for seen in probed.observations.values() for each in seen)

@@ -21,14 +21,19 @@ _VIRTUAL_ENVIRONMENT = "pyvenv.cfg"
 
 
 def discover(
-    paths: Sequence[Path], configuration: Configuration, *, force_exclude: bool = False
+    paths: Sequence[Path],
+    configuration: Configuration,
+    *,
+    force_exclude: bool = False,
+    respect_gitignore: bool = True,
 ) -> list[Path | SourceError]:
     """The files to lint, each once, in a stable order; a :class:`SourceError` for a path that cannot be walked.
 
     Files given by name are always taken, and folders given by name always walked, for ``*.py``, ``*.pyi`` and
     ``*.ipynb``. A walk follows no links to folders, and passes by what the settings that hold in a folder exclude, what
-    a ``.gitignore`` names, virtual environments, and ``site-packages``. With ``force_exclude``, the settings exclude
-    what is given by name as well. Of several names of one file the first with the fewest symbolic links is taken.
+    a ``.gitignore`` names (with ``respect_gitignore``), virtual environments, and ``site-packages``. With
+    ``force_exclude``, the settings exclude what is given by name as well. Of several names of one file the first with
+    the fewest symbolic links is taken.
 
     Raises:
         SettingsError: a settings file on the way has a mistake.
@@ -39,7 +44,7 @@ def discover(
             continue
         walking = given.is_dir()
         real: dict[str, str] = {}  # folder to the folder that it is
-        for item in _walk(given, configuration) if walking else _named(given):
+        for item in _walk(given, configuration, respect_gitignore) if walking else _named(given):
             identity = _identity(item, real) if isinstance(item, Path) else f"error {item}"
             known = found.get(identity)
             if isinstance(item, Path) and isinstance(known, Path) and _links(item) < _links(known):
@@ -80,8 +85,8 @@ def _named(path: Path) -> Iterator[Path | SourceError]:
         yield path
 
 
-def _walk(folder: Path, configuration: Configuration) -> Iterator[Path | SourceError]:
-    ignored = Gitignore(folder)
+def _walk(folder: Path, configuration: Configuration, respect_gitignore: bool) -> Iterator[Path | SourceError]:
+    ignored = Gitignore(folder) if respect_gitignore else None
     pending = [folder]
     while pending:
         here = pending.pop()
@@ -93,7 +98,8 @@ def _walk(folder: Path, configuration: Configuration) -> Iterator[Path | SourceE
         names = {entry.name for entry in entries}
         if _VIRTUAL_ENVIRONMENT in names and here != folder:
             continue
-        ignored.enter(here, ".gitignore" in names)
+        if ignored is not None:
+            ignored.enter(here, ".gitignore" in names)
         absolute = Path(os.path.abspath(here))
         settings = configuration.within(absolute)
         excluding = compiled(settings.excluded) if settings.excluded else None
@@ -109,7 +115,7 @@ def _walk(folder: Path, configuration: Configuration) -> Iterator[Path | SourceE
             if excluding and fits_any(entry.name, f"{prefix}/{entry.name}", excluding, root):
                 continue
             path = here / entry.name
-            if ignored.covers(path, is_folder):
+            if ignored is not None and ignored.covers(path, is_folder):
                 continue
             if is_folder:
                 folders.append(path)

@@ -14,6 +14,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mha_lint.findings import Failure
+
 if TYPE_CHECKING:
     from mha_lint.notebook import Notebook
 
@@ -55,9 +57,13 @@ class SourceError(Exception):
         self.message = message
         self.row = row
 
+    @property
+    def failure(self) -> Failure:
+        """The same for a report."""
+        return Failure(self.message, str(self.path), self.row)
+
     def __str__(self) -> str:
-        place = f"{self.path}:{self.row}" if self.row is not None else f"{self.path}"
-        return f"{place}: {self.message}"
+        return str(self.failure)
 
 
 class SyntaxProblem(SourceError):

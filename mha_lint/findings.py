@@ -86,6 +86,8 @@ class Fix:
     agree: str = ""  # for *corrected*: where both must agree: "train", "one token", …
     expected: Expected = "view"  # for *repaired*: what fails at the flagged rows
     only_if_faster: bool = False  # it may be slower: only a run that times it may apply it, and only where it is faster
+    needs_torch: tuple[int, int] = (0, 0)  # what it writes is not in an older one; much of it is found without saying
+    needs_python: tuple[int, int] = (0, 0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,6 +174,19 @@ class Finding:
         if self.fix is None or self.refuted or (self.fix.only_if_faster and not timed):
             return False
         return unsafe or self.fix.applicability == "safe"
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Something that could not be done: in a file, at ``row`` where known; ``filename`` is "" where it is the run."""
+
+    message: str
+    filename: str = ""
+    row: int | None = None
+
+    def __str__(self) -> str:
+        place = self.filename if self.row is None else f"{self.filename}:{self.row}"
+        return f"{place}: {self.message}" if place else self.message
 
 
 # What the paths that were asked for held then: the digest of a file that was read, PRESENT for one of which it

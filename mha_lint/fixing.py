@@ -24,6 +24,7 @@ from mha_lint.files import Source, SourceError
 from mha_lint.findings import Edit, Finding, Relation, Verdict
 from mha_lint.linter import lint
 from mha_lint.settings import Settings
+from mha_lint.succession import Gone, successors, why_gone
 
 if TYPE_CHECKING:
     from mha_lint.bench.results import Bench
@@ -47,7 +48,9 @@ class Fixed:
     a group, in which another fix may have been the wrong one. Positions of ``fixed`` are those of the text in which the
     finding was made, which ``texts`` has for each; those of ``remaining`` are those in ``text``. ``benches`` has the
     timing of each of the ``fixed``, if it was timed. ``withheld`` are remaining ones that were validated and timed, and
-    are not faster.
+    are not faster. ``gone`` are findings of the first text that went with the fixes of others. ``fixed_from`` and
+    ``remains_of`` have, for each of the ``fixed`` and of the ``remaining``, what it was in the first text; None where
+    it was not there.
     """
 
     text: str
@@ -56,6 +59,9 @@ class Fixed:
     texts: tuple[str, ...] = ()
     benches: tuple[Bench | None, ...] = ()
     withheld: Timings = ()
+    gone: tuple[Gone, ...] = ()
+    fixed_from: tuple[Finding | None, ...] = ()
+    remains_of: tuple[Finding | None, ...] = ()
 
     def withheld_by(self, finding: Finding) -> Bench | None:
         """The timing by which the fix of a remaining finding was withheld."""
@@ -84,7 +90,10 @@ def _fixed(
     texts: list[str] = []
     benches: list[Bench | None] = []
     withheld: list[tuple[Finding, Bench]] = []
+    went: list[Gone] = []
+    fixed_from: list[Finding | None] = []
     remaining = list(findings)
+    origins: list[Finding | None] = list(findings)  # of each that remains, in the first text
     for _ in range(MAX_ROUNDS):
         tried = [
             finding
@@ -104,12 +113,30 @@ def _fixed(
             remaining = [kept.get(_place(finding), finding) for finding in remaining]
             break
         edits = _edits(done, before)
+        origin_of = dict(zip(remaining, origins, strict=True))
+        fixed_from += [origin_of[finding] for finding in done]
+        untouched = [finding for finding in remaining if finding not in done]
         unrefuted = [finding for finding in failed if not finding.refuted]  # the text has changed: try those once more
         remaining = _with_verdicts(_relint(source, settings), unrefuted, edits)
+        became = list(zip(untouched, successors(untouched, remaining, edits), strict=True))
+        for old, new in became:
+            origin = origin_of[old]
+            if new is None and origin is not None:
+                went.append(Gone(origin, why_gone(old, done)))
+        origin_of = {new: origin_of[old] for old, new in became if new is not None}
+        origins = [origin_of.get(finding) for finding in remaining]
         withheld = list(_moved(withheld, remaining, edits))
     remaining = _demonstrated(remaining, source, settings, validator)
     return Fixed(
-        source.text, tuple(fixed), tuple(map(_downgraded, remaining)), tuple(texts), tuple(benches), tuple(withheld)
+        source.text,
+        tuple(fixed),
+        tuple(map(_downgraded, remaining)),
+        tuple(texts),
+        tuple(benches),
+        tuple(withheld),
+        tuple(went),
+        tuple(fixed_from),
+        tuple(origins),
     )
 
 
@@ -123,7 +150,7 @@ def verify_source(source: Source, findings: list[Finding], settings: Settings, v
         judged = {_place(finding): finding for finding in (*done, *failed)}
         known = [judged.get(_place(finding), finding) for finding in findings]
         shown = _demonstrated(known, source, settings, validator)
-        return Fixed(source.text, (), tuple(map(_downgraded, shown)))
+        return Fixed(source.text, (), tuple(map(_downgraded, shown)), remains_of=tuple(findings))
 
 
 def _demonstrated(findings: list[Finding], source: Source, settings: Settings, validator: Validator) -> list[Finding]:

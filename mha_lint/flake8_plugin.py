@@ -19,11 +19,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import mha_lint
-from mha_lint.configuration import Configuration, Overrides
+from mha_lint.configuration import Configuration
 from mha_lint.files import Source, SourceError
 from mha_lint.findings import SYNTAX_ERROR
 from mha_lint.screen import admits
-from mha_lint.settings import SettingsError, resolved
+from mha_lint.settings import Settings, SettingsError, resolved
+from mha_lint.settings_file import Layer
 
 if TYPE_CHECKING:
     from flake8.options.manager import OptionManager
@@ -68,11 +69,14 @@ class Plugin:
     def parse_options(cls, options: argparse.Namespace) -> None:
         """Read the settings of the working directory. A mistake in them ends flake8 with one line that names it."""
         with _mistakes_as_flake8_errors():
-            select = resolved(options.mha_select, "--mha-select") if options.mha_select else None
-            cls.configuration = Configuration(overrides=Overrides(select=select))
-            root = cls.configuration.within(Path.cwd()).root
+            layers: tuple[Layer, ...] = ()
+            if options.mha_select:
+                codes = resolved(options.mha_select, "--mha-select")
+                layers = (Layer({"select": codes}, "--mha-select"),)
+            cls.configuration = Configuration(layers=layers)
+            settings = cls.configuration.within(Path.cwd())
         cls.noqa = not options.disable_noqa
-        cls.cache = _cache(root) if cls.noqa and not options.mha_no_cache else None
+        cls.cache = _cache(settings) if cls.noqa and not options.mha_no_cache else None
 
     def run(self) -> Iterator[tuple[int, int, str, type[Any]]]:
         """Yield the findings of the lines that flake8 read."""
@@ -115,10 +119,10 @@ def _mistakes_as_flake8_errors() -> Iterator[None]:
         raise ExecutionError(f"mha-lint: {error}") from error
 
 
-def _cache(root: Path) -> LintCache | None:
+def _cache(settings: Settings) -> LintCache | None:
     from mha_lint.cache import LintCache, prepare, trim
 
-    folder = prepare(root)
+    folder = prepare(settings)
     if folder is None:
         return None
     trim(folder)

@@ -256,6 +256,8 @@ def _finding(rule: type[Rule], hit: Hit[Any], source: Source, context: Context) 
     settings = context.settings
     if not settings.may_fix(rule.code):
         return replace(finding, no_fix_reason=f"the settings make {rule.code} unfixable")
+    if lack := settings.lacks(fix.needs_torch, fix.needs_python):
+        return replace(finding, no_fix_reason=lack)
     hints = fix.hints or tuple(input_hints(context.model, hit.symbol).items())
     safety = settings.applicability(rule.code, fix.applicability)
     return replace(finding, fix=replace(fix, applicability=safety, hints=hints))

@@ -10,9 +10,10 @@ from typing import get_args
 
 import mha_lint
 from mha_lint.findings import SEVERITIES
-from mha_lint.settings import Also
+from mha_lint.report.formats import FORMATS
+from mha_lint.settings import Also, TargetVersion
 
-FORMATS = ("full", "concise", "json", "github")
+SHELLS = ("bash", "zsh", "tcsh")
 DEVICES = ("auto", "cpu", "cuda")
 _LONGEST = 86_400  # seconds
 
@@ -35,6 +36,7 @@ def parser() -> argparse.ArgumentParser:
     _benching(made.add_argument_group("Timing (under --fix or --diff; nothing else is executed meanwhile)"))
     _probing(made.add_argument_group("Probing (this executes the module; --device narrows where)"))
     _selection(made.add_argument_group("Rule selection"))
+    _files(made.add_argument_group("File selection"))
     _configuration(made.add_argument_group("Configuration"))
     _output(made.add_argument_group("Output"))
     _exit(made.add_argument_group("Exit status"))
@@ -43,16 +45,15 @@ def parser() -> argparse.ArgumentParser:
 
 
 def _fixing(group: argparse._ArgumentGroup) -> None:
-    group.add_argument("--fix", action="store_true", help="apply the safe fixes that validation lets through")
+    _switch(group, "--fix", "apply the safe fixes that validation lets through")
     group.add_argument("--diff", action="store_true", help="validate as --fix does, show a diff, write nothing")
     group.add_argument(
         "--verify",
         action="store_true",
         help="execute every finding and write nothing: validate its fix, or show the code wrong where there is none",
     )
-    group.add_argument(
-        "--unsafe-fixes", action="store_true", default=None, help="also try fixes that change the result on purpose"
-    )
+    _switch(group, "--unsafe-fixes", "also try fixes that change the result on purpose")
+    _switch(group, "--show-fixes", "list, at the end, what was fixed in which file")
     group.add_argument(
         "--fixable", type=_codes, action="extend", metavar="RULES", help="try fixes of these rules alone"
     )
@@ -93,6 +94,11 @@ def _fixing(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--replay", type=Path, metavar="FILE", help="execute the trials of an --evidence file again and exit"
     )
+
+
+def _switch(group: argparse._ArgumentGroup, option: str, meaning: str) -> None:
+    """An option with its opposite, ``--no-…``; where neither is given, the settings decide."""
+    group.add_argument(option, action=argparse.BooleanOptionalAction, default=None, help=meaning)
 
 
 def _benching(group: argparse._ArgumentGroup) -> None:
@@ -137,32 +143,73 @@ def _selection(group: argparse._ArgumentGroup) -> None:
     )
     group.add_argument("--extend-select", type=_codes, action="extend", metavar="RULES", help="run these rules as well")
     group.add_argument("--ignore", type=_codes, action="extend", metavar="RULES", help="leave these rules out")
+    for option, which in (
+        ("--per-file-ignores", "leave rules out in some files"),
+        ("--extend-per-file-ignores", "more"),
+    ):
+        group.add_argument(
+            option,
+            type=_ignores,
+            action="extend",
+            metavar="GLOB:RULE",
+            help=f"{which}, as 'tests/*:MHA2'; separated by commas",
+        )
     group.add_argument("--list-rules", action="store_true", help="list all rules and exit")
     group.add_argument("--explain", metavar="RULE", help="print the page of a rule and exit")
 
 
 def _configuration(group: argparse._ArgumentGroup) -> None:
-    either = group.add_mutually_exclusive_group()
-    either.add_argument(
-        "--config",
-        type=Path,
-        metavar="FILE",
-        help="read the settings of all files from this pyproject.toml or mha-lint.toml",
-    )
-    either.add_argument("--isolated", action="store_true", help="read no settings files")
     group.add_argument(
-        "--force-exclude", action="store_true", help="pass by what is excluded even where it is given by name"
+        "--config",
+        action="append",
+        default=[],
+        metavar="FILE|KEY=VALUE",
+        help="read the settings of all files from this pyproject.toml or mha-lint.toml; or set a key, as in TOML: "
+        "--config 'view-fix = \"reshape\"'",
     )
+    group.add_argument("--isolated", action="store_true", help="read no settings files")
+    group.add_argument(
+        "--target-version",
+        choices=get_args(TargetVersion),
+        metavar="VERSION",
+        help="the oldest Python that the code runs on, as py310: fixes that need a newer one are withheld",
+    )
+    group.add_argument(
+        "--target-torch", type=_torch, metavar="VERSION", help="the oldest torch that the code runs on, as 2.1"
+    )
+    group.add_argument("--show-settings", action="store_true", help="print the settings of the first file and exit")
+
+
+def _files(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--exclude", type=_globs, action="extend", metavar="GLOBS", help="pass by these files and folders alone"
+    )
+    group.add_argument(
+        "--extend-exclude",
+        type=_globs,
+        action="extend",
+        metavar="GLOBS",
+        help="pass by these files and folders as well",
+    )
+    _switch(group, "--respect-gitignore", "pass by what a .gitignore names (default: yes)")
+    _switch(group, "--force-exclude", "pass by what is excluded even where it is given by name")
+    group.add_argument("--show-files", action="store_true", help="list the files that would be linted and exit")
     group.add_argument(
         "--stdin-filename", type=Path, metavar="FILE", help="the name of the file that is read from stdin"
     )
 
 
 def _output(group: argparse._ArgumentGroup) -> None:
-    group.add_argument("--output-format", choices=FORMATS, default="full", help="how to report (default: full)")
+    group.add_argument("--output-format", choices=tuple(FORMATS), help="how to report (default: full)")
     group.add_argument("--output-file", type=Path, metavar="FILE", help="write the report to a file, not to stdout")
     group.add_argument("--statistics", action="store_true", help="show how many findings each rule has")
     group.add_argument("-q", "--quiet", action="count", default=0, help="print findings only; twice: print nothing")
+    group.add_argument(
+        "--color",
+        choices=("auto", "always", "never"),
+        default="auto",
+        help="when to colour (default: auto: on terminals, unless NO_COLOR or FORCE_COLOR say otherwise)",
+    )
     group.add_argument("-v", "--verbose", action="store_true", help="say what was read and why something failed")
 
 
@@ -188,7 +235,14 @@ def _miscellaneous(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--debug-model", type=Path, metavar="FILE", help="print what is known of each tensor of a file and exit"
     )
-    group.add_argument("--no-cache", action="store_true", help="neither read nor write .mha_lint_cache")
+    group.add_argument("-n", "--no-cache", action="store_true", help="neither read nor write .mha_lint_cache")
+    group.add_argument(
+        "--cache-dir", type=Path, metavar="FOLDER", help="where .mha_lint_cache lies (default: beside the settings)"
+    )
+    group.add_argument("-w", "--watch", action="store_true", help="lint again whenever a file changes")
+    group.add_argument(
+        "--print-completion", choices=SHELLS, metavar="SHELL", help="print what completes options in bash, zsh or tcsh"
+    )
     group.add_argument("--version", action="version", version=f"mha-lint {mha_lint.__version__}")
     group.add_argument("-h", "--help", action="help", help="show this help and exit")
 
@@ -202,6 +256,29 @@ def _codes(value: str) -> list[str]:
     if not codes:
         raise argparse.ArgumentTypeError("no rule named")
     return codes
+
+
+def _globs(value: str) -> list[str]:
+    globs = _split(value)
+    if not globs:
+        raise argparse.ArgumentTypeError("no glob named")
+    return globs
+
+
+def _ignores(value: str) -> list[tuple[str, str]]:
+    """Pairs of a glob and a rule."""
+    pairs = [part.rpartition(":") for part in _split(value)]
+    for glob, _, rule in pairs:
+        if not glob or not rule:
+            raise argparse.ArgumentTypeError(f"expected GLOB:RULE, as 'tests/*:MHA2', not {value!r}")
+    return [(glob.strip(), rule.strip()) for glob, _, rule in pairs]
+
+
+def _torch(value: str) -> str:
+    major, _, minor = value.partition(".")
+    if not (major.isdecimal() and minor.isdecimal()):
+        raise argparse.ArgumentTypeError(f"expected two numbers as 2.1, not {value!r}")
+    return value
 
 
 def _devices(value: str) -> tuple[str, ...]:

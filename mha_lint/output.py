@@ -7,15 +7,19 @@ import os
 import re
 import stat
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, TextIO
 
+import mha_lint
+from mha_lint.report.formats import FOR_PEOPLE, FORMATS, STATISTICS, WITH_DIFF
 from mha_lint.settings import SettingsError
 
 if TYPE_CHECKING:
     from mha_lint.files import Source
-    from mha_lint.report import Entry
+    from mha_lint.report import Entry, Report, RulePage
     from mha_lint.runner import Outcome, Plan
 
 
@@ -43,22 +47,22 @@ def show(
         print(f"files: {outcome.files}, of which {outcome.cached} from the cache", file=sys.stderr)
         for detail in outcome.details:
             print(_fit(detail), file=sys.stderr, end="")
-    showing_diff = options.diff and options.output_format != "json"
+    showing_diff = options.diff and options.output_format in WITH_DIFF
     if report_file or options.quiet < 2:
         report = (
             _diff(
                 outcome,
-                colour=not report_file and _colour(report_to),
+                colour=not report_file and _colour(report_to, options.color),
                 to_terminal=not report_file and report_to.isatty(),
             )
             if showing_diff
-            else _report(options, outcome.entries, report_to)
+            else _rendered(options, outcome, plan.cache, report_to)
         )
     if report_file:
         _write_file(report_file, report, options.output_file)
     if options.quiet < 2:
         for error in outcome.errors:
-            complain(error)
+            complain(str(error))
         if report and not report_file:
             write_bytes(report, report_to)
         if showing_diff:
@@ -66,7 +70,14 @@ def show(
 
             for line in unfixed(outcome.entries):
                 print(line, file=sys.stderr)
-            _show_benches(outcome.entries)
+            _show_benches(outcome.entries, options.color)
+    for_people = options.output_format in FOR_PEOPLE and not options.diff and not options.output_file
+    summary_to = report_to if for_people else sys.stderr
+    if options.show_fixes and plan.fix == "write" and options.quiet < 2:
+        from mha_lint.report.summary import fixes_by_file
+
+        if listed := fixes_by_file(outcome.entries):
+            write_bytes(f"{listed}\n\n".encode(errors="backslashreplace"), summary_to)
     if not options.quiet:
         from mha_lint.report.summary import summary
 
@@ -77,47 +88,58 @@ def show(
             verify=plan.fix == "verify",
             errors=len(outcome.errors),
         )
-        for_people = options.output_format in ("full", "concise") and not options.diff and not options.output_file
-        write_bytes(f"{text}\n".encode(), report_to if for_people else sys.stderr)
+        write_bytes(f"{text}\n".encode(), summary_to)
 
 
-def _show_benches(entries: Sequence[Entry]) -> None:
+def _show_benches(entries: Sequence[Entry], color: str) -> None:
     """Beside a diff, which holds no timings: those of its fixes, on stderr."""
     from mha_lint.report.text import benched, code_and_place
 
     for entry in entries:
         if entry.bench is not None:
-            lines = [code_and_place(entry), *benched(entry, colour=_colour(sys.stderr))]
+            lines = [code_and_place(entry), *benched(entry, colour=_colour(sys.stderr, color))]
             print("\n  ".join(lines), file=sys.stderr)
 
 
-def _report(options: argparse.Namespace, entries: Sequence[Entry], stream: TextIO) -> bytes:
-    kind = options.output_format
-    if not entries and kind != "json" and not options.statistics:
-        return b""
-    from mha_lint.report import github, json, text
+def _report(outcome: Outcome, cache: Path | None, *, diff: bool, rules: bool) -> Report:
+    """What a format renders, with pages of rules if it asks for ``rules``. After ``diff`` nothing is fixed yet."""
+    from mha_lint.report import Report
 
-    colour = not options.output_file and _colour(stream)
-    if options.statistics:
-        rendered = text.statistics_json(entries) if kind == "json" else text.statistics(entries)
-    elif kind == "json":
-        rendered = json.render(entries)
-    elif kind == "github":
-        rendered = github.render(entries)
-    elif kind == "concise":
-        rendered = text.concise(entries, colour=colour)
+    entries = [replace(entry, fixed=False) for entry in outcome.entries] if diff else outcome.entries
+    pages: Sequence[RulePage] = ()
+    if rules:
+        from mha_lint.cache import pages_of
+
+        pages = pages_of(cache, (entry.finding.code for entry in entries))
+    return Report(entries, outcome.errors, outcome.files, pages, mha_lint.__version__)
+
+
+def _rendered(options: argparse.Namespace, outcome: Outcome, cache: Path | None, stream: TextIO) -> bytes:
+    kind = options.output_format
+    table = STATISTICS if options.statistics else FORMATS
+    if not outcome.entries and kind in FOR_PEOPLE:
+        return b""
+    report = _report(outcome, cache, diff=options.diff, rules=kind == "sarif" and not options.statistics)
+    module, _, function = table[kind].partition(":")
+    render: Callable[..., str] = getattr(import_module(f"mha_lint.report.{module}"), function)
+    if table is FORMATS and kind in FOR_PEOPLE:
+        rendered = render(report.entries, colour=not options.output_file and _colour(stream, options.color))
+        rendered += "\n" if kind == "full" and rendered else ""  # an empty line before the summary
     else:
-        rendered = text.full(entries, colour=colour)
-        rendered += "\n" if rendered else ""  # an empty line before the summary
+        rendered = render(report)
     encoding = "utf-8" if options.output_file else stream.encoding or "utf-8"
     return f"{rendered}\n".encode(encoding, "backslashreplace") if rendered else b""
 
 
-def _colour(stream: TextIO) -> bool:
-    """As https://no-color.org and https://force-color.org ask."""
+def _colour(stream: TextIO, color: str) -> bool:
+    """Decide as ruff does: ``--color``, then https://no-color.org, then https://force-color.org, then the terminal."""
+    if color != "auto":
+        return color == "always"
     if os.environ.get("NO_COLOR"):
         return False
-    return bool(os.environ.get("FORCE_COLOR")) or (stream.isatty() and os.environ.get("TERM") != "dumb")
+    return any(os.environ.get(name) for name in ("FORCE_COLOR", "CLICOLOR_FORCE")) or (
+        stream.isatty() and os.environ.get("TERM") != "dumb"
+    )
 
 
 def _diff(outcome: Outcome, colour: bool, to_terminal: bool) -> bytes:
@@ -144,7 +166,7 @@ def _diff(outcome: Outcome, colour: bool, to_terminal: bool) -> bytes:
 
 def _versions(source: Source, text: str) -> list[tuple[str, str, str]]:
     """The name, the text before and the text after: of a file, or of each cell of a notebook that has changed."""
-    from mha_lint.report.text import shown_path
+    from mha_lint.report import shown_path
 
     name = shown_path(str(source.path))
     if source.notebook is None:

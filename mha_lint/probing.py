@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import ast
 import importlib.util
-import json
 import sys
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 from mha_lint.definitions import importable
@@ -79,9 +78,13 @@ def probe(
 def show(named: Named, probed: Probed, kind: str) -> str:
     """The report: JSON, or how it was run and a line for each property; on several devices, a table for each."""
     if kind == "json":
-        found = {device: [asdict(each) for each in seen] for device, seen in probed.observations.items()}
-        report = {"path": str(named.path), "target": named.target, "level": probed.level, "how": probed.how}
-        return json.dumps({**report, "shapes": probed.shapes, "observations": found}, indent=2)
+        from mha_lint.report import records
+
+        found = {device: [records.observed(each) for each in seen] for device, seen in probed.observations.items()}
+        shapes = list(probed.shapes)
+        return records.written(
+            records.Probe(records.VERSION, str(named.path), named.target, probed.level, probed.how, shapes, found)
+        )
     given = f", inputs {', '.join(probed.shapes)}" if probed.shapes else ""
     lines: list[str] = []
     for device, seen in probed.observations.items():

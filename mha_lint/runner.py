@@ -16,7 +16,7 @@ import mha_lint
 from mha_lint import screen
 from mha_lint.configuration import Configuration
 from mha_lint.files import Source, SourceError, SyntaxProblem, decode, encode, read_source, write_source
-from mha_lint.findings import Dependencies, Finding, Found
+from mha_lint.findings import Dependencies, Failure, Finding, Found
 from mha_lint.progress import Progress
 from mha_lint.report import Entry
 from mha_lint.settings import Settings, SettingsError
@@ -59,7 +59,7 @@ class Outcome:
     """The outcome of a run. ``rewritten`` holds the files whose text changed (or would), with their new texts."""
 
     entries: list[Entry] = field(default_factory=list)
-    errors: list[str] = field(default_factory=list)
+    errors: list[Failure] = field(default_factory=list)
     details: list[str] = field(default_factory=list)  # tracebacks of crashes, shown with -v
     settings: list[Path] = field(default_factory=list)  # the files that settings were read from
     rewritten: list[tuple[Source, str]] = field(default_factory=list)
@@ -74,7 +74,7 @@ class Linted:
     path: Path
     findings: tuple[Finding, ...] = ()
     source: Source | None = None
-    error: str = ""
+    error: Failure | None = None
     detail: str = ""
     depends: Dependencies = field(default_factory=dict)
     cached: bool = False
@@ -93,7 +93,7 @@ def run(
     sources: list[Path | Source] = []
     for item in items:
         if isinstance(item, SourceError):
-            outcome.errors.append(str(item))
+            outcome.errors.append(item.failure)
         else:
             sources.append(item)
     outcome.files = len(sources)
@@ -128,7 +128,8 @@ def run(
             try:
                 validator.close()
             except OSError as error:
-                outcome.errors.append(f"{plan.evidence}: cannot be written: {(error.strerror or str(error)).lower()}")
+                reason = (error.strerror or str(error)).lower()
+                outcome.errors.append(Failure(f"cannot be written: {reason}", str(plan.evidence)))
     if memory:
         _remember(memory, outcome)
     outcome.settings = configuration.files
@@ -208,9 +209,9 @@ def lint_one(item: Path | Source, configuration: Configuration, cache: LintCache
         known = cache.load(source, settings) if cache else None
         found = known or _linted(source, settings)
     except SourceError as error:
-        return Linted(path, error=str(error))
+        return Linted(path, error=error.failure)
     except SettingsError as error:
-        return Linted(path, error=f"{path}: {error}")
+        return Linted(path, error=Failure(str(error), str(path)))
     except Exception as error:  # a bug in a rule must cost one file, not the run
         return Linted(path, error=crash("linting this file", error, path), detail=_traceback())
     findings = found.findings
@@ -233,16 +234,16 @@ def _linted(source: Source, settings: Settings) -> Found:
         return Found((told(problem),), {})
 
 
-def crash(activity: str, error: Exception, path: Path | None = None) -> str:
-    """One line about a bug of ours, which asks for a report. Raises KeyboardInterrupt where that was the cause."""
+def crash(activity: str, error: Exception, path: Path | None = None) -> Failure:
+    """Tell of a bug of ours, which asks for a report. Raises KeyboardInterrupt where that was the cause."""
     if is_interrupt(error):
         raise KeyboardInterrupt from error
     from textwrap import shorten
 
     what = shorten(f"{type(error).__name__}: {error}", 200)
-    place = f"{path}: " if path else ""
     version = mha_lint.__version__
-    return f"{place}mha-lint {version} failed while {activity} ({what}); please report it at {ISSUES} with what -v adds"
+    message = f"mha-lint {version} failed while {activity} ({what}); please report it at {ISSUES} with what -v adds"
+    return Failure(message, str(path) if path else "")
 
 
 def _traceback() -> str:
@@ -329,8 +330,8 @@ def _lint_in_processes(
     for item, result in zip(items, map_in_processes(work, items, jobs), strict=True):
         path = item.path if isinstance(item, Source) else item
         if isinstance(result, Died):
-            message = f"{path}: the process that linted it died ({result}); please report it at {ISSUES}"
-            result = Linted(path, error=message)
+            message = f"the process that linted it died ({result}); please report it at {ISSUES}"
+            result = Linted(path, error=Failure(message, str(path)))
         yield result
 
 
@@ -416,7 +417,7 @@ def _note_fixed(
             now = source if fixed.text == source.text else decode(source.path, data)
             _note_refusals(now, fixed, settings, memory)
     except SourceError as error:
-        outcome.errors.append(str(error))
+        outcome.errors.append(error.failure)
         outcome.entries += _unfixed(source, source.text, findings, settings)
         return
     except Exception as error:  # a bug in a fixer must cost one file, not the run
@@ -456,19 +457,18 @@ def _entries(
         # A later round may have fixed what the first revealed, in a text that is gone.
         shown = Entry(finding, source.text if finding in findings else "", fixed=True, bench=bench)
         yield from _in_cells([shown], source, text)
+    for each in fixed.gone:
+        shown = Entry(each.finding, source.text, fixed=True, gone=each.why)
+        yield from _in_cells([shown], source, source.text)
     if plan.fix == "write":
         yield from _unfixed(
             source, fixed.text, fixed.remaining, settings, list(map(fixed.withheld_by, fixed.remaining))
         )
         return
-    judged = list(fixed.remaining)
-    remaining = [finding for finding in findings if finding not in fixed.fixed]
+    remaining: list[Finding] = []
     benches: list[Bench | None] = []
-    for place, finding in enumerate(remaining):
-        told = (finding.code, finding.symbol, finding.message)
-        same = next((f for f in judged if (f.code, f.symbol, f.message) == told), None)
-        benches.append(fixed.withheld_by(same) if same else None)
-        if same:
-            judged.remove(same)
-            remaining[place] = replace(finding, verdict=same.verdict, severity=same.severity)
+    for judged, origin in zip(fixed.remaining, fixed.remains_of, strict=True):
+        if origin is not None:
+            remaining.append(replace(origin, verdict=judged.verdict, severity=judged.severity))
+            benches.append(fixed.withheld_by(judged))
     yield from _unfixed(source, source.text, remaining, settings, benches)

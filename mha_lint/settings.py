@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import Field, dataclass, field, fields, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from mha_lint.declared import Declared
 from mha_lint.files import DEFAULT_EXCLUDE, matches
@@ -17,6 +17,8 @@ ViewFix = Literal["contiguous", "reshape"]
 QkvSplit = Literal["auto", "index"]
 OutProjInit = Literal["identity", "default"]
 Also = Literal["compile", "export"]
+OutputFormat = Literal["full", "concise", "json", "github", "gitlab", "junit", "markdown", "rdjson", "sarif"]
+TargetVersion = Literal["py37", "py38", "py39", "py310", "py311", "py312", "py313", "py314", "py315"]
 
 
 class SettingsError(Exception):
@@ -26,47 +28,115 @@ class SettingsError(Exception):
     """
 
 
-@dataclass(frozen=True)
-class Settings:
-    """Every choice that can change a finding, a fix or the exit status. Codes may be prefixes (``MHA0``) or ``ALL``.
-
-    ``select`` of None means the rules that are on by default. Globs are relative to ``root``, the folder of the
-    ``file`` that the settings were read from, or the working directory.
-    """
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """What one settings file, or the command line, says of rules. Codes may be prefixes (``MHA0``) or ``ALL``."""
 
     select: tuple[str, ...] | None = None
     extend_select: tuple[str, ...] = ()
     ignore: tuple[str, ...] = ()
-    exclude: tuple[str, ...] = DEFAULT_EXCLUDE
-    extend_exclude: tuple[str, ...] = ()
-    per_file_ignores: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
-    view_fix: ViewFix = "contiguous"
-    qkv_split: QkvSplit = "auto"
-    out_proj_init: OutProjInit = "identity"
-    fixable: tuple[str, ...] = ("ALL",)
+    fixable: tuple[str, ...] | None = None
     extend_fixable: tuple[str, ...] = ()
     unfixable: tuple[str, ...] = ()
-    extend_safe_fixes: tuple[str, ...] = ()
-    extend_unsafe_fixes: tuple[str, ...] = ()
-    unsafe_fixes: bool = False
-    exit_severity: Severity = "info"  # the least severity of a remaining finding that makes a run fail
-    also: tuple[Also, ...] = ()  # what a fix must not break
-    follow_imports: bool = True  # the names that other files of the project define are known
-    harness: tuple[Declared, ...] = ()
+
+
+def _key(meaning: str, default: object = None, *, default_text: str = "", told: bool = True) -> Any:
+    """A key of the settings file: its ``meaning`` is one line of Markdown for the page and the schema.
+
+    ``default_text`` stands on the page where the default is not the value itself. What changes neither a finding nor
+    a fix is not ``told``.
+    """
+    metadata = {"meaning": meaning, "default": default_text}
+    if isinstance(default, dict):
+        return field(default_factory=dict, metadata=metadata, repr=told)
+    return field(default=default, metadata=metadata, repr=told)
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Every choice that holds for a file. Codes may be prefixes (``MHA0``) or ``ALL``.
+
+    ``select`` of None means the rules that are on by default, ``fixable`` of None all rules. Globs are relative to
+    ``root``, the folder of the ``file`` that the settings were read from, or the working directory. ``under`` is what
+    weaker files say of rules, the weakest first. ``origins`` says where each key that is not a default comes from.
+    """
+
+    extend: str | None = _key("another settings file, whose keys hold where this one has none", told=False)
+    select: tuple[str, ...] | None = _key("the rules to run", default_text="the rules that are on by default")
+    extend_select: tuple[str, ...] = _key("rules to run as well", ())
+    ignore: tuple[str, ...] = _key("rules to leave out", ())
+    per_file_ignores: Mapping[str, tuple[str, ...]] = _key(
+        "a table from globs to rules that are left out there; a glob that begins with `!` is for all other files", {}
+    )
+    extend_per_file_ignores: Mapping[str, tuple[str, ...]] = _key("more of them", {})
+    exclude: tuple[str, ...] = _key(
+        "globs of files and folders that a walk passes by; **replaces** the default",
+        DEFAULT_EXCLUDE,
+        default_text="`.git`, `.venv`, `build`, `dist`, …",
+    )
+    extend_exclude: tuple[str, ...] = _key("more of them; use this one to add a folder", ())
+    force_exclude: bool = _key("`true` excludes what is given by name as well", False, told=False)
+    respect_gitignore: bool = _key("whether a walk passes by what a `.gitignore` names", True, told=False)
+    fix: bool = _key("`true` is `--fix` on every run, which executes code", False, told=False)
+    unsafe_fixes: bool = _key("`true` is `--unsafe-fixes` on every run", False)
+    fixable: tuple[str, ...] | None = _key("the rules whose fixes may be tried", default_text='`["ALL"]`')
+    extend_fixable: tuple[str, ...] = _key("more of them", ())
+    unfixable: tuple[str, ...] = _key("rules whose fixes are never tried", ())
+    extend_safe_fixes: tuple[str, ...] = _key("rules whose *unsafe* fixes `--fix` tries without `--unsafe-fixes`", ())
+    extend_unsafe_fixes: tuple[str, ...] = _key("rules whose *safe* fixes need `--unsafe-fixes`", ())
+    show_fixes: bool = _key("`true` lists, at the end of a run, what was fixed in which file", False, told=False)
+    target_version: TargetVersion | None = _key(
+        "the oldest Python that the code runs on; a fix that needs a newer one is withheld",
+        default_text="from `requires-python`",
+    )
+    target_torch: str | None = _key(
+        'the oldest torch that the code runs on, as `"2.1"`; a fix that needs a newer one is withheld',
+        default_text="from the dependency on torch",
+    )
+    view_fix: ViewFix = _key("how MHA001 is fixed", "contiguous")
+    qkv_split: QkvSplit = _key("how MHA002 is fixed", "auto")
+    out_proj_init: OutProjInit = _key("how the projection that MHA003 adds begins", "identity")
+    also: tuple[Also, ...] = _key("what a fix must not break", ())
+    harness: tuple[Declared, ...] = _key(
+        "[how a class is built and called](validation.md#declaring-a-harness)", (), default_text="`{}`"
+    )
+    follow_imports: bool = _key(
+        "whether names that other files of the project define are followed there; packages of third parties never are",
+        True,
+    )
+    exit_severity: Severity = _key("the least severity that makes a run fail", "info")
+    output_format: OutputFormat = _key("how to report", "full", told=False)
+    required_version: str | None = _key(
+        'the versions of mha-lint that may run here, as `">=0.1,<1"` (PEP 440); another one ends with status 2',
+        told=False,
+    )
+    cache_dir: str | None = _key(
+        "the folder in which `.mha_lint_cache` lies", default_text="that of the settings file", told=False
+    )
     root: Path = field(default_factory=Path.cwd)
     file: Path | None = None
+    under: tuple[Selection, ...] = ()
+    origins: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
 
     def enabled(self, path: Path) -> frozenset[str]:
         """The codes of the rules to run on ``path``.
 
         The longest matching prefix decides, as in ruff: ``select = ["MHA0"], ignore = ["MHA003"]`` leaves out
-        MHA003, ``select = ["MHA003"], ignore = ["MHA0"]`` runs MHA003 alone. Per-file ignores always win.
+        MHA003, ``select = ["MHA003"], ignore = ["MHA0"]`` runs MHA003 alone. A stronger file decides over a weaker one,
+        however long its prefixes. Per-file ignores always win.
         """
-        chosen = _enabled(self.select, self.extend_select, self.ignore)
-        for pattern, prefixes in self.per_file_ignores.items():
-            if matches(Path(os.path.abspath(path)), (pattern,), self.root):
+        chosen = _enabled(self.selections)
+        for pattern, prefixes in (*self.per_file_ignores.items(), *self.extend_per_file_ignores.items()):
+            glob = pattern.removeprefix("!")
+            if matches(Path(os.path.abspath(path)), (glob,), self.root) == (glob == pattern):
                 chosen = frozenset(code for code in chosen if _strength(code, prefixes) < 0)
         return chosen
+
+    @property
+    def selections(self) -> tuple[Selection, ...]:
+        """What is said of rules, the weakest first."""
+        own = Selection(self.select, self.extend_select, self.ignore, self.fixable, self.extend_fixable, self.unfixable)
+        return (*self.under, own)
 
     @cached_property
     def told(self) -> str:
@@ -75,7 +145,10 @@ class Settings:
 
     def may_fix(self, code: str) -> bool:
         """Tell whether a rule's fixes may be tried: the longest matching prefix decides, as in :meth:`enabled`."""
-        return _strength(code, (*self.fixable, *self.extend_fixable)) > _strength(code, self.unfixable)
+        may = True
+        for each in self.selections:
+            may = _decided(code, may, each.fixable, each.extend_fixable, each.unfixable)
+        return may
 
     def applicability(self, code: str, declared: Applicability) -> Applicability:
         """The settings decide how safe a rule's fixes are; where they say nothing, the fixer has ``declared`` it.
@@ -88,6 +161,17 @@ class Settings:
             return declared
         return "safe" if safe > unsafe else "unsafe"
 
+    def lacks(self, needs_torch: tuple[int, int], needs_python: tuple[int, int]) -> str:
+        """Say which version a fix needs that is newer than a target; "" where none is."""
+        needs = (
+            ("torch", needs_torch, "target-torch", self.oldest_torch),
+            ("Python", needs_python, "target-version", self.oldest_python),
+        )
+        for what, needed, key, target in needs:
+            if target is not None and needed > target:
+                return f"needs {what} {needed[0]}.{needed[1]}; {key} is {target[0]}.{target[1]}"
+        return ""
+
     @property
     def source_roots(self) -> tuple[Path, ...]:
         """The folders in which the packages of the project lie, as in ruff: the root, and its ``src``."""
@@ -98,18 +182,35 @@ class Settings:
         """The globs of files and folders that a walk passes by."""
         return (*self.exclude, *self.extend_exclude)
 
+    @property
+    def oldest_torch(self) -> tuple[int, int] | None:
+        """``target-torch`` as numbers."""
+        if self.target_torch is None:
+            return None
+        major, _, minor = self.target_torch.partition(".")
+        return int(major), int(minor)
+
+    @property
+    def oldest_python(self) -> tuple[int, int] | None:
+        """``target-version`` as numbers."""
+        return None if self.target_version is None else (3, int(self.target_version.removeprefix("py3")))
+
     def with_selection(
         self, select: tuple[str, ...] | None, extend_select: tuple[str, ...], ignore: tuple[str, ...]
     ) -> Settings:
-        """These settings under the command line's selection, which is the stronger.
+        """These settings under a stronger selection, of codes as :func:`resolved` gives them."""
+        return self.under_selection(Selection(select, extend_select, ignore))
 
-        ``--select`` puts the file's whole selection aside; the other two add to it. All three are codes, as
-        :func:`resolved` gives them.
-        """
-        if select is not None:
-            return replace(self, select=select, extend_select=extend_select, ignore=ignore)
-        kept = tuple(code for code in self.ignore if code not in extend_select)
-        return replace(self, extend_select=(*self.extend_select, *extend_select), ignore=(*kept, *ignore))
+    def under_selection(self, stronger: Selection) -> Settings:
+        """These settings under a stronger selection: its ``select`` puts the rest aside, all else adds to it."""
+        return replace(
+            self, under=self.selections, **{each.name: getattr(stronger, each.name) for each in fields(stronger)}
+        )
+
+
+def keys() -> dict[str, Field[Any]]:
+    """The field of each key that a settings file may hold, in the order of the page."""
+    return {each.name.replace("_", "-"): each for each in fields(Settings) if "meaning" in each.metadata}
 
 
 def _strength(code: str, prefixes: Iterable[str]) -> int:
@@ -117,23 +218,37 @@ def _strength(code: str, prefixes: Iterable[str]) -> int:
     return max((0 if p == "ALL" else len(p) for p in prefixes if p == "ALL" or code.startswith(p)), default=-1)
 
 
+def _decided(
+    code: str, before: bool, chosen: tuple[str, ...] | None, extend: tuple[str, ...], left_out: tuple[str, ...]
+) -> bool:
+    """Tell whether a rule is chosen by one more layer, over what the layers before it decided."""
+    wanted = max(_strength(code, chosen or ()), _strength(code, extend))
+    unwanted = _strength(code, left_out)
+    if wanted > unwanted:
+        return True
+    return before and chosen is None and unwanted < 0
+
+
 @lru_cache(maxsize=256)
-def _enabled(select: tuple[str, ...] | None, extend: tuple[str, ...], ignore: tuple[str, ...]) -> frozenset[str]:
+def _enabled(selections: tuple[Selection, ...]) -> frozenset[str]:
     from mha_lint.rules import codes
 
+    is_asked = all(each.select is None for each in selections)  # else no rule need be imported for its default
     chosen = set()
     for code in codes():
-        base = _default_strength(code) if select is None else _strength(code, select)
-        if max(base, _strength(code, extend)) > _strength(code, ignore):
+        enabled = is_asked and _is_on(code)
+        for each in selections:
+            enabled = _decided(code, enabled, each.select, each.extend_select, each.ignore)
+        if enabled:
             chosen.add(code)
     return frozenset(chosen)
 
 
-def _default_strength(code: str) -> int:
-    """The strength of a rule where nothing is selected: that of ALL if it runs by default. It is imported for this."""
+def _is_on(code: str) -> bool:
+    """Tell whether a rule runs where nothing is selected. It is imported for this."""
     from mha_lint.rules import rule_of
 
-    return 0 if rule_of(code).default else -1
+    return rule_of(code).default
 
 
 def resolved(selectors: Iterable[str], place: str) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ _HARMLESS = frozenset(
     {"--isolated", "--no-cache", "--force-exclude", "--fix", "--exit-non-zero-on-fix", "-q", "--quiet"}
 )
 _SETTINGS = (".mha-lint.toml", "mha-lint.toml")
+_VARIABLES = "MHA_LINT_"  # of the environment, which choose a format
 INTERRUPTION = "interrupted: each file is either as it was or wholly fixed"
 _BOM = b"\xef\xbb\xbf"
 _PASSED = b"All checks passed.\n"
@@ -52,6 +53,8 @@ def passed(arguments: list[str]) -> bool:
     """Tell whether the run is over: no file that is named can hold a finding, and that was reported."""
     paths = [argument for argument in arguments if argument not in _HARMLESS]
     try:
+        if any(name.startswith(_VARIABLES) for name in os.environ):
+            return False
         if not paths or not all(map(_is_plain, paths)):
             return False
         if "--isolated" not in arguments and _are_configured(paths):

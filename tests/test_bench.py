@@ -120,7 +120,7 @@ def run(*arguments: str, site: Path | None = None) -> subprocess.CompletedProces
 
 
 def by_code(printed: str) -> dict[str, Any]:
-    return {finding["code"]: finding for finding in json.loads(printed)}
+    return {finding["code"]: finding for finding in json.loads(printed)["findings"]}
 
 
 def site_with_a_fixer(folder: Path, *, slower: bool) -> Path:
@@ -183,11 +183,12 @@ def test_a_table_is_printed_with_each_fix_and_beside_a_diff() -> None:
     done = run("--diff", "--bench", "--bench-shapes", "2x8", "three.py", "--select", "MHA004")
     assert done.returncode == 1
     assert "bench" not in done.stdout
-    _, headline, columns, forward, training, left = done.stderr.splitlines()[:6]
+    _, headline, columns, forward, training, built, left = done.stderr.splitlines()[:7]
     assert headline.startswith("  bench: ") and "torch " in headline
     assert columns.split() == ["where", "size", "before", "after", "change", "peak", "memory"]
     assert forward.split()[:6] == ["cpu", "float32", "2x8", "(2,", "8,", "24)"]
     assert " training " in training and " ± " in training
+    assert built.strip() == "built, at the last size: Packed() called with (x=(b, t, 24))"
     assert left.strip() == "not timed: cpu compiled: --bench-compile asks for it"
     done = run("--fix", "--bench", "--bench-shapes", "2x8", "three.py", "--select", "MHA004")
     assert "= bench: " in done.stdout and "=   cpu float32  2x8 (2, 8, 24)" in done.stdout

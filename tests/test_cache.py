@@ -34,7 +34,7 @@ SETTINGS = Settings(root=Path("/"))
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    prepared = prepare(tmp_path)
+    prepared = prepare(Settings(root=tmp_path))
     assert prepared is not None
     return prepared
 

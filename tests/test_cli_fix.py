@@ -78,7 +78,7 @@ def test_json_after_a_fix_holds_the_evidence(capsys: pytest.CaptureFixture[str])
     write("broken.py")
     assert main(["--fix", "--device", "cpu", "--output-format", "json"]) == 0
     captured = capsys.readouterr()
-    (finding,) = json.loads(captured.out)
+    (finding,) = json.loads(captured.out)["findings"]
     validation = finding["validation"]
     assert (validation["verdict"], validation["harness"]) == ("validated", "module")
     assert len(validation["trials"]) >= 8

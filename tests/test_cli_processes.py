@@ -71,7 +71,7 @@ def test_a_file_that_kills_its_process_is_named_and_the_others_are_linted(projec
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, env=environment)
     assert done.returncode == 2, done.stderr
-    names = sorted(Path(finding["filename"]).name for finding in json.loads(done.stdout))
+    names = sorted(Path(finding["filename"]).name for finding in json.loads(done.stdout)["findings"])
     assert names == [f"m{number:02}.py" for number in range(24) if number != 5]
     (error,) = (line for line in done.stderr.splitlines() if line.startswith("error:"))
     assert error.startswith("error: m05.py: the process that linted it died (signal 11); please report it at ")

@@ -51,7 +51,7 @@ def test_unsafe_fixes_are_validated_too(capsys: pytest.CaptureFixture[str]) -> N
     scaled = CLEAN.replace("self.head_dim**-0.5", "c**-0.5")
     Path("scaled.py").write_text(scaled)
     assert main(["--verify", "--device", "cpu", "--output-format", "json"]) == 1
-    (finding,) = json.loads(capsys.readouterr().out)
+    (finding,) = json.loads(capsys.readouterr().out)["findings"]
     assert finding["code"] == "MHA104"
     assert finding["fix"]["applicability"] == "unsafe"
     assert finding["validation"]["verdict"] == "validated"
@@ -83,7 +83,7 @@ def test_each_run_that_executes_shows_wrong_what_has_no_fix(option: str, capsys:
     Path("late.py").write_text(LATE)
     status = main([option, "--device", "cpu", "--output-format", "json"])
     assert status == (0 if option == "--diff" else 1)
-    (finding,) = json.loads(capsys.readouterr().out)
+    (finding,) = json.loads(capsys.readouterr().out)["findings"]
     assert (finding["code"], finding["severity"]) == ("MHA107", "error")
     assert finding["validation"]["verdict"] == "shown wrong"
     assert finding["validation"]["counterexample"].startswith("it violates constant value")
@@ -92,7 +92,7 @@ def test_each_run_that_executes_shows_wrong_what_has_no_fix(option: str, capsys:
 def test_what_ran_and_could_not_be_shown_wrong_is_a_warning(capsys: pytest.CaptureFixture[str]) -> None:
     Path("alone.py").write_text(ALONE)
     assert main(["--verify", "--device", "cpu", "--select", "MHA107", "--output-format", "json"]) == 1
-    (finding,) = json.loads(capsys.readouterr().out)
+    (finding,) = json.loads(capsys.readouterr().out)["findings"]
     assert (finding["code"], finding["severity"]) == ("MHA107", "warning")
     assert finding["validation"]["unshown"] is True
 
@@ -115,7 +115,7 @@ def test_examples_of_rules_without_a_fix_are_shown_wrong(
     Path("example.py").write_text(text)
     code = next(rule.code for rule in all_rules() if rule.name == example.replace("_", "-"))
     assert main(["--verify", "--device", "cpu", "--select", code, "--output-format", "json"]) == 1
-    (finding,) = json.loads(capsys.readouterr().out)
+    (finding,) = json.loads(capsys.readouterr().out)["findings"]
     assert finding["validation"]["verdict"] == "shown wrong", finding["validation"]["reason"]
     assert finding["validation"]["counterexample"].startswith(counterexample)
 
@@ -123,7 +123,7 @@ def test_examples_of_rules_without_a_fix_are_shown_wrong(
 def test_linting_alone_executes_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     Path("late.py").write_text(LATE)
     assert main(["--output-format", "json"]) == 1
-    (finding,) = json.loads(capsys.readouterr().out)
+    (finding,) = json.loads(capsys.readouterr().out)["findings"]
     assert finding["severity"] == "error"
     assert finding["validation"] is None
 

@@ -99,7 +99,7 @@ def test_evidence_from_the_cache_keeps_the_counterexample(capsys: pytest.Capture
     reports = []
     for _ in range(2):
         assert main(["--diff", *WRONG, "--output-format", "json", "--output-file", "report.json", "wrong.py"]) == 1
-        reports.append(json.loads(Path("report.json").read_text()))
+        reports.append(json.loads(Path("report.json").read_text())["findings"])
     (first,), (second,) = reports
     assert first["severity"] == second["severity"] == "error"
     assert first["validation"]["counterexample"] == second["validation"]["counterexample"] != ""
@@ -128,7 +128,7 @@ def test_what_could_not_be_shown_wrong_is_a_warning_that_says_so(capsys: pytest.
 def test_programs_are_told_that_nothing_was_shown_wrong(option: str, status: int) -> None:
     Path("placed.py").write_text(PLACED)
     assert main([option, *WRONG, "--output-format", "json", "--output-file", "report.json", "placed.py"]) == status
-    (entry,) = json.loads(Path("report.json").read_text())
+    (entry,) = json.loads(Path("report.json").read_text())["findings"]
     assert (entry["severity"], entry["validation"]["unshown"]) == ("warning", True)
     assert entry["validation"]["counterexample"] == ""
 

@@ -13,7 +13,7 @@ from checkout import ROOT
 
 import mha_lint
 from mha_lint import cli
-from mha_lint.options import FORMATS
+from mha_lint.report.formats import FORMATS
 from mha_lint.validation.torch_versions import OLDEST
 
 if sys.version_info >= (3, 11):
@@ -31,7 +31,15 @@ PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
 
 CODE = ("mha_lint", "fixers", "tests", "docs", "examples")
 SPOKEN = [path for folder in ("", "rules", "report") for path in sorted((ROOT / "mha_lint" / folder).glob("*.py"))]
-KINDS_OF_CHANGES = {"Added", "Changed", "Deprecated", "Removed", "Fixed", "Security"}  # of Keep a Changelog
+KINDS_OF_CHANGES = {
+    "Breaking changes",
+    "Added",
+    "Changed",
+    "Deprecated",
+    "Removed",
+    "Fixed",
+    "Security",
+}  # Keep a Changelog's, and ruff's first
 
 
 def quoted(text: str) -> list[str]:
@@ -153,7 +161,7 @@ def test_the_versioning_page_tells_every_exit_status_and_the_oldest_versions() -
 
 def test_the_readme_names_every_output_format() -> None:
     (sentence,) = re.findall(r"`--output-format`\s+is one of (.*?)\. ", README, re.DOTALL)
-    assert tuple(quoted(sentence)) == FORMATS
+    assert tuple(quoted(sentence)) == tuple(FORMATS)
 
 
 def test_the_readme_tells_as_many_trials_as_its_example_shows() -> None:

@@ -52,7 +52,7 @@ def test_flake8_reports_the_same_findings_at_the_same_positions(capsys: pytest.C
             finding["code"],
             finding["message"],
         )
-        for finding in json.loads(capsys.readouterr().out)
+        for finding in json.loads(capsys.readouterr().out)["findings"]
     )
     assert len(expected) == len(contents) + 1
     assert places(flake8("--select", "MHA", ".").stdout) == expected

@@ -35,7 +35,7 @@ def findings_of(code: Path, report: Path, capsys: pytest.CaptureFixture[str]) ->
         ["--isolated", "--no-cache", "-j", "1", "--output-format", "json", "--output-file", str(report), str(code)]
     )
     assert status in (0, 1), capsys.readouterr().err
-    return json.loads(report.read_text("utf-8"))
+    return json.loads(report.read_text("utf-8"))["findings"]
 
 
 def errors(findings: list[dict[str, Any]]) -> set[tuple[str, str, int]]:

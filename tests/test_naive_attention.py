@@ -89,6 +89,21 @@ REWRITES = {
         SCORES + 'scores = scores.masked_fill(mask == 0, float("-inf"))\n' + END,
         f"attn_mask = mask != 0 {CALL}q, k, v, attn_mask=attn_mask)",
     ),
+    "a mask that is expanded as the scores are": (
+        SCORES + 'scores = scores.masked_fill((mask == 0).expand_as(scores), float("-inf"))\n' + END,
+        f"attn_mask = mask != 0 {CALL}q, k, v, attn_mask=attn_mask)",
+    ),
+    "a mask that is expanded by a statement": (
+        SCORES + 'hidden = (mask == 0).expand_as(scores)\nscores = scores.masked_fill(hidden, float("-inf"))\n' + END,
+        f"hidden = (mask == 0) {CALL}q, k, v, attn_mask=~hidden)",
+    ),
+    "a mask in the type of the scores": (
+        SCORES + "scores = scores + mask.to(scores.dtype)\n" + END,
+        f"{CALL}q, k, v, attn_mask=mask.to(q.dtype))",
+    ),
+    "weights in the type of the scores": (
+        SCORES + "weights = F.softmax(scores.float(), dim=-1).type_as(scores)\nout = weights @ v", f"{CALL}q, k, v)",
+    ),
     "a mask by where": (
         SCORES + 'scores = torch.where(mask, scores, float("-inf"))\n' + END, f"{CALL}q, k, v, attn_mask=mask)",
     ),
@@ -246,6 +261,10 @@ WITHOUT_A_FIX = {
         SCORES + "weights = self.q.dropout(scores.softmax(-1))\nout = weights @ v", "not known to be `nn.Dropout`",
     ),
     "queries change on the way": (SCORES + "q = q + 1\n" + END, "`q` is given another value"),
+    "a mask asks the scores for their sizes": (
+        SCORES + 'scores = scores.masked_fill(mask[:, :scores.size(-1)] == 0, float("-inf"))\n' + END,
+        "the mask asks the scores",
+    ),
     "the type is asked for elsewhere": (
         SCORES + "kind = scores.dtype\n" + END + "\nout = out.to(kind)", "asked for elsewhere",
     ),

@@ -99,7 +99,7 @@ def test_the_excerpt_shows_the_code_of_the_cell() -> None:
 
 def test_json_has_the_cell_and_positions_in_it() -> None:
     write(broken())
-    (found,) = json.loads(run("--output-format", "json", "a.ipynb").stdout)
+    (found,) = json.loads(run("--output-format", "json", "a.ipynb").stdout)["findings"]
     place = {"row": ROW, "column": COLUMN}
     assert (found["cell"], found["location"], found["noqa_row"]) == (3, place, ROW)
     assert found["end_location"] == {"row": ROW, "column": COLUMN + len("view(b, t, c)")}

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from mha_lint.findings import Edit, Finding, Fix, Position, Trial, Verdict, VerdictName
-from mha_lint.report import Entry, github, text, tried
+from mha_lint.report import Entry, Report, github, shown_path, statistics, text, tried
 from mha_lint.report import json as json_report
 from mha_lint.report.excerpt import small_diff, underline
 from mha_lint.report.summary import summary
@@ -135,7 +135,12 @@ def test_a_validated_fix_says_with_which_sizes_modes_and_dtypes_it_was_tried() -
     )
     words = "x (1-5, 1-7, 32), m (1-7); train, eval; float32, float64 on cpu. No more is proved."
     assert tried.in_words(verdict) == words
-    assert json.loads(json_report.render([Entry(finding(verdict=verdict), SOURCE)]))[0]["validation"]["tried"] == words
+    assert (
+        json.loads(json_report.render(Report([Entry(finding(verdict=verdict), SOURCE)])))["findings"][0]["validation"][
+            "tried"
+        ]
+        == words
+    )
 
 
 def test_what_was_tried_fits_into_a_terminal() -> None:
@@ -214,8 +219,8 @@ def test_whatever_user_code_is_called_and_says_no_report_holds_what_a_terminal_o
         "full": text.full(entries),
         "concise": text.concise(entries),
         "diff": "\n".join(text.unfixed(entries)),
-        "github": github.render(entries),
-        "json": json_report.render(entries),
+        "github": github.render(Report(entries)),
+        "json": json_report.render(Report(entries)),
         "summary": summary(entries, fixing=True),
     }
     for kind, report in reports.items():
@@ -269,14 +274,14 @@ def test_concise_is_one_line_a_finding_and_marks_what_fix_would_try() -> None:
 def test_paths_below_the_working_directory_are_relative(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "in").mkdir()
     monkeypatch.chdir(tmp_path / "in")
-    assert text.shown_path(str(tmp_path / "in/a.py")) == "a.py"
-    assert text.shown_path("./b/../a.py") == "a.py"
-    assert text.shown_path(str(tmp_path / "out.py")) == str(tmp_path / "out.py")
-    assert text.shown_path("-") == "-"
+    assert shown_path(str(tmp_path / "in/a.py")) == "a.py"
+    assert shown_path("./b/../a.py") == "a.py"
+    assert shown_path(str(tmp_path / "out.py")) == str(tmp_path / "out.py")
+    assert shown_path("-") == "-"
 
 
 def test_json_has_the_promised_schema_and_nothing_else() -> None:
-    (record,) = json.loads(json_report.render([Entry(finding(verdict=VALIDATED), SOURCE)]))
+    (record,) = json.loads(json_report.render(Report([Entry(finding(verdict=VALIDATED), SOURCE)])))["findings"]
     assert record == {
         "code": "MHA001",
         "name": "view-of-transposed",
@@ -289,6 +294,9 @@ def test_json_has_the_promised_schema_and_nothing_else() -> None:
         "symbol": "f",
         "noqa_row": 2,
         "url": "https://github.com/mha-lint/mha-lint/blob/main/docs/rules/view-of-transposed.md",
+        "fixable": False,
+        "fixed": False,
+        "suppressed": None,
         "fix": {
             "applicability": "safe",
             "relation": "repaired",
@@ -327,48 +335,51 @@ def test_json_has_the_promised_schema_and_nothing_else() -> None:
 
 
 def test_json_of_nothing_is_an_empty_list_and_missing_parts_are_null() -> None:
-    assert json.loads(json_report.render([])) == []
-    (record,) = json.loads(json_report.render([Entry(finding(fix=None), SOURCE)]))
+    assert json.loads(json_report.render(Report([])))["findings"] == []
+    (record,) = json.loads(json_report.render(Report([Entry(finding(fix=None), SOURCE)])))["findings"]
     assert record["fix"] is None
     assert record["validation"] is None
 
 
 def test_json_stays_valid_whatever_the_differences_and_names_are() -> None:
     verdict = Verdict("refuted", trials=(trial(difference=float("nan")), trial(difference=float("inf"))))
-    report = json_report.render([Entry(finding(filename="\udcff.py", verdict=verdict), SOURCE)])
+    report = json_report.render(Report([Entry(finding(filename="\udcff.py", verdict=verdict), SOURCE)]))
     report.encode("ascii")
-    (record,) = json.loads(report, parse_constant=lambda constant: pytest.fail(f"{constant} is not JSON"))
+    (record,) = json.loads(report, parse_constant=lambda constant: pytest.fail(f"{constant} is not JSON"))["findings"]
     assert [t["max_abs_diff"] for t in record["validation"]["trials"]] == ["nan", "inf"]
 
 
 def test_github_commands_are_escaped_and_name_the_severity() -> None:
     made = finding(filename="a,b:c.py", message="100% wrong\nreally")
-    line = github.render([Entry(made, SOURCE)])
+    line = github.render(Report([Entry(made, SOURCE)]))
     end = made.end_location.column
     assert line == (
         f"::error title=mha-lint (MHA001),file=a%2Cb%3Ac.py,line=2,col={START},endLine=2,endColumn={end}"
         f"::a,b:c.py:2:{START}: MHA001 100%25 wrong%0Areally"
     )
-    levels = [github.render([Entry(finding(severity=s), SOURCE)]).split()[0] for s in ("error", "warning", "info")]
+    levels = [
+        github.render(Report([Entry(finding(severity=s), SOURCE)])).split()[0] for s in ("error", "warning", "info")
+    ]
     assert levels == ["::error", "::warning", "::notice"]
 
 
 def test_github_does_not_annotate_what_was_fixed() -> None:
-    assert github.render([Entry(finding(), SOURCE, fixed=True)]) == ""
+    assert github.render(Report([Entry(finding(), SOURCE, fixed=True)])) == ""
 
 
 def test_statistics_count_by_rule() -> None:
     other = finding(code="MHA003", name="missing-output-projection", fix=None)
     entries = [Entry(f, SOURCE, offered=f.fixable()) for f in (other, finding(), finding())]
-    assert text.statistics(entries).splitlines() == [
+    assert statistics.as_text(Report(entries)).splitlines() == [
         "2  MHA001  [*] view-of-transposed",
         "1  MHA003  [ ] missing-output-projection",
     ]
-    assert json.loads(text.statistics_json(entries))[1] == {
+    assert json.loads(statistics.as_json(Report(entries)))["rules"][1] == {
         "code": "MHA003",
         "name": "missing-output-projection",
         "count": 1,
         "fixable": False,
+        "fixable_count": 0,
     }
 
 
@@ -449,7 +460,7 @@ def test_a_fix_that_was_refuted_is_neither_shown_nor_counted_nor_given_to_progra
     assert "= refuted: outputs differ by 0.5" in shown
     assert "fix (" not in shown
     assert ".contiguous()" not in shown
-    (record,) = json.loads(json_report.render([refused]))
+    (record,) = json.loads(json_report.render(Report([refused])))["findings"]
     assert (record["fix"], record["validation"]["verdict"]) == (None, "refuted")
 
 
@@ -502,4 +513,4 @@ def test_a_caveat_stands_beside_what_was_validated_and_a_counterexample_on_a_lin
     assert "= validated: module · cpu 3/3 · cuda 2/2 · bitwise · the error itself was not seen" in shown
     refuted = replace(REFUTED, counterexample="token 5 moves token 0")
     assert "= shown wrong: token 5 moves token 0" in text.full([Entry(finding(verdict=refuted), SOURCE)])
-    assert "%0Ashown wrong: token 5 moves token 0" in github.render([Entry(finding(verdict=refuted), SOURCE)])
+    assert "%0Ashown wrong: token 5 moves token 0" in github.render(Report([Entry(finding(verdict=refuted), SOURCE)]))

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from mha_lint.configuration import Configuration, Overrides, read_settings
+from mha_lint.configuration import Configuration, read_settings
 from mha_lint.files import DEFAULT_EXCLUDE
 from mha_lint.rules import all_rules, codes
 from mha_lint.settings import Settings, SettingsError, resolved
+from mha_lint.settings_file import Layer
 
 CODES = {rule.code for rule in all_rules()}
 ON = {rule.code for rule in all_rules() if rule.default}
@@ -125,9 +126,14 @@ def test_the_nearest_table_wins_and_files_without_one_are_passed_by(tmp_path: Pa
 def test_a_named_file_must_exist_and_hold_the_table(tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match=r"none\.toml: cannot be read: no such file"):
         read_settings(tmp_path / "none.toml")
-    (tmp_path / "x.toml").write_text("")
-    with pytest.raises(SettingsError, match=r"x\.toml: has no \[tool\.mha-lint\] table"):
-        read_settings(tmp_path / "x.toml")
+    (tmp_path / "pyproject.toml").write_text("")
+    with pytest.raises(SettingsError, match=r"pyproject\.toml: has no \[tool\.mha-lint\] table"):
+        read_settings(tmp_path / "pyproject.toml")
+
+
+def test_a_file_of_any_other_name_holds_the_keys_at_its_top(tmp_path: Path) -> None:
+    (tmp_path / "x.toml").write_text('ignore = ["MHA001"]')
+    assert read_settings(tmp_path / "x.toml").ignore == ("MHA001",)
 
 
 @pytest.mark.parametrize(
@@ -271,8 +277,13 @@ def test_options_hold_over_every_settings_file(tmp_path: Path) -> None:
     (tmp_path / "a").mkdir()
     write(tmp_path, "unsafe-fixes = false")
     write(tmp_path / "a", 'select = ["MHA001"]\nexit-severity = "error"\nfixable = ["MHA001"]')
-    options = Overrides(select=("MHA002",), unsafe_fixes=True, exit_severity="warning", fixable=("MHA002",))
-    configuration = Configuration(overrides=options)
+    options = {
+        "select": ("MHA002",),
+        "unsafe_fixes": True,
+        "exit_severity": "warning",
+        "fixable": ("MHA002",),
+    }
+    configuration = Configuration(layers=(Layer(options, "the command line"),))
     for name in ("x.py", "a/x.py"):
         settings = configuration.of(tmp_path / name)
         assert settings.enabled(tmp_path / name) == {"MHA002"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -29,6 +30,7 @@ _FITTING = 5.0  # seconds for one preset
 _EAGER = {"cpu": 15.0, "cuda": 60.0}  # seconds for one fix, so that a run with many of them ends
 _NEAR = 1.5  # medians that differ by less than this factor are measured once more before they are said to differ
 _LATE = "no time was left"
+_NOT_AGAIN = "no time was left to measure it once more"
 _NOT_COMPILED = "--bench-compile asks for it"
 
 Tell = Callable[[str], None]
@@ -65,15 +67,12 @@ def bench(asked: Time, deadline: float, tell: Tell, known: list[Setup]) -> Bench
     for device in sorted(devices):
         if device == "cuda":
             isolation.release_memory()
-        is_over = _limit(device, deadline)
-        measuring = _Measuring(sources, search, setup, tell, measured)
-        for preset in presets(device, asked.shapes):
-            measuring.preset(device, preset, is_over, compiled=False)
-        if not (device == "cuda" if asked.compiled is None else asked.compiled):
+        measuring = _Measuring(sources, search, setup, tell, measured, presets(device, asked.shapes))
+        measuring.measure(device, _limit(device, deadline), compiled=False)
+        if device == "cuda" if asked.compiled is None else asked.compiled:
+            measuring.measure(device, lambda: time.monotonic() > deadline, compiled=True)
+        else:
             measured.left.append(Left(_NOT_COMPILED, device, compiled=True))
-            continue
-        for preset in presets(device, asked.shapes):
-            measuring.preset(device, preset, lambda: time.monotonic() > deadline, compiled=True)
     return replace(found, timed=tuple(measured.timed), left=tuple(measured.left), called=measured.called)
 
 
@@ -117,36 +116,159 @@ class _At:
 
 
 @dataclass(frozen=True, slots=True)
+class _Sized:
+    """The module of each text at one preset, and how it is called in each dtype; a text says why it cannot be."""
+
+    setup: Setup
+    modules: dict[Side, Any]
+    fitted: dict[torch.dtype, scaling.Fitted | str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class _Unsure:
+    """A difference so small that it is measured once more, and where it stands among what was timed."""
+
+    at: _At
+    way: Way
+    place: int
+    seconds: list[list[float]]
+
+
+@dataclass(frozen=True, slots=True)
 class _Measuring:
     sources: Sources
     search: Search
     setup: Setup
     tell: Tell
     measured: _Measured
+    presets: tuple[Preset, ...]
 
-    def preset(self, device: str, preset: Preset, is_over: timing.IsOver, *, compiled: bool) -> None:
-        """Measure at one preset, in each dtype of the device, as long as there is time."""
+    def measure(self, device: str, is_over: timing.IsOver, *, compiled: bool) -> None:
+        """Measure at each preset, in each dtype of the device, as long as there is time.
 
-        def leave_out(why: str) -> None:
-            self.measured.left.append(Left(why, device, preset=preset.name, compiled=compiled))
-
-        if is_over():
-            leave_out(_LATE)
-            return
-        self.tell(f"before: building {self.setup.target} at the size {preset.name}")
-        try:
-            setup = scaling.resized(self.search, self.setup, preset, now() + _FITTING)
-            modules = self._built(setup)
-        except scaling.Refusal as error:
-            leave_out(str(error))
-            return
-        except (Exception, stubs.StubTouched) as error:  # the user's own code
-            leave_out(f"building it raised {imports.in_one_line(error)}")
-            return
+        The presets take turns: each is measured in one dtype and one way before any is in the next. All are measured
+        before one is measured once more.
+        """
+        sized: dict[str, _Sized | str] = {}
+        unsure: list[_Unsure] = []
+        first = len(self.measured.timed)
         for dtype in _DTYPES[device]:
-            self._dtype(_At(device, dtype, preset, compiled, is_over), setup, modules)
-        modules.clear()
-        _let_memory_go(device)
+            for way in _WAYS:
+                for preset in self.presets:
+                    at = _At(device, dtype, preset, compiled, is_over)
+                    unsure += self._turn(at, way, sized)
+        for each in unsure:
+            self._once_more(each, sized)
+        names = [preset.name for preset in self.presets]
+        self.measured.timed[first:] = sorted(self.measured.timed[first:], key=lambda each: names.index(each.preset))
+
+    def _turn(self, at: _At, way: Way, sized: dict[str, _Sized | str]) -> list[_Unsure]:
+        """Measure at one preset, in one dtype and way. What is not measured is told, what is refused only once."""
+        name = at.preset.name
+        if at.is_over():
+            self.measured.left.append(at.left(_LATE, way))
+            return []
+        if name not in sized:
+            sized[name] = self._sized(at)
+            if isinstance(refused := sized[name], str):
+                self.measured.left.append(Left(refused, at.device, preset=name, compiled=at.compiled))
+        built = sized[name]
+        if isinstance(built, str):
+            return []
+        try:
+            return self._measured(at, way, built)
+        finally:
+            self._put_away(at, built)
+
+    def _measured(self, at: _At, way: Way, built: _Sized) -> list[_Unsure]:
+        is_new = at.dtype not in built.fitted
+        fitted = self._fitted(at, built)
+        if isinstance(fitted, str):
+            if is_new:
+                self.measured.left.append(at.left(fitted))
+            return []
+        self.measured.called = built.setup.describe()
+        try:
+            with self._maybe_compiled(at, built.modules) as modules:
+                timed, seconds = self._timed(at, fitted, modules, way)
+        except (timing.TooSlow, _NoGradient) as error:
+            self.measured.left.append(at.left(str(error), way))
+            return []
+        except (Exception, stubs.StubTouched) as error:  # the user's own code, or no memory
+            self.measured.left.append(at.left(f"it raised {imports.in_one_line(error)}", way))
+            return []
+        self.measured.timed.append(timed)
+        is_near = timed.difference != "no difference" and 1 / _NEAR < timed.ratio < _NEAR
+        return [_Unsure(at, way, len(self.measured.timed) - 1, seconds)] if is_near else []
+
+    def _once_more(self, unsure: _Unsure, sized: dict[str, _Sized | str]) -> None:
+        """Measure a small difference once more, at another place in memory; where no time is left, tell so."""
+        at, way, built = unsure.at, unsure.way, sized[unsure.at.preset.name]
+        assert isinstance(built, _Sized)
+        if at.is_over():
+            self.measured.left.append(at.left(_NOT_AGAIN, way))
+            return
+        earlier = self.measured.timed[unsure.place]
+        try:
+            fitted = self._fitted(at, built)
+            assert not isinstance(fitted, str)
+            with self._maybe_compiled(at, built.modules) as modules, _quiet(way):
+                both = self._ready(at, fitted, modules, way)
+                for call in both:
+                    call()
+                again = timing.in_turns(both, at.device, at.is_over, again=True)
+        except (Exception, stubs.StubTouched):  # it ran before: no memory, or no time, is left
+            self.measured.left.append(at.left(_NOT_AGAIN, way))
+            return
+        finally:
+            self._put_away(at, built)
+        seconds = [one + more for one, more in zip(unsure.seconds, again, strict=True)]
+        before, after = map(timing.spread, seconds)
+        self.measured.timed[unsure.place] = replace(earlier, before=before, after=after)
+
+    def _sized(self, at: _At) -> _Sized | str:
+        """Both texts at the size of a preset, or why they cannot be built."""
+        self.tell(f"before: building {self.setup.target} at the size {at.preset.name}")
+        until = now() + _FITTING
+        try:
+            setup = scaling.resized(self.search, self.setup, at.preset, until)
+            conditions = drawing.Conditions(at.device, at.dtype, False, seed=0)
+            setup = scaling.lengthened(self.search, setup, at.preset, conditions, until)
+            return _Sized(setup, self._built(setup))
+        except scaling.Refusal as error:
+            return str(error)
+        except (Exception, stubs.StubTouched) as error:  # the user's own code
+            return f"building it raised {imports.in_one_line(error)}"
+
+    def _fitted(self, at: _At, built: _Sized) -> scaling.Fitted | str:
+        """How the modules, which are moved to the device, are called in a dtype, or why they cannot be."""
+        try:
+            for module in built.modules.values():
+                module.to(device=at.device, dtype=at.dtype)
+            if at.dtype not in built.fitted:
+                conditions = drawing.Conditions(at.device, at.dtype, False, seed=0)
+                before = built.modules["before"]
+                built.fitted[at.dtype] = scaling.fitted(self.search, built.setup, before, at.preset, conditions)
+        except scaling.Refusal as error:
+            built.fitted[at.dtype] = str(error)
+        except RuntimeError as error:
+            built.fitted[at.dtype] = f"moving the module raised {imports.in_one_line(error)}"
+        return built.fitted[at.dtype]
+
+    def _put_away(self, at: _At, built: _Sized) -> None:
+        """Leave the device to the preset whose turn it is next."""
+        if at.device != "cpu":
+            for module in built.modules.values():
+                module.to(device="cpu")
+        _let_memory_go(at.device)
+
+    @contextlib.contextmanager
+    def _maybe_compiled(self, at: _At, modules: dict[Side, Any]) -> Iterator[dict[Side, Any]]:
+        if not at.compiled:
+            yield modules
+            return
+        with compiling.compilation() as compiled:
+            yield {side: compiled(module) for side, module in modules.items()}
 
     def _built(self, setup: Setup) -> dict[Side, Any]:
         """The module of each text, with the same weights: those that the constructor leaves."""
@@ -155,51 +277,26 @@ class _Measuring:
         after.load_state_dict(before.state_dict())
         return {"before": before, "after": after}
 
-    def _dtype(self, at: _At, setup: Setup, modules: dict[Side, Any]) -> None:
-        conditions = drawing.Conditions(at.device, at.dtype, False, seed=0)
-        try:
-            for module in modules.values():
-                module.to(device=at.device, dtype=at.dtype)
-            fitted = scaling.fitted(self.search, setup, modules["before"], at.preset, conditions)
-        except scaling.Refusal as error:
-            self.measured.left.append(at.left(str(error)))
-            return
-        except RuntimeError as error:
-            self.measured.left.append(at.left(f"moving the module raised {imports.in_one_line(error)}"))
-            return
-        self.measured.called = setup.describe()
-        for way in _WAYS:
-            if not at.compiled:
-                self._measure(at, fitted, modules, way)
-                continue
-            with compiling.compilation() as compiled:
-                self._measure(at, fitted, {side: compiled(module) for side, module in modules.items()}, way)
-
-    def _measure(self, at: _At, fitted: scaling.Fitted, modules: Mapping[Side, Any], way: Way) -> None:
-        if at.is_over():
-            self.measured.left.append(at.left(_LATE, way))
-            return
-        try:
-            self.measured.timed.append(self._timed(at, fitted, modules, way))
-        except (timing.TooSlow, _NoGradient) as error:
-            self.measured.left.append(at.left(str(error), way))
-        except (Exception, stubs.StubTouched) as error:  # the user's own code, or no memory
-            self.measured.left.append(at.left(f"it raised {imports.in_one_line(error)}", way))
-
-    def _timed(self, at: _At, fitted: scaling.Fitted, modules: Mapping[Side, Any], way: Way) -> Timed:
-        with imports.quiet(), torch.set_grad_enabled(way == "training"):
-            both = self._calls(at, fitted, modules, way)
-            if at.compiled:
-                for call in both:
-                    compiling.warm_up(call)
+    def _timed(
+        self, at: _At, fitted: scaling.Fitted, modules: Mapping[Side, Any], way: Way
+    ) -> tuple[Timed, list[list[float]]]:
+        """What was measured, and the seconds of each measurement, of before and of after."""
+        with _quiet(way):
+            both = self._ready(at, fitted, modules, way)
             peaks = [memory.peak(call, at.device) for call in both]
             seconds = timing.in_turns(both, at.device, at.is_over)
-            timed = self._with(at, way, both, seconds)
-            if timed.difference != "no difference" and 1 / _NEAR < timed.ratio < _NEAR:
-                both = self._calls(at, fitted, modules, way)  # at another place in memory
-                again = timing.in_turns(both, at.device, at.is_over)
-                timed = self._with(at, way, both, [one + more for one, more in zip(seconds, again, strict=True)])
-        return replace(timed, memory_before=peaks[0], memory_after=peaks[1])
+        before, after = map(timing.spread, seconds)
+        shapes = both[0].shapes
+        timed = Timed(at.device, at.dtype_name, at.preset.name, shapes, way, at.compiled, before, after, *peaks)
+        return timed, seconds
+
+    def _ready(self, at: _At, fitted: scaling.Fitted, modules: Mapping[Side, Any], way: Way) -> list[_Called]:
+        """The calls of both sides, compiled if they are to be."""
+        both = self._calls(at, fitted, modules, way)
+        if at.compiled:
+            for call in both:
+                compiling.warm_up(call)
+        return both
 
     def _calls(self, at: _At, fitted: scaling.Fitted, modules: Mapping[Side, Any], way: Way) -> list[_Called]:
         calls = []
@@ -208,10 +305,6 @@ class _Measuring:
             calls.append(_Called.of(side, module, at, fitted, way))
         _let_memory_go(at.device)
         return calls
-
-    def _with(self, at: _At, way: Way, calls: list[_Called], seconds: list[list[float]]) -> Timed:
-        before, after = map(timing.spread, seconds)
-        return Timed(at.device, at.dtype_name, at.preset.name, calls[0].shapes, way, at.compiled, before, after)
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,6 +346,12 @@ class _Called:
             trial.run_backward(_roots(result), list(self.cotangents))
             for leaf in self.leaves:  # as the step of an optimizer lets them go
                 leaf.grad = None
+
+
+@contextlib.contextmanager
+def _quiet(way: Way) -> Iterator[None]:
+    with imports.quiet(), torch.set_grad_enabled(way == "training"):
+        yield
 
 
 def _roots(result: Any) -> list[torch.Tensor]:

@@ -25,6 +25,7 @@ from mha_lint.validation.search.vocabulary import Sizing, role_of, value_of
 from mha_lint.validation.trials import drawing, trial
 from mha_lint.validation.trials.coverage import watch
 
+_OF_ANYTHING = ("", "length")  # roles of numbers that may limit the tokens
 _LONGEST = 1 << 14  # a length by default; tables and masks of a longer one take too much memory
 
 
@@ -53,6 +54,48 @@ def resized(search: Search, setup: Setup, preset: Preset, deadline: float) -> Se
         if found is not None and (found.covered or not setup.covered):
             return found
     raise Refusal(f"it cannot be built and called at this width{search.notes.in_words()}")
+
+
+def lengthened(search: Search, setup: Setup, preset: Preset, conditions: drawing.Conditions, deadline: float) -> Setup:
+    """The setup with numbers of its constructor raised that keep it from the tokens of the preset.
+
+    Such a number is that of the rows of a mask or a table, by a name that says nothing of it: ``longest=4``. Each is
+    raised alone, then all of them. Where that does not help, the setup is as it was.
+    """
+    if setup.plan.written or setup.plan.factory or not setup.target.is_class:
+        return setup
+    limits = _limits(targets.lookup(search.loaded.module, setup.target.name), setup.plan, preset)
+    if not limits or _takes_tokens(search, setup, preset, conditions):
+        return setup
+    for names in dict.fromkeys([*((name,) for name in limits), limits]):
+        raised = {**setup.plan.arguments, **dict.fromkeys(names, preset.tokens)}
+        longer = search.resized(setup, replace(setup.plan, arguments=raised), deadline)
+        is_covered = longer is not None and (longer.covered or not setup.covered)
+        if longer is not None and is_covered and _takes_tokens(search, longer, preset, conditions):
+            return longer
+    return setup
+
+
+def _limits(cls: Any, plan: Plan, preset: Preset) -> tuple[str, ...]:
+    """The parameters of a constructor that get a number below the tokens, and whose names do not say of what."""
+    given = {item.name: item.default for item in parameters_of(cls)} | dict(plan.arguments)
+    return tuple(
+        name
+        for name, value in given.items()
+        if is_whole(value) and 1 < value < preset.tokens and role_of(name) in _OF_ANYTHING
+    )
+
+
+def _takes_tokens(search: Search, setup: Setup, preset: Preset, conditions: drawing.Conditions) -> bool:
+    """Tell whether a call of one item with as many tokens as the preset has runs the changed statements."""
+    try:
+        with quiet():
+            module = module_of(setup, search.loaded.module).to(device=conditions.device, dtype=conditions.dtype)
+        alone = replace(preset, batch=1)
+        made = fitted(search, setup, module, alone, conditions)
+    except (Exception, StubTouched):  # the user's own code, or a refusal
+        return False
+    return _tokens(setup, {**setup.inspected.sizes, **made.assignment.sizes, "b": 1}) >= preset.tokens
 
 
 def fitted(search: Search, setup: Setup, module: Any, preset: Preset, conditions: drawing.Conditions) -> Fitted:

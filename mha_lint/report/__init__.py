@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mha_lint.findings import Cells, Finding, Position
+from mha_lint.findings import Applicability, Cells, Failure, Finding, Fix, Position, Relation, Severity
 
 if TYPE_CHECKING:
     from mha_lint.bench.results import Bench
@@ -17,6 +20,8 @@ class Entry:
 
     ``offered`` says that ``--fix`` tries its fix under the settings that hold for the file. In a notebook, the text is
     the program of its ``cells``. ``bench`` has what timing its fix gave; one that was timed and not fixed was withheld.
+    ``gone`` says which other fix took a fixed one with it, where its own fix was not applied.
+    ``suppressed`` says by what the finding is silenced, as "baseline"; "" where it is not.
     """
 
     finding: Finding
@@ -25,6 +30,20 @@ class Entry:
     offered: bool = False
     cells: Cells | None = None
     bench: Bench | None = None
+    gone: str = ""
+    suppressed: str = ""
+
+    @property
+    def remains(self) -> bool:
+        """Tell whether the finding is still to be dealt with."""
+        return not self.fixed and not self.suppressed
+
+    @property
+    def proposed(self) -> Fix | None:
+        """The fix that a reader may take over: one that was validated, or that ``--fix`` would try."""
+        verdict = self.finding.verdict
+        validated = verdict is not None and verdict.verdict == "validated"
+        return self.finding.fix if validated or (self.offered and not self.finding.refuted) else None
 
     @property
     def withheld(self) -> str:
@@ -40,6 +59,53 @@ class Entry:
         cell, start = self.place(self.finding.location)
         within = "" if cell is None else f"cell {cell}:"
         return f"{within}{start.row}:{start.column}"
+
+
+@dataclass(frozen=True, slots=True)
+class RulePage:
+    """The words of one rule: ``summary`` and ``why`` are short, ``page`` is its whole page in Markdown."""
+
+    code: str
+    name: str
+    severity: Severity
+    summary: str
+    why: str
+    page: str
+    applicability: Applicability | None = None
+    relation: Relation | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """All that a run has to tell.
+
+    ``files`` counts the files that were looked at. ``rules`` are the pages of the rules with findings, for a format
+    that asks for them. ``version`` is that of mha-lint.
+    """
+
+    entries: Sequence[Entry]
+    failures: Sequence[Failure] = ()
+    files: int = 0
+    rules: Sequence[RulePage] = ()
+    version: str = ""
+
+    @property
+    def remaining(self) -> list[Entry]:
+        """The findings that are still to be dealt with."""
+        return [entry for entry in self.entries if entry.remains]
+
+
+def shown_path(filename: str, folder: str | None = None) -> str:
+    """``filename`` relative to a folder (the working directory) that it lies below, else whole; ``-`` is stdin."""
+    absolute = os.path.abspath(filename)
+    below = os.path.join(folder or os.getcwd(), "")
+    return filename if filename == "-" else absolute.removeprefix(below)
+
+
+def portable_path(filename: str, folder: str | None = None) -> str:
+    """:func:`shown_path` with slashes, as text that any program can read: bytes that are not UTF-8 become U+FFFD."""
+    path = Path(shown_path(filename, folder)).as_posix()
+    return path.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def url(finding: Finding) -> str:

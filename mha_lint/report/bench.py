@@ -5,13 +5,13 @@ from __future__ import annotations
 import io
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
 from mha_lint.bench.results import THRESHOLD, Bench, Left, Spread, Timed
 from mha_lint.report.excerpt import printable
+from mha_lint.report.records import Benched, Clocked, NotTimed, Timing
 
 _WIDE = 200  # columns; the table takes what it needs
 _STYLES = {"faster": "green", "slower": "red", "no difference": "dim"}
@@ -42,66 +42,53 @@ def _by_how_much(timed: Sequence[Timed]) -> str:
 
 
 def table(bench: Bench, *, colour: bool) -> list[str]:
-    """The lines of the table, one row for each measurement, and a line for each thing that was left out."""
+    """The lines of the table, one row for each measurement, what was built, and a line for each thing left out."""
     columns = ("where", "size", "", "before", "after", "change", "peak memory")
     shown = Table(*columns, box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for each in bench.timed:
         style = _STYLES[each.difference]
         shown.add_row(*_row(each)[:5], f"[{style}]{_change(each)}[/]", _memory(each))
     lines = _rendered(shown, colour) if bench.timed else []
+    lines += [f"built, at the last size: {printable(bench.called)}"] if bench.called else []
     return [*lines, *(f"not timed: {printable(words)}" for words in _left_out(bench.left))]
 
 
-def as_json(bench: Bench, withheld: str) -> dict[str, Any]:
+def record(bench: Bench, withheld: str) -> Benched:
     """The whole of it, in seconds and bytes. ``withheld`` says why the fix was; None where it was not."""
-    return {
-        "withheld": withheld or None,
-        "reason": bench.reason,
-        "called": bench.called,
-        "torch": bench.torch_version,
-        "devices": dict(bench.device_names),
-        "no_difference_below": THRESHOLD,
-        "cached": bench.cached,
-        "timed": [_timed(each) for each in bench.timed],
-        "left_out": [_left(each) for each in bench.left],
-    }
+    return Benched(
+        withheld=withheld or None,
+        reason=bench.reason,
+        called=bench.called,
+        torch=bench.torch_version,
+        devices=dict(bench.device_names),
+        no_difference_below=THRESHOLD,
+        cached=bench.cached,
+        timed=[_timed(each) for each in bench.timed],
+        left_out=[
+            NotTimed(each.why, each.device, each.dtype, each.preset, each.way, each.compiled) for each in bench.left
+        ],
+    )
 
 
-def _timed(each: Timed) -> dict[str, Any]:
-    return {
-        "device": each.device,
-        "dtype": each.dtype,
-        "preset": each.preset,
-        "shapes": list(each.shapes),
-        "way": each.way,
-        "compiled": each.compiled,
-        "before": _spread(each.before),
-        "after": _spread(each.after),
-        "ratio": each.ratio,
-        "difference": each.difference,
-        "memory_before": each.memory_before,
-        "memory_after": each.memory_after,
-    }
+def _timed(each: Timed) -> Timing:
+    return Timing(
+        device=each.device,
+        dtype=each.dtype,
+        preset=each.preset,
+        shapes=list(each.shapes),
+        way=each.way,
+        compiled=each.compiled,
+        before=_clocked(each.before),
+        after=_clocked(each.after),
+        ratio=each.ratio,
+        difference=each.difference,
+        memory_before=each.memory_before,
+        memory_after=each.memory_after,
+    )
 
 
-def _spread(spread: Spread) -> dict[str, Any]:
-    return {
-        "median": spread.median,
-        "lower_quartile": spread.lower,
-        "upper_quartile": spread.upper,
-        "measurements": spread.measurements,
-    }
-
-
-def _left(left: Left) -> dict[str, Any]:
-    return {
-        "why": left.why,
-        "device": left.device,
-        "dtype": left.dtype,
-        "preset": left.preset,
-        "way": left.way,
-        "compiled": left.compiled,
-    }
+def _clocked(spread: Spread) -> Clocked:
+    return Clocked(spread.median, spread.lower, spread.upper, spread.measurements)
 
 
 def _rendered(shown: Table, colour: bool) -> list[str]:

@@ -42,7 +42,13 @@ def _rows(text: str) -> list[str]:
 @lru_cache(maxsize=2)
 def _lines(text: str) -> list[str]:
     """The rows of a file with their newlines."""
-    return re.findall(r".*?(?:\r\n|\r|\n|\Z)", text, flags=re.DOTALL)
+    return re.findall(r"[^\r\n]*(?:\r\n?|\n|\Z)", text)
+
+
+def row_of(text: str, row: int) -> str:
+    """One row of a text, counted from 1; "" where the text has none such, as one that is not known."""
+    rows = _rows(text)
+    return rows[row - 1] if row <= len(rows) else ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +69,25 @@ def underline(text: str, start: Position, end: Position) -> Underlined:
     before, span = printable(row[:first]), printable(row[first:last])
     carets = " " * cell_len(before) + "^" * max(cell_len(span), 1) + "…" * goes_on
     return Underlined(printable(row), carets)
+
+
+def joined(text: str, edits: Sequence[Edit]) -> Edit:
+    """All edits as one, which also holds what lies between them."""
+    rows = _lines(text)
+    ordered = sorted(edits, key=lambda edit: (edit.start, edit.end))
+    pieces = []
+    done = ordered[0].start
+    for edit in ordered:
+        pieces += [_between(rows, done, edit.start), edit.content]
+        done = edit.end
+    return Edit(ordered[0].start, done, "".join(pieces))
+
+
+def _between(rows: Sequence[str], start: Position, end: Position) -> str:
+    if start.row == end.row:
+        return rows[start.row - 1][start.column - 1 : end.column - 1]
+    first, last = rows[start.row - 1][start.column - 1 :], rows[end.row - 1][: end.column - 1]
+    return "".join([first, *rows[start.row : end.row - 1], last])
 
 
 @dataclass(frozen=True, slots=True)

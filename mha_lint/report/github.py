@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 
-from mha_lint.findings import Finding, Position
-from mha_lint.report import Entry
+from mha_lint.findings import Failure, Finding, Position
+from mha_lint.report import Entry, Report, shown_path
 from mha_lint.report.excerpt import printable_lines
-from mha_lint.report.text import shown_path
 
 _LEVELS = {"error": "error", "warning": "warning", "info": "notice"}
 
 
-def render(entries: Sequence[Entry]) -> str:
+def render(report: Report) -> str:
     """One command a line; escaped as actions/toolkit does (packages/core/src/command.ts)."""
-    return "\n".join(_command(entry) for entry in entries if not entry.fixed)
+    return "\n".join([*map(_failure, report.failures), *map(_command, report.remaining)])
+
+
+def _failure(failure: Failure) -> str:
+    properties: dict[str, object] = {"title": "mha-lint"}
+    if failure.filename:
+        properties.update(file=shown_path(failure.filename), line=failure.row or 1)
+    return printable_lines(f"::error {_listed(properties)}::{_escape(str(failure))}")
+
+
+def _listed(properties: Mapping[str, object]) -> str:
+    return ",".join(f"{key}={_escape_property(str(value))}" for key, value in properties.items())
 
 
 def _command(entry: Entry) -> str:
@@ -24,10 +34,9 @@ def _command(entry: Entry) -> str:
         "file": shown_path(finding.filename),
         **_lines(entry),
     }
-    listed = ",".join(f"{key}={_escape_property(str(value))}" for key, value in properties.items())
     place = f"{shown_path(finding.filename)}:{entry.location()}"
     message = f"{place}: {finding.code} {finding.message}{_found(finding)}"
-    return printable_lines(f"::{_LEVELS[finding.severity]} {listed}::{_escape(message)}")
+    return printable_lines(f"::{_LEVELS[finding.severity]} {_listed(properties)}::{_escape(message)}")
 
 
 def _lines(entry: Entry) -> dict[str, int]:

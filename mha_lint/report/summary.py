@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from mha_lint.findings import SEVERITIES
-from mha_lint.report import Entry
+from mha_lint.report import Entry, shown_path
 from mha_lint.report.excerpt import printable_lines
 
 _FIRST = "each is validated by execution first"
@@ -27,9 +27,9 @@ def summary(
     """
     if not entries:
         if errors:
-            return f"No findings, but {_count(errors, 'error')}."
+            return f"No findings, but {counted(errors, 'error')}."
         return "All checks passed."
-    total = f"Found {_count(len(entries), 'finding')}{_severities(entries)}"
+    total = f"Found {counted(len(entries), 'finding')}{severities(entries)}"
     if not fixing:
         return _hinted(f"{total}.", entries)
     validated = "with a validated fix" if verify else "not written"
@@ -42,15 +42,32 @@ def summary(
     return printable_lines("\n\n".join([f"{found}\n{_HARNESS}", *shown, *more]) if stubs else found)
 
 
-def _count(number: int, noun: str) -> str:
+def fixes_by_file(entries: Sequence[Entry]) -> str:
+    """What was fixed in which file, rule by rule, as ``--show-fixes`` of ruff lists it; "" where nothing was."""
+    files: dict[str, Counter[tuple[str, str]]] = {}
+    for entry in entries:
+        if entry.fixed:
+            rules = files.setdefault(shown_path(entry.finding.filename), Counter())
+            rules[entry.finding.code, entry.finding.name] += 1
+    if not files:
+        return ""
+    lines = [f"Fixed {counted(sum(rules.total() for rules in files.values()), 'finding')}:"]
+    for path, rules in files.items():
+        lines.append(f"- {path}:")
+        lines += [f"    {count} × {code} ({name})" for (code, name), count in sorted(rules.items())]
+    return printable_lines("\n".join(lines))
+
+
+def counted(number: int, noun: str) -> str:
+    """``1 finding``, ``2 findings``."""
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
-def _severities(entries: Sequence[Entry]) -> str:
-    """The number of findings of each severity, the gravest first."""
+def severities(entries: Sequence[Entry]) -> str:
+    """`` (2 errors, 1 warning)``: the number of findings of each severity, the gravest first."""
     counts = Counter(entry.finding.severity for entry in entries)
     present = [severity for severity in reversed(SEVERITIES) if counts[severity]]
-    listed = [f"{counts[each]} info" if each == "info" else _count(counts[each], each) for each in present]
+    listed = [f"{counts[each]} info" if each == "info" else counted(counts[each], each) for each in present]
     return f" ({', '.join(listed)})"
 
 

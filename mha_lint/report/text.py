@@ -1,14 +1,11 @@
-"""``--output-format full`` and ``concise``, and ``--statistics``: reports for people."""
+"""``--output-format full`` and ``concise``: reports for people."""
 
 from __future__ import annotations
 
-import json
-import os
-from collections import Counter
 from collections.abc import Sequence
 
 from mha_lint.findings import Edit, Verdict
-from mha_lint.report import Entry, tried
+from mha_lint.report import Entry, shown_path, tried
 from mha_lint.report.excerpt import Changed, printable, small_diff, underline
 
 _STYLES = {"bold": "1", "red": "31;1", "green": "32", "yellow": "33;1", "blue": "34;1", "minus": "31", "cyan": "36;1"}
@@ -20,13 +17,6 @@ _VERDICT_STYLE = {
     "not exercised": "yellow",
     "unavailable": "yellow",
 }
-
-
-def shown_path(filename: str) -> str:
-    """``filename`` relative to the working directory when it lies below it, else as it is."""
-    absolute = os.path.abspath(filename)
-    below = os.path.join(os.getcwd(), "")
-    return filename if filename == "-" else absolute.removeprefix(below)
 
 
 def paint(text: str, style: str, colour: bool) -> str:
@@ -56,12 +46,14 @@ def full(entries: Sequence[Entry], *, colour: bool = False) -> str:
 
 
 def unfixed(entries: Sequence[Entry]) -> list[str]:
-    """One line for each finding that no diff shows, with the reason."""
-    return [
-        f"{_place(entry, colour=False)}: {entry.finding.code} would not be fixed: {_obstacle(entry)}"
-        for entry in entries
-        if not entry.fixed
-    ]
+    """One line for each finding that no diff shows as its own, with the reason."""
+    lines = []
+    for entry in entries:
+        if entry.gone:
+            lines.append(f"{code_and_place(entry)} would be gone: {printable(entry.gone)}")
+        elif not entry.fixed:
+            lines.append(f"{code_and_place(entry)} would not be fixed: {_obstacle(entry)}")
+    return lines
 
 
 def _obstacle(entry: Entry) -> str:
@@ -84,26 +76,6 @@ def code_and_place(entry: Entry) -> str:
     return f"{_place(entry, colour=False)}: {entry.finding.code}"
 
 
-def statistics(entries: Sequence[Entry]) -> str:
-    """Count the findings of each rule, the most frequent first; ``[*]`` as in :func:`concise`."""
-    rows = _counts(entries)
-    width = max((len(str(count)) for *_, count in rows), default=0)
-    return "\n".join(f"{count:>{width}}  {code}  [{'*' if fix else ' '}] {name}" for code, name, fix, count in rows)
-
-
-def statistics_json(entries: Sequence[Entry]) -> str:
-    """:func:`statistics` for programs."""
-    rows = _counts(entries)
-    return json.dumps([{"code": c, "name": n, "count": count, "fixable": fix} for c, n, fix, count in rows], indent=2)
-
-
-def _counts(entries: Sequence[Entry]) -> list[tuple[str, str, bool, int]]:
-    counts = Counter((entry.finding.code, entry.finding.name) for entry in entries)
-    fixable = {entry.finding.code for entry in entries if entry.offered}
-    ordered = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
-    return [(code, name, code in fixable, count) for (code, name), count in ordered]
-
-
 def _place(entry: Entry, colour: bool) -> str:
     path = paint(printable(shown_path(entry.finding.filename)), "bold", colour)
     return f"{path}:{entry.location()}"
@@ -121,7 +93,8 @@ def _full(entry: Entry, colour: bool) -> str:
     lines = [f"{_place(entry, colour)}: {code}: {_mark(entry, colour)}{printable(finding.message)}"]
 
     span = underline(entry.text, finding.location, finding.end_location) if entry.text else None
-    fix = None if finding.refuted else finding.fix  # what was refuted is not shown as something to do
+    # What was refuted is not shown as something to do, nor what another fix has done.
+    fix = None if finding.refuted or entry.gone else finding.fix
     changes = _changes(entry, fix.edits) if fix and entry.text else []
     row = str(entry.place(finding.location)[1].row)
     width = max(map(len, [row, *(label for label, _ in changes)]))
@@ -139,6 +112,8 @@ def _full(entry: Entry, colour: bool) -> str:
         for label, change in changes:
             shown = f"{change.sign} {change.source}".rstrip()
             lines.append(f"{gutter(label)} {paint(shown, 'minus' if change.sign == '-' else 'green', colour)}")
+    elif entry.gone:
+        lines.append(f"{gutter(mark='=')} {paint('gone:', 'bold', colour)} {printable(entry.gone)}")
     elif finding.no_fix_reason:
         lines.append(f"{gutter(mark='=')} {paint('no fix:', 'bold', colour)} {printable(finding.no_fix_reason)}")
     if finding.verdict:

@@ -89,6 +89,9 @@ class NaiveAttention(Rule):
     with minus infinity gives NaN before and zeros after: there is no result to keep. What is lost are second
     derivatives: fused kernels have none, and raise.
 
+    `torch.compile` fuses some of this by itself, in compiled code. Of its 30 patterns 29 are fixed here:
+    [the table](../fused-attention-patterns.md) says which, and why one is not.
+
     It may be slower where there are few tokens, on a CPU without a fused kernel for the type, or with a mask of floats
     that is large in itself: `--bench` measures it, and `--bench-only-if-faster` withholds what is not.
 

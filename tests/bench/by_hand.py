@@ -91,7 +91,7 @@ def findings_of(paths: list[str], rule: str) -> list[Finding] | None:
         return None
     if result.returncode not in (0, 1):
         raise SystemExit(f"mha-lint failed ({result.returncode}):\n{result.stderr}")
-    return [Finding(each["filename"], each["location"]["row"]) for each in json.loads(result.stdout)]
+    return [Finding(each["filename"], each["location"]["row"]) for each in json.loads(result.stdout)["findings"]]
 
 
 def matched(sites: list[Site], findings: list[Finding]) -> set[Site]:

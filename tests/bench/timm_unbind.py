@@ -90,7 +90,7 @@ def _fix(package: Path, device: str) -> list[dict[str, Any]]:
     status = subprocess.run(command, check=False).returncode
     if status not in (0, 1):
         sys.exit(f"mha-lint failed with exit status {status}")
-    findings: list[dict[str, Any]] = json.loads(report.read_text())
+    findings: list[dict[str, Any]] = json.loads(report.read_text())["findings"]
     return sorted(findings, key=lambda finding: (finding["filename"], finding["location"]["row"]))
 
 

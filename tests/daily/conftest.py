@@ -63,7 +63,7 @@ class Day:
         fresh = self.lint("--output-format", "json", "--no-cache", *arguments)
         assert _said(cached) == _said(fresh)
         assert cached.returncode == fresh.returncode
-        found: list[dict[str, Any]] = json.loads(cached.stdout)
+        found: list[dict[str, Any]] = json.loads(cached.stdout)["findings"]
         assert cached.returncode == bool(found)
         return found
 
@@ -91,7 +91,7 @@ class Day:
 
 def _said(run: subprocess.CompletedProcess[str]) -> list[dict[str, Any]]:
     """What a report says of the code: all but what earlier runs have shown of the fixes."""
-    return [{**record, "fix": None, "validation": None} for record in json.loads(run.stdout)]
+    return [{**record, "fix": None, "validation": None} for record in json.loads(run.stdout)["findings"]]
 
 
 @pytest.fixture

@@ -176,6 +176,15 @@ def test_on_cuda_a_right_rewrite_is_validated(cuda_validator: Validator, tmp_pat
 
 
 @pytest.mark.cuda
+@pytest.mark.parametrize("name", ["plain", "causal buffer", "dropout"])
+def test_on_cuda_alone_a_right_rewrite_is_validated(cuda: None, tmp_path: Path, name: str) -> None:
+    with Validator(require=("cuda",), devices=("cuda",), timeout=120.0) as validator:
+        verdict = validated(validator, tmp_path, RIGHT[name])
+    assert verdict.verdict == "validated", verdict.reason
+    assert {trial.dtype for trial in verdict.trials} >= {"float64", "float32", "bfloat16", "float16"}
+
+
+@pytest.mark.cuda
 @pytest.mark.parametrize("name", sorted(WRONG.keys() - {"a cast to float32 that was not there"}))  # told in float64
 def test_on_cuda_alone_a_wrong_rewrite_is_refuted(cuda: None, tmp_path: Path, name: str) -> None:
     with Validator(require=("cuda",), devices=("cuda",), timeout=120.0) as validator:

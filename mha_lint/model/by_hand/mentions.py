@@ -9,6 +9,7 @@ from mha_lint.model.operations import asks_sizes
 from mha_lint.syntax.nodes import is_simple, walk
 
 _ASKED_OF = frozenset({"shape", "dtype", "device"})
+_AS_ANOTHER = frozenset({"expand_as", "type_as"})  # methods that ask their argument for its sizes, or its type
 
 
 def mentions(node: ast.AST, names: Collection[str]) -> bool:
@@ -33,9 +34,13 @@ def is_read(node: ast.AST, names: Collection[str]) -> bool:
 
 def is_question(node: ast.AST, names: Collection[str]) -> bool:
     """Tell whether an expression asks one of the names for its type, its sizes or its device."""
-    if not isinstance(node, ast.Attribute) or not is_read(node.value, names):
-        return False
-    return node.attr in _ASKED_OF or asks_sizes(node.attr)
+    match node:
+        case ast.Attribute(value=asked, attr=attribute):
+            return is_read(asked, names) and (attribute in _ASKED_OF or asks_sizes(attribute))
+        case ast.Call(func=ast.Attribute(attr=method), args=[asked], keywords=[]) if method in _AS_ANOTHER:
+            return is_read(asked, names)
+        case _:
+            return False
 
 
 def only_asks(statement: ast.stmt, names: Collection[str]) -> bool:

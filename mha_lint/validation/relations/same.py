@@ -125,6 +125,8 @@ class Same:
             yield Extra(dropping, (torch.float32,), shapes=2, rate=dropouts.RATE, needed=False)
 
     def dtypes(self, device: str) -> tuple[torch.dtype, ...]:
+        if device == "cuda" and "cpu" not in self.devices:
+            return (*DTYPES["cuda"], torch.float64)  # what float64 tells is told on the CPU, if there is one
         more = _HALF_ON_CPU.get(self.sources.job.expected)
         return (*DTYPES["cpu"], more) if more is not None and device == "cpu" else DTYPES[device]
 

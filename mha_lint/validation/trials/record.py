@@ -122,9 +122,9 @@ def shortfall(record: Record, sources: Sources, devices: Iterable[str]) -> str:
     ):
         if missing := wanted - covered:
             return f"in the text {text}, {in_words(missing)} never ran"
-    exact = {item.mode for item in record.agreeing("cpu") if item.dtype == "float64"}
+    exact = {item.mode for item in record.agreeing() if item.dtype == "float64"}
     if record.rounded and exact != {"train", "eval"}:
-        return "it rounds differently, and no float64 trial on cpu tells that from another meaning"
+        return "it rounds differently, and no float64 trial tells that from another meaning"
     silent = sorted(item.first for item in sources.flagged - record.met)
     if sources.job.relation == "repaired" and not sources.flagged:
         return "no line is flagged"
