@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from samples import BROKEN, CLEAN, FIXED, ROW, SYNTAX_ERROR
 
+from mha_lint import __version__
 from mha_lint.cli import main
 from mha_lint.files import Source
 
@@ -270,7 +271,7 @@ def test_a_crash_in_a_fixer_costs_one_file(capsys: pytest.CaptureFixture[str], m
     assert main(["--fix", "--device", "cpu"]) == 2
     captured = capsys.readouterr()
     assert (
-        "error: a.py: mha-lint 0.1.0 failed while fixing this file (RuntimeError: a bug); please report it"
+        f"error: a.py: mha-lint {__version__} failed while fixing this file (RuntimeError: a bug); please report it"
         in captured.err
     )
     assert (first.read_text(), second.read_text()) == (BROKEN, FIXED)

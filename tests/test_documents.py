@@ -157,11 +157,19 @@ def test_the_versioning_page_tells_every_exit_status_and_the_oldest_versions() -
         (requirement,) = extras[package]
         assert f"| {name} | {requirement.removeprefix(f'{package}>=')} and newer |" in VERSIONING
     assert extras["torch"] == [f"torch>={OLDEST}"]
+    assert f'additional_dependencies: ["torch>={OLDEST}"]' in (ROOT / ".pre-commit-hooks.yaml").read_text("utf-8")
 
 
 def test_the_readme_names_every_output_format() -> None:
     (sentence,) = re.findall(r"`--output-format`\s+is one of (.*?)\. ", README, re.DOTALL)
     assert tuple(quoted(sentence)) == tuple(FORMATS)
+
+
+def test_every_hook_that_a_page_shows_is_that_of_this_version() -> None:
+    revisions = {page.name: re.findall(r"^ *rev: (\S+)", page.read_text("utf-8"), re.MULTILINE) for page in PAGES}
+    assert revisions["README.md"]
+    for page, shown in revisions.items():
+        assert set(shown) <= {f"v{mha_lint.__version__}"}, page
 
 
 def test_the_readme_tells_as_many_trials_as_its_example_shows() -> None:
