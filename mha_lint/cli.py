@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from mha_lint.bench.wanted import Wanted
     from mha_lint.files import Source, SourceError
     from mha_lint.runner import Outcome, Plan
+    from mha_lint.scope import Scope
 
 CLEAN, FINDINGS, FAILED, INTERRUPTED, PIPE_CLOSED, TERMINATED = 0, 1, 2, 130, 141, 143
 
@@ -63,6 +64,11 @@ def _silence(*streams: TextIO) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status. Wrong usage raises SystemExit(2), as argparse does."""
+    arguments = sys.argv[1:] if argv is None else argv
+    if arguments[:1] == ["server"]:
+        from mha_lint.lsp.command import main as server
+
+        return server(arguments[1:])
     options = parser().parse_args(argv)
     try:
         if options.print_completion:
@@ -123,6 +129,10 @@ def _check(options: argparse.Namespace) -> int:
     from_stdin = _STDIN in paths
     if from_stdin and len(paths) > 1:
         raise SettingsError("- (stdin) cannot be combined with other paths")
+    if options.add_noqa or options.write_baseline or options.reason is not None:
+        from mha_lint import adopting
+
+        adopting.check(options, from_stdin)
     if options.verify and (options.fix or options.diff):
         raise SettingsError("--verify writes nothing and shows no diff: it cannot be combined with --fix or --diff")
     configuration = _configuration(options)
@@ -134,7 +144,9 @@ def _check(options: argparse.Namespace) -> int:
     if options.statistics and options.output_format not in STATISTICS:
         known = ", ".join(STATISTICS)
         raise SettingsError(f"--statistics has no form as {options.output_format} (choose from {known})")
-    plan = _plan(options, configuration.within(_start(options, paths)), from_stdin)
+    start = _start(options, paths)
+    scope = _scope(options, configuration, start, from_stdin)
+    plan = replace(_plan(options, configuration.within(start), from_stdin), scope=scope)
     if options.evidence and plan.fix == "no":
         raise SettingsError("--evidence needs --fix, --diff or --verify: linting alone executes nothing")
     if plan.bench is not None and plan.fix not in ("write", "diff"):
@@ -159,11 +171,29 @@ def _check(options: argparse.Namespace) -> int:
         from mha_lint.files import encode
 
         write_bytes(next((encode(source, text) for source, text in outcome.rewritten), stdin))
+    if options.add_noqa or options.write_baseline:
+        return adopting.finish(options, outcome, plan.scope)
     status = _status(options, outcome, configuration)
     if from_stdin and not options.stdin_filename:
         outcome.entries = [replace(e, finding=replace(e.finding, filename=str(_STDIN))) for e in outcome.entries]
     show(options, plan, outcome, report_file, report_to)
     return status
+
+
+def _scope(options: argparse.Namespace, configuration: Configuration, start: Path, from_stdin: bool) -> Scope:
+    """The findings that are to be reported. Raises :class:`SettingsError`: a baseline or a revision is unknown."""
+    from mha_lint.scope import Scope
+
+    changes = None
+    if options.diff_base is not None:
+        if from_stdin:
+            raise SettingsError("--diff-base compares files with git: it cannot be combined with - (stdin)")
+        from mha_lint.changed_lines import ChangedLines
+
+        changes = ChangedLines(options.diff_base)
+    scope = Scope(configuration, changes, with_baseline=options.write_baseline is None)
+    scope.check(start)
+    return scope
 
 
 def _given(options: argparse.Namespace, configuration: Configuration, data: bytes) -> list[Source | SourceError]:
@@ -232,8 +262,9 @@ def _of_options(options: argparse.Namespace) -> Layer:
             place = f"--{name.replace('_', '-')}"
             codes = [(glob, *resolved([rule], place)) for glob, rule in given[name]]
             values[name] = {glob: tuple(code for other, code in codes if other == glob) for glob, _ in codes}
-    if "cache_dir" in given:
-        values["cache_dir"] = os.path.abspath(given["cache_dir"])
+    for name in ("cache_dir", "baseline"):
+        if name in given:
+            values[name] = os.path.abspath(given[name])
     for name in ("exclude", "extend_exclude"):
         if name in values:
             values[name] = tuple(values[name])
@@ -276,7 +307,17 @@ def _plan(options: argparse.Namespace, settings: Settings, from_stdin: bool) -> 
         evidence=options.evidence,
         timeout=options.timeout,
         bench=_bench(options),
+        cluster=_cluster(options),
     )
+
+
+def _cluster(options: argparse.Namespace) -> dict[str, str] | None:
+    """The options of the cluster, None where this machine executes. Raises :class:`SettingsError`."""
+    if options.executor == "slurm":
+        return dict(options.executor_option)
+    if options.executor_option:
+        raise SettingsError("--executor-option needs --executor slurm")
+    return None
 
 
 def _bench(options: argparse.Namespace) -> Wanted | None:
@@ -380,7 +421,8 @@ def _replay(options: argparse.Namespace) -> int:
     from mha_lint.replay import ReplayError, replay
 
     try:
-        return CLEAN if replay(options.replay, options.device, options.require_device, options.timeout) else FINDINGS
+        same = replay(options.replay, options.device, options.require_device, options.timeout, _cluster(options))
+        return CLEAN if same else FINDINGS
     except ReplayError as error:
         raise SettingsError(str(error)) from error
 
@@ -388,6 +430,8 @@ def _replay(options: argparse.Namespace) -> int:
 def _probe(options: argparse.Namespace) -> int:
     from mha_lint.probing import ProbingError, locate, probe, show
 
+    if _cluster(options) is not None:
+        raise SettingsError("--probe executes on this machine: it cannot be combined with --executor slurm")
     try:
         subject = locate(options.probe)
         settings = _configuration(options).of(subject.path)

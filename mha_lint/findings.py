@@ -8,10 +8,11 @@ from typing import Literal
 
 Severity = Literal["error", "warning", "info"]
 Applicability = Literal["safe", "unsafe"]
-Relation = Literal["equivalent", "repaired", "extended", "corrected"]
+Relation = Literal["equivalent", "repaired", "extended", "corrected", "comment"]
 VerdictName = Literal["validated", "refuted", "shown wrong", "not exercised", "unavailable"]
 SEVERITIES: tuple[Severity, ...] = ("info", "warning", "error")  # the least first
 SYNTAX_ERROR = "MHA000"  # the code of a finding that says where a text is not Python
+UNUSED_NOQA = "MHA099"  # the code of a finding about a comment that silences nothing
 Expected = Literal["view", "half overflow", "device", "half phase"]
 HALF_PHASE: Expected = "half phase"  # no error: angles that are computed in half precision
 RAISES = "raises"  # a way to show code wrong, beside the names of probes
@@ -70,7 +71,8 @@ class Fix:
     ``flagged`` are the rows of the original text where, for the relation *repaired*, the ``expected``
     error is raised, and which, for *corrected*, have to run. ``added`` names the parameters that, for the
     relation *extended*, the class gains in its ``state_dict`` (``("out_proj.weight", "out_proj.bias")``).
-    ``identity`` names those it has already, which validation puts at the identity in both texts.
+    ``identity`` names those it has already, which validation puts at the identity in both texts. The relation *comment*
+    claims that both texts have the same syntax tree, and so nothing is executed for it.
     """
 
     applicability: Applicability
@@ -159,12 +161,18 @@ class Finding:
     fix: Fix | None = None
     no_fix_reason: str = ""  # why there is no fix, where a reader would expect one
     demonstration: Demonstration | None = None  # where there is no fix
+    statement: str = ""  # a digest of the statement that it is in, which formatting and comments leave as it is
     verdict: Verdict | None = field(default=None, compare=False)
 
     @property
     def refuted(self) -> bool:
         """Tell whether its fix was tried on these very bytes, and changed what it must not."""
         return self.verdict is not None and self.verdict.verdict == "refuted"
+
+    @property
+    def executed(self) -> bool:
+        """Tell whether its fix, or the attempt to show it wrong, executes code."""
+        return self.fix.relation != "comment" if self.fix is not None else self.demonstration is not None
 
     def fixable(self, *, unsafe: bool = False, timed: bool = False) -> bool:
         """Tell whether ``--fix`` tries its fix, alone or with ``--unsafe-fixes``; a refuted one is not tried again.

@@ -12,6 +12,7 @@ and could not show to be wrong stays a warning.
 
 from __future__ import annotations
 
+import ast
 import threading
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -23,20 +24,22 @@ from mha_lint.definitions import importable
 from mha_lint.files import Source, SourceError
 from mha_lint.findings import Edit, Finding, Relation, Verdict
 from mha_lint.linter import lint
+from mha_lint.parsing import parse
 from mha_lint.settings import Settings
 from mha_lint.succession import Gone, successors, why_gone
 
 if TYPE_CHECKING:
     from mha_lint.bench.results import Bench
     from mha_lint.bench.wanted import Wanted
-    from mha_lint.validation import Job, Validator
+    from mha_lint.validation import Executor, Job
 
 MAX_ROUNDS = 4
-_ORDER: dict[Relation, int] = {"repaired": 0, "corrected": 1, "equivalent": 2, "extended": 3}
+_ORDER: dict[Relation, int] = {"repaired": 0, "corrected": 1, "equivalent": 2, "extended": 3, "comment": 4}
 # Files are fixed in several threads, so that their validations run at the same time. All else takes turns: linting
 # changes the filters of warnings, the limit of recursion and the size of stacks, which threads share.
 TURN = threading.Lock()
 Timings = tuple[tuple[Finding, "Bench"], ...]
+Within = Callable[[Source, list[Finding]], list[Finding]]
 _Validate = Callable[[list[Finding], list[Finding]], Verdict | None]  # of a group, on top of others
 
 
@@ -73,18 +76,29 @@ def _of(finding: Finding, timings: Iterable[tuple[Finding, Bench]]) -> Bench | N
 
 
 def fix_source(
-    source: Source, findings: list[Finding], settings: Settings, validator: Validator, wanted: Wanted | None = None
+    source: Source,
+    findings: list[Finding],
+    settings: Settings,
+    validator: Executor,
+    wanted: Wanted | None = None,
+    within: Within | None = None,
 ) -> Fixed:
     """Validate the fixes of one file's findings and apply those that pass, in memory. Other threads may do the same.
 
-    What is ``wanted`` of a bench decides whether fixes are timed.
+    What is ``wanted`` of a bench decides whether fixes are timed. ``within`` chooses, of the findings in a text that
+    fixes have made, those that are to be reported and fixed; None means all.
     """
     with TURN:
-        return _fixed(source, findings, settings, validator, wanted)
+        return _fixed(source, findings, settings, validator, wanted, within)
 
 
 def _fixed(
-    source: Source, findings: list[Finding], settings: Settings, validator: Validator, wanted: Wanted | None
+    source: Source,
+    findings: list[Finding],
+    settings: Settings,
+    validator: Executor,
+    wanted: Wanted | None,
+    within: Within | None,
 ) -> Fixed:
     fixed: list[Finding] = []
     texts: list[str] = []
@@ -112,12 +126,13 @@ def _fixed(
             kept = {_place(finding): finding for finding in failed}
             remaining = [kept.get(_place(finding), finding) for finding in remaining]
             break
-        edits = _edits(done, before)
+        edits = edits_of(done, before)
         origin_of = dict(zip(remaining, origins, strict=True))
         fixed_from += [origin_of[finding] for finding in done]
         untouched = [finding for finding in remaining if finding not in done]
         unrefuted = [finding for finding in failed if not finding.refuted]  # the text has changed: try those once more
-        remaining = _with_verdicts(_relint(source, settings), unrefuted, edits)
+        found = _relint(source, settings)
+        remaining = _with_verdicts(within(source, found) if within else found, unrefuted, edits)
         became = list(zip(untouched, successors(untouched, remaining, edits), strict=True))
         for old, new in became:
             origin = origin_of[old]
@@ -130,7 +145,7 @@ def _fixed(
     return Fixed(
         source.text,
         tuple(fixed),
-        tuple(map(_downgraded, remaining)),
+        tuple(map(downgraded, remaining)),
         tuple(texts),
         tuple(benches),
         tuple(withheld),
@@ -140,7 +155,7 @@ def _fixed(
     )
 
 
-def verify_source(source: Source, findings: list[Finding], settings: Settings, validator: Validator) -> Fixed:
+def verify_source(source: Source, findings: list[Finding], settings: Settings, validator: Executor) -> Fixed:
     """Validate the fixes of one file's findings, safe or not, and show those wrong that have none; change nothing."""
     with TURN:
         tried = [
@@ -150,10 +165,10 @@ def verify_source(source: Source, findings: list[Finding], settings: Settings, v
         judged = {_place(finding): finding for finding in (*done, *failed)}
         known = [judged.get(_place(finding), finding) for finding in findings]
         shown = _demonstrated(known, source, settings, validator)
-        return Fixed(source.text, (), tuple(map(_downgraded, shown)), remains_of=tuple(findings))
+        return Fixed(source.text, (), tuple(map(downgraded, shown)), remains_of=tuple(findings))
 
 
-def _demonstrated(findings: list[Finding], source: Source, settings: Settings, validator: Validator) -> list[Finding]:
+def _demonstrated(findings: list[Finding], source: Source, settings: Settings, validator: Executor) -> list[Finding]:
     """The findings, those without a fix with the verdict of the attempt to show them wrong."""
     return [
         replace(finding, verdict=_shown(finding, source, settings, validator))
@@ -163,7 +178,7 @@ def _demonstrated(findings: list[Finding], source: Source, settings: Settings, v
     ]
 
 
-def _shown(finding: Finding, source: Source, settings: Settings, validator: Validator) -> Verdict:
+def _shown(finding: Finding, source: Source, settings: Settings, validator: Executor) -> Verdict:
     from mha_lint.validation import Job
 
     demonstration = finding.demonstration
@@ -190,7 +205,7 @@ def _shown(finding: Finding, source: Source, settings: Settings, validator: Vali
 
 
 def _round(
-    source: Source, tried: list[Finding], settings: Settings, validator: Validator, wanted: Wanted | None = None
+    source: Source, tried: list[Finding], settings: Settings, validator: Executor, wanted: Wanted | None = None
 ) -> tuple[Source, list[Finding], list[Finding], list[tuple[Finding, Bench]]]:
     """One pass over the candidates: the new text, what was applied, what was not, and timings, with the verdicts."""
     done: list[Finding] = []
@@ -200,16 +215,18 @@ def _round(
     def job_of(group: list[Finding], others: list[Finding]) -> Job | None:
         """A group on top of what was applied, and of ``others``; None where their edits overlap."""
         try:
-            accepted = _edits([*done, *others], source)
-            text = importable(source, [edit.end.row for edit in _edits(group, source)])
+            accepted = edits_of([*done, *others], source)
+            text = importable(source, [edit.end.row for edit in edits_of(group, source)])
             before = editing.apply(text, _fitting(accepted, source, text))
-            after = editing.apply(text, _fitting(_edits([*done, *others, *group], source), source, text))
+            after = editing.apply(text, _fitting(edits_of([*done, *others, *group], source), source, text))
         except ValueError:
             return None
         return _job(source, before, after, group, accepted, settings)
 
     def validate(group: list[Finding], others: list[Finding]) -> Verdict | None:
         """The verdict on a group on top of what was applied, and of ``others``; None where their edits overlap."""
+        if _relation(group[0]) == "comment":
+            return _comment_verdict(source.text, edits_of([*done, *others], source), edits_of(group, source))
         job = job_of(group, others)
         if job is None:
             return None
@@ -241,8 +258,22 @@ def _round(
             must_be_faster = wanted.only_if_faster or (judged.fix is not None and judged.fix.only_if_faster)
             is_accepted = bench.is_faster or not must_be_faster
         (done if is_accepted else failed).append(judged)
-    text = editing.apply(source.text, _edits(done, source))
+    text = editing.apply(source.text, edits_of(done, source))
     return replace(source, text=text, data=text.encode("utf-8", "surrogatepass")), done, failed, benches
+
+
+def _comment_verdict(text: str, accepted: list[Edit], edits: list[Edit]) -> Verdict | None:
+    """The verdict on edits of comments: the trees before and after must be the same. None where edits overlap."""
+    try:
+        before = parse(editing.apply(text, accepted))
+        after = parse(editing.apply(text, [*accepted, *edits]))
+    except SyntaxError:
+        return Verdict("refuted", reason="without the comment the file is not Python")
+    except ValueError:
+        return None
+    if ast.dump(before) != ast.dump(after):
+        return Verdict("refuted", reason="the syntax tree is another one without the comment")
+    return Verdict("validated", harness="comment only")
 
 
 def _fitting(edits: list[Edit], source: Source, text: str) -> list[Edit]:
@@ -305,13 +336,13 @@ def _relation(finding: Finding) -> Relation:
     return finding.fix.relation
 
 
-def _downgraded(finding: Finding) -> Finding:
+def downgraded(finding: Finding) -> Finding:
     """Return the finding, an error as a warning where validation ran the code and could not show it wrong."""
     unshown = finding.verdict is not None and finding.verdict.unshown
     return replace(finding, severity="warning") if unshown and finding.severity == "error" else finding
 
 
-def _edits(findings: list[Finding], source: Source) -> list[Edit]:
+def edits_of(findings: list[Finding], source: Source) -> list[Edit]:
     """The edits of several fixes, and what they make unused together; ValueError where they overlap."""
     from mha_lint.fixers.unused_imports import tidied
 

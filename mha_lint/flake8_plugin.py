@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import mha_lint
 from mha_lint.configuration import Configuration
 from mha_lint.files import Source, SourceError
-from mha_lint.findings import SYNTAX_ERROR
+from mha_lint.findings import SYNTAX_ERROR, UNUSED_NOQA
+from mha_lint.scope import Scope
 from mha_lint.screen import admits
 from mha_lint.settings import Settings, SettingsError, resolved
 from mha_lint.settings_file import Layer
@@ -41,6 +42,7 @@ class Plugin:
     configuration: ClassVar[Configuration] = Configuration()
     noqa: ClassVar[bool] = True
     cache: ClassVar[LintCache | None] = None
+    scope: ClassVar[Scope] = Scope(configuration)
 
     def __init__(self, tree: ast.AST, filename: str, lines: list[str]) -> None:
         self._tree = tree if isinstance(tree, ast.Module) else None
@@ -75,6 +77,7 @@ class Plugin:
                 layers = (Layer({"select": codes}, "--mha-select"),)
             cls.configuration = Configuration(layers=layers)
             settings = cls.configuration.within(Path.cwd())
+            cls.scope = Scope(cls.configuration)
         cls.noqa = not options.disable_noqa
         cls.cache = _cache(settings) if cls.noqa and not options.mha_no_cache else None
 
@@ -85,11 +88,12 @@ class Plugin:
         if not admits(source.data):
             return
         try:
-            findings = self._findings(source)
+            with _mistakes_as_flake8_errors():
+                findings, _ = self.scope.parted(source, self._findings(source))
         except SourceError:
             return
         for finding in findings:
-            if finding.code == SYNTAX_ERROR:  # of the command's cache; flake8 has said so itself (E999)
+            if finding.code in (SYNTAX_ERROR, UNUSED_NOQA):  # flake8 tells the one itself (E999), and applies comments
                 continue
             yield finding.location.row, finding.location.column - 1, f"{finding.code} {finding.message}", type(self)
 

@@ -8,14 +8,15 @@ import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from mha_lint import screen
 from mha_lint.files import Source, SourceError
-from mha_lint.findings import Demonstration, Dependencies, Finding, Fix, Found, Position
+from mha_lint.findings import UNUSED_NOQA, Demonstration, Dependencies, Finding, Fix, Found, Position
 from mha_lint.noqa import suppressed
 from mha_lint.settings import Settings
+from mha_lint.syntax.fingerprints import fingerprint
 from mha_lint.syntax.module import Module
 from mha_lint.syntax.nodes import children
 from mha_lint.syntax.places import NameOf, Places, Spot
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from mha_lint.fixers import Context
     from mha_lint.model.attention import FileModel
     from mha_lint.rules import Hit, Rule
+    from mha_lint.syntax.exact import Exact
 
 Result = TypeVar("Result")
 
@@ -46,22 +48,125 @@ def lint(source: Source, settings: Settings, *, noqa: bool = True, tree: ast.Mod
         SyntaxProblem: the text is not Python.
         SourceError: the text is nested too deeply, or LibCST does not give it back as it is.
     """
-    if not screen.admits(source.code):
-        return Found((), {})
+    look = looked(source, settings, tree)
+    if look is not None:
+        return look.found(noqa=noqa)
+    return Found(tuple(_unused_noqa(source, settings, [])) if noqa else (), {})
+
+
+@dataclass(frozen=True)
+class Look:
+    """What the rules hit in one file, before LibCST reads any of it."""
+
+    source: Source
+    settings: Settings
+    model: FileModel
+    places: Places
+    hits: tuple[tuple[type[Rule], Hit[Any]], ...]
+    dependencies: Dependencies
+
+    def found(self, *, noqa: bool = True) -> Found:
+        """The findings with their fixes. Raises what :func:`lint` raises."""
+        return self._found(self._with_fixes, noqa)
+
+    def without_fixes(self, *, noqa: bool = True) -> Found:
+        """The same findings at the same places, but for their fixes, of which nothing is said. It takes less time.
+
+        Raises what :func:`lint` raises; what LibCST can't read may be found only by :meth:`found`.
+        """
+        return self._found(self._bare, noqa)
+
+    def _found(self, made: Callable[[], list[Finding]], noqa: bool) -> Found:
+        with _collecting_rarely():
+            findings = _deep(self.source, made) if self.hits else []
+        told = findings
+        if noqa:
+            kept = suppressed(self.source.text, findings)[0] if findings else []
+            told = [*kept, *_unused_noqa(self.source, self.settings, findings)]
+        return Found(tuple(sorted([*cells_not_read(self.source), *told], key=_order)), self.dependencies)
+
+    def _with_fixes(self) -> list[Finding]:
+        from mha_lint.fixers import Context
+
+        context = Context(self.model, self._exact(), self.settings)
+        with _read_by_libcst(self.source):
+            return [_finding(rule, hit, self.source, context) for rule, hit in self.hits]
+
+    def _bare(self) -> list[Finding]:
+        exact: Places | None = None
+        findings = []
+        for rule, hit in self.hits:
+            places = self.places
+            if _is_for_libcst(hit.first) or _is_for_libcst(hit.last):
+                places = exact = exact or self._exact()
+            with _read_by_libcst(self.source):
+                findings.append(_unfixed(rule, hit, self.source, places))
+        return findings
+
+    def _exact(self) -> Exact:
+        from mha_lint.syntax.exact import Exact
+
+        if _is_too_deep(self.places.module.tree):
+            raise SourceError(self.source.path, DEEPEST)
+        return Exact(self.places.module)
+
+
+def looked(
+    source: Source, settings: Settings, tree: ast.Module | None = None, *, screened: bool = False
+) -> Look | None:
+    """Have the rules look at one file; None where the bytes, or the settings, leave nothing to look at.
+
+    The bytes are not looked at where they were ``screened`` before. Raises what :func:`lint` raises.
+    """
+    if not screened and not screen.admits(source.code):
+        return None
     codes = settings.enabled(source.path)
     if not codes:
-        return Found((), {})
+        return None
     with _collecting_rarely():
         module = parse(source, tree)
-        try:
-            findings, dependencies = _findings(source, module, settings, codes)
-        except RecursionError:
-            findings, dependencies = _on_a_large_stack(source, lambda: _findings(source, module, settings, codes))
-    if noqa and findings:
-        findings, _ = suppressed(source.text, findings)
-    not_read = cells_not_read(source)
-    findings = sorted([*not_read, *findings], key=_order) if not_read else findings
-    return Found(tuple(findings), dependencies)
+        return _deep(source, lambda: _looked(source, module, settings, codes))
+
+
+def _unused_noqa(source: Source, settings: Settings, found: list[Finding]) -> list[Finding]:
+    """The comments that silence none of what was ``found``, where the settings ask for them."""
+    if not screen.silences(source.code):
+        return []
+    codes = settings.enabled(source.path)
+    if UNUSED_NOQA not in codes:
+        return []
+    from mha_lint.unused_noqa import unused
+
+    return sorted(unused(source, found, settings, codes), key=_order)
+
+
+def _deep(source: Source, work: Callable[[], Result]) -> Result:
+    """Do the work, on a large stack where it needs one."""
+    try:
+        return work()
+    except RecursionError:
+        return _on_a_large_stack(source, work)
+
+
+@contextmanager
+def _read_by_libcst(source: Source) -> Iterator[None]:
+    """Tell the user what LibCST can't read."""
+    from mha_lint.syntax.exact import NotGivenBack, Unreadable
+
+    try:
+        yield
+    except Unreadable as error:
+        raise not_read_by_libcst(source, error.place) from None
+    except NotGivenBack:
+        refusal = "LibCST does not give this file back byte for byte, so it is left alone"
+        raise SourceError(source.path, refusal) from None
+
+
+def _is_for_libcst(spot: Spot) -> bool:
+    """Tell whether ``ast`` does not know where it stands to the byte: a name, or what may have parentheses."""
+    if isinstance(spot, NameOf):
+        return not isinstance(spot.node, ast.Attribute)
+    return isinstance(spot, (ast.Tuple, ast.GeneratorExp))
 
 
 def _program(source: Source, module: Module, settings: Settings) -> Program:
@@ -81,30 +186,13 @@ def _collecting_rarely() -> Iterator[None]:
         gc.set_threshold(*usual)
 
 
-def _findings(
-    source: Source, module: Module, settings: Settings, codes: frozenset[str]
-) -> tuple[list[Finding], Dependencies]:
+def _looked(source: Source, module: Module, settings: Settings, codes: frozenset[str]) -> Look:
     from mha_lint.model.attention import analyse
 
     program = _program(source, module, settings)
     model = analyse(module, names=program.main)
-    hits = list(_hits(model, Places(module), codes))
-    if not hits:
-        return [], program.dependencies
-    if _is_too_deep(module.tree):
-        raise SourceError(source.path, DEEPEST)
-    from mha_lint.fixers import Context
-    from mha_lint.syntax.exact import Exact, NotGivenBack, Unreadable
-
-    context = Context(model, Exact(module), settings)
-    try:
-        findings = [_finding(rule, hit, source, context) for rule, hit in hits]
-    except Unreadable as error:
-        raise not_read_by_libcst(source, error.place) from None
-    except NotGivenBack:
-        refusal = "LibCST does not give this file back byte for byte, so it is left alone"
-        raise SourceError(source.path, refusal) from None
-    return sorted(findings, key=_order), program.dependencies
+    places = Places(module)
+    return Look(source, settings, model, places, tuple(_hits(model, places, codes)), program.dependencies)
 
 
 def _order(finding: Finding) -> tuple[Position, str]:
@@ -140,8 +228,8 @@ def _checked(rule: type[Rule], model: FileModel, places: Places) -> Iterator[Hit
                 yield hit
 
 
-def modelled(source: Source, settings: Settings) -> tuple[FileModel, Places]:
-    """Return all that the layout model knows of a file.
+def modelled(source: Source, settings: Settings, *, expressions: bool = False) -> tuple[FileModel, Places]:
+    """Return all that the layout model knows of a file; the tensors of all its ``expressions`` if asked for.
 
     Raises:
         SourceError: the text is not Python, or nested too deeply.
@@ -151,13 +239,10 @@ def modelled(source: Source, settings: Settings) -> tuple[FileModel, Places]:
     module = parse(source)
 
     def work() -> FileModel:
-        return analyse(module, names=_program(source, module, settings).main, every=True)
+        names = _program(source, module, settings).main
+        return analyse(module, names=names, every=True, expressions=expressions)
 
-    try:
-        model = work()
-    except RecursionError:
-        model = _on_a_large_stack(source, work)
-    return model, Places(module)
+    return _deep(source, work), Places(module)
 
 
 def parse(source: Source, tree: ast.Module | None = None) -> Module:
@@ -234,12 +319,8 @@ def _on_a_large_stack(source: Source, work: Callable[[], Result]) -> Result:
     return outcome[0]
 
 
-def _finding(rule: type[Rule], hit: Hit[Any], source: Source, context: Context) -> Finding:
-    from mha_lint.model.hints import input_hints
-
-    places = context.places
-    fix = _candidate(rule, hit, source, context)
-    finding = Finding(
+def _unfixed(rule: type[Rule], hit: Hit[Any], source: Source, places: Places) -> Finding:
+    return Finding(
         code=rule.code,
         name=rule.name,
         severity=hit.severity or rule.severity,
@@ -250,7 +331,15 @@ def _finding(rule: type[Rule], hit: Hit[Any], source: Source, context: Context) 
         end_location=places.end(hit.last),
         symbol=hit.symbol,
         noqa_row=_noqa_row(hit, places),
+        statement=fingerprint(_node(hit.first), places),
     )
+
+
+def _finding(rule: type[Rule], hit: Hit[Any], source: Source, context: Context) -> Finding:
+    from mha_lint.model.hints import input_hints
+
+    fix = _candidate(rule, hit, source, context)
+    finding = _unfixed(rule, hit, source, context.places)
     if not isinstance(fix, Fix):
         return replace(finding, no_fix_reason=fix or "", demonstration=_demonstration(rule, hit, context))
     settings = context.settings

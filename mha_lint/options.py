@@ -15,6 +15,7 @@ from mha_lint.settings import Also, TargetVersion
 
 SHELLS = ("bash", "zsh", "tcsh")
 DEVICES = ("auto", "cpu", "cuda")
+EXECUTORS = ("local", "slurm")
 _LONGEST = 86_400  # seconds
 
 
@@ -38,6 +39,7 @@ def parser() -> argparse.ArgumentParser:
     _selection(made.add_argument_group("Rule selection"))
     _files(made.add_argument_group("File selection"))
     _configuration(made.add_argument_group("Configuration"))
+    _adoption(made.add_argument_group("Adoption (a project that has findings already)"))
     _output(made.add_argument_group("Output"))
     _exit(made.add_argument_group("Exit status"))
     _miscellaneous(made.add_argument_group("Miscellaneous"))
@@ -87,6 +89,20 @@ def _fixing(group: argparse._ArgumentGroup) -> None:
         default=120.0,
         metavar="SECONDS",
         help="how long the import of a file, and then each fix in it, may take to be executed (default: 120)",
+    )
+    group.add_argument(
+        "--executor",
+        choices=EXECUTORS,
+        default="local",
+        help="what executes: this machine, or the nodes of a Slurm cluster (default: local)",
+    )
+    group.add_argument(
+        "--executor-option",
+        type=_option,
+        action="append",
+        default=[],
+        metavar="KEY=VALUE",
+        help="what Slurm is told: partition, gpus_per_node, timeout_min, …; may be given several times",
     )
     group.add_argument(
         "--evidence", type=Path, metavar="FILE", help="write every trial of this run to a JSON file, for --replay"
@@ -196,6 +212,29 @@ def _files(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--show-files", action="store_true", help="list the files that would be linted and exit")
     group.add_argument(
         "--stdin-filename", type=Path, metavar="FILE", help="the name of the file that is read from stdin"
+    )
+
+
+def _adoption(group: argparse._ArgumentGroup) -> None:
+    group.add_argument(
+        "--add-noqa", action="store_true", help="write `# noqa: CODES` where findings are, and report none of them"
+    )
+    group.add_argument("--reason", metavar="TEXT", help="words to write behind the codes of --add-noqa")
+    group.add_argument(
+        "--baseline",
+        metavar="FILE",
+        help="do not report the findings that this file holds, as --write-baseline wrote it",
+    )
+    group.add_argument(
+        "--write-baseline",
+        type=Path,
+        metavar="FILE",
+        help="write all findings to a file for --baseline, and exit with 0",
+    )
+    group.add_argument(
+        "--diff-base",
+        metavar="REV",
+        help="report only findings on lines that have changed since this revision of git, and on those of new files",
     )
 
 
@@ -313,6 +352,13 @@ def _required_devices(value: str) -> tuple[str, ...]:
     if "auto" in devices:
         raise argparse.ArgumentTypeError("'auto' cannot be required; name cpu or cuda")
     return devices
+
+
+def _option(value: str) -> tuple[str, str]:
+    key, sign, content = value.partition("=")
+    if not key.isidentifier() or not sign:
+        raise argparse.ArgumentTypeError(f"expected KEY=VALUE, not {value!r}")
+    return key, content
 
 
 def _jobs(value: str) -> int:

@@ -88,6 +88,11 @@ def show(
             verify=plan.fix == "verify",
             errors=len(outcome.errors),
         )
+        if plan.scope is not None:
+            from shlex import join
+
+            command = join(["mha-lint", *map(str, options.paths)])
+            text = "\n".join([text, *map(_fit, plan.scope.notes(outcome.looked_at, command))])
         write_bytes(f"{text}\n".encode(), summary_to)
 
 
@@ -106,6 +111,8 @@ def _report(outcome: Outcome, cache: Path | None, *, diff: bool, rules: bool) ->
     from mha_lint.report import Report
 
     entries = [replace(entry, fixed=False) for entry in outcome.entries] if diff else outcome.entries
+    if rules:  # SARIF, which has a place for what is suppressed
+        entries = [*entries, *outcome.suppressed]
     pages: Sequence[RulePage] = ()
     if rules:
         from mha_lint.cache import pages_of

@@ -5,18 +5,18 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import mha_lint
 from mha_lint import screen
 from mha_lint.configuration import Configuration
+from mha_lint.entries import in_cells, unfixed
 from mha_lint.files import Source, SourceError, SyntaxProblem, decode, encode, read_source, write_source
-from mha_lint.findings import Dependencies, Failure, Finding, Found
+from mha_lint.findings import SYNTAX_ERROR, Dependencies, Failure, Finding, Found
 from mha_lint.progress import Progress
 from mha_lint.report import Entry
 from mha_lint.settings import Settings, SettingsError
@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from mha_lint.bench.wanted import Wanted
     from mha_lint.cache import Index, LintCache, Memory
     from mha_lint.fixing import Fixed
-    from mha_lint.validation import Validator
+    from mha_lint.scope import Scope
+    from mha_lint.validation import Executor
 
 ISSUES = "https://github.com/mha-lint/mha-lint/issues"
 
@@ -52,13 +53,21 @@ class Plan:
     evidence: Path | None = None
     timeout: float = 120.0  # seconds for each fix
     bench: Wanted | None = None  # what is timed
+    scope: Scope | None = None  # which findings are reported, and fixed; None: all
+    cluster: Mapping[str, str] | None = None  # the options of the cluster that executes; None: this machine does
 
 
 @dataclass
 class Outcome:
-    """The outcome of a run. ``rewritten`` holds the files whose text changed (or would), with their new texts."""
+    """The outcome of a run. ``rewritten`` holds the files whose text changed (or would), with their new texts.
+
+    ``suppressed`` are the findings of a baseline, which are not among the ``entries``. ``looked_at`` are the files in
+    which every rule that runs there has looked.
+    """
 
     entries: list[Entry] = field(default_factory=list)
+    suppressed: list[Entry] = field(default_factory=list)
+    looked_at: list[Path] = field(default_factory=list)
     errors: list[Failure] = field(default_factory=list)
     details: list[str] = field(default_factory=list)  # tracebacks of crashes, shown with -v
     settings: list[Path] = field(default_factory=list)  # the files that settings were read from
@@ -104,14 +113,18 @@ def run(
         if validator and plan.require:
             validator.start()
         linted = []
+        needs_torch = bool(plan.require)
         for result in _lint_all(sources, configuration, plan, memory):
             progress.linted(result.path)
-            if validator and _executed(result, configuration, plan):
-                validator.start()  # torch is imported there while linting goes on here
             _note(result, outcome)
+            if plan.scope is not None and result.source is not None:
+                result = _within(plan.scope, result, result.source, outcome)
+            if validator and _tried(result, configuration, plan, executed=True):
+                needs_torch = True
+                validator.start()  # torch is imported there while linting goes on here
             linted.append(result)
-        progress.fixes = sum(_executed(result, configuration, plan) for result in linted)
-        if validator and (plan.require or progress.fixes):
+        progress.fixes = sum(_tried(result, configuration, plan) for result in linted)
+        if validator and needs_torch:
             _require(validator)
         with _fixing(linted, configuration, plan, validator) as fixing:
             for place, result in enumerate(linted):
@@ -119,10 +132,10 @@ def run(
                     continue
                 settings = configuration.of(result.path)
                 if place in fixing:
-                    progress.validating(result.path, _executed(result, configuration, plan))
+                    progress.validating(result.path, _tried(result, configuration, plan))
                     _note_fixed(result, fixing[place], settings, plan, memory, outcome)
                 else:
-                    outcome.entries += _unfixed(result.source, result.source.text, result.findings, settings)
+                    outcome.entries += unfixed(result.source, result.source.text, result.findings, settings)
     finally:
         if validator:
             try:
@@ -155,40 +168,36 @@ def _remember(memory: Memory, outcome: Outcome) -> None:
         outcome.details.append(_traceback())
 
 
-def _executed(result: Linted, configuration: Configuration, plan: Plan) -> int:
-    """Count the fixes that this run may try, and the findings without a fix that it may show to be wrong."""
+def _tried(result: Linted, configuration: Configuration, plan: Plan, *, executed: bool = False) -> int:
+    """Count the fixes that this run may try, and the findings without a fix that it may show to be wrong.
+
+    With ``executed``, only those that execute code.
+    """
     if not result.findings:
         return 0
     verified = plan.fix == "verify"
     unsafe = verified or configuration.of(result.path).unsafe_fixes
     timed = verified or plan.bench is not None
-    tried = [finding.fixable(unsafe=unsafe, timed=timed) for finding in result.findings]
-    return sum(may or finding.demonstration is not None for may, finding in zip(tried, result.findings, strict=True))
-
-
-def _unfixed(
-    source: Source, text: str, findings: Sequence[Finding], settings: Settings, benches: Sequence[Bench | None] = ()
-) -> list[Entry]:
-    """The findings of a text that the file has, or had, and the timings of fixes that were withheld."""
-    entries = [
-        Entry(finding, text, offered=finding.fixable(unsafe=settings.unsafe_fixes), bench=bench)
-        for finding, bench in zip_longest(findings, benches)
+    tried = [
+        finding
+        for finding in result.findings
+        if finding.fixable(unsafe=unsafe, timed=timed) or finding.demonstration is not None
     ]
-    return _in_cells(entries, source, text)
+    return sum(finding.executed or not executed for finding in tried)
 
 
-def _in_cells(entries: list[Entry], source: Source, text: str) -> list[Entry]:
-    """Entries of findings in a text, which in a notebook go with its cells."""
-    cells = source.notebook.places(text) if source.notebook else None
-    if cells is None:
-        return entries
-    from mha_lint.report.cells import counted_in_cells
-
-    return [replace(entry, cells=cells, finding=counted_in_cells(entry.finding, cells)) for entry in entries]
+def _within(scope: Scope, result: Linted, source: Source, outcome: Outcome) -> Linted:
+    """What is to be reported of a file, and fixed. Findings of its baseline go to the ``outcome``."""
+    reported, known = scope.parted(source, result.findings)
+    entries = in_cells([Entry(finding, source.text, suppressed="baseline") for finding in known], source, source.text)
+    outcome.suppressed += entries
+    return replace(result, findings=reported, source=source if reported else None)
 
 
 def _note(result: Linted, outcome: Outcome) -> None:
     outcome.cached += result.cached
+    if not result.error and not any(finding.code == SYNTAX_ERROR for finding in result.findings):
+        outcome.looked_at.append(result.path)
     if result.error:
         outcome.errors.append(result.error)
     if result.detail:
@@ -203,7 +212,8 @@ def lint_one(item: Path | Source, configuration: Configuration, cache: LintCache
     path = item.path if isinstance(item, Source) else item
     try:
         source = item if isinstance(item, Source) else read_source(item)
-        if not screen.admits(source.code):  # faster than a look into the cache, or than importing what lints
+        # faster than a look into the cache, or than importing what lints
+        if not screen.admits(source.code) and not screen.silences(source.code):
             return Linted(path)
         settings = configuration.of(path)
         known = cache.load(source, settings) if cache else None
@@ -338,18 +348,19 @@ def _lint_in_processes(
 # --- fixing
 
 
-def _require(validator: Validator) -> None:
+def _require(validator: Executor) -> None:
     """Wait for torch and the devices that were asked for. Raises :class:`RunError`."""
-    from mha_lint.validation import DeviceMissing, TorchMissing
+    from mha_lint.validation import ClusterMissing, DeviceMissing, TorchMissing
 
     try:
         validator.environment()
-    except (TorchMissing, DeviceMissing) as error:
+    except (TorchMissing, DeviceMissing, ClusterMissing) as error:
         raise RunError(str(error)) from error
 
 
-def _validator(plan: Plan) -> Validator:
-    from mha_lint.validation import Validator
+def _validator(plan: Plan) -> Executor:
+    from mha_lint.executors import executor
+    from mha_lint.validation import ClusterMissing
 
     journal = None
     if plan.evidence is not None:
@@ -360,41 +371,49 @@ def _validator(plan: Plan) -> Validator:
         except OSError as error:
             why = (error.strerror or str(error)).lower()
             raise RunError(f"{plan.evidence}: cannot be written: {why}") from error
-    return Validator(
-        devices=plan.devices,
-        require=plan.require,
-        cache_dir=plan.cache,
-        timeout=plan.timeout,
-        journal=journal,
-        lanes=plan.jobs,
-    )
+    try:
+        return executor(
+            plan.cluster,
+            devices=plan.devices,
+            require=plan.require,
+            timeout=plan.timeout,
+            cache_dir=plan.cache,
+            journal=journal,
+            lanes=plan.jobs,
+        )
+    except ClusterMissing as error:
+        raise RunError(str(error)) from error
 
 
 @contextlib.contextmanager
 def _fixing(
-    linted: Sequence[Linted], configuration: Configuration, plan: Plan, validator: Validator | None
+    linted: Sequence[Linted], configuration: Configuration, plan: Plan, validator: Executor | None
 ) -> Iterator[dict[int, Future[Fixed]]]:
     """Validate the fixes of several files at the same time; the fixes of a file are found at its place in ``linted``.
 
     After an error, none that is under way is waited for.
     """
-    if validator is None or not any(_executed(result, configuration, plan) for result in linted):
+    if validator is None or not any(_tried(result, configuration, plan) for result in linted):
         yield {}
         return
     from concurrent.futures import ThreadPoolExecutor
 
     from mha_lint.fixing import fix_source, verify_source
 
-    work = verify_source if plan.fix == "verify" else fix_source
-    if plan.bench is not None:  # under a fix alone
-        work = partial(fix_source, wanted=plan.bench)
+    def work(source: Source) -> Callable[..., Fixed]:
+        if plan.fix == "verify":
+            return verify_source
+        within = partial(plan.scope.reported, source) if plan.scope else None
+        return partial(fix_source, wanted=plan.bench, within=within)
+
     pool = ThreadPoolExecutor(max_workers=validator.lanes)
     futures: dict[int, Future[Fixed]] = {}
     try:
         for place, result in enumerate(linted):
-            if result.source is not None and _executed(result, configuration, plan):
+            if result.source is not None and _tried(result, configuration, plan):
                 settings = configuration.of(result.path)
-                futures[place] = pool.submit(work, result.source, list(result.findings), settings, validator)
+                source, findings = result.source, list(result.findings)
+                futures[place] = pool.submit(work(source), source, findings, settings, validator)
         yield futures
     finally:
         pool.shutdown(wait=False, cancel_futures=True)
@@ -418,12 +437,12 @@ def _note_fixed(
             _note_refusals(now, fixed, settings, memory)
     except SourceError as error:
         outcome.errors.append(error.failure)
-        outcome.entries += _unfixed(source, source.text, findings, settings)
+        outcome.entries += unfixed(source, source.text, findings, settings)
         return
     except Exception as error:  # a bug in a fixer must cost one file, not the run
         outcome.errors.append(crash("fixing this file", error, source.path))
         outcome.details.append(_traceback())
-        outcome.entries += _unfixed(source, source.text, findings, settings)
+        outcome.entries += unfixed(source, source.text, findings, settings)
         return
     outcome.entries += sorted(
         _entries(source, findings, fixed, settings, plan),
@@ -456,14 +475,12 @@ def _entries(
     for finding, text, bench in zip(fixed.fixed, fixed.texts, fixed.benches, strict=True):
         # A later round may have fixed what the first revealed, in a text that is gone.
         shown = Entry(finding, source.text if finding in findings else "", fixed=True, bench=bench)
-        yield from _in_cells([shown], source, text)
+        yield from in_cells([shown], source, text)
     for each in fixed.gone:
         shown = Entry(each.finding, source.text, fixed=True, gone=each.why)
-        yield from _in_cells([shown], source, source.text)
+        yield from in_cells([shown], source, source.text)
     if plan.fix == "write":
-        yield from _unfixed(
-            source, fixed.text, fixed.remaining, settings, list(map(fixed.withheld_by, fixed.remaining))
-        )
+        yield from unfixed(source, fixed.text, fixed.remaining, settings, list(map(fixed.withheld_by, fixed.remaining)))
         return
     remaining: list[Finding] = []
     benches: list[Bench | None] = []
@@ -471,4 +488,4 @@ def _entries(
         if origin is not None:
             remaining.append(replace(origin, verdict=judged.verdict, severity=judged.severity))
             benches.append(fixed.withheld_by(judged))
-    yield from _unfixed(source, source.text, remaining, settings, benches)
+    yield from unfixed(source, source.text, remaining, settings, benches)

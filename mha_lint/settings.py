@@ -113,6 +113,9 @@ class Settings:
     cache_dir: str | None = _key(
         "the folder in which `.mha_lint_cache` lies", default_text="that of the settings file", told=False
     )
+    baseline: str | None = _key(
+        "a file of findings that are known and [not reported](adoption.md#a-baseline)", told=False
+    )
     root: Path = field(default_factory=Path.cwd)
     file: Path | None = None
     under: tuple[Selection, ...] = ()
@@ -142,6 +145,11 @@ class Settings:
     def told(self) -> str:
         """All of the settings as one text, to tell them from others; made once, since each file asks for it."""
         return repr(self)
+
+    @property
+    def baseline_file(self) -> Path | None:
+        """The file of findings that are known already."""
+        return Path(self.baseline) if self.baseline else None
 
     def may_fix(self, code: str) -> bool:
         """Tell whether a rule's fixes may be tried: the longest matching prefix decides, as in :meth:`enabled`."""

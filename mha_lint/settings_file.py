@@ -246,7 +246,7 @@ def parse_values(table: Mapping[str, Any], place: str, folder: Path) -> dict[str
         name, where = known[key].name, f"{place} {key}"
         if key == "harness":
             values[name] = _harnesses(value, where)
-        elif key == "cache-dir":
+        elif key in ("cache-dir", "baseline"):
             values[name] = os.path.normpath(folder / _expanded(value, where))
         else:
             values[name] = _checked(value, hints[name], where)

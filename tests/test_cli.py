@@ -520,7 +520,9 @@ def test_a_crash_in_the_cache_costs_no_finding(
     assert main(["--output-format", "json"]) == 2
     captured = capsys.readouterr()
     assert codes(captured.out) == ["MHA001"]
-    assert re.search(r"^error: (broken\.py: )?mha-lint 0\.1\.0 failed while .* \(TypeError: a bug\); ", captured.err)
+    assert re.search(
+        rf"^error: (broken\.py: )?mha-lint {__version__} failed while .* \(TypeError: a bug\); ", captured.err
+    )
     assert "Traceback" not in captured.err
 
 

@@ -165,8 +165,12 @@ def test_the_readme_names_every_output_format() -> None:
     assert tuple(quoted(sentence)) == tuple(FORMATS)
 
 
-def test_every_hook_that_a_page_shows_is_that_of_this_version() -> None:
-    revisions = {page.name: re.findall(r"^ *rev: (\S+)", page.read_text("utf-8"), re.MULTILINE) for page in PAGES}
+def test_every_hook_and_action_that_a_page_shows_is_that_of_this_version() -> None:
+    pinned = re.compile(r"^ *rev: (\S+)|mha-lint/mha-lint@(\S+)", re.MULTILINE)
+    revisions = {
+        page.relative_to(ROOT).as_posix(): ["".join(each) for each in pinned.findall(page.read_text("utf-8"))]
+        for page in PAGES
+    }
     assert revisions["README.md"]
     for page, shown in revisions.items():
         assert set(shown) <= {f"v{mha_lint.__version__}"}, page

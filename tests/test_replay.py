@@ -135,7 +135,7 @@ def test_whatever_a_record_holds_is_read_as_it_was_written() -> None:
     journal = Journal(written)
     journal.add(job, Environment("3.11", "2.7", {"cpu": "an x86"}), verdict)
     Path("evidence.json").write_text(written.getvalue() + "]}")
-    assert read(Path("evidence.json")) == [(job, verdict)]
+    assert [(each.job, each.verdict) for each in read(Path("evidence.json")).records] == [(job, verdict)]
 
 
 def test_the_verdict_on_a_job_is_found_again_and_that_on_no_other_one() -> None:
@@ -151,3 +151,97 @@ def test_the_verdict_on_a_job_is_found_again_and_that_on_no_other_one() -> None:
     for damaged in ("", "[]", '{"verdict": "perhaps"}', '{"verdict": "validated", "trials": [{}]}'):
         file.write_text(damaged)
         assert store.recall(Path("cache"), job, environment) is None
+
+
+# --- recorded on one machine, executed on another
+
+SIBLING = "HEADS = 4\n"
+IMPORTING = BROKEN.replace(
+    "from torch import nn\n", "from torch import nn\n\nfrom pkg.sizes import HEADS\n", 1
+).replace("heads: int = 4", "heads: int = HEADS")
+
+
+@pytest.fixture
+def recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Path:
+    """A checkout with a fixed package and its evidence, in another folder than where the evidence was written."""
+    laptop, runner = tmp_path / "laptop", tmp_path / "runner"
+    (laptop / "pkg").mkdir(parents=True)
+    (laptop / "pkg/__init__.py").touch()
+    (laptop / "pkg/sizes.py").write_text(SIBLING)
+    (laptop / "pkg/attention.py").write_text(IMPORTING)
+    monkeypatch.chdir(laptop)
+    assert main(["--fix", "--no-cache", "--device", "cpu", "--evidence", "evidence.json", "pkg"]) == 0
+    laptop.rename(runner)
+    monkeypatch.chdir(runner)
+    capsys.readouterr()
+    return runner
+
+
+def replayed() -> int:
+    return main(["--replay", "evidence.json", "--device", "cpu"])
+
+
+@pytest.mark.slow
+def test_a_project_that_lies_elsewhere_is_executed_where_it_lies(
+    recorded: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert replayed() == 0
+    told = capsys.readouterr().out
+    assert told.startswith(f"{recorded}/pkg/attention.py: Attention.forward: repaired: validated, as recorded (module ")
+    assert told.endswith("1 of 1 verdicts are as recorded.\n")
+
+
+@pytest.mark.slow
+def test_evidence_for_other_bytes_than_those_that_are_there_is_told_and_not_executed(
+    recorded: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = recorded / "pkg/attention.py"
+    file.write_text(file.read_text() + "\n# edited\n")
+    assert replayed() == 1
+    told = capsys.readouterr().out
+    assert "repaired: not executed, recorded as validated: the file is not what that run left\n" in told
+    assert told.endswith("0 of 1 verdicts are as recorded.\n")
+    file.unlink()
+    assert replayed() == 1
+    assert "not executed, recorded as validated: there is no such file here\n" in capsys.readouterr().out
+
+
+@pytest.mark.slow
+def test_what_the_file_imports_is_taken_as_it_is_there(recorded: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert replayed() == 0
+    assert "validated, as recorded (module " in capsys.readouterr().out
+    (recorded / "pkg/sizes.py").write_text("raise ImportError('not on this machine')\n")
+    assert replayed() == 0
+    assert "validated, as recorded (region " in capsys.readouterr().out  # the module cannot be imported any more
+
+
+@pytest.mark.slow
+def test_another_torch_is_told_and_the_verdict_decides(recorded: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    document = json.loads(Path("evidence.json").read_text())
+    document["records"][0]["environment"]["torch_version"] = "2.1.0+cpu"
+    Path("evidence.json").write_text(json.dumps(document))
+    assert replayed() == 0
+    told = capsys.readouterr().out
+    assert told.startswith("recorded by mha-lint ")
+    assert "torch 2.1.0+cpu on cpu: " in told.partition("; executed here by ")[0]
+    assert told.endswith("1 of 1 verdicts are as recorded.\n")
+
+
+@pytest.mark.slow
+def test_evidence_that_is_cut_off_anywhere_is_a_clear_error(recorded: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    whole = Path("evidence.json").read_bytes()
+    for length in (0, 1, 40, len(whole) // 2, len(whole) - 200, len(whole) - 2):
+        Path("evidence.json").write_bytes(whole[:length])
+        assert replayed() == 2
+        told = capsys.readouterr()
+        assert told.err == "error: evidence.json: is no evidence that mha-lint wrote, or not all of it\n"
+        assert told.out == ""
+
+
+def test_a_device_that_is_missing_is_an_error(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    Path("evidence.json").write_text('{"records": []}')
+    assert main(["--replay", "evidence.json", "--require-device", "cuda"]) == 2
+    assert "error: device cuda was asked for, but" in capsys.readouterr().err

@@ -29,6 +29,7 @@ from mha_lint.model.interpreter.binding import bind
 from mha_lint.model.interpreter.handed_tables import handed_tables
 from mha_lint.model.interpreter.interpreter import Interpreter
 from mha_lint.model.interpreter.keeping import kept
+from mha_lint.model.interpreter.tracing import Tracing
 from mha_lint.model.layout import Answer
 from mha_lint.model.normalised import Normalised
 from mha_lint.model.operations.devices import Meeting
@@ -87,6 +88,7 @@ class FileModel:
     attended: set[ast.expr]
     scored: set[str]  # "Class.method" (or "function") that computes attention, itself or in a function that it calls
     trace: dict[ast.AST, list[ValueSeen]]
+    expressions: dict[ast.expr, list[ValueSeen]]  # the tensors that expressions give
     uses: dict[ast.AST, set[str]]
     kinds: dict[str, set[str]]
     defined_in: dict[Function, str]
@@ -112,13 +114,16 @@ class FileModel:
         return self.callers[cls]
 
 
-def analyse(module: Module, *, names: ModuleNames | None = None, every: bool = False) -> FileModel:
+def analyse(
+    module: Module, *, names: ModuleNames | None = None, every: bool = False, expressions: bool = False
+) -> FileModel:
     """Interpret every ``nn.Module`` of a module, then every function and method that none of them reached.
 
     ``names`` are the names of the module where they are known together with those of its project.
 
     Classes and functions that do no work on tensors themselves, nor call a function of the file that does, are only
-    interpreted with ``every``, which also traces the tensors that names are given.
+    interpreted with ``every``, which also traces the tensors that names are given. ``expressions`` asks for
+    those of all expressions, too.
     """
     names = collect(module) if names is None else names
     worth = worth_of(names)
@@ -126,7 +131,7 @@ def analyse(module: Module, *, names: ModuleNames | None = None, every: bool = F
     defined_in = {node: f"{cls.name}.{name}" for cls in names.every_class for name, node in cls.methods.items()} | {
         node: name for name, node in names.functions.items()
     }
-    run = Interpreter(names, defined_in)
+    run = Tracing(names, defined_in) if expressions else Interpreter(names, defined_in)
     run.seen.traces = every
     classes: list[ClassModel] = []
     try:
@@ -163,6 +168,7 @@ def analyse(module: Module, *, names: ModuleNames | None = None, every: bool = F
         attended=seen.attended - abroad,
         scored=seen.scored,
         trace=of_this_module(seen.trace, abroad),
+        expressions=of_this_module(seen.expressions, abroad),
         uses=seen.uses,
         kinds=seen.kinds,
         defined_in=defined_in,

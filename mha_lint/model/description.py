@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from mha_lint.model.attention import FileModel
 from mha_lint.model.events import ValueSeen
@@ -50,6 +50,27 @@ def debug_model(model: FileModel, places: Places) -> str:
         title = f"{name}{' · ' + ', '.join(kinds) if kinds else ''}"
         blocks.append("\n".join([title, *_table(_best_known(sorted(lines)))]))
     return "\n\n".join(blocks) + "\n" if blocks else "no tensor is known in this file\n"
+
+
+def tensor_text(found: Iterable[ValueSeen]) -> list[str]:
+    """What is known of the tensor that one expression gives: a line for each path that tells another thing.
+
+    A line is as ``(b, h, t, d) · memory b·t·h·d · contiguous: never``.
+    """
+    lines: list[Line] = []
+    for seen in found:
+        tensor = seen.value
+        assert isinstance(tensor, Tensor)
+        lines.append((0, "", _shape(tensor, seen.names), _layout_and_answer(tensor, seen.names), ""))
+    return list(dict.fromkeys(f"{shape} · {layout}" for _, _, shape, layout, _ in _best_known(lines)))
+
+
+def _layout_and_answer(tensor: Tensor, names: Mapping[Size, str]) -> str:
+    layout = _layout(tensor, names)
+    if tensor.shape is None or tensor.strides is None:
+        return layout
+    answer = f"contiguous: {is_contiguous(tensor.shape, tensor.strides).name.lower()}"
+    return answer if layout == "contiguous" else f"{layout} · {answer}"
 
 
 def _best_known(lines: list[Line]) -> list[Line]:

@@ -44,6 +44,7 @@ class Rule(ABC):
     default: ClassVar[bool] = True
     shown_by: ClassVar[tuple[str, ...]] = ()  # the ways in which a hit that has no fix is shown to be wrong
     no_fix: ClassVar[str] = ""  # of a rule without a fixer: why there is none
+    needless: ClassVar[bool] = False  # what it flags can go: an editor fades it
     applicability: ClassVar[Applicability | None] = None
     relation: ClassVar[Relation | None] = None
     valid: ClassVar[tuple[str, ...]] = ()

@@ -85,6 +85,7 @@ class NeedlessContiguous(Rule):
     code = "MHA004"
     name = "needless-contiguous"
     severity = "info"
+    needless = True
     finds = "`.contiguous()` on a tensor proved contiguous, right before `.reshape()`, or of keys for fused attention"
     why = "The code does the same without it, and copies no more: `.reshape()` copies where no view is possible."
     applicability = "safe"

@@ -6,7 +6,9 @@ Importing this package costs nothing and imports no torch: torch lives in a serv
 
 from __future__ import annotations
 
+from mha_lint.validation.executor import Executor
 from mha_lint.validation.job import (
+    ClusterMissing,
     DeviceMissing,
     Environment,
     Job,
@@ -19,8 +21,10 @@ from mha_lint.validation.job import (
 from mha_lint.validation.validator import Validator
 
 __all__ = [
+    "ClusterMissing",
     "DeviceMissing",
     "Environment",
+    "Executor",
     "Job",
     "Probed",
     "Probing",

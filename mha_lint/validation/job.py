@@ -21,6 +21,10 @@ class DeviceMissing(Exception):
     """A device that was named is not there; the message names it."""
 
 
+class ClusterMissing(Exception):
+    """A cluster that was asked for cannot execute anything; the message is one line and says why."""
+
+
 @dataclass(frozen=True, slots=True)
 class Job:
     """One candidate rewrite of one file, and the relation that it claims.

@@ -217,13 +217,21 @@ class Validator:
             known = store.recall(self._cache_dir, job, environment)
             if known is not None:
                 return known
-        try:
-            judged = self._ask(Validate(job, environment.devices, self._timeout, self._memory), Judged)
-        except (*_SILENT, TorchMissing):
-            return Verdict("not exercised", reason="the validation server died while it ran this rewrite")
+        judged = self.judge(job)
         if self._cache_dir is not None:
             store.record(self._cache_dir, job, environment, judged.verdict, judged.files)
         return judged.verdict
+
+    def judge(self, job: Job) -> Judged:
+        """Execute ``job`` in an isolated child, with no look at the cache; the verdict, and the files that were read.
+
+        Raises what :meth:`environment` raises.
+        """
+        devices = self.environment().devices
+        try:
+            return self._ask(Validate(job, devices, self._timeout, self._memory), Judged)
+        except (*_SILENT, TorchMissing):
+            return Judged(Verdict("not exercised", reason="the validation server died while it ran this rewrite"))
 
     def reach(self, asked: Reaching) -> Reached:
         """Find out, in an isolated child, whether the code can be run forward and backward on the CPU.

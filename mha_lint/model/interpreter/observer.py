@@ -76,6 +76,7 @@ class Observer:
         self.scored: set[str] = set()  # "Class.method" in which, or in a function called there, attention is computed
         self.traces = False
         self.trace: dict[ast.AST, list[ValueSeen]] = {}
+        self.expressions: dict[ast.expr, list[ValueSeen]] = {}  # tensors that expressions give, if traced
         self.uses: dict[ast.AST, set[str]] = {}  # a name → what its tensor is to attention, as later code tells
         self.kinds: dict[str, set[str]] = {}  # "Class.method" → "self-attention", "grouped-query", …
         self.added: set[ClassInfo] = set()  # modules whose merged heads are added to a residual as they come
@@ -331,6 +332,13 @@ class Observer:
         found = self._found(self.trace, node)
         seen = ValueSeen(name, value, self._stack.frames[-1].symbol if self._stack.frames else "")
         if seen not in found:
+            found.append(replace(seen, names=_named_sizes(state)))
+
+    def saw_expression(self, node: ast.expr, tensor: Tensor, state: State) -> None:
+        """An expression gives a tensor."""
+        found = self._found(self.expressions, node)
+        seen = ValueSeen("", tensor, self._stack.frames[-1].symbol if self._stack.frames else "")
+        if seen not in found and len(found) < MOST_SEEN:
             found.append(replace(seen, names=_named_sizes(state)))
 
     def saw_use(self, tensor: Tensor | None, role: str) -> None:

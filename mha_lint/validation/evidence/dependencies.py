@@ -14,6 +14,7 @@ import sysconfig
 import types
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import mha_lint
@@ -83,6 +84,14 @@ def are_unchanged(dependencies: Iterable[Dependency]) -> bool:
 def seem_unchanged() -> bool:
     """Tell, by sizes and times alone, whether what this process has imported is what a fresh one would import."""
     return all(_size_and_time(path) == known for path, known in _times.items())
+
+
+def digest(path: str | Path) -> str:
+    """The SHA-256 of a file's bytes, in hexadecimal digits; "" where there is no file."""
+    try:
+        return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    except OSError:
+        return ""
 
 
 def _within(folder: str) -> str:
