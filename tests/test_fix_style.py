@@ -335,7 +335,7 @@ def fails_of(folder: Path) -> dict[str, list[tuple[str, str]]]:
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode in (0, 1), done.stderr
     fails: dict[str, list[tuple[str, str]]] = {}
-    for each in json.loads(done.stdout)["findings"]:
+    for each in json.loads(done.stdout):
         fails.setdefault(Path(each["filename"]).name, []).append((each["code"], each["message"]))
     return fails
 
