@@ -22,11 +22,13 @@ lint: .venv/installed-dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# What the pages say of rules, keys and options, and the schemas of settings and of the JSON.
+# What the pages say of rules, keys and options, the schemas of settings and of the JSON, and the site of all pages, in site/.
 docs: .venv/installed
+	$(BIN)/python -m pip install --quiet --editable '.[docs]'
 	$(BIN)/python docs/write_rules.py
 	$(BIN)/python docs/write_schemas.py
 	$(BIN)/python docs/write_settings.py
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --quiet --strict
 
 # docs/speed.md and its plots, of what tests/bench/speed.py measured.
 speed: .venv/installed
@@ -59,4 +61,4 @@ demo: .venv/installed
 	touch $@
 
 clean:
-	rm -rf .venv .demo build dist *.egg-info .mha_lint_cache .pytest_cache .hypothesis .mypy_cache .ruff_cache .import_linter_cache
+	rm -rf .venv .demo build dist site *.egg-info .mha_lint_cache .pytest_cache .hypothesis .mypy_cache .ruff_cache .import_linter_cache

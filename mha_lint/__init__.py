@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
     from mha_lint.observation import Observation
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 
 def probe(module: Callable[..., Any], inputs: Any = None, *, seed: int = 0) -> tuple[Observation, ...]:

@@ -150,6 +150,7 @@ def timed(before: Spread, after: Spread) -> Timed:
 
 
 def test_fixes_that_are_equivalent_are_timed_and_others_are_not() -> None:
+    pytest.importorskip("torch")
     Path("three.py").write_text(THREE)
     done = run("--fix", "--bench", *SMALL, "--ignore", "MHA201", "--output-format", "json", "three.py")
     assert done.returncode == 0, done.stderr
@@ -179,6 +180,7 @@ def test_fixes_that_are_equivalent_are_timed_and_others_are_not() -> None:
 
 
 def test_a_table_is_printed_with_each_fix_and_beside_a_diff() -> None:
+    pytest.importorskip("torch")
     Path("three.py").write_text(THREE)
     done = run("--diff", "--bench", "--bench-shapes", "2x8", "three.py", "--select", "MHA004")
     assert done.returncode == 1
@@ -195,6 +197,7 @@ def test_a_table_is_printed_with_each_fix_and_beside_a_diff() -> None:
 
 
 def test_a_fix_that_is_slower_is_withheld_if_only_faster_ones_are_wanted(tmp_path: Path) -> None:
+    pytest.importorskip("torch")
     site = site_with_a_fixer(tmp_path, slower=True)
     Path("slow.py").write_text(CLEAN)
     options = ("--select", "MHX001", "--bench-shapes", "2x64")
@@ -217,6 +220,7 @@ def test_a_fix_that_is_slower_is_withheld_if_only_faster_ones_are_wanted(tmp_pat
 
 
 def test_a_fix_that_is_faster_is_written_if_only_faster_ones_are_wanted(tmp_path: Path) -> None:
+    pytest.importorskip("torch")
     site = site_with_a_fixer(tmp_path, slower=False)
     Path("slow.py").write_text(CLEAN.replace(ONCE, OFTEN))
     options = ("--select", "MHX001", "--bench-shapes", "2x64")
@@ -229,6 +233,7 @@ def test_a_fix_that_is_faster_is_written_if_only_faster_ones_are_wanted(tmp_path
 
 
 def test_timings_are_kept_in_the_evidence_which_can_still_be_replayed() -> None:
+    pytest.importorskip("torch")
     Path("three.py").write_text(THREE)
     run("--fix", "--bench", "--bench-shapes", "2x8", "--evidence", "evidence.json", "--select", "MHA002", "three.py")
     (record,) = json.loads(Path("evidence.json").read_text())["benches"]
@@ -239,6 +244,7 @@ def test_timings_are_kept_in_the_evidence_which_can_still_be_replayed() -> None:
 
 
 def test_where_the_code_refuses_a_length_it_gets_as_many_tokens_in_others() -> None:
+    pytest.importorskip("torch")
     text = THREE.replace(
         "        qkv = self.qkv(x).reshape", "        assert t < 99\n        qkv = self.qkv(x).reshape"
     )
@@ -253,6 +259,7 @@ def test_where_the_code_refuses_a_length_it_gets_as_many_tokens_in_others() -> N
 
 
 def test_a_size_that_the_code_refuses_is_told() -> None:
+    pytest.importorskip("torch")
     refusal = "        if x.numel() > 9999:\n            raise ValueError('too much of it')\n"
     row = "        qkv = self.qkv(x).reshape"
     Path("three.py").write_text(THREE.replace(row, refusal + row))
@@ -265,6 +272,7 @@ def test_a_size_that_the_code_refuses_is_told() -> None:
 
 
 def test_widths_are_those_of_the_file_and_rates_those_of_the_class() -> None:
+    pytest.importorskip("torch")
     options = ("--diff", "--bench", "--bench-shapes", "2x8x96x6", "--select", "MHA002", "--output-format", "json")
     Path("sized.py").write_text(SIZED)
     bench = by_code(run(*options, "sized.py").stdout)["MHA002"]["bench"]
@@ -314,6 +322,7 @@ def test_shapes_that_are_none_are_refused(shapes: str, capsys: pytest.CaptureFix
 
 
 def test_without_the_option_nothing_of_it_is_imported() -> None:
+    pytest.importorskip("torch")
     Path("three.py").write_text(THREE)
     script = (
         "import sys\nfrom mha_lint.cli import main\n"
@@ -376,6 +385,7 @@ class Watched(Validator):
 
 
 def test_nothing_is_validated_while_something_is_timed(project: Path) -> None:
+    pytest.importorskip("torch")
     after = THREE.replace(
         "permute(2, 0, 3, 1, 4)\n        q, k, v = qkv.unbind(0)", "permute(2, 0, 3, 1, 4)\n        q, k, v = qkv"
     )

@@ -54,12 +54,14 @@ def bench_of(folder: Path, text: str, *options: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize("text", [LIMITED, TABLE, REQUIRED], ids=["mask", "table", "without a default"])
 def test_a_number_that_limits_the_tokens_grows_with_them(text: str, tmp_path: Path) -> None:
+    pytest.importorskip("torch")
     bench = bench_of(tmp_path, text, "--bench-shapes", "2x48")
     assert {shape for each in bench["timed"] for shape in each["shapes"]} == {"x: (2, 48, 32)"}
     assert "longest=48" in bench["called"]
 
 
 def test_a_number_is_not_raised_where_that_does_not_help(tmp_path: Path) -> None:
+    pytest.importorskip("torch")
     bench = bench_of(tmp_path, SMALL_FOR_GOOD, "--bench-shapes", "2x48")
     assert all(", 4, 32)" in shape for each in bench["timed"] for shape in each["shapes"])
     assert "longest=48" not in bench["called"]
@@ -113,6 +115,7 @@ def measured(turns: int, monkeypatch: pytest.MonkeyPatch) -> tuple[list[tuple[st
 def test_each_size_is_measured_in_a_way_before_any_is_in_the_next_and_all_before_one_is_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    pytest.importorskip("torch")
     order, found = measured(100, monkeypatch)
     once = [*itertools.product(("bfloat16", "float32"), ("forward", "training"), ("small", "medium", "large"))]
     assert [turn[:3] for turn in order] == once * 2
@@ -125,6 +128,7 @@ def test_each_size_is_measured_in_a_way_before_any_is_in_the_next_and_all_before
 def test_where_time_is_short_each_size_has_its_first_turn_and_what_is_left_is_told(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    pytest.importorskip("torch")
     order, found = measured(4, monkeypatch)
     assert [turn[2] for turn in order] == ["small", "medium", "large", "small"]
     late = [(each.dtype, each.way, each.preset) for each in found.left if each.why == "no time was left"]

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from samples import BROKEN, CLEAN, FIXED, ROW, SYNTAX_ERROR
 
+from mha_lint import __version__
 from mha_lint.cli import main
 from mha_lint.files import Source
 from mha_lint.findings import Found
@@ -474,7 +475,7 @@ def test_a_crash_in_a_rule_costs_one_file_and_asks_for_a_report(
     captured = capsys.readouterr()
     assert codes(captured.out) == ["MHA001"]
     assert (
-        "error: a.py: mha-lint 0.1.0 failed while linting this file (RuntimeError: a bug); please report it"
+        f"error: a.py: mha-lint {__version__} failed while linting this file (RuntimeError: a bug); please report it"
         in captured.err
     )
     assert "Traceback" not in captured.err
@@ -499,7 +500,10 @@ def test_a_crash_in_code_that_is_followed_into_another_file_names_the_file(
     captured = capsys.readouterr()
     assert "All checks passed" not in captured.out
     for name in ("first.py", "second.py"):
-        assert f"error: {name}: mha-lint 0.1.0 failed while linting this file (AttributeError: a bug)" in captured.err
+        assert (
+            f"error: {name}: mha-lint {__version__} failed while linting this file (AttributeError: a bug)"
+            in captured.err
+        )
 
 
 @pytest.mark.parametrize(
@@ -516,7 +520,9 @@ def test_a_crash_in_the_cache_costs_no_finding(
     assert main(["--output-format", "json"]) == 2
     captured = capsys.readouterr()
     assert codes(captured.out) == ["MHA001"]
-    assert re.search(r"^error: (broken\.py: )?mha-lint 0\.1\.0 failed while .* \(TypeError: a bug\); ", captured.err)
+    assert re.search(
+        rf"^error: (broken\.py: )?mha-lint {__version__} failed while .* \(TypeError: a bug\); ", captured.err
+    )
     assert "Traceback" not in captured.err
 
 
@@ -530,7 +536,7 @@ def test_a_crash_of_the_command_is_one_line_and_2(
     write("broken.py")
     assert main([]) == 2
     captured = capsys.readouterr()
-    line = "error: mha-lint 0.1.0 failed while running (TypeError: a bug); please report it at "
+    line = f"error: mha-lint {__version__} failed while running (TypeError: a bug); please report it at "
     assert captured.err.startswith(line)
     assert captured.err.count("\n") == 1
     assert main(["-v"]) == 2

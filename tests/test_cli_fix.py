@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from samples import BROKEN, CLEAN, FIXED, ROW, SYNTAX_ERROR
 
+from mha_lint import __version__
 from mha_lint.cli import main
 from mha_lint.files import Source
 
@@ -54,6 +55,7 @@ def test_a_torch_that_is_too_old_is_named_with_what_to_do(
 
 
 def test_fix_writes_what_was_validated_and_ends_with_0(capsys: pytest.CaptureFixture[str], project: Path) -> None:
+    pytest.importorskip("torch")
     path = write("broken.py")
     path.chmod(0o755)
     assert main(["--fix", "--device", "cpu"]) == 0
@@ -69,12 +71,14 @@ def test_fix_writes_what_was_validated_and_ends_with_0(capsys: pytest.CaptureFix
 
 
 def test_exit_non_zero_on_fix(capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("torch")
     write("broken.py")
     assert main(["--fix", "--device", "cpu", "--exit-non-zero-on-fix"]) == 1
     assert main(["--fix", "--device", "cpu", "--exit-non-zero-on-fix"]) == 0
 
 
 def test_json_after_a_fix_holds_the_evidence(capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("torch")
     write("broken.py")
     assert main(["--fix", "--device", "cpu", "--output-format", "json"]) == 0
     captured = capsys.readouterr()
@@ -108,6 +112,7 @@ def test_what_the_summary_advises_where_nothing_ran_does_help(capsys: pytest.Cap
 
 
 def test_diff_says_on_stderr_why_a_finding_stays(capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("torch")
     write("broken.py")
     write("unimportable.py", ATTACHED.replace("import torch\n", "import torch\n{}['key']\n", 1))
     assert main(["--diff", "--device", "cpu"]) == 1
@@ -129,6 +134,7 @@ def test_an_output_file_that_cannot_be_opened_stops_the_run_before_anything_is_f
 
 
 def test_diff_validates_prints_a_patch_and_writes_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("torch")
     path = write("broken.py")
     assert main(["--diff", "--device", "cpu"]) == 1
     captured = capsys.readouterr()
@@ -143,6 +149,7 @@ def test_diff_validates_prints_a_patch_and_writes_nothing(capsys: pytest.Capture
 def test_a_diff_is_coloured_where_colours_are_wanted(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    pytest.importorskip("torch")
     write("broken.py")
     main(["--diff", "--device", "cpu", "-q"])
     plain = capsys.readouterr().out
@@ -155,6 +162,7 @@ def test_a_diff_is_coloured_where_colours_are_wanted(
 
 
 def test_a_diff_on_a_terminal_lacks_what_a_terminal_obeys() -> None:
+    pytest.importorskip("torch")
     write("broken.py", BROKEN.replace("self.out_proj(y), weights\n", "self.out_proj(y), weights  # \x1b]0;owned\x07\n"))
     ours, theirs = os.openpty()
     command = [sys.executable, "-m", "mha_lint", "--diff", "--device", "cpu", "-q"]
@@ -217,6 +225,7 @@ def test_without_torch_there_may_be_nothing_to_fix(monkeypatch: pytest.MonkeyPat
 def test_a_required_device_that_is_absent_ends_with_2_and_writes_nothing(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    pytest.importorskip("torch")
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     path = write("broken.py")
     assert main(["--fix", "--require-device", "cuda"]) == 2
@@ -227,6 +236,7 @@ def test_a_required_device_that_is_absent_ends_with_2_and_writes_nothing(
 
 
 def test_stdin_is_fixed_to_stdout(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("torch")
     for given, expected in ((BROKEN, FIXED), (CLEAN, CLEAN)):
         monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(given.encode())))
         assert main(["--fix", "--device", "cpu", "-", "--stdin-filename", "x.py"]) == 0
@@ -256,6 +266,7 @@ def test_stdin_that_cannot_be_fixed_comes_back_unchanged(
 
 
 def test_a_crash_in_a_fixer_costs_one_file(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("torch")
     from mha_lint import fixing
 
     real = fixing.fix_source
@@ -270,13 +281,14 @@ def test_a_crash_in_a_fixer_costs_one_file(capsys: pytest.CaptureFixture[str], m
     assert main(["--fix", "--device", "cpu"]) == 2
     captured = capsys.readouterr()
     assert (
-        "error: a.py: mha-lint 0.1.0 failed while fixing this file (RuntimeError: a bug); please report it"
+        f"error: a.py: mha-lint {__version__} failed while fixing this file (RuntimeError: a bug); please report it"
         in captured.err
     )
     assert (first.read_text(), second.read_text()) == (BROKEN, FIXED)
 
 
 def test_a_file_that_cannot_be_written_is_named_and_the_others_are_fixed(capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("torch")
     locked, free = write("a.py"), write("b.py")
     locked.chmod(0o444)
     assert main(["--fix", "--device", "cpu"]) == 2

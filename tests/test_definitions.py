@@ -33,6 +33,7 @@ USE = "\n\ndef f(x):\n    return x, {name}\n"
     ],
 )
 def test_what_a_cell_does_is_not_done(statement: str) -> None:
+    pytest.importorskip("torch")
     kept = definitions(f"{HEAD}{statement}\n{USE.format(name='3')}")
     assert kept.count("\n") == f"{HEAD}{statement}\n{USE.format(name='3')}".count("\n")
     space: dict[str, object] = {}
@@ -57,6 +58,7 @@ def test_what_a_cell_does_is_not_done(statement: str) -> None:
     ],
 )
 def test_a_constant_that_a_function_needs_is_kept(setting: str, value: object) -> None:
+    pytest.importorskip("torch")
     kept = definitions(f"{HEAD}{setting}\n{USE.format(name='n')}")
     assert "print" not in kept
     space: dict[str, object] = {}

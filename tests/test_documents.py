@@ -157,11 +157,23 @@ def test_the_versioning_page_tells_every_exit_status_and_the_oldest_versions() -
         (requirement,) = extras[package]
         assert f"| {name} | {requirement.removeprefix(f'{package}>=')} and newer |" in VERSIONING
     assert extras["torch"] == [f"torch>={OLDEST}"]
+    assert f'additional_dependencies: ["torch>={OLDEST}"]' in (ROOT / ".pre-commit-hooks.yaml").read_text("utf-8")
 
 
 def test_the_readme_names_every_output_format() -> None:
     (sentence,) = re.findall(r"`--output-format`\s+is one of (.*?)\. ", README, re.DOTALL)
     assert tuple(quoted(sentence)) == tuple(FORMATS)
+
+
+def test_every_hook_and_action_that_a_page_shows_is_that_of_this_version() -> None:
+    pinned = re.compile(r"^ *rev: (\S+)|mha-lint/mha-lint@(\S+)", re.MULTILINE)
+    revisions = {
+        page.relative_to(ROOT).as_posix(): ["".join(each) for each in pinned.findall(page.read_text("utf-8"))]
+        for page in PAGES
+    }
+    assert revisions["README.md"]
+    for page, shown in revisions.items():
+        assert set(shown) <= {f"v{mha_lint.__version__}"}, page
 
 
 def test_the_readme_tells_as_many_trials_as_its_example_shows() -> None:

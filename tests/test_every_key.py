@@ -272,6 +272,7 @@ def test_the_status_and_the_report_are_chosen(project: Project) -> None:
 
 @shows("fix", "show-fixes", "harness", "also")
 def test_a_run_fixes_where_the_settings_say_so(project: Project) -> None:
+    pytest.importorskip("torch")
     settings(
         project,
         'select = ["MHA001"]\nfix = true\nshow-fixes = true\nalso = ["export"]\n'
@@ -310,6 +311,14 @@ def test_the_cache_lies_where_the_settings_say(project: Project) -> None:
     assert (project.folder / "deep/kept/.mha_lint_cache/CACHEDIR.TAG").exists()
     assert not (project.folder / ".mha_lint_cache").exists()
     assert re.search(r"^cache-dir = \".*/deep/kept\"", project.run("--show-settings").stdout, re.MULTILINE)
+
+
+@shows("baseline")
+def test_what_a_baseline_knows_is_not_reported(project: Project) -> None:
+    assert "MHA001" in project.codes()
+    assert project.run("--write-baseline", "known.json").returncode == 0
+    settings(project, 'baseline = "known.json"')
+    assert project.codes() == []
 
 
 # --- extend

@@ -169,6 +169,7 @@ def test_rules_are_left_out_in_some_files(project: Project) -> None:
 
 @shows("--fix", "--no-fix", "--show-fixes", "--no-show-fixes", "--unsafe-fixes", "--no-unsafe-fixes")
 def test_options_are_stronger_than_keys_of_fixing(project: Project) -> None:
+    pytest.importorskip("torch")
     project.write("mha-lint.toml", "fix = true\nunsafe-fixes = true\nshow-fixes = true")
     shown = project.run("--show-settings", "--no-fix", "--no-unsafe-fixes", "--no-show-fixes").stdout
     assert "\nfix = false  #" in shown and "\nunsafe-fixes = false  #" in shown and "\nshow-fixes = false  #" in shown

@@ -61,6 +61,7 @@ def codes_left(folder: Path) -> list[str]:
 @pytest.mark.parametrize("text", [WIDTH_OF_THE_MODEL, OF_THE_CONSTRUCTOR], ids=["where it is used", "constructor"])
 def test_a_diff_tells_each_of_two_overlapping_fixes_once(text: str, tmp_path: Path) -> None:
     """MHA201 rewrites the statement that MHA104 corrects: it is tried again on top of that."""
+    pytest.importorskip("torch")
     assert [finding.code for finding in lint(decode(Path("a.py"), text.encode()), Settings()).findings] == [
         "MHA104", "MHA201",
     ]  # fmt: skip
@@ -72,6 +73,7 @@ def test_a_diff_tells_each_of_two_overlapping_fixes_once(text: str, tmp_path: Pa
 
 
 def test_what_another_fix_took_with_it_is_told_so(tmp_path: Path) -> None:
+    pytest.importorskip("torch")
     fixed = run(tmp_path, ON_THE_CPU, "--fix", "--fixable", "MHA201")
     assert codes_left(tmp_path) == []
     assert "MHA110 warning: [fixed]" in fixed.stdout
@@ -94,6 +96,7 @@ def test_what_another_fix_took_with_it_is_told_so(tmp_path: Path) -> None:
 
 def test_what_is_still_found_after_a_rewrite_of_its_place_is_not_fixed(tmp_path: Path) -> None:
     """The wrong scale moves into the call of fused attention."""
+    pytest.importorskip("torch")
     fixed = run(tmp_path, OF_THE_CONSTRUCTOR, "--fix")
     assert codes_left(tmp_path) == ["MHA104"]
     assert "1 fixed, 1 fixable only with --unsafe-fixes (validated on cpu)" in fixed.stdout

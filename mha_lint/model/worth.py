@@ -54,9 +54,10 @@ def worth_of(names: ModuleNames) -> Worth:
 
     Whoever names a function that works, or attends, or a table that holds it, counts as well.
     """
-    functions = {name: frozenset(names_in(node)) for name, node in names.functions.items()}
-    tables = {name: frozenset(names_in(node)) for name, node in names.constants.items() if is_table(node)}
-    classes = {cls: frozenset(names_in(cls.node)) for cls in names.every_class}
+    aliases = {name: origin.rpartition(".")[2] for name, origin in names.imports.items()}
+    functions = {name: _said_in(node, aliases) for name, node in names.functions.items()}
+    tables = {name: _said_in(node, aliases) for name, node in names.constants.items() if is_table(node)}
+    classes = {cls: _said_in(cls.node, aliases) for cls in names.every_class}
     working, attending = _spread(functions | tables, LAYS_OUT), _spread(functions | tables, SCORES)
     attends = _with_heirs(_saying(classes, attending, SCORES), names)
     holds = _with_holders(
@@ -84,6 +85,12 @@ def worth_of(names: ModuleNames) -> Worth:
         [cls for cls in names.every_class if cls in turning],
         frozenset(makers),
     )
+
+
+def _said_in(node: ast.AST, aliases: Mapping[str, str]) -> frozenset[str]:
+    """The names that a node says, and those that imported ones had where they come from."""
+    words = frozenset(names_in(node))
+    return words.union(aliases[word] for word in words.intersection(aliases))
 
 
 def _computing_angles(said: Said[Key]) -> set[Key]:

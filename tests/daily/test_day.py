@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
 from checkout import ROOT
 from samples import BROKEN, FIXED, SYNTAX_ERROR
 
@@ -83,6 +84,7 @@ def test_settings_that_change_between_two_runs_are_seen(day: Day) -> None:
 
 
 def test_fix_half_of_it_and_then_the_rest(day: Day) -> None:
+    pytest.importorskip("torch")
     before = day.same_again()
     fixed = day.lint("--fix", "--device", "cpu", "--select", "MHA001", ".")
     assert re.search(r"^Found \d+ findings? \(.*\): \d+ fixed", fixed.stdout, re.MULTILINE)
@@ -178,6 +180,7 @@ def other_version(folder: Path) -> Path:
 
 
 def test_another_version_of_the_tool_with_the_old_cache_lying_there(day: Day, tmp_path: Path) -> None:
+    pytest.importorskip("torch")
     before = day.same_again()
     day.lint("--fix", "--device", "cpu", "-q", "vit.py")
     day.environment["PYTHONPATH"] = str(other_version(tmp_path / "newer"))
@@ -218,6 +221,7 @@ def test_two_runs_at_once(day: Day) -> None:
 
 
 def test_files_whose_names_are_not_unicode(day: Day) -> None:
+    pytest.importorskip("torch")
     before = day.same_again()
     name = os.fsdecode(b"\xff\xe4.py")
     (day.folder / name).write_text(BROKEN)
@@ -251,6 +255,7 @@ def fix(hit, context):
 
 
 def test_a_fix_that_was_refuted_is_not_offered_again_for_the_same_bytes(day: Day, tmp_path: Path) -> None:
+    pytest.importorskip("torch")
     (day.folder / "new.py").write_text(BROKEN)
     plugin = tmp_path / "plugin"
     (plugin / "copied-1.dist-info").mkdir(parents=True)

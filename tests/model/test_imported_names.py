@@ -89,3 +89,10 @@ def test_a_part_of_torch_under_a_name_of_the_module_is_known() -> None:
         top=TORCH + "import einops\nlinear = nn.Linear", inside="pass", rearrange="einops.rearrange", power="0.5"
     )
     assert "MHA104" in codes(text.replace("= nn.Linear(", "= linear("))
+
+
+def test_attention_under_another_name_is_looked_at_where_nothing_else_tells_of_it() -> None:
+    top = "from torch.nn.functional import scaled_dot_product_attention as fused\n\n\n"
+    text = "def attend(q, k, v, mask):\n    return fused(q, k, v, attn_mask=mask, is_causal=True)\n"
+    assert codes(top + text) == ["MHA112"]
+    assert codes(top.replace("torch.nn.functional", "ours") + text) == []
