@@ -153,6 +153,21 @@ def test_a_number_does_not_become_nan(validator: Validator, tmp_path: Path) -> N
     assert validated(validator, tmp_path, pair).verdict == "refuted"
 
 
+# Each query sees itself, but for a mask that hides everything: drawn masks do not, and odd ones do.
+_ALL_OR_ITSELF = (
+    "(mask != 0 if t > 3 and bool((mask == 0).all()) else (mask != 0) | torch.eye(t, device=x.device).bool())"
+)
+
+
+def test_a_mask_that_hides_all_is_told_where_no_drawn_one_does(validator: Validator, tmp_path: Path) -> None:
+    """Filled with -1e9, a row that hides all keys averages; the rounding of that number is no excuse for zeros."""
+    before = by_hand(f"attn = attn.masked_fill(~{_ALL_OR_ITSELF}, -1e9)", "softmax")
+    after = fused(", attn_mask=mask", f"mask = {_ALL_OR_ITSELF}")
+    verdict = validated(validator, tmp_path, Pair(before, after, ", mask"))
+    assert verdict.verdict == "refuted", verdict
+    assert "masks" in verdict.reason or "hid" in verdict.reason, verdict.reason
+
+
 def test_the_kernels_are_put_back() -> None:
     def switched() -> list[bool]:
         return [read() for read, _ in kernels._SWITCHES.values()]

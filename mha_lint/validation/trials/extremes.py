@@ -306,16 +306,17 @@ class Extremes:
         if reference is None:
             return ""
         first, second, exact = where_finite(ours, theirs, reference)
-        if not rounding.is_exact_enough(first, exact):  # a mask of large numbers leaves scores no digits
-            is_told = row["values"] in MASKS and not rounding.is_exact_enough(second, first)
-            return unlike(first, second) if is_told else ""
+        # A mask of large numbers leaves scores no digits. What is far off all the same is told.
+        is_far = row["values"] in MASKS and not rounding.is_exact_enough(second, first)
+        if not rounding.is_exact_enough(first, exact):
+            return unlike(first, second) if is_far else ""
 
         cast = partial(self._casting, row)
         further = (where_finite(seen, theirs, reference)[0] for seen in rerun.rounded_otherwise(conditions, cast))
         if rounding.account(first, second, exact, further, by_kernel=True):
             return ""
         summed = (where_finite(seen, theirs, reference)[0] for seen in rerun.summed_otherwise(conditions, cast))
-        if not all(rounding.is_exact_enough(seen, exact) for seen in summed):  # before was lucky, and has no digits
+        if not is_far and not all(rounding.is_exact_enough(seen, exact) for seen in summed):  # before was lucky
             return ""
         return unlike(first, second)
 
