@@ -40,12 +40,13 @@ class UnbindQkv(Rule):
 
     To unbind at dimension 0, the packed dimension is first permuted to the front. That costs time in training: the
     gradients of q, k and v are stacked along the front and permuted back, in an order that the projection does not
-    want. Measured on an H100 (torch 2.11, whole module, eager), against `.unbind(0)`: unbinding at the packed
-    dimension *before* permuting, `qkv.view(b, n, 3, h, d).unbind(2)`, is the same speed forward and mostly faster
-    in forward + backward (0.82 to 0.99 of the time, one launch-bound case slower); indexing `qkv[0], qkv[1],
-    qkv[2]` is the same speed forward (0.98 to 1.02, one launch-bound case 1.13) and 2 % to 12 % *slower* in forward
-    + backward, because the backward of each index fills a whole zero tensor. The common advice to index is thus
-    right for inference code only.
+    want. Measured on an H100 (torch 2.11, whole module, eager, six sizes, bfloat16 and float32), against `.unbind(0)`:
+    unbinding at the packed dimension *before* permuting, `qkv.view(b, n, 3, h, d).unbind(2)`, takes 0.89 to 1.01 of
+    the time in forward + backward, the least where there are many tokens in bfloat16, and 0.98 to 1.06 forward, the
+    most where a call is so short that launching kernels is all it does. Indexing `qkv[0], qkv[1], qkv[2]` takes 0.99
+    to 1.03 forward, and 1 % to 12 % *more* in forward + backward, because the backward of each index fills a whole
+    zero tensor. The common advice to index is thus right for inference code only. Under `--bench`,
+    which asks for more than 3 %, most sizes show no difference: [docs/speed.md](../speed.md).
 
     ## Example
 

@@ -67,6 +67,7 @@ def ratios(
     shape: tuple[int, int, int, int], device: str, dtype: torch.dtype, rounds: int, backward: bool, compiled: bool
 ) -> list[float]:
     b, n, h, d = shape
+    torch._dynamo.reset()  # one function is compiled eight times at most
     x = torch.randn(b, n, h * d, device=device, dtype=dtype, requires_grad=backward)
     calls: list[Callable[[], object]] = []
     for way in WAYS:
