@@ -47,7 +47,7 @@ def scale_of(found: ByHand, context: Context) -> Scale:
     scale.key = _stripped(found.product.key, scale, found.function, context)
     scale.factors += [step for step in found.steps() if isinstance(step, Scaled)]
     if not _is_default(scale, found, context):
-        maybe_tensors = [each for each in scale.factors if not is_number(each.factor, found.function, context)]
+        maybe_tensors = [each for each in scale.factors if not _is_a_number(each, found, context)]
         scale.of_queries = [each for each in maybe_tensors if _scales_rows(each, context)]
         scale.factors = [each for each in scale.factors if each not in scale.of_queries]
     return scale
@@ -67,6 +67,20 @@ def _next_to_factor(text: str) -> str:
     return text if is_product else bound_text(text)
 
 
+def _is_a_number(step: Scaled, found: ByHand, context: Context) -> bool:
+    """Tell whether a factor is a Python number: as it is written, or as the model has seen it on every path."""
+    if is_number(step.factor, found.function, context):
+        return True
+    seen = [] if step.node is None else context.model.operations.get(step.node, [])
+    return bool(seen) and all(_is_numeric_value(_factor_of(each.args, step)) for each in seen)
+
+
+def _factor_of(operands: tuple[Value, ...], step: Scaled) -> Value | None:
+    """What the model knows of a factor, among the two operands of the product."""
+    is_left = isinstance(step.node, ast.BinOp) and step.node.left is step.factor
+    return operands[0 if is_left else 1] if len(operands) == 2 else None
+
+
 def _scales_rows(step: Scaled, context: Context) -> bool:
     """Tell whether a factor is known on every path to have one number, at most, for each row of scores.
 
@@ -77,8 +91,7 @@ def _scales_rows(step: Scaled, context: Context) -> bool:
 
 
 def _is_of_rows(operands: tuple[Value, ...], step: Scaled, context: Context) -> bool:
-    is_left = isinstance(step.node, ast.BinOp) and step.node.left is step.factor
-    match operands[0 if is_left else 1] if len(operands) == 2 else None:
+    match _factor_of(operands, step):
         case Tensor(shape=tuple() as shape):
             return not shape or shape[-1].constant == 1
         case Unknown(key=Key() as key):
@@ -105,7 +118,7 @@ def argument_of(scale: Scale, found: ByHand, context: Context) -> str | None:
     """The text of ``scale``: empty where the default is the same, None where what scales is no Python number."""
     if not scale.of_queries and _is_default(scale, found, context):
         return ""
-    if not all(is_number(each.factor, found.function, context) for each in scale.factors):
+    if not all(_is_a_number(each, found, context) for each in scale.factors):
         return None
     if not scale.factors:
         return "1.0"

@@ -21,7 +21,7 @@ from torch import nn
 class Attention(nn.Module):
     def __init__(self, dim, heads, rate=0.1):
         super().__init__()
-        self.heads, self.width = heads, dim // heads
+        self.heads, self.width, self.model_width = heads, dim // heads, dim
         self.scale = self.width ** -0.5
         self.causal = True
         self.learned = nn.Parameter(torch.ones(heads, 1, 1))
@@ -71,6 +71,9 @@ REWRITES = {
     "another scale stays": (SCORES.replace("self.scale", "0.3") + END, f"{CALL}q, k, v, scale=0.3)"),
     "a quotient by another number": (
         "scores = torch.matmul(q, k.transpose(2, 3)) / 7.0\n" + END, f"{CALL}q, k, v, scale=1 / 7.0)",
+    ),
+    "a number that the constructor takes stays a scale": (
+        SCORES.replace("self.scale", "self.model_width**-0.5") + END, f"{CALL}q, k, v, scale=self.model_width**-0.5)",
     ),
     "none is one": ("scores = q @ k.transpose(-2, -1)\n" + END, f"{CALL}q, k, v, scale=1.0)"),
     "queries that are scaled before": (
