@@ -161,8 +161,12 @@ def verify_source(source: Source, findings: list[Finding], settings: Settings, v
         tried = [
             finding for finding in findings if finding.fixable(unsafe=True, timed=True) and finding.verdict is None
         ]
-        _, done, failed, _ = _round(source, tried, settings, validator) if tried else (source, [], [], [])
-        judged = {_place(finding): finding for finding in (*done, *failed)}
+        judged: dict[tuple[str, int, int], Finding] = {}
+        while tried:  # the fix of a finding that overlaps with an accepted one is validated without that
+            _, done, failed, _ = _round(source, tried, settings, validator)
+            judged |= {_place(finding): finding for finding in (*done, *failed)}
+            left = [finding for finding in tried if _place(finding) not in judged]
+            tried = left if len(left) < len(tried) else []
         known = [judged.get(_place(finding), finding) for finding in findings]
         shown = _demonstrated(known, source, settings, validator)
         return Fixed(source.text, (), tuple(map(downgraded, shown)), remains_of=tuple(findings))

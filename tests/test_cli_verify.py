@@ -47,6 +47,15 @@ def test_fixes_are_validated_what_has_none_is_shown_wrong_and_nothing_is_written
     )
 
 
+def test_fixes_that_overlap_are_each_validated(capsys: pytest.CaptureFixture[str]) -> None:
+    """The rewrite to fused attention takes the line of the scale with it."""
+    Path("scaled.py").write_text(CLEAN.replace("self.head_dim**-0.5", "c**-0.5"))
+    assert main(["--verify", "--device", "cpu", "--select", "MHA104,MHA201", "--output-format", "json"]) == 1
+    told = json.loads(capsys.readouterr().out)["findings"]
+    verdicts = {finding["code"]: finding["validation"]["verdict"] for finding in told}
+    assert verdicts == {"MHA104": "validated", "MHA201": "validated"}
+
+
 def test_unsafe_fixes_are_validated_too(capsys: pytest.CaptureFixture[str]) -> None:
     scaled = CLEAN.replace("self.head_dim**-0.5", "c**-0.5")
     Path("scaled.py").write_text(scaled)
