@@ -21,6 +21,24 @@ LATE = CLEAN.replace(
 # Rows of weights that are masked and no longer sum to one, but nothing is left to see: there is one token only.
 ALONE = LATE.replace("b, t, c = x.shape", "b, t, c = x.shape\n        assert t == 1")
 
+OVERLAPPING = """import torch
+from torch import nn
+
+
+class Attention(nn.Module):
+    def __init__(self, dim=32, heads=4):
+        super().__init__()
+        self.heads = heads
+        self.qkv = nn.Linear(dim, 3 * dim)
+        self.out = nn.Linear(dim, dim)
+
+    def forward(self, x):
+        b, t, c = x.shape
+        q, k, v = (y.view(b, t, self.heads, -1).transpose(1, 2) for y in self.qkv(x).chunk(3, -1))
+        weights = (q @ k.transpose(-2, -1) * c**-0.5).softmax(-1)
+        return self.out((weights @ v).transpose(1, 2).reshape(b, t, c))
+"""
+
 
 @pytest.fixture(autouse=True)
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -49,7 +67,7 @@ def test_fixes_are_validated_what_has_none_is_shown_wrong_and_nothing_is_written
 
 def test_fixes_that_overlap_are_each_validated(capsys: pytest.CaptureFixture[str]) -> None:
     """The rewrite to fused attention takes the line of the scale with it."""
-    Path("scaled.py").write_text(CLEAN.replace("self.head_dim**-0.5", "c**-0.5"))
+    Path("scaled.py").write_text(OVERLAPPING)
     assert main(["--verify", "--device", "cpu", "--select", "MHA104,MHA201", "--output-format", "json"]) == 1
     told = json.loads(capsys.readouterr().out)["findings"]
     verdicts = {finding["code"]: finding["validation"]["verdict"] for finding in told}
