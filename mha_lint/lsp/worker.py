@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import gc
 import threading
+import time
 from collections.abc import Callable, Hashable
 from concurrent.futures import Future
 from contextlib import suppress
@@ -52,6 +53,8 @@ class Worker:
         self._waiting: list[_Job] = []
         self._running: _Job | None = None
         self._is_closed = False
+        self._is_interrupted = False
+        self._collects = gc.isenabled()
         self._done = [0, 0, 0]  # jobs, by how urgent they were
         gc.disable()  # see _collect
         self._thread = threading.Thread(target=self._serve, name="analysis", daemon=True)
@@ -93,11 +96,27 @@ class Worker:
             if self._running is not None:
                 self._interrupt()
             self._changed.notify()
+        if self._collects:
+            gc.enable()
 
-    def _interrupt(self, kind: type[BaseException] | None = _GiveUp) -> None:
-        """Raise an exception in the thread; None takes back one that was not raised yet. The lock is held."""
-        exception = None if kind is None else ctypes.py_object(kind)
-        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(self._thread.ident or 0), exception)
+    def _interrupt(self) -> None:
+        """Raise an exception in the thread. The lock is held."""
+        self._is_interrupted = True
+        identity = ctypes.c_ulong(self._thread.ident or 0)
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(identity, ctypes.py_object(_GiveUp))
+
+    def _take_interruption(self) -> None:
+        """Have an interruption raised here that has not been raised yet. The lock is held, by the thread itself.
+
+        It can't be taken back: Python would look for it at each call from then on, and with a profiler for ever.
+        """
+        if not self._is_interrupted:
+            return
+        with suppress(_GiveUp):
+            self._interrupt()
+            while True:
+                time.sleep(0)
+        self._is_interrupted = False
 
     def _serve(self) -> None:
         while not self._is_closed:
@@ -129,7 +148,7 @@ class Worker:
         while True:
             try:
                 with self._changed:
-                    self._interrupt(None)  # none comes from here on: who interrupts holds the lock
+                    self._take_interruption()  # none comes from here on: who interrupts holds the lock
                     job, self._running = self._running, None
                     if job is None:
                         return None
@@ -154,16 +173,3 @@ class Worker:
             gc.collect()
         elif job.urgency == IDLE or self._done[job.urgency] % _YOUNG_AFTER == 0:
             gc.collect(1)
-
-    def _finish(self, job: _Job, is_done: bool) -> None:
-        """No interruption comes from here on. What was put off waits again."""
-        while True:
-            try:
-                with self._changed:
-                    self._running = None
-                    self._interrupt(None)
-                    if not is_done and not job.is_dropped and job not in self._waiting:
-                        self._waiting.append(job)
-                return
-            except _GiveUp:
-                continue

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+import subprocess
+import sys
 import time
 from concurrent.futures import Future
 
@@ -67,3 +69,31 @@ def test_a_mistake_of_the_work_is_handed_to_who_asked() -> None:
         worker.ask("a", "x", NOW, lambda: 1 // 0).result(timeout=60)
     assert worker.ask("a", "y", NOW, lambda: 7).result(timeout=60) == 7
     worker.close()
+
+
+def test_after_work_was_given_up_python_runs_as_before() -> None:
+    """An interruption that nobody took would be looked for at each call, and under a profiler without end."""
+    script = """
+import cProfile, gc, time
+from mha_lint.lsp.worker import NOW, Worker
+
+def work():
+    while True:
+        time.sleep(0.001)
+
+worker = Worker()
+for _ in range(20):
+    worker.ask("a", "findings", NOW, work)
+    time.sleep(0.005)
+    worker.drop("a")
+worker.ask("a", "findings", NOW, lambda: 1).result()
+worker.close()
+worker._thread.join()
+profile = cProfile.Profile()
+profile.enable()
+(lambda: 1)()
+profile.disable()
+print(gc.isenabled())
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
+    assert (done.stdout, done.stderr) == ("True\n", "")
