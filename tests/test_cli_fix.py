@@ -271,10 +271,10 @@ def test_a_crash_in_a_fixer_costs_one_file(capsys: pytest.CaptureFixture[str], m
 
     real = fixing.fix_source
 
-    def fix_source(source: Source, *rest: Any) -> fixing.Fixed:
+    def fix_source(source: Source, *rest: Any, **named: Any) -> fixing.Fixed:
         if source.path.name == "a.py":
             raise RuntimeError("a bug")
-        return real(source, *rest)
+        return real(source, *rest, **named)
 
     monkeypatch.setattr(fixing, "fix_source", fix_source)
     first, second = write("a.py"), write("b.py")
