@@ -148,7 +148,7 @@ def test_a_safe_fix_changes_neither_results_nor_parameters_nor_state_dict_nor_ra
 
 def test_every_rule_whose_fix_is_safe_is_held_against_that_promise() -> None:
     held = {finding.code for file, finding in safe() if file.notes("run")}
-    assert held == {rule.code for rule in all_rules() if rule.applicability == "safe"}
+    assert held == {rule.code for rule in all_rules() if rule.applicability == "safe" and rule.relation != "comment"}
     assert {file.path.stem for file, _ in safe() if file.path.parent == EXAMPLES} <= RUNS.keys()
 
 

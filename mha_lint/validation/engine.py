@@ -257,6 +257,7 @@ class Examination:
                 dropouts.set_rate(module, variant.rate, setup.plan)
         self.tell("before: choosing input shapes")
         found = workable(setup, pair.before, self.claim.meaning, pair.signature, extra.shapes or _SHAPES)
+        self.tell("after: choosing input shapes")
         assignments = self.claim.assignments(variant, pair, found)
         dtypes = extra.dtypes or self.claim.dtypes(device)
         for place, dtype in enumerate(dtypes):
