@@ -66,7 +66,10 @@ def _default_text(field: Field[Any]) -> str:
 
 def _default(field: Field[Any]) -> object:
     """The default as a settings file would say it."""
-    default = field.default if field.default is not MISSING else field.default_factory()  # type: ignore[misc]
+    default = field.default
+    if default is MISSING:
+        assert field.default_factory is not MISSING
+        default = field.default_factory()
     return list(default) if isinstance(default, tuple) else default
 
 

@@ -54,7 +54,9 @@ def run(
 
 
 def exit_code(project: Path) -> str:
-    return re.fullmatch(r"exit-code=(\d+)\n", (project.parent / "output").read_text()).group(1)  # type: ignore[union-attr]
+    found = re.fullmatch(r"exit-code=(\d+)\n", (project.parent / "output").read_text())
+    assert found is not None
+    return found[1]
 
 
 def summary(project: Path) -> str:

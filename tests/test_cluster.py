@@ -11,6 +11,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from checkout import ROOT
@@ -140,11 +141,11 @@ def test_an_option_that_is_no_pair_is_wrong_usage(option: str, capsys: pytest.Ca
 # --- what a node refuses
 
 
-def asked(**changed: object) -> Answer:
+def asked(**changed: Any) -> Answer:
     path = str(Path("broken.py").absolute())
     job = Job(path, BROKEN, FIXED, ("Attention.forward",), "repaired", (17,))
     request = Request("question", tool(), ("cpu",), (), 60.0, job, digest(path))
-    return typed_json.loaded(node.answer(typed_json.dumped(replace(request, **changed))), Answer)  # type: ignore[arg-type]
+    return typed_json.loaded(node.answer(typed_json.dumped(replace(request, **changed))), Answer)
 
 
 def test_a_node_executes_nothing_for_another_version() -> None:

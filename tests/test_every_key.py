@@ -176,7 +176,8 @@ def test_the_torch_that_a_project_depends_on_is_its_target(
 ) -> None:
     project.write("pyproject.toml", f"[project]\n{dependencies}\n")
     shown = project.run("--show-settings", "broken.py").stdout
-    assert re.search(r"^target-torch = (\S+)", shown, re.MULTILINE)[1] == (f'"{target}"' if target else "none")  # type: ignore[index]
+    (told,) = re.findall(r"^target-torch = (\S+)", shown, re.MULTILINE)
+    assert told == (f'"{target}"' if target else "none")
 
 
 @shows("target-version")

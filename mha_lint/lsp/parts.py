@@ -105,9 +105,8 @@ def _said(statements: Sequence[ast.stmt]) -> _Said:
     binds, members, asks = set(_bound(statements)), set[str](), set[str]()
     for node in (node for statement in statements for node in ast.walk(statement)):
         if isinstance(node, FUNCTIONS):
-            (binds if node.decorator_list else members).add(
-                node.name
-            )  # what is a property is asked of ``self`` as well
+            found = binds if node.decorator_list else members  # what is a property is asked of ``self`` as well
+            found.add(node.name)
         elif isinstance(node, ast.Attribute):
             is_own = isinstance(node.value, ast.Name) and node.value.id == "self"
             if not is_own:

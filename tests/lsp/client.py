@@ -113,17 +113,20 @@ class Client(LanguageClient):
         found = await self.text_document_hover_async(
             types.HoverParams(types.TextDocumentIdentifier(uri), types.Position(line, character))
         )
-        return None if found is None else found.contents.value  # type: ignore[union-attr]
+        if found is None:
+            return None
+        assert isinstance(found.contents, types.MarkupContent)
+        return found.contents.value
 
     async def actions(
-        self, uri: str, span: types.Range | None = None, only: list[str] | None = None
+        self, uri: str, span: types.Range | None = None, only: list[types.CodeActionKind | str] | None = None
     ) -> list[types.CodeAction]:
         span = span or types.Range(types.Position(0, 0), types.Position(10_000, 0))
         found = await self.text_document_code_action_async(
             types.CodeActionParams(
                 types.TextDocumentIdentifier(uri),
                 span,
-                types.CodeActionContext(diagnostics=[], only=only),  # type: ignore[arg-type]
+                types.CodeActionContext(diagnostics=[], only=only),
             )
         )
         return [each for each in found or [] if isinstance(each, types.CodeAction)]

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import random
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from mha_lint.files import SourceError, decode, read_source
+from mha_lint.files import Source, SourceError, decode, read_source
 from mha_lint.findings import Finding
-from mha_lint.linter import looked
+from mha_lint.linter import Look, looked
 from mha_lint.lsp.parts import Parts
 from mha_lint.settings import Settings
 
@@ -77,7 +78,7 @@ def test_only_the_part_that_changed_is_linted_anew(monkeypatch: pytest.MonkeyPat
 
     linted: list[str] = []
 
-    def counted(source, settings, **others):  # type: ignore[no-untyped-def]
+    def counted(source: Source, settings: Settings, **others: Any) -> Look | None:
         linted.append(source.text)
         return looked(source, settings, **others)
 
