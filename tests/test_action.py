@@ -107,6 +107,14 @@ def test_without_findings_the_action_passes(project: Path) -> None:
     assert run(FAIL, project, code="0").returncode == 0
 
 
+def test_settings_of_the_checkout_do_not_make_the_action_fix(project: Path) -> None:
+    (project / "mha-lint.toml").write_text("fix = true\n")
+    (project / "broken.py").write_text(BROKEN)
+    done = run(RUN, project, {"paths": "broken.py"})
+    assert (done.returncode, exit_code(project)) == (0, "1"), done.stderr
+    assert (project / "broken.py").read_text() == BROKEN
+
+
 def test_a_run_that_fails_fails_the_action(project: Path) -> None:
     done = run(RUN, project, {"args": "--select NOPE"})
     assert done.returncode == 0, done.stderr

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 import yaml
 from checkout import ROOT
+from installed_command import Project
+from samples import BROKEN
 
 from mha_lint.options import FORMATS
 
@@ -71,3 +73,14 @@ def test_the_page_of_clusters_has_a_row_for_each_option_that_is_ours() -> None:
     rows = re.findall(r"^\| (`.*?) \|", CLUSTER, re.MULTILINE)
     keys = {key for row in rows for key in re.findall(r"`(\w+)`", row)}
     assert {"cluster", "folder", "python", "gpus_per_node", "timeout_min"} <= keys
+
+
+def test_the_check_hook_fixes_nothing_whatever_the_settings_say(tmp_path: Path) -> None:
+    hooks = yaml.safe_load((ROOT / ".pre-commit-hooks.yaml").read_text("utf-8"))
+    (entry,) = (hook["entry"] for hook in hooks if hook["id"] == "mha-lint")
+    project = Project(tmp_path)
+    project.write("mha-lint.toml", "fix = true\n")
+    broken = project.write("broken.py", BROKEN)
+    _, *arguments = entry.split()
+    assert project.run(*arguments, "broken.py").returncode == 1
+    assert broken.read_text("utf-8") == BROKEN
