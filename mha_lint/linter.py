@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from mha_lint import screen
 from mha_lint.files import Source, SourceError
 from mha_lint.findings import UNUSED_NOQA, Demonstration, Dependencies, Finding, Fix, Found, Position
+from mha_lint.interruption import Interrupted, check
 from mha_lint.noqa import suppressed
 from mha_lint.settings import Settings
 from mha_lint.syntax.fingerprints import fingerprint
@@ -203,6 +204,7 @@ def _hits(model: FileModel, places: Places, codes: frozenset[str]) -> Iterator[t
     from mha_lint.rules import rule_of
 
     for rule in map(rule_of, sorted(codes)):
+        check()
         for hit in _checked(rule, model, places):
             if model.abroad.isdisjoint(map(_node, (hit.first, hit.last))):
                 yield rule, hit
@@ -293,7 +295,7 @@ def _on_a_large_stack(source: Source, work: Callable[[], Result]) -> Result:
     import threading
 
     outcome: list[Result] = []
-    failure: list[Exception] = []
+    failure: list[Exception | Interrupted] = []
 
     def run() -> None:
         limit = sys.getrecursionlimit()
@@ -302,7 +304,7 @@ def _on_a_large_stack(source: Source, work: Callable[[], Result]) -> Result:
             outcome.append(work())
         except RecursionError:
             failure.append(SourceError(source.path, DEEPEST))
-        except Exception as error:
+        except (Exception, Interrupted) as error:
             failure.append(error)
         finally:
             sys.setrecursionlimit(limit)
@@ -338,6 +340,7 @@ def _unfixed(rule: type[Rule], hit: Hit[Any], source: Source, places: Places) ->
 def _finding(rule: type[Rule], hit: Hit[Any], source: Source, context: Context) -> Finding:
     from mha_lint.model.hints import input_hints
 
+    check()
     fix = _candidate(rule, hit, source, context)
     finding = _unfixed(rule, hit, source, context.places)
     if not isinstance(fix, Fix):

@@ -1,23 +1,19 @@
 """One thread that analyses, the most urgent question first, and gives up an analysis that nobody waits for any more.
 
-Linting sets limits of the whole process, and so it is never done by two threads at once. An analysis is given up by an
-exception that is raised in the thread, as Ctrl-C would be: the interpreter of the model is not asked each step whether
-it should go on.
+Linting sets limits of the whole process, and so it is never done by two threads at once.
 """
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import threading
-import time
 from collections.abc import Callable, Hashable
 from concurrent.futures import Future
-from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from mha_lint.fixing import TURN
+from mha_lint.interruption import Flag, Interrupted, interruptible
 
 Result = TypeVar("Result")
 
@@ -29,10 +25,6 @@ class Dropped(Exception):
     """A newer question took the place of this one: the text has changed."""
 
 
-class _GiveUp(BaseException):
-    """Raised in the thread. No ``except Exception`` on the way catches it."""
-
-
 @dataclass(slots=True, eq=False)
 class _Job:
     document: str
@@ -40,6 +32,7 @@ class _Job:
     urgency: int
     work: Callable[[], Any]
     future: Future[Any]
+    flag: Flag = field(default_factory=Flag)  # raised to have it given up
     is_dropped: bool = False
     outcome: list[Any] = field(default_factory=list)  # the one result, once it is there
     error: BaseException | None = None
@@ -53,7 +46,6 @@ class Worker:
         self._waiting: list[_Job] = []
         self._running: _Job | None = None
         self._is_closed = False
-        self._is_interrupted = False
         self._collects = gc.isenabled()
         self._done = [0, 0, 0]  # jobs, by how urgent they were
         gc.disable()  # see _collect
@@ -74,7 +66,7 @@ class Worker:
             if job is running:
                 return job.future
             if running is not None and running.urgency > urgency:
-                self._interrupt()
+                running.flag.is_raised = True
             self._changed.notify()
         return job.future
 
@@ -85,8 +77,7 @@ class Worker:
             self._waiting = [job for job in self._waiting if job.document != document]
             running = self._running
             if running is not None and running.document == document:
-                running.is_dropped = True
-                self._interrupt()
+                running.is_dropped = running.flag.is_raised = True
         for job in dropped:
             job.future.set_exception(Dropped())
 
@@ -94,77 +85,48 @@ class Worker:
         with self._changed:
             self._is_closed = True
             if self._running is not None:
-                self._interrupt()
+                self._running.flag.is_raised = True
             self._changed.notify()
         if self._collects:
             gc.enable()
 
-    def _interrupt(self) -> None:
-        """Raise an exception in the thread. The lock is held."""
-        self._is_interrupted = True
-        identity = ctypes.c_ulong(self._thread.ident or 0)
-        ctypes.pythonapi.PyThreadState_SetAsyncExc(identity, ctypes.py_object(_GiveUp))
-
-    def _take_interruption(self) -> None:
-        """Have an interruption raised here that has not been raised yet. The lock is held, by the thread itself.
-
-        It can't be taken back: Python would look for it at each call from then on, and with a profiler for ever.
-        """
-        if not self._is_interrupted:
-            return
-        with suppress(_GiveUp):
-            self._interrupt()
-            while True:
-                time.sleep(0)
-        self._is_interrupted = False
-
     def _serve(self) -> None:
-        while not self._is_closed:
-            with suppress(_GiveUp):
-                self._next()
-            job = self._settled()
-            if job is not None:
-                self._collect(job)
+        while (job := self._next()) is not None:
+            try:
+                with TURN, interruptible(job.flag):
+                    job.outcome = [job.work()]
+            except Interrupted:
+                pass
+            except BaseException as error:
+                job.error = error
+            self._settle(job)
+            self._collect(job)
 
-    def _next(self) -> None:
+    def _next(self) -> _Job | None:
+        """Wait for a job; None once there will be no more."""
         with self._changed:
             while not self._waiting and not self._is_closed:
                 self._changed.wait()
             if self._is_closed:
-                return
-            job = min(self._waiting, key=lambda job: job.urgency)
-            self._running = job  # from here on it may be given up, at any line
+                return None
+            self._running = job = min(self._waiting, key=lambda job: job.urgency)
             self._waiting.remove(job)
-        try:
-            with TURN:
-                job.outcome = [job.work()]
-        except _GiveUp:
-            raise
-        except BaseException as error:
-            job.error = error
+            return job
 
-    def _settled(self) -> _Job | None:
+    def _settle(self, job: _Job) -> None:
         """Answer, or have the job wait again where it was only put off."""
-        while True:
-            try:
-                with self._changed:
-                    self._take_interruption()  # none comes from here on: who interrupts holds the lock
-                    job, self._running = self._running, None
-                    if job is None:
-                        return None
-                    is_done = job.is_dropped or bool(job.outcome) or job.error is not None
-                    if not is_done and job not in self._waiting:
-                        self._waiting.append(job)
-                break
-            except _GiveUp:
-                continue
+        with self._changed:
+            self._running = None
+            if not job.is_dropped and not job.outcome and job.error is None:
+                job.flag = Flag()
+                self._waiting.append(job)
+                return
         if job.is_dropped:
             job.future.set_exception(Dropped())
         elif job.error is not None:
             job.future.set_exception(job.error)
-        elif job.outcome:
+        else:
             job.future.set_result(job.outcome[0])
-        return job
 
     def _collect(self, job: _Job) -> None:
         """Look for cycles after an answer, since nobody waits then: a look through all that is there takes 0.1 s."""

@@ -17,6 +17,7 @@ from libcst.metadata import ByteSpanPositionProvider, CodeSpan
 
 from mha_lint.edits import offset, position, row_starts
 from mha_lint.findings import Edit, Position
+from mha_lint.interruption import check
 from mha_lint.syntax.module import Module
 from mha_lint.syntax.nodes import walk
 from mha_lint.syntax.places import NameOf, Places, Spot
@@ -111,6 +112,7 @@ class Exact(Places):
             self._add(first, last)
 
     def _add(self, first: int, last: int) -> None:
+        check()
         start = self.module.starts[first - 1]
         written = self.module.cut(start, self.module.starts[last])
         text = _plain(written)

@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import gc
 import random
-import subprocess
-import sys
 import time
 from concurrent.futures import Future
+from pathlib import Path
 
 import pytest
 
+from mha_lint.files import decode
+from mha_lint.interruption import Flag, Interrupted, check, interruptible
+from mha_lint.linter import lint
 from mha_lint.lsp.worker import IDLE, NOW, Dropped, Worker
+from mha_lint.settings import Settings
 
 
 def _busy(steps: int) -> int:
     total = 0
     for step in range(steps):
+        check()
         total += step
     return total
 
@@ -51,7 +56,7 @@ def test_what_is_urgent_comes_first_and_what_it_put_off_is_done_later() -> None:
 
     def slow() -> float:
         begun.append(time.monotonic())
-        _busy(20_000_000)
+        _busy(10_000_000)
         return time.monotonic()
 
     idle = worker.ask("a", "idle", IDLE, slow)
@@ -71,29 +76,27 @@ def test_a_mistake_of_the_work_is_handed_to_who_asked() -> None:
     worker.close()
 
 
-def test_after_work_was_given_up_python_runs_as_before() -> None:
-    """An interruption that nobody took would be looked for at each call, and under a profiler without end."""
-    script = """
-import cProfile, gc, time
-from mha_lint.lsp.worker import NOW, Worker
+def test_looking_for_cycles_is_left_as_it_was() -> None:
+    worker = Worker()
+    worker.close()
+    assert gc.isenabled()
 
-def work():
-    while True:
-        time.sleep(0.001)
 
-worker = Worker()
-for _ in range(20):
-    worker.ask("a", "findings", NOW, work)
-    time.sleep(0.005)
-    worker.drop("a")
-worker.ask("a", "findings", NOW, lambda: 1).result()
-worker.close()
-worker._thread.join()
-profile = cProfile.Profile()
-profile.enable()
-(lambda: 1)()
-profile.disable()
-print(gc.isenabled())
+LINTED = """
+import torch
+
+class Attention(torch.nn.Module):
+    def forward(self, q, k, v):
+        return torch.softmax(q @ k.transpose(-2, -1), dim=-1) @ v
 """
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60)
-    assert (done.stdout, done.stderr) == ("True\n", "")
+
+
+@pytest.mark.parametrize("text", [LINTED, LINTED + "\n" + "x = " + "-" * 700 + "1"], ids=["plain", "deep"])
+def test_linting_is_given_up_once_the_flag_is_raised(text: str) -> None:
+    flag, source = Flag(), decode(Path("attention.py"), text.encode())
+    with interruptible(flag):
+        assert [finding.code for finding in lint(source, Settings()).findings] == ["MHA201"]
+        flag.is_raised = True
+        with pytest.raises(Interrupted):
+            lint(source, Settings())
+    assert [finding.code for finding in lint(source, Settings()).findings] == ["MHA201"]

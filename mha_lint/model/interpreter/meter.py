@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from mha_lint.interruption import check
 from mha_lint.model.fuel import FILE_STEPS, SPARE_STEPS, STEPS_OF_OTHERS, OutOfFuel, OutOfSteps
+
+_BETWEEN_CHECKS = 64  # steps; some 3 ms
 
 
 class Meter:
@@ -33,3 +36,5 @@ class Meter:
             raise OutOfFuel
         if steps > self.limit:
             raise OutOfSteps
+        if not steps % _BETWEEN_CHECKS:
+            check()
