@@ -12,7 +12,7 @@ import pytest
 
 from mha_lint.files import decode
 from mha_lint.interruption import Flag, Interrupted, check, interruptible
-from mha_lint.linter import lint
+from mha_lint.linter import _on_a_large_stack, lint
 from mha_lint.lsp.worker import IDLE, NOW, Dropped, Worker
 from mha_lint.settings import Settings
 
@@ -91,12 +91,13 @@ class Attention(torch.nn.Module):
 """
 
 
-@pytest.mark.parametrize("text", [LINTED, LINTED + "\n" + "x = " + "-" * 700 + "1"], ids=["plain", "deep"])
-def test_linting_is_given_up_once_the_flag_is_raised(text: str) -> None:
-    flag, source = Flag(), decode(Path("attention.py"), text.encode())
+def test_linting_is_given_up_once_the_flag_is_raised() -> None:
+    flag, source = Flag(), decode(Path("attention.py"), LINTED.encode())
     with interruptible(flag):
         assert [finding.code for finding in lint(source, Settings()).findings] == ["MHA201"]
         flag.is_raised = True
         with pytest.raises(Interrupted):
             lint(source, Settings())
+        with pytest.raises(Interrupted):
+            _on_a_large_stack(source, check)
     assert [finding.code for finding in lint(source, Settings()).findings] == ["MHA201"]
