@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import itertools
 from collections.abc import Iterator
 from itertools import zip_longest
 from typing import TYPE_CHECKING
@@ -73,9 +74,35 @@ def _rewritten(naive: Naive, context: Context) -> Fix:
 
 
 def _is_viewed(found: ByHand, context: Context) -> bool:
-    """Tell whether the code takes a view of the product in the same expression."""
+    """Tell whether the code takes a view of the product: in the same expression, or by the name that it is given."""
     parent = context.places.parent(found.context.node)
-    return isinstance(parent, ast.Attribute) and parent.attr == "view"
+    if isinstance(parent, ast.Attribute):
+        return parent.attr == "view"
+    match found.statement:
+        case ast.Assign(targets=[ast.Name(id=name)], value=value) if value is found.context.node:
+            return any(_takes_a_view(each, name) for each in _while_it_lasts(found.statement, name, context))
+    return False
+
+
+def _while_it_lasts(statement: ast.stmt, name: str, context: Context) -> Iterator[ast.stmt]:
+    """The statements behind one in its block, up to the first that gives the name another value."""
+    block = context.places.block(statement)
+    behind = itertools.dropwhile(lambda each: each is not statement, block)
+    for each in itertools.islice(behind, 1, None):
+        yield each
+        if any(
+            isinstance(node, ast.Name) and node.id == name and isinstance(node.ctx, ast.Store) for node in walk(each)
+        ):
+            return
+
+
+def _takes_a_view(statement: ast.stmt, name: str) -> bool:
+    """Tell whether a statement calls ``name.view(…)``."""
+    for node in walk(statement):
+        match node:
+            case ast.Attribute(value=ast.Name(id=viewed), attr="view") if viewed == name:
+                return True
+    return False
 
 
 def _function(context: Context) -> str:

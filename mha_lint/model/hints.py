@@ -12,7 +12,7 @@ from mha_lint.model.values import Int, Layer, State, Unknown, as_size
 from mha_lint.syntax.nodes import Function, every_parameter
 
 Hint = tuple[str | int, ...]
-_LETTERS = ("b", "t", "s", "h", "d")
+_LETTERS = ("b", "t", "s", "H", "W")  # free sizes: what is no head count and no head width
 
 
 def input_hints(model: FileModel, symbol_name: str, *, tokens: Size | None = None) -> dict[str, Hint]:
@@ -51,6 +51,8 @@ def _hints(model: ClassModel, tokens: Size | None) -> dict[str, Hint]:
             size = state.normal(symbol(keys.dimension(key, dim)))
             if size not in known and size.constant is None and size not in letters:
                 used = max(len(set(letters.values())), 1)
+                if used == len(_LETTERS) and dim:
+                    break
                 later = behind if used == 1 else _LETTERS[min(used, len(_LETTERS) - 1)]
                 letters[size] = in_front if dim == 0 else later
             part = size.constant if size.constant is not None else known.get(size, letters.get(size))

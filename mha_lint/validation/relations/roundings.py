@@ -4,6 +4,9 @@ Sums in another order are off by as much as sums of terms that are each off by o
 which each sum has such terms, drawn at random, is one more run of the same computation. How far several of them lie
 apart tells how much the code around a sum amplifies its rounding (Monte Carlo arithmetic: Parker 1997, "Monte Carlo
 Arithmetic: exploiting randomness in floating-point arithmetic"). Gradients are computed with such sums as well.
+
+Rounding is a function of the values. Where terms are equal, as those of tokens that are all alike, they are rounded
+alike, and their errors add up where random ones would cancel. So there are runs in which equal elements are off alike.
 """
 
 from __future__ import annotations
@@ -28,14 +31,17 @@ _NAMES = frozenset(_SUMS) | {f"{name}_backward" for name in _SUMS} | {f"{name}_b
 
 
 @contextlib.contextmanager
-def drawn(seed: int) -> Iterator[None]:
-    """Hand, as long as this lasts, operands to each sum of which every element is off by one unit in the last place."""
+def drawn(seed: int, *, alike: bool = False) -> Iterator[None]:
+    """Hand, as long as this lasts, operands to each sum of which every element is off by one unit in the last place.
+
+    With ``alike``, equal elements of an operand are off in the same direction.
+    """
     generator = torch.Generator().manual_seed(seed)
 
     def nudged(value: Any) -> Any:
         if not isinstance(value, torch.Tensor) or not value.is_floating_point():
             return value
-        return arguments.nudged(value, generator)
+        return arguments.nudged_alike(value, seed) if alike else arguments.nudged(value, generator)
 
     class Drawn(Watching):
         def __torch_dispatch__(

@@ -178,6 +178,19 @@ def rounded(cls: type, plan: Plan, divisor: int) -> Iterator[Plan]:
             yield replace(plan, arguments={**plan.arguments, **changed})
 
 
+def divided(cls: type, plan: Plan, sizes: Sequence[int], divisor: int) -> Plan | None:
+    """The plan with each argument that is one of these sizes a multiple of the number; None where there is none.
+
+    Each is another multiple, lest swapped sizes hide.
+    """
+    changed: dict[str, int] = {}
+    for item in parameters_of(cls):
+        value = plan.arguments.get(item.name, item.default)
+        if is_whole(value) and value in sizes:
+            changed[item.name] = divisor * (len(changed) + 1)
+    return replace(plan, arguments={**plan.arguments, **changed}) if changed else None
+
+
 def multiplied(cls: type, plan: Plan, factor: int) -> Iterator[Plan]:
     """The plan with widths of the model that are as many times as large: some are made of a head's, by a ratio."""
     sizes: dict[str, int] = {}

@@ -22,6 +22,7 @@ from mha_lint.validation.search.clock import now
 from mha_lint.validation.search.construct import (
     apart,
     by_other_kernels,
+    divided,
     filled,
     multiplied,
     part_of,
@@ -272,6 +273,8 @@ class Search:
         if isinstance(cls, type):
             better += with_parts(cls, plan, error, self.loaded)
         for divisor in learning.divisors(error):
+            other = divided(cls, plan, learning.undivided(error, divisor), divisor)
+            better += [other] if other is not None else []
             better += rounded(cls, plan, divisor)
         better += multiplied(cls, plan, learning.multiple(error)) if isinstance(cls, type) else ()
         return better

@@ -53,11 +53,10 @@ def read_forward(function: ast.FunctionDef | None) -> dict[str, Evidence]:
     for node in ast.walk(function):
         match node:
             case ast.Assign(targets=[ast.Tuple(elts=elements)], value=value):
-                name = _shape_of(value)
-                whole = name in found and not any(isinstance(element, ast.Starred) for element in elements)
-                if whole and name is not None:
-                    found[name].ranks.append(len(elements))
-                    found[name].names = found[name].names or tuple(ast.unparse(element) for element in elements)
+                name, dims = _unpacked(value, elements)
+                if name in found:
+                    found[name].ranks.append(len(dims))
+                    found[name].names = found[name].names or tuple(ast.unparse(dim) for dim in dims)
                 elif isinstance(value, ast.Name) and value.id in found:
                     found[value.id].parts = len(elements)
             case ast.Call(func=ast.Attribute(value=owner, attr=attribute), args=[ast.Name(name), *_]) if name in found:
@@ -161,6 +160,26 @@ def _viewed(value: ast.expr, found: Mapping[str, Evidence]) -> str:
                 value = inner
             case _:
                 return ""
+
+
+def _unpacked(value: ast.expr, targets: list[ast.expr]) -> tuple[str, list[ast.expr]]:
+    """The tensor whose shape is unpacked, and the targets that take its dims; ("", []) where not all of them are.
+
+    Something else may be unpacked beside it, as in ``b, t, c, h = *x.shape, self.heads``.
+    """
+    if any(isinstance(target, ast.Starred) for target in targets):
+        return "", []
+    if name := _shape_of(value):
+        return name, targets
+    if not isinstance(value, ast.Tuple):
+        return "", []
+    starred = [(at, part.value) for at, part in enumerate(value.elts) if isinstance(part, ast.Starred)]
+    rank = len(targets) - (len(value.elts) - 1)
+    if len(starred) != 1 or rank < 1:
+        return "", []
+    at, shape = starred[0]
+    name = _shape_of(shape)
+    return (name, targets[at : at + rank]) if name else ("", [])
 
 
 def _shape_of(value: ast.expr) -> str | None:

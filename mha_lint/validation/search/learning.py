@@ -22,6 +22,7 @@ from mha_lint.validation.search.specs import (
     Constant,
     DictSpec,
     Dim,
+    SizeSpec,
     Spec,
     TensorSpec,
     TupleSpec,
@@ -55,6 +56,8 @@ _MISMATCH = re.compile(r"size of tensor a \((\d+)\) must match the size of tenso
 _PRODUCT = re.compile(r"shapes cannot be multiplied \(\d+x(\d+) and (\d+)x\d+\)")
 _DIVISOR = re.compile(r"(?:divisible by|chunks of|multiple of)[^(),\d]*(?:\()?(\d+)")
 _SHAPE = re.compile(r"shape '\[([^]]*)\]' is invalid for input of size (\d+)")
+_PARTS = "must be tuple of ints"  # the lengths of parts, which make up the whole
+_EINOPS = "Shape mismatch, "  # what einops says behind the pattern, and behind the shape, which fit
 _FACTOR = 8  # between two sizes of which one is made of the other
 _FAMILIES = 3  # other sizes that one message is worth
 
@@ -231,6 +234,18 @@ def divisors(error: BaseException) -> list[int]:
     return [number for number in dict.fromkeys(found) if 1 < number <= _WIDEST][:_FAMILIES]
 
 
+def undivided(error: BaseException, divisor: int) -> list[int]:
+    """The sizes that an error names which says that the number ought to divide one of them, and does not."""
+    numbers = [int(number) for number in _NUMBER.findall(_that_does_not_fit(error))]
+    return [number for number in dict.fromkeys(numbers) if number > 1 and number % divisor]
+
+
+def _that_does_not_fit(error: BaseException) -> str:
+    """The message, or the part of it that tells the sizes which do not fit."""
+    text = str(error)
+    return text.rpartition(_EINOPS)[2]
+
+
 def multiple(error: BaseException) -> int:
     """How many times as large one of the two sizes is that do not match; 1 where it is no multiple, or a large one."""
     mismatch = _MISMATCH.search(str(error))
@@ -249,6 +264,8 @@ def others(
     text = str(error)
     if "not callable" in text:
         return  # a part of the module is missing: no argument of the call will do
+    if _PARTS in text:
+        yield from ((name, SizeSpec((1, "t-1"))) for name in names)
     absent = [name for name in names if specs.get(name, Constant(None)) == Constant(None)]
     present = [name for name in names if name not in absent]
     if _ABSENT.search(text) or (isinstance(error, TypeError) and absent and "argument" in text):
@@ -304,11 +321,13 @@ def other_sizes(error: BaseException, family: tuple[Assignment, ...]) -> Iterato
     Where it names what ought to divide one, the sizes of ``family`` are multiplied by that.
     """
     if isinstance(error, (RuntimeError, AssertionError, ValueError)):
-        yield from _families_of(_SIDES.findall(str(error)))
-        numbers = [int(number) for number in _NUMBER.findall(str(error))]
+        text = _that_does_not_fit(error)
+        yield from _families_of(_SIDES.findall(text))
+        numbers = [int(number) for number in _NUMBER.findall(text)]
         wanted = [number for number in dict.fromkeys(numbers) if _SHORTEST <= number <= _LONGEST]
         for number in wanted[:_FAMILIES]:
             side = number if number <= _WIDEST else math.isqrt(number)
+            yield tuple(replace(each, sizes={**each.sizes, "H": side, "W": side}) for each in family)
             (*_, fixed) = families([number])
             yield tuple(replace(each, sizes={**each.sizes, "H": side, "W": side}) for each in fixed)
         yield from _multiples(error, family)
@@ -354,7 +373,7 @@ def _alternatives(
 
 def resized(spec: Spec, error: BaseException, sizes: Mapping[str, int]) -> Iterator[Spec]:
     """The argument with one dimension of a size that the message asks for."""
-    text = str(error)
+    text = _that_does_not_fit(error)
     product = _PRODUCT.search(text)
     numbers = [int(product[1]), int(product[2])] if product else [int(number) for number in _NUMBER.findall(text)]
     yield from _resized(spec, list(dict.fromkeys(numbers))[:8], sizes, of_channels="channels" in text)

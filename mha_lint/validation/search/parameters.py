@@ -23,7 +23,9 @@ from mha_lint.validation.search.vocabulary import Sizing, parts_of, role_of, val
 
 # Sizes by default beyond which tables and masks of them take too much memory: a mask of 8192 by 8192 takes 256 MB.
 _EXCESSIVE = {"length": 4096, "vocab": 65536, "space": 1024, "batch": 64, "layers": 64}
-_LARGE = 256  # a default width beyond this is a production size; the same code runs at a small one
+_LARGE = (
+    256  # a default width beyond this, or that of all heads, is a production size; the same code runs at a small one
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +51,7 @@ def sized_plans(parameters: list[inspect.Parameter], sizing: Sizing, context: Co
     """Plans for this sizing, the likeliest first.
 
     With one head, much that is wrong with several is right: where that is the default, several are tried first. A size
-    by default that would take gigabytes comes after a small one.
+    by default that would take gigabytes comes after a small one, and so do heads by default that make the model wide.
     """
     by_default = {item.name: item.default for item in parameters if is_whole(item.default)}
     several = {name: sizing.heads for name, value in by_default.items() if role_of(name) == "heads" and value == 1}
@@ -58,9 +60,20 @@ def sized_plans(parameters: list[inspect.Parameter], sizing: Sizing, context: Co
         for name, value in by_default.items()
         if value > _EXCESSIVE.get(role_of(name), value)
     }
-    changes = [{**several, **small}, small if several else {}, {}]
+    narrow = {
+        name: value_of(role_of(name), sizing)
+        for name in by_default
+        if role_of(name) in ("heads", "kv_heads", "head_dim") and _is_wide(by_default)
+    }
+    changes = [{**several, **small, **narrow}, {**several, **small}, small if several else {}, {}]
     different = [change for at, change in enumerate(changes) if change not in changes[:at]]
     return [_plan_of(parameters, sizing, context, change) for change in different]
+
+
+def _is_wide(by_default: Mapping[str, int]) -> bool:
+    """Tell whether all heads together are as wide by default as in production."""
+    sizes = {role_of(name): value for name, value in by_default.items()}
+    return sizes.get("heads", 1) * sizes.get("head_dim", 1) > _LARGE
 
 
 def is_whole(value: Any) -> bool:

@@ -38,3 +38,15 @@ def nudged(value: torch.Tensor, generator: torch.Generator | None = None) -> tor
     drawn = torch.rand(value.shape, generator=generator or torch.Generator().manual_seed(0)).to(value.device)
     signs = torch.where(drawn < 0.5, -1.0, 1.0).to(value.dtype)
     return value * (1 + torch.finfo(value.dtype).eps * signs)
+
+
+_BITS = {2: torch.int16, 4: torch.int32, 8: torch.int64}  # by the bytes of an element
+_MIXING = -7046029254386353131  # 2**64 divided by the golden ratio, which is odd: multiplied by it, bits are mixed
+
+
+def nudged_alike(value: torch.Tensor, seed: int) -> torch.Tensor:
+    """The same, where equal elements go the same way: which one their bits decide, and ``seed``."""
+    bits = value.detach().view(_BITS[value.element_size()]).to(torch.int64)
+    mixed = (bits + seed + 1) * _MIXING
+    signs = torch.where((mixed >> 40) & 1 == 0, -1.0, 1.0).to(value.dtype)
+    return value * (1 + torch.finfo(value.dtype).eps * signs)
