@@ -34,14 +34,14 @@ _NAMES = frozenset(_SUMS) | {f"{name}_backward" for name in _SUMS} | {f"{name}_b
 def drawn(seed: int, *, alike: bool = False) -> Iterator[None]:
     """Hand, as long as this lasts, operands to each sum of which every element is off by one unit in the last place.
 
-    With ``alike``, equal elements of an operand are off in the same direction.
+    With ``alike``, equal elements of an operand are off alike, and the farther the more of them there are.
     """
     generator = torch.Generator().manual_seed(seed)
 
     def nudged(value: Any) -> Any:
         if not isinstance(value, torch.Tensor) or not value.is_floating_point():
             return value
-        return arguments.nudged_alike(value, seed) if alike else arguments.nudged(value, generator)
+        return (arguments.nudged_alike if alike else arguments.nudged)(value, generator)
 
     class Drawn(Watching):
         def __torch_dispatch__(

@@ -325,12 +325,16 @@ def other_sizes(error: BaseException, family: tuple[Assignment, ...]) -> Iterato
         yield from _families_of(_SIDES.findall(text))
         numbers = [int(number) for number in _NUMBER.findall(text)]
         wanted = [number for number in dict.fromkeys(numbers) if _SHORTEST <= number <= _LONGEST]
-        for number in wanted[:_FAMILIES]:
+        for number in sorted(wanted[:_FAMILIES], key=_is_no_square):
             side = number if number <= _WIDEST else math.isqrt(number)
             yield tuple(replace(each, sizes={**each.sizes, "H": side, "W": side}) for each in family)
             (*_, fixed) = families([number])
             yield tuple(replace(each, sizes={**each.sizes, "H": side, "W": side}) for each in fixed)
         yield from _multiples(error, family)
+
+
+def _is_no_square(number: int) -> bool:
+    return math.isqrt(number) ** 2 != number
 
 
 def _multiples(error: BaseException, family: tuple[Assignment, ...]) -> Iterator[tuple[Assignment, ...]]:
