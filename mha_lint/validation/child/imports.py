@@ -150,7 +150,7 @@ def quiet() -> Iterator[None]:
             yield
 
 
-Way = Literal["lazily", "after the root", "after all", "with annotations unread"]
+Way = Literal["lazily", "after the root", "after the root alone", "after all", "with annotations unread"]
 
 
 def ways(place: Place) -> tuple[Way, ...]:
@@ -159,7 +159,7 @@ def ways(place: Place) -> tuple[Way, ...]:
         return ("lazily",)
     if len(place.packages) == 1:
         return "lazily", "after all", "with annotations unread"
-    return "lazily", "after the root", "after all", "with annotations unread"
+    return "lazily", "after the root", "after the root alone", "after all", "with annotations unread"
 
 
 def prepare(place: Place, way: Way) -> None:
@@ -167,12 +167,14 @@ def prepare(place: Place, way: Way) -> None:
 
     A package imported lazily runs its own ``__init__`` only when the file asks for a name that no submodule has: it
     often imports the whole library, and with it everything that is not installed. But some libraries can be imported
-    in the order of their own ``__init__`` alone. At last, the annotations of the package's other files are left unread:
-    they name what is not installed, and are evaluated for nothing.
+    in the order of their own ``__init__`` alone: the root's, with the packages beside the enclosing ones as they are
+    or lazily too, or all of them. At last, the annotations of the package's other files are left unread: they name what
+    is not installed, and are evaluated for nothing.
     """
     if place.root not in sys.path:
         sys.path.insert(0, place.root)
-    for finder in [finder for finder in sys.meta_path if isinstance(finder, (StandInFinder, _AnnotationsUnread))]:
+    ours = (StandInFinder, _AnnotationsUnread, _PackagesLazily)
+    for finder in [finder for finder in sys.meta_path if isinstance(finder, ours)]:
         sys.meta_path.remove(finder)
     sys.meta_path.append(StandInFinder(place))
     if way == "with annotations unread":
@@ -182,8 +184,10 @@ def prepare(place: Place, way: Way) -> None:
     if way == "after all":
         _import_package(place.packages[-1])
         return
-    if way == "after the root":
+    if way in ("after the root", "after the root alone"):
         _import_package(place.packages[0])
+    if way == "after the root alone":
+        sys.meta_path.insert(0, _PackagesLazily(place.packages[0]))
     for name in place.packages:
         if name not in sys.modules:
             sys.modules[name] = LazyPackage(name, os.path.join(place.root, *name.split(".")))
@@ -281,6 +285,30 @@ class LazyPackage(types.ModuleType):
             code = compile(source, self.__file__, "exec", dont_inherit=True)
         exec(code, self.__dict__)
         return getattr(sys.modules[self.__name__], name)
+
+
+class _PackagesLazily:
+    """Finds the packages within one package, and has each of them run its ``__init__`` only when it must."""
+
+    def __init__(self, package: str) -> None:
+        self._inside = package + "."
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None = None, target: types.ModuleType | None = None
+    ) -> importlib.machinery.ModuleSpec | None:
+        found = importlib.machinery.PathFinder.find_spec(name, path) if name.startswith(self._inside) else None
+        if found is None or found.origin is None or os.path.basename(found.origin) != "__init__.py":
+            return None
+        loader: Any = self
+        spec = importlib.machinery.ModuleSpec(name, loader, origin=found.origin, is_package=True)
+        spec.submodule_search_locations = found.submodule_search_locations
+        return spec
+
+    def create_module(self, spec: importlib.machinery.ModuleSpec) -> types.ModuleType:
+        assert spec.origin is not None
+        return LazyPackage(spec.name, os.path.dirname(spec.origin))
+
+    def exec_module(self, module: types.ModuleType) -> None: ...
 
 
 def _origins(tree: ast.Module, name: str) -> Iterator[tuple[str, str]]:
