@@ -198,6 +198,18 @@ REWRITES = {
         SCORES + "weights = scores.softmax(dim=-1)\nout = (weights @ v).view(b, self.heads, t, self.width)",
         f"{CALL}q, k, v).contiguous().view(b, self.heads, t, self.width)",
     ),
+    "a view of the name that the product gets": (
+        SCORES + "weights = scores.softmax(dim=-1)\nout = weights @ v\nout = out.view(b, self.heads, t, self.width)",
+        f"{CALL}q, k, v).contiguous() out = out.view(b, self.heads, t, self.width)",
+    ),
+    "a view of another value of that name": (
+        SCORES + "weights = scores.softmax(dim=-1)\nout = weights @ v\nout = out.mean(1)\nout = out.view(b, t, -1)",
+        f"{CALL}q, k, v) out = out.mean(1) out = out.view(b, t, -1)",
+    ),
+    "values before weights, and a view of the product": (
+        SCORES + "weights = scores.softmax(dim=-1)\nout = v @ weights.mT\nout = out.view(b, self.heads, -1, 1, t)",
+        f"{CALL}q, k, v.transpose(-2, -1)).transpose(-2, -1).contiguous() out = out.view(b, self.heads, -1, 1, t)",
+    ),
     "letters in another order": (
         'scores = torch.einsum("bhid,bhjd->bhij", q, k) * self.scale\nweights = F.softmax(scores, -1)\n'
         'out = torch.einsum("bhij,bhjd->bhid", weights, v)',

@@ -43,3 +43,31 @@ def test_a_size_that_a_branch_tells_is_no_size_of_the_input() -> None:
 
 def test_no_hint_for_a_function() -> None:
     assert input_hints(analyse(Module("def f(x):\n    return x\n")), "f") == {}
+
+
+WINDOWS = """
+from torch import nn
+
+
+class Windows(nn.Module):
+    def __init__(self, dim):
+        super().__init__()
+        self.q = nn.Linear(dim, dim)
+
+    def forward(self, x):
+        SHAPE
+        return self.q(x).view(b, h * w, p * q, c).softmax(-1)
+"""
+
+
+def test_free_sizes_are_no_head_counts_and_no_two_of_them_share_a_letter() -> None:
+    source = WINDOWS.replace("SHAPE", "b, h, w, p, q, c = x.shape")
+    hints = input_hints(analyse(Module(source)), "Windows.forward")
+    assert hints == {"x": ("b", "t", "s", "H", "W", "self.q.in_features")}
+
+
+def test_more_free_sizes_than_letters_are_no_hint() -> None:
+    source = WINDOWS.replace("SHAPE", "b, h, w, p, q, c = x.shape\n        d, e, f, g, i, c = y.shape")
+    source = source.replace("self, x", "self, x, y").replace("self.q(x)", "(self.q(x) + self.q(y).mean())")
+    hints = input_hints(analyse(Module(source)), "Windows.forward")
+    assert hints == {"x": ("b", "t", "s", "H", "W", "self.q.in_features")}

@@ -134,6 +134,35 @@ def test_a_half_type_in_which_the_original_has_no_digits_is_left_out(check: Chec
     assert {(trial.dtype, trial.outcome) for trial in left_out} == {("bfloat16", "skipped")}
 
 
+CHAOTIC = NORMED.replace(
+    "        return self.after(",
+    "        for _ in range(4 if self.training and b < 3 else 0):\n            y = torch.sin(30 * y)\n"
+    "        return self.after(",
+)
+
+
+def test_sizes_at_which_the_original_has_no_digits_in_float32_are_left_out_there(check: Check) -> None:
+    verdict = check(CHAOTIC, STATEMENTS, FUSED, SYMBOL)
+    assert verdict.verdict == "validated", verdict.reason
+    left_out = [trial for trial in verdict.trials if "it is off by a hundredth" in trial.detail]
+    assert {(trial.dtype, trial.mode, trial.outcome) for trial in left_out} == {("float32", "train", "skipped")}
+    in_training = {trial.dtype for trial in verdict.trials if trial.mode == "train" and trial.outcome == "agree"}
+    assert "float64" in in_training, "how far other roundings are apart there is a measure"
+
+
+@pytest.mark.parametrize(
+    "new",
+    [
+        FUSED.replace(" v,", " v * (1 + 1e-5 * (self.training and b < 3)),"),
+        FUSED.replace("self.scale", "self.scale * (1 + 1e-7 * (self.training and b < 3))"),
+        FUSED.replace(" k,", " (k.float().to(k.dtype) if self.training and b < 3 else k),"),
+    ],
+)
+def test_what_is_wrong_there_alone_is_refuted_by_float64(check: Check, new: str) -> None:
+    verdict = check(CHAOTIC, STATEMENTS, new, SYMBOL)
+    assert verdict.verdict == "refuted", verdict.reason
+
+
 def test_before_runs_once_more_only_where_the_plain_bound_fails() -> None:
     from mha_lint.validation.relations import rounding
     from mha_lint.validation.trials.trial import Seen

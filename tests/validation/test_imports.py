@@ -76,6 +76,28 @@ def test_relative_imports_work_though_the_package_itself_cannot_be_imported(chec
         assert verdict.verdict == "validated", (statement, verdict.reason)
 
 
+def test_a_package_whose_imports_go_in_a_circle_is_imported_root_first_and_its_other_parts_lazily(
+    check: Check, tmp_path: Path
+) -> None:
+    files = {
+        "__init__": "from .tools import NAME\n",
+        "tools/__init__": "NAME = 'tools'\nfrom .remote import fetch\n",
+        "tools/remote": "from ..settings import SCALE\n\n\ndef fetch(): ...\n",
+        "settings": "from .tools import NAME\nSCALE = 1.0\n",
+        "blocks/__init__": "from .block import half\nraise RuntimeError('needs a licence')\n",
+        "blocks/block": "def half(x):\n    return x / 2\n",
+        "layers/__init__": "",
+    }
+    for name, text in files.items():
+        path = tmp_path / "library" / f"{name}.py"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    source = importing("from ..settings import SCALE\nfrom ..blocks.block import half")
+    source = source.replace("* self.scale", "* half(self.scale) * SCALE")
+    verdict = check(source, SPLIT, INDEXED, SYMBOL, file="library/layers/attention.py")
+    assert verdict.verdict == "validated", verdict.reason
+
+
 def test_own_modules_are_found_from_the_project_root(check: Check, tmp_path: Path) -> None:
     (tmp_path / "pyproject.toml").write_text("")
     (tmp_path / "src" / "common").mkdir(parents=True)

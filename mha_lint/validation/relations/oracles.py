@@ -23,9 +23,8 @@ from mha_lint.validation.probes import Observation, observe
 from mha_lint.validation.relations import score_scales
 from mha_lint.validation.relations.holding import calling_row
 from mha_lint.validation.relations.readings import READINGS, Call, Change, Reading, moved
-from mha_lint.validation.relations.rounding import dropping_alike
 from mha_lint.validation.relations.shown import default_dtype, named_arguments, named_axes
-from mha_lint.validation.trials import drawing, trial
+from mha_lint.validation.trials import drawing, dropouts, trial
 from mha_lint.validation.trials.case import Case
 from mha_lint.validation.trials.coverage import Statement
 from mha_lint.validation.trials.pairing import Sources
@@ -223,7 +222,7 @@ class Oracle:
             coarse = self._run(case, meaning, replace(at, dtype=narrow, default=False), backward=True)
             share = torch.finfo(torch.float64).eps / torch.finfo(torch.float32).eps
         wide = replace(at, dtype=torch.float64, held=narrow)
-        with dropping_alike(narrow):
+        with dropouts.dropping_alike(narrow):
             exact = self._run(case, meaning, wide, backward=True)
         if exact.error is not None or coarse.error is not None:
             return False

@@ -23,10 +23,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
-from torch.overrides import TorchFunctionMode
 
 from mha_lint.validation.relations import roundings
-from mha_lint.validation.trials import arguments, drawing, rows, trial
+from mha_lint.validation.trials import arguments, drawing, dropouts, rows, trial
 from mha_lint.validation.trials.case import Case
 from mha_lint.validation.trials.pristine import copied
 from mha_lint.validation.trials.widened import Casts, widened
@@ -120,7 +119,8 @@ def excuse(case: Case, before: trial.Seen, after: trial.Seen, *, by_kernel: bool
     """
     rerun, conditions = _of(case), case.conditions
     if conditions.dtype == torch.float64:
-        return told_in_float64(rerun, conditions, before, after) or ""
+        told = told_in_float64(rerun, conditions, before, after)
+        return told if told is not None else _told_by_others(rerun, conditions, before, after, by_kernel=by_kernel)
     reference = in_float64(rerun, conditions, conditions.dtype, before)
     if reference is None:
         return ""
@@ -134,11 +134,14 @@ def is_chance(case: Case, before: trial.Seen) -> bool:
     """
     rerun = _of(case)
     reference = in_float64(rerun, case.conditions, case.conditions.dtype, before)
-    if reference is None:
-        return False
+    return reference is not None and has_no_digits(before, reference, rerun.summed_otherwise(case.conditions))
+
+
+def has_no_digits(before: trial.Seen, reference: trial.Seen, otherwise: Iterator[trial.Seen]) -> bool:
+    """Tell whether before, or most of its runs that are rounded ``otherwise``, are no rounding of the reference."""
     if not is_exact_enough(before, reference):
         return True
-    runs = [is_exact_enough(seen, reference) for seen in rerun.summed_otherwise(case.conditions)]
+    runs = [is_exact_enough(seen, reference) for seen in otherwise]
     return 2 * sum(runs) < len(runs)
 
 
@@ -159,11 +162,20 @@ def told_in_float64(rerun: Rerun, conditions: drawing.Conditions, before: trial.
     narrow = replace(conditions, dtype=torch.float32, default=False, widened=False)
     coarse = rerun.at(narrow, copied(rerun.module).to(torch.float32))
     reference = in_float64(rerun, conditions, torch.float32, coarse)
-    if _loses_numbers(before, coarse):  # float32 is no measure there, and how far other roundings are apart is one
-        return account(before, after, before, rerun.rounded_otherwise(conditions), by_kernel=True)
+    if _loses_numbers(before, coarse):
+        return _told_by_others(rerun, conditions, before, after, by_kernel=True)
     if reference is None or not is_exact_enough(coarse, reference):
         return None
     return account_in_float64(before, after, coarse, reference, rerun.rounded_otherwise(conditions))
+
+
+def _told_by_others(
+    rerun: Rerun, conditions: drawing.Conditions, before: trial.Seen, after: trial.Seen, *, by_kernel: bool
+) -> str:
+    """The same where float32 is no measure: how far other roundings of before are apart is one."""
+    first, second = itertools.tee(rerun.rounded_otherwise(conditions))
+    measure = "other roundings of before"
+    return account(before, after, before, second, by_kernel=by_kernel, other=next(first), measure=measure)
 
 
 def _told_without_casts(
@@ -211,7 +223,7 @@ def in_float64(
 @contextlib.contextmanager
 def _as_reference(narrow: torch.dtype, *, is_whole: bool) -> Iterator[None]:
     """Let dropout draw as it does for ``narrow``, and with ``is_whole`` leave out casts to float32."""
-    with dropping_alike(narrow), widened(Casts()) if is_whole else contextlib.nullcontext():
+    with dropouts.dropping_alike(narrow), widened(Casts()) if is_whole else contextlib.nullcontext():
         yield
 
 
@@ -222,14 +234,19 @@ def account(
     otherwise: Iterator[trial.Seen],
     *,
     by_kernel: bool,
+    other: trial.Seen | None = None,
+    measure: str = "before in float64",
 ) -> str:
     """The errors of both in words, where every difference is one of rounding; "" where one is more than that.
 
     Only floats among outputs, buffers and gradients may differ; structure, shapes, effects and random states may not.
     ``otherwise`` gives before as it might have been rounded: how far a gradient is off there is an error of before,
     and so is how far an output is off where after takes a kernel of attention that before does not (``by_kernel``).
+    ``other`` is a run in which a buffer has another value if before computes it; without, the ``reference`` is.
+    The words name the ``measure``.
     """
-    if not _alike(before, after, reference):
+    computed = dict(_values(other or reference))
+    if not _alike(before, after, reference, *([other] if other else [])):
         return ""
     are_numbers = _numbers(before)
     before, after, reference = (_where(are_numbers, each) for each in (before, after, reference))
@@ -244,7 +261,7 @@ def account(
         ):
             if not trial.differ(first, second)[0]:
                 continue
-            if name in averages and torch.equal(first.double(), exact.double()):
+            if name in averages and torch.equal(first.double(), computed[name].double()):
                 return ""  # before does not compute it
             is_sum = name in sums
             further = runs.of(name) if is_sum or by_kernel else ()
@@ -252,7 +269,7 @@ def account(
             if errors is None:
                 return ""
             worst = max(worst, (errors[1], f"{name} of before is off by {errors[0]:.3g}, of after by {errors[1]:.3g}"))
-    return worst[1] and f"within rounding: against before in float64, {worst[1]}"
+    return worst[1] and f"within rounding: against {measure}, {worst[1]}"
 
 
 def is_exact_enough(before: trial.Seen, reference: trial.Seen) -> bool:
@@ -461,25 +478,3 @@ def _own(
         if bool((distance <= bound).all()):
             return errors
     return None
-
-
-@contextlib.contextmanager
-def dropping_alike(dtype: torch.dtype) -> Iterator[None]:
-    """Let dropout of float64 tensors draw the mask that it draws for ``dtype``: CUDA's kernels differ by width."""
-    functions = (torch.nn.functional.dropout, torch.dropout)
-
-    class Alike(TorchFunctionMode):
-        def __torch_function__(
-            self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-        ) -> Any:
-            named = kwargs or {}
-            rate = named.get("p", args[1] if len(args) > 1 else 0.5)
-            if func not in functions or not args or args[0].dtype != torch.float64 or rate >= 1 or named.get("inplace"):
-                return func(*args, **named)
-            kept = func(torch.ones_like(args[0], dtype=dtype), *args[1:], **named)
-            if bool((kept == 1).all()):  # no training
-                return args[0] * 1
-            return args[0] * (kept != 0) / (1 - rate)
-
-    with Alike():
-        yield

@@ -30,6 +30,7 @@ from mha_lint.validation.trials.coverage import Rows, Statement
 from mha_lint.validation.trials.pristine import Pristine
 
 _NAMED_SIDES = 5  # rows by which sides of an image that a message names are preferred to other arguments
+_CHANCE = 12  # rows by which lengths that a layer has as its width come after other arguments
 _UNDIVIDED = 16  # calls in which a size can't be divided; where they don't help, the module must have other sizes
 _MENDED = 3  # changes to an optional argument that an exception may ask for
 
@@ -201,7 +202,8 @@ class Calling:
             for other_family in learning.other_sides(self.raised):
                 consider(ran + _NAMED_SIDES, specs, other_family)
             for other_family in learning.other_sizes(self.raised, family) if family is self.groups[0] else ():
-                consider(ran, specs, other_family)
+                is_width = other_family[0].sizes["H"] in self.inspected.widths  # as many places as features, by chance
+                consider(ran - _CHANCE if is_width else ran, specs, other_family)
 
     def _searched(self, deadline: float, attempts: int) -> Iterator[Setup]:
         """The first combination of candidates that works, then others for what has a default."""

@@ -52,8 +52,10 @@ def nudged_alike(value: torch.Tensor, generator: torch.Generator) -> torch.Tenso
     """
     if value.numel() > _COUNTED:
         return nudged(value, generator)
-    found, places, counts = value.detach().unique(return_inverse=True, return_counts=True)
+    found, places, counts = torch.unique(value.detach(), return_inverse=True, return_counts=True)
     drawn = torch.rand(found.shape, generator=generator).to(value.device)
     signs = torch.where(drawn < 0.5, -1.0, 1.0)
-    units = signs * (counts / _EQUAL).clamp(1.0, _MOST_SHIFTED)
-    return value * (1 + torch.finfo(value.dtype).eps * units[places].to(value.dtype))
+    terms = counts.clamp(max=max(value.shape, default=1))  # a sum is over one dim, as a rule
+    units = signs * (terms / _EQUAL).clamp(1.0, _MOST_SHIFTED)
+    shifted: torch.Tensor = value * (1 + torch.finfo(value.dtype).eps * units[places].to(value.dtype))
+    return shifted

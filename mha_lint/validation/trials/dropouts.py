@@ -1,12 +1,16 @@
-"""Dropout rates, all of one value: of a way to run a module, and of the module once it is built."""
+"""Dropout: its rates, all of one value, of a way to run a module and of the module once it is built; what it draws."""
 
 from __future__ import annotations
 
+import contextlib
 import inspect
 import types
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any
+
+import torch
+from torch.overrides import TorchFunctionMode
 
 from mha_lint.validation.child.stubs import StubTouched
 from mha_lint.validation.search import targets
@@ -103,3 +107,25 @@ def _rates(called: Any) -> list[str]:
         and not isinstance(item.default, bool)
         and 0 <= item.default < 1
     ]
+
+
+@contextlib.contextmanager
+def dropping_alike(dtype: torch.dtype) -> Iterator[None]:
+    """Let dropout of float64 tensors draw the mask that it draws for ``dtype``: CUDA's kernels differ by width."""
+    functions = (torch.nn.functional.dropout, torch.dropout)
+
+    class Alike(TorchFunctionMode):
+        def __torch_function__(
+            self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+        ) -> Any:
+            named = kwargs or {}
+            rate = named.get("p", args[1] if len(args) > 1 else 0.5)
+            if func not in functions or not args or args[0].dtype != torch.float64 or rate >= 1 or named.get("inplace"):
+                return func(*args, **named)
+            kept = func(torch.ones_like(args[0], dtype=dtype), *args[1:], **named)
+            if bool((kept == 1).all()):  # no training
+                return args[0] * 1
+            return args[0] * (kept != 0) / (1 - rate)
+
+    with Alike():
+        yield
