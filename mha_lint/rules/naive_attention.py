@@ -81,6 +81,8 @@ class NaiveAttention(Rule):
     - *Dropout*: `dropout_p`, zero in eval mode. The fix is *unsafe* then: on a GPU the kernels draw other random
       numbers.
     - *Three dimensions* (`bmm`): one more in front for the call, without which no fused kernel takes them.
+    - *Memory*: a product is contiguous, and what a kernel gives need not be. Where a `view` is taken of the product,
+      or of the name that it gets, the fix puts `.contiguous()` in between.
 
     Layers and buffers that served the scores alone stay, so that the `state_dict` and other code find them.
 
