@@ -311,6 +311,7 @@ def _lifecycle(server: Server) -> None:
         server.refreshes = bool(
             told.workspace and told.workspace.diagnostics and told.workspace.diagnostics.refresh_support
         )
+        server.session.previews = server.refreshes or not server.pulls
         _configure(params.initialization_options)
 
     @server.feature(types.INITIALIZED)
