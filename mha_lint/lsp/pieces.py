@@ -6,10 +6,11 @@ import ast
 from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import SequenceMatcher
 
-from mha_lint.files import Source
+from mha_lint.files import Source, SourceError
+from mha_lint.linter import parse
 from mha_lint.syntax.module import Module
 from mha_lint.syntax.nodes import FUNCTIONS, Function, walk
 from mha_lint.syntax.rows import apart
@@ -39,6 +40,48 @@ class Text:
         """The piece that a row lies in; None for a row between them."""
         index = bisect_right(self.pieces, row, key=lambda piece: piece.first) - 1
         return self.pieces[index] if index >= 0 and row <= self.pieces[index].last else None
+
+
+def read(source: Source, earlier: Text | None = None) -> Text:
+    """Cut a source into pieces. Of an earlier text, those that are the same in the same rows are not parsed again.
+
+    Raises what :func:`mha_lint.linter.parse` raises.
+    """
+    tree = None if earlier is None else _parsed_in_part(source, earlier)
+    return Text(source, parse(source) if tree is None else Module(source.text, tree))
+
+
+def _parsed_in_part(source: Source, earlier: Text) -> ast.Module | None:
+    """The tree of a source, of which only the rows from the first to the last changed piece are parsed.
+
+    Pieces are whole statements, and so what lies between two of them is Python by itself, or the source is not. None
+    where it is not, or where rows were added or deleted.
+    """
+    module, pieces = earlier.module, earlier.pieces
+    old, new = module.data, source.text.encode("utf-8", "surrogatepass")
+    ends = [0, *(module.starts[piece.last] for piece in pieces)]
+    more = len(new) - len(old)
+    head, tail = 0, len(pieces)
+    while head < tail and new[ends[head] : ends[head + 1]] == old[ends[head] : ends[head + 1]]:
+        head += 1
+    first, last = ends[head], len(old)
+    while tail > head:
+        start = module.starts[pieces[tail - 1].first - 1]
+        if start + more < first or new[start + more : last + more] != old[start:last]:
+            break
+        tail, last = tail - 1, start
+    rows = new[first : last + more]
+    is_cut = rows.startswith(b"\n") and new[:first].endswith(b"\r")  # one newline
+    if is_cut or len(rows.splitlines()) != len(old[first:last].splitlines()):
+        return None
+    above = pieces[head - 1].last if head else 0
+    text = "\n" * above + rows.decode("utf-8", "surrogatepass")
+    try:
+        changed = parse(replace(source, text=text, data=text.encode("utf-8", "surrogatepass"), notebook=None)).tree.body
+    except SourceError:
+        return None
+    between = [statement for piece in pieces[:head] for statement in piece.statements]
+    return ast.Module([*between, *changed, *(each for piece in pieces[tail:] for each in piece.statements)], [])
 
 
 class Edited:

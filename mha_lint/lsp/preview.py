@@ -18,8 +18,8 @@ from dataclasses import dataclass, replace
 from mha_lint import screen
 from mha_lint.files import Source
 from mha_lint.findings import Finding, Position
-from mha_lint.linter import Look, looked, parse, told
-from mha_lint.lsp.pieces import Edited, Text
+from mha_lint.linter import Look, looked, told
+from mha_lint.lsp.pieces import Edited, Text, read
 from mha_lint.settings import Settings
 from mha_lint.syntax.fingerprints import digest
 from mha_lint.syntax.nodes import walk
@@ -45,13 +45,15 @@ class Preview:
         """A look at the whole that takes at most ``quick`` steps needs no preview."""
         self._quick = quick
         self._whole: _Whole | None = None
+        self._last: Text | None = None  # that was read
         self._known: OrderedDict[tuple[str, frozenset[int]], list[Finding]] = OrderedDict()
 
     def know(self, look: Look | None, findings: Sequence[Finding]) -> None:
         """Remember a look at the whole, and what it found."""
-        self._whole = None
+        self._whole = self._last = None
         if look is not None and look.model.steps > self._quick:
-            self._whole = _Whole(Text(look.source, look.model.module), findings)
+            self._last = Text(look.source, look.model.module)
+            self._whole = _Whole(self._last, findings)
 
     def findings(self, source: Source, settings: Settings) -> tuple[Finding, ...] | None:
         """The findings of a text without their fixes, as far as they are known; None where only the whole can tell.
@@ -61,7 +63,8 @@ class Preview:
         whole = self._whole
         if whole is None or not screen.admits(source.code):
             return None
-        edited = Edited(whole.text, Text(source, parse(source)))
+        self._last = read(source, self._last)
+        edited = Edited(whole.text, self._last)
         if len(edited.pairs) > _MOST_CHANGED:
             return None
         before, now = list[Finding](), list[Finding]()

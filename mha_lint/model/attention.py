@@ -204,7 +204,8 @@ def _run_all(
         return STEPS_OF_HOLDERS if of in worth.holding else STEPS_OF_OTHERS
 
     names = run.names
-    run.handed = handed_tables(run, worth)
+    if only is None:
+        run.handed = handed_tables(run, worth)
     working = [cls for cls in names.every_class if cls in worked_on]
     for cls in working:
         if is_module(cls) and _is_wanted(only, cls, *cls.methods.values()):
