@@ -71,8 +71,9 @@ def _parsed_in_part(source: Source, earlier: Text) -> ast.Module | None:
             break
         tail, last = tail - 1, start
     rows = new[first : last + more]
-    is_cut = rows.startswith(b"\n") and new[:first].endswith(b"\r")  # one newline
-    if is_cut or len(rows.splitlines()) != len(old[first:last].splitlines()):
+    is_newline_cut = rows.startswith(b"\n") and new[:first].endswith(b"\r")
+    is_row_cut = tail < len(pieces) and rows[-1:] not in b"\r\n"
+    if is_newline_cut or is_row_cut or len(rows.splitlines()) != len(old[first:last].splitlines()):
         return None
     above = pieces[head - 1].last if head else 0
     text = "\n" * above + rows.decode("utf-8", "surrogatepass")
@@ -205,7 +206,7 @@ def _methods_changed(
 ) -> frozenset[str] | None:
     """The names of the methods that changed, and of those that mention them; None where all of the class is concerned.
 
-    That is so where anything but a method changed, or what the constructor does.
+    That is so where anything but a method changed. What a constructor does tells ``forward``.
     """
     if cls.name != other.name or not _have_same_frame(cls, other):
         return None
@@ -215,7 +216,9 @@ def _methods_changed(
         if not _are_same(before[name], after[name], module, other_module):
             names.add(name)
     changed = _with_mentioning(names, [*before.items(), *after.items()])
-    return None if "__init__" in changed else frozenset(changed)
+    if "__init__" in changed:
+        return frozenset({*changed, "forward"}) if "forward" in after else None
+    return frozenset(changed)
 
 
 def _have_same_frame(cls: ast.ClassDef, other: ast.ClassDef) -> bool:

@@ -24,7 +24,15 @@ from mha_lint.model.events import (
     led_from_here,
     of_this_module,
 )
-from mha_lint.model.fuel import MAX_INITS, STEPS_OF_ATTENTION, STEPS_OF_HOLDERS, STEPS_OF_OTHERS, OutOfFuel, OutOfSteps
+from mha_lint.model.fuel import (
+    MAX_INITS,
+    STEPS_OF_ATTENTION,
+    STEPS_OF_HOLDERS,
+    STEPS_OF_OTHERS,
+    STEPS_WHILE_TYPING,
+    OutOfFuel,
+    OutOfSteps,
+)
 from mha_lint.model.interpreter.binding import bind
 from mha_lint.model.interpreter.handed_tables import handed_tables
 from mha_lint.model.interpreter.interpreter import Interpreter
@@ -132,7 +140,8 @@ def analyse(
     those of all expressions, too.
 
     ``only`` are the classes, methods and functions that are interpreted on their own; None stands for all. What they
-    call is followed, and a class is built whose methods are among them.
+    call is followed, and a class is built whose methods are among them. They are given fewer steps, and no tables that
+    other code hands them.
     """
     names = collect(module) if names is None else names
     worth = worth_of(names)
@@ -200,7 +209,7 @@ def _run_all(
 
     def most(of: ClassInfo | Function) -> int:
         if of in worth.attending:
-            return STEPS_OF_ATTENTION
+            return STEPS_OF_ATTENTION if only is None else STEPS_WHILE_TYPING
         return STEPS_OF_HOLDERS if of in worth.holding else STEPS_OF_OTHERS
 
     names = run.names
