@@ -115,11 +115,12 @@ class Analysis:
 
     def _see_whole(self, settings: Settings) -> tuple[Finding, ...]:
         """Look at the whole text; its findings without their fixes."""
-        self._look = looked(self.document.source, settings)
+        source, preview = self.document.source, self._preview
+        self._look = looked(source, settings, None if preview is None else preview.tree(source))
         findings = [] if self._look is None else self._look.bare()
-        if self._preview is not None:
-            self._preview.know(self._look, findings)
-        return () if self._look is None else heeded(self.document.source, settings, findings)
+        if preview is not None:
+            preview.know(self._look, findings)
+        return () if self._look is None else heeded(source, settings, findings)
 
     def _fix(self) -> Answer:
         if self.settings is None:

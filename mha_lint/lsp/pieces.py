@@ -54,35 +54,52 @@ def read(source: Source, earlier: Text | None = None) -> Text:
 def _parsed_in_part(source: Source, earlier: Text) -> ast.Module | None:
     """The tree of a source, of which only the rows from the first to the last changed piece are parsed.
 
-    Pieces are whole statements, and so what lies between two of them is Python by itself, or the source is not. None
-    where it is not, or where rows were added or deleted.
+    Where rows were added or deleted, all that is below is parsed. Pieces are whole statements, and so what lies between
+    two of them is Python by itself, or the source is not. None where it is not.
     """
-    module, pieces = earlier.module, earlier.pieces
-    old, new = module.data, source.text.encode("utf-8", "surrogatepass")
-    ends = [0, *(module.starts[piece.last] for piece in pieces)]
-    more = len(new) - len(old)
-    head, tail = 0, len(pieces)
-    while head < tail and new[ends[head] : ends[head + 1]] == old[ends[head] : ends[head + 1]]:
-        head += 1
-    first, last = ends[head], len(old)
-    while tail > head:
-        start = module.starts[pieces[tail - 1].first - 1]
-        if start + more < first or new[start + more : last + more] != old[start:last]:
-            break
-        tail, last = tail - 1, start
-    rows = new[first : last + more]
-    is_newline_cut = rows.startswith(b"\n") and new[:first].endswith(b"\r")
-    is_row_cut = tail < len(pieces) and rows[-1:] not in b"\r\n"
-    if is_newline_cut or is_row_cut or len(rows.splitlines()) != len(old[first:last].splitlines()):
+    pieces = earlier.pieces
+    old, new = earlier.module.data, source.text.encode("utf-8", "surrogatepass")
+    head, tail, first, last = _unlike(earlier, new)
+    rows = new[first : last + len(new) - len(old)]
+    if len(rows.splitlines()) != len(old[first:last].splitlines()):
+        tail, rows = len(pieces), new[first:]
+    if not _is_at_row(new, first) or not _is_at_row(new, first + len(rows)):
         return None
-    above = pieces[head - 1].last if head else 0
-    text = "\n" * above + rows.decode("utf-8", "surrogatepass")
+    text = "\n" * (pieces[head - 1].last if head else 0) + rows.decode("utf-8", "surrogatepass")
+    part = replace(source, text=text, data=text.encode("utf-8", "surrogatepass"), notebook=None)
     try:
-        changed = parse(replace(source, text=text, data=text.encode("utf-8", "surrogatepass"), notebook=None)).tree.body
+        changed = parse(part).tree.body
     except SourceError:
         return None
-    between = [statement for piece in pieces[:head] for statement in piece.statements]
-    return ast.Module([*between, *changed, *(each for piece in pieces[tail:] for each in piece.statements)], [])
+    above, below = ([each for piece in group for each in piece.statements] for group in (pieces[:head], pieces[tail:]))
+    return ast.Module([*above, *changed, *below], [])
+
+
+def _unlike(earlier: Text, new: bytes) -> tuple[int, int, int, int]:
+    """The pieces of a text that are not the same in another one, from one index to the next, and their span in bytes.
+
+    The rows between the pieces count with them.
+    """
+    pieces, starts, old = earlier.pieces, earlier.module.starts, earlier.module.data
+    ends = [0, *(starts[piece.last] for piece in pieces)]
+    head, tail, last, more = 0, len(pieces), len(old), len(new) - len(old)
+    while head < tail and new[ends[head] : ends[head + 1]] == old[ends[head] : ends[head + 1]]:
+        head += 1
+    while tail > head:
+        start = starts[pieces[tail - 1].first - 1]
+        if start + more < ends[head] or new[start + more : last + more] != old[start:last]:
+            break
+        tail, last = tail - 1, start
+    return head, tail, ends[head], last
+
+
+def _is_at_row(data: bytes, offset: int) -> bool:
+    """Tell whether a row starts there, or the text ends."""
+    if offset in (0, len(data)):
+        return True
+    return data[offset - 1 : offset] == b"\n" or (
+        data[offset - 1 : offset] == b"\r" and data[offset : offset + 1] != b"\n"
+    )
 
 
 class Edited:

@@ -55,6 +55,10 @@ class Preview:
             self._last = Text(look.source, look.model.module)
             self._whole = _Whole(self._last, findings)
 
+    def tree(self, source: Source) -> ast.Module | None:
+        """The tree of a text, if it is the last one that was read here."""
+        return self._last.module.tree if self._last is not None and self._last.source.text == source.text else None
+
     def findings(self, source: Source, settings: Settings) -> tuple[Finding, ...] | None:
         """The findings of a text without their fixes, as far as they are known; None where only the whole can tell.
 

@@ -107,11 +107,13 @@ def test_a_client_that_pulls_gets_the_same_and_nothing_is_pushed_to_it(tmp_path:
     run(scenario, tmp_path)
 
 
-LONG = ATTENTION + "".join(  # enough to be previewed
-    ATTENTION.removeprefix("import torch\nfrom torch import nn\n").replace("Attention", f"Attention{n}")
-    for n in range(60)
+NEXT = ATTENTION.removeprefix("import torch\nfrom torch import nn\n")
+LONG = (  # long enough to be previewed
+    ATTENTION.replace("y.transpose(1, 2).view(B, T, C)", "merged(y, B, T, C)")
+    + "\n\ndef merged(y, b, t, c):\n    return y.view(b, t, c)\n"
+    + "".join(NEXT.replace("Attention", f"Attention{n}") for n in range(60))
 )
-LESS = LONG.replace("from torch import nn\n", "\n", 1)
+MENDED = LONG.replace("merged(y, B", "merged(y.transpose(1, 2).contiguous(), B")
 
 
 def test_what_other_code_tells_of_an_edit_is_shown_once_nobody_types(tmp_path: Path) -> None:
@@ -120,8 +122,8 @@ def test_what_other_code_tells_of_an_edit_is_shown_once_nobody_types(tmp_path: P
             uri = client.open(folder / "a.py", LONG)
             before = codes(await client.pushed(uri))
             assert before == expected(LONG)
-            version = client.replace(uri, LESS)
-            while codes(await client.pushed(uri, version)) != expected(LESS):
+            version = client.replace(uri, MENDED)
+            while codes(await client.pushed(uri, version)) != expected(MENDED):
                 await asyncio.sleep(0.02)
             first = next(each for each in client.history if each.version == version)
             assert codes(list(first.diagnostics)) == expected(LONG)  # what was known
@@ -137,8 +139,8 @@ def test_a_client_that_cannot_be_told_later_waits_for_the_whole(tmp_path: Path) 
         async with connected(folder, told) as client:
             uri = client.open(folder / "a.py", LONG)
             assert codes(await client.pulled(uri)) == expected(LONG)
-            client.replace(uri, LESS)
-            assert codes(await client.pulled(uri)) == expected(LESS) != expected(LONG)
+            client.replace(uri, MENDED)
+            assert codes(await client.pulled(uri)) == expected(MENDED) != expected(LONG)
 
     run(scenario, tmp_path)
 
