@@ -152,7 +152,7 @@ class Edited:
             pairs = list(zip(pieces, others, strict=True))
         else:
             named = {_name(other): other for other in others if _name(other)}
-            pairs = [(piece, named[_name(piece)]) for piece in pieces if _name(piece) in named]
+            pairs = [(piece, named.pop(_name(piece))) for piece in pieces if _name(piece) in named]
         for piece, other in pairs:
             self._note_rows(piece, other)
         left = {id(each) for pair in pairs for each in pair}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import json
 import random
 from collections.abc import Collection
 from pathlib import Path
@@ -10,7 +11,8 @@ from typing import Any
 
 import pytest
 
-from mha_lint.files import SourceError, decode, read_source
+from mha_lint import notebook
+from mha_lint.files import Source, SourceError, decode, read_source
 from mha_lint.findings import Finding
 from mha_lint.linter import Look, lint, looked, told
 from mha_lint.lsp.analysis import Analysis, Answer
@@ -265,6 +267,27 @@ def test_rows_that_messages_name_move_with_the_text() -> None:
         found = preview.findings(decode(PATH, moved.encode()), SETTINGS)
         assert found is not None
         assert _told(found) == _told(_whole(moved) or ())
+
+
+def _notebook(*cells: str) -> Source:
+    written = [{"cell_type": "code", "source": cell, "metadata": {}} for cell in cells]
+    told = {"cells": written, "metadata": {"language_info": {"name": "python"}}, "nbformat": 4, "nbformat_minor": 5}
+    parsed = notebook.read(json.dumps(told))
+    return Source(Path("a.ipynb"), parsed.program, "utf-8", False, json.dumps(told).encode(), parsed)
+
+
+def test_a_notebook_is_previewed_too_with_the_cells_that_are_no_python() -> None:
+    cells = HEAD, "%matplotlib inline\n", HELPER, CLASS.format(name="Attention"), "x = 1\n"
+    look = looked(_notebook(*cells), SETTINGS)
+    assert look is not None
+    preview = Preview(quick=0)
+    preview.know(look, look.bare())
+    for place, old, new in ((3, ".contiguous()", ""), (2, "n = b", "\n    n = t"), (4, "x", "def (")):
+        cells = (*cells[:place], cells[place].replace(old, new), *cells[place + 1 :])
+        source = _notebook(*cells)
+        found = preview.findings(source, SETTINGS)
+        assert found is not None and _told(found) == _told(lint(source, SETTINGS).findings)
+    assert {"MHA000", "MHA001"} <= {each.code for each in found}
 
 
 # --- how little is looked at
