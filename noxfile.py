@@ -20,7 +20,7 @@ nox.options.error_on_missing_interpreters = False
 @nox.session(python=PYTHONS)
 def lint(session: nox.Session) -> None:
     """Linting, in an environment without torch."""
-    session.install(".[flake8,test]")
+    session.install("--editable", ".[flake8,test]")
     session.run("pytest", *TESTS, *session.posargs)
 
 
@@ -33,5 +33,5 @@ def lowest(session: nox.Session) -> None:
         "uv", "pip", "compile", "--quiet", "--resolution", "lowest-direct", "--extra", "flake8",
         "--output-file", str(oldest), str(ROOT / "pyproject.toml"),
     )  # fmt: skip
-    session.install(".[flake8,test]", "--constraint", str(oldest))
+    session.install("--editable", ".[flake8,test]", "--constraint", str(oldest))
     session.run("pytest", *TESTS, *session.posargs)

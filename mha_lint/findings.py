@@ -202,7 +202,7 @@ class Failure:
 # What the paths that were asked for held then: the digest of a file that was read, PRESENT for one of which it
 # only matters that it is there, None where there was nothing. Of a folder, the digest of the files around.
 PRESENT = ""
-Dependencies = dict[str, "str | None"]
+Dependencies = dict[str, str | None]
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ import venv
 import zipfile
 from pathlib import Path
 from types import ModuleType
+from typing import get_origin
 
 import pytest
 from checkout import ROOT, copy_to
@@ -58,7 +59,8 @@ def test_every_rule_and_fixer_has_its_entry_point_under_its_code() -> None:
     rules = {}
     for module in modules("mha_lint.rules", ROOT / "mha_lint/rules"):
         for name, value in vars(module).items():
-            if isinstance(value, type) and issubclass(value, Rule) and value.__module__ == module.__name__:
+            is_class = isinstance(value, type) and get_origin(value) is None  # list[int] is a type in Python 3.10
+            if is_class and issubclass(value, Rule) and value.__module__ == module.__name__:
                 rules[value.code] = f"{module.__name__}:{name}"
     assert points["mha_lint.rules"] == rules
     fixers = [each for each in modules("mha_lint.fixers", ROOT / "fixers") if hasattr(each, "fix")]

@@ -94,7 +94,7 @@ class NaiveAttention(Rule):
 
     It may be slower where there are few tokens, on a CPU without a fused kernel for the type, with a mask of floats
     that is large in itself, and above all with heads wider than 256: no fused kernel of CUDA takes them, and in half
-    precision the one that is left took 1.3 to 7.6 times as long on an H200 as the same attention by hand
+    precision the one that is left took 1.3 to 7.3 times as long on an H100 as the same attention by hand
     ([docs/speed.md](../speed.md)). `--bench` measures it, and `--bench-only-if-faster` withholds what is not faster.
 
     ## When it stays silent

@@ -45,8 +45,9 @@ class UnbindQkv(Rule):
     the time in forward + backward, the least where there are many tokens in bfloat16, and 0.98 to 1.06 forward, the
     most where a call is so short that launching kernels is all it does. Indexing `qkv[0], qkv[1], qkv[2]` takes 0.99
     to 1.03 forward, and 1 % to 12 % *more* in forward + backward, because the backward of each index fills a whole
-    zero tensor. The common advice to index is thus right for inference code only. Under `--bench`,
-    which asks for more than 3 %, most sizes show no difference: [docs/speed.md](../speed.md).
+    zero tensor. The common advice to index is thus right for inference code only. Compiled, unbinding first takes
+    0.97 to 1.01 of the time, and indexing 0.95 to 1.08. Under `--bench`, which asks for more than 3 %, most sizes show
+    no difference: [docs/speed.md](../speed.md).
 
     ## Example
 

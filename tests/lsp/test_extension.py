@@ -11,6 +11,7 @@ from typing import get_args
 
 import pytest
 
+import mha_lint
 from mha_lint.lsp.actions import APPLY_ALL, VALIDATE
 from mha_lint.lsp.options import Validate, parse_options
 
@@ -26,6 +27,10 @@ def test_its_settings_are_those_of_the_server() -> None:
     script = (FOLDER / "extension.js").read_text()
     assert f'"{VALIDATE}"' in script
     assert f'"{APPLY_ALL}"' in script
+
+
+def test_it_is_of_the_same_release() -> None:
+    assert PACKAGE["version"] == mha_lint.__version__
 
 
 @pytest.mark.slow

@@ -96,7 +96,8 @@ class Oracle:
         self._is_telling |= len(kept) < len(self._left)
         self._left = kept
         self._held += 1
-        return f"after equals before with {_in_words(min(kept, key=_order))}", ""
+        best = min(kept, key=_order)
+        return f"after equals before, but for: {_in_words(best)}" if best else "after equals before", ""
 
     @property
     def is_held(self) -> bool:
@@ -312,10 +313,12 @@ def _order(meaning: Meaning) -> tuple[int, int, str]:
 
 
 def _in_words(meaning: Meaning) -> str:
-    if not meaning:
-        return "nothing else"
-    told = [" ".join(map(str, change)) for _, change in sorted(meaning, key=str)]
-    return ", ".join(dict.fromkeys(told))
+    return ", ".join(dict.fromkeys(_said(change) for _, change in sorted(meaning, key=str)))
+
+
+def _said(change: Change) -> str:
+    name, *what = change
+    return f"{name} ({', '.join(map(str, what))})" if what else str(name)
 
 
 def _near(quick: trial.Seen, after: trial.Seen) -> bool:
