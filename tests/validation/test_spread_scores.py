@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+pytest.importorskip("torch")
+
 from mha_lint.validation.trials import spread
 
 from .conftest import Check
-
-pytest.importorskip("torch")
 
 SYMBOL = "Attention.forward"
 MODULE = """
