@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import ast
 import gc
-import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -36,8 +35,8 @@ _COLLECT_AFTER = 50_000  # new objects
 DEEPEST = "the code is nested too deeply to be read"
 DEEPEST_TREE = 1500  # levels of the syntax tree; a chain of n method calls has 2n
 
-_BRACKET = re.compile(rb"[()\[\]{}]")
-_LONG_LINE = re.compile(rb"[^\n]{5000}")
+_ONE_KIND = bytes.maketrans(b"[{]}", b"(())")
+_NO_BRACKETS = bytes(set(range(256)) - set(b"()[]{}"))
 
 
 def lint(source: Source, settings: Settings, *, noqa: bool = True, tree: ast.Module | None = None) -> Found:
@@ -68,23 +67,19 @@ class Look:
 
     def found(self, *, noqa: bool = True) -> Found:
         """The findings with their fixes. Raises what :func:`lint` raises."""
-        return self._found(self._with_fixes, noqa)
+        return Found(told(self.source, self.settings, self._made(self._with_fixes), noqa=noqa), self.dependencies)
 
-    def without_fixes(self, *, noqa: bool = True) -> Found:
+    def bare(self) -> list[Finding]:
         """The same findings at the same places, but for their fixes, of which nothing is said. It takes less time.
 
-        Raises what :func:`lint` raises; what LibCST can't read may be found only by :meth:`found`.
+        Those that a comment silences are among them. Raises what :func:`lint` raises; what LibCST can't read may be
+        found only by :meth:`found`.
         """
-        return self._found(self._bare, noqa)
+        return self._made(self._bare)
 
-    def _found(self, made: Callable[[], list[Finding]], noqa: bool) -> Found:
+    def _made(self, made: Callable[[], list[Finding]]) -> list[Finding]:
         with _collecting_rarely():
-            findings = _deep(self.source, made) if self.hits else []
-        told = findings
-        if noqa:
-            kept = suppressed(self.source.text, findings)[0] if findings else []
-            told = [*kept, *_unused_noqa(self.source, self.settings, findings)]
-        return Found(tuple(sorted([*cells_not_read(self.source), *told], key=_order)), self.dependencies)
+            return _deep(self.source, made) if self.hits else []
 
     def _with_fixes(self) -> list[Finding]:
         from mha_lint.fixers import Context
@@ -112,12 +107,31 @@ class Look:
         return Exact(self.places.module)
 
 
+def told(source: Source, settings: Settings, findings: list[Finding], *, noqa: bool = True) -> tuple[Finding, ...]:
+    """What is told of a file with these findings, in the order of their places: what comments say of them is heeded.
+
+    Comments that silence none are told as well, and cells of a notebook that can't be read. Without ``noqa`` no comment
+    is read.
+    """
+    kept = findings
+    if noqa:
+        kept = suppressed(source.text, findings)[0] if findings else []
+        kept = [*kept, *_unused_noqa(source, settings, findings)]
+    return tuple(sorted([*cells_not_read(source), *kept], key=_order))
+
+
 def looked(
-    source: Source, settings: Settings, tree: ast.Module | None = None, *, screened: bool = False
+    source: Source,
+    settings: Settings,
+    tree: ast.Module | None = None,
+    *,
+    screened: bool = False,
+    only: Collection[ast.AST] | None = None,
 ) -> Look | None:
     """Have the rules look at one file; None where the bytes, or the settings, leave nothing to look at.
 
-    The bytes are not looked at where they were ``screened`` before. Raises what :func:`lint` raises.
+    The bytes are not looked at where they were ``screened`` before. ``only`` are the classes, methods and functions of
+    the tree that are interpreted on their own; None stands for all. Raises what :func:`lint` raises.
     """
     if not screened and not screen.admits(source.code):
         return None
@@ -126,7 +140,7 @@ def looked(
         return None
     with _collecting_rarely():
         module = parse(source, tree)
-        return _deep(source, lambda: _looked(source, module, settings, codes))
+        return _deep(source, lambda: _looked(source, module, settings, codes, only))
 
 
 def _unused_noqa(source: Source, settings: Settings, found: list[Finding]) -> list[Finding]:
@@ -187,11 +201,13 @@ def _collecting_rarely() -> Iterator[None]:
         gc.set_threshold(*usual)
 
 
-def _looked(source: Source, module: Module, settings: Settings, codes: frozenset[str]) -> Look:
+def _looked(
+    source: Source, module: Module, settings: Settings, codes: frozenset[str], only: Collection[ast.AST] | None
+) -> Look:
     from mha_lint.model.attention import analyse
 
     program = _program(source, module, settings)
-    model = analyse(module, names=program.main)
+    model = analyse(module, names=program.main, only=only)
     places = Places(module)
     return Look(source, settings, model, places, tuple(_hits(model, places, codes)), program.dependencies)
 
@@ -268,12 +284,14 @@ def parse(source: Source, tree: ast.Module | None = None) -> Module:
 
 
 def _may_be_deep(data: bytes) -> bool:
-    """Tell by the brackets, and by very long lines, whether the depth must be measured; strings may hold some too."""
-    depth = deepest = 0
-    for match in _BRACKET.finditer(data):
-        depth += 1 if match[0] in (b"(", b"[", b"{") else -1
-        deepest = max(deepest, depth)
-    return deepest >= 100 or _LONG_LINE.search(data) is not None
+    """Tell by the brackets, and by very long lines, whether the depth must be measured; strings may hold some too.
+
+    The pairs that hold no other are taken out, and then those that held these: as often as brackets are nested.
+    """
+    brackets, depth = data.translate(_ONE_KIND, _NO_BRACKETS), 0
+    while (fewer := brackets.replace(b"()", b"")) != brackets:
+        brackets, depth = fewer, depth + 1
+    return depth + brackets.count(b"(") >= 100 or max(map(len, data.split(b"\n"))) >= 5000
 
 
 def _is_too_deep(tree: ast.Module) -> bool:

@@ -12,8 +12,9 @@ from mha_lint.edits import offset, row_starts
 from mha_lint.files import SourceError, SyntaxProblem
 from mha_lint.findings import SYNTAX_ERROR, Finding, Position, Verdict
 from mha_lint.linter import Look, looked, modelled
+from mha_lint.linter import told as heeded
 from mha_lint.lsp.document import Document
-from mha_lint.lsp.parts import Parts
+from mha_lint.lsp.preview import Preview
 from mha_lint.lsp.worker import IDLE, NOW, SOON, Worker
 from mha_lint.settings import Settings
 from mha_lint.syntax_error import told
@@ -50,13 +51,13 @@ class Shapes:
 class Analysis:
     """Asks the worker, once, for what is wanted of one state of a document."""
 
-    def __init__(self, document: Document, settings: Settings | None, worker: Worker, parts: Parts) -> None:
-        """``settings`` of None: the settings exclude the document."""
+    def __init__(self, document: Document, settings: Settings | None, worker: Worker, preview: Preview | None) -> None:
+        """``settings`` of None: the settings exclude the document. Without a preview all findings are of the whole."""
         self.document = document
         self.settings = settings
         self.verdicts: dict[tuple[str, Position], Verdict] = {}
         self._worker = worker
-        self._parts = parts
+        self._preview = preview
         self._look: Look | None = None
         self._findings: Future[Answer] | None = None
         self._fixes: Future[Answer] | None = None
@@ -80,7 +81,7 @@ class Analysis:
         return self._shapes
 
     def corrects(self, fixes: Answer) -> bool:
-        """Tell whether the look at the whole text found other things than that at its parts; they count from now on."""
+        """Tell whether the look at the whole text found other things than the preview; they count from now on."""
         found, before = replace(fixes, findings=tuple(map(_bare, fixes.findings))), self.findings().result()
         if found == before:
             return False
@@ -105,20 +106,29 @@ class Analysis:
         if self.settings is None:
             return Answer()
         try:
-            known = self._parts.findings(self.document.source, self.settings)
-            if known is not None:
-                return Answer(known)
-            self._look = looked(self.document.source, self.settings)
-            return Answer() if self._look is None else Answer(self._look.without_fixes().findings)
+            known = self._preview.findings(self.document.source, self.settings) if self._preview else None
+            if known is None:
+                known = self._see_whole(self.settings)
+            return Answer(known)
         except SourceError as error:
             return _refused(error)
+
+    def _see_whole(self, settings: Settings) -> tuple[Finding, ...]:
+        """Look at the whole text; its findings without their fixes."""
+        source, preview = self.document.source, self._preview
+        self._look = looked(source, settings, None if preview is None else preview.tree(source))
+        findings = [] if self._look is None else self._look.bare()
+        if preview is not None:
+            preview.know(self._look, findings)
+        return () if self._look is None else heeded(source, settings, findings)
 
     def _fix(self) -> Answer:
         if self.settings is None:
             return Answer()
         try:
-            look = self._look or looked(self.document.source, self.settings)
-            return Answer() if look is None else Answer(look.found().findings)
+            if self._look is None:
+                self._see_whole(self.settings)
+            return Answer() if self._look is None else Answer(self._look.found().findings)
         except SourceError as error:
             return _refused(error)
 

@@ -311,6 +311,7 @@ def _lifecycle(server: Server) -> None:
         server.refreshes = bool(
             told.workspace and told.workspace.diagnostics and told.workspace.diagnostics.refresh_support
         )
+        server.session.previews = server.refreshes or not server.pulls
         _configure(params.initialization_options)
 
     @server.feature(types.INITIALIZED)
@@ -434,7 +435,7 @@ def _questions(server: Server) -> None:
 
 
 def _commands(server: Server) -> None:
-    # Arguments are ``object``: pygls asks whether the annotation is a subclass, and ``Any`` is no class in Python 3.10.
+    # Handlers take the server: pygls looks at the first annotation, and ``Any`` is no class in Python 3.10.
     def analysis_of(uri: object) -> Analysis:
         analysis = server.session.of(str(uri))
         if analysis is None or analysis.settings is None:
@@ -445,12 +446,12 @@ def _commands(server: Server) -> None:
         return (str(given[0]), Position(int(given[1]), int(given[2]))) if len(given) == 3 else None
 
     @server.command(actions.VALIDATE)
-    async def validate(*arguments: object) -> list[dict[str, Any]]:
+    async def validate(_: Server, *arguments: Any) -> list[dict[str, Any]]:
         """Arguments: the document, and, for one finding alone, its code, row and column as the diagnostic's data."""
         return await server.validate(analysis_of(arguments[0]), place_of(list(arguments[1:])))
 
     @server.command(actions.FIX)
-    async def fix(*arguments: object) -> list[dict[str, Any]]:
+    async def fix(_: Server, *arguments: Any) -> list[dict[str, Any]]:
         """Arguments as of the other. The fix is made if validation lets it through."""
         analysis, place = analysis_of(arguments[0]), place_of(list(arguments[1:]))
         told = await server.validate(analysis, place)
@@ -466,7 +467,7 @@ def _commands(server: Server) -> None:
         return told
 
     @server.command(actions.APPLY_ALL)
-    async def fix_all(*arguments: object) -> int:
+    async def fix_all(_: Server, *arguments: Any) -> int:
         """Arguments: the document. All fixes that validation lets through are made; how many were."""
         analysis = analysis_of(arguments[0])
         findings = await server.judged(analysis)

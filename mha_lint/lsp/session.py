@@ -13,7 +13,7 @@ from mha_lint.findings import Position, Verdict
 from mha_lint.lsp.analysis import Analysis
 from mha_lint.lsp.document import Document, Stamps, document_of, stamps
 from mha_lint.lsp.options import ClientOptions
-from mha_lint.lsp.parts import Parts
+from mha_lint.lsp.preview import Preview
 from mha_lint.lsp.worker import Worker
 from mha_lint.settings import Settings
 from mha_lint.settings_file import FILES, Layer
@@ -27,9 +27,10 @@ class Session:
     def __init__(self) -> None:
         self.worker = Worker()
         self.options = ClientOptions()
+        self.previews = True  # the client can be told later that a finding is another one
         self._analyses: dict[str, Analysis] = {}  # by the addresses of the documents
         self._configurations: dict[Path, tuple[Stamps, Configuration]] = {}
-        self._parts: dict[tuple[str, str], Parts] = {}  # by document and settings
+        self._previews: dict[tuple[str, str], Preview] = {}  # by document and settings
         self._verdicts: OrderedDict[tuple[str, str, str], Verdicts] = OrderedDict()
         self._fixed: OrderedDict[tuple[str, str, str], str] = OrderedDict()
 
@@ -47,22 +48,27 @@ class Session:
         self.worker.drop(document.uri)
         self._analyses.pop(document.uri, None)
         settings = self._settings(document)
-        analysis = Analysis(document, settings, self.worker, self._parts_of(document, settings))
+        analysis = Analysis(document, settings, self.worker, self._preview(document, settings))
         if settings is not None:
             analysis.verdicts = self.verdicts(document, settings)
         self._analyses[document.uri] = analysis
         return analysis
 
-    def _parts_of(self, document: Document, settings: Settings | None) -> Parts:
+    def _preview(self, document: Document, settings: Settings | None) -> Preview | None:
+        if not self.previews:
+            return None
         key = document.uri, "" if settings is None else settings.told
-        if key not in self._parts:
-            self._parts = {known: parts for known, parts in self._parts.items() if known[0] != document.uri}
-            self._parts[key] = Parts()
-        return self._parts[key]
+        if key not in self._previews:
+            self._forget(document.uri)
+            self._previews[key] = Preview()
+        return self._previews[key]
+
+    def _forget(self, uri: str) -> None:
+        self._previews = {key: preview for key, preview in self._previews.items() if key[0] != uri}
 
     def forget(self) -> None:
-        """Other files have changed, on which settings, or the findings of parts, may depend."""
-        self._parts.clear()
+        """Other files have changed, on which settings, or findings, may depend."""
+        self._previews.clear()
         self._configurations.clear()
 
     def of(self, uri: str) -> Analysis | None:
@@ -75,6 +81,7 @@ class Session:
     def close(self, uri: str) -> None:
         self.worker.drop(uri)
         self._analyses.pop(uri, None)
+        self._forget(uri)
 
     # --- settings ------------------------------------------------------------------------------------------------
 

@@ -24,7 +24,15 @@ from mha_lint.model.events import (
     led_from_here,
     of_this_module,
 )
-from mha_lint.model.fuel import MAX_INITS, STEPS_OF_ATTENTION, STEPS_OF_HOLDERS, STEPS_OF_OTHERS, OutOfFuel, OutOfSteps
+from mha_lint.model.fuel import (
+    MAX_INITS,
+    STEPS_OF_ATTENTION,
+    STEPS_OF_HOLDERS,
+    STEPS_OF_OTHERS,
+    STEPS_WHILE_TYPING,
+    OutOfFuel,
+    OutOfSteps,
+)
 from mha_lint.model.interpreter.binding import bind
 from mha_lint.model.interpreter.handed_tables import handed_tables
 from mha_lint.model.interpreter.interpreter import Interpreter
@@ -93,6 +101,7 @@ class FileModel:
     kinds: dict[str, set[str]]
     defined_in: dict[Function, str]
     abroad: set[ast.AST]  # the nodes of other modules that were run
+    steps: int  # that it took
     about: frozenset[str]  # the names of what attends, of what holds that, and of the functions that these call
     callers: dict[ClassInfo, ClassModel] = field(default_factory=dict)
 
@@ -115,7 +124,12 @@ class FileModel:
 
 
 def analyse(
-    module: Module, *, names: ModuleNames | None = None, every: bool = False, expressions: bool = False
+    module: Module,
+    *,
+    names: ModuleNames | None = None,
+    every: bool = False,
+    expressions: bool = False,
+    only: Collection[ast.AST] | None = None,
 ) -> FileModel:
     """Interpret every ``nn.Module`` of a module, then every function and method that none of them reached.
 
@@ -124,6 +138,10 @@ def analyse(
     Classes and functions that do no work on tensors themselves, nor call a function of the file that does, are only
     interpreted with ``every``, which also traces the tensors that names are given. ``expressions`` asks for
     those of all expressions, too.
+
+    ``only`` are the classes, methods and functions that are interpreted on their own; None stands for all. What they
+    call is followed, and a class is built whose methods are among them. They are given fewer steps, and no tables that
+    other code hands them.
     """
     names = collect(module) if names is None else names
     worth = worth_of(names)
@@ -135,8 +153,10 @@ def analyse(
     run.seen.traces = every
     classes: list[ClassModel] = []
     try:
-        _run_all(run, worked_on, worth, classes)
+        _run_all(run, worked_on, worth, only, classes)
+        steps = run.meter.spent
     except OutOfFuel:  # what other callers would have told is not known: a part of what was seen could be wrong
+        steps = run.meter.spent
         run, classes = Interpreter(names, defined_in), []
     seen, abroad = run.seen, run.homes.abroad
     return FileModel(
@@ -173,6 +193,7 @@ def analyse(
         kinds=seen.kinds,
         defined_in=defined_in,
         abroad=abroad,
+        steps=steps,
         about=worth.about,
     )
 
@@ -181,27 +202,39 @@ def _run_all(
     run: Interpreter,
     worked_on: Collection[ClassInfo | Function],
     worth: Worth,
+    only: Collection[ast.AST] | None,
     classes: list[ClassModel],
 ) -> None:
     """Interpret what is worth it. Raises :class:`OutOfFuel` where that takes too many steps."""
 
     def most(of: ClassInfo | Function) -> int:
         if of in worth.attending:
-            return STEPS_OF_ATTENTION
+            return STEPS_OF_ATTENTION if only is None else STEPS_WHILE_TYPING
         return STEPS_OF_HOLDERS if of in worth.holding else STEPS_OF_OTHERS
 
     names = run.names
-    run.handed = handed_tables(run, worth)
-    classes += [_class_model(run, cls, most(cls)) for cls in names.every_class if cls in worked_on and is_module(cls)]
+    if only is None:
+        run.handed = handed_tables(run, worth)
+    working = [cls for cls in names.every_class if cls in worked_on]
+    for cls in working:
+        if is_module(cls) and _is_wanted(only, cls, *cls.methods.values()):
+            classes.append(_class_model(run, cls, most(cls), only))
     learnt = _functions_learnt_of(run)
-    for cls in filter(worked_on.__contains__, names.every_class):
+    for cls in working:
         for name, node in cls.methods.items():
-            if node not in learnt and name != "__init__":
+            if node not in learnt and name != "__init__" and _is_wanted(only, cls, node):
                 built = next((model.built for model in classes if model.cls is cls and model.built), [State()])
                 _alone(run, node, built[0].copy(), cls, most(cls))
     for node in names.functions.values():
-        if node in worked_on and node not in learnt:
+        if node in worked_on and node not in learnt and _is_wanted(only, None, node):
             _alone(run, node, State(), None, most(node))
+
+
+def _is_wanted(only: Collection[ast.AST] | None, cls: ClassInfo | None, *nodes: Function) -> bool:
+    """Tell whether a function, or one of the methods of a class, is interpreted on its own."""
+    if only is None or (cls is not None and cls.node in only):
+        return True
+    return any(node in only for node in nodes)
 
 
 def _functions_learnt_of(run: Interpreter) -> set[ast.AST]:
@@ -217,7 +250,7 @@ def is_module(cls: ClassInfo) -> bool:
     return bool(bases & TORCH_BASES) or (bool(bases) and cls.method("forward") is not None)
 
 
-def _class_model(run: Interpreter, cls: ClassInfo, most: int) -> ClassModel:
+def _class_model(run: Interpreter, cls: ClassInfo, most: int, only: Collection[ast.AST] | None = None) -> ClassModel:
     model = ClassModel(cls)
     run.meter.begin(most)
     run.meter.truncated, run.seen.added = False, model.added
@@ -226,7 +259,7 @@ def _class_model(run: Interpreter, cls: ClassInfo, most: int) -> ClassModel:
         model.built = [State()] if init is None else _entered(run, init, State(), cls)
         if len(model.built) > MAX_INITS:
             model.built = [*model.built[: MAX_INITS - 1], joined(model.built[MAX_INITS - 1 :])]
-        if forward is not None:
+        if forward is not None and _is_wanted(only, cls, forward):
             for state in model.built:
                 run.meter.begin(most)
                 start = State(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 FILE_STEPS = 400_000  # expressions, calls and statements of all functions of a file; the longest known takes 165,000
 STEPS_OF_ATTENTION = 8_000  # of a function that computes scores, or calls one that does
+STEPS_WHILE_TYPING = 5_000  # of the same, where an editor waits for it
 STEPS_OF_HOLDERS = 5_000  # of one that holds what computes scores
 STEPS_OF_OTHERS = 3_000  # of any other; then its states are widened into one, which goes on to its end
 SPARE_STEPS = 1_000  # to come to that end

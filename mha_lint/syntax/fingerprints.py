@@ -18,7 +18,11 @@ def fingerprint(node: ast.AST, places: Places) -> str:
     It is made of the tree, as no formatter changes it, and is the same under each version of Python. Two statements
     that are written alike have the same one.
     """
-    statement = next((each for each in (node, *places.parents(node)) if isinstance(each, ast.stmt)), node)
+    return digest(next((each for each in (node, *places.parents(node)) if isinstance(each, ast.stmt)), node))
+
+
+def digest(statement: ast.AST) -> str:
+    """The same of a statement itself."""
     told = "".join(_told(statement))
     return blake2b(told.encode("utf-8", "surrogatepass"), digest_size=8).hexdigest()
 

@@ -56,8 +56,12 @@ class Module:
         return Position(row, len(self.cut(self.starts[row - 1], offset)) + 1)
 
     def line(self, row: int) -> str:
-        end = self.starts[row] if row < len(self.starts) else len(self.data)
-        return self.cut(self.starts[row - 1], end)
+        return self.rows(row, row)
+
+    def rows(self, first: int, last: int) -> str:
+        """The text of the rows from the first to the last."""
+        end = self.starts[last] if last < len(self.starts) else len(self.data)
+        return self.cut(self.starts[first - 1], end)
 
     @cached_property
     def newline(self) -> str:

@@ -37,6 +37,7 @@ class Client(LanguageClient):
     def __init__(self) -> None:
         super().__init__("a test", "1", converter_factory=_converter)
         self.diagnostics: dict[str, types.PublishDiagnosticsParams] = {}
+        self.history: list[types.PublishDiagnosticsParams] = []
         self.published = asyncio.Condition()
         self.logged: list[str] = []
         self.shown: list[str] = []
@@ -48,6 +49,7 @@ class Client(LanguageClient):
         async def published(params: types.PublishDiagnosticsParams) -> None:
             async with self.published:
                 self.diagnostics[params.uri] = params
+                self.history.append(params)
                 self.published.notify_all()
 
         @self.feature(types.WINDOW_LOG_MESSAGE)

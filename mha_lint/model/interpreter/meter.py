@@ -29,6 +29,11 @@ class Meter:
         """The steps of a function are spent: from here on its states are joined into one, and no call is followed."""
         return self.steps > self.most
 
+    @property
+    def spent(self) -> int:
+        """The steps of all functions so far."""
+        return FILE_STEPS - self._left + self.steps
+
     def step(self) -> None:
         """Count one step. Raises :class:`OutOfFuel` or :class:`OutOfSteps` where it was one too many."""
         self.steps = steps = self.steps + 1
