@@ -11,8 +11,8 @@ from torch.utils import benchmark
 from mha_lint.bench.results import Spread
 
 _SLICE = 0.005  # seconds of calls that make one measurement
-_LEAST = 0.3  # seconds for both sides together
-_MOST = 1.0  # seconds after which few measurements have to do
+_LEAST = 0.2  # seconds for both sides together
+_MOST = 0.8  # seconds after which few measurements have to do
 _TURNS = 9  # measurements of each side
 _FEWEST = 5
 _SLOWEST = 3.0  # seconds of one call; what takes longer is not timed
