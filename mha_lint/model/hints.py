@@ -12,7 +12,7 @@ from mha_lint.model.values import Int, Layer, State, Unknown, as_size
 from mha_lint.syntax.nodes import Function, every_parameter
 
 Hint = tuple[str | int, ...]
-_LETTERS = ("b", "t", "s", "H", "W")  # free sizes: what is no head count and no head width
+_LETTERS = tuple("btsHW")  # free sizes: what is no head count and no head width
 
 
 def input_hints(model: FileModel, symbol_name: str, *, tokens: Size | None = None) -> dict[str, Hint]:
