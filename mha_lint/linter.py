@@ -67,7 +67,7 @@ class Look:
 
     def found(self, *, noqa: bool = True) -> Found:
         """The findings with their fixes. Raises what :func:`lint` raises."""
-        return Found(told(self.source, self.settings, self._made(self._with_fixes), noqa=noqa), self.dependencies)
+        return Found(reported(self.source, self.settings, self._made(self._with_fixes), noqa=noqa), self.dependencies)
 
     def bare(self) -> list[Finding]:
         """The same findings at the same places, but for their fixes, of which nothing is said. It takes less time.
@@ -107,8 +107,8 @@ class Look:
         return Exact(self.places.module)
 
 
-def told(source: Source, settings: Settings, findings: list[Finding], *, noqa: bool = True) -> tuple[Finding, ...]:
-    """What is told of a file with these findings, in the order of their places: what comments say of them is heeded.
+def reported(source: Source, settings: Settings, findings: list[Finding], *, noqa: bool = True) -> tuple[Finding, ...]:
+    """The findings as they are reported, in the order of their places: what comments say of them is heeded.
 
     Comments that silence none are told as well, and cells of a notebook that can't be read. Without ``noqa`` no comment
     is read.

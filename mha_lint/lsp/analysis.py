@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 from mha_lint.edits import offset, row_starts
 from mha_lint.files import SourceError, SyntaxProblem
 from mha_lint.findings import SYNTAX_ERROR, Finding, Position, Verdict
-from mha_lint.linter import Look, looked, modelled
-from mha_lint.linter import told as heeded
+from mha_lint.linter import Look, looked, modelled, reported
 from mha_lint.lsp.document import Document
 from mha_lint.lsp.preview import Preview
 from mha_lint.lsp.worker import IDLE, NOW, SOON, Worker
@@ -120,7 +119,7 @@ class Analysis:
         findings = [] if self._look is None else self._look.bare()
         if preview is not None:
             preview.know(self._look, findings)
-        return () if self._look is None else heeded(source, settings, findings)
+        return () if self._look is None else reported(source, settings, findings)
 
     def _fix(self) -> Answer:
         if self.settings is None:

@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from mha_lint import screen
 from mha_lint.files import Source
 from mha_lint.findings import Finding, Position
-from mha_lint.linter import Look, looked, told
+from mha_lint.linter import Look, looked, reported
 from mha_lint.lsp.pieces import Edited, Text, read
 from mha_lint.settings import Settings
 from mha_lint.syntax.fingerprints import digest
@@ -76,7 +76,7 @@ class Preview:
         if new:
             before = self._found(edited.before, old, settings)
             now = self._found(edited.after, new, settings)
-        return told(source, settings, list(_merged(edited, whole.findings, before, now)))
+        return reported(source, settings, list(_merged(edited, whole.findings, before, now)))
 
     def _found(self, text: Text, only: Collection[ast.AST], settings: Settings) -> list[Finding]:
         """What is found by some classes, methods and functions alone."""

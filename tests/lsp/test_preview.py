@@ -14,7 +14,7 @@ import pytest
 from mha_lint import notebook
 from mha_lint.files import Source, SourceError, decode, read_source
 from mha_lint.findings import Finding
-from mha_lint.linter import Look, lint, looked, told
+from mha_lint.linter import Look, lint, looked, reported
 from mha_lint.lsp.analysis import Analysis, Answer
 from mha_lint.lsp.document import Document
 from mha_lint.lsp.pieces import Edited, Text, read
@@ -45,7 +45,7 @@ def _whole(text: str, path: Path = PATH) -> tuple[Finding, ...] | None:
         look = looked(source, SETTINGS)
     except SourceError:
         return None
-    return () if look is None else told(source, SETTINGS, look.bare())
+    return () if look is None else reported(source, SETTINGS, look.bare())
 
 
 def _preview(text: str, path: Path = PATH) -> Preview:
