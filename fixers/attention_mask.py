@@ -18,7 +18,7 @@ from mha_lint.model.by_hand.numbers import Value, masks_with
 from mha_lint.model.by_hand.steps import Added, ByHand, Choice, Filled, Link, Operand, Step, Viewed
 from mha_lint.model.values import Tensor
 from mha_lint.syntax.nodes import Function, every_parameter, walk
-from mha_lint.syntax.usage import mentions, read_later
+from mha_lint.syntax.usage import mentions, read_later, stored
 
 if TYPE_CHECKING:
     from mha_lint.fixers import Context
@@ -390,9 +390,7 @@ def _values_of(name: str, function: Function) -> Iterator[ast.expr]:
 
 def _stores(statement: ast.stmt, written: ast.expr) -> bool:
     names = {node.id for node in walk(written) if isinstance(node, ast.Name)}
-    return any(
-        isinstance(node, ast.Name) and node.id in names and isinstance(node.ctx, ast.Store) for node in walk(statement)
-    )
+    return not names.isdisjoint(stored(statement))
 
 
 def edits_of(plan: Plan, statement: ast.stmt, context: Context) -> Edit | None:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from mha_lint.findings import RAISES, Edit, Fix
 from mha_lint.model.operations.table import OPERATIONS
-from mha_lint.syntax.nodes import every_parameter, walk
+from mha_lint.syntax.nodes import every_parameter
+from mha_lint.syntax.usage import stored
 
 if TYPE_CHECKING:
     from mha_lint.fixers import Context
@@ -54,5 +55,4 @@ def _is_bound_here(name: str, call: ast.Call, context: Context) -> bool:
     if function is None:
         return False
     given = [each.arg for each in every_parameter(function)]
-    stored = (node.id for node in walk(function) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store))
-    return name in given or name in stored
+    return name in given or name in stored(function)

@@ -11,6 +11,7 @@ from mha_lint.findings import Fix
 from mha_lint.fixers.arguments import written_arguments
 from mha_lint.model.values import Layer, Tensor, Value
 from mha_lint.syntax.nodes import Function, dotted, last_name, receiver, walk
+from mha_lint.syntax.usage import stored
 from mha_lint.syntax.words import names_in
 
 if TYPE_CHECKING:
@@ -119,9 +120,8 @@ def _is_moved(made: ast.expr, places: Exact) -> bool:
 
 
 def _locals(function: Function) -> set[str]:
-    named = {node.id for node in walk(function) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
     given = {node.arg for node in walk(function.args) if isinstance(node, ast.arg)}
-    return (named | given) - {receiver(function)}
+    return (stored(function) | given) - {receiver(function)}
 
 
 def _assigned(cls: ClassInfo) -> set[str]:

@@ -19,7 +19,7 @@ from mha_lint.model.by_hand.products import untransposed
 from mha_lint.model.by_hand.steps import Added, ByHand, Cast, Choice, Link, Operand, Scaled
 from mha_lint.model.values import Tensor
 from mha_lint.syntax.nodes import argument, walk
-from mha_lint.syntax.usage import mentions, read_later
+from mha_lint.syntax.usage import mentions, read_later, stored
 
 if TYPE_CHECKING:
     from mha_lint.fixers import Context
@@ -90,9 +90,7 @@ def _while_it_lasts(statement: ast.stmt, name: str, context: Context) -> Iterato
     behind = itertools.dropwhile(lambda each: each is not statement, block)
     for each in itertools.islice(behind, 1, None):
         yield each
-        if any(
-            isinstance(node, ast.Name) and node.id == name and isinstance(node.ctx, ast.Store) for node in walk(each)
-        ):
+        if name in stored(each):
             return
 
 

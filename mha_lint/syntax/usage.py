@@ -29,6 +29,11 @@ def named(node: ast.AST) -> tuple[object, ...]:
             return (getattr(node, "name", None), getattr(node, "rest", None))  # functions, handlers, patterns
 
 
+def stored(*nodes: ast.AST) -> set[str]:
+    """The variables that pieces of code assign, in whatever form."""
+    return {node.id for node in walk(*nodes) if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store)}
+
+
 def reaching(statement: ast.stmt, name: str, places: Places) -> list[ast.Assign]:
     """The plain assignments ``name = …`` whose value may stand in ``name`` at ``statement``, with no read between.
 

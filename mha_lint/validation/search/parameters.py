@@ -23,9 +23,8 @@ from mha_lint.validation.search.vocabulary import Sizing, parts_of, role_of, val
 
 # Sizes by default beyond which tables and masks of them take too much memory: a mask of 8192 by 8192 takes 256 MB.
 _EXCESSIVE = {"length": 4096, "vocab": 65536, "space": 1024, "batch": 64, "layers": 64}
-_LARGE = (
-    256  # a default width beyond this, or that of all heads, is a production size; the same code runs at a small one
-)
+# A default width beyond this, or that of all heads, is a production size; the same code runs at a small one.
+_LARGE = 256
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,10 @@ import torch
 
 from mha_lint.validation.trials import drawing
 
+_EQUAL = 8  # equal terms of a sum for each unit in the last place by which it may be off: measured, 35 to 100 terms
+_MOST_SHIFTED = 16.0  # units
+_COUNTED = 1 << 20  # elements of a tensor in which equal ones are counted: that sorts them
+
 Change = Callable[[torch.Tensor], torch.Tensor]
 
 
@@ -38,11 +42,6 @@ def nudged(value: torch.Tensor, generator: torch.Generator | None = None) -> tor
     drawn = torch.rand(value.shape, generator=generator or torch.Generator().manual_seed(0)).to(value.device)
     signs = torch.where(drawn < 0.5, -1.0, 1.0).to(value.dtype)
     return value * (1 + torch.finfo(value.dtype).eps * signs)
-
-
-_EQUAL = 8  # equal terms of a sum for each unit in the last place by which it may be off: measured, 35 to 100 terms
-_MOST_SHIFTED = 16.0  # units
-_COUNTED = 1 << 20  # elements of a tensor in which equal ones are counted: that sorts them
 
 
 def nudged_alike(value: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
