@@ -28,7 +28,7 @@ def lint(session: nox.Session) -> None:
 def lowest(session: nox.Session) -> None:
     """The same with the oldest dependencies."""
     session.install("uv")
-    oldest = Path(session.create_tmp()) / "oldest.txt"
+    oldest = Path(session.virtualenv.location) / "oldest.txt"  # nox's own folder would be that of the tests as well
     session.run(
         "uv", "pip", "compile", "--quiet", "--resolution", "lowest-direct", "--extra", "flake8",
         "--output-file", str(oldest), str(ROOT / "pyproject.toml"),

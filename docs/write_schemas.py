@@ -27,9 +27,12 @@ def _schema(name: str, record: type[msgspec.Struct]) -> str:
 
 
 def _readable(schema: Any) -> Any:
-    """The schema with its descriptions, which are docstrings, as text without the indentation of the code."""
+    """The schema with its descriptions, which are docstrings, as text without the indentation of the code.
+
+    Of alternatives ``null`` is the last: msgspec gives them in an order that depends on its version.
+    """
     if isinstance(schema, list):
-        return [_readable(each) for each in schema]
+        return sorted(map(_readable, schema), key=lambda each: each == {"type": "null"})
     if not isinstance(schema, dict):
         return schema
     return {
