@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import faulthandler
+import fcntl
 import json
 import mmap
 import os
@@ -10,7 +11,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from multiprocessing.connection import Pipe
 from pathlib import Path
 
@@ -288,7 +289,19 @@ def test_as_root_a_file_that_its_owner_alone_may_read_is_still_imported(
     assert check(source, SPLIT, INDEXED, SYMBOL).verdict == "validated"
 
 
+@pytest.fixture
+def shared_memory_to_itself() -> Iterator[None]:
+    """No other test that names shared memory runs meanwhile, in any process: the machine has one /dev/shm."""
+    folder = os.open("/dev/shm", os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(folder)
+
+
 @_LINUX
+@pytest.mark.usefixtures("shared_memory_to_itself")
 @_LANDLOCK
 @pytest.mark.parametrize(
     "statement",
@@ -307,6 +320,7 @@ def test_naming_shared_memory_is_not_exercised_with_its_reason_and_leaves_nothin
 
 
 @_LINUX
+@pytest.mark.usefixtures("shared_memory_to_itself")
 @_LANDLOCK
 def test_native_code_names_no_shared_memory(check: Check) -> None:
     path = "/dev/shm/mha-lint-test-native"
@@ -315,6 +329,7 @@ def test_native_code_names_no_shared_memory(check: Check) -> None:
 
 
 @_LINUX
+@pytest.mark.usefixtures("shared_memory_to_itself")
 @pytest.mark.parametrize(
     "statement",
     [
@@ -334,6 +349,7 @@ def test_without_landlock_what_a_child_left_in_shared_memory_is_removed(
 
 
 @_LINUX
+@pytest.mark.usefixtures("shared_memory_to_itself")
 def test_without_landlock_shared_memory_of_others_stays(no_landlock: None) -> None:
     def named(name: str) -> Path:
         return Path("/dev/shm") / f"mha-lint-test-{os.getpid()}-{name}"
