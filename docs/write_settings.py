@@ -8,13 +8,12 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import MISSING, Field
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Any, get_args
 
 from mha_lint.options import parser
 from mha_lint.rules import all_rules
-from mha_lint.settings import Settings, keys
+from mha_lint.settings import Key, keys
 from mha_lint.settings_file import choices_of, without_none
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -53,24 +52,14 @@ def _with_table(page: str, mark: str, rows: Iterator[str]) -> str:
 
 def _key_rows() -> Iterator[str]:
     yield "| key | default | meaning |\n|---|---|---|\n"
-    hints = get_type_hints(Settings)
-    for key, field in keys().items():
-        choices = choices_of(without_none(hints[field.name])) or _choices_of_items(hints[field.name])
+    for key, known in keys().items():
+        choices = choices_of(without_none(known.kind)) or _choices_of_items(known.kind)
         listed = f": {', '.join(f'`{json.dumps(each)}`' for each in choices)}" if choices else ""
-        yield f"| `{key}` | {_default_text(field)} | {field.metadata['meaning']}{listed} |\n"
+        yield f"| `{key}` | {_default_text(known)} | {known.meaning.text}{listed} |\n"
 
 
-def _default_text(field: Field[Any]) -> str:
-    return field.metadata["default"] or ("none" if field.default is None else f"`{json.dumps(_default(field))}`")
-
-
-def _default(field: Field[Any]) -> object:
-    """The default as a settings file would say it."""
-    default = field.default
-    if default is MISSING:
-        assert field.default_factory is not MISSING
-        default = field.default_factory()
-    return list(default) if isinstance(default, tuple) else default
+def _default_text(known: Key) -> str:
+    return known.meaning.default_text or ("none" if known.default is None else f"`{json.dumps(known.default)}`")
 
 
 def _choices_of_items(hint: Any) -> tuple[str, ...]:
@@ -101,22 +90,20 @@ def options() -> list[argparse.Action]:
 
 def schema() -> dict[str, Any]:
     """The JSON schema (draft 7) of ``mha-lint.toml`` and of the table ``[tool.mha-lint]``."""
-    hints = get_type_hints(Settings)
     return {
         "$schema": "http://json-schema.org/draft-07/schema#",
         "title": "mha-lint",
         "description": "The settings of mha-lint, in mha-lint.toml or in [tool.mha-lint] of a pyproject.toml",
         "type": "object",
         "additionalProperties": False,
-        "properties": {key: _of_key(key, field, hints[field.name]) for key, field in keys().items()},
+        "properties": {key: _of_key(key, known) for key, known in keys().items()},
         "definitions": {"rule": _of_rule(), "harness": _of_harness()},
     }
 
 
-def _of_key(key: str, field: Field[Any], hint: Any) -> dict[str, Any]:
-    described = {"description": field.metadata["meaning"], **_of_type(key, without_none(hint))}
-    default = _default(field)
-    return described if default is None or key == "harness" else {**described, "default": default}
+def _of_key(key: str, known: Key) -> dict[str, Any]:
+    described = {"description": known.meaning.text, **_of_type(key, without_none(known.kind))}
+    return described if known.default is None or key == "harness" else {**described, "default": known.default}
 
 
 def _of_type(key: str, kind: Any) -> dict[str, Any]:

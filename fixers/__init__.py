@@ -7,9 +7,10 @@ the entry-point group ``mha_lint.fixers``, under the code of the rule that they 
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass, field
 from functools import cache
 from typing import TYPE_CHECKING, Any, cast
+
+from msgspec import Struct, field
 
 from mha_lint.findings import Fix
 from mha_lint.installed import load, points
@@ -21,8 +22,7 @@ if TYPE_CHECKING:
     from mha_lint.syntax.exact import Exact
 
 
-@dataclass(frozen=True, slots=True)
-class Context:
+class Context(Struct, frozen=True):
     """A context holds what a fixer may look at; ``known`` is what fixers have worked out for those that come next."""
 
     model: FileModel

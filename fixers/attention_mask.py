@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
+
+from msgspec import Struct, field
 
 from mha_lint.findings import Edit
 from mha_lint.fixers.attention_operands import bound, bound_text, is_plain
@@ -35,8 +36,7 @@ class NotOffered(Exception):
     """The mask can't be written for fused attention; the message says why."""
 
 
-@dataclass(slots=True)
-class Plan:
+class Plan(Struct):
     """How the mask is written: its text among the arguments, and what stands in place of the statements that masked.
 
     ``kind`` says of which type the mask is by now, and ``maybe`` that it may be None.

@@ -6,8 +6,9 @@ A tensor with one number for each head, or for each query, scales the queries in
 from __future__ import annotations
 
 import ast
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from msgspec import Struct, field
 
 from mha_lint.fixers.attention_operands import bound, bound_text
 from mha_lint.fixers.unread import class_around
@@ -27,8 +28,7 @@ _NUMERIC_CALLS = frozenset(
 _MOST = 6  # names that stand for one another
 
 
-@dataclass(slots=True)
-class Scale:
+class Scale(Struct):
     """What scales the scores: the factors, and the operands without those that were written at them.
 
     ``of_queries`` are the factors by which the queries are multiplied instead, since they may be tensors.

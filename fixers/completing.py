@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from operator import attrgetter
+
+from msgspec.structs import replace
 
 from mha_lint.findings import Edit, Fix
 from mha_lint.fixers.long_lines import laid_out

@@ -7,9 +7,10 @@ import io
 import tokenize
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
+
+from msgspec import Struct
 
 from mha_lint.edits import offset, position, row_starts, spans
 from mha_lint.findings import Edit, Position
@@ -24,8 +25,7 @@ _LIMITS = (79, 88, 100, 120)  # PEP 8, black, and what many write
 _LONG, _SEVERAL = 70, 3  # so many lines of that length tell that a file keeps to 79
 
 
-@dataclass(frozen=True, slots=True)
-class _Change:
+class _Change(Struct, frozen=True):
     """The characters from ``start`` to ``end``, by their offsets in the edited text, become ``content``."""
 
     start: int
@@ -164,8 +164,7 @@ def _breaks(text: str, rows: list[int], limit: int, lengths: dict[int, int], uni
     return found
 
 
-@dataclass(frozen=True, slots=True)
-class _Layout:
+class _Layout(Struct, frozen=True):
     """One row that is too long, and what has to be known to break it."""
 
     text: str

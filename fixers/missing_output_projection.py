@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import ast
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from mha_lint.findings import Edit, Fix
 from mha_lint.fixers.constructor import in_constructor_terms
@@ -126,8 +127,7 @@ def _last_statement(init: Function, places: Exact) -> ast.stmt | None:
     return None if places.line(first.row)[: first.column - 1].strip() else init.body[-1]
 
 
-@dataclass(frozen=True, slots=True)
-class _Habits:
+class _Habits(Struct, frozen=True):
     """Linear layers of the class are written with ``bias``, an expression, and ``options``, which go into a call."""
 
     bias: str

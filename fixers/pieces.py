@@ -15,10 +15,11 @@ import ast
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from types import CodeType
 from typing import TypeGuard
+
+from msgspec import Struct
 
 from mha_lint.edits import row_starts, spans
 from mha_lint.findings import Edit
@@ -31,8 +32,7 @@ _Span = tuple[int, int, str]  # where an edit starts and ends, and its content
 _UNREADABLE = (SyntaxError, ValueError, RecursionError, MemoryError)
 
 
-@dataclass(frozen=True)
-class Piece:
+class Piece(Struct, frozen=True, dict=True):
     """Some neighbouring statements of a text, and their rows after the edits.
 
     ``text`` holds the rows among what they need around them in order to be Python; they start at ``start`` there, and
@@ -143,8 +143,7 @@ def _compiled(text: str, flags: int) -> ast.Module | CodeType | None:
 # --- where a text may be cut -------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
-class _Rows:
+class _Rows(Struct, frozen=True):
     """The rows of neighbouring statements, with the comments above them, from one offset to another."""
 
     start: int
@@ -155,8 +154,7 @@ class _Rows:
         return other.start <= self.start and self.end <= other.end
 
 
-@dataclass(frozen=True, slots=True)
-class _Block:
+class _Block(Struct, frozen=True):
     """The statements of a module, a class or a function, each on rows that it shares with no statement of another."""
 
     headers: tuple[str, ...]

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import ast
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
+
+from msgspec import Struct, field
 
 from mha_lint.findings import Edit, Position
 from mha_lint.syntax.nodes import argument, is_starred, last_name
@@ -47,8 +48,7 @@ def _of_call(call: ast.Call, qualified: str) -> tuple[ast.expr, ast.expr] | None
     return None if first is None or second is None else (first, second)
 
 
-@dataclass(slots=True)
-class Written:
+class Written(Struct):
     """Collect what is inserted behind expressions, of which one may end where another does, the inner one first."""
 
     places: Exact

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import ast
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from mha_lint.findings import Axes, Fix
 from mha_lint.fixers.heads_merged_without_transpose import is_of_torch, written_sizes
@@ -26,8 +27,7 @@ _EINOPS = ("einops.repeat", "einops.einops.repeat")
 _GROUP = re.compile(r"\(\s*(\w+)\s+(\w+)\s*\)")
 
 
-@dataclass(frozen=True, slots=True)
-class _Written:
+class _Written(Struct, frozen=True):
     """The text that a node becomes; what the message says of it, and the tensor that is repeated."""
 
     node: ast.expr

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import ast
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from mha_lint.findings import HALF_PHASE, Edit, Fix
 from mha_lint.model.operations import copies
@@ -26,8 +27,7 @@ _JOINS = frozenset({"cat", "concat", "stack"})
 _PLAIN = (ast.Name, ast.Attribute, ast.Subscript, ast.Constant, ast.UnaryOp, ast.USub, ast.Load)
 
 
-@dataclass(frozen=True, slots=True)
-class _Kept:
+class _Kept(Struct, frozen=True):
     """The edit that keeps a factor in float32, and the type to which it was cast, as code writes it.
 
     It is ``fixed`` where that type is half precision whatever the module computes in: then float32 results change, too.

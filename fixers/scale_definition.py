@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import ast
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from mha_lint.findings import Edit
 from mha_lint.fixers.constructor import known_before, quotients
@@ -18,8 +19,7 @@ if TYPE_CHECKING:
     from mha_lint.syntax.names import ClassInfo
 
 
-@dataclass(frozen=True, slots=True)
-class Mended:
+class Mended(Struct, frozen=True):
     """The edits of a definition, the name that it defines, and what it is afterwards."""
 
     edits: tuple[Edit, ...]

@@ -5,12 +5,13 @@ from __future__ import annotations
 import ast
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from mha_lint.findings import Edit, Fix
 from mha_lint.fixers.arguments import with_keyword
 from mha_lint.fixers.scaling_number import Number, number_of
 from mha_lint.fixers.unread import unread
 from mha_lint.model.kernels import scale_name
-from mha_lint.model.records import replace
 from mha_lint.model.scale import is_right
 from mha_lint.syntax.nodes import dotted
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import ast
 import re
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from mha_lint.parsing import parse_expression
 from mha_lint.syntax.nodes import dotted, is_number, is_starred
@@ -18,8 +19,7 @@ if TYPE_CHECKING:
 _SPACED, _CLOSE = re.compile(r"\w \*\* "), re.compile(r"\w\*\*-?\w")
 
 
-@dataclass(frozen=True, slots=True)
-class Number:
+class Number(Struct, frozen=True):
     """An expression by which scores are multiplied (``exponent`` -0.5) or divided (0.5)."""
 
     node: ast.expr

@@ -6,9 +6,10 @@ import io
 import re
 import tokenize
 from collections.abc import Iterable
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from mha_lint.findings import Edit, Position
 from mha_lint.parsing import silently
@@ -22,8 +23,7 @@ _SIZE = re.compile(r"[\w*/+.\- ]+")
 _BARE = re.compile(r"^\w+(?:(?: x | X | × |, ?| )\w+){3,}$")  # `3 b h n d`, `3 x b x h x n x d`, `3, b, h, n, d`
 
 
-@dataclass(frozen=True, slots=True)
-class Comment:
+class Comment(Struct, frozen=True):
     """A comment, or one of several behind one another: from the white space before it to its end."""
 
     text: str

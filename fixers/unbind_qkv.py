@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import ast
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from mha_lint.findings import Edit, Fix, Position
 from mha_lint.fixers.arguments import with_keyword
@@ -24,8 +25,7 @@ _PACKED = {3: frozenset({"3", "three", "qkv"}), 2: frozenset({"2", "two", "kv", 
 _VIEWS = frozenset({"view", "reshape", "unflatten"})
 
 
-@dataclass(frozen=True, slots=True)
-class _Reordering:
+class _Reordering(Struct, frozen=True):
     """``receiver.permute(…)`` that brings dimension ``packed`` to the front; ``order`` is the whole permutation.
 
     It is ``packed`` alone where that is counted from the end.

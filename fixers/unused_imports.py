@@ -11,8 +11,9 @@ import ast
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from functools import lru_cache
+
+from msgspec import Struct
 
 from mha_lint.findings import Edit, Position
 from mha_lint.fixers.pieces import Piece, pieces, starts_of, tree_of
@@ -22,8 +23,7 @@ _Statement = ast.Import | ast.ImportFrom
 _WORD = re.compile(r"\w+")
 
 
-@dataclass(frozen=True, slots=True)
-class _Imported:
+class _Imported(Struct, frozen=True):
     """One name of an import statement."""
 
     bound: str
@@ -32,8 +32,7 @@ class _Imported:
     alone: bool  # in its block
 
 
-@dataclass(frozen=True, slots=True)
-class _Module:
+class _Module(Struct, frozen=True):
     imported: tuple[_Imported, ...]
     statements: tuple[_Statement, ...]
     used: Counter[str]  # how often each name is read

@@ -9,13 +9,13 @@ import stat
 import tempfile
 import time
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from functools import lru_cache
 from hashlib import blake2b
 from pathlib import Path
 from typing import TypeVar
 
 import msgspec
+from msgspec import Struct
 
 import mha_lint
 from mha_lint.files import Source, digest_of
@@ -100,8 +100,7 @@ def _digest(path: str, stamp: Stamp) -> str | None:
         return None
 
 
-@dataclass(frozen=True, slots=True)
-class Stamp:
+class Stamp(Struct, frozen=True):
     """The size, the times and the inode of a file: while none of them changes, the file is taken to be the same."""
 
     size: int
@@ -131,8 +130,7 @@ def _stamp(path: str) -> Stamp | None:
     return Stamp.around(path) if stat.S_ISDIR(status.st_mode) else Stamp.of(status)
 
 
-@dataclass(frozen=True, slots=True)
-class Known:
+class Known(Struct, frozen=True):
     """The findings of a file when it had this stamp, and the files that they depend on had theirs."""
 
     stamp: Stamp

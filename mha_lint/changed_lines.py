@@ -6,9 +6,10 @@ import os
 import re
 import subprocess
 from collections.abc import Iterator
-from dataclasses import dataclass
 from difflib import SequenceMatcher
 from pathlib import Path
+
+from msgspec import Struct
 
 from mha_lint import edits as editing
 from mha_lint.files import Source, SourceError, decode
@@ -21,8 +22,7 @@ _ESCAPE = re.compile(rb"\\([0-7]{3}|.)")
 _LETTERS = {b"a": b"\a", b"b": b"\b", b"t": b"\t", b"n": b"\n", b"v": b"\v", b"f": b"\f", b"r": b"\r"}
 
 
-@dataclass(frozen=True, slots=True)
-class Changed:
+class Changed(Struct, frozen=True):
     """The changed ``rows`` of a text, and the rows behind which others were deleted; ``all`` says that it is new."""
 
     rows: frozenset[int] = frozenset()

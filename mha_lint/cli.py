@@ -7,9 +7,10 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TextIO
+
+from msgspec.structs import replace
 
 from mha_lint.configuration import Configuration, read_settings
 from mha_lint.findings import SEVERITIES, SYNTAX_ERROR, Failure

@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct
 
 from mha_lint.parsing import parse_expression
 
@@ -21,8 +22,7 @@ class DeclarationError(Exception):
     """A declaration that makes no sense; the message says what is wrong, to be put behind its place."""
 
 
-@dataclass(frozen=True, slots=True)
-class Declared:
+class Declared(Struct, frozen=True):
     """The user's harness: it says how ``target``, a class or function of ``module``, is built and called.
 
     ``init`` are the constructor's arguments, by name or as they are written in a call (``"Config(64), heads=4"``);

@@ -11,7 +11,8 @@ import ast
 import builtins
 import re
 from collections.abc import Collection, Iterator, Sequence, Set
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from mha_lint.files import Source
 from mha_lint.syntax.module import Module
@@ -40,16 +41,14 @@ _PURE = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class _Scope:
+class _Scope(Struct, frozen=True):
     """The ``known`` names that statements may use, and of them the classes that are mere ``records``."""
 
     known: Set[str]
     records: Set[str]
 
 
-@dataclass(frozen=True, slots=True)
-class _Part:
+class _Part(Struct, frozen=True):
     """A definition or a constant: the names that it binds, and those that it needs."""
 
     statement: ast.stmt
@@ -58,8 +57,7 @@ class _Part:
     is_definition: bool
 
 
-@dataclass(frozen=True, slots=True)
-class _Kept:
+class _Kept(Struct, frozen=True):
     """The ``statements`` that are kept, and the conditions that are taken to hold since definitions hang on them."""
 
     statements: Set[ast.stmt]

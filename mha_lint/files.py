@@ -8,11 +8,12 @@ import os
 import re
 import stat
 from collections.abc import Sequence
-from dataclasses import dataclass
 from fnmatch import translate
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from mha_lint.findings import Failure
 
@@ -28,8 +29,7 @@ DEFAULT_EXCLUDE = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
+class Source(Struct, frozen=True):
     """One file as read: ``text`` is decoded, without BOM, with the newlines of the file; ``data`` are its bytes.
 
     The text of a ``notebook`` is the program that its cells make together.

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from dataclasses import dataclass, field
 from typing import Literal
+
+from msgspec import Struct
+
+from mha_lint.comparing import compared_without
 
 Severity = Literal["error", "warning", "info"]
 Applicability = Literal["safe", "unsafe"]
@@ -21,16 +24,14 @@ RAISES = "raises"  # a way to show code wrong, beside the names of probes
 BREAKS = "graph break"  # another: the graph of ``torch.compile`` ends there
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Position:
+class Position(Struct, frozen=True, order=True):
     """A place in a text: ``row`` and ``column`` both count from 1; columns are in characters."""
 
     row: int
     column: int
 
 
-@dataclass(frozen=True, slots=True)
-class Cells:
+class Cells(Struct, frozen=True):
     """Where the cells of a notebook stand in its program: the row above the first one of each, and its number.
 
     Cells are numbered from 1, those that hold no Python included.
@@ -45,8 +46,7 @@ class Cells:
         return self.numbers[index], Position(position.row - self.rows[index], position.column)
 
 
-@dataclass(frozen=True, slots=True)
-class Edit:
+class Edit(Struct, frozen=True):
     """Replace the half-open range [``start``, ``end``) of the text by ``content``."""
 
     start: Position
@@ -54,8 +54,7 @@ class Edit:
     content: str
 
 
-@dataclass(frozen=True, slots=True)
-class Axes:
+class Axes(Struct, frozen=True):
     """What a rule knows of the dimensions of a parameter of ``forward``: which is the batch, which are the tokens.
 
     Probes are told so, and need not guess. None where the rule does not know.
@@ -66,8 +65,7 @@ class Axes:
     tokens: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Fix:
+class Fix(Struct, frozen=True):
     """A candidate rewrite of one finding.
 
     ``flagged`` are the rows of the original text where, for the relation *repaired*, the ``expected``
@@ -94,8 +92,7 @@ class Fix:
     needs_python: tuple[int, int] = (0, 0)
 
 
-@dataclass(frozen=True, slots=True)
-class Demonstration:
+class Demonstration(Struct, frozen=True):
     """Names the ways in which the code of a finding that has no fix is shown to be wrong by running it.
 
     ``ways`` are probes, one of which the code violates, or ``RAISES``: it raises an error at the ``flagged`` rows, or
@@ -108,8 +105,7 @@ class Demonstration:
     axes: tuple[Axes, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Trial:
+class Trial(Struct, frozen=True):
     """One execution of *before* and *after* under one (device, dtype, mode, shapes)."""
 
     device: str  # "cpu", "cuda"
@@ -122,8 +118,7 @@ class Trial:
     detail: str = ""  # what differed or was raised, in words
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
+class Verdict(Struct, frozen=True):
     """The answer of validation about one candidate rewrite.
 
     Under *corrected*, under *repaired* of a "half phase", and of code without a fix that is *shown wrong*,
@@ -146,8 +141,8 @@ class Verdict:
     caveat: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Finding:
+@compared_without("verdict")
+class Finding(Struct, frozen=True):
     """One smell at one place. ``symbol`` is ``Class.method``, or the function's name, or empty."""
 
     code: str
@@ -164,7 +159,7 @@ class Finding:
     no_fix_reason: str = ""  # why there is no fix, where a reader would expect one
     demonstration: Demonstration | None = None  # where there is no fix
     statement: str = ""  # a digest of the statement that it is in, which formatting and comments leave as it is
-    verdict: Verdict | None = field(default=None, compare=False)
+    verdict: Verdict | None = None
 
     @property
     def refuted(self) -> bool:
@@ -186,8 +181,7 @@ class Finding:
         return unsafe or self.fix.applicability == "safe"
 
 
-@dataclass(frozen=True, slots=True)
-class Failure:
+class Failure(Struct, frozen=True):
     """Something that could not be done: in a file, at ``row`` where known; ``filename`` is "" where it is the run."""
 
     message: str
@@ -205,8 +199,7 @@ PRESENT = ""
 Dependencies = dict[str, str | None]
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
+class Found(Struct, frozen=True):
     """The findings of one file in the order of their places, and the other files of the project that they depend on."""
 
     findings: tuple[Finding, ...]

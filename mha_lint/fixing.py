@@ -15,9 +15,11 @@ from __future__ import annotations
 import ast
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from mha_lint import edits as editing
 from mha_lint.definitions import importable
@@ -43,8 +45,7 @@ Within = Callable[[Source, list[Finding]], list[Finding]]
 _Validate = Callable[[list[Finding], list[Finding]], Verdict | None]  # of a group, on top of others
 
 
-@dataclass(frozen=True, slots=True)
-class Fixed:
+class Fixed(Struct, frozen=True):
     """``fixed`` findings were validated and are gone from ``text``; ``remaining`` ones are still in it.
 
     Both carry the verdict of the validation that was tried. That of a ``remaining`` one is on its fix alone, never on

@@ -7,8 +7,10 @@ import gc
 import sys
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from mha_lint import screen
 from mha_lint.files import Source, SourceError
@@ -54,8 +56,7 @@ def lint(source: Source, settings: Settings, *, noqa: bool = True, tree: ast.Mod
     return Found(tuple(_unused_noqa(source, settings, [])) if noqa else (), {})
 
 
-@dataclass(frozen=True)
-class Look:
+class Look(Struct, frozen=True):
     """What the rules hit in one file, before LibCST reads any of it."""
 
     source: Source

@@ -6,7 +6,8 @@ import io
 import re
 import tokenize
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from mha_lint.findings import Finding, Position
 
@@ -22,8 +23,7 @@ _OPENING = {getattr(tokenize, name, -1) for name in ("FSTRING_START", "TSTRING_S
 _CLOSING = {getattr(tokenize, name, -1) for name in ("FSTRING_END", "TSTRING_END")}
 
 
-@dataclass(frozen=True, slots=True)
-class Code:
+class Code(Struct, frozen=True):
     """A code, or a prefix of codes, in a comment: as it is written, and the column where it starts."""
 
     text: str
@@ -38,8 +38,7 @@ class Code:
         return self.column + len(self.text)
 
 
-@dataclass(frozen=True, slots=True)
-class Directive:
+class Directive(Struct, frozen=True):
     """A ``noqa`` in a comment: where it begins, the column where the comment ends, and the codes that it names.
 
     One without codes silences all. One that is ``whole`` holds for the whole file.
@@ -56,8 +55,7 @@ class Directive:
         return tuple(code.prefix for code in self.codes) or ALL
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
+class Line(Struct, frozen=True):
     """The rows ``first`` to ``last`` that a string or a backslash joins: the last alone has room for a comment.
 
     ``end`` is where their text ends, before the newline. Most lines have one row.

@@ -9,9 +9,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
 from textwrap import dedent
 from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from mha_lint.findings import Cells, Position
 from mha_lint.ipython import as_python, hidden
@@ -33,16 +35,14 @@ class NotebookError(Exception):
         self.row = row
 
 
-@dataclass(frozen=True, slots=True)
-class Refusal:
+class Refusal(Struct, frozen=True):
     """Python's words about a cell that it can't read, and the place in the cell."""
 
     message: str
     place: Position
 
 
-@dataclass(frozen=True, slots=True)
-class Cell:
+class Cell(Struct, frozen=True):
     """One cell that holds Python: its ``source`` as the user sees it, and its ``code`` as Python reads it.
 
     ``number`` counts all cells of the notebook from 1, those of text included. The code has the rows and the columns
@@ -55,8 +55,7 @@ class Cell:
     refusal: Refusal | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Notebook:
+class Notebook(Struct, frozen=True):
     """A notebook as read: its ``json``, the cells that hold Python, and the line that parts them in the program."""
 
     json: str

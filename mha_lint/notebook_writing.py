@@ -8,8 +8,9 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from difflib import SequenceMatcher
+
+from msgspec import Struct
 
 from mha_lint.ipython import LINE
 from mha_lint.notebook import DECODER, Cell, Notebook, NotebookError, read
@@ -21,8 +22,7 @@ _CHARACTER = re.compile(
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
-@dataclass(frozen=True, slots=True)
-class _Written:
+class _Written(Struct, frozen=True):
     """Where the source of a cell stands in the JSON: a list of strings, or a single one."""
 
     start: int
@@ -31,8 +31,7 @@ class _Written:
     strings: tuple[tuple[int, int], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class _Piece:
+class _Piece(Struct, frozen=True):
     """A line, or a part of one, in a string of the JSON: ``text``, and how each of its characters is written there."""
 
     string: int
@@ -67,8 +66,7 @@ def rewritten(notebook: Notebook, program: str) -> str:
     return text
 
 
-@dataclass(frozen=True, slots=True)
-class _Line:
+class _Line(Struct, frozen=True):
     """A line of a changed cell: ``kept`` is the index of the old line that it is, ``replaces`` of another one."""
 
     text: str

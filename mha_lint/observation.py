@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
+
+from msgspec import Struct
 
 Outcome = Literal["holds", "violated", "not applicable"]
 
 
-@dataclass(frozen=True, slots=True)
-class Observation:
+class Observation(Struct, frozen=True):
     """One property of one module. ``words`` are the counterexample, the reason why it is not asked, or what was tried.
 
     ``size`` says how large the violation is, where it has a size: 0.106 for an output that changes by that much.

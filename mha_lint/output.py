@@ -8,10 +8,11 @@ import re
 import stat
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, TextIO
+
+from msgspec.structs import replace
 
 import mha_lint
 from mha_lint.report.formats import FOR_PEOPLE, FORMATS, STATISTICS, WITH_DIFF

@@ -6,8 +6,9 @@ import ast
 import importlib.util
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from mha_lint.definitions import importable
 from mha_lint.files import Source, SourceError, read_source
@@ -23,8 +24,7 @@ class ProbingError(Exception):
     """A class or function that can't be probed; the message says why, and what to do."""
 
 
-@dataclass(frozen=True, slots=True)
-class Named:
+class Named(Struct, frozen=True):
     """The class or function ``target`` and the file that defines it."""
 
     path: Path

@@ -6,10 +6,12 @@ import contextlib
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 import mha_lint
 from mha_lint import screen
@@ -41,8 +43,7 @@ class RunError(Exception):
     """The run as a whole cannot go on, and nothing was written; the message is one line."""
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(Struct, frozen=True):
     """The plan of a run: ``fix`` says whether fixes are left alone, written, shown as a diff, or only validated."""
 
     fix: Literal["no", "write", "diff", "verify"] = "no"
@@ -57,8 +58,7 @@ class Plan:
     cluster: Mapping[str, str] | None = None  # the options of the cluster that executes; None: this machine does
 
 
-@dataclass
-class Outcome:
+class Outcome(Struct):
     """The outcome of a run. ``rewritten`` holds the files whose text changed (or would), with their new texts.
 
     ``suppressed`` are the findings of a baseline, which are not among the ``entries``. ``looked_at`` are the files in
@@ -76,8 +76,7 @@ class Outcome:
     cached: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Linted:
+class Linted(Struct, frozen=True):
     """One linted file; ``source`` is None when it has no findings."""
 
     path: Path

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import Field, dataclass, field, fields, replace
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, get_args, get_type_hints
 
+from msgspec import Struct, field
+from msgspec.structs import asdict, replace
+
+from mha_lint.comparing import compared_without
 from mha_lint.declared import Declared
 from mha_lint.files import DEFAULT_EXCLUDE, matches
 from mha_lint.findings import Applicability, Severity
@@ -28,8 +31,7 @@ class SettingsError(Exception):
     """
 
 
-@dataclass(frozen=True, slots=True)
-class Selection:
+class Selection(Struct, frozen=True):
     """What one settings file, or the command line, says of rules. Codes may be prefixes (``MHA0``) or ``ALL``."""
 
     select: tuple[str, ...] | None = None
@@ -40,20 +42,27 @@ class Selection:
     unfixable: tuple[str, ...] = ()
 
 
-def _key(meaning: str, default: object = None, *, default_text: str = "", told: bool = True) -> Any:
-    """A key of the settings file: its ``meaning`` is one line of Markdown for the page and the schema.
+class Meaning(Struct, frozen=True):
+    """What a key of the settings file means, in one line of Markdown for the page and the schema.
 
-    ``default_text`` stands on the page where the default is not the value itself. What changes neither a finding nor
-    a fix is not ``told``.
+    ``default_text`` stands on the page where the default is not the value itself.
     """
-    metadata = {"meaning": meaning, "default": default_text}
-    if isinstance(default, dict):
-        return field(default_factory=dict, metadata=metadata, repr=told)
-    return field(default=default, metadata=metadata, repr=told)
+
+    text: str
+    default_text: str = ""
 
 
-@dataclass(frozen=True)
-class Settings:
+class Key(Struct, frozen=True):
+    """A key of the settings file: the attribute of :class:`Settings` that it sets, its type and its default."""
+
+    attribute: str
+    kind: Any
+    default: object
+    meaning: Meaning
+
+
+@compared_without("origins")
+class Settings(Struct, frozen=True, dict=True):
     """Every choice that holds for a file. Codes may be prefixes (``MHA0``) or ``ALL``.
 
     ``select`` of None means the rules that are on by default, ``fixable`` of None all rules. Globs are relative to
@@ -61,65 +70,85 @@ class Settings:
     weaker files say of rules, the weakest first. ``origins`` says where each key that is not a default comes from.
     """
 
-    extend: str | None = _key("another settings file, whose keys hold where this one has none", told=False)
-    select: tuple[str, ...] | None = _key("the rules to run", default_text="the rules that are on by default")
-    extend_select: tuple[str, ...] = _key("rules to run as well", ())
-    ignore: tuple[str, ...] = _key("rules to leave out", ())
-    per_file_ignores: Mapping[str, tuple[str, ...]] = _key(
-        "a table from globs to rules that are left out there; a glob that begins with `!` is for all other files", {}
+    extend: Annotated[str | None, Meaning("another settings file, whose keys hold where this one has none")] = None
+    select: Annotated[tuple[str, ...] | None, Meaning("the rules to run", "the rules that are on by default")] = None
+    extend_select: Annotated[tuple[str, ...], Meaning("rules to run as well")] = ()
+    ignore: Annotated[tuple[str, ...], Meaning("rules to leave out")] = ()
+    per_file_ignores: Annotated[
+        Mapping[str, tuple[str, ...]],
+        Meaning(
+            "a table from globs to rules that are left out there; a glob that begins with `!` is for all other files"
+        ),
+    ] = field(default_factory=dict)
+    extend_per_file_ignores: Annotated[Mapping[str, tuple[str, ...]], Meaning("more of them")] = field(
+        default_factory=dict
     )
-    extend_per_file_ignores: Mapping[str, tuple[str, ...]] = _key("more of them", {})
-    exclude: tuple[str, ...] = _key(
-        "globs of files and folders that a walk passes by; **replaces** the default",
-        DEFAULT_EXCLUDE,
-        default_text="`.git`, `.venv`, `build`, `dist`, …",
-    )
-    extend_exclude: tuple[str, ...] = _key("more of them; use this one to add a folder", ())
-    force_exclude: bool = _key("`true` excludes what is given by name as well", False, told=False)
-    respect_gitignore: bool = _key("whether a walk passes by what a `.gitignore` names", True, told=False)
-    fix: bool = _key("`true` is `--fix` on every run, which executes code", False, told=False)
-    unsafe_fixes: bool = _key("`true` is `--unsafe-fixes` on every run", False)
-    fixable: tuple[str, ...] | None = _key("the rules whose fixes may be tried", default_text='`["ALL"]`')
-    extend_fixable: tuple[str, ...] = _key("more of them", ())
-    unfixable: tuple[str, ...] = _key("rules whose fixes are never tried", ())
-    extend_safe_fixes: tuple[str, ...] = _key("rules whose *unsafe* fixes `--fix` tries without `--unsafe-fixes`", ())
-    extend_unsafe_fixes: tuple[str, ...] = _key("rules whose *safe* fixes need `--unsafe-fixes`", ())
-    show_fixes: bool = _key("`true` lists, at the end of a run, what was fixed in which file", False, told=False)
-    target_version: TargetVersion | None = _key(
-        "the oldest Python that the code runs on; a fix that needs a newer one is withheld",
-        default_text="from `requires-python`",
-    )
-    target_torch: str | None = _key(
-        'the oldest torch that the code runs on, as `"2.1"`; a fix that needs a newer one is withheld',
-        default_text="from the dependency on torch",
-    )
-    view_fix: ViewFix = _key("how MHA001 is fixed", "contiguous")
-    qkv_split: QkvSplit = _key("how MHA002 is fixed", "auto")
-    out_proj_init: OutProjInit = _key("how the projection that MHA003 adds begins", "identity")
-    also: tuple[Also, ...] = _key("what a fix must not break", ())
-    harness: tuple[Declared, ...] = _key(
-        "[how a class is built and called](validation.md#declaring-a-harness)", (), default_text="`{}`"
-    )
-    follow_imports: bool = _key(
-        "whether names that other files of the project define are followed there; packages of third parties never are",
-        True,
-    )
-    exit_severity: Severity = _key("the least severity that makes a run fail", "info")
-    output_format: OutputFormat = _key("how to report", "full", told=False)
-    required_version: str | None = _key(
-        'the versions of mha-lint that may run here, as `">=0.1,<1"` (PEP 440); another one ends with status 2',
-        told=False,
-    )
-    cache_dir: str | None = _key(
-        "the folder in which `.mha_lint_cache` lies", default_text="that of the settings file", told=False
-    )
-    baseline: str | None = _key(
-        "a file of findings that are known and [not reported](adoption.md#a-baseline)", told=False
-    )
+    exclude: Annotated[
+        tuple[str, ...],
+        Meaning(
+            "globs of files and folders that a walk passes by; **replaces** the default",
+            "`.git`, `.venv`, `build`, `dist`, …",
+        ),
+    ] = DEFAULT_EXCLUDE
+    extend_exclude: Annotated[tuple[str, ...], Meaning("more of them; use this one to add a folder")] = ()
+    force_exclude: Annotated[bool, Meaning("`true` excludes what is given by name as well")] = False
+    respect_gitignore: Annotated[bool, Meaning("whether a walk passes by what a `.gitignore` names")] = True
+    fix: Annotated[bool, Meaning("`true` is `--fix` on every run, which executes code")] = False
+    unsafe_fixes: Annotated[bool, Meaning("`true` is `--unsafe-fixes` on every run")] = False
+    fixable: Annotated[tuple[str, ...] | None, Meaning("the rules whose fixes may be tried", '`["ALL"]`')] = None
+    extend_fixable: Annotated[tuple[str, ...], Meaning("more of them")] = ()
+    unfixable: Annotated[tuple[str, ...], Meaning("rules whose fixes are never tried")] = ()
+    extend_safe_fixes: Annotated[
+        tuple[str, ...], Meaning("rules whose *unsafe* fixes `--fix` tries without `--unsafe-fixes`")
+    ] = ()
+    extend_unsafe_fixes: Annotated[tuple[str, ...], Meaning("rules whose *safe* fixes need `--unsafe-fixes`")] = ()
+    show_fixes: Annotated[bool, Meaning("`true` lists, at the end of a run, what was fixed in which file")] = False
+    target_version: Annotated[
+        TargetVersion | None,
+        Meaning(
+            "the oldest Python that the code runs on; a fix that needs a newer one is withheld",
+            "from `requires-python`",
+        ),
+    ] = None
+    target_torch: Annotated[
+        str | None,
+        Meaning(
+            'the oldest torch that the code runs on, as `"2.1"`; a fix that needs a newer one is withheld',
+            "from the dependency on torch",
+        ),
+    ] = None
+    view_fix: Annotated[ViewFix, Meaning("how MHA001 is fixed")] = "contiguous"
+    qkv_split: Annotated[QkvSplit, Meaning("how MHA002 is fixed")] = "auto"
+    out_proj_init: Annotated[OutProjInit, Meaning("how the projection that MHA003 adds begins")] = "identity"
+    also: Annotated[tuple[Also, ...], Meaning("what a fix must not break")] = ()
+    harness: Annotated[
+        tuple[Declared, ...], Meaning("[how a class is built and called](validation.md#declaring-a-harness)", "`{}`")
+    ] = ()
+    follow_imports: Annotated[
+        bool,
+        Meaning(
+            "whether names that other files of the project define are followed there; "
+            "packages of third parties never are"
+        ),
+    ] = True
+    exit_severity: Annotated[Severity, Meaning("the least severity that makes a run fail")] = "info"
+    output_format: Annotated[OutputFormat, Meaning("how to report")] = "full"
+    required_version: Annotated[
+        str | None,
+        Meaning(
+            'the versions of mha-lint that may run here, as `">=0.1,<1"` (PEP 440); another one ends with status 2'
+        ),
+    ] = None
+    cache_dir: Annotated[
+        str | None, Meaning("the folder in which `.mha_lint_cache` lies", "that of the settings file")
+    ] = None
+    baseline: Annotated[
+        str | None, Meaning("a file of findings that are known and [not reported](adoption.md#a-baseline)")
+    ] = None
     root: Path = field(default_factory=Path.cwd)
     file: Path | None = None
     under: tuple[Selection, ...] = ()
-    origins: Mapping[str, str] = field(default_factory=dict, repr=False, compare=False)
+    origins: Mapping[str, str] = field(default_factory=dict)
 
     def enabled(self, path: Path) -> frozenset[str]:
         """The codes of the rules to run on ``path``.
@@ -143,8 +172,8 @@ class Settings:
 
     @cached_property
     def told(self) -> str:
-        """All of the settings as one text, to tell them from others; made once, since each file asks for it."""
-        return repr(self)
+        """What changes a finding or a fix, as one text to tell settings by; made once, since each file asks for it."""
+        return repr([getattr(self, name) for name in self.__struct_fields__ if name not in _UNTOLD])
 
     @property
     def baseline_file(self) -> Path | None:
@@ -211,14 +240,25 @@ class Settings:
 
     def under_selection(self, stronger: Selection) -> Settings:
         """These settings under a stronger selection: its ``select`` puts the rest aside, all else adds to it."""
-        return replace(
-            self, under=self.selections, **{each.name: getattr(stronger, each.name) for each in fields(stronger)}
-        )
+        return replace(self, under=self.selections, **asdict(stronger))
 
 
-def keys() -> dict[str, Field[Any]]:
-    """The field of each key that a settings file may hold, in the order of the page."""
-    return {each.name.replace("_", "-"): each for each in fields(Settings) if "meaning" in each.metadata}
+_UNTOLD = frozenset(
+    ("extend", "force_exclude", "respect_gitignore", "fix", "show_fixes", "output_format", "required_version",
+     "cache_dir", "baseline", "origins")
+)  # fmt: skip
+
+
+@lru_cache(maxsize=1)
+def keys() -> dict[str, Key]:
+    """Each key that a settings file may hold, in the order of the page."""
+    found = {}
+    defaults = asdict(Settings())
+    for name, hint in get_type_hints(Settings, include_extras=True).items():
+        kind, *told = get_args(hint) or (hint,)
+        if told and isinstance(told[0], Meaning):
+            found[name.replace("_", "-")] = Key(name, kind, defaults[name], told[0])
+    return found
 
 
 def _strength(code: str, prefixes: Iterable[str]) -> int:

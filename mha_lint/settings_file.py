@@ -7,10 +7,12 @@ import os
 import re
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Any, get_args
+
+from msgspec import Struct
+from msgspec.structs import asdict, replace
 
 import mha_lint
 from mha_lint import declared
@@ -22,7 +24,7 @@ PYPROJECT = "pyproject.toml"  # holds the keys in a table; every other file has 
 FILES = (*OURS, PYPROJECT)  # the first of a folder that is there counts
 INLINE = "--config"
 _TABLE = "[tool.mha-lint]"
-_OF_RULES = frozenset(each.name for each in fields(Selection))
+_OF_RULES = frozenset(Selection.__struct_fields__)
 _CODES = _OF_RULES | {"extend_safe_fixes", "extend_unsafe_fixes"}
 _GLOBS = ("exclude", "extend_exclude")
 _IGNORES = ("per_file_ignores", "extend_per_file_ignores")
@@ -31,8 +33,7 @@ _VARIABLE = re.compile(r"\$(?:(\w+)|\{(\w+)\})")
 _TORCH = re.compile(r"[0-9]+\.[0-9]+")
 
 
-@dataclass(frozen=True, slots=True)
-class Layer:
+class Layer(Struct, frozen=True):
     """What one file, or the command line, says: values by the names of :class:`Settings`, and the ``origin`` of all."""
 
     values: Mapping[str, Any]
@@ -48,7 +49,7 @@ def layered(settings: Settings, layer: Layer) -> Settings:
             values[name] = _together(getattr(settings, name), values[name])
     if chosen:
         under = tuple(each for each in settings.selections if each != Selection())
-        values |= {each.name: each.default for each in fields(Selection)} | chosen | {"under": under}
+        values |= asdict(Selection()) | chosen | {"under": under}
     origins = {**settings.origins, **dict.fromkeys(layer.values, layer.origin)}
     return replace(settings, **values, origins=origins)
 
@@ -238,18 +239,17 @@ def parse_values(table: Mapping[str, Any], place: str, folder: Path) -> dict[str
     ``place`` ends in a colon where nothing stands between it and a key.
     """
     known = keys()
-    hints = get_type_hints(Settings)
     values: dict[str, Any] = {}
     for key, value in table.items():
         if key not in known:
             raise SettingsError(f"{_ended(place)} unknown key {key!r}{close_match(key, known)}{_misplaced(key)}")
-        name, where = known[key].name, f"{place} {key}"
+        name, where = known[key].attribute, f"{place} {key}"
         if key == "harness":
             values[name] = _harnesses(value, where)
         elif key in ("cache-dir", "baseline"):
             values[name] = os.path.normpath(folder / _expanded(value, where))
         else:
-            values[name] = _checked(value, hints[name], where)
+            values[name] = _checked(value, known[key].kind, where)
         if name in _CODES:
             values[name] = resolved(values[name], where)
         elif name in _IGNORES:

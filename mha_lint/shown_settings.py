@@ -6,6 +6,8 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
+from msgspec.structs import asdict
+
 from mha_lint.declared import Declared
 from mha_lint.settings import Selection, Settings, keys
 
@@ -18,9 +20,9 @@ def described(path: Path, settings: Settings) -> str:
         f'Root: "{settings.root}"',
         "",
     ]
-    for key, field in keys().items():
-        origin = settings.origins.get(field.name)
-        value = _shown(getattr(settings, field.name))
+    for key, known in keys().items():
+        origin = settings.origins.get(known.attribute)
+        value = _shown(getattr(settings, known.attribute))
         lines.append(f"{key} = {value}" + (f"  # {origin}" if origin else ""))
     for each in reversed(settings.under):
         lines.append(f"under it: {_selection(each)}")
@@ -29,7 +31,7 @@ def described(path: Path, settings: Settings) -> str:
 
 
 def _selection(selection: Selection) -> str:
-    values = {name.replace("_", "-"): getattr(selection, name) for name in Selection.__slots__}
+    values = {name.replace("_", "-"): value for name, value in asdict(selection).items()}
     return ", ".join(f"{key} = {_shown(value)}" for key, value in values.items() if value not in (None, ()))
 
 

@@ -7,14 +7,14 @@ changed counts as still there: only what linting finds no more is gone.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from mha_lint import edits as editing
 from mha_lint.findings import Edit, Finding, Position
 
 
-@dataclass(frozen=True, slots=True)
-class Gone:
+class Gone(Struct, frozen=True):
     """A finding that is not in the last text, though no fix of its own was applied; ``why`` names the one that was."""
 
     finding: Finding

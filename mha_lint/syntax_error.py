@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from mha_lint.files import Source, SyntaxProblem
 from mha_lint.findings import SYNTAX_ERROR, Finding, Position

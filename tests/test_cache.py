@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from mha_lint.cache import SETTLED, Index, LintCache, prepare, trim
 from mha_lint.files import Source, digest_of

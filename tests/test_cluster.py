@@ -9,12 +9,12 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from checkout import ROOT
+from msgspec.structs import replace
 from samples import BROKEN, FIXED
 
 from mha_lint.cli import main

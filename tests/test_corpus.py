@@ -8,12 +8,12 @@ import io
 import re
 import tokenize
 from collections.abc import Iterable, Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from corpus_files import SUMMED_OTHERWISE, CorpusFile, corpus, execute, one_of_each_folder, settings_for
+from msgspec.structs import replace
 
 from mha_lint.files import Source, decode, read_source
 from mha_lint.findings import Finding

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 from validation.corrected_modules import DROPPING_TWICE, GATED, UNGATED
 
 from mha_lint.cli import main

@@ -134,7 +134,7 @@ def test_what_a_rule_reads_of_the_model_is_there() -> None:
 
     named = re.findall(r"`model\.(\w+)`", CONTRIBUTING)
     assert named
-    assert set(named) <= set(FileModel.__dataclass_fields__)
+    assert set(named) <= set(FileModel.__struct_fields__)
 
 
 def test_the_changelog_begins_with_what_is_unreleased_and_has_this_version() -> None:

@@ -8,7 +8,6 @@ import os
 import re
 import sys
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote_to_bytes
@@ -18,6 +17,7 @@ import jsonschema
 import pytest
 import xmlschema
 from checkout import ROOT
+from msgspec.structs import replace
 from notebooks import broken
 from samples import BROKEN, FIXED, ROW, SYNTAX_ERROR
 from test_reports import COMMANDS, FIX, OWNED, SOURCE, STUB, VALIDATED, finding

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from mha_lint.findings import Finding, Position
 from mha_lint.noqa import suppressed

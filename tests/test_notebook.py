@@ -7,7 +7,6 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +14,7 @@ import pytest
 from checkout import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from notebooks import CLASS, COLUMN, IMPORTS, PYTHON, ROW, broken, code, notebook, text
 from samples import BROKEN, CLEAN
 

@@ -6,11 +6,11 @@ import ast
 import cProfile
 import pstats
 import re
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from corpus_files import CORPUS, corpus
+from msgspec.structs import replace
 
 from mha_lint.edits import apply, compiles, position, row_starts
 from mha_lint.files import Source, decode

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from mha_lint.findings import Edit, Finding, Fix, Position, Trial, Verdict, VerdictName
 from mha_lint.report import Entry, Report, github, shown_path, statistics, text, tried

@@ -6,10 +6,11 @@ import contextlib
 import gc
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import torch
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from mha_lint.bench import compiling, memory, scaling, timing
 from mha_lint.bench.results import Bench, Left, Timed
@@ -91,15 +92,13 @@ class _NoGradient(Exception):
     """Nothing can be trained."""
 
 
-@dataclass(slots=True)
-class _Measured:
+class _Measured(Struct):
     timed: list[Timed] = field(default_factory=list)
     left: list[Left] = field(default_factory=list)
     called: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class _At:
+class _At(Struct, frozen=True):
     """The conditions of a measurement, in words where something is left out."""
 
     device: str
@@ -116,8 +115,7 @@ class _At:
         return Left(why, self.device, self.dtype_name, self.preset.name, way, self.compiled)
 
 
-@dataclass(frozen=True, slots=True)
-class _Sized:
+class _Sized(Struct, frozen=True):
     """The module of each text at one preset, and how it is called in each dtype; a text says why it cannot be."""
 
     setup: Setup
@@ -125,8 +123,7 @@ class _Sized:
     fitted: dict[torch.dtype, scaling.Fitted | str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class _Unsure:
+class _Unsure(Struct, frozen=True):
     """A difference so small that it is measured once more, and where it stands among what was timed."""
 
     at: _At
@@ -135,8 +132,7 @@ class _Unsure:
     seconds: list[list[float]]
 
 
-@dataclass(frozen=True, slots=True)
-class _Measuring:
+class _Measuring(Struct, frozen=True):
     sources: Sources
     search: Search
     setup: Setup
@@ -308,8 +304,7 @@ class _Measuring:
         return calls
 
 
-@dataclass(frozen=True, slots=True)
-class _Called:
+class _Called(Struct, frozen=True):
     """One call of a module with the same inputs each time; in train mode, with the backward pass."""
 
     side: Side

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
+
+from msgspec import Struct
 
 from mha_lint.findings import Difference, Way
 
 THRESHOLD = 0.03  # medians that are closer than this are no difference
 
 
-@dataclass(frozen=True, slots=True)
-class Spread:
+class Spread(Struct, frozen=True):
     """The seconds of one call: the median over several measurements, and the quartiles around it."""
 
     median: float
@@ -20,8 +20,7 @@ class Spread:
     measurements: int
 
 
-@dataclass(frozen=True, slots=True)
-class Timed:
+class Timed(Struct, frozen=True):
     """Before and after, measured in turns under the same conditions.
 
     ``way`` is "forward" (eval mode, no gradients) or "training" (train mode, forward and backward). ``memory_before``
@@ -54,8 +53,7 @@ class Timed:
         return "faster" if quicker is self.after else "slower"
 
 
-@dataclass(frozen=True, slots=True)
-class Left:
+class Left(Struct, frozen=True):
     """Something that was not measured, and why. Empty fields stand for all devices, dtypes, presets and ways."""
 
     why: str
@@ -66,8 +64,7 @@ class Left:
     compiled: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Bench:
+class Bench(Struct, frozen=True):
     """All that was measured of one fix. ``reason`` says why nothing was.
 
     ``called`` says what was built and called, at the last preset.

@@ -6,10 +6,11 @@ import inspect
 import math
 import types
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
+from msgspec import Struct
+from msgspec.structs import replace
 
 from mha_lint.bench.wanted import Preset
 from mha_lint.validation.child.imports import Loaded, in_one_line, quiet
@@ -33,8 +34,7 @@ class Refusal(Exception):
     """The code does not take the sizes of a preset; the message says why."""
 
 
-@dataclass(frozen=True, slots=True)
-class Fitted:
+class Fitted(Struct, frozen=True):
     """A way to run the code at the sizes of a preset."""
 
     setup: Setup
@@ -178,8 +178,7 @@ def _plans(setup: Setup, preset: Preset, loaded: Loaded) -> Iterator[Plan]:
             yield plan
 
 
-@dataclass(frozen=True, slots=True)
-class _Resizing:
+class _Resizing(Struct, frozen=True):
     """Replaces the small sizes of a plan."""
 
     sizing: Sizing

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, replace
 from pathlib import Path
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from mha_lint.bench.results import Bench
 from mha_lint.validation.evidence import dependencies, store, typed_json
@@ -12,24 +14,21 @@ from mha_lint.validation.evidence.dependencies import Dependency
 from mha_lint.validation.job import Environment, Job
 
 
-@dataclass(frozen=True, slots=True)
-class Benched:
+class Benched(Struct, frozen=True):
     """A bench, and the files that the executed code was made of; None: they are not known."""
 
     bench: Bench
     files: tuple[Dependency, ...] | None
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(Struct, frozen=True):
     """One bench as the file of ``--evidence`` keeps it."""
 
     job: Job
     bench: Bench
 
 
-@dataclass(frozen=True, slots=True)
-class Conditions:
+class Conditions(Struct, frozen=True):
     """All that a bench depends on besides the job and the machine."""
 
     shapes: tuple[tuple[int, ...], ...]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 _HEAD_WIDTH = 64  # of a preset that says no number of heads
 _SHAPE = re.compile(r"\d+x\d+(x\d+){0,2}")
@@ -14,8 +15,7 @@ class UnknownShape(Exception):
     """A text that says no shape; the message says what was expected."""
 
 
-@dataclass(frozen=True, slots=True)
-class Preset:
+class Preset(Struct, frozen=True):
     """Sizes to measure at: items of a batch, tokens of each, the width of the model and its heads.
 
     Width and heads hold where the code does not say them itself.
@@ -44,8 +44,7 @@ _PRESETS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Wanted:
+class Wanted(Struct, frozen=True):
     """The choices of a run: ``shapes`` instead of the presets, and where to compile (None: on CUDA alone)."""
 
     shapes: tuple[tuple[int, ...], ...] = ()

@@ -8,11 +8,12 @@ import subprocess
 import tempfile
 import threading
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
+
+from msgspec import Struct
 
 from mha_lint.bench.results import Bench
 from mha_lint.cluster import node
@@ -33,8 +34,7 @@ _ASK = 20.0  # seconds between two questions to the scheduler, which answers for
 _PREFIX = ".mha_lint_jobs-"  # of the folder of submitit's files, which nodes must see
 
 
-@dataclass(frozen=True, slots=True)
-class _Sent:
+class _Sent(Struct, frozen=True):
     """A question in the queue: its name, and submitit's job."""
 
     name: str

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 import mha_lint
 from mha_lint.bench.results import Bench
@@ -15,8 +16,7 @@ from mha_lint.validation.evidence.store import own_source_digest
 from mha_lint.validation.job import Environment, Job
 
 
-@dataclass(frozen=True, slots=True)
-class Asking:
+class Asking(Struct, frozen=True):
     """The part of a :class:`Request` that every version can read: its ``name``, which no other one has, and the
     ``tool`` that asks, as :func:`tool` names it.
     """
@@ -25,8 +25,7 @@ class Asking:
     tool: str
 
 
-@dataclass(frozen=True, slots=True)
-class Request:
+class Request(Struct, frozen=True):
     """One question to a node. Without a ``job``, its environment alone is asked for; with ``wanted``, a bench.
 
     ``devices``, ``require`` and ``timeout`` are those of a :class:`mha_lint.validation.Validator`. ``digest`` is that
@@ -43,8 +42,7 @@ class Request:
     wanted: Wanted | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(Struct, frozen=True):
     """What came of the :class:`Request` of that ``name``; ``failure`` says why nothing was executed.
 
     ``files`` are those that the executed code was made of; None: they are not known.

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import socket
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from mha_lint.cluster.messages import Answer, Asking, Request, tool
 from mha_lint.validation.evidence import typed_json

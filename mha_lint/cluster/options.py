@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
+
+from msgspec import Struct
 
 from mha_lint.validation.job import ClusterMissing
 
@@ -19,8 +20,7 @@ _SHARED = (
 Value = str | int | float | bool
 
 
-@dataclass(frozen=True, slots=True)
-class Options:
+class Options(Struct, frozen=True):
     """What ``--executor-option`` said. ``folder`` is where submitit keeps its files; None: nowhere for long.
 
     ``python`` is the command that starts Python on a node, "" for this very one. ``parameters`` go to

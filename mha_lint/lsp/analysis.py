@@ -5,8 +5,10 @@ from __future__ import annotations
 import ast
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeVar
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from mha_lint.edits import offset, row_starts
 from mha_lint.files import SourceError, SyntaxProblem
@@ -25,8 +27,7 @@ Result = TypeVar("Result")
 Span = tuple[int, int]  # offsets in characters
 
 
-@dataclass(frozen=True)
-class Answer:
+class Answer(Struct, frozen=True):
     """The findings of a text, or the reason why it can't be linted."""
 
     findings: tuple[Finding, ...] = ()
@@ -34,8 +35,7 @@ class Answer:
     row: int | None = None
 
 
-@dataclass(frozen=True)
-class Shapes:
+class Shapes(Struct, frozen=True):
     """What is known of tensors, by where their expressions stand; ``named`` are those that are given to names."""
 
     expressions: tuple[tuple[Span, tuple[str, ...]], ...] = ()

@@ -5,12 +5,12 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
 from functools import cached_property
 from hashlib import blake2b
 from pathlib import Path
 
 from lsprotocol import types
+from msgspec import Struct
 from pygls.uris import to_fs_path
 from pygls.workspace import TextDocument, Workspace
 
@@ -25,8 +25,7 @@ _SUFFIXES = (".py", ".pyi", NOTEBOOK)
 _UNSAVED = "untitled"  # the scheme of what was never saved
 
 
-@dataclass(frozen=True)
-class Document:
+class Document(Struct, frozen=True, dict=True):
     """One state of a file or a notebook. ``texts`` are its texts by their addresses; ``versions`` are the client's.
 
     In a notebook, ``cells`` are the addresses of the texts by the numbers of their cells.

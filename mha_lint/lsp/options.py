@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, Literal, get_args
+
+from msgspec import Struct
 
 from mha_lint.settings import SettingsError
 
@@ -12,8 +13,7 @@ Validate = Literal["never", "onRequest", "onSave"]
 _SECTION = "mha-lint"
 
 
-@dataclass(frozen=True)
-class ClientOptions:
+class ClientOptions(Struct, frozen=True):
     """``validate`` says when code is executed: never, when a command asks for it, or also when a file is saved."""
 
     unsafe_fixes: bool | None = None  # None: as the settings files say

@@ -6,8 +6,10 @@ import ast
 from bisect import bisect_right
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
 from difflib import SequenceMatcher
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from mha_lint.files import Source, SourceError
 from mha_lint.linter import parse
@@ -19,8 +21,7 @@ from mha_lint.syntax.words import names_in
 _DEFINED = (*FUNCTIONS, ast.ClassDef)
 
 
-@dataclass(frozen=True, eq=False)
-class Piece:
+class Piece(Struct, frozen=True, eq=False):
     """Statements that share rows with no others: the rows ``first`` to ``last``, counted from 1, and their text."""
 
     first: int

@@ -13,7 +13,9 @@ import ast
 import re
 from collections import OrderedDict, defaultdict
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass, replace
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from mha_lint import screen
 from mha_lint.files import Source
@@ -30,8 +32,7 @@ _KEPT = 4  # looks at some classes and functions of a text
 _ROWS = re.compile(r"\b(?P<word>lines?) (?P<rows>\d+(?:, \d+)*)\b")  # as messages name them
 
 
-@dataclass(frozen=True)
-class _Whole:
+class _Whole(Struct, frozen=True):
     """A text of which all is known: what was found, those that comments silence too."""
 
     text: Text

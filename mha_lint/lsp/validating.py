@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import replace
 from pathlib import Path
+
+from msgspec.structs import replace
 
 from mha_lint.cache import prepare
 from mha_lint.findings import Finding, Verdict

@@ -9,8 +9,9 @@ import gc
 import threading
 from collections.abc import Callable, Hashable
 from concurrent.futures import Future
-from dataclasses import dataclass, field
 from typing import Any, TypeVar
+
+from msgspec import Struct, field
 
 from mha_lint.fixing import TURN
 from mha_lint.interruption import Flag, Interrupted, interruptible
@@ -25,8 +26,7 @@ class Dropped(Exception):
     """A newer question took the place of this one: the text has changed."""
 
 
-@dataclass(slots=True, eq=False)
-class _Job:
+class _Job(Struct, eq=False):
     document: str
     kind: Hashable
     urgency: int

@@ -5,7 +5,8 @@ from __future__ import annotations
 import ast
 from collections.abc import Collection, Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from mha_lint.model import keys
 from mha_lint.model.axes import AxisRoles
@@ -51,8 +52,7 @@ from mha_lint.syntax.nodes import Function, defaults, every_parameter, is_static
 from mha_lint.vocabulary import EMBEDS, is_said
 
 
-@dataclass(slots=True)
-class ClassModel:
+class ClassModel(Struct):
     """A ``torch.nn.Module`` of the file: its attributes after ``__init__`` and what ``forward`` returns.
 
     ``built`` holds one state for each way through ``__init__``, ``returns`` one (state, value) for each way through
@@ -66,8 +66,7 @@ class ClassModel:
     added: set[ClassInfo] = field(default_factory=set)  # modules whose merged heads go to a residual as they come
 
 
-@dataclass(slots=True)
-class FileModel:
+class FileModel(Struct):
     module: Module
     names: ModuleNames
     classes: list[ClassModel]

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Hashable, Iterable, Mapping
-from dataclasses import dataclass, field
 from enum import Enum
+
+from msgspec import Struct, field
 
 from mha_lint.findings import Axes
 from mha_lint.model.folded import Fold
@@ -43,16 +44,14 @@ class Source(Enum):
     ATTENTION = "other attention over the tokens"
 
 
-@dataclass(frozen=True, slots=True)
-class Told:
+class Told(Struct, frozen=True):
     """One piece of evidence."""
 
     role: Role
     source: Source
 
 
-@dataclass(frozen=True, slots=True)
-class Front:
+class Front(Struct, frozen=True):
     """The first two dimensions of a tensor, (b, t, ...) or (t, b, ...): the sizes that each is known to be.
 
     ``began`` is where the path began on which that was seen: names of sizes mean nothing elsewhere.
@@ -60,11 +59,10 @@ class Front:
 
     first: frozenset[Size]
     second: frozenset[Size]
-    began: Hashable = field(default=None, repr=False)
+    began: Hashable = None
 
 
-@dataclass(frozen=True, slots=True)
-class SequencesSeen:
+class SequencesSeen(Struct, frozen=True):
     """A layer of torch that takes sequences was given some; ``made`` is the call that built the layer.
 
     ``batch_first`` is what the layer takes, None where it is not known. ``shapes`` are pieces of evidence that the
@@ -81,8 +79,7 @@ class SequencesSeen:
     led: ast.expr | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class HeadsSeen:
+class HeadsSeen(Struct, frozen=True):
     """Attention of several heads: which of the two dimensions in the middle of (b, ., ., d) holds the heads.
 
     ``heads`` is -3 or -2 as the queries are given; None where that is not known. ``wanted`` is where the operation
@@ -105,8 +102,7 @@ class HeadsSeen:
         return None if self.heads is None else self.heads != self.wanted
 
 
-@dataclass(frozen=True, slots=True)
-class PositionsSeen:
+class PositionsSeen(Struct, frozen=True):
     """Positions (n, 1, c) are added to a tensor whose first dimension is of that size: its ``front`` says which.
 
     ``led`` is the call of the linted module that led into another one, where that is done.
@@ -118,8 +114,7 @@ class PositionsSeen:
     led: ast.expr | None = None
 
 
-@dataclass(slots=True)
-class AxisRoles:
+class AxisRoles(Struct):
     """All that the code of a file tells of the roles of sizes, for each function with which a path began."""
 
     given: dict[ast.Call, list[SequencesSeen]] = field(default_factory=dict)  # by the call that built the layer

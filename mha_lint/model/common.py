@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Hashable
 from typing import TypeVar
 
+from msgspec.structs import replace
+
 from mha_lint.model.keys import Key, part
 from mha_lint.model.layout import contiguous_strides
-from mha_lint.model.records import replace
 from mha_lint.model.sizes import Size, symbol
 from mha_lint.model.values import NOTHING, Const, Int, Number, Sequence, State, Tensor, Value
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Callable, Hashable
-from dataclasses import dataclass
 from enum import Enum, auto
 from typing import NamedTuple
+
+from msgspec import Struct
 
 from mha_lint.syntax.nodes import walk
 from mha_lint.vocabulary import DECODES, EARLIER, PREFILLS, is_said
@@ -41,8 +42,7 @@ IS_NONE = Question(Relation.IS, ((type(None), None),))
 IS_TRUE = Question(Relation.TRUTH)
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Condition:
+class Condition(Struct, frozen=True, eq=False):
     """One test of a file. Tests that read alike are the same object: conditions compare, and hash, by identity."""
 
     subject: Path  # the name that is asked about; empty where that is another expression

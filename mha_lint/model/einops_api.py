@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from string import ascii_letters
 
+from msgspec.structs import replace
+
 from mha_lint.model import folds, layout
 from mha_lint.model.axes import Role, Source
 from mha_lint.model.folded import Fold, Part
@@ -13,7 +15,6 @@ from mha_lint.model.layout import Answer, Shape
 from mha_lint.model.masks import mask_of
 from mha_lint.model.operations import OPERATIONS, laid_anew, merged, permuted
 from mha_lint.model.padding import rearranged as rearranged_padding
-from mha_lint.model.records import replace
 from mha_lint.model.run import Call, normal
 from mha_lint.model.sizes import ONE, Size, equate, product, symbol
 from mha_lint.model.values import NOTHING, Const, Tensor, Value, as_size, of_shape

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
 from mha_lint.model.einops_api import Groups, parse, pattern_of
 from mha_lint.model.operations.turns import first_of, mark_of, marked, rank_of, with_phase
-from mha_lint.model.records import replace
 from mha_lint.model.rotary import Laid, Rotary, RotaryTable, Split, Stacked, Turned
 from mha_lint.model.run import Call
 from mha_lint.model.values import Tensor, Value, as_int

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 from typing import Any, TypeVar
 
+from msgspec import Struct, field
+from msgspec.structs import replace
+
+from mha_lint.comparing import compared_without
 from mha_lint.model.conditions import Taken
 from mha_lint.model.folded import Fold
 from mha_lint.model.keys import Key
@@ -18,8 +21,7 @@ from mha_lint.model.values import Tensor, Value
 from mha_lint.syntax.names import ModuleNames
 
 
-@dataclass(frozen=True, slots=True)
-class ViewSeen:
+class ViewSeen(Struct, frozen=True):
     """A ``.view`` met on some path: ``answer`` says whether it can succeed there.
 
     ``joined`` where several paths were joined into that one: sizes may be forgotten that were known on each of them.
@@ -49,8 +51,7 @@ class ViewSeen:
         return answer is Answer.NEVER
 
 
-@dataclass(frozen=True, slots=True)
-class ContiguousSeen:
+class ContiguousSeen(Struct, frozen=True):
     """A ``.contiguous()`` met on some path: ``needless`` where its tensor is proved to be contiguous."""
 
     node: ast.expr
@@ -59,18 +60,17 @@ class ContiguousSeen:
     caller: ast.expr | None
 
 
-@dataclass(frozen=True)
-class ValueSeen:
+@compared_without("names")
+class ValueSeen(Struct, frozen=True):
     """A tensor given to a name on some path; ``names`` are the local names of the sizes known there."""
 
     name: str
     value: Value
     symbol: str
-    names: Mapping[Size, str] = field(default_factory=dict, compare=False)
+    names: Mapping[Size, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class UnbindSeen:
+class UnbindSeen(Struct, frozen=True):
     node: ast.expr
     tensor: Tensor
     dim: int
@@ -78,8 +78,7 @@ class UnbindSeen:
     symbol: str
 
 
-@dataclass(frozen=True, slots=True)
-class WeightingSeen:
+class WeightingSeen(Struct, frozen=True):
     """Values weighted by what a softmax made: the sum runs along ``contracted``, a dimension from the end."""
 
     normalised: Normalised
@@ -87,8 +86,7 @@ class WeightingSeen:
     symbol: str
 
 
-@dataclass(frozen=True, slots=True)
-class OrderSeen:
+class OrderSeen(Struct, frozen=True):
     """A tensor that was repeated along a dimension met one whose dimension has the sizes in another order."""
 
     fold: Fold
@@ -96,18 +94,17 @@ class OrderSeen:
     symbol: str
 
 
-@dataclass(frozen=True, slots=True)
-class Step:
+@compared_without("given", "names")
+class Step(Struct, frozen=True):
     """A call into a function of another module, what its parameters were given, and the names of that module."""
 
     function: ast.AST
     call: ast.expr
-    given: Mapping[str, Value] = field(compare=False)
-    names: ModuleNames = field(compare=False)
+    given: Mapping[str, Value]
+    names: ModuleNames
 
 
-@dataclass(frozen=True, slots=True)
-class Clash:
+class Clash(Struct, frozen=True):
     """Two shapes that an operation brings together, and the sizes of them that are never alike.
 
     ``by_luck`` where they may be alike, since they are sizes of different things: the batch and the tokens.
@@ -119,15 +116,15 @@ class Clash:
     by_luck: bool
 
 
-@dataclass(frozen=True)
-class ClashSeen:
+@compared_without("names")
+class ClashSeen(Struct, frozen=True):
     """An operation whose shapes clash; ``names`` are the local names of the sizes known there."""
 
     node: ast.expr
     clash: Clash
     symbol: str
     caller: ast.expr | None  # the call that led into the helper, where there is one
-    names: Mapping[Size, str] = field(default_factory=dict, compare=False)
+    names: Mapping[Size, str] = field(default_factory=dict)
 
 
 class Meant(Enum):
@@ -139,8 +136,7 @@ class Meant(Enum):
     NOTHING = auto()  # nothing: it is a question, or a product that is timed, or random numbers are drawn
 
 
-@dataclass(frozen=True, slots=True)
-class DiscardedSeen:
+class DiscardedSeen(Struct, frozen=True):
     """A call of torch whose result nobody takes: what it was ``meant`` to do to the tensor that is ``written`` there.
 
     ``masks`` where that was to mask scores, or to fill anything where a mask says so; not weights whose scores were
@@ -156,8 +152,8 @@ class DiscardedSeen:
     caller: ast.expr | None  # the call that led into the helper, where there is one
 
 
-@dataclass(frozen=True, slots=True)
-class OperationSeen:
+@compared_without("given")
+class OperationSeen(Struct, frozen=True):
     """A call of an operation of attention met on some path, and what was known there.
 
     ``name`` is torch's own ("softmax", "masked_fill", "mul" for ``*``). ``args`` begin with the tensor that it is a
@@ -177,7 +173,7 @@ class OperationSeen:
     conditions: Taken
     symbol: str
     caller: ast.expr | None  # the call that led into the helper, where there is one
-    given: frozenset[Key] = field(default=frozenset(), compare=False)
+    given: frozenset[Key] = frozenset()
     truths: frozenset[tuple[Key, bool]] = frozenset()
     led: tuple[Step, ...] = ()
 

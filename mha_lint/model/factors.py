@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from mha_lint.model.keys import Key
 from mha_lint.model.sizes import Size, symbol
 
 
-@dataclass(frozen=True, slots=True)
-class Factor:
+class Factor(Struct, frozen=True):
     """A coefficient times powers of sizes. ``powers`` are sorted; no exponent is 0."""
 
     coefficient: float = 1.0

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from mha_lint.model.marks import YES_OR_NO
 from mha_lint.model.values import Tensor
@@ -19,8 +20,7 @@ if TYPE_CHECKING:
     from mha_lint.syntax.places import Places
 
 
-@dataclass(frozen=True, slots=True)
-class Filling:
+class Filling(Struct, frozen=True):
     """The expressions of one fill. ``kept`` says that the mask is of the entries that keep their scores."""
 
     scores: ast.expr

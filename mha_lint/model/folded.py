@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import ast
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from mha_lint.model.layout import Shape
 from mha_lint.model.sizes import Size
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
+class Part(Struct, frozen=True):
     """One of the sizes that a dimension was merged, or repeated, of; None where it is not known.
 
     ``alike`` where the numbers come again and again along it.
@@ -20,8 +20,7 @@ class Part:
     alike: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Fold:
+class Fold(Struct, frozen=True):
     """The order of the sizes in one dimension, the outermost first. ``dim`` counts from the end.
 
     ``repeated`` is the call that repeated the tensor along it.
@@ -32,8 +31,7 @@ class Fold:
     repeated: ast.expr | None = None
 
 
-@dataclass(frozen=True)
-class Reordered:
+class Reordered(Struct, frozen=True):
     """A view that laid a tensor of this ``shape`` out in another order of its dimensions."""
 
     node: ast.expr

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from functools import cached_property
+
+from msgspec import Struct, field
 
 from mha_lint.syntax.names import ClassInfo, Definition, ModuleNames
 from mha_lint.syntax.nodes import FUNCTIONS, Function, argument, every_parameter, is_static, last_name, receiver, walk
@@ -16,8 +17,7 @@ _SETTER = "set_"  # ``self.set_processor(p)`` sets ``self.processor``
 _LIST = frozenset({"append", "extend", "insert", "add_module", "register_module"})
 
 
-@dataclass(eq=False)
-class Place:
+class Place(Struct, eq=False, dict=True):
     """A function, the class whose objects it is a method of, if any, and the module that it belongs to."""
 
     node: Function
@@ -43,8 +43,7 @@ class Place:
         return found
 
 
-@dataclass(eq=False)
-class Held:
+class Held(Struct, eq=False):
     """Keep what classes hold under their attributes; each constructor is read once."""
 
     _attributes: dict[ClassInfo, dict[str, list[tuple[ast.expr, Place]]]] = field(default_factory=dict)

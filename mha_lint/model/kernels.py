@@ -12,10 +12,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from mha_lint.model.keys import Key, part
 from mha_lint.model.layout import Shape
 from mha_lint.model.operations import fused_attention
-from mha_lint.model.records import replace
 from mha_lint.model.run import Call
 from mha_lint.model.values import NONE, NOTHING, Qualified, Sequence, Tensor, Unknown, Value, of_shape
 

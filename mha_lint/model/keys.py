@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Hashable, Iterable
-from dataclasses import dataclass
 from enum import Enum, auto
 from functools import lru_cache
 from threading import Lock
 from typing import ParamSpec, final
 from weakref import WeakValueDictionary
+
+from msgspec import Struct
 
 Given = ParamSpec("Given")
 
@@ -31,26 +32,8 @@ class Kind(Enum):
 
 
 @final
-@dataclass(frozen=True, eq=False)
-class Key:
+class Key(Struct, frozen=True, eq=False, weakref=True):
     """One key. Equal keys are one object, so that they compare, and hash, by identity; texts give their order."""
-
-    __slots__ = (
-        "__weakref__",
-        "computed",
-        "divisor",
-        "kind",
-        "left_over",
-        "names",
-        "number",
-        "of_dimension",
-        "of_quotient",
-        "of_result",
-        "of_self",
-        "order",
-        "owner",
-        "text",
-    )
 
     kind: Kind
     text: str  # for messages

@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 from collections.abc import Mapping
 
+from msgspec.structs import replace
+
 from mha_lint.model import einops_api, folds, masking, operations, sequences
 from mha_lint.model.axes import Role, Source
 from mha_lint.model.cached import Rotated
@@ -12,7 +14,6 @@ from mha_lint.model.folded import Fold, Part
 from mha_lint.model.keys import dimension
 from mha_lint.model.operations import clashes
 from mha_lint.model.operations.devices import met
-from mha_lint.model.records import replace
 from mha_lint.model.rotary import RotaryTable, as_buffer
 from mha_lint.model.run import Call, Run
 from mha_lint.model.scale import Scale

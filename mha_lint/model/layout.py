@@ -12,10 +12,11 @@ which no size involved is 1 unless the code says 1.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import Enum
 from functools import lru_cache
 from itertools import pairwise
+
+from msgspec import Struct
 
 from mha_lint.model.sizes import ONE, Size, product
 
@@ -48,8 +49,7 @@ class Answer(Enum):
     UNKNOWN = "unknown"
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
+class Run(Struct, frozen=True):
     """Neighbouring dimensions that are one piece of memory: ``size`` elements, ``stride`` apart."""
 
     size: Size
@@ -147,8 +147,7 @@ def view(shape: Shape, strides: Strides, target: Shape) -> tuple[Answer, Strides
     return Answer.UNKNOWN, None
 
 
-@dataclass(slots=True)
-class _Matching:
+class _Matching(Struct):
     pieces: list[Run]  # what is left of the memory
     strides: list[Size]  # of the matched dimensions
     matched: int

@@ -5,10 +5,11 @@ from __future__ import annotations
 import ast
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from mha_lint.model.fuel import MOST_NUMBERS
-from mha_lint.model.records import replace
 from mha_lint.model.sizes import Size
 
 Numbers = frozenset[float] | None  # what each number may be; None where that is not known
@@ -27,8 +28,7 @@ def of_finfo(name: str, *, single: bool) -> Numbers:
     return LOWEST if name == "min" else None
 
 
-@dataclass(frozen=True, slots=True)
-class Padding:
+class Padding(Struct, frozen=True):
     """The numbers of a mask, told by whether a token is padding: ``padded`` where it is, ``tokens`` where it is not.
 
     ``dim`` is the dimension along which the tokens lie, from the end, and ``rank`` the number of dimensions; None where
@@ -53,8 +53,7 @@ class Padding:
         return Padding(self.padded, self.tokens, dim, rank, column if dim == -2 else None)
 
 
-@dataclass(frozen=True)
-class Mask:
+class Mask(Struct, frozen=True):
     """A tensor over queries t and keys s whose numbers are told by where they stand.
 
     ``inside`` are those where s <= t + ``diagonal``, ``outside`` those elsewhere; where ``diagonal`` is None, inside
@@ -115,8 +114,7 @@ class Mask:
         return replace(self, diagonal=None, sizes=None, padding=padding, grid=None)
 
 
-@dataclass(frozen=True, slots=True)
-class Positions:
+class Positions(Struct, frozen=True):
     """``torch.arange(...)``: the positions of keys, or, once they stand in a column, of queries.
 
     ``count`` is how many there are, where they surely begin at 0 and all other dimensions have the size 1. ``rank`` is
@@ -128,16 +126,14 @@ class Positions:
     rank: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Default:
+class Default(Struct, frozen=True):
     """A parameter of a function that has a number for its default."""
 
     function: ast.AST
     name: str
 
 
-@dataclass(frozen=True, slots=True)
-class Masking:
+class Masking(Struct, frozen=True):
     """One way in which scores or weights were masked, and where.
 
     ``numbers`` are those that scores were filled with; 0 and 1 where they were added a mask of these.

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 
+from msgspec.structs import replace
+
 from mha_lint.model import padding
 from mha_lint.model.keys import Key, Kind
 from mha_lint.model.marks import (
@@ -13,7 +15,6 @@ from mha_lint.model.marks import (
     Positions,
     constant,
 )
-from mha_lint.model.records import replace
 from mha_lint.model.run import Call, Run
 from mha_lint.model.sizes import Size
 from mha_lint.model.values import (

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from mha_lint.syntax.names import ClassInfo, ModuleNames
 from mha_lint.syntax.nodes import Function, dotted, last_name, walk
@@ -15,8 +16,7 @@ _LISTS = ("torch.nn.ModuleList", "torch.nn.modules.container.ModuleList")
 _BY_NAME = ("add_module", "register_module", "setattr", "__setattr__")
 
 
-@dataclass(frozen=True, slots=True)
-class MultiheadCall:
+class MultiheadCall(Struct, frozen=True):
     """A call of such a layer, the function that makes it, and the calls by which the layer is made."""
 
     call: ast.Call
@@ -25,8 +25,7 @@ class MultiheadCall:
     made: tuple[ast.Call, ...]
 
 
-@dataclass(slots=True)
-class _Attribute:
+class _Attribute(Struct):
     """What the classes give an attribute: layers, lists of such, or something else."""
 
     layers: list[ast.Call] = field(default_factory=list)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import ast
-from dataclasses import dataclass
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from mha_lint.model.marks import Masking
-from mha_lint.model.records import replace
 
 
-@dataclass(frozen=True)
-class Normalised:
+class Normalised(Struct, frozen=True):
     """The softmax that made weights sum to one: its call, or that of its layer, and along which dimension.
 
     ``dim`` counts from the end, or, of a tensor of unknown rank, as it was written. A view may have split the dimension

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from itertools import permutations
+
+from msgspec import Struct
 
 from mha_lint.model.events import ViewSeen
 from mha_lint.model.keys import Kind
@@ -12,8 +13,7 @@ from mha_lint.model.sizes import ONE, Size, product
 from mha_lint.model.values import Lead
 
 
-@dataclass(frozen=True, slots=True)
-class Scramble:
+class Scramble(Struct, frozen=True):
     """A reshape that mixes tokens: the sizes that it takes to be in another order.
 
     ``folded`` where the heads share a dimension with ``batch``, (b*h, t, d); ``rank`` is that of the side on which the
@@ -37,8 +37,7 @@ class Scramble:
         return "transpose(1, 2)" if self.rank == 4 else "transpose(-3, -2)"
 
 
-@dataclass(frozen=True, slots=True)
-class Crossing:
+class Crossing(Struct, frozen=True):
     """A reshape in which dimensions change places, although none was moved.
 
     ``moved`` is the order in which the dimensions of the tensor must come first, for the reshape to do what it says.
@@ -184,8 +183,7 @@ def _counts_rows_more(part: _Part, side: Parts) -> bool:
     return any(key.of_dimension or key in others for key in part.size.symbols)
 
 
-@dataclass(frozen=True, slots=True)
-class _Part:
+class _Part(Struct, frozen=True):
     """What is left of a dimension once others are matched with a part of it."""
 
     dim: int

@@ -6,8 +6,9 @@ import ast
 import operator
 from collections.abc import Callable
 
+from msgspec.structs import replace
+
 from mha_lint.model.marks import GIVEN, ONES, ZERO, Mask, Numbers, Padding, Positions
-from mha_lint.model.records import replace
 from mha_lint.model.run import Call
 from mha_lint.model.values import NONE, Const, Slice, Value, as_int
 from mha_lint.syntax.words import name_of

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import ast
-from dataclasses import dataclass, field
 from enum import Enum, IntEnum, auto
 
+from msgspec import Struct
+from msgspec.structs import replace
+
+from mha_lint.comparing import compared_without
 from mha_lint.model.cached import Complex, Joined, Rotated, Turning
 from mha_lint.model.keys import Key
-from mha_lint.model.records import replace
 from mha_lint.model.sizes import Size
 
 
@@ -38,8 +40,7 @@ class Precision(Enum):
     BUFFER = auto()  # that of a buffer, which is cast with its module
 
 
-@dataclass(frozen=True)
-class Held:
+class Held(Struct, frozen=True):
     """How precisely a factor of angles is held. ``by`` is the expression that says so, ``like`` what it names."""
 
     precision: Precision = Precision.UNTOLD
@@ -50,16 +51,15 @@ class Held:
 UNTOLD = Held()
 
 
-@dataclass(frozen=True)
-class Phase:
+class Phase(Struct, frozen=True):
     """Angles that are computed in the precision of a factor: in the expression ``node``, from ``factors``."""
 
     node: ast.expr
     factors: tuple[Held, ...]
 
 
-@dataclass(frozen=True)
-class RotaryTable:
+@compared_without("counted")
+class RotaryTable(Struct, frozen=True):
     """Numbers that are told by frequencies, all of which differ.
 
     ``dim`` is the dimension, from the end, along which they differ, and ``rank`` the number of dimensions, where it is
@@ -78,7 +78,7 @@ class RotaryTable:
     held: Held = UNTOLD
     phase: Phase | None = None
     at_zero: bool = False
-    counted: ast.expr | None = field(default=None, compare=False)
+    counted: ast.expr | None = None
 
 
 def as_buffer(table: RotaryTable) -> RotaryTable:
@@ -88,16 +88,14 @@ def as_buffer(table: RotaryTable) -> RotaryTable:
     return replace(table, held=Held(Precision.BUFFER))
 
 
-@dataclass(frozen=True)
-class Split:
+class Split(Struct, frozen=True):
     """A vector taken apart by a view, such as (…, d/2, 2); ``pair`` is the dimension of size 2, from the end."""
 
     by: Laid
     pair: int
 
 
-@dataclass(frozen=True)
-class Part:
+class Part(Struct, frozen=True):
     """One of the two parts of a vector, which is cut at ``bound`` or in the middle."""
 
     by: Laid
@@ -106,24 +104,21 @@ class Part:
     bound: Size | None = None
 
 
-@dataclass(frozen=True)
-class Stacked:
+class Stacked(Struct, frozen=True):
     """Both parts, turned by a right angle, side by side along the dimension ``pair``."""
 
     by: Laid
     pair: int
 
 
-@dataclass(frozen=True)
-class Turned:
+class Turned(Struct, frozen=True):
     """A vector whose pairs were turned by a right angle: (-x2, x1). ``node`` is the expression that put it together."""
 
     by: Laid
     node: ast.expr
 
 
-@dataclass(frozen=True)
-class Term:
+class Term(Struct, frozen=True):
     """The one term of a rotation, the turned vector times the sines."""
 
     turned: Turned
@@ -134,8 +129,7 @@ class Term:
 Rotary = RotaryTable | Split | Part | Stacked | Turned | Term | Phase | Turning | Complex | Rotated | Joined
 
 
-@dataclass(frozen=True, slots=True)
-class RotationSeen:
+class RotationSeen(Struct, frozen=True):
     """``x * cos + turned * sin`` met on some path; ``cosines`` where they are known.
 
     ``symbol`` is the method that rotates, and ``caller`` its call of the function that does it, where one does.
@@ -154,8 +148,7 @@ class RotationSeen:
         return self.sines.laid is not self.turned.by
 
 
-@dataclass(frozen=True, slots=True)
-class PhaseSeen:
+class PhaseSeen(Struct, frozen=True):
     """Cosines or sines, taken at ``node``, of angles that are computed in half precision, or may be."""
 
     node: ast.expr

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Protocol
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from mha_lint.model import layout
 from mha_lint.model.axes import AxisRoles, Source
@@ -19,7 +21,6 @@ from mha_lint.model.folded import Fold
 from mha_lint.model.keys import Key, dimension, left_over
 from mha_lint.model.layout import Answer, Shape
 from mha_lint.model.normalised import Normalised
-from mha_lint.model.records import replace
 from mha_lint.model.rotary import Phase, RotaryTable, Term
 from mha_lint.model.scale import Scale
 from mha_lint.model.sizes import Size, substituted, symbol
@@ -196,8 +197,7 @@ class Run(Protocol):
     def saw_result(self, node: ast.AST, value: Value) -> None: ...
 
 
-@dataclass(frozen=True, init=False)
-class Call:
+class Call(Struct, frozen=True):
     """One operation being applied: its expression, its arguments, and the state that it may refine."""
 
     interpreter: Run
@@ -205,12 +205,6 @@ class Call:
     node: ast.expr
     args: tuple[Value, ...]
     keywords: Mapping[str, Value]
-
-    def __init__(
-        self, interpreter: Run, state: State, node: ast.expr, args: tuple[Value, ...], keywords: Mapping[str, Value]
-    ) -> None:
-        fields = {"interpreter": interpreter, "state": state, "node": node, "args": args, "keywords": keywords}
-        object.__setattr__(self, "__dict__", fields)  # at once, as in mha_lint/model/records.py
 
     def tensor(self, index: int = 0, *names: str) -> Tensor | None:
         """The tensor argument at ``index`` (or under one of ``names``), its sizes in normal form."""

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from mha_lint.model.factors import Factor, of_size
 from mha_lint.model.keys import Key
-from mha_lint.model.records import replace
 from mha_lint.model.sizes import ONE, Size, constant
 from mha_lint.vocabulary import WIDTH_OF_HEAD
 
@@ -19,8 +20,7 @@ UNIT = Factor()
 MOST_PARTS = 4  # places that scale one after another
 
 
-@dataclass(frozen=True)
-class Scale:
+class Scale(Struct, frozen=True):
     """A scale is the factor by which a projection, or the scores of two, has been multiplied.
 
     ``whole`` where nothing else has happened to it than views and that. ``maps`` are the widths that the projections
@@ -59,8 +59,7 @@ class Scale:
         return replace(self, whole=False, others=tuple(each.unsure for each in self.others)) if self.whole else self
 
 
-@dataclass(frozen=True, slots=True)
-class ScaleSeen:
+class ScaleSeen(Struct, frozen=True):
     """Scores on their way into a softmax; ``names`` are the local names of the sizes known there.
 
     ``symbol`` is the method that computes them, and ``caller`` its call of the function that does it, where one does.

@@ -7,11 +7,12 @@ to be at least 2: the layout model answers for tensors in which no size involved
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Mapping
-from dataclasses import dataclass
 from functools import cache, lru_cache
 from threading import Lock
 from typing import final
 from weakref import WeakValueDictionary
+
+from msgspec import Struct
 
 from mha_lint.model import keys
 from mha_lint.model.fuel import MAX_DEGREE, MAX_TERMS, OutOfSteps
@@ -21,15 +22,12 @@ Monomial = tuple[Key, ...]
 
 
 @final
-@dataclass(frozen=True, eq=False)
-class Size:
+class Size(Struct, frozen=True, eq=False, weakref=True):
     """A polynomial with integer coefficients: ``terms`` maps sorted monomials to non-zero coefficients.
 
     Equal sizes are one object, so that they compare, and hash, by identity. Arithmetic raises :class:`OutOfSteps` where
     a result would be larger than any that code computes in earnest.
     """
-
-    __slots__ = ("__weakref__", "constant", "symbol", "symbols", "terms")
 
     terms: tuple[tuple[Monomial, int], ...]
     constant: int | None  # the value, when no symbol is involved

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import ast
 
+from msgspec.structs import replace
+
 from mha_lint.model import kernels, keys, masking, masks, operations, tables
 from mha_lint.model.axes import Role, Source, size_at
 from mha_lint.model.keys import Key
 from mha_lint.model.operations import turn_parts
-from mha_lint.model.records import replace
 from mha_lint.model.run import Run, normal
 from mha_lint.model.sizes import ONE, Size, constant, divided, symbol
 from mha_lint.model.values import (

@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from msgspec import Struct, field
+from msgspec.structs import replace
+
+from mha_lint.comparing import compared_without
 from mha_lint.model.conditions import IS_NONE, IS_TRUE, Condition, Path, Question, Relation, Taken, has_earlier
 from mha_lint.model.factors import Factor, of_number, of_size
 from mha_lint.model.folded import Fold, Reordered
@@ -17,7 +20,6 @@ from mha_lint.model.keys import Key, Kind
 from mha_lint.model.layout import Shape, Strides, contiguous_strides
 from mha_lint.model.marks import Mask, Masking, Positions
 from mha_lint.model.normalised import Normalised
-from mha_lint.model.records import made_quickly, replace
 from mha_lint.model.rotary import Rotary
 from mha_lint.model.scale import Scale
 from mha_lint.model.sizes import Size, constant, symbol
@@ -30,57 +32,49 @@ if TYPE_CHECKING:
     from mha_lint.syntax.names import ClassInfo
 
 
-@dataclass(frozen=True, slots=True)
-class Unknown:
+class Unknown(Struct, frozen=True):
     """Something of which only the name is known: used as a size it is a symbol, as a tensor one without rank."""
 
     key: Key | None = None
     handed: Value | None = None  # what other code hands over under this name: rotary tables, or what makes some
 
 
-@dataclass(frozen=True, slots=True)
-class Const:
+class Const(Struct, frozen=True):
     """None, a bool, a string, a float or an Ellipsis whose value is known."""
 
     value: object
 
 
-@dataclass(frozen=True, slots=True)
-class Number:
+class Number(Struct, frozen=True):
     """A float; its value, where it is known: a literal, or a scale told by sizes."""
 
     factor: Factor | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Int:
+class Int(Struct, frozen=True):
     size: Size
 
 
-@dataclass(frozen=True, slots=True)
-class Sequence:
+class Sequence(Struct, frozen=True):
     """A tuple or list whose items are known."""
 
     items: tuple[Value, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Repeated:
+class Repeated(Struct, frozen=True):
     """A sequence whose items are all alike: ``nn.ModuleList`` of heads, a comprehension over a range."""
 
     item: Value
     count: Size | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class ShapeOf:
+class ShapeOf(Struct, frozen=True):
     """``x.shape`` of a tensor whose rank is unknown so far."""
 
     tensor: Tensor | Unknown
 
 
-@dataclass(frozen=True, slots=True)
-class Leading:
+class Leading(Struct, frozen=True):
     """``(*x.shape[:-1], h, d)``: the leading sizes of a tensor of unknown rank, then known ones.
 
     ``key`` names the tensor; what it is once its rank is known, ``State.ranks`` tells.
@@ -90,8 +84,7 @@ class Leading:
     items: tuple[Value, ...] = ()
 
 
-@dataclass(frozen=True)
-class Lead:
+class Lead(Struct, frozen=True):
     """The first dimensions of a tensor of unknown rank: those in ``front``, then all but the last ``cut`` of another.
 
     ``key`` names that other tensor.
@@ -102,8 +95,8 @@ class Lead:
     front: Shape = ()
 
 
-@dataclass(frozen=True)
-class Tensor:
+@compared_without("uncopied", "origin", "inputs")
+class Tensor(Struct, frozen=True):
     """A tensor: its symbolic shape and strides, where known, and what it is to attention.
 
     ``roles`` holds some of: *projection* (made by a learned linear map), *features* (one after a softmax, as in
@@ -120,7 +113,7 @@ class Tensor:
     strides: Strides | None = None
     contiguous: bool = False  # known even where the shape is not
     of_math: Strides | None = None  # of fused attention, whose kernel decides: the strides that the math kernel gives
-    uncopied: Strides | None = field(default=None, compare=False)  # the strides before ``.contiguous()``
+    uncopied: Strides | None = None  # the strides before ``.contiguous()``
     assumed: bool = False  # an input that the code lays out by a view is taken to be contiguous
     made: bool = False  # of constants, or of random numbers, whatever the function was given
     padded: bool = False  # rows or columns were added, such as zeros
@@ -142,8 +135,8 @@ class Tensor:
     masked: frozenset[Masking] = frozenset()  # of scores or weights: in which ways they were masked
     single: bool = False  # it is not half, because the code says so: it was cast, or made of float32
     rotary: Rotary | None = None  # what it is to a rotary embedding
-    origin: ast.AST | None = field(default=None, compare=False)  # the name that it, or what it is a view of, had
-    inputs: frozenset[Key] = field(default=frozenset(), compare=False)  # the parameters that it is computed from
+    origin: ast.AST | None = None  # the name that it, or what it is a view of, had
+    inputs: frozenset[Key] = frozenset()  # the parameters that it is computed from
 
     @property
     def rank(self) -> int | None:
@@ -186,9 +179,6 @@ class Tensor:
         return replace(self, roles=self.roles.union(roles))
 
 
-made_quickly(Tensor)
-
-
 def fresh(shape: Shape | None, **known: Any) -> Tensor:
     """A newly allocated, contiguous tensor."""
     strides = None if shape is None else contiguous_strides(shape)
@@ -200,8 +190,7 @@ def of_shape(shape: Shape | None, **known: Any) -> Tensor:
     return Tensor(shape, None, **known)
 
 
-@dataclass(frozen=True)
-class Layer:
+class Layer(Struct, frozen=True):
     """A built ``torch.nn`` module. ``width_in``/``width_out`` are its last (Linear) or channel (Conv) sizes."""
 
     kind: str  # "Linear", "Conv2d", "LayerNorm", "Dropout", "Identity", "Sequential", ...
@@ -213,8 +202,7 @@ class Layer:
     wrapped: bool = False  # something is around it that may change the numbers, and leaves their shape
 
 
-@dataclass(frozen=True)
-class Instance:
+class Instance(Struct, frozen=True):
     """An object of a class of this file, with its attributes after ``__init__``; these are known once it was ``built``.
 
     ``building`` is the call of its class, until somebody asks for an attribute, or for what a method gives.
@@ -233,44 +221,39 @@ class Instance:
         return None
 
 
-@dataclass(frozen=True, slots=True)
-class Building:
+@compared_without("definitions", "ranks")
+class Building(Struct, frozen=True):
     """The call of a class: its arguments, and what was known of sizes when it was made."""
 
     node: ast.expr
     args: tuple[Value, ...]
     keywords: tuple[tuple[str, Value], ...]
-    definitions: Mapping[Key, Size] = field(compare=False)
-    ranks: Mapping[Key, int] = field(compare=False)
+    definitions: Mapping[Key, Size]
+    ranks: Mapping[Key, int]
 
 
-@dataclass(frozen=True, slots=True)
-class Self:
+class Self(Struct, frozen=True):
     """The object whose method is being run; its attributes live in the state."""
 
     cls: ClassInfo
 
 
-@dataclass(frozen=True, slots=True)
-class Super:
+class Super(Struct, frozen=True):
     cls: ClassInfo
 
 
-@dataclass(frozen=True, slots=True)
-class Qualified:
+class Qualified(Struct, frozen=True):
     """A name imported from elsewhere, in full: ``torch.nn.functional.softmax``."""
 
     name: str
     optional: bool = False  # the module binds the name a second time, such as to None where the import fails
 
 
-@dataclass(frozen=True, slots=True)
-class ClassValue:
+class ClassValue(Struct, frozen=True):
     cls: ClassInfo
 
 
-@dataclass(frozen=True, slots=True)
-class Partial:
+class Partial(Struct, frozen=True):
     """A class, or a function of the project, with some of its arguments: ``partial(nn.Linear, bias=False)``."""
 
     function: Value
@@ -278,8 +261,8 @@ class Partial:
     keywords: tuple[tuple[str, Value], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Function:
+@compared_without("around")
+class Function(Struct, frozen=True):
     """A function, method or lambda of this file.
 
     ``closure`` holds the variables around a nested one as they were where it was made, and ``around`` is the function
@@ -289,26 +272,23 @@ class Function:
     node: nodes.Function | ast.Lambda
     owner: Self | Instance | None = None
     closure: tuple[tuple[str, Value], ...] = ()
-    around: ast.AST | None = field(default=None, compare=False)
+    around: ast.AST | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Table:
+class Table(Struct, frozen=True):
     """A dictionary of functions by strings, such as one for each implementation of attention."""
 
     entries: tuple[tuple[str, Value], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Method:
+class Method(Struct, frozen=True):
     """A method of an unknown object that is called, or any attribute of a tensor or of another known object."""
 
     receiver: Value
     name: str
 
 
-@dataclass(frozen=True, slots=True)
-class Slice:
+class Slice(Struct, frozen=True):
     """A slice in a subscript; an end that was not written is None."""
 
     start: Value | None
@@ -403,8 +383,7 @@ def truth(value: Value) -> bool | None:
             return None
 
 
-@dataclass(slots=True)
-class State:
+class State(Struct):
     """A state holds what is known at one point of a path: variables, attributes of self, sizes, conditions taken.
 
     ``conditions`` are those taken in the function running, as long as what they name stays the same.

@@ -5,8 +5,9 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TypeVar
+
+from msgspec import Struct
 
 from mha_lint.model.sequences import ATTENTION
 from mha_lint.model.tables import is_table
@@ -31,8 +32,7 @@ Key = TypeVar("Key")
 Said = Mapping[Key, frozenset[str]]  # the names that classes or functions say
 
 
-@dataclass(frozen=True, slots=True)
-class Worth:
+class Worth(Struct, frozen=True):
     """``working`` does work on tensors that a rule could ask for, ``attending`` computes scores.
 
     ``holding`` are classes that hold what attends, if inside of what they hold: they lay out what that attends to,

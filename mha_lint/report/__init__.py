@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from mha_lint.findings import Applicability, Cells, Failure, Finding, Fix, Position, Relation, Severity
 
@@ -14,8 +15,7 @@ if TYPE_CHECKING:
     from mha_lint.bench.results import Bench
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(Struct, frozen=True):
     """One finding to report, the ``text`` that its positions refer to ("" when unknown), and whether it was fixed.
 
     ``offered`` says that ``--fix`` tries its fix under the settings that hold for the file. In a notebook, the text is
@@ -61,8 +61,7 @@ class Entry:
         return f"{within}{start.row}:{start.column}"
 
 
-@dataclass(frozen=True, slots=True)
-class RulePage:
+class RulePage(Struct, frozen=True):
     """The words of one rule: ``summary`` and ``why`` are short, ``page`` is its whole page in Markdown."""
 
     code: str
@@ -75,8 +74,7 @@ class RulePage:
     relation: Relation | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Report:
+class Report(Struct, frozen=True):
     """All that a run has to tell.
 
     ``files`` counts the files that were looked at. ``rules`` are the pages of the rules with findings, for a format

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import lru_cache
+
+from msgspec import Struct
 
 from mha_lint.findings import Edit, Position
 
@@ -51,8 +52,7 @@ def row_of(text: str, row: int) -> str:
     return rows[row - 1] if row <= len(rows) else ""
 
 
-@dataclass(frozen=True, slots=True)
-class Underlined:
+class Underlined(Struct, frozen=True):
     """One row and the carets to show under it."""
 
     source: str
@@ -90,8 +90,7 @@ def _between(rows: Sequence[str], start: Position, end: Position) -> str:
     return "".join([first, *rows[start.row : end.row - 1], last])
 
 
-@dataclass(frozen=True, slots=True)
-class Changed:
+class Changed(Struct, frozen=True):
     """One row of a small diff: ``sign`` is ``-`` or ``+``; ``row`` its number in the text before, or after."""
 
     sign: str

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from mha_lint.report import Entry, Report, url
 
 
-@dataclass(frozen=True, slots=True)
-class Count:
+class Count(Struct, frozen=True):
     """The findings of one rule: how many there are, and of how many of them ``--fix`` tries the fix."""
 
     code: str

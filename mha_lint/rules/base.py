@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
+
+from msgspec import Struct
 
 from mha_lint.findings import Applicability, Relation, Severity
 
@@ -16,8 +17,7 @@ if TYPE_CHECKING:
 Evidence = TypeVar("Evidence")
 
 
-@dataclass(frozen=True, slots=True)
-class Hit(Generic[Evidence]):
+class Hit(Struct, Generic[Evidence], frozen=True):
     """One place where a rule fires.
 
     ``first`` and ``last`` are what the underlined span runs from and to. ``evidence`` is what the rule knows and its

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
+
+from msgspec import Struct
 
 from mha_lint.model.axes import Front, Source
 from mha_lint.model.sizes import ONE
@@ -22,8 +23,7 @@ if TYPE_CHECKING:
 INDEPENDENT = 2  # pieces of evidence without which nothing is reported
 
 
-@dataclass(frozen=True, slots=True)
-class BatchFirst:
+class BatchFirst(Struct, frozen=True):
     """The evidence: the call that builds the layer, and what it was given.
 
     ``raises`` where the shape of a mask makes torch raise, unless a batch has as many entries as tokens. ``elsewhere``

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
+
+from msgspec import Struct
 
 from mha_lint.model.values import NONE, Const, Value, as_factor
 from mha_lint.rules.asking import in_order
@@ -19,8 +20,7 @@ if TYPE_CHECKING:
     from mha_lint.syntax.places import Places
 
 
-@dataclass(frozen=True, slots=True)
-class CausalMask:
+class CausalMask(Struct, frozen=True):
     """The evidence: the call, the mask as it is written there, and whether weights may be dropped."""
 
     call: ast.Call

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
+
+from msgspec import Struct
 
 from mha_lint.rules.base import Hit, Rule
 from mha_lint.syntax.nodes import TRIES, last_name, walk
@@ -19,8 +20,7 @@ if TYPE_CHECKING:
     from mha_lint.syntax.places import Places
 
 
-@dataclass(frozen=True, slots=True)
-class Discarded:
+class Discarded(Struct, frozen=True):
     """The evidence: the call, the tensor that it was meant to change as it is written, and whether it was to mask."""
 
     call: ast.Call

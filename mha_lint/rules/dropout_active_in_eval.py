@@ -6,9 +6,10 @@ import ast
 import operator
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, ClassVar
+
+from msgspec import Struct
 
 from mha_lint.model.conditions import Relation
 from mha_lint.model.factors import of_number
@@ -33,8 +34,7 @@ _ATTENTION = frozenset({"scores", "weights", "context", "merged", "projected"})
 _HALF = of_number(0.5)  # the rate of F.dropout where none is given
 
 
-@dataclass(frozen=True, slots=True)
-class Ungated:
+class Ungated(Struct, frozen=True):
     """A call that drops in both modes: the expression of its rate, where that is written; whether it is attention."""
 
     call: ast.Call

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
+
+from msgspec import Struct
 
 from mha_lint.model.operations import equations
 from mha_lint.model.values import Tensor, Value
@@ -27,8 +28,7 @@ _WAYS = {  # to show it wrong, by what has the diagonal; of other sizes, it rais
 }
 
 
-@dataclass(frozen=True, slots=True)
-class _Diagonal:
+class _Diagonal(Struct, frozen=True):
     """A letter that stands twice in one operand, the letters of that operand, which one it is, and its value."""
 
     letter: str

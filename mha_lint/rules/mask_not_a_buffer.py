@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
+
+from msgspec import Struct
 
 from mha_lint.model.attention import is_module
 from mha_lint.model.values import Tensor
@@ -22,16 +23,14 @@ if TYPE_CHECKING:
     from mha_lint.syntax.places import Places
 
 
-@dataclass(frozen=True, slots=True)
-class Kept:
+class Kept(Struct, frozen=True):
     """An attribute of the object, and the statement that gives it its value."""
 
     attribute: str
     statement: ast.Assign | ast.AnnAssign
 
 
-@dataclass(frozen=True, slots=True)
-class Stray:
+class Stray(Struct, frozen=True):
     """A call that makes a tensor on the default device; the statement of the constructor that keeps it, if one does."""
 
     call: ast.Call

@@ -5,9 +5,10 @@ from __future__ import annotations
 import ast
 import operator
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, ClassVar
+
+from msgspec import Struct
 
 from mha_lint.model.causal_masks import Means
 from mha_lint.model.filling import masked_beside, softmaxed
@@ -24,8 +25,7 @@ if TYPE_CHECKING:
     from mha_lint.syntax.places import Places
 
 
-@dataclass(frozen=True, slots=True)
-class Inverted:
+class Inverted(Struct, frozen=True):
     """The evidence: the mask as it is written, whether it is boolean, joined with another, wrong on every path seen."""
 
     mask: ast.expr | None

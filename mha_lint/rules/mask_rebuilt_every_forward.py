@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, ClassVar
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from mha_lint.model.attention import is_module
 from mha_lint.model.constants import Constants
@@ -27,8 +29,7 @@ _MODULE = "torch.nn.attention.flex_attention"
 _BLOCKS = f"{_MODULE}.create_block_mask"
 
 
-@dataclass(frozen=True, slots=True)
-class Rebuilt:
+class Rebuilt(Struct, frozen=True):
     """The evidence: the class, the method, the expression that makes the mask, and whether the mask is of booleans.
 
     ``earlier`` counts the masks of the class that were found before: each becomes a buffer of its own.

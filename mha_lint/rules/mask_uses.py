@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeGuard
+
+from msgspec import Struct
 
 from mha_lint.model.causal_masks import Means, is_just_causal, shape_of_scores
 from mha_lint.model.filling import filling
@@ -54,8 +55,7 @@ ARGUMENTS = {
 }  # the masks that functions and layers of torch take; in all but the first True means ignore
 
 
-@dataclass(frozen=True, slots=True)
-class Use:
+class Use(Struct, frozen=True):
     """One mask that reaches attention: what it is, what it means there, and where it stands in the call."""
 
     mask: Mask

@@ -5,9 +5,10 @@ from __future__ import annotations
 import ast
 import operator
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, ClassVar
+
+from msgspec import Struct
 
 from mha_lint.model.default_numbers import is_handed
 from mha_lint.model.filling import Filling, filling
@@ -24,8 +25,7 @@ if TYPE_CHECKING:
 TINY = 1e-3  # scores of trained attention are far larger; what is filled with this is not masked
 
 
-@dataclass(frozen=True, slots=True)
-class Unmasked:
+class Unmasked(Struct, frozen=True):
     """The evidence: how the fill is written; None where scores are multiplied by the mask."""
 
     node: ast.expr

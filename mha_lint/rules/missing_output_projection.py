@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
+
+from msgspec import Struct
 
 from mha_lint.model.attention import ClassModel
 from mha_lint.model.callers import Callers
@@ -25,8 +26,7 @@ if TYPE_CHECKING:
     from mha_lint.syntax.places import Places
 
 
-@dataclass(frozen=True, slots=True)
-class Unprojected:
+class Unprojected(Struct, frozen=True):
     """The evidence: the class, the expressions in ``forward`` that merge the heads, and the merged width."""
 
     model: ClassModel

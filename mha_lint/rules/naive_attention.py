@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, ClassVar
+
+from msgspec import Struct
 
 from mha_lint.model.by_hand.adders import adder_called
 from mha_lint.model.by_hand.expressions import Reader
@@ -27,8 +28,7 @@ if TYPE_CHECKING:
     from mha_lint.syntax.places import Places
 
 
-@dataclass(frozen=True, slots=True)
-class Naive:
+class Naive(Struct, frozen=True):
     """Attention by hand; ``is_causal`` where its only mask hides the future and nothing else, on every path."""
 
     by_hand: ByHand
@@ -149,8 +149,7 @@ class NaiveAttention(Rule):
                     yield Hit(softmax, softmax, message, softmaxes[softmax].symbol, evidence=evidence)
 
 
-@dataclass(frozen=True, slots=True)
-class _Softmax:
+class _Softmax(Struct, frozen=True):
     """A call that makes weights: the method that it is in, and the places of dropouts in the layers that it calls."""
 
     symbol: str

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
+
+from msgspec import Struct
 
 from mha_lint.model.sizes import ONE, ZERO
 from mha_lint.model.values import NONE, Tensor, Value
@@ -20,8 +21,7 @@ if TYPE_CHECKING:
     from mha_lint.syntax.places import Places
 
 
-@dataclass(frozen=True, slots=True)
-class Needless:
+class Needless(Struct, frozen=True):
     """The evidence: the call, and the ``.reshape`` right behind it that would copy by itself, if that is why."""
 
     call: ast.Call

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, ClassVar
+
+from msgspec import Struct
 
 from mha_lint.model.filling import added_masks
 from mha_lint.model.handing import handed_over
@@ -22,8 +23,7 @@ if TYPE_CHECKING:
     from mha_lint.syntax.places import Places
 
 
-@dataclass(frozen=True, slots=True)
-class Added:
+class Added(Struct, frozen=True):
     """The evidence: the mask as it is written, and whether True over what 1 marks is right; None if not known.
 
     ``scores`` are what it is added to by hand, and ``boolean`` says that it is boolean already.

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
+
+from msgspec import Struct
 
 from mha_lint.model.axes import Front, Source
 from mha_lint.rules.asking import in_order
@@ -21,8 +22,7 @@ INDEPENDENT = 2  # pieces of evidence without which nothing is reported
 _DECLARED = frozenset({Source.LAYER, Source.RECURRENT})  # the code says itself, in words, what comes first
 
 
-@dataclass(frozen=True, slots=True)
-class OverBatch:
+class OverBatch(Struct, frozen=True):
     """The evidence: the sum, and the tensors (b, t, c) to which positions are added there.
 
     ``elsewhere`` where a module of another file adds them; ``node`` is the call that hands the tensor over.

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
+
+from msgspec import Struct
 
 from mha_lint.model.values import NONE, Const, Layer, Tensor, Unknown, Value
 from mha_lint.rules.base import Hit, Rule
@@ -376,8 +377,7 @@ def _are_alike(built: Mapping[str, Value], name: str, another: str) -> bool:
             return False
 
 
-@dataclass(frozen=True, slots=True)
-class _Uses:
+class _Uses(Struct, frozen=True):
     """The number of times that code asks for a layer of a class, where it is not set up, and not another class's own.
 
     ``here`` is in the method that is looked at, ``below`` in what subclasses have in its place.

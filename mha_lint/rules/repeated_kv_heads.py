@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
+
+from msgspec import Struct
 
 from mha_lint.model.values import NONE, Tensor, Value
 from mha_lint.rules.asking import reads_alone
@@ -20,8 +21,7 @@ if TYPE_CHECKING:
     from mha_lint.syntax.places import Places
 
 
-@dataclass(frozen=True, slots=True)
-class Repeat:
+class Repeat(Struct, frozen=True):
     """One expression that repeats heads, and the ``tensor`` that it repeats.
 
     ``statement`` gives the result a name, which is handed to attention; None where the expression is handed over.
@@ -32,8 +32,7 @@ class Repeat:
     statement: ast.Assign | None
 
 
-@dataclass(frozen=True, slots=True)
-class RepeatedHeads:
+class RepeatedHeads(Struct, frozen=True):
     """The evidence: the call of fused attention, and what repeats its keys and its values."""
 
     call: ast.Call

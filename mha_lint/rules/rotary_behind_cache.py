@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
-from dataclasses import dataclass
 from enum import Enum, auto
 from typing import TYPE_CHECKING
+
+from msgspec import Struct
 
 from mha_lint.model.cached import Joined, Rotated
 from mha_lint.model.rotary import Rotary
@@ -37,8 +38,7 @@ MESSAGES = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class BehindCache:
+class BehindCache(Struct, frozen=True):
     """One slip: ``place`` is what is flagged, ``method`` the function that holds it, ``rotated`` the vectors.
 
     ``join`` is the call that puts the new keys behind the cached ones, or the subscript that they are written to.

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
+
+from msgspec import Struct
 
 from mha_lint.model.rotary import Phase, Precision
 from mha_lint.rules.base import Hit, Rule
@@ -20,8 +21,7 @@ if TYPE_CHECKING:
 _HALVES = frozenset({"half", "float16", "bfloat16"})
 
 
-@dataclass(frozen=True, slots=True)
-class Rounded:
+class Rounded(Struct, frozen=True):
     """The evidence: how the angles are computed, and the calls that take their cosines and sines."""
 
     phase: Phase

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
+
+from msgspec import Struct
 
 from mha_lint.rules.asking import in_order
 from mha_lint.rules.base import Hit, Rule
@@ -18,8 +19,7 @@ if TYPE_CHECKING:
     from mha_lint.syntax.places import Places
 
 
-@dataclass(frozen=True, slots=True)
-class Swapped:
+class Swapped(Struct, frozen=True):
     """The evidence: the call, or the product, and where it takes the heads to be, counted from the end.
 
     ``at`` is the place of the queries among the arguments; a call that is given the module first turns its result.

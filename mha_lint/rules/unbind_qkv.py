@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
+
+from msgspec import Struct
 
 from mha_lint.model.events import UnbindSeen
 from mha_lint.rules.base import Hit, Rule
@@ -18,8 +19,7 @@ if TYPE_CHECKING:
     from mha_lint.syntax.places import Places
 
 
-@dataclass(frozen=True, slots=True)
-class Unbinding:
+class Unbinding(Struct, frozen=True):
     """The evidence: the assignment, its targets, the expression that is unbound, and how."""
 
     statement: ast.stmt | None

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
+
+from msgspec import Struct
 
 from mha_lint.model.multihead import MultiheadCall, calls
 from mha_lint.rules.base import Hit, Rule
@@ -18,8 +19,7 @@ if TYPE_CHECKING:
 _HOOKS = ("register_forward_hook", "register_forward_pre_hook", "register_module_forward_hook")
 
 
-@dataclass(frozen=True, slots=True)
-class Unused:
+class Unused(Struct, frozen=True):
     """The evidence: the call, what it says of the weights, and whether the fix may change random numbers or masks."""
 
     call: ast.Call

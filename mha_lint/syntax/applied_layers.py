@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from mha_lint.syntax.nodes import Block, Function
 from mha_lint.syntax.words import names_in
@@ -13,8 +14,7 @@ from mha_lint.vocabulary import KEEPS_MEANING, SHARES, is_said
 Way = tuple[tuple[ast.If, bool], ...]  # the branches that lead to a statement, and whether each test is true there
 
 
-@dataclass(frozen=True, slots=True)
-class Application:
+class Application(Struct, frozen=True):
     """``target = … self.layer(x) …`` in a method: the call of the layer, and the branches that lead to it."""
 
     target: str

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import ast
 from collections import Counter, defaultdict
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from mha_lint.syntax.nodes import FUNCTIONS, TRIES, Block, Function, last_name, parameters, text_of, walk
 
@@ -12,8 +13,7 @@ MUTATING = frozenset("append extend insert remove pop clear add discard update s
 ANY = "*"  # in place of a name: the code computes which attribute it sets
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(Struct, frozen=True):
     """An attribute that is set outside of constructors.
 
     ``owner`` is the class whose method sets it on its own object, None where the object may be of any class.
@@ -25,8 +25,7 @@ class Change:
     value: ast.expr | None
 
 
-@dataclass(slots=True)
-class Changes:
+class Changes(Struct):
     """Names that a module binds more than once, and attributes that it changes in its objects."""
 
     rebound: frozenset[str] = frozenset()  # names of the module, of which no one value is known

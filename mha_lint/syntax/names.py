@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import ast
-from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Protocol
+
+from msgspec import Struct, field
 
 from mha_lint.syntax.changes import ANY, Changes, read, rebound
 from mha_lint.syntax.module import Module
@@ -24,8 +25,7 @@ TORCH_BASES = frozenset(
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Owner:
+class Owner(Struct, frozen=True):
     """The module that a function belongs to, and its ``Class.method`` there."""
 
     home: ModuleNames
@@ -44,16 +44,14 @@ class Resolver(Protocol):
     def users(self, name: str) -> list[ModuleNames]: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Definition:
+class Definition(Struct, frozen=True):
     """A class, a function or a constant, and the module that defines it."""
 
     home: ModuleNames
     value: ClassInfo | Function | ast.expr
 
 
-@dataclass(eq=False)
-class ClassInfo:
+class ClassInfo(Struct, eq=False, dict=True):
     """A class of the project. Once all classes are collected, what is asked of it is kept."""
 
     name: str
@@ -109,8 +107,7 @@ def _is_property(function: Function) -> bool:
     return any(name in ("property", "functools.cached_property", "cached_property") for name in decorators)
 
 
-@dataclass(eq=False)
-class ModuleNames:
+class ModuleNames(Struct, eq=False, dict=True):
     """The names of one module. ``imports`` gives full names; those of relative imports begin with dots."""
 
     module: Module

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cached_property
 from itertools import takewhile
+
+from msgspec import Struct
 
 from mha_lint.findings import Position
 from mha_lint.syntax.module import Module
 from mha_lint.syntax.nodes import FUNCTIONS, Block, Function, children, is_simple
 
 
-@dataclass(frozen=True, slots=True)
-class NameOf:
+class NameOf(Struct, frozen=True):
     """The name alone of an attribute, a class or a function: ``view`` in ``x.view``, ``A`` in ``class A:``."""
 
     node: ast.AST

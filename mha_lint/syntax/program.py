@@ -12,9 +12,10 @@ import os
 import re
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+
+from msgspec import Struct
 
 from mha_lint.files import SourceError, decode, digest_of
 from mha_lint.findings import PRESENT, Dependencies
@@ -265,8 +266,7 @@ def _by_convention(stars: Sequence[str], name: str) -> str | None:
 # --- what was read stays in memory, since most files of a project import the same modules
 
 
-@dataclass(frozen=True)
-class _Read:
+class _Read(Struct, frozen=True, dict=True):
     """A file as it was when it had this stamp."""
 
     path: str

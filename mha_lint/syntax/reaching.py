@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from mha_lint.syntax.nodes import FUNCTIONS, TRIES, Block, Function, children, every_parameter, walk
 
@@ -20,8 +21,7 @@ _SEES_ALL = frozenset({"locals", "vars", "eval", "exec"})
 Reached = dict[str, frozenset["Definition"]]
 
 
-@dataclass(eq=False, slots=True)
-class Definition:
+class Definition(Struct, eq=False):
     """One value that a name is given: a parameter, where ``statement`` is None, or an assignment.
 
     ``used`` says that the value is handed to something else than a name; ``feeds`` are the definitions that are
@@ -39,8 +39,7 @@ class Definition:
         return self.statement is None
 
 
-@dataclass(slots=True)
-class Flow:
+class Flow(Struct):
     """The definitions of one function, in the order of its code; ``certain`` is False where some can't be followed."""
 
     definitions: list[Definition]

@@ -5,9 +5,9 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
 
 import torch
+from msgspec.structs import replace
 
 from mha_lint.findings import RAISES, Verdict, VerdictName
 from mha_lint.validation.child import imports, isolation, stubs, tampering, torch_settings

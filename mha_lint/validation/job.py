@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Literal
+
+from msgspec import Struct, field
 
 from mha_lint.declared import Declared
 from mha_lint.findings import Axes, Expected, Relation
@@ -25,8 +26,7 @@ class ClusterMissing(Exception):
     """A cluster that was asked for cannot execute anything; the message is one line and says why."""
 
 
-@dataclass(frozen=True, slots=True)
-class Job:
+class Job(Struct, frozen=True):
     """One candidate rewrite of one file, and the relation that it claims.
 
     The relation "wrong" claims of ``before`` alone, which ``after`` repeats, that it violates one of the ``probes``, or
@@ -61,8 +61,7 @@ class Job:
     expected: Expected = "view"
 
 
-@dataclass(frozen=True, slots=True)
-class Reaching:
+class Reaching(Struct, frozen=True):
     """The question whether the code at ``symbols`` ("Class.method") can be run, forward and backward, as it is."""
 
     path: str
@@ -71,8 +70,7 @@ class Reaching:
     hints: Mapping[str, tuple[str | int | None, ...]] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class Reached:
+class Reached(Struct, frozen=True):
     """The answer: ``level`` is "module", "subclass", "user" or "function" where it ran, and "" where it did not.
 
     ``how`` is the call that did it, ``reason`` what stopped the attempt that got furthest.
@@ -83,8 +81,7 @@ class Reached:
     reason: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Probing:
+class Probing(Struct, frozen=True):
     """The question which properties of attention the class or function ``target`` of a file has, as it is.
 
     ``symbols`` are its methods ("Class.method"), or the function; ``hints`` and ``declared`` as for a :class:`Job`.
@@ -98,8 +95,7 @@ class Probing:
     declared: tuple[Declared, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Probed:
+class Probed(Struct, frozen=True):
     """The answer: what was seen on each device, by its kind. ``reason`` says why nothing was, with a harness ``stub``.
 
     ``how`` is the call that was made, ``shapes`` its inputs, ``level`` which way to run it served.
@@ -113,8 +109,7 @@ class Probed:
     stub: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Environment:
+class Environment(Struct, frozen=True):
     """Where trials run: ``devices`` maps "cpu" and "cuda" to the hardware's name."""
 
     python: str

@@ -11,12 +11,13 @@ import sys
 import tempfile
 import threading
 from collections.abc import Mapping
-from dataclasses import dataclass
 from multiprocessing.connection import Connection, Pipe
 from multiprocessing.reduction import send_handle
 from pathlib import Path
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, TypeVar
+
+from msgspec import Struct
 
 import mha_lint
 from mha_lint.findings import Verdict
@@ -85,8 +86,7 @@ _BOOT = (
 )
 
 
-@dataclass(slots=True)
-class _Lane:
+class _Lane(Struct):
     """A process of the server that does one piece of work at a time; ``file`` is the one that it worked on last."""
 
     connection: Connection

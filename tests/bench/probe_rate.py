@@ -21,6 +21,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 
+import msgspec
 from harness_rate import TIMEOUT, Found, _files, _modules_cached, _source
 
 from mha_lint.validation import Probed, Probing, Validator
@@ -42,7 +43,7 @@ def main() -> int:
     answers = _run(found, options.processes)
     violations = _report(found, answers)
     if options.json:
-        rows = [{**asdict(each), "probed": asdict(answers[index])} for index, each in enumerate(found)]
+        rows = [{**asdict(each), "probed": msgspec.to_builtins(answers[index])} for index, each in enumerate(found)]
         Path(options.json).write_text(json.dumps(rows, indent=1))
     probed = sum(bool(each.observations) for each in answers.values())
     print(f"probed {probed} of {len(found)} modules, {violations} violations")

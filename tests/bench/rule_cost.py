@@ -11,7 +11,6 @@ from __future__ import annotations
 import sys
 import time
 from collections import defaultdict
-from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,7 @@ from mha_lint.rules import Rule, all_rules
 from mha_lint.syntax.places import Places
 
 ALWAYS_THERE = frozenset({"module", "names", "defined_in"})
-TABLES = frozenset(field.name for field in fields(FileModel)) - ALWAYS_THERE
+TABLES = frozenset(FileModel.__struct_fields__) - ALWAYS_THERE
 
 
 class Watched:

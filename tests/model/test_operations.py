@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
-from dataclasses import MISSING, fields, replace
 from pathlib import Path
 
 import pytest
 from checkout import ROOT
+from msgspec.structs import replace
 
 from mha_lint.model import masking
 from mha_lint.model.operations import (
@@ -29,7 +29,7 @@ from tests.model.linting import codes
 
 
 def test_no_column_has_a_default() -> None:
-    assert [each.name for each in fields(Op) if (each.default, each.default_factory) != (MISSING, MISSING)] == []
+    assert Op.__struct_defaults__ == ()
 
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)

@@ -8,11 +8,11 @@ import subprocess
 import sys
 import time
 import venv
-from dataclasses import replace
 from pathlib import Path
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from mha_lint.validation import DeviceMissing, Job, TorchMissing, Validator
 from mha_lint.validation.trials.arms import change_of

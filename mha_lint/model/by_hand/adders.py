@@ -7,7 +7,8 @@ scores are only viewed, cut and added to.
 from __future__ import annotations
 
 import ast
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from mha_lint.model.by_hand.mentions import mentions, reads_numbers
 from mha_lint.model.held import Held, Place, class_named, function_named
@@ -18,15 +19,13 @@ from mha_lint.syntax.nodes import Block, Function, is_simple, is_starred, walk
 _ENDS = (ast.Return, ast.Raise, ast.Yield, ast.YieldFrom, ast.Await)
 
 
-@dataclass(frozen=True, slots=True)
-class Adder:
+class Adder(Struct, frozen=True):
     """A function that adds to scores. ``of_any_shape`` where it neither views them nor asks for their sizes."""
 
     of_any_shape: bool
 
 
-@dataclass(frozen=True, slots=True)
-class _Carried:
+class _Carried(Struct, frozen=True):
     """A value that is the scores, or the part of them that a subscript takes, and something that was added."""
 
     part: str = ""
@@ -45,8 +44,7 @@ def adder_called(call: ast.Call, scores: ast.expr, place: Place, held: Held) -> 
     return Adder(all(each.of_any_shape for each in known)) if known and len(known) == len(read) else None
 
 
-@dataclass(frozen=True, slots=True)
-class _Callee:
+class _Callee(Struct, frozen=True):
     """A function that a call may run, the module that it stands in, and whether it is called with an object."""
 
     function: Function | None

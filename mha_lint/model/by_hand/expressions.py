@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from mha_lint.model.by_hand import products
 from mha_lint.model.by_hand.adders import Adder
@@ -29,8 +31,7 @@ from mha_lint.syntax.nodes import argument, is_starred
 _LARGEST = frozenset({"max", "amax"})
 
 
-@dataclass(frozen=True, slots=True)
-class Read:
+class Read(Struct, frozen=True):
     """An expression: the product, or the name of scores or weights, that it begins with, and the steps behind that."""
 
     leaf: Product | ast.Name
@@ -40,8 +41,7 @@ class Read:
         return replace(self, steps=(*self.steps, *steps))
 
 
-@dataclass(frozen=True, slots=True)
-class Reader:
+class Reader(Struct, frozen=True):
     """Reads expressions of one function.
 
     ``softmaxes`` are the calls that make weights, with the places of dropouts where a call is one of a sequence of

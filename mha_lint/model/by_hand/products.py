@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import ast
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from mha_lint.model.by_hand.steps import Added, Context, Operand, Product, Scaled, Step
 from mha_lint.model.operations import swaps
@@ -14,8 +15,7 @@ _LAST_TWO = ({-1, -2}, {2, 3})
 Letters = tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Factors:
+class Factors(Struct, frozen=True):
     """A product of two tensors: its operands, and of ``einsum`` the letters of both and of the result."""
 
     node: ast.expr

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from mha_lint.model.by_hand.expressions import Read, Reader
 from mha_lint.model.by_hand.mentions import is_question, is_read, mentions, only_asks
@@ -49,8 +50,7 @@ def _in_one(function: Function, statement: ast.stmt, reader: Reader) -> ByHand |
     return None
 
 
-@dataclass(slots=True)
-class _Walk:
+class _Walk(Struct):
     """How far the scores, or the weights, have been followed."""
 
     name: str

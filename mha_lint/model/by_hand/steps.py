@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import dropwhile, takewhile
 
+from msgspec import Struct
 
-@dataclass(frozen=True, slots=True)
-class Operand:
+
+class Operand(Struct, frozen=True):
     """The queries, the keys or the values, as the code hands them to a product.
 
     ``order`` are its dimensions in the order (..., tokens, width); None where they are in it. ``swapped`` where the
@@ -23,8 +23,7 @@ class Operand:
     shared: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Scaled:
+class Scaled(Struct, frozen=True):
     """Scores are multiplied by a factor, or divided by it. ``node`` is the expression that does it."""
 
     factor: ast.expr
@@ -32,8 +31,7 @@ class Scaled:
     node: ast.expr | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Added:
+class Added(Struct, frozen=True):
     """Something is added to scores: a mask, or a bias. ``node`` is the expression, or the call, that adds it.
 
     ``subtracts`` where its negative is added. Where a function of the project adds it, ``term`` is its call, and
@@ -47,8 +45,7 @@ class Added:
     of_any_shape: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Filled:
+class Filled(Struct, frozen=True):
     """Scores are replaced by a value where a condition holds; with ``keeps``, where it does not hold.
 
     ``node`` is the call that fills them.
@@ -60,44 +57,38 @@ class Filled:
     node: ast.Call
 
 
-@dataclass(frozen=True, slots=True)
-class Cast:
+class Cast(Struct, frozen=True):
     """Scores or weights take another type."""
 
     node: ast.expr
 
 
-@dataclass(frozen=True, slots=True)
-class Shifted:
+class Shifted(Struct, frozen=True):
     """The largest score of a row is subtracted from the row, which changes nothing of its softmax."""
 
     node: ast.expr
 
 
-@dataclass(frozen=True, slots=True)
-class Normalised:
+class Normalised(Struct, frozen=True):
     """Scores become weights."""
 
     node: ast.Call
 
 
-@dataclass(frozen=True, slots=True)
-class Dropped:
+class Dropped(Struct, frozen=True):
     """Weights go through a dropout: the layer that is called, or that at a ``place`` of a sequence of layers."""
 
     node: ast.Call
     place: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Turned:
+class Turned(Struct, frozen=True):
     """The last two dimensions of the weights change places."""
 
     node: ast.expr
 
 
-@dataclass(frozen=True, slots=True)
-class Viewed:
+class Viewed(Struct, frozen=True):
     """Scores take another shape, of as many numbers: those of windows, to which a mask is added, and back."""
 
     node: ast.Call
@@ -106,8 +97,7 @@ class Viewed:
 Step = Scaled | Added | Filled | Cast | Shifted | Normalised | Dropped | Turned | Viewed
 
 
-@dataclass(frozen=True, slots=True)
-class Product:
+class Product(Struct, frozen=True):
     """The product of queries and keys. ``rank`` is the number of dimensions of the scores, where it is known."""
 
     node: ast.expr
@@ -116,8 +106,7 @@ class Product:
     rank: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Context:
+class Context(Struct, frozen=True):
     """The product of weights and values. ``order`` are the dimensions of its result, as those of ``Operand``."""
 
     node: ast.expr
@@ -126,8 +115,7 @@ class Context:
     swapped: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Link:
+class Link(Struct, frozen=True):
     """A statement that does nothing but take steps from one name to the next."""
 
     statement: ast.stmt
@@ -135,8 +123,7 @@ class Link:
     target: str
 
 
-@dataclass(frozen=True, slots=True)
-class Choice:
+class Choice(Struct, frozen=True):
     """An ``if`` under which scores take steps, such as the one for a mask that may be None.
 
     Where one branch makes weights of them, so does the other, and nothing is done behind that.
@@ -157,8 +144,7 @@ class Choice:
         return next((step for link in self.body for step in link.steps if isinstance(step, Normalised)), None)
 
 
-@dataclass(frozen=True, slots=True)
-class ByHand:
+class ByHand(Struct, frozen=True):
     """Attention by hand: the product of queries and keys, what follows, and the product with the values.
 
     ``inner`` are the steps in the statement of the first product, ``last`` those in the statement of the second one;

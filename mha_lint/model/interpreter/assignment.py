@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 
+from msgspec.structs import replace
+
 from mha_lint.model import operations
 from mha_lint.model.axes import Role, Source
 from mha_lint.model.cached import Rotated
@@ -11,7 +13,6 @@ from mha_lint.model.interpreter import operators
 from mha_lint.model.interpreter.deciding import assume
 from mha_lint.model.keys import Key, Kind, part
 from mha_lint.model.operations import turn_joins, turn_parts
-from mha_lint.model.records import replace
 from mha_lint.model.run import Call, Run, normal
 from mha_lint.model.sizes import Size, constant, equate, symbol
 from mha_lint.model.subscripts import index_value

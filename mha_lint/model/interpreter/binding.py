@@ -5,8 +5,9 @@ from __future__ import annotations
 import ast
 from collections.abc import Mapping
 
+from msgspec.structs import replace
+
 from mha_lint.model.keys import Key, bound
-from mha_lint.model.records import replace
 from mha_lint.model.run import Run
 from mha_lint.model.values import NOTHING, Repeated, Self, Sequence, State, Tensor, Unknown, Value
 from mha_lint.syntax import nodes

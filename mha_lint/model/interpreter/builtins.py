@@ -5,11 +5,12 @@ from __future__ import annotations
 import ast
 from collections.abc import Callable
 
+from msgspec.structs import replace
+
 from mha_lint.model import operations
 from mha_lint.model.interpreter import assignment
 from mha_lint.model.interpreter.numbers import NUMBERS
 from mha_lint.model.keys import Key, attribute
-from mha_lint.model.records import replace
 from mha_lint.model.run import Call, Run
 from mha_lint.model.sizes import Size
 from mha_lint.model.values import (

@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 from functools import lru_cache
 
+from msgspec.structs import replace
+
 from mha_lint.model import discarding, einops_api, einops_turns, kernels, layers, masking, operations, tables
 from mha_lint.model.interpreter import assignment, numbers, spread, texts
 from mha_lint.model.interpreter.builtins import BUILTINS
@@ -13,7 +15,6 @@ from mha_lint.model.keys import of_self, part
 from mha_lint.model.marks import Mask, Masking
 from mha_lint.model.operations import OPERATIONS, as_masks
 from mha_lint.model.operations.devices import met
-from mha_lint.model.records import replace
 from mha_lint.model.rotary import RotaryTable, as_buffer
 from mha_lint.model.run import Call, Run, normal
 from mha_lint.model.sizes import ONE

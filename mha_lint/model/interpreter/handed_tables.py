@@ -12,13 +12,14 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from itertools import takewhile
 
+from msgspec.structs import replace
+
 from mha_lint.model.fuel import MAX_HANDED, STEPS_OF_A_PART, OutOfSteps
 from mha_lint.model.held import Held, Place, names_bound
 from mha_lint.model.interpreter import assignment, objects
 from mha_lint.model.interpreter.machine import Machine
 from mha_lint.model.interpreter.paths import Frame
 from mha_lint.model.keys import named
-from mha_lint.model.records import replace
 from mha_lint.model.rotary import UNTOLD, RotaryTable, Stage
 from mha_lint.model.values import (
     NONE,

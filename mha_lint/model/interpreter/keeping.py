@@ -6,8 +6,9 @@ import ast
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from msgspec.structs import replace
+
 from mha_lint.model.keys import of_self
-from mha_lint.model.records import replace
 from mha_lint.model.run import Run
 from mha_lint.model.values import Const, Instance, Int, Layer, Number, Sequence, State, Unknown, Value
 

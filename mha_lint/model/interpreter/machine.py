@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Hashable, Mapping
-from dataclasses import dataclass
 from typing import Protocol
+
+from msgspec import Struct
 
 from mha_lint.model.axes import Told
 from mha_lint.model.interpreter.choices import Choices
@@ -22,8 +23,7 @@ from mha_lint.syntax import nodes
 Outcomes = list[tuple[State, Value]]  # the state and the value of each way that a function returns
 
 
-@dataclass(frozen=True, slots=True)
-class Remembered:
+class Remembered(Struct, frozen=True):
     """A call that was made: the state before, the origins of its tensors, the outcomes, and what it told of sizes."""
 
     before: State

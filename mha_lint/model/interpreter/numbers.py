@@ -11,11 +11,12 @@ from collections.abc import Callable
 from contextlib import suppress
 from math import isfinite
 
+from msgspec.structs import replace
+
 from mha_lint.model import operations
 from mha_lint.model.factors import Factor, of_number
 from mha_lint.model.operations import OPERATIONS
 from mha_lint.model.operations.questions import filled
-from mha_lint.model.records import replace
 from mha_lint.model.run import Call, Run
 from mha_lint.model.sizes import ONE, Size, product, symbol
 from mha_lint.model.values import (

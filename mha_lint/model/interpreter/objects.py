@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 
+from msgspec.structs import replace
+
 from mha_lint.model import layers, operations
 from mha_lint.model.fuel import MAX_DEPTH
 from mha_lint.model.interpreter import calls
@@ -11,7 +13,6 @@ from mha_lint.model.interpreter.functions import bind_at_home, outcomes_of
 from mha_lint.model.interpreter.keeping import kept
 from mha_lint.model.interpreter.machine import Machine
 from mha_lint.model.keys import of_self
-from mha_lint.model.records import replace
 from mha_lint.model.run import Call
 from mha_lint.model.values import (
     NONE,

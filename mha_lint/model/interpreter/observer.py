@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 from typing import TypeVar
 
+from msgspec.structs import replace
+
 from mha_lint.model.axes import AxisRoles, HeadsSeen, PositionsSeen, SequencesSeen, Source
 from mha_lint.model.cached import Rotated, WrittenSeen
 from mha_lint.model.events import (
@@ -29,7 +31,6 @@ from mha_lint.model.keys import Key
 from mha_lint.model.layout import Answer, Shape
 from mha_lint.model.normalised import Normalised
 from mha_lint.model.operations.devices import Meeting
-from mha_lint.model.records import replace
 from mha_lint.model.rotary import Phase, PhaseSeen, RotaryTable, RotationSeen, Term
 from mha_lint.model.run import Call, normal
 from mha_lint.model.scale import Scale, ScaleSeen

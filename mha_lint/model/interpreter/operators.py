@@ -6,6 +6,8 @@ import ast
 import operator
 from collections.abc import Callable
 
+from msgspec.structs import replace
+
 from mha_lint.model import masking, operations, padding
 from mha_lint.model.factors import Factor, of_number
 from mha_lint.model.fuel import MAX_ITEMS
@@ -14,7 +16,6 @@ from mha_lint.model.interpreter.deciding import decide
 from mha_lint.model.interpreter.numbers import either, factor_of, may_be_tensor
 from mha_lint.model.keys import Kind, attribute
 from mha_lint.model.operations import OPERATIONS
-from mha_lint.model.records import replace
 from mha_lint.model.run import Call, Run
 from mha_lint.model.sizes import ZERO, Size, constant, divided, symbol
 from mha_lint.model.values import (

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+
+from msgspec import Struct, field
 
 from mha_lint.model.events import Step
 from mha_lint.model.sizes import Size
@@ -12,8 +13,7 @@ from mha_lint.model.values import State, Value
 from mha_lint.syntax.names import ModuleNames
 
 
-@dataclass(slots=True)
-class Frame:
+class Frame(Struct):
     """One function being run."""
 
     symbol: str  # "Class.method" or "function"

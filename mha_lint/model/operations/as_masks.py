@@ -6,6 +6,8 @@ import ast
 import operator
 from collections.abc import Callable
 
+from msgspec.structs import replace
+
 from mha_lint.model import padding
 from mha_lint.model.keys import Key, Kind
 from mha_lint.model.marks import (
@@ -24,7 +26,6 @@ from mha_lint.model.marks import (
     triangle,
 )
 from mha_lint.model.masks import Known, chosen, mask_of, number_of, second, third
-from mha_lint.model.records import replace
 from mha_lint.model.run import Call
 from mha_lint.model.sizes import Size
 from mha_lint.model.values import (

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterable
-from dataclasses import dataclass
 from enum import Enum
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from mha_lint.model.conditions import Taken
 from mha_lint.model.keys import Key
 from mha_lint.model.marks import Positions
-from mha_lint.model.records import replace
 from mha_lint.model.run import Call
 from mha_lint.model.values import Int, Number, Repeated, Sequence, Tensor, Unknown, Value, as_tensor, tensors
 from mha_lint.syntax.nodes import last_name
@@ -35,8 +36,7 @@ class Device(Enum):
     CASTS = "elsewhere, unless nothing but a type is named"
 
 
-@dataclass(frozen=True, slots=True)
-class Meeting:
+class Meeting(Struct, frozen=True):
     """A tensor that was made on the default device meets one on the module's, on some path.
 
     ``node`` is the operation, or the call that leads to it in another module, and ``function`` is what that stands in.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
 from mha_lint.model import folds, layout
 from mha_lint.model.folded import Fold, Part
 from mha_lint.model.keys import dimension
@@ -12,7 +14,6 @@ from mha_lint.model.operations.arguments import (
 from mha_lint.model.operations.telling import (
     note_expanded,
 )
-from mha_lint.model.records import replace
 from mha_lint.model.run import Call
 from mha_lint.model.sizes import ONE, Size, constant, symbol
 from mha_lint.model.values import (

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
 from mha_lint.model import layout
 from mha_lint.model.factors import of_size
 from mha_lint.model.layout import Refused
@@ -9,7 +11,6 @@ from mha_lint.model.operations import clashes
 from mha_lint.model.operations.open import contracted
 from mha_lint.model.operations.products import is_normed, kinds
 from mha_lint.model.operations.telling import note_scored
-from mha_lint.model.records import replace
 from mha_lint.model.run import Call, normal
 from mha_lint.model.scale import of_scores
 from mha_lint.model.sizes import product

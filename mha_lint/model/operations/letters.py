@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
 from mha_lint.model import layout
 from mha_lint.model.folded import Fold
 from mha_lint.model.folds import Folds
@@ -18,7 +20,6 @@ from mha_lint.model.operations.products import (
     scale_of_scores,
     weighted,
 )
-from mha_lint.model.records import replace
 from mha_lint.model.run import Call, normal
 from mha_lint.model.sizes import ONE, Size, equate, product
 from mha_lint.model.values import (

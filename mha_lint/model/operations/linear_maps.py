@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
 from mha_lint.model import folds
 from mha_lint.model.operations.open import leading
-from mha_lint.model.records import replace
 from mha_lint.model.run import Call, normal
 from mha_lint.model.scale import Scale
 from mha_lint.model.sizes import Size, equate

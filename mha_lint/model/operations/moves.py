@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
 from mha_lint.model import folds, layout
 from mha_lint.model.layout import Answer, place
 from mha_lint.model.operations.arguments import (
@@ -11,7 +13,6 @@ from mha_lint.model.operations.open import exchanged, moved, swapped
 from mha_lint.model.operations.telling import (
     note_turned,
 )
-from mha_lint.model.records import replace
 from mha_lint.model.run import Call
 from mha_lint.model.values import (
     NOTHING,

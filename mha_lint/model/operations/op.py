@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable
-from dataclasses import dataclass
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from mha_lint.model import masking
 from mha_lint.model.events import Meant
@@ -15,7 +17,6 @@ from mha_lint.model.layout import Refused
 from mha_lint.model.marks import Mask, Masking, Positions
 from mha_lint.model.operations import turns
 from mha_lint.model.operations.devices import Device, housed, placed
-from mha_lint.model.records import replace
 from mha_lint.model.run import Call, Transfer
 from mha_lint.model.values import NOTHING, Tensor, Value
 
@@ -26,8 +27,7 @@ SingleRule = Callable[[Call], bool]
 TurnRule = Callable[[Call, Value], Value]
 
 
-@dataclass(frozen=True, slots=True)
-class Op:
+class Op(Struct, frozen=True):
     """An ``Op`` describes one torch operation. Its names all mean the same; the first is the one that rules ask for.
 
     The layout has no column: a view can't be told from its sizes alone, so that ``shape`` tells strides with shapes.

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
 from mha_lint.model.keys import dimension
-from mha_lint.model.records import replace
 from mha_lint.model.run import Call
 from mha_lint.model.sizes import Size, symbol
 from mha_lint.model.values import Lead, Tensor

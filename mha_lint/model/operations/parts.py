@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
 from mha_lint.model.keys import item
 from mha_lint.model.layout import place
 from mha_lint.model.operations.dims import resized, without
-from mha_lint.model.records import replace
 from mha_lint.model.run import Call, normal
 from mha_lint.model.sizes import Size, constant, equate
 from mha_lint.model.values import (

@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterable
 
+from msgspec.structs import replace
+
 from mha_lint.model import folds, layout
 from mha_lint.model.axes import Source
 from mha_lint.model.keys import Key
@@ -14,7 +16,6 @@ from mha_lint.model.normalised import Normalised
 from mha_lint.model.operations import clashes
 from mha_lint.model.operations.devices import met
 from mha_lint.model.operations.open import opened
-from mha_lint.model.records import replace
 from mha_lint.model.run import Call, normal
 from mha_lint.model.scale import together
 from mha_lint.model.sizes import ONE, Size, equate

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 
+from msgspec.structs import replace
+
 from mha_lint.model.layout import Shape
 from mha_lint.model.masks import mask_of
 from mha_lint.model.operations import clashes
@@ -11,7 +13,6 @@ from mha_lint.model.operations.linear_maps import mapped_roles
 from mha_lint.model.operations.open import contracted
 from mha_lint.model.operations.pointwise import broadcast, met_orders, of_two
 from mha_lint.model.operations.telling import note_pooled, note_scored
-from mha_lint.model.records import replace
 from mha_lint.model.run import Call, normal
 from mha_lint.model.scale import Scale, of_scores
 from mha_lint.model.sizes import ONE, Size, equate, product

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
 from mha_lint.model.factors import Factor
-from mha_lint.model.records import replace
 from mha_lint.model.run import Call
 from mha_lint.model.values import Tensor, as_factor
 

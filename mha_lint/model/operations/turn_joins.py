@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import ast
 
+from msgspec.structs import replace
+
 from mha_lint.model.cached import Joined, Rotated
 from mha_lint.model.layout import Shape
 from mha_lint.model.operations.turns import from_the_end, mark_of, marked, rank_of, table_of
-from mha_lint.model.records import replace
 from mha_lint.model.rotary import Part, RotaryTable
 from mha_lint.model.run import Call, normal
 from mha_lint.model.sizes import ZERO

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import ast
 
+from msgspec.structs import replace
+
 from mha_lint.model.cached import Joined, Rotated
 from mha_lint.model.operations import turn_joins
 from mha_lint.model.operations.arguments import expanded
 from mha_lint.model.operations.turns import first_of, from_the_end, lost, mark_of, marked, rank_of, table_of, through
-from mha_lint.model.records import replace
 from mha_lint.model.rotary import Laid, Part, Rotary, RotaryTable, Split, Stacked, Stage, Turned
 from mha_lint.model.run import Call
 from mha_lint.model.values import (

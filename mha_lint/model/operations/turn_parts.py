@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import ast
 
+from msgspec.structs import replace
+
 from mha_lint.model.cached import Joined, Rotated
 from mha_lint.model.keys import dimension
 from mha_lint.model.operations.turn_joins import rows_taken
 from mha_lint.model.operations.turns import first_of, from_the_end, lost, mark_of, marked, phase_of, rank_of, table_of
-from mha_lint.model.records import replace
 from mha_lint.model.rotary import Laid, Part, Phase, Rotary, RotaryTable, Split, Stage
 from mha_lint.model.run import Call
 from mha_lint.model.sizes import constant, symbol

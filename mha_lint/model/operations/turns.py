@@ -5,9 +5,10 @@ from __future__ import annotations
 import ast
 from collections.abc import Callable
 
+from msgspec.structs import replace
+
 from mha_lint.model.cached import Complex, Joined, Rotated, Turning
 from mha_lint.model.operations import equations, precisions
-from mha_lint.model.records import replace
 from mha_lint.model.rotary import UNTOLD, Held, Laid, Part, Phase, Precision, Rotary, RotaryTable, Stage, Term, Turned
 from mha_lint.model.run import Call
 from mha_lint.model.sizes import ZERO

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import ast
 
+from msgspec.structs import replace
+
 from mha_lint.model import folds, layout
 from mha_lint.model.axes import Role, Source
 from mha_lint.model.folded import Reordered
@@ -24,7 +26,6 @@ from mha_lint.model.operations.telling import (
     note_open_heads,
 )
 from mha_lint.model.order import crossed, in_order
-from mha_lint.model.records import replace
 from mha_lint.model.run import Call, normal
 from mha_lint.model.sizes import ONE, Size, product, symbol
 from mha_lint.model.values import (

@@ -15,9 +15,10 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from multiprocessing.connection import Connection, Pipe, wait
 from typing import cast
+
+from msgspec import Struct, field
 
 from mha_lint.validation.child import channel, shared_memory
 from mha_lint.validation.child.messages import (
@@ -41,8 +42,7 @@ Tell = Callable[[str], None]  # announces what is about to run
 Run = Callable[[Work, Tell], Answered]  # confines its process, the first time, then does the work
 
 
-@dataclass(slots=True)
-class Child:
+class Child(Struct):
     """A process that works on the file at ``path``; None where it has not been started, or has ended."""
 
     run: Run
@@ -130,8 +130,7 @@ class Child:
         return Ended(None, heard.phase, f"the child process {why}", heard.files, cut=True)
 
 
-@dataclass(slots=True)
-class _Heard:
+class _Heard(Struct):
     """All that a child has said of the work under way."""
 
     answer: str | None = None
@@ -156,8 +155,7 @@ class _Heard:
                 self.answer, self.again, self.is_over = text, again, True
 
 
-@dataclass(slots=True)
-class _Telling:
+class _Telling(Struct):
     """Announces phases to the process that listens, and what was imported and read where that is more than before."""
 
     connection: Connection

@@ -19,9 +19,10 @@ import traceback
 import types
 import warnings
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TextIO
+
+from msgspec import Struct
 
 import mha_lint
 from mha_lint.parsing import parse, silently
@@ -41,8 +42,7 @@ class CannotLoad(Exception):
     """The file cannot be imported; the message says why."""
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
+class Place(Struct, frozen=True):
     """Where a file belongs: ``name`` is its full module name, ``root`` the folder that must be on sys.path."""
 
     path: str
@@ -51,8 +51,7 @@ class Place:
     packages: tuple[str, ...]  # the enclosing packages, outermost first
 
 
-@dataclass(frozen=True, slots=True)
-class Loaded:
+class Loaded(Struct, frozen=True):
     """One text of the file, executed. ``pseudo`` is the file name that its code objects carry.
 
     A script may leave (``sys.exit``, or ``parse_args`` that lacks arguments): ``left`` is the row where it did, below

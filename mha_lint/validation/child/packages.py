@@ -13,9 +13,10 @@ import shutil
 import sys
 import tempfile
 import threading
-from dataclasses import dataclass
 from multiprocessing.connection import Connection, Pipe, wait
 from typing import Any, cast
+
+from msgspec import Struct
 
 from mha_lint.validation.child import children, imports
 from mha_lint.validation.child.channel import receive, send
@@ -27,16 +28,14 @@ _IMPORTING = "the import of the file"
 _PATIENCE = 0.5  # seconds for a process to end what it runs when all is over
 
 
-@dataclass(slots=True)
-class _Running:
+class _Running(Struct):
     package: str
     pid: int
     connection: Connection
     folder: str
 
 
-@dataclass(frozen=True, slots=True)
-class _Stale:
+class _Stale(Struct, frozen=True):
     """A process that has imported a file which has changed since."""
 
 

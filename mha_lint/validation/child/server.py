@@ -13,10 +13,11 @@ import shutil
 import signal
 import tempfile
 import time
-from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from multiprocessing.reduction import recv_handle
 from typing import TYPE_CHECKING, cast
+
+from msgspec import Struct, field
 
 from mha_lint.findings import Verdict
 from mha_lint.validation.child import children, imports, shared_memory
@@ -181,8 +182,7 @@ def _files(noted: str) -> tuple[Dependency, ...] | None:
         return None
 
 
-@dataclass(slots=True)
-class _Worker:
+class _Worker(Struct):
     """Does the work in a child. What it knows of the file and its classes serves the work that follows."""
 
     is_confined: bool = False

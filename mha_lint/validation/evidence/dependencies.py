@@ -13,9 +13,10 @@ import sys
 import sysconfig
 import types
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from msgspec import Struct
 
 import mha_lint
 
@@ -26,8 +27,7 @@ _WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 ABSENT = -1  # the size of a file that was looked for and is not there
 
 
-@dataclass(frozen=True, slots=True)
-class Dependency:
+class Dependency(Struct, frozen=True):
     """A file as it was. ``digest`` is "" where size and time of change (in ns) decide: for what is installed."""
 
     path: str

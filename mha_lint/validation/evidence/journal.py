@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TextIO
+
+from msgspec import Struct, field
 
 import mha_lint
 from mha_lint.findings import Verdict
@@ -19,8 +20,7 @@ class JournalError(Exception):
     """A file that holds no evidence; the message names it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Record:
+class Record(Struct, frozen=True):
     """One rewrite that was tried."""
 
     job: Job
@@ -28,8 +28,7 @@ class Record:
     environment: Environment | None = None  # replaying takes the one that is there
 
 
-@dataclass(frozen=True, slots=True)
-class Document:
+class Document(Struct, frozen=True):
     """The whole file.
 
     ``folder`` is the working directory of the run. ``files`` has the SHA-256 of each file that a job is about, as the

@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 import mha_lint
 from mha_lint.findings import Verdict
@@ -18,8 +20,7 @@ from mha_lint.validation.job import Environment, Job
 Kind = TypeVar("Kind")
 
 
-@dataclass(frozen=True, slots=True)
-class Evidence:
+class Evidence(Struct, frozen=True):
     """A verdict, and the files that the executed code was made of besides the text of the job."""
 
     verdict: Verdict

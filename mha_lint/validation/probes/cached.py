@@ -8,10 +8,10 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from msgspec import Struct, field
 
 from mha_lint.observation import Observation
 from mha_lint.validation.probes.facts import Seen
@@ -33,8 +33,7 @@ _HELD = re.compile(
 _WINDOW = re.compile(r"window|max_?(cache|len|seq)|cache_?(size|len)")
 
 
-@dataclass(frozen=True, slots=True)
-class _Protocol:
+class _Protocol(Struct, frozen=True):
     """The parameters of ``forward`` that have to do with a cache."""
 
     cache: str  # "" where it is kept in attributes
@@ -42,16 +41,14 @@ class _Protocol:
     starts: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class _Sequence:
+class _Sequence(Struct, frozen=True):
     """The tokens of a call: which dim of which input has them, and how many there are."""
 
     dims: dict[str, int]
     length: int
 
 
-@dataclass(slots=True)
-class _Kept:
+class _Kept(Struct):
     """A cache to which keys and values are handed, and which returns all that it was handed."""
 
     pairs: dict[Any, tuple[torch.Tensor, torch.Tensor]] = field(default_factory=dict)

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
+from msgspec import Struct
 
 from mha_lint.validation.probes.input_masks import is_mask, mask_redrawn
 from mha_lint.validation.probes.sequence import redrawn
 from mha_lint.validation.probes.subject import NotApplicable, Subject
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Entries:
+class Entries(Struct, frozen=True, eq=False):
     """Where the ``count`` entries of a batch are: the dim of each input that has them, and that of the output.
 
     An input may have several rows for each entry, one after the other (a mask for each head).

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-
 import torch
+from msgspec import Struct, field
 
 
-@dataclass(frozen=True, slots=True)
-class Scores:
+class Scores(Struct, frozen=True):
     """Products of queries and keys. ``plain`` are they as scaled so far, before any mask or bias; None if not kept."""
 
     width: int  # of a head: what the product sums over
@@ -19,16 +17,14 @@ class Scores:
     factors: tuple[Factor, ...] = ()  # numbers that they, or their queries and keys, were multiplied by
 
 
-@dataclass(frozen=True, slots=True)
-class Factor:
+class Factor(Struct, frozen=True):
     """A number that something was multiplied by: in Python, or by torch's own attention on both sides of a product."""
 
     value: float
     is_fused: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Weights:
+class Weights(Struct, frozen=True):
     """The softmax of scores, and what became of it since."""
 
     scores: Scores
@@ -37,8 +33,7 @@ class Weights:
     marks: frozenset[str] = frozenset()  # why their sum need not be one
 
 
-@dataclass(frozen=True, slots=True)
-class Fact:
+class Fact(Struct, frozen=True):
     """Hold what is known of a tensor."""
 
     sources: frozenset[str] = frozenset()  # the inputs that took part in it
@@ -56,8 +51,7 @@ class Fact:
         return self.learned and not self.sources and not self.multiplied
 
 
-@dataclass(frozen=True, slots=True)
-class Applied:
+class Applied(Struct, frozen=True):
     """Weights meeting their values: ``sums`` are what the weights add up to for each query.
 
     ``values`` are None where they were not kept; ``along`` is their dim of keys, from the end.
@@ -72,8 +66,7 @@ class Applied:
     along: int = -2
 
 
-@dataclass(slots=True)
-class Seen:
+class Seen(Struct):
     """Record what one call did. ``softmaxes`` are the scores that each softmax of scores got."""
 
     applied: list[Applied] = field(default_factory=list)

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import torch
+from msgspec import Struct
 
 from mha_lint.validation.probes.facts import Seen
 from mha_lint.validation.probes.input_masks import Reading, is_mask, readings
@@ -23,8 +23,7 @@ _LENGTHS = re.compile(r"(^|_)(seq_?)?(lens?|lengths?)$")
 _PADDING = re.compile(r"(^|_)pad(ding)?(_|$)")
 
 
-@dataclass(frozen=True, slots=True)
-class Hidden:
+class Hidden(Struct, frozen=True):
     """What became of a hidden key: its largest influence on results at other tokens, in words what it was hidden by."""
 
     influence: float
@@ -32,8 +31,7 @@ class Hidden:
     words: str
 
 
-@dataclass(frozen=True, slots=True)
-class _Effect:
+class _Effect(Struct, frozen=True):
     """The influence of a token on the results at others, with its key visible and hidden; None where it can't be told.
 
     ``raised`` tells that the module takes no such mask.

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
+from msgspec import Struct
 
 from mha_lint.validation.probes.sequence import redrawn
 
@@ -52,8 +52,7 @@ def _levels(value: torch.Tensor) -> tuple[float, float] | None:
     return (0.0, 1.0) if bool((zeros | (value == 1)).all()) else None
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
+class Reading(Struct, frozen=True):
     """What a mask may have for a key that is visible and for one that is hidden.
 
     With ``dtype``, the mask is taken for one of that kind, other than what was given; the module may refuse it.

@@ -7,11 +7,11 @@ wait for another mode, for old checkpoints, for an input that was left out. It i
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
 import torch
+from msgspec import Struct
 
 from mha_lint.observation import Observation
 from mha_lint.validation.probes.facts import Seen
@@ -27,8 +27,7 @@ _LEAST = 3  # entries of a diagonal from which it is no accident that it learns 
 Gradients = Mapping[int, torch.Tensor | None]  # by the id of the parameter
 
 
-@dataclass(frozen=True, slots=True)
-class _Projection:
+class _Projection(Struct, frozen=True):
     """The layer, or the parameter, that makes queries, keys or values, and its matrices."""
 
     name: str

@@ -7,11 +7,11 @@ import inspect
 import sys
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
+from msgspec.structs import replace
 
 from mha_lint.observation import Observation
 from mha_lint.parsing import parse

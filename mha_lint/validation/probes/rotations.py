@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from mha_lint.validation.probes.operations import CONVOLUTIONS
 from mha_lint.validation.probes.subject import Subject
@@ -21,16 +22,14 @@ _LOSES = frozenset((*CONVOLUTIONS, "_softmax", "_safe_softmax", "softmax"))
 _FEWEST = 3  # positions that tell a progression
 
 
-@dataclass(frozen=True, slots=True)
-class Turn:
+class Turn(Struct, frozen=True):
     """By what a tensor was multiplied: candidates for cosines and sines, and signs that more was done to it."""
 
     tables: frozenset[int] = frozenset()
     marks: frozenset[str] = frozenset()
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Table:
+class Table(Struct, frozen=True, eq=False):
     """Something that nothing learned is in, of magnitude 1 at most, and which dims of what it met were constant."""
 
     values: torch.Tensor
@@ -38,8 +37,7 @@ class Table:
     behind: frozenset[int] = frozenset()  # and of those along which it does not change behind the first, a class token
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Rotation:
+class Rotation(Struct, frozen=True, eq=False):
     """Cosines and sines for ``length`` positions that follow each other; ``step`` turns by one position."""
 
     length: int
@@ -47,16 +45,14 @@ class Rotation:
     first: int | None  # what was rotated was the same from this position on; None where it changes further on
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Product:
+class Product(Struct, frozen=True, eq=False):
     """Scores of two things that were both rotated."""
 
     scores: torch.Tensor
     sides: tuple[Turn, Turn]
 
 
-@dataclass(slots=True)
-class Rotations:
+class Rotations(Struct):
     """Record what one call rotated."""
 
     tables: list[Table] = field(default_factory=list)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
+from msgspec import Struct
 
 from mha_lint.validation.probes.facts import Seen
 from mha_lint.validation.probes.subject import NotApplicable, Subject
@@ -25,8 +25,7 @@ _PLACES: dict[int, tuple[tuple[int, ...], ...]] = {
 }
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Axis:
+class Axis(Struct, frozen=True, eq=False):
     """``dims`` say for each of the inputs which adjacent dims have the tokens; ``output`` which ones of the output."""
 
     dims: dict[str, tuple[int, ...]]

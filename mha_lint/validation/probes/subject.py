@@ -8,10 +8,11 @@ import random
 import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from mha_lint.findings import Axes
 from mha_lint.validation.trials import trial
@@ -23,8 +24,7 @@ class NotApplicable(Exception):
     """The property can't be asked of this module, called in this way; the message says why."""
 
 
-@dataclass(frozen=True, slots=True)
-class Subject:
+class Subject(Struct, frozen=True):
     """``inputs`` are keyword arguments by name, and positional ones under "0", "1", … (or 0, 1, …)."""
 
     module: Callable[..., Any]

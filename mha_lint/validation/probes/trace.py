@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import torch
+from msgspec.structs import replace
 
 from mha_lint.validation.probes.factors import factor_of, of_product
 from mha_lint.validation.probes.facts import Applied, Fact, Scores, Seen, Weights

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Protocol
 
 import torch
+from msgspec import Struct
 
 from mha_lint.findings import Verdict
 from mha_lint.validation.search.harness import Search
@@ -22,8 +22,7 @@ from mha_lint.validation.trials.record import Noting
 Misuse = tuple[str, drawing.Conditions, Assignment]  # in words, and where it was seen
 
 
-@dataclass(frozen=True, slots=True)
-class Variant:
+class Variant(Struct, frozen=True):
     """A setup as it is run: with every dropout at ``rate`` (None: as it is), and in a ``regime`` of agreement."""
 
     setup: Setup
@@ -31,8 +30,7 @@ class Variant:
     regime: str = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Extra:
+class Extra(Struct, frozen=True):
     """A further setup, run in ``dtypes``, with so many ``shapes`` and at a ``rate`` of dropout; None: as any is.
 
     Where it is not ``needed``, running out of time in it costs nothing. Each of the ``kernels`` of attention is forced
@@ -47,8 +45,7 @@ class Extra:
     kernels: tuple[str, ...] = ("",)
 
 
-@dataclass(frozen=True, slots=True)
-class Ran:
+class Ran(Struct, frozen=True):
     """The changed and the flagged statements that ran: when the file was imported, the module built, and in a trial."""
 
     before: frozenset[Statement]
@@ -56,8 +53,7 @@ class Ran:
     flagged: frozenset[Statement]
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
+class Outcome(Struct, frozen=True):
     """The outcome of a trial ("agree", "skipped" or "not covered"), in words what it shows.
 
     ``met`` are flagged statements that did what they were flagged for. ``apart`` and ``rounded`` say that the results

@@ -7,10 +7,12 @@ import inspect
 import itertools
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import torch
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from mha_lint.findings import RAISES, Verdict
 from mha_lint.validation.child import stubs
@@ -44,16 +46,14 @@ _ONE_TOKEN = "one token"  # or one head, where the number of tokens is fixed
 _OF_ALL_HEADS = "one token of all heads"
 
 
-@dataclass(slots=True)
-class _Arrived:
+class _Arrived(Struct):
     """Names of what a gradient arrived at, over the trials of one setup and mode."""
 
     before: set[str] = field(default_factory=set)
     after: set[str] = field(default_factory=set)
 
 
-@dataclass(slots=True)
-class Corrected:
+class Corrected(Struct, dict=True):
     """The claim that before is wrong, and after right, by one of the job's probes."""
 
     sources: Sources
@@ -62,16 +62,18 @@ class Corrected:
     as_handed: bool = True
     results_stay: bool = False
     met: set[Statement] = field(default_factory=set)
-    shown: Shown = field(init=False)
     agreed: set[str] = field(default_factory=set)  # devices that saw the regime in which both must agree
-    oracle: Oracle = field(init=False)
     misread: str = ""  # the first trial in which after is none of what before may mean
     _arrived: dict[bool, _Arrived] = field(default_factory=dict)  # by mode, of the variant under way
     _seen: list[tuple[Observation, Observation]] = field(default_factory=list)  # in the trial under way
 
-    def __post_init__(self) -> None:
-        self.oracle = Oracle(self.sources)
-        self.shown = Shown(self.sources.job.axes)
+    @cached_property
+    def shown(self) -> Shown:
+        return Shown(self.sources.job.axes)
+
+    @cached_property
+    def oracle(self) -> Oracle:
+        return Oracle(self.sources)
 
     def meaning(self) -> contextlib.AbstractContextManager[None]:
         """None but its own: the code computes the wrong thing."""

@@ -8,10 +8,11 @@ the math kernel draws the random numbers that code by hand draws, and both are c
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from mha_lint.validation.child.imports import in_one_line
 from mha_lint.validation.relations.claim import Extra
@@ -30,8 +31,7 @@ _FORWARD = trial.Way(backward=False)
 NO_SECOND = "its gradients have no gradients of their own, except under attention's math kernel: torch raises an error"
 
 
-@dataclass(frozen=True, slots=True)
-class _Asked:
+class _Asked(Struct, frozen=True):
     """The modes (true for training) in which each text calls the fused function, and in which before draws numbers."""
 
     by_before: frozenset[bool]
@@ -39,8 +39,7 @@ class _Asked:
     drawn: frozenset[bool]
 
 
-@dataclass(slots=True)
-class Fused:
+class Fused(Struct):
     """What was learnt of the kernels so far: the setups that ask for one, and what ran and was refused."""
 
     setups: list[Setup] = field(default_factory=list)

@@ -6,9 +6,10 @@ import contextlib
 import sys
 import traceback
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from types import FrameType
 from typing import Any
+
+from msgspec import Struct, field
 
 from mha_lint.validation.trials.coverage import Statement
 
@@ -23,8 +24,7 @@ def _containing(row: int, statements: frozenset[Statement]) -> Statement | None:
     return next((statement for statement in statements if statement.first <= row <= statement.last), None)
 
 
-@dataclass(slots=True)
-class Copies:
+class Copies(Struct):
     """Record what was copied under :func:`copied_views`: each receiver, its version at that moment, and its copy."""
 
     made: list[tuple[Any, int, Any]] = field(default_factory=list)

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import torch
+from msgspec import Struct
 from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 
@@ -19,8 +19,7 @@ _Named = dict[str, Any]
 _Function = Callable[..., Any]
 
 
-@dataclass(frozen=True, slots=True)
-class Intention:
+class Intention(Struct, frozen=True):
     """An error told by ``is_error``, and what the call of a function that raises it means."""
 
     is_error: Callable[[BaseException], bool]

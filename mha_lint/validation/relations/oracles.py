@@ -11,10 +11,11 @@ from __future__ import annotations
 import ast
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
+from msgspec import Struct
+from msgspec.structs import replace
 from torch.overrides import TorchFunctionMode
 
 from mha_lint.parsing import parse
@@ -37,8 +38,7 @@ _PRUNED = 1e-2  # relative to the largest output: what differs by more is droppe
 _PLACES = 4  # units in the last place of the largest value by which two orders of the same arithmetic may differ
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Place:
+class Place(Struct, frozen=True, order=True):
     """Calls that are read alike: of one kind and one function, with tensors of the same ranks, or in the same row."""
 
     reading: str

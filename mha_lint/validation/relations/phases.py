@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from msgspec import Struct, field
 from torch.overrides import TorchFunctionMode
 from torch.utils import _pytree as pytree
 
@@ -45,8 +45,7 @@ _FOLLOWED = frozenset({
 })  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
-class Turn:
+class Turn(Struct, frozen=True):
     """One call that took cosines or sines, at ``row`` of the file.
 
     ``exact`` is what it gives for angles that nothing has rounded, and ``off`` the largest error of the angles; None
@@ -59,8 +58,7 @@ class Turn:
     off: float = 0.0
 
 
-@dataclass(slots=True)
-class Turns:
+class Turns(Struct):
     """The calls of one run that took cosines or sines, in their order."""
 
     seen: list[Turn] = field(default_factory=list)

@@ -8,10 +8,10 @@ Where the code goes on after the projection (a residual, a norm), the result nee
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from msgspec import Struct, field
 
 from mha_lint.validation.child.imports import quiet
 from mha_lint.validation.trials import trial
@@ -23,8 +23,7 @@ _CLOSE_BACK = 1e-3  # of the largest gradient
 _ROWS = 4096  # of which each is held against each
 
 
-@dataclass(slots=True)
-class _Call:
+class _Call(Struct):
     """One call of a class that gains a projection: its arguments, the random state, and what the layer was given."""
 
     args: tuple[Any, ...]
@@ -34,8 +33,7 @@ class _Call:
     result: Any = None
 
 
-@dataclass(frozen=True, slots=True)
-class _Layer:
+class _Layer(Struct, frozen=True):
     """The projection of the owner at ``path``: names of its matrix and of its bias, "" for none, within the owner."""
 
     path: str

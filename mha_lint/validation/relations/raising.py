@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from mha_lint.findings import Verdict, VerdictName
 from mha_lint.validation.child import imports, isolation, stubs
@@ -32,8 +34,7 @@ class _Runs(Exception):
     """Before runs, which is told in words."""
 
 
-@dataclass(slots=True)
-class Raising:
+class Raising(Struct):
     """The attempt to show that before raises where after does not, on each device."""
 
     sources: Sources

@@ -8,10 +8,11 @@ from __future__ import annotations
 import inspect
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
+from msgspec import Struct
+from msgspec.structs import replace
 
 Change = tuple[Any, ...]  # the name of a reading, and what it is told
 
@@ -19,8 +20,7 @@ _MASKING = -1e3  # what is added to scores to mask them is below this
 _FEW = 4  # dims of which all orders are tried; of more, those that move three at most
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(Struct, frozen=True):
     """A call of a function of torch; ``training`` is the mode of the module around it, None where there is none."""
 
     func: Callable[..., Any]
@@ -52,8 +52,7 @@ class Call:
         return replace(self, named={**self.named, given or names[0]: value})
 
 
-@dataclass(frozen=True, slots=True)
-class Reading:
+class Reading(Struct, frozen=True):
     """One kind of operation, the probes that ask for it, and what its calls may mean instead.
 
     ``ranks`` tell calls of one statement apart; ``read`` computes what one of the ``changes`` means, or None where it

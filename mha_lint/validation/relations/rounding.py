@@ -19,10 +19,11 @@ from __future__ import annotations
 import contextlib
 import itertools
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
+from msgspec import Struct
+from msgspec.structs import replace
 
 from mha_lint.validation.relations import roundings
 from mha_lint.validation.trials import arguments, drawing, dropouts, rows, trial
@@ -38,8 +39,7 @@ _SUMMED_ALIKE = 3  # and those of them in which equal terms are rounded alike
 _FINER = torch.finfo(torch.float64).eps / torch.finfo(torch.float32).eps
 
 
-@dataclass(frozen=True, slots=True)
-class Rerun:
+class Rerun(Struct, frozen=True):
     """Run *before* once more under other conditions, as the two executions were run; or ``after``."""
 
     module: Any

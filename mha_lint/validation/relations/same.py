@@ -6,10 +6,12 @@ import contextlib
 import copy
 import itertools
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import torch
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from mha_lint.findings import HALF_PHASE, Verdict
 from mha_lint.validation.relations import holding, intentions, phases, projected, rounding
@@ -48,8 +50,7 @@ _FLIPPED = 2.0  # seconds for the constructor's flags, the other way round
 _MET = {True: "before raised at the flagged line", False: "before rounds what is cast at the flagged line"}
 
 
-@dataclass(slots=True)
-class Same:
+class Same(Struct, dict=True):
     """The claim that after gives what before gives, or means to give where it raises (*repaired*).
 
     With ``alone``, the texts are the changed statements alone.
@@ -67,11 +68,12 @@ class Same:
     given: dict[str, set[str]] = field(default_factory=dict)  # the arguments that calls gave, of each class
     fused: Fused = field(default_factory=Fused)
     numbers: dict[str, bool] = field(default_factory=dict)  # for each gradient, whether it was free of NaN in a trial
-    phases: ShownPhases | None = field(init=False)  # of a repair that is about them
 
-    def __post_init__(self) -> None:
+    @cached_property
+    def phases(self) -> ShownPhases | None:
+        """What a repair that is about phases has shown."""
         is_about_phases = self.sources.job.expected == HALF_PHASE
-        self.phases = ShownPhases(self.sources, self.record) if is_about_phases else None
+        return ShownPhases(self.sources, self.record) if is_about_phases else None
 
     def meaning(self) -> contextlib.AbstractContextManager[None]:
         job = self.sources.job

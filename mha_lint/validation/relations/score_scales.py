@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
+from msgspec import Struct, field
+from msgspec.structs import replace
 from torch.overrides import TorchFunctionMode
 
 PROBE = "unit score variance"
@@ -24,8 +25,7 @@ _ANEW = frozenset("linear conv1d conv2d conv3d layer_norm group_norm batch_norm 
 _SOFTMAXES = frozenset({"softmax", "log_softmax"})
 
 
-@dataclass(frozen=True, slots=True)
-class Product:
+class Product(Struct, frozen=True):
     """A product that reaches a softmax: its place among the products of the file's code, and how it is scaled.
 
     ``width`` is that of the dim which it sums over.
@@ -43,8 +43,7 @@ class Product:
         return 1.0 if math.isclose(factor, 1.0, rel_tol=1e-6) else factor
 
 
-@dataclass(frozen=True, slots=True)
-class _Made:
+class _Made(Struct, frozen=True):
     """Of which product a tensor is made, and by what it was scaled since; no product where it is a query or a key.
 
     With ``is_lost``, it is made of a product in a way that is not followed.
@@ -55,8 +54,7 @@ class _Made:
     is_lost: bool = False
 
 
-@dataclass(slots=True)
-class Scores:
+class Scores(Struct):
     """Hold the products that :class:`Followed` saw reach a softmax, and how many the file's code computes in all.
 
     ``is_whole`` is False where more reaches a softmax than is followed.

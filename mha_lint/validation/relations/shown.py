@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from msgspec import Struct, field
 
 from mha_lint.findings import Axes
 from mha_lint.validation.child import imports
@@ -26,8 +26,7 @@ _ANSWERS = 2  # that a probe has to give of one setup and device
 _OF_EVAL = "eval determinism"  # the probe of what eval mode alone has to have
 
 
-@dataclass(slots=True)
-class Shown:
+class Shown(Struct):
     """Record, by probe, the devices on which before was shown wrong and after right, and what before did."""
 
     axes: tuple[Axes, ...] = ()

@@ -9,10 +9,11 @@ from __future__ import annotations
 import inspect
 import itertools
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from mha_lint.validation.child import imports
 from mha_lint.validation.relations.phases import HALVES, Turn, Turns, as_meant, distance, noted
@@ -33,8 +34,7 @@ _WRONG, _RIGHT = 16, 4  # units in the last place of 1: before is off by as many
 _BUDGET = 8.0  # seconds for the runs of one setup
 
 
-@dataclass(slots=True)
-class ShownPhases:
+class ShownPhases(Struct):
     """Record on which devices before was shown wrong, and after right, and the first counterexample."""
 
     sources: Sources
@@ -208,8 +208,7 @@ def _longer(arguments: Mapping[str, Any], count: int) -> dict[str, Any]:
     return changed
 
 
-@dataclass(frozen=True, slots=True)
-class _Taken:
+class _Taken(Struct, frozen=True):
     """Keep what one text left that was built and called, and the cosines and sines that it took."""
 
     turns: Turns
@@ -220,8 +219,7 @@ class _Taken:
         return self.seen.error
 
 
-@dataclass(frozen=True, slots=True)
-class _Run:
+class _Run(Struct, frozen=True):
     """One way to build and to call both texts in half precision."""
 
     setup: Setup

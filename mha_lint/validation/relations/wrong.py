@@ -13,10 +13,12 @@ import contextlib
 import itertools
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import torch
+from msgspec import Struct, field
+from msgspec.structs import replace
 from torch.overrides import TorchFunctionMode
 
 from mha_lint.findings import BREAKS, RAISES, Verdict
@@ -94,8 +96,7 @@ def _without_it(func: Callable[..., Any], args: tuple[Any, ...], named: dict[str
     return max(operands, key=lambda value: (value.is_floating_point(), value.dim(), value.numel())).clone()
 
 
-@dataclass(slots=True)
-class _Demonstration:
+class _Demonstration(Struct, dict=True):
     """The attempt to show one text wrong, on each device."""
 
     job: Job
@@ -103,15 +104,15 @@ class _Demonstration:
     devices: dict[str, str]
     deadline: float
     tell: Callable[[str], None]
-    flagged: frozenset[Statement] = field(init=False)
     record: Record = field(default_factory=Record)
     met: set[Statement] = field(default_factory=set)
     words: dict[str, str] = field(default_factory=dict)  # by the way it was asked: what is no counterexample
     shown: list[Setup] = field(default_factory=list)  # those that gave a counterexample, one a device
     _fitting: dict[frozenset[str], Setup | None] = field(default_factory=dict)  # by the arguments that are given
 
-    def __post_init__(self) -> None:
-        self.flagged = statements_at(self.job.before, set(self.job.flagged))
+    @cached_property
+    def flagged(self) -> frozenset[Statement]:
+        return statements_at(self.job.before, set(self.job.flagged))
 
     @property
     def raises(self) -> bool:
@@ -310,8 +311,7 @@ class _Demonstration:
             return observe(probe, run.module, named, seed=run.conditions.seed, insist=insist, axes=axes)
 
 
-@dataclass(frozen=True, slots=True)
-class _Run:
+class _Run(Struct, frozen=True):
     """One call of a built module: with inputs of these sizes, under these conditions."""
 
     setup: Setup

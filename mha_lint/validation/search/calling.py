@@ -7,10 +7,11 @@ import heapq
 import inspect
 import itertools
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
+from msgspec import Struct
+from msgspec.structs import replace
 
 from mha_lint.validation.child.imports import Loaded, quiet
 from mha_lint.validation.child.stubs import StubTouched
@@ -37,8 +38,7 @@ _MENDED = 3  # changes to an optional argument that an exception may ask for
 Family = tuple[Assignment, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Aim:
+class Aim(Struct, frozen=True):
     """State what calls are made for. ``wanted`` statements are to run; with ``any_of``, one of them suffices.
 
     ``trained`` collects setups that run more of them in train mode; None counts what runs in either mode.

@@ -6,8 +6,9 @@ import ast
 import inspect
 import types
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
+
+from msgspec.structs import replace
 
 from mha_lint.validation.search.parameters import (
     Context,

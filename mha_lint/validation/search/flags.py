@@ -5,14 +5,13 @@ from __future__ import annotations
 import contextlib
 import types
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Literal
 
 import torch
+from msgspec import Struct
 
 
-@dataclass(frozen=True, slots=True)
-class Flag:
+class Flag(Struct, frozen=True):
     """A truth value that is set for a trial: of a global name, of what a global function answers, of an attribute."""
 
     kind: Literal["global", "answer", "attribute"]

@@ -6,11 +6,13 @@ import inspect
 import itertools
 from collections import deque
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from functools import cached_property
 from types import MappingProxyType
 from typing import Any
 
 import torch
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from mha_lint.declared import Declared, stub
 from mha_lint.validation.child.imports import Loaded, quiet
@@ -69,8 +71,7 @@ _OF_SETTINGS = (TypeError, ZeroDivisionError)  # what a setting of the wrong kin
 _LARGEST = 40_000_000  # parameters; beyond, trials take too long
 
 
-@dataclass(slots=True)
-class Search:
+class Search(Struct, dict=True):
     """The search for setups that together run every wanted statement of *before*."""
 
     loaded: Loaded
@@ -86,10 +87,10 @@ class Search:
     known: tuple[Setup, ...] = ()  # ways in which another text of the file was run
     failed_plans: int = 0  # instances that were built and could not be called
     trained: list[Setup] = field(default_factory=list)  # with ``as_handed``: what reaches more in train mode alone
-    notes: Obstacles = field(init=False)
 
-    def __post_init__(self) -> None:
-        self.notes = Obstacles(self.loaded)
+    @cached_property
+    def notes(self) -> Obstacles:
+        return Obstacles(self.loaded)
 
     def find(self, symbols: tuple[str, ...]) -> list[Setup]:
         """Setups that together reach the wanted statements, or as many of them as could be reached."""

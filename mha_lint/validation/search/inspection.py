@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Any
+
+from msgspec import Struct, field
 
 from mha_lint.validation.search.vocabulary import Sizing, role_of
 
 
-@dataclass(slots=True)
-class Evidence:
+class Evidence(Struct):
     """Hold what the source of forward says of one parameter."""
 
     ranks: list[int] = field(default_factory=list)
@@ -191,8 +191,7 @@ def _shape_of(value: ast.expr) -> str | None:
     return None
 
 
-@dataclass(frozen=True, slots=True)
-class Inspected:
+class Inspected(Struct, frozen=True):
     """Hold what the built module tells: sizes by symbol, widths its layers take, lengths it may insist on."""
 
     sizes: Mapping[str, int]

@@ -11,9 +11,9 @@ import re
 import traceback
 import types
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import replace
 
 import torch
+from msgspec.structs import replace
 
 from mha_lint.validation.child.imports import Loaded
 from mha_lint.validation.search.reading import nodes_of

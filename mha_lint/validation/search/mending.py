@@ -6,8 +6,9 @@ import ast
 import inspect
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from typing import Any
+
+from msgspec.structs import replace
 
 from mha_lint.validation.child.imports import Loaded
 from mha_lint.validation.search import learning

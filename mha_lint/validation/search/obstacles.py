@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Mapping
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from mha_lint.validation.child.imports import Loaded, in_one_line
 from mha_lint.validation.child.stubs import StubTouched
@@ -15,8 +16,7 @@ from mha_lint.validation.search.targets import Target
 Sketch = tuple[Target, Plan, Mapping[str, Spec]]
 
 
-@dataclass(slots=True)
-class Obstacles:
+class Obstacles(Struct):
     """``sketch`` is the attempt that got furthest, ``broken`` the target whose declared harness did not work."""
 
     loaded: Loaded

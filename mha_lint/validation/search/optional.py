@@ -9,10 +9,11 @@ from __future__ import annotations
 import functools
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
+from msgspec import Struct
+from msgspec.structs import replace
 
 from mha_lint.validation.child.stubs import StubTouched
 from mha_lint.validation.search.calling import Aim, Calling
@@ -32,8 +33,7 @@ _CANDIDATES = 14  # that are tried for one input
 _INPUTS = 10  # as many as five calls can pair
 
 
-@dataclass(frozen=True, slots=True)
-class _Choice:
+class _Choice(Struct, frozen=True):
     """One input that may be given, and what as; of a flag, the other value."""
 
     name: str

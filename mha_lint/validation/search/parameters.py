@@ -6,8 +6,10 @@ import ast
 import inspect
 import types
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
 from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from mha_lint.validation.child.stubs import Stub, StubTouched
 from mha_lint.validation.search.plan import SIZES, ConfigClass, Layer, OpenConfig, Part, Plan
@@ -27,8 +29,7 @@ _EXCESSIVE = {"length": 4096, "vocab": 65536, "space": 1024, "batch": 64, "layer
 _LARGE = 256
 
 
-@dataclass(frozen=True, slots=True)
-class Context:
+class Context(Struct, frozen=True):
     """Keep what a file tells of its parameters: its names, its tree, and the values that its own calls write."""
 
     module: types.ModuleType

@@ -5,10 +5,11 @@ from __future__ import annotations
 import copy
 import types
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
 from typing import Any
 
 import torch
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from mha_lint.validation.search import factories
 from mha_lint.validation.search.flags import Flag
@@ -35,8 +36,7 @@ _CONFIG_ANSWERS: dict[str, Any] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class ConfigClass:
+class ConfigClass(Struct, frozen=True):
     """A configuration of a class of the user: built with ``arguments`` for each text's own version of the class."""
 
     cls: type
@@ -54,8 +54,7 @@ def in_eval(module: Any) -> Any:
     return module
 
 
-@dataclass(frozen=True, slots=True)
-class Part:
+class Part(Struct, frozen=True):
     """An object of a class of the user's file that another class takes as an argument: built anew for each text."""
 
     cls: str
@@ -66,8 +65,7 @@ class Part:
         return in_eval(made) if isinstance(made, torch.nn.Module) else made
 
 
-@dataclass(frozen=True, slots=True)
-class Layer:
+class Layer(Struct, frozen=True):
     """A linear layer that a class takes as an argument: built anew for each text."""
 
     takes: int
@@ -77,8 +75,7 @@ class Layer:
         return torch.nn.Linear(self.takes, self.gives)
 
 
-@dataclass(frozen=True, slots=True)
-class OpenConfig:
+class OpenConfig(Struct, frozen=True):
     """A configuration nobody wrote: answers by the conventional meaning of each name that is asked for."""
 
     sizing: Sizing
@@ -155,8 +152,7 @@ def _answer(name: str, spec: OpenConfig) -> Any:
         return False
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(Struct, frozen=True):
     """Arguments for one attempt: by parameter name, plus the sizes that they were chosen from."""
 
     sizing: Sizing

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from mha_lint.validation.child import imports, stubs, torch_settings
 from mha_lint.validation.job import Reached, Reaching

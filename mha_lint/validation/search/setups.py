@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 import inspect
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
+from msgspec import Struct
+from msgspec.structs import replace
 
 from mha_lint.validation.child.imports import quiet
 from mha_lint.validation.child.stubs import StubTouched
@@ -38,8 +39,7 @@ def as_it_is() -> contextlib.AbstractContextManager[None]:
     return contextlib.nullcontext()
 
 
-@dataclass(frozen=True, slots=True)
-class Setup:
+class Setup(Struct, frozen=True):
     """A way to run it that works on *before*."""
 
     target: Target

@@ -5,8 +5,9 @@ from __future__ import annotations
 import functools
 import types
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
+
+from msgspec import Struct
 
 Dim = str | int
 
@@ -14,53 +15,45 @@ Dim = str | int
 Sizes = Mapping[str, int]
 
 
-@dataclass(frozen=True, slots=True)
-class TensorSpec:
+class TensorSpec(Struct, frozen=True):
     """A tensor: its dims are numbers, symbols ("b", "t", "s", "h", "d", "H", "W") or arithmetic on them ("H*W")."""
 
     dims: tuple[Dim, ...]
     kind: str = "float"  # "float", "ids", "bool", "positions", "lengths", "cumulative", "complex"
 
 
-@dataclass(frozen=True, slots=True)
-class SizeSpec:
+class SizeSpec(Struct, frozen=True):
     """A plain number, or a tuple of them, equal to sizes of the tensors."""
 
     dims: tuple[Dim, ...]
     single: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class TupleSpec:
+class TupleSpec(Struct, frozen=True):
     items: tuple[TensorSpec, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class DictSpec:
+class DictSpec(Struct, frozen=True):
     items: tuple[tuple[str, Spec], ...]
 
 
-@dataclass(frozen=True, slots=True)
-class Constant:
+class Constant(Struct, frozen=True):
     value: Any
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class ObjectSpec:
+class ObjectSpec(Struct, frozen=True, eq=False):
     """An object of a class of the user, such as a cache: each call gets a copy of this one."""
 
     prototype: Any
 
 
-@dataclass(frozen=True, slots=True)
-class WrittenSpec:
+class WrittenSpec(Struct, frozen=True):
     """Python that the user declared; the symbols of sizes, and ``torch``, are its names."""
 
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class MadeSpec:
+class MadeSpec(Struct, frozen=True):
     """One of the arguments that the user's factory gives for ``target``."""
 
     factory: str
@@ -183,8 +176,7 @@ _SQUARES: tuple[tuple[int, int, int, int, int, str], ...] = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Assignment:
+class Assignment(Struct, frozen=True):
     sizes: Mapping[str, int]
     layout: str
 

@@ -6,7 +6,8 @@ import contextlib
 import itertools
 import types
 from collections.abc import Iterator
-from dataclasses import replace
+
+from msgspec.structs import replace
 
 from mha_lint.validation.child.imports import Loaded
 from mha_lint.validation.child.stubs import StubTouched

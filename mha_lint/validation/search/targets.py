@@ -6,10 +6,10 @@ import ast
 import inspect
 import types
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import torch
+from msgspec import Struct
 
 from mha_lint.validation.child.imports import Loaded, quiet
 from mha_lint.validation.search import flags
@@ -19,8 +19,7 @@ from mha_lint.validation.search.reading import nodes_of
 from mha_lint.validation.trials import trial
 
 
-@dataclass(frozen=True, slots=True)
-class Target:
+class Target(Struct, frozen=True):
     """Name what is run: a module class, or a module-level function, by its qualified name.
 
     With ``method``, that method of the class is called instead of forward. With ``handed``, its parameter of this name

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import functools
 import re
-from dataclasses import dataclass
 from typing import Any
 
+from msgspec import Struct
 
-@dataclass(frozen=True, slots=True)
-class Sizing:
+
+class Sizing(Struct, frozen=True):
     """The sizes that one attempt to build a module starts from; width = heads × head width, unless it is ``apart``."""
 
     heads: int

@@ -14,7 +14,8 @@ import ast
 import difflib
 import re
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from mha_lint.parsing import parse
 from mha_lint.validation.trials.coverage import Statement, counts, span_of
@@ -48,8 +49,7 @@ _ANNOTATIONS = frozenset({"annotation", "returns", "type_comment"})  # they may 
 _UNSAID = frozenset({"ctx", "kind", "type_comment"})  # fields that change nothing of the meaning
 
 
-@dataclass(frozen=True, slots=True)
-class Change:
+class Change(Struct, frozen=True):
     """The changed arms of both texts, and the trees of both with a mark at each of them."""
 
     before: frozenset[Statement]
@@ -68,8 +68,7 @@ def change_of(before: str, after: str) -> Change:
     return Change(old, new, trees[0], trees[1])
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Arm:
+class _Arm(Struct, frozen=True, eq=False):
     """``node`` is what stands in ``field`` of ``parent``, at ``index`` where that is a list.
 
     ``depth`` counts the blocks around a statement; it is 0 for an expression, so that one is the same when only the

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from msgspec import Struct
+from msgspec.structs import replace
 
 from mha_lint.validation.search.setups import Setup
 from mha_lint.validation.search.specs import Assignment
@@ -12,8 +13,7 @@ from mha_lint.validation.trials.pristine import Pristine
 from mha_lint.validation.trials.record import Noting
 
 
-@dataclass(frozen=True, slots=True)
-class Case:
+class Case(Struct, frozen=True):
     """Hold what one trial runs. ``copies`` are of before and after.
 
     ``regime`` is one in which both must agree, where the setup is made so: every dropout at zero, or a single head.
@@ -55,8 +55,7 @@ class Case:
         return replace(self, conditions=replace(self.conditions, autocast=True))
 
 
-@dataclass(frozen=True, slots=True)
-class Tried:
+class Tried(Struct, frozen=True):
     """A trial in which neither text raised. ``first`` is set for the first trials of a setup in each dtype and mode."""
 
     case: Case

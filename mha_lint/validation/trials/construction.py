@@ -9,10 +9,10 @@ import math
 import random
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from msgspec import Struct, field
 from torch.nn.parameter import is_lazy
 from torch.overrides import TorchFunctionMode
 
@@ -26,8 +26,7 @@ _OWN = ("_parameters", "_buffers", "_modules", "_non_persistent_buffers_set", "t
 _DEPTH = 4  # of containers and objects inside of an attribute
 
 
-@dataclass(frozen=True, slots=True)
-class Constructed:
+class Constructed(Struct, frozen=True):
     """Hold the state of one module. Keys are names as ``state_dict`` writes them; values are copies.
 
     ``parameters`` and ``saved`` are the two halves of the ``state_dict``; ``held`` are buffers outside of it and plain

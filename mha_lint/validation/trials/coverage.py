@@ -7,9 +7,10 @@ import contextlib
 import functools
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
 from types import CodeType, FrameType
 from typing import Any, ParamSpec, TypeVar
+
+from msgspec import Struct, field
 
 from mha_lint.parsing import parse
 
@@ -18,8 +19,7 @@ T = TypeVar("T")
 _ELSEWHERE = frozenset({"torch", "mha_lint", *sys.stdlib_module_names})
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Statement:
+class Statement(Struct, frozen=True, order=True):
     """A simple statement, or the header of a compound one, by its first and last row (from 1).
 
     With ``mark``, the row of a mark tells that it ran: it may then be a part of a row, which ``words`` quotes.
@@ -77,8 +77,7 @@ def in_words(missing: Iterable[Statement]) -> str:
     return ", ".join([f"the changed lines {lines}", *parts] if lines else parts)
 
 
-@dataclass(slots=True)
-class Rows:
+class Rows(Struct):
     """The rows that ran while they were watched, by file name."""
 
     seen: dict[str, set[int]] = field(default_factory=dict)

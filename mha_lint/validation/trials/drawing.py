@@ -5,10 +5,10 @@ from __future__ import annotations
 import contextlib
 import copy
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from msgspec import Struct, field
 
 from mha_lint.validation.child.imports import quiet
 from mha_lint.validation.search import factories
@@ -27,8 +27,7 @@ from mha_lint.validation.search.specs import (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Conditions:
+class Conditions(Struct, frozen=True):
     """``held`` is the dtype whose values the inputs take, where ``dtype`` is wider than that; None for ``dtype``.
 
     With ``default``, tensors that the code makes without naming a dtype get this one. With ``widened``, what the code
@@ -52,8 +51,7 @@ class Conditions:
         return "float16 under autocast" if self.autocast else str(self.dtype).removeprefix("torch.")
 
 
-@dataclass(slots=True)
-class Inputs:
+class Inputs(Struct):
     """Arguments for one call. ``leaves`` are where gradients arrive; ``shapes`` say it in words."""
 
     arguments: dict[str, Any] = field(default_factory=dict)
@@ -76,8 +74,7 @@ def make_inputs(
     return drawing.made
 
 
-@dataclass(frozen=True, slots=True)
-class _Storage:
+class _Storage(Struct, frozen=True):
     """Describe how a tensor of a shape lies in memory: what is drawn has the shape ``stored``, and ``note`` says it."""
 
     shape: tuple[int, ...]
@@ -103,8 +100,7 @@ def _storage(spec: TensorSpec, layout: str, shape: tuple[int, ...]) -> _Storage:
     return _Storage(shape, shape)
 
 
-@dataclass(slots=True)
-class _Arguments:
+class _Arguments(Struct):
     """The arguments drawn so far, and what they are drawn with."""
 
     conditions: Conditions

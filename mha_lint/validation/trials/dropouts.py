@@ -6,10 +6,10 @@ import contextlib
 import inspect
 import types
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
 from typing import Any
 
 import torch
+from msgspec.structs import replace
 from torch.overrides import TorchFunctionMode
 
 from mha_lint.validation.child.stubs import StubTouched

@@ -9,11 +9,12 @@ from __future__ import annotations
 import contextlib
 import itertools
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
 import torch
+from msgspec import Struct, field
+from msgspec.structs import replace
 from torch.nn.parameter import is_lazy
 
 from mha_lint.validation.child.imports import in_one_line, quiet
@@ -55,16 +56,14 @@ _WIDEST = 1024  # tokens in a batch of 1
 _UNDIFFERENTIABLE = "derivative for aten::"  # how torch says that a kernel of its own has no second derivative
 
 
-@dataclass(slots=True)
-class _Ran:
+class _Ran(Struct):
     """Hold what one call left of the module and of the process."""
 
     seen: trial.Seen
     left: process_state.Left
 
 
-@dataclass(frozen=True, slots=True)
-class Extremes:
+class Extremes(Struct, frozen=True):
     """Compare before, as it means, and after in calls with odd sizes, values, dtypes and layouts in memory."""
 
     setup: Setup

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 Function = ast.FunctionDef | ast.AsyncFunctionDef
 Names = frozenset[str]
@@ -31,8 +33,7 @@ def live_after(function: Function, block: Sequence[ast.stmt], end: int) -> Names
     return frozenset(walk.found | kept)
 
 
-@dataclass(frozen=True, slots=True)
-class _Exits:
+class _Exits(Struct, frozen=True):
     """The names that are live where control may go instead of to the next statement."""
 
     raised: Names = _NONE
@@ -41,8 +42,7 @@ class _Exits:
     returned: Names = _NONE
 
 
-@dataclass(slots=True)
-class _Walk:
+class _Walk(Struct):
     """Goes through a function from its end to its beginning."""
 
     wanted: Sequence[ast.stmt]

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any
 
 import torch
+from msgspec.structs import replace
 
 from mha_lint.validation.child.imports import in_one_line
 from mha_lint.validation.trials import trial

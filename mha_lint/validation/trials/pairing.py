@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import inspect
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, replace
 from typing import Any
+
+from msgspec import Struct
+from msgspec.structs import replace
 
 from mha_lint.findings import HALF_PHASE
 from mha_lint.validation.child import imports, stubs
@@ -29,8 +31,7 @@ class Refuted(Exception):
     """A counterexample, in words."""
 
 
-@dataclass(frozen=True, slots=True)
-class Sources:
+class Sources(Struct, frozen=True):
     """The job's two texts as modules.
 
     ``flagged`` are the statements of before where *repaired* expects the error, and that *corrected* wants to run;
@@ -171,8 +172,7 @@ def ran(statements: frozenset[Statement], rows: Rows, loaded: imports.Loaded) ->
     return frozenset(statement for statement in statements if statement.ran(rows.of(loaded.pseudo)))
 
 
-@dataclass(frozen=True, slots=True)
-class Pair:
+class Pair(Struct, frozen=True):
     """The module of both texts, built alike, with the same weights. ``gained`` are the names only after has."""
 
     before: Any

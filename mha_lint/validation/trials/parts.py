@@ -9,10 +9,10 @@ from __future__ import annotations
 import contextlib
 import functools
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from msgspec import Struct, field
 
 from mha_lint.validation.trials import trial
 from mha_lint.validation.trials.uses import Lasting, apart
@@ -20,8 +20,7 @@ from mha_lint.validation.trials.uses import Lasting, apart
 Call = Callable[[Any], trial.Seen]
 
 
-@dataclass(slots=True)
-class _Noted:
+class _Noted(Struct):
     """The parts that were called, by their paths, and the results of the changed classes, in the order of the calls."""
 
     called: set[str] = field(default_factory=set)

@@ -8,10 +8,10 @@ import operator
 import types
 from collections import OrderedDict
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import torch
+from msgspec import Struct
 
 from mha_lint.validation.trials.coverage import unwatched
 
@@ -106,8 +106,7 @@ def _is_plain(value: Any) -> bool:
     return isinstance(value, (*_PLAIN, torch.dtype, torch.device))
 
 
-@dataclass(frozen=True, slots=True)
-class _State:
+class _State(Struct, frozen=True):
     """Record the attributes of all modules, the versions of their tensors and what their containers hold."""
 
     parts: list[Any]

@@ -10,10 +10,10 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from msgspec import Struct, field
 
 Setting = tuple[Callable[[], Any], Callable[[Any], object]]
 Settings = Mapping[str, Any]
@@ -36,8 +36,7 @@ def _environment(earlier: dict[str, str]) -> None:
     os.environ.update(earlier)
 
 
-@dataclass(slots=True)
-class _Environment:
+class _Environment(Struct):
     """The environment as it was when it was last read, as the process keeps it and as text."""
 
     kept: object = None
@@ -161,8 +160,7 @@ def settings() -> Settings:
     return {name: _read(read) for name, (read, _) in _SETTINGS.items()}
 
 
-@dataclass(slots=True)
-class Left:
+class Left(Struct):
     """Record what one call changed of the settings, the random state of numpy after it, and whether it printed."""
 
     changed: dict[str, str] = field(default_factory=dict)

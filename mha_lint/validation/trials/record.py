@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
 from typing import NoReturn
 
 import torch
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from mha_lint.findings import Trial, Verdict, VerdictName
 from mha_lint.validation.child import imports, isolation, stubs
@@ -25,8 +26,7 @@ DTYPES = {
 UNSEEN = "the error itself was not seen, since no CUDA device ran: on cpu, both compute the same"
 
 
-@dataclass(slots=True)
-class Record:
+class Record(Struct):
     """Hold what the trials have shown so far."""
 
     trials: list[Trial] = field(default_factory=list)
@@ -41,8 +41,7 @@ class Record:
         return [item for item in self.trials if item.outcome == "agree" and device in (None, item.device)]
 
 
-@dataclass(frozen=True, slots=True)
-class Noting:
+class Noting(Struct, frozen=True):
     """Writes the trial that is under way into the record."""
 
     record: Record

@@ -5,9 +5,10 @@ from __future__ import annotations
 import dis
 import inspect
 from collections.abc import Iterator
-from dataclasses import replace
 from types import TracebackType
 from typing import Any
+
+from msgspec.structs import replace
 
 from mha_lint.validation.child import isolation, stubs
 from mha_lint.validation.child.imports import Loaded, in_one_line

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from math import prod
+
+from msgspec import Struct
 
 from mha_lint.validation.search.inputs import BATCH_NAMES, NAMED
 from mha_lint.validation.search.specs import Dim
@@ -73,8 +74,7 @@ def _divided(function: ast.FunctionDef) -> Iterator[tuple[str, str]]:
                 yield whole, part
 
 
-@dataclass(frozen=True, slots=True)
-class _Origin:
+class _Origin(Struct, frozen=True):
     """Record what a tensor was made of by permuting dims: a parameter, or the matrix product of two."""
 
     names: tuple[str, ...]

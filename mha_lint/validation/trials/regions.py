@@ -11,9 +11,10 @@ import builtins
 import copy
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
 
 import torch
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from mha_lint.parsing import parse
 from mha_lint.validation.job import Job
@@ -234,8 +235,7 @@ def _statements(statement: ast.stmt) -> Iterator[ast.stmt]:
             yield from _statements(child)
 
 
-@dataclass(slots=True)
-class _Names:
+class _Names(Struct):
     """The names of the lifted function, shared by both texts."""
 
     local: set[str]

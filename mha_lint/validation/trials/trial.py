@@ -10,10 +10,10 @@ import math
 import random
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import torch
+from msgspec import Struct, field
 
 from mha_lint.validation.child.imports import quiet
 from mha_lint.validation.trials import kernels
@@ -23,8 +23,7 @@ from mha_lint.validation.trials.pristine import Pristine
 from mha_lint.validation.trials.widened import Casts, widened
 
 
-@dataclass(slots=True)
-class Seen:
+class Seen(Struct):
     """Hold what one execution left behind; ``error`` instead, where it raised."""
 
     outputs: list[tuple[str, Any]] = field(default_factory=list)
@@ -35,8 +34,7 @@ class Seen:
     error: BaseException | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Way:
+class Way(Struct, frozen=True):
     """Define how a module is called. Without ``learns`` it is under ``no_grad``, and no input needs a gradient.
 
     Without ``inputs_learn``, parameters alone need one. With ``frozen``, no parameter learns. With ``by_place``,
@@ -233,8 +231,7 @@ def flatten(value: Any, path: str) -> list[tuple[str, Any]]:
     return [kind, *(leaf for name, item in attributes.items() for leaf in flatten(item, f"{path}.{name}"))]
 
 
-@dataclass(frozen=True, slots=True)
-class Comparison:
+class Comparison(Struct, frozen=True):
     """``difference`` is empty where everything agrees, to the last bit; ``largest`` is over outputs and gradients.
 
     It names the first value that differs by more than rounding could put apart, and where there is none the first.

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
+from msgspec import Struct
+from msgspec.structs import replace
 
 from mha_lint.validation.child.imports import in_one_line
 from mha_lint.validation.search.setups import Meaning, Setup
@@ -26,8 +27,7 @@ _OF_SUMS = 1e-3  # of the largest gradient
 _STEP = 1e-2  # of each parameter, as an optimiser may change it between two calls
 
 
-@dataclass(slots=True)
-class Lasting:
+class Lasting(Struct):
     """Lends one and the same module for each call, in the state that the last call left it in."""
 
     module: Any
@@ -38,8 +38,7 @@ class Lasting:
         return self.module
 
 
-@dataclass(frozen=True, slots=True)
-class Uses:
+class Uses(Struct, frozen=True):
     """Compare further uses of before and after; ``meaning`` is the context in which before means what it means."""
 
     setup: Setup

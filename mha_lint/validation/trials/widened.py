@@ -8,16 +8,15 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import torch
+from msgspec import Struct
 
 from mha_lint.validation.probes.watching import Watching
 
 
-@dataclass(slots=True)
-class Casts:
+class Casts(Struct):
     """Tell whether any cast from float64 to float32 was met."""
 
     met: bool = False

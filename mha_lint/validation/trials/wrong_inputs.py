@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
 
 import torch
+from msgspec import Struct, field
+from msgspec.structs import replace
 
 from mha_lint.validation.trials import arguments, drawing, trial, uses
 from mha_lint.validation.trials.refusals import refused_otherwise
@@ -24,8 +25,7 @@ _WRONG: dict[str, arguments.Change] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class WrongInputs:
+class WrongInputs(Struct, frozen=True):
     """Calls with inputs that most modules refuse.
 
     ``make`` makes right ones; ``run`` calls before, or after, with what it is given. What is wrong for most modules may
@@ -82,8 +82,7 @@ class WrongInputs:
         return words if is_steady else ""
 
 
-@dataclass(slots=True)
-class _Counted:
+class _Counted(Struct):
     """Changes the tensor at one place among the float ones."""
 
     place: int = -1

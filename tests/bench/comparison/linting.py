@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import base64
 import dataclasses
+import importlib
 import inspect
 import json
 import sys
@@ -50,7 +51,10 @@ def main() -> None:
 
 def _plain(finding: Any) -> dict[str, Any]:
     """All that a finding says, without where the file lies and what validation found out."""
-    fields = dataclasses.asdict(finding)
+    if dataclasses.is_dataclass(finding):  # a version that did without msgspec
+        fields = dataclasses.asdict(finding)
+    else:
+        fields = importlib.import_module("msgspec").to_builtins(finding)
     return {name: value for name, value in fields.items() if name not in ("filename", "verdict")}
 
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import atexit
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
+
+from msgspec.structs import replace
 
 from mha_lint.files import SourceError, decode
 from mha_lint.findings import Finding
