@@ -5,8 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
-
-from msgspec.structs import replace
+from dataclasses import replace
 
 from tests.bench.injection.code import Code, Edit, Injection, integer, keyword, last, name_of, named
 from tests.bench.injection.scope import Scope

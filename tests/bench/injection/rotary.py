@@ -5,9 +5,8 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import lru_cache
-
-from msgspec.structs import replace
 
 from tests.bench.injection.code import Code, Edit, Injection, is_library, keyword, last, name_of, operands
 from tests.bench.injection.scope import Scope
