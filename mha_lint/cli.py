@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import gc
 import os
 import signal
 import sys
@@ -53,6 +54,7 @@ def entry() -> None:
             complain(str(error))
         status = FAILED
         _silence(sys.stdout)
+    gc.freeze()  # else Python looks for cycles, in all trees that are there, before it leaves
     sys.exit(status)
 
 

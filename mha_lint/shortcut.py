@@ -6,6 +6,7 @@ goes to :mod:`mha_lint.cli`, which says and does the same for all the rest.
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 
@@ -27,6 +28,7 @@ def entry() -> None:
     _open_closed_streams()
     try:
         if not passed(sys.argv[1:]):
+            gc.set_threshold(50_000)  # importing makes many objects, and no cycle to speak of
             from mha_lint.cli import entry as run
 
             run()
