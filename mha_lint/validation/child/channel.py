@@ -12,7 +12,7 @@ Kind = TypeVar("Kind")
 
 
 def send(connection: Connection, message: object) -> None:
-    """Send a dataclass. Raise OSError when the other side is gone."""
+    """Send a struct. Raise OSError when the other side is gone."""
     send_text(connection, typed_json.dumped(message))
 
 

@@ -1,4 +1,4 @@
-"""Questions and answers as JSON: frozen dataclasses become text and back, checked against their types.
+"""Questions and answers as JSON: frozen structs become text and back, checked against their types.
 
 msgspec checks and converts. The text itself is the standard encoder's: it keeps infinite differences, and names of
 files that are not UTF-8, which msgspec's own encoder does not.
@@ -21,7 +21,7 @@ class Malformed(Exception):
 
 
 def dumped(value: object, *, sort: bool = False) -> str:
-    """The JSON of a dataclass, in one line. With ``sort``, equal values have equal texts."""
+    """The JSON of a struct, in one line. With ``sort``, equal values have equal texts."""
     return json.dumps(msgspec.to_builtins(value), sort_keys=sort)
 
 
