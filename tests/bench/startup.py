@@ -56,10 +56,10 @@ def commands(folder: Path) -> list[Command]:
         Command("`mha-lint`, one file without attention", [*lint, *options, str(plain[0])]),
         Command("`mha-lint`, ten files, two with attention", [*lint, *options, *map(str, [*plain, clean, marked])], 1),
         Command("`mha-lint`, one clean file of attention", [*lint, *options, str(clean)]),
-        Command("`mha-lint`, one file with one MHA001", [*lint, *options, str(marked)], status=1),
+        Command("`mha-lint`, one file with an MHA001 and an MHA201", [*lint, *options, str(marked)], status=1),
         Command(
-            "`mha-lint --fix --device cpu`, the same",
-            [*lint, *options, "--fix", "--device", "cpu", str(fixed)],
+            "`mha-lint --fix --select MHA001 --device cpu`, the same",
+            [*lint, *options, "--fix", "--select", "MHA001", "--device", "cpu", str(fixed)],
             before=lambda: shutil.copy(MARKED, fixed),
         ),
     ]
