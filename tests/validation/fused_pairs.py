@@ -33,7 +33,9 @@ class Attention(nn.Module):
 {body}
         return self.proj(out.transpose(1, 2).reshape(b, t, c))
 """
-_RETURNED = _HEADER.replace("self.proj(out.transpose(1, 2).reshape(b, t, c))", "out")
+_RESULT = "self.proj(out.transpose(1, 2).reshape(b, t, c))"
+_WITHOUT_DIGITS = _HEADER.replace(_RESULT, f"torch.sin(1e7 * {_RESULT})")  # in float32, rounding decides the sine
+_RETURNED = _HEADER.replace(_RESULT, "out")
 _CROSS = """\
 import torch
 import torch.nn.functional as F
@@ -363,4 +365,29 @@ WRONG: dict[str, Pair] = {
         by_hand(), "out = F.scaled_dot_product_attention(q.float(), k.float(), v.float()).to(q.dtype)"
     ),
     "negligible weights kept": Pair(by_hand("softmax", "attn = attn.clamp(min=1e-4)"), fused()),
+}
+
+# Modules that have no digits in float32: what else differs there is told, and the digits in float64.
+RIGHT_WITHOUT_DIGITS = Pair(by_hand(), fused(), template=_WITHOUT_DIGITS)
+WRONG_WITHOUT_DIGITS = {
+    "another value": Pair(by_hand(), fused("", "v = v + 1e-6"), template=_WITHOUT_DIGITS),
+    "another value without gradients": Pair(
+        by_hand(), fused("", "v = v + 1e-6 if torch.is_inference_mode_enabled() else v"), template=_WITHOUT_DIGITS
+    ),
+    "another value in a batch that does not fit": Pair(
+        by_hand(), fused("", "v = v + 1e-6 if (b, t) == (4, 5) else v"), template=_WITHOUT_DIGITS
+    ),
+    "other random numbers in float32": Pair(
+        by_hand(),
+        fused("", "if x.dtype == torch.float32 and self.training and b == 1 and t > 1:\n    torch.rand(1)"),
+        template=_WITHOUT_DIGITS,
+    ),
+    "no number in float32": Pair(
+        by_hand(), fused("", "if x.dtype == torch.float32:\n    v = v * float('nan')"), template=_WITHOUT_DIGITS
+    ),
+    "no number in float32 without gradients": Pair(
+        by_hand(),
+        fused("", "if x.dtype == torch.float32 and not torch.is_grad_enabled():\n    v = v * float('nan')"),
+        template=_WITHOUT_DIGITS,
+    ),
 }

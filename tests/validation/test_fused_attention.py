@@ -11,7 +11,7 @@ import pytest
 from mha_lint.findings import Verdict
 from mha_lint.validation import Job, Validator
 
-from .fused_pairs import RIGHT, WRONG, Pair, by_hand, fused
+from .fused_pairs import RIGHT, RIGHT_WITHOUT_DIGITS, WRONG, WRONG_WITHOUT_DIGITS, Pair, by_hand, fused
 
 torch = pytest.importorskip("torch")
 kernels = pytest.importorskip("mha_lint.validation.trials.kernels")
@@ -56,6 +56,22 @@ def test_a_right_rewrite_is_validated(validator: Validator, tmp_path: Path, name
 @pytest.mark.parametrize("name", marked(WRONG, QUICK_WRONG))
 def test_a_wrong_rewrite_is_refuted(validator: Validator, tmp_path: Path, name: str) -> None:
     verdict = validated(validator, tmp_path, WRONG[name])
+    assert verdict.verdict == "refuted", verdict
+
+
+@pytest.mark.slow
+def test_where_before_has_no_digits_in_float32_further_uses_are_compared_in_float64(
+    validator: Validator, tmp_path: Path
+) -> None:
+    verdict = validated(validator, tmp_path, RIGHT_WITHOUT_DIGITS)
+    assert verdict.verdict == "validated", verdict.reason
+    assert "before has no digits in this dtype" in " ".join(trial.detail for trial in verdict.trials)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", WRONG_WITHOUT_DIGITS)
+def test_a_wrong_rewrite_is_refuted_where_before_has_no_digits(validator: Validator, tmp_path: Path, name: str) -> None:
+    verdict = validated(validator, tmp_path, WRONG_WITHOUT_DIGITS[name])
     assert verdict.verdict == "refuted", verdict
 
 

@@ -68,6 +68,12 @@ class Fused(Struct):
         asked = self._asked(case)
         return case.conditions.training in asked.by_after - asked.by_before
 
+    def takes_kernel(self, pair: Pair) -> bool:
+        """Tell whether after takes a kernel of attention, in one mode at least, where before takes none."""
+        if self._last is None or self._last[0] is not pair:
+            return False
+        return bool(self._last[1].by_after - self._last[1].by_before)
+
     def kernel_in_training(self, pair: Pair) -> str:
         """The kernel that after has to take in train mode to draw what before draws; "" for any."""
         if self._last is None or self._last[0] is not pair:

@@ -127,14 +127,32 @@ def excuse(case: Case, before: trial.Seen, after: trial.Seen, *, by_kernel: bool
     return account(before, after, reference, rerun.rounded_otherwise(conditions), by_kernel=by_kernel)
 
 
-def is_chance(case: Case, before: trial.Seen) -> bool:
+def is_chance(case: Case, before: trial.Seen, after: trial.Seen) -> bool:
     """Tell whether before is no rounding of its float64 run: its digits in the dtype of the case mean nothing.
 
     It may have been lucky once: that is so, too, where it is no rounding in most runs with sums rounded otherwise.
+    What else than digits differs from ``after`` is no chance.
     """
+    if not differ_in_digits_alone(before, after):
+        return False
     rerun = _of(case)
     reference = in_float64(rerun, case.conditions, case.conditions.dtype, before)
     return reference is not None and has_no_digits(before, reference, rerun.summed_otherwise(case.conditions))
+
+
+def differ_in_digits_alone(before: trial.Seen, after: trial.Seen) -> bool:
+    """Tell whether nothing but values of floats differs, and those that are finite before are finite after."""
+    if not _alike(before, after):
+        return False
+    with torch._C.DisableTorchFunctionSubclass():
+        for (_, first), (_, second) in zip(_values(before), _values(after), strict=True):
+            if not trial.differ(first, second)[0]:
+                continue
+            if not _alike_tensors(first, second) or not first.is_floating_point():
+                return False
+            if bool((first.isfinite() & ~second.isfinite()).any()):
+                return False
+    return True
 
 
 def has_no_digits(before: trial.Seen, reference: trial.Seen, otherwise: Iterator[trial.Seen]) -> bool:

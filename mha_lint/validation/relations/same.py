@@ -193,7 +193,7 @@ class Same(Struct, dict=True):
             by_kernel = self.fused.takes(case)
             rounded = rounding.excuse(case, tried.before, tried.after, by_kernel=by_kernel)
             is_wide = case.conditions.dtype == torch.float64
-            if not rounded and by_kernel and not is_wide and rounding.is_chance(case, tried.before):
+            if not rounded and by_kernel and not is_wide and rounding.is_chance(case, tried.before, tried.after):
                 far = "tenth" if case.conditions.dtype in HALF else "hundredth"
                 return Outcome("skipped", f"before has no digits in this dtype: against float64, it is off by a {far}")
         if differs and not rounded:
@@ -244,7 +244,7 @@ class Same(Struct, dict=True):
             return None
         used = uses.Uses(
             variant.setup, pair, assignments, self.meaning, self.sources.job.relation, device,
-            kernel_in_training=self.fused.kernel_in_training(pair),
+            kernel_in_training=self.fused.kernel_in_training(pair), by_kernel=self.fused.takes_kernel(pair),
         )  # fmt: skip
         if device != "cpu":
             return used.difference() or self._edges_of(used).under_autocast() or self._with_odd_masks(used)

@@ -359,21 +359,30 @@ class Extremes(Struct, frozen=True):
     # --- second derivatives
 
     def second_derivative(self) -> Found | None:
-        """Return how gradients of gradients differ, where before has them; None where they agree."""
-        assignment = self.assignments[0]
-        ours, error = self._second(assignment, of_after=False)
+        """Return how gradients of gradients differ, where before has them; None where they agree.
+
+        Some have no digits in float32: a difference has to be there in float64 as well, if before runs in that.
+        """
+        found = self._second_in(torch.float32)
+        if found is None or self._second(self.assignments[0], of_after=False, dtype=torch.float64)[1] is not None:
+            return found
+        return self._second_in(torch.float64)
+
+    def _second_in(self, dtype: torch.dtype) -> Found | None:
+        assignment, at = self.assignments[0], partial(self._second, dtype=dtype)
+        ours, error = at(assignment, of_after=False)
         if error is not None or not ours:
             return None
-        theirs, error = self._second(assignment, of_after=True)
+        theirs, error = at(assignment, of_after=True)
         if isinstance(error, refusals.NO_ANSWER) or _UNDIFFERENTIABLE in str(error):
             return None
         words = far_apart(ours, theirs) if error is None else f"only after raises {in_one_line(error)}"
         if not words:
             return None
-        again, error = self._second(assignment, of_after=False)
+        again, error = at(assignment, of_after=False)
         if error is not None or far_apart(ours, again):
             return None
-        return f"the gradient of a gradient: {words}", conditions_of(PLAIN), assignment
+        return f"the gradient of a gradient: {words}", replace(conditions_of(PLAIN), dtype=dtype), assignment
 
     def loses_second_derivative(self) -> bool:
         """Tell whether after has no gradients of gradients by the kernel that torch chooses, where before has some."""
@@ -384,11 +393,16 @@ class Extremes(Struct, frozen=True):
         return _UNDIFFERENTIABLE in str(error)
 
     def _second(
-        self, assignment: Assignment, *, of_after: bool, kernel: str = kernels.MATH
+        self,
+        assignment: Assignment,
+        *,
+        of_after: bool,
+        kernel: str = kernels.MATH,
+        dtype: torch.dtype = torch.float32,
     ) -> tuple[dict[str, torch.Tensor], BaseException | None]:
         """Second derivatives for inputs and parameters, each weighted at random, or what was raised instead."""
-        conditions = conditions_of(PLAIN)
-        module = self._module(torch.float32, of_after=of_after).lend()
+        conditions = replace(conditions_of(PLAIN), dtype=dtype)
+        module = self._module(dtype, of_after=of_after).lend()
         inputs = self._made(assignment, conditions)
         trial.seed_everything(conditions.seed)
         generator = torch.Generator().manual_seed(conditions.seed + 1)
@@ -427,11 +441,11 @@ class Extremes(Struct, frozen=True):
         words = wrong.difference()
         return (words, conditions, assignment) if words else None
 
-    def _called_wrong(self, make: Callable[[], drawing.Inputs], of_after: bool) -> trial.Seen:
+    def _called_wrong(self, make: Callable[[], drawing.Inputs], of_after: bool, dtype: torch.dtype) -> trial.Seen:
         context = contextlib.nullcontext() if of_after else self.meaning()
-        module = self._module(torch.float32, of_after=of_after)
+        module = self._module(dtype, of_after=of_after)
         way = trial.Way(learns=False, backward=False)
-        return trial.run(module, make, self._positional(), conditions_of(PLAIN), context, way=way)
+        return trial.run(module, make, self._positional(), replace(conditions_of(PLAIN), dtype=dtype), context, way=way)
 
 
 def _enlarge(module: Any, factor: float, gained: frozenset[str]) -> None:

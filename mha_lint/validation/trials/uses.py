@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from typing import Any
 
 import torch
@@ -15,6 +16,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from mha_lint.validation.child.imports import in_one_line
+from mha_lint.validation.relations import rounding
 from mha_lint.validation.search.setups import Meaning, Setup
 from mha_lint.validation.search.specs import Assignment
 from mha_lint.validation.trials import construction, drawing, refusals, rows, trial
@@ -24,7 +26,12 @@ from mha_lint.validation.trials.pristine import copied
 # Within which two results are the same: units in the last place of the row's largest value, or of the tensor's.
 _ROUNDING, _NOISE = 1024, 32
 _OF_SUMS = 1e-3  # of the largest gradient
+_WIDE = torch.float64
+_FORWARD = trial.Way(learns=False, backward=False)
 _STEP = 1e-2  # of each parameter, as an optimiser may change it between two calls
+
+
+Found = tuple[str, drawing.Conditions, Assignment]  # how both differ, and where
 
 
 class Lasting(Struct):
@@ -39,7 +46,12 @@ class Lasting(Struct):
 
 
 class Uses(Struct, frozen=True):
-    """Compare further uses of before and after; ``meaning`` is the context in which before means what it means."""
+    """Compare further uses of before and after; ``meaning`` is the context in which before means what it means.
+
+    They run in float32. Where ``by_kernel`` says that after takes a kernel of attention that before does not, and
+    before has no digits in float32, all but the digits is compared there, and the digits in float64, up to the same
+    rounding.
+    """
 
     setup: Setup
     pair: Pair
@@ -50,11 +62,40 @@ class Uses(Struct, frozen=True):
     kernel_in_training: str = (
         ""  # that attention has to take in train mode, to draw the random numbers that before draws
     )
+    by_kernel: bool = False
+    dtype: torch.dtype = torch.float32
+    default: bool = False  # new tensors are made in that dtype, too
+    digits: bool = True  # floats are compared by their values, and not only by where they are finite
 
-    def difference(self) -> tuple[str, drawing.Conditions, Assignment] | None:
+    def difference(self) -> Found | None:
         """The first use in which both differ, in words; None where they agree in all."""
+        found = self._difference()
+        wide = self._in_float64() if found and self.by_kernel else None
+        if wide is None:
+            return found
+        return replace(self, digits=False)._difference() or wide._difference()
+
+    def _in_float64(self) -> Uses | None:
+        """The same uses in float64, where before has no digits in float32; None where it has, or they can't be run."""
+        narrow = replace(conditions(training=False), device=self.device)
+        rerun = rounding.Rerun(
+            self.pair.before, self.pair.after, partial(self._made, self.assignments[0]), self.pair.positional, _FORWARD
+        )
+        before = rerun.at(narrow, copied(self.pair.before))
+        reference = rounding.in_float64(rerun, narrow, narrow.dtype, before)
+        if reference is None or not rounding.has_no_digits(before, reference, rerun.summed_otherwise(narrow)):
+            return None
+        pair = replace(self.pair, before=copied(self.pair.before).to(_WIDE), after=copied(self.pair.after).to(_WIDE))
+        for default in (False, True):
+            wide = replace(self, pair=pair, dtype=_WIDE, default=default)
+            at = wide._conditions(training=False), self.assignments[0]
+            if wide._run(pair.before, at, _FORWARD, as_meant=True).error is None:
+                return wide
+        return None
+
+    def _difference(self) -> Found | None:
         for way, words in self._ways():
-            at = conditions(training=False), self.assignments[0]
+            at = self._conditions(training=False), self.assignments[0]
             found = self._without_gradients(way, at)
             if found and self._without_gradients(way, at, alone=True) == "":
                 return f"{words}, {found}", *at
@@ -104,13 +145,16 @@ class Uses(Struct, frozen=True):
     ) -> trial.Seen:
         kernel = self.kernel_in_training if at[0].training else ""
         drawn, assignment = replace(at[0], device=self.device, kernel=kernel), at[1]
-        inspected = self.setup.inspected
-
-        def make() -> drawing.Inputs:
-            return drawing.make_inputs(self.setup.specs, assignment, inspected.sizes, inspected.vocabulary, drawn)
-
         meaning = self.meaning() if as_meant and self.relation == "repaired" else None
-        return trial.run(module, make, self.pair.positional, drawn, meaning, way=way)
+        return trial.run(module, lambda: self._made(assignment, drawn), self.pair.positional, drawn, meaning, way=way)
+
+    def _made(self, assignment: Assignment, conditions: drawing.Conditions) -> drawing.Inputs:
+        inspected = self.setup.inspected
+        return drawing.make_inputs(self.setup.specs, assignment, inspected.sizes, inspected.vocabulary, conditions)
+
+    def _conditions(self, *, training: bool, seed: int = 0) -> drawing.Conditions:
+        narrow = conditions(training=training, seed=seed)
+        return replace(narrow, dtype=self.dtype, default=self.default, widened=self.dtype == _WIDE)
 
     def _without_gradients(
         self, way: trial.Way, at: tuple[drawing.Conditions, Assignment], *, alone: bool = False
@@ -149,17 +193,17 @@ class Uses(Struct, frozen=True):
         gained = self.pair.new | self.pair.applied
         theirs = [item for item in after.effects if item[0].removeprefix("buffer ") not in gained]
         ours = [item for item in before.effects if item[0].removeprefix("buffer ") not in gained]
-        if found := apart([*before.outputs, *ours], [*after.outputs, *theirs]):
+        if found := apart([*before.outputs, *ours], [*after.outputs, *theirs], digits=self.digits):
             return found
-        if found := _reached_otherwise(before, after, self.pair.gained | self.pair.applied):
+        if found := _reached_otherwise(before, after, self.pair.gained | self.pair.applied, digits=self.digits):
             return found
         return trial.handed_on(before, after, self.relation)
 
-    def _in_a_row(self, *, alone: bool = False) -> tuple[str, drawing.Conditions, Assignment] | None:
+    def _in_a_row(self, *, alone: bool = False) -> Found | None:
         """Return how both differ when one copy of each is called for shapes A, B and A, and around a ``backward``."""
         modules = [copied(self.pair.before), copied(self.pair.before if alone else self.pair.after)]
         start = [construction.inventory(each) for each in modules]
-        at = conditions(training=False), self.assignments[0]
+        at = self._conditions(training=False), self.assignments[0]
         for place, (at, way) in enumerate(self._calls(), 1):
             seen = [self._run(Lasting(module), at, way, as_meant=alone or module is modules[0]) for module in modules]
             if seen[0].error is not None:
@@ -172,7 +216,7 @@ class Uses(Struct, frozen=True):
         if self.device != "cpu":  # what the modules hold is compared there
             return None
         ended = [construction.inventory(each) for each in modules]
-        found = _left(start, ended, self.pair.gained)
+        found = _left(start, ended, self.pair.gained, digits=self.digits)
         return (f"after {place} calls of one copy, {found}", *at) if found else None
 
     def _calls(self) -> Iterator[tuple[tuple[drawing.Conditions, Assignment], trial.Way]]:
@@ -181,9 +225,9 @@ class Uses(Struct, frozen=True):
         second = (lengths or self.assignments[1:] or [first])[0]
         plain = trial.Way(backward=False)
         for place, each in enumerate((first, second, first)):
-            yield (conditions(training=False, seed=place), each), plain
-        yield (conditions(training=True, seed=3), first), trial.TRAINED
-        yield (conditions(training=False, seed=4), first), trial.Way(learns=False, backward=False)
+            yield (self._conditions(training=False, seed=place), each), plain
+        yield (self._conditions(training=True, seed=3), first), trial.TRAINED
+        yield (self._conditions(training=False, seed=4), first), _FORWARD
 
 
 def _step(module: Any, gained: frozenset[str]) -> None:
@@ -198,19 +242,19 @@ def conditions(*, training: bool, seed: int = 0) -> drawing.Conditions:
     return drawing.Conditions("cpu", torch.float32, training, seed=3000 + seed)
 
 
-def apart(before: Iterable[tuple[str, Any]], after: Iterable[tuple[str, Any]]) -> str:
+def apart(before: Iterable[tuple[str, Any]], after: Iterable[tuple[str, Any]], *, digits: bool = True) -> str:
     """The first of the named values that differs beyond rounding, in words; "" where none does."""
     ours, theirs = list(before), list(after)
     if [name for name, _ in ours] != [name for name, _ in theirs]:
         return "the structure of what it leaves differs"
     with torch._C.DisableTorchFunctionSubclass():
         for (name, left), (_, right) in zip(ours, theirs, strict=True):
-            if problem := _beyond_rounding(left, right):
+            if problem := _beyond_rounding(left, right, digits=digits):
                 return f"{name} {problem}"
     return ""
 
 
-def _reached_otherwise(before: trial.Seen, after: trial.Seen, gained: frozenset[str]) -> str:
+def _reached_otherwise(before: trial.Seen, after: trial.Seen, gained: frozenset[str], *, digits: bool) -> str:
     """The first gradient, in words, that is there in one of the two only, or differs by more than rounding.
 
     Each is measured by the largest gradient of all: it may be a sum of terms that cancel.
@@ -224,7 +268,7 @@ def _reached_otherwise(before: trial.Seen, after: trial.Seen, gained: frozenset[
             continue
         if (left is None) != (right is None):
             return f"{name} is there {'before' if right is None else 'after'} alone"
-        if left is None or right is None or not bool(left.isfinite().all()):
+        if left is None or right is None or not digits or not bool(left.isfinite().all()):
             continue
         distance = float((left - right).abs().max()) if left.numel() else 0.0
         if not distance <= _OF_SUMS * size:
@@ -232,7 +276,7 @@ def _reached_otherwise(before: trial.Seen, after: trial.Seen, gained: frozenset[
     return ""
 
 
-def _beyond_rounding(left: Any, right: Any) -> str:
+def _beyond_rounding(left: Any, right: Any, *, digits: bool = True) -> str:
     """Describe how two values differ by more than rounding; where the first is NaN, there is nothing to preserve."""
     problem, _ = trial.differ(left, right)
     if not problem or not isinstance(left, torch.Tensor) or not isinstance(right, torch.Tensor):
@@ -241,9 +285,16 @@ def _beyond_rounding(left: Any, right: Any) -> str:
         return problem
     if not left.is_floating_point() or bool((left.isfinite() != right.isfinite())[~left.isnan()].any()):
         return problem
+    if not digits:
+        return ""
     distances = (left.detach() - right.detach()).masked_fill(~left.isfinite(), 0.0).abs()
-    bound = torch.maximum(_ROUNDING * rows.largest(left), _NOISE * rows.whole(left)) * torch.finfo(left.dtype).eps
+    bound = torch.maximum(_ROUNDING * rows.largest(left), _NOISE * rows.whole(left)) * _unit(left.dtype)
     return "" if bool((distances <= bound).all()) else problem
+
+
+def _unit(dtype: torch.dtype) -> float:
+    """One unit in the last place, relative to the value; of float32 for what is narrower still."""
+    return max(torch.finfo(dtype).eps, torch.finfo(torch.float32).eps)
 
 
 def _zero_in_first_alone(before: trial.Seen, after: trial.Seen) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
@@ -258,7 +309,13 @@ def _zero_in_first_alone(before: trial.Seen, after: trial.Seen) -> dict[str, tup
     return found
 
 
-def _left(start: list[construction.Constructed], ended: list[construction.Constructed], gained: frozenset[str]) -> str:
+def _left(
+    start: list[construction.Constructed],
+    ended: list[construction.Constructed],
+    gained: frozenset[str],
+    *,
+    digits: bool,
+) -> str:
     """Describe how what the calls left in both modules differs; what differed before the calls is left out."""
     first, second = (_all_of(each) for each in start)
     odd = set(first.keys() ^ second.keys())
@@ -269,7 +326,7 @@ def _left(start: list[construction.Constructed], ended: list[construction.Constr
     if alone := sorted(ours.keys() ^ theirs.keys()):
         return f"{alone[0]} is left by {'before' if alone[0] in ours else 'after'} alone"
     names = sorted(ours)
-    return apart([(name, ours[name]) for name in names], [(name, theirs[name]) for name in names])
+    return apart([(name, ours[name]) for name in names], [(name, theirs[name]) for name in names], digits=digits)
 
 
 def _all_of(found: construction.Constructed) -> dict[str, Any]:

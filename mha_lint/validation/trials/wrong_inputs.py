@@ -28,13 +28,13 @@ _WRONG: dict[str, arguments.Change] = {
 class WrongInputs(Struct, frozen=True):
     """Calls with inputs that most modules refuse.
 
-    ``make`` makes right ones; ``run`` calls before, or after, with what it is given. What is wrong for most modules may
-    be right for this one: where before accepts it, both return the same.
+    ``make`` makes right ones; ``run`` calls before, or after, with what it is given, in a dtype. What is wrong for most
+    modules may be right for this one: where before accepts it, both return the same, in float64 if not in float32.
     """
 
     signature: inspect.Signature
     make: Make
-    run: Callable[[Make, bool], trial.Seen]
+    run: Callable[[Make, bool, torch.dtype], trial.Seen]
     only_floats: bool = False  # whole numbers are not asked about
 
     def difference(self) -> str:
@@ -71,15 +71,27 @@ class WrongInputs(Struct, frozen=True):
 
     def _accepted_otherwise(self, make: Make) -> str:
         """Describe how both differ on inputs that before may refuse: in what they raise, or in what they return."""
-        ours, theirs = (self.run(make, of_after) for of_after in (False, True))
+        ours, theirs = (self.run(make, of_after, torch.float32) for of_after in (False, True))
         words = refused_otherwise(ours.error, theirs.error)
         if ours.error is None and theirs.error is None:
             words = uses.apart(ours.outputs, theirs.outputs)
+            words = words and self._apart_in_float64(make, words)
         if not words:
             return ""
-        again = self.run(make, False)
+        again = self.run(make, False, torch.float32)
         is_steady = type(again.error) is type(ours.error) and not uses.apart(ours.outputs, again.outputs)
         return words if is_steady else ""
+
+    def _apart_in_float64(self, make: Make, words: str) -> str:
+        """Describe how both differ in float64; where before does not run in that, the ``words`` stand."""
+
+        def wide() -> drawing.Inputs:
+            return arguments.changed(make(), lambda value: value.to(torch.float64))
+
+        ours, theirs = (self.run(wide, of_after, torch.float64) for of_after in (False, True))
+        if ours.error is not None:
+            return words
+        return refused_otherwise(None, theirs.error) or uses.apart(ours.outputs, theirs.outputs)
 
 
 class _Counted(Struct):
