@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gc
 import threading
+import time
 from collections.abc import Callable, Hashable
 from concurrent.futures import Future
 from typing import Any, TypeVar
@@ -20,6 +21,7 @@ Result = TypeVar("Result")
 
 _YOUNG_AFTER, _ALL_AFTER = 20, 30  # answers that were waited for; others
 NOW, SOON, IDLE = 0, 1, 2  # how urgent: findings, what a user points at, what may be asked for later
+_PAUSE = 0.3  # seconds before what may be asked for later: whoever types presses the next key sooner
 
 
 class Dropped(Exception):
@@ -32,6 +34,7 @@ class _Job(Struct, eq=False):
     urgency: int
     work: Callable[[], Any]
     future: Future[Any]
+    asked: float = field(default_factory=time.monotonic)
     flag: Flag = field(default_factory=Flag)  # raised to have it given up
     is_dropped: bool = False
     outcome: list[Any] = field(default_factory=list)  # the one result, once it is there
@@ -39,9 +42,10 @@ class _Job(Struct, eq=False):
 
 
 class Worker:
-    """The thread, and what waits for it."""
+    """The thread, and what waits for it. What is idle begins after a ``pause`` in seconds."""
 
-    def __init__(self) -> None:
+    def __init__(self, pause: float = _PAUSE) -> None:
+        self._pause = pause
         self._changed = threading.Condition()
         self._waiting: list[_Job] = []
         self._running: _Job | None = None
@@ -105,13 +109,21 @@ class Worker:
     def _next(self) -> _Job | None:
         """Wait for a job; None once there will be no more."""
         with self._changed:
-            while not self._waiting and not self._is_closed:
-                self._changed.wait()
-            if self._is_closed:
-                return None
-            self._running = job = min(self._waiting, key=lambda job: job.urgency)
-            self._waiting.remove(job)
-            return job
+            while not self._is_closed:
+                job = min(self._waiting, key=lambda job: job.urgency, default=None)
+                if job is None:
+                    self._changed.wait()
+                elif (left := self._left(job)) > 0:
+                    self._changed.wait(left)
+                else:
+                    self._running = job
+                    self._waiting.remove(job)
+                    return job
+            return None
+
+    def _left(self, job: _Job) -> float:
+        """How many seconds remain before a job may begin."""
+        return job.asked + self._pause - time.monotonic() if job.urgency == IDLE else 0.0
 
     def _settle(self, job: _Job) -> None:
         """Answer, or have the job wait again where it was only put off."""

@@ -26,7 +26,7 @@ def _busy(steps: int) -> int:
 
 
 def test_no_question_is_forgotten_however_often_work_is_given_up() -> None:
-    worker, randomly = Worker(), random.Random(0)
+    worker, randomly = Worker(pause=0.001), random.Random(0)
     asked: list[tuple[int, Future[int]]] = []
     end = time.monotonic() + 8
     while time.monotonic() < end:
@@ -66,6 +66,19 @@ def test_what_is_urgent_comes_first_and_what_it_put_off_is_done_later() -> None:
     assert urgent.result(timeout=60) < idle.result(timeout=120)
     assert len(begun) == 2
     worker.close()
+
+
+def test_what_is_idle_waits_for_a_pause_and_what_is_asked_for_does_not() -> None:
+    patient, quick = Worker(pause=10_000.0), Worker(pause=0.01)
+    waiting = patient.ask("a", "fixes", IDLE, lambda: "waited")
+    assert patient.ask("b", "findings", NOW, lambda: 1).result(timeout=60) == 1
+    assert not waiting.done()
+    assert patient.ask("a", "fixes", NOW, lambda: "asked for").result(timeout=60) == "waited"  # it is the same question
+    assert quick.ask("a", "fixes", IDLE, lambda: "later").result(timeout=60) == "later"
+    assert patient.ask("c", "fixes", IDLE, lambda: 2) is not None
+    patient.drop("c")
+    patient.close()
+    quick.close()
 
 
 def test_a_mistake_of_the_work_is_handed_to_who_asked() -> None:
