@@ -1,16 +1,18 @@
 """How long an editor waits for the language server: a real client types, hovers, and measures.
 
-    python tests/bench/editor.py [FILE …]
+    python tests/bench/editor.py [--between SECONDS] [FILE …]
 
 Keystrokes are those of a line that is typed, letter by letter, behind a random statement of a random function, and
 deleted again. The clock runs from the notification of the change to the diagnostics of that version. Nothing is
-hurried: the next key is pressed once the diagnostics are there. Some of such texts are no Python; those are told apart.
+hurried: the next key is pressed some time after the diagnostics are there. Some of such texts are no Python; those are
+told apart.
 Beside the time on the clock stands the time that the server had the processor for, which tells on a machine with other
 work what a quiet one would take.
 """
 
 from __future__ import annotations
 
+import argparse
 import ast
 import asyncio
 import contextlib
@@ -101,8 +103,8 @@ def _on_processor(client: Client) -> float:
 
 
 class Typist:
-    def __init__(self, client: Client, uri: str, text: str) -> None:
-        self.client, self.uri, self.text = client, uri, text
+    def __init__(self, client: Client, uri: str, text: str, between: float) -> None:
+        self.client, self.uri, self.text, self.between = client, uri, text, between
         self.waited: dict[bool, list[float]] = {True: [], False: []}  # in milliseconds, by whether it is Python
         self.ran: dict[bool, list[float]] = {True: [], False: []}
 
@@ -130,16 +132,16 @@ class Typist:
         await self.client.pushed(self.uri, version)
         self.waited[is_python].append(1000 * (time.perf_counter() - begun))
         self.ran[is_python].append(_on_processor(self.client) - ran)
-        await asyncio.sleep(0.05)
+        await asyncio.sleep(self.between)
         return is_python
 
 
-async def measure(name: str, path: Path, text: str, folder: Path) -> None:
+async def measure(name: str, path: Path, text: str, folder: Path, between: float) -> None:
     randomly = random.Random(0)
     async with connected(folder) as client:
         uri = client.open(path, text)
         findings = await client.pushed(uri)
-        typist = Typist(client, uri, text)
+        typist = Typist(client, uri, text, between)
         await typist.type(20, randomly)  # warm
         typist.waited, typist.ran = {True: [], False: []}, {True: [], False: []}
         await typist.type(KEYS, randomly)
@@ -171,15 +173,19 @@ def _show(label: str, times: list[float]) -> None:
     )
 
 
-async def main(files: Sequence[str]) -> None:
-    with tempfile.TemporaryDirectory() as made:
-        folder = Path(made)
+async def main() -> None:
+    made = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    made.add_argument("files", nargs="*", metavar="FILE", help="measured besides two files that are made")
+    made.add_argument("--between", type=float, default=0.05, help="seconds before the next key (default: 0.05)")
+    options = made.parse_args()
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = Path(temporary)
         for name, kind in (("few findings", FEW), ("many findings", MANY)):
-            await measure(name, folder / "attention.py", written(kind), folder)
-        for file in files:
+            await measure(name, folder / "attention.py", written(kind), folder, options.between)
+        for file in options.files:
             path = Path(file).absolute()
-            await measure(path.name, path, path.read_text(), path.parent)
+            await measure(path.name, path, path.read_text(), path.parent, options.between)
 
 
 if __name__ == "__main__":
-    asyncio.run(main(sys.argv[1:]))
+    asyncio.run(main())
