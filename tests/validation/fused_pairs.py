@@ -35,6 +35,20 @@ class Attention(nn.Module):
 """
 _RESULT = "self.proj(out.transpose(1, 2).reshape(b, t, c))"
 _WITHOUT_DIGITS = _HEADER.replace(_RESULT, f"torch.sin(1e7 * {_RESULT})")  # in float32, rounding decides the sine
+_LOGISTIC = _HEADER.replace(  # 30 steps of the logistic map amplify rounding a billion times
+    f"return {_RESULT}",
+    f"y = torch.sigmoid({_RESULT})\n        for _ in range(30):\n            y = 3.99 * y * (1 - y)\n        return y",
+)
+_BESIDE = _HEADER.replace(f"return {_RESULT}", f"y = {_RESULT}\n        return y, torch.sin(1e7 * y)")
+_LONG_TAILS = _BESIDE.replace(
+    "torch.sin(1e7 * y)", "1 / torch.sin(1e5 * y), 1 / torch.sin(1e6 * y), 1 / torch.sin(1e7 * y)"
+)
+_KEPT = _HEADER.replace(
+    f"return {_RESULT}",
+    f"y = {_RESULT}\n        self.tri[..., 0, :c].add_(torch.sin(1e7 * y.detach()).mean((0, 1)))\n"
+    "        return y + self.tri[0, 0, 0, :c]",
+)
+_SCORED = _HEADER.replace(_RESULT, f"{_RESULT}, scores")
 _RETURNED = _HEADER.replace(_RESULT, "out")
 _CROSS = """\
 import torch
@@ -129,6 +143,7 @@ _FILLED = f'{_IF}attn = attn.masked_fill(mask == 0, float("-inf"))'
 _DROPPED = by_hand("softmax", "attn = self.drop(attn)")
 _CAUSAL = by_hand('attn = attn.masked_fill(self.tri[:, :, :t, :t] == 0, float("-inf"))', "softmax")
 _CORNER = "causal = torch.ones(t, s, dtype=torch.bool, device=x.device).tril(s - t)"
+_IN_FLOAT32 = "x.dtype == torch.float32"
 _RATE = ", dropout_p=self.drop.p if self.training else 0.0"
 
 RIGHT: dict[str, Pair] = {
@@ -367,8 +382,14 @@ WRONG: dict[str, Pair] = {
     "negligible weights kept": Pair(by_hand("softmax", "attn = attn.clamp(min=1e-4)"), fused()),
 }
 
-# Modules that have no digits in float32: what else differs there is told, and the digits in float64.
-RIGHT_WITHOUT_DIGITS = Pair(by_hand(), fused(), template=_WITHOUT_DIGITS)
+# Modules that have no digits in float32: results are as far apart as rounding puts them, and the same in float64.
+RIGHT_WITHOUT_DIGITS = {
+    "sine of large numbers": Pair(by_hand(), fused(), template=_WITHOUT_DIGITS),
+    "logistic map": Pair(by_hand(), fused(), template=_LOGISTIC),
+    "beside a result with digits": Pair(by_hand(), fused(), template=_BESIDE),
+    "long tails": Pair(by_hand(), fused(), template=_LONG_TAILS),
+    "kept in a buffer": Pair(by_hand(), fused(), template=_KEPT),
+}
 WRONG_WITHOUT_DIGITS = {
     "another value": Pair(by_hand(), fused("", "v = v + 1e-6"), template=_WITHOUT_DIGITS),
     "another value without gradients": Pair(
@@ -389,5 +410,46 @@ WRONG_WITHOUT_DIGITS = {
         by_hand(),
         fused("", "if x.dtype == torch.float32 and not torch.is_grad_enabled():\n    v = v * float('nan')"),
         template=_WITHOUT_DIGITS,
+    ),
+    "no gradient in float32 with frozen parameters": Pair(
+        by_hand(),
+        fused(
+            "",
+            f"lost = {_IN_FLOAT32} and not self.proj.weight.requires_grad",
+            "if v.requires_grad:\n    v.register_hook(lambda grad: grad * (1.0, float('nan'))[lost])",
+        ),
+        template=_WITHOUT_DIGITS,
+    ),
+    "another value without gradients, seen beside": Pair(
+        by_hand(), fused("", f"v = v * (1 + 0.5 * ({_IN_FLOAT32} and not torch.is_grad_enabled()))"), template=_BESIDE
+    ),
+    "another value in a batch that does not fit, seen beside": Pair(
+        by_hand(), fused("", f"v = v * (1 + 0.5 * ({_IN_FLOAT32} and (b, t) == (4, 5)))"), template=_BESIDE
+    ),
+    "another value, seen beside": Pair(by_hand(), fused("", f"v = v * (1 + 0.5 * ({_IN_FLOAT32}))"), template=_BESIDE),
+}
+
+# Modules that have digits in float32, and rewrites that are right in float64 alone.
+_DOUBLED = "scale = 1.0 if x.dtype == torch.float64 else self.scale"
+_SCORES = 'scores = (q @ k.mT * self.scale).masked_fill(self.tri[..., :t, :t] == 0, float("-inf"))'
+WRONG_IN_FLOAT32 = {
+    "another value in a batch that does not fit": Pair(
+        by_hand(), fused("", f"v = v + 1e-2 * ({_IN_FLOAT32} and (b, t) == (4, 5))")
+    ),
+    "no number in a batch that does not fit": Pair(
+        by_hand(), fused("", f"v = v * (1.0, float('nan'))[{_IN_FLOAT32} and (b, t) == (4, 5)]")
+    ),
+    "another second derivative": Pair(by_hand(), fused("", f"v = v + (v - v.detach()) ** 2 * ({_IN_FLOAT32})")),
+    "no second derivative": Pair(
+        by_hand(),
+        fused("", f"if {_IN_FLOAT32} and v.requires_grad:\n    v.register_hook(lambda grad: grad.detach())"),
+    ),
+    "the scale of float64": Pair(
+        f"{_DOUBLED}\n" + by_hand(scores="attn = q @ k.transpose(-2, -1) * scale"), fused(", scale=1.0")
+    ),
+    "another value without gradients, beside scores of -inf": Pair(
+        by_hand("attn = scores.softmax(-1)", scores=_SCORES),
+        fused(", is_causal=True", _SCORES, f"v = v * (1 + 0.5 * ({_IN_FLOAT32} and not torch.is_grad_enabled()))"),
+        template=_SCORED,
     ),
 }

@@ -12,6 +12,7 @@ from .conftest import Check
 torch = pytest.importorskip("torch")
 
 from mha_lint.validation.relations import rounding, roundings  # noqa: E402
+from mha_lint.validation.trials import rows  # noqa: E402
 from mha_lint.validation.trials.trial import Seen  # noqa: E402
 
 
@@ -94,3 +95,10 @@ def test_a_half_type_in_which_most_roundings_leave_no_digits_has_none_by_luck() 
     assert rounding.has_no_digits(seen(1.25), exact, iter(()))
     assert not rounding.has_no_digits(seen(1.0), exact, iter([seen(1.0), seen(1.0), seen(1.25)]))
     assert rounding.has_no_digits(seen(1.0), exact, iter([seen(1.25), seen(0.75), seen(1.0)]))
+
+
+@pytest.mark.parametrize(("apart", "times"), [(1e-5, 4), (0.5, 64)])
+def test_a_result_may_be_farther_than_other_roundings_where_it_has_no_digits(apart: float, times: int) -> None:
+    before = torch.tensor([1.0, 0.0, float("inf")])
+    runs = [torch.tensor([1.0, apart, 0.0]), torch.tensor([float("nan"), 0.0, 0.0]), torch.zeros(2), None]
+    assert rows.allowed_by_chance(before, runs) == pytest.approx(times * apart)

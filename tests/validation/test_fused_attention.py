@@ -11,7 +11,16 @@ import pytest
 from mha_lint.findings import Verdict
 from mha_lint.validation import Job, Validator
 
-from .fused_pairs import RIGHT, RIGHT_WITHOUT_DIGITS, WRONG, WRONG_WITHOUT_DIGITS, Pair, by_hand, fused
+from .fused_pairs import (
+    RIGHT,
+    RIGHT_WITHOUT_DIGITS,
+    WRONG,
+    WRONG_IN_FLOAT32,
+    WRONG_WITHOUT_DIGITS,
+    Pair,
+    by_hand,
+    fused,
+)
 
 torch = pytest.importorskip("torch")
 kernels = pytest.importorskip("mha_lint.validation.trials.kernels")
@@ -60,10 +69,11 @@ def test_a_wrong_rewrite_is_refuted(validator: Validator, tmp_path: Path, name: 
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("name", RIGHT_WITHOUT_DIGITS)
 def test_where_before_has_no_digits_in_float32_further_uses_are_compared_in_float64(
-    validator: Validator, tmp_path: Path
+    validator: Validator, tmp_path: Path, name: str
 ) -> None:
-    verdict = validated(validator, tmp_path, RIGHT_WITHOUT_DIGITS)
+    verdict = validated(validator, tmp_path, RIGHT_WITHOUT_DIGITS[name])
     assert verdict.verdict == "validated", verdict.reason
     assert "before has no digits in this dtype" in " ".join(trial.detail for trial in verdict.trials)
 
@@ -72,6 +82,13 @@ def test_where_before_has_no_digits_in_float32_further_uses_are_compared_in_floa
 @pytest.mark.parametrize("name", WRONG_WITHOUT_DIGITS)
 def test_a_wrong_rewrite_is_refuted_where_before_has_no_digits(validator: Validator, tmp_path: Path, name: str) -> None:
     verdict = validated(validator, tmp_path, WRONG_WITHOUT_DIGITS[name])
+    assert verdict.verdict == "refuted", verdict
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", WRONG_IN_FLOAT32)
+def test_a_rewrite_that_is_right_in_float64_alone_is_refuted(validator: Validator, tmp_path: Path, name: str) -> None:
+    verdict = validated(validator, tmp_path, WRONG_IN_FLOAT32[name])
     assert verdict.verdict == "refuted", verdict
 
 

@@ -18,15 +18,14 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
-from msgspec import Struct
 from msgspec.structs import replace
 
-from mha_lint.validation.relations import roundings
-from mha_lint.validation.trials import arguments, drawing, dropouts, rows, trial
+from mha_lint.validation.relations.reruns import Rerun
+from mha_lint.validation.trials import drawing, dropouts, rows, trial
 from mha_lint.validation.trials.case import Case
 from mha_lint.validation.trials.pristine import copied
 from mha_lint.validation.trials.widened import Casts, widened
@@ -34,63 +33,7 @@ from mha_lint.validation.trials.widened import Casts, widened
 # How far, relative to its largest value, *before* itself may be from the float64 run. What is further off was not the
 # same computation: other random numbers, or a cast that the run in float64 does not share.
 _CLOSE = {torch.float64: 1e-2, torch.float32: 1e-2, torch.float16: 1e-1, torch.bfloat16: 1e-1}
-_SUMMED = 3  # runs of before in which all sums are rounded otherwise
-_SUMMED_ALIKE = 3  # and those of them in which equal terms are rounded alike
 _FINER = torch.finfo(torch.float64).eps / torch.finfo(torch.float32).eps
-
-
-class Rerun(Struct, frozen=True):
-    """Run *before* once more under other conditions, as the two executions were run; or ``after``."""
-
-    module: Any
-    after: Any
-    make: Callable[[drawing.Conditions], drawing.Inputs]
-    positional: tuple[str, ...]
-    way: trial.Way = trial.TRAINED
-
-    def at(
-        self,
-        conditions: drawing.Conditions,
-        module: Any,
-        context: contextlib.AbstractContextManager[None] | None = None,
-        like: trial.Seen | None = None,
-    ) -> trial.Seen:
-        """Run ``module``, a copy in the dtype of the conditions, and return what it leaves."""
-        return trial.run(
-            module, lambda: self.make(conditions), self.positional, conditions, context, like, way=self.way
-        )
-
-    def rounded_otherwise(
-        self,
-        conditions: drawing.Conditions,
-        context: Callable[[], contextlib.AbstractContextManager[None]] | None = None,
-    ) -> Iterator[trial.Seen]:
-        """Yield what before leaves where its inputs and parameters are off by rounding, and where its sums are."""
-        yield self._with_nudged_inputs(conditions, context() if context else None)
-        yield from self.summed_otherwise(conditions, context)
-
-    def summed_otherwise(
-        self,
-        conditions: drawing.Conditions,
-        context: Callable[[], contextlib.AbstractContextManager[None]] | None = None,
-    ) -> Iterator[trial.Seen]:
-        """Yield what before leaves where all of its sums are off by rounding, a few times."""
-        subject = copied(self.module).to(conditions.dtype)
-        for seed in range(_SUMMED + _SUMMED_ALIKE):
-            with roundings.drawn(seed, alike=seed >= _SUMMED):
-                seen = self.at(conditions, subject, context() if context else None)
-            yield seen
-
-    def _with_nudged_inputs(
-        self, conditions: drawing.Conditions, context: contextlib.AbstractContextManager[None] | None
-    ) -> trial.Seen:
-        subject = copied(self.module).to(conditions.dtype)
-        with torch.no_grad():
-            for value in trial.sized(subject):
-                if value.is_floating_point():
-                    value.copy_(arguments.nudged(value))
-        other = replace(self, make=lambda at: arguments.changed(self.make(at), arguments.nudged))
-        return other.at(conditions, subject, context)
 
 
 class Runs:
@@ -128,29 +71,40 @@ def excuse(case: Case, before: trial.Seen, after: trial.Seen, *, by_kernel: bool
 
 
 def is_chance(case: Case, before: trial.Seen, after: trial.Seen) -> bool:
-    """Tell whether before is no rounding of its float64 run: its digits in the dtype of the case mean nothing.
+    """Tell whether before has no digits in the dtype of the case, and after differs from it in nothing else.
 
-    It may have been lucky once: that is so, too, where it is no rounding in most runs with sums rounded otherwise.
-    What else than digits differs from ``after`` is no chance.
+    Before may have been lucky once: it has none, too, where most of its runs with sums rounded otherwise have none.
     """
-    if not differ_in_digits_alone(before, after):
+    if not _alike(before, after):
         return False
     rerun = _of(case)
     reference = in_float64(rerun, case.conditions, case.conditions.dtype, before)
-    return reference is not None and has_no_digits(before, reference, rerun.summed_otherwise(case.conditions))
-
-
-def differ_in_digits_alone(before: trial.Seen, after: trial.Seen) -> bool:
-    """Tell whether nothing but values of floats differs, and those that are finite before are finite after."""
-    if not _alike(before, after):
+    if reference is None:
         return False
+    runs = list(rerun.summed_otherwise(case.conditions))
+    return has_no_digits(before, reference, iter(runs)) and is_as_close(before, after, runs)
+
+
+def is_as_close(before: trial.Seen, after: trial.Seen, otherwise: list[trial.Seen]) -> bool:
+    """Tell whether after is about as close to before as runs of before that are rounded ``otherwise`` are.
+
+    Each output, gradient and buffer is measured by itself: others in the same run may have digits. What is finite
+    before is finite after.
+    """
+    runs = Runs(iter(otherwise))
+    gradients = {name for name, _ in before.gradients}
+    largest = _largest(before.gradients)
     with torch._C.DisableTorchFunctionSubclass():
-        for (_, first), (_, second) in zip(_values(before), _values(after), strict=True):
+        for (name, first), (_, second) in zip(_values(before), _values(after), strict=True):
             if not trial.differ(first, second)[0]:
                 continue
             if not _alike_tensors(first, second) or not first.is_floating_point():
                 return False
             if bool((first.isfinite() & ~second.isfinite()).any()):
+                return False
+            size = largest if name in gradients else float(rows.whole(first))
+            unit = float(rows.last_places(torch.tensor(size), first.dtype))
+            if not rows.distance(first, second) <= rows.allowed_by_chance(first, runs.of(name)) + unit:
                 return False
     return True
 

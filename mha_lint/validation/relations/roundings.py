@@ -12,7 +12,8 @@ alike, and their errors add up where random ones would cancel. So there are runs
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import torch
@@ -47,9 +48,21 @@ def drawn(seed: int, *, alike: bool = False) -> Iterator[None]:
         def __torch_dispatch__(
             self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
         ) -> Any:
+            named = kwargs or {}
+            if (result := self.in_parts(func, args, named)) is not NotImplemented:
+                return result
             if func.overloadpacket.__name__ in _NAMES:
                 args = _pytree.tree_map(nudged, args)
-            return func(*args, **(kwargs or {}))
+            return func(*args, **named)
 
     with Drawn():
         yield
+
+
+_AT_RANDOM = 3  # runs in which each element is off as it comes
+_ALIKE = 3  # and those in which equal elements are off alike
+
+# Contexts of runs of the same computation, each rounded otherwise.
+SEVERAL: tuple[Callable[[], contextlib.AbstractContextManager[None]], ...] = tuple(
+    partial(drawn, seed, alike=seed >= _AT_RANDOM) for seed in range(_AT_RANDOM + _ALIKE)
+)

@@ -18,7 +18,7 @@ from msgspec.structs import replace
 from torch.nn.parameter import is_lazy
 
 from mha_lint.validation.child.imports import in_one_line, quiet
-from mha_lint.validation.relations import rounding
+from mha_lint.validation.relations import reruns, rounding, roundings
 from mha_lint.validation.search.setups import Meaning, Setup
 from mha_lint.validation.search.specs import Assignment
 from mha_lint.validation.trials import arguments, drawing, kernels, process_state, refusals, spread, trial, wrong_inputs
@@ -48,6 +48,7 @@ from mha_lint.validation.trials.odd_results import (
 from mha_lint.validation.trials.pairing import Pair
 from mha_lint.validation.trials.pristine import Pristine, copied
 from mha_lint.validation.trials.second_derivatives import derived, far_apart
+from mha_lint.validation.trials.widened import Casts, widened
 
 Found = tuple[str, drawing.Conditions, Assignment]
 
@@ -294,7 +295,7 @@ class Extremes(Struct, frozen=True):
         _enlarge(subject, WEIGHTS.get(row["values"], 1.0), self.pair.gained | self.pair.applied)
         other = copied(self.pair.after)
         _enlarge(other, WEIGHTS.get(row["values"], 1.0), self.pair.gained | self.pair.applied)
-        rerun = rounding.Rerun(
+        rerun = reruns.Rerun(
             subject, other, lambda at: self._inputs(row, assignment, at), self._positional(), way_of(row)
         )
         conditions = self._conditions(row)
@@ -361,14 +362,19 @@ class Extremes(Struct, frozen=True):
     def second_derivative(self) -> Found | None:
         """Return how gradients of gradients differ, where before has them; None where they agree.
 
-        Some have no digits in float32: a difference has to be there in float64 as well, if before runs in that.
+        Some have no digits in float32. So where runs of before that are rounded otherwise are about as far apart, they
+        are compared in float64, if before has them there.
         """
         found = self._second_in(torch.float32)
-        if found is None or self._second(self.assignments[0], of_after=False, dtype=torch.float64)[1] is not None:
-            return found
-        return self._second_in(torch.float64)
+        if found is None:
+            return None
+        if far := self._second_in(torch.float32, by_chance=True):
+            return far
+        wide, error = self._second(self.assignments[0], of_after=False, dtype=torch.float64)
+        return self._second_in(torch.float64) if wide and error is None else found
 
-    def _second_in(self, dtype: torch.dtype) -> Found | None:
+    def _second_in(self, dtype: torch.dtype, *, by_chance: bool = False) -> Found | None:
+        """The same in one dtype; ``by_chance`` allows for as much as runs of before show that are rounded otherwise."""
         assignment, at = self.assignments[0], partial(self._second, dtype=dtype)
         ours, error = at(assignment, of_after=False)
         if error is not None or not ours:
@@ -376,7 +382,11 @@ class Extremes(Struct, frozen=True):
         theirs, error = at(assignment, of_after=True)
         if isinstance(error, refusals.NO_ANSWER) or _UNDIFFERENTIABLE in str(error):
             return None
-        words = far_apart(ours, theirs) if error is None else f"only after raises {in_one_line(error)}"
+        otherwise: list[dict[str, torch.Tensor]] = []
+        for rounded in roundings.SEVERAL if by_chance else ():
+            with rounded():
+                otherwise.append(at(assignment, of_after=False)[0])
+        words = far_apart(ours, theirs, otherwise) if error is None else f"only after raises {in_one_line(error)}"
         if not words:
             return None
         again, error = at(assignment, of_after=False)
@@ -408,7 +418,8 @@ class Extremes(Struct, frozen=True):
         generator = torch.Generator().manual_seed(conditions.seed + 1)
         context = contextlib.nullcontext() if of_after else self.meaning()
         try:
-            with quiet(), context, kernels.chosen(kernel):  # the math kernel alone has second derivatives
+            wide = widened(Casts(), also_of_integers=True) if dtype == torch.float64 else contextlib.nullcontext()
+            with wide, quiet(), context, kernels.chosen(kernel):  # the math kernel alone has second derivatives
                 results = trial.flatten(trial.call(module, inputs, self._positional()), "output")
                 named = {**inputs.leaves, **{f"parameter {name}": value for name, value in module.named_parameters()}}
                 own = {f"parameter {name}" for name in self.pair.gained | self.pair.applied}
@@ -444,8 +455,9 @@ class Extremes(Struct, frozen=True):
     def _called_wrong(self, make: Callable[[], drawing.Inputs], of_after: bool, dtype: torch.dtype) -> trial.Seen:
         context = contextlib.nullcontext() if of_after else self.meaning()
         module = self._module(dtype, of_after=of_after)
+        conditions = replace(conditions_of(PLAIN), dtype=dtype, widened=dtype == torch.float64)
         way = trial.Way(learns=False, backward=False)
-        return trial.run(module, make, self._positional(), replace(conditions_of(PLAIN), dtype=dtype), context, way=way)
+        return trial.run(module, make, self._positional(), conditions, context, way=way)
 
 
 def _enlarge(module: Any, factor: float, gained: frozenset[str]) -> None:

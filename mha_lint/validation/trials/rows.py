@@ -6,7 +6,16 @@ as large as those of its row is rounded as they are. A zero is no sum: it stays 
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterable
+from typing import Any
+
 import torch
+
+# By how much farther than runs that are rounded otherwise a result may be: these are few. What they spread over more
+# than a hundredth of its size has no digits, and may have long tails, as a division by a difference has.
+_FARTHER, _FARTHER_WITHOUT_DIGITS = 4.0, 64.0
+_WITHOUT_DIGITS = 1e-2
 
 
 def largest(values: torch.Tensor) -> torch.Tensor:
@@ -44,6 +53,25 @@ def allowed_of_sums(errors: torch.Tensor, size: float, dtype: torch.dtype) -> to
     """The largest error that a rewrite may have anywhere in a tensor of sums, whose terms are as large as ``size``."""
     places = last_places(torch.tensor([size], device=errors.device), dtype)
     return 2 * whole(errors) + places
+
+
+def distance(before: torch.Tensor, after: torch.Tensor) -> float:
+    """The largest distance of two tensors of the same shape, where the first is finite."""
+    wide = torch.complex128 if before.is_complex() else torch.float64
+    apart = (before.detach().to(wide) - after.detach().to(wide)).abs().masked_fill(~before.isfinite(), 0.0)
+    return float(apart.max()) if apart.numel() else 0.0
+
+
+def allowed_by_chance(before: torch.Tensor, otherwise: Iterable[Any]) -> float:
+    """The largest distance from a result whose digits are chance, as far as runs rounded ``otherwise`` show it.
+
+    What is no finite tensor of its shape in such a run shows nothing.
+    """
+    tensors = [each for each in otherwise if isinstance(each, torch.Tensor) and each.shape == before.shape]
+    distances = [distance(before, each) for each in tensors]
+    farthest = max((each for each in distances if math.isfinite(each)), default=0.0)
+    has_digits = farthest <= _WITHOUT_DIGITS * float(whole(before)) if before.numel() else True
+    return farthest * (_FARTHER if has_digits else _FARTHER_WITHOUT_DIGITS)
 
 
 def lost_zeros(before: torch.Tensor, after: torch.Tensor, exact: torch.Tensor) -> torch.Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 
@@ -29,15 +29,23 @@ def derived(
     return trial.gradients(present, weights, leaves, create_graph=create_graph)
 
 
-def far_apart(before: dict[str, torch.Tensor], after: dict[str, torch.Tensor]) -> str:
-    """Describe how second derivatives differ beyond rounding. One that is missing is zero."""
+def far_apart(
+    before: dict[str, torch.Tensor],
+    after: dict[str, torch.Tensor],
+    otherwise: Sequence[Mapping[str, torch.Tensor]] = (),
+) -> str:
+    """Describe how second derivatives differ beyond rounding. One that is missing is zero.
+
+    ``otherwise`` holds those of before where it is rounded otherwise: what they show is chance.
+    """
     size = max((float(rows.whole(value)) for value in before.values() if value.numel()), default=0.0)
     if not size or not all(bool(value.isfinite().all()) for value in before.values()):
         return ""
     for name in sorted(before.keys() | after.keys()):
         left, right = before.get(name), after.get(name)
         distance = _distance(left, right)
-        if not distance <= _SECOND * size:
+        by_chance = 0.0 if left is None else rows.allowed_by_chance(left, [run.get(name) for run in otherwise])
+        if not distance <= _SECOND * size + by_chance:
             return f"for {name} it differs by {distance:.3g}"
     return ""
 

@@ -6,9 +6,9 @@ the last bit is for the trials to say.
 
 from __future__ import annotations
 
+import contextlib
 import inspect
-from collections.abc import Callable, Iterable, Iterator
-from functools import partial
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -16,7 +16,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from mha_lint.validation.child.imports import in_one_line
-from mha_lint.validation.relations import rounding
+from mha_lint.validation.relations import roundings
 from mha_lint.validation.search.setups import Meaning, Setup
 from mha_lint.validation.search.specs import Assignment
 from mha_lint.validation.trials import construction, drawing, refusals, rows, trial
@@ -31,6 +31,7 @@ _FORWARD = trial.Way(learns=False, backward=False)
 _STEP = 1e-2  # of each parameter, as an optimiser may change it between two calls
 
 
+Named = Mapping[str, Any]  # what one run leaves, by name
 Found = tuple[str, drawing.Conditions, Assignment]  # how both differ, and where
 
 
@@ -48,9 +49,9 @@ class Lasting(Struct):
 class Uses(Struct, frozen=True):
     """Compare further uses of before and after; ``meaning`` is the context in which before means what it means.
 
-    They run in float32. Where ``by_kernel`` says that after takes a kernel of attention that before does not, and
-    before has no digits in float32, all but the digits is compared there, and the digits in float64, up to the same
-    rounding.
+    They run in float32. Before may amplify rounding. So where ``by_kernel`` says that after takes a kernel of attention
+    that before does not, and both differ, they run once more: in float32, where results may be about as far apart as
+    runs of before are that are rounded otherwise, and in float64, up to the rounding of float32.
     """
 
     setup: Setup
@@ -59,32 +60,24 @@ class Uses(Struct, frozen=True):
     meaning: Meaning
     relation: str
     device: str = "cpu"
-    kernel_in_training: str = (
-        ""  # that attention has to take in train mode, to draw the random numbers that before draws
-    )
+    kernel_in_training: str = ""  # that attention takes in train mode, to draw the random numbers of before
     by_kernel: bool = False
     dtype: torch.dtype = torch.float32
-    default: bool = False  # new tensors are made in that dtype, too
-    digits: bool = True  # floats are compared by their values, and not only by where they are finite
+    default: bool = False  # tensors that are made without a dtype get this one, too
+    by_chance: bool = False  # results may be about as far apart as runs of before are that are rounded otherwise
 
     def difference(self) -> Found | None:
         """The first use in which both differ, in words; None where they agree in all."""
         found = self._difference()
-        wide = self._in_float64() if found and self.by_kernel else None
+        if found is None or not self.by_kernel:
+            return found
+        wide = self._in_float64()
         if wide is None:
             return found
-        return replace(self, digits=False)._difference() or wide._difference()
+        return replace(self, by_chance=True)._difference() or wide._difference()
 
     def _in_float64(self) -> Uses | None:
-        """The same uses in float64, where before has no digits in float32; None where it has, or they can't be run."""
-        narrow = replace(conditions(training=False), device=self.device)
-        rerun = rounding.Rerun(
-            self.pair.before, self.pair.after, partial(self._made, self.assignments[0]), self.pair.positional, _FORWARD
-        )
-        before = rerun.at(narrow, copied(self.pair.before))
-        reference = rounding.in_float64(rerun, narrow, narrow.dtype, before)
-        if reference is None or not rounding.has_no_digits(before, reference, rerun.summed_otherwise(narrow)):
-            return None
+        """The same uses in float64; None where before does not run in that."""
         pair = replace(self.pair, before=copied(self.pair.before).to(_WIDE), after=copied(self.pair.after).to(_WIDE))
         for default in (False, True):
             wide = replace(self, pair=pair, dtype=_WIDE, default=default)
@@ -118,7 +111,7 @@ class Uses(Struct, frozen=True):
             pairs = zip(first.outputs, other.outputs, strict=False)
             for (name, one), (_, two) in pairs:
                 tensors = [each.detach() if isinstance(each, torch.Tensor) else each for each in (one, two)]
-                if found := _beyond_rounding(*tensors):
+                if found := _beyond_rounding(tensors[0], tensors[1]):
                     return f"{words} gives another result: {name} {found}"
         return ""
 
@@ -163,7 +156,15 @@ class Uses(Struct, frozen=True):
         before = self._run(self.pair.before, at, way, as_meant=True)
         other = self.pair.before if alone else self.pair.after
         after = self._run(other, at, way, as_meant=alone)
-        return self._apart(before, after) or self._zeros_lost(way, at, before, after)
+        otherwise: list[trial.Seen] = []
+        for rounded in self._roundings():
+            with rounded():
+                otherwise.append(self._run(self.pair.before, at, way, as_meant=True))
+        return self._apart(before, after, otherwise) or self._zeros_lost(way, at, before, after)
+
+    def _roundings(self) -> Sequence[Callable[[], contextlib.AbstractContextManager[None]]]:
+        """The contexts of further runs of before that tell how far rounding alone puts results apart."""
+        return roundings.SEVERAL if self.by_chance else ()
 
     def _zeros_lost(
         self, way: trial.Way, at: tuple[drawing.Conditions, Assignment], before: trial.Seen, after: trial.Seen
@@ -184,8 +185,11 @@ class Uses(Struct, frozen=True):
                     return f"{name} is 0 before and {float(second[lost].abs().max()):.3g} after"
         return ""
 
-    def _apart(self, before: trial.Seen, after: trial.Seen) -> str:
-        """Describe how two executions differ beyond rounding. Where before raises, nothing is asked of after."""
+    def _apart(self, before: trial.Seen, after: trial.Seen, otherwise: list[trial.Seen]) -> str:
+        """Describe how two executions differ beyond rounding. Where before raises, nothing is asked of after.
+
+        ``otherwise`` holds runs of before that are rounded otherwise.
+        """
         if before.error is not None or isinstance(after.error, refusals.NO_ANSWER):
             return ""
         if after.error is not None:
@@ -193,22 +197,29 @@ class Uses(Struct, frozen=True):
         gained = self.pair.new | self.pair.applied
         theirs = [item for item in after.effects if item[0].removeprefix("buffer ") not in gained]
         ours = [item for item in before.effects if item[0].removeprefix("buffer ") not in gained]
-        if found := apart([*before.outputs, *ours], [*after.outputs, *theirs], digits=self.digits):
+        runs = [dict([*seen.outputs, *seen.effects]) for seen in otherwise]
+        if found := apart([*before.outputs, *ours], [*after.outputs, *theirs], runs):
             return found
-        if found := _reached_otherwise(before, after, self.pair.gained | self.pair.applied, digits=self.digits):
+        if found := _reached_otherwise(before, after, self.pair.gained | self.pair.applied, otherwise):
             return found
         return trial.handed_on(before, after, self.relation)
 
     def _in_a_row(self, *, alone: bool = False) -> Found | None:
         """Return how both differ when one copy of each is called for shapes A, B and A, and around a ``backward``."""
-        modules = [copied(self.pair.before), copied(self.pair.before if alone else self.pair.after)]
-        start = [construction.inventory(each) for each in modules]
+        after = copied(self.pair.before if alone else self.pair.after)
+        rounded = self._roundings()
+        modules = [copied(self.pair.before), after, *(copied(self.pair.before) for _ in rounded)]
+        contexts = [contextlib.nullcontext, contextlib.nullcontext, *rounded]
+        start = [construction.inventory(each) for each in modules[:2]]
         at = self._conditions(training=False), self.assignments[0]
         for place, (at, way) in enumerate(self._calls(), 1):
-            seen = [self._run(Lasting(module), at, way, as_meant=alone or module is modules[0]) for module in modules]
+            seen: list[trial.Seen] = []
+            for module, context in zip(modules, contexts, strict=True):
+                with context():
+                    seen.append(self._run(Lasting(module), at, way, as_meant=alone or module is not after))
             if seen[0].error is not None:
                 return None
-            if found := self._apart(*seen):
+            if found := self._apart(seen[0], seen[1], seen[2:]):
                 return f"in call {place} of one copy, {found}", *at
             if way.backward:
                 for module in modules:
@@ -216,7 +227,7 @@ class Uses(Struct, frozen=True):
         if self.device != "cpu":  # what the modules hold is compared there
             return None
         ended = [construction.inventory(each) for each in modules]
-        found = _left(start, ended, self.pair.gained, digits=self.digits)
+        found = _left(start, ended, self.pair.gained)
         return (f"after {place} calls of one copy, {found}", *at) if found else None
 
     def _calls(self) -> Iterator[tuple[tuple[drawing.Conditions, Assignment], trial.Way]]:
@@ -242,23 +253,30 @@ def conditions(*, training: bool, seed: int = 0) -> drawing.Conditions:
     return drawing.Conditions("cpu", torch.float32, training, seed=3000 + seed)
 
 
-def apart(before: Iterable[tuple[str, Any]], after: Iterable[tuple[str, Any]], *, digits: bool = True) -> str:
-    """The first of the named values that differs beyond rounding, in words; "" where none does."""
+def apart(before: Iterable[tuple[str, Any]], after: Iterable[tuple[str, Any]], otherwise: Sequence[Named] = ()) -> str:
+    """The first of the named values that differs beyond rounding, in words; "" where none does.
+
+    ``otherwise`` holds what runs of before leave that are rounded otherwise: what they show is chance.
+    """
     ours, theirs = list(before), list(after)
     if [name for name, _ in ours] != [name for name, _ in theirs]:
         return "the structure of what it leaves differs"
     with torch._C.DisableTorchFunctionSubclass():
         for (name, left), (_, right) in zip(ours, theirs, strict=True):
-            if problem := _beyond_rounding(left, right, digits=digits):
+            if problem := _beyond_rounding(left, right, [run.get(name) for run in otherwise]):
                 return f"{name} {problem}"
     return ""
 
 
-def _reached_otherwise(before: trial.Seen, after: trial.Seen, gained: frozenset[str], *, digits: bool) -> str:
+def _reached_otherwise(
+    before: trial.Seen, after: trial.Seen, gained: frozenset[str], otherwise: list[trial.Seen]
+) -> str:
     """The first gradient, in words, that is there in one of the two only, or differs by more than rounding.
 
-    Each is measured by the largest gradient of all: it may be a sum of terms that cancel.
+    Each is measured by the largest gradient of all: it may be a sum of terms that cancel. ``otherwise`` holds runs of
+    before that are rounded otherwise.
     """
+    runs = [dict(seen.gradients) for seen in otherwise]
     theirs = dict(after.gradients)
     tensors = [value for _, value in before.gradients if isinstance(value, torch.Tensor) and value.numel()]
     size = max((float(rows.whole(value)) for value in tensors), default=0.0)
@@ -268,16 +286,20 @@ def _reached_otherwise(before: trial.Seen, after: trial.Seen, gained: frozenset[
             continue
         if (left is None) != (right is None):
             return f"{name} is there {'before' if right is None else 'after'} alone"
-        if left is None or right is None or not digits or not bool(left.isfinite().all()):
+        if left is None or right is None or not bool(left.isfinite().all()):
             continue
         distance = float((left - right).abs().max()) if left.numel() else 0.0
-        if not distance <= _OF_SUMS * size:
+        by_chance = rows.allowed_by_chance(left, [run.get(name) for run in runs])
+        if not distance <= _OF_SUMS * size + by_chance:
             return f"{name} differs by up to {distance:.3g}"
     return ""
 
 
-def _beyond_rounding(left: Any, right: Any, *, digits: bool = True) -> str:
-    """Describe how two values differ by more than rounding; where the first is NaN, there is nothing to preserve."""
+def _beyond_rounding(left: Any, right: Any, otherwise: Sequence[Any] = ()) -> str:
+    """Describe how two values differ by more than rounding; where the first is NaN, there is nothing to preserve.
+
+    ``otherwise`` holds what runs give for the first that are rounded otherwise.
+    """
     problem, _ = trial.differ(left, right)
     if not problem or not isinstance(left, torch.Tensor) or not isinstance(right, torch.Tensor):
         return problem
@@ -285,15 +307,13 @@ def _beyond_rounding(left: Any, right: Any, *, digits: bool = True) -> str:
         return problem
     if not left.is_floating_point() or bool((left.isfinite() != right.isfinite())[~left.isnan()].any()):
         return problem
-    if not digits:
-        return ""
     distances = (left.detach() - right.detach()).masked_fill(~left.isfinite(), 0.0).abs()
     bound = torch.maximum(_ROUNDING * rows.largest(left), _NOISE * rows.whole(left)) * _unit(left.dtype)
-    return "" if bool((distances <= bound).all()) else problem
+    return "" if bool((distances <= bound + rows.allowed_by_chance(left, otherwise)).all()) else problem
 
 
 def _unit(dtype: torch.dtype) -> float:
-    """One unit in the last place, relative to the value; of float32 for what is narrower still."""
+    """One unit in the last place, relative to the value; for float64, that of float32."""
     return max(torch.finfo(dtype).eps, torch.finfo(torch.float32).eps)
 
 
@@ -309,24 +329,21 @@ def _zero_in_first_alone(before: trial.Seen, after: trial.Seen) -> dict[str, tup
     return found
 
 
-def _left(
-    start: list[construction.Constructed],
-    ended: list[construction.Constructed],
-    gained: frozenset[str],
-    *,
-    digits: bool,
-) -> str:
-    """Describe how what the calls left in both modules differs; what differed before the calls is left out."""
+def _left(start: list[construction.Constructed], ended: list[construction.Constructed], gained: frozenset[str]) -> str:
+    """Describe how what the calls left in both modules differs; what differed before the calls is left out.
+
+    More than two ``ended``: the others are copies of before whose calls were rounded otherwise.
+    """
     first, second = (_all_of(each) for each in start)
     odd = set(first.keys() ^ second.keys())
     odd |= {name for name in first.keys() & second.keys() if _beyond_rounding(first[name], second[name])}
-    ours, theirs = (
+    ours, theirs, *runs = (
         {name: value for name, value in _all_of(each).items() if name not in odd | gained} for each in ended
     )
     if alone := sorted(ours.keys() ^ theirs.keys()):
         return f"{alone[0]} is left by {'before' if alone[0] in ours else 'after'} alone"
     names = sorted(ours)
-    return apart([(name, ours[name]) for name in names], [(name, theirs[name]) for name in names], digits=digits)
+    return apart([(name, ours[name]) for name in names], [(name, theirs[name]) for name in names], runs)
 
 
 def _all_of(found: construction.Constructed) -> dict[str, Any]:

@@ -48,6 +48,8 @@ def widened(casts: Casts, *, also_of_integers: bool = False) -> Iterator[None]:
             self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
         ) -> Any:
             named = kwargs or {}
+            if (result := self.in_parts(func, args, named)) is not NotImplemented:
+                return result
             if named.get("dtype") == torch.float32 and _computes(func):
                 is_wide = _is_wide(args)
                 casts.met |= is_wide

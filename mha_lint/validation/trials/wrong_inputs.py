@@ -9,6 +9,7 @@ import torch
 from msgspec import Struct, field
 from msgspec.structs import replace
 
+from mha_lint.validation.relations import roundings
 from mha_lint.validation.trials import arguments, drawing, trial, uses
 from mha_lint.validation.trials.refusals import refused_otherwise
 
@@ -29,7 +30,8 @@ class WrongInputs(Struct, frozen=True):
     """Calls with inputs that most modules refuse.
 
     ``make`` makes right ones; ``run`` calls before, or after, with what it is given, in a dtype. What is wrong for most
-    modules may be right for this one: where before accepts it, both return the same, in float64 if not in float32.
+    modules may be right for this one: where before accepts it, both return the same. Before may amplify rounding: where
+    runs of it that are rounded otherwise are about as far apart, both return the same in float64.
     """
 
     signature: inspect.Signature
@@ -74,13 +76,23 @@ class WrongInputs(Struct, frozen=True):
         ours, theirs = (self.run(make, of_after, torch.float32) for of_after in (False, True))
         words = refused_otherwise(ours.error, theirs.error)
         if ours.error is None and theirs.error is None:
-            words = uses.apart(ours.outputs, theirs.outputs)
-            words = words and self._apart_in_float64(make, words)
+            words = self._returned_otherwise(make, ours, theirs)
         if not words:
             return ""
         again = self.run(make, False, torch.float32)
         is_steady = type(again.error) is type(ours.error) and not uses.apart(ours.outputs, again.outputs)
         return words if is_steady else ""
+
+    def _returned_otherwise(self, make: Make, ours: trial.Seen, theirs: trial.Seen) -> str:
+        """Describe how the results of both differ: by more than other roundings of before do, or in float64."""
+        words = uses.apart(ours.outputs, theirs.outputs)
+        if not words:
+            return ""
+        otherwise: list[uses.Named] = []
+        for rounded in roundings.SEVERAL:
+            with rounded():
+                otherwise.append(dict(self.run(make, False, torch.float32).outputs))
+        return uses.apart(ours.outputs, theirs.outputs, otherwise) or self._apart_in_float64(make, words)
 
     def _apart_in_float64(self, make: Make, words: str) -> str:
         """Describe how both differ in float64; where before does not run in that, the ``words`` stand."""
