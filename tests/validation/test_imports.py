@@ -209,6 +209,15 @@ def test_a_missing_package_has_nothing_of_the_validator(check: Check, name: str)
     assert (verdict.verdict, f"missing_one.{name}" in verdict.reason) == ("not exercised", True), verdict.reason
 
 
+def test_a_file_that_cannot_be_imported_is_told_with_what_is_not_installed(check: Check) -> None:
+    failing = "TABLE = {}[1]\n"
+    verdict = check(importing(f"import missing_one.deep\nimport missing_two\n{failing}"), SPLIT, INDEXED, SYMBOL)
+    assert verdict.verdict == "not exercised"
+    assert "raised KeyError: 1; not installed: missing_one, missing_two; " in verdict.reason
+    verdict = check(importing(failing), SPLIT, INDEXED, SYMBOL)
+    assert "raised KeyError: 1; the changed statements alone: " in verdict.reason
+
+
 # As ``pip install "mha-lint[torch]"`` leaves it: torch does not depend on numpy.
 _WITHOUT_NUMPY = """
 import importlib.machinery
