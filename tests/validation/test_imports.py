@@ -6,6 +6,8 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from installed_command import Project
+from samples import BROKEN, FIXED
 
 from .conftest import Check
 from .modules import VIT
@@ -205,3 +207,37 @@ def test_a_missing_package_has_nothing_of_the_validator(check: Check, name: str)
     source = importing(f"from missing_one import {name} as part").replace("self.scale = ", "self.scale = part.one or ")
     verdict = check(source, SPLIT, INDEXED, SYMBOL)
     assert (verdict.verdict, f"missing_one.{name}" in verdict.reason) == ("not exercised", True), verdict.reason
+
+
+def test_a_file_that_cannot_be_imported_is_told_with_what_is_not_installed(check: Check) -> None:
+    failing = "TABLE = {}[1]\n"
+    verdict = check(importing(f"import missing_one.deep\nimport missing_two\n{failing}"), SPLIT, INDEXED, SYMBOL)
+    assert verdict.verdict == "not exercised"
+    assert "raised KeyError: 1; not installed: missing_one, missing_two; " in verdict.reason
+    verdict = check(importing(failing), SPLIT, INDEXED, SYMBOL)
+    assert "raised KeyError: 1; the changed statements alone: " in verdict.reason
+
+
+# As ``pip install "mha-lint[torch]"`` leaves it: torch does not depend on numpy.
+_WITHOUT_NUMPY = """
+import importlib.machinery
+
+found = importlib.machinery.PathFinder.find_spec
+
+
+def find_spec(name, path=None, target=None):
+    return None if name.partition(".")[0] == "numpy" else found(name, path, target)
+
+
+importlib.machinery.PathFinder.find_spec = find_spec
+"""
+
+
+@pytest.mark.parametrize("statement", ["import numpy as np\n", "from numpy import random\n", ""])
+def test_without_numpy_a_file_that_imports_it_is_fixed(tmp_path: Path, statement: str) -> None:
+    project = Project(tmp_path)
+    project.write("hidden/sitecustomize.py", _WITHOUT_NUMPY)
+    file = project.write("attention.py", statement + BROKEN)
+    done = project.run("--fix", "--device", "cpu", "--no-cache", "attention.py", PYTHONPATH=str(tmp_path / "hidden"))
+    assert file.read_text() == statement + FIXED, done.stdout + done.stderr
+    assert "numpy" not in done.stdout + done.stderr.lower()

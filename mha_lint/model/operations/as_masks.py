@@ -14,9 +14,7 @@ from mha_lint.model.marks import (
     BY_PLACE,
     DRAWN,
     GIVEN,
-    LOWEST,
     NOT_KNOWN,
-    ZERO,
     Mask,
     Numbers,
     Positions,
@@ -26,6 +24,7 @@ from mha_lint.model.marks import (
     triangle,
 )
 from mha_lint.model.masks import Known, chosen, mask_of, number_of, second, third
+from mha_lint.model.operations.new_masks import Rule, made, made_full, written_sizes
 from mha_lint.model.run import Call
 from mha_lint.model.sizes import Size
 from mha_lint.model.values import (
@@ -34,7 +33,6 @@ from mha_lint.model.values import (
     Method,
     Number,
     Qualified,
-    Sequence,
     Tensor,
     Unknown,
     Value,
@@ -45,8 +43,6 @@ from mha_lint.model.values import (
 from mha_lint.syntax.nodes import last_name
 from mha_lint.syntax.words import names_said
 from mha_lint.vocabulary import DEVICE, MASKS, PADDING, SOFT_MASKS, WHOLE, is_said
-
-Rule = Callable[[Call], Known]
 
 
 def _held(call: Call) -> Known:
@@ -75,7 +71,7 @@ def repeated(call: Call) -> Known:
     known = _held(call)
     if not isinstance(known, Mask):
         return None
-    times = [as_int(value) for value in _sizes(call.args[1:])]
+    times = [as_int(value) for value in written_sizes(call.args[1:])]
     return known if len(times) > 2 and times[-2:] == [1, 1] else replace(known, grid=None)
 
 
@@ -125,7 +121,7 @@ def _rank(call: Call) -> int | None:
 
 def viewed(call: Call) -> Known:
     known = _held(call)
-    written = _sizes(call.args[1:])
+    written = written_sizes(call.args[1:])
     match known:
         case Positions():
             return _viewed_positions(known, written)
@@ -291,81 +287,6 @@ def either(call: Call) -> Known:
 def _pair(call: Call) -> tuple[Value | None, Value | None]:
     first, second = arguments(call.args, call.keywords, "input", "other")
     return first, second
-
-
-def _sizes(values: tuple[Value, ...]) -> tuple[Value, ...]:
-    return values[0].items if len(values) == 1 and isinstance(values[0], Sequence) else values
-
-
-def positions(call: Call) -> Known:
-    """``torch.arange(n)``."""
-    start = as_int(call.args[0]) if len(call.args) == 2 else 0
-    if start not in (0, None) or len(call.args) > 2:
-        return None
-    if start is None or not call.args or call.keywords.keys() & {"start", "end", "step", "**"}:
-        return Positions()  # it may begin as far along as a cache is long
-    size = as_size(call.args[-1])
-    return Positions(count=None if size is None else call.state.normal(size), rank=1)
-
-
-def made(number: float) -> Rule:
-    """``torch.ones(t, s)``, on its own or as a method: the same number everywhere."""
-    return lambda call: _full(call, number, _is_of_a_tensor(call))
-
-
-def made_like(number: float) -> Rule:
-    """``torch.ones_like(x)``, ``x.new_ones(t, s)``."""
-    return lambda call: _full(call, number, True)
-
-
-def made_full(call: Call) -> Known:
-    """``torch.full((t, s), value)``."""
-    return _full(call, None, _is_of_a_tensor(call))
-
-
-def made_full_like(call: Call) -> Known:
-    """``x.new_full((t, s), value)``."""
-    return _full(call, None, True)
-
-
-def made_as_full(call: Call) -> Known:
-    """``torch.full_like(x, value)``."""
-    fill = number_of(second(call, "fill_value"), call.interpreter)
-    return None if fill is None else constant(*fill)
-
-
-def made_causal(call: Call) -> Known:
-    """``nn.Transformer.generate_square_subsequent_mask(t)``: minus infinity over the future, and 0 elsewhere."""
-    size = as_size(call.args[0] if call.args else call.keywords.get("sz"))
-    if size is None:
-        return None
-    normal = call.state.normal(size)
-    return Mask(ZERO, LOWEST, False, 0, (normal, normal), grid=(normal, normal))
-
-
-def _is_of_a_tensor(call: Call) -> bool:
-    return bool(call.args) and isinstance(call.args[0], Tensor)
-
-
-def _full(call: Call, number: float | None, of_a_tensor: bool) -> Mask | None:
-    """One number everywhere: ``number``, or else that which the call names."""
-    sizes = call.args[1:] if of_a_tensor else call.args
-    if "size" in call.keywords:
-        sizes = (call.keywords["size"], *sizes)
-    kind = call.keywords.get("dtype")
-    boolean = kind == Qualified("torch.bool")
-    if number is None:
-        value = sizes[1] if len(sizes) > 1 else call.keywords.get("fill_value")
-        fill = number_of(value, call.interpreter)
-        if fill is None:
-            return None
-        (number,) = fill
-        sizes, boolean = sizes[:1], boolean or (kind is None and isinstance(value, Const))
-    known = [as_size(value) for value in _sizes(sizes)]
-    last = known[-2:] if len(known) > 1 and None not in known[-2:] else []
-    normal = tuple(call.state.normal(size) for size in last if size is not None)
-    written: tuple[Size, Size] | None = (normal[0], normal[1]) if len(normal) == 2 else None
-    return replace(constant(number, boolean=boolean, sizes=written), grid=written)
 
 
 def _triangle(call: Call, mask: Mask, *, upper: bool) -> Mask:

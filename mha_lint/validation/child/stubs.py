@@ -268,6 +268,11 @@ class StubModule(types.ModuleType):
         return self.__name__
 
 
+def standing_in() -> set[str]:
+    """The packages whose place stand-ins have taken."""
+    return {name for name, module in sys.modules.items() if isinstance(module, StubModule) and "." not in name}
+
+
 class StarNames:
     """``__all__`` of a missing package: ``from package import *`` gives whatever name the importing file lacks.
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import copy
 import random
-import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -15,7 +14,7 @@ from msgspec import Struct, field
 from msgspec.structs import replace
 
 from mha_lint.findings import Axes
-from mha_lint.validation.trials import trial
+from mha_lint.validation.trials import numpy_state, trial
 
 _DEPTH = 4  # of containers and plain objects within attributes whose contents are put back
 
@@ -114,7 +113,7 @@ def prepared(
 def _random_states_kept() -> Iterator[None]:
     cuda: Any = torch.cuda
     devices = list(range(torch.cuda.device_count())) if cuda.is_initialized() else []
-    numpy = sys.modules.get("numpy")
+    numpy = numpy_state.imported()
     states = random.getstate(), numpy.random.get_state() if numpy is not None else None
     try:
         with torch.random.fork_rng(devices=devices):

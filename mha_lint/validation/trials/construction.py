@@ -19,7 +19,7 @@ from torch.overrides import TorchFunctionMode
 from mha_lint.validation.child import stubs
 from mha_lint.validation.search import targets
 from mha_lint.validation.search.plan import Answers
-from mha_lint.validation.trials import trial
+from mha_lint.validation.trials import numpy_state, trial
 
 PLAIN = (bool, int, float, complex, str, bytes, type(None), torch.dtype, torch.device, torch.Size, torch.layout)
 _OWN = ("_parameters", "_buffers", "_modules", "_non_persistent_buffers_set", "training")
@@ -69,10 +69,8 @@ def inventory(module: Any, without: frozenset[tuple[str, str]] = frozenset()) ->
                 found.held.update(leaves(value, before + name))
     found.random["the random state of torch"] = torch.get_rng_state()
     found.random["the random state of Python"] = random.getstate()
-    numpy = sys.modules.get("numpy")
-    if numpy is not None:
-        _, words, place, *_ = numpy.random.get_state()
-        found.random["the random state of numpy"] = (words.tobytes(), place)
+    if (state := numpy_state.random_state()) is not None:
+        found.random["the random state of numpy"] = state
     return found
 
 

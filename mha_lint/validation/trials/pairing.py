@@ -21,6 +21,7 @@ from mha_lint.validation.trials.arms import Change, change_of
 from mha_lint.validation.trials.coverage import Rows, Statement, in_words, statements_at, watch
 
 _SEED = 7  # under which both texts build their modules
+_NAMED = 4  # packages
 
 
 class AfterBroken(Exception):
@@ -75,6 +76,7 @@ def load_alone(path: str, text: str) -> imports.Loaded:
     """Import one text as the module at ``path``. Raise CannotLoad where it cannot be imported."""
     place = imports.place_of(path)
     failure: imports.CannotLoad | None = None
+    absent: set[str] = set()
     for way in imports.ways(place):
         try:
             imports.prepare(place, way)
@@ -85,15 +87,26 @@ def load_alone(path: str, text: str) -> imports.Loaded:
             failure = failure or error
         except Exception as error:
             failure = failure or imports.CannotLoad(f"importing its package raised {imports.in_one_line(error)}")
+        absent |= stubs.standing_in()
         imports.forget(place)
+    raise _with_what_is_absent(failure, absent)
+
+
+def _with_what_is_absent(failure: imports.CannotLoad | None, absent: set[str]) -> imports.CannotLoad:
+    """The failure, with the packages that are not installed, which may well be its cause."""
     assert failure is not None
-    raise failure
+    if not absent or "not installed" in str(failure):
+        return failure
+    names = sorted(absent)
+    further = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return imports.CannotLoad(f"{failure}; not installed: {', '.join(names[:_NAMED])}{further}")
 
 
 def load_sources(job: Job) -> Sources:
     """Import both texts. Raise CannotLoad where before cannot be imported, AfterBroken where after alone cannot."""
     place = imports.place_of(job.path)
     failure: imports.CannotLoad | None = None
+    absent: set[str] = set()
     change = _change_of(job)
     for way in imports.ways(place):
         try:
@@ -139,9 +152,9 @@ def load_sources(job: Job) -> Sources:
             )
         except imports.CannotLoad as error:
             failure = failure or error
+            absent |= stubs.standing_in()
             imports.forget(place)
-    assert failure is not None
-    raise failure
+    raise _with_what_is_absent(failure, absent)
 
 
 def _leaves_otherwise(

@@ -15,6 +15,8 @@ from typing import Any
 import torch
 from msgspec import Struct, field
 
+from mha_lint.validation.trials import numpy_state
+
 Setting = tuple[Callable[[], Any], Callable[[Any], object]]
 Settings = Mapping[str, Any]
 
@@ -89,18 +91,6 @@ def _path(earlier: list[str]) -> None:
     sys.path[:] = earlier
 
 
-def _float_errors() -> dict[str, str]:
-    """Return what numpy does about errors of floats; nothing where it was not imported."""
-    numpy = sys.modules.get("numpy")
-    return {} if numpy is None else dict(numpy.geterr())
-
-
-def _float_errors_so(earlier: dict[str, str]) -> None:
-    numpy = sys.modules.get("numpy")
-    if numpy is not None and earlier:
-        numpy.seterr(**earlier)
-
-
 _HOOKS: tuple[dict[int, Any], ...] = tuple(
     getattr(torch.nn.modules.module, name)
     for name in (
@@ -140,7 +130,7 @@ _SETTINGS: dict[str, Setting] = {
     "the level below which nothing is logged": (lambda: logging.root.manager.disable, logging.disable),
     "collection of garbage": (gc.isenabled, _collecting),
     "the path of imports": (lambda: list(sys.path), _path),
-    "errors of floats in numpy": (_float_errors, _float_errors_so),
+    "errors of floats in numpy": (numpy_state.float_errors, numpy_state.set_float_errors),
     "how tensors are printed": (_printing, _print_so),
     "the fast path of multi-head attention": (
         torch.backends.mha.get_fastpath_enabled,
@@ -208,7 +198,7 @@ def observed(left: Left, usual: Settings) -> Iterator[None]:
             yield
     finally:
         left.printed = printed.is_used
-        left.numpy = _numpy_state()
+        left.numpy = numpy_state.random_state()
         ended = settings()
         left.changed.update({name: str(value) for name, value in ended.items() if value != start[name]})
         _put_back(ended, start)
@@ -245,11 +235,3 @@ def _read(read: Callable[[], Any]) -> Any:
         return read()
     except RuntimeError:
         return None
-
-
-def _numpy_state() -> Any:
-    numpy = sys.modules.get("numpy")
-    if numpy is None:
-        return None
-    _, words, place, *_ = numpy.random.get_state()
-    return words.tobytes(), place

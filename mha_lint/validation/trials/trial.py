@@ -8,7 +8,6 @@ import inspect
 import itertools
 import math
 import random
-import sys
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
@@ -16,7 +15,7 @@ import torch
 from msgspec import Struct, field
 
 from mha_lint.validation.child.imports import quiet
-from mha_lint.validation.trials import kernels
+from mha_lint.validation.trials import kernels, numpy_state
 from mha_lint.validation.trials.coverage import unwatched
 from mha_lint.validation.trials.drawing import Conditions, Inputs
 from mha_lint.validation.trials.pristine import Pristine
@@ -79,9 +78,7 @@ def seed_everything(seed: int) -> None:
     if cuda.is_initialized():
         torch.cuda.manual_seed_all(seed)
     random.seed(seed)
-    numpy = sys.modules.get("numpy")
-    if numpy is not None:
-        numpy.random.seed(seed)
+    numpy_state.seed(seed)
 
 
 class Lends(Protocol):
