@@ -426,6 +426,9 @@ WRONG_WITHOUT_DIGITS = {
     "another value in a batch that does not fit, seen beside": Pair(
         by_hand(), fused("", f"v = v * (1 + 0.5 * ({_IN_FLOAT32} and (b, t) == (4, 5)))"), template=_BESIDE
     ),
+    "another value in a batch that does not fit, without a kernel": Pair(
+        by_hand(), f"v = v * (1 + 0.5 * ({_IN_FLOAT32} and (b, t) == (4, 5)))\n" + by_hand(), template=_WITHOUT_DIGITS
+    ),
     "another value, seen beside": Pair(by_hand(), fused("", f"v = v * (1 + 0.5 * ({_IN_FLOAT32}))"), template=_BESIDE),
 }
 

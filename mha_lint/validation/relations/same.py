@@ -331,6 +331,7 @@ class Same(Struct, dict=True):
             used.setup, used.pair, used.assignments, self.meaning, relation, self.settings, used.device,
             only_floats=self.phases is not None,  # a factor cast to whole numbers makes no angles
             kernel_of_nan=kernels.MATH if self.fused.setups else "", kernel_in_training=used.kernel_in_training,
+            by_kernel=used.by_kernel,
         )  # fmt: skip
 
     def _in_its_parts(self, pair: Pair, used: uses.Uses) -> Misuse | None:

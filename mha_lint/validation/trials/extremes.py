@@ -77,6 +77,7 @@ class Extremes(Struct, frozen=True):
     only_floats: bool = False  # what is changed has a meaning for inputs that are floats alone
     kernel_of_nan: str = ""  # that attention has to take where an input is not finite: others may give 0 for NaN
     kernel_in_training: str = ""  # that it has to take in train mode, to draw the random numbers that before draws
+    by_kernel: bool = False  # after takes a kernel of attention that before does not
     copies: dict[tuple[str, bool, float], Pristine] = field(default_factory=dict)
     spread: list[Row] = field(default_factory=list)  # in which before spread the scores of one token over a mask
 
@@ -362,12 +363,12 @@ class Extremes(Struct, frozen=True):
     def second_derivative(self) -> Found | None:
         """Return how gradients of gradients differ, where before has them; None where they agree.
 
-        Some have no digits in float32. So where runs of before that are rounded otherwise are about as far apart, they
-        are compared in float64, if before has them there.
+        Some have no digits in float32. So where after takes a kernel, and runs of before that are rounded otherwise are
+        about as far apart, they are compared in float64, if before has them there.
         """
         found = self._second_in(torch.float32)
-        if found is None:
-            return None
+        if found is None or not self.by_kernel:
+            return found
         if far := self._second_in(torch.float32, by_chance=True):
             return far
         wide, error = self._second(self.assignments[0], of_after=False, dtype=torch.float64)
@@ -447,7 +448,11 @@ class Extremes(Struct, frozen=True):
             return None
         assignment, conditions = self.assignments[0], conditions_of(PLAIN)
         wrong = wrong_inputs.WrongInputs(
-            self.pair.signature, lambda: self._made(assignment, conditions), self._called_wrong, self.only_floats
+            self.pair.signature,
+            lambda: self._made(assignment, conditions),
+            self._called_wrong,
+            only_floats=self.only_floats,
+            by_kernel=self.by_kernel,
         )
         words = wrong.difference()
         return (words, conditions, assignment) if words else None

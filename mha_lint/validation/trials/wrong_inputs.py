@@ -31,12 +31,13 @@ class WrongInputs(Struct, frozen=True):
 
     ``make`` makes right ones; ``run`` calls before, or after, with what it is given, in a dtype. What is wrong for most
     modules may be right for this one: where before accepts it, both return the same. Before may amplify rounding: where
-    runs of it that are rounded otherwise are about as far apart, both return the same in float64.
+    after takes a kernel, and runs of before that are rounded otherwise are about as far apart, they do so in float64.
     """
 
     signature: inspect.Signature
     make: Make
     run: Callable[[Make, bool, torch.dtype], trial.Seen]
+    by_kernel: bool = False  # after takes a kernel of attention that before does not
     only_floats: bool = False  # whole numbers are not asked about
 
     def difference(self) -> str:
@@ -86,8 +87,8 @@ class WrongInputs(Struct, frozen=True):
     def _returned_otherwise(self, make: Make, ours: trial.Seen, theirs: trial.Seen) -> str:
         """Describe how the results of both differ: by more than other roundings of before do, or in float64."""
         words = uses.apart(ours.outputs, theirs.outputs)
-        if not words:
-            return ""
+        if not words or not self.by_kernel:
+            return words
         otherwise: list[uses.Named] = []
         for rounded in roundings.SEVERAL:
             with rounded():
