@@ -209,6 +209,12 @@ def test_a_missing_package_has_nothing_of_the_validator(check: Check, name: str)
     assert (verdict.verdict, f"missing_one.{name}" in verdict.reason) == ("not exercised", True), verdict.reason
 
 
+def test_a_fix_that_needs_what_is_not_installed_is_not_refuted_for_that(check: Check) -> None:
+    verdict = check(importing("import missing_one"), SPLIT, f"{SPLIT}; missing_one.noted(q)", SYMBOL)
+    assert verdict.verdict == "not exercised"
+    assert "it needs missing_one, which is not installed" in verdict.reason
+
+
 def test_a_file_that_cannot_be_imported_is_told_with_what_is_not_installed(check: Check) -> None:
     failing = "TABLE = {}[1]\n"
     verdict = check(importing(f"import missing_one.deep\nimport missing_two\n{failing}"), SPLIT, INDEXED, SYMBOL)

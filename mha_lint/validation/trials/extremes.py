@@ -328,7 +328,8 @@ class Extremes(Struct, frozen=True):
         assignment, conditions = self.assignments[0], conditions_of({**PLAIN, "mode": "train"})
         way = trial.Way(weight=float("nan"))
 
-        def unnumbered(*, of_after: bool) -> list[str]:
+        def unnumbered(*, of_after: bool) -> list[str] | None:
+            """The gradients that are no numbers; None where there is no answer, since the call raises."""
             module = self._module(torch.float32, of_after=of_after)
             context = contextlib.nullcontext() if of_after else self.meaning()
 
@@ -336,15 +337,17 @@ class Extremes(Struct, frozen=True):
                 return self._made(assignment, conditions)
 
             ran = trial.run(module, make, self._positional(), conditions, context, way=way)
+            if isinstance(ran.error, refusals.NO_ANSWER):
+                return None
             gained = self.pair.gained | self.pair.applied
             names = [name for name, value in ran.gradients if is_nowhere_a_number(value)]
             return [name for name in names if name.removeprefix("gradient of ") not in gained]
 
         ours, theirs = unnumbered(of_after=False), unnumbered(of_after=True)
-        lost = [name for name in ours if name not in theirs]
-        again = unnumbered(of_after=False) if lost else []
+        lost = [name for name in ours or () if theirs is not None and name not in theirs]
+        again = unnumbered(of_after=False) if lost else None
         for name in lost:
-            if name in again:
+            if again is not None and name in again:
                 return f"{name} is a number in after alone, where none is handed back", conditions, assignment
         return None
 
