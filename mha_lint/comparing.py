@@ -30,8 +30,8 @@ def compared_without(*names: str) -> Callable[[type[Record]], type[Record]]:
         def __hash__(self: Record) -> int:
             return hash(compared(self))
 
-        cls.__eq__ = __eq__  # type: ignore[method-assign, assignment]  # a class may set them; msgspec has set its own
-        cls.__hash__ = __hash__  # type: ignore[method-assign, assignment]
+        cls.__eq__ = __eq__  # type: ignore[method-assign, assignment]  # in place of msgspec's
+        cls.__hash__ = __hash__  # type: ignore[method-assign, assignment]  # as well
         return cls
 
     return decorated

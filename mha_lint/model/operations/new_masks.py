@@ -6,25 +6,11 @@ from collections.abc import Callable
 
 from msgspec.structs import replace
 
-from mha_lint.model.marks import (
-    LOWEST,
-    ZERO,
-    Mask,
-    Positions,
-    constant,
-)
+from mha_lint.model.marks import LOWEST, ZERO, Mask, Positions, constant
 from mha_lint.model.masks import Known, number_of, second
 from mha_lint.model.run import Call
 from mha_lint.model.sizes import Size
-from mha_lint.model.values import (
-    Const,
-    Qualified,
-    Sequence,
-    Tensor,
-    Value,
-    as_int,
-    as_size,
-)
+from mha_lint.model.values import Const, Qualified, Sequence, Tensor, Value, as_int, as_size
 
 Rule = Callable[[Call], Known]
 

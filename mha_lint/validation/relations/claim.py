@@ -13,13 +13,12 @@ from mha_lint.findings import Verdict
 from mha_lint.validation.search.harness import Search
 from mha_lint.validation.search.setups import Setup
 from mha_lint.validation.search.specs import Assignment
-from mha_lint.validation.trials import drawing, trial
+from mha_lint.validation.trials import trial
 from mha_lint.validation.trials.case import Case, Tried
 from mha_lint.validation.trials.coverage import Statement
 from mha_lint.validation.trials.pairing import Pair
 from mha_lint.validation.trials.record import Noting
-
-Misuse = tuple[str, drawing.Conditions, Assignment]  # in words, and where it was seen
+from mha_lint.validation.trials.uses import Misuse
 
 
 class Variant(Struct, frozen=True):

@@ -18,7 +18,7 @@ from mha_lint.findings import RAISES, Verdict
 from mha_lint.validation.child import stubs
 from mha_lint.validation.probes import Observation
 from mha_lint.validation.relations import rounding
-from mha_lint.validation.relations.claim import Extra, Misuse, Outcome, Ran, Variant
+from mha_lint.validation.relations.claim import Extra, Outcome, Ran, Variant
 from mha_lint.validation.relations.oracles import Oracle
 from mha_lint.validation.relations.shown import Shown, observed
 from mha_lint.validation.search import targets
@@ -190,7 +190,7 @@ class Corrected(Struct, dict=True):
                 raise Refuted(f"the {lost[0]} is lost: it is zero, whatever the inputs ({mode} mode)")
         self.shown.close()
 
-    def misused(self, variant: Variant, pair: Pair, assignments: list[Assignment], device: str) -> Misuse | None:
+    def misused(self, variant: Variant, pair: Pair, assignments: list[Assignment], device: str) -> uses.Misuse | None:
         """Calls of after that differ among themselves, where those of before do not.
 
         A call that finds what the last one kept goes on behind it: there, its probe tells what is right.

@@ -70,15 +70,13 @@ class Fused(Struct):
 
     def takes_kernel(self, pair: Pair) -> bool:
         """Tell whether after takes a kernel of attention, in one mode at least, where before takes none."""
-        if self._last is None or self._last[0] is not pair:
-            return False
-        return bool(self._last[1].by_after - self._last[1].by_before)
+        asked = self._known(pair)
+        return asked is not None and bool(asked.by_after - asked.by_before)
 
     def kernel_in_training(self, pair: Pair) -> str:
         """The kernel that after has to take in train mode to draw what before draws; "" for any."""
-        if self._last is None or self._last[0] is not pair:
-            return ""
-        return kernels.MATH if True in self._last[1].drawn & self._last[1].by_after else ""
+        asked = self._known(pair)
+        return kernels.MATH if asked is not None and True in asked.drawn & asked.by_after else ""
 
     def extras(self, module: Any, device: str) -> Iterator[Extra]:
         """The trials of each kernel of the device, in both modes, with every dropout at zero."""
@@ -148,6 +146,10 @@ class Fused(Struct):
         if self.has_drawn:
             parts.append("with dropout at work the math kernel alone was compared, since others draw other numbers")
         return "; ".join(parts)
+
+    def _known(self, pair: Pair) -> _Asked | None:
+        """What was found out of a pair; None where none of its cases was prepared."""
+        return self._last[1] if self._last is not None and self._last[0] is pair else None
 
     def _asked(self, case: Case, tell: Callable[[str], None] = lambda words: None) -> _Asked:
         if self._last is None or self._last[0] is not case.pair:

@@ -15,7 +15,7 @@ from msgspec.structs import replace
 
 from mha_lint.findings import HALF_PHASE, Verdict
 from mha_lint.validation.relations import holding, intentions, phases, projected, rounding
-from mha_lint.validation.relations.claim import Extra, Misuse, Outcome, Ran, Variant
+from mha_lint.validation.relations.claim import Extra, Outcome, Ran, Variant
 from mha_lint.validation.relations.fused import Fused
 from mha_lint.validation.relations.shown_phases import ShownPhases
 from mha_lint.validation.search import optional, subclasses, targets
@@ -236,7 +236,7 @@ class Same(Struct, dict=True):
 
     def end(self, variant: Variant) -> None: ...
 
-    def misused(self, variant: Variant, pair: Pair, assignments: list[Assignment], device: str) -> Misuse | None:
+    def misused(self, variant: Variant, pair: Pair, assignments: list[Assignment], device: str) -> uses.Misuse | None:
         """Few calls as others may make them: without gradients, by place, and many of one copy."""
         if self.phases is not None:
             self.phases.look(variant.setup, device)
@@ -310,7 +310,7 @@ class Same(Struct, dict=True):
             return False
         return not trial.compare(seen, tried.after, case.pair.new).difference
 
-    def _at_edges(self, used: uses.Uses) -> Misuse | None:
+    def _at_edges(self, used: uses.Uses) -> uses.Misuse | None:
         """Return the first difference at the edges of what the first setup takes; None once that was tried."""
         if self.has_tried_edges:
             return None
@@ -322,7 +322,7 @@ class Same(Struct, dict=True):
             self.fused.loses_second = edges.loses_second_derivative()
         return found
 
-    def _with_odd_masks(self, used: uses.Uses) -> Misuse | None:
+    def _with_odd_masks(self, used: uses.Uses) -> uses.Misuse | None:
         return self._edges_of(used).odd_masks() if self.sources.job.relation == "equivalent" else None
 
     def _edges_of(self, used: uses.Uses) -> extremes.Extremes:
@@ -334,7 +334,7 @@ class Same(Struct, dict=True):
             by_kernel=used.by_kernel,
         )  # fmt: skip
 
-    def _in_its_parts(self, pair: Pair, used: uses.Uses) -> Misuse | None:
+    def _in_its_parts(self, pair: Pair, used: uses.Uses) -> uses.Misuse | None:
         """Return the difference in what the parts of the module do in one call; None where there is none."""
         owners = owners_of(self.sources)
         ours, theirs = (
@@ -346,12 +346,12 @@ class Same(Struct, dict=True):
         words = parts.difference(*copies, (ours, theirs), call, self.sources.job.relation)
         return (words, uses.conditions(training=False), used.assignments[0]) if words else None
 
-    def _kept_otherwise(self, used: uses.Uses) -> Misuse | None:
+    def _kept_otherwise(self, used: uses.Uses) -> uses.Misuse | None:
         """Return what all calls so far changed in one of the two files alone; None where there is nothing."""
         words = interface.kept_otherwise(self.sources.kept, (self.sources.before.module, self.sources.after.module))
         return (words, uses.conditions(training=False), used.assignments[0]) if words else None
 
-    def _misapplied(self, pair: Pair, used: uses.Uses) -> Misuse | None:
+    def _misapplied(self, pair: Pair, used: uses.Uses) -> uses.Misuse | None:
         """Return what a projection, gained or newly applied, does wrong with weights other than the identity."""
         names = (*self.sources.job.added, *self.sources.job.identity)
         if self.sources.job.relation != "extended":

@@ -48,9 +48,8 @@ from mha_lint.validation.trials.odd_results import (
 from mha_lint.validation.trials.pairing import Pair
 from mha_lint.validation.trials.pristine import Pristine, copied
 from mha_lint.validation.trials.second_derivatives import derived, far_apart
+from mha_lint.validation.trials.uses import Misuse
 from mha_lint.validation.trials.widened import Casts, widened
-
-Found = tuple[str, drawing.Conditions, Assignment]
 
 _WIDE = 128  # tokens in a batch of 9, where there are to be as many as features
 _WIDEST = 1024  # tokens in a batch of 1
@@ -81,7 +80,7 @@ class Extremes(Struct, frozen=True):
     copies: dict[tuple[str, bool, float], Pristine] = field(default_factory=dict)
     spread: list[Row] = field(default_factory=list)  # in which before spread the scores of one token over a mask
 
-    def difference(self) -> Found | None:
+    def difference(self) -> Misuse | None:
         """The first call in which both differ, in words; None where they agree in all."""
         sizes = self._sizes()
         for row in self._rows(sizes):
@@ -89,11 +88,11 @@ class Extremes(Struct, frozen=True):
                 return found
         return self.odd_gradients() or self.left_settings() or self.second_derivative() or self.removed_check()
 
-    def under_autocast(self) -> Found | None:
+    def under_autocast(self) -> Misuse | None:
         """Return the difference of both under autocast, in words; None where they agree."""
         return self._at({**PLAIN, "dtype": "autocast"}, self.assignments[0])
 
-    def odd_masks(self) -> Found | None:
+    def odd_masks(self) -> Misuse | None:
         """The first call in which both differ though masks alone are odd: they hide all, nothing, or a part."""
         first = self.assignments[0]
         if not masks_of(self._made(first, conditions_of(PLAIN))):
@@ -126,7 +125,7 @@ class Extremes(Struct, frozen=True):
                 row["mode"] = "eval"
             yield row
 
-    def _at(self, row: Row, assignment: Assignment) -> Found | None:
+    def _at(self, row: Row, assignment: Assignment) -> Misuse | None:
         """Return how both differ in this call; where before does not accept it, in a plainer one of the same sizes."""
         plainer = {**row, "storage": "plain", "dtype": "float32"}
         for each in [row] if plainer == row else [row, plainer]:
@@ -323,7 +322,7 @@ class Extremes(Struct, frozen=True):
 
     # --- gradients that are not a number
 
-    def odd_gradients(self) -> Found | None:
+    def odd_gradients(self) -> Misuse | None:
         """Gradients of after that are numbers where those of before are not, though none is handed in."""
         assignment, conditions = self.assignments[0], conditions_of({**PLAIN, "mode": "train"})
         way = trial.Way(weight=float("nan"))
@@ -351,7 +350,7 @@ class Extremes(Struct, frozen=True):
                 return f"{name} is a number in after alone, where none is handed back", conditions, assignment
         return None
 
-    def left_settings(self) -> Found | None:
+    def left_settings(self) -> Misuse | None:
         """Settings that after alone leaves otherwise, called with those of a process in which nobody set any."""
         left: list[process_state.Left] = []
         for of_after in (False, True):
@@ -363,7 +362,7 @@ class Extremes(Struct, frozen=True):
 
     # --- second derivatives
 
-    def second_derivative(self) -> Found | None:
+    def second_derivative(self) -> Misuse | None:
         """Return how gradients of gradients differ, where before has them; None where they agree.
 
         Some have no digits in float32. So where after takes a kernel, and runs of before that are rounded otherwise are
@@ -377,7 +376,7 @@ class Extremes(Struct, frozen=True):
         wide, error = self._second(self.assignments[0], of_after=False, dtype=torch.float64)
         return self._second_in(torch.float64) if wide and error is None else found
 
-    def _second_in(self, dtype: torch.dtype, *, by_chance: bool = False) -> Found | None:
+    def _second_in(self, dtype: torch.dtype, *, by_chance: bool = False) -> Misuse | None:
         """The same in one dtype; ``by_chance`` allows for as much as runs of before show that are rounded otherwise."""
         assignment, at = self.assignments[0], partial(self._second, dtype=dtype)
         ours, error = at(assignment, of_after=False)
@@ -445,7 +444,7 @@ class Extremes(Struct, frozen=True):
 
     # --- wrong inputs
 
-    def removed_check(self) -> Found | None:
+    def removed_check(self) -> Misuse | None:
         """Return how both differ in what they do with wrong inputs, in words; None where they do not."""
         if self.setup.level == "method":  # its callers may well never hand it what is wrong
             return None

@@ -30,9 +30,8 @@ _WIDE = torch.float64
 _FORWARD = trial.Way(learns=False, backward=False)
 _STEP = 1e-2  # of each parameter, as an optimiser may change it between two calls
 
-
 Named = Mapping[str, Any]  # what one run leaves, by name
-Found = tuple[str, drawing.Conditions, Assignment]  # how both differ, and where
+Misuse = tuple[str, drawing.Conditions, Assignment]  # how both differ, in words, and where it was seen
 
 
 class Lasting(Struct):
@@ -66,7 +65,7 @@ class Uses(Struct, frozen=True):
     default: bool = False  # tensors that are made without a dtype get this one, too
     by_chance: bool = False  # results may be about as far apart as runs of before are that are rounded otherwise
 
-    def difference(self) -> Found | None:
+    def difference(self) -> Misuse | None:
         """The first use in which both differ, in words; None where they agree in all."""
         found = self._difference()
         if found is None or not self.by_kernel:
@@ -86,7 +85,7 @@ class Uses(Struct, frozen=True):
                 return wide
         return None
 
-    def _difference(self) -> Found | None:
+    def _difference(self) -> Misuse | None:
         for way, words in self._ways():
             at = self._conditions(training=False), self.assignments[0]
             found = self._without_gradients(way, at)
@@ -204,7 +203,7 @@ class Uses(Struct, frozen=True):
             return found
         return trial.handed_on(before, after, self.relation)
 
-    def _in_a_row(self, *, alone: bool = False) -> Found | None:
+    def _in_a_row(self, *, alone: bool = False) -> Misuse | None:
         """Return how both differ when one copy of each is called for shapes A, B and A, and around a ``backward``."""
         after = copied(self.pair.before if alone else self.pair.after)
         rounded = self._roundings()
